@@ -1,0 +1,116 @@
+"""What `lookup` and `flush` do once their options are known; knows no option parser.
+
+So the plain forms, which shells and cron run all day, need not load one.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from geocli.console import complain, write
+from geocli.errors import AddressError, BusyError, GeocliError, StoreError
+from geocli.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geocli.cache import GeoCache, Mode
+    from geocli.entries import Entry
+    from geocli.settings import Settings
+
+
+class Problems:
+    """Says each problem once, and remembers what the command must exit with because of them.
+
+    A database that fails, or a store that cannot be read, leaves answers poorer, not lost: what these
+    cost is seen from the entries.
+    """
+
+    def __init__(self) -> None:
+        """Begin without problems."""
+        self.status = 0
+        self._said: set[str] = set()
+
+    def __call__(self, problem: GeocliError) -> None:
+        """Take note of a problem."""
+        if str(problem) not in self._said:
+            self._said.add(str(problem))
+            complain(problem)
+        if problem.exit_status >= StoreError.exit_status and not isinstance(problem, StoreError):
+            self.status = max(self.status, problem.exit_status)
+
+
+class LookupRequest(Value):
+    """How the answers to a lookup are to be found and shown."""
+
+    format: str | None = None
+    """`table`, `json`, `jsonl`, `csv`, `tsv` or `value`; default: a table on a terminal, else JSON lines."""
+    fields: tuple[str, ...] | None = None
+    """The fields to show; default: those of the format."""
+    mode: Mode = "cache"
+    """Where answers come from."""
+    is_quiet: bool = False
+    """Whether nothing is printed but errors."""
+
+
+def open_cache(chosen: Settings, problems: Problems) -> GeoCache:
+    """Return the cache that the settings name."""
+    from geocli.cache import GeoCache
+
+    return GeoCache(chosen=chosen, on_problem=problems)
+
+
+def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest = LookupRequest()) -> int:
+    """Look addresses up, print the entries, and return the exit status."""
+    problems = Problems()
+    with open_cache(chosen, problems) as cache:
+        found = list(cache.lookup_batch(texts, mode=request.mode))
+    if not request.is_quiet:
+        show(found, request)
+    for entry in found:
+        if entry.status == "invalid":
+            complain(AddressError(entry.ip, entry.error or ""))
+    return max([problems.status, *(_status(entry, request.mode) for entry in found)], default=0)
+
+
+def _status(entry: Entry, mode: Mode) -> int:
+    if entry.status == "invalid":
+        return AddressError.exit_status
+    if entry.status == "unresolved":
+        return 3 if entry.error and mode != "cached-only" else 1
+    return 0
+
+
+def show(found: Sequence[Entry], request: LookupRequest) -> None:
+    """Print entries in the format that was asked for."""
+    format_ = request.format or ("table" if sys.stdout.isatty() else "jsonl")
+    if format_ == "table":
+        from geocli.rendering import print_entries
+
+        print_entries(found, request.fields)
+        return
+    from geocli.bulk.outputs import Output
+
+    output = Output(format_, request.fields)
+    write(output.header + output.block(found))
+
+
+def flush(chosen: Settings, *, wait_seconds: float = 0, as_json: bool = False, is_verbose: bool = False) -> int:
+    """Flush, say what was done if somebody wants to know, and return the exit status."""
+    with open_cache(chosen, Problems()) as cache:
+        try:
+            report = cache.flush_dirty(wait_seconds=wait_seconds)
+        except BusyError as error:
+            if error.path.endswith("flush.lock") and not wait_seconds:
+                return 0  # another flush is at it
+            raise
+    if report.dropped_bytes:
+        complain(f"{chosen.data_dir}/journal.bad: {report.dropped_bytes} damaged bytes were set aside")
+    if as_json:
+        from geocli.bulk.outputs import json_text
+
+        write(json_text(report.as_dict()).encode() + b"\n")
+    elif is_verbose or sys.stderr.isatty():
+        print(f"{report.flushed} entries flushed in {report.duration_seconds:g} s", file=sys.stderr)
+    return 0

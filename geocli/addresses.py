@@ -1,0 +1,146 @@
+"""Text to address, and the addresses that are nowhere."""
+
+from __future__ import annotations
+
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from geocli.errors import AddressError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Address: TypeAlias = IPv4Address | IPv6Address
+
+REGISTRIES_AT = "2025-10-09"
+"""Date of the IANA special-purpose address registries that `SPECIAL` follows."""
+
+SPECIAL = """
+0.0.0.0/32          unspecified
+0.0.0.0/8           reserved
+10.0.0.0/8          private
+100.64.0.0/10       shared
+127.0.0.0/8         loopback
+169.254.0.0/16      link-local
+172.16.0.0/12       private
+192.0.0.9/32        global
+192.0.0.10/32       global
+192.0.0.0/24        reserved
+192.0.2.0/24        documentation
+192.168.0.0/16      private
+198.18.0.0/15       benchmarking
+198.51.100.0/24     documentation
+203.0.113.0/24      documentation
+224.0.0.0/4         multicast
+240.0.0.0/4         reserved
+::/128              unspecified
+::1/128             loopback
+64:ff9b::/96        global
+64:ff9b:1::/48      private
+2001::/32           global
+2001:1::1/128       global
+2001:1::2/128       global
+2001:1::3/128       global
+2001:2::/48         benchmarking
+2001:3::/32         global
+2001:4:112::/48     global
+2001:20::/28        global
+2001:30::/28        global
+2001:db8::/32       documentation
+2001::/23           reserved
+3fff::/20           documentation
+2000::/3            global
+fc00::/7            private
+fe80::/10           link-local
+fec0::/10           private
+ff00::/8            multicast
+::/0                reserved
+"""
+"""Network and scope, the first match counts: the IANA IPv4 and IPv6 special-purpose address registries
+(RFC 6890), multicast (RFC 5771, RFC 4291), the site-local addresses of RFC 3879, and all of IPv6 that
+IANA has not opened for unicast, which is all outside 2000::/3."""
+
+
+def parse(text: str) -> Address:
+    """Read an address as people and logs write it.
+
+    White space around it, brackets, a port and a zone (`%eth0`) are dropped; an IPv4-mapped IPv6 address
+    is the IPv4 address in it (RFC 4291, 2.5.5.2).
+
+    Raises:
+        AddressError: the text is no address; the reason says what it looks like instead.
+
+    """
+    bare = text.strip()
+    try:
+        address = ip_address(bare)
+    except ValueError:
+        try:
+            address = ip_address(_without_decoration(bare))
+        except ValueError:
+            raise AddressError(text, _reason(bare)) from None
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address.scope_id is not None:
+            return IPv6Address(int(address))
+    return address
+
+
+def scope(address: Address) -> str | None:
+    """Return what a special address is for (`private`, `loopback`, ...), None for a global one.
+
+    Source: the IANA registries as of `REGISTRIES_AT`.
+    """
+    number = int(address)
+    for first, last, name in _ranges(address.version):
+        if first <= number <= last:
+            return None if name == "global" else name
+    return None
+
+
+@cache
+def _ranges(version: int) -> list[tuple[int, int, str]]:
+    rows = (line.split() for line in SPECIAL.split("\n")[1:-1] if (":" in line) == (version == 6))
+    networks = ((ip_network(prefix), name) for prefix, name in rows)
+    return [(int(network[0]), int(network[-1]), name) for network, name in networks]
+
+
+def _without_decoration(text: str) -> str:
+    """Drop brackets and a port; raise ValueError if what is dropped is not that."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        port = rest[1:] if rest.startswith(":") else "" if rest else "0"
+        plausible = bracket and ":" in host
+    else:
+        host, _, port = text.partition(":")
+        plausible = True
+    if not (plausible and port.isascii() and port.isdigit() and int(port[:6]) <= 0xFFFF):
+        raise ValueError(text)
+    return host
+
+
+def _reason(text: str) -> str:
+    if not text:
+        return "there is no address in it"
+    octets = text.partition(":")[0].split(".")
+    if len(octets) == 4 and all(octet.isascii() and octet.isdigit() for octet in octets):
+        if any(octet != "0" and octet.startswith("0") for octet in octets):
+            return "leading zeros are refused, because some programs read such numbers as octal"
+        if any(int(octet[:4]) > 0xFF for octet in octets):
+            return "not an IP address: a part is larger than 255"
+        return "not an IP address: the port is not a number from 0 to 65535"
+    if "/" in text and "://" not in text:
+        return "a network, not an address; give one address of it"
+    if _is_host_name(text):
+        return f"a host name, not an address; try: dig +short {text} | geocli batch"
+    return "not an IP address"
+
+
+def _is_host_name(text: str) -> bool:
+    """Tell whether a text could be a name in the DNS (RFC 1123, 2.1)."""
+    labels = text.rstrip(".").split(".")
+    return len(text) <= 253 and text.isascii() and not labels[-1].isdigit() and all(
+        label.replace("-", "").replace("_", "").isalnum() for label in labels
+    )

@@ -1,0 +1,1 @@
+"""Batches: many addresses at once."""

@@ -1,0 +1,380 @@
+"""GeoCache: what is known of addresses, in memory, in the store, from the sources; and nothing is lost."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock  # `threading` takes 1 ms more
+from datetime import UTC, datetime
+from itertools import islice
+
+from geocli import addresses, entries, settings
+from geocli.entries import Entry, settle
+from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
+from geocli.resolvers import Chain
+from geocli.storage.store import FILE_NAME, Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import timedelta
+    from types import TracebackType
+    from typing import Any, Literal, Self, TypeAlias
+
+    from geocli.addresses import Address
+    from geocli.databases.discovery import DatabaseFile, Identity
+    from geocli.errors import ResolveError
+    from geocli.resolvers import Resolver
+    from geocli.storage.files import DataDirectory
+    from geocli.storage.flushing import FlushReport
+    from geocli.storage.journal import Journal
+    from geocli.upkeep import ReResolveReport, Stats
+
+    Mode: TypeAlias = Literal["cache", "cached-only", "refresh", "no-cache"]
+    Wanted: TypeAlias = dict[str, Address]
+
+BLOCK = 500
+"""Addresses that are looked up, and journaled with one sync, together."""
+MOST_IN_MEMORY = 100_000
+"""Entries that one instance keeps in memory, about 100 MB."""
+
+
+def utc_now() -> datetime:
+    """Return the time by the system's clock."""
+    return datetime.now(UTC)
+
+
+def default_resolvers(chosen: settings.Settings) -> list[Resolver]:
+    """Return the resolvers that geocli asks: the databases, then the built-in answer; named databases alone."""
+    from geocli.resolvers.mmdb import MmdbResolver
+    from geocli.resolvers.rir import RirResolver
+
+    if chosen.databases:
+        return [MmdbResolver(files=chosen.databases)]
+    return [MmdbResolver(chosen.database_dirs), RirResolver()]
+
+
+def raise_or_log(problem: GeocliError) -> None:
+    """Raise if an answer may be lost, and log all else; what a GeoCache does with problems by default.
+
+    Raises:
+        GeocliError: the problem.
+
+    """
+    if isinstance(problem, StorageError | BusyError) and not isinstance(problem, StoreError):
+        raise problem
+    from geocli.logs import log
+
+    log("problem", error=str(problem))
+
+
+class GeoCache:
+    """Looks addresses up: in memory, in the store, then by the sources, whose answers go to the journal.
+
+    What a method returns is on disk. One instance may be shared by threads, and any number of processes
+    may use the same data directory.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | None = None,
+        *,
+        chosen: settings.Settings | None = None,
+        store: Store | None = None,
+        journal: Journal | None = None,
+        resolvers: Sequence[Resolver] | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        on_problem: Callable[[GeocliError], None] = raise_or_log,
+    ) -> None:
+        """Name a cache; no file is touched before the first question.
+
+        Args:
+            data_dir: directory of the journal and the store; default: as the command line has it.
+            chosen: all settings; default: as the command line reads them, but for `data_dir`.
+            store: reads what was flushed; default: `geocli.db` in the data directory.
+            journal: keeps what was answered; default: `journal` in the data directory.
+            resolvers: who is asked, in this order; default: the databases at hand, then the built-in data.
+            clock: returns the time, aware and in UTC.
+            on_problem: called with each problem that leaves an answer poorer or not kept.
+
+        """
+        self._settings = chosen or settings.load(data_dir=data_dir)
+        self._store = store or Store(
+            f"{self._settings.data_dir}/{FILE_NAME}", busy_timeout_seconds=self._settings.busy_timeout_seconds
+        )
+        self._journal = journal
+        self._directory: DataDirectory | None = None
+        self._chain = Chain(default_resolvers(self._settings) if resolvers is None else resolvers)
+        self._clock = clock
+        self._on_problem = on_problem
+        self._memory: dict[str, Entry] = {}
+        self._labels: dict[Identity, str] | None = None
+        self._lock = allocate_lock()
+
+    def __enter__(self) -> Self:
+        """Return the cache itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the store. Nothing needs saving: every answer was on disk before it was returned."""
+        with self._lock:
+            self._store.close()
+
+    @property
+    def directory(self) -> DataDirectory:
+        """The data directory."""
+        if self._directory is None:
+            from geocli.storage.files import DataDirectory
+
+            self._directory = DataDirectory(
+                self._settings.data_dir, allow_network_fs=self._settings.allow_network_fs
+            )
+        return self._directory
+
+    @property
+    def journal(self) -> Journal:
+        """What was answered and is not yet in the store."""
+        if self._journal is None:
+            from geocli.storage.journal import Journal
+
+            self._journal = Journal(self.directory, lock_timeout_seconds=self._settings.lock_timeout_seconds)
+        return self._journal
+
+    def lookup(self, address: str | Address) -> Entry:
+        """Return the entry of one address.
+
+        Raises:
+            AddressError: the text is no address.
+            JournalError: the answer could not be kept (unless `on_problem` says otherwise).
+
+        """
+        parsed = addresses.parse(address) if isinstance(address, str) else address
+        return next(self.lookup_batch([str(parsed)]))
+
+    def lookup_batch(self, texts: Iterable[str], *, mode: Mode = "cache") -> Iterator[Entry]:
+        """Return an entry for each text, in their order; texts that are no address get `status="invalid"`.
+
+        Answers are kept, with one sync for each 500, before they are returned.
+
+        Args:
+            texts: addresses as people and logs write them.
+            mode: `cache` looks into the cache first; `cached-only` looks nowhere else; `refresh` asks the
+                sources whatever is in the cache; `no-cache` asks them and keeps nothing.
+
+        Raises:
+            JournalError: answers could not be kept (unless `on_problem` says otherwise).
+
+        """
+        rest = iter(texts)
+        while block := list(islice(rest, BLOCK)):
+            parsed = [_parsed(text) for text in block]
+            wanted = {str(found): found for found in parsed if not isinstance(found, Entry)}
+            answered = self._cached_only(wanted) if mode == "cached-only" else self._answered(wanted, mode)
+            yield from (found if isinstance(found, Entry) else answered[str(found)] for found in parsed)
+
+    def lookup_cached_only(self, texts: Iterable[str]) -> dict[str, Entry]:
+        """Return the entries, by canonical address, of those addresses that are in the cache; asks no source.
+
+        Raises:
+            StorageError: the journal or the store cannot be read.
+
+        """
+        found = self.lookup_batch(texts, mode="cached-only")
+        return {entry.ip: entry for entry in found if entry.status in {"resolved", "special"}}
+
+    def _cached_only(self, wanted: Wanted) -> dict[str, Entry]:
+        dirty = self.journal.newest(wanted)  # before the store, where a flush may be moving it
+        with self._lock:
+            stored = self._store.get(list(wanted))
+        found = {}
+        for ip, address in wanted.items():
+            newest = settle(stored.get(ip), dirty[ip]) if ip in dirty else stored.get(ip)
+            missing = _special(ip, address) or Entry(ip=ip, status="unresolved", error="not in the cache")
+            found[ip] = newest.replace(cached=True) if newest else missing
+        return found
+
+    def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
+        """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
+        now = self._clock()
+        with self._lock:
+            sources, problems = self._sources()
+            generation = ", ".join(label for label, _ in sources)
+            known = {} if mode == "no-cache" else self._known(wanted)
+        answered: dict[str, Entry] = {}
+        fresh: list[Entry] = []
+        for ip, address in wanted.items():
+            earlier = known.get(ip)
+            if mode == "cache" and earlier is not None and _is_hit(earlier, address, generation, now):
+                answered[ip] = earlier
+                continue
+            entry = self._resolved(ip, address, problems, earlier, now).replace(generation=generation)
+            answered[ip] = settle(earlier, entry)
+            if entry.error is None:
+                fresh.append(entry)
+        if mode != "no-cache":
+            self._keep(fresh, [(file, label) for label, file in sources if file is not None])
+        return answered
+
+    def _sources(self) -> tuple[list[tuple[str, DatabaseFile | None]], list[ResolveError]]:
+        """Return the sources that can be asked now, and what is wrong with others."""
+        if self._labels is None:
+            self._labels = self._from_store(self._store.labels, {})
+        problems: list[ResolveError] = []
+        sources = self._chain.sources(self._labels, problems.append)
+        self._labels |= {file.identity: label for label, file in sources if file is not None}
+        for problem in problems:
+            self._on_problem(problem)
+        return sources, problems
+
+    def _known(self, wanted: Wanted) -> dict[str, Entry]:
+        """Return what memory and the store know; the caller holds the lock."""
+        known = {ip: self._memory[ip] for ip in wanted if ip in self._memory}
+        missing = [ip for ip in wanted if ip not in known]
+        stored: dict[str, Entry] = self._from_store(lambda: self._store.get(missing), {})
+        self._remember(stored)
+        return known | stored
+
+    def _from_store(self, ask: Callable[[], Any], otherwise: Any) -> Any:
+        """Ask the store; if it cannot answer, say so and go on without it."""
+        try:
+            return ask()
+        except BusyError as error:
+            self._on_problem(StoreError(error.path, "locked by another program; asking the sources instead"))
+        except StoreError as error:
+            self._on_problem(error)
+        return otherwise
+
+    def _remember(self, found: Mapping[str, Entry]) -> None:
+        self._memory |= found
+        for ip in list(islice(self._memory, max(len(self._memory) - MOST_IN_MEMORY, 0))):
+            del self._memory[ip]
+
+    def _resolved(
+        self, ip: str, address: Address, problems: Sequence[ResolveError], earlier: Entry | None, now: datetime
+    ) -> Entry:
+        """Ask the sources; an entry with an error is one that somebody who failed might know."""
+        if special := _special(ip, address):
+            return special.replace(resolved_at=now)
+        failed: list[ResolveError] = []
+        answer = self._chain.resolve(address, failed.append)
+        for problem in failed:
+            self._on_problem(problem)
+        retry_at = None if answer and not failed else entries.next_retry_at(earlier, now)
+        if answer is None:
+            error = next((str(problem) for problem in (*failed, *problems)), None)
+            return Entry(ip=ip, status="unresolved", resolved_at=now, retry_at=retry_at, error=error)
+        return Entry(
+            ip=ip,
+            status="resolved",
+            place=answer.place,
+            source=answer.source,
+            prefix_len=answer.prefix_len,
+            built_at=answer.built_at,
+            resolved_at=now,
+            retry_at=retry_at,
+        )
+
+    def _keep(self, fresh: Sequence[Entry], files: Sequence[tuple[DatabaseFile, str]]) -> None:
+        """Append to the journal what is new, then to the memory."""
+        if not fresh:
+            return
+        try:
+            self.journal.append(fresh, files)
+        except (StorageError, BusyError) as error:
+            self._on_problem(error)
+            return
+        with self._lock:
+            self._remember({entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True) for entry in fresh})
+
+    def load_from_db(self) -> int:
+        """Bring the newest entries of the store into memory, and return how many.
+
+        Raises:
+            StorageError: the store cannot be read.
+
+        """
+        with self._lock:
+            newest = self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MOST_IN_MEMORY,))
+            found = {entry.ip: entry for entry in newest}
+            self._remember(found)
+        return len(found)
+
+    def flush_dirty(self, *, wait_seconds: float = 0) -> FlushReport:
+        """Move the journal into the store.
+
+        Args:
+            wait_seconds: how long to wait for a flush that is already running.
+
+        Raises:
+            BusyError: another flush is running, or another program keeps the store locked.
+            StorageError: something could not be stored; it is kept, and the next flush tries again.
+
+        """
+        from geocli.storage.flushing import Flush
+
+        return Flush(self.directory, self.journal, self._clock, self._settings.busy_timeout_seconds).run(wait_seconds)
+
+    def re_resolve(self, which: str = "due", **options: Any) -> ReResolveReport:
+        """Ask the sources again for rows that are due; see `upkeep.re_resolve`."""
+        from geocli import upkeep
+
+        return upkeep.re_resolve(self, self._store, self._clock(), which, **options)
+
+    def stats(self, *, by: str = "country", top: int = 10) -> Stats:
+        """Count what is in the cache; see `upkeep.stats`."""
+        from geocli import upkeep
+
+        return upkeep.stats(self.journal, self._store, self._settings, self._clock(), by=by, top=top)
+
+    def clear(self, *, unresolved: bool = False, older_than: timedelta | None = None) -> int:
+        """Flush, then forget rows, all of them by default, and return how many.
+
+        Args:
+            unresolved: only those that nobody knows.
+            older_than: only those that were resolved longer ago.
+
+        Raises:
+            BusyError: another flush is running, or another program keeps the store locked.
+            StorageError: the store cannot be written.
+
+        """
+        from geocli import upkeep
+
+        self.flush_dirty(wait_seconds=self._settings.lock_timeout_seconds)
+        resolved_before = None if older_than is None else self._clock() - older_than
+        cleared = upkeep.clear(self.directory, self._settings, unresolved=unresolved, resolved_before=resolved_before)
+        with self._lock:
+            self._memory.clear()
+        return cleared
+
+    def clear_negative(self) -> int:
+        """Forget the rows that nobody knows, so that they are asked for again, and return how many."""
+        return self.clear(unresolved=True)
+
+    def generation(self) -> str:
+        """Return the local sources that would be asked now, with their builds."""
+        with self._lock:
+            return ", ".join(label for label, _ in self._sources()[0])
+
+
+def _parsed(text: str) -> Address | Entry:
+    try:
+        return addresses.parse(text)
+    except AddressError as error:
+        return Entry(ip=text, status="invalid", error=error.reason)
+
+
+def _special(ip: str, address: Address) -> Entry | None:
+    scope = addresses.scope(address)
+    return scope and Entry(ip=ip, status="special", scope=scope, source="iana")
+
+
+def _is_hit(entry: Entry, address: Address, generation: str, now: datetime) -> bool:
+    """Tell whether the sources would say the same: they are the same, and the time to ask again has not come."""
+    if (scope := addresses.scope(address)) or entry.status == "special":
+        return entry.status == "special" and entry.scope == scope
+    return entry.generation == generation and (entry.retry_at is None or now < entry.retry_at)

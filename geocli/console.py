@@ -1,0 +1,74 @@
+"""The standard streams: what goes where, and the one place where errors become a line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from geocli.errors import GeocliError
+from geocli.text import safe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INTERRUPTED = 130
+READER_GONE = 141
+
+
+def open_missing_descriptors() -> None:
+    """Open /dev/null on each standard descriptor that is closed, or the next file would become one of them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+
+
+def complain(error: Exception | str) -> None:
+    """Say what is wrong in one line on standard error."""
+    print(f"geocli: {safe(str(error))}", file=sys.stderr)
+
+
+def write(data: bytes) -> None:
+    """Write to standard output, at once and completely."""
+    stream, view = sys.stdout.buffer, memoryview(data)
+    while view:  # with PYTHONUNBUFFERED the stream is raw, and may take a part only
+        view = view[stream.write(view) :]
+    stream.flush()
+
+
+def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = lambda: False) -> int:
+    """Call, and return the exit status; errors become one line, without a traceback unless it is asked for."""
+    try:
+        status = call() or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _point_at_null(sys.stdout.fileno())
+        return READER_GONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if is_verbose():
+            import traceback
+
+            traceback.print_exc()
+        complain(_described(error))
+        return error.exit_status if isinstance(error, GeocliError) else 1
+    return status
+
+
+def _point_at_null(descriptor: int) -> None:
+    """Let what is still buffered go nowhere, so that the interpreter does not complain at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _described(error: Exception) -> Exception | str:
+    if isinstance(error, GeocliError):
+        return error
+    if isinstance(error, OSError):
+        return f"{error.filename or 'standard streams'}: {error.strerror or error}"
+    return f"internal error: {type(error).__name__}: {error}; geocli -v shows where"

@@ -1,0 +1,1 @@
+"""The .mmdb files at hand, and getting them."""

@@ -1,0 +1,141 @@
+"""Find .mmdb files, and open them with care."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import UTC, datetime
+
+from geocli.errors import DatabaseError
+from geocli.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
+    from maxminddb_rust import Reader
+
+    Identity: TypeAlias = tuple[str, int, int, int]
+
+SUFFIX = ".mmdb"
+RICHEST_FIRST = ("enterprise", "city", "location", "country", "lite", "isp", "asn")
+"""Words in a database's type; of several databases in a directory those that know more are asked first."""
+
+
+class DatabaseFile(Value):
+    """A file that may be a database, as `stat` sees it."""
+
+    path: str
+    """Where it is, absolute."""
+    inode: int
+    """Changes when the file is replaced."""
+    size_bytes: int
+    """Never 0."""
+    mtime_ns: int
+    """When it was last modified, in ns since 1970."""
+    directory: int = 0
+    """Number of the directory that it was found in; directories are asked in their order."""
+
+    @property
+    def identity(self) -> Identity:
+        """What changes whenever the file does."""
+        return self.path, self.inode, self.size_bytes, self.mtime_ns
+
+
+class Database:
+    """An open database."""
+
+    def __init__(self, file: DatabaseFile) -> None:
+        """Open a file.
+
+        Raises:
+            DatabaseError: it is no database, or cannot be read.
+
+        """
+        from maxminddb_rust import InvalidDatabaseError, open_database
+
+        try:
+            self.reader: Reader = open_database(file.path)
+        except (OSError, InvalidDatabaseError, ValueError) as error:
+            raise DatabaseError(file.path, f"not a readable MaxMind DB: {error}") from error
+        metadata = self.reader.metadata()
+        self.file = file
+        self.only_ipv4 = metadata.ip_version == 4
+        self.name = _name(metadata.database_type) or _name(os.path.basename(file.path).removesuffix(SUFFIX))
+        """Its edition: `GeoLite2-City`."""
+        self.label = f"{self.name}@{metadata.build_epoch}"
+        """Its edition and build, as generations list it."""
+        self.built_at = _built_at(metadata.build_epoch)
+        """When it was built; UTC; None if its metadata hold no date."""
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Sorts databases into the order in which they are asked."""
+        name = self.name.lower()
+        rank = next((rank for rank, word in enumerate(RICHEST_FIRST) if word in name), len(RICHEST_FIRST))
+        return self.file.directory, rank, self.file.path
+
+
+def examine(path: str, directory: int = 0) -> DatabaseFile:
+    """Look at a file without opening it, since opening a FIFO would wait for ever.
+
+    Raises:
+        DatabaseError: it is missing, empty, or not a regular file.
+
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise DatabaseError(path, f"cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise DatabaseError(path, "not a regular file")
+    if not found.st_size:
+        raise DatabaseError(path, "empty")
+    return DatabaseFile(
+        path=os.path.abspath(path),
+        inode=found.st_ino,
+        size_bytes=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        directory=directory,
+    )
+
+
+def find(directories: Iterable[str], report: Callable[[DatabaseError], None]) -> list[DatabaseFile]:
+    """Return the databases of some directories in their order, each file once, however it is linked.
+
+    A directory that is not there is passed over; a file that cannot be one is reported.
+    """
+    found: dict[int, DatabaseFile] = {}
+    for number, directory in enumerate(directories):
+        for path in _listed(directory, report):
+            try:
+                file = examine(path, number)
+            except DatabaseError as error:
+                report(error)
+            else:
+                found.setdefault(file.inode, file)
+    return list(found.values())
+
+
+def _listed(directory: str, report: Callable[[DatabaseError], None]) -> list[str]:
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        report(DatabaseError(directory, f"cannot be listed: {error.strerror}"))
+        return []
+    return [os.path.join(directory, name) for name in sorted(names) if name.lower().endswith(SUFFIX)]
+
+
+def _name(text: str) -> str:
+    kept = (char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in text)
+    return "".join(kept).strip("-")
+
+
+def _built_at(build_epoch: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(build_epoch, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,209 @@
+"""The values that travel: places, answers, entries, and how they look outside."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from geocli.errors import SettingsError
+from geocli.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, TypeAlias
+
+    Traits: TypeAlias = dict[str, Any]
+
+RETRY_AFTER = (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
+"""How long an address that nobody knows is left alone: after the first, the second and each later time."""
+
+
+class Place(Value):
+    """Where something is, as far as the sources know."""
+
+    country_code: str | None = None
+    """ISO 3166-1 alpha-2."""
+    country_name: str | None = None
+    """In English."""
+    region: str | None = None
+    """First-level subdivision, in English."""
+    city: str | None = None
+    """In English."""
+    postal_code: str | None = None
+    """As the postal service writes it; often its first part only."""
+    latitude: float | None = None
+    """Degrees, WGS 84."""
+    longitude: float | None = None
+    """Degrees, WGS 84."""
+    time_zone: str | None = None
+    """Name in the IANA time zone database."""
+    asn: int | None = None
+    """Autonomous system number."""
+    org: str | None = None
+    """The autonomous system's organisation, else the internet service provider."""
+    traits: Traits | None = None
+    """All else that the databases say, by their own names and of their own types."""
+
+
+NETWORK_FIELDS = frozenset({"asn", "org"})
+"""Fields of a place that say who runs the network."""
+WHERE_FIELDS = Place.field_names - NETWORK_FIELDS - {"traits"}
+"""Fields of a place that say where it is; all of them come from one source."""
+
+
+class Answer(Value):
+    """What one source, or several together, say of an address."""
+
+    place: Place
+    """Where it is."""
+    source: str
+    """Who answered; several are joined by `+`."""
+    prefix_len: int | None = None
+    """Length in bits of the prefix that the answer holds for."""
+    built_at: datetime | None = None
+    """When the source's data were made; UTC."""
+
+    def knows(self, names: frozenset[str]) -> bool:
+        """Tell whether any of these fields of the place is known."""
+        return any(getattr(self.place, name) is not None for name in names)
+
+
+def merge(first: Answer, second: Answer) -> Answer:
+    """Add to an answer what it lacks and another source knows.
+
+    Where the place is comes from one source alone, the first that knows: Paris from one and the latitude
+    of another would be a place that does not exist.
+    """
+    added = {}
+    if not first.knows(WHERE_FIELDS) and second.knows(WHERE_FIELDS):
+        added |= {name: getattr(second.place, name) for name in WHERE_FIELDS}
+    if first.place.asn is None and second.knows(NETWORK_FIELDS):
+        added |= {"asn": second.place.asn, "org": second.place.org or first.place.org}
+    traits = {**(second.place.traits or {}), **(first.place.traits or {})}
+    if not added and traits == (first.place.traits or {}):
+        return first
+    lengths = [answer.prefix_len for answer in (first, second) if answer.prefix_len is not None]
+    return first.replace(
+        place=first.place.replace(**added, traits=traits or None),
+        source=f"{first.source}+{second.source}",
+        prefix_len=max(lengths, default=None),
+        built_at=first.built_at or second.built_at,
+    )
+
+
+class Entry(Value):
+    """An address with its place, who said so, and when."""
+
+    ip: str
+    """Canonical text of the address; for `invalid`, the input as given."""
+    status: str
+    """`resolved`, `special`, `unresolved` or `invalid`."""
+    scope: str | None = None
+    """What a special address is for: `private`, `loopback`, ..."""
+    place: Place = Place()
+    """Where it is."""
+    source: str | None = None
+    """Who answered: `GeoLite2-City+GeoLite2-ASN`, `rir`, `iana`."""
+    prefix_len: int | None = None
+    """Length in bits of the prefix that the answer holds for."""
+    built_at: datetime | None = None
+    """When the source's data were made; UTC."""
+    resolved_at: datetime | None = None
+    """When the source was asked; UTC."""
+    retry_at: datetime | None = None
+    """When asking again makes sense, if nobody knew; UTC."""
+    generation: str = ""
+    """The local sources that were there to be asked, with their builds."""
+    cached: bool = False
+    """Whether the answer was at hand, rather than asked for now."""
+    error: str | None = None
+    """Why there is no answer, or what is wrong with the address."""
+
+    @property
+    def network(self) -> str | None:
+        """The prefix that the answer holds for, as `81.2.69.160/27`."""
+        if self.prefix_len is None:
+            return None
+        from ipaddress import ip_network
+
+        return str(ip_network(f"{self.ip}/{self.prefix_len}", strict=False))
+
+
+def settle(earlier: Entry | None, later: Entry) -> Entry:
+    """Decide between two entries of an address: the later one, but nothing found never hides a good answer.
+
+    A good answer that is kept notes when asking again makes sense.
+    """
+    if earlier is None or later.status != "unresolved" or earlier.status != "resolved":
+        return later
+    return earlier.replace(retry_at=later.retry_at, generation=later.generation)
+
+
+def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
+    """Return when an address that nobody knows is to be tried again: in an hour, then a day, then a week."""
+    waited = timedelta()
+    if earlier is not None and earlier.retry_at is not None and earlier.resolved_at is not None:
+        waited = earlier.retry_at - earlier.resolved_at
+    return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
+
+
+FIELDS = (
+    *("ip", "status", "country_code", "country_name", "region", "city", "postal_code"),
+    *("latitude", "longitude", "time_zone", "asn", "org", "source", "resolved_at"),
+)
+"""The fields that every form of output knows, in their order."""
+FIELDS_ON_REQUEST = ("scope", "network", "built_at", "cached", "error")
+JSON_FIELDS = (*FIELDS, "scope", "network", "built_at", "cached", "traits")
+CSV_FIELDS = tuple(name for name in FIELDS if name not in {"postal_code", "resolved_at"})
+_PLACE_FIELDS = Place.field_names
+
+
+def check_fields(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, if each is a field, `traits`, or `traits.NAME`.
+
+    Raises:
+        SettingsError: one is not; the message names the nearest field.
+
+    """
+    known = (*FIELDS, *FIELDS_ON_REQUEST, "traits")
+    for name in names:
+        if name not in known and not (name.startswith("traits.") and name != "traits."):
+            raise SettingsError(name, unknown("field", name, known), origin="--fields")
+    return tuple(names)
+
+
+def unknown(what: str, name: str, known: Sequence[str]) -> str:
+    """Say that a name is not one of the known ones, and which of them is nearest."""
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+    return f"unknown {what}; {hint}"
+
+
+def value(entry: Entry, name: str) -> Any:
+    """Return a field of an entry in its JSON form: text, number, boolean, dict, or None where unknown."""
+    if name.startswith("traits."):
+        return (entry.place.traits or {}).get(name.removeprefix("traits."))
+    found = getattr(entry.place if name in _PLACE_FIELDS else entry, name)
+    return instant_text(found) if isinstance(found, datetime) else found
+
+
+def as_json(entry: Entry, names: Sequence[str] = JSON_FIELDS) -> dict[str, Any]:
+    """Return the fields of an entry by name, ready for `json.dumps`."""
+    return {name: value(entry, name) for name in names}
+
+
+def instant_text(instant: datetime) -> str:
+    """Write an instant as ISO 8601 with seconds and `Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def instant(text: str | None) -> datetime | None:
+    """Read what `instant_text` wrote; None stays None.
+
+    Raises:
+        ValueError: the text is no instant.
+
+    """
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,134 @@
+"""Everything that geocli raises.
+
+    GeocliError                 exit 1
+      AddressError              2   text, reason          (also a ValueError)
+      SettingsError             2   name, origin
+      ResolveError              3
+        DatabaseError               path
+        ServiceError                status, retry_after_seconds
+      StorageError              4   path
+        JournalError                offset_bytes
+        StoreError
+      BusyError                 75  path, waited_seconds
+      UpdateError               3   url
+        DownloadError               status
+        HashMismatchError           expected, actual
+
+`str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
+"""
+
+from __future__ import annotations
+
+from geocli.text import shorten
+
+
+class GeocliError(Exception):
+    """Base of all errors of this package."""
+
+    exit_status = 1
+    """What a command that ends with this error exits with."""
+
+
+class AddressError(GeocliError, ValueError):
+    """A text is not an IP address."""
+
+    exit_status = 2
+
+    def __init__(self, text: str, reason: str) -> None:
+        """Remember the text as it was given, and what is wrong with it."""
+        super().__init__(f"{shorten(text) or 'empty text'}: {reason}")
+        self.text = text
+        self.reason = reason
+
+
+class SettingsError(GeocliError):
+    """A setting, from a file, the environment or an option, cannot be used."""
+
+    exit_status = 2
+
+    def __init__(self, name: str, reason: str, *, origin: str) -> None:
+        """Remember the setting and where it came from: a file, a variable, an option."""
+        super().__init__(f"{origin}: {name}: {reason}")
+        self.name = name
+        self.origin = origin
+
+
+class ResolveError(GeocliError):
+    """A source could not be asked."""
+
+    exit_status = 3
+
+
+class DatabaseError(ResolveError):
+    """An .mmdb file is missing, unreadable or damaged."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Remember the file."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+
+
+class StorageError(GeocliError):
+    """The data directory, or a file in it, cannot be used."""
+
+    exit_status = 4
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Remember the file or directory."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+
+
+class JournalError(StorageError):
+    """The journal cannot be appended to, sealed or read."""
+
+    def __init__(self, path: str, reason: str, *, offset_bytes: int | None = None) -> None:
+        """Remember the file and, where it is known, the place in it."""
+        super().__init__(path, reason)
+        self.offset_bytes = offset_bytes
+
+
+class StoreError(StorageError):
+    """The SQLite file cannot be read or written."""
+
+
+class BusyError(GeocliError):
+    """Somebody else holds a lock for too long."""
+
+    exit_status = 75
+
+    def __init__(self, path: str, waited_seconds: float) -> None:
+        """Remember the lock and the patience."""
+        super().__init__(f"{path}: busy: another process held it for {waited_seconds:g} s; try again later")
+        self.path = path
+        self.waited_seconds = waited_seconds
+
+
+class UpdateError(GeocliError):
+    """A database could not be updated; the old file is still in place."""
+
+    exit_status = 3
+
+    def __init__(self, url: str, reason: str) -> None:
+        """Remember where the database was to come from."""
+        super().__init__(f"{url}: {reason}")
+        self.url = url
+
+
+class DownloadError(UpdateError):
+    """The server did not send the file."""
+
+    def __init__(self, url: str, reason: str, *, status: int | None = None) -> None:
+        """Remember the HTTP status, if there was an answer at all."""
+        super().__init__(url, reason)
+        self.status = status
+
+
+class HashMismatchError(UpdateError):
+    """The bytes at hand are not those that were installed."""
+
+    def __init__(self, url: str, *, expected: str, actual: str) -> None:
+        """Remember both SHA-256 digests, in hex."""
+        super().__init__(url, f"SHA-256 is {actual}, expected {expected}")
+        self.expected = expected
+        self.actual = actual

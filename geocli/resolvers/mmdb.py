@@ -1,0 +1,243 @@
+"""Local .mmdb files: any number of them, and every schema that is about, by the shape of its records."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from geocli.databases.discovery import Database, examine, find
+from geocli.entries import Answer, Place, merge
+from geocli.errors import DatabaseError
+from geocli.resolvers.countries import country_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from geocli.addresses import Address
+    from geocli.databases.discovery import DatabaseFile
+    from geocli.resolvers import Labels, Report
+
+
+class MmdbResolver:
+    """Asks all databases of some directories, or exactly the files that a user named."""
+
+    def __init__(self, directories: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+        """Name the directories in their order, or the files in theirs; with files, directories are left alone."""
+        self._directories, self._files = directories, files
+        self._found: list[DatabaseFile] = []
+        self._open: dict[str, Database] = {}
+        self._ordered: list[Database] | None = None
+
+    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+        """Look which databases there are now; those whose labels are not known are opened."""
+        found = self._look(report)
+        if [file.identity for file in found] != [file.identity for file in self._found]:
+            self._found, self._ordered = found, None
+        labels = []
+        for file in found:
+            label = known.get(file.identity) or self._label(file, report)
+            if label is not None:
+                labels.append((label, file))
+        return labels
+
+    def _look(self, report: Report) -> list[DatabaseFile]:
+        if not self._files:
+            return find(self._directories, report)
+        found = []
+        for number, path in enumerate(self._files):
+            try:
+                found.append(examine(path, number))
+            except DatabaseError as error:
+                report(error)
+        return found
+
+    def _label(self, file: DatabaseFile, report: Report) -> str | None:
+        try:
+            return self._database(file).label
+        except DatabaseError as error:
+            report(error)
+            return None
+
+    def _database(self, file: DatabaseFile) -> Database:
+        """Return an open database, opened anew if the file was replaced."""
+        database = self._open.get(file.path)
+        if database is None or database.file.identity != file.identity:
+            database = self._open[file.path] = Database(file)
+        return database
+
+    def databases(self, report: Report) -> list[Database]:
+        """Return the databases that were there when `sources` looked, open, in the order they are asked."""
+        if self._ordered is None:
+            databases = []
+            for file in self._found:
+                try:
+                    databases.append(self._database(file))
+                except DatabaseError as error:
+                    report(error)
+            self._ordered = sorted(databases, key=lambda database: database.order)
+        return self._ordered
+
+    def resolve(self, address: Address, report: Report) -> Answer | None:
+        """Ask each database, and merge what they say."""
+        answer: Answer | None = None
+        for database in self.databases(report):
+            if database.only_ipv4 and address.version == 6:
+                continue
+            try:
+                said = ask(database, address)
+            except DatabaseError as error:
+                report(error)
+            else:
+                if said is not None:
+                    answer = said if answer is None else merge(answer, said)
+        return answer
+
+
+def ask(database: Database, address: Address) -> Answer | None:
+    """Return what one database says of an address, None if it has no record or nothing of use in it.
+
+    Raises:
+        DatabaseError: the database is damaged there.
+
+    """
+    try:
+        record, prefix_len = database.reader.get_with_prefix_len(address)
+    except (RuntimeError, ValueError) as error:  # maxminddb_rust.InvalidDatabaseError is a RuntimeError
+        raise DatabaseError(database.file.path, f"damaged: {error}; install it anew") from error
+    place = place_from(record)
+    if place == Place():
+        return None
+    return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
+
+
+def place_from(record: object) -> Place:
+    """Map a record of any known schema to a place.
+
+    Nested records are MaxMind's and DB-IP's, flat ones IPinfo's and ip-location-db's. What has no field
+    of its own goes to `traits` under its own name. Values of a wrong type are left out.
+    """
+    if not isinstance(record, dict):
+        return Place()
+    flat = _flattened(record)
+    code = _code(flat.pop("country_code", None)) or _code(flat.get("country"))
+    if _code(flat.get("country")):
+        del flat["country"]
+    network = _number(str(_first(flat, "autonomous_system_number", "asn", default="")).upper().removeprefix("AS"))
+    latitude, longitude = (_number(_first(flat, *names)) for names in (("latitude", "lat"), ("longitude", "lng", "lon")))
+    return Place(
+        country_code=code,
+        country_name=_text(_first(flat, "country_name", "country")) or country_name(code),
+        region=_text(_first(flat, "region", "state1", "stateprov")),
+        city=_text(_first(flat, "city")),
+        postal_code=_text(_first(flat, "postal_code", "postcode", "postal", "zip")),
+        latitude=latitude if latitude is not None and abs(latitude) <= 90 else None,
+        longitude=longitude if longitude is not None and abs(longitude) <= 180 else None,
+        time_zone=_text(_first(flat, "time_zone", "timezone")),
+        asn=int(network) if network is not None and 0 < network < 1 << 32 else None,
+        org=_text(_first(flat, "autonomous_system_organization", "as_name", "org")) or _text(flat.get("isp")),
+        traits={name: value for name, value in flat.items() if value is not None} or None,
+    )
+
+
+def _flattened(record: dict[str, Any]) -> dict[str, Any]:
+    """Bring a nested record into the flat form; a flat one stays as it is."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if not isinstance(name, str):
+            continue
+        if name == "subdivisions" and isinstance(value, list):
+            flat |= _subdivisions(value)
+        elif isinstance(value, dict):
+            flat |= _NESTED.get(name, _other)(name, value)
+        else:
+            flat[name] = _plain(value)
+    return flat
+
+
+def _named(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Flatten what has a code and names: a country, a continent, a city."""
+    names = value.get("names")
+    english = names.get("en") if isinstance(names, dict) else value.get("name")
+    said = {f"{name}_code": value.get("iso_code", value.get("code")), f"{name}_name": english}
+    said |= {key: what for key, what in value.items() if key.startswith("is_")}
+    return {key: _plain(what) for key, what in said.items() if what is not None}
+
+
+def _city(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {name: _named(name, value).get("city_name")}
+
+
+def _registered(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {key: what for key, what in _named(name, value).items() if key == f"{name}_code"}
+
+
+def _inner(_: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {key: _plain(what) for key, what in value.items() if isinstance(key, str)}
+
+
+def _postal(_: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"postal_code": _plain(value.get("code"))}
+
+
+def _other(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value)}
+
+
+_NESTED = {
+    "continent": _named,
+    "country": _named,
+    "city": _city,
+    "location": _inner,
+    "traits": _inner,
+    "postal": _postal,
+    "registered_country": _registered,
+    "represented_country": _registered,
+}
+
+
+def _subdivisions(values: list[Any]) -> dict[str, Any]:
+    """Name the first-level subdivision; of smaller ones only the code is kept."""
+    named = [_named("region", value) for value in values if isinstance(value, dict)]
+    said = {"region": named[0].get("region_name"), "region_code": named[0].get("region_code")} if named else {}
+    return said | ({"subdivision_code": named[-1].get("region_code")} if len(named) > 1 else {})
+
+
+def _first(flat: dict[str, Any], *names: str, default: Any = None) -> Any:
+    """Take all of these values out, and return the first that is known."""
+    values = [flat.pop(name, None) for name in names]
+    return next((value for value in values if value is not None), default)
+
+
+def _plain(value: Any, depth: int = 4) -> Any:
+    """Return a value that JSON can say, None for what it cannot."""
+    if isinstance(value, dict) and depth:
+        return {str(name): _plain(what, depth - 1) for name, what in value.items()}
+    if isinstance(value, list) and depth:
+        return [_plain(what, depth - 1) for what in value]
+    if isinstance(value, bytes | bytearray):
+        return value.hex()
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value if isinstance(value, str | int) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _code(value: Any) -> str | None:
+    """Return an ISO 3166-1 alpha-2 code, None for what is none."""
+    is_code = isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha()
+    return value.upper() if is_code else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, which some databases write as text."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if isfinite(number) else None

@@ -1,0 +1,57 @@
+"""The built-in answer: the country that an address is registered in, from the package iptocc.
+
+Its data are the delegation files of the five regional internet registries, which the Number Resource
+Organization publishes (CC BY 4.0): 98.5 % of the allocated addresses, of which 90 to 95 % agree with
+commercial databases. Special addresses never get here.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.machinery import PathFinder
+
+from geocli.entries import Answer, Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from geocli.addresses import Address
+    from geocli.databases.discovery import DatabaseFile
+    from geocli.resolvers import Labels, Report
+
+NAME = "rir"
+_PACKAGE = "iptocc"
+
+
+class RirResolver:
+    """Knows the country of nearly every allocated address; needs no file and no network."""
+
+    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+        """Return one label, with the release of iptocc, which is made anew each night."""
+        del known, report
+        return [(f"{NAME}@{_release()}", None)]
+
+    def resolve(self, address: Address, report: Report) -> Answer | None:
+        """Return the country of registration, None for addresses that no registry has allocated."""
+        del report
+        from iptocc import country_code
+
+        from geocli.resolvers.countries import country_name
+
+        code = country_code(str(address))
+        if code is None:
+            return None
+        return Answer(place=Place(country_code=code, country_name=country_name(code)), source=NAME)
+
+
+@cache
+def _release() -> str:
+    """Return the installed release, read off the name of its metadata: `importlib.metadata` takes 30 ms."""
+    spec = PathFinder.find_spec(_PACKAGE)
+    site = os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else os.curdir
+    for name in os.listdir(site):
+        if name.startswith(f"{_PACKAGE}-") and name.endswith(".dist-info"):
+            return name.removeprefix(f"{_PACKAGE}-").removesuffix(".dist-info")
+    from importlib.metadata import version
+
+    return version(_PACKAGE)

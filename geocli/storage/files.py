@@ -1,0 +1,208 @@
+"""The data directory: who may use it, locks, and directory entries that survive a power cut."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from contextlib import contextmanager
+from time import sleep
+
+from geocli.errors import BusyError, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "fuse.sshfs", "fuse.glusterfs")
+"""Where locks or syncs are not what they are on a local disk."""
+POLL_SECONDS = 0.01
+"""How often a lock that is held is tried again."""
+
+
+class DataDirectory:
+    """The directory of the journal and the store.
+
+    Private (0700) or for a group (2770): files in it can be read by whom the directory lets in, and belong
+    to its owner also when root makes them.
+    """
+
+    def __init__(self, path: str, *, allow_network_fs: bool = False, mountinfo: str = "/proc/self/mountinfo") -> None:
+        """Name a directory; nothing is touched before `prepare`."""
+        self.path = os.path.abspath(path)
+        self._allow_network_fs = allow_network_fs
+        self._mountinfo = mountinfo
+        self._prepared: os.stat_result | None = None
+
+    def file(self, name: str) -> str:
+        """Return the path of a file in the directory."""
+        return os.path.join(self.path, name)
+
+    def prepare(self) -> None:
+        """Make the directory if it is missing, and make sure that it can be trusted.
+
+        Raises:
+            StorageError: it cannot be made, is no directory, anybody may write to it, or it is on a network.
+
+        """
+        if self._prepared is not None:
+            return
+        try:
+            found = self._make()
+        except OSError as error:
+            raise self._error(error.strerror or str(error)) from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise self._error("not a directory")
+        if found.st_mode & stat.S_IWOTH:
+            raise self._error("anybody may write to it; use a directory of your own, or chmod o-w")
+        if not self._allow_network_fs and (kind := self._network_file_system(found.st_dev)):
+            raise self._error(f"on a network file system ({kind}), where locks are not safe; "
+                              "use a local directory, or set allow_network_fs = true")
+        self._prepared = found
+
+    def _make(self) -> os.stat_result:
+        try:
+            return os.stat(self.path)
+        except FileNotFoundError:
+            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            os.chmod(self.path, 0o700)
+            return os.stat(self.path)
+
+    def _error(self, reason: str) -> StorageError:
+        return StorageError(self.path, f"cannot be the data directory: {reason}")
+
+    def _network_file_system(self, device: int) -> str | None:
+        """Return the type of the file system if it is a network's (proc(5), /proc/pid/mountinfo)."""
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            with open(self._mountinfo, encoding="utf-8", errors="replace") as lines:
+                rows = (line.split(" - ") for line in lines)
+                kinds = {after.split()[0] for before, after in rows if before.split()[2] == wanted}
+        except (OSError, ValueError, LookupError):
+            return None
+        return next((kind for kind in sorted(kinds) if kind in NETWORK_FILE_SYSTEMS), None)
+
+    def open(self, name: str, flags: int) -> int:
+        """Open a file of the directory, made if `flags` say so with the directory's owner and group rights.
+
+        Raises:
+            OSError: as `os.open`.
+
+        """
+        self.prepare()
+        descriptor = os.open(self.file(name), flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._adopt(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _adopt(self, descriptor: int) -> None:
+        """Give a file that this user owns the rights, and from root also the owner, that the directory asks for."""
+        assert self._prepared is not None
+        found, directory, user = os.fstat(descriptor), self._prepared, os.geteuid()
+        if user not in (0, found.st_uid) or not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            return  # another user's, or a link to a file that is none of ours
+        mode = 0o660 if directory.st_mode & stat.S_IWGRP else 0o600
+        if stat.S_IMODE(found.st_mode) != mode:
+            os.fchmod(descriptor, mode)
+        if user == 0 and (found.st_uid, found.st_gid) != (directory.st_uid, directory.st_gid):
+            os.fchown(descriptor, directory.st_uid, directory.st_gid)
+
+    def sync(self) -> None:
+        """Put the directory's entries on disk.
+
+        Raises:
+            OSError: they may not be there.
+
+        """
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def names(self) -> list[str]:
+        """Return the names in the directory, none if it is not there yet.
+
+        Raises:
+            OSError: it cannot be read.
+
+        """
+        try:
+            return os.listdir(self.path)
+        except FileNotFoundError:
+            return []
+
+    @contextmanager
+    def locked(self, name: str, timeout_seconds: float) -> Iterator[None]:
+        """Hold a lock, by `flock` on a file that is never renamed or unlinked.
+
+        The kernel frees it when the process dies. Not `fcntl`: those locks end when any descriptor of the
+        file is closed.
+
+        Raises:
+            BusyError: another process held it for longer than `timeout_seconds`.
+            StorageError: the lock file cannot be made or opened.
+
+        """
+        try:
+            descriptor = self._lock(name, timeout_seconds)
+        except OSError as error:
+            raise StorageError(self.file(name), f"cannot be locked: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, name: str, timeout_seconds: float) -> int:
+        waited_seconds = 0.0
+        while True:
+            descriptor = self.open(name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), os.stat(self.file(name))):
+                    return descriptor
+            except BlockingIOError:
+                if waited_seconds >= timeout_seconds:
+                    os.close(descriptor)
+                    raise BusyError(self.file(name), timeout_seconds) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+            sleep(POLL_SECONDS)
+            waited_seconds += POLL_SECONDS
+
+
+@contextmanager
+def replacing(path: str, mode: int = 0o644) -> Iterator[int]:
+    """Write a file beside another, and put it in its place when all of it is on disk.
+
+    Yields a descriptor to write to. On any error the old file stays as it was.
+
+    Raises:
+        OSError: the file cannot be written or renamed.
+
+    """
+    beside = f"{path}.{os.urandom(6).hex()}.part"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        yield descriptor
+        os.fsync(descriptor)
+        os.close(descriptor)
+        descriptor = -1
+        os.replace(beside, path)
+    except BaseException:
+        if descriptor >= 0:
+            os.close(descriptor)
+        os.unlink(beside)
+        raise
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all bytes to a descriptor, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,316 @@
+"""The dirty journal: what was answered and is not yet in the store.
+
+A file to which every command appends under a lock, with one write and one sync, before it prints. A flush
+seals it, which is a rename, replays the sealed segment into the store, and discards it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack, contextmanager, suppress
+
+from geocli.errors import JournalError, StorageError
+from geocli.storage.frames import Damage, Frame, encode, pack, scan
+from geocli.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+    from datetime import datetime
+    from typing import BinaryIO
+
+    from geocli.databases.discovery import DatabaseFile
+    from geocli.entries import Entry
+    from geocli.storage.files import DataDirectory
+
+JOURNAL, LOCK, QUARANTINE = "journal", "journal.lock", "journal.bad"
+SUFFIX = ".draining"
+
+
+class Segment(Value):
+    """A sealed journal, `journal.N-UUID.draining`."""
+
+    name: str
+    """Its file name."""
+    number: int
+    """N; segments are stored in the order of their numbers."""
+    uuid: str
+    """Names the segment for ever, so that it is stored once."""
+
+
+class JournalStatus(Value):
+    """What is dirty."""
+
+    entries: int
+    """Entries in sound frames."""
+    size_bytes: int
+    """Bytes of the journal and its segments."""
+    oldest_at: datetime | None
+    """When the oldest entry was resolved; UTC."""
+    segments: int
+    """Sealed segments that are not yet in the store."""
+    quarantined_bytes: int
+    """Size of `journal.bad`: bytes that were no frames."""
+
+
+class Journal:
+    """Appends, seals, replays, discards, quarantines; safe for any number of processes and threads."""
+
+    def __init__(self, directory: DataDirectory, *, lock_timeout_seconds: float = 10) -> None:
+        """Name the journal of a data directory; nothing is touched before it is used."""
+        self._directory = directory
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._failed: str | None = None
+
+    def append(self, entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = ()) -> None:
+        """Keep entries. They are on disk when this returns, whatever happens to the machine then.
+
+        Args:
+            entries: each with `resolved_at` and `generation`.
+            files: the databases that were there to be asked, with their labels.
+
+        Raises:
+            JournalError: they may not be on disk.
+            BusyError: another process held the journal for too long.
+
+        """
+        data = b"".join(encode(payload) for payload in pack(entries, files))
+        if not data:
+            return
+        with self._errors("appended to"), self._directory.locked(LOCK, self._lock_timeout_seconds):
+            descriptor = self._open()
+            try:
+                self._append(descriptor, data)
+                self._directory.sync()
+            finally:
+                os.close(descriptor)
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+        descriptor = self._directory.open(JOURNAL, flags)
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            return descriptor
+        os.close(descriptor)
+        raise self._error("not a regular file with one name; move it away")
+
+    def _append(self, descriptor: int, data: bytes) -> None:
+        """Write with one call and sync; take back what was cut short. The caller holds the lock."""
+        if self._failed:
+            raise self._error(f"an earlier sync failed ({self._failed}), and no later one can be believed")
+        size_bytes = os.fstat(descriptor).st_size
+        if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
+            data = b"\n" + data  # somebody died in the middle of a frame
+        written_bytes = os.write(descriptor, data)
+        if written_bytes != len(data):
+            os.ftruncate(descriptor, size_bytes)
+            raise self._error(f"only {written_bytes} of {len(data)} bytes could be written; is the disk full?")
+        try:
+            os.fdatasync(descriptor)
+        except OSError as error:
+            self._failed = error.strerror or str(error)
+            raise
+
+    def is_dirty(self) -> bool:
+        """Tell whether a flush has something to do: a segment, or a journal that is not empty.
+
+        Raises:
+            JournalError: the directory cannot be read.
+
+        """
+        try:
+            found = os.lstat(self._directory.file(JOURNAL))
+        except FileNotFoundError:
+            return bool(self.segments())
+        except OSError as error:
+            raise self._error(f"cannot be looked at: {error.strerror}") from error
+        return found.st_size > 0 or not stat.S_ISREG(found.st_mode) or bool(self.segments())
+
+    def seal(self, at_least: int = 1) -> Segment | None:
+        """Set the dirty frames aside under a name of their own, so that they can be stored.
+
+        Appends after this call go to a new journal. The rename is on disk when it returns.
+
+        Args:
+            at_least: the number that the segment gets, or a larger one if there are segments.
+
+        Returns:
+            The sealed segment, or None when nothing is dirty.
+
+        Raises:
+            JournalError: the journal is not a regular file, or the directory cannot be written.
+            BusyError: another process held the journal for too long.
+
+        """
+        path = self._directory.file(JOURNAL)
+        with self._errors("sealed"):
+            if not os.path.lexists(path):
+                return None
+            with self._directory.locked(LOCK, self._lock_timeout_seconds):
+                found = os.lstat(path)
+                if not stat.S_ISREG(found.st_mode):
+                    raise self._error("not a regular file; move it away")
+                if not found.st_size:
+                    return None
+                segment = self._next_segment(at_least)
+                os.rename(path, self._directory.file(segment.name))
+                self._directory.sync()
+                return segment
+
+    def _next_segment(self, at_least: int) -> Segment:
+        from uuid import uuid4
+
+        number = max(at_least, *(segment.number + 1 for segment in self.segments()), 1)
+        uuid = str(uuid4())
+        return Segment(name=f"{JOURNAL}.{number}-{uuid}{SUFFIX}", number=number, uuid=uuid)
+
+    def segments(self) -> list[Segment]:
+        """Return the sealed segments that are not yet discarded, oldest first.
+
+        Raises:
+            JournalError: the directory cannot be read.
+
+        """
+        with self._errors("listed"):
+            names = self._directory.names()
+        found = []
+        for name in names:
+            number, dash, uuid = name.removeprefix(f"{JOURNAL}.").removesuffix(SUFFIX).partition("-")
+            if name.startswith(f"{JOURNAL}.") and name.endswith(SUFFIX) and dash and number.isdecimal():
+                found.append(Segment(name=name, number=int(number), uuid=uuid))
+        return sorted(found, key=lambda segment: segment.number)
+
+    def replay(self, segment: Segment) -> Iterator[Frame | Damage]:
+        """Read a segment from its beginning, in bounded memory.
+
+        Raises:
+            JournalError: it cannot be read.
+
+        """
+        path = self._directory.file(segment.name)
+        with self._errors("read", path), self._stream(segment.name) as stream:
+            yield from scan(stream)
+
+    def _stream(self, name: str) -> BinaryIO:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return open(os.open(self._directory.file(name), flags), "rb")
+
+    def quarantine(self, pieces: Iterable[bytes]) -> int:
+        """Keep bytes that are no frames in `journal.bad`; they are on disk when this returns.
+
+        Returns:
+            How many bytes were kept.
+
+        Raises:
+            JournalError: they could not be kept.
+
+        """
+        data = b"".join(piece if piece.endswith(b"\n") else piece + b"\n" for piece in pieces)
+        if not data:
+            return 0
+        with self._errors("quarantined", self._directory.file(QUARANTINE)):
+            descriptor = self._directory.open(QUARANTINE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
+            with open(descriptor, "wb", buffering=0) as stream:
+                if stream.write(data) != len(data):
+                    raise OSError(None, "cut short")
+                os.fsync(descriptor)
+            self._directory.sync()
+        return len(data)
+
+    def discard(self, segment: Segment) -> None:
+        """Remove a segment that is in the store. It is gone from the disk when this returns.
+
+        Raises:
+            JournalError: it could not be removed.
+
+        """
+        path = self._directory.file(segment.name)
+        with self._errors("discarded", path):
+            os.unlink(path)
+            self._directory.sync()
+
+    def dirty(self) -> Iterator[Entry]:
+        """Read all dirty entries, oldest first, without a lock.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        for frame in self._dirty_frames():
+            yield from frame.entries
+
+    def _dirty_frames(self) -> Iterator[Frame]:
+        """Read the segments, then the journal, which is opened first, so that a flush meanwhile hides nothing.
+
+        What was discarded meanwhile is in the store, for those who read the store after this.
+        """
+        with self._errors("read"), ExitStack() as opened:
+
+            def stream(name: str) -> list[BinaryIO]:
+                with suppress(FileNotFoundError):
+                    return [opened.enter_context(self._stream(name))]
+                return []
+
+            journal = stream(JOURNAL)
+            segments = [found for segment in self.segments() for found in stream(segment.name)]
+            unique = {os.fstat(found.fileno()).st_ino: found for found in [*segments, *journal]}
+            for found in unique.values():
+                yield from (frame for frame in scan(found) if isinstance(frame, Frame))
+
+    def newest(self, addresses: Collection[str]) -> dict[str, Entry]:
+        """Return the newest dirty entry of each address that has one.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        from geocli.entries import settle
+
+        found: dict[str, Entry] = {}
+        for entry in self.dirty():
+            if entry.ip in addresses:
+                found[entry.ip] = settle(found.get(entry.ip), entry)
+        return found
+
+    def status(self) -> JournalStatus:
+        """Count what is dirty.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        segments = self.segments()
+        entries, oldest_at = 0, None
+        for frame in self._dirty_frames():
+            entries += len(frame.entries)
+            oldest_at = oldest_at or next((entry.resolved_at for entry in frame.entries), None)
+        return JournalStatus(
+            entries=entries,
+            size_bytes=sum(self._size_bytes(name) for name in [JOURNAL, *(segment.name for segment in segments)]),
+            oldest_at=oldest_at,
+            segments=len(segments),
+            quarantined_bytes=self._size_bytes(QUARANTINE),
+        )
+
+    def _size_bytes(self, name: str) -> int:
+        try:
+            return os.lstat(self._directory.file(name)).st_size
+        except OSError:
+            return 0
+
+    def _error(self, reason: str) -> JournalError:
+        return JournalError(self._directory.file(JOURNAL), reason)
+
+    @contextmanager
+    def _errors(self, verb: str, path: str | None = None) -> Iterator[None]:
+        """Turn what the operating system and the directory say into a JournalError."""
+        try:
+            yield
+        except OSError as error:
+            reason = f"cannot be {verb}: {error.strerror or error}"
+            raise JournalError(path or self._directory.file(JOURNAL), reason) from error
+        except StorageError as error:
+            if isinstance(error, JournalError):
+                raise
+            raise JournalError(error.path, str(error).removeprefix(f"{error.path}: ")) from error

@@ -1,0 +1,234 @@
+"""The store: the SQLite file that holds every answer that was flushed.
+
+Lookups read it (`mode=ro`), only `flush`, `re-resolve` and `clear` write it, and anybody may read it
+meanwhile: it is in WAL mode.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+
+from geocli.entries import Entry, Place, instant
+from geocli.errors import BusyError, StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from typing import Any
+
+FILE_NAME = "geocli.db"
+SCHEMA_VERSION = 2
+"""`PRAGMA user_version`; see `schema.py` for what each version added."""
+PLACE_COLUMNS = (
+    *("country_code", "country_name", "region", "city", "postal_code"),
+    *("latitude", "longitude", "time_zone", "asn", "org"),
+)
+COLUMNS = (
+    *("ip", "status", "scope"),
+    *PLACE_COLUMNS,
+    *("source", "prefix_len", "built_at", "resolved_at", "retry_at", "generation", "traits"),
+)
+"""Columns of the table `geo_cache`, in their order."""
+READ_PATIENCE_SECONDS = 1.0
+"""A lookup asks the sources again rather than wait longer for a locked store."""
+BLOCK = 500
+"""Addresses that one SELECT asks for."""
+
+_SELECT = (
+    f"SELECT {', '.join(f'geo_cache.{name}' for name in COLUMNS if name != 'generation')}, generations.sources "
+    "FROM geo_cache LEFT JOIN generations ON generations.id = geo_cache.generation "
+)
+
+
+class Store:
+    """Reads the table `geo_cache`; `StoreWriter` writes it. May be shared by threads that take turns."""
+
+    def __init__(self, path: str, *, busy_timeout_seconds: float = 30) -> None:
+        """Name a store; it is opened when it is first asked, and need not exist."""
+        self.path = path
+        self.busy_timeout_seconds = busy_timeout_seconds
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Close the file; the next question opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._inode = None
+
+    def connection(self) -> sqlite3.Connection | None:
+        """Return a connection that can only read, None if there is no store of the current schema yet.
+
+        Raises:
+            StoreError: the file is no store, or was made by a newer geocli.
+
+        """
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            self.close()
+            return None
+        except OSError as error:
+            raise StoreError(self.path, f"cannot be opened: {error.strerror}") from error
+        if self._connection is None or self._inode != (found.st_dev, found.st_ino):
+            self.close()
+            self._inode = found.st_dev, found.st_ino
+            self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection | None:
+        quoted = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        patience = min(self.busy_timeout_seconds, READ_PATIENCE_SECONDS)
+        connection = sqlite3.connect(
+            f"file:{quoted}?mode=ro", uri=True, timeout=patience, isolation_level=None, check_same_thread=False
+        )
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        except BaseException:
+            connection.close()
+            raise
+        check_version(self.path, version)
+        if version < SCHEMA_VERSION:  # the next flush brings it up to date
+            connection.close()
+            return None
+        return connection
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Ask, and return the rows; none if there is no store yet.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        with sqlite_errors(self.path, READ_PATIENCE_SECONDS):
+            connection = self.connection()
+            if connection is not None:
+                yield from connection.execute(sql, values)
+
+    def get(self, addresses: Sequence[str]) -> dict[str, Entry]:
+        """Return the entries of those addresses that have one.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        found = {}
+        for start in range(0, len(addresses), BLOCK):
+            block = addresses[start : start + BLOCK]
+            marks = ",".join("?" * len(block))
+            found |= {entry.ip: entry for entry in self.entries(f"WHERE ip IN ({marks})", block)}
+        return found
+
+    def entries(self, where: str, values: Sequence[Any] = ()) -> Iterator[Entry]:
+        """Return the entries that a clause after FROM selects.
+
+        Raises:
+            StoreError: the store cannot be read, or holds what geocli never wrote.
+            BusyError: another program keeps it locked.
+
+        """
+        try:
+            for row in self.query(_SELECT + where, values):
+                yield _entry(row)
+        except (ValueError, TypeError) as error:
+            raise StoreError(self.path, f"a row cannot be read: {error}") from error
+
+    def labels(self) -> dict[tuple[str, int, int, int], str]:
+        """Return the label of each database file that some entry was answered with, by the file's identity.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        rows = self.query("SELECT path, inode, size, mtime_ns, source FROM source_files")
+        return {(path, inode, size, mtime): source for path, inode, size, mtime, source in rows}
+
+    def due(self, where: str, values: Sequence[Any], after: str, count: int) -> list[Entry]:
+        """Return the next entries that a condition selects, in the order of their addresses' text.
+
+        Args:
+            where: a condition over `geo_cache` and `generations`.
+            values: of the condition's parameters.
+            after: the address that the last call ended on, at first an empty text.
+            count: how many at most.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        clause = f"WHERE ip > ? AND status <> 'special' AND ({where}) ORDER BY ip LIMIT ?"
+        return list(self.entries(clause, (after, *values, count)))
+
+    def counts(self, column: str, most: int) -> list[tuple[str | None, int]]:
+        """Return the most frequent values of a column with their numbers of rows, the largest first.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        assert column in COLUMNS
+        sql = f"SELECT {column}, COUNT(*) FROM geo_cache GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?"
+        return [(what, number) for what, number in self.query(sql, (most,))]
+
+    def last_flush(self) -> tuple[str, int, float] | None:
+        """Return when the last flush that stored something ended, its entries, and its seconds.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        rows = self.query("SELECT finished_at, entries, duration_seconds FROM last_flush")
+        return next(((at, entries, seconds) for at, entries, seconds in rows), None)
+
+
+def check_version(path: str, version: int) -> None:
+    """Refuse a store that a newer geocli made.
+
+    Raises:
+        StoreError: it is newer.
+
+    """
+    if version > SCHEMA_VERSION:
+        reason = f"made by a newer geocli (schema {version}, this one knows {SCHEMA_VERSION}); update geocli"
+        raise StoreError(path, reason)
+
+
+@contextmanager
+def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
+    """Turn what SQLite says into a StoreError or BusyError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise BusyError(path, waited_seconds) from error
+        raise StoreError(path, f"{error}; nothing was changed; see geocli stats --check") from error
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    said = dict(zip((*COLUMNS[:-2], "traits", "sources"), row, strict=True))
+    traits = said["traits"]
+    if traits is not None:
+        import json
+
+        traits = json.loads(traits)
+    at: dict[str, datetime | None] = {name: instant(said[name]) for name in ("built_at", "resolved_at", "retry_at")}
+    return Entry(
+        ip=said["ip"],
+        status=said["status"],
+        scope=said["scope"],
+        place=Place(**{name: said[name] for name in PLACE_COLUMNS}, traits=traits),
+        source=said["source"],
+        prefix_len=said["prefix_len"],
+        generation=said["sources"] or "",
+        cached=True,
+        **at,
+    )

@@ -1,0 +1,28 @@
+"""Text that comes from outside, made harmless."""
+
+from __future__ import annotations
+
+UNDECODABLE = range(0xDC80, 0xDD00)
+"""What `surrogateescape` makes of bytes that are not UTF-8 (PEP 383)."""
+
+
+def safe(text: str) -> str:
+    r"""Show every character that could do something to a terminal as an escape.
+
+    What `str.isprintable` refuses is shown as `\x1b`, `\u202e` or `\U000e0001`: C0, DEL and C1 controls,
+    bidi controls, line separators, lone surrogates. Printable text comes back as it is.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    if ord(char) in UNDECODABLE:
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return repr(char)[1:-1]
+
+
+def shorten(text: str, most: int = 80) -> str:
+    """Cut a text that a message quotes to `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
