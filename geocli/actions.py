@@ -107,10 +107,17 @@ def flush(chosen: Settings, *, wait_seconds: float = 0, as_json: bool = False, i
             raise
     if report.dropped_bytes:
         complain(f"{chosen.data_dir}/journal.bad: {report.dropped_bytes} damaged bytes were set aside")
+    tell(
+        report, f"{report.flushed} entries flushed in {report.duration_seconds:g} s", as_json=as_json, always=is_verbose
+    )
+    return 0
+
+
+def tell(report: Value, sentence: str, *, as_json: bool, always: bool = False) -> None:
+    """Report what was done: as JSON on standard output, or a sentence for people, or nothing for cron."""
     if as_json:
         from geocli.bulk.outputs import json_text
 
         write(json_text(report.as_dict()).encode() + b"\n")
-    elif is_verbose or sys.stderr.isatty():
-        print(f"{report.flushed} entries flushed in {report.duration_seconds:g} s", file=sys.stderr)
-    return 0
+    elif always or sys.stderr.isatty():
+        print(sentence, file=sys.stderr)

@@ -141,6 +141,9 @@ def _reason(text: str) -> str:
 def _is_host_name(text: str) -> bool:
     """Tell whether a text could be a name in the DNS (RFC 1123, 2.1)."""
     labels = text.rstrip(".").split(".")
-    return len(text) <= 253 and text.isascii() and not labels[-1].isdigit() and all(
-        label.replace("-", "").replace("_", "").isalnum() for label in labels
+    return (
+        len(text) <= 253
+        and text.isascii()
+        and not labels[-1].isdigit()
+        and all(label.replace("-", "").replace("_", "").isalnum() for label in labels)
     )

@@ -130,9 +130,7 @@ class GeoCache:
         if self._directory is None:
             from geocli.storage.files import DataDirectory
 
-            self._directory = DataDirectory(
-                self._settings.data_dir, allow_network_fs=self._settings.allow_network_fs
-            )
+            self._directory = DataDirectory(self._settings.data_dir, allow_network_fs=self._settings.allow_network_fs)
         return self._directory
 
     @property
@@ -288,7 +286,9 @@ class GeoCache:
             self._on_problem(error)
             return
         with self._lock:
-            self._remember({entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True) for entry in fresh})
+            self._remember(
+                {entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True) for entry in fresh}
+            )
 
     def load_from_db(self) -> int:
         """Bring the newest entries of the store into memory, and return how many.

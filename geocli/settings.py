@@ -35,6 +35,7 @@ _FORMS = {
     "lock_timeout_seconds": "a number of seconds",
     "busy_timeout_seconds": "a number of seconds",
     "allow_network_fs": "true or false",
+    "dbip_url": "a text",
 }
 """What may stand in a configuration file, and in which form."""
 
@@ -48,6 +49,8 @@ class Settings(Value):
     """Directories that are searched for .mmdb files, in this order."""
     update_dir: str = ""
     """Directory that `db update` installs databases in."""
+    dbip_url: str = "https://download.db-ip.com/free"
+    """Where `db update` gets the databases of DB-IP, or of a mirror."""
     databases: tuple[str, ...] = ()
     """Files that are asked instead of all that would be found."""
     lock_timeout_seconds: float = 10.0

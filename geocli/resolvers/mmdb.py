@@ -124,7 +124,9 @@ def place_from(record: object) -> Place:
     if _code(flat.get("country")):
         del flat["country"]
     network = _number(str(_first(flat, "autonomous_system_number", "asn", default="")).upper().removeprefix("AS"))
-    latitude, longitude = (_number(_first(flat, *names)) for names in (("latitude", "lat"), ("longitude", "lng", "lon")))
+    latitude, longitude = (
+        _number(_first(flat, *names)) for names in (("latitude", "lat"), ("longitude", "lng", "lon"))
+    )
     return Place(
         country_code=code,
         country_name=_text(_first(flat, "country_name", "country")) or country_name(code),

@@ -56,8 +56,10 @@ class DataDirectory:
         if found.st_mode & stat.S_IWOTH:
             raise self._error("anybody may write to it; use a directory of your own, or chmod o-w")
         if not self._allow_network_fs and (kind := self._network_file_system(found.st_dev)):
-            raise self._error(f"on a network file system ({kind}), where locks are not safe; "
-                              "use a local directory, or set allow_network_fs = true")
+            raise self._error(
+                f"on a network file system ({kind}), where locks are not safe; "
+                "use a local directory, or set allow_network_fs = true"
+            )
         self._prepared = found
 
     def _make(self) -> os.stat_result:
@@ -177,10 +179,11 @@ class DataDirectory:
 
 
 @contextmanager
-def replacing(path: str, mode: int = 0o644) -> Iterator[int]:
+def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
     """Write a file beside another, and put it in its place when all of it is on disk.
 
-    Yields a descriptor to write to. On any error the old file stays as it was.
+    Yields a descriptor to write to, and the path that the file has until then. On any error the old file
+    stays as it was.
 
     Raises:
         OSError: the file cannot be written or renamed.
@@ -189,14 +192,13 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[int]:
     beside = f"{path}.{os.urandom(6).hex()}.part"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        yield descriptor
-        os.fsync(descriptor)
-        os.close(descriptor)
-        descriptor = -1
+        try:
+            yield descriptor, beside
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.replace(beside, path)
     except BaseException:
-        if descriptor >= 0:
-            os.close(descriptor)
         os.unlink(beside)
         raise
 

@@ -120,10 +120,18 @@ def unpack(payload: bytes) -> Frame:
     try:
         said = json.loads(payload)
         at, generation = instant(said["at"] or None), said["generation"]
-        files = [(str(path), int(inode), int(size), int(mtime), str(label)) for path, inode, size, mtime, label in said["files"]]
+        files = [
+            (str(path), int(inode), int(size), int(mtime), str(label))
+            for path, inode, size, mtime, label in said["files"]
+        ]
         shapes = [_entry_from(place) for place in said["places"]]
         entries = [
-            shapes[number].replace(ip=_typed(ip, str), prefix_len=_typed(length, (int, type(None))), resolved_at=at, generation=_typed(generation, str))
+            shapes[number].replace(
+                ip=_typed(ip, str),
+                prefix_len=_typed(length, (int, type(None))),
+                resolved_at=at,
+                generation=_typed(generation, str),
+            )
             for ip, number, length in said["rows"]
         ]
     except (LookupError, TypeError, RecursionError) as error:

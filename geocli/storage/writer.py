@@ -31,8 +31,7 @@ BLOCK = 50_000
 _MARKS = ", ".join("?" * len(COLUMNS))
 _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
 _UPSERT = (
-    f"INSERT INTO geo_cache ({', '.join(COLUMNS)}) VALUES ({_MARKS}) "
-    f"ON CONFLICT(ip) DO UPDATE SET {_UPDATES} WHERE "
+    f"INSERT INTO geo_cache ({', '.join(COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT(ip) DO UPDATE SET {_UPDATES} WHERE "
 )
 _NEWER = "(? OR excluded.resolved_at > geo_cache.resolved_at)"
 _KNOWN = _UPSERT + _NEWER
@@ -128,9 +127,7 @@ class StoreWriter:
         with self._errors():
             return int(self._values("SELECT IFNULL(MAX(number), 0) + 1 FROM applied_segments")[0])
 
-    def apply(
-        self, segment: Segment, frames: Iterable[Frame], now: Callable[[], datetime], *, oldest: int
-    ) -> int:
+    def apply(self, segment: Segment, frames: Iterable[Frame], now: Callable[[], datetime], *, oldest: int) -> int:
         """Store a segment exactly once, in one transaction that is on disk when this returns.
 
         Entries take the place of those before them, except that nothing found never hides a good answer.

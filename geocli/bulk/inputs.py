@@ -1,0 +1,58 @@
+"""Lines in: blocks of addresses as they arrive, each line remembered by its place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+READ_BYTES = 64 * 1024
+"""What one read asks for; a pipe gives what it has, so that lines that trickle in are answered at once."""
+MOST_LINE_BYTES = 4096
+"""A longer line is no address; what is beyond this is dropped."""
+
+
+def blocks(files: Sequence[str], end: bytes) -> Iterator[list[str]]:
+    """Return the lines of some files in turn, as many at a time as have arrived, without their ends.
+
+    Args:
+        files: paths; `-` is standard input.
+        end: what ends a line; the last line of a file may lack it.
+
+    Raises:
+        OSError: a file cannot be read.
+
+    """
+    for path in files:
+        with _opened(path) as descriptor:
+            yield from _lines(descriptor, end)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        if path != "-":
+            os.close(descriptor)
+
+
+def _lines(descriptor: int, end: bytes) -> Iterator[list[str]]:
+    rest = b""
+    while data := os.read(descriptor, READ_BYTES):
+        *lines, rest = (rest + data).split(end)
+        rest = rest[:MOST_LINE_BYTES]
+        if lines:
+            yield [_text(line) for line in lines]
+    if rest:
+        yield [_text(rest)]
+
+
+def _text(line: bytes) -> str:
+    r"""Decode a line, as far as a message could show it; bytes that are not UTF-8 become `\xff`."""
+    return line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")

@@ -1,0 +1,74 @@
+"""Blocks of lines to rows, in their order, in bounded memory."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from geocli.bulk.inputs import blocks
+from geocli.bulk.outputs import Output
+from geocli.console import write
+from geocli.errors import BusyError, StorageError
+from geocli.values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from geocli.cache import GeoCache, Mode
+    from geocli.entries import Entry
+
+
+class BatchRequest(Value):
+    """What is to be read, how it is to be answered, and where the rows go."""
+
+    files: tuple[str, ...] = ("-",)
+    """Paths to read in turn; `-` is standard input."""
+    format: str = "csv"
+    """`csv`, `tsv`, `jsonl` or `value`."""
+    fields: tuple[str, ...] | None = None
+    """The fields of a row; default: those of the format."""
+    with_header: bool = True
+    """Whether CSV and TSV begin with the names of the fields."""
+    end: str = "\n"
+    """What ends a line, on both sides."""
+    output: str | None = None
+    """File to write; default: standard output."""
+    is_strict: bool = False
+    """Whether a line without an answer makes the exit status 1."""
+    mode: Mode = "cache"
+    """Where answers come from."""
+
+
+def run(cache: GeoCache, request: BatchRequest) -> int:
+    """Answer line by line, as they arrive, and return the exit status.
+
+    The rows of a block are written when its answers are on disk.
+    """
+    if request.mode == "cached-only":  # so that the journal is short when it is searched
+        with suppress(BusyError, StorageError):
+            cache.flush_dirty()
+    output = Output(request.format, request.fields, with_header=request.with_header, end=request.end)
+    unanswered = 0
+    with _sink(request.output) as put:
+        put(output.header)
+        for lines in blocks(request.files, request.end.encode()):
+            found = list(cache.lookup_batch(lines, mode=request.mode))
+            put(output.block(found))
+            unanswered += sum(map(_is_unanswered, found))
+    return 1 if request.is_strict and unanswered else 0
+
+
+def _is_unanswered(entry: Entry) -> bool:
+    return entry.status in {"unresolved", "invalid"}
+
+
+@contextmanager
+def _sink(path: str | None) -> Iterator[Callable[[bytes], None]]:
+    """Return what rows are given to: standard output, or a file that is put in place when complete."""
+    if path is None:
+        yield write
+        return
+    from geocli.storage.files import replacing, write_all
+
+    with replacing(path) as (descriptor, _):
+        yield lambda data: write_all(descriptor, data)

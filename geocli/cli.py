@@ -1,0 +1,97 @@
+"""The command line: the Typer app, the options before the command, and the mapping of its errors."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from geocli import __version__, logs
+from geocli.commands import batch, clear, db, flush, lookup, options, re_resolve, stats
+from geocli.console import complain, guard, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UsageError = typer.BadParameter.__mro__[1]
+"""The class of Typer's own copy of Click; that of the package click is another one."""
+
+
+class Group(TyperGroup):
+    """Maps the errors of all commands to a line and an exit status, in tests and in the installed script."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named, and exit with its status."""
+        raise typer.Exit(guard(lambda: self._invoke(ctx), is_verbose=logs.is_verbose))
+
+    def _invoke(self, ctx: Any) -> int:
+        try:
+            status = super().invoke(ctx)
+        except typer.Exit as ended:
+            return ended.exit_code
+        except UsageError as error:
+            return _explained(error)
+        return status if isinstance(status, int) else 0
+
+
+def _explained(error: Any) -> int:
+    path = error.ctx.command_path if error.ctx else "geocli"
+    name = path.removeprefix("geocli").strip() or "options"
+    complain(f"{name}: {error.format_message().rstrip('.')}; see {path} -h")
+    return int(error.exit_code)
+
+
+app = typer.Typer(
+    name="geocli",
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Tell where IP addresses are, and never forget it.",
+)
+app.command("lookup")(lookup.lookup)
+app.command("batch")(batch.batch)
+app.command("flush")(flush.flush)
+app.command("re-resolve")(re_resolve.re_resolve)
+app.command("stats")(stats.stats)
+app.add_typer(db.app, name="db")
+app.command("clear")(clear.clear)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        write(f"geocli {__version__}\n".encode())
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    ctx: typer.Context,
+    data_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Directory of the journal and the store.")] = None,
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="The only configuration file to read.")] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell what is done, on standard error.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colour.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Tell where IP addresses are, and never forget it."""
+    del version
+    ctx.obj = options.Globals(data_dir=data_dir, config=config)
+    if verbose:
+        logs.be_verbose()
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+    if ctx.invoked_subcommand is None:
+        ctx.get_help()  # which prints it
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default the process's own, and return the exit status."""
+    try:
+        return int(get_command(app).main(arguments, prog_name="geocli", standalone_mode=False) or 0)
+    except UsageError as error:  # in the options before the command
+        return _explained(error)

@@ -1,0 +1,1 @@
+"""The subcommands: each turns its options into one call, and shows what comes back."""

@@ -1,0 +1,19 @@
+"""`geocli flush`: move the dirty journal into SQLite."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from geocli import actions, logs
+from geocli.commands import options
+
+
+def flush(
+    ctx: typer.Context,
+    as_json: options.AsJson = False,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait for a flush that is running.")] = 0,
+) -> int:
+    """Move the dirty journal into SQLite. For cron, every minute: silent when all is well."""
+    return actions.flush(options.chosen(ctx), wait_seconds=wait, as_json=as_json, is_verbose=logs.is_verbose())

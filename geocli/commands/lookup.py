@@ -1,0 +1,47 @@
+"""`geocli lookup`: where are these addresses?"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from geocli import actions
+from geocli.commands import options
+
+
+def lookup(
+    ctx: typer.Context,
+    addresses: Annotated[
+        list[str], typer.Argument(metavar="ADDRESS...", help="IPv4 or IPv6; - reads them from standard input.")
+    ],
+    format_: Annotated[
+        Literal["table", "json", "jsonl", "csv", "tsv", "value"] | None,
+        typer.Option(
+            "-f", "--format", help="Default: table on a terminal, else jsonl.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    fields: options.Fields = None,
+    db: options.Databases = None,
+    cached_only: options.CachedOnly = False,
+    no_cache: options.NoCache = False,
+    refresh: options.Refresh = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("-q", "--quiet", help="Print nothing; the exit status tells.", rich_help_panel=options.OUTPUT),
+    ] = False,
+) -> int:
+    """Where are these addresses?
+
+    Exits with 1 if nobody knows one of them, 2 if one is not an address, 3 if a database failed and
+    nothing else could answer.
+    """
+    request = actions.LookupRequest(
+        format=format_,
+        fields=options.fields_of(fields),
+        mode=options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh),
+        is_quiet=quiet,
+    )
+    texts = (line.rstrip("\n") for line in sys.stdin) if addresses == ["-"] else addresses
+    return actions.lookup(texts, options.chosen(ctx, db), request)

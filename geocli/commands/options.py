@@ -1,0 +1,111 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geocli import settings
+from geocli.entries import check_fields
+from geocli.errors import SettingsError
+from geocli.values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from geocli.cache import Mode
+
+SOURCES = "Sources"
+OUTPUT = "Output"
+
+Fields = Annotated[
+    str | None,
+    typer.Option("-F", "--fields", metavar="A,B,...", help="Fields to show, also traits.NAME.", rich_help_panel=OUTPUT),
+]
+Databases = Annotated[
+    list[str] | None,
+    typer.Option("--db", metavar="FILE", help="Ask this .mmdb file and no other; repeatable.", rich_help_panel=SOURCES),
+]
+CachedOnly = Annotated[bool, typer.Option("--cached-only", help="Never ask a source.", rich_help_panel=SOURCES)]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.", rich_help_panel=SOURCES)]
+Refresh = Annotated[
+    bool, typer.Option("--refresh", help="Ask the sources even if the answer is cached.", rich_help_panel=SOURCES)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)]
+
+
+class Globals(Value):
+    """The options before the command."""
+
+    data_dir: str | None = None
+    """As `--data-dir` names it."""
+    config: str | None = None
+    """As `--config` names it."""
+
+    def settings(self, databases: Sequence[str] | None = None) -> settings.Settings:
+        """Return the settings that these options and those of the command amount to."""
+        return settings.load(config=self.config, data_dir=self.data_dir, databases=databases or ())
+
+
+def chosen(ctx: typer.Context, databases: Sequence[str] | None = None) -> settings.Settings:
+    """Return the settings for a command."""
+    options: Globals = ctx.obj
+    return options.settings(databases)
+
+
+def mode_of(*, cached_only: bool, no_cache: bool, refresh: bool) -> Mode:
+    """Return where answers are to come from.
+
+    Raises:
+        SettingsError: the options contradict each other.
+
+    """
+    modes: dict[Mode, bool] = {"cached-only": cached_only, "no-cache": no_cache, "refresh": refresh}
+    named = [mode for mode, is_named in modes.items() if is_named]
+    if len(named) > 1:
+        raise SettingsError(" and ".join(f"--{mode}" for mode in named), "contradict each other", origin="command line")
+    return named[0] if named else "cache"
+
+
+def selection(*, unresolved: bool, older_than: str | None, everything: bool) -> timedelta | str:
+    """Return which rows to resolve again: `due`, `unresolved`, `all`, or the age of the youngest of them.
+
+    Raises:
+        SettingsError: the options contradict each other.
+
+    """
+    named = [name for name, is_named in (("unresolved", unresolved), ("all", everything)) if is_named]
+    if len(named) + bool(older_than) > 1:
+        raise SettingsError("--unresolved, --older-than, --all", "choose one of them", origin="command line")
+    return duration_of(older_than) if older_than else (*named, "due")[0]
+
+
+def fields_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the fields that a comma-separated text names.
+
+    Raises:
+        SettingsError: one is unknown.
+
+    """
+    return None if text is None else check_fields([name.strip() for name in text.split(",")])
+
+
+def duration_of(text: str) -> timedelta:
+    """Read a duration like `30d`, `12h`, `90m`, `45s` or `2w`.
+
+    Raises:
+        SettingsError: the text is none.
+
+    """
+    from datetime import timedelta
+
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    number, unit = text[:-1], text[-1:]
+    try:
+        if number.isascii() and number.isdecimal():
+            return timedelta(**{units[unit]: int(number)})
+    except (KeyError, OverflowError):
+        pass
+    raise SettingsError(text, "not a duration like 30d, 12h, 90m or 45s", origin="command line")

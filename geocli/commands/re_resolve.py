@@ -1,0 +1,33 @@
+"""`geocli re-resolve`: try unresolved rows again, refresh stale ones."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from geocli import actions, logs
+from geocli.commands import options
+
+
+def re_resolve(
+    ctx: typer.Context,
+    unresolved: Annotated[
+        bool, typer.Option("--unresolved", help="All unresolved rows, also before their retry time.")
+    ] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Rows resolved longer ago, like 30d or 12h.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All rows.")] = False,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most so many rows.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the rows, and ask nobody.")] = False,
+    no_flush: Annotated[bool, typer.Option("--no-flush", help="Leave the answers in the journal.")] = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Try unresolved rows again when their time has come, and refresh rows that newer databases may know better."""
+    which = options.selection(unresolved=unresolved, older_than=older_than, everything=everything)
+    problems = actions.Problems()
+    with actions.open_cache(options.chosen(ctx), problems) as cache:
+        report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
+    actions.tell(report, report.sentence, as_json=as_json, always=logs.is_verbose() or dry_run)
+    return problems.status

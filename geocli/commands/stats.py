@@ -1,0 +1,36 @@
+"""`geocli stats`: what is in the cache, is everything healthy?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from geocli import actions, rendering, upkeep
+from geocli.commands import options
+
+
+def stats(
+    ctx: typer.Context,
+    format_: Annotated[
+        Literal["table", "json", "prometheus"] | None,
+        typer.Option("-f", "--format", help="Default: table on a terminal, else json."),
+    ] = None,
+    by: Annotated[Literal["country", "asn", "city", "source"], typer.Option(help="What to count rows by.")] = "country",
+    top: Annotated[int, typer.Option(metavar="N", min=0, help="How many of them to show.")] = 10,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file, all at once.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1, and say why, if something is unhealthy.")
+    ] = False,
+    max_lag: Annotated[str, typer.Option(metavar="AGE", help="How old a dirty entry may be for --check.")] = "5m",
+) -> int:
+    """What is in the cache, and is everything healthy?"""
+    settings = options.chosen(ctx)
+    with actions.open_cache(settings, actions.Problems()) as cache:
+        found = cache.stats(by=by, top=top)
+    if check:
+        return rendering.print_reasons(upkeep.unhealthy(found, options.duration_of(max_lag)))
+    rendering.print_stats(found, format_, output)
+    return 0

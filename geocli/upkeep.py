@@ -1,0 +1,237 @@
+"""Keeping a cache in good order: asking again, counting, forgetting."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from geocli.databases.discovery import Database, DatabaseFile
+from geocli.entries import instant_text
+from geocli.errors import BusyError, DatabaseError, StorageError
+from geocli.logs import log
+from geocli.storage.flushing import LOCK
+from geocli.storage.store import FILE_NAME
+from geocli.values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geocli.cache import GeoCache
+    from geocli.entries import Entry
+    from geocli.settings import Settings
+    from geocli.storage.files import DataDirectory
+    from geocli.storage.journal import Journal, JournalStatus
+    from geocli.storage.store import Store
+
+PAGE = 500
+"""Rows that are read, and resolved again, together."""
+OLD_DATABASE = timedelta(days=35)
+"""Databases are built at least once a month; an older one is no longer being updated."""
+_COLUMNS = {"country": "country_code", "asn": "asn", "city": "city", "source": "source"}
+
+
+class ReResolveReport(Value):
+    """What asking again came to."""
+
+    retried: int = 0
+    """Rows that were asked for again."""
+    found: int = 0
+    """Of these, nobody knew before, and somebody does now."""
+    changed: int = 0
+    """Of these, are in another country now."""
+    unknown: int = 0
+    """Of these, nobody knows still."""
+
+    @property
+    def sentence(self) -> str:
+        """What a person reads."""
+        return f"{self.retried} retried, {self.found} found, {self.changed} changed, {self.unknown} still unknown"
+
+
+def re_resolve(
+    cache: GeoCache,
+    store: Store,
+    now: datetime,
+    which: str | timedelta = "due",
+    *,
+    limit: int | None = None,
+    dry_run: bool = False,
+    flush: bool = True,
+) -> ReResolveReport:
+    """Ask the sources again for stored rows; the answers go through the journal, page by page.
+
+    Args:
+        cache: asks and keeps.
+        store: says which rows there are.
+        now: the time, in UTC.
+        which: `due` (retry time has come, or other sources are there now), `unresolved`, `all`, or the age
+            from which on rows are asked for again.
+        limit: at most so many rows.
+        dry_run: count the rows, and ask nobody.
+        flush: move the answers into the store at the end.
+
+    Raises:
+        StorageError: the store cannot be read, or answers cannot be kept.
+        BusyError: another program keeps the store locked.
+
+    """
+    counts = dict.fromkeys(ReResolveReport.field_names, 0)
+    for page in _pages(store, _condition(which, now, cache), limit):
+        counts["retried"] += len(page)
+        if dry_run:
+            continue
+        for before, after in zip(page, cache.lookup_batch([entry.ip for entry in page], mode="refresh"), strict=True):
+            counts["unknown"] += after.status == "unresolved"
+            counts["found"] += before.status == "unresolved" and after.status == "resolved"
+            if before.status == after.status and before.place.country_code != after.place.country_code:
+                counts["changed"] += 1
+                log("country changed", ip=after.ip, before=before.place.country_code, after=after.place.country_code)
+    if flush and not dry_run:
+        cache.flush_dirty()
+    return ReResolveReport(**counts)
+
+
+def _condition(which: str | timedelta, now: datetime, cache: GeoCache) -> tuple[str, tuple[Any, ...]]:
+    if isinstance(which, timedelta):
+        return "resolved_at <= ?", (instant_text(now - which),)
+    if which == "due":
+        return "retry_at <= ? OR generations.sources IS NOT ?", (instant_text(now), cache.generation())
+    return {"unresolved": "status = 'unresolved'", "all": "1"}[which], ()
+
+
+def _pages(store: Store, condition: tuple[str, tuple[Any, ...]], limit: int | None) -> Iterator[list[Entry]]:
+    """Return the selected rows in pages; the place is kept by address, so that each row comes once."""
+    after, left = "", limit if limit is not None else 1 << 62
+    while page := store.due(*condition, after, min(PAGE, left)):
+        after, left = page[-1].ip, left - len(page)
+        yield page
+
+
+class DatabaseStats(Value):
+    """A database at hand."""
+
+    name: str
+    """Its edition."""
+    path: str
+    """Where it is."""
+    size_bytes: int
+    """Of the file."""
+    built_at: datetime | None
+    """When it was built; UTC."""
+    error: str | None = None
+    """Why it cannot be asked."""
+
+
+class Stats(Value):
+    """What is in a cache, and how it fares."""
+
+    at: datetime
+    """When it was counted; UTC."""
+    statuses: dict[str, int]
+    """Rows of the store by status."""
+    by: str
+    """What `top` counts by."""
+    top: list[tuple[str | None, int]]
+    """The most frequent values with their numbers of rows."""
+    journal: JournalStatus | None
+    """What is dirty; None if it cannot be read."""
+    last_flush: tuple[str, int, float] | None
+    """When the last flush that stored something ended, its entries, its seconds."""
+    databases: list[DatabaseStats]
+    """In the order in which they are asked."""
+    problems: list[str]
+    """What cannot be read, and why."""
+
+
+def stats(journal: Journal, store: Store, chosen: Settings, now: datetime, *, by: str, top: int) -> Stats:
+    """Count what is in the cache; what cannot be read is named among the problems."""
+    problems: list[str] = []
+
+    def ask(question: Any, otherwise: Any) -> Any:
+        try:
+            return question()
+        except (StorageError, BusyError) as error:
+            if str(error) not in problems:
+                problems.append(str(error))
+            return otherwise
+
+    return Stats(
+        at=now,
+        statuses=dict(ask(lambda: store.counts("status", 10), [])),
+        by=by,
+        top=ask(lambda: store.counts(_COLUMNS[by], top), []),
+        journal=ask(journal.status, None),
+        last_flush=ask(store.last_flush, None),
+        databases=databases(chosen),
+        problems=problems,
+    )
+
+
+def databases(chosen: Settings) -> list[DatabaseStats]:
+    """Return the databases at hand, in the order in which they are asked; those that are damaged come last."""
+    from geocli.resolvers.mmdb import MmdbResolver
+
+    problems: list[Any] = []
+    resolver = MmdbResolver(chosen.database_dirs, chosen.databases)
+    resolver.sources({}, problems.append)
+    found = [_described(database) for database in resolver.databases(lambda _: None)]
+    return found + [_damaged(problem) for problem in problems]
+
+
+def _described(database: Database) -> DatabaseStats:
+    file: DatabaseFile = database.file
+    return DatabaseStats(name=database.name, path=file.path, size_bytes=file.size_bytes, built_at=database.built_at)
+
+
+def _damaged(problem: DatabaseError) -> DatabaseStats:
+    name = os.path.basename(problem.path).removesuffix(".mmdb")
+    return DatabaseStats(name=name, path=problem.path, size_bytes=0, built_at=None, error=str(problem))
+
+
+def unhealthy(found: Stats, max_lag: timedelta) -> list[str]:
+    """Return what an operator must look at, in words; nothing if all is well."""
+    reasons = list(found.problems)
+    if found.journal is not None:
+        oldest_at = found.journal.oldest_at
+        if oldest_at is not None and found.at - oldest_at > max_lag:
+            reasons.append(
+                f"the journal was last flushed before {instant_text(oldest_at)}; does cron run geocli flush?"
+            )
+        if found.journal.quarantined_bytes:
+            size_bytes = found.journal.quarantined_bytes
+            reasons.append(f"{size_bytes} damaged bytes are in journal.bad; look at the disk, then delete the file")
+    for database in found.databases:
+        if database.error is not None:
+            reasons.append(database.error)
+        elif database.built_at is not None and found.at - database.built_at > OLD_DATABASE:
+            built = database.built_at.date().isoformat()
+            reasons.append(f"{database.path}: built on {built}, older than {OLD_DATABASE.days} days; geocli db update")
+    return reasons
+
+
+def clear(directory: DataDirectory, chosen: Settings, *, unresolved: bool, resolved_before: datetime | None) -> int:
+    """Delete rows of the store, all by default, and return how many.
+
+    Raises:
+        BusyError: a flush is running, or another program keeps the store locked.
+        StoreError: nothing was deleted.
+
+    """
+    from geocli.storage.writer import StoreWriter
+
+    if not os.path.exists(directory.file(FILE_NAME)):
+        return 0
+    conditions: list[tuple[str, Sequence[Any]]] = [("1", ())]
+    if unresolved:
+        conditions.append(("status = 'unresolved'", ()))
+    if resolved_before is not None:
+        conditions.append(("resolved_at < ?", (instant_text(resolved_before),)))
+    where = " AND ".join(condition for condition, _ in conditions)
+    values = tuple(value for _, given in conditions for value in given)
+    with directory.locked(LOCK, chosen.lock_timeout_seconds):
+        writer = StoreWriter(directory, busy_timeout_seconds=chosen.busy_timeout_seconds)
+        try:
+            return writer.delete(where, values)
+        finally:
+            writer.close()
