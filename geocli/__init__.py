@@ -19,7 +19,7 @@ _HOMES |= dict.fromkeys(
     ),
     "geocli.errors",
 )
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the keys are texts)
 
 
 def __getattr__(name: str) -> object:

@@ -61,8 +61,9 @@ def open_cache(chosen: Settings, problems: Problems) -> GeoCache:
     return GeoCache(chosen=chosen, on_problem=problems)
 
 
-def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest = LookupRequest()) -> int:
+def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None = None) -> int:
     """Look addresses up, print the entries, and return the exit status."""
+    request = request or LookupRequest()
     problems = Problems()
     with open_cache(chosen, problems) as cache:
         found = list(cache.lookup_batch(texts, mode=request.mode))
@@ -120,4 +121,4 @@ def tell(report: Value, sentence: str, *, as_json: bool, always: bool = False) -
 
         write(json_text(report.as_dict()).encode() + b"\n")
     elif always or sys.stderr.isatty():
-        print(sentence, file=sys.stderr)
+        print(sentence, file=sys.stderr)  # noqa: T201 (for people)

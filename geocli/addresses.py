@@ -122,20 +122,25 @@ def _without_decoration(text: str) -> str:
 
 
 def _reason(text: str) -> str:
+    """Say what a text looks like that is no address."""
     if not text:
         return "there is no address in it"
     octets = text.partition(":")[0].split(".")
     if len(octets) == 4 and all(octet.isascii() and octet.isdigit() for octet in octets):
-        if any(octet != "0" and octet.startswith("0") for octet in octets):
-            return "leading zeros are refused, because some programs read such numbers as octal"
-        if any(int(octet[:4]) > 0xFF for octet in octets):
-            return "not an IP address: a part is larger than 255"
-        return "not an IP address: the port is not a number from 0 to 65535"
+        return _reason_of_octets(octets)
     if "/" in text and "://" not in text:
         return "a network, not an address; give one address of it"
     if _is_host_name(text):
         return f"a host name, not an address; try: dig +short {text} | geocli batch"
     return "not an IP address"
+
+
+def _reason_of_octets(octets: list[str]) -> str:
+    if any(octet != "0" and octet.startswith("0") for octet in octets):
+        return "leading zeros are refused, because some programs read such numbers as octal"
+    if any(int(octet[:4]) > 0xFF for octet in octets):
+        return "not an IP address: a part is larger than 255"
+    return "not an IP address: the port is not a number from 0 to 65535"
 
 
 def _is_host_name(text: str) -> bool:

@@ -6,10 +6,10 @@ from _thread import allocate_lock  # `threading` takes 1 ms more
 from datetime import UTC, datetime
 from itertools import islice
 
-from geocli import addresses, entries, settings
-from geocli.entries import Entry, settle
+from geocli import addresses, settings
+from geocli.entries import Entry, is_hit, next_retry_at, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
-from geocli.resolvers import Chain
+from geocli.resolvers import Chain, default_resolvers
 from geocli.storage.store import FILE_NAME, Store
 
 TYPE_CHECKING = False
@@ -42,16 +42,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def default_resolvers(chosen: settings.Settings) -> list[Resolver]:
-    """Return the resolvers that geocli asks: the databases, then the built-in answer; named databases alone."""
-    from geocli.resolvers.mmdb import MmdbResolver
-    from geocli.resolvers.rir import RirResolver
-
-    if chosen.databases:
-        return [MmdbResolver(files=chosen.databases)]
-    return [MmdbResolver(chosen.database_dirs), RirResolver()]
-
-
 def raise_or_log(problem: GeocliError) -> None:
     """Raise if an answer may be lost, and log all else; what a GeoCache does with problems by default.
 
@@ -73,7 +63,7 @@ class GeoCache:
     may use the same data directory.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (everything can be injected)
         self,
         data_dir: str | None = None,
         *,
@@ -191,7 +181,9 @@ class GeoCache:
         found = {}
         for ip, address in wanted.items():
             newest = settle(stored.get(ip), dirty[ip]) if ip in dirty else stored.get(ip)
-            missing = _special(ip, address) or Entry(ip=ip, status="unresolved", error="not in the cache")
+            missing = special(ip, addresses.scope(address)) or Entry(
+                ip=ip, status="unresolved", error="not in the cache"
+            )
             found[ip] = newest.replace(cached=True) if newest else missing
         return found
 
@@ -206,7 +198,7 @@ class GeoCache:
         fresh: list[Entry] = []
         for ip, address in wanted.items():
             earlier = known.get(ip)
-            if mode == "cache" and earlier is not None and _is_hit(earlier, address, generation, now):
+            if mode == "cache" and earlier is not None and is_hit(earlier, addresses.scope(address), generation, now):
                 answered[ip] = earlier
                 continue
             entry = self._resolved(ip, address, problems, earlier, now).replace(generation=generation)
@@ -255,13 +247,13 @@ class GeoCache:
         self, ip: str, address: Address, problems: Sequence[ResolveError], earlier: Entry | None, now: datetime
     ) -> Entry:
         """Ask the sources; an entry with an error is one that somebody who failed might know."""
-        if special := _special(ip, address):
-            return special.replace(resolved_at=now)
+        if found := special(ip, addresses.scope(address)):
+            return found.replace(resolved_at=now)
         failed: list[ResolveError] = []
         answer = self._chain.resolve(address, failed.append)
         for problem in failed:
             self._on_problem(problem)
-        retry_at = None if answer and not failed else entries.next_retry_at(earlier, now)
+        retry_at = None if answer and not failed else next_retry_at(earlier, now)
         if answer is None:
             error = next((str(problem) for problem in (*failed, *problems)), None)
             return Entry(ip=ip, status="unresolved", resolved_at=now, retry_at=retry_at, error=error)
@@ -318,7 +310,7 @@ class GeoCache:
 
         return Flush(self.directory, self.journal, self._clock, self._settings.busy_timeout_seconds).run(wait_seconds)
 
-    def re_resolve(self, which: str = "due", **options: Any) -> ReResolveReport:
+    def re_resolve(self, which: str | timedelta = "due", **options: Any) -> ReResolveReport:
         """Ask the sources again for rows that are due; see `upkeep.re_resolve`."""
         from geocli import upkeep
 
@@ -366,15 +358,3 @@ def _parsed(text: str) -> Address | Entry:
         return addresses.parse(text)
     except AddressError as error:
         return Entry(ip=text, status="invalid", error=error.reason)
-
-
-def _special(ip: str, address: Address) -> Entry | None:
-    scope = addresses.scope(address)
-    return scope and Entry(ip=ip, status="special", scope=scope, source="iana")
-
-
-def _is_hit(entry: Entry, address: Address, generation: str, now: datetime) -> bool:
-    """Tell whether the sources would say the same: they are the same, and the time to ask again has not come."""
-    if (scope := addresses.scope(address)) or entry.status == "special":
-        return entry.status == "special" and entry.scope == scope
-    return entry.generation == generation and (entry.retry_at is None or now < entry.retry_at)

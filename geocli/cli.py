@@ -16,7 +16,7 @@ from geocli.console import complain, guard, write
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """The class of Typer's own copy of Click; that of the package click is another one."""
 
 

@@ -23,12 +23,12 @@ def open_missing_descriptors() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 (for good)
 
 
 def complain(error: Exception | str) -> None:
     """Say what is wrong in one line on standard error."""
-    print(f"geocli: {safe(str(error))}", file=sys.stderr)
+    print(f"geocli: {safe(str(error))}", file=sys.stderr)  # noqa: T201 (for people)
 
 
 def write(data: bytes) -> None:
@@ -49,7 +49,7 @@ def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = la
         return READER_GONE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the one place where errors end)
         if is_verbose():
             import traceback
 

@@ -74,7 +74,7 @@ def merge(first: Answer, second: Answer) -> Answer:
     Where the place is comes from one source alone, the first that knows: Paris from one and the latitude
     of another would be a place that does not exist.
     """
-    added = {}
+    added: dict[str, Any] = {}
     if not first.knows(WHERE_FIELDS) and second.knows(WHERE_FIELDS):
         added |= {name: getattr(second.place, name) for name in WHERE_FIELDS}
     if first.place.asn is None and second.knows(NETWORK_FIELDS):
@@ -145,6 +145,26 @@ def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
     if earlier is not None and earlier.retry_at is not None and earlier.resolved_at is not None:
         waited = earlier.retry_at - earlier.resolved_at
     return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
+
+
+def special(ip: str, scope: str | None) -> Entry | None:
+    """Return the entry of an address that is nowhere, None for one that may be somewhere."""
+    return None if scope is None else Entry(ip=ip, status="special", scope=scope, source="iana")
+
+
+def is_hit(entry: Entry, scope: str | None, generation: str, now: datetime) -> bool:
+    """Tell whether asking now would say the same: the same sources are there, and no retry time has come.
+
+    Args:
+        entry: what the cache holds.
+        scope: what the address is for, if it is special: that is known without a cache.
+        generation: the local sources that would be asked now.
+        now: the time, in UTC.
+
+    """
+    if scope is not None or entry.status == "special":
+        return entry.status == "special" and entry.scope == scope
+    return entry.generation == generation and (entry.retry_at is None or now < entry.retry_at)
 
 
 FIELDS = (

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_is_verbose = False
+_state = {"is_verbose": False}
 
 
 def be_verbose() -> None:
@@ -18,8 +18,7 @@ def be_verbose() -> None:
     """
     import structlog
 
-    global _is_verbose
-    _is_verbose = True
+    _state["is_verbose"] = True
     people = structlog.processors.KeyValueRenderer(key_order=["event"])
     renderer = people if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     structlog.configure(
@@ -30,12 +29,12 @@ def be_verbose() -> None:
 
 def is_verbose() -> bool:
     """Tell whether events are written."""
-    return _is_verbose
+    return _state["is_verbose"]
 
 
 def log(event: str, **facts: Any) -> None:
     """Write an event, if somebody asked for events."""
-    if _is_verbose:
+    if is_verbose():
         import structlog
 
         structlog.get_logger().info(event, **facts)

@@ -150,9 +150,7 @@ def _fits(form: str, value: object) -> bool:
 
 def _from(environ: Mapping[str, str]) -> dict[str, Any]:
     said: dict[str, Any] = {name: environ[variable] for name, variable in _VARIABLES.items() if environ.get(variable)}
-    for name in said:
-        if name.endswith("_seconds"):
-            said[name] = _seconds(_VARIABLES[name], said[name])
+    said |= {name: _seconds(_VARIABLES[name], text) for name, text in said.items() if name.endswith("_seconds")}
     if "database_dirs" in said:
         said["database_dirs"] = [path for path in said["database_dirs"].split(":") if path]
     return said

@@ -6,7 +6,6 @@ import os
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from geocli.databases.discovery import Database, DatabaseFile
 from geocli.entries import instant_text
 from geocli.errors import BusyError, DatabaseError, StorageError
 from geocli.logs import log
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from geocli.cache import GeoCache
+    from geocli.databases.discovery import Database
     from geocli.entries import Entry
     from geocli.settings import Settings
     from geocli.storage.files import DataDirectory
@@ -49,7 +49,7 @@ class ReResolveReport(Value):
         return f"{self.retried} retried, {self.found} found, {self.changed} changed, {self.unknown} still unknown"
 
 
-def re_resolve(
+def re_resolve(  # noqa: PLR0913 (each is an option of the command)
     cache: GeoCache,
     store: Store,
     now: datetime,
@@ -144,7 +144,9 @@ class Stats(Value):
     """What cannot be read, and why."""
 
 
-def stats(journal: Journal, store: Store, chosen: Settings, now: datetime, *, by: str, top: int) -> Stats:
+def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
+    journal: Journal, store: Store, chosen: Settings, now: datetime, *, by: str, top: int
+) -> Stats:
     """Count what is in the cache; what cannot be read is named among the problems."""
     problems: list[str] = []
 
@@ -180,7 +182,7 @@ def databases(chosen: Settings) -> list[DatabaseStats]:
 
 
 def _described(database: Database) -> DatabaseStats:
-    file: DatabaseFile = database.file
+    file = database.file
     return DatabaseStats(name=database.name, path=file.path, size_bytes=file.size_bytes, built_at=database.built_at)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_: object):
+    def dataclass_transform(**_: object) -> object:
         """Stand in for `typing.dataclass_transform`, which only type checkers read."""
         return lambda cls: cls
 
@@ -28,7 +28,8 @@ class Value:
 
     def __init_subclass__(cls) -> None:
         """Note the fields, and those of them that have no default."""
-        cls.field_names = frozenset(cls.__dict__.get("__annotations__", ()))
+        cls._order = tuple(cls.__annotations__)
+        cls.field_names = frozenset(cls._order)
         cls._required = frozenset(name for name in cls.field_names if name not in cls.__dict__)
 
     def __init__(self, **values: Any) -> None:
@@ -46,6 +47,7 @@ class Value:
 
     if TYPE_CHECKING:
         _required: frozenset[str]
+        _order: tuple[str, ...]
     else:
 
         def __setattr__(self, name: str, _: object) -> None:
@@ -73,7 +75,7 @@ class Value:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field with its value, in a fixed order."""
-        return {name: getattr(self, name) for name in self.__class__.__annotations__}
+        return {name: getattr(self, name) for name in self._order}
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""

@@ -45,7 +45,7 @@ def update(
     """Download databases that are newer than those installed. Default: those that were installed before."""
     replaced = updates.update(names or (), options.chosen(ctx), utc_now())
     if sys.stderr.isatty() or logs.is_verbose():
-        print(f"{', '.join(replaced) or 'nothing'} replaced. {updates.ATTRIBUTION}", file=sys.stderr)
+        print(f"{', '.join(replaced) or 'nothing'} replaced. {updates.ATTRIBUTION}", file=sys.stderr)  # noqa: T201 (for people)
     return 0
 
 

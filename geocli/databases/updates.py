@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import file_digest
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import requests
@@ -70,16 +70,13 @@ def installed(directory: str) -> list[str]:
 def _update_one(name: str, directory: str, base_url: str, now: datetime) -> bool:
     path = os.path.join(directory, name + SUFFIX)
     months = (now, now.replace(day=1) - timedelta(days=1))
-    missing: DownloadError | None = None
-    for month in months:
-        try:
-            return _fetch(f"{base_url}/{name}-{month:%Y-%m}{SUFFIX}.gz", path)
-        except DownloadError as error:
-            if error.status != requests.codes.not_found:
-                raise
-            missing = missing or error
-    assert missing is not None
-    raise missing
+    this_month, last_month = (f"{base_url}/{name}-{month:%Y-%m}{SUFFIX}.gz" for month in months)
+    try:
+        return _fetch(this_month, path)
+    except DownloadError as error:
+        if error.status != requests.codes.not_found:
+            raise
+    return _fetch(last_month, path)
 
 
 def _fetch(url: str, path: str) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from geocli.databases.discovery import DatabaseFile, Identity
     from geocli.entries import Answer
     from geocli.errors import ResolveError
+    from geocli.settings import Settings
 
     Report: TypeAlias = Callable[[ResolveError], None]
     Labels: TypeAlias = Mapping[Identity, str]
@@ -37,6 +38,16 @@ if TYPE_CHECKING:
                 report: called with each source that fails; the others are still asked.
 
             """
+
+
+def default_resolvers(chosen: Settings) -> list[Resolver]:
+    """Return the resolvers that geocli asks: the databases, then the built-in answer; named databases alone."""
+    from geocli.resolvers.mmdb import MmdbResolver
+    from geocli.resolvers.rir import RirResolver
+
+    if chosen.databases:
+        return [MmdbResolver(files=chosen.databases)]
+    return [MmdbResolver(chosen.database_dirs), RirResolver()]
 
 
 class Chain:

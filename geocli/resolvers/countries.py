@@ -47,8 +47,8 @@ XK Kosovo; YE Yemen; YT Mayotte; ZA South Africa; ZM Zambia; ZW Zimbabwe
 
 @cache
 def _names() -> dict[str, str]:
-    rows = (row.split(" ", 1) for row in _NAMES.strip().replace("\n", "; ").split("; "))
-    return {code: name for code, name in rows}
+    rows = _NAMES.strip().replace("\n", "; ").split("; ")
+    return dict(row.split(" ", 1) for row in rows)
 
 
 def country_name(code: str | None) -> str | None:

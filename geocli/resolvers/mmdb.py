@@ -34,7 +34,7 @@ class MmdbResolver:
         found = self._look(report)
         if [file.identity for file in found] != [file.identity for file in self._found]:
             self._found, self._ordered = found, None
-        labels = []
+        labels: list[tuple[str, DatabaseFile | None]] = []
         for file in found:
             label = known.get(file.identity) or self._label(file, report)
             if label is not None:
@@ -146,8 +146,6 @@ def _flattened(record: dict[str, Any]) -> dict[str, Any]:
     """Bring a nested record into the flat form; a flat one stays as it is."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
-        if not isinstance(name, str):
-            continue
         if name == "subdivisions" and isinstance(value, list):
             flat |= _subdivisions(value)
         elif isinstance(value, dict):
@@ -175,7 +173,7 @@ def _registered(name: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inner(_: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {key: _plain(what) for key, what in value.items() if isinstance(key, str)}
+    return {key: _plain(what) for key, what in value.items()}
 
 
 def _postal(_: str, value: dict[str, Any]) -> dict[str, Any]:

@@ -38,15 +38,15 @@ class DataDirectory:
         """Return the path of a file in the directory."""
         return os.path.join(self.path, name)
 
-    def prepare(self) -> None:
-        """Make the directory if it is missing, and make sure that it can be trusted.
+    def prepare(self) -> os.stat_result:
+        """Make the directory if it is missing, make sure that it can be trusted, and return what it is.
 
         Raises:
             StorageError: it cannot be made, is no directory, anybody may write to it, or it is on a network.
 
         """
         if self._prepared is not None:
-            return
+            return self._prepared
         try:
             found = self._make()
         except OSError as error:
@@ -61,6 +61,7 @@ class DataDirectory:
                 "use a local directory, or set allow_network_fs = true"
             )
         self._prepared = found
+        return found
 
     def _make(self) -> os.stat_result:
         try:
@@ -91,19 +92,19 @@ class DataDirectory:
             OSError: as `os.open`.
 
         """
-        self.prepare()
+        directory = self.prepare()
         descriptor = os.open(self.file(name), flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            self._adopt(descriptor)
+            self._adopt(descriptor, directory)
         except OSError:
             os.close(descriptor)
             raise
         return descriptor
 
-    def _adopt(self, descriptor: int) -> None:
+    @staticmethod
+    def _adopt(descriptor: int, directory: os.stat_result) -> None:
         """Give a file that this user owns the rights, and from root also the owner, that the directory asks for."""
-        assert self._prepared is not None
-        found, directory, user = os.fstat(descriptor), self._prepared, os.geteuid()
+        found, user = os.fstat(descriptor), os.geteuid()
         if user not in (0, found.st_uid) or not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             return  # another user's, or a link to a file that is none of ours
         mode = 0o660 if directory.st_mode & stat.S_IWGRP else 0o600

@@ -42,10 +42,9 @@ REPAIR_BYTES = 4096
 MOST_REPAIRS = 64
 """A journal that is damaged in more places than this is quarantined rather than searched."""
 
-_TYPES: dict[str, type | tuple[type, ...]] = dict.fromkeys(
-    (*Place.field_names, "status", "scope", "source", "built_at", "retry_at"), str
-) | {"latitude": (float, int), "longitude": (float, int), "asn": int, "traits": dict}
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
+_TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
+_TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
 
 
 class Damage(Value):
@@ -127,10 +126,10 @@ def unpack(payload: bytes) -> Frame:
         shapes = [_entry_from(place) for place in said["places"]]
         entries = [
             shapes[number].replace(
-                ip=_typed(ip, str),
+                ip=_typed(ip, (str,)),
                 prefix_len=_typed(length, (int, type(None))),
                 resolved_at=at,
-                generation=_typed(generation, str),
+                generation=_typed(generation, (str,)),
             )
             for ip, number, length in said["rows"]
         ]
@@ -147,7 +146,7 @@ def _entry_from(said: dict[str, Any]) -> Entry:
     return Entry(ip="", place=Place(**said), **entry)
 
 
-def _typed(what: Any, kind: type | tuple[type, ...]) -> Any:
+def _typed(what: Any, kind: tuple[type, ...]) -> Any:
     if isinstance(what, str):
         what.encode()  # which refuses lone surrogates, as SQLite does
     if isinstance(what, kind) and not (isinstance(what, int) and abs(what) >= 1 << 63):

@@ -16,7 +16,6 @@ from geocli.errors import BusyError, StoreError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
     from typing import Any
 
 FILE_NAME = "geocli.db"
@@ -117,7 +116,7 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
-        found = {}
+        found: dict[str, Entry] = {}
         for start in range(0, len(addresses), BLOCK):
             block = addresses[start : start + BLOCK]
             marks = ",".join("?" * len(block))
@@ -174,7 +173,6 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
-        assert column in COLUMNS
         sql = f"SELECT {column}, COUNT(*) FROM geo_cache GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?"
         return [(what, number) for what, number in self.query(sql, (most,))]
 
@@ -220,7 +218,6 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         import json
 
         traits = json.loads(traits)
-    at: dict[str, datetime | None] = {name: instant(said[name]) for name in ("built_at", "resolved_at", "retry_at")}
     return Entry(
         ip=said["ip"],
         status=said["status"],
@@ -230,5 +227,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         prefix_len=said["prefix_len"],
         generation=said["sources"] or "",
         cached=True,
-        **at,
+        built_at=instant(said["built_at"]),
+        resolved_at=instant(said["resolved_at"]),
+        retry_at=instant(said["retry_at"]),
     )

@@ -15,7 +15,7 @@ from geocli.errors import StoreError
 from geocli.storage.store import COLUMNS, FILE_NAME, PLACE_COLUMNS, SCHEMA_VERSION, check_version, sqlite_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
 
     from geocli.entries import Entry
@@ -217,7 +217,7 @@ def _row(entry: Entry, generation: int) -> tuple[Any, ...]:
     )
 
 
-def _blocks(frames: Iterable[Frame]) -> Iterator[tuple[Iterable[Entry], set[tuple[str, int, int, int, str]]]]:
+def _blocks(frames: Iterable[Frame]) -> Iterator[tuple[Collection[Entry], set[tuple[str, int, int, int, str]]]]:
     """Gather frames into blocks with one entry an address, and the database files that they name."""
     entries: dict[str, Entry] = {}
     files: set[tuple[str, int, int, int, str]] = set()
