@@ -35,6 +35,7 @@ _FORMS = {
     "lock_timeout_seconds": "a number of seconds",
     "busy_timeout_seconds": "a number of seconds",
     "allow_network_fs": "true or false",
+    "system_databases": "true or false",
     "dbip_url": "a text",
 }
 """What may stand in a configuration file, and in which form."""
@@ -49,6 +50,8 @@ class Settings(Value):
     """Directories that are searched for .mmdb files, in this order."""
     update_dir: str = ""
     """Directory that `db update` installs databases in."""
+    system_databases: bool = True
+    """Whether the directories that other programs install databases in are searched too."""
     dbip_url: str = "https://download.db-ip.com/free"
     """Where `db update` gets the databases of DB-IP, or of a mirror."""
     databases: tuple[str, ...] = ()
@@ -94,9 +97,10 @@ def load(
     listed = [*said.pop("database_dirs", []), *listed]
     chosen |= said | ({"data_dir": data_dir} if data_dir else {})
     own = _xdg(environ, "DATA", ".local/share")
+    system = (*_geoip_conf_dirs(), *SYSTEM_DATABASE_DIRS) if chosen.get("system_databases", True) else ()
     return Settings(
         **chosen,
-        database_dirs=(*listed, own, *_geoip_conf_dirs(), *SYSTEM_DATABASE_DIRS),
+        database_dirs=(*listed, own, *system),
         update_dir=(listed or [SYSTEM_DATABASE_DIRS[1] if is_root else own])[0],
         databases=tuple(databases),
     )

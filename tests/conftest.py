@@ -1,0 +1,94 @@
+"""Fixtures: a data directory, databases, and geocli as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geocli.settings import Settings, load
+from tests.building import CITIES, NETWORKS, build
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+class Geocli:
+    """Runs geocli as a process, with a home, a data directory and databases of its own."""
+
+    command = (sys.executable, "-m", "geocli")
+
+    def __init__(self, home: Path) -> None:
+        self.data_dir = home / "data"
+        self.db_dir = home / "databases"
+        self.db_dir.mkdir()
+        config = home / "config.toml"
+        config.write_text("system_databases = false\n")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GEOCLI_", "XDG_"))}
+        self.environ = {
+            **kept,
+            "HOME": str(home),
+            "GEOCLI_CONFIG": str(config),
+            "GEOCLI_DATA_DIR": str(self.data_dir),
+            "GEOCLI_DB_DIR": str(self.db_dir),
+            "COLUMNS": "80",
+        }
+
+    def __call__(
+        self, *arguments: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command to its end, and return what it wrote, as bytes."""
+        return subprocess.run(
+            [*self.command, *arguments],
+            input=stdin,
+            capture_output=True,
+            env={**self.environ, **(environ or {})},
+            timeout=60,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
+        """Start a command, with pipes to and from it."""
+        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        return subprocess.Popen([*self.command, *arguments], env=self.environ, **(pipes | options))  # type: ignore[call-overload, no-any-return]
+
+    def settings(self) -> Settings:
+        """Return the settings that such a process has."""
+        return load(self.environ)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def geocli(tmp_path: Path) -> Geocli:
+    """geocli without any database."""
+    return Geocli(tmp_path)
+
+
+@pytest.fixture
+def located(geocli: Geocli) -> Geocli:
+    """geocli with a City and an ASN database."""
+    build(geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
+    build(geocli.db_dir / "GeoLite2-ASN.mmdb", NETWORKS, edition="GeoLite2-ASN", build_epoch=1_780_000_000)
+    return geocli
