@@ -42,7 +42,6 @@ def build(  # noqa: PLR0913 (what a database can differ in)
     edition: str = "GeoLite2-City",
     ip_version: int = 6,
     build_epoch: int | None = None,
-    int_type: str = "auto",
 ) -> Path:
     """Write a database with a record for each network, put in place by a rename, and return its path."""
     writer = MMDBWriter(
@@ -50,7 +49,6 @@ def build(  # noqa: PLR0913 (what a database can differ in)
         ipv4_compatible=ip_version == 6,
         database_type=edition,
         languages=["en"],
-        int_type=int_type,
     )
     for network, record in records.items():
         writer.insert_network(IPSet([network]), record)

@@ -67,7 +67,7 @@ class Geocli:
 
     def start(self, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
         """Start a command, with pipes to and from it."""
-        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         return subprocess.Popen([*self.command, *arguments], env=self.environ, **(pipes | options))  # type: ignore[call-overload, no-any-return]
 
     def settings(self) -> Settings:
@@ -82,13 +82,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def geocli(tmp_path: Path) -> Geocli:
-    """geocli without any database."""
+    """Run geocli without any database."""
     return Geocli(tmp_path)
 
 
 @pytest.fixture
 def located(geocli: Geocli) -> Geocli:
-    """geocli with a City and an ASN database."""
+    """Run geocli with a City and an ASN database."""
     build(geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
     build(geocli.db_dir / "GeoLite2-ASN.mmdb", NETWORKS, edition="GeoLite2-ASN", build_epoch=1_780_000_000)
     return geocli
