@@ -35,7 +35,7 @@ NETWORKS: dict[str, Any] = {
 }
 
 
-def build(  # noqa: PLR0913 (what a database can differ in)
+def build(
     path: Path,
     records: Mapping[str, Any],
     *,
