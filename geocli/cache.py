@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from geocli import addresses, settings
-from geocli.entries import Entry, is_hit, next_retry_at, settle, special
+from geocli.entries import Entry, is_hit, next_retry_at, resolved, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
 from geocli.resolvers import Chain, default_resolvers
 from geocli.storage.store import FILE_NAME, Store
@@ -16,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
-    from types import TracebackType
     from typing import Any, Literal, Self, TypeAlias
 
     from geocli.addresses import Address
@@ -103,9 +102,7 @@ class GeoCache:
         """Return the cache itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 
@@ -257,16 +254,7 @@ class GeoCache:
         if answer is None:
             error = next((str(problem) for problem in (*failed, *problems)), None)
             return Entry(ip=ip, status="unresolved", resolved_at=now, retry_at=retry_at, error=error)
-        return Entry(
-            ip=ip,
-            status="resolved",
-            place=answer.place,
-            source=answer.source,
-            prefix_len=answer.prefix_len,
-            built_at=answer.built_at,
-            resolved_at=now,
-            retry_at=retry_at,
-        )
+        return resolved(ip, answer, now, retry_at)
 
     def _keep(self, fresh: Sequence[Entry], files: Sequence[tuple[DatabaseFile, str]]) -> None:
         """Append to the journal what is new, then to the memory."""

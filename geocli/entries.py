@@ -147,6 +147,28 @@ def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
     return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
 
 
+def resolved(ip: str, answer: Answer, now: datetime, retry_at: datetime | None) -> Entry:
+    """Return the entry of an address that somebody knows.
+
+    Args:
+        ip: the canonical text of the address.
+        answer: what the sources say.
+        now: when they were asked, in UTC.
+        retry_at: when asking again makes sense, if one of them failed.
+
+    """
+    return Entry(
+        ip=ip,
+        status="resolved",
+        place=answer.place,
+        source=answer.source,
+        prefix_len=answer.prefix_len,
+        built_at=answer.built_at,
+        resolved_at=now,
+        retry_at=retry_at,
+    )
+
+
 def special(ip: str, scope: str | None) -> Entry | None:
     """Return the entry of an address that is nowhere, None for one that may be somewhere."""
     return None if scope is None else Entry(ip=ip, status="special", scope=scope, source="iana")

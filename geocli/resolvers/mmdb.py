@@ -68,15 +68,16 @@ class MmdbResolver:
 
     def databases(self, report: Report) -> list[Database]:
         """Return the databases that were there when `sources` looked, open, in the order they are asked."""
-        if self._ordered is None:
+        ordered = self._ordered
+        if ordered is None:
             databases = []
             for file in self._found:
                 try:
                     databases.append(self._database(file))
                 except DatabaseError as error:
                     report(error)
-            self._ordered = sorted(databases, key=lambda database: database.order)
-        return self._ordered
+            self._ordered = ordered = sorted(databases, key=lambda database: database.order)
+        return ordered
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Ask each database, and merge what they say."""

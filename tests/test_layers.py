@@ -1,0 +1,180 @@
+"""Which room may import which, and who owns each dependency."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "geocli"
+ANY = "any"
+ROOMS: dict[str, set[str] | str] = {
+    "geocli": set(),
+    "geocli.__main__": {"actions", "cli", "console", "settings"},
+    "geocli.cli": ANY,
+    "geocli.commands": set(),
+    "geocli.commands.*": ANY,
+    "geocli.actions": {"cache", "console", "errors", "entries", "settings", "values", "bulk", "rendering"},
+    "geocli.console": {"errors", "text"},
+    "geocli.errors": {"text"},
+    "geocli.text": set(),
+    "geocli.values": set(),
+    "geocli.logs": set(),
+    "geocli.settings": {"errors", "values", "entries"},
+    "geocli.addresses": {"errors"},
+    "geocli.entries": {"errors", "values"},
+    "geocli.cache": {
+        *("addresses", "entries", "errors", "settings", "logs", "upkeep"),
+        *("resolvers", "storage", "databases.discovery"),
+    },
+    "geocli.upkeep": {
+        *("cache", "entries", "errors", "logs", "settings", "values"),
+        *("databases.discovery", "resolvers.mmdb", "storage"),
+    },
+    "geocli.storage": set(),
+    "geocli.storage.files": {"errors"},
+    "geocli.storage.frames": {"entries", "values", "databases.discovery"},
+    "geocli.storage.journal": {
+        *("entries", "errors", "values", "databases.discovery"),
+        *("storage.files", "storage.frames"),
+    },
+    "geocli.storage.store": {"entries", "errors"},
+    "geocli.storage.writer": {"entries", "errors", "storage"},
+    "geocli.storage.flushing": {"errors", "values", "storage"},
+    "geocli.resolvers": {
+        *("addresses", "entries", "errors", "settings"),
+        *("databases.discovery", "resolvers"),
+    },
+    "geocli.resolvers.countries": set(),
+    "geocli.resolvers.rir": {"addresses", "entries", "databases.discovery", "resolvers"},
+    "geocli.resolvers.mmdb": {"addresses", "entries", "errors", "databases.discovery", "resolvers"},
+    "geocli.databases": set(),
+    "geocli.databases.discovery": {"errors", "values"},
+    "geocli.databases.updates": {"errors", "settings", "databases.discovery", "storage.files"},
+    "geocli.bulk": set(),
+    "geocli.bulk.inputs": set(),
+    "geocli.bulk.outputs": {"entries", "text"},
+    "geocli.bulk.pipeline": {
+        *("cache", "console", "entries", "errors", "values"),
+        *("bulk", "storage.files"),
+    },
+    "geocli.rendering": {"console", "entries", "text", "upkeep", "bulk.outputs", "storage.files"},
+}
+"""Each module, and the rooms that it may import; a room includes what is in it."""
+OWNERS = {
+    "typer": {"geocli.cli", "geocli.commands.*"},
+    "rich": {"geocli.rendering"},
+    "sqlite_utils": {"geocli.storage.writer"},
+    "sqlite3": {"geocli.storage.store", "geocli.storage.writer"},
+    "structlog": {"geocli.logs"},
+    "maxminddb_rust": {"geocli.databases.discovery"},
+    "iptocc": {"geocli.resolvers.rir"},
+    "requests": {"geocli.databases.updates"},
+    "urllib3": {"geocli.databases.updates"},
+    "geoip2": set(),
+    "numpy": set(),
+}
+"""The modules that may import each package."""
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {_name(path): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _place(module: str) -> str:
+    """Return the row of the table that a module stands in."""
+    return module if module in ROOMS else f"{module.rpartition('.')[0]}.*"
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    """Return the full names of all modules that a module imports, inside functions and for types too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & set(MODULES)
+            found |= inner or {node.module}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_a_place(module: str) -> None:
+    """A new file stands in the table before it is used."""
+    assert _place(module) in ROOMS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_room_allows(module: str) -> None:
+    """What a module imports of geocli is in its row."""
+    allowed = ROOMS[_place(module)]
+    ours = {
+        name.removeprefix("geocli").removeprefix(".") for name in _imports(MODULES[module]) if name.startswith("geocli")
+    }
+
+    wrong = {
+        name
+        for name in ours - {""}
+        if allowed != ANY and not any(name == room or name.startswith(f"{room}.") for room in allowed)
+    }
+
+    assert set() == wrong
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_package_is_imported_by_its_owner_alone(module: str) -> None:
+    """One module owns each dependency, and nothing is imported that is not declared."""
+    foreign = {name.partition(".")[0] for name in _imports(MODULES[module])} - set(sys.stdlib_module_names) - {"geocli"}
+
+    assert set() == {name for name in foreign if _place(module) not in OWNERS[name]}
+
+
+def test_only_settings_reads_the_environment() -> None:
+    """`os.environ` is read in one module; `--no-color` sets a variable in another."""
+    readers = {
+        module
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+    }
+
+    assert {"geocli.settings", "geocli.cli"} == readers
+
+
+def test_only_the_default_clock_reads_the_time() -> None:
+    """The library is told what time it is; `utc_now` is the default that may be replaced."""
+    readers = {
+        module
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"} and not _is_value(node)
+    }
+
+    assert {"geocli.cache"} == readers
+
+
+def _is_value(node: ast.Attribute) -> bool:
+    """Tell whether `now` is a field rather than the clock of `datetime`."""
+    return not (isinstance(node.value, ast.Name) and node.value.id in {"datetime", "date", "time"})
+
+
+def test_no_file_and_no_function_has_grown_too_long() -> None:
+    """Files end before 350 lines, functions before 60, and nine of ten before 30."""
+    functions = [
+        (module, node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    ]
+    lengths = sorted(length for _, _, length in functions)
+
+    assert [] == [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > 350]
+    assert [] == [function for function in functions if function[2] > 60]
+    assert lengths[int(len(lengths) * 0.9)] <= 30
+    assert lengths[len(lengths) // 2] <= 10
