@@ -42,7 +42,8 @@ class Geocli:
         self.db_dir.mkdir()
         config = home / "config.toml"
         config.write_text("system_databases = false\n")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GEOCLI_", "XDG_"))}
+        dropped = ("GEOCLI_", "XDG_", "PYTHON", "NO_COLOR")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         self.environ = {
             **kept,
             "HOME": str(home),

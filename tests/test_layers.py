@@ -42,6 +42,7 @@ ROOMS: dict[str, set[str] | str] = {
     },
     "geocli.storage.store": {"entries", "errors"},
     "geocli.storage.writer": {"entries", "errors", "storage"},
+    "geocli.storage.schema": {"storage.store"},
     "geocli.storage.flushing": {"errors", "values", "storage"},
     "geocli.resolvers": {
         *("addresses", "entries", "errors", "settings"),
@@ -66,8 +67,8 @@ ROOMS: dict[str, set[str] | str] = {
 OWNERS = {
     "typer": {"geocli.cli", "geocli.commands.*"},
     "rich": {"geocli.rendering"},
-    "sqlite_utils": {"geocli.storage.writer"},
-    "sqlite3": {"geocli.storage.store", "geocli.storage.writer"},
+    "sqlite_utils": {"geocli.storage.schema"},
+    "sqlite3": {"geocli.storage.store", "geocli.storage.writer", "geocli.storage.schema"},
     "structlog": {"geocli.logs"},
     "maxminddb_rust": {"geocli.databases.discovery"},
     "iptocc": {"geocli.resolvers.rir"},

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from geocli import actions
-from geocli.bulk.pipeline import BatchRequest, run
 from geocli.commands import options
 
 
@@ -44,6 +43,8 @@ def batch(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a line was unresolved or invalid.")] = False,
 ) -> int:
     """Where are the addresses of a list? One row out for each line in, in the same order."""
+    from geocli.bulk.pipeline import BatchRequest, run
+
     if not files and sys.stdin.isatty():
         ctx.get_help()  # which prints it
         return 2

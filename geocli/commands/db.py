@@ -7,14 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from geocli import actions, logs, rendering
-from geocli.bulk.outputs import json_text
-from geocli.cache import utc_now
+from geocli import actions, logs
 from geocli.commands import options
 from geocli.console import write
-from geocli.databases import updates
 from geocli.errors import GeocliError
-from geocli.upkeep import databases
 
 app = typer.Typer(help="The .mmdb databases at hand, getting them, checking them.", no_args_is_help=True)
 
@@ -27,6 +23,11 @@ def list_(
     ] = None,
 ) -> int:
     """List the databases that are found, in the order in which they are asked."""
+    from geocli import rendering
+    from geocli.bulk.outputs import json_text
+    from geocli.cache import utc_now
+    from geocli.upkeep import databases
+
     found = databases(options.chosen(ctx))
     if (format_ or ("table" if sys.stdout.isatty() else "json")) == "table":
         rendering.print_databases(found, utc_now())
@@ -43,6 +44,9 @@ def update(
     ] = None,
 ) -> int:
     """Download databases that are newer than those installed. Default: those that were installed before."""
+    from geocli.cache import utc_now
+    from geocli.databases import updates
+
     replaced = updates.update(names or (), options.chosen(ctx), utc_now())
     if sys.stderr.isatty() or logs.is_verbose():
         print(f"{', '.join(replaced) or 'nothing'} replaced. {updates.ATTRIBUTION}", file=sys.stderr)  # noqa: T201 (for people)
@@ -55,10 +59,13 @@ def verify(
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILE...]", help="Default: all that are found.")] = None,
 ) -> int:
     """Compare databases with the hash that was written when they were installed, then read all of each."""
+    from geocli.databases.updates import verify as verify_file
+    from geocli.upkeep import databases
+
     problems = actions.Problems()
     for path in files or [row.path for row in databases(options.chosen(ctx))]:
         try:
-            write(f"{path}: {updates.verify(path)} networks, sound\n".encode(errors="backslashreplace"))
+            write(f"{path}: {verify_file(path)} networks, sound\n".encode(errors="backslashreplace"))
         except GeocliError as error:
             problems(error)
             problems.status = max(problems.status, error.exit_status)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from geocli import actions, rendering, upkeep
+from geocli import actions
 from geocli.commands import options
 
 
@@ -27,6 +27,8 @@ def stats(
     max_lag: Annotated[str, typer.Option(metavar="AGE", help="How old a dirty entry may be for --check.")] = "5m",
 ) -> int:
     """What is in the cache, and is everything healthy?"""
+    from geocli import rendering, upkeep
+
     settings = options.chosen(ctx)
     with actions.open_cache(settings, actions.Problems()) as cache:
         found = cache.stats(by=by, top=top)

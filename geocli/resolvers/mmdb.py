@@ -29,17 +29,13 @@ class MmdbResolver:
         self._open: dict[str, Database] = {}
         self._ordered: list[Database] | None = None
 
-    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile]]:
         """Look which databases there are now; those whose labels are not known are opened."""
-        found = self._look(report)
-        if [file.identity for file in found] != [file.identity for file in self._found]:
-            self._found, self._ordered = found, None
-        labels: list[tuple[str, DatabaseFile | None]] = []
-        for file in found:
-            label = known.get(file.identity) or self._label(file, report)
-            if label is not None:
-                labels.append((label, file))
-        return labels
+        labeled = [(known.get(file.identity) or self._label(file, report), file) for file in self._look(report)]
+        usable = [(label, file) for label, file in labeled if label is not None]
+        if [file.identity for _, file in usable] != [file.identity for file in self._found]:
+            self._found, self._ordered = [file for _, file in usable], None
+        return usable
 
     def _look(self, report: Report) -> list[DatabaseFile]:
         if not self._files:

@@ -16,7 +16,6 @@ from geocli.entries import Answer, Place
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from geocli.addresses import Address
-    from geocli.databases.discovery import DatabaseFile
     from geocli.resolvers import Labels, Report
 
 NAME = "rir"
@@ -26,7 +25,7 @@ _PACKAGE = "iptocc"
 class RirResolver:
     """Knows the country of nearly every allocated address; needs no file and no network."""
 
-    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+    def sources(self, known: Labels, report: Report) -> list[tuple[str, None]]:
         """Return one label, with the release of iptocc, which is made anew each night."""
         del known, report
         return [(f"{NAME}@{_release()}", None)]

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from os import O_CREAT, O_RDWR, close
 from typing import TYPE_CHECKING, Any
 
-from sqlite_utils import Database
-
 from geocli.entries import instant_text, settle
 from geocli.errors import StoreError
 from geocli.storage.store import COLUMNS, FILE_NAME, PLACE_COLUMNS, SCHEMA_VERSION, check_version, sqlite_errors
@@ -39,28 +37,6 @@ _UNKNOWN = _UPSERT + f"geo_cache.status <> 'resolved' AND {_NEWER}"
 _TRIED = "UPDATE geo_cache SET retry_at = ?, generation = ? WHERE ip = ? AND status = 'resolved'"
 
 
-def _version_1(db: Database) -> None:
-    text = dict.fromkeys(COLUMNS[:-2], str)
-    numbers = {"latitude": float, "longitude": float, "asn": int, "prefix_len": int}
-    db.table("geo_cache").create(text | numbers, pk="ip", not_null={"status"})
-    db.execute("CREATE INDEX geo_cache_retry_at ON geo_cache(retry_at) WHERE retry_at IS NOT NULL")
-    db.table("applied_segments").create({"uuid": str, "number": int, "applied_at": str}, pk="uuid")
-    db.table("last_flush").create({"id": int, "finished_at": str, "entries": int, "duration_seconds": float}, pk="id")
-
-
-def _version_2(db: Database) -> None:
-    db.table("geo_cache").add_column("generation", int)
-    db.table("geo_cache").add_column("traits", str)
-    db.table("generations").create({"id": int, "sources": str}, pk="id")
-    db.table("generations").create_index(["sources"], unique=True)
-    columns = {"path": str, "inode": int, "size": int, "mtime_ns": int, "source": str}
-    db.table("source_files").create(columns, pk="path")
-
-
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2)
-"""Each brings a store to the next version of the schema."""
-
-
 class StoreWriter:
     """Writes the table `geo_cache`; one at a time, by the caller's flush lock."""
 
@@ -79,12 +55,11 @@ class StoreWriter:
         except OSError as error:
             raise StoreError(self.path, f"cannot be opened: {error.strerror}") from error
         with self._errors():
-            connection = sqlite3.connect(self.path, timeout=busy_timeout_seconds, isolation_level=None)
-            self._db = Database(connection, execute_plugins=False)
+            self._db = sqlite3.connect(self.path, timeout=busy_timeout_seconds, isolation_level=None)
             try:
                 self._prepare()
             except BaseException:
-                connection.close()
+                self._db.close()
                 raise
 
     def _prepare(self) -> None:
@@ -93,10 +68,10 @@ class StoreWriter:
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         if self._version() < SCHEMA_VERSION:
-            with self._transaction():  # which asks again: another process may have been faster
-                for migrate in MIGRATIONS[self._version() :]:
-                    migrate(self._db)
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            from geocli.storage.schema import migrate
+
+            with self._transaction():
+                migrate(self._db, self._version())  # asked again: another process may have been faster
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -104,7 +79,7 @@ class StoreWriter:
     def close(self) -> None:
         """Close the file."""
         with self._errors():
-            self._db.conn.close()
+            self._db.close()
 
     def _errors(self) -> Any:
         return sqlite_errors(self.path, self._busy_timeout_seconds)
@@ -118,7 +93,7 @@ class StoreWriter:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.conn.in_transaction:
+                if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 
@@ -154,7 +129,7 @@ class StoreWriter:
             began, stored = now(), 0
             for block, files in _blocks(frames):
                 self._upsert(block, in_order=in_order)
-                self._db.conn.executemany("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?, ?)", files)
+                self._db.executemany("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?, ?)", files)
                 stored += len(block)
             ended = now()
             applied = (segment.uuid, segment.number, instant_text(ended))
@@ -184,7 +159,7 @@ class StoreWriter:
             else:
                 known.append((*row, in_order))
         for sql, rows in ((_KNOWN, known), (_UNKNOWN, unknown), (_TRIED, tried)):
-            self._db.conn.executemany(sql, rows)
+            self._db.executemany(sql, rows)
 
     def _generation(self, sources: str) -> int:
         """Return the number of a generation, given it now if it is new."""

@@ -1,0 +1,43 @@
+"""The store's schema, version by version; loaded only to make a store or to bring an older one up to date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlite_utils import Database
+
+from geocli.storage.store import COLUMNS, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+
+def _version_1(db: Database) -> None:
+    text = dict.fromkeys(COLUMNS[:-2], str)
+    numbers = {"latitude": float, "longitude": float, "asn": int, "prefix_len": int}
+    db.table("geo_cache").create(text | numbers, pk="ip", not_null={"status"})
+    db.execute("CREATE INDEX geo_cache_retry_at ON geo_cache(retry_at) WHERE retry_at IS NOT NULL")
+    db.table("applied_segments").create({"uuid": str, "number": int, "applied_at": str}, pk="uuid")
+    db.table("last_flush").create({"id": int, "finished_at": str, "entries": int, "duration_seconds": float}, pk="id")
+
+
+def _version_2(db: Database) -> None:
+    db.table("geo_cache").add_column("generation", int)
+    db.table("geo_cache").add_column("traits", str)
+    db.table("generations").create({"id": int, "sources": str}, pk="id")
+    db.table("generations").create_index(["sources"], unique=True)
+    columns = {"path": str, "inode": int, "size": int, "mtime_ns": int, "source": str}
+    db.table("source_files").create(columns, pk="path")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2)
+"""Each brings a store to the next version of the schema."""
+
+
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a store from a version to `SCHEMA_VERSION`; the caller holds the transaction."""
+    db = Database(connection, execute_plugins=False)
+    for step in MIGRATIONS[version:]:
+        step(db)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -1,0 +1,1 @@
+"""What geocli costs, as ratios of things measured in the same run."""
