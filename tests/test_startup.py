@@ -1,0 +1,80 @@
+"""What the commands that shells and cron run all day must not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Geocli
+
+HEAVY = {
+    *("numpy", "rich", "structlog", "sqlite_utils", "geoip2", "iptocc", "pydantic", "asyncio"),
+    *("typer", "platformdirs", "requests", "dataclasses", "typing", "pathlib", "hashlib", "importlib.metadata"),
+}
+
+
+def _imported(geocli: Geocli, *arguments: str) -> set[str]:
+    """Return the modules that a command imports, by `-X importtime`, which must succeed."""
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "from geocli.__main__ import main; main()", *arguments],
+        env={name: value for name, value in geocli.environ.items() if name != "GEOCLI_CONFIG"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")]
+    return set(lines)
+
+
+@pytest.fixture
+def stored(located: Geocli) -> Geocli:
+    """Keep one answer in the store."""
+    assert located("lookup", "81.2.69.160").returncode == 0
+    assert located("flush").returncode == 0
+    return located
+
+
+def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
+    """A lookup that the store answers needs sqlite3, and none of the packages."""
+    imported = _imported(stored, "lookup", "81.2.69.160")
+
+    assert "sqlite3" in imported
+    assert set() == imported & (HEAVY | {"maxminddb_rust"})
+
+
+def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
+    """A flush with nothing to do ends before it needs a package."""
+    imported = _imported(stored, "flush")
+
+    assert "geocli.storage.flushing" in imported
+    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.writer"})
+
+
+def test_a_miss_that_a_database_answers_imports_its_reader_alone(stored: Geocli) -> None:
+    """A lookup that an .mmdb file answers adds the reader."""
+    imported = _imported(stored, "lookup", "81.2.69.161")
+
+    assert "maxminddb_rust" in imported
+    assert set() == imported & HEAVY
+
+
+def test_a_flush_into_a_store_of_the_current_schema_needs_no_sqlite_utils(stored: Geocli) -> None:
+    """The schema is made once; from then on cron's flushes need sqlite3 alone."""
+    assert stored("lookup", "81.2.69.162").returncode == 0
+
+    assert "sqlite_utils" not in _imported(stored, "flush")
+
+
+@pytest.mark.parametrize("arguments", [("stats",), ("lookup", "-f", "csv", "81.2.69.160"), ("flush", "--json")])
+def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
+    stored: Geocli, arguments: tuple[str, ...]
+) -> None:
+    """What needs the option parser does not pay for tables, logs, downloads or arrays too."""
+    imported = _imported(stored, *arguments)
+
+    assert "typer" in imported
+    assert set() == imported & {"numpy", "rich", "structlog", "sqlite_utils", "geoip2", "requests", "pydantic"}
