@@ -28,6 +28,8 @@ PAGE = 500
 """Rows that are read, and resolved again, together."""
 OLD_DATABASE = timedelta(days=35)
 """Databases are built at least once a month; an older one is no longer being updated."""
+STATUSES = ("resolved", "special", "unresolved")
+"""What a stored row can be."""
 _COLUMNS = {"country": "country_code", "asn": "asn", "city": "city", "source": "source"}
 
 
@@ -160,7 +162,7 @@ def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
 
     return Stats(
         at=now,
-        statuses=dict(ask(lambda: store.counts("status", 10), [])),
+        statuses=dict.fromkeys(STATUSES, 0) | dict(ask(lambda: store.counts("status", len(STATUSES)), [])),
         by=by,
         top=ask(lambda: store.counts(_COLUMNS[by], top), []),
         journal=ask(journal.status, None),
