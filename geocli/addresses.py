@@ -28,6 +28,7 @@ SPECIAL = """
 192.0.0.10/32       global
 192.0.0.0/24        reserved
 192.0.2.0/24        documentation
+192.88.99.2/32      reserved
 192.168.0.0/16      private
 198.18.0.0/15       benchmarking
 198.51.100.0/24     documentation

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
+from contextlib import suppress
 
 from geocli.errors import GeocliError
 from geocli.text import safe
@@ -28,7 +30,13 @@ def open_missing_descriptors() -> None:
 
 def complain(error: Exception | str) -> None:
     """Say what is wrong in one line on standard error."""
-    print(f"geocli: {safe(str(error))}", file=sys.stderr)  # noqa: T201 (for people)
+    _say(f"geocli: {safe(str(error))}")
+
+
+def _say(line: str) -> None:
+    """Write a line on standard error; if nobody can read it, the exit status must do."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 (for people)
 
 
 def write(data: bytes) -> None:
@@ -44,17 +52,19 @@ def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = la
     try:
         status = call() or 0
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # which Rich and Typer make of a closed pipe
         _point_at_null(sys.stdout.fileno())
         return READER_GONE
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the one place where errors end)
         if is_verbose():
-            import traceback
+            from traceback import format_exc
 
-            traceback.print_exc()
+            deque(map(_say, map(safe, format_exc().splitlines())), maxlen=0)
         complain(_described(error))
+        if isinstance(error, OSError):
+            _point_at_null(sys.stdout.fileno())  # what is buffered would fail again
         return error.exit_status if isinstance(error, GeocliError) else 1
     return status
 

@@ -45,9 +45,7 @@ class Place(Value):
     """All else that the databases say, by their own names and of their own types."""
 
 
-NETWORK_FIELDS = frozenset({"asn", "org"})
-"""Fields of a place that say who runs the network."""
-WHERE_FIELDS = Place.field_names - NETWORK_FIELDS - {"traits"}
+WHERE_FIELDS = Place.field_names - {"asn", "org", "traits"}
 """Fields of a place that say where it is; all of them come from one source."""
 
 
@@ -77,8 +75,10 @@ def merge(first: Answer, second: Answer) -> Answer:
     added: dict[str, Any] = {}
     if not first.knows(WHERE_FIELDS) and second.knows(WHERE_FIELDS):
         added |= {name: getattr(second.place, name) for name in WHERE_FIELDS}
-    if first.place.asn is None and second.knows(NETWORK_FIELDS):
+    if first.place.asn is None and second.place.asn is not None:
         added |= {"asn": second.place.asn, "org": second.place.org or first.place.org}
+    elif first.place.org is None and second.place.org is not None and second.place.asn in {None, first.place.asn}:
+        added |= {"org": second.place.org}
     traits = {**(second.place.traits or {}), **(first.place.traits or {})}
     if not added and traits == (first.place.traits or {}):
         return first
@@ -143,7 +143,8 @@ def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
     """Return when an address that nobody knows is to be tried again: in an hour, then a day, then a week."""
     waited = timedelta()
     if earlier is not None and earlier.retry_at is not None and earlier.resolved_at is not None:
-        waited = earlier.retry_at - earlier.resolved_at
+        was_known = earlier.status == "resolved"  # its `resolved_at` is that of the good answer
+        waited = RETRY_AFTER[0] if was_known else earlier.retry_at - earlier.resolved_at
     return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
 
 
@@ -245,7 +246,12 @@ def instant(text: str | None) -> datetime | None:
     """Read what `instant_text` wrote; None stays None.
 
     Raises:
-        ValueError: the text is no instant.
+        ValueError: the text is no instant, or does not say in which zone.
 
     """
-    return None if text is None else datetime.fromisoformat(text)
+    if text is None:
+        return None
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return found.astimezone(UTC)

@@ -5,7 +5,6 @@
       SettingsError             2   name, origin
       ResolveError              3
         DatabaseError               path
-        ServiceError                status, retry_after_seconds
       StorageError              4   path
         JournalError                offset_bytes
         StoreError

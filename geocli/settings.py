@@ -7,6 +7,7 @@ takes 7 ms to import, which is most of what a cached lookup may cost.
 from __future__ import annotations
 
 import os
+import pwd
 from math import isfinite
 
 from geocli.errors import SettingsError
@@ -95,7 +96,9 @@ def load(
         chosen |= said
     said = _from(environ)
     listed = [*said.pop("database_dirs", []), *listed]
-    chosen |= said | ({"data_dir": data_dir} if data_dir else {})
+    chosen |= said | ({} if data_dir is None else {"data_dir": data_dir})
+    if not chosen["data_dir"]:
+        raise SettingsError("--data-dir", "empty", origin="command line")
     own = _xdg(environ, "DATA", ".local/share")
     system = (*_geoip_conf_dirs(), *SYSTEM_DATABASE_DIRS) if chosen.get("system_databases", True) else ()
     return Settings(
@@ -109,7 +112,7 @@ def load(
 def _xdg(environ: Mapping[str, str], kind: str, default: str) -> str:
     """Return geocli's directory of a kind; a variable that is not absolute is ignored, as XDG says."""
     base = environ.get(f"XDG_{kind}_HOME", "")
-    home = environ.get("HOME") or os.path.expanduser("~")
+    home = environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     return os.path.join(base if os.path.isabs(base) else os.path.join(home, default), "geocli")
 
 
@@ -125,14 +128,14 @@ def _read(path: str, *, required: bool) -> dict[str, Any]:
         with open(path, "rb") as file:
             text = file.read()
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not required:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not required:
             return {}
         raise SettingsError("configuration", f"cannot be read: {error.strerror}", origin=path) from error
     import tomllib
 
     try:
         said = tomllib.loads(text.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError("configuration", f"not TOML: {error}", origin=path) from error
     for name, value in said.items():
         if name not in _FORMS:
@@ -146,10 +149,12 @@ def _read(path: str, *, required: bool) -> dict[str, Any]:
 
 def _fits(form: str, value: object) -> bool:
     if form == "a list of texts":
-        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+        return isinstance(value, list) and all(isinstance(text, str) and text for text in value)
     if form == "a number of seconds":
         return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
-    return isinstance(value, bool if form == "true or false" else str)
+    if form == "true or false":
+        return isinstance(value, bool)
+    return isinstance(value, str) and value != ""
 
 
 def _from(environ: Mapping[str, str]) -> dict[str, Any]:

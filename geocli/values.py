@@ -60,6 +60,15 @@ class Value:
             msg = f"{type(self).__name__}.{name} cannot be changed; see replace()"
             raise AttributeError(msg)
 
+        def __delattr__(self, name: str) -> None:
+            """Refuse, likewise.
+
+            Raises:
+                AttributeError: always.
+
+            """
+            self.__setattr__(name, None)
+
     def __eq__(self, other: object) -> bool:
         """Compare class and fields."""
         return type(other) is type(self) and self.as_dict() == other.as_dict()
@@ -70,7 +79,9 @@ class Value:
 
     def __repr__(self) -> str:
         """Show the fields that differ from their defaults."""
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        default = type(self).__dict__
+        said = {name: value for name, value in self.as_dict().items() if name not in default or value != default[name]}
+        shown = ", ".join(f"{name}={value!r}" for name, value in said.items())
         return f"{type(self).__name__}({shown})"
 
     def as_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from geocli.bulk.inputs import blocks
 from geocli.bulk.outputs import Output
 from geocli.console import write
-from geocli.errors import BusyError, StorageError
+from geocli.errors import BusyError, ResolveError, StorageError
 from geocli.values import Value
 
 if TYPE_CHECKING:
@@ -48,18 +48,21 @@ def run(cache: GeoCache, request: BatchRequest) -> int:
         with suppress(BusyError, StorageError):
             cache.flush_dirty()
     output = Output(request.format, request.fields, with_header=request.with_header, end=request.end)
-    unanswered = 0
+    status = 0
     with _sink(request.output) as put:
         put(output.header)
         for lines in blocks(request.files, request.end.encode()):
             found = list(cache.lookup_batch(lines, mode=request.mode))
             put(output.block(found))
-            unanswered += sum(map(_is_unanswered, found))
-    return 1 if request.is_strict and unanswered else 0
+            status = max([status, *(_status(entry, request) for entry in found)])
+    return status
 
 
-def _is_unanswered(entry: Entry) -> bool:
-    return entry.status in {"unresolved", "invalid"}
+def _status(entry: Entry, request: BatchRequest) -> int:
+    """Return what a line adds to the exit status: 3 if somebody who failed might know, 1 with `--strict`."""
+    if entry.status == "unresolved" and entry.error is not None and request.mode != "cached-only":
+        return ResolveError.exit_status
+    return int(request.is_strict and entry.status in {"unresolved", "invalid"})
 
 
 @contextmanager

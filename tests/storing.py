@@ -1,0 +1,90 @@
+"""Entries, journals and processes for tests of what is kept on disk."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+from geocli.entries import Entry, Place
+from geocli.storage.files import DataDirectory
+from geocli.storage.store import FILE_NAME, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.process import BaseProcess
+    from pathlib import Path
+
+AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
+SOURCES = "GeoLite2-City@1780000000, rir@3.3.170"
+IN_LONDON = Place(
+    country_code="GB", city="London", latitude=51.5142, longitude=-0.0931, asn=20712, traits={"isp": "Andrews & Arnold"}
+)
+
+
+def resolved(ip: str = "81.2.69.160", **changes: Any) -> Entry:
+    """Return an entry that somebody knew."""
+    known: dict[str, Any] = {"place": IN_LONDON, "source": "GeoLite2-City", "prefix_len": 27, "built_at": AT}
+    return Entry(ip=ip, status="resolved", **{**known, "resolved_at": AT, "generation": SOURCES, **changes})
+
+
+def unresolved(ip: str = "81.2.69.160", **changes: Any) -> Entry:
+    """Return an entry that nobody knew."""
+    return Entry(ip=ip, status="unresolved", **{"resolved_at": AT, "generation": SOURCES, **changes})
+
+
+def local(path: Path) -> DataDirectory:
+    """Return a data directory, wherever the machine keeps its temporary files."""
+    return DataDirectory(str(path), allow_network_fs=True)
+
+
+def in_child(body: Callable[[], object]) -> int | None:
+    """Run in a process of its own to its end, and return its exit status, negative for a signal."""
+    child = get_context("fork").Process(target=body)
+    child.start()
+    child.join(60)
+    child.kill()  # if it has not ended
+    child.join()
+    return child.exitcode
+
+
+@contextmanager
+def holding(directory: DataDirectory, name: str) -> Iterator[BaseProcess]:
+    """Let another process hold a lock."""
+    fork = get_context("fork")
+    is_held = fork.Event()
+
+    def hold() -> None:
+        with directory.locked(name, 0):
+            is_held.set()
+            signal.pause()
+
+    holder = fork.Process(target=hold)
+    holder.start()
+    try:
+        assert is_held.wait(60)
+        yield holder
+    finally:
+        holder.kill()
+        holder.join()
+
+
+def select(path: str, sql: str) -> list[tuple[Any, ...]]:
+    """Ask a store as any other program does."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def change(path: str, *statements: str) -> None:
+    """Change a store as any other program does."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(";".join(statements))
+
+
+def stored(directory: DataDirectory) -> dict[str, Entry]:
+    """Return the entries of a store by their addresses."""
+    with closing(Store(directory.file(FILE_NAME))) as store:
+        return {entry.ip: entry for entry in store.entries("ORDER BY ip")}

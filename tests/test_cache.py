@@ -1,0 +1,880 @@
+"""GeoCache: memory, store, sources, journal; what is a hit, and what is never lost."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli.cache import BLOCK, MOST_IN_MEMORY, GeoCache, raise_or_log, utc_now
+from geocli.entries import Entry, Place
+from geocli.errors import (
+    AddressError,
+    BusyError,
+    DatabaseError,
+    GeocliError,
+    JournalError,
+    StorageError,
+    StoreError,
+)
+from geocli.resolvers.mmdb import MmdbResolver
+from geocli.storage.files import DataDirectory
+from geocli.storage.journal import Journal
+from geocli.storage.store import Store
+from tests.building import LONDON, TOKYO, build
+from tests.sources import GREAT_BRITAIN, JAPAN, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from geocli.databases.discovery import DatabaseFile
+    from geocli.settings import Settings
+    from tests.conftest import Clock, Geocli
+
+GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
+
+
+class Bench:
+    """Opens caches on one data directory, as processes one after another would."""
+
+    def __init__(self, chosen: Settings, clock: Clock) -> None:
+        self.chosen = chosen
+        self.clock = clock
+        self.source = Source({GB: GREAT_BRITAIN, JP: JAPAN})
+        self.problems: list[GeocliError] = []
+
+    def __call__(self, **options: Any) -> GeoCache:
+        """Return a new cache that asks the one source; `resolvers=None` asks the databases at hand."""
+        given = {"resolvers": [self.source], "on_problem": self.problems.append, **options}
+        return GeoCache(chosen=self.chosen, clock=self.clock, **given)
+
+    @property
+    def data_dir(self) -> str:
+        return self.chosen.data_dir
+
+    @property
+    def said(self) -> list[str]:
+        """What was reported, as users read it."""
+        return [str(problem) for problem in self.problems]
+
+
+@pytest.fixture
+def bench(geocli: Geocli, clock: Clock) -> Bench:
+    return Bench(geocli.settings().replace(lock_timeout_seconds=0, busy_timeout_seconds=0), clock)
+
+
+def keep(bench: Bench, *entries: Entry) -> None:
+    """Put entries into the store, as if an earlier lookup had answered them."""
+    with bench() as cache:
+        cache.journal.append(
+            entry.replace(resolved_at=bench.clock(), generation=entry.generation or "atlas@1") for entry in entries
+        )
+        cache.flush_dirty()
+
+
+class TestHits:
+    def test_second_lookup_asks_nobody(self, bench: Bench) -> None:
+        """What one instance has answered it answers again without asking, and marks as cached."""
+        with bench() as cache:
+            first, second = cache.lookup(GB), cache.lookup(GB)
+        assert [GB] == bench.source.asked
+        assert first.replace(cached=True) == second
+        assert (False, True) == (first.cached, second.cached)
+
+    def test_answer_says_all(self, bench: Bench) -> None:
+        """An entry carries the place, who said so, when, for which prefix, and the sources that were there."""
+        with bench() as cache:
+            entry = cache.lookup(GB)
+        expected = Entry(
+            ip=GB,
+            status="resolved",
+            place=GREAT_BRITAIN,
+            source="atlas",
+            prefix_len=24,
+            resolved_at=bench.clock(),
+            generation="atlas@1",
+        )
+        assert expected == entry
+
+    def test_stored_answer_is_a_hit(self, bench: Bench) -> None:
+        """After a flush, another process gets the same entry from the store, and asks nobody."""
+        with bench() as cache:
+            before = cache.lookup(GB)
+            assert cache.flush_dirty().flushed == 1
+        with bench() as cache:
+            assert before.replace(cached=True) == cache.lookup(GB)
+        assert [GB] == bench.source.asked
+
+    def test_dirty_answer_is_asked_again(self, bench: Bench) -> None:
+        """An answer that is in the journal alone is no hit for another process: a local source is cheaper."""
+        with bench() as cache:
+            cache.lookup(GB)
+        with bench() as cache:
+            assert not cache.lookup(GB).cached
+        assert [GB, GB] == bench.source.asked
+
+    def test_flush_of_another_is_seen(self, bench: Bench) -> None:
+        """An open cache sees what another one has stored since."""
+        with bench() as reader, bench() as writer:
+            reader.lookup(JP)
+            writer.lookup(GB)
+            writer.flush_dirty()
+            assert reader.lookup(GB).cached
+
+    def test_usable_after_close(self, bench: Bench) -> None:
+        """A closed cache opens its store again when it is asked."""
+        with bench() as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+        assert cache.lookup_cached_only([GB])[GB].cached
+        cache.close()
+
+    def test_everything_can_be_injected(self, bench: Bench, tmp_path: Path) -> None:
+        """A cache uses the store and the journal that it is given, not those of its data directory."""
+        elsewhere = DataDirectory(str(tmp_path / "elsewhere"))
+        journal, store = Journal(elsewhere), Store(elsewhere.file("geocli.db"))
+        with bench(journal=journal, store=store) as cache:
+            cache.lookup(GB)
+        assert [GB] == [entry.ip for entry in journal.dirty()]
+        assert not os.path.exists(bench.data_dir)
+
+    def test_defaults_are_those_of_the_command_line(self, located: Geocli, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A cache that is given a directory alone finds the databases that the command line finds."""
+        for name, value in located.environ.items():
+            monkeypatch.setenv(name, value)
+        with GeoCache(str(located.data_dir / "own")) as cache:
+            entry = cache.lookup(GB)
+        assert ("London", "GeoLite2-City+GeoLite2-ASN") == (entry.place.city, entry.source)
+        assert (located.data_dir / "own" / "journal").exists()
+
+    def test_clock_is_aware(self) -> None:
+        """The default clock returns the time with its zone, UTC."""
+        assert timedelta() == utc_now().utcoffset()
+        assert abs(utc_now() - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+class TestTexts:
+    @pytest.mark.parametrize(
+        ("text", "canonical"),
+        [
+            (f"  {GB}\t", GB),
+            (f"{GB}:443", GB),
+            (f"::ffff:{GB}", GB),
+            ("[2001:0218::1]:53", JP),
+            ("2001:218:0::1%eth0", JP),
+            (ip_address("::ffff:5102:45a0"), GB),
+            (ip_address(JP), JP),
+        ],
+    )
+    def test_key_is_canonical(self, bench: Bench, text: Any, canonical: str) -> None:
+        """However an address is written, its entry has the canonical text, and a known place."""
+        with bench() as cache:
+            entry = cache.lookup(text)
+        assert (canonical, "resolved") == (entry.ip, entry.status)
+
+    def test_lookup_refuses_other_texts(self, bench: Bench) -> None:
+        """A single lookup of what is no address raises an error that says why, and asks nobody."""
+        with bench() as cache, pytest.raises(AddressError, match=r"^010\.8\.8\.8: leading zeros are refused"):
+            cache.lookup("010.8.8.8")
+        assert [] == bench.source.asked
+
+    @pytest.mark.parametrize("mode", ["cache", "cached-only", "refresh", "no-cache"])
+    def test_batch_keeps_order_and_number(self, bench: Bench, mode: Any) -> None:
+        """A batch returns an entry for each text, in order; those that are no address as `invalid`, as given."""
+        texts = [GB, "example.com", f" {GB}", "", "10.0.0.1", "1.2.3.256"]
+        with bench() as cache:
+            cache.lookup(GB)
+            found = list(cache.lookup_batch(texts, mode=mode))
+        assert [GB, "example.com", GB, "", "10.0.0.1", "1.2.3.256"] == [entry.ip for entry in found]
+        statuses = ["resolved", "invalid", "resolved", "invalid", "special", "invalid"]
+        assert statuses == [entry.status for entry in found]
+        assert [
+            "a host name, not an address; try: dig +short example.com | geocli batch",
+            "there is no address in it",
+            "not an IP address: a part is larger than 255",
+        ] == [entry.error for entry in found if entry.status == "invalid"]
+
+    def test_invalid_is_not_kept(self, bench: Bench) -> None:
+        """Texts that are no address leave nothing on disk."""
+        with bench() as cache:
+            list(cache.lookup_batch(["nonsense", "1.2.3.4.5"]))
+        assert not os.path.exists(bench.data_dir)
+
+    def test_endless_input_is_answered_as_it_comes(self, bench: Bench) -> None:
+        """A batch reads no more than a block ahead of what it returns."""
+        read = 0
+
+        def endless() -> Iterator[str]:
+            nonlocal read
+            for read in itertools.count(1):  # noqa: B007 (the test looks at it)
+                yield GB
+
+        with bench() as cache:
+            assert next(cache.lookup_batch(endless())).ip == GB
+        assert read == BLOCK
+
+    def test_blocks_join_without_a_seam(self, bench: Bench) -> None:
+        """Input of more than two blocks loses and doubles nothing, and each distinct address is asked once."""
+        texts = [str(ip_address(0x08000000 + number)) for number in range(2 * BLOCK + 7)]
+        with bench() as cache:
+            found = [entry.ip for entry in cache.lookup_batch(itertools.chain(texts, texts))]
+            assert len(texts) == cache.stats().journal.entries  # type: ignore[union-attr]
+        assert texts + texts == found
+        assert texts == bench.source.asked
+
+    def test_answers_are_on_disk_before_they_are_returned(self, bench: Bench) -> None:
+        """When a batch returns the first entry of a block, the whole block is in the journal."""
+        with bench() as cache:
+            entries = cache.lookup_batch([GB, JP])
+            next(entries)
+            assert {GB, JP} == {entry.ip for entry in cache.journal.dirty()}
+
+
+class TestGenerations:
+    """Real databases: installing, updating, removing one makes the right rows misses."""
+
+    @pytest.fixture
+    def asked(self, bench: Bench) -> Callable[[], tuple[str | None, str | None, bool]]:
+        """Return a function that looks GB up in a new process, flushes, and says city, source, and cached."""
+
+        def look() -> tuple[str | None, str | None, bool]:
+            with bench(resolvers=None) as cache:
+                entry = cache.lookup(GB)
+                cache.flush_dirty()
+            return entry.place.city, entry.source, entry.cached
+
+        return look
+
+    @pytest.fixture
+    def city(self, geocli: Geocli) -> Callable[..., Path]:
+        """Return a function that installs a City database, with a build epoch and the city of GB."""
+
+        def install(epoch: int, name: str) -> Path:
+            record = {**LONDON, "city": {"names": {"en": name}}}
+            return build(geocli.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": record}, build_epoch=epoch)
+
+        return install
+
+    def test_install(self, asked: Any, city: Any) -> None:
+        """A cached answer of the built-in data is asked for again when a database is installed."""
+        assert (None, "rir", False) == asked()
+        assert (None, "rir", True) == asked()
+        city(1_780_000_000, "London")
+        assert ("London", "GeoLite2-City", False) == asked()
+        assert ("London", "GeoLite2-City", True) == asked()
+
+    def test_update(self, asked: Any, city: Any) -> None:
+        """A cached answer of an older build is asked for again when the database is replaced."""
+        city(1_780_000_000, "London")
+        assert ("London", "GeoLite2-City", False) == asked()
+        city(1_780_000_001, "Greater London")
+        assert ("Greater London", "GeoLite2-City", False) == asked()
+        assert ("Greater London", "GeoLite2-City", True) == asked()
+
+    def test_remove(self, asked: Any, city: Any) -> None:
+        """A cached answer of a database that was removed is asked for again from those that are left."""
+        path = city(1_780_000_000, "London")
+        assert ("London", "GeoLite2-City", False) == asked()
+        path.unlink()
+        assert (None, "rir", False) == asked()
+        assert (None, "rir", True) == asked()
+
+    def test_touched(self, asked: Any, city: Any) -> None:
+        """A database that was only touched, or copied back, leaves its answers hits."""
+        path = city(1_780_000_000, "London")
+        asked()
+        os.utime(path, (1, 1))
+        assert ("London", "GeoLite2-City", True) == asked()
+
+    def test_open_cache_notices(self, bench: Bench, city: Any) -> None:
+        """One instance that stays open notices each change too, in memory as in the store."""
+        with bench(resolvers=None) as cache:
+            said = [cache.lookup(GB).source]
+            path = city(1_780_000_000, "London")
+            said += [cache.lookup(GB).place.city]
+            city(1_780_000_001, "Greater London")
+            said += [cache.lookup(GB).place.city, cache.generation().partition(",")[0]]
+            path.unlink()
+            said += [cache.lookup(GB).source]
+        assert ["rir", "London", "Greater London", "GeoLite2-City@1780000001", "rir"] == said
+
+    def test_hit_opens_no_database(self, bench: Bench, city: Any) -> None:
+        """A hit costs a stat for each database: what is in the file is not looked at."""
+        path = city(1_780_000_000, "London")
+        with bench(resolvers=None) as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+        damage_unnoticed(path)
+        with bench(resolvers=None) as cache:
+            entry = cache.lookup(GB)
+        assert ("London", True) == (entry.place.city, entry.cached)
+        assert [] == bench.said
+
+    def test_going_back_is_a_hit_no_more(self, asked: Any, city: Any) -> None:
+        """A row belongs to one generation: with the first database back, it is asked again."""
+        city(1_780_000_000, "London")
+        asked()
+        city(1_780_000_001, "Greater London")
+        asked()
+        city(1_780_000_000, "London")
+        assert ("London", "GeoLite2-City", False) == asked()
+
+
+class TestUnknown:
+    """Addresses that nobody knows."""
+
+    @pytest.mark.parametrize("is_restarted", [False, True])
+    def test_retry_times(self, bench: Bench, is_restarted: bool) -> None:  # noqa: FBT001 (parametrized)
+        """An unknown address is left alone for an hour, then a day, then a week, and a week each later time."""
+        cache = bench()
+        for pause in (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1), timedelta(weeks=1)):
+            began, asked = bench.clock(), len(bench.source.asked)
+            entry = cache.lookup(NOWHERE)
+            assert ("unresolved", began + pause, None) == (entry.status, entry.retry_at, entry.error)
+            if is_restarted:
+                cache.flush_dirty()
+                cache.close()
+                cache = bench()
+            bench.clock.now = began + pause - timedelta(seconds=1)
+            assert cache.lookup(NOWHERE).cached
+            assert asked + 1 == len(bench.source.asked)
+            bench.clock.forward(seconds=1)
+        cache.close()
+
+    def test_found_at_last(self, bench: Bench) -> None:
+        """An address that becomes known when its retry time has come is resolved, and needs no retry."""
+        with bench() as cache:
+            cache.lookup(NOWHERE)
+            bench.source.places[NOWHERE] = JAPAN
+            assert cache.lookup(NOWHERE).status == "unresolved"
+            bench.clock.forward(hours=1)
+            entry = cache.lookup(NOWHERE)
+        assert ("resolved", None) == (entry.status, entry.retry_at)
+
+    def test_new_source_is_asked_at_once(self, bench: Bench) -> None:
+        """An unknown address is asked for again before its retry time when another source is there."""
+        with bench() as cache:
+            cache.lookup(NOWHERE)
+            bench.source.label = "atlas@2"
+            assert not cache.lookup(NOWHERE).cached
+
+    @pytest.mark.parametrize("is_restarted", [False, True])
+    def test_good_answer_survives(self, bench: Bench, is_restarted: bool) -> None:  # noqa: FBT001 (parametrized)
+        """Nothing found never hides an earlier good answer, which is shown until somebody knows better."""
+        cache = bench()
+        good = cache.lookup(GB)
+        cache.flush_dirty()
+        del bench.source.places[GB]
+        bench.source.label = "atlas@2"
+        bench.clock.forward(days=1)
+        if is_restarted:
+            cache.close()
+            cache = bench()
+        kept = cache.lookup(GB)
+        assert (good.place, "resolved", good.resolved_at) == (kept.place, kept.status, kept.resolved_at)
+        assert bench.clock() + timedelta(hours=1) == kept.retry_at
+        cache.flush_dirty()
+        cache.close()
+        with bench() as later:
+            assert kept.replace(cached=True) == later.lookup(GB)
+            bench.clock.forward(hours=1)
+            bench.source.places[GB] = JAPAN
+            assert later.lookup(GB).place == JAPAN
+
+
+class TestModes:
+    def test_cached_only_asks_nobody(self, bench: Bench) -> None:
+        """`cached-only` answers from the journal and the store, whatever sources there are now, and else not at all."""
+        with bench() as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+            cache.lookup(JP)
+        bench.source.label = "atlas@2"
+        bench.source.asked.clear()
+        with bench() as cache:
+            found = list(cache.lookup_batch([GB, JP, NOWHERE, "10.0.0.1"], mode="cached-only"))
+        assert [] == bench.source.asked
+        assert ["resolved", "resolved", "unresolved", "special"] == [entry.status for entry in found]
+        assert [True, True, False, False] == [entry.cached for entry in found]
+        assert (None, "not in the cache") == (found[2].retry_at, found[2].error)
+        assert "private" == found[3].scope
+
+    def test_cached_only_takes_the_newest(self, bench: Bench) -> None:
+        """`cached-only` prefers what is dirty to what is stored, unless it is that nothing was found."""
+        with bench() as cache:
+            list(cache.lookup_batch([GB, JP]))
+            cache.flush_dirty()
+            bench.source.places = {GB: JAPAN}
+            list(cache.lookup_batch([GB, JP], mode="refresh"))
+        with bench() as cache:
+            found = cache.lookup_cached_only([GB, JP])
+        assert [JAPAN, JAPAN] == [found[GB].place, found[JP].place]
+
+    def test_cached_only_keeps_nothing(self, bench: Bench) -> None:
+        """`cached-only` on an empty cache makes no file."""
+        with bench() as cache:
+            assert {} == cache.lookup_cached_only([GB])
+        assert not os.path.exists(bench.data_dir)
+
+    def test_lookup_cached_only_returns_what_is_known(self, bench: Bench) -> None:
+        """The dict has canonical keys, and neither unknown addresses nor texts that are none."""
+        with bench() as cache:
+            list(cache.lookup_batch([GB, NOWHERE]))
+            found = cache.lookup_cached_only([f"::ffff:{GB}", NOWHERE, JP, "nonsense", "127.0.0.1"])
+        assert {GB: "resolved", "127.0.0.1": "special"} == {ip: entry.status for ip, entry in found.items()}
+
+    def test_no_cache_neither_reads_nor_writes(self, bench: Bench) -> None:
+        """`no-cache` asks although the answer is stored, and what it hears is not kept."""
+        with bench() as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+            bench.source.places[GB] = JAPAN
+            (entry,) = cache.lookup_batch([GB], mode="no-cache")
+            assert (JAPAN, False) == (entry.place, entry.cached)
+            assert (GREAT_BRITAIN, True) == (cache.lookup(GB).place, cache.lookup(GB).cached)
+            assert [] == list(cache.journal.dirty())
+
+    def test_no_cache_makes_no_file(self, bench: Bench) -> None:
+        """`no-cache` leaves no data directory behind."""
+        with bench() as cache:
+            list(cache.lookup_batch([GB, NOWHERE, "10.0.0.1"], mode="no-cache"))
+        assert not os.path.exists(bench.data_dir)
+
+    def test_refresh_asks_on_a_hit(self, bench: Bench) -> None:
+        """`refresh` asks although the answer is cached, and keeps what it hears."""
+        with bench() as cache:
+            cache.lookup(GB)
+            bench.source.places[GB] = JAPAN
+            (entry,) = cache.lookup_batch([GB], mode="refresh")
+            assert (JAPAN, False) == (entry.place, entry.cached)
+            assert (JAPAN, True) == (cache.lookup(GB).place, cache.lookup(GB).cached)
+            cache.flush_dirty()
+        with bench() as cache:
+            assert cache.lookup(GB).place == JAPAN
+
+
+class TestSpecial:
+    @pytest.mark.parametrize(
+        ("text", "scope"),
+        [("10.1.2.3", "private"), ("::1", "loopback"), ("169.254.1.1", "link-local"), ("224.0.0.1", "multicast")],
+    )
+    def test_no_source_is_asked(self, bench: Bench, text: str, scope: str) -> None:
+        """A special address is answered from IANA's tables; no source ever sees it."""
+        with bench() as cache:
+            entry = cache.lookup(text)
+        assert ("special", scope, "iana", Place()) == (entry.status, entry.scope, entry.source, entry.place)
+        assert bench.clock() == entry.resolved_at
+        assert [] == bench.source.asked
+
+    def test_row_that_is_special_no_more(self, bench: Bench) -> None:
+        """An address that the tables no longer hold is asked for, whatever was stored of it."""
+        keep(bench, Entry(ip=GB, status="special", scope="reserved", source="iana"))
+        with bench() as cache:
+            assert cache.lookup(GB).status == "resolved"
+
+    @pytest.mark.parametrize(
+        "stored", [Entry(ip="10.0.0.1", status="resolved", place=JAPAN), Entry(ip="10.0.0.1", status="special")]
+    )
+    def test_row_that_is_special_now(self, bench: Bench, stored: Entry) -> None:
+        """An address that the tables hold now is special, whatever was stored of it."""
+        keep(bench, stored)
+        with bench() as cache:
+            entry = cache.lookup("10.0.0.1")
+        assert ("special", "private") == (entry.status, entry.scope)
+        assert [] == bench.source.asked
+
+
+class Forgetful(Journal):
+    """A journal for tests of memory alone: it keeps nothing."""
+
+    def append(self, entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = ()) -> None:
+        """Keep nothing."""
+
+
+class TestMemory:
+    def test_is_bounded(self, bench: Bench) -> None:
+        """Of more addresses than memory holds, the oldest are forgotten, and asked for again."""
+        texts = [str(ip_address(0x08000000 + number)) for number in range(MOST_IN_MEMORY + 1)]
+        bench.source.everywhere = JAPAN
+        with bench(journal=Forgetful(DataDirectory(bench.data_dir))) as cache:
+            for _ in cache.lookup_batch(texts):
+                pass
+            assert cache.lookup(texts[1]).cached
+            assert cache.lookup(texts[-1]).cached
+            assert not cache.lookup(texts[0]).cached
+
+    def test_load_from_db(self, bench: Bench) -> None:
+        """What was loaded is a hit also when the store is gone."""
+        with bench() as cache:
+            list(cache.lookup_batch([GB, JP, NOWHERE, "10.0.0.1"]))
+            cache.flush_dirty()
+        with bench() as cache:
+            assert cache.load_from_db() == 4
+            os.unlink(f"{bench.data_dir}/geocli.db")
+            assert [True] * 4 == [entry.cached for entry in cache.lookup_batch([GB, JP, NOWHERE, "10.0.0.1"])]
+
+    def test_load_from_nothing(self, bench: Bench) -> None:
+        """Without a store there is nothing to load, and no error."""
+        with bench() as cache:
+            assert cache.load_from_db() == 0
+
+    def test_load_from_damage(self, bench: Bench) -> None:
+        """A damaged store cannot be loaded, and the error names it."""
+        write_store(bench, b"no database" * 400)
+        with bench() as cache, pytest.raises(StoreError, match=r"geocli\.db: file is not a database"):
+            cache.load_from_db()
+
+
+class TestThreads:
+    def test_one_instance_for_many(self, located: Geocli, clock: Clock) -> None:
+        """Threads that share an instance, while one of them flushes, all get right answers, and all are kept."""
+        texts = [f"81.2.69.{number}" for number in range(200)] + [f"2001:218::{number:x}" for number in range(1, 200)]
+        with GeoCache(chosen=located.settings(), clock=clock) as cache:
+
+            def look(shift: int) -> list[Entry]:
+                turned = texts[shift * 40 :] + texts[: shift * 40]
+                found = [
+                    entry for start in range(0, len(texts), 25) for entry in cache.lookup_batch(turned[start:][:25])
+                ]
+                if shift == 0:
+                    cache.flush_dirty()
+                return found
+
+            with ThreadPoolExecutor(8) as pool:
+                found = [entry for entries in pool.map(look, range(8)) for entry in entries]
+            cache.flush_dirty(wait_seconds=10)
+            kept = cache.lookup_cached_only(texts)
+        cities = {entry.ip: entry.place.city for entry in found}
+        assert {ip: "Tokyo" if ":" in ip else "London" for ip in texts} == cities
+        assert 8 * len(texts) == len(found)
+        assert set(texts) == kept.keys()
+
+
+@contextmanager
+def held(path: str) -> Iterator[None]:
+    """Hold a lock as another process would: `flock` is by open file."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class TestJournalFails:
+    def test_is_reported_and_the_answer_comes(self, bench: Bench) -> None:
+        """If the journal cannot be written, the problem is reported, and the answer is returned all the same."""
+        os.makedirs(f"{bench.data_dir}/journal")
+        with bench() as cache:
+            entry = cache.lookup(GB)
+        assert GREAT_BRITAIN == entry.place
+        assert [JournalError] == [type(problem) for problem in bench.problems]
+        assert [f"{bench.data_dir}/journal: cannot be appended to: Is a directory"] == bench.said
+
+    def test_what_was_not_kept_is_no_hit(self, bench: Bench) -> None:
+        """An answer that could not be kept is asked for, and kept, the next time."""
+        os.makedirs(f"{bench.data_dir}/journal")
+        with bench() as cache:
+            cache.lookup(GB)
+            os.rmdir(f"{bench.data_dir}/journal")
+            assert not cache.lookup(GB).cached
+            assert [GB] == [entry.ip for entry in cache.journal.dirty()]
+        assert 1 == len(bench.problems)
+
+    def test_raises_by_default(self, bench: Bench) -> None:
+        """A program that says nothing else gets an exception, so that no answer is lost unnoticed."""
+        os.makedirs(f"{bench.data_dir}/journal")
+        with bench(on_problem=raise_or_log) as cache, pytest.raises(JournalError, match="Is a directory"):
+            cache.lookup(GB)
+
+    def test_busy_journal(self, bench: Bench) -> None:
+        """If another process holds the journal for too long, that is reported, and the answer comes."""
+        os.makedirs(bench.data_dir)
+        with held(f"{bench.data_dir}/journal.lock"), bench() as cache:
+            assert GREAT_BRITAIN == cache.lookup(GB).place
+        expected = f"{bench.data_dir}/journal.lock: busy: another process held it for 0 s; try again later"
+        assert [expected] == bench.said
+
+    def test_command_exits_with_4(self, located: Geocli) -> None:
+        """The command prints the answer, one line about the journal, and exits with 4."""
+        (located.data_dir / "journal").mkdir(parents=True)
+        done = located("lookup", GB, JP)
+        assert [GB, JP] == [json.loads(line)["ip"] for line in done.stdout.splitlines()]
+        expected = f"geocli: {located.data_dir}/journal: cannot be appended to: Is a directory\n"
+        assert (4, expected) == (done.returncode, done.stderr.decode())
+
+    def test_command_exits_with_75(self, located: Geocli) -> None:
+        """With the journal locked, the command prints the answer, one line, and exits with 75."""
+        located.data_dir.mkdir()
+        with held(f"{located.data_dir}/journal.lock"):
+            done = located("lookup", GB, environ={"GEOCLI_LOCK_TIMEOUT": "0"})
+        assert "London" == json.loads(done.stdout)["city"]
+        expected = f"geocli: {located.data_dir}/journal.lock: busy: another process held it for 0 s; try again later\n"
+        assert (75, expected) == (done.returncode, done.stderr.decode())
+
+
+def write_store(bench: Bench, data: bytes) -> None:
+    os.makedirs(bench.data_dir, exist_ok=True)
+    with open(f"{bench.data_dir}/geocli.db", "wb") as file:
+        file.write(data)
+
+
+@contextmanager
+def locked_store(path: str) -> Iterator[None]:
+    """Lock out readers as another program can: WAL mode with an exclusive lock (sqlite.org/pragma.html)."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("COMMIT")
+        yield
+
+
+def newer_store(path: str) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 999")
+
+
+class TestStoreFails:
+    """A locked or damaged store makes a lookup slower or poorer, never wrong."""
+
+    @staticmethod
+    def damage(path: str, how: str) -> None:
+        """Make a sound store unusable in one of several ways."""
+        if how == "garbage":
+            with open(path, "wb") as file:
+                file.write(b"\xff" * 8192)
+        elif how == "newer":
+            newer_store(path)
+        elif how == "loop":
+            os.unlink(path)
+            os.symlink(path, path)
+        elif how == "row":
+            with closing(sqlite3.connect(path)) as other, other:
+                other.execute("UPDATE geo_cache SET traits = '{'")
+        else:
+            with closing(sqlite3.connect(path)) as other, other:
+                other.execute("DROP TABLE geo_cache")
+
+    DAMAGES = (
+        ("garbage", "file is not a database"),
+        ("newer", r"made by a newer geocli \(schema 999, this one knows 2\); update geocli"),
+        ("loop", "cannot be opened: Too many levels of symbolic links"),
+        ("row", "a row cannot be read: "),
+        ("table", "no such table: geo_cache"),
+    )
+
+    @pytest.mark.parametrize(("how", "reason"), DAMAGES)
+    def test_answers_still_come(self, bench: Bench, how: str, reason: str) -> None:
+        """With a store that cannot be read, sources are asked, answers kept, and the store is left alone."""
+        with bench() as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+        path = f"{bench.data_dir}/geocli.db"
+        self.damage(path, how)
+        before = os.lstat(path)
+        with bench() as cache:
+            assert (GREAT_BRITAIN, False) == (cache.lookup(GB).place, cache.lookup(JP).cached)
+            assert [GB, JP] == [entry.ip for entry in cache.journal.dirty()]
+        assert {StoreError} == {type(problem) for problem in bench.problems}
+        with pytest.raises(StoreError, match=rf"^{path}: {reason}"):
+            raise bench.problems[0]
+        assert (before.st_ino, before.st_size) == (os.lstat(path).st_ino, os.lstat(path).st_size)
+
+    @pytest.mark.parametrize(("how", "reason"), DAMAGES)
+    def test_is_said_once(self, located: Geocli, how: str, reason: str) -> None:
+        """The command says what is wrong with the store in one line, prints every answer, and exits with 0."""
+        assert located("lookup", GB).returncode == 0
+        assert located("flush").returncode == 0
+        self.damage(f"{located.data_dir}/geocli.db", how)
+        done = located("lookup", GB, JP)
+        assert ["London", "Tokyo"] == [json.loads(line)["city"] for line in done.stdout.splitlines()]
+        (line,) = done.stderr.decode().splitlines()
+        with pytest.raises(AssertionError, match=rf"^geocli: {located.data_dir}/geocli\.db: {reason}"):
+            raise AssertionError(line)
+        assert done.returncode == 0
+
+    def test_locked(self, bench: Bench) -> None:
+        """With a store that another program keeps locked, sources are asked instead, and it says so."""
+        with bench() as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+        path = f"{bench.data_dir}/geocli.db"
+        with locked_store(path), bench() as cache:
+            assert (GREAT_BRITAIN, False) == ((entry := cache.lookup(GB)).place, entry.cached)
+        assert {f"{path}: locked by another program; asking the sources instead"} == set(bench.said)
+
+    def test_locked_is_said_once(self, located: Geocli) -> None:
+        """The command says in one line that the store is locked, prints every answer, and exits with 0."""
+        located("lookup", GB)
+        located("flush")
+        path = f"{located.data_dir}/geocli.db"
+        with locked_store(path):
+            done = located("lookup", GB, JP, environ={"GEOCLI_BUSY_TIMEOUT": "0"})
+        assert ["London", "Tokyo"] == [json.loads(line)["city"] for line in done.stdout.splitlines()]
+        assert f"geocli: {path}: locked by another program; asking the sources instead\n" == done.stderr.decode()
+        assert done.returncode == 0
+
+    def test_is_logged_by_default(self, bench: Bench) -> None:
+        """A program that says nothing else gets its answers, and no exception: nothing is lost."""
+        write_store(bench, b"\xff" * 8192)
+        with bench(on_problem=raise_or_log) as cache:
+            assert GREAT_BRITAIN == cache.lookup(GB).place
+
+    def test_cached_only_does_not_pretend(self, bench: Bench) -> None:
+        """A damaged store is an error for those who ask for nothing else, not an address that is not cached."""
+        write_store(bench, b"\xff" * 8192)
+        with bench() as cache, pytest.raises(StorageError, match="file is not a database"):
+            cache.lookup_cached_only([GB])
+
+
+def damage_unnoticed(path: Path) -> None:
+    """Overwrite a file so that neither its inode nor its size nor its time tells."""
+    found = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"\0" * found.st_size)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+class TestSourceFails:
+    def test_is_not_stored_as_unknown(self, bench: Bench) -> None:
+        """An address that a failing source might know is unresolved with the reason, and not kept."""
+        bench.source.failure = DatabaseError("/atlas.mmdb", "damaged")
+        with bench() as cache:
+            first, second = cache.lookup(GB), cache.lookup(GB)
+            assert [] == list(cache.journal.dirty())
+            bench.source.failure = None
+            assert GREAT_BRITAIN == cache.lookup(GB).place
+        assert ("unresolved", "/atlas.mmdb: damaged", False) == (first.status, first.error, first.cached)
+        assert (first.status, first.error, first.cached) == (second.status, second.error, second.cached)
+        assert ["/atlas.mmdb: damaged"] * 2 == bench.said
+
+    def test_next_source_answers_for_now(self, bench: Bench) -> None:
+        """What another source knows is kept, but asked for again in an hour, when the better one may be well."""
+        bench.source.failure = DatabaseError("/atlas.mmdb", "damaged")
+        with bench(resolvers=[bench.source, Source(label="rir@1", everywhere=JAPAN)]) as cache:
+            entry = cache.lookup(GB)
+            assert (JAPAN, bench.clock() + timedelta(hours=1)) == (entry.place, entry.retry_at)
+            bench.source.failure = None
+            assert cache.lookup(GB).cached
+            bench.clock.forward(hours=1)
+            entry = cache.lookup(GB)
+        assert (GREAT_BRITAIN, None, "atlas") == (entry.place, entry.retry_at, entry.source)
+
+    def test_earlier_answer_is_shown(self, bench: Bench) -> None:
+        """If the only source fails, an earlier good answer is shown instead of nothing, and stays in the store."""
+        with bench() as cache:
+            good = cache.lookup(GB)
+            cache.flush_dirty()
+            bench.source.failure = DatabaseError("/atlas.mmdb", "damaged")
+            (entry,) = cache.lookup_batch([GB], mode="refresh")
+            assert good.place == entry.place
+            assert {GREAT_BRITAIN} == {entry.place for entry in cache.lookup_cached_only([GB]).values()}
+
+    def test_poorer_answer_erases_no_better_one(self, bench: Bench) -> None:
+        """While a source fails, what another one knows does not replace the failing one's earlier answer."""
+        london = GREAT_BRITAIN.replace(city="London")
+        bench.source.places[GB] = london
+        with bench(resolvers=[bench.source, Source(label="rir@1", everywhere=GREAT_BRITAIN)]) as cache:
+            cache.lookup(GB)
+            bench.source.failure = DatabaseError("/atlas.mmdb", "damaged")
+            list(cache.lookup_batch([GB], mode="refresh"))
+            cache.flush_dirty()
+            assert london == cache.lookup_cached_only([GB])[GB].place
+
+    @pytest.mark.parametrize(
+        ("content", "reason"), [(b"", "empty"), (b"no database", "not a readable MaxMind DB: ")], ids=["empty", "text"]
+    )
+    def test_unusable_file(self, bench: Bench, geocli: Geocli, content: bytes, reason: str) -> None:
+        """A file that is no database is reported, and what it might know is not stored as unknown."""
+        path = geocli.db_dir / "GeoLite2-City.mmdb"
+        path.write_bytes(content)
+        with bench(resolvers=[MmdbResolver([str(geocli.db_dir)])]) as cache:
+            found = list(cache.lookup_batch([GB, JP]))
+            assert [] == list(cache.journal.dirty())
+        assert [f"{path}: {reason}"] == [said[: len(f"{path}: {reason}")] for said in bench.said]
+        assert [bench.said[0]] * 2 == [entry.error for entry in found]
+
+    @pytest.mark.parametrize(
+        ("later", "expected"),
+        [([], ["unresolved"] * 3), ([Source(label="rir@1", everywhere=JAPAN)], ["resolved"] * 3)],
+        ids=["alone", "with another source"],
+    )
+    def test_file_that_went_bad_unnoticed(
+        self, bench: Bench, geocli: Geocli, later: list[Source], expected: list[str]
+    ) -> None:
+        """A database whose label is known, but which cannot be opened, fails for each address that it might know."""
+        path = build(geocli.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": LONDON, "2001:218::/32": TOKYO})
+        with bench(resolvers=[MmdbResolver([str(geocli.db_dir)]), *later]) as cache:
+            cache.lookup("81.2.69.1")
+            cache.flush_dirty()
+        damage_unnoticed(path)
+        with bench(resolvers=[MmdbResolver([str(geocli.db_dir)]), *later]) as cache:
+            found = list(cache.lookup_batch([GB, JP, "81.2.69.7"]))
+            kept = {entry.status for entry in cache.journal.dirty()}
+        assert (expected, [True] * 3) == ([entry.status for entry in found], [bool(entry.retry_at) for entry in found])
+        assert {status for status in expected if later} == kept
+        assert {f"{path}: not a readable MaxMind DB"} == {": ".join(said.split(": ")[:2]) for said in bench.said}
+
+
+class TestClear:
+    def test_everything(self, bench: Bench) -> None:
+        """Clearing flushes, then forgets all rows, in memory too, and says how many."""
+        with bench() as cache:
+            list(cache.lookup_batch([GB, NOWHERE, "10.0.0.1"]))
+            assert cache.clear() == 3
+            assert {} == cache.lookup_cached_only([GB])
+            assert not cache.lookup(GB).cached
+
+    def test_nothing(self, bench: Bench) -> None:
+        """Clearing an empty cache forgets no row, and makes no store."""
+        with bench() as cache:
+            assert cache.clear() == 0
+        assert not os.path.exists(f"{bench.data_dir}/geocli.db")
+
+    def test_unknown(self, bench: Bench) -> None:
+        """Clearing what nobody knows leaves all else, and has it asked for again before its retry time."""
+        with bench() as cache:
+            list(cache.lookup_batch([GB, NOWHERE]))
+            assert cache.clear_negative() == 1
+            bench.source.places[NOWHERE] = JAPAN
+            assert (True, JAPAN) == (cache.lookup(GB).cached, cache.lookup(NOWHERE).place)
+
+    def test_older_than(self, bench: Bench) -> None:
+        """Clearing by age leaves rows that are as old as that, or younger."""
+        with bench() as cache:
+            cache.lookup(GB)
+            bench.clock.forward(seconds=1)
+            cache.lookup(JP)
+            bench.clock.forward(days=90)
+            assert cache.clear(older_than=timedelta(days=90)) == 1
+            assert [JP] == list(cache.lookup_cached_only([GB, JP]))
+            assert cache.clear(older_than=timedelta(days=90)) == 0
+
+    def test_locked(self, bench: Bench) -> None:
+        """Clearing while another program writes to the store is refused, and nothing is forgotten."""
+        with bench() as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+            with closing(sqlite3.connect(f"{bench.data_dir}/geocli.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(BusyError, match=r"geocli\.db: busy"):
+                    cache.clear()
+            assert cache.lookup(GB).cached
+
+    def test_running_flush(self, bench: Bench) -> None:
+        """Clearing while a flush runs is refused when it takes too long."""
+        with bench() as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+            with held(f"{bench.data_dir}/flush.lock"), pytest.raises(BusyError, match=r"flush\.lock: busy"):
+                cache.clear()

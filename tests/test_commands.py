@@ -1,0 +1,609 @@
+"""`flush`, `re-resolve`, `stats`, `clear` and `db`, as people and cron run them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from werkzeug import Response
+
+from geocli.entries import Entry
+from geocli.storage.files import DataDirectory
+from geocli.storage.journal import Journal
+from tests.building import CITIES, LONDON, TOKYO, build
+from tests.running import STYLE, complaint, complaints, dirty, held, on_terminal, stored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_httpserver import HTTPServer
+
+    from tests.conftest import Geocli
+
+SILENT = (0, b"", b"")
+OLD_EPOCH = 1_600_000_000
+"""A build of September 2020."""
+
+
+def _outcome(geocli: Geocli, *arguments: str, **environ: str) -> tuple[int, bytes, bytes]:
+    run = geocli(*arguments, environ=environ)
+    return run.returncode, run.stdout, run.stderr
+
+
+def _json(geocli: Geocli, *arguments: str) -> Any:
+    run = geocli(*arguments)
+    assert (0, b"") == (run.returncode, run.stderr)
+    return json.loads(run.stdout)
+
+
+def _knows_8_8_8_8(geocli: Geocli) -> None:
+    """Let an address that the City database does not know be stored as unresolved."""
+    geocli("lookup", "--db", str(geocli.db_dir / "GeoLite2-City.mmdb"), "8.8.8.8")
+    geocli("flush")
+    assert [("unresolved",)] == stored(geocli, "status")
+
+
+# flush
+
+
+def test_flush_is_silent(located: Geocli) -> None:
+    """With nothing to do, with something to do, and again with nothing."""
+    assert SILENT == _outcome(located, "flush")
+    located("lookup", "81.2.69.160")
+    assert SILENT == _outcome(located, "flush")
+    assert SILENT == _outcome(located, "flush")
+    assert [("81.2.69.160",)] == stored(located)
+
+
+def test_flush_as_json(located: Geocli) -> None:
+    """One object with the four promised keys, also when idle."""
+    keys = ["flushed", "segments", "dropped_bytes", "duration_seconds"]
+    idle = _json(located, "flush", "--json")
+    located("lookup", "81.2.69.160", "98.0.0.1")
+    busy = _json(located, "flush", "--json")
+
+    assert [keys, keys] == [list(idle), list(busy)]
+    assert [(0, 0, 0), (2, 1, 0)] == [
+        (said["flushed"], said["segments"], said["dropped_bytes"]) for said in (idle, busy)
+    ]
+    assert 0 <= busy["duration_seconds"] < 60
+
+
+@pytest.mark.parametrize("arguments", [("flush",), ("flush", "--wait", "0")])
+def test_flush_tells_people_what_it_did(located: Geocli, arguments: tuple[str, ...]) -> None:
+    """On a terminal, one line."""
+    located("lookup", "81.2.69.160")
+    status, shown = on_terminal(located, *arguments)
+
+    assert 0 == status
+    assert re.fullmatch(r"1 entries flushed in [0-9.]+ s\n", shown)
+
+
+@pytest.mark.parametrize("arguments", [("flush",), ("flush", "--json"), ("-v", "flush")])
+def test_a_second_flush_at_the_same_time_is_silent(located: Geocli, arguments: tuple[str, ...]) -> None:
+    """Cron's minutes overlap; the dirty entries stay for the flush that is running, or the next."""
+    located("lookup", "81.2.69.160")
+    with held(located.data_dir / "flush.lock"):
+        assert SILENT == _outcome(located, *arguments)
+
+    assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
+
+
+def test_flush_waits_as_long_as_it_is_told(located: Geocli) -> None:
+    """Then it says who is in the way, and exits with 75."""
+    located("lookup", "81.2.69.160")
+    lock = located.data_dir / "flush.lock"
+    with held(lock):
+        run = located("flush", "--wait", "0.03")
+
+    assert (75, b"") == (run.returncode, run.stdout)
+    assert f"{lock}: busy: another process held it for 0.03 s; try again later" == complaint(run)
+
+
+def test_flush_goes_on_when_the_other_is_done(located: Geocli) -> None:
+    """A flush that waits has its turn."""
+    located("lookup", "81.2.69.160")
+    with held(located.data_dir / "flush.lock"):
+        process = located.start("flush", "--wait", "60")
+    with process:
+        assert (b"", b"") == process.communicate(timeout=60)
+
+    assert 0 == process.returncode
+    assert [("81.2.69.160",)] == stored(located)
+
+
+def test_a_store_that_somebody_holds_makes_flush_exit_75(located: Geocli) -> None:
+    """The entries are kept, lookups go on, and the next flush stores all of them."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+    located("lookup", "98.0.0.1")
+    store = located.data_dir / "geocli.db"
+    with closing(sqlite3.connect(store, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        run = located("flush", environ={"GEOCLI_BUSY_TIMEOUT": "0.02"})
+        meanwhile = located("lookup", "-f", "value", "81.2.69.160")
+
+    assert (75, b"") == (run.returncode, run.stdout)
+    assert f"{store}: busy: another process held it for 0.02 s; try again later" == complaint(run)
+    assert (0, b"GB\n", b"") == (meanwhile.returncode, meanwhile.stdout, meanwhile.stderr)
+    assert SILENT == _outcome(located, "flush")
+    assert [("81.2.69.160",), ("98.0.0.1",)] == stored(located)
+
+
+def test_a_store_of_a_newer_geocli_is_left_alone(located: Geocli) -> None:
+    """Flush refuses with exit status 4 and says why; lookups say so too, and still answer."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+    store = located.data_dir / "geocli.db"
+    with closing(sqlite3.connect(store)) as db:
+        db.execute("PRAGMA user_version = 99")
+    located("lookup", "98.0.0.1")
+    run, lookup = located("flush"), located("lookup", "-f", "value", "98.0.0.1")
+
+    assert 4 == run.returncode
+    assert re.fullmatch(rf"{store}: made by a newer geocli \(schema 99, .*\); update geocli", complaint(run))
+    assert (0, b"US\n", complaint(run)) == (lookup.returncode, lookup.stdout, complaint(lookup))
+    assert [("81.2.69.160",)] == stored(located)
+    assert "98.0.0.1" in {entry.ip for entry in dirty(located)}
+
+
+def test_flush_warns_of_damage_and_keeps_it(located: Geocli) -> None:
+    """What is no frame goes to journal.bad, with a line that says how much; sound entries are stored."""
+    located("lookup", "81.2.69.160")
+    with open(located.data_dir / "journal", "ab") as journal:
+        journal.write(b"garbage\n")
+    run = located("flush")
+
+    assert (0, b"") == (run.returncode, run.stdout)
+    assert f"{located.data_dir}/journal.bad: 8 damaged bytes were set aside" == complaint(run)
+    assert b"garbage\n" == (located.data_dir / "journal.bad").read_bytes()
+    assert [("81.2.69.160",)] == stored(located)
+
+
+# re-resolve
+
+
+def test_re_resolve_has_nothing_to_do(located: Geocli) -> None:
+    """Without a store, and with rows that are fresh, it is silent."""
+    assert SILENT == _outcome(located, "re-resolve")
+    located("lookup", "81.2.69.160", "10.0.0.1")
+    located("flush")
+    assert {"retried": 0, "found": 0, "changed": 0, "unknown": 0} == _json(located, "re-resolve", "--json")
+
+
+def test_re_resolve_refreshes_rows_of_an_older_build(located: Geocli) -> None:
+    """A database was replaced: its rows are asked for again, and are stored."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+    build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": TOKYO}, build_epoch=1_790_000_000)
+
+    assert {"retried": 1, "found": 0, "changed": 1, "unknown": 0} == _json(located, "re-resolve", "--json")
+    assert [("JP", "Tokyo")] == stored(located, "country_code, city")
+    assert {"retried": 0, "found": 0, "changed": 0, "unknown": 0} == _json(located, "re-resolve", "--json")
+
+
+def test_re_resolve_finds_what_nobody_knew(located: Geocli) -> None:
+    """Before its retry time, because `--unresolved` says so."""
+    _knows_8_8_8_8(located)
+
+    assert {"retried": 1, "found": 1, "changed": 0, "unknown": 0} == _json(
+        located, "re-resolve", "--unresolved", "--json"
+    )
+    assert [("resolved", "US", None)] == stored(located, "status, country_code, retry_at")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "retried"),
+    [
+        ((), 0),
+        (("--all",), 2),
+        (("--all", "--limit", "1"), 1),
+        (("--all", "--limit", "0"), 0),
+        (("--older-than", "30d"), 0),
+        (("--older-than", "0s"), 2),
+        (("--unresolved",), 0),
+    ],
+)
+def test_re_resolve_chooses_rows(located: Geocli, arguments: tuple[str, ...], retried: int) -> None:
+    """Special addresses are never asked for."""
+    located("lookup", "81.2.69.160", "98.0.0.1", "10.0.0.1")
+    located("flush")
+
+    assert retried == _json(located, "re-resolve", "--json", *arguments)["retried"]
+
+
+def test_a_dry_run_asks_nobody(located: Geocli) -> None:
+    """It says how many rows there are, and changes nothing."""
+    _knows_8_8_8_8(located)
+    run = located("re-resolve", "--dry-run", "--unresolved")
+
+    assert (0, b"") == (run.returncode, run.stdout)
+    assert b"1 retried, 0 found, 0 changed, 0 still unknown\n" == run.stderr
+    assert ([("unresolved",)], []) == (stored(located, "status"), dirty(located))
+
+
+def test_no_flush_leaves_the_answers_in_the_journal(located: Geocli) -> None:
+    """For those who flush every minute anyway."""
+    _knows_8_8_8_8(located)
+    assert SILENT == _outcome(located, "re-resolve", "--unresolved", "--no-flush")
+
+    assert [("8.8.8.8", "resolved")] == [(entry.ip, entry.status) for entry in dirty(located)]
+    assert [("unresolved",)] == stored(located, "status")
+
+
+def test_re_resolve_tells_people_what_it_did(located: Geocli) -> None:
+    """On a terminal, or with -v."""
+    _knows_8_8_8_8(located)
+    status, shown = on_terminal(located, "re-resolve", "--unresolved")
+
+    assert (0, "1 retried, 1 found, 0 changed, 0 still unknown\n") == (status, shown)
+    assert located("-v", "re-resolve").stderr.endswith(b"0 retried, 0 found, 0 changed, 0 still unknown\n")
+
+
+def test_choices_that_contradict_each_other(located: Geocli) -> None:
+    """One of them at most."""
+    run = located("re-resolve", "--all", "--older-than", "1d")
+
+    assert 2 == run.returncode
+    assert "command line: --unresolved, --older-than, --all: choose one of them" == complaint(run)
+
+
+@pytest.mark.parametrize("what", ["damaged", "empty"])
+def test_a_failing_database_never_erases_a_good_answer(located: Geocli, what: str) -> None:
+    """A row that City answered keeps its city while the file is broken, and the problem is said."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+    (located.db_dir / "GeoLite2-City.mmdb").write_bytes(b"" if what == "empty" else b"<html>")
+    run = located("re-resolve", "--all")
+
+    assert complaint(run).startswith(f"{located.db_dir}/GeoLite2-City.mmdb: ")
+    assert [("GB", "London")] == stored(located, "country_code, city")
+
+
+@pytest.mark.parametrize("arguments", [("re-resolve",), ("re-resolve", "--all")])
+def test_re_resolve_of_a_store_that_is_none_says_so_once(located: Geocli, arguments: tuple[str, ...]) -> None:
+    """One line, exit status 4."""
+    located.data_dir.mkdir(mode=0o700)
+    (located.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
+    run = located(*arguments)
+
+    assert (4, b"") == (run.returncode, run.stdout)
+    assert complaint(run).startswith(f"{located.data_dir}/geocli.db: file is not a database")
+
+
+# stats
+
+
+def test_stats_has_its_keys(located: Geocli) -> None:
+    """What a monitor reads is there from the first day on."""
+    before = _json(located, "stats")
+    located("lookup", "81.2.69.160", "10.0.0.1")
+    located("flush")
+    located("lookup", "98.0.0.1")
+    after = _json(located, "stats")
+
+    keys = ["entries", "journal", "last_flush", "databases", "by", "top", "problems"]
+    assert [keys, keys] == [list(before)[: len(keys)], list(after)[: len(keys)]]
+    assert ({}, None, [], 0) == (
+        {name: number for name, number in before["entries"].items() if number},
+        before["last_flush"],
+        before["top"],
+        before["journal"]["entries"],
+    )
+    assert {"resolved": 1, "special": 1} == {name: number for name, number in after["entries"].items() if number}
+    assert ["entries", "size_bytes", "oldest_at", "segments", "quarantined_bytes"] == list(after["journal"])
+    assert (1, 0, 0) == tuple(after["journal"][name] for name in ("entries", "segments", "quarantined_bytes"))
+    assert ["finished_at", "entries", "duration_seconds"] == list(after["last_flush"])
+    assert 2 == after["last_flush"]["entries"]
+    assert ["GeoLite2-City", "GeoLite2-ASN"] == [row["name"] for row in after["databases"]]
+    assert ["name", "path", "size_bytes", "built_at", "error"] == list(after["databases"][0])
+    assert [] == after["problems"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), [("GB", 2), ("JP", 1), ("US", 1)]),
+        (("--by", "country", "--top", "1"), [("GB", 2)]),
+        (("--by", "asn"), [(20712, 2), (None, 1), (2914, 1)]),
+        (("--by", "city"), [("London", 2), ("Tokyo", 1), ('Winston, "Salem"', 1)]),
+        (("--by", "source", "--top", "5"), [("GeoLite2-City+GeoLite2-ASN", 3), ("GeoLite2-City", 1)]),
+        (("--top", "0"), []),
+    ],
+)
+def test_stats_counts_by(located: Geocli, arguments: tuple[str, ...], expected: list[tuple[object, int]]) -> None:
+    """The most frequent first, then by name."""
+    located("lookup", "81.2.69.160", "81.2.69.161", "2001:218::1", "98.0.0.1")
+    located("flush")
+    found = _json(located, "stats", *arguments)
+
+    assert expected == [(row["value"], row["entries"]) for row in found["top"]]
+
+
+def _check(geocli: Geocli, *arguments: str) -> list[str]:
+    """Return the reasons that `stats --check` names, whose exit status must fit."""
+    run = geocli("stats", "--check", *arguments)
+    reasons = complaints(run)
+    assert (1 if reasons else 0, b"") == (run.returncode, run.stdout)
+    return reasons
+
+
+def test_check_is_silent_when_all_is_well(geocli: Geocli) -> None:
+    """Before the first lookup, with fresh dirty entries, with a fresh database, after a flush."""
+    assert [] == _check(geocli)
+    build(geocli.db_dir / "City.mmdb", CITIES)
+    geocli("lookup", "81.2.69.160")
+    assert [] == _check(geocli)
+    geocli("flush")
+    assert [] == _check(geocli)
+
+
+def test_check_finds_a_journal_that_nobody_flushes(geocli: Geocli) -> None:
+    """Older than five minutes, or than what `--max-lag` says."""
+    at = (datetime.now(UTC) - timedelta(hours=1)).replace(microsecond=0)
+    journal = Journal(DataDirectory(str(geocli.data_dir)))
+    journal.append([Entry(ip="81.2.69.160", status="resolved", resolved_at=at)])
+    reason = f"the journal was last flushed before {at:%Y-%m-%dT%H:%M:%SZ}; does cron run geocli flush?"
+
+    assert [reason] == _check(geocli)
+    assert [reason] == _check(geocli, "--max-lag", "59m")
+    assert [] == _check(geocli, "--max-lag", "2h")
+
+
+def test_check_finds_quarantined_bytes(geocli: Geocli) -> None:
+    """Somebody must look at them."""
+    geocli.data_dir.mkdir(mode=0o700)
+    (geocli.data_dir / "journal.bad").write_bytes(b"x" * 12)
+
+    assert ["12 damaged bytes are in journal.bad; look at the disk, then delete the file"] == _check(geocli)
+
+
+def test_check_finds_old_and_damaged_databases(geocli: Geocli) -> None:
+    """Each by its path, with what to do."""
+    old = build(geocli.db_dir / "old.mmdb", CITIES, build_epoch=OLD_EPOCH)
+    (geocli.db_dir / "empty.mmdb").touch()
+
+    assert {
+        f"{old}: built on 2020-09-13, older than 35 days; geocli db update",
+        f"{geocli.db_dir}/empty.mmdb: empty",
+    } == set(_check(geocli))
+
+
+def test_check_finds_a_store_that_cannot_be_read(geocli: Geocli) -> None:
+    """Once, however many questions fail."""
+    geocli.data_dir.mkdir(mode=0o700)
+    (geocli.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
+    (reason,) = _check(geocli)
+
+    assert reason.startswith(f"{geocli.data_dir}/geocli.db: file is not a database")
+
+
+def test_stats_of_what_cannot_be_read_still_says_the_rest(geocli: Geocli) -> None:
+    """The problems are in the JSON, the keys stay."""
+    geocli("lookup", "8.8.8.8")
+    (geocli.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
+    found = json.loads(geocli("stats").stdout)
+
+    assert (1, None, []) == (found["journal"]["entries"], found["last_flush"], found["top"])
+    assert 1 == len(found["problems"])
+
+
+def test_a_lag_that_is_no_duration(geocli: Geocli) -> None:
+    """One line, exit status 2."""
+    run = geocli("stats", "--check", "--max-lag", "soon")
+
+    assert 2 == run.returncode
+    assert "command line: soon: not a duration like 30d, 12h, 90m or 45s" == complaint(run)
+
+
+# clear
+
+
+def test_clear_wants_to_be_told_what(located: Geocli) -> None:
+    """Nobody loses a cache by a slip."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+    run = located("clear")
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert "command line: clear: say what to forget: --unresolved, --older-than AGE, or all with --yes" == complaint(
+        run
+    )
+    assert [("81.2.69.160",)] == stored(located)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (("--yes",), []),
+        (("--unresolved",), ["81.2.69.160"]),
+        (("--unresolved", "--yes"), ["81.2.69.160"]),
+        (("--older-than", "90d"), ["8.8.8.8", "81.2.69.160"]),
+        (("--older-than", "90d", "--unresolved"), ["8.8.8.8", "81.2.69.160"]),
+    ],
+)
+def test_clear_forgets_rows_and_says_how_many(located: Geocli, arguments: tuple[str, ...], left: list[str]) -> None:
+    """Dirty ones, too: it flushes first."""
+    _knows_8_8_8_8(located)
+    located("lookup", "81.2.69.160")
+    run = located("clear", *arguments)
+
+    assert (0, f"{2 - len(left)} rows forgotten\n".encode(), b"") == (run.returncode, run.stdout, run.stderr)
+    assert (left, []) == ([ip for (ip,) in stored(located)], dirty(located))
+
+
+def test_clear_forgets_old_rows(located: Geocli) -> None:
+    """Resolved longer ago than the age."""
+    located("lookup", "81.2.69.160", "98.0.0.1")
+    located("flush")
+    with closing(sqlite3.connect(located.data_dir / "geocli.db")) as db, db:
+        db.execute("UPDATE geo_cache SET resolved_at = '2020-01-01T00:00:00Z' WHERE ip = '98.0.0.1'")
+
+    assert (0, b"1 rows forgotten\n", b"") == _outcome(located, "clear", "--older-than", "2w")
+    assert [("81.2.69.160",)] == stored(located)
+
+
+def test_clear_without_a_store(geocli: Geocli) -> None:
+    """There is nothing to forget, and nothing is made."""
+    assert (0, b"0 rows forgotten\n", b"") == _outcome(geocli, "clear", "--yes")
+    assert not geocli.data_dir.exists()
+
+
+def test_clear_does_not_run_into_a_flush(located: Geocli) -> None:
+    """It waits for it, and gives up with exit status 75."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+    with held(located.data_dir / "flush.lock"):
+        run = located("clear", "--yes", environ={"GEOCLI_LOCK_TIMEOUT": "0.02"})
+
+    assert (75, b"") == (run.returncode, run.stdout)
+    assert "flush.lock: busy: " in complaint(run)
+    assert [("81.2.69.160",)] == stored(located)
+
+
+# db
+
+
+def test_db_list_has_the_order_in_which_databases_are_asked(located: Geocli, tmp_path: Path) -> None:
+    """Directories in their order, in each the richest first; damaged files come last, with what is wrong."""
+    first = tmp_path / "first"
+    first.mkdir()
+    build(first / "x.mmdb", {"81.2.69.0/24": LONDON}, edition="DBIP-Country-Lite", build_epoch=OLD_EPOCH)
+    (located.db_dir / "broken.mmdb").touch()
+    run = located("db", "list", environ={"GEOCLI_DB_DIR": f"{first}:{located.db_dir}"})
+    found = json.loads(run.stdout)
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert ["DBIP-Country-Lite", "GeoLite2-City", "GeoLite2-ASN", "broken"] == [row["name"] for row in found]
+    assert {
+        "name": "DBIP-Country-Lite",
+        "path": str(first / "x.mmdb"),
+        "size_bytes": (first / "x.mmdb").stat().st_size,
+        "built_at": "2020-09-13T12:26:40Z",
+        "error": None,
+    } == found[0]
+    assert f"{located.db_dir}/broken.mmdb: empty" == found[3]["error"]
+
+
+def test_db_list_on_a_terminal(located: Geocli) -> None:
+    """A table, and a word about the built-in data where nothing is installed."""
+    _, with_some = on_terminal(located, "db", "list")
+    for path in located.db_dir.iterdir():
+        path.unlink()
+    _, with_none = on_terminal(located, "db", "list")
+
+    assert str(located.db_dir / "GeoLite2-ASN.mmdb") in with_some
+    assert "built in: no .mmdb file was found" in STYLE.sub("", with_none)
+    assert b"[]\n" == located("db", "list").stdout
+
+
+def test_db_verify_reads_all_that_are_found(located: Geocli) -> None:
+    """A line each, on standard output."""
+    run = located("db", "verify")
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert [
+        f"{located.db_dir}/GeoLite2-City.mmdb: 3 networks, sound",
+        f"{located.db_dir}/GeoLite2-ASN.mmdb: 2 networks, sound",
+    ] == run.stdout.decode().splitlines()
+
+
+def test_db_verify_compares_with_the_hash(located: Geocli) -> None:
+    """A file that is not the one that was installed is named, with both hashes; the others are still checked."""
+    city, asn = (located.db_dir / f"GeoLite2-{name}.mmdb" for name in ("City", "ASN"))
+    actual = hashlib.sha256(city.read_bytes()).hexdigest()
+    (located.db_dir / "GeoLite2-City.mmdb.sha256").write_text(f"{'0' * 64}  GeoLite2-City.mmdb\n")
+    digest = hashlib.sha256(asn.read_bytes()).hexdigest()
+    (located.db_dir / "GeoLite2-ASN.mmdb.sha256").write_text(f"{digest}  GeoLite2-ASN.mmdb\n")
+    run = located("db", "verify", str(city), str(asn))
+
+    assert (3, f"{asn}: 2 networks, sound\n".encode()) == (run.returncode, run.stdout)
+    assert f"{city}: SHA-256 is {actual}, expected {'0' * 64}" == complaint(run)
+
+
+def test_db_verify_finds_damage(located: Geocli) -> None:
+    """Also in files that nobody named."""
+    (located.db_dir / "broken.mmdb").write_bytes(b"<html>")
+    run = located("db", "verify")
+
+    assert (3, 2) == (run.returncode, run.stdout.count(b" networks, sound\n"))
+    assert complaint(run).startswith(f"{located.db_dir}/broken.mmdb: not a readable MaxMind DB")
+
+
+@pytest.fixture
+def mirror(geocli: Geocli, httpserver: HTTPServer, tmp_path: Path) -> Geocli:
+    """Run geocli with a mirror of DB-IP on loopback, which has a City database, once."""
+    source = build(tmp_path / "source.mmdb", {"8.8.8.0/24": LONDON}, edition="DBIP-City-Lite")
+    path = re.compile(r"/free/dbip-city-lite-\d{4}-\d{2}\.mmdb\.gz")
+    seen = {"Last-Modified": "Mon, 01 Jun 2026 00:00:00 GMT"}
+    httpserver.expect_request(path, headers={"If-Modified-Since": seen["Last-Modified"]}).respond_with_response(
+        Response(status=304)
+    )
+    httpserver.expect_request(path).respond_with_data(gzip.compress(source.read_bytes()), headers=seen)
+    config = tmp_path / "config.toml"
+    config.write_text(f'system_databases = false\ndbip_url = "{httpserver.url_for("/free")}"\n')
+    return geocli
+
+
+def test_db_update_installs_a_database(mirror: Geocli) -> None:
+    """In the first database directory, with its hash beside it, without a word; lookups use it, verify agrees."""
+    assert SILENT == _outcome(mirror, "db", "update", "dbip-city-lite")
+    installed = mirror.db_dir / "dbip-city-lite.mmdb"
+    digest = hashlib.sha256(installed.read_bytes()).hexdigest()
+
+    assert f"{digest}  dbip-city-lite.mmdb\n" == (mirror.db_dir / "dbip-city-lite.mmdb.sha256").read_text()
+    assert b"London\n" == mirror("lookup", "-f", "value", "-F", "city", "8.8.8.8").stdout
+    assert 0 == mirror("db", "verify").returncode
+    assert not [path for path in mirror.db_dir.iterdir() if path.name.endswith(".part")]
+
+
+def test_db_update_downloads_nothing_that_is_unchanged(mirror: Geocli) -> None:
+    """Without names, what was installed before is asked for; the file stays the same one."""
+    mirror("db", "update", "dbip-city-lite")
+    inode = (mirror.db_dir / "dbip-city-lite.mmdb").stat().st_ino
+
+    assert SILENT == _outcome(mirror, "db", "update")
+    assert inode == (mirror.db_dir / "dbip-city-lite.mmdb").stat().st_ino
+
+
+def test_db_update_tells_people_what_it_did_and_whose_data_they_are(mirror: Geocli) -> None:
+    """The licence asks for the attribution."""
+    attribution = "IP geolocation by DB-IP (https://db-ip.com), CC BY 4.0"
+    first = mirror("-v", "db", "update", "dbip-city-lite")
+    status, second = on_terminal(mirror, "db", "update", "dbip-city-lite")
+
+    assert (0, b"") == (first.returncode, first.stdout)
+    assert first.stderr.decode().endswith(f"dbip-city-lite replaced. {attribution}\n")
+    assert (0, f"nothing replaced. {attribution}\n") == (status, second)
+
+
+def test_db_update_of_what_the_server_does_not_have(mirror: Geocli) -> None:
+    """One line with the address that failed; the directory stays as it was."""
+    run = mirror("db", "update", "dbip-asn-lite")
+
+    assert (3, b"") == (run.returncode, run.stdout)
+    assert re.fullmatch(r"http://\S+/free/dbip-asn-lite-\d{4}-\d{2}\.mmdb\.gz: HTTP 500 .*", complaint(run))
+    assert [] == list(mirror.db_dir.glob("*.mmdb*"))
+
+
+def test_db_update_of_a_name_that_nobody_knows(geocli: Geocli) -> None:
+    """A slip of the pen is wrong usage; the line has the names that there are."""
+    run = geocli("db", "update", "dbip-moon-lite")
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert complaint(run).startswith("dbip-moon-lite: unknown database; known: dbip-city-lite, dbip-country-lite, ")
+
+
+def test_a_removed_database_is_no_longer_listed(located: Geocli) -> None:
+    """What is listed is what is there now."""
+    shutil.rmtree(located.db_dir)
+
+    assert [] == _json(located, "db", "list")

@@ -1,0 +1,422 @@
+"""Places, answers and entries: what is merged, what is kept, what is asked again, and how it looks outside."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geocli.entries import (
+    CSV_FIELDS,
+    FIELDS,
+    FIELDS_ON_REQUEST,
+    JSON_FIELDS,
+    RETRY_AFTER,
+    WHERE_FIELDS,
+    Answer,
+    Entry,
+    Place,
+    as_json,
+    check_fields,
+    instant,
+    instant_text,
+    is_hit,
+    merge,
+    next_retry_at,
+    resolved,
+    settle,
+    special,
+    unknown,
+    value,
+)
+from geocli.errors import SettingsError
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+BUILT_AT = datetime(2026, 5, 26, 1, 46, 40, tzinfo=UTC)
+PARIS = Place(country_code="FR", city="Paris", latitude=48.85, longitude=2.35)
+LONDON = Place(country_code="GB", city="London", region="England")
+NTT = Place(asn=2914, org="NTT")
+RESOLVED = Entry(
+    ip="81.2.69.160",
+    status="resolved",
+    place=LONDON.replace(asn=20712, org="Andrews & Arnold Ltd", traits={"accuracy_radius": 100}),
+    source="GeoLite2-City+GeoLite2-ASN",
+    prefix_len=25,
+    built_at=BUILT_AT,
+    resolved_at=NOW,
+    generation="GeoLite2-City@1780000000",
+)
+UNRESOLVED = Entry(ip="81.2.69.160", status="unresolved", resolved_at=NOW, retry_at=NOW + timedelta(hours=1))
+
+texts = st.none() | st.sampled_from(["a", "b"])
+places = st.builds(
+    Place,
+    country_code=texts,
+    city=texts,
+    latitude=st.none() | st.sampled_from([0.0, 1.5]),
+    asn=st.none() | st.sampled_from([1, 2]),
+    org=texts,
+    traits=st.none() | st.dictionaries(st.sampled_from("xyz"), st.integers(0, 2), max_size=3),
+)
+answers = st.builds(
+    Answer,
+    place=places,
+    source=st.sampled_from(["one", "two"]),
+    prefix_len=st.none() | st.integers(0, 128),
+    built_at=st.sampled_from([None, NOW, BUILT_AT]),
+)
+
+
+def _parts(place: Place, names: frozenset[str]) -> dict[str, Any]:
+    return {name: getattr(place, name) for name in names}
+
+
+class TestMerge:
+    def test_the_network_is_added_to_where_it_is(self) -> None:
+        """A City and an ASN database make one answer, by both, for the smaller of the two prefixes."""
+        city = Answer(place=LONDON, source="City", prefix_len=24, built_at=BUILT_AT)
+        asn = Answer(place=NTT, source="ASN", prefix_len=25, built_at=NOW)
+        expected = Answer(
+            place=LONDON.replace(asn=2914, org="NTT"), source="City+ASN", prefix_len=25, built_at=BUILT_AT
+        )
+        assert expected == merge(city, asn)
+
+    def test_where_it_is_is_added_to_the_network(self) -> None:
+        """The order in which City and ASN databases are asked does not matter for what is known."""
+        merged = merge(Answer(place=NTT, source="ASN"), Answer(place=LONDON, source="City", built_at=BUILT_AT))
+        assert Answer(place=LONDON.replace(asn=2914, org="NTT"), source="ASN+City", built_at=BUILT_AT) == merged
+
+    def test_two_places_are_never_mixed(self) -> None:
+        """What the first source does not know of its place is not taken from the place of another."""
+        first = Answer(place=LONDON, source="one", prefix_len=24)
+        assert first == merge(first, Answer(place=PARIS, source="two", prefix_len=30))
+
+    @pytest.mark.parametrize(
+        ("merged", "first", "second"),
+        [
+            (NTT, NTT, Place(asn=1, org="Other")),
+            (NTT, NTT, Place(asn=1)),
+            (Place(asn=2914), Place(asn=2914), Place(asn=1, org="Other")),
+            (NTT, Place(), NTT),
+            (NTT, Place(org="ISP"), NTT),
+            (Place(asn=2914, org="ISP"), Place(org="ISP"), Place(asn=2914)),
+            (Place(org="ISP"), Place(), Place(org="ISP")),
+            (Place(org="ISP"), Place(org="ISP"), Place(org="Other")),
+        ],
+    )
+    def test_networks(self, merged: Place, first: Place, second: Place) -> None:
+        """The first number counts, with its own organisation; a name without a number gives way only to one with it."""
+        found = merge(Answer(place=first, source="one"), Answer(place=second, source="two")).place
+        assert _parts(merged, frozenset({"asn", "org"})) == _parts(found, frozenset({"asn", "org"}))
+
+    def test_traits_are_joined(self) -> None:
+        """What databases say besides is joined; where two differ, the first is right."""
+        first = Answer(place=LONDON.replace(traits={"a": 1, "b": False}), source="one")
+        second = Answer(place=Place(traits={"b": True, "c": 3}), source="two")
+        assert {"a": 1, "b": False, "c": 3} == merge(first, second).place.traits
+        assert "one+two" == merge(first, second).source
+
+    @pytest.mark.parametrize("second", [Place(), Place(traits={}), Place(traits={"a": 2})])
+    def test_who_adds_nothing_is_not_named(self, second: Place) -> None:
+        """A source is named only if it knew something that the first did not; else the first answer stays."""
+        first = Answer(place=LONDON.replace(traits={"a": 1}), source="one", prefix_len=24)
+        assert first == merge(first, Answer(place=second, source="two", prefix_len=30, built_at=NOW))
+
+    @given(answers, answers)
+    def test_what_the_first_knows_is_kept(self, first: Answer, second: Answer) -> None:
+        """No second source changes where the first says that the place is, its number, or its traits."""
+        merged = merge(first, second).place
+        if first.knows(WHERE_FIELDS):
+            assert _parts(first.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)
+        else:
+            assert _parts(second.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)
+        assert first.place.asn in {merged.asn, None}
+        assert (first.place.traits or {}).items() <= (merged.traits or {}).items()
+        assert {*(first.place.traits or {}), *(second.place.traits or {})} == {*(merged.traits or {})}
+
+    @given(answers, answers)
+    def test_a_second_time_adds_nothing(self, first: Answer, second: Answer) -> None:
+        """Asking the same source twice changes nothing."""
+        once = merge(first, second)
+        assert once == merge(once, second)
+
+
+class TestKnows:
+    @pytest.mark.parametrize(
+        ("expected", "place"), [(False, Place(asn=1)), (True, Place(latitude=0.0)), (True, Place(city=""))]
+    )
+    def test_known_is_what_is_not_none(self, expected: bool, place: Place) -> None:  # noqa: FBT001
+        """Zero degrees is a place, and an unknown one is None."""
+        assert expected is Answer(place=place, source="one").knows(WHERE_FIELDS)
+
+    def test_fields_of_a_place_are_divided(self) -> None:
+        """Each field of a place says where it is, who runs the network, or is a trait."""
+        assert Place.field_names == WHERE_FIELDS | frozenset({"asn", "org"}) | {"traits"}
+        assert not WHERE_FIELDS & frozenset({"asn", "org"})
+
+
+class TestSettle:
+    @pytest.mark.parametrize("later", [RESOLVED, UNRESOLVED, RESOLVED.replace(status="special")])
+    def test_the_first_entry_stands(self, later: Entry) -> None:
+        """Without an earlier entry there is nothing to decide."""
+        assert later == settle(None, later)
+
+    @pytest.mark.parametrize(
+        ("earlier", "later"),
+        [
+            (RESOLVED, RESOLVED.replace(place=PARIS)),
+            (UNRESOLVED, RESOLVED),
+            (UNRESOLVED, UNRESOLVED.replace(resolved_at=NOW + timedelta(hours=2))),
+            (RESOLVED, Entry(ip="81.2.69.160", status="special", scope="reserved")),
+            (Entry(ip="81.2.69.160", status="special", scope="reserved"), UNRESOLVED),
+        ],
+    )
+    def test_the_later_entry_counts(self, earlier: Entry, later: Entry) -> None:
+        """What was found later is what is known now."""
+        assert later == settle(earlier, later)
+
+    def test_nothing_found_does_not_hide_a_good_answer(self) -> None:
+        """A good answer stays as it was, and notes which sources did not know better and when to ask again."""
+        later = UNRESOLVED.replace(generation="GeoLite2-City@1790000000", error="no answer")
+        expected = RESOLVED.replace(retry_at=UNRESOLVED.retry_at, generation="GeoLite2-City@1790000000")
+        assert expected == settle(RESOLVED, later)
+
+
+class TestNextRetryAt:
+    @pytest.mark.parametrize("earlier", [None, RESOLVED, UNRESOLVED.replace(resolved_at=None)])
+    def test_first_in_an_hour(self, earlier: Entry | None) -> None:
+        """After the first time that nobody knew, an hour passes."""
+        assert NOW + timedelta(hours=1) == next_retry_at(earlier, NOW)
+
+    def test_ever_later(self) -> None:
+        """Then a day passes, then a week, and a week each later time."""
+        now, entry, waited = NOW, None, []
+        for _ in range(5):
+            retry_at = next_retry_at(entry, now)
+            waited.append(retry_at - now)
+            entry = UNRESOLVED.replace(resolved_at=now, retry_at=retry_at)
+            now = retry_at + timedelta(minutes=30)
+        hour, day, week = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
+        assert [hour, day, week, week, week] == waited
+        assert (hour, day, week) == RETRY_AFTER
+
+
+class TestIsHit:
+    GENERATION = "GeoLite2-City@1780000000, rir@3.3.170"
+
+    @pytest.mark.parametrize(
+        ("expected", "retry_in_seconds", "generation"),
+        [
+            (True, None, GENERATION),
+            (False, None, "rir@3.3.170"),
+            (False, None, ""),
+            (True, 1, GENERATION),
+            (False, 0, GENERATION),
+            (False, -1, GENERATION),
+            (False, 1, "rir@3.3.170"),
+        ],
+    )
+    @pytest.mark.parametrize("entry", [RESOLVED, UNRESOLVED])
+    def test_same_sources_and_no_retry_time_come(
+        self,
+        entry: Entry,
+        expected: bool,  # noqa: FBT001
+        retry_in_seconds: int | None,
+        generation: str,
+    ) -> None:
+        """A row is a hit while the same sources would be asked, and until its retry time, not at it."""
+        retry_at = None if retry_in_seconds is None else NOW + timedelta(seconds=retry_in_seconds)
+        row = entry.replace(generation=generation, retry_at=retry_at)
+        assert expected is is_hit(row, None, self.GENERATION, NOW)
+
+    @pytest.mark.parametrize(
+        ("expected", "status", "noted", "scope"),
+        [
+            (True, "special", "private", "private"),
+            (False, "special", "private", "shared"),
+            (False, "special", "private", None),
+            (False, "resolved", None, "private"),
+            (False, "unresolved", None, "private"),
+        ],
+    )
+    def test_special_addresses_need_no_source(
+        self,
+        expected: bool,  # noqa: FBT001
+        status: str,
+        noted: str | None,
+        scope: str | None,
+    ) -> None:
+        """A special row is a hit while the registries say the same, whatever the sources are; else it is none."""
+        row = Entry(ip="10.0.0.1", status=status, scope=noted, generation=self.GENERATION)
+        assert expected is is_hit(row, scope, self.GENERATION, NOW)
+        assert expected is is_hit(row.replace(generation="other"), scope, self.GENERATION, NOW) or status != "special"
+
+
+class TestResolved:
+    def test_it_says_what_the_answer_says(self) -> None:
+        """The entry has the parts of the answer, when it was given, and when to ask again if somebody failed."""
+        answer = Answer(place=RESOLVED.place, source="GeoLite2-City+GeoLite2-ASN", prefix_len=25, built_at=BUILT_AT)
+        assert RESOLVED.replace(generation="") == resolved("81.2.69.160", answer, NOW, None)
+        later = NOW + timedelta(hours=1)
+        assert RESOLVED.replace(generation="", retry_at=later) == resolved("81.2.69.160", answer, NOW, later)
+
+
+class TestSpecial:
+    def test_it_is_answered_locally(self) -> None:
+        """The registries say what a special address is for."""
+        assert Entry(ip="10.0.0.1", status="special", scope="private", source="iana") == special("10.0.0.1", "private")
+
+    def test_others_are_not(self) -> None:
+        """A global address is for the sources to answer."""
+        assert special("81.2.69.160", None) is None
+
+
+class TestFields:
+    def test_names_and_their_order(self) -> None:
+        """Scripts rely on these names in this order; new ones may come at the end."""
+        fields = (
+            "ip status country_code country_name region city postal_code "
+            "latitude longitude time_zone asn org source resolved_at"
+        )
+        assert tuple(fields.split()) == FIELDS
+        assert (*FIELDS, "scope", "network", "built_at", "cached", "traits") == JSON_FIELDS
+        assert tuple(n for n in fields.split() if n not in {"postal_code", "resolved_at"}) == CSV_FIELDS
+        assert {"scope", "network", "built_at", "cached", "error"} == set(FIELDS_ON_REQUEST)
+
+    @pytest.mark.parametrize("name", [*FIELDS, *FIELDS_ON_REQUEST, "traits", "traits.isp", "traits.a.b", "traits.ip "])
+    def test_known_names_are_accepted(self, name: str) -> None:
+        """All fields can be asked for, and any trait, since databases say what they like."""
+        assert (name,) == check_fields([name])
+
+    def test_order_and_repetition_are_kept(self) -> None:
+        """Fields come out as they were asked for."""
+        assert ("city", "ip", "city") == check_fields(["city", "ip", "city"])
+        assert () == check_fields([])
+
+    @pytest.mark.parametrize(
+        ("hint", "name"),
+        [
+            ("did you mean country_code?", "contry_code"),
+            ("did you mean asn?", "as"),
+            ("did you mean city?", "City"),
+            ("did you mean traits?", "trait"),
+            ("did you mean traits?", "traits."),
+            (f"known: {', '.join((*FIELDS, *FIELDS_ON_REQUEST, 'traits'))}", "xyzzy"),
+            (f"known: {', '.join((*FIELDS, *FIELDS_ON_REQUEST, 'traits'))}", ""),
+        ],
+    )
+    def test_an_unknown_name_is_refused_with_a_hint(self, hint: str, name: str) -> None:
+        """The message names the nearest field, or all of them if none is near."""
+        with pytest.raises(SettingsError) as caught:
+            check_fields(["ip", name])
+        assert f"--fields: {name}: unknown field; {hint}" == str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("expected", "name"),
+        [("unknown key; did you mean data_dir?", "datadir"), ("unknown key; known: data_dir, dbip_url", "colour")],
+    )
+    def test_unknown_names_the_nearest(self, expected: str, name: str) -> None:
+        """The same words serve for keys of a file."""
+        assert expected == unknown("key", name, ["data_dir", "dbip_url"])
+
+
+class TestValue:
+    @pytest.mark.parametrize(
+        ("expected", "name"),
+        [
+            ("81.2.69.160", "ip"),
+            ("resolved", "status"),
+            ("London", "city"),
+            (None, "postal_code"),
+            (20712, "asn"),
+            ("GeoLite2-City+GeoLite2-ASN", "source"),
+            ("2026-06-01T12:00:00Z", "resolved_at"),
+            ("2026-05-26T01:46:40Z", "built_at"),
+            ("81.2.69.128/25", "network"),
+            (None, "scope"),
+            (False, "cached"),
+            (None, "error"),
+            ({"accuracy_radius": 100}, "traits"),
+            (100, "traits.accuracy_radius"),
+            (None, "traits.isp"),
+        ],
+    )
+    def test_each_field_has_its_json_form(self, expected: Any, name: str) -> None:
+        """Texts, numbers, booleans and null come out as JSON has them, instants as ISO 8601 with Z."""
+        assert expected == value(RESOLVED, name)
+        assert type(expected) is type(value(RESOLVED, name))
+
+    def test_a_trait_of_none(self) -> None:
+        """Where no trait is known, none is found."""
+        assert value(UNRESOLVED, "traits.isp") is None
+
+    @pytest.mark.parametrize(
+        ("network", "ip", "prefix_len"),
+        [
+            (None, "81.2.69.160", None),
+            ("81.2.69.160/32", "81.2.69.160", 32),
+            ("0.0.0.0/0", "81.2.69.160", 0),
+            ("2001:218::/32", "2001:218::1", 32),
+            ("2001:218::1/128", "2001:218::1", 128),
+        ],
+    )
+    def test_network(self, network: str | None, ip: str, prefix_len: int | None) -> None:
+        """The prefix that an answer holds for begins at its first address."""
+        assert network == Entry(ip=ip, status="resolved", prefix_len=prefix_len).network
+
+    @pytest.mark.parametrize("entry", [RESOLVED, UNRESOLVED, Entry(ip="x", status="invalid", error="not an address")])
+    def test_json_has_every_key(self, entry: Entry) -> None:
+        """Every key is there, in its order, null where unknown, and is ready to be written."""
+        found = as_json(entry)
+        assert JSON_FIELDS == tuple(found)
+        assert found == json.loads(json.dumps(found))
+        assert found["ip"] == entry.ip
+
+    def test_json_of_some_fields(self) -> None:
+        """Only the fields that are named come out, as they are named."""
+        assert {"traits.accuracy_radius": 100, "ip": "81.2.69.160"} == as_json(
+            RESOLVED, ("traits.accuracy_radius", "ip")
+        )
+
+
+class TestInstants:
+    @pytest.mark.parametrize(
+        ("text", "when"),
+        [
+            ("2026-06-01T12:00:00Z", NOW),
+            ("2026-06-01T12:00:00Z", NOW.replace(microsecond=999_999)),
+            ("2026-06-01T12:00:00Z", NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))),
+            ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
+        ],
+    )
+    def test_text(self, text: str, when: datetime) -> None:
+        """An instant is written in UTC, to the second, with Z."""
+        assert text == instant_text(when)
+
+    def test_none_stays_none(self) -> None:
+        """No instant is no text, and the other way round."""
+        assert instant(None) is None
+
+    @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z", "2026-06-01T25:00:00Z", "1780000000.5"])
+    def test_what_is_no_instant_is_refused(self, text: str) -> None:
+        """Damage in a file is found when it is read."""
+        with pytest.raises(ValueError):  # noqa: PT011 (as documented)
+            instant(text)
+
+    @pytest.mark.parametrize("text", ["2026-06-01", "2026-06-01T12:00:00", "2026-06-01 12:00:00"])
+    def test_an_instant_always_knows_its_zone(self, text: str) -> None:
+        """A text without a zone, as people write into a table, is refused or UTC, and can be compared either way."""
+        with suppress(ValueError):
+            found = instant(text)
+            assert found is not None
+            assert timedelta() == found.utcoffset()
+
+    @given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC)))  # noqa: DTZ001
+    def test_what_was_written_is_read(self, when: datetime) -> None:
+        """Reading what was written gives the same instant, to the second."""
+        assert when.replace(microsecond=0) == instant(instant_text(when))

@@ -1,0 +1,116 @@
+"""Each error says WHAT: WHY, carries what programs need, and has its exit status."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+import geocli
+from geocli import errors
+from geocli.errors import (
+    AddressError,
+    BusyError,
+    DatabaseError,
+    DownloadError,
+    GeocliError,
+    HashMismatchError,
+    JournalError,
+    ResolveError,
+    SettingsError,
+    StorageError,
+    StoreError,
+    UpdateError,
+)
+
+URL = "https://example.net/a.mmdb.gz"
+CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
+    (GeocliError("odd: it happened"), 1, "odd: it happened", {}),
+    (AddressError("1.2.3", "too short"), 2, "1.2.3: too short", {"text": "1.2.3", "reason": "too short"}),
+    (AddressError("", "nothing"), 2, "empty text: nothing", {"text": ""}),
+    (
+        SettingsError("data_dir", "5 is not a text", origin="/etc/geocli/config.toml"),
+        2,
+        "/etc/geocli/config.toml: data_dir: 5 is not a text",
+        {"name": "data_dir", "origin": "/etc/geocli/config.toml"},
+    ),
+    (ResolveError("ip-api: no answer"), 3, "ip-api: no answer", {}),
+    (DatabaseError("/a.mmdb", "empty"), 3, "/a.mmdb: empty", {"path": "/a.mmdb"}),
+    (StorageError("/d", "world-writable"), 4, "/d: world-writable", {"path": "/d"}),
+    (JournalError("/d/journal", "torn"), 4, "/d/journal: torn", {"path": "/d/journal", "offset_bytes": None}),
+    (JournalError("/d/journal", "torn", offset_bytes=7), 4, "/d/journal: torn", {"offset_bytes": 7}),
+    (StoreError("/d/geocli.db", "full"), 4, "/d/geocli.db: full", {"path": "/d/geocli.db"}),
+    (
+        BusyError("/d/flush.lock", 10.0),
+        75,
+        "/d/flush.lock: busy: another process held it for 10 s; try again later",
+        {"path": "/d/flush.lock", "waited_seconds": 10.0},
+    ),
+    (BusyError("/d/l", 0.25), 75, "/d/l: busy: another process held it for 0.25 s; try again later", {}),
+    (UpdateError(URL, "not a MaxMind DB"), 3, f"{URL}: not a MaxMind DB", {"url": URL}),
+    (DownloadError(URL, "no such host"), 3, f"{URL}: no such host", {"url": URL, "status": None}),
+    (DownloadError(URL, "Not Found", status=404), 3, f"{URL}: Not Found", {"status": 404}),
+    (
+        HashMismatchError(URL, expected="aa", actual="bb"),
+        3,
+        f"{URL}: SHA-256 is bb, expected aa",
+        {"url": URL, "expected": "aa", "actual": "bb"},
+    ),
+]
+
+
+def _classes() -> dict[str, type[GeocliError]]:
+    return {
+        name: found
+        for name, found in vars(errors).items()
+        if isinstance(found, type) and issubclass(found, GeocliError)
+    }
+
+
+@pytest.mark.parametrize(("error", "exit_status", "line", "facts"), CASES, ids=lambda case: type(case).__name__)
+def test_line_exit_status_and_attributes(
+    error: GeocliError, exit_status: int, line: str, facts: dict[str, Any]
+) -> None:
+    """The text is the line that a user reads; programs find the parts as attributes."""
+    assert line == str(error)
+    assert exit_status == error.exit_status
+    assert facts == {name: getattr(error, name) for name in facts}
+
+
+def test_every_error_is_among_the_cases() -> None:
+    """No error is without a test of its line."""
+    assert set(_classes().values()) == {type(error) for error, *_ in CASES}
+
+
+def test_an_address_error_is_a_value_error() -> None:
+    """Programs that call `ipaddress` catch ValueError, and may go on doing so."""
+    assert isinstance(AddressError("x", "y"), ValueError)
+
+
+def test_an_address_error_quotes_a_long_text_in_part() -> None:
+    """The line stays readable however long the text is; the whole text is an attribute."""
+    error = AddressError("x" * 1000, "not an IP address")
+    assert f"{'x' * 79}…: not an IP address" == str(error)
+    assert "x" * 1000 == error.text
+
+
+def test_the_tree_in_the_documentation_is_the_real_one() -> None:
+    """The module's text shows each error under its base, with its exit status where that changes."""
+    tree = re.findall(r"^ {4}( *)(\w+Error)\b *(?:exit )?(\d*)", errors.__doc__ or "", re.MULTILINE)
+    above: list[str] = []
+    for indent, name, exit_status in tree:
+        depth = len(indent) // 2
+        above = [*above[:depth], name]
+        found = _classes()[name]
+        assert (above[depth - 1] if depth else "Exception") == found.__bases__[0].__name__
+        assert exit_status in {str(found.exit_status), ""}
+        assert exit_status or found.exit_status == found.__bases__[0].exit_status  # type: ignore[attr-defined]
+    assert set(_classes()) == {name for _, name, _ in tree}
+
+
+@pytest.mark.parametrize("name", sorted(_classes()))
+def test_every_error_is_public(name: str) -> None:
+    """Programs catch what `import geocli` offers."""
+    assert _classes()[name] is getattr(geocli, name)
+    assert name in geocli.__all__

@@ -1,0 +1,492 @@
+"""The data directory: who may use it, whose its files are, its locks, and files that are replaced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geocli.errors import BusyError, StorageError
+from geocli.storage.files import NETWORK_FILE_SYSTEMS, DataDirectory, replacing, write_all
+from tests.storing import holding, in_child, local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+IS_ROOT = os.geteuid() == 0
+as_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
+SOMEBODY = 54321
+CREATE = os.O_RDWR | os.O_CREAT
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=["umask 000", "umask 022", "umask 077"])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> DataDirectory:
+    return local(tmp_path / "data")
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Make a directory that other users of the machine can get to."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def mode_of(path: str | Path) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def mounted(path: Path, kind: str, mountinfo: Path) -> DataDirectory:
+    """Return a data directory as it would be on a file system of some kind."""
+    path.mkdir(exist_ok=True)
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mountinfo.write_text(
+        "22 1 0:999 / /elsewhere rw,relatime shared:1 - nfs4 server:/elsewhere rw\n"
+        f"23 1 {number} / /here rw,relatime shared:2 master:1 - {kind} server:/here rw,vers=4.2\n"
+    )
+    return DataDirectory(str(path), mountinfo=str(mountinfo))
+
+
+@pytest.mark.usefixtures("umask")
+def test_missing_directory_is_made_private(tmp_path: Path) -> None:
+    """A data directory that is missing is made, with those above it, for its owner alone."""
+    path = tmp_path / "state" / "geocli"
+    found = local(path).prepare()
+    assert 0o700 == stat.S_IMODE(found.st_mode) == mode_of(path)
+    assert os.path.samestat(found, path.stat())
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770])
+def test_existing_directory_is_left_as_it_is(tmp_path: Path, mode: int) -> None:
+    """A directory that is there keeps its mode."""
+    tmp_path.chmod(mode)
+    local(tmp_path).prepare()
+    assert mode == mode_of(tmp_path)
+
+
+def test_link_to_a_directory_is_followed(tmp_path: Path) -> None:
+    """The data directory may be a symbolic link to a directory elsewhere."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to("disk")
+    os.close(local(tmp_path / "data").open("journal", CREATE))
+    assert ["journal"] == os.listdir(tmp_path / "disk")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(Path.touch, "not a directory", id="file"),
+        pytest.param(os.mkfifo, "not a directory", id="FIFO"),
+        pytest.param(lambda path: path.symlink_to("gone"), "File exists", id="link to nothing"),
+        pytest.param(lambda path: path.symlink_to(path), "Too many levels of symbolic links", id="link to itself"),
+    ],
+)
+def test_what_is_no_directory_is_refused(directory: DataDirectory, make: Callable[[Path], None], reason: str) -> None:
+    """Something else in the directory's place is an error that names it, and is left alone."""
+    make(Path(directory.path))
+    before = os.lstat(directory.path)
+    with pytest.raises(StorageError) as caught:
+        directory.prepare()
+    assert f"{directory.path}: cannot be the data directory: {reason}" == str(caught.value)
+    assert directory.path == caught.value.path
+    assert 4 == caught.value.exit_status
+    assert before == os.lstat(directory.path)
+
+
+def test_directory_below_a_file_is_refused(tmp_path: Path) -> None:
+    """A directory that cannot be made is an error that says why."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"/file/data: cannot be the data directory: Not a directory$"):
+        local(tmp_path / "file" / "data").prepare()
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root may write anywhere")
+def test_directory_that_may_not_be_made_is_refused(tmp_path: Path) -> None:
+    """A directory that this user may not make is an error that says so."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match=r"/data: cannot be the data directory: Permission denied$"):
+        local(tmp_path / "data").prepare()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_world_writable_directory_is_refused(tmp_path: Path, mode: int) -> None:
+    """A directory that anybody may write to is refused, and the error says what to do."""
+    tmp_path.chmod(mode)
+    with pytest.raises(StorageError) as caught:
+        local(tmp_path).prepare()
+    reason = "anybody may write to it; use a directory of your own, or chmod o-w"
+    assert f"{tmp_path}: cannot be the data directory: {reason}" == str(caught.value)
+    assert [] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p"])
+def test_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
+    """On a network file system, locks and syncs are not what they must be: it is refused, with a way out."""
+    with pytest.raises(StorageError) as caught:
+        mounted(tmp_path / "data", kind, tmp_path / "mountinfo").prepare()
+    reason = (
+        f"on a network file system ({kind}), where locks are not safe; "
+        "use a local directory, or set allow_network_fs = true"
+    )
+    assert f"{tmp_path}/data: cannot be the data directory: {reason}" == str(caught.value)
+    assert kind in NETWORK_FILE_SYSTEMS
+
+
+@pytest.mark.parametrize("kind", ["ext4", "btrfs", "tmpfs", "fuse.mergerfs"])
+def test_local_file_system_is_accepted(tmp_path: Path, kind: str) -> None:
+    """A local file system is accepted, whatever else is mounted."""
+    directory = mounted(tmp_path / "data", kind, tmp_path / "mountinfo")
+    assert os.path.samestat(os.stat(directory.path), directory.prepare())
+
+
+def test_network_file_system_is_accepted_if_it_is_allowed(tmp_path: Path) -> None:
+    """Whoever knows better can allow a network file system."""
+    mounted(tmp_path / "data", "nfs", tmp_path / "mountinfo")
+    allowed = DataDirectory(str(tmp_path / "data"), allow_network_fs=True, mountinfo=str(tmp_path / "mountinfo"))
+    assert os.path.samestat(os.stat(allowed.path), allowed.prepare())
+
+
+@pytest.mark.parametrize("text", [None, b"", b"\n", b"\xff - \xff\n", b"1 2 3 no dash\n"])
+def test_unreadable_mountinfo_refuses_nobody(tmp_path: Path, text: bytes | None) -> None:
+    """Where the kernel does not say what is mounted, the directory is accepted."""
+    if text is not None:
+        (tmp_path / "mountinfo").write_bytes(text)
+    directory = DataDirectory(str(tmp_path), mountinfo=str(tmp_path / "mountinfo"))
+    assert os.path.samestat(os.stat(directory.path), directory.prepare())
+
+
+def test_directory_is_examined_once(directory: DataDirectory) -> None:
+    """The same answer is given again, at no cost."""
+    assert directory.prepare() is directory.prepare()
+
+
+def test_path_is_absolute() -> None:
+    """A relative path means the directory that was current when it was given."""
+    assert f"{os.getcwd()}/data" == DataDirectory("data/.").path
+    assert f"{os.getcwd()}/data/journal" == DataDirectory("data").file("journal")
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize(("directory_mode", "mode"), [(0o700, 0o600), (0o755, 0o600), (0o2770, 0o660), (0o770, 0o660)])
+def test_files_have_the_rights_that_the_directory_asks_for(tmp_path: Path, directory_mode: int, mode: int) -> None:
+    """Files are for the owner alone, or for the group if it may write to the directory, whatever the umask."""
+    tmp_path.chmod(directory_mode)
+    os.close(local(tmp_path).open("journal", CREATE))
+    assert mode == mode_of(tmp_path / "journal")
+
+
+def test_rights_of_a_file_follow_the_directory(directory: DataDirectory) -> None:
+    """A file from before the directory was given to a group gets the group's rights."""
+    os.close(directory.open("journal", CREATE))
+    Path(directory.path).chmod(0o2770)
+    os.close(local(Path(directory.path)).open("journal", os.O_RDWR))
+    assert 0o660 == mode_of(directory.file("journal"))
+
+
+def test_file_with_two_names_keeps_its_rights(directory: DataDirectory, tmp_path: Path) -> None:
+    """A file that is also somewhere else may be none of ours: its rights are left."""
+    directory.prepare()
+    (tmp_path / "elsewhere").touch(mode=0o644)
+    os.link(tmp_path / "elsewhere", directory.file("journal"))
+    before = mode_of(tmp_path / "elsewhere")
+    os.close(directory.open("journal", CREATE))
+    assert before == mode_of(tmp_path / "elsewhere")
+
+
+def test_symbolic_link_is_refused(directory: DataDirectory, tmp_path: Path) -> None:
+    """A symbolic link in the directory is not followed, and nothing is made where it points."""
+    directory.prepare()
+    os.symlink(tmp_path / "target", directory.file("journal"))
+    with pytest.raises(OSError, match="symbolic link") as caught:
+        directory.open("journal", CREATE)
+    assert errno.ELOOP == caught.value.errno
+    assert not (tmp_path / "target").exists()
+
+
+def test_programs_that_are_started_inherit_no_file(directory: DataDirectory) -> None:
+    """The descriptors of the directory's files are closed in a program that is started."""
+    descriptor = directory.open("journal", CREATE)
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+def test_file_whose_rights_cannot_be_set_is_not_left_open() -> None:
+    """If a file cannot be given the right mode, opening it fails, and no descriptor is left."""
+    proc = local(Path(f"/proc/{os.getpid()}"))  # whose files have an owner, but modes that nobody can change
+    proc.prepare()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(PermissionError):
+        proc.open("comm", os.O_RDWR)
+    assert len(before) == len(os.listdir("/proc/self/fd"))
+
+
+@as_root
+def test_root_gives_files_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    """What root makes in a user's directory belongs to that user and group."""
+    os.chown(tmp_path, SOMEBODY, SOMEBODY + 1)
+    os.close(local(tmp_path).open("journal", CREATE))
+    found = (tmp_path / "journal").stat()
+    assert (SOMEBODY, SOMEBODY + 1) == (found.st_uid, found.st_gid)
+
+
+@as_root
+def test_root_gives_no_file_away_that_has_another_name(directory: DataDirectory, tmp_path: Path) -> None:
+    """A user who links a file of root's into the directory does not get it."""
+    directory.prepare()
+    os.chown(directory.path, SOMEBODY, SOMEBODY)
+    (tmp_path / "secret").touch(mode=0o600)
+    os.link(tmp_path / "secret", directory.file("journal"))
+    os.close(local(Path(directory.path)).open("journal", CREATE))
+    assert 0 == (tmp_path / "secret").stat().st_uid
+
+
+@as_root
+def test_member_of_the_group_uses_the_files_of_others(shared: Path) -> None:
+    """In a group's directory, a member opens a file that is another's, and leaves its rights."""
+    os.chown(shared, 0, SOMEBODY)
+    shared.chmod(0o2770)
+    os.close(local(shared).open("journal", CREATE))
+
+    def become_a_member() -> None:
+        os.setgroups([])
+        os.setgid(SOMEBODY)
+        os.setuid(SOMEBODY)
+        descriptor = local(shared).open("journal", CREATE | os.O_APPEND)
+        assert 5 == os.write(descriptor, b"hello")
+
+    assert 0 == in_child(become_a_member)
+    assert b"hello" == (shared / "journal").read_bytes()
+    assert (0, SOMEBODY, 0o660) == (
+        (shared / "journal").stat().st_uid,
+        (shared / "journal").stat().st_gid,
+        mode_of(shared / "journal"),
+    )
+
+
+def test_names_are_those_in_the_directory(directory: DataDirectory) -> None:
+    """The names are read afresh each time; a directory that is not there has none, and is not made."""
+    assert [] == directory.names()
+    assert not os.path.exists(directory.path)
+    for name in ("journal", "journal.lock"):
+        os.close(directory.open(name, CREATE))
+    assert ["journal", "journal.lock"] == sorted(directory.names())
+
+
+def test_sync_needs_a_directory(directory: DataDirectory) -> None:
+    """Syncing works on what is there, and fails otherwise."""
+    with pytest.raises(FileNotFoundError):
+        directory.sync()
+    directory.prepare()
+    directory.sync()
+
+
+@pytest.mark.parametrize("timeout_seconds", [0, 0.05])
+def test_held_lock_is_busy(directory: DataDirectory, timeout_seconds: float) -> None:
+    """A lock that another process holds is an error that names it, and says to try again later."""
+    with (
+        holding(directory, "journal.lock"),
+        pytest.raises(BusyError) as caught,
+        directory.locked("journal.lock", timeout_seconds),
+    ):
+        pytest.fail("two hold the lock")
+    path = directory.file("journal.lock")
+    assert f"{path}: busy: another process held it for {timeout_seconds:g} s; try again later" == str(caught.value)
+    assert (path, timeout_seconds, 75) == (caught.value.path, caught.value.waited_seconds, caught.value.exit_status)
+
+
+def test_lock_of_this_process_is_busy_too(directory: DataDirectory) -> None:
+    """Two threads of one process exclude each other as two processes do."""
+    with (
+        directory.locked("journal.lock", 0),
+        pytest.raises(BusyError),
+        directory.locked("journal.lock", 0),
+    ):
+        pytest.fail("two hold the lock")
+
+
+def test_other_locks_are_free(directory: DataDirectory) -> None:
+    """Locks of different names do not exclude each other."""
+    with holding(directory, "flush.lock"), directory.locked("journal.lock", 0):
+        pass
+
+
+def test_killed_holder_frees_the_lock(directory: DataDirectory) -> None:
+    """When the holder is killed by kill -9, the lock is free."""
+    with holding(directory, "journal.lock") as holder:
+        holder.kill()
+        holder.join()
+        assert -9 == holder.exitcode
+        with directory.locked("journal.lock", 0):
+            pass
+
+
+def test_waiting_ends_when_the_holder_does(directory: DataDirectory) -> None:
+    """Whoever waits gets the lock once it is free."""
+    got: list[bool] = []
+
+    def wait() -> None:
+        with directory.locked("journal.lock", 60):
+            got.append(True)
+
+    with holding(directory, "journal.lock") as holder:
+        waiter = Thread(target=wait)
+        waiter.start()
+        assert [] == got
+        holder.kill()
+        waiter.join(60)
+    assert [True] == got
+
+
+def test_lock_is_freed_after_an_error(directory: DataDirectory) -> None:
+    """An error under the lock passes through, frees the lock, and leaves the file and no descriptor."""
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyError), directory.locked("journal.lock", 0):
+        raise KeyError
+    inode = os.stat(directory.file("journal.lock")).st_ino
+    with directory.locked("journal.lock", 0):
+        assert inode == os.stat(directory.file("journal.lock")).st_ino
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+class Meddled(DataDirectory):
+    """Somebody removes or replaces the lock file just after it was opened, a few times."""
+
+    def __init__(self, path: Path, meddle: Callable[[str], None]) -> None:
+        super().__init__(str(path), allow_network_fs=True)
+        self.meddle = meddle
+        self.left = 2
+
+    def open(self, name: str, flags: int) -> int:
+        descriptor = super().open(name, flags)
+        if self.left:
+            self.left -= 1
+            self.meddle(self.file(name))
+        return descriptor
+
+
+def replaced(path: str) -> None:
+    Path(f"{path}.new").touch()
+    os.rename(f"{path}.new", path)
+
+
+@pytest.mark.parametrize("meddle", [replaced, os.unlink], ids=["replaced", "removed"])
+def test_lock_on_a_file_that_is_gone_does_not_count(tmp_path: Path, meddle: Callable[[str], None]) -> None:
+    """A lock on a file that is no longer under its name excludes nobody, so that it is taken again."""
+    directory = Meddled(tmp_path, meddle)
+    before = len(os.listdir("/proc/self/fd"))
+    with directory.locked("journal.lock", 1), pytest.raises(BusyError), local(tmp_path).locked("journal.lock", 0):
+        pytest.fail("two hold the lock")
+    assert 0 == directory.left
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(os.mkdir, "Is a directory", id="directory"),
+        pytest.param(lambda path: os.symlink("x", path), "Too many levels of symbolic links", id="symbolic link"),
+    ],
+)
+def test_lock_file_must_be_a_file(directory: DataDirectory, make: Callable[[str], None], reason: str) -> None:
+    """Something else in the lock file's place is an error that names it."""
+    directory.prepare()
+    make(directory.file("journal.lock"))
+    with pytest.raises(StorageError) as caught, directory.locked("journal.lock", 0):
+        pytest.fail("nothing is locked")
+    assert f"{directory.file('journal.lock')}: cannot be locked: {reason}" == str(caught.value)
+
+
+def test_lock_in_a_directory_that_is_refused(tmp_path: Path) -> None:
+    """The directory is examined before anything is made in it."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(StorageError, match="anybody may write to it"), local(tmp_path).locked("journal.lock", 0):
+        pytest.fail("nothing is locked")
+    assert [] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_replacing_puts_the_new_file_in_place(tmp_path: Path, old: bytes | None) -> None:
+    """Until all is written the old file is there, then the new one is, and nothing beside it."""
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_bytes(old)
+    with replacing(str(path)) as (descriptor, beside):
+        write_all(descriptor, b"new")
+        assert b"new" == Path(beside).read_bytes()
+        assert (str(tmp_path), ".part") == (os.path.dirname(beside), os.path.splitext(beside)[1])
+        assert old == (path.read_bytes() if path.exists() else None)
+    assert b"new" == path.read_bytes()
+    assert ["file"] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_replacing_makes_a_file_of_the_mode(tmp_path: Path, umask: int, mode: int) -> None:
+    """The new file has the mode that was asked for, less the umask."""
+    with replacing(str(tmp_path / "file"), mode):
+        pass
+    assert mode & ~umask == mode_of(tmp_path / "file")
+
+
+def fail_to_replace(path: Path, error: type[BaseException]) -> None:
+    with replacing(str(path)) as (descriptor, _):
+        write_all(descriptor, b"new")
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_replacing_keeps_the_old_file_on_an_error(tmp_path: Path, error: type[BaseException]) -> None:
+    """After any error the old file is as it was, and nothing is left beside it, nor any descriptor."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(error):
+        fail_to_replace(path, error)
+    assert b"old" == path.read_bytes()
+    assert ["file"] == os.listdir(tmp_path)
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+def test_replacing_a_directory_fails(tmp_path: Path) -> None:
+    """What cannot be renamed is removed."""
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError), replacing(str(tmp_path / "file")):
+        pass
+    assert ["file"] == os.listdir(tmp_path)
+
+
+def test_replacing_in_a_missing_directory_fails(tmp_path: Path) -> None:
+    """Where no file can be made, nothing is."""
+    with pytest.raises(FileNotFoundError), replacing(str(tmp_path / "gone" / "file")):
+        pytest.fail("nothing can be written")
+
+
+def test_short_write_is_not_the_end(tmp_path: Path) -> None:
+    """What one call does not write, the next ones do, or fail: a part is never taken for all."""
+    path = tmp_path / "file"
+
+    def write_with_little_room() -> None:
+        everything = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, everything[1]))
+        with path.open("wb") as file, pytest.raises(OSError, match="File too large"):
+            write_all(file.fileno(), bytes(1500))
+        resource.setrlimit(resource.RLIMIT_FSIZE, everything)
+
+    assert 0 == in_child(write_with_little_room)
+    assert 1000 == path.stat().st_size

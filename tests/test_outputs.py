@@ -1,0 +1,195 @@
+"""Entries in each format, to the byte."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from geocli.bulk.outputs import FORMATS, Output, json_text
+from geocli.entries import CSV_FIELDS, FIELDS, JSON_FIELDS, Entry, Place
+
+LONDON = Entry(
+    ip="81.2.69.160",
+    status="resolved",
+    place=Place(
+        country_code="GB",
+        city="London",
+        latitude=51.5142,
+        longitude=-0.0931,
+        asn=20712,
+        org="Andrews & Arnold Ltd",
+        traits={"accuracy_radius": 100, "is_anonymous": False, "domain": None, "tags": ["a", "b"], "odd": "\x1b"},
+    ),
+    source="GeoLite2-City",
+    prefix_len=24,
+    built_at=datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC),
+    resolved_at=datetime(2026, 6, 1, 12, tzinfo=UTC),
+    cached=True,
+)
+INVALID = Entry(ip="x\ty", status="invalid", error="not an IP address")
+
+
+def _cell(format_: str, text: Any) -> str:
+    """Return the one cell that a city or a latitude becomes."""
+    name = "city" if isinstance(text, str) else "latitude"
+    output = Output(format_, [name])
+    return output.block([Entry(ip="1.1.1.1", status="resolved", place=Place(**{name: text}))]).decode()
+
+
+def test_the_formats() -> None:
+    """Those that `lookup` and `batch` offer, tables aside."""
+    assert {"csv", "tsv", "json", "jsonl", "value"} == set(FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("format_", "names"),
+    [("csv", CSV_FIELDS), ("tsv", CSV_FIELDS), ("json", JSON_FIELDS), ("jsonl", JSON_FIELDS)],
+)
+def test_the_fields_of_a_format(format_: str, names: tuple[str, ...]) -> None:
+    """Without a choice, each format has the fields that the documentation lists."""
+    output = Output(format_)
+    if format_ in {"csv", "tsv"}:
+        separator = "," if format_ == "csv" else "\t"
+        assert [*names] == output.header.decode().rstrip("\n").split(separator)
+        assert {"postal_code", "resolved_at"} == set(FIELDS) - set(names)
+    else:
+        (entry,) = json.loads(b"[" + output.block([LONDON]).strip().strip(b"[]") + b"]")
+        assert b"" == output.header
+        assert [*names] == list(entry)
+
+
+@pytest.mark.parametrize(
+    ("format_", "expected"),
+    [
+        ("csv", "ip,city,asn,cached\n81.2.69.160,London,20712,true\nx\\ty,,,false\n"),
+        ("tsv", "ip\tcity\tasn\tcached\n81.2.69.160\tLondon\t20712\ttrue\nx\\ty\t\t\tfalse\n"),
+        ("value", "81.2.69.160\tLondon\t20712\ttrue\nx\\ty\t\t\tfalse\n"),
+        (
+            "jsonl",
+            (
+                '{"ip": "81.2.69.160", "city": "London", "asn": 20712, "cached": true}\n'
+                '{"ip": "x\\ty", "city": null, "asn": null, "cached": false}\n'
+            ),
+        ),
+        (
+            "json",
+            (
+                '[\n  {"ip": "81.2.69.160", "city": "London", "asn": 20712, "cached": true},\n'
+                '  {"ip": "x\\ty", "city": null, "asn": null, "cached": false}\n]\n'
+            ),
+        ),
+    ],
+)
+def test_each_format_to_the_byte(format_: str, expected: str) -> None:
+    """Header, rows, and their ends; a tab in the data never divides a row."""
+    output = Output(format_, ["ip", "city", "asn", "cached"])
+    found = (output.header + output.block([LONDON, INVALID])).decode()
+
+    assert expected == found
+
+
+def test_value_is_the_country_unless_fields_are_named() -> None:
+    """What shell scripts want most."""
+    assert b"GB\n" == Output("value").block([LONDON])
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_lines_can_end_in_nul(format_: str) -> None:
+    """Every line does, the header's too."""
+    output = Output(format_, ["ip"], end="\0")
+    text = output.header + output.block([LONDON])
+
+    assert text.endswith(b"\0")
+    assert (1 if format_ in {"json", "jsonl", "value"} else 2) == text.count(b"\0")
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_no_entries(format_: str) -> None:
+    """Nothing, or an empty document."""
+    text = Output(format_, ["ip"]).block([]).decode()
+
+    assert [] == (json.loads(text) if format_ == "json" else text.split())
+
+
+def test_a_header_can_be_left_out() -> None:
+    """For those who append."""
+    assert b"" == Output("csv", with_header=False).header
+
+
+def test_traits_are_json_in_a_cell_and_by_name() -> None:
+    """All of them as an object, one of them as its value; false is not unknown."""
+    names = ["traits", "traits.accuracy_radius", "traits.is_anonymous", "traits.domain", "traits.tags", "traits.no"]
+    output = Output("csv", names)
+    traits, *values = next(csv.reader(io.StringIO(output.block([LONDON]).decode())))
+
+    assert LONDON.place.traits == json.loads(traits)
+    assert ["100", "false", "", '["a", "b"]', ""] == values
+
+
+def test_instants_and_networks() -> None:
+    """UTC with a Z, and the prefix that the answer holds for."""
+    output = Output("value", ["resolved_at", "built_at", "network"])
+
+    assert b"2026-06-01T12:00:00Z\t2026-05-28T20:26:40Z\t81.2.69.0/24\n" == output.block([LONDON])
+
+
+@pytest.mark.parametrize("format_", ["csv", "tsv"])
+@pytest.mark.parametrize(
+    "text", ["=1", "+x", "-x", "@x", "=", "+", "-", "@", "-1+1", "=HYPERLINK(0)", "--1", "+1 ", "-inf+1"]
+)
+def test_a_cell_that_looks_like_a_formula_is_marked(format_: str, text: str) -> None:
+    """A quote before it makes it text for every spreadsheet (CWE-1236)."""
+    expected = text if text == "+1 " else f"'{text}"
+
+    assert f"{expected}\n" == _cell(format_, text)
+
+
+@pytest.mark.parametrize("format_", ["csv", "tsv"])
+@pytest.mark.parametrize("text", ["London", "-1", "+1.5", "-1e5", "1=1", " =1", "'=1", "", -0.5, 12.0])
+def test_other_cells_are_left_alone(format_: str, text: Any) -> None:
+    """Numbers too, whether the data have them as numbers or as text."""
+    assert f"{text}\n" == _cell(format_, text).replace('""\n', "\n")
+
+
+@pytest.mark.parametrize("format_", ["value", "jsonl", "json"])
+def test_formats_for_programs_have_no_marks(format_: str) -> None:
+    """They are not for spreadsheets."""
+    assert "'" not in _cell(format_, "=1")
+
+
+HOSTILE = ["\x1b[31m", "\x1b]0;x\x07", "\x9b31m", "\x7f", "\x00", "a\nb", "a\r", "\u2028", "\u202e", "\u2066", "\ud800"]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_control_characters_are_escaped(format_: str, text: str) -> None:
+    """Nothing that a terminal or a reader of lines could act upon is passed on, in any format."""
+    shown = _cell(format_, text).replace("[\n", "[").replace("\n]", "]").removesuffix("\n")
+
+    assert shown.isprintable()
+    assert "\\" in shown
+
+
+@pytest.mark.parametrize("format_", ["json", "jsonl"])
+@pytest.mark.parametrize("text", [*HOSTILE, "Orléans", "東京", "\\", '"', "\U000e0001", "😀"], ids=ascii)
+def test_json_reads_back(format_: str, text: str) -> None:
+    """Escaped or not, the text is what it was."""
+    said = json.loads(_cell(format_, text))
+
+    assert {"city": text} == (said[0] if format_ == "json" else said)
+
+
+def test_printable_text_is_written_as_it_is() -> None:
+    """JSON is for people, too."""
+    assert '{"city": "Orléans 東京"}' == json_text({"city": "Orléans 東京"})
+
+
+@pytest.mark.parametrize("text", ['a"b', "a,b", ',"', '""', " a ", "é,è"])
+def test_csv_reads_back(text: str) -> None:
+    """The csv module finds the text that was written."""
+    assert [[text]] == list(csv.reader(io.StringIO(_cell("csv", text), newline="")))

@@ -1,0 +1,315 @@
+"""Properties: GeoCache against a model that is a few dicts, and one lookup against many at once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache as cached
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from geocli.cache import GeoCache
+from geocli.entries import RETRY_AFTER, Entry
+from geocli.errors import AddressError, GeocliError
+from geocli.resolvers.mmdb import MmdbResolver
+from geocli.settings import Settings
+from geocli.values import Value
+from tests.building import build
+from tests.conftest import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+CITIES: tuple[dict[str, str], ...] = (
+    {"81.2.69.0/24": "London", "2001:218::/32": "Tokyo"},
+    {"81.2.69.0/24": "Greater London", "98.0.0.0/24": "Winston"},
+    {"2001:218::/48": "Kyoto"},
+)
+"""Three builds of a City database: network and city."""
+NUMBERS: tuple[dict[str, int], ...] = ({"81.2.69.128/25": 20712}, {"81.2.69.128/25": 174, "8.8.8.0/24": 15169})
+"""Two builds of an ASN database: network and number."""
+EDITIONS: dict[str, tuple[Any, ...]] = {"GeoLite2-City": CITIES, "GeoLite2-ASN": NUMBERS}
+FIELD = {"GeoLite2-City": "city", "GeoLite2-ASN": "autonomous_system_number"}
+SPECIAL = "10.0.0.1"
+ADDRESSES = ("81.2.69.160", "81.2.69.1", "2001:218::1", "2001:218:1::1", "98.0.0.7", "8.8.8.8", SPECIAL)
+
+some_addresses = st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=4)
+
+
+@cached
+def database(edition: str, version: int) -> bytes:
+    """Return the bytes of a build of an edition."""
+    records = {network: {FIELD[edition]: what} for network, what in EDITIONS[edition][version].items()}
+    with tempfile.TemporaryDirectory() as directory:
+        path = build(Path(directory) / "a.mmdb", records, edition=edition, build_epoch=1_780_000_000 + version)
+        return path.read_bytes()
+
+
+class Row(Value):
+    """What the model knows of an address."""
+
+    status: str
+    city: str | None = None
+    asn: int | None = None
+    source: str | None = None
+    resolved_at: datetime
+    retry_at: datetime | None = None
+    generation: tuple[tuple[str, int], ...] = ()
+    tries: int = 0
+
+
+def settled(earlier: Row | None, later: Row) -> Row:
+    """Return the later row, unless it says that nothing was found and the earlier one is a good answer."""
+    if earlier is None or earlier.status != "resolved" or later.status != "unresolved":
+        return later
+    return earlier.replace(retry_at=later.retry_at, generation=later.generation)
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """Does what users, cron and operators do, in any order, and compares each answer with the model's."""
+
+    @initialize()
+    def begin(self) -> None:
+        """Open a cache on an empty directory, without databases."""
+        self.home = tempfile.TemporaryDirectory()
+        self.db_dir = os.path.join(self.home.name, "databases")
+        os.mkdir(self.db_dir)
+        self.clock = Clock()
+        self.problems: list[GeocliError] = []
+        self.installed: dict[str, int] = {}
+        self.installs = 0
+        self.memory: dict[str, Row] = {}
+        self.journal: list[tuple[str, Row]] = []
+        self.stored: dict[str, Row] = {}
+        self.cache = self.opened()
+
+    def opened(self) -> GeoCache:
+        return GeoCache(
+            chosen=Settings(data_dir=os.path.join(self.home.name, "data")),
+            resolvers=[MmdbResolver([self.db_dir])],
+            clock=self.clock,
+            on_problem=self.problems.append,
+        )
+
+    def teardown(self) -> None:
+        """Make sure that nothing went wrong unnoticed, and clean up."""
+        if hasattr(self, "home"):
+            self.cache.close()
+            self.home.cleanup()
+            assert [] == self.problems
+
+    @property
+    def generation(self) -> tuple[tuple[str, int], ...]:
+        return tuple(sorted(self.installed.items()))
+
+    def asked(self, ip: str) -> Row | None:
+        """Return what the installed databases say of an address, by going through their networks."""
+        said: dict[str, Any] = {}
+        for edition in ("GeoLite2-City", "GeoLite2-ASN"):
+            records = EDITIONS[edition][self.installed[edition]] if edition in self.installed else {}
+            for network, what in records.items():
+                if ip_address(ip) in ip_network(network):
+                    said[edition] = what
+        if not said:
+            return None
+        return Row(
+            status="resolved",
+            city=said.get("GeoLite2-City"),
+            asn=said.get("GeoLite2-ASN"),
+            source="+".join(said),
+            resolved_at=self.clock(),
+        )
+
+    def expected(self, ip: str, earlier: Row | None) -> Row:
+        """Return the row that asking now gives."""
+        now = self.clock()
+        if ip == SPECIAL:
+            return Row(status="special", source="iana", resolved_at=now, generation=self.generation)
+        found = self.asked(ip)
+        if found is not None:
+            return found.replace(generation=self.generation)
+        tries = earlier.tries if earlier is not None else 0
+        retry_at = now + RETRY_AFTER[min(tries, len(RETRY_AFTER) - 1)]
+        return Row(status="unresolved", resolved_at=now, retry_at=retry_at, generation=self.generation, tries=tries + 1)
+
+    def is_hit(self, ip: str, row: Row | None) -> bool:
+        if row is None or ip == SPECIAL:
+            return row is not None
+        return row.generation == self.generation and (row.retry_at is None or self.clock() < row.retry_at)
+
+    def compare(self, row: Row, entry: Entry, *, is_cached: bool) -> Row:
+        """Compare an entry with a row of the model, and return the row."""
+        said = (entry.status, entry.place.city, entry.place.asn, entry.source, entry.resolved_at, entry.error)
+        assert (row.status, row.city, row.asn, row.source, row.resolved_at, None) == said
+        assert is_cached == entry.cached
+        if row.status == "resolved" and row.retry_at is not None and entry.retry_at != row.retry_at:
+            # how often a good answer was asked for again in vain is not noted with it
+            assert entry.retry_at in {self.clock() + pause for pause in RETRY_AFTER}
+            return row.replace(retry_at=entry.retry_at)
+        assert row.retry_at == entry.retry_at
+        return row
+
+    def look(self, ips: Sequence[str], found: Sequence[Entry], *, is_refresh: bool) -> None:
+        """Do in the model what a lookup does, and compare."""
+        assert list(ips) == [entry.ip for entry in found]
+        fresh: dict[str, Row] = {}
+        known: dict[str, Row] = {}
+        at_hand: set[str] = set()
+        for ip, entry in zip(ips, found, strict=True):
+            if ip in known:
+                self.compare(known[ip], entry, is_cached=ip in at_hand)
+                continue
+            earlier = self.memory.get(ip, self.stored.get(ip))
+            if earlier is not None:
+                self.memory[ip] = earlier
+            if earlier is not None and not is_refresh and self.is_hit(ip, earlier):
+                at_hand.add(ip)
+                known[ip] = self.compare(earlier, entry, is_cached=True)
+                continue
+            row = self.expected(ip, earlier)
+            shown = settled(earlier, row)
+            at_hand |= {ip} if shown is not row else set()
+            known[ip] = self.compare(shown, entry, is_cached=ip in at_hand)
+            fresh[ip] = row.replace(retry_at=known[ip].retry_at)
+        self.journal += fresh.items()
+        self.memory |= {ip: settled(self.memory.get(ip), row) for ip, row in fresh.items()}
+
+    @rule(ip=st.sampled_from(ADDRESSES))
+    def lookup(self, ip: str) -> None:
+        """Look one address up."""
+        self.look([ip], [self.cache.lookup(ip)], is_refresh=False)
+
+    @rule(ips=some_addresses)
+    def lookup_many(self, ips: list[str]) -> None:
+        """Look some up, perhaps one of them twice."""
+        self.look(ips, list(self.cache.lookup_batch(ips)), is_refresh=False)
+
+    @rule(ips=some_addresses)
+    def refresh(self, ips: list[str]) -> None:
+        """Ask the sources whatever is cached."""
+        self.look(ips, list(self.cache.lookup_batch(ips, mode="refresh")), is_refresh=True)
+
+    @rule(ips=some_addresses)
+    def lookup_without_cache(self, ips: list[str]) -> None:
+        """Ask the sources, and leave no trace."""
+        for ip, entry in zip(ips, self.cache.lookup_batch(ips, mode="no-cache"), strict=True):
+            self.compare(self.expected(ip, None), entry, is_cached=False)
+
+    @rule(ips=some_addresses)
+    def lookup_cached_only(self, ips: list[str]) -> None:
+        """Ask nobody: what is kept comes from the journal and the store."""
+        kept = dict(self.stored)
+        for ip, row in self.journal:
+            kept[ip] = settled(kept.get(ip), row)
+        for ip, entry in zip(ips, self.cache.lookup_batch(ips, mode="cached-only"), strict=True):
+            if ip in kept:
+                self.compare(kept[ip], entry, is_cached=True)
+            else:
+                assert ("special" if ip == SPECIAL else "unresolved", False) == (entry.status, entry.cached)
+
+    @rule()
+    def flush(self) -> None:
+        """Move the journal into the store."""
+        assert len({ip for ip, _ in self.journal}) == self.cache.flush_dirty().flushed
+        for ip, row in self.journal:
+            self.stored[ip] = settled(self.stored.get(ip), row)
+        self.journal.clear()
+
+    @rule()
+    def restart(self) -> None:
+        """End the process, and begin another one on the same directory."""
+        self.cache.close()
+        self.cache = self.opened()
+        self.memory.clear()
+
+    @rule()
+    def load(self) -> None:
+        """Warm the memory from the store."""
+        assert len(self.stored) == self.cache.load_from_db()
+        self.memory |= self.stored
+
+    @rule(edition=st.sampled_from(sorted(EDITIONS)), version=st.integers(0, 2))
+    def install(self, edition: str, version: int) -> None:
+        """Install a database, or replace it by another build."""
+        version %= len(EDITIONS[edition])
+        path = os.path.join(self.db_dir, f"{edition}.mmdb")
+        with open(f"{path}.part", "wb") as file:
+            file.write(database(edition, version))
+        self.installs += 1
+        os.utime(f"{path}.part", (self.installs, self.installs))  # a clock of a few ms gives two builds one time
+        os.replace(f"{path}.part", path)
+        self.installed[edition] = version
+
+    @rule(edition=st.sampled_from(sorted(EDITIONS)))
+    def remove(self, edition: str) -> None:
+        """Remove a database, if it is there."""
+        if self.installed.pop(edition, None) is not None:
+            os.unlink(os.path.join(self.db_dir, f"{edition}.mmdb"))
+
+    @rule(seconds=st.sampled_from([60, 3599, 3600, 86_400, 604_800]))
+    def wait(self, seconds: int) -> None:
+        """Let time go by."""
+        self.clock.forward(seconds=seconds)
+
+    @rule(is_all=st.booleans())
+    def clear(self, is_all: bool) -> None:  # noqa: FBT001 (drawn)
+        """Forget all rows, or those that nobody knows."""
+        self.flush()
+        gone = [ip for ip, row in self.stored.items() if is_all or row.status == "unresolved"]
+        assert len(gone) == (self.cache.clear() if is_all else self.cache.clear_negative())
+        for ip in gone:
+            del self.stored[ip]
+        self.memory.clear()
+
+
+TestCacheMachine = CacheMachine.TestCase
+TestCacheMachine.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+
+
+def decorated(address: object) -> st.SearchStrategy[str]:
+    """Return an address as people and logs write it."""
+    forms = ["{}", " {}\n", "[{}]:443", "{}%eth0"] if ":" in str(address) else ["{}", "\t{} ", "{}:80", "::ffff:{}"]
+    return st.sampled_from(forms).map(lambda form: form.format(address))
+
+
+texts = st.lists(
+    st.one_of(
+        st.sampled_from(ADDRESSES).flatmap(decorated),
+        st.ip_addresses().flatmap(decorated),
+        st.text(max_size=20),
+        st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,4}){3}", fullmatch=True),
+    ),
+    max_size=12,
+)
+
+
+def one_by_one(cache: GeoCache, text: str) -> Entry:
+    """Look a text up alone; one that is no address becomes the entry that a batch has for it."""
+    try:
+        return cache.lookup(text)
+    except AddressError as error:
+        return Entry(ip=error.text, status="invalid", error=error.reason)
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts=texts, versions=st.tuples(st.integers(0, 2), st.integers(0, 1)))
+def test_one_is_like_many(texts: list[str], versions: tuple[int, int]) -> None:
+    """Looking texts up one by one, and all at once, gives the same entries, and keeps the same."""
+    with tempfile.TemporaryDirectory() as home:
+        for edition, version in zip(EDITIONS, versions, strict=True):
+            Path(home, f"{edition}.mmdb").write_bytes(database(edition, version))
+        clock, kept, found = Clock(), [], []
+        for name in ("one", "many"):
+            chosen = Settings(data_dir=os.path.join(home, name), database_dirs=(home,))
+            with GeoCache(chosen=chosen, clock=clock) as cache:
+                answers = cache.lookup_batch(texts) if name == "many" else [one_by_one(cache, text) for text in texts]
+                found.append([entry.replace(cached=False) for entry in answers])
+                kept.append(list(cache.journal.dirty()))
+        assert found[0] == found[1]
+        assert kept[0] == kept[1]

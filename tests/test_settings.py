@@ -1,0 +1,422 @@
+"""Settings come from defaults, the system's file, the user's file, the environment and flags, in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli.errors import SettingsError
+from geocli.settings import GEOIP_CONFS, SYSTEM_CONFIG, SYSTEM_DATA_DIR, SYSTEM_DATABASE_DIRS, Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Geocli
+
+needs_no_system_config = pytest.mark.skipif(
+    os.path.exists(SYSTEM_CONFIG), reason="this machine has a configuration of its own"
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """Return an environment with a home, in which nothing is set up."""
+    return {"HOME": str(tmp_path / "home")}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[[str], str]:
+    """Write a configuration file, and return its path."""
+
+    def write(text: str, name: str = "geocli.toml") -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def _user_config(environ: dict[str, str], text: str) -> str:
+    path = Path(environ["HOME"], ".config", "geocli", "config.toml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def _run(program: str, environ: dict[str, str]) -> str:
+    """Run a program of Python's with an environment, and return what it prints."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("XDG_", "GEOCLI_", "HOME"))}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, env={**kept, **environ}, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def _refusal(path: str, environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(environ, config=path)
+    assert path == caught.value.origin
+    assert caught.value.exit_status == 2
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+@needs_no_system_config
+class TestDefaults:
+    def test_a_user_has_the_directories_of_the_home(self, home: dict[str, str]) -> None:
+        """Without any file or variable a user's state and data are in the home, and the system's databases are seen."""
+        found = load(home, is_root=False)
+        own = f"{home['HOME']}/.local/share/geocli"
+        assert f"{home['HOME']}/.local/state/geocli" == found.data_dir
+        assert own == found.update_dir
+        assert own == found.database_dirs[0]
+        assert SYSTEM_DATABASE_DIRS == found.database_dirs[-3:]
+        assert ("/usr/share/GeoIP", "/var/lib/GeoIP", "/usr/local/share/GeoIP") == SYSTEM_DATABASE_DIRS
+
+    def test_root_has_the_directories_of_the_system(self, home: dict[str, str]) -> None:
+        """Root keeps the state, and installs databases, where the whole system finds them."""
+        found = load(home, is_root=True)
+        assert "/var/lib/geocli" == SYSTEM_DATA_DIR == found.data_dir
+        assert "/var/lib/GeoIP" == found.update_dir
+
+    def test_who_is_root_is_asked_of_the_system(self, home: dict[str, str]) -> None:
+        """Whose directories are the default depends on who runs the process."""
+        assert load(home, is_root=os.geteuid() == 0) == load(home)
+
+    def test_the_environment_is_the_processs_own(self, geocli: Geocli) -> None:
+        """Without an argument the settings are those of the process, like its home."""
+        program = "import json; from geocli.settings import load; print(json.dumps(load().as_dict()))"
+        assert json.loads(json.dumps(geocli.settings().as_dict())) == json.loads(_run(program, geocli.environ))
+
+    def test_numbers_and_switches(self, home: dict[str, str]) -> None:
+        """A lock is waited for 10 s, SQLite 30 s; network file systems are refused, other databases welcome."""
+        found = load(home)
+        assert (10.0, 30.0) == (found.lock_timeout_seconds, found.busy_timeout_seconds)
+        assert (False, True) == (found.allow_network_fs, found.system_databases)
+        assert "https://download.db-ip.com/free" == found.dbip_url
+        assert () == found.databases
+
+
+class TestXdg:
+    """The directories of the XDG Base Directory Specification, compared with another implementation."""
+
+    @needs_no_system_config
+    @pytest.mark.parametrize("kinds", [(), ("STATE",), ("DATA",), ("CONFIG",), ("STATE", "DATA", "CONFIG")])
+    def test_the_same_as_platformdirs(self, kinds: tuple[str, ...], home: dict[str, str]) -> None:
+        """State, data and configuration are where the package platformdirs has them, set up or by default."""
+        environ = {**home, **{f"XDG_{kind}_HOME": f"{home['HOME']}/chosen/{kind}" for kind in kinds}}
+        program = (
+            "import json, platformdirs as p; "
+            "print(json.dumps([p.user_state_dir('geocli'), p.user_data_dir('geocli'), p.user_config_dir('geocli')]))"
+        )
+        state, data, config_dir = json.loads(_run(program, environ))
+        Path(config_dir).mkdir(parents=True)
+        Path(config_dir, "config.toml").write_text("lock_timeout_seconds = 7")
+        found = load(environ, is_root=False)
+        assert (state, data, 7) == (found.data_dir, found.update_dir, found.lock_timeout_seconds)
+
+    @needs_no_system_config
+    @pytest.mark.parametrize("base", ["", "relative", "./config", "~/config"])
+    def test_a_relative_directory_is_ignored(self, base: str, home: dict[str, str]) -> None:
+        """A variable that is empty or not absolute is as good as none, as the specification says."""
+        variables = {f"XDG_{kind}_HOME": base for kind in ("STATE", "DATA", "CONFIG")}
+        _user_config(home, "lock_timeout_seconds = 7")
+        assert load(home, is_root=False) == load({**home, **variables}, is_root=False)
+        assert 7 == load({**home, **variables}, is_root=False).lock_timeout_seconds
+
+    @needs_no_system_config
+    def test_the_configuration_is_where_xdg_says(
+        self, home: dict[str, str], config: Callable[..., str], tmp_path: Path
+    ) -> None:
+        """XDG_CONFIG_HOME moves the user's file."""
+        config("lock_timeout_seconds = 7", "elsewhere/geocli/config.toml")
+        assert 7 == load({**home, "XDG_CONFIG_HOME": str(tmp_path / "elsewhere")}).lock_timeout_seconds
+
+    @pytest.mark.parametrize("home", [{}, {"HOME": ""}])
+    def test_without_a_home_the_password_file_knows(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """Cron and containers may leave HOME out, or empty; the system knows the user's home all the same."""
+        program = "from geocli.settings import load; print(load(is_root=False).data_dir, end='')"
+        expected = f"{pwd.getpwuid(os.getuid()).pw_dir}/.local/state/geocli"
+        assert expected == _run(program, {**home, "GEOCLI_CONFIG": config("")})
+
+
+class TestPrecedence:
+    @needs_no_system_config
+    def test_default_then_user_then_environment_then_flag(self, home: dict[str, str]) -> None:
+        """Each later origin overrides the earlier ones."""
+        default = load(home).data_dir
+        _user_config(home, 'data_dir = "/user"')
+        assert "/user" == load(home).data_dir != default
+        environ = {**home, "GEOCLI_DATA_DIR": "/environment"}
+        assert "/environment" == load(environ).data_dir
+        assert "/flag" == load(environ, data_dir="/flag").data_dir
+
+    @pytest.mark.parametrize(
+        ("field", "key", "variable"),
+        [
+            ("lock_timeout_seconds", "lock_timeout_seconds", "GEOCLI_LOCK_TIMEOUT"),
+            ("busy_timeout_seconds", "busy_timeout_seconds", "GEOCLI_BUSY_TIMEOUT"),
+        ],
+    )
+    def test_seconds(
+        self, field: str, key: str, variable: str, home: dict[str, str], config: Callable[[str], str]
+    ) -> None:
+        """The environment's seconds override the file's, which override the default."""
+        path = config(f"{key} = 3")
+        assert 3 == getattr(load(home, config=path), field)
+        assert 0.5 == getattr(load({**home, variable: "0.5"}, config=path), field)
+        assert 3 == getattr(load({**home, variable: ""}, config=path), field)
+
+    def test_a_file_chooses_what_has_no_variable(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """Every key of the file has its effect."""
+        path = config('allow_network_fs = true\nsystem_databases = false\ndbip_url = "http://127.0.0.1/"\n')
+        found = load(home, config=path)
+        assert (True, False, "http://127.0.0.1/") == (found.allow_network_fs, found.system_databases, found.dbip_url)
+
+    def test_databases_are_flags_alone(self, home: dict[str, str]) -> None:
+        """Files that are named are passed on as they are."""
+        assert ("/a.mmdb", "b.mmdb") == load(home, databases=["/a.mmdb", "b.mmdb"]).databases
+
+    @needs_no_system_config
+    def test_one_file_instead_of_all(self, home: dict[str, str], config: Callable[..., str]) -> None:
+        """--config is read instead of GEOCLI_CONFIG, and that instead of the user's file."""
+        _user_config(home, "lock_timeout_seconds = 1\nbusy_timeout_seconds = 1")
+        by_variable = config("lock_timeout_seconds = 2", "variable.toml")
+        by_flag = config("lock_timeout_seconds = 3", "flag.toml")
+        environ = {**home, "GEOCLI_CONFIG": by_variable}
+        found = [load(home), load({**home, "GEOCLI_CONFIG": ""}), load(environ), load(environ, config=by_flag)]
+        assert [(1, 1), (1, 1), (2, 30), (3, 30)] == [
+            (each.lock_timeout_seconds, each.busy_timeout_seconds) for each in found
+        ]
+
+    def test_flags_of_the_command_line(self, geocli: Geocli, tmp_path: Path) -> None:
+        """--data-dir overrides GEOCLI_DATA_DIR where the answers go."""
+        chosen = tmp_path / "chosen"
+        assert 0 == geocli("--data-dir", str(chosen), "lookup", "10.0.0.1").returncode
+        assert (chosen / "journal").exists()
+        assert not geocli.data_dir.exists()
+
+
+class TestDatabaseDirectories:
+    def test_in_the_order_in_which_they_are_searched(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """First the environment's, then the file's, then the user's own, then the system's."""
+        path = config('database_dirs = ["/file1", "/file2"]')
+        found = load({**home, "GEOCLI_DB_DIR": ":/first::/second:"}, config=path)
+        own = f"{home['HOME']}/.local/share/geocli"
+        assert ("/first", "/second", "/file1", "/file2", own) == found.database_dirs[:5]
+        assert SYSTEM_DATABASE_DIRS == found.database_dirs[-3:]
+        assert "/first" == found.update_dir
+
+    def test_without_the_systems(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """Whoever wants none but their own databases can have that."""
+        path = config('system_databases = false\ndatabase_dirs = ["/file"]')
+        found = load(home, config=path, is_root=True)
+        assert ("/file", f"{home['HOME']}/.local/share/geocli") == found.database_dirs
+        assert "/file" == found.update_dir
+
+
+class TestBadFiles:
+    @pytest.mark.parametrize(
+        ("nearest", "key"),
+        [
+            ("data_dir", "datadir"),
+            ("lock_timeout_seconds", "lock_timeout"),
+            ("busy_timeout_seconds", "busy_timeout_second"),
+            ("database_dirs", "database_dir"),
+            ("dbip_url", "dbip-url"),
+        ],
+    )
+    def test_an_unknown_key_names_its_neighbour(
+        self, nearest: str, key: str, home: dict[str, str], config: Callable[[str], str]
+    ) -> None:
+        """A slip of the pen is an error that says what was meant."""
+        assert f"{key}: unknown key; did you mean {nearest}?" == _refusal(config(f"{key} = 1"), home)
+
+    def test_an_unknown_key_without_a_neighbour(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """If nothing is near, the message says what there is."""
+        known = (
+            "data_dir, database_dirs, lock_timeout_seconds, busy_timeout_seconds, "
+            "allow_network_fs, system_databases, dbip_url"
+        )
+        assert _refusal(config("xyzzy = 1"), home).startswith(f"xyzzy: unknown key; known: {known}")
+
+    @pytest.mark.parametrize(
+        ("line", "form"),
+        [
+            ("data_dir = 5", "5 is not a text"),
+            ("data_dir = ['/d']", "['/d'] is not a text"),
+            ("dbip_url = true", "True is not a text"),
+            ("[data_dir]", "{} is not a text"),
+            ("database_dirs = '/d'", "'/d' is not a list of texts"),
+            ("database_dirs = ['/d', 5]", "['/d', 5] is not a list of texts"),
+            ("lock_timeout_seconds = '5'", "'5' is not a number of seconds"),
+            ("lock_timeout_seconds = true", "True is not a number of seconds"),
+            ("lock_timeout_seconds = -1", "-1 is not a number of seconds"),
+            ("busy_timeout_seconds = inf", "inf is not a number of seconds"),
+            ("busy_timeout_seconds = nan", "nan is not a number of seconds"),
+            ("busy_timeout_seconds = 1_000_000_000", "1000000000 is not a number of seconds"),
+            ("allow_network_fs = 1", "1 is not true or false"),
+            ("system_databases = 'no'", "'no' is not true or false"),
+        ],
+    )
+    def test_a_value_of_another_form(
+        self, line: str, form: str, home: dict[str, str], config: Callable[[str], str]
+    ) -> None:
+        """A value that cannot be is refused, with what would be right."""
+        name = line.strip("[]").split(" ")[0]
+        assert f"{name}: {form}" == _refusal(config(line), home)
+
+    def test_an_empty_directory_is_no_directory(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """An empty name would scatter the journal and the store over two other directories; it is refused."""
+        assert _refusal(config('data_dir = ""'), home).startswith("data_dir: ")
+
+    @pytest.mark.parametrize(
+        "text", ["data_dir", "data_dir = ", "= 1", "data_dir = '/a'\ndata_dir = '/b'", "\0", "[" * 5]
+    )
+    def test_what_is_not_toml(self, text: str, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """A file that is not TOML is refused, with the reader's reason."""
+        assert _refusal(config(text), home).startswith("configuration: not TOML: ")
+
+    def test_nesting_without_end_is_not_toml_either(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """No file makes the reader fail in a way of its own."""
+        assert _refusal(config("data_dir = " + "[" * 100_000), home).startswith("configuration: not TOML: ")
+
+    def test_what_is_not_utf8(self, home: dict[str, str], tmp_path: Path) -> None:
+        """TOML is UTF-8, and other bytes are refused."""
+        path = tmp_path / "latin1.toml"
+        path.write_bytes(b"data_dir = '/caf\xe9'")
+        assert _refusal(str(path), home).startswith("configuration: not TOML: 'utf-8' codec can't decode byte 0xe9")
+
+    def test_a_file_that_is_named_must_be_there(self, home: dict[str, str], tmp_path: Path) -> None:
+        """What a flag or GEOCLI_CONFIG names is wanted; that it is missing is said."""
+        path = str(tmp_path / "missing.toml")
+        expected = "configuration: cannot be read: No such file or directory"
+        assert expected == _refusal(path, home)
+        with pytest.raises(SettingsError) as caught:
+            load({**home, "GEOCLI_CONFIG": path})
+        assert f"{path}: {expected}" == str(caught.value)
+
+    @pytest.mark.parametrize("is_named", [True, False])
+    def test_a_directory_cannot_be_read(self, is_named: bool, home: dict[str, str]) -> None:  # noqa: FBT001
+        """What is in a file's place and is none is an error, even where no file need be."""
+        path = Path(home["HOME"], ".config/geocli/config.toml")
+        path.mkdir(parents=True)
+        with pytest.raises(SettingsError) as caught:
+            load(home, config=str(path) if is_named else None)
+        assert f"{path}: configuration: cannot be read: Is a directory" == str(caught.value)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+    def test_a_file_that_may_not_be_read(self, home: dict[str, str]) -> None:
+        """A user's file that is locked up is an error, not as good as none."""
+        path = _user_config(home, "lock_timeout_seconds = 7")
+        Path(path).chmod(0)
+        with pytest.raises(SettingsError) as caught:
+            load(home)
+        assert f"{path}: configuration: cannot be read: Permission denied" == str(caught.value)
+
+    @needs_no_system_config
+    def test_a_home_that_is_no_directory_has_no_file(self, home: dict[str, str]) -> None:
+        """Daemons have /dev/null for a home: there is no configuration in it, which is all right."""
+        assert 10 == load({**home, "HOME": "/dev/null"}).lock_timeout_seconds
+
+    def test_what_a_user_reads(self, geocli: Geocli, config: Callable[[str], str]) -> None:
+        """The error is one line with the file, the key and its neighbour, and the exit status is 2."""
+        path = config("datadir = '/d'")
+        for arguments in (("lookup", "10.0.0.1"), ("flush",), ("stats",)):
+            found = geocli("--config", path, *arguments)
+            assert f"geocli: {path}: datadir: unknown key; did you mean data_dir?\n".encode() == found.stderr
+            assert (2, b"") == (found.returncode, found.stdout)
+
+
+class TestBadEnvironment:
+    @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e9", "5 s", " "])
+    @pytest.mark.parametrize("variable", ["GEOCLI_LOCK_TIMEOUT", "GEOCLI_BUSY_TIMEOUT"])
+    def test_seconds_that_are_none(self, variable: str, text: str, home: dict[str, str]) -> None:
+        """A variable that is no number of seconds is refused by its name."""
+        with pytest.raises(SettingsError) as caught:
+            load({**home, variable: text})
+        assert f"environment: {variable}: {text!r} is not a number of seconds" == str(caught.value)
+        assert (variable, "environment") == (caught.value.name, caught.value.origin)
+
+    @pytest.mark.parametrize(("seconds", "text"), [(0, "0"), (0.25, ".25"), (999_999_999, "999999999")])
+    def test_seconds_that_are_some(self, seconds: float, text: str, home: dict[str, str]) -> None:
+        """Fractions and zero are numbers too."""
+        assert seconds == load({**home, "GEOCLI_LOCK_TIMEOUT": text}).lock_timeout_seconds
+
+    def test_what_a_user_reads(self, geocli: Geocli) -> None:
+        """The error is one line with the variable, and the exit status is 2."""
+        found = geocli("flush", environ={"GEOCLI_LOCK_TIMEOUT": "soon"})
+        assert b"geocli: environment: GEOCLI_LOCK_TIMEOUT: 'soon' is not a number of seconds\n" == found.stderr
+        assert 2 == found.returncode
+
+
+class TestSystemFiles:
+    """What lies in /etc is tried in a mount namespace of its own, where /etc has a layer on top."""
+
+    @pytest.fixture
+    def etc(self, tmp_path: Path) -> Path:
+        """Return a directory whose files a process started by `_loaded` sees in /etc."""
+        command = shutil.which("unshare")
+        etc = tmp_path / "etc"
+        etc.mkdir()
+        trial = [command or "false", "--map-root-user", "--mount", "sh", "-c", self._mount(etc)]
+        if subprocess.run(trial, check=False, capture_output=True, timeout=60).returncode:
+            pytest.skip("this system does not allow a mount namespace")
+        return etc
+
+    @staticmethod
+    def _mount(etc: Path) -> str:
+        return f"mount -t overlay overlay -o lowerdir='{etc}':/etc /etc"
+
+    def _loaded(self, etc: Path, environ: dict[str, str]) -> Settings:
+        program = "import json; from geocli.settings import load; print(json.dumps(load().as_dict()))"
+        script = f'{self._mount(etc)} && exec "$@"'
+        found = subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", program],
+            env={**os.environ, **environ},
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        said: dict[str, Any] = json.loads(found.stdout)
+        return Settings(**{**said, **{name: tuple(said[name]) for name in ("database_dirs", "databases")}})
+
+    def test_default_then_system_then_user(self, etc: Path, home: dict[str, str]) -> None:
+        """The system's file overrides the defaults, and the user's file overrides the system's, key by key."""
+        Path(etc, "geocli").mkdir()
+        Path(etc, "geocli/config.toml").write_text(
+            'data_dir = "/system"\nlock_timeout_seconds = 3\ndatabase_dirs = ["/system"]\nsystem_databases = false\n'
+        )
+        _user_config(home, 'lock_timeout_seconds = 4\ndatabase_dirs = ["/user"]')
+        found = self._loaded(etc, home)
+        assert ("/system", 4, 30) == (found.data_dir, found.lock_timeout_seconds, found.busy_timeout_seconds)
+        assert ("/user", "/system", f"{home['HOME']}/.local/share/geocli") == found.database_dirs
+        assert "/environment" == self._loaded(etc, {**home, "GEOCLI_DATA_DIR": "/environment"}).data_dir
+
+    @pytest.mark.parametrize(
+        ("expected", "text"),
+        [
+            (("/srv/GeoIP",), "AccountID 1\nDatabaseDirectory /srv/GeoIP\nEditionIDs GeoLite2-City\n"),
+            (("/srv/Geo IP",), "DatabaseDirectory\t /srv/Geo IP \r\n"),
+            ((), "# DatabaseDirectory /srv/GeoIP\nDatabaseDirectory\n\nDatabaseDirectoryX /srv\n"),
+            ((), ""),
+            (("/srv/GeoIP",), "# caf\xe9\nDatabaseDirectory /srv/GeoIP\n"),
+        ],
+    )
+    def test_geoip_conf(self, expected: tuple[str, ...], text: str, etc: Path, home: dict[str, str]) -> None:
+        """The directory of geoipupdate is searched before the usual ones, and after the user's own."""
+        Path(etc, "GeoIP.conf").write_bytes(text.encode("latin-1"))
+        own = f"{home['HOME']}/.local/share/geocli"
+        assert (own, *expected, *SYSTEM_DATABASE_DIRS) == self._loaded(etc, home).database_dirs
+
+    def test_where_geoip_conf_is(self) -> None:
+        """The files that are tried are those of GeoIP.conf(5)."""
+        assert ("/etc/GeoIP.conf", "/usr/local/etc/GeoIP.conf") == GEOIP_CONFS

@@ -1,0 +1,292 @@
+"""Reading the store: what it answers, and what it says of files that are no store."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli.entries import Entry, Place
+from geocli.errors import BusyError, StoreError
+from geocli.storage.frames import Frame
+from geocli.storage.journal import Segment
+from geocli.storage.store import BLOCK, SCHEMA_VERSION, Store
+from geocli.storage.writer import StoreWriter
+from tests.storing import AT, change, local, resolved, unresolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+QUESTIONS: list[tuple[Callable[[Store], Any], Any]] = [
+    (lambda store: store.get(["1.1.1.1"]), {}),
+    (lambda store: list(store.entries("ORDER BY ip")), []),
+    (lambda store: store.labels(), {}),
+    (lambda store: store.due("1", (), "", 10), []),
+    (lambda store: store.counts("status", 10), []),
+    (lambda store: store.last_flush(), None),
+]
+each_question = pytest.mark.parametrize(
+    ("ask", "nothing"), QUESTIONS, ids=["get", "entries", "labels", "due", "counts", "last_flush"]
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Name a store in a directory with a name that a URI would have to quote."""
+    (tmp_path / "a b%20?#&=").mkdir()
+    return str(tmp_path / "a b%20?#&=" / "geocli.db")
+
+
+@pytest.fixture
+def store(path: str) -> Iterator[Store]:
+    with closing(Store(path, busy_timeout_seconds=0)) as opened:
+        yield opened
+
+
+def fill(path: str, *entries: Entry) -> None:
+    with closing(StoreWriter(local(Path(path).parent))) as writer:
+        number = writer.next_number()
+        segment = Segment(name="", number=number, uuid=str(number))
+        files = [("/a.mmdb", 1, 2, 3, "City@1")]
+        writer.apply(segment, [Frame(entries=list(entries), files=files)], lambda: AT, oldest=number)
+
+
+@each_question
+def test_store_that_is_not_there_knows_nothing(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
+    """Without a store there are no rows, and none is made."""
+    assert nothing == ask(store)
+    assert [] == os.listdir(Path(store.path).parent)
+
+
+@each_question
+def test_older_store_knows_nothing_yet(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
+    """A store of an older schema is not read before a flush has migrated it, and is left alone until then."""
+    fill(store.path, resolved("1.1.1.1"))
+    change(store.path, f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+    before = Path(store.path).read_bytes()
+    assert nothing == ask(store)
+    assert before == Path(store.path).read_bytes()
+    change(store.path, f"PRAGMA user_version = {SCHEMA_VERSION}")
+    assert nothing != ask(store)
+
+
+@each_question
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_newer_store_is_refused_and_left_alone(
+    store: Store, ask: Callable[[Store], Any], nothing: Any, mode: str
+) -> None:
+    """A store that a newer geocli made is an error that says what to do; not a byte of it changes."""
+    del nothing
+    fill(store.path, resolved("1.1.1.1"))
+    change(store.path, "PRAGMA user_version = 99", f"PRAGMA journal_mode = {mode}")
+    before = Path(store.path).read_bytes()
+    for _ in range(2):
+        with pytest.raises(StoreError) as caught:
+            ask(store)
+        reason = f"made by a newer geocli (schema 99, this one knows {SCHEMA_VERSION}); update geocli"
+        assert (f"{store.path}: {reason}", 4) == (str(caught.value), caught.value.exit_status)
+    assert before == Path(store.path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(os.mkdir, "unable to open database file", id="directory"),
+        pytest.param(lambda path: Path(path).write_bytes(b"no database " * 999), "file is not a database", id="text"),
+    ],
+)
+@each_question
+def test_what_is_no_store_is_an_error(
+    store: Store, ask: Callable[[Store], Any], nothing: Any, make: Callable[[str], None], reason: str
+) -> None:
+    """Something else in the store's place is an error that names it, each time."""
+    del nothing
+    make(store.path)
+    for _ in range(2):
+        with pytest.raises(StoreError) as caught:
+            ask(store)
+        assert f"{store.path}: {reason}; nothing was changed; see geocli stats --check" == str(caught.value)
+
+
+def test_store_below_a_file_is_an_error(tmp_path: Path) -> None:
+    """A store where no file can be says why it cannot be opened."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError) as caught:
+        Store(f"{tmp_path}/file/geocli.db").get(["1.1.1.1"])
+    assert f"{tmp_path}/file/geocli.db: cannot be opened: Not a directory" == str(caught.value)
+
+
+def test_damaged_pages_are_an_error(store: Store) -> None:
+    """Rows on damaged pages are an error, not a wrong answer."""
+    fill(store.path, *(resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(2000)))
+    data = bytearray(Path(store.path).read_bytes())
+    for page in range(2 * 4096, len(data), 4096):
+        data[page : page + 64] = b"\xff" * 64
+    Path(store.path).write_bytes(data)
+    with pytest.raises(StoreError, match="malformed"):
+        store.get(["10.0.0.1"])
+
+
+@each_question
+def test_store_that_another_keeps_locked_is_busy(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
+    """A store that another program does not let anybody read is busy, for now."""
+    fill(store.path, resolved("1.1.1.1"))
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(BusyError, match=r"/geocli\.db: busy: another process held it for") as caught:
+            ask(store)
+        assert 75 == caught.value.exit_status
+    assert nothing != ask(store)
+
+
+def test_writers_do_not_disturb_readers(store: Store) -> None:
+    """While another program writes, the rows of before are read."""
+    fill(store.path, resolved("1.1.1.1"))
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("DELETE FROM geo_cache")
+        assert ["1.1.1.1"] == list(store.get(["1.1.1.1"]))
+        other.execute("COMMIT")
+    assert {} == store.get(["1.1.1.1"])
+
+
+def test_connection_can_only_read(store: Store) -> None:
+    """Nothing can be written through the connection of a reader."""
+    fill(store.path, resolved())
+    connection = store.connection()
+    assert connection is not None
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM geo_cache")
+
+
+def test_connection_is_kept(store: Store) -> None:
+    """The file is opened once, and again after `close`."""
+    fill(store.path, resolved())
+    first = store.connection()
+    assert first is store.connection()
+    store.close()
+    store.close()
+    assert first is not store.connection()
+
+
+def test_store_that_is_replaced_is_opened_again(store: Store) -> None:
+    """After another file took its place the new one is read, and none once it is removed."""
+    fill(store.path, resolved("1.1.1.1"))
+    assert ["1.1.1.1"] == list(store.get(["1.1.1.1", "1.1.1.2"]))
+    other = Path(store.path).with_name("other")
+    other.mkdir()
+    fill(str(other / "geocli.db"), resolved("1.1.1.2"))
+    for leftover in Path(store.path).parent.glob("geocli.db-*"):
+        leftover.unlink()
+    os.replace(other / "geocli.db", store.path)
+    assert ["1.1.1.2"] == list(store.get(["1.1.1.1", "1.1.1.2"]))
+    os.unlink(store.path)
+    assert {} == store.get(["1.1.1.1", "1.1.1.2"])
+
+
+def test_store_that_is_made_later_is_found(store: Store) -> None:
+    """A reader that found no store finds it as soon as it is there."""
+    assert {} == store.get(["1.1.1.1"])
+    fill(store.path, resolved("1.1.1.1"))
+    assert ["1.1.1.1"] == list(store.get(["1.1.1.1"]))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(resolved(), id="resolved"),
+        pytest.param(unresolved(retry_at=AT + timedelta(hours=1)), id="unresolved"),
+        pytest.param(Entry(ip="10.0.0.1", status="special", scope="private", source="iana"), id="special"),
+        pytest.param(resolved("2001:218::1", place=Place(city="東京", traits={"a": [1, "ü"]})), id="not ASCII"),
+    ],
+)
+def test_entries_are_what_was_stored(store: Store, entry: Entry) -> None:
+    """An entry comes back as it was stored, and says that it comes from the cache."""
+    fill(store.path, entry)
+    assert {entry.ip: entry.replace(cached=True)} == store.get([entry.ip])
+
+
+@pytest.mark.parametrize("count", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 1])
+def test_any_number_of_addresses_is_looked_up(store: Store, count: int) -> None:
+    """Addresses are asked for in blocks, and none is lost between them; unknown ones are left out."""
+    addresses = [f"10.0.{number >> 8}.{number & 255}" for number in range(count)]
+    fill(store.path, *map(resolved, addresses), resolved("1.1.1.1"))
+    assert set(addresses) == set(store.get([*addresses, "9.9.9.9"]))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("resolved_at", "'yesterday'"), ("built_at", "5"), ("traits", "'{'"), ("retry_at", "x'ff'")],
+)
+def test_row_that_geocli_never_wrote_is_an_error(store: Store, column: str, value: str) -> None:
+    """A row that somebody else changed to what cannot be read is an error that says so."""
+    fill(store.path, resolved("1.1.1.1"))
+    change(store.path, f"UPDATE geo_cache SET {column} = {value}")
+    with pytest.raises(StoreError, match=r"/geocli\.db: a row cannot be read: ."):
+        store.get(["1.1.1.1"])
+
+
+def test_row_without_its_generation_is_stale(store: Store) -> None:
+    """A row of which nobody knows who was asked is there, and of no generation."""
+    fill(store.path, resolved("1.1.1.1"))
+    change(store.path, "DELETE FROM generations")
+    assert "" == store.get(["1.1.1.1"])["1.1.1.1"].generation
+
+
+def test_labels_are_by_the_identity_of_the_file(store: Store) -> None:
+    """Each database file that was there is known by path, inode, size and modification time."""
+    fill(store.path, resolved())
+    assert {("/a.mmdb", 1, 2, 3): "City@1"} == store.labels()
+
+
+@pytest.mark.parametrize(
+    ("where", "values", "after", "count", "expected"),
+    [
+        pytest.param("1", (), "", 9, ["1.1.1.1", "1.1.1.2", "9.9.9.9"], id="all but special ones"),
+        pytest.param("1", (), "", 2, ["1.1.1.1", "1.1.1.2"], id="the first page"),
+        pytest.param("1", (), "1.1.1.2", 2, ["9.9.9.9"], id="the next page"),
+        pytest.param("1", (), "9.9.9.9", 2, [], id="after the last"),
+        pytest.param("status = ?", ("unresolved",), "", 9, ["1.1.1.2"], id="by status"),
+        pytest.param("status = ? OR status = ?", ("special", "unresolved"), "1.1.1.2", 9, [], id="two conditions"),
+        pytest.param("generations.sources IS NOT ?", ("rir@4",), "", 9, ["1.1.1.1", "1.1.1.2"], id="by generation"),
+    ],
+)
+def test_due_entries_come_in_pages(  # noqa: PLR0913 (fixtures and cases)
+    store: Store, where: str, values: tuple[str, ...], after: str, count: int, expected: list[str]
+) -> None:
+    """The entries that a condition selects come in the order of their text, page by page, never special ones."""
+    special = Entry(ip="10.0.0.1", status="special", scope="private", source="iana")
+    fill(store.path, resolved("9.9.9.9", generation="rir@4"), unresolved("1.1.1.2"), resolved("1.1.1.1"), special)
+    assert expected == [entry.ip for entry in store.due(where, values, after, count)]
+
+
+def test_counts_are_largest_first(store: Store) -> None:
+    """Values of a column are counted, the most frequent first, then by their text; unknown ones too."""
+    countries = ["GB", "FR", "FR", "DE", "DE", None]
+    fill(store.path, *(resolved(str(n), place=Place(country_code=code)) for n, code in enumerate(countries)))
+    assert [("DE", 2), ("FR", 2), (None, 1), ("GB", 1)] == store.counts("country_code", 10)
+    assert [("DE", 2)] == store.counts("country_code", 1)
+
+
+def test_last_flush_is_what_the_writer_noted(store: Store) -> None:
+    """The last flush is known by its end, its entries and its seconds."""
+    fill(store.path, resolved("1.1.1.1"), resolved("1.1.1.2"))
+    assert ("2026-06-01T12:00:00Z", 2, 0.0) == store.last_flush()
+
+
+def test_store_may_be_asked_by_another_thread(store: Store) -> None:
+    """Threads that take turns may share a store."""
+    fill(store.path, resolved("1.1.1.1"))
+    assert ["1.1.1.1"] == list(store.get(["1.1.1.1"]))
+    found: list[str] = []
+    thread = Thread(target=lambda: found.extend(store.get(["1.1.1.1"])))
+    thread.start()
+    thread.join()
+    assert ["1.1.1.1"] == found

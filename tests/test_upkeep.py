@@ -1,0 +1,403 @@
+"""Asking again, counting, saying what is unhealthy, forgetting."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli.cache import GeoCache
+from geocli.errors import DatabaseError, StoreError
+from geocli.storage.journal import JournalStatus
+from geocli.upkeep import PAGE, DatabaseStats, ReResolveReport, Stats, clear, databases, unhealthy
+from tests.building import CITIES, NETWORKS, build
+from tests.sources import GREAT_BRITAIN, JAPAN, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Clock, Geocli
+
+GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source({GB: GREAT_BRITAIN, JP: JAPAN})
+
+
+@pytest.fixture
+def cache(geocli: Geocli, clock: Clock, source: Source) -> Iterator[GeoCache]:
+    """Return a cache that asks one source."""
+    with GeoCache(
+        chosen=geocli.settings().replace(lock_timeout_seconds=0),
+        resolvers=[source],
+        clock=clock,
+        on_problem=lambda _: None,
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def filled(cache: GeoCache, clock: Clock, source: Source) -> GeoCache:
+    """Store GB and NOWHERE at noon and JP an hour later, and forget what was asked."""
+    list(cache.lookup_batch([GB, NOWHERE, "10.0.0.1"]))
+    clock.forward(minutes=59, seconds=59)
+    list(cache.lookup_batch([JP]))
+    cache.flush_dirty()
+    source.asked.clear()
+    return cache
+
+
+def addresses(count: int) -> list[str]:
+    return [str(ip_address(0x08000000 + number)) for number in range(count)]
+
+
+class TestReResolve:
+    @pytest.mark.parametrize(
+        ("which", "asked"),
+        [
+            ("due", []),
+            ("unresolved", [NOWHERE]),
+            ("all", [JP, GB, NOWHERE]),
+            (timedelta(), [JP, GB, NOWHERE]),
+            (timedelta(minutes=59, seconds=59), [GB, NOWHERE]),
+            (timedelta(hours=1), []),
+        ],
+    )
+    def test_selection(self, filled: GeoCache, source: Source, which: Any, asked: list[str]) -> None:
+        """Each selection asks for its rows again, in the order of their text, and never for special ones."""
+        assert len(asked) == filled.re_resolve(which).retried
+        assert asked == source.asked
+
+    def test_due_after_retry_time(self, filled: GeoCache, clock: Clock, source: Source) -> None:
+        """An unknown address is due when its retry time has come, to the second."""
+        clock.forward(seconds=1)
+        assert ReResolveReport(retried=1, unknown=1) == filled.re_resolve()
+        assert [NOWHERE] == source.asked
+        assert ReResolveReport() == filled.re_resolve()
+        clock.forward(days=1)
+        assert ReResolveReport(retried=1, unknown=1) == filled.re_resolve()
+
+    def test_due_after_an_update(self, filled: GeoCache, source: Source) -> None:
+        """All rows are due when other sources are there now; asked again, they are not."""
+        source.label = "atlas@2"
+        assert 3 == filled.re_resolve().retried
+        assert [JP, GB, NOWHERE] == source.asked
+        assert 0 == filled.re_resolve().retried
+
+    def test_report(self, filled: GeoCache, source: Source) -> None:
+        """The report counts what is known now and was not, what moved to another country, and what nobody knows."""
+        source.places = {GB: JAPAN, NOWHERE: JAPAN, JP: JAPAN.replace(city="Tokyo")}
+        report = filled.re_resolve("all")
+        assert ReResolveReport(retried=3, found=1, changed=1, unknown=0) == report
+        assert "3 retried, 1 found, 1 changed, 0 still unknown" == report.sentence
+        found = filled.lookup_cached_only([GB, JP, NOWHERE])
+        assert {GB: None, JP: "Tokyo", NOWHERE: None} == {ip: entry.place.city for ip, entry in found.items()}
+        assert {"JP"} == {entry.place.country_code for entry in found.values()}
+
+    def test_nothing_found_keeps_good_answers(self, filled: GeoCache, source: Source) -> None:
+        """Rows whose sources know nothing more keep their places, and are not counted as unknown."""
+        source.places.clear()
+        assert ReResolveReport(retried=3, unknown=1) == filled.re_resolve("all")
+        found = filled.lookup_cached_only([GB, JP])
+        assert {GB: GREAT_BRITAIN, JP: JAPAN} == {ip: entry.place for ip, entry in found.items()}
+
+    def test_failure_keeps_everything(self, filled: GeoCache, source: Source) -> None:
+        """If the source fails, no row changes, and all is asked for again the next time."""
+        source.failure = DatabaseError("/atlas.mmdb", "damaged")
+        source.label = "atlas@2"
+        assert ReResolveReport(retried=3, unknown=1) == filled.re_resolve()
+        source.failure = None
+        assert ReResolveReport(retried=3, unknown=1) == filled.re_resolve()
+        assert GREAT_BRITAIN == filled.lookup(GB).place
+
+    def test_dry_run(self, filled: GeoCache, source: Source) -> None:
+        """A dry run counts the rows, asks nobody, and writes nothing."""
+        assert ReResolveReport(retried=3) == filled.re_resolve("all", dry_run=True)
+        assert [] == source.asked
+        assert [] == list(filled.journal.dirty())
+
+    @pytest.mark.parametrize("limit", [0, 1, 2, 3, 4])
+    def test_limit(self, filled: GeoCache, source: Source, limit: int) -> None:
+        """No more rows than the limit are asked for again."""
+        assert min(limit, 3) == filled.re_resolve("all", limit=limit).retried
+        assert [JP, GB, NOWHERE][:limit] == source.asked
+
+    @pytest.mark.parametrize("limit", [None, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_pages(
+        self,
+        cache: GeoCache,
+        source: Source,
+        clock: Clock,
+        limit: int | None,
+        dry_run: bool,  # noqa: FBT001 (parametrized)
+    ) -> None:
+        """Of more rows than a page holds each is asked for once, although rows stop being due meanwhile."""
+        texts = addresses(2 * PAGE + 1)
+        source.everywhere = JAPAN
+        list(cache.lookup_batch(texts))
+        cache.flush_dirty()
+        source.asked.clear()
+        source.label = "atlas@2"
+        clock.forward(days=1)
+        assert len(texts[:limit]) == cache.re_resolve(limit=limit, dry_run=dry_run).retried
+        assert ([] if dry_run else sorted(texts)[:limit]) == source.asked
+        left = 0 if not dry_run and limit is None else len(texts) - (0 if dry_run else len(texts[:limit]))
+        assert left == cache.re_resolve(dry_run=True).retried
+
+    def test_without_flush(self, filled: GeoCache, source: Source) -> None:
+        """With `flush=False` the answers stay in the journal."""
+        source.places[GB] = JAPAN
+        filled.re_resolve("all", flush=False)
+        assert [JP, GB, NOWHERE] == [entry.ip for entry in filled.journal.dirty()]
+
+    def test_no_store(self, cache: GeoCache) -> None:
+        """Without a store there is nothing to ask for again, and no error."""
+        assert ReResolveReport() == cache.re_resolve("all")
+
+    def test_damaged_store(self, cache: GeoCache, geocli: Geocli) -> None:
+        """A store that cannot be read is an error: nobody can say what is due."""
+        geocli.data_dir.mkdir()
+        (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
+        with pytest.raises(StoreError, match=r"geocli\.db: file is not a database"):
+            cache.re_resolve()
+
+
+class TestStats:
+    def test_empty(self, cache: GeoCache, clock: Clock) -> None:
+        """An empty cache has no rows, an empty journal, no last flush, and no problem."""
+        expected = Stats(
+            at=clock(),
+            statuses={"resolved": 0, "special": 0, "unresolved": 0},
+            by="country",
+            top=[],
+            journal=JournalStatus(entries=0, size_bytes=0, oldest_at=None, segments=0, quarantined_bytes=0),
+            last_flush=None,
+            databases=[],
+            problems=[],
+        )
+        assert expected == cache.stats()
+
+    def test_counts(self, filled: GeoCache, clock: Clock) -> None:
+        """Rows are counted by status, dirty entries apart from them; the last flush is named."""
+        flushed_at = clock().isoformat().replace("+00:00", "Z")
+        clock.forward(minutes=1)
+        filled.lookup("81.3.0.2")
+        found = filled.stats()
+        assert {"resolved": 2, "special": 1, "unresolved": 1} == found.statuses
+        assert (flushed_at, 4, 0.0) == found.last_flush
+        assert found.journal is not None
+        assert (1, clock(), 0, 0) == (
+            found.journal.entries,
+            found.journal.oldest_at,
+            found.journal.segments,
+            found.journal.quarantined_bytes,
+        )
+        assert os.stat(f"{filled.directory.path}/journal").st_size == found.journal.size_bytes
+
+    @pytest.mark.parametrize(
+        ("by", "top"),
+        [
+            ("country", [("GB", 3), (None, 1), ("JP", 1)]),
+            ("city", [(None, 3), ("London", 2)]),
+            ("asn", [(None, 3), (20712, 2)]),
+            ("source", [("atlas", 4), (None, 1)]),
+        ],
+    )
+    @pytest.mark.parametrize("most", [0, 1, 10])
+    def test_top(self, cache: GeoCache, source: Source, by: str, top: list[Any], most: int) -> None:
+        """Rows are counted by what was asked for, the most frequent first, and unknown as None."""
+        london = GREAT_BRITAIN.replace(city="London", asn=20712)
+        source.places |= {"81.2.69.1": london, "81.2.69.2": london}
+        list(cache.lookup_batch([GB, JP, "81.2.69.1", "81.2.69.2", NOWHERE]))
+        cache.flush_dirty()
+        found = cache.stats(by=by, top=most)
+        assert (by, top[:most]) == (found.by, found.top)
+
+    def test_unreadable_store(self, cache: GeoCache, geocli: Geocli) -> None:
+        """A store that cannot be read is one problem, in words; all else is still counted."""
+        cache.lookup(GB)
+        (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
+        found = cache.stats()
+        path = geocli.data_dir / "geocli.db"
+        expected = f"{path}: file is not a database; nothing was changed; see geocli stats --check"
+        assert [expected] == found.problems
+        assert (0, [], None) == (sum(found.statuses.values()), found.top, found.last_flush)
+        assert 1 == (found.journal and found.journal.entries)
+
+    def test_unreadable_journal(self, filled: GeoCache, geocli: Geocli) -> None:
+        """A journal that cannot be read is a problem, in words; the rows are still counted."""
+        (geocli.data_dir / "journal").symlink_to("elsewhere")
+        found = filled.stats()
+        path = geocli.data_dir / "journal"
+        assert [f"{path}: cannot be read: Too many levels of symbolic links"] == found.problems
+        assert found.journal is None
+        assert 2 == found.statuses["resolved"]
+
+
+class TestDatabases:
+    def test_in_the_order_they_are_asked(self, located: Geocli) -> None:
+        """Every database is listed with edition, build and size, in the order in which they are asked."""
+        city, asn = (located.db_dir / f"GeoLite2-{name}.mmdb" for name in ("City", "ASN"))
+        built_at = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)
+        expected = [
+            DatabaseStats(name=path.stem, path=str(path), size_bytes=path.stat().st_size, built_at=built_at)
+            for path in (city, asn)
+        ]
+        assert expected == databases(located.settings())
+
+    def test_damaged_come_last(self, located: Geocli) -> None:
+        """A file that cannot be asked is listed last, with the reason."""
+        path = located.db_dir / "A.mmdb"
+        path.write_bytes(b"")
+        found = databases(located.settings())
+        assert ["GeoLite2-City", "GeoLite2-ASN", "A"] == [row.name for row in found]
+        expected = DatabaseStats(name="A", path=str(path), size_bytes=0, built_at=None, error=f"{path}: empty")
+        assert expected == found[-1]
+
+    def test_named_files_alone(self, located: Geocli, tmp_path: Path) -> None:
+        """With files that a user named, only these are listed, in their order."""
+        asn = build(tmp_path / "asn.mmdb", NETWORKS, edition="ASN")
+        city = build(tmp_path / "city.mmdb", CITIES, edition="City")
+        chosen = located.settings().replace(databases=(str(asn), str(city)))
+        assert ["ASN", "City"] == [row.name for row in databases(chosen)]
+
+    def test_none(self, geocli: Geocli) -> None:
+        """Without a database the list is empty."""
+        assert [] == databases(geocli.settings())
+
+
+class TestUnhealthy:
+    AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    JOURNAL = JournalStatus(entries=0, size_bytes=0, oldest_at=None, segments=0, quarantined_bytes=0)
+    WELL = Stats(at=AT, statuses={}, by="country", top=[], journal=JOURNAL, last_flush=None, databases=[], problems=[])
+    CITY = DatabaseStats(name="City", path="/x/City.mmdb", size_bytes=1, built_at=AT)
+
+    @pytest.mark.parametrize(
+        "found",
+        [
+            WELL,
+            WELL.replace(journal=JOURNAL.replace(oldest_at=AT - timedelta(minutes=5), entries=1)),
+            WELL.replace(databases=[CITY, CITY.replace(built_at=AT - timedelta(days=35)), CITY.replace(built_at=None)]),
+        ],
+        ids=["empty", "dirty for 5 minutes", "35 days old, and without a date"],
+    )
+    def test_all_is_well(self, found: Stats) -> None:
+        """Up to the limits there is nothing to say."""
+        assert [] == unhealthy(found, timedelta(minutes=5))
+
+    @pytest.mark.parametrize(
+        ("found", "reason"),
+        [
+            (
+                WELL.replace(journal=JOURNAL.replace(oldest_at=AT - timedelta(minutes=5, seconds=1))),
+                "the journal was last flushed before 2026-06-01T11:54:59Z; does cron run geocli flush?",
+            ),
+            (
+                WELL.replace(journal=JOURNAL.replace(quarantined_bytes=17)),
+                "17 damaged bytes are in journal.bad; look at the disk, then delete the file",
+            ),
+            (
+                WELL.replace(databases=[CITY.replace(built_at=AT - timedelta(days=35, seconds=1))]),
+                "/x/City.mmdb: built on 2026-04-27, older than 35 days; geocli db update",
+            ),
+            (
+                WELL.replace(databases=[CITY.replace(built_at=None, error="/x/City.mmdb: empty")]),
+                "/x/City.mmdb: empty",
+            ),
+            (
+                WELL.replace(journal=None, problems=["/d/geocli.db: file is not a database"]),
+                "/d/geocli.db: file is not a database",
+            ),
+        ],
+        ids=["lag", "quarantine", "old database", "bad database", "bad store"],
+    )
+    def test_reason_in_words(self, found: Stats, reason: str) -> None:
+        """Each thing that an operator must look at is said in one line, with what to do."""
+        assert [reason] == unhealthy(found, timedelta(minutes=5))
+
+    def test_all_reasons(self, cache: GeoCache, geocli: Geocli, clock: Clock) -> None:
+        """All reasons are said, not the first alone, and each once; a longer patience has less to say."""
+        build(geocli.db_dir / "old.mmdb", CITIES, build_epoch=1_700_000_000)
+        cache.lookup(GB)
+        (geocli.data_dir / "journal.bad").write_bytes(b"x" * 9)
+        (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
+        clock.forward(minutes=10)
+        reasons = unhealthy(cache.stats(), timedelta(minutes=5))
+        starts = [f"{geocli.data_dir}/geocli.db: ", "the journal was", "9 damaged bytes", f"{geocli.db_dir}/old.mmdb: "]
+        assert [True] * 4 == [reason.startswith(start) for reason, start in zip(reasons, starts, strict=True)]
+        assert reasons[0:1] + reasons[2:] == unhealthy(cache.stats(), timedelta(minutes=10))
+
+    def test_left_over_segment_counts_as_lag(self, cache: GeoCache, clock: Clock) -> None:
+        """A sealed segment that was never stored is as old as its oldest entry."""
+        cache.lookup(GB)
+        cache.journal.seal()
+        clock.forward(minutes=6)
+        cache.lookup(JP)
+        (reason,) = unhealthy(cache.stats(), timedelta(minutes=5))
+        assert "2026-06-01T12:00:00Z" in reason
+
+
+class TestClear:
+    @pytest.mark.parametrize(
+        ("unresolved", "before", "left"),
+        [
+            (False, None, []),
+            (True, None, ["10.0.0.1", JP, GB]),
+            (False, timedelta(hours=0), [JP]),
+            (True, timedelta(hours=0), ["10.0.0.1", JP, GB]),
+            (True, timedelta(hours=-1), ["10.0.0.1", JP, GB, NOWHERE]),
+            (False, timedelta(hours=-1), ["10.0.0.1", JP, GB, NOWHERE]),
+        ],
+    )
+    def test_selection(  # noqa: PLR0913, PLR0917 (fixtures)
+        self,
+        filled: GeoCache,
+        geocli: Geocli,
+        clock: Clock,
+        unresolved: bool,  # noqa: FBT001 (parametrized)
+        before: timedelta | None,
+        left: list[str],
+    ) -> None:
+        """Rows go if they meet each of the conditions; the rest stays."""
+        instant = None if before is None else clock() + before
+        count = clear(filled.directory, geocli.settings(), unresolved=unresolved, resolved_before=instant)
+        assert 4 - len(left) == count
+        with GeoCache(chosen=geocli.settings(), resolvers=[]) as other:
+            other.load_from_db()
+            kept = other.lookup_batch(["10.0.0.1", JP, GB, NOWHERE], mode="cached-only")
+            assert left == [entry.ip for entry in kept if entry.cached]
+
+    def test_no_store(self, cache: GeoCache, geocli: Geocli) -> None:
+        """Without a store no row is deleted, and none is made."""
+        assert 0 == clear(cache.directory, geocli.settings(), unresolved=False, resolved_before=None)
+        assert not geocli.data_dir.exists()
+
+    def test_damaged_store(self, cache: GeoCache, geocli: Geocli) -> None:
+        """A damaged store is an error, and is not deleted."""
+        geocli.data_dir.mkdir()
+        (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
+        with pytest.raises(StoreError, match=r"geocli\.db: file is not a database; nothing was changed"):
+            cache.clear()
+        assert b"\xff" * 8192 == (geocli.data_dir / "geocli.db").read_bytes()
+
+
+def test_command_says_why(located: Geocli) -> None:
+    """`stats --check` is silent and 0 when all is well, and else says why, a line each, and exits with 1."""
+    for name in ("City", "ASN"):
+        build(located.db_dir / f"GeoLite2-{name}.mmdb", CITIES, edition=f"GeoLite2-{name}")
+    done = located("stats", "--check")
+    assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    (located.db_dir / "GeoLite2-City.mmdb").write_bytes(b"")
+    done = located("stats", "--check")
+    assert (1, b"", f"geocli: {located.db_dir}/GeoLite2-City.mmdb: empty\n") == (
+        done.returncode,
+        done.stdout,
+        done.stderr.decode(),
+    )
