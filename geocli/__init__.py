@@ -4,29 +4,63 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from geocli.cache import GeoCache
+    from geocli.entries import Answer, Entry, Place
+    from geocli.errors import (
+        AddressError,
+        BusyError,
+        DatabaseError,
+        DownloadError,
+        GeocliError,
+        HashMismatchError,
+        JournalError,
+        ResolveError,
+        SettingsError,
+        StorageError,
+        StoreError,
+        UpdateError,
+    )
+    from geocli.settings import Settings
+    from geocli.storage.flushing import FlushReport
+
+__all__ = [
+    "AddressError",
+    "Answer",
+    "BusyError",
+    "DatabaseError",
+    "DownloadError",
+    "Entry",
+    "FlushReport",
+    "GeoCache",
+    "GeocliError",
+    "HashMismatchError",
+    "JournalError",
+    "Place",
+    "ResolveError",
+    "Settings",
+    "SettingsError",
+    "StorageError",
+    "StoreError",
+    "UpdateError",
+    "__version__",
+]
 _HOMES = {
     "GeoCache": "geocli.cache",
+    "Answer": "geocli.entries",
     "Entry": "geocli.entries",
     "Place": "geocli.entries",
-    "Answer": "geocli.entries",
     "Settings": "geocli.settings",
     "FlushReport": "geocli.storage.flushing",
 }
-_HOMES |= dict.fromkeys(
-    (
-        *("GeocliError", "AddressError", "SettingsError", "ResolveError", "DatabaseError", "StorageError"),
-        *("JournalError", "StoreError", "BusyError", "UpdateError", "DownloadError", "HashMismatchError"),
-    ),
-    "geocli.errors",
-)
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 (the keys are texts)
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that starting a command imports only what it needs."""
-    if name not in _HOMES:
+    if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "geocli.errors")), name)

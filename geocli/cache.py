@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from geocli import addresses, settings
-from geocli.entries import Entry, is_hit, next_retry_at, resolved, settle, special
+from geocli.entries import Entry, is_hit, is_poorer, next_retry_at, resolved, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
 from geocli.resolvers import Chain, default_resolvers
 from geocli.storage.store import FILE_NAME, Store
@@ -165,6 +165,7 @@ class GeoCache:
         """Return the entries, by canonical address, of those addresses that are in the cache; asks no source.
 
         Raises:
+            BusyError: another program keeps the store locked.
             StorageError: the journal or the store cannot be read.
 
         """
@@ -250,9 +251,9 @@ class GeoCache:
         answer = self._chain.resolve(address, failed.append)
         for problem in failed:
             self._on_problem(problem)
-        retry_at = None if answer and not failed else next_retry_at(earlier, now)
-        if answer is None:
-            error = next((str(problem) for problem in (*failed, *problems)), None)
+        error = next((str(problem) for problem in (*failed, *problems)), None)
+        retry_at = None if answer and error is None else next_retry_at(earlier, now)
+        if answer is None or (error is not None and is_poorer(answer, earlier)):
             return Entry(ip=ip, status="unresolved", resolved_at=now, retry_at=retry_at, error=error)
         return resolved(ip, answer, now, retry_at)
 

@@ -170,6 +170,13 @@ def resolved(ip: str, answer: Answer, now: datetime, retry_at: datetime | None) 
     )
 
 
+def is_poorer(answer: Answer, earlier: Entry | None) -> bool:
+    """Tell whether somebody who answered earlier is silent now."""
+    if earlier is None or earlier.status != "resolved" or earlier.source is None:
+        return False
+    return not set(earlier.source.split("+")) <= set(answer.source.split("+"))
+
+
 def special(ip: str, scope: str | None) -> Entry | None:
     """Return the entry of an address that is nowhere, None for one that may be somewhere."""
     return None if scope is None else Entry(ip=ip, status="special", scope=scope, source="iana")

@@ -162,7 +162,7 @@ def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
 
     return Stats(
         at=now,
-        statuses=dict.fromkeys(STATUSES, 0) | dict(ask(lambda: store.counts("status", len(STATUSES)), [])),
+        statuses=ask(lambda: dict.fromkeys(STATUSES, 0) | dict(store.counts("status", len(STATUSES))), {}),
         by=by,
         top=ask(lambda: store.counts(_COLUMNS[by], top), []),
         journal=ask(journal.status, None),

@@ -235,7 +235,11 @@ def _with_files_up_to(
     geocli: Geocli, size_bytes: int, *arguments: str, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command that cannot make a file longer than that (setrlimit(2))."""
-    code = f"import os, resource, sys; resource.setrlimit({resource.RLIMIT_FSIZE}, ({size_bytes},) * 2); "
+    code = (
+        "import os, resource, sys; "
+        "[os.environ.pop(name) for name in list(os.environ) if name.startswith('COVERAGE_')]; "  # which writes files, too
+        f"resource.setrlimit({resource.RLIMIT_FSIZE}, ({size_bytes},) * 2); "
+    )
     before = geocli.command
     geocli.command = (sys.executable, "-c", code + "os.execv(sys.argv[1], sys.argv[1:])", *before)  # type: ignore[assignment]
     try:

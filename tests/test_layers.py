@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geocli"
 ANY = "any"
 ROOMS: dict[str, set[str] | str] = {
-    "geocli": set(),
+    "geocli": {"cache", "entries", "errors", "settings", "storage.flushing"},
     "geocli.__main__": {"actions", "cli", "console", "settings"},
     "geocli.cli": ANY,
     "geocli.commands": set(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import stat
 from contextlib import closing
@@ -17,8 +18,9 @@ from geocli.entries import Place
 from geocli.errors import BusyError, JournalError, StoreError
 from geocli.storage.frames import Frame
 from geocli.storage.journal import Segment
+from geocli.storage.schema import MIGRATIONS
 from geocli.storage.store import SCHEMA_VERSION, Store
-from geocli.storage.writer import BLOCK, MIGRATIONS, StoreWriter
+from geocli.storage.writer import BLOCK, StoreWriter
 from tests.storing import AT, SOURCES, change, in_child, local, resolved, select, stored, unresolved
 
 if TYPE_CHECKING:
@@ -267,10 +269,11 @@ def test_locked_store_is_busy(writer: StoreWriter, how: str) -> None:
     apply(writer, resolved("1.1.1.1"))
     with closing(sqlite3.connect(writer.path, isolation_level=None)) as other:
         other.execute(f"BEGIN {how}")
-        for attempt in (
+        attempts: list[Callable[[], object]] = [
             lambda: apply(writer, resolved("1.1.1.2"), number=2),
             lambda: writer.delete("1"),
-        ):
+        ]
+        for attempt in attempts:
             with pytest.raises(BusyError) as caught:
                 attempt()
             expected = f"{writer.path}: busy: another process held it for 0 s; try again later"
@@ -514,8 +517,8 @@ def test_delete_returns_how_many(directory: DataDirectory, writer: StoreWriter) 
 def test_condition_that_is_no_sql_deletes_nothing(directory: DataDirectory, writer: StoreWriter) -> None:
     """What SQLite refuses is an error of the store, and nothing is deleted."""
     apply(writer, resolved())
-    with pytest.raises(StoreError, match="no such column: nothing; nothing was changed"):
-        writer.delete("nothing")
+    with pytest.raises(StoreError, match="no such column: altitude; nothing was changed"):
+        writer.delete("altitude > 35")
     assert 1 == len(stored(directory))
 
 
@@ -535,3 +538,37 @@ def test_killed_writer_leaves_the_store_whole(directory: DataDirectory, writer: 
     assert ["1.1.1.1"] == list(stored(directory))
     with closing(StoreWriter(directory, busy_timeout_seconds=0)) as another:
         assert 1 == apply(another, resolved("1.1.1.2"), number=2)
+
+
+@pytest.mark.parametrize("how", ["ABORT", "ROLLBACK", "FAIL"])
+def test_segment_that_sqlite_refuses_is_not_stored(writer: StoreWriter, how: str) -> None:
+    """Whatever SQLite does with the transaction when it refuses a row, nothing of the segment is stored."""
+    change(
+        writer.path,
+        "CREATE TRIGGER refuse BEFORE INSERT ON geo_cache WHEN NEW.ip = '1.1.1.2' "
+        f"BEGIN SELECT RAISE({how}, 'not this one'); END",
+    )
+    with pytest.raises(StoreError, match="not this one; nothing was changed"):
+        apply(writer, resolved("1.1.1.1"), resolved("1.1.1.2"), resolved("1.1.1.3"))
+    assert [(0,)] == select(writer.path, "SELECT COUNT(*) FROM geo_cache")
+    assert 1 == apply(writer, resolved("1.1.1.1"))
+
+
+def test_segment_that_the_disk_has_no_room_for_is_not_stored(directory: DataDirectory, writer: StoreWriter) -> None:
+    """On a full disk nothing of a segment is stored, what was there stays, and the segment is stored later."""
+    apply(writer, resolved("1.1.1.1"))
+    writer.close()
+    many = [resolved(str(number)) for number in range(5000)]
+
+    def apply_with_little_room() -> None:
+        everything = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with closing(StoreWriter(directory)) as cramped:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, everything[1]))
+            with pytest.raises(StoreError, match=r"/geocli\.db: .+; nothing was changed"):
+                apply(cramped, *many, number=2)
+            resource.setrlimit(resource.RLIMIT_FSIZE, everything)
+
+    assert 0 == in_child(apply_with_little_room)
+    assert ["1.1.1.1"] == list(stored(directory))
+    with closing(StoreWriter(directory)) as roomy:
+        assert 5000 == apply(roomy, *many, number=2)

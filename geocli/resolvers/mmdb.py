@@ -27,7 +27,7 @@ class MmdbResolver:
         self._directories, self._files = directories, files
         self._found: list[DatabaseFile] = []
         self._open: dict[str, Database] = {}
-        self._ordered: list[Database] | None = None
+        self._ordered: tuple[list[Database], list[DatabaseError]] | None = None
 
     def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile]]:
         """Look which databases there are now; those whose labels are not known are opened."""
@@ -63,17 +63,24 @@ class MmdbResolver:
         return database
 
     def databases(self, report: Report) -> list[Database]:
-        """Return the databases that were there when `sources` looked, open, in the order they are asked."""
-        ordered = self._ordered
-        if ordered is None:
-            databases = []
-            for file in self._found:
-                try:
-                    databases.append(self._database(file))
-                except DatabaseError as error:
-                    report(error)
-            self._ordered = ordered = sorted(databases, key=lambda database: database.order)
-        return ordered
+        """Return the databases that were there when `sources` looked, open, in the order they are asked.
+
+        Each call reports those that cannot be opened: no answer is complete without them.
+        """
+        opened = self._ordered or self._opened()
+        for problem in opened[1]:
+            report(problem)
+        return opened[0]
+
+    def _opened(self) -> tuple[list[Database], list[DatabaseError]]:
+        databases, problems = [], []
+        for file in self._found:
+            try:
+                databases.append(self._database(file))
+            except DatabaseError as error:
+                problems.append(error)
+        self._ordered = sorted(databases, key=lambda database: database.order), problems
+        return self._ordered
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Ask each database, and merge what they say."""
@@ -135,7 +142,7 @@ def place_from(record: object) -> Place:
         time_zone=_text(_first(flat, "time_zone", "timezone")),
         asn=int(network) if network is not None and 0 < network < 1 << 32 else None,
         org=_text(_first(flat, "autonomous_system_organization", "as_name", "org")) or _text(flat.get("isp")),
-        traits={name: value for name, value in flat.items() if value is not None} or None,
+        traits={name: what for name, value in flat.items() if (what := _plain(value)) is not None} or None,
     )
 
 
@@ -148,56 +155,53 @@ def _flattened(record: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, dict):
             flat |= _NESTED.get(name, _other)(name, value)
         else:
-            flat[name] = _plain(value)
+            flat[name] = value
     return flat
 
 
 def _named(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Flatten what has a code and names: a country, a continent, a city."""
+    """Flatten what has a code and names: `iso_code` of a country becomes `country_code`."""
     names = value.get("names")
-    english = names.get("en") if isinstance(names, dict) else value.get("name")
-    said = {f"{name}_code": value.get("iso_code", value.get("code")), f"{name}_name": english}
-    said |= {key: what for key, what in value.items() if key.startswith("is_")}
-    return {key: _plain(what) for key, what in said.items() if what is not None}
+    said = {f"{name}_{key.removeprefix('iso_')}": what for key, what in value.items() if key != "names"}
+    return said | ({f"{name}_name": names.get("en")} if isinstance(names, dict) else {})
+
+
+def _country(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    said = _named(name, value)
+    return said | {"is_in_european_union": said.pop("country_is_in_european_union", None)}
 
 
 def _city(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {name: _named(name, value).get("city_name")}
-
-
-def _registered(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {key: what for key, what in _named(name, value).items() if key == f"{name}_code"}
+    said = _named(name, value)
+    return said | {"city": said.pop("city_name", None)}
 
 
 def _inner(_: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {key: _plain(what) for key, what in value.items()}
-
-
-def _postal(_: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {"postal_code": _plain(value.get("code"))}
+    return value
 
 
 def _other(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {name: _plain(value)}
+    return {name: value}
 
 
 _NESTED = {
     "continent": _named,
-    "country": _named,
+    "country": _country,
     "city": _city,
     "location": _inner,
     "traits": _inner,
-    "postal": _postal,
-    "registered_country": _registered,
-    "represented_country": _registered,
+    "postal": _named,
+    "registered_country": _named,
+    "represented_country": _named,
 }
 
 
 def _subdivisions(values: list[Any]) -> dict[str, Any]:
     """Name the first-level subdivision; of smaller ones only the code is kept."""
-    named = [_named("region", value) for value in values if isinstance(value, dict)]
-    said = {"region": named[0].get("region_name"), "region_code": named[0].get("region_code")} if named else {}
-    return said | ({"subdivision_code": named[-1].get("region_code")} if len(named) > 1 else {})
+    dicts = [value for value in values if isinstance(value, dict)]
+    said = _named("region", dicts[0]) if dicts else {}
+    smaller = {"subdivision_code": dicts[-1].get("iso_code")} if len(dicts) > 1 else {}
+    return said | {"region": said.pop("region_name", None)} | smaller
 
 
 def _first(flat: dict[str, Any], *names: str, default: Any = None) -> Any:
@@ -231,10 +235,10 @@ def _code(value: Any) -> str | None:
 
 def _number(value: Any) -> float | None:
     """Return a number, which some databases write as text."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return None
     return number if isfinite(number) else None

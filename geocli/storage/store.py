@@ -86,10 +86,10 @@ class Store:
         )
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            check_version(self.path, version)
         except BaseException:
             connection.close()
             raise
-        check_version(self.path, version)
         if version < SCHEMA_VERSION:  # the next flush brings it up to date
             connection.close()
             return None
