@@ -337,8 +337,15 @@ class GeoCache:
         return self.clear(unresolved=True)
 
     def generation(self) -> str:
-        """Return the local sources that would be asked now, with their builds."""
+        """Return the local sources that would be asked now, with their builds.
+
+        Raises:
+            BusyError: another program keeps the store locked.
+            StoreError: the store cannot be read.
+
+        """
         with self._lock:
+            self._labels = self._store.labels() if self._labels is None else self._labels
             return ", ".join(label for label, _ in self._sources()[0])
 
 

@@ -40,7 +40,8 @@ class Group(TyperGroup):
 def _explained(error: Any) -> int:
     path = error.ctx.command_path if error.ctx else "geocli"
     name = path.removeprefix("geocli").strip() or "options"
-    complain(f"{name}: {error.format_message().rstrip('.')}; see {path} -h")
+    if error.format_message():  # else it printed help instead
+        complain(f"{name}: {error.format_message().rstrip('.')}; see {path} -h")
     return int(error.exit_code)
 
 
@@ -67,24 +68,29 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _refuse_color(value: bool) -> None:
+    if value:
+        os.environ["NO_COLOR"] = "1"
+
+
 @app.callback(invoke_without_command=True)
 def start(
     ctx: typer.Context,
     data_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Directory of the journal and the store.")] = None,
     config: Annotated[str | None, typer.Option(metavar="FILE", help="The only configuration file to read.")] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell what is done, on standard error.")] = False,
-    no_color: Annotated[bool, typer.Option("--no-color", help="No colour.")] = False,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", callback=_refuse_color, is_eager=True, help="No colour.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Tell where IP addresses are, and never forget it."""
-    del version
+    del version, no_color
     ctx.obj = options.Globals(data_dir=data_dir, config=config)
     if verbose:
         logs.be_verbose()
-    if no_color:
-        os.environ["NO_COLOR"] = "1"
     if ctx.invoked_subcommand is None:
         ctx.get_help()  # which prints it
 

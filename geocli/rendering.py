@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from geocli.bulk.outputs import json_text
@@ -28,6 +29,8 @@ def _console() -> Console:
     """Return a console that cuts nothing off when it does not write to a terminal."""
     from rich.console import Console
 
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that cannot show all letters
     width = None if sys.stdout.isatty() else 4096
     return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
 

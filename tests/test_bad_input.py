@@ -236,12 +236,14 @@ def _with_files_up_to(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command that cannot make a file longer than that (setrlimit(2))."""
     code = (
-        "import os, resource, sys; "
-        "[os.environ.pop(name) for name in list(os.environ) if name.startswith('COVERAGE_')]; "  # which writes files, too
-        f"resource.setrlimit({resource.RLIMIT_FSIZE}, ({size_bytes},) * 2); "
+        "import os, resource, sys\n"
+        "for name in [name for name in os.environ if name.startswith('COVERAGE_')]:\n"
+        "    del os.environ[name]\n"  # measuring coverage writes files, too
+        f"resource.setrlimit({resource.RLIMIT_FSIZE}, ({size_bytes},) * 2)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
     )
     before = geocli.command
-    geocli.command = (sys.executable, "-c", code + "os.execv(sys.argv[1], sys.argv[1:])", *before)  # type: ignore[assignment]
+    geocli.command = (sys.executable, "-c", code, *before)  # type: ignore[assignment]
     try:
         return geocli(*arguments, stdin=stdin)
     finally:

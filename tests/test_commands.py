@@ -599,7 +599,9 @@ def test_db_update_of_a_name_that_nobody_knows(geocli: Geocli) -> None:
     run = geocli("db", "update", "dbip-moon-lite")
 
     assert (2, b"") == (run.returncode, run.stdout)
-    assert complaint(run).startswith("dbip-moon-lite: unknown database; known: dbip-city-lite, dbip-country-lite, ")
+    assert complaint(run).startswith(
+        "command line: dbip-moon-lite: unknown database; known: dbip-city-lite, dbip-country-lite, "
+    )
 
 
 def test_a_removed_database_is_no_longer_listed(located: Geocli) -> None:

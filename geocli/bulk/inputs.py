@@ -37,6 +37,9 @@ def _opened(path: str) -> Iterator[int]:
     descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield descriptor
+    except OSError as error:  # of a read, which does not say of what
+        error.filename = "standard input" if path == "-" else path
+        raise
     finally:
         if path != "-":
             os.close(descriptor)
@@ -46,7 +49,7 @@ def _lines(descriptor: int, end: bytes) -> Iterator[list[str]]:
     rest = b""
     while data := os.read(descriptor, READ_BYTES):
         *lines, rest = (rest + data).split(end)
-        rest = rest[:MOST_LINE_BYTES]
+        rest = rest[: MOST_LINE_BYTES + 1]
         if lines:
             yield [_text(line) for line in lines]
     if rest:
@@ -54,5 +57,6 @@ def _lines(descriptor: int, end: bytes) -> Iterator[list[str]]:
 
 
 def _text(line: bytes) -> str:
-    r"""Decode a line, as far as a message could show it; bytes that are not UTF-8 become `\xff`."""
-    return line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
+    r"""Decode a line; bytes that are not UTF-8 become `\xff`, and what is too long ends in `…`."""
+    text = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
+    return text if len(line) <= MOST_LINE_BYTES else text + "…"

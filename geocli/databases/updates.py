@@ -14,7 +14,7 @@ import requests
 import urllib3
 
 from geocli.databases.discovery import SUFFIX, Database, examine
-from geocli.errors import DatabaseError, DownloadError, HashMismatchError, UpdateError
+from geocli.errors import DatabaseError, DownloadError, HashMismatchError, SettingsError, UpdateError
 from geocli.storage.files import DataDirectory, replacing, write_all
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def update(names: Sequence[str], chosen: Settings, now: datetime) -> list[str]:
         now: the time; this month's file is tried first, then last month's.
 
     Raises:
+        SettingsError: a name is unknown.
         UpdateError: a database could not be brought up to date; the old one is still in place.
         BusyError: another update is running.
 
@@ -53,7 +54,7 @@ def update(names: Sequence[str], chosen: Settings, now: datetime) -> list[str]:
     wanted = names or installed(directory) or DEFAULT_NAMES
     for name in wanted:
         if name not in NAMES:
-            raise UpdateError(name, f"unknown database; known: {', '.join(NAMES)}")
+            raise SettingsError(name, f"unknown database; known: {', '.join(NAMES)}", origin="command line")
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
         with DataDirectory(directory).locked(".geocli-update.lock", chosen.lock_timeout_seconds):

@@ -167,6 +167,8 @@ class DataDirectory:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(descriptor), os.stat(self.file(name))):
                     return descriptor
+            except FileNotFoundError:
+                pass  # removed meanwhile: the next one counts
             except BlockingIOError:
                 if waited_seconds >= timeout_seconds:
                     os.close(descriptor)
@@ -184,23 +186,30 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
     """Write a file beside another, and put it in its place when all of it is on disk.
 
     Yields a descriptor to write to, and the path that the file has until then. On any error the old file
-    stays as it was.
+    stays as it was. A link is followed, and what is no regular file, like a pipe, is simply written to.
 
     Raises:
         OSError: the file cannot be written or renamed.
 
     """
-    beside = f"{path}.{os.urandom(6).hex()}.part"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    target = os.path.realpath(path)
+    is_file = os.path.isfile(target) or not os.path.exists(target)
+    beside = f"{target}.{os.urandom(6).hex()}.part" if is_file else target
     try:
-        try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if is_file else 0), mode)
+    except OSError as error:
+        error.filename = path
+        raise
+    try:
+        with open(descriptor, "wb", buffering=0):
             yield descriptor, beside
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(beside, path)
+            if is_file:
+                os.fsync(descriptor)
+        if is_file:
+            os.replace(beside, target)
     except BaseException:
-        os.unlink(beside)
+        if is_file:
+            os.unlink(beside)
         raise
 
 
