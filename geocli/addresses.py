@@ -151,5 +151,5 @@ def _is_host_name(text: str) -> bool:
         len(text) <= 253
         and text.isascii()
         and not labels[-1].isdigit()
-        and all(label.replace("-", "").replace("_", "").isalnum() for label in labels)
+        and all(label.strip("-") == label and label.replace("-", "").replace("_", "").isalnum() for label in labels)
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from _thread import allocate_lock  # `threading` takes 1 ms more
+from collections import deque
 from datetime import UTC, datetime
 from itertools import islice
 
 from geocli import addresses, settings
-from geocli.entries import Entry, is_hit, is_poorer, next_retry_at, resolved, settle, special
+from geocli.entries import Entry, is_hit, is_of, is_poorer, next_retry_at, resolved, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
 from geocli.resolvers import Chain, default_resolvers
 from geocli.storage.store import FILE_NAME, Store
@@ -176,14 +177,10 @@ class GeoCache:
         dirty = self.journal.newest(wanted)  # before the store, where a flush may be moving it
         with self._lock:
             stored = self._store.get(list(wanted))
-        found = {}
-        for ip, address in wanted.items():
-            newest = settle(stored.get(ip), dirty[ip]) if ip in dirty else stored.get(ip)
-            missing = special(ip, addresses.scope(address)) or Entry(
-                ip=ip, status="unresolved", error="not in the cache"
-            )
-            found[ip] = newest.replace(cached=True) if newest else missing
-        return found
+        known = stored | {ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}
+        local = {ip: special(ip, addresses.scope(address)) for ip, address in wanted.items()}
+        nothing = Entry(ip="", status="unresolved", error="not in the cache")
+        return {ip: known.get(ip) or local[ip] or nothing.replace(ip=ip) for ip in wanted}
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
@@ -192,6 +189,8 @@ class GeoCache:
             sources, problems = self._sources()
             generation = ", ".join(label for label, _ in sources)
             known = {} if mode == "no-cache" else self._known(wanted)
+        if self._settings.databases:  # then what others said does not count
+            known = {ip: entry for ip, entry in known.items() if is_of(entry, generation)}
         answered: dict[str, Entry] = {}
         fresh: list[Entry] = []
         for ip, address in wanted.items():
@@ -209,13 +208,11 @@ class GeoCache:
 
     def _sources(self) -> tuple[list[tuple[str, DatabaseFile | None]], list[ResolveError]]:
         """Return the sources that can be asked now, and what is wrong with others."""
-        if self._labels is None:
-            self._labels = self._from_store(self._store.labels, {})
+        self._labels = self._from_store(self._store.labels, {}) if self._labels is None else self._labels
         problems: list[ResolveError] = []
         sources = self._chain.sources(self._labels, problems.append)
         self._labels |= {file.identity: label for label, file in sources if file is not None}
-        for problem in problems:
-            self._on_problem(problem)
+        deque(map(self._on_problem, problems), maxlen=0)
         return sources, problems
 
     def _known(self, wanted: Wanted) -> dict[str, Entry]:
@@ -249,8 +246,7 @@ class GeoCache:
             return found.replace(resolved_at=now)
         failed: list[ResolveError] = []
         answer = self._chain.resolve(address, failed.append)
-        for problem in failed:
-            self._on_problem(problem)
+        deque(map(self._on_problem, failed), maxlen=0)
         error = next((str(problem) for problem in (*failed, *problems)), None)
         retry_at = None if answer and error is None else next_retry_at(earlier, now)
         if answer is None or (error is not None and is_poorer(answer, earlier)):
@@ -266,10 +262,9 @@ class GeoCache:
         except (StorageError, BusyError) as error:
             self._on_problem(error)
             return
+        kept = {entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True) for entry in fresh}
         with self._lock:
-            self._remember(
-                {entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True) for entry in fresh}
-            )
+            self._remember(kept)
 
     def load_from_db(self) -> int:
         """Bring the newest entries of the store into memory, and return how many.
@@ -279,10 +274,9 @@ class GeoCache:
 
         """
         with self._lock:
-            newest = self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MOST_IN_MEMORY,))
-            found = {entry.ip: entry for entry in newest}
-            self._remember(found)
-        return len(found)
+            newest = list(self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MOST_IN_MEMORY,)))
+            self._remember({entry.ip: entry for entry in newest})
+        return len(newest)
 
     def flush_dirty(self, *, wait_seconds: float = 0) -> FlushReport:
         """Move the journal into the store.

@@ -177,6 +177,12 @@ def is_poorer(answer: Answer, earlier: Entry | None) -> bool:
     return not set(earlier.source.split("+")) <= set(answer.source.split("+"))
 
 
+def is_of(entry: Entry, generation: str) -> bool:
+    """Tell whether all who answered are among the sources of a generation."""
+    names = {label.rpartition("@")[0] for label in generation.split(", ")}
+    return entry.status != "resolved" or entry.source is None or set(entry.source.split("+")) <= names
+
+
 def special(ip: str, scope: str | None) -> Entry | None:
     """Return the entry of an address that is nowhere, None for one that may be somewhere."""
     return None if scope is None else Entry(ip=ip, status="special", scope=scope, source="iana")
@@ -261,4 +267,7 @@ def instant(text: str | None) -> datetime | None:
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return found.astimezone(UTC)
+    try:
+        return found.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is out of range") from error

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rich.console import Console
+    from rich.table import Table
 
     from geocli.entries import Entry
     from geocli.upkeep import DatabaseStats, Stats
@@ -35,15 +36,15 @@ def _console() -> Console:
     return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
 
 
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*(Column(Text(safe(name))) for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
-    _console().print(table)
+    return table
 
 
 def print_entries(found: Sequence[Entry], fields: Sequence[str] | None) -> None:
@@ -52,7 +53,7 @@ def print_entries(found: Sequence[Entry], fields: Sequence[str] | None) -> None:
     names = [
         (number, name) for number, name in enumerate(fields or CSV_FIELDS) if fields or any(row[number] for row in rows)
     ]
-    _print_table([name for _, name in names], ([row[number] for number, _ in names] for row in rows))
+    _console().print(_table([name for _, name in names], ([row[number] for number, _ in names] for row in rows)))
 
 
 def _shown(what: Any) -> str:
@@ -62,18 +63,25 @@ def _shown(what: Any) -> str:
 def print_stats(found: Stats, format_: str | None, output: str | None) -> None:
     """Print statistics as a table, JSON or Prometheus's text, or write them to a file all at once."""
     format_ = format_ or ("table" if sys.stdout.isatty() and output is None else "json")
-    if format_ == "table":
-        _print_stats_table(found)
-        return
-    data = _FORMATS[format_](found).encode()
-    if output is None:
-        write(data)
-        return
-    with replacing(output) as (descriptor, _):
-        write_all(descriptor, data)
+    if format_ != "json":  # which has a place for them
+        print_reasons(found.problems)
+    if output is not None:
+        with replacing(output) as (descriptor, _):
+            write_all(descriptor, _FORMATS[format_](found).encode())
+    elif format_ == "table":
+        _console().print(*_stats_tables(found))
+    else:
+        write(_FORMATS[format_](found).encode())
 
 
-def _print_stats_table(found: Stats) -> None:
+def _table_text(found: Stats) -> str:
+    console = _console()
+    with console.capture() as captured:
+        console.print(*_stats_tables(found))
+    return captured.get()
+
+
+def _stats_tables(found: Stats) -> list[Table]:
     total = sum(found.statuses.values())
     rows = [("rows", str(total)), *((f"  {status}", str(count)) for status, count in found.statuses.items())]
     if found.journal is not None:
@@ -86,21 +94,28 @@ def _print_stats_table(found: Stats) -> None:
     if found.last_flush is not None:
         at, entries, seconds = found.last_flush
         rows.append(("last flush", f"{at}: {entries} entries in {seconds:g} s"))
-    _print_table(("cache", ""), rows)
-    print_databases(found.databases, found.at)
     longest = max((count for _, count in found.top), default=0)
     bars = [
         (_shown(what) or "unknown", str(count), f"{count / total:.1%}", "█" * -(-count * BAR_CELLS // longest))
         for what, count in found.top
     ]
-    _print_table((found.by, "rows", "share", ""), bars)
-    print_reasons(found.problems)
+    return [
+        _table(("cache", ""), rows),
+        _databases_table(found.databases, found.at),
+        _table((found.by, "rows", "share", ""), bars),
+    ]
 
 
 def print_databases(found: Sequence[DatabaseStats], now: datetime) -> None:
     """Print the databases at hand as a table."""
+    _console().print(_databases_table(found, now))
+
+
+def _databases_table(found: Sequence[DatabaseStats], now: datetime) -> Table:
     rows = [(row.name, _ago(row.built_at, now), str(row.size_bytes), row.error or row.path) for row in found]
-    _print_table(("database", "built", "bytes", "path"), rows or [("rir", "", "", "built in: no .mmdb file was found")])
+    return _table(
+        ("database", "built", "bytes", "path"), rows or [("rir", "", "", "built in: no .mmdb file was found")]
+    )
 
 
 def databases_json(found: Sequence[DatabaseStats]) -> list[dict[str, Any]]:
@@ -163,11 +178,11 @@ def _prometheus(found: Stats) -> str:
 
 
 def _label(name: str, text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'{{{name}="{safe(escaped)}"}}'
+    escaped = safe(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{{{name}="{escaped}"}}'
 
 
-_FORMATS: dict[str, Callable[[Stats], str]] = {"json": _json, "prometheus": _prometheus}
+_FORMATS: dict[str, Callable[[Stats], str]] = {"json": _json, "prometheus": _prometheus, "table": _table_text}
 
 
 def print_reasons(reasons: Sequence[str]) -> int:

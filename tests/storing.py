@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from geocli.entries import Entry, Place
 from geocli.storage.files import DataDirectory
+from geocli.storage.frames import Frame, pack, unpack
 from geocli.storage.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.process import BaseProcess
     from pathlib import Path
 
@@ -34,6 +35,11 @@ def resolved(ip: str = "81.2.69.160", **changes: Any) -> Entry:
 def unresolved(ip: str = "81.2.69.160", **changes: Any) -> Entry:
     """Return an entry that nobody knew."""
     return Entry(ip=ip, status="unresolved", **{"resolved_at": AT, "generation": SOURCES, **changes})
+
+
+def framed(entries: Iterable[Entry], files: Iterable[tuple[str, int, int, int, str]] = ()) -> list[Frame]:
+    """Return the frames that hold entries, with files that were there."""
+    return [unpack(payload).replace(files=list(files)) for payload in pack(entries)]
 
 
 def local(path: Path) -> DataDirectory:

@@ -173,7 +173,7 @@ class TestClosedDescriptors:
         with open(located.data_dir / "journal", "rb") as journal:
             found = list(scan(journal))
         assert [[address], [address]] == [
-            [entry.ip for entry in frame.entries] if isinstance(frame, Frame) else [] for frame in found
+            [entry.ip for entry in frame.entries()] if isinstance(frame, Frame) else [] for frame in found
         ]
         assert 0 == _in_shell(located, closed, "flush").returncode
         assert b'"city": "London"' in located("lookup", "--cached-only", "-f", "jsonl", address).stdout

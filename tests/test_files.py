@@ -73,6 +73,18 @@ def test_missing_directory_is_made_private(tmp_path: Path) -> None:
     assert os.path.samestat(found, path.stat())
 
 
+def test_umask_does_not_lock_the_owner_out(tmp_path: Path) -> None:
+    """A directory that is made can be used by its owner, also with a umask that takes the owner's rights."""
+    path = tmp_path / "data"
+
+    def make_with_odd_umask() -> None:
+        os.umask(0o377)
+        local(path).prepare()
+
+    assert 0 == in_child(make_with_odd_umask)
+    assert 0o700 == mode_of(path)
+
+
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770])
 def test_existing_directory_is_left_as_it_is(tmp_path: Path, mode: int) -> None:
     """A directory that is there keeps its mode."""
@@ -397,6 +409,22 @@ def test_lock_on_a_file_that_is_gone_does_not_count(tmp_path: Path, meddle: Call
     assert before == len(os.listdir("/proc/self/fd"))
 
 
+def looped(path: str) -> None:
+    os.unlink(path)
+    os.symlink(path, path)
+
+
+def test_lock_file_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
+    """A lock of which nobody can tell whether it counts is an error, and leaves no descriptor."""
+    before = len(os.listdir("/proc/self/fd"))
+    with (
+        pytest.raises(StorageError, match=r"/journal\.lock: cannot be locked: Too many levels of symbolic links$"),
+        Meddled(tmp_path, looped).locked("journal.lock", 1),
+    ):
+        pytest.fail("nothing is locked")
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -472,9 +500,40 @@ def test_replacing_a_directory_fails(tmp_path: Path) -> None:
 
 
 def test_replacing_in_a_missing_directory_fails(tmp_path: Path) -> None:
-    """Where no file can be made, nothing is."""
-    with pytest.raises(FileNotFoundError), replacing(str(tmp_path / "gone" / "file")):
+    """Where no file can be made, nothing is, and the error names the file that was asked for."""
+    with pytest.raises(FileNotFoundError) as caught, replacing(str(tmp_path / "gone" / "file")):
         pytest.fail("nothing can be written")
+    assert f"{tmp_path}/gone/file" == caught.value.filename
+
+
+def test_replacing_follows_a_link(tmp_path: Path) -> None:
+    """The file that a symbolic link names is replaced, and the link stays."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "file").write_bytes(b"old")
+    (tmp_path / "file").symlink_to("disk/file")
+    with replacing(str(tmp_path / "file")) as (descriptor, _):
+        write_all(descriptor, b"new")
+    assert "disk/file" == os.readlink(tmp_path / "file")
+    assert b"new" == (tmp_path / "disk" / "file").read_bytes()
+    assert ["file"] == os.listdir(tmp_path / "disk")
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_replacing_a_pipe_writes_to_it(tmp_path: Path, error: type[Exception] | None) -> None:
+    """What is no regular file, like a pipe, is written to, and is there afterwards, also after an error."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if error:
+        with pytest.raises(error):
+            fail_to_replace(path, error)
+    else:
+        with replacing(str(path)) as (descriptor, _):
+            write_all(descriptor, b"new")
+    assert b"new" == os.read(reader, 10)
+    os.close(reader)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert ["pipe"] == os.listdir(tmp_path)
 
 
 def test_short_write_is_not_the_end(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def read(data: bytes) -> list[Frame | Damage]:
 
 
 def entries_in(data: bytes) -> list[Entry]:
-    return [entry for found in read(data) if isinstance(found, Frame) for entry in found.entries]
+    return [entry for found in read(data) if isinstance(found, Frame) for entry in found.entries()]
 
 
 def damage_in(data: bytes) -> list[bytes]:
@@ -134,14 +134,14 @@ def test_nothing_packs_to_nothing() -> None:
 def test_other_instants_and_sources_go_to_other_payloads(changes: dict[str, Any]) -> None:
     """Entries share a payload only if they were resolved at the same instant with the same sources."""
     entries = [resolved("1.1.1.1"), resolved("1.1.1.2", **changes), resolved("1.1.1.3", **changes)]
-    assert [1, 2] == [len(unpack(payload).entries) for payload in pack(entries)]
+    assert [1, 2] == [len(unpack(payload).rows) for payload in pack(entries)]
 
 
 @given(st.lists(ENTRIES, max_size=8))
 def test_what_is_packed_is_read_back(entries: list[Entry]) -> None:
     """Any entries come back as they were, in their order, and nothing else does."""
     found = read(b"".join(map(encode, pack(entries))))
-    assert entries == [entry for frame in found if isinstance(frame, Frame) for entry in frame.entries]
+    assert entries == [entry for frame in found if isinstance(frame, Frame) for entry in frame.entries()]
     assert [] == [damage for damage in found if isinstance(damage, Damage)]
 
 
@@ -166,7 +166,9 @@ def test_entry_larger_than_a_frame_has_one_alone() -> None:
     huge = resolved("1.1.1.2", place=Place(org="x" * 100_000))
     entries = [resolved("1.1.1.1"), huge, resolved("1.1.1.3")]
     payloads = list(pack(entries))
-    assert [["1.1.1.1"], ["1.1.1.2"], ["1.1.1.3"]] == [[e.ip for e in unpack(payload).entries] for payload in payloads]
+    assert [["1.1.1.1"], ["1.1.1.2"], ["1.1.1.3"]] == [
+        [e.ip for e in unpack(payload).entries()] for payload in payloads
+    ]
     assert entries == entries_in(b"".join(map(encode, payloads)))
 
 
@@ -252,7 +254,7 @@ def test_wrong_payload_with_a_valid_digest_is_damage(payload: bytes) -> None:
     """A frame of the wrong form is damage, kept byte for byte where it is; those around it are read."""
     before, after = journal(LOOPBACK), journal(ANYTHING)
     first, damage, last = read(before + encode(payload) + after)
-    assert [LOOPBACK, ANYTHING] == [entry for f in (first, last) if isinstance(f, Frame) for entry in f.entries]
+    assert [LOOPBACK, ANYTHING] == [entry for f in (first, last) if isinstance(f, Frame) for entry in f.entries()]
     assert isinstance(damage, Damage)
     assert encode(payload).rstrip(b"\n") == damage.data.rstrip(b"\n")
 
@@ -266,7 +268,7 @@ def test_damaged_frame_of_the_wrong_form_is_damage() -> None:
 
 def test_unknown_keys_beside_the_rows_are_ignored() -> None:
     """A frame of a newer geocli may say more, as long as its rows are what they are now."""
-    assert ["::1"] == [entry.ip for entry in unpack(payload_with(host="a", version=3)).entries]
+    assert ["::1"] == [entry.ip for entry in unpack(payload_with(host="a", version=3)).entries()]
 
 
 @pytest.mark.parametrize("text", [b"", b"\n", b"\n\n\n", b"\0" * 4096, b"\0" * (3 * MOST_BYTES), b"\0\n\0\n"])
@@ -309,8 +311,15 @@ def test_every_bit_flip_in_small_frames_is_repaired() -> None:
     for bit in range(len(data) * 8):
         found = read(flipped(data, bit))
         damage = [piece.data for piece in found if isinstance(piece, Damage)]
-        assert [LOOPBACK, ANYTHING] == [e for frame in found if isinstance(frame, Frame) for e in frame.entries], bit
+        assert [LOOPBACK, ANYTHING] == [e for frame in found if isinstance(frame, Frame) for e in frame.entries()], bit
         assert ([flipped(b"\n", bit & 7)] if bit >> 3 in newlines else []) == damage, bit
+
+
+@pytest.mark.parametrize("before", [b"", b"garbage\n"])
+@pytest.mark.parametrize("bit", [40, 200, 300, 500, 900])
+def test_bit_flip_in_a_last_frame_without_its_newline_is_repaired(before: bytes, bit: int) -> None:
+    """A last frame that is whole but for its newline is not taken for a torn one because of a flipped bit."""
+    assert [LOOPBACK] == entries_in(before + flipped(journal(LOOPBACK)[:-1], bit))
 
 
 @pytest.mark.parametrize("count", [2, 20])
@@ -447,12 +456,13 @@ def test_garbage_is_read_in_bounded_memory(tmp_path: Path) -> None:
     for times in (1, 4):
         path = tmp_path / str(times)
         path.write_bytes((garbage + b"\n") * times + journal(LOOPBACK))
-        entries, size_bytes = [], 0
+        entries: list[Entry] = []
+        size_bytes = 0
         tracemalloc.start()
         with path.open("rb") as stream:
             for found in scan(stream):
                 if isinstance(found, Frame):
-                    entries += found.entries
+                    entries += found.entries()
                 else:
                     size_bytes += len(found.data)
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -65,7 +65,7 @@ def dirty(journal: Journal) -> list[str]:
 
 def replayed(journal: Journal, segment: Segment | None) -> list[str]:
     assert segment is not None
-    return [entry.ip for found in journal.replay(segment) if isinstance(found, Frame) for entry in found.entries]
+    return [entry.ip for found in journal.replay(segment) if isinstance(found, Frame) for entry in found.entries()]
 
 
 def device(path: str) -> None:
@@ -120,6 +120,13 @@ def test_append_of_nothing_touches_nothing(directory: DataDirectory, journal: Jo
     """Without entries there is no journal, no lock and no directory."""
     journal.append([])
     assert not os.path.exists(directory.path)
+
+
+def test_entry_that_no_frame_holds_is_an_error(directory: DataDirectory, journal: Journal) -> None:
+    """An entry that could not be read back is not acknowledged, and nothing of it is written."""
+    with pytest.raises(JournalError, match=r"/journal: an entry of 20\d{5} bytes is more than a frame holds$"):
+        journal.append([resolved(place=Place(traits={"note": "x" * 2_000_000}))])
+    assert not os.path.exists(directory.file("journal"))
 
 
 def test_journal_is_private(directory: DataDirectory, journal: Journal) -> None:
@@ -368,16 +375,16 @@ def test_directory_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     """A data directory that is a file is an error for each who asks."""
     (tmp_path / "file").touch()
     journal = Journal(local(tmp_path / "file"))
-    path = f"{tmp_path}/file/journal"
+    path = f"{tmp_path}/file"
     for ask, reason in (
-        (journal.is_dirty, "cannot be looked at: Not a directory"),
-        (journal.segments, "cannot be listed: Not a directory"),
-        (journal.status, "cannot be listed: Not a directory"),
-        (lambda: dirty(journal), "cannot be read: Not a directory"),
+        (journal.is_dirty, "/journal: cannot be looked at: Not a directory"),
+        (journal.segments, ": cannot be listed: Not a directory"),
+        (journal.status, ": cannot be listed: Not a directory"),
+        (lambda: dirty(journal), "/journal: cannot be read: Not a directory"),
     ):
         with pytest.raises(JournalError) as caught:
             ask()
-        assert f"{path}: {reason}" == str(caught.value)
+        assert f"{path}{reason}" == str(caught.value)
 
 
 def test_seal_renames_the_journal(directory: DataDirectory, journal: Journal) -> None:

@@ -353,7 +353,7 @@ def test_prometheus_leaves_out_what_cannot_be_read(capfdbinary: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     ("status", "label"),
-    [('a"b', 'a\\"b'), ("a\\b", "a\\\\b"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\\\x1b[31m"), ("é", "é")],
+    [('a"b', 'a\\"b'), ("a\\b", "a\\\\b"), ("a\nb", "a\\\\nb"), ("\x1b[31m", "\\\\x1b[31m"), ("é", "é")],
     ids=ascii,
 )
 def test_prometheus_reads_any_label(capfdbinary: pytest.CaptureFixture[bytes], status: str, label: str) -> None:

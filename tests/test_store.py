@@ -15,11 +15,10 @@ import pytest
 
 from geocli.entries import Entry, Place
 from geocli.errors import BusyError, StoreError
-from geocli.storage.frames import Frame
 from geocli.storage.journal import Segment
 from geocli.storage.store import BLOCK, SCHEMA_VERSION, Store
 from geocli.storage.writer import StoreWriter
-from tests.storing import AT, change, local, resolved, unresolved
+from tests.storing import AT, change, framed, local, resolved, unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +54,7 @@ def fill(path: str, *entries: Entry) -> None:
         number = writer.next_number()
         segment = Segment(name="", number=number, uuid=str(number))
         files = [("/a.mmdb", 1, 2, 3, "City@1")]
-        writer.apply(segment, [Frame(entries=list(entries), files=files)], lambda: AT, oldest=number)
+        writer.apply(segment, framed(entries, files), lambda: AT, oldest=number)
 
 
 @each_question

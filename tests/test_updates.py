@@ -16,7 +16,7 @@ import pytest
 from werkzeug import Request, Response
 
 from geocli.databases.updates import installed, update, verify
-from geocli.errors import BusyError, DatabaseError, DownloadError, HashMismatchError, UpdateError
+from geocli.errors import BusyError, DatabaseError, DownloadError, HashMismatchError, SettingsError, UpdateError
 from geocli.settings import Settings
 from tests.building import build
 
@@ -310,8 +310,8 @@ class TestBadAnswers:
 class TestWhich:
     def test_unknown_name(self, chosen: Settings, directory: Path) -> None:
         """A name that is none of the databases is refused before anything is touched."""
-        expected = "GeoIP9: unknown database; known: dbip-city-lite, dbip-country-lite, dbip-asn-lite"
-        with pytest.raises(UpdateError) as caught:
+        expected = "command line: GeoIP9: unknown database; known: dbip-city-lite, dbip-country-lite, dbip-asn-lite"
+        with pytest.raises(SettingsError) as caught:
             update([NAME, "GeoIP9"], chosen, NOW)
         assert expected == str(caught.value)
         assert not directory.exists()

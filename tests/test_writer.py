@@ -16,18 +16,18 @@ from sqlite_utils import Database
 
 from geocli.entries import Place
 from geocli.errors import BusyError, JournalError, StoreError
-from geocli.storage.frames import Frame
 from geocli.storage.journal import Segment
 from geocli.storage.schema import MIGRATIONS
 from geocli.storage.store import SCHEMA_VERSION, Store
 from geocli.storage.writer import BLOCK, StoreWriter
-from tests.storing import AT, SOURCES, change, in_child, local, resolved, select, stored, unresolved
+from tests.storing import AT, SOURCES, change, framed, in_child, local, resolved, select, stored, unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from geocli.entries import Entry
     from geocli.storage.files import DataDirectory
+    from geocli.storage.frames import Frame
 
 CONTRACT = [
     *(("ip", "TEXT"), ("status", "TEXT"), ("scope", "TEXT"), ("country_code", "TEXT"), ("country_name", "TEXT")),
@@ -60,7 +60,7 @@ def apply(
     writer: StoreWriter, *entries: Entry, number: int = 1, uuid: str = "", oldest: int = 1, at: datetime = AT
 ) -> int:
     """Store a segment of one frame."""
-    return writer.apply(segment(number, uuid), [Frame(entries=list(entries), files=[])], lambda: at, oldest=oldest)
+    return writer.apply(segment(number, uuid), framed(entries, []), lambda: at, oldest=oldest)
 
 
 def older_store(directory: DataDirectory, version: int, *statements: str) -> str:
@@ -299,13 +299,26 @@ def test_others_read_while_a_segment_is_stored(writer: StoreWriter) -> None:
     seen: list[Any] = []
 
     def frames() -> Iterator[Frame]:
-        yield Frame(entries=[resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], files=[])
+        yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], [])
         seen.append(select(writer.path, "SELECT COUNT(*) FROM geo_cache"))
-        yield Frame(entries=[resolved("1.1.1.1")], files=[])
+        yield from framed([resolved("1.1.1.1")], [])
         seen.append(select(writer.path, "SELECT COUNT(*) FROM geo_cache"))
 
     assert BLOCK + 1 == writer.apply(segment(), frames(), lambda: AT, oldest=1)
     assert [[(0,)], [(0,)], [(BLOCK + 1,)]] == [*seen, select(writer.path, "SELECT COUNT(*) FROM geo_cache")]
+
+
+def test_nobody_else_writes_while_a_segment_is_stored(directory: DataDirectory, writer: StoreWriter) -> None:
+    """Whoever wants to write meanwhile has to wait, so that what was read of the store still holds."""
+
+    def frames() -> Iterator[Frame]:
+        with closing(sqlite3.connect(writer.path, timeout=0)) as other:
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("DELETE FROM applied_segments")
+            yield from framed([resolved()], [])
+
+    assert 1 == writer.apply(segment(), frames(), lambda: AT, oldest=1)
+    assert ["81.2.69.160"] == list(stored(directory))
 
 
 def test_all_of_an_entry_is_stored(directory: DataDirectory, writer: StoreWriter) -> None:
@@ -359,7 +372,7 @@ def test_segment_is_stored_once(directory: DataDirectory, writer: StoreWriter) -
     assert 1 == apply(writer, resolved("1.1.1.1", place=PARIS), number=4, uuid="b")
     assert 0 == writer.apply(segment(3, "a"), unread(), lambda: LATER, oldest=3)
     assert "Paris" == stored(directory)["1.1.1.1"].place.city
-    assert [("2026-06-01T12:00:00Z", 1)] == select(writer.path, "SELECT finished_at, entries FROM last_flush")
+    assert [("2026-06-01T12:00:00Z", 2)] == select(writer.path, "SELECT finished_at, entries FROM last_flush")
 
 
 @pytest.mark.parametrize("error", [JournalError("journal", "cannot be read"), KeyboardInterrupt()])
@@ -367,7 +380,7 @@ def test_segment_is_stored_as_a_whole_or_not_at_all(writer: StoreWriter, error: 
     """If a segment cannot be read to its end, nothing of it is stored, nor that it was."""
 
     def torn() -> Iterable[Frame]:
-        yield Frame(entries=[resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], files=[("/a", 1, 2, 3, "a")])
+        yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], [("/a", 1, 2, 3, "a")])
         raise error
 
     with pytest.raises(type(error)):
@@ -414,8 +427,8 @@ def test_nothing_found_never_hides_a_good_answer(  # noqa: PLR0913 (fixtures and
 def test_good_answer_of_an_earlier_block_is_not_hidden(directory: DataDirectory, writer: StoreWriter) -> None:
     """Also in a segment so large that it is stored in parts, nothing found never hides a good answer."""
     frames = [
-        Frame(entries=[resolved(), *(resolved(str(number)) for number in range(BLOCK - 1))], files=[]),
-        Frame(entries=[NOBODY, resolved("0", place=PARIS)], files=[]),
+        *framed([resolved(), *(resolved(str(number)) for number in range(BLOCK - 1))], []),
+        *framed([NOBODY, resolved("0", place=PARIS)], []),
     ]
     assert BLOCK + 2 == writer.apply(segment(), frames, lambda: AT, oldest=1)
     found = stored(directory)
@@ -482,7 +495,7 @@ def test_next_number_is_larger_than_all_that_were_stored(directory: DataDirector
 def test_last_flush_is_noted(directory: DataDirectory, writer: StoreWriter) -> None:
     """The store says when the last flush ended, how many entries it stored, and how long it took."""
     instants = iter([AT, AT + timedelta(seconds=2.5)])
-    writer.apply(segment(), [Frame(entries=[resolved()], files=[])], lambda: next(instants), oldest=1)
+    writer.apply(segment(), framed([resolved()], []), lambda: next(instants), oldest=1)
     with closing(Store(directory.file("geocli.db"))) as store:
         assert ("2026-06-01T12:00:02Z", 1, 2.5) == store.last_flush()
 
@@ -500,7 +513,7 @@ def test_files_are_noted_with_their_labels(directory: DataDirectory, writer: Sto
     """The store knows each database file by its identity; a file that was replaced takes the old one's place."""
     for number, inode in ((1, 7), (2, 8)):
         files = [("/a.mmdb", inode, 2, 1 << 62, f"City@{inode}"), ("/b.mmdb", 1, 2, 3, "ASN@1")]
-        writer.apply(segment(number), [Frame(entries=[resolved()], files=files)], lambda: AT, oldest=1)
+        writer.apply(segment(number), framed([resolved()], files), lambda: AT, oldest=1)
     with closing(Store(directory.file("geocli.db"))) as store:
         assert {("/a.mmdb", 8, 2, 1 << 62): "City@8", ("/b.mmdb", 1, 2, 3): "ASN@1"} == store.labels()
 
@@ -529,7 +542,7 @@ def test_killed_writer_leaves_the_store_whole(directory: DataDirectory, writer: 
 
     def die_in_the_middle() -> None:
         def frames() -> Iterator[Frame]:
-            yield Frame(entries=[resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], files=[])
+            yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], [])
             os.kill(os.getpid(), 9)
 
         StoreWriter(directory).apply(segment(2), frames(), lambda: AT, oldest=1)

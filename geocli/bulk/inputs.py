@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 READ_BYTES = 64 * 1024
 """What one read asks for; a pipe gives what it has, so that lines that trickle in are answered at once."""
@@ -16,20 +16,19 @@ MOST_LINE_BYTES = 4096
 """A longer line is no address; what is beyond this is dropped."""
 
 
-def blocks(files: Sequence[str], end: bytes) -> Iterator[list[str]]:
-    """Return the lines of some files in turn, as many at a time as have arrived, without their ends.
+def blocks(path: str, end: bytes) -> Iterator[list[str]]:
+    """Return the lines of a file, as many at a time as have arrived, without their ends.
 
     Args:
-        files: paths; `-` is standard input.
-        end: what ends a line; the last line of a file may lack it.
+        path: of the file; `-` is standard input.
+        end: what ends a line; the last one may lack it. A carriage return before it is dropped too.
 
     Raises:
-        OSError: a file cannot be read.
+        OSError: the file cannot be read.
 
     """
-    for path in files:
-        with _opened(path) as descriptor:
-            yield from _lines(descriptor, end)
+    with _opened(path) as descriptor:
+        yield from _lines(descriptor, end)
 
 
 @contextmanager
@@ -58,5 +57,5 @@ def _lines(descriptor: int, end: bytes) -> Iterator[list[str]]:
 
 def _text(line: bytes) -> str:
     r"""Decode a line; bytes that are not UTF-8 become `\xff`, and what is too long ends in `…`."""
-    text = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
+    text = line[:MOST_LINE_BYTES].removesuffix(b"\r").decode("utf-8", "backslashreplace")
     return text if len(line) <= MOST_LINE_BYTES else text + "…"

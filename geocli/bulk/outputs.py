@@ -34,7 +34,7 @@ class Output:
         self._is_json = format_ == "json"
         has_header = with_header and format_ in {"csv", "tsv"}
         separator = "," if format_ == "csv" else "\t"
-        self.header = f"{separator.join(self._names)}{end}".encode() if has_header else b""
+        self.header = f"{separator.join(map(safe, self._names))}{end}".encode() if has_header else b""
         """What goes before all blocks."""
 
     def block(self, entries: Iterable[Entry]) -> bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from geocli.bulk.inputs import blocks
 from geocli.bulk.outputs import Output
-from geocli.console import write
-from geocli.errors import BusyError, ResolveError, StorageError
+from geocli.console import complain, write
+from geocli.errors import BusyError, ResolveError, SettingsError, StorageError
 from geocli.values import Value
 
 if TYPE_CHECKING:
@@ -49,13 +50,23 @@ def run(cache: GeoCache, request: BatchRequest) -> int:
             cache.flush_dirty()
     output = Output(request.format, request.fields, with_header=request.with_header, end=request.end)
     status = 0
+    unread: list[int] = []
     with _sink(request.output) as put:
         put(output.header)
-        for lines in blocks(request.files, request.end.encode()):
+        for lines in chain.from_iterable(_read(path, request, unread) for path in request.files):
             found = list(cache.lookup_batch(lines, mode=request.mode))
             put(output.block(found))
             status = max([status, *(_status(entry, request) for entry in found)])
-    return status
+    return max([status, *unread])
+
+
+def _read(path: str, request: BatchRequest, unread: list[int]) -> Iterator[list[str]]:
+    """Return the lines of a file; one that cannot be read is named, and the next one is read all the same."""
+    try:
+        yield from blocks(path, request.end.encode())
+    except OSError as error:
+        complain(f"{error.filename}: {error.strerror}")
+        unread.append(SettingsError.exit_status)
 
 
 def _status(entry: Entry, request: BatchRequest) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from itertools import chain
 from typing import Annotated, Literal
 
 import typer
 
 from geocli import actions
+from geocli.bulk.inputs import blocks
 from geocli.commands import options
 
 
@@ -43,5 +44,5 @@ def lookup(
         mode=options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh),
         is_quiet=quiet,
     )
-    texts = (line.rstrip("\n") for line in sys.stdin) if addresses == ["-"] else addresses
+    texts = chain.from_iterable(blocks("-", b"\n")) if addresses == ["-"] else addresses
     return actions.lookup(texts, options.chosen(ctx, db), request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from geocli.errors import JournalError
+from geocli.errors import JournalError, StoreError
 from geocli.storage.frames import Frame
 from geocli.values import Value
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from geocli.errors import StorageError
     from geocli.storage.files import DataDirectory
     from geocli.storage.journal import Journal, Segment
     from geocli.storage.writer import StoreWriter
@@ -71,16 +72,16 @@ class Flush:
             duration_seconds=round((self._now() - began).total_seconds(), 3),
         )
 
-    def _drain(self, writer: StoreWriter, segments: Iterable[Segment]) -> list[JournalError]:
-        """Store and discard each segment; one that cannot be read does not hold up the next."""
-        problems = []
+    def _drain(self, writer: StoreWriter, segments: Iterable[Segment]) -> list[StorageError]:
+        """Store and discard each segment; one that cannot be does not hold up the next."""
+        problems: list[StorageError] = []
         for segment in segments:
             oldest = min(present.number for present in self._journal.segments())
             try:
                 self._flushed += writer.apply(segment, self._frames(segment), self._now, oldest=oldest)
                 self._journal.discard(segment)
                 self._segments += 1
-            except JournalError as error:
+            except (JournalError, StoreError) as error:
                 problems.append(error)
         return problems
 

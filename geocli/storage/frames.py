@@ -15,6 +15,7 @@ answer holds for, or null.
 from __future__ import annotations
 
 import json
+from collections import deque
 
 from geocli.entries import Entry, Place, instant, instant_text
 from geocli.values import Value
@@ -45,6 +46,7 @@ MOST_REPAIRS = 64
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
 _TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
+_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Damage(Value):
@@ -57,12 +59,30 @@ class Damage(Value):
 
 
 class Frame(Value):
-    """What one frame says."""
+    """What one frame says, each distinct place once."""
 
-    entries: list[Entry]
-    """Entries in the order in which they were appended."""
+    at: str
+    """When its entries were resolved: UTC, ISO 8601; empty if that is not known."""
+    generation: str
+    """The local sources that were there to be asked."""
     files: list[tuple[str, int, int, int, str]]
     """Path, inode, size in bytes, modification time in ns, and label of each database that was there."""
+    places: list[dict[str, Any]]
+    """What an entry and its place say, without what is unknown; instants as text."""
+    rows: list[tuple[str, int, int | None]]
+    """Address, number of its place, and prefix length, in the order in which they were appended."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Return the entries in the order in which they were appended."""
+        shapes = [self._shape(place) for place in self.places]
+        for ip, number, prefix_len in self.rows:
+            yield shapes[number].replace(ip=ip, prefix_len=prefix_len)
+
+    def _shape(self, said: dict[str, Any]) -> Entry:
+        about: dict[str, Any] = {name: said.get(name) for name in _ENTRY_KEYS}
+        about |= {name: instant(about[name]) for name in ("built_at", "retry_at")}
+        place = Place(**{name: said[name] for name in Place.field_names & said.keys()})
+        return Entry(ip="", place=place, resolved_at=instant(self.at or None), generation=self.generation, **about)
 
 
 def encode(payload: bytes) -> bytes:
@@ -75,38 +95,58 @@ def pack(entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = (
     """Return the payloads that hold these entries in their order, each distinct place once a payload.
 
     Entries that were resolved at different instants, or with different sources, go to different payloads.
+
+    Raises:
+        ValueError: an entry is larger than a reader takes.
+
     """
-    listed = json.dumps([[*file.identity, label] for file, label in files])
-    places: dict[str, int] = {}
-    rows: list[str] = []
-    size, head = 0, ""
+    listed = _json([[*file.identity, label] for file, label in files if file.path.isprintable()])
+    draft = _Draft("")
     for entry in entries:
         at = instant_text(entry.resolved_at) if entry.resolved_at else ""
-        entry_head = f'{{"at":{json.dumps(at)},"generation":{json.dumps(entry.generation)},"files":{listed}'
+        head = f'{{"at":{_json(at)},"generation":{_json(entry.generation)},"files":{listed}'
         place = _place_text(entry)
-        if rows and (entry_head != head or size + len(place) + len(entry.ip) + 20 > TARGET_BYTES):
-            yield _payload(head, places, rows)
-            places, rows, size = {}, [], 0
-        head = entry_head
-        if place not in places:
-            places[place] = len(places)
-            size += len(place) + 1
-        rows.append(json.dumps([entry.ip, places[place], entry.prefix_len], separators=(",", ":")))
-        size += len(rows[-1]) + 1
-    if rows:
-        yield _payload(head, places, rows)
+        if draft.rows and (head != draft.head or not draft.has_room(entry, place)):
+            yield draft.payload()
+            draft = _Draft(head)
+        draft.head = head
+        draft.add(entry, place)
+    if draft.rows:
+        yield draft.payload()
 
 
-def _payload(head: str, places: Iterable[str], rows: list[str]) -> bytes:
-    return f'{head},"places":[{",".join(places)}],"rows":[{",".join(rows)}]}}'.encode("ascii")
+class _Draft:
+    """A payload that is being filled."""
+
+    def __init__(self, head: str) -> None:
+        self.head = head
+        self.places: dict[str, int] = {}
+        self.rows: list[str] = []
+        self.size_bytes = HEADER_BYTES + 100
+
+    def has_room(self, entry: Entry, place: str) -> bool:
+        new_bytes = len(entry.ip) + 20 + (0 if place in self.places else len(place))
+        return len(self.head) + self.size_bytes + new_bytes <= TARGET_BYTES
+
+    def add(self, entry: Entry, place: str) -> None:
+        if place not in self.places:
+            self.places[place] = len(self.places)
+            self.size_bytes += len(place) + 1
+        self.rows.append(_json([entry.ip, self.places[place], entry.prefix_len]))
+        self.size_bytes += len(self.rows[-1]) + 1
+
+    def payload(self) -> bytes:
+        payload = f'{self.head},"places":[{",".join(self.places)}],"rows":[{",".join(self.rows)}]}}'.encode("ascii")
+        if len(payload) > MOST_BYTES:
+            raise ValueError(f"an entry of {len(payload)} bytes is more than a frame holds")
+        return payload
 
 
 def _place_text(entry: Entry) -> str:
     said = {name: getattr(entry, name) for name in _ENTRY_KEYS}
     said |= {name: instant_text(said[name]) for name in ("built_at", "retry_at") if said[name]}
     said |= entry.place.as_dict()
-    known = {name: what for name, what in said.items() if what is not None}
-    return json.dumps(known, separators=(",", ":"), allow_nan=False)
+    return _json({name: what for name, what in said.items() if what is not None})
 
 
 def unpack(payload: bytes) -> Frame:
@@ -118,41 +158,45 @@ def unpack(payload: bytes) -> Frame:
     """
     try:
         said = json.loads(payload)
-        at, generation = instant(said["at"] or None), said["generation"]
-        files = [
-            (str(path), int(inode), int(size), int(mtime), str(label))
-            for path, inode, size, mtime, label in said["files"]
-        ]
-        shapes = [_entry_from(place) for place in said["places"]]
-        entries = [
-            shapes[number].replace(
-                ip=_typed(ip, (str,)),
-                prefix_len=_typed(length, (int, type(None))),
-                resolved_at=at,
-                generation=_typed(generation, (str,)),
-            )
-            for ip, number, length in said["rows"]
-        ]
-    except (LookupError, TypeError, RecursionError) as error:
+        files = [(path, inode, size, mtime, label) for path, inode, size, mtime, label in said["files"]]
+        rows = [(ip, number, prefix_len) for ip, number, prefix_len in said["rows"]]
+        frame = Frame(at=said["at"], generation=said["generation"], files=files, places=said["places"], rows=rows)
+        _check(frame)
+    except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(repr(error)) from error
-    return Frame(entries=entries, files=files)
+    return frame
 
 
-def _entry_from(said: dict[str, Any]) -> Entry:
-    for name, what in said.items():
-        _typed(what, _TYPES[name])
-    entry = {name: said.pop(name, None) for name in _ENTRY_KEYS}
-    entry |= {name: instant(entry[name]) for name in ("built_at", "retry_at")}
-    return Entry(ip="", place=Place(**said), **entry)
+def _check(frame: Frame) -> None:
+    """Refuse what is not of the right types, and what SQLite would refuse."""
+    _check_types([frame.at, frame.generation], str)
+    instant(frame.at or None)
+    for path, inode, size, mtime, label in frame.files:
+        _check_types([path, label], str)
+        _check_types([inode, size, mtime], int)
+    _check_types(frame.places, dict)
+    _check_types([place["status"] for place in frame.places], str)
+    for name in set().union(*frame.places):
+        said = [place[name] for place in frame.places if name in place]
+        _check_types(said, *_TYPES[name])
+        if name.endswith("_at"):
+            deque(map(instant, said), maxlen=0)
+    _check_types([ip for ip, _, _ in frame.rows], str)
+    _check_types([number for _, number, _ in frame.rows], int, within=range(len(frame.places)))
+    _check_types([prefix_len for _, _, prefix_len in frame.rows], int, type(None), within=range(129))
 
 
-def _typed(what: Any, kind: tuple[type, ...]) -> Any:
-    if isinstance(what, str):
-        what.encode()  # which refuses lone surrogates, as SQLite does
-    if isinstance(what, kind) and not (isinstance(what, int) and abs(what) >= 1 << 63):
-        return what
-    msg = f"{what!r} is not {kind}"
-    raise TypeError(msg)
+def _check_types(values: list[Any], *types: type, within: range = range(-(1 << 63), 1 << 63)) -> None:
+    """Raise ValueError unless each value is of one of the types, can be encoded, and is in the range."""
+    if not set(map(type, values)) <= set(types):
+        raise ValueError(f"{values!r:.80} is not {types}")
+    if str in types:
+        "".join(values).encode()  # which refuses lone surrogates
+    if dict in types:
+        json.dumps(values, ensure_ascii=False).encode()
+    numbers = [value for value in values if type(value) is int]
+    if numbers and not (min(numbers) in within and max(numbers) in within):
+        raise ValueError(f"{min(numbers)} to {max(numbers)} is not in {within}")
 
 
 def _digest(length: bytes, payload: bytes) -> bytes:
@@ -183,11 +227,8 @@ def scan(stream: BinaryIO) -> Iterator[Frame | Damage]:
     """
     repairs = 0
     for region in _regions(stream):
-        if isinstance(region, bytes):
-            try:
-                yield unpack(region)
-            except ValueError:
-                yield Damage(offset_bytes=-1, data=encode(region))
+        if isinstance(region, Frame):
+            yield region
             continue
         for piece in _pieces(region):
             repairs += 1
@@ -221,8 +262,8 @@ class _Window:
         return self.take(max(end - self.position, 1))
 
 
-def _regions(stream: BinaryIO) -> Iterator[bytes | Damage]:
-    """Divide a journal into the payloads of sound frames, and all that lies between them."""
+def _regions(stream: BinaryIO) -> Iterator[Frame | Damage]:
+    """Divide a journal into sound frames, and all that lies between them."""
     window = _Window(stream)
     bad = bytearray()
     while window.fill():
@@ -233,11 +274,19 @@ def _regions(stream: BinaryIO) -> Iterator[bytes | Damage]:
             yield Damage(offset_bytes=window.offset_bytes - len(bad), data=bytes(bad))
             bad.clear()
         if payload is not None:
-            yield payload
+            yield _frame(payload) or Damage(offset_bytes=window.offset_bytes, data=encode(payload))
             window.take(HEADER_BYTES + len(payload))
-            window.position += window.data[window.position : window.position + 1] == b"\n"
+            window.take(window.data[window.position : window.position + 1] == b"\n")
     if bad:
         yield from _without_torn_tail(Damage(offset_bytes=window.offset_bytes - len(bad), data=bytes(bad)))
+
+
+def _frame(payload: bytes) -> Frame | None:
+    """Return the frame of a payload that has the right digest, None if it is of the wrong form all the same."""
+    try:
+        return unpack(payload)
+    except ValueError:
+        return None
 
 
 def _without_torn_tail(damage: Damage) -> Iterator[Damage]:
@@ -272,6 +321,6 @@ def repair(data: bytes) -> Frame | None:
         trial[number >> 3] ^= 1 << (number & 7)
         payload = _payload_at(bytes(trial), 0)
         if payload is not None and HEADER_BYTES + len(payload) >= len(trial) - 1:
-            return unpack(payload)
+            return _frame(payload)
         trial[number >> 3] ^= 1 << (number & 7)
     return None

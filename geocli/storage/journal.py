@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import ExitStack, contextmanager, suppress
+from errno import EINVAL
 
+from geocli.entries import instant, settle
 from geocli.errors import JournalError, StorageError
 from geocli.storage.frames import Damage, Frame, encode, pack, scan
 from geocli.values import Value
@@ -75,14 +77,17 @@ class Journal:
             BusyError: another process held the journal for too long.
 
         """
-        data = b"".join(encode(payload) for payload in pack(entries, files))
+        try:
+            data = b"".join(encode(payload) for payload in pack(entries, files))
+        except ValueError as error:
+            raise self._error(str(error)) from error
         if not data:
             return
         with self._errors("appended to"), self._directory.locked(LOCK, self._lock_timeout_seconds):
             descriptor = self._open()
             try:
-                self._append(descriptor, data)
-                self._directory.sync()
+                self._write(descriptor, data)
+                self._sync(descriptor)
             finally:
                 os.close(descriptor)
 
@@ -95,8 +100,8 @@ class Journal:
         os.close(descriptor)
         raise self._error("not a regular file with one name; move it away")
 
-    def _append(self, descriptor: int, data: bytes) -> None:
-        """Write with one call and sync; take back what was cut short. The caller holds the lock."""
+    def _write(self, descriptor: int, data: bytes) -> None:
+        """Write with one call; take back what was cut short. The caller holds the lock."""
         if self._failed:
             raise self._error(f"an earlier sync failed ({self._failed}), and no later one can be believed")
         size_bytes = os.fstat(descriptor).st_size
@@ -106,8 +111,12 @@ class Journal:
         if written_bytes != len(data):
             os.ftruncate(descriptor, size_bytes)
             raise self._error(f"only {written_bytes} of {len(data)} bytes could be written; is the disk full?")
+
+    def _sync(self, descriptor: int) -> None:
+        """Put frames and the journal's name on disk. The caller holds the lock."""
         try:
             os.fdatasync(descriptor)
+            self._directory.sync()
         except OSError as error:
             self._failed = error.strerror or str(error)
             raise
@@ -148,7 +157,10 @@ class Journal:
             if not os.path.lexists(path):
                 return None
             with self._directory.locked(LOCK, self._lock_timeout_seconds):
-                found = os.lstat(path)
+                try:
+                    found = os.lstat(path)
+                except FileNotFoundError:  # sealed meanwhile
+                    return None
                 if not stat.S_ISREG(found.st_mode):
                     raise self._error("not a regular file; move it away")
                 if not found.st_size:
@@ -193,8 +205,14 @@ class Journal:
             yield from scan(stream)
 
     def _stream(self, name: str) -> BinaryIO:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        return open(os.open(self._directory.file(name), flags), "rb")
+        """Open a journal to read it; what is no regular file might never end."""
+        path = self._directory.file(name)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode):
+            return open(descriptor, "rb")
+        os.close(descriptor)
+        raise OSError(EINVAL, "Is a directory" if stat.S_ISDIR(mode) else "not a regular file", path)
 
     def quarantine(self, pieces: Iterable[bytes]) -> int:
         """Keep bytes that are no frames in `journal.bad`; they are on disk when this returns.
@@ -238,7 +256,7 @@ class Journal:
 
         """
         for frame in self._dirty_frames():
-            yield from frame.entries
+            yield from frame.entries()
 
     def _dirty_frames(self) -> Iterator[Frame]:
         """Read the segments, then the journal, which is opened first, so that a flush meanwhile hides nothing.
@@ -265,8 +283,6 @@ class Journal:
             JournalError: the journal cannot be read.
 
         """
-        from geocli.entries import settle
-
         found: dict[str, Entry] = {}
         for entry in self.dirty():
             if entry.ip in addresses:
@@ -283,8 +299,8 @@ class Journal:
         segments = self.segments()
         entries, oldest_at = 0, None
         for frame in self._dirty_frames():
-            entries += len(frame.entries)
-            oldest_at = oldest_at or next((entry.resolved_at for entry in frame.entries), None)
+            entries += len(frame.rows)
+            oldest_at = oldest_at or instant(frame.at or None)
         return JournalStatus(
             entries=entries,
             size_bytes=sum(self._size_bytes(name) for name in [JOURNAL, *(segment.name for segment in segments)]),
@@ -309,7 +325,8 @@ class Journal:
             yield
         except OSError as error:
             reason = f"cannot be {verb}: {error.strerror or error}"
-            raise JournalError(path or self._directory.file(JOURNAL), reason) from error
+            named = error.filename if isinstance(error.filename, str) else self._directory.file(JOURNAL)
+            raise JournalError(path or named, reason) from error
         except StorageError as error:
             if isinstance(error, JournalError):
                 raise

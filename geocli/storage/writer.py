@@ -5,40 +5,38 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import contextmanager
+from functools import cache
 from os import O_CREAT, O_RDWR, close
 from typing import TYPE_CHECKING, Any
 
-from geocli.entries import instant_text, settle
+from geocli.entries import instant_text
 from geocli.errors import StoreError
-from geocli.storage.store import COLUMNS, FILE_NAME, PLACE_COLUMNS, SCHEMA_VERSION, check_version, sqlite_errors
+from geocli.storage.store import COLUMNS, FILE_NAME, SCHEMA_VERSION, check_version, sqlite_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from geocli.entries import Entry
     from geocli.storage.files import DataDirectory
     from geocli.storage.frames import Frame
     from geocli.storage.journal import Segment
 
 CACHE_KIBIBYTES = 128 * 1024
 """Page cache of a flush: random keys cost half as much as with SQLite's default of 2 MB."""
-BLOCK = 50_000
-"""Entries that are sorted and upserted together."""
+BLOCK = 25_000
+"""Rows that are sorted and upserted together."""
 
 _MARKS = ", ".join("?" * len(COLUMNS))
 _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
 _UPSERT = (
     f"INSERT INTO geo_cache ({', '.join(COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT(ip) DO UPDATE SET {_UPDATES} WHERE "
 )
-_NEWER = "(? OR excluded.resolved_at > geo_cache.resolved_at)"
-_KNOWN = _UPSERT + _NEWER
-_UNKNOWN = _UPSERT + f"geo_cache.status <> 'resolved' AND {_NEWER}"
-_TRIED = "UPDATE geo_cache SET retry_at = ?, generation = ? WHERE ip = ? AND status = 'resolved'"
+_TRIED = "UPDATE geo_cache SET retry_at = :retry_at, generation = :generation WHERE ip = :ip AND status = 'resolved'"
+_TRIED_LATE = _TRIED + " AND resolved_at < :at"
 
 
 class StoreWriter:
-    """Writes the table `geo_cache`; one at a time, by the caller's flush lock."""
+    """Writes the table `geo_cache` for one flush; one at a time, by the caller's flush lock."""
 
     def __init__(self, directory: DataDirectory, *, busy_timeout_seconds: float = 30) -> None:
         """Open the store, made if it is missing, migrated if it is older.
@@ -50,6 +48,8 @@ class StoreWriter:
         """
         self.path = directory.file(FILE_NAME)
         self._busy_timeout_seconds = busy_timeout_seconds
+        self._began: datetime | None = None
+        self._stored = 0
         try:
             close(directory.open(FILE_NAME, O_RDWR | O_CREAT))
         except OSError as error:
@@ -126,17 +126,18 @@ class StoreWriter:
             if self._is_applied(segment):
                 return 0
             in_order = not self._values("SELECT 1 FROM applied_segments WHERE number > ?", segment.number)
-            began, stored = now(), 0
-            for block, files in _blocks(frames):
+            self._began = self._began or now()
+            stored = 0
+            for block in self._blocks(frames):
                 self._upsert(block, in_order=in_order)
-                self._db.executemany("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?, ?)", files)
                 stored += len(block)
             ended = now()
             applied = (segment.uuid, segment.number, instant_text(ended))
             self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
             self._db.execute("DELETE FROM applied_segments WHERE number < ?", (oldest,))
-            flushed = (instant_text(ended), stored, (ended - began).total_seconds())
+            flushed = (instant_text(ended), self._stored + stored, (ended - self._began).total_seconds())
             self._db.execute("INSERT OR REPLACE INTO last_flush VALUES (1, ?, ?, ?)", flushed)
+        self._stored += stored
         return stored
 
     def _is_applied(self, segment: Segment) -> bool:
@@ -145,21 +146,24 @@ class StoreWriter:
     def _values(self, sql: str, *values: Any) -> list[Any]:
         return [value for (value,) in self._db.execute(sql, values)]
 
-    def _upsert(self, entries: Iterable[Entry], *, in_order: bool) -> None:
-        """Upsert entries in the order of their keys, which SQLite stores twice as fast."""
-        generations: dict[str, int] = {}
-        known, unknown, tried = [], [], []
-        for entry in sorted(entries, key=lambda entry: entry.ip):
-            if entry.generation not in generations:
-                generations[entry.generation] = self._generation(entry.generation)
-            row = _row(entry, generations[entry.generation])
-            if entry.status == "unresolved":
-                unknown.append((*row, in_order))
-                tried.append((row[_RETRY_AT], row[_GENERATION], entry.ip))
-            else:
-                known.append((*row, in_order))
-        for sql, rows in ((_KNOWN, known), (_UNKNOWN, unknown), (_TRIED, tried)):
-            self._db.executemany(sql, rows)
+    def _blocks(self, frames: Iterable[Frame]) -> Iterator[Block]:
+        """Gather frames into blocks of bounded size."""
+        generation = cache(self._generation)
+        block = Block()
+        for frame in frames:
+            block.add(frame, generation(frame.generation))
+            if len(block) >= BLOCK:
+                yield block
+                block = Block()
+        yield block
+
+    def _upsert(self, block: Block, *, in_order: bool) -> None:
+        """Upsert rows in the order of their keys, which SQLite stores twice as fast."""
+        newer = "1" if in_order else "excluded.resolved_at > geo_cache.resolved_at"
+        for rows, condition in ((block.known, newer), (block.unknown, f"{newer} AND geo_cache.status <> 'resolved'")):
+            self._db.executemany(_UPSERT + condition, (rows[ip] for ip in sorted(rows)))
+        self._db.executemany(_TRIED if in_order else _TRIED_LATE, block.tried.values())
+        self._db.executemany("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?, ?)", block.files)
 
     def _generation(self, sources: str) -> int:
         """Return the number of a generation, given it now if it is new."""
@@ -178,29 +182,46 @@ class StoreWriter:
             return int(self._db.execute(f"DELETE FROM geo_cache WHERE {where}", values).rowcount)
 
 
-_RETRY_AT, _GENERATION = COLUMNS.index("retry_at"), COLUMNS.index("generation")
+class Block:
+    """Rows that are upserted together: the last one of each address, but nothing found hides no good answer."""
+
+    def __init__(self) -> None:
+        """Begin without rows."""
+        self.known: dict[str, tuple[Any, ...]] = {}
+        self.unknown: dict[str, tuple[Any, ...]] = {}
+        self.tried: dict[str, dict[str, Any]] = {}
+        self.files: set[tuple[str, int, int, int, str]] = set()
+
+    def __len__(self) -> int:
+        """Return the number of addresses."""
+        return len(self.known) + len(self.unknown)
+
+    def add(self, frame: Frame, generation: int) -> None:
+        """Add the rows of a frame, which are later than those that are here."""
+        self.files.update(frame.files)
+        shapes = [_shape(place, frame.at, generation) for place in frame.places]
+        for ip, number, prefix_len in frame.rows:
+            head, tail, tried = shapes[number]
+            if tried is None:
+                self.known[ip] = (ip, *head, prefix_len, *tail)
+                self.unknown.pop(ip, None)
+                self.tried.pop(ip, None)
+                continue
+            self.tried[ip] = {**tried, "ip": ip}
+            if ip not in self.known:
+                self.unknown[ip] = (ip, *head, prefix_len, *tail)
 
 
-def _row(entry: Entry, generation: int) -> tuple[Any, ...]:
-    place = entry.place
-    return (
-        *(entry.ip, entry.status, entry.scope),
-        *(getattr(place, name) for name in PLACE_COLUMNS),
-        *(entry.source, entry.prefix_len),
-        *(at and instant_text(at) for at in (entry.built_at, entry.resolved_at, entry.retry_at)),
-        *(generation, place.traits and json.dumps(place.traits, ensure_ascii=False)),
-    )
+_json = json.JSONEncoder(ensure_ascii=False).encode
+_PREFIX_LEN = COLUMNS.index("prefix_len")
 
 
-def _blocks(frames: Iterable[Frame]) -> Iterator[tuple[Collection[Entry], set[tuple[str, int, int, int, str]]]]:
-    """Gather frames into blocks with one entry an address, and the database files that they name."""
-    entries: dict[str, Entry] = {}
-    files: set[tuple[str, int, int, int, str]] = set()
-    for frame in frames:
-        for entry in frame.entries:
-            entries[entry.ip] = settle(entries.get(entry.ip), entry)
-        files.update(frame.files)
-        if len(entries) >= BLOCK:
-            yield entries.values(), files
-            entries, files = {}, set()
-    yield entries.values(), files
+def _shape(
+    place: dict[str, Any], at: str, generation: int
+) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any] | None]:
+    """Return what a place's rows hold before and after the prefix length, and of a try that found nothing when."""
+    traits = place.get("traits")
+    said = {**place, "resolved_at": at or None, "generation": generation, "traits": _json(traits) if traits else None}
+    values = tuple(map(said.get, COLUMNS))
+    tried = {"retry_at": said.get("retry_at"), "generation": generation, "at": at}
+    return values[1:_PREFIX_LEN], values[_PREFIX_LEN + 1 :], tried if place["status"] == "unresolved" else None
