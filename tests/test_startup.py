@@ -21,7 +21,7 @@ def _imported(geocli: Geocli, *arguments: str) -> set[str]:
     """Return the modules that a command imports, by `-X importtime`, which must succeed."""
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "from geocli.__main__ import main; main()", *arguments],
-        env={name: value for name, value in geocli.environ.items() if name != "GEOCLI_CONFIG"},
+        env={name: value for name, value in geocli.environ.items() if not name.startswith(("GEOCLI_CONFIG", "COV"))},
         capture_output=True,
         text=True,
         check=True,

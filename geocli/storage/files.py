@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import sleep
 
 from geocli.errors import BusyError, StorageError
@@ -67,8 +67,13 @@ class DataDirectory:
         try:
             return os.stat(self.path)
         except FileNotFoundError:
-            os.makedirs(self.path, mode=0o700, exist_ok=True)
-            os.chmod(self.path, 0o700)
+            missing = [self.path]
+            while not os.path.lexists(parent := os.path.dirname(missing[-1])):
+                missing.append(parent)
+            for path in reversed(missing):  # each of them private, whatever the umask
+                with suppress(FileExistsError):
+                    os.mkdir(path, 0o700)
+                    os.chmod(path, 0o700)
             return os.stat(self.path)
 
     def _error(self, reason: str) -> StorageError:
@@ -79,9 +84,9 @@ class DataDirectory:
         wanted = f"{os.major(device)}:{os.minor(device)}"
         try:
             with open(self._mountinfo, encoding="utf-8", errors="replace") as lines:
-                rows = (line.split(" - ") for line in lines)
-                kinds = {after.split()[0] for before, after in rows if before.split()[2] == wanted}
-        except (OSError, ValueError, LookupError):
+                rows = (line.partition(" - ") for line in lines)
+                kinds = {after.split(" ")[0] for before, _, after in rows if before.split()[2:3] == [wanted]}
+        except OSError:
             return None
         return next((kind for kind in sorted(kinds) if kind in NETWORK_FILE_SYSTEMS), None)
 

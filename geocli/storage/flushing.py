@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 
 from geocli.errors import JournalError, StoreError
 from geocli.storage.frames import Frame
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from geocli.storage.writer import StoreWriter
 
 LOCK = "flush.lock"
+MOST_DAMAGE_BYTES = 16 << 20
+"""Damage beyond this is put into quarantine before its segment is read to the end."""
 
 
 class FlushReport(Value):
@@ -76,19 +79,32 @@ class Flush:
         """Store and discard each segment; one that cannot be does not hold up the next."""
         problems: list[StorageError] = []
         for segment in segments:
-            oldest = min(present.number for present in self._journal.segments())
+            oldest = min((present.number for present in self._journal.segments()), default=segment.number)
+            damage: list[bytes] = []
+            frames = self._frames(segment, damage)
+            aside = partial(self._set_aside, damage)
             try:
-                self._flushed += writer.apply(segment, self._frames(segment), self._now, oldest=oldest)
+                self._flushed += writer.apply(segment, frames, self._now, oldest=oldest, before_commit=aside)
                 self._journal.discard(segment)
                 self._segments += 1
             except (JournalError, StoreError) as error:
                 problems.append(error)
         return problems
 
-    def _frames(self, segment: Segment) -> Iterator[Frame]:
-        """Read the frames of a segment, and put all else into quarantine."""
+    def _frames(self, segment: Segment, damage: list[bytes]) -> Iterator[Frame]:
+        """Return the frames of a segment, and gather all else as damage."""
+        size_bytes = 0
         for found in self._journal.replay(segment):
             if isinstance(found, Frame):
                 yield found
-            else:
-                self._dropped_bytes += self._journal.quarantine([found.data])
+                continue
+            damage.append(found.data)
+            size_bytes += len(found.data)
+            if size_bytes > MOST_DAMAGE_BYTES:
+                self._set_aside(damage)
+                size_bytes = 0
+
+    def _set_aside(self, damage: list[bytes]) -> None:
+        """Put damage into quarantine, as late as possible: a segment that is not stored comes again."""
+        self._dropped_bytes += self._journal.quarantine(damage)
+        damage.clear()

@@ -56,6 +56,8 @@ class Damage(Value):
     """Where they begin."""
     data: bytes
     """What they are."""
+    is_last: bool = False
+    """Whether the journal ends there."""
 
 
 class Frame(Value):
@@ -225,14 +227,12 @@ def scan(stream: BinaryIO) -> Iterator[Frame | Damage]:
     Empty lines and zeros (what a power cut leaves of a block) are skipped; so is a last frame that is cut
     short, because nobody was told that it was kept.
     """
-    repairs = 0
+    fix = _Repairs()
     for region in _regions(stream):
         if isinstance(region, Frame):
             yield region
-            continue
-        for piece in _pieces(region):
-            repairs += 1
-            yield (repair(piece.data) if repairs <= MOST_REPAIRS else None) or piece
+        else:
+            yield from _salvaged(region, fix)
 
 
 class _Window:
@@ -278,7 +278,7 @@ def _regions(stream: BinaryIO) -> Iterator[Frame | Damage]:
             window.take(HEADER_BYTES + len(payload))
             window.take(window.data[window.position : window.position + 1] == b"\n")
     if bad:
-        yield from _without_torn_tail(Damage(offset_bytes=window.offset_bytes - len(bad), data=bytes(bad)))
+        yield Damage(offset_bytes=window.offset_bytes - len(bad), data=bytes(bad), is_last=True)
 
 
 def _frame(payload: bytes) -> Frame | None:
@@ -289,24 +289,35 @@ def _frame(payload: bytes) -> Frame | None:
         return None
 
 
-def _without_torn_tail(damage: Damage) -> Iterator[Damage]:
-    """Leave out a last frame that was cut short, unless one flipped bit makes it look like that."""
-    head, newline, tail = damage.data.rpartition(b"\n")
-    if MAGIC.startswith(tail[: len(MAGIC)]) and repair(damage.data) is None and repair(tail) is None:
-        damage = damage.replace(data=head + newline)
-    yield damage
+def _salvaged(damage: Damage, fix: _Repairs) -> Iterator[Frame | Damage]:
+    """Return the frame that one flipped bit made of damage, else what is not empty, line by line.
 
-
-def _pieces(damage: Damage) -> Iterator[Damage]:
-    """Divide damage into lines, unless a flipped bit made two of one; leave out what is empty."""
-    if len(damage.data) <= MOST_BYTES and repair(damage.data):
-        yield damage
+    A last line that was cut short is left out, unless it is a whole frame but for one bit.
+    """
+    if frame := fix(damage.data):
+        yield frame
         return
-    offset_bytes = damage.offset_bytes
-    for line in damage.data.split(b"\n"):
-        if line.strip(b"\0"):
-            yield Damage(offset_bytes=offset_bytes, data=line)
+    lines = damage.data.split(b"\n")
+    tail, offset_bytes = lines[-1], damage.offset_bytes
+    for line in lines:
+        is_torn = damage.is_last and line is tail and MAGIC.startswith(tail[: len(MAGIC)])
+        frame = fix(line) if damage.data.strip(b"\n") != line else None
+        if frame or (line.strip(b"\0") and not is_torn):
+            yield frame or Damage(offset_bytes=offset_bytes, data=line)
         offset_bytes += len(line) + 1
+
+
+class _Repairs:
+    """Repairs, as many as one journal may take."""
+
+    def __init__(self) -> None:
+        self.left = MOST_REPAIRS
+
+    def __call__(self, data: bytes) -> Frame | None:
+        if not self.left or not HEADER_BYTES < len(data) <= REPAIR_BYTES:
+            return None
+        self.left -= 1
+        return repair(data)
 
 
 def repair(data: bytes) -> Frame | None:
@@ -317,7 +328,8 @@ def repair(data: bytes) -> Frame | None:
     if not HEADER_BYTES < len(data) <= REPAIR_BYTES:
         return None
     trial = bytearray(data)
-    for number in range(len(trial) * 8):
+    is_length_sound = data[3:11] in {b"%08x" % (len(data) - HEADER_BYTES - end) for end in (0, 1)}
+    for number in range((len(trial) if is_length_sound else HEADER_BYTES) * 8):
         trial[number >> 3] ^= 1 << (number & 7)
         payload = _payload_at(bytes(trial), 0)
         if payload is not None and HEADER_BYTES + len(payload) >= len(trial) - 1:

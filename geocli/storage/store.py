@@ -48,7 +48,7 @@ class Store:
     def __init__(self, path: str, *, busy_timeout_seconds: float = 30) -> None:
         """Name a store; it is opened when it is first asked, and need not exist."""
         self.path = path
-        self.busy_timeout_seconds = busy_timeout_seconds
+        self._patience_seconds = min(busy_timeout_seconds, READ_PATIENCE_SECONDS)
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
 
@@ -80,7 +80,7 @@ class Store:
 
     def _open(self) -> sqlite3.Connection | None:
         quoted = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        patience = min(self.busy_timeout_seconds, READ_PATIENCE_SECONDS)
+        patience = self._patience_seconds
         connection = sqlite3.connect(
             f"file:{quoted}?mode=ro", uri=True, timeout=patience, isolation_level=None, check_same_thread=False
         )
@@ -103,7 +103,7 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
-        with sqlite_errors(self.path, READ_PATIENCE_SECONDS):
+        with sqlite_errors(self.path, self._patience_seconds):
             connection = self.connection()
             if connection is not None:
                 yield from connection.execute(sql, values)

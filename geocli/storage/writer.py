@@ -102,7 +102,15 @@ class StoreWriter:
         with self._errors():
             return int(self._values("SELECT IFNULL(MAX(number), 0) + 1 FROM applied_segments")[0])
 
-    def apply(self, segment: Segment, frames: Iterable[Frame], now: Callable[[], datetime], *, oldest: int) -> int:
+    def apply(
+        self,
+        segment: Segment,
+        frames: Iterable[Frame],
+        now: Callable[[], datetime],
+        *,
+        oldest: int,
+        before_commit: Callable[[], None] | None = None,
+    ) -> int:
         """Store a segment exactly once, in one transaction that is on disk when this returns.
 
         Entries take the place of those before them, except that nothing found never hides a good answer.
@@ -113,6 +121,7 @@ class StoreWriter:
             frames: what it holds.
             now: the clock, for when the flush began and ended.
             oldest: the number of the oldest segment on disk; what was noted of older ones is dropped.
+            before_commit: called when all rows are in; if it fails, nothing is stored.
 
         Returns:
             How many entries were stored; 0 if the segment was stored before.
@@ -131,6 +140,8 @@ class StoreWriter:
             for block in self._blocks(frames):
                 self._upsert(block, in_order=in_order)
                 stored += len(block)
+            if before_commit is not None:
+                before_commit()
             ended = now()
             applied = (segment.uuid, segment.number, instant_text(ended))
             self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
