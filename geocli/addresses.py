@@ -129,7 +129,7 @@ def _reason(text: str) -> str:
     octets = text.partition(":")[0].split(".")
     if len(octets) == 4 and all(octet.isascii() and octet.isdigit() for octet in octets):
         return _reason_of_octets(octets)
-    if "/" in text and "://" not in text:
+    if text.partition("/")[2].isdecimal():
         return "a network, not an address; give one address of it"
     if _is_host_name(text):
         return f"a host name, not an address; try: dig +short {text} | geocli batch"

@@ -10,6 +10,7 @@ from itertools import islice
 from geocli import addresses, settings
 from geocli.entries import Entry, is_hit, is_of, is_poorer, next_retry_at, resolved, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
+from geocli.logs import log
 from geocli.resolvers import Chain, default_resolvers
 from geocli.storage.store import FILE_NAME, Store
 
@@ -51,8 +52,6 @@ def raise_or_log(problem: GeocliError) -> None:
     """
     if isinstance(problem, StorageError | BusyError) and not isinstance(problem, StoreError):
         raise problem
-    from geocli.logs import log
-
     log("problem", error=str(problem))
 
 
@@ -246,6 +245,7 @@ class GeoCache:
             return found.replace(resolved_at=now)
         failed: list[ResolveError] = []
         answer = self._chain.resolve(address, failed.append)
+        log("asked", ip=ip, source=answer and answer.source, problems=len(failed))
         deque(map(self._on_problem, failed), maxlen=0)
         error = next((str(problem) for problem in (*failed, *problems)), None)
         retry_at = None if answer and error is None else next_retry_at(earlier, now)

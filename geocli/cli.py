@@ -40,8 +40,11 @@ class Group(TyperGroup):
 def _explained(error: Any) -> int:
     path = error.ctx.command_path if error.ctx else "geocli"
     name = path.removeprefix("geocli").strip() or "options"
-    if error.format_message():  # else it printed help instead
-        complain(f"{name}: {error.format_message().rstrip('.')}; see {path} -h")
+    message = error.format_message().rstrip(".")
+    if message.startswith("No such command") and path == "geocli":
+        message += "; to look an address up: geocli lookup ADDRESS"
+    if message:  # else it printed help instead
+        complain(f"{name}: {message}; see {path} -h")
     return int(error.exit_code)
 
 

@@ -224,7 +224,7 @@ def check_fields(names: Sequence[str]) -> tuple[str, ...]:
     known = (*FIELDS, *FIELDS_ON_REQUEST, "traits")
     for name in names:
         if name not in known and not (name.startswith("traits.") and name != "traits."):
-            raise SettingsError(name, unknown("field", name, known), origin="--fields")
+            raise SettingsError(name or "empty", unknown("field", name, known), origin="--fields")
     return tuple(names)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from geocli.entries import Entry
     from geocli.upkeep import DatabaseStats, Stats
 
+TABLE_FIELDS = ("ip", "status", "country_name", "city", "org", "source")
+"""Columns for several addresses on a terminal."""
 BAR_CELLS = 30
 """Length of the longest bar."""
 
@@ -41,23 +43,29 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*(Column(Text(safe(name))) for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
+    headers = [Column(Text(safe(name)), no_wrap=number == 0, overflow="fold") for number, name in enumerate(columns)]
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     return table
 
 
 def print_entries(found: Sequence[Entry], fields: Sequence[str] | None) -> None:
-    """Print entries as a table, without the columns that are empty throughout unless fields were named."""
-    rows = [[_shown(value(entry, name)) for name in fields or CSV_FIELDS] for entry in found]
-    names = [
-        (number, name) for number, name in enumerate(fields or CSV_FIELDS) if fields or any(row[number] for row in rows)
-    ]
-    _console().print(_table([name for _, name in names], ([row[number] for number, _ in names] for row in rows)))
+    """Print one entry as a card, several as a table; what is empty throughout is left out unless it was named."""
+    names = list(fields or (CSV_FIELDS if len(found) == 1 else TABLE_FIELDS))
+    rows = [[_shown(value(entry, name)) for name in names] for entry in found]
+    shown = [number for number in range(len(names)) if fields or any(row[number] for row in rows)]
+    if len(rows) == 1 and not fields:
+        _console().print(_table(("", ""), [(names[number], rows[0][number]) for number in shown]))
+    else:
+        cells = ([row[number] for number in shown] for row in rows)
+        _console().print(_table([names[number] for number in shown], cells))
 
 
 def _shown(what: Any) -> str:
-    return "" if what is None else str(what)
+    if what is None:
+        return ""
+    return json_text(what) if isinstance(what, dict | bool) else str(what)
 
 
 def print_stats(found: Stats, format_: str | None, output: str | None) -> None:
@@ -99,11 +107,8 @@ def _stats_tables(found: Stats) -> list[Table]:
         (_shown(what) or "unknown", str(count), f"{count / total:.1%}", "█" * -(-count * BAR_CELLS // longest))
         for what, count in found.top
     ]
-    return [
-        _table(("cache", ""), rows),
-        _databases_table(found.databases, found.at),
-        _table((found.by, "rows", "share", ""), bars),
-    ]
+    tables = [_table(("cache", ""), rows), _databases_table(found.databases, found.at)]
+    return [*tables, _table((found.by, "rows", "share", ""), bars)] if bars else tables
 
 
 def print_databases(found: Sequence[DatabaseStats], now: datetime) -> None:
@@ -124,7 +129,15 @@ def databases_json(found: Sequence[DatabaseStats]) -> list[dict[str, Any]]:
 
 
 def _ago(at: datetime | None, now: datetime) -> str:
-    return "" if at is None else f"{instant_text(at)} ({(now - at).total_seconds() / 86400:.0f} days ago)"
+    """Say how long ago something was, in the largest unit that gives a whole number."""
+    if at is None:
+        return ""
+    seconds = max(int((now - at).total_seconds()), 0)
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), ("s", 1))
+    return f"{seconds // size} {unit} ago"
+
+
+_UNITS = (("days", 86400), ("h", 3600), ("min", 60))
 
 
 def _json(found: Stats) -> str:

@@ -78,7 +78,7 @@ def re_resolve(  # noqa: PLR0913 (each is an option of the command)
         BusyError: another program keeps the store locked.
 
     """
-    counts = dict.fromkeys(ReResolveReport.field_names, 0)
+    counts = dict.fromkeys(("retried", "found", "changed", "unknown"), 0)
     for page in _pages(store, _condition(which, now, cache), limit):
         counts["retried"] += len(page)
         if dry_run:

@@ -241,7 +241,7 @@ def test_version(geocli: Geocli) -> None:
     ("arguments", "expected"),
     [
         (("--nope",), "options: No such option: --nope; see geocli -h"),
-        (("nope",), "options: No such command 'nope'; see geocli -h"),
+        (("nope",), "options: No such command 'nope'; to look an address up: geocli lookup ADDRESS; see geocli -h"),
         (("db", "nope"), "db: No such command 'nope'; see geocli db -h"),
         (("flush", "--nope"), "flush: No such option: --nope; see geocli flush -h"),
         (("flush", "nope"), "flush: Got unexpected extra argument(s) (nope); see geocli flush -h"),

@@ -314,7 +314,7 @@ class TestFields:
         """The message names the nearest field, or all of them if none is near."""
         with pytest.raises(SettingsError) as caught:
             check_fields(["ip", name])
-        assert f"--fields: {name}: unknown field; {hint}" == str(caught.value)
+        assert f"--fields: {name or 'empty'}: unknown field; {hint}" == str(caught.value)
 
     @pytest.mark.parametrize(
         ("expected", "name"),

@@ -178,9 +178,23 @@ def test_format_csv_and_tsv_have_a_header(located: Geocli) -> None:
 
 def test_format_table_in_a_pipe_cuts_nothing_off(located: Geocli) -> None:
     """Tables are for people, who may page them."""
-    lines = located("lookup", "-f", "table", "81.2.69.160").stdout.decode().splitlines()
+    lines = located("lookup", "-f", "table", "81.2.69.160", "98.0.0.1").stdout.decode().splitlines()
 
     assert any("GeoLite2-City+GeoLite2-ASN" in line and "Andrews & Arnold Ltd" in line for line in lines)
+
+
+def test_format_table_of_one_address_is_a_card(located: Geocli) -> None:
+    """A line for each field that is known, with its name before it."""
+    lines = located("lookup", "-f", "table", "98.0.0.1").stdout.decode().split("\n")
+
+    assert [
+        ["ip", "98.0.0.1"],
+        ["status", "resolved"],
+        ["country_code", "US"],
+        ["country_name", "United", "States"],
+        ["city", "Winston,", '"Salem"'],
+        ["source", "GeoLite2-City"],
+    ] == [line.split() for line in lines if line.strip()]
 
 
 def test_fields_are_shown_in_the_order_that_was_asked_for(located: Geocli) -> None:

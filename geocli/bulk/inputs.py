@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from codecs import BOM_UTF8
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,9 +46,10 @@ def _opened(path: str) -> Iterator[int]:
 
 
 def _lines(descriptor: int, end: bytes) -> Iterator[list[str]]:
-    rest = b""
+    rest, mark = b"", BOM_UTF8
     while data := os.read(descriptor, READ_BYTES):
-        *lines, rest = (rest + data).split(end)
+        *lines, rest = (rest + data).removeprefix(mark).split(end)
+        mark = b""
         rest = rest[: MOST_LINE_BYTES + 1]
         if lines:
             yield [_text(line) for line in lines]

@@ -57,6 +57,8 @@ def run(cache: GeoCache, request: BatchRequest) -> int:
             found = list(cache.lookup_batch(lines, mode=request.mode))
             put(output.block(found))
             status = max([status, *(_status(entry, request) for entry in found)])
+        if unread and request.output is not None:
+            raise SettingsError(request.output, "left as it was, because not all input could be read", origin="batch")
     return max([status, *unread])
 
 

@@ -63,7 +63,10 @@ def verify(
     from geocli.upkeep import databases
 
     problems = actions.Problems()
-    for path in files or [row.path for row in databases(options.chosen(ctx))]:
+    found = files or [row.path for row in databases(options.chosen(ctx))]
+    if not found:
+        write(b"no .mmdb file was found\n")
+    for path in found:
         try:
             write(f"{path}: {verify_file(path)} networks, sound\n".encode(errors="backslashreplace"))
         except GeocliError as error:

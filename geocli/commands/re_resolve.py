@@ -29,5 +29,6 @@ def re_resolve(
     problems = actions.Problems()
     with actions.open_cache(options.chosen(ctx), problems) as cache:
         report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
-    actions.tell(report, report.sentence, as_json=as_json, always=logs.is_verbose() or dry_run)
+    sentence = f"{report.retried} would be retried" if dry_run else report.sentence
+    actions.tell(report, sentence, as_json=as_json, always=logs.is_verbose() or dry_run)
     return problems.status
