@@ -10,7 +10,7 @@ from itertools import islice
 from geocli import addresses, settings
 from geocli.entries import Entry, is_hit, is_of, is_poorer, next_retry_at, resolved, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
-from geocli.logs import log
+from geocli.logs import log, raise_or_log
 from geocli.resolvers import Chain, default_resolvers
 from geocli.storage.store import FILE_NAME, Store
 
@@ -41,18 +41,6 @@ MOST_IN_MEMORY = 100_000
 def utc_now() -> datetime:
     """Return the time by the system's clock."""
     return datetime.now(UTC)
-
-
-def raise_or_log(problem: GeocliError) -> None:
-    """Raise if an answer may be lost, and log all else; what a GeoCache does with problems by default.
-
-    Raises:
-        GeocliError: the problem.
-
-    """
-    if isinstance(problem, StorageError | BusyError) and not isinstance(problem, StoreError):
-        raise problem
-    log("problem", error=str(problem))
 
 
 class GeoCache:
@@ -173,10 +161,10 @@ class GeoCache:
         return {entry.ip: entry for entry in found if entry.status in {"resolved", "special"}}
 
     def _cached_only(self, wanted: Wanted) -> dict[str, Entry]:
-        dirty = self.journal.newest(wanted)  # before the store, where a flush may be moving it
+        known = self._with_dirty({}, wanted)  # before the store, to which a flush may be moving it
         with self._lock:
             stored = self._store.get(list(wanted))
-        known = stored | {ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}
+        known = stored | {ip: settle(stored.get(ip), entry) for ip, entry in known.items()}
         local = {ip: special(ip, addresses.scope(address)) for ip, address in wanted.items()}
         nothing = Entry(ip="", status="unresolved", error="not in the cache")
         return {ip: known.get(ip) or local[ip] or nothing.replace(ip=ip) for ip in wanted}
@@ -188,6 +176,8 @@ class GeoCache:
             sources, problems = self._sources()
             generation = ", ".join(label for label, _ in sources)
             known = {} if mode == "no-cache" else self._known(wanted)
+        if problems and mode != "no-cache":  # then no better answer may be overlooked
+            known = self._with_dirty(known, wanted)
         if self._settings.databases:  # then what others said does not count
             known = {ip: entry for ip, entry in known.items() if is_of(entry, generation)}
         answered: dict[str, Entry] = {}
@@ -221,6 +211,11 @@ class GeoCache:
         stored: dict[str, Entry] = self._from_store(lambda: self._store.get(missing), {})
         self._remember(stored)
         return known | stored
+
+    def _with_dirty(self, known: dict[str, Entry], wanted: Wanted) -> dict[str, Entry]:
+        """Add what is in the journal, and newer than what is known."""
+        dirty = self.journal.newest(wanted).items()
+        return known | {ip: settle(known.get(ip), entry).replace(cached=True) for ip, entry in dirty}
 
     def _from_store(self, ask: Callable[[], Any], otherwise: Any) -> Any:
         """Ask the store; if it cannot answer, say so and go on without it."""

@@ -52,9 +52,11 @@ def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = la
     try:
         status = call() or 0
         sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # which Rich and Typer make of a closed pipe
+    except (BrokenPipeError, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and not ended.code:
+            return 0  # shell completion
         _point_at_null(sys.stdout.fileno())
-        return READER_GONE
+        return READER_GONE  # which Rich and Typer make a SystemExit of
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the one place where errors end)

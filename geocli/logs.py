@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from geocli.errors import BusyError, GeocliError, StorageError, StoreError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -38,3 +40,15 @@ def log(event: str, **facts: Any) -> None:
         import structlog
 
         structlog.get_logger().info(event, **facts)
+
+
+def raise_or_log(problem: GeocliError) -> None:
+    """Raise if an answer may be lost, and log all else; what a GeoCache does with problems by default.
+
+    Raises:
+        GeocliError: the problem.
+
+    """
+    if isinstance(problem, StorageError | BusyError) and not isinstance(problem, StoreError):
+        raise problem
+    log("problem", error=str(problem))

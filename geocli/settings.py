@@ -112,8 +112,15 @@ def load(
 def _xdg(environ: Mapping[str, str], kind: str, default: str) -> str:
     """Return geocli's directory of a kind; a variable that is not absolute is ignored, as XDG says."""
     base = environ.get(f"XDG_{kind}_HOME", "")
-    home = environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+    home = environ.get("HOME") or _home()
     return os.path.join(base if os.path.isabs(base) else os.path.join(home, default), "geocli")
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a container's user without a name
+        return "/"
 
 
 def _configs(environ: Mapping[str, str], config: str | None) -> list[tuple[str, bool]]:

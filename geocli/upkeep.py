@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from geocli.storage.journal import Journal, JournalStatus
     from geocli.storage.store import Store
 
+FLUSH_PATIENCE_SECONDS = 10.0
+"""How long asking again waits for cron's flush of the same minute."""
 PAGE = 500
 """Rows that are read, and resolved again, together."""
 OLD_DATABASE = timedelta(days=35)
@@ -90,7 +92,11 @@ def re_resolve(  # noqa: PLR0913 (each is an option of the command)
                 counts["changed"] += 1
                 log("country changed", ip=after.ip, before=before.place.country_code, after=after.place.country_code)
     if flush and not dry_run:
-        cache.flush_dirty()
+        try:
+            cache.flush_dirty(wait_seconds=FLUSH_PATIENCE_SECONDS)
+        except BusyError as error:
+            if not error.path.endswith(LOCK):  # else another flush is at it, and the next one has the rest
+                raise
     return ReResolveReport(**counts)
 
 

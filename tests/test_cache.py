@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.cache import BLOCK, MOST_IN_MEMORY, GeoCache, raise_or_log, utc_now
+from geocli.cache import BLOCK, MOST_IN_MEMORY, GeoCache, utc_now
 from geocli.entries import Entry, Place
 from geocli.errors import (
     AddressError,
@@ -26,6 +26,7 @@ from geocli.errors import (
     StorageError,
     StoreError,
 )
+from geocli.logs import raise_or_log
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.storage.files import DataDirectory
 from geocli.storage.journal import Journal

@@ -10,13 +10,14 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from geocli.cache import GeoCache
 from geocli.entries import Place
 from geocli.errors import BusyError, JournalError, StorageError, StoreError
 from geocli.storage.flushing import Flush, FlushReport
@@ -26,6 +27,7 @@ from geocli.storage.store import Store
 from geocli.storage.writer import StoreWriter
 from tests.building import CITIES, build
 from tests.conftest import Clock, Geocli
+from tests.sources import JAPAN, Source
 from tests.storing import AT, change, holding, in_child, local, resolved, select, stored, unresolved
 
 if TYPE_CHECKING:
@@ -494,3 +496,33 @@ def test_segment_that_cannot_be_removed_is_an_error(directory: DataDirectory, jo
         flush(directory, Sticky(directory))
     assert ["1.1.1.1", "1.1.1.2"] == list(stored(directory))
     assert FlushReport(flushed=0, segments=2) == flush(directory)
+
+
+class Visited:
+    """A clock that lets another program read the store, and close it, whenever somebody asks for the time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_visited = False
+
+    def __call__(self) -> datetime:
+        if self.is_visited:
+            read = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM geo_cache').fetchall()"
+            subprocess.run([sys.executable, "-c", read, str(self.path)], check=True)
+        return AT
+
+
+def test_flush_of_a_process_that_reads_is_not_undone_by_a_third(tmp_path: Path) -> None:
+    """A cache that has its store open flushes; another program's last close must not take the flush along."""
+    clock = Visited(tmp_path / "geocli.db")
+    with GeoCache(str(tmp_path), resolvers=[Source(everywhere=JAPAN)], clock=clock) as cache:
+        cache.lookup("8.8.8.8")
+        cache.flush_dirty()
+        assert cache.stats().statuses["resolved"] == 1  # so that the store is open
+        cache.lookup("9.9.9.9")
+        clock.is_visited = True
+
+        assert cache.flush_dirty().flushed == 1
+
+        assert cache.stats().statuses["resolved"] == 2
+    assert {"8.8.8.8", "9.9.9.9"} == set(stored(local(tmp_path)))

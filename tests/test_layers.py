@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.errors": {"text"},
     "geocli.text": set(),
     "geocli.values": set(),
-    "geocli.logs": set(),
+    "geocli.logs": {"errors"},
     "geocli.settings": {"errors", "values", "entries"},
     "geocli.addresses": {"errors"},
     "geocli.entries": {"errors", "values"},

@@ -47,12 +47,8 @@ class TestCommandLine:
         """With -v a program on standard error reads what happened, when; standard output is for data alone."""
         found = _moved(located)("-v", "re-resolve")
         asked, event = _events(found.stderr)
-        assert {
-            "event": "asked",
-            "ip": "81.2.69.160",
-            "source": "GeoLite2-City",
-            "problems": 0,
-        }.items() <= asked.items()
+        assert {"event": "asked", "ip": "81.2.69.160", "problems": 0}.items() <= asked.items()
+        assert asked["source"].startswith("GeoLite2-City")
         at = datetime.fromisoformat(event.pop("timestamp"))
         expected = {"event": "country changed", "ip": "81.2.69.160", "before": "GB", "after": "JP", "level": "info"}
         assert expected == event

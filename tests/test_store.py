@@ -97,8 +97,12 @@ def test_newer_store_is_refused_and_left_alone(
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        pytest.param(os.mkdir, "(disk I/O error|unable to open database file)", id="directory"),
-        pytest.param(lambda path: Path(path).write_bytes(b"no database " * 999), "file is not a database", id="text"),
+        pytest.param(os.mkdir, "not a regular file; move it away", id="directory"),
+        pytest.param(
+            lambda path: Path(path).write_bytes(b"no database " * 999),
+            "file is not a database; nothing was changed; see geocli stats",
+            id="text",
+        ),
     ],
 )
 @each_question
@@ -109,9 +113,7 @@ def test_what_is_no_store_is_an_error(
     del nothing
     make(store.path)
     for _ in range(2):
-        with pytest.raises(
-            StoreError, match=f"^{re.escape(store.path)}: {reason}; nothing was changed; see geocli stats"
-        ):
+        with pytest.raises(StoreError, match=f"^{re.escape(store.path)}: {reason}"):
             ask(store)
 
 

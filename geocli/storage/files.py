@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 from contextlib import contextmanager, suppress
+from errno import EINVAL
 from time import sleep
 
 from geocli.errors import BusyError, StorageError
@@ -98,21 +99,41 @@ class DataDirectory:
 
         """
         directory = self.prepare()
-        descriptor = os.open(self.file(name), flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        mode = 0o660 if directory.st_mode & stat.S_IWGRP else 0o600
+        umask = os.umask(0)  # a file that is made and never adopted must not shut the group out
         try:
-            self._adopt(descriptor, directory)
+            descriptor = os.open(self.file(name), flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        finally:
+            os.umask(umask)
+        try:
+            self._adopt(descriptor, directory, mode)
         except OSError:
             os.close(descriptor)
             raise
         return descriptor
 
+    def create(self, name: str) -> None:
+        """Make a file if it is missing; one that is there is not opened.
+
+        SQLite's locks are POSIX locks, and a process loses those of a file when it closes any descriptor of
+        it (https://sqlite.org/howtocorrupt.html, 2.2).
+
+        Raises:
+            OSError: it cannot be made, or is there and no regular file.
+
+        """
+        try:
+            os.close(self.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            if not stat.S_ISREG(os.lstat(self.file(name)).st_mode):
+                raise OSError(EINVAL, "not a regular file") from None
+
     @staticmethod
-    def _adopt(descriptor: int, directory: os.stat_result) -> None:
+    def _adopt(descriptor: int, directory: os.stat_result, mode: int) -> None:
         """Give a file that this user owns the rights, and from root also the owner, that the directory asks for."""
         found, user = os.fstat(descriptor), os.geteuid()
         if user not in (0, found.st_uid) or not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             return  # another user's, or a link to a file that is none of ours
-        mode = 0o660 if directory.st_mode & stat.S_IWGRP else 0o600
         if stat.S_IMODE(found.st_mode) != mode:
             os.fchmod(descriptor, mode)
         if user == 0 and (found.st_uid, found.st_gid) != (directory.st_uid, directory.st_gid):

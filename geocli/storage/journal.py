@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 JOURNAL, LOCK, QUARANTINE = "journal", "journal.lock", "journal.bad"
 SUFFIX = ".draining"
+MOST_DIGITS = 18
+"""Of a segment's number, which SQLite must hold."""
 
 
 class Segment(Value):
@@ -85,9 +87,14 @@ class Journal:
             return
         with self._errors("appended to"), self._directory.locked(LOCK, self._lock_timeout_seconds):
             descriptor = self._open()
+            size_bytes = os.fstat(descriptor).st_size
             try:
-                self._write(descriptor, data)
+                self._write(descriptor, data, size_bytes)
                 self._sync(descriptor)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, size_bytes)  # nobody may read what may be gone tomorrow
+                raise
             finally:
                 os.close(descriptor)
 
@@ -100,11 +107,10 @@ class Journal:
         os.close(descriptor)
         raise self._error("not a regular file with one name; move it away")
 
-    def _write(self, descriptor: int, data: bytes) -> None:
+    def _write(self, descriptor: int, data: bytes, size_bytes: int) -> None:
         """Write with one call; take back what was cut short. The caller holds the lock."""
         if self._failed:
             raise self._error(f"an earlier sync failed ({self._failed}), and no later one can be believed")
-        size_bytes = os.fstat(descriptor).st_size
         if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
             data = b"\n" + data  # somebody died in the middle of a frame
         written_bytes = os.write(descriptor, data)
@@ -189,7 +195,8 @@ class Journal:
         found = []
         for name in names:
             number, dash, uuid = name.removeprefix(f"{JOURNAL}.").removesuffix(SUFFIX).partition("-")
-            if name.startswith(f"{JOURNAL}.") and name.endswith(SUFFIX) and dash and number.isdecimal():
+            is_number = number.isdecimal() and len(number) <= MOST_DIGITS
+            if name.startswith(f"{JOURNAL}.") and name.endswith(SUFFIX) and dash and is_number:
                 found.append(Segment(name=name, number=int(number), uuid=uuid))
         return sorted(found, key=lambda segment: segment.number)
 

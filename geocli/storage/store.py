@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import deque
 from contextlib import contextmanager
+from stat import S_ISREG
 
 from geocli.entries import Entry, Place, instant
 from geocli.errors import BusyError, StoreError
@@ -72,6 +74,8 @@ class Store:
             return None
         except OSError as error:
             raise StoreError(self.path, f"cannot be opened: {error.strerror}") from error
+        if not S_ISREG(found.st_mode):
+            raise StoreError(self.path, "not a regular file; move it away")
         if self._connection is None or self._inode != (found.st_dev, found.st_ino):
             self.close()
             self._inode = found.st_dev, found.st_ino
@@ -174,7 +178,7 @@ class Store:
 
         """
         sql = f"SELECT {column}, COUNT(*) FROM geo_cache GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?"
-        return [(what, number) for what, number in self.query(sql, (most,))]
+        return [(repr(what) if isinstance(what, bytes) else what, number) for what, number in self.query(sql, (most,))]
 
     def last_flush(self) -> tuple[str, int, float] | None:
         """Return when the last flush that stored something ended, its entries, and its seconds.
@@ -185,7 +189,12 @@ class Store:
 
         """
         rows = self.query("SELECT finished_at, entries, duration_seconds FROM last_flush")
-        return next(((at, entries, seconds) for at, entries, seconds in rows), None)
+        try:
+            found = [(str(at), int(entries), float(seconds)) for at, entries, seconds in rows]
+            deque((instant(at) for at, _, _ in found), maxlen=0)
+            return found[0] if found else None
+        except (ValueError, TypeError) as error:
+            raise StoreError(self.path, f"the last flush cannot be read: {error}") from error
 
 
 def check_version(path: str, version: int) -> None:
@@ -213,7 +222,9 @@ def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     said = dict(zip((*COLUMNS[:-2], "traits", "sources"), row, strict=True))
-    traits = said["traits"]
+    traits, prefix_len = said["traits"], said["prefix_len"]
+    if prefix_len is not None and prefix_len not in range(129):
+        raise ValueError(f"prefix_len is {prefix_len!r}")
     if traits is not None:
         import json
 
@@ -224,7 +235,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         scope=said["scope"],
         place=Place(**{name: said[name] for name in PLACE_COLUMNS}, traits=traits),
         source=said["source"],
-        prefix_len=said["prefix_len"],
+        prefix_len=prefix_len,
         generation=said["sources"] or "",
         cached=True,
         built_at=instant(said["built_at"]),

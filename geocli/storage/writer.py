@@ -6,7 +6,6 @@ import json
 import sqlite3
 from contextlib import contextmanager
 from functools import cache
-from os import O_CREAT, O_RDWR, close
 from typing import TYPE_CHECKING, Any
 
 from geocli.entries import instant_text
@@ -51,7 +50,7 @@ class StoreWriter:
         self._began: datetime | None = None
         self._stored = 0
         try:
-            close(directory.open(FILE_NAME, O_RDWR | O_CREAT))
+            directory.create(FILE_NAME)
         except OSError as error:
             raise StoreError(self.path, f"cannot be opened: {error.strerror}") from error
         with self._errors():
@@ -64,6 +63,8 @@ class StoreWriter:
 
     def _prepare(self) -> None:
         check_version(self.path, self._version())
+        if not self._version() and self._values("SELECT 1 FROM sqlite_master"):
+            raise StoreError(self.path, "another program's SQLite file; move it away")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
