@@ -6,8 +6,10 @@ import errno
 import os
 import resource
 import shutil
+import signal
 import stat
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -549,3 +551,36 @@ def test_short_write_is_not_the_end(tmp_path: Path) -> None:
 
     assert 0 == in_child(write_with_little_room)
     assert 1000 == path.stat().st_size
+
+
+def test_files_that_many_threads_make_leave_the_umask_alone(tmp_path: Path) -> None:
+    """The umask is the process's: threads that make files for a group at once restore what was there."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o2770)
+    directory = local(tmp_path / "data")
+    before = os.umask(0o027)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: os.close(directory.open(str(n), CREATE)), range(200)))
+        after = os.umask(0o027)
+    finally:
+        os.umask(before)
+
+    assert 0o027 == after
+    assert {0o660} == {mode_of(path) for path in (tmp_path / "data").iterdir()}
+
+
+def test_file_that_is_killed_before_it_is_adopted_is_the_groups(tmp_path: Path) -> None:
+    """A file in a shared directory has the group's rights from its first moment."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o2770)
+
+    class Killed(DataDirectory):
+        @staticmethod
+        def _adopt(descriptor: int, directory: os.stat_result, mode: int) -> None:
+            del descriptor, directory, mode
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    killed = Killed(str(tmp_path / "data"), allow_network_fs=True)
+    assert -signal.SIGKILL == in_child(lambda: killed.open("journal", CREATE))
+    assert 0o660 == mode_of(tmp_path / "data" / "journal")

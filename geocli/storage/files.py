@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import contextmanager, suppress
+from _thread import allocate_lock
+from contextlib import contextmanager, nullcontext, suppress
 from errno import EINVAL
 from time import sleep
 
@@ -19,6 +20,20 @@ NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "a
 """Where locks or syncs are not what they are on a local disk."""
 POLL_SECONDS = 0.01
 """How often a lock that is held is tried again."""
+
+
+_umask_lock = allocate_lock()
+
+
+@contextmanager
+def _group_rights() -> Iterator[None]:
+    """Let files be made with the rights that are asked for: one that is made and never adopted shuts nobody out."""
+    with _umask_lock:  # the umask is the whole process's
+        umask = os.umask(0)
+        try:
+            yield
+        finally:
+            os.umask(umask)
 
 
 class DataDirectory:
@@ -100,11 +115,8 @@ class DataDirectory:
         """
         directory = self.prepare()
         mode = 0o660 if directory.st_mode & stat.S_IWGRP else 0o600
-        umask = os.umask(0)  # a file that is made and never adopted must not shut the group out
-        try:
+        with _group_rights() if flags & os.O_CREAT and mode == 0o660 else nullcontext():
             descriptor = os.open(self.file(name), flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        finally:
-            os.umask(umask)
         try:
             self._adopt(descriptor, directory, mode)
         except OSError:
