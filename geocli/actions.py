@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Problems:
-    """Says each problem once, and remembers what the command must exit with because of them.
+    """Says what is wrong with each file once, and remembers what the command must exit with because of them.
 
     A database that fails, or a store that cannot be read, leaves answers poorer, not lost: what these
     cost is seen from the entries.
@@ -30,12 +30,13 @@ class Problems:
     def __init__(self) -> None:
         """Begin without problems."""
         self.status = 0
-        self._said: set[str] = set()
+        self._said: set[tuple[type, str]] = set()
 
     def __call__(self, problem: GeocliError) -> None:
         """Take note of a problem."""
-        if str(problem) not in self._said:
-            self._said.add(str(problem))
+        key = type(problem), getattr(problem, "path", str(problem))
+        if key not in self._said:
+            self._said.add(key)
             complain(problem)
         if problem.exit_status >= StoreError.exit_status and not isinstance(problem, StoreError):
             self.status = max(self.status, problem.exit_status)

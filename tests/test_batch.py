@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -359,6 +360,20 @@ def test_an_output_that_is_no_regular_file_is_not_replaced(located: Geocli, tmp_
         os.close(descriptor)
 
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_full_disk_is_said_once(located: Geocli) -> None:
+    """Every block fails, and every row is printed; one line says so, and the exit status is 4."""
+    lines = "".join(f"81.2.{n // 250}.{n % 250}\n" for n in range(3000))
+    script = f"ulimit -f 8; exec {' '.join(located.command)} batch -f value -F ip"
+    ran = subprocess.run(
+        ["sh", "-c", script], env=located.environ, input=lines.encode(), capture_output=True, check=False
+    )
+
+    assert 4 == ran.returncode
+    assert lines.encode() == ran.stdout
+    assert 1 == ran.stderr.count(b"\n")
+    assert b"is the disk full?" in ran.stderr or b"File too large" in ran.stderr
 
 
 def test_a_terminal_with_nothing_to_read_gets_help(geocli: Geocli) -> None:
