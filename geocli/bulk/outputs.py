@@ -11,11 +11,9 @@ from geocli.text import safe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from geocli.entries import Entry
-
-    Write: TypeAlias = Callable[[Iterable[Entry]], bytes]
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that starts like this for a formula (CWE-1236)."""
