@@ -84,6 +84,7 @@ class GeoCache:
         self._on_problem = on_problem
         self._memory: dict[str, Entry] = {}
         self._labels: dict[Identity, str] | None = None
+        self._knows_dirty = False
         self._lock = allocate_lock()
 
     def __enter__(self) -> Self:
@@ -161,13 +162,12 @@ class GeoCache:
         return {entry.ip: entry for entry in found if entry.status in {"resolved", "special"}}
 
     def _cached_only(self, wanted: Wanted) -> dict[str, Entry]:
-        known = self._with_dirty({}, wanted)  # before the store, to which a flush may be moving it
+        dirty = self.journal.newest(wanted)  # before the store, to which a flush may be moving it
         with self._lock:
             stored = self._store.get(list(wanted))
-        known = stored | {ip: settle(stored.get(ip), entry) for ip, entry in known.items()}
-        local = {ip: special(ip, addresses.scope(address)) for ip, address in wanted.items()}
-        nothing = Entry(ip="", status="unresolved", error="not in the cache")
-        return {ip: known.get(ip) or local[ip] or nothing.replace(ip=ip) for ip in wanted}
+        known = stored | {ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}
+        none = Entry(ip="", status="unresolved", error="not in the cache")
+        return {ip: known.get(ip) or special(ip, addresses.scope(wanted[ip])) or none.replace(ip=ip) for ip in wanted}
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
@@ -175,9 +175,9 @@ class GeoCache:
         with self._lock:
             sources, problems = self._sources()
             generation = ", ".join(label for label, _ in sources)
+            if problems and mode != "no-cache" and not self._knows_dirty:  # then no better answer may be overlooked
+                self._remember_dirty()
             known = {} if mode == "no-cache" else self._known(wanted)
-        if problems and mode != "no-cache":  # then no better answer may be overlooked
-            known = self._with_dirty(known, wanted)
         if self._settings.databases:  # then what others said does not count
             known = {ip: entry for ip, entry in known.items() if is_of(entry, generation)}
         answered: dict[str, Entry] = {}
@@ -212,10 +212,14 @@ class GeoCache:
         self._remember(stored)
         return known | stored
 
-    def _with_dirty(self, known: dict[str, Entry], wanted: Wanted) -> dict[str, Entry]:
-        """Add what is in the journal, and newer than what is known."""
-        dirty = self.journal.newest(wanted).items()
-        return known | {ip: settle(known.get(ip), entry).replace(cached=True) for ip, entry in dirty}
+    def _remember_dirty(self) -> None:
+        """Bring what is in the journal into memory, once; the caller holds the lock."""
+        self._knows_dirty = True
+        try:
+            for entry in self.journal.dirty():
+                self._remember({entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True)})
+        except StorageError as error:
+            self._on_problem(error)
 
     def _from_store(self, ask: Callable[[], Any], otherwise: Any) -> Any:
         """Ask the store; if it cannot answer, say so and go on without it."""

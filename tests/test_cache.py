@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geocli.databases.discovery import DatabaseFile
+    from geocli.resolvers import Labels, Report
     from geocli.settings import Settings
     from tests.conftest import Clock, Geocli
 
@@ -879,3 +880,48 @@ class TestClear:
             cache.flush_dirty()
             with held(f"{bench.data_dir}/flush.lock"), pytest.raises(BusyError, match=r"flush\.lock: busy"):
                 cache.clear()
+
+
+class Half(Source):
+    """A source beside which another one is broken."""
+
+    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+        report(DatabaseError("/broken.mmdb", "empty"))
+        return super().sources(known, report)
+
+
+def test_beside_a_broken_source_the_journal_is_read_once(tmp_path: Path, clock: Clock) -> None:
+    """A batch of many blocks does not search the journal again for each of them."""
+
+    class Counted(Journal):
+        reads = 0
+
+        def dirty(self) -> Iterator[Entry]:
+            self.reads += 1
+            return super().dirty()
+
+    journal = Counted(DataDirectory(str(tmp_path / "data"), allow_network_fs=True))
+    cache = GeoCache(
+        str(tmp_path / "data"),
+        journal=journal,
+        resolvers=[Half(everywhere=JAPAN)],
+        clock=clock,
+        on_problem=lambda _: None,
+    )
+
+    found = list(cache.lookup_batch(f"8.8.{n // 250}.{n % 250}" for n in range(3 * BLOCK)))
+
+    assert 1 == journal.reads
+    assert {"JP"} == {entry.place.country_code for entry in found}
+
+
+def test_beside_a_broken_source_an_unreadable_journal_costs_no_answer(tmp_path: Path, clock: Clock) -> None:
+    """The answer comes, and both problems are told."""
+    (tmp_path / "data" / "journal").mkdir(parents=True)
+    problems: list[GeocliError] = []
+    cache = GeoCache(
+        str(tmp_path / "data"), resolvers=[Half(everywhere=JAPAN)], clock=clock, on_problem=problems.append
+    )
+
+    assert "JP" == cache.lookup("8.8.8.8").place.country_code
+    assert {"DatabaseError", "JournalError"} == {type(problem).__name__ for problem in problems}
