@@ -181,9 +181,8 @@ class TestClosedDescriptors:
     @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
     def test_an_open_output_still_gets_the_answer(self, closed: str, located: Geocli) -> None:
         """The other streams work as ever."""
-        assert located("lookup", "10.0.0.1").stdout.replace(b'"cached": false', b'"cached": true') == (
-            _in_shell(located, closed, "lookup", "10.0.0.1").stdout.replace(b'"cached": false', b'"cached": true')
-        )
+        arguments = ("lookup", "-F", "ip,status,scope", "10.0.0.1")
+        assert located(*arguments).stdout == _in_shell(located, closed, *arguments).stdout
 
     @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
     @pytest.mark.parametrize("address", ["8.8.8", "münchen.de"])
