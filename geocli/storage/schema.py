@@ -31,7 +31,11 @@ def _version_2(db: Database) -> None:
     db.table("source_files").create(columns, pk="path")
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2)
+def _version_3(db: Database) -> None:
+    db.table("geo_cache").add_column("segment", int)
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3)
 """Each brings a store to the next version of the schema."""
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE_NAME = "geocli.db"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """`PRAGMA user_version`; see `schema.py` for what each version added."""
 PLACE_COLUMNS = (
     *("country_code", "country_name", "region", "city", "postal_code"),
@@ -32,7 +32,7 @@ COLUMNS = (
     *PLACE_COLUMNS,
     *("source", "prefix_len", "built_at", "resolved_at", "retry_at", "generation", "traits"),
 )
-"""Columns of the table `geo_cache`, in their order."""
+"""Columns of the table `geo_cache` that make an entry, in their order."""
 READ_PATIENCE_SECONDS = 1.0
 """A lookup asks the sources again rather than wait longer for a locked store."""
 BLOCK = 500

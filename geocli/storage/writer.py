@@ -25,13 +25,23 @@ CACHE_KIBIBYTES = 128 * 1024
 BLOCK = 25_000
 """Rows that are sorted and upserted together."""
 
-_MARKS = ", ".join("?" * len(COLUMNS))
-_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+_WRITTEN = (*COLUMNS, "segment")
+_IS_LATER = "excluded.segment >= IFNULL(geo_cache.segment, 0)"
+"""Segments decide what is newer, and no clock: a segment may have been left over while later ones were stored."""
+_TRIED_LAST = {
+    name: f"CASE WHEN {_IS_LATER} THEN excluded.{name} ELSE geo_cache.{name} END" for name in ("retry_at", "generation")
+}
+_UPDATES = ", ".join(f"{name} = {_TRIED_LAST.get(name, f'excluded.{name}')}" for name in _WRITTEN[1:])
 _UPSERT = (
-    f"INSERT INTO geo_cache ({', '.join(COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT(ip) DO UPDATE SET {_UPDATES} WHERE "
+    f"INSERT INTO geo_cache ({', '.join(_WRITTEN)}) VALUES ({', '.join('?' * len(_WRITTEN))}) "
+    f"ON CONFLICT(ip) DO UPDATE SET {_UPDATES} WHERE "
 )
-_TRIED = "UPDATE geo_cache SET retry_at = :retry_at, generation = :generation WHERE ip = :ip AND status = 'resolved'"
-_TRIED_LATE = _TRIED + " AND resolved_at < :at"
+_UPSERT_KNOWN = f"{_UPSERT} {_IS_LATER} OR geo_cache.status = 'unresolved'"
+_UPSERT_UNKNOWN = f"{_UPSERT} {_IS_LATER} AND geo_cache.status <> 'resolved'"
+_TRIED = (
+    "UPDATE geo_cache SET retry_at = :retry_at, generation = :generation "
+    "WHERE ip = :ip AND status = 'resolved' AND IFNULL(segment, 0) <= :segment"
+)
 
 
 class StoreWriter:
@@ -115,7 +125,7 @@ class StoreWriter:
         """Store a segment exactly once, in one transaction that is on disk when this returns.
 
         Entries take the place of those before them, except that nothing found never hides a good answer.
-        A segment that was left over while later ones were stored only adds what is newer than the rows.
+        A segment that was left over while later ones were stored only adds what these had no answer for.
 
         Args:
             segment: names what is stored.
@@ -135,11 +145,10 @@ class StoreWriter:
         with self._transaction():
             if self._is_applied(segment):
                 return 0
-            in_order = not self._values("SELECT 1 FROM applied_segments WHERE number > ?", segment.number)
             self._began = self._began or now()
             stored = 0
-            for block in self._blocks(frames):
-                self._upsert(block, in_order=in_order)
+            for block in self._blocks(frames, segment.number):
+                self._upsert(block)
                 stored += len(block)
             if before_commit is not None:
                 before_commit()
@@ -158,23 +167,22 @@ class StoreWriter:
     def _values(self, sql: str, *values: Any) -> list[Any]:
         return [value for (value,) in self._db.execute(sql, values)]
 
-    def _blocks(self, frames: Iterable[Frame]) -> Iterator[Block]:
+    def _blocks(self, frames: Iterable[Frame], segment: int) -> Iterator[Block]:
         """Gather frames into blocks of bounded size."""
         generation = cache(self._generation)
-        block = Block()
+        block = Block(segment)
         for frame in frames:
             block.add(frame, generation(frame.generation))
             if len(block) >= BLOCK:
                 yield block
-                block = Block()
+                block = Block(segment)
         yield block
 
-    def _upsert(self, block: Block, *, in_order: bool) -> None:
+    def _upsert(self, block: Block) -> None:
         """Upsert rows in the order of their keys, which SQLite stores twice as fast."""
-        newer = "1" if in_order else "excluded.resolved_at > geo_cache.resolved_at"
-        for rows, condition in ((block.known, newer), (block.unknown, f"{newer} AND geo_cache.status <> 'resolved'")):
-            self._db.executemany(_UPSERT + condition, (rows[ip] for ip in sorted(rows)))
-        self._db.executemany(_TRIED if in_order else _TRIED_LATE, block.tried.values())
+        for rows, upsert in ((block.known, _UPSERT_KNOWN), (block.unknown, _UPSERT_UNKNOWN)):
+            self._db.executemany(upsert, (rows[ip] for ip in sorted(rows)))
+        self._db.executemany(_TRIED, block.tried.values())
         self._db.executemany("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?, ?)", block.files)
 
     def _generation(self, sources: str) -> int:
@@ -197,8 +205,9 @@ class StoreWriter:
 class Block:
     """Rows that are upserted together: the last one of each address, but nothing found hides no good answer."""
 
-    def __init__(self) -> None:
-        """Begin without rows."""
+    def __init__(self, segment: int) -> None:
+        """Begin without rows; all will come from the segment of this number."""
+        self._segment = segment
         self.known: dict[str, tuple[Any, ...]] = {}
         self.unknown: dict[str, tuple[Any, ...]] = {}
         self.tried: dict[str, dict[str, Any]] = {}
@@ -211,7 +220,7 @@ class Block:
     def add(self, frame: Frame, generation: int) -> None:
         """Add the rows of a frame, which are later than those that are here."""
         self.files.update(frame.files)
-        shapes = [_shape(place, frame.at, generation) for place in frame.places]
+        shapes = [self._shape(place, frame.at, generation) for place in frame.places]
         for ip, number, prefix_len in frame.rows:
             head, tail, tried = shapes[number]
             if tried is None:
@@ -223,17 +232,17 @@ class Block:
             if ip not in self.known:
                 self.unknown[ip] = (ip, *head, prefix_len, *tail)
 
+    def _shape(
+        self, place: dict[str, Any], at: str, generation: int
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any] | None]:
+        """Return what a place's rows hold before and after the prefix length, and when to ask again if nobody knew."""
+        traits = place.get("traits")
+        said = {**place, "resolved_at": at or None, "traits": _json(traits) if traits else None}
+        added = {"generation": generation, "segment": self._segment}
+        values = tuple(map((said | added).get, _WRITTEN))
+        tried = {"retry_at": said.get("retry_at"), **added}
+        return values[1:_PREFIX_LEN], values[_PREFIX_LEN + 1 :], tried if place["status"] == "unresolved" else None
+
 
 _json = json.JSONEncoder(ensure_ascii=False).encode
 _PREFIX_LEN = COLUMNS.index("prefix_len")
-
-
-def _shape(
-    place: dict[str, Any], at: str, generation: int
-) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any] | None]:
-    """Return what a place's rows hold before and after the prefix length, and of a try that found nothing when."""
-    traits = place.get("traits")
-    said = {**place, "resolved_at": at or None, "generation": generation, "traits": _json(traits) if traits else None}
-    values = tuple(map(said.get, COLUMNS))
-    tried = {"retry_at": said.get("retry_at"), "generation": generation, "at": at}
-    return values[1:_PREFIX_LEN], values[_PREFIX_LEN + 1 :], tried if place["status"] == "unresolved" else None
