@@ -28,8 +28,6 @@ FLUSH_PATIENCE_SECONDS = 10.0
 """How long asking again waits for cron's flush of the same minute."""
 PAGE = 500
 """Rows that are read, and resolved again, together."""
-OLD_DATABASE = timedelta(days=35)
-"""Databases are built at least once a month; an older one is no longer being updated."""
 STATUSES = ("resolved", "special", "unresolved")
 """What a stored row can be."""
 _COLUMNS = {"country": "country_code", "asn": "asn", "city": "city", "source": "source"}
@@ -197,27 +195,6 @@ def _described(database: Database) -> DatabaseStats:
 def _damaged(problem: DatabaseError) -> DatabaseStats:
     name = os.path.basename(problem.path).removesuffix(".mmdb")
     return DatabaseStats(name=name, path=problem.path, size_bytes=0, built_at=None, error=str(problem))
-
-
-def unhealthy(found: Stats, max_lag: timedelta) -> list[str]:
-    """Return what an operator must look at, in words; nothing if all is well."""
-    reasons = list(found.problems)
-    if found.journal is not None:
-        oldest_at = found.journal.oldest_at
-        if oldest_at is not None and found.at - oldest_at > max_lag:
-            reasons.append(
-                f"the journal was last flushed before {instant_text(oldest_at)}; does cron run geocli flush?"
-            )
-        if found.journal.quarantined_bytes:
-            size_bytes = found.journal.quarantined_bytes
-            reasons.append(f"{size_bytes} damaged bytes are in journal.bad; look at the disk, then delete the file")
-    for database in found.databases:
-        if database.error is not None:
-            reasons.append(database.error)
-        elif database.built_at is not None and found.at - database.built_at > OLD_DATABASE:
-            built = database.built_at.date().isoformat()
-            reasons.append(f"{database.path}: built on {built}, older than {OLD_DATABASE.days} days; geocli db update")
-    return reasons
 
 
 def clear(directory: DataDirectory, chosen: Settings, *, unresolved: bool, resolved_before: datetime | None) -> int:

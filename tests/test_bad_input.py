@@ -476,7 +476,7 @@ def test_a_damaged_database_is_seen_by_those_who_look_after_it(
     verify, check, listed = geocli("db", "verify"), geocli("stats", "--check"), geocli("db", "list")
 
     assert (3, 1, 0) == (verify.returncode, check.returncode, listed.returncode)
-    assert [True, True] == [complaint(run).startswith(f"{path}: {reason}") for run in (verify, check)]
+    assert [True, True] == [complaints(run)[0].startswith(f"{path}: {reason}") for run in (verify, check)]
     assert str(path).encode() in listed.stdout
 
 

@@ -206,7 +206,7 @@ def test_segment_that_cannot_be_read_does_not_block_the_next(directory: DataDire
     for _ in range(2):
         with pytest.raises(JournalError) as caught:
             flush(directory)
-        assert f"{directory.file(segment(2))}: cannot be read: Is a directory" == str(caught.value)
+        assert f"{directory.file(segment(2))}: cannot be read: a directory; move it away" == str(caught.value)
     assert ["1.1.1.1", "1.1.1.3", "1.1.1.4"] == list(stored(directory))
     assert [segment(2)] == dirty_files(directory)
 

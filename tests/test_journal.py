@@ -473,8 +473,8 @@ def test_replay_returns_frames_and_damage(directory: DataDirectory, journal: Jou
     ("make", "reason"),
     [
         pytest.param(lambda _: None, "No such file or directory", id="gone"),
-        pytest.param(os.mkdir, "Is a directory", id="directory"),
-        pytest.param(lambda path: os.symlink("journal", path), "Too many levels of symbolic links", id="link"),
+        pytest.param(os.mkdir, "a directory; move it away", id="directory"),
+        pytest.param(lambda path: os.symlink("journal", path), "a symbolic link; move it away", id="link"),
     ],
 )
 def test_segment_that_cannot_be_read_is_an_error(

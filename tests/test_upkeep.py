@@ -1,4 +1,4 @@
-"""Asking again, counting, saying what is unhealthy, forgetting."""
+"""Asking again, counting, forgetting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from geocli.cache import GeoCache
 from geocli.errors import DatabaseError, StoreError
 from geocli.storage.journal import JournalStatus
-from geocli.upkeep import PAGE, DatabaseStats, ReResolveReport, Stats, clear, databases, unhealthy
+from geocli.upkeep import PAGE, DatabaseStats, ReResolveReport, Stats, clear, databases
 from tests.building import CITIES, NETWORKS, build
 from tests.sources import GREAT_BRITAIN, JAPAN, Source
 
@@ -226,8 +226,9 @@ class TestStats:
         (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
         found = cache.stats()
         path = geocli.data_dir / "geocli.db"
-        expected = f"{path}: file is not a database; nothing was changed; see geocli stats --check"
-        assert [expected] == found.problems
+        expected = f"{path}: file is not a database; nothing was changed; restore a copy of it, or move"
+        (problem,) = found.problems
+        assert problem.startswith(expected)
         assert (0, [], None) == (sum(found.statuses.values()), found.top, found.last_flush)
         assert 1 == (found.journal and found.journal.entries)
 
@@ -236,7 +237,7 @@ class TestStats:
         (geocli.data_dir / "journal").symlink_to("elsewhere")
         found = filled.stats()
         path = geocli.data_dir / "journal"
-        assert [f"{path}: cannot be read: Too many levels of symbolic links"] == found.problems
+        assert [f"{path}: cannot be read: a symbolic link; move it away"] == found.problems
         assert found.journal is None
         assert 2 == found.statuses["resolved"]
 
@@ -271,77 +272,6 @@ class TestDatabases:
     def test_none(self, geocli: Geocli) -> None:
         """Without a database the list is empty."""
         assert [] == databases(geocli.settings())
-
-
-class TestUnhealthy:
-    AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
-    JOURNAL = JournalStatus(entries=0, size_bytes=0, oldest_at=None, segments=0, quarantined_bytes=0)
-    WELL = Stats(at=AT, statuses={}, by="country", top=[], journal=JOURNAL, last_flush=None, databases=[], problems=[])
-    CITY = DatabaseStats(name="City", path="/x/City.mmdb", size_bytes=1, built_at=AT)
-
-    @pytest.mark.parametrize(
-        "found",
-        [
-            WELL,
-            WELL.replace(journal=JOURNAL.replace(oldest_at=AT - timedelta(minutes=5), entries=1)),
-            WELL.replace(databases=[CITY, CITY.replace(built_at=AT - timedelta(days=35)), CITY.replace(built_at=None)]),
-        ],
-        ids=["empty", "dirty for 5 minutes", "35 days old, and without a date"],
-    )
-    def test_all_is_well(self, found: Stats) -> None:
-        """Up to the limits there is nothing to say."""
-        assert [] == unhealthy(found, timedelta(minutes=5))
-
-    @pytest.mark.parametrize(
-        ("found", "reason"),
-        [
-            (
-                WELL.replace(journal=JOURNAL.replace(oldest_at=AT - timedelta(minutes=5, seconds=1))),
-                "the journal was last flushed before 2026-06-01T11:54:59Z; does cron run geocli flush?",
-            ),
-            (
-                WELL.replace(journal=JOURNAL.replace(quarantined_bytes=17)),
-                "17 damaged bytes are in journal.bad; look at the disk, then delete the file",
-            ),
-            (
-                WELL.replace(databases=[CITY.replace(built_at=AT - timedelta(days=35, seconds=1))]),
-                "/x/City.mmdb: built on 2026-04-27, older than 35 days; geocli db update",
-            ),
-            (
-                WELL.replace(databases=[CITY.replace(built_at=None, error="/x/City.mmdb: empty")]),
-                "/x/City.mmdb: empty",
-            ),
-            (
-                WELL.replace(journal=None, problems=["/d/geocli.db: file is not a database"]),
-                "/d/geocli.db: file is not a database",
-            ),
-        ],
-        ids=["lag", "quarantine", "old database", "bad database", "bad store"],
-    )
-    def test_reason_in_words(self, found: Stats, reason: str) -> None:
-        """Each thing that an operator must look at is said in one line, with what to do."""
-        assert [reason] == unhealthy(found, timedelta(minutes=5))
-
-    def test_all_reasons(self, cache: GeoCache, geocli: Geocli, clock: Clock) -> None:
-        """All reasons are said, not the first alone, and each once; a longer patience has less to say."""
-        build(geocli.db_dir / "old.mmdb", CITIES, build_epoch=1_700_000_000)
-        cache.lookup(GB)
-        (geocli.data_dir / "journal.bad").write_bytes(b"x" * 9)
-        (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
-        clock.forward(minutes=10)
-        reasons = unhealthy(cache.stats(), timedelta(minutes=5))
-        starts = [f"{geocli.data_dir}/geocli.db: ", "the journal was", "9 damaged bytes", f"{geocli.db_dir}/old.mmdb: "]
-        assert [True] * 4 == [reason.startswith(start) for reason, start in zip(reasons, starts, strict=True)]
-        assert reasons[0:1] + reasons[2:] == unhealthy(cache.stats(), timedelta(minutes=10))
-
-    def test_left_over_segment_counts_as_lag(self, cache: GeoCache, clock: Clock) -> None:
-        """A sealed segment that was never stored is as old as its oldest entry."""
-        cache.lookup(GB)
-        cache.journal.seal()
-        clock.forward(minutes=6)
-        cache.lookup(JP)
-        (reason,) = unhealthy(cache.stats(), timedelta(minutes=5))
-        assert "2026-06-01T12:00:00Z" in reason
 
 
 class TestClear:
@@ -396,8 +326,5 @@ def test_command_says_why(located: Geocli) -> None:
     assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
     (located.db_dir / "GeoLite2-City.mmdb").write_bytes(b"")
     done = located("stats", "--check")
-    assert (1, b"", f"geocli: {located.db_dir}/GeoLite2-City.mmdb: empty\n") == (
-        done.returncode,
-        done.stdout,
-        done.stderr.decode(),
-    )
+    assert (1, b"") == (done.returncode, done.stdout)
+    assert f"geocli: {located.db_dir}/GeoLite2-City.mmdb: empty" == done.stderr.decode().splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Literal
 
 import typer
@@ -27,12 +28,16 @@ def stats(
     max_lag: Annotated[str, typer.Option(metavar="AGE", help="How old a dirty entry may be for --check.")] = "5m",
 ) -> int:
     """What is in the cache, and is everything healthy?"""
-    from geocli import rendering, upkeep
+    from geocli import health, rendering
 
     settings = options.chosen(ctx)
     with actions.open_cache(settings, actions.Problems()) as cache:
         found = cache.stats(by=by, top=top)
     if check:
-        return rendering.print_reasons(upkeep.unhealthy(found, options.duration_of(max_lag)))
+        reasons = health.unhealthy(found, cache.directory, options.duration_of(max_lag))
+        status = rendering.print_reasons(reasons)
+        if reasons or sys.stderr.isatty():  # a monitor that finds all well hears nothing
+            rendering.print_reasons(health.notes())
+        return status
     rendering.print_stats(found, format_, output)
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import ExitStack, contextmanager, suppress
-from errno import EINVAL
+from errno import EINVAL, ELOOP
 
 from geocli.entries import instant, settle
 from geocli.errors import JournalError, StorageError
@@ -214,12 +214,17 @@ class Journal:
     def _stream(self, name: str) -> BinaryIO:
         """Open a journal to read it; what is no regular file might never end."""
         path = self._directory.file(name)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise OSError(
+                error.errno, "a symbolic link; move it away" if error.errno == ELOOP else error.strerror, path
+            ) from error
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode):
             return open(descriptor, "rb")
         os.close(descriptor)
-        raise OSError(EINVAL, "Is a directory" if stat.S_ISDIR(mode) else "not a regular file", path)
+        raise OSError(EINVAL, f"{'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}; move it away", path)
 
     def quarantine(self, pieces: Iterable[bytes]) -> int:
         """Keep bytes that are no frames in `journal.bad`; they are on disk when this returns.
@@ -307,7 +312,7 @@ class Journal:
         entries, oldest_at = 0, None
         for frame in self._dirty_frames():
             entries += len(frame.rows)
-            oldest_at = oldest_at or instant(frame.at or None)
+            oldest_at = min(filter(None, (oldest_at, instant(frame.at or None))), default=None)
         return JournalStatus(
             entries=entries,
             size_bytes=sum(self._size_bytes(name) for name in [JOURNAL, *(segment.name for segment in segments)]),

@@ -38,6 +38,15 @@ READ_PATIENCE_SECONDS = 1.0
 BLOCK = 500
 """Addresses that one SELECT asks for."""
 
+_MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the next flush makes a new one"
+_ADVICE = {
+    sqlite3.SQLITE_NOTADB: _MOVE,
+    sqlite3.SQLITE_CORRUPT: _MOVE,
+    sqlite3.SQLITE_FULL: "make room on the disk",
+    sqlite3.SQLITE_IOERR: "look at the disk",
+    sqlite3.SQLITE_READONLY: "let this user write it",
+    sqlite3.SQLITE_CANTOPEN: "let this user open it",
+}
 _SELECT = (
     f"SELECT {', '.join(f'geo_cache.{name}' for name in COLUMNS if name != 'generation')}, generations.sources "
     "FROM geo_cache LEFT JOIN generations ON generations.id = geo_cache.generation "
@@ -215,9 +224,11 @@ def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise BusyError(path, waited_seconds) from error
-        raise StoreError(path, f"{error}; nothing was changed; see geocli stats --check") from error
+        advice = _ADVICE.get(code, "see geocli stats --check")
+        raise StoreError(path, f"{error}; nothing was changed; {advice}") from error
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

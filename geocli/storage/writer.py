@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -246,3 +247,18 @@ class Block:
 
 _json = json.JSONEncoder(ensure_ascii=False).encode
 _PREFIX_LEN = COLUMNS.index("prefix_len")
+
+
+def check_writable(path: str) -> None:
+    """Find out whether a flush could write a store now; one that is missing is made by the next flush.
+
+    Raises:
+        StoreError: it could not.
+        BusyError: another program keeps it locked.
+
+    """
+    if os.path.exists(path):
+        with sqlite_errors(path, 0), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("PRAGMA user_version = 0")  # a file that can only be read refuses no sooner
+            db.execute("ROLLBACK")

@@ -1,0 +1,115 @@
+"""What an operator must look at, in words, with what to do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from geocli.entries import instant_text
+from geocli.errors import BusyError, StorageError
+from geocli.storage.flushing import LOCK
+from geocli.storage.journal import JOURNAL
+from geocli.storage.store import FILE_NAME
+from geocli.storage.writer import check_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geocli.storage.files import DataDirectory
+    from geocli.storage.journal import JournalStatus
+    from geocli.upkeep import DatabaseStats, Stats
+
+OLD_DATABASE = timedelta(days=35)
+"""Databases are built at least once a month; an older one is no longer being updated."""
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""Answers may be this far in the future before somebody must look at the clock."""
+LEAST_FREE_BYTES = 1 << 20
+"""With less than this, or twice the journal, a flush may find the disk full."""
+WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7))
+"""Releases within the range that have the correction (https://sqlite.org/wal.html#walresetbug)."""
+
+
+def unhealthy(found: Stats, directory: DataDirectory, max_lag: timedelta) -> list[str]:
+    """Return what must be looked at, a line each; nothing if all is well.
+
+    Args:
+        found: what is in the cache.
+        directory: where it is.
+        max_lag: how old a dirty entry may be.
+
+    """
+    size_bytes = found.journal.size_bytes if found.journal is not None else 0
+    reasons = [*_of_directory(directory, size_bytes), *found.problems]
+    if found.journal is not None:
+        reasons += _of_journal(found.at, found.journal, max_lag, directory)
+    if found.last_flush is not None and datetime.fromisoformat(found.last_flush[0]) > found.at + CLOCK_TOLERANCE:
+        reasons.append(f"the last flush was at {found.last_flush[0]}, which is in the future; is the clock right?")
+    reasons += (reason for database in found.databases for reason in _of_database(found.at, database))
+    return list(dict.fromkeys(reasons))
+
+
+def notes(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> list[str]:
+    """Return what an operator may like to know, though nothing is wrong.
+
+    Args:
+        version: of SQLite.
+
+    """
+    if not (3, 7, 0) <= version <= (3, 51, 2) or version in WAL_RESET_FIXED:
+        return []
+    running = ".".join(map(str, version))
+    fault = "has the WAL-reset bug, corrected in 3.51.3, 3.50.7 and 3.44.6"
+    return [f"note: SQLite {running} {fault}; let no other program write {FILE_NAME}"]
+
+
+def _of_directory(directory: DataDirectory, journal_bytes: int) -> Iterator[str]:
+    if not os.path.lexists(directory.path):  # which the first answer makes
+        return
+    try:
+        directory.prepare()
+        space = os.statvfs(directory.path)
+    except (OSError, StorageError) as error:
+        yield str(error)
+        return
+    journal = directory.file(JOURNAL)
+    if os.path.isfile(journal) and os.lstat(journal).st_nlink != 1:
+        yield f"{journal}: has another name too, and takes no answers; move it away"
+    free_bytes = space.f_bavail * space.f_frsize
+    if space.f_flag & os.ST_RDONLY:
+        yield f"{directory.path}: the file system is read-only; mount it to be written"
+    elif free_bytes < max(LEAST_FREE_BYTES, 2 * journal_bytes):
+        yield f"{directory.path}: the disk is full, {free_bytes >> 10} KiB are free; make room"
+
+
+def _of_journal(now: datetime, journal: JournalStatus, max_lag: timedelta, directory: DataDirectory) -> Iterator[str]:
+    oldest_at = journal.oldest_at
+    if oldest_at is not None and oldest_at > now + CLOCK_TOLERANCE:
+        yield f"the journal has answers of {instant_text(oldest_at)}, which is in the future; is the clock right?"
+    if oldest_at is not None and now - oldest_at > max_lag:
+        waiting = f" ({journal.segments} sealed segments wait)" if journal.segments else ""
+        yield f"the journal was last flushed before {instant_text(oldest_at)}{waiting}; does cron run geocli flush?"
+        yield from _of_flushing(directory)
+    if journal.quarantined_bytes:
+        yield f"{journal.quarantined_bytes} damaged bytes are in journal.bad; look at the disk, then delete the file"
+
+
+def _of_flushing(directory: DataDirectory) -> Iterator[str]:
+    """Say what may keep a flush from its work."""
+    try:
+        with directory.locked(LOCK, 0):
+            check_writable(directory.file(FILE_NAME))
+    except BusyError as error:
+        what = "a flush is at work, or hangs" if error.path.endswith(LOCK) else "another program keeps it locked"
+        yield f"{error.path}: {what}; fuser -v {error.path} names it"
+    except StorageError as error:
+        yield str(error)
+
+
+def _of_database(now: datetime, database: DatabaseStats) -> Iterator[str]:
+    if database.error is not None:
+        yield database.error
+    elif database.built_at is not None and now - database.built_at > OLD_DATABASE:
+        built = database.built_at.date().isoformat()
+        yield f"{database.path}: built on {built}, older than {OLD_DATABASE.days} days; geocli db update"
