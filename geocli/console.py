@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 
-from geocli.errors import GeocliError
+from geocli.errors import GeocliError, TerminatedError
 from geocli.text import safe
 
 TYPE_CHECKING = False
@@ -57,8 +57,8 @@ def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = la
             return 0  # shell completion
         _point_at_null(sys.stdout.fileno())
         return READER_GONE  # which Rich and Typer make a SystemExit of
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return stop.exit_status if isinstance(stop, TerminatedError) else INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the one place where errors end)
         if is_verbose():
             from traceback import format_exc

@@ -12,6 +12,7 @@
       UpdateError               3   url
         DownloadError               status
         HashMismatchError           expected, actual
+    TerminatedError             143 (a KeyboardInterrupt)
 
 `str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
 """
@@ -131,3 +132,9 @@ class HashMismatchError(UpdateError):
         super().__init__(url, f"SHA-256 is {actual}, expected {expected}")
         self.expected = expected
         self.actual = actual
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came, as Ctrl-C would, while something must be put in order first."""
+
+    exit_status = 143

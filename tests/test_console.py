@@ -23,7 +23,8 @@ from geocli.errors import (
     StorageError,
     UpdateError,
 )
-from geocli.storage.frames import Frame, scan
+from geocli.storage.frames import Frame
+from geocli.storage.scanning import scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from geocli.databases.discovery import DatabaseFile
 from geocli.entries import Entry, Place
-from geocli.storage.frames import MOST_BYTES, MOST_REPAIRS, Damage, Frame, encode, pack, scan, unpack
+from geocli.storage.frames import MOST_BYTES, Frame, encode, pack, unpack
+from geocli.storage.scanning import MOST_REPAIRS, Damage, scan
 from tests.storing import AT, SOURCES, resolved, unresolved
 
 if TYPE_CHECKING:

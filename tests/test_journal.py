@@ -20,7 +20,8 @@ import pytest
 from geocli.entries import Place
 from geocli.errors import BusyError, JournalError
 from geocli.storage.files import DataDirectory
-from geocli.storage.frames import Damage, Frame, encode, pack
+from geocli.storage.frames import Frame, encode, pack
+from geocli.storage.scanning import Damage
 from geocli.storage.journal import Journal, JournalStatus, Segment
 from tests.storing import AT, SOURCES, holding, in_child, local, resolved, unresolved
 

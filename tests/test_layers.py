@@ -37,9 +37,10 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.storage": set(),
     "geocli.storage.files": {"errors"},
     "geocli.storage.frames": {"entries", "values", "databases.discovery"},
+    "geocli.storage.scanning": {"values", "storage.frames"},
     "geocli.storage.journal": {
         *("entries", "errors", "values", "databases.discovery"),
-        *("storage.files", "storage.frames"),
+        *("storage.files", "storage.frames", "storage.scanning"),
     },
     "geocli.storage.store": {"entries", "errors"},
     "geocli.storage.writer": {"entries", "errors", "storage"},

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from errno import EINVAL
 from time import sleep
 
-from geocli.errors import BusyError, StorageError
+from geocli.errors import BusyError, StorageError, TerminatedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -220,6 +220,25 @@ class DataDirectory:
 
 
 @contextmanager
+def _told_of_termination() -> Iterator[None]:
+    """Let SIGTERM raise meanwhile, so that what is half done can be put in order; in the main thread alone."""
+    import signal
+
+    def stop(*_: object) -> None:
+        raise TerminatedError
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # in another thread, which hears no signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
     """Write a file beside another, and put it in its place when all of it is on disk.
 
@@ -239,7 +258,7 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
         error.filename = path
         raise
     try:
-        with open(descriptor, "wb", buffering=0):
+        with _told_of_termination(), open(descriptor, "wb", buffering=0):
             yield descriptor, beside
             if is_file:
                 os.fsync(descriptor)

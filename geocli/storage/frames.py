@@ -1,4 +1,4 @@
-r"""The journal's format: checksummed frames, one a line, and a reader that believes nothing.
+r"""The journal's format: checksummed frames, one a line, the one place that knows it.
 
 A frame is `G1 LENGTH DIGEST PAYLOAD\n`. LENGTH is that of the payload, in 8 hex digits. DIGEST is BLAKE2b
 (RFC 7693) with 64 bits over LENGTH and PAYLOAD, in 16 hex digits. PAYLOAD is one line of ASCII JSON:
@@ -27,8 +27,8 @@ except ImportError:  # pragma: no cover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any, BinaryIO
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
     from geocli.databases.discovery import DatabaseFile
 
@@ -38,26 +38,13 @@ TARGET_BYTES = 64 * 1024
 """A writer packs entries into frames of at most this size, where one entry alone is not larger."""
 MOST_BYTES = 1024 * 1024
 """A reader takes a longer payload for damage."""
-REPAIR_BYTES = 4096
-"""Damage up to this size is searched for the one flipped bit that explains it."""
-MOST_REPAIRS = 64
-"""A journal that is damaged in more places than this is quarantined rather than searched."""
+MOST_KNOWN_BYTES = 32 << 20
+"""About so much text of places a reader keeps, so that it checks each once."""
 
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
 _TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
 _json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-class Damage(Value):
-    """Bytes of a journal that are no frame."""
-
-    offset_bytes: int
-    """Where they begin."""
-    data: bytes
-    """What they are."""
-    is_last: bool = False
-    """Whether the journal ends there."""
 
 
 class Frame(Value):
@@ -69,14 +56,14 @@ class Frame(Value):
     """The local sources that were there to be asked."""
     files: list[tuple[str, int, int, int, str]]
     """Path, inode, size in bytes, modification time in ns, and label of each database that was there."""
-    places: list[dict[str, Any]]
-    """What an entry and its place say, without what is unknown; instants as text."""
+    places: list[bytes]
+    """What an entry and its place say, without what is unknown, as JSON; instants as text."""
     rows: list[tuple[str, int, int | None]]
     """Address, number of its place, and prefix length, in the order in which they were appended."""
 
     def entries(self) -> Iterator[Entry]:
         """Return the entries in the order in which they were appended."""
-        shapes = [self._shape(place) for place in self.places]
+        shapes = [self._shape(json.loads(place)) for place in self.places]
         for ip, number, prefix_len in self.rows:
             yield shapes[number].replace(ip=ip, prefix_len=prefix_len)
 
@@ -151,15 +138,20 @@ def _place_text(entry: Entry) -> str:
     return _json({name: what for name, what in said.items() if what is not None})
 
 
-def unpack(payload: bytes) -> Frame:
+def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
     """Return what a payload says.
+
+    Args:
+        payload: the JSON.
+        known: texts of places that are of the right form; those of this payload are added.
 
     Raises:
         ValueError: it is not JSON, or not of the right form.
 
     """
+    known = set() if known is None else known
     try:
-        said = json.loads(payload)
+        said = _loaded(payload, known)
         files = [(path, inode, size, mtime, label) for path, inode, size, mtime, label in said["files"]]
         rows = [(ip, number, prefix_len) for ip, number, prefix_len in said["rows"]]
         frame = Frame(at=said["at"], generation=said["generation"], files=files, places=said["places"], rows=rows)
@@ -169,6 +161,50 @@ def unpack(payload: bytes) -> Frame:
     return frame
 
 
+def _loaded(payload: bytes, known: set[bytes]) -> dict[str, Any]:
+    """Read the JSON of a payload, but leave its places as text, each of which is checked once.
+
+    The quotes of what is searched for would be escaped in a text, so they divide the payload where they should.
+    """
+    if not payload.isascii():
+        raise ValueError("not ASCII")
+    if b"\\ud" in payload.lower():  # a surrogate, of which only a pair is a character
+        json.dumps(json.loads(payload), ensure_ascii=False).encode()
+    head, _, rest = payload.partition(b',"places":[')
+    texts, _, rows = rest.rpartition(b'],"rows":[')
+    try:
+        places = _places(texts, known)
+        said = json.loads(b'%b,"rows":[%b' % (head, rows))
+    except ValueError:  # not written by `pack`, but JSON perhaps
+        said = json.loads(payload)
+        places = [_json(place).encode() for place in said["places"]]
+        _check_places(said["places"])
+    return {**said, "places": places}
+
+
+def _places(texts: bytes, known: set[bytes]) -> list[bytes]:
+    if not (texts.startswith(b'{"') and texts.endswith(b"}")):
+        raise ValueError("not a list of places")
+    places = [b'{"%b}' % text for text in texts[2:-1].split(b'},{"')]
+    if new := set(places) - known:
+        _check_places([json.loads(place) for place in new])
+        if len(known) * len(texts) > MOST_KNOWN_BYTES * len(places):
+            known.clear()
+        known |= new
+    return places
+
+
+def _check_places(places: list[dict[str, Any]]) -> None:
+    """Refuse what is not of the right types, and what SQLite would refuse."""
+    _check_types(places, dict)
+    _check_types([place["status"] for place in places], str)
+    for name in set().union(*places):
+        said = [place[name] for place in places if name in place]
+        _check_types(said, *_TYPES[name])
+        if name.endswith("_at"):
+            deque(map(instant, said), maxlen=0)
+
+
 def _check(frame: Frame) -> None:
     """Refuse what is not of the right types, and what SQLite would refuse."""
     _check_types([frame.at, frame.generation], str)
@@ -176,36 +212,23 @@ def _check(frame: Frame) -> None:
     for path, inode, size, mtime, label in frame.files:
         _check_types([path, label], str)
         _check_types([inode, size, mtime], int)
-    _check_types(frame.places, dict)
-    _check_types([place["status"] for place in frame.places], str)
-    for name in set().union(*frame.places):
-        said = [place[name] for place in frame.places if name in place]
-        _check_types(said, *_TYPES[name])
-        if name.endswith("_at"):
-            deque(map(instant, said), maxlen=0)
-    _check_types([ip for ip, _, _ in frame.rows], str)
-    _check_types([number for _, number, _ in frame.rows], int, within=range(len(frame.places)))
-    _check_types([prefix_len for _, _, prefix_len in frame.rows], int, type(None), within=range(129))
+    ips, numbers, prefix_lens = zip(*frame.rows, strict=True) if frame.rows else ((), (), ())
+    _check_types(ips, str)
+    _check_types(numbers, int, within=range(len(frame.places)))
+    _check_types(prefix_lens, int, type(None), within=range(129))
 
 
-def _check_types(values: list[Any], *types: type, within: range = range(-(1 << 63), 1 << 63)) -> None:
-    """Raise ValueError unless each value is of one of the types, can be encoded, and is in the range."""
+def _check_types(values: Sequence[Any], *types: type, within: range = range(-(1 << 63), 1 << 63)) -> None:
+    """Raise ValueError unless each value is of one of the types, and in the range if it is an integer."""
     if not set(map(type, values)) <= set(types):
         raise ValueError(f"{values!r:.80} is not {types}")
-    if str in types:
-        "".join(values).encode()  # which refuses lone surrogates
-    if dict in types:
-        json.dumps(values, ensure_ascii=False).encode()
-    numbers = [value for value in values if type(value) is int]
-    if numbers and not (min(numbers) in within and max(numbers) in within):
-        raise ValueError(f"{min(numbers)} to {max(numbers)} is not in {within}")
+    if int in types:
+        numbers = [value for value in values if type(value) is int] or [within.start]
+        if not (min(numbers) in within and max(numbers) in within):
+            raise ValueError(f"{min(numbers)} to {max(numbers)} is not in {within}")
 
 
-def _digest(length: bytes, payload: bytes) -> bytes:
-    return blake2b(length + payload, digest_size=8).hexdigest().encode()
-
-
-def _payload_at(data: bytes, start: int) -> bytes | None:
+def payload_at(data: bytes, start: int = 0) -> bytes | None:
     """Return the payload of the frame that begins at an offset, None if no whole, sound frame does."""
     header = data[start : start + HEADER_BYTES]
     if len(header) < HEADER_BYTES or not header.startswith(MAGIC) or header[11:12] + header[28:29] != b"  ":
@@ -220,119 +243,5 @@ def _payload_at(data: bytes, start: int) -> bytes | None:
     return payload
 
 
-def scan(stream: BinaryIO) -> Iterator[Frame | Damage]:
-    """Read a journal to its end, in bounded memory: what is sound as frames, what is not as damage.
-
-    After damage the reader looks for the next sound frame. One flipped bit in a small frame is repaired.
-    Empty lines and zeros (what a power cut leaves of a block) are skipped; so is a last frame that is cut
-    short, because nobody was told that it was kept.
-    """
-    fix = _Repairs()
-    for region in _regions(stream):
-        if isinstance(region, Frame):
-            yield region
-        else:
-            yield from _salvaged(region, fix)
-
-
-class _Window:
-    """The part of a file that the reader looks at: a whole frame from `position` on, or all to the end."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.data, self.position, self.offset_bytes = stream, b"", 0, 0
-
-    def fill(self) -> bool:
-        """Read on if needed; False at the end."""
-        if len(self.data) - self.position < MOST_BYTES + HEADER_BYTES + 1:
-            self.data = self.data[self.position :] + self.stream.read(4 * MOST_BYTES)
-            self.position = 0
-        return self.position < len(self.data)
-
-    def take(self, count: int) -> bytes:
-        """Return the next bytes, and step over them."""
-        taken = self.data[self.position : self.position + count]
-        self.position += len(taken)
-        self.offset_bytes += len(taken)
-        return taken
-
-    def take_bad(self) -> bytes:
-        """Return all up to where the next frame could begin."""
-        found = self.data.find(MAGIC, self.position + 1)
-        end = found if found >= 0 else len(self.data) - len(MAGIC) + 1
-        return self.take(max(end - self.position, 1))
-
-
-def _regions(stream: BinaryIO) -> Iterator[Frame | Damage]:
-    """Divide a journal into sound frames, and all that lies between them."""
-    window = _Window(stream)
-    bad = bytearray()
-    while window.fill():
-        payload = _payload_at(window.data, window.position)
-        if payload is None:
-            bad += window.take_bad()
-        if bad and (payload is not None or len(bad) > MOST_BYTES):
-            yield Damage(offset_bytes=window.offset_bytes - len(bad), data=bytes(bad))
-            bad.clear()
-        if payload is not None:
-            yield _frame(payload) or Damage(offset_bytes=window.offset_bytes, data=encode(payload))
-            window.take(HEADER_BYTES + len(payload))
-            window.take(window.data[window.position : window.position + 1] == b"\n")
-    if bad:
-        yield Damage(offset_bytes=window.offset_bytes - len(bad), data=bytes(bad), is_last=True)
-
-
-def _frame(payload: bytes) -> Frame | None:
-    """Return the frame of a payload that has the right digest, None if it is of the wrong form all the same."""
-    try:
-        return unpack(payload)
-    except ValueError:
-        return None
-
-
-def _salvaged(damage: Damage, fix: _Repairs) -> Iterator[Frame | Damage]:
-    """Return the frame that one flipped bit made of damage, else what is not empty, line by line.
-
-    A last line that was cut short is left out, unless it is a whole frame but for one bit.
-    """
-    if frame := fix(damage.data):
-        yield frame
-        return
-    lines = damage.data.split(b"\n")
-    tail, offset_bytes = lines[-1], damage.offset_bytes
-    for line in lines:
-        is_torn = damage.is_last and line is tail and MAGIC.startswith(tail[: len(MAGIC)])
-        frame = fix(line) if damage.data.strip(b"\n") != line else None
-        if frame or (line.strip(b"\0") and not is_torn):
-            yield frame or Damage(offset_bytes=offset_bytes, data=line)
-        offset_bytes += len(line) + 1
-
-
-class _Repairs:
-    """Repairs, as many as one journal may take."""
-
-    def __init__(self) -> None:
-        self.left = MOST_REPAIRS
-
-    def __call__(self, data: bytes) -> Frame | None:
-        if not self.left or not HEADER_BYTES < len(data) <= REPAIR_BYTES:
-            return None
-        self.left -= 1
-        return repair(data)
-
-
-def repair(data: bytes) -> Frame | None:
-    """Find the one bit of a small damaged frame whose flip makes it sound, and return the frame.
-
-    A digest of 64 bits takes a wrong repair for right once in 2^49 tries of this size.
-    """
-    if not HEADER_BYTES < len(data) <= REPAIR_BYTES:
-        return None
-    trial = bytearray(data)
-    is_length_sound = data[3:11] in {b"%08x" % (len(data) - HEADER_BYTES - end) for end in (0, 1)}
-    for number in range((len(trial) if is_length_sound else HEADER_BYTES) * 8):
-        trial[number >> 3] ^= 1 << (number & 7)
-        payload = _payload_at(bytes(trial), 0)
-        if payload is not None and HEADER_BYTES + len(payload) >= len(trial) - 1:
-            return _frame(payload)
-        trial[number >> 3] ^= 1 << (number & 7)
-    return None
+def _digest(length: bytes, payload: bytes) -> bytes:
+    return blake2b(length + payload, digest_size=8).hexdigest().encode()

@@ -13,7 +13,8 @@ from errno import EINVAL, ELOOP
 
 from geocli.entries import instant, settle
 from geocli.errors import JournalError, StorageError
-from geocli.storage.frames import Damage, Frame, encode, pack, scan
+from geocli.storage.frames import Frame, encode, pack
+from geocli.storage.scanning import Damage, scan
 from geocli.values import Value
 
 TYPE_CHECKING = False

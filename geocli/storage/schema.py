@@ -33,6 +33,7 @@ def _version_2(db: Database) -> None:
 
 def _version_3(db: Database) -> None:
     db.table("geo_cache").add_column("segment", int)
+    db.table("geo_cache").add_column("tried_segment", int)
 
 
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3)
