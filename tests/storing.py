@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from geocli.entries import Entry, Place
 from geocli.storage.files import DataDirectory
-from geocli.storage.frames import Frame, pack, unpack
+from geocli.storage.frames import Frame, encode, pack, unpack
 from geocli.storage.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from multiprocessing.process import BaseProcess
     from pathlib import Path
 
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SOURCES = "GeoLite2-City@1780000000, rir@3.3.170"
+HEAD = '{"at":"2026-06-01T12:00:00Z","generation":"GeoLite2-City@1780000000, rir@3.3.170","files":[]'
 IN_LONDON = Place(
     country_code="GB", city="London", latitude=51.5142, longitude=-0.0931, asn=20712, traits={"isp": "Andrews & Arnold"}
 )
@@ -94,3 +97,16 @@ def stored(directory: DataDirectory) -> dict[str, Entry]:
     """Return the entries of a store by their addresses."""
     with closing(Store(directory.file(FILE_NAME))) as store:
         return {entry.ip: entry for entry in store.entries("ORDER BY ip")}
+
+
+def write_journal(path: Path, entries: int, places: Sequence[dict[str, object]]) -> None:
+    """Write a journal as large batches leave it: every address another one, in any order, in any of the places."""
+    texts = [json.dumps(place, separators=(",", ":")) for place in places]
+    a_frame = max(10, 60_000 // (len(texts[0]) + 25)) if len(texts) > 1_000 else 2_000
+    with path.open("wb") as out:
+        for start in range(0, entries, a_frame):
+            numbers = range(start, min(start + a_frame, entries))
+            used = [texts[number * 7919 % len(texts)] for number in numbers][: len(texts)]
+            ips = (IPv4Address(number * 2654435761 & 0xFFFFFFFF) for number in numbers)  # which meets each number once
+            rows = ",".join(f'["{ip}",{number % len(used)},24]' for number, ip in enumerate(ips))
+            out.write(encode(f'{HEAD},"places":[{",".join(used)}],"rows":[{rows}]}}'.encode()))

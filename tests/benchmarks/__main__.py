@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tests.benchmarks import startup
+from tests.benchmarks import flush, startup
 
-BENCHMARKS = {"startup": startup.main}
+BENCHMARKS = {"flush": flush.main, "startup": startup.main}
 
 
 def main() -> None:
