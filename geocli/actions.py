@@ -30,11 +30,11 @@ class Problems:
     def __init__(self) -> None:
         """Begin without problems."""
         self.status = 0
-        self._said: set[tuple[type, str]] = set()
+        self._said: set[str] = set()
 
     def __call__(self, problem: GeocliError) -> None:
         """Take note of a problem."""
-        key = type(problem), getattr(problem, "path", str(problem))
+        key = getattr(problem, "path", str(problem))
         if key not in self._said:
             self._said.add(key)
             complain(problem)
@@ -107,8 +107,6 @@ def flush(chosen: Settings, *, wait_seconds: float = 0, as_json: bool = False, i
             if error.path.endswith("flush.lock") and not wait_seconds:
                 return 0  # another flush is at it
             raise
-    if report.dropped_bytes:
-        complain(f"{chosen.data_dir}/journal.bad: {report.dropped_bytes} damaged bytes were set aside")
     tell(
         report, f"{report.flushed} entries flushed in {report.duration_seconds:g} s", as_json=as_json, always=is_verbose
     )

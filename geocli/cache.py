@@ -290,7 +290,8 @@ class GeoCache:
         """
         from geocli.storage.flushing import Flush
 
-        return Flush(self.directory, self.journal, self._clock, self._settings.busy_timeout_seconds).run(wait_seconds)
+        patience = self._settings.busy_timeout_seconds
+        return Flush(self.directory, self.journal, self._clock, patience, self._on_problem).run(wait_seconds)
 
     def re_resolve(self, which: str | timedelta = "due", **options: Any) -> ReResolveReport:
         """Ask the sources again for rows that are due; see `upkeep.re_resolve`."""

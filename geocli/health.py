@@ -75,7 +75,7 @@ def _of_directory(directory: DataDirectory, journal_bytes: int) -> Iterator[str]
         return
     journal = directory.file(JOURNAL)
     if os.path.isfile(journal) and os.lstat(journal).st_nlink != 1:
-        yield f"{journal}: has another name too, and takes no answers; move it away"
+        yield f"{journal}: has another name too, and takes no answers; run geocli flush"
     free_bytes = space.f_bavail * space.f_frsize
     if space.f_flag & os.ST_RDONLY:
         yield f"{directory.path}: the file system is read-only; mount it to be written"

@@ -233,7 +233,7 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
     ),
     "journal has two names": (
         lambda data: done(data, lambda data: os.link(data / "journal", data.parent / "other")),
-        "{data}/journal: has another name too, and takes no answers; move it away",
+        "{data}/journal: has another name too, and takes no answers; run geocli flush",
     ),
     "anybody may write": (
         lambda data: done(data, lambda data: data.chmod(0o777)),

@@ -8,6 +8,7 @@ import typer
 
 from geocli import actions, logs
 from geocli.commands import options
+from geocli.errors import BusyError, StorageError
 
 
 def re_resolve(
@@ -28,7 +29,11 @@ def re_resolve(
     which = options.selection(unresolved=unresolved, older_than=older_than, everything=everything)
     problems = actions.Problems()
     with actions.open_cache(options.chosen(ctx), problems) as cache:
-        report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
+        try:
+            report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
+        except (StorageError, BusyError) as error:  # which the answers may have met before
+            problems(error)
+            return error.exit_status
     sentence = f"{report.retried} would be retried" if dry_run else report.sentence
     actions.tell(report, sentence, as_json=as_json, always=logs.is_verbose() or dry_run)
     return problems.status

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import closing
-from functools import partial
 
 from geocli.errors import JournalError, StoreError
 from geocli.storage.frames import Frame
+from geocli.storage.journal import QUARANTINE
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from geocli.storage.writer import StoreWriter
 
 LOCK = "flush.lock"
-MOST_DAMAGE_BYTES = 16 << 20
-"""Damage beyond this is put into quarantine before its segment is read to the end."""
 
 
 class FlushReport(Value):
@@ -41,12 +40,19 @@ class Flush:
     """One flush: the segments that were left over, oldest first, then what is dirty now."""
 
     def __init__(
-        self, directory: DataDirectory, journal: Journal, now: Callable[[], datetime], busy_timeout_seconds: float
+        self,
+        directory: DataDirectory,
+        journal: Journal,
+        now: Callable[[], datetime],
+        busy_timeout_seconds: float,
+        on_problem: Callable[[StorageError], None] = lambda _: None,
     ) -> None:
-        """Name what is to be flushed; nothing is touched before `run`."""
+        """Name what is to be flushed, and who hears of damage and of problems besides the one that `run` raises."""
         self._directory, self._journal, self._now = directory, journal, now
         self._busy_timeout_seconds = busy_timeout_seconds
+        self._on_problem = on_problem
         self._flushed = self._segments = self._dropped_bytes = 0
+        self._is_damaged = False
 
     def run(self, wait_seconds: float = 0) -> FlushReport:
         """Flush. With nothing dirty, no database is opened and nothing heavy is imported.
@@ -66,6 +72,10 @@ class Flush:
                 problems = self._drain(writer, self._journal.segments())
                 sealed = self._journal.seal(writer.next_number())
                 problems += self._drain(writer, [sealed] if sealed else [])
+        if self._dropped_bytes:
+            reason = f"{self._dropped_bytes} damaged bytes were set aside"
+            self._on_problem(StoreError(self._directory.file(QUARANTINE), reason))
+        deque(map(self._on_problem, problems[1:]), maxlen=0)
         if problems:
             raise problems[0]
         return FlushReport(
@@ -80,31 +90,24 @@ class Flush:
         problems: list[StorageError] = []
         for segment in segments:
             oldest = min((present.number for present in self._journal.segments()), default=segment.number)
-            damage: list[bytes] = []
-            frames = self._frames(segment, damage)
-            aside = partial(self._set_aside, damage)
+            self._is_damaged = False
             try:
-                self._flushed += writer.apply(segment, frames, self._now, oldest=oldest, before_commit=aside)
+                stored = writer.apply(segment, self._frames(segment), self._now, oldest=oldest)
+                self._flushed += stored
+                if self._is_damaged or not stored:  # which may have been stored before, and killed then
+                    self._dropped_bytes += self._journal.quarantine(self._damage(segment))
                 self._journal.discard(segment)
                 self._segments += 1
             except (JournalError, StoreError) as error:
                 problems.append(error)
         return problems
 
-    def _frames(self, segment: Segment, damage: list[bytes]) -> Iterator[Frame]:
-        """Return the frames of a segment, and gather all else as damage."""
-        size_bytes = 0
+    def _frames(self, segment: Segment) -> Iterator[Frame]:
         for found in self._journal.replay(segment):
             if isinstance(found, Frame):
                 yield found
-                continue
-            damage.append(found.data)
-            size_bytes += len(found.data)
-            if size_bytes > MOST_DAMAGE_BYTES:
-                self._set_aside(damage)
-                size_bytes = 0
+            else:
+                self._is_damaged = True
 
-    def _set_aside(self, damage: list[bytes]) -> None:
-        """Put damage into quarantine, as late as possible: a segment that is not stored comes again."""
-        self._dropped_bytes += self._journal.quarantine(damage)
-        damage.clear()
+    def _damage(self, segment: Segment) -> Iterator[bytes]:
+        return (found.data for found in self._journal.replay(segment) if not isinstance(found, Frame))

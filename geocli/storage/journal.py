@@ -10,9 +10,11 @@ import os
 import stat
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EINVAL, ELOOP
+from itertools import chain
 
 from geocli.entries import instant, settle
 from geocli.errors import JournalError, StorageError
+from geocli.storage.files import write_all
 from geocli.storage.frames import Frame, encode, pack
 from geocli.storage.scanning import Damage, scan
 from geocli.values import Value
@@ -87,7 +89,7 @@ class Journal:
         if not data:
             return
         with self._errors("appended to"), self._directory.locked(LOCK, self._lock_timeout_seconds):
-            descriptor = self._open()
+            descriptor = self._open(JOURNAL)
             size_bytes = os.fstat(descriptor).st_size
             try:
                 self._write(descriptor, data, size_bytes)
@@ -99,14 +101,14 @@ class Journal:
             finally:
                 os.close(descriptor)
 
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
-        descriptor = self._directory.open(JOURNAL, flags)
+    def _open(self, name: str) -> int:
+        descriptor = self._directory.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
             return descriptor
         os.close(descriptor)
-        raise self._error("not a regular file with one name; move it away")
+        advice = "run geocli flush" if name == JOURNAL and stat.S_ISREG(found.st_mode) else "move it away"
+        raise JournalError(self._directory.file(name), f"not a regular file with one name; {advice}")
 
     def _write(self, descriptor: int, data: bytes, size_bytes: int) -> None:
         """Write with one call; take back what was cut short. The caller holds the lock."""
@@ -215,12 +217,7 @@ class Journal:
     def _stream(self, name: str) -> BinaryIO:
         """Open a journal to read it; what is no regular file might never end."""
         path = self._directory.file(name)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            raise OSError(
-                error.errno, "a symbolic link; move it away" if error.errno == ELOOP else error.strerror, path
-            ) from error
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode):
             return open(descriptor, "rb")
@@ -234,20 +231,27 @@ class Journal:
             How many bytes were kept.
 
         Raises:
-            JournalError: they could not be kept.
+            JournalError: they could not be kept, and none of them were.
 
         """
-        data = b"".join(piece if piece.endswith(b"\n") else piece + b"\n" for piece in pieces)
-        if not data:
+        rest = iter(pieces)
+        if (first := next(rest, None)) is None:
             return 0
         with self._errors("quarantined", self._directory.file(QUARANTINE)):
-            descriptor = self._directory.open(QUARANTINE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
-            with open(descriptor, "wb", buffering=0) as stream:
-                if stream.write(data) != len(data):
-                    raise OSError(None, "cut short")
+            descriptor = self._open(QUARANTINE)
+            size_bytes = os.fstat(descriptor).st_size
+            try:
+                for piece in chain([first], rest):
+                    write_all(descriptor, piece if piece.endswith(b"\n") else piece + b"\n")
                 os.fsync(descriptor)
+                kept_bytes = os.fstat(descriptor).st_size - size_bytes
+            except BaseException:
+                os.ftruncate(descriptor, size_bytes)  # the next flush brings all of them again
+                raise
+            finally:
+                os.close(descriptor)
             self._directory.sync()
-        return len(data)
+        return kept_bytes
 
     def discard(self, segment: Segment) -> None:
         """Remove a segment that is in the store. It is gone from the disk when this returns.
@@ -337,9 +341,9 @@ class Journal:
         try:
             yield
         except OSError as error:
-            reason = f"cannot be {verb}: {error.strerror or error}"
-            named = error.filename if isinstance(error.filename, str) else self._directory.file(JOURNAL)
-            raise JournalError(path or named, reason) from error
+            reason = "a symbolic link; move it away" if error.errno == ELOOP else error.strerror or error
+            path = path or (error.filename if isinstance(error.filename, str) else self._directory.file(JOURNAL))
+            raise JournalError(path, f"cannot be {verb}: {reason}") from error
         except StorageError as error:
             if isinstance(error, JournalError):
                 raise

@@ -148,7 +148,6 @@ class StoreWriter:
         now: Callable[[], datetime],
         *,
         oldest: int,
-        before_commit: Callable[[], None] | None = None,
     ) -> int:
         """Store a segment exactly once, in one transaction that is on disk when this returns.
 
@@ -160,7 +159,6 @@ class StoreWriter:
             frames: what it holds.
             now: the clock, for when the flush began and ended.
             oldest: the number of the oldest segment on disk; what was noted of older ones is dropped.
-            before_commit: called when all rows are in; if it fails, nothing is stored.
 
         Returns:
             How many entries were stored; 0 if the segment was stored before.
@@ -179,8 +177,6 @@ class StoreWriter:
             for block in self._blocks(frames):
                 self._store(block, segment.number)
                 stored += len(block)
-            if before_commit is not None:
-                before_commit()
             ended = now()
             applied = (segment.uuid, segment.number, instant_text(ended))
             self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
