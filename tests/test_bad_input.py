@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import signal
 import sqlite3
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.building import CITIES, build
-from tests.running import complaint, complaints, dirty, objects, stored
+from tests.running import complaint, complaints, dirty, objects
 
 if TYPE_CHECKING:
     import subprocess
@@ -231,77 +228,6 @@ def test_a_data_directory_that_can_only_be_read_answers_all_the_same(limited: Ge
 # a full disk
 
 
-def _with_files_up_to(
-    geocli: Geocli, size_bytes: int, *arguments: str, stdin: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a command that cannot make a file longer than that (setrlimit(2))."""
-    code = (
-        "import os, resource, sys\n"
-        "for name in [name for name in os.environ if name.startswith('COVERAGE_')]:\n"
-        "    del os.environ[name]\n"  # measuring coverage writes files, too
-        f"resource.setrlimit({resource.RLIMIT_FSIZE}, ({size_bytes},) * 2)\n"
-        "os.execv(sys.argv[1], sys.argv[1:])"
-    )
-    before = geocli.command
-    geocli.command = (sys.executable, "-c", code, *before)  # type: ignore[assignment]
-    try:
-        return geocli(*arguments, stdin=stdin)
-    finally:
-        geocli.command = before
-
-
-@pytest.mark.parametrize("left_bytes", [0, 1, 100])
-def test_a_full_disk_keeps_the_journal_whole(located: Geocli, left_bytes: int) -> None:
-    """The answer is printed, exit status 4; no part of it is in the journal, and what was there is."""
-    located("lookup", "98.0.0.1")
-    journal = located.data_dir / "journal"
-    before = journal.read_bytes()
-    run = _with_files_up_to(located, len(before) + left_bytes, "lookup", "-f", "value", "81.2.69.160")
-
-    assert (4, b"GB\n") == (run.returncode, run.stdout)
-    assert complaint(run).startswith(f"{journal}: ")
-    assert before == journal.read_bytes()
-    assert (0, ["98.0.0.1", "81.2.69.160"]) == (
-        located("lookup", "81.2.69.160").returncode,
-        [entry.ip for entry in dirty(located)],
-    )
-
-
-def test_a_full_disk_under_batch(located: Geocli) -> None:
-    """All rows are printed, and the problem is said."""
-    run = _with_files_up_to(located, 0, "batch", "-f", "value", stdin=b"81.2.69.160\n98.0.0.1\n")
-
-    assert (4, b"GB\nUS\n") == (run.returncode, run.stdout)
-    assert complaint(run).startswith(f"{located.data_dir}/journal: ")
-
-
-def test_a_full_disk_under_flush(located: Geocli) -> None:
-    """Exit status 4, and the entries are kept until there is room."""
-    located("lookup", "81.2.69.160")
-    run = _with_files_up_to(located, 1024, "flush")
-
-    assert (4, b"") == (run.returncode, run.stdout)
-    assert complaint(run).startswith(f"{located.data_dir}/geocli.db: ")
-    assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
-    assert 0 == located("flush").returncode
-    assert [("81.2.69.160",)] == stored(located)
-
-
-@pytest.mark.parametrize("arguments", [("batch", "-o"), ("stats", "-f", "json", "-o")], ids=["batch", "stats"])
-def test_a_full_disk_under_an_output_file(located: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """The old file stays, nothing is left beside it, and one line says so."""
-    out = tmp_path / "out" / "file"
-    out.parent.mkdir()
-    out.write_bytes(b"old")
-    command, *options = arguments
-    no_cache = ("--no-cache",) if command == "batch" else ()
-    run = _with_files_up_to(located, 10, command, *no_cache, *options, str(out), stdin=b"81.2.69.160\n")
-
-    assert (1, b"", b"old") == (run.returncode, run.stdout, out.read_bytes())
-    assert complaint(run).endswith(": File too large")
-    assert ["file"] == os.listdir(out.parent)
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -513,20 +439,3 @@ def test_a_database_that_is_damaged_inside(geocli: Geocli) -> None:
 
     assert 3 == run.returncode
     assert complaint(run).startswith(f"{path}: damaged: ")
-
-
-# signals
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_killed_batch_leaves_nothing_half_done(located: Geocli, tmp_path: Path, number: signal.Signals) -> None:
-    """The old output file is there, and the journal can be read."""
-    out = tmp_path / "rows"
-    out.write_bytes(b"old")
-    with located.start("batch", "-o", str(out), bufsize=0) as process:
-        process.send_signal(number)
-        process.communicate(timeout=60)
-
-    assert process.returncode != 0
-    assert b"old" == out.read_bytes()
-    assert 0 == located("flush").returncode

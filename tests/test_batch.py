@@ -319,22 +319,6 @@ def test_the_output_file_appears_when_it_is_complete(located: Geocli, tmp_path: 
     assert 0o644 & ~umask == stat.S_IMODE(out.stat().st_mode)
 
 
-def test_an_interrupted_run_leaves_the_old_output_file(located: Geocli, tmp_path: Path) -> None:
-    """Half a file is never put in place, and none is left lying about."""
-    out = tmp_path / "out" / "rows.csv"
-    out.parent.mkdir()
-    out.write_bytes(b"old")
-    with located.start("batch", "-o", str(out), bufsize=0) as process:
-        assert process.stdin is not None
-        process.stdin.write(b"81.2.69.160\n")
-        wait_for(lambda: dirty(located))
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-
-    assert (130, b"old") == (process.returncode, out.read_bytes())
-    assert ["rows.csv"] == os.listdir(out.parent)
-
-
 @pytest.mark.parametrize(("name", "reason"), [("no/rows.csv", "No such file or directory"), ("dir", "Is a directory")])
 def test_an_output_file_that_cannot_be_written_is_one_line(
     located: Geocli, tmp_path: Path, name: str, reason: str

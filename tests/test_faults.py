@@ -1,7 +1,6 @@
 """Every state-changing system call of lookup, batch and flush, killed or failing, one test a call.
 
-The calls are found by running each command once under strace, so that none is forgotten when the code
-changes. Recovery is what cron does anyway: `geocli flush`.
+Recovery is what cron does anyway: `geocli flush`. And that is killed in its turn.
 """
 
 from __future__ import annotations
@@ -9,184 +8,188 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import shutil
-import sqlite3
-import subprocess
-import tempfile
-from contextlib import closing
-from functools import cache
-from pathlib import Path
+from itertools import groupby, product
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Geocli
+from tests import faults
+from tests.faults import PRINTED, SCENARIOS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-STORED, DIRTY = "8.8.8.8", "1.1.1.1"
-"""What is in the store, and in the journal, before each fault."""
-SCENARIOS: dict[str, tuple[tuple[str, ...], bytes]] = {
-    "lookup": (("lookup", "9.9.9.9", "81.2.69.160"), b""),
-    "batch": (("batch", "-f", "value", "-F", "ip"), b"9.9.9.9\n81.2.69.160\n193.0.6.139\n"),
-    "flush": (("flush",), b""),
-}
-COUNTRIES = {STORED: "US", DIRTY: "AU", "9.9.9.9": "US", "81.2.69.160": "GB", "193.0.6.139": "NL"}
-CHANGING = (
-    "openat,write,pwrite64,pwritev,rename,renameat,renameat2,unlink,unlinkat,"
-    "ftruncate,fallocate,fsync,fdatasync,fchmod,fchown,mkdir,flock"
-)
+    from tests.faults import Call
+
 ERRORS = {
-    "openat": ("EACCES", "EMFILE", "ENOSPC", "EROFS"),
-    "write": ("EIO", "ENOSPC", "EDQUOT", "EAGAIN"),
-    "pwrite64": ("EIO", "ENOSPC", "EDQUOT"),
-    "rename": ("EIO", "ENOSPC", "EACCES", "EROFS"),
-    "unlink": ("EIO", "EACCES", "EROFS"),
-    "ftruncate": ("EIO", "EINTR"),
-    "fsync": ("EIO", "ENOSPC", "EDQUOT", "EINTR"),
-    "fdatasync": ("EIO", "ENOSPC", "EDQUOT", "EINTR"),
-    "flock": ("ENOLCK", "EINTR", "EIO"),
+    "open": ("EACCES", "EMFILE", "EIO", "EINTR", "EAGAIN"),
+    "create": ("EACCES", "EMFILE", "EIO", "EINTR", "EAGAIN", "ENOSPC", "EDQUOT", "EROFS"),
+    "write": ("EIO", "ENOSPC", "EDQUOT", "EINTR", "EAGAIN"),
+    "pwrite": ("EIO", "ENOSPC", "EDQUOT", "EINTR"),
+    "rename": ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS"),
+    "unlink": ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS"),
+    "ftruncate": ("EIO", "ENOSPC", "EINTR", "EROFS"),
+    "fsync": ("EIO", "ENOSPC", "EDQUOT", "EINTR", "EROFS"),
+    "fdatasync": ("EIO", "ENOSPC", "EDQUOT", "EINTR", "EROFS"),
+    "flock": ("ENOLCK", "EINTR", "EIO", "EAGAIN"),
+    "fcntl": ("ENOLCK", "EINTR", "EIO", "EAGAIN", "EACCES"),
+    "fchown": ("EIO", "EDQUOT", "EROFS"),
+    "fchmod": ("EIO", "EROFS"),
+    "chmod": ("EIO", "EACCES", "EROFS"),
+    "mkdir": ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS"),
 }
-KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock"}
+"""What may become of each call (its page of section 2, and file systems with quotas or copies on write)."""
+STRIDE = 16
+"""A flush that was killed at its call N is recovered by others, killed at their calls N, N ± 16, N ± 32, ..."""
+pytestmark = pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))
 
 
-def _strace(*options: str) -> list[str]:
-    return ["strace", "-f", "-qq", "-e", f"trace={CHANGING}", "-e", "signal=none", *options]
+def _killed() -> Iterator[tuple[str, Call]]:
+    """Return which call is never made; of the many pages of a new store the first, the second and the last."""
+    for name in SCENARIOS:
+        for group in _runs(name):
+            wanted = [*group[:2], *group[2:][-1:]] if name == "first flush" else group
+            yield from ((name, call) for call in wanted)
 
 
-@cache
-def _missing() -> str | None:
-    """Say why faults cannot be injected here, None if they can."""
-    if not shutil.which("strace"):
-        return "needs Debian's package strace"
-    traced = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], capture_output=True, check=False)
-    return None if traced.returncode == 0 else "needs the right to trace processes"
+def _runs(name: str) -> Iterator[list[Call]]:
+    """Return the changing calls of a scenario, those together that do the same to the same file."""
+    changing = (call for call in faults.calls(name) if call.is_change or call.file == PRINTED)
+    yield from (list(group) for _, group in groupby(changing, key=_kind))
 
 
-@cache
-def _template() -> tempfile.TemporaryDirectory[str]:
-    """Make a data directory with one answer in the store and one in the journal, once."""
-    home = tempfile.TemporaryDirectory()
-    geocli = Geocli(Path(home.name))
-    for arguments in (("lookup", STORED), ("flush",), ("lookup", DIRTY)):
-        assert geocli(*arguments).returncode == 0
-    return home
+def _kind(call: Call) -> tuple[str, str]:
+    return call.name, call.file
 
 
-def _prepared(home: Path) -> Geocli:
-    """Return geocli with one answer in the store and one in the journal."""
-    geocli = Geocli(home)
-    shutil.copytree(Path(_template().name) / "data", geocli.data_dir)
-    for name in [name for name in geocli.environ if name.startswith("COV")]:
-        del geocli.environ[name]  # coverage is seen elsewhere, and doubles the time of these processes
-    return geocli
+def _is_sqlite(call: Call) -> bool:
+    return call.file.startswith("geocli.db")
 
 
-def _traced(geocli: Geocli, scenario: str, *options: str) -> subprocess.CompletedProcess[bytes]:
-    arguments, stdin = SCENARIOS[scenario]
-    command = [*_strace(*options), *geocli.command, *arguments]
-    environ = {**geocli.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, input=stdin, capture_output=True, env=environ, timeout=60, check=False)
+def _failing() -> Iterator[tuple[str, Call, str]]:
+    """Return which call fails how: each of ours in each way; SQLite's each, and in each way one of those alike."""
+    for name in SCENARIOS:
+        news = [call for call in faults.calls(name) if call.file != PRINTED and _is_news(name, call)]
+        for _, alike in groupby(sorted(news, key=_kind), key=_kind):
+            group = list(alike)
+            pairs = _turns(group, name) if _is_sqlite(group[0]) else product(group, _errors(group[0]))
+            yield from ((name, call, error) for call, error in pairs)
 
 
-@cache
-def _calls(scenario: str) -> list[tuple[str, int]]:
-    """Return each state-changing call on the data directory: its name, and its number among those of its name."""
-    with tempfile.TemporaryDirectory() as home:
-        geocli = _prepared(Path(home))
-        log = Path(home) / "calls"
-        assert _traced(geocli, scenario, "-y", "-o", str(log)).returncode == 0
-        found, numbers = [], dict.fromkeys(CHANGING.split(","), 0)
-        for line in log.read_text(errors="replace").splitlines():
-            name = re.sub(r"^\d+ +", "", line).partition("(")[0]
-            numbers[name] += 1
-            changes = name != "openat" or "O_CREAT" in line
-            if str(geocli.data_dir) in line and changes:
-                found.append((name, numbers[name]))
-        return found
+def _is_news(name: str, call: Call) -> bool:
+    """Tell whether no scenario before this one has had such a call fail in the same way."""
+    return {
+        "batch": not _is_sqlite(call),
+        "first lookup": call.name.startswith(("mkdir", "chmod", "fchmod")),
+        "first flush": _is_sqlite(call) and call.file != "geocli.db-shm",
+    }.get(name, True)
 
 
-pytestmark = pytest.mark.skipif(_missing() is not None, reason=str(_missing()))
+def _errors(call: Call) -> tuple[str, ...]:
+    kind = re.sub(r"(at2?|64|v)$", "", call.name)
+    return ERRORS["create" if kind == "open" and call.is_change else kind]
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each call that is found, and of each error that it may give."""
-    names = [name for name in ("scenario", "call", "error") if name in metafunc.fixturenames]
-    if "scenario" in names:
-        cases = [] if _missing() else _failing() if "error" in names else _killed()
-        metafunc.parametrize(names, list(cases))
+def _turns(group: list[Call], name: str) -> Iterator[tuple[Call, str]]:
+    """Return the calls and the errors in pairs, each at least once; of the many of a new store, a few."""
+    errors = _errors(group[0])
+    turns = len(errors) if name == "first flush" else max(len(group), len(errors))
+    yield from ((group[turn * len(group) // turns], errors[turn % len(errors)]) for turn in range(turns))
 
 
-def _killed() -> Iterator[object]:
-    for scenario in SCENARIOS:
-        for name, number in _calls(scenario):
-            yield pytest.param(scenario, (name, number), id=f"{scenario}-{name}-{number}")
+def _short() -> Iterator[tuple[str, Call]]:
+    yield from ((name, call) for name, call in _killed() if (call.name, call.file) == ("write", "journal"))
 
 
-def _failing() -> Iterator[object]:
-    for scenario in SCENARIOS:
-        for name, number in _calls(scenario):
-            for error in ERRORS.get(name, ("EIO",)):
-                yield pytest.param(scenario, (name, number), error, id=f"{scenario}-{name}-{number}-{error}")
+def _flushing() -> Iterator[tuple[str, Call]]:
+    yield from (("flush", call) for call in _flushed())
 
 
-def _rows(geocli: Geocli) -> dict[str, str]:
-    with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
-        assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()
-        return dict(db.execute("SELECT ip, country_code FROM geo_cache"))
+def _flushed() -> list[Call]:
+    return [call for call in faults.calls("flush") if call.is_change]
 
 
-def _acknowledged(ran: subprocess.CompletedProcess[bytes], scenario: str) -> set[str]:
-    """Return what a command has promised to keep: a batch each row that it printed, a lookup if it exited with 0."""
-    shown = set(re.findall(r"\d+\.\d+\.\d+\.\d+", ran.stdout.decode()))
-    is_promised = ran.returncode == 0 or (scenario == "batch" and ran.returncode < 0)
-    return {STORED, DIRTY} | (shown if is_promised else set())
+def _each(cases: Callable[[], Iterator[tuple[object, ...]]], *more: str) -> pytest.MarkDecorator:
+    """Make a test of each case."""
+    found = [] if faults.missing() else cases()
+    return pytest.mark.parametrize(
+        ("scenario", "call", *more), [pytest.param(*case, id="-".join(map(str, case))) for case in found]
+    )
 
 
-def _check(geocli: Geocli, acknowledged: set[str]) -> None:
-    """Recover as cron does, and compare the table with what was promised."""
-    recovered = geocli("flush")
-    rows = _rows(geocli)
-
-    assert (0, b"", b"") == (recovered.returncode, recovered.stdout, recovered.stderr)
-    assert acknowledged <= set(rows)
-    assert {ip: COUNTRIES[ip] for ip in rows} == rows
-    assert [] == sorted(set(os.listdir(geocli.data_dir)) - KEPT)
-
-
-def test_killed_before_a_call(tmp_path: Path, scenario: str, call: tuple[str, int]) -> None:
+@_each(_killed)
+def test_killed_before_a_call(tmp_path: Path, scenario: str, call: Call) -> None:
     """Whoever is killed there has lost nothing that was acknowledged, and left nothing behind."""
-    geocli = _prepared(tmp_path)
-    name, number = call
+    wanted = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, wanted)
 
-    ran = _traced(geocli, scenario, "-o", "/dev/null", "-e", f"inject={name}:signal=SIGKILL:when={number}")
+    ran = faults.killed(geocli, wanted, call)
 
-    _check(geocli, _acknowledged(ran, scenario))
-
-
-@pytest.mark.parametrize("call", ["rename:1", "fdatasync:1", "fdatasync:2", "unlink:1"])
-def test_recovering_flush_killed_too(tmp_path: Path, call: str) -> None:
-    """A flush that recovers from a killed one may be killed as well."""
-    geocli = _prepared(tmp_path)
-    name, number = call.split(":")
-
-    for _ in range(2):
-        _traced(geocli, "flush", "-o", "/dev/null", "-e", f"inject={name}:signal=SIGKILL:when={number}")
-
-    _check(geocli, {STORED, DIRTY})
+    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
 
 
-def test_call_that_fails(tmp_path: Path, scenario: str, call: tuple[str, int], error: str) -> None:
+@_each(_flushing)
+def test_recovering_flush_killed_too(tmp_path: Path, scenario: str, call: Call) -> None:
+    """Flushes that recover from a killed one may be killed as well."""
+    wanted = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, wanted)
+    faults.killed(geocli, wanted, call)
+    after_kill = shutil.copytree(geocli.data_dir, tmp_path / "killed")
+    recovering = [later for later in faults.calls_of(geocli, wanted) if later.is_change]
+
+    for later in recovering[_flushed().index(call) % STRIDE :: STRIDE]:
+        shutil.rmtree(geocli.data_dir)
+        shutil.copytree(after_kill, geocli.data_dir)
+        faults.killed(geocli, wanted, later)
+
+        faults.check(geocli, wanted.promised())
+
+
+@_each(_failing, "error")
+def test_call_that_fails(tmp_path: Path, scenario: str, call: Call, error: str) -> None:
     """Who cannot write says so in a line, does not claim success, and loses nothing."""
-    geocli = _prepared(tmp_path)
-    name, number = call
+    wanted = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, wanted)
 
-    ran = _traced(geocli, scenario, "-o", "/dev/null", "-e", f"inject={name}:error={error}:when={number}")
+    ran = faults.injected(geocli, wanted, call, f"error={error}")
 
-    assert b"Traceback" not in ran.stderr
-    assert b"internal error" not in ran.stderr
-    if name in {"fsync", "fdatasync"} and scenario != "flush" and error != "EINTR":  # which Python asks again
+    assert all(line.startswith(b"geocli: /") for line in ran.stderr.splitlines())
+    if not _is_sqlite(call) and error != "EINTR" and (call.name, error) != ("flock", "EAGAIN"):
         assert ran.returncode == 4
         assert os.strerror(getattr(errno, error)).encode() in ran.stderr
-    _check(geocli, _acknowledged(ran, scenario))
+    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
+
+
+@pytest.mark.parametrize("written_bytes", [0, 1, 100])
+@_each(_short)
+def test_write_that_the_kernel_calls_short(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
+    """What was written in part is taken back, whatever of it is there, and not acknowledged."""
+    wanted = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, wanted)
+
+    ran = faults.injected(geocli, wanted, call, f"retval={written_bytes}")
+
+    assert ran.returncode == 4
+    assert re.search(rf"journal: only {written_bytes} of \d+ bytes could be written".encode(), ran.stderr)
+    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
+
+
+@pytest.mark.parametrize("written_bytes", [1, 17, 100])
+@_each(_short)
+def test_write_that_is_short(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
+    """A frame of which there is room for the beginning alone leaves the journal as it was before it."""
+    wanted = SCENARIOS[scenario]
+
+    with faults.held(tmp_path, wanted, call) as (geocli, held):
+        journal = geocli.data_dir / "journal"
+        before = journal.read_bytes()
+        resource.prlimit(held.pid, resource.RLIMIT_FSIZE, (len(before) + written_bytes,) * 2)
+        ran = held.go_on()
+
+    assert ran.returncode == 4
+    assert f"journal: only {written_bytes} of ".encode() in ran.stderr
+    assert before == journal.read_bytes()
+    faults.check(geocli, wanted.promised())

@@ -75,8 +75,9 @@ class Flush:
         if self._dropped_bytes:
             reason = f"{self._dropped_bytes} damaged bytes were set aside"
             self._on_problem(StoreError(self._directory.file(QUARANTINE), reason))
-        deque(map(self._on_problem, problems[1:]), maxlen=0)
         if problems:
+            others = {str(problem): problem for problem in problems if str(problem) != str(problems[0])}
+            deque(map(self._on_problem, others.values()), maxlen=0)
             raise problems[0]
         return FlushReport(
             flushed=self._flushed,
