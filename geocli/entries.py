@@ -200,7 +200,7 @@ def is_hit(entry: Entry, scope: str | None, generation: str, now: datetime) -> b
     """
     if scope is not None or entry.status == "special":
         return entry.status == "special" and entry.scope == scope
-    return entry.generation == generation and (entry.retry_at is None or now < entry.retry_at)
+    return entry.generation == generation and (entry.retry_at is None or now < entry.retry_at <= now + RETRY_AFTER[-1])
 
 
 FIELDS = (

@@ -12,7 +12,7 @@
       UpdateError               3   url
         DownloadError               status
         HashMismatchError           expected, actual
-    TerminatedError             143 (a KeyboardInterrupt)
+    TerminatedError             128 + number of the signal (a KeyboardInterrupt)
 
 `str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
 """
@@ -135,6 +135,9 @@ class HashMismatchError(UpdateError):
 
 
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM came, as Ctrl-C would, while something must be put in order first."""
+    """SIGTERM or SIGHUP came while something must be put in order first, as for Ctrl-C."""
 
-    exit_status = 143
+    def __init__(self, number: int) -> None:
+        """Remember the number of the signal."""
+        super().__init__()
+        self.exit_status = 128 + number

@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from geocli.entries import instant_text
+from geocli.entries import RETRY_AFTER, instant_text
 from geocli.errors import BusyError, DatabaseError, StorageError
 from geocli.logs import log
 from geocli.storage.flushing import LOCK
@@ -102,7 +102,8 @@ def _condition(which: str | timedelta, now: datetime, cache: GeoCache) -> tuple[
     if isinstance(which, timedelta):
         return "resolved_at <= ?", (instant_text(now - which),)
     if which == "due":
-        return "retry_at <= ? OR generations.sources IS NOT ?", (instant_text(now), cache.generation())
+        due = "retry_at <= ? OR retry_at > ? OR generations.sources IS NOT ?"
+        return due, (instant_text(now), instant_text(now + RETRY_AFTER[-1]), cache.generation())
     return {"unresolved": "status = 'unresolved'", "all": "1"}[which], ()
 
 

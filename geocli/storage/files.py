@@ -221,21 +221,23 @@ class DataDirectory:
 
 @contextmanager
 def _told_of_termination() -> Iterator[None]:
-    """Let SIGTERM raise meanwhile, so that what is half done can be put in order; in the main thread alone."""
+    """Let SIGTERM and SIGHUP raise meanwhile, so that what is half done is put in order; in the main thread alone."""
     import signal
 
-    def stop(*_: object) -> None:
-        raise TerminatedError
+    def stop(number: int, _: object) -> None:
+        raise TerminatedError(number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # in another thread, which hears no signals
-        yield
-        return
+    caught = []
+    with suppress(ValueError):  # in another thread, which hears no signals
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # whoever started us may ignore it, as nohup does
+                signal.signal(number, stop)
+                caught.append(number)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
@@ -252,22 +254,22 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
     target = os.path.realpath(path)
     is_file = os.path.isfile(target) or not os.path.exists(target)
     beside = f"{target}.{os.urandom(6).hex()}.part" if is_file else target
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if is_file else 0), mode)
-    except OSError as error:
-        error.filename = path
-        raise
-    try:
-        with _told_of_termination(), open(descriptor, "wb", buffering=0):
-            yield descriptor, beside
+    flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if is_file else 0)
+    with _told_of_termination():
+        try:
+            with open(os.open(beside, flags, mode), "wb", buffering=0) as stream:
+                yield stream.fileno(), beside
+                if is_file:
+                    os.fsync(stream.fileno())
             if is_file:
-                os.fsync(descriptor)
-        if is_file:
-            os.replace(beside, target)
-    except BaseException:
-        if is_file:
-            os.unlink(beside)
-        raise
+                os.replace(beside, target)
+        except BaseException as error:
+            if is_file:
+                with suppress(FileNotFoundError):
+                    os.unlink(beside)
+            if isinstance(error, OSError) and error.filename in {None, beside}:
+                error.filename = path
+            raise
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -83,7 +83,7 @@ class Flush:
             flushed=self._flushed,
             segments=self._segments,
             dropped_bytes=self._dropped_bytes,
-            duration_seconds=round((self._now() - began).total_seconds(), 3),
+            duration_seconds=round(max((self._now() - began).total_seconds(), 0), 3),
         )
 
     def _drain(self, writer: StoreWriter, segments: Iterable[Segment]) -> list[StorageError]:

@@ -281,17 +281,15 @@ class Journal:
         What was discarded meanwhile is in the store, for those who read the store after this.
         """
         with self._errors("read"), ExitStack() as opened:
-
-            def stream(name: str) -> list[BinaryIO]:
-                with suppress(FileNotFoundError):
-                    return [opened.enter_context(self._stream(name))]
-                return []
-
-            journal = stream(JOURNAL)
-            segments = [found for segment in self.segments() for found in stream(segment.name)]
-            unique = {os.fstat(found.fileno()).st_ino: found for found in [*segments, *journal]}
-            for found in unique.values():
-                yield from (frame for frame in scan(found) if isinstance(frame, Frame))
+            journal = None
+            with suppress(FileNotFoundError):
+                journal = opened.enter_context(self._stream(JOURNAL))
+            for segment in self.segments():
+                with suppress(FileNotFoundError), self._stream(segment.name) as found:
+                    if journal is None or not os.path.sameopenfile(found.fileno(), journal.fileno()):
+                        yield from (frame for frame in scan(found) if isinstance(frame, Frame))
+            if journal is not None:
+                yield from (frame for frame in scan(journal) if isinstance(frame, Frame))
 
     def newest(self, addresses: Collection[str]) -> dict[str, Entry]:
         """Return the newest dirty entry of each address that has one.

@@ -104,11 +104,11 @@ def _salvaged(damage: Damage, fix: _Repairs) -> Iterator[Frame | Damage]:
     if frame := fix(damage.data):
         yield frame
         return
-    lines = damage.data.split(b"\n")
+    lines, whole = damage.data.split(b"\n"), damage.data.strip(b"\n")
     tail, offset_bytes = lines[-1], damage.offset_bytes
     for line in lines:
         is_torn = damage.is_last and line is tail and MAGIC.startswith(tail[: len(MAGIC)])
-        frame = fix(line) if damage.data.strip(b"\n") != line else None
+        frame = fix(line) if whole != line else None
         if frame or (line.strip(b"\0") and not is_torn):
             yield frame or Damage(offset_bytes=offset_bytes, data=line)
         offset_bytes += len(line) + 1

@@ -228,7 +228,17 @@ def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise BusyError(path, waited_seconds) from error
         advice = _ADVICE.get(code, "see geocli stats --check")
+        if code == sqlite3.SQLITE_IOERR and _is_full(path):
+            raise StoreError(path, f"{error}: the disk is full; nothing was changed; make room") from error
         raise StoreError(path, f"{error}; nothing was changed; {advice}") from error
+
+
+def _is_full(path: str) -> bool:
+    try:
+        space = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return False
+    return space.f_bavail * space.f_frsize < 1 << 16
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -181,7 +181,7 @@ class StoreWriter:
             applied = (segment.uuid, segment.number, instant_text(ended))
             self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
             self._db.execute("DELETE FROM applied_segments WHERE number < ?", (oldest,))
-            flushed = (instant_text(ended), self._stored + stored, (ended - self._began).total_seconds())
+            flushed = (instant_text(ended), self._stored + stored, max((ended - self._began).total_seconds(), 0))
             self._db.execute("INSERT OR REPLACE INTO last_flush VALUES (1, ?, ?, ?)", flushed)
         self._stored += stored
         return stored

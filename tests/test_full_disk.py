@@ -1,0 +1,318 @@
+"""A disk that is really full, down to the last byte of a frame: nothing is acknowledged that is not kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geocli.__main__ import _plain
+from geocli.console import guard
+from geocli.errors import JournalError
+from geocli.storage.journal import Journal
+from tests.faults import COUNTRIES, DIRTY, SCENARIOS, STORED, check, plain, prepared
+from tests.running import complaint, complaints, dirty, objects, stored
+from tests.storing import in_child, local, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Geocli
+
+PAGE_BYTES = resource.getpagesize()
+"""What a tmpfs gives to files, and takes from what is free."""
+DISK_PAGES = 80
+FILLER = "filler"
+FULL = re.compile(r"No space left on device|is the disk full\?|disk is full")
+"""The words for it: of the operating system, of the journal, of SQLite."""
+
+
+@pytest.fixture
+def geocli(tmp_path: Path) -> Geocli:
+    """Run geocli without measuring coverage, which writes files, too."""
+    return plain(tmp_path)
+
+
+@contextmanager
+def _tmpfs(path: Path, options: str) -> Iterator[None]:
+    """Have a disk of its own at a path, for as long as it is needed."""
+    path.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", f"mode=0700,{options}", "tmpfs", str(path)]
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("needs root and mount(8), to have a disk that can be filled")
+    if (mounted := subprocess.run(mount, capture_output=True, text=True, check=False)).returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.fixture
+def small(geocli: Geocli) -> Iterator[Geocli]:
+    """Have a data directory on a small disk."""
+    with _tmpfs(geocli.data_dir, f"size={DISK_PAGES * PAGE_BYTES}"):
+        yield geocli
+
+
+@pytest.fixture
+def filled(small: Geocli, tmp_path: Path) -> Geocli:
+    """Have one answer in the store and one in the journal, on a small disk."""
+    (tmp_path / "roomy").mkdir()
+    roomy = prepared(tmp_path / "roomy", SCENARIOS["flush"])
+    shutil.copytree(roomy.data_dir, small.data_dir, dirs_exist_ok=True)
+    return small
+
+
+def _leave(directory: Path, pages: int) -> None:
+    """Fill the disk, but for some pages."""
+    with (directory / FILLER).open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, (os.statvfs(directory).f_bfree - pages) * PAGE_BYTES)
+    assert pages == os.statvfs(directory).f_bfree
+
+
+def _looked_up(geocli: Geocli, *ips: str) -> set[str]:
+    """Ask, and return what was acknowledged; whoever cannot keep an answer gives it, and says what is wrong."""
+    ran = geocli("lookup", *ips)
+    assert {ip: COUNTRIES[ip] for ip in ips} == {entry["ip"]: entry["country_code"] for entry in objects(ran.stdout)}
+    assert _is_clear(ran)
+    return set(ips) if ran.returncode == 0 else set()
+
+
+def _is_clear(ran: subprocess.CompletedProcess[bytes]) -> bool:
+    """Tell whether a command either did its work, or says that the disk is full."""
+    if ran.returncode == 0:
+        return True
+    return ran.returncode == 4 and any(FULL.search(line) for line in complaints(ran))
+
+
+def _check_when_there_is_room(geocli: Geocli, acknowledged: set[str]) -> None:
+    (geocli.data_dir / FILLER).unlink(missing_ok=True)
+    check(geocli, acknowledged)
+
+
+# a disk with some pages left
+
+
+@pytest.mark.parametrize("pages", [*range(10), 12, 16, 25])
+def test_with_a_store_and_some_pages_left(filled: Geocli, pages: int) -> None:
+    """Lookup, batch and flush do their work or say that the disk is full; when there is room, a flush does the rest."""
+    acknowledged = {STORED, DIRTY}
+    _leave(filled.data_dir, pages)
+    acknowledged |= _looked_up(filled, STORED, "9.9.9.9")
+    batch = filled("batch", "-f", "value", "-F", "ip", stdin=b"81.2.69.160\n193.0.6.139\n")
+    assert b"81.2.69.160\n193.0.6.139\n" == batch.stdout
+    assert _is_clear(batch)
+    acknowledged |= set(batch.stdout.decode().split()) if batch.returncode == 0 else set()
+    assert _is_clear(filled("flush"))
+    acknowledged |= _looked_up(filled, "200.3.14.10")
+
+    _check_when_there_is_room(filled, acknowledged)
+
+
+@pytest.mark.parametrize("pages", [0, 1, 2, 3, 5, 8, 12, 17, 22, 27, 32, 40])
+def test_without_a_store_and_some_pages_left(small: Geocli, pages: int) -> None:
+    """The same holds for the first answer and the first flush, which makes the store."""
+    _leave(small.data_dir, pages)
+    acknowledged = _looked_up(small, "9.9.9.9")
+    assert _is_clear(small("flush"))
+    acknowledged |= _looked_up(small, "200.3.14.10")
+
+    _check_when_there_is_room(small, acknowledged)
+
+
+@pytest.mark.parametrize("command", ["stats", "lookup", "flush", "re-resolve", "clear"])
+def test_nothing_left(filled: Geocli, command: str) -> None:
+    """With not a page left, what is stored is still told, what is dirty stays, and no command breaks."""
+    options = {"lookup": ("--cached-only", STORED, DIRTY), "re-resolve": ("--all",), "clear": ("--unresolved",)}.get(
+        command, ()
+    )
+    _leave(filled.data_dir, 0)
+    ran = filled(command, *options)
+
+    if command == "lookup":
+        assert (0, ["US", "AU"]) == (ran.returncode, [entry["country_code"] for entry in objects(ran.stdout)])
+    elif command != "stats":
+        assert (4, b"") == (ran.returncode, ran.stdout)
+    assert _is_clear(ran)
+    _check_when_there_is_room(filled, {STORED, DIRTY})
+
+
+@pytest.mark.parametrize("pages", [0, 2, 4, 6, 8, 9, 10, 11, 12, 14])
+def test_damage_and_some_pages_left(filled: Geocli, pages: int) -> None:
+    """Damage that cannot be put into quarantine stays with its segment until there is room."""
+    damage = b"x" * 3 * PAGE_BYTES
+    with (filled.data_dir / "journal").open("ab") as journal:
+        journal.write(damage + b"\n")
+    _leave(filled.data_dir, pages)
+    assert _is_clear(filled("flush"))
+    (filled.data_dir / FILLER).unlink()
+    assert 0 == filled("flush").returncode
+
+    bad = filled.data_dir / "journal.bad"
+    assert {damage} == set(bad.read_bytes().splitlines())
+    bad.unlink()
+    _check_when_there_is_room(filled, {STORED, DIRTY})
+
+
+def test_a_long_batch_that_fits_in_part(small: Geocli) -> None:
+    """A batch whose later blocks find the disk full prints all rows, says so once, and what fitted is stored."""
+    ips = [f"81.2.{n // 250}.{n % 250}" for n in range(3000)]
+    _leave(small.data_dir, 10)
+    ran = small("batch", "-f", "value", "-F", "ip", stdin="\n".join(ips).encode())
+
+    assert (4, ips) == (ran.returncode, ran.stdout.decode().splitlines())
+    (line,) = complaints(ran)
+    assert FULL.search(line)
+    (small.data_dir / FILLER).unlink()
+    assert 0 == small("flush").returncode
+    kept = {ip for (ip,) in stored(small)}
+    assert set() < kept < set(ips)
+
+
+@pytest.mark.parametrize("inodes", range(2, 10))
+def test_some_files_left(geocli: Geocli, inodes: int) -> None:
+    """On a disk that takes no more files, no answer is acknowledged that is not kept."""
+    with _tmpfs(geocli.data_dir, f"size={DISK_PAGES * PAGE_BYTES},nr_inodes={inodes}"):
+        ran = geocli("lookup", "-f", "value", "9.9.9.9")
+        flushed = geocli("flush")
+        subprocess.run(["mount", "-o", "remount,nr_inodes=100", str(geocli.data_dir)], check=True)
+
+        assert b"US\n" == ran.stdout
+        assert _is_clear(ran)
+        assert flushed.returncode == (4 if complaints(flushed) else 0)
+        _check_when_there_is_room(geocli, {"9.9.9.9"} if ran.returncode == 0 else set())
+
+
+@pytest.mark.parametrize("pages", [0, 1])
+def test_an_output_file_that_does_not_fit(located: Geocli, tmp_path: Path, pages: int) -> None:
+    """The old file stays, nothing is left beside it, and one line names it."""
+    with _tmpfs(tmp_path / "out", f"size={DISK_PAGES * PAGE_BYTES}"):
+        out = tmp_path / "out" / "rows"
+        out.write_bytes(b"old")
+        _leave(out.parent, pages)
+        ran = located("batch", "-o", str(out), stdin=b"81.2.69.160\n" * 1000)
+
+        assert (1, b"old") == (ran.returncode, out.read_bytes())
+        assert [f"{out}: No space left on device"] == complaints(ran)
+        assert {FILLER, "rows"} == set(os.listdir(out.parent))
+
+
+# every byte of a frame
+
+
+def test_every_byte_of_a_frame_that_the_disk_has_no_room_for(small: Geocli) -> None:
+    """Wherever the last page ends within a frame, what was written of it is taken back, and what was there stays."""
+    directory = local(small.data_dir)
+    Journal(directory).append([resolved("1.1.1.1")])
+    path = small.data_dir / "journal"
+    frame = path.read_bytes()
+    _leave(small.data_dir, 0)
+    for room in range(len(frame)):
+        before = frame + b"\n" * (PAGE_BYTES - len(frame) - room)
+        path.write_bytes(before)
+        reason = f"only {room} of {len(frame)} bytes could be written; is the disk full?" if room else "No space left"
+        with pytest.raises(JournalError, match=re.escape(reason)):
+            Journal(directory).append([resolved("1.1.1.2")])
+        assert before == path.read_bytes()
+
+    path.write_bytes(frame + b"\n" * (PAGE_BYTES - 2 * len(frame)))
+    Journal(directory).append([resolved("1.1.1.2")])
+    assert ["1.1.1.1", "1.1.1.2"] == [entry.ip for entry in dirty(small)]
+
+
+def _with_files_up_to(
+    geocli: Geocli, most_bytes: int, *arguments: str, stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a child of this process, where it is loaded already, and can make no longer file."""
+    (taken, given), (heard, said), (read, complained) = (os.pipe() for _ in range(3))
+    os.write(given, stdin)
+    os.close(given)
+
+    def command() -> None:
+        for number, descriptor in enumerate((taken, said, complained)):
+            os.dup2(descriptor, number)
+        sys.stdin, sys.stdout, sys.stderr = (  # for good
+            open(number, "rww"[number], closefd=False)  # noqa: SIM115
+            for number in range(3)
+        )
+        sys.argv[1:] = arguments
+        os.environ.clear()
+        os.environ.update(geocli.environ)
+        everything = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, everything[1]))
+        status = guard(_plain)
+        resource.setrlimit(resource.RLIMIT_FSIZE, everything)
+        sys.exit(status)
+
+    status = in_child(command)
+    for descriptor in (taken, said, complained):
+        os.close(descriptor)
+    with open(heard, "rb") as rows, open(read, "rb") as lines:
+        return subprocess.CompletedProcess(arguments, status or 0, rows.read(), lines.read())
+
+
+@pytest.mark.parametrize(("torn_bytes", "step"), [(0, 1), (100, 10)], ids=["whole", "torn"])
+def test_every_byte_of_a_frame_that_a_limit_cuts(tmp_path: Path, torn_bytes: int, step: int) -> None:
+    """A lookup whose frame is cut short anywhere takes it back, exits with 4, and stands in nobody's way."""
+    geocli = prepared(tmp_path, SCENARIOS["flush"])
+    journal = geocli.data_dir / "journal"
+    frame = journal.read_bytes()
+    before = frame * 400 + frame[:torn_bytes]  # longer than any file that SQLite makes
+    journal.write_bytes(before)
+    assert 0 == geocli("lookup", "9.9.9.9").returncode
+    size_bytes = journal.stat().st_size - len(before)
+    journal.write_bytes(before)
+    for room in range(0, size_bytes, step):
+        ran = _with_files_up_to(geocli, len(before) + room, "lookup", "9.9.9.9")
+        reason = f"only {room} of {size_bytes} bytes could be written; is the disk full?" if room else "File too large"
+        assert (4, ["US"]) == (ran.returncode, [entry["country_code"] for entry in objects(ran.stdout)])
+        assert complaint(ran).startswith(f"{journal}: ")
+        assert complaint(ran).endswith(reason)
+        assert before == journal.read_bytes()
+
+    assert 0 == _with_files_up_to(geocli, len(before) + size_bytes, "lookup", "9.9.9.9").returncode
+    assert 0 == geocli("lookup", "200.3.14.10").returncode
+    assert [DIRTY, "9.9.9.9", "200.3.14.10"] == [entry.ip for entry in dirty(geocli)][399:]
+
+
+def test_a_limit_under_batch(located: Geocli) -> None:
+    """All rows are printed, and the problem is said."""
+    ran = _with_files_up_to(located, 0, "batch", "-f", "value", stdin=b"81.2.69.160\n98.0.0.1\n")
+
+    assert (4, b"GB\nUS\n") == (ran.returncode, ran.stdout)
+    assert complaint(ran).startswith(f"{located.data_dir}/journal: ")
+
+
+@pytest.mark.parametrize("most_bytes", [0, 1, 512, 1024, *range(4096, 70_000, 4096)])
+def test_a_limit_under_flush(tmp_path: Path, most_bytes: int) -> None:
+    """Exit status 4, and the entries are kept until there is room; or all is stored."""
+    geocli = prepared(tmp_path, SCENARIOS["flush"])
+    ran = _with_files_up_to(geocli, most_bytes, "flush")
+
+    if ran.returncode:
+        assert (4, b"") == (ran.returncode, ran.stdout)
+        assert complaint(ran).startswith(f"{geocli.data_dir}/geocli.db: ")
+        assert [DIRTY] == [entry.ip for entry in dirty(geocli)]
+    _check_when_there_is_room(geocli, {STORED, DIRTY})
+
+
+@pytest.mark.parametrize("arguments", [("batch", "--no-cache", "-o"), ("stats", "-f", "json", "-o")], ids=" ".join)
+def test_a_limit_under_an_output_file(located: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """The old file stays, nothing is left beside it, and one line names it."""
+    out = tmp_path / "out" / "file"
+    out.parent.mkdir()
+    out.write_bytes(b"old")
+    ran = _with_files_up_to(located, 10, *arguments, str(out), stdin=b"81.2.69.160\n")
+
+    assert (1, b"", b"old") == (ran.returncode, ran.stdout, out.read_bytes())
+    assert f"{out}: File too large" == complaint(ran)
+    assert ["file"] == os.listdir(out.parent)
