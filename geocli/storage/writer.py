@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     _Numbered = tuple[int, bool, str | None]
     """Number of a place in the table `places`, whether somebody knew, and when to ask again."""
-    _Row = tuple[int, int | None, str | None, int]
-    """`_ROW` but for the address."""
+    _Row = tuple[str, int, int | None, str | None, int]
+    """What `_ROW` names."""
 
 CACHE_KIBIBYTES = 96 * 1024
 """Page cache of a flush: random keys cost half as much as with SQLite's default of 2 MB."""
@@ -85,6 +85,7 @@ class StoreWriter:
         self._began: datetime | None = None
         self._stored = 0
         self._places: dict[bytes, _Numbered] = {}
+        self._places_bytes = 0
         try:
             directory.create(FILE_NAME)
         except OSError as error:
@@ -201,27 +202,28 @@ class StoreWriter:
             if len(block) >= BLOCK:
                 yield block
                 block = Block()
-                if sum(map(len, self._places)) > MOST_PLACES_BYTES:
+                if self._places_bytes > MOST_PLACES_BYTES:
                     self._forget_places()
         yield block
 
     def _numbered(self, texts: list[bytes]) -> list[_Numbered]:
         """Return the places' numbers in the table `places`, given them now if they are new."""
-        new = []
-        for text in texts:
-            if text in self._places:
-                continue
+        new = [text for text in dict.fromkeys(texts) if text not in self._places]
+        values = []
+        for text in new:
             said = json.loads(text)
-            traits = said.get("traits")
             number = len(self._places)
+            self._places_bytes += len(text)
             self._places[text] = number, said["status"] != "unresolved", said.get("retry_at")
-            new.append((number, *map({**said, "traits": _json(traits) if traits else None}.get, _PLACE)))
-        self._db.executemany(f"INSERT INTO temp.places VALUES (?{', ?' * len(_PLACE)})", new)
-        return [self._places[text] for text in texts]
+            traits = said.get("traits")
+            values.append((number, *map({**said, "traits": _json(traits) if traits else None}.get, _PLACE)))
+        self._db.executemany(f"INSERT INTO temp.places VALUES (?{', ?' * len(_PLACE)})", values)
+        return list(map(self._places.__getitem__, texts))
 
     def _forget_places(self) -> None:
         """Begin anew, when no row that is yet to be stored refers to a place; a rollback forgets them too."""
         self._places.clear()
+        self._places_bytes = 0
         self._db.execute("DELETE FROM temp.places")
 
     def _store(self, block: Block, segment: int) -> None:
@@ -229,7 +231,7 @@ class StoreWriter:
         for rows, condition in ((block.known, _IS_NEWS), (block.unknown, _IS_NO_LOSS)):
             ordered = iter(sorted(rows))
             while ips := list(islice(ordered, STATEMENT_ROWS)):
-                values = chain.from_iterable((ip, *rows[ip]) for ip in ips)
+                values = chain.from_iterable(map(rows.__getitem__, ips))
                 self._db.execute(_upsert(len(ips), condition), (segment, segment, *values))
         tried = ((*when, ip, segment) for ip, when in block.tried.items())
         self._db.executemany(_TRIED, tried)
@@ -272,15 +274,16 @@ class Block:
         at = frame.at or None
         for ip, number, prefix_len in frame.rows:
             place, is_known, retry_at = places[number]
+            row = ip, place, prefix_len, at, generation
             if is_known:
-                self.known[ip] = place, prefix_len, at, generation
+                self.known[ip] = row
                 if self.tried:
                     self.unknown.pop(ip, None)
                     self.tried.pop(ip, None)
                 continue
             self.tried[ip] = retry_at, generation
             if ip not in self.known:
-                self.unknown[ip] = place, prefix_len, at, generation
+                self.unknown[ip] = row
 
 
 _json = json.JSONEncoder(ensure_ascii=False).encode

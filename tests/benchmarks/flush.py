@@ -40,7 +40,7 @@ COMMIT;
 GROW = """
 INSERT INTO geo_cache (ip, status, country_code, country_name, city, source, prefix_len, resolved_at)
 WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})
-SELECT 10 + (n >> 24) || '.' || (n >> 16 & 255) || '.' || (n >> 8 & 255) || '.' || (n & 255),
+SELECT (10 + (n >> 24)) || '.' || (n >> 16 & 255) || '.' || (n >> 8 & 255) || '.' || (n & 255),
     'resolved', 'GB', 'United Kingdom', 'London', 'GeoLite2-City', 24, '2026-06-01T12:00:00Z'
 FROM numbers
 """
