@@ -36,6 +36,15 @@ def _group_rights() -> Iterator[None]:
             os.umask(umask)
 
 
+def _sync(path: str) -> None:
+    """Put a directory's entries on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class DataDirectory:
     """The directory of the journal and the store.
 
@@ -90,6 +99,8 @@ class DataDirectory:
                 with suppress(FileExistsError):
                     os.mkdir(path, 0o700)
                     os.chmod(path, 0o700)
+                    with suppress(PermissionError):  # of a parent that may not be listed
+                        _sync(os.path.dirname(path))
             return os.stat(self.path)
 
     def _error(self, reason: str) -> StorageError:
@@ -158,11 +169,7 @@ class DataDirectory:
             OSError: they may not be there.
 
         """
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(self.path)
 
     def names(self) -> list[str]:
         """Return the names in the directory, none if it is not there yet.
