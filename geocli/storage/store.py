@@ -39,6 +39,8 @@ BLOCK = 500
 """Addresses that one SELECT asks for."""
 
 _MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the next flush makes a new one"
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+"""Another program has the lock; the last is said of that of the log's index, after ten seconds."""
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: _MOVE,
     sqlite3.SQLITE_CORRUPT: _MOVE,
@@ -225,7 +227,7 @@ def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        if code in _LOCKED:
             raise BusyError(path, waited_seconds) from error
         advice = _ADVICE.get(code, "see geocli stats --check")
         if code == sqlite3.SQLITE_IOERR and _is_full(path):
