@@ -92,7 +92,6 @@ def plain(home: Path) -> Geocli:
     geocli = Geocli(home)
     for name in [name for name in geocli.environ if name.startswith("COV")]:
         del geocli.environ[name]
-    geocli.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     return geocli
 
 
@@ -119,15 +118,11 @@ def _command(geocli: Geocli, scenario: Scenario, log: Path, *options: str) -> li
     """Return the command under strace; with a filter in the kernel, all calls but those traced go at full speed."""
     names = ",".join(f"?{name}" for name in TRACED)  # not every machine has each of them
     strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-y", "-e", f"trace={names}", "-e", "signal=none"]
-    home = str(geocli.data_dir.parent)
-    return [
-        *strace,
-        "-o",
-        str(log),
-        *options,
-        *geocli.command,
-        *(text.format(home=home) for text in scenario.arguments),
-    ]
+    return [*strace, "-o", str(log), *options, *geocli.command, *_arguments(geocli, scenario)]
+
+
+def _arguments(geocli: Geocli, scenario: Scenario) -> list[str]:
+    return [text.format(home=geocli.data_dir.parent) for text in scenario.arguments]
 
 
 def traced(geocli: Geocli, scenario: Scenario, *options: str) -> tuple[subprocess.CompletedProcess[bytes], list[Call]]:
@@ -169,8 +164,11 @@ def calls_of(geocli: Geocli, scenario: Scenario) -> list[Call]:
 @cache
 def calls(name: str) -> list[Call]:
     """Return the calls of a scenario."""
-    with tempfile.TemporaryDirectory() as home:
-        return calls_of(prepared(Path(home), SCENARIOS[name]), SCENARIOS[name])
+    scenario = SCENARIOS[name]
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as home:
+        geocli = prepared(Path(first), scenario)
+        geocli(*_arguments(geocli, scenario), stdin=scenario.stdin)  # compiles what it imports, once for all
+        return calls_of(prepared(Path(home), scenario), scenario)
 
 
 def injected(geocli: Geocli, scenario: Scenario, call: Call, fault: str) -> subprocess.CompletedProcess[bytes]:

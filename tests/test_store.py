@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -18,6 +18,7 @@ from geocli.errors import BusyError, StoreError
 from geocli.storage.journal import Segment
 from geocli.storage.store import BLOCK, SCHEMA_VERSION, Store
 from geocli.storage.writer import StoreWriter
+from tests.running import wait_for
 from tests.storing import AT, change, framed, local, resolved, unresolved
 
 if TYPE_CHECKING:
@@ -147,6 +148,26 @@ def test_store_that_another_keeps_locked_is_busy(store: Store, ask: Callable[[St
             ask(store)
         assert 75 == caught.value.exit_status
     assert nothing != ask(store)
+
+
+def test_locked_store_is_waited_for_once(path: str) -> None:
+    """Who waited for the lock in vain leaves the store alone for some seconds, and asks again then."""
+    fill(path, resolved("1.1.1.1"))
+    with closing(Store(path, busy_timeout_seconds=0.2)) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(BusyError):
+                store.get(["1.1.1.1"])
+        with pytest.raises(BusyError):
+            store.get(["1.1.1.1"])
+
+        def is_found() -> bool:
+            with suppress(BusyError):
+                return ["1.1.1.1"] == list(store.get(["1.1.1.1"]))
+            return False
+
+        wait_for(is_found)
 
 
 def test_writers_do_not_disturb_readers(store: Store) -> None:

@@ -11,6 +11,7 @@ import sqlite3
 from collections import deque
 from contextlib import contextmanager
 from stat import S_ISREG
+from time import monotonic
 
 from geocli.entries import Entry, Place, instant
 from geocli.errors import BusyError, StoreError
@@ -35,6 +36,8 @@ COLUMNS = (
 """Columns of the table `geo_cache` that make an entry, in their order."""
 READ_PATIENCE_SECONDS = 1.0
 """A lookup asks the sources again rather than wait longer for a locked store."""
+LEAST_WAIT_SECONDS, RESPITE_SECONDS = 0.1, 5.0
+"""Who waited for a locked store in vain leaves it alone for a while, or each block of a batch would wait again."""
 BLOCK = 500
 """Addresses that one SELECT asks for."""
 
@@ -64,6 +67,7 @@ class Store:
         self._patience_seconds = min(busy_timeout_seconds, READ_PATIENCE_SECONDS)
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._locked_until = 0.0
 
     def close(self) -> None:
         """Close the file; the next question opens it again."""
@@ -118,10 +122,18 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
-        with sqlite_errors(self.path, self._patience_seconds):
-            connection = self.connection()
-            if connection is not None:
-                yield from connection.execute(sql, values)
+        began = monotonic()
+        if began < self._locked_until:
+            raise BusyError(self.path, self._patience_seconds)
+        try:
+            with sqlite_errors(self.path, self._patience_seconds):
+                connection = self.connection()
+                if connection is not None:
+                    yield from connection.execute(sql, values)
+        except BusyError:
+            if monotonic() - began > LEAST_WAIT_SECONDS:
+                self._locked_until = monotonic() + RESPITE_SECONDS
+            raise
 
     def get(self, addresses: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of those addresses that have one.
