@@ -12,9 +12,8 @@
       UpdateError               3   url
         DownloadError               status
         HashMismatchError           expected, actual
-    TerminatedError             128 + number of the signal (a KeyboardInterrupt)
 
-`str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
+TerminatedError is a KeyboardInterrupt. `str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
 """
 
 from __future__ import annotations
