@@ -13,7 +13,8 @@
         DownloadError               status
         HashMismatchError           expected, actual
 
-TerminatedError is a KeyboardInterrupt. `str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
+TerminatedError is a KeyboardInterrupt.
+`str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
 """
 
 from __future__ import annotations
