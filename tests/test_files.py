@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
 import signal
 import stat
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
@@ -39,15 +37,6 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture
 def directory(tmp_path: Path) -> DataDirectory:
     return local(tmp_path / "data")
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """Make a directory that other users of the machine can get to."""
-    path = Path(tempfile.mkdtemp())
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def mode_of(path: str | Path) -> int:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +16,7 @@ from tests.running import complaint, complaints, objects, read_line, stored
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
 KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "journal.bad"}
 READER = (
@@ -30,18 +28,9 @@ READER = (
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root, to become another user")
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Make a directory that other users of the machine can get to."""
-    path = Path(tempfile.mkdtemp())
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-def _shared(home: Path, owner: int) -> Geocli:
+def _shared(shared: Path, owner: int) -> Geocli:
     """Return geocli with a data directory for a group."""
-    geocli = Geocli(home)
+    geocli = Geocli(shared)
     geocli.data_dir.mkdir()
     os.chown(geocli.data_dir, owner, GROUP)
     geocli.data_dir.chmod(0o2770)
@@ -89,9 +78,9 @@ def _does(geocli: Geocli, *arguments: str, stdin: bytes = b"") -> subprocess.Com
 @needs_root
 @pytest.mark.parametrize("owner", [0, MEMBER], ids=["root's directory", "the user's directory"])
 @pytest.mark.parametrize("first", ["root", "user"])
-def test_root_and_a_user_share_a_directory(home: Path, first: str, owner: int) -> None:
+def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int) -> None:
     """Whoever makes which file first, both look up, batch and flush, and read what the other kept."""
-    root = _shared(home, owner)
+    root = _shared(shared, owner)
     user = as_user(root)
     one, other = (root, user) if first == "root" else (user, root)
 
@@ -123,9 +112,9 @@ def test_root_and_a_user_share_a_directory(home: Path, first: str, owner: int) -
 
 
 @needs_root
-def test_roots_cron_leaves_a_users_directory_to_the_user(home: Path) -> None:
+def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
     """In a private directory of a user all files that root makes are the user's, who goes on with them."""
-    root = Geocli(home)
+    root = Geocli(shared)
     root.data_dir.mkdir(mode=0o700)
     os.chown(root.data_dir, MEMBER, MEMBER)
     user = as_user(root)
@@ -151,9 +140,9 @@ def test_roots_cron_leaves_a_users_directory_to_the_user(home: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize("mode", [0o700, 0o755], ids=oct)
-def test_directory_of_another_user(home: Path, mode: int) -> None:
+def test_directory_of_another_user(shared: Path, mode: int) -> None:
     """Who may not write there gets answers, one line about each file that is in the way, and exit status 4."""
-    root = Geocli(home)
+    root = Geocli(shared)
     root.data_dir.mkdir()
     root("lookup", "8.8.8.8")
     root("flush")
@@ -179,9 +168,9 @@ def test_directory_of_another_user(home: Path, mode: int) -> None:
 
 @pytest.mark.parametrize("is_shared", [False, True], ids=["private", "shared"])
 @pytest.mark.parametrize("umask", ["000", "022", "077"])
-def test_umask_decides_nothing(home: Path, umask: str, *, is_shared: bool) -> None:
+def test_umask_decides_nothing(shared: Path, umask: str, *, is_shared: bool) -> None:
     """Each file, also those that SQLite makes, is for the owner alone, or for the group where the directory is."""
-    geocli = Geocli(home)
+    geocli = Geocli(shared)
     if is_shared:
         geocli.data_dir.mkdir()
         geocli.data_dir.chmod(0o2770)
