@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
 
 from geocli.errors import SettingsError
 from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
     Traits: TypeAlias = dict[str, Any]
+    Known: TypeAlias = tuple[bool, int | None, str | None]
 
 RETRY_AFTER = (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
 """How long an address that nobody knows is left alone: after the first, the second and each later time."""
@@ -44,6 +47,12 @@ class Place(Value):
     traits: Traits | None = None
     """All else that the databases say, by their own names and of their own types."""
 
+    @property
+    def known(self) -> Known:
+        """Whether it is known where the place is, and the network's number and organisation."""
+        said = self.__dict__
+        return any(said.get(name) is not None for name in WHERE_FIELDS), self.asn, self.org
+
 
 WHERE_FIELDS = Place.field_names - {"asn", "org", "traits"}
 """Fields of a place that say where it is; all of them come from one source."""
@@ -61,24 +70,30 @@ class Answer(Value):
     built_at: datetime | None = None
     """When the source's data were made; UTC."""
 
-    def knows(self, names: frozenset[str]) -> bool:
-        """Tell whether any of these fields of the place is known."""
-        return any(getattr(self.place, name) is not None for name in names)
+    @property
+    def knows_where(self) -> bool:
+        """Whether any field that says where the place is is known."""
+        return self.place.known[0]
 
 
-def merge(first: Answer, second: Answer) -> Answer:
-    """Add to an answer what it lacks and another source knows.
+def taken(first: Known, second: Known) -> frozenset[str]:
+    """Return the fields of a place that one source lacks and the next one adds.
 
     Where the place is comes from one source alone, the first that knows: Paris from one and the latitude
     of another would be a place that does not exist.
     """
-    added: dict[str, Any] = {}
-    if not first.knows(WHERE_FIELDS) and second.knows(WHERE_FIELDS):
-        added |= {name: getattr(second.place, name) for name in WHERE_FIELDS}
-    if first.place.asn is None and second.place.asn is not None:
-        added |= {"asn": second.place.asn, "org": second.place.org or first.place.org}
-    elif first.place.org is None and second.place.org is not None and second.place.asn in {None, first.place.asn}:
-        added |= {"org": second.place.org}
+    (first_where, first_asn, first_org), (second_where, second_asn, second_org) = first, second
+    where = WHERE_FIELDS if second_where and not first_where else frozenset[str]()
+    if first_asn is None and second_asn is not None:
+        return where | ({"asn", "org"} if second_org else {"asn"})
+    if first_org is None and second_org is not None and second_asn in {None, first_asn}:
+        return where | {"org"}
+    return where
+
+
+def merge(first: Answer, second: Answer) -> Answer:
+    """Add to an answer what it lacks and another source knows."""
+    added = {name: getattr(second.place, name) for name in taken(first.place.known, second.place.known)}
     traits = {**(second.place.traits or {}), **(first.place.traits or {})}
     if not added and traits == (first.place.traits or {}):
         return first
@@ -211,7 +226,7 @@ FIELDS = (
 FIELDS_ON_REQUEST = ("scope", "network", "built_at", "cached", "error")
 JSON_FIELDS = (*FIELDS, "scope", "network", "built_at", "cached", "traits")
 CSV_FIELDS = tuple(name for name in FIELDS if name not in {"postal_code", "resolved_at"})
-_PLACE_FIELDS = Place.field_names
+_PATHS = {name: f"place.{name}" for name in Place.field_names}
 
 
 def check_fields(names: Sequence[str]) -> tuple[str, ...]:
@@ -239,15 +254,39 @@ def unknown(what: str, name: str, known: Sequence[str]) -> str:
 
 def value(entry: Entry, name: str) -> Any:
     """Return a field of an entry in its JSON form: text, number, boolean, dict, or None where unknown."""
-    if name.startswith("traits."):
-        return (entry.place.traits or {}).get(name.removeprefix("traits."))
-    found = getattr(entry.place if name in _PLACE_FIELDS else entry, name)
-    return instant_text(found) if isinstance(found, datetime) else found
+    return reader((name,))(entry)[0]
 
 
 def as_json(entry: Entry, names: Sequence[str] = JSON_FIELDS) -> dict[str, Any]:
     """Return the fields of an entry by name, ready for `json.dumps`."""
-    return {name: value(entry, name) for name in names}
+    return dict(zip(names, reader(tuple(names))(entry), strict=True))
+
+
+@lru_cache(64)
+def reader(names: tuple[str, ...]) -> Callable[[Entry], list[Any]]:
+    """Return what reads these fields off an entry, in their JSON form; for many entries faster than `value`."""
+    paths = ["place.traits" if name.startswith("traits.") else _PATHS.get(name, name) for name in names]
+    read = attrgetter(*paths, "ip")  # of one name alone it would return no tuple
+    forms: list[tuple[int, Callable[[Any], Any]]] = [
+        *((number, _trait(name)) for number, name in enumerate(names) if name.startswith("traits.")),
+        *((number, _instant_or_none) for number, name in enumerate(names) if name.endswith("_at")),
+    ]
+
+    def values(entry: Entry) -> list[Any]:
+        *found, _ = read(entry)
+        for number, form in forms:
+            found[number] = form(found[number])
+        return found
+
+    return values
+
+
+def _trait(name: str) -> Callable[[Traits | None], Any]:
+    return lambda traits: (traits or {}).get(name.removeprefix("traits."))
+
+
+def _instant_or_none(when: datetime | None) -> str | None:
+    return None if when is None else instant_text(when)
 
 
 def instant_text(instant: datetime) -> str:

@@ -131,7 +131,7 @@ class TestMerge:
     def test_what_the_first_knows_is_kept(self, first: Answer, second: Answer) -> None:
         """No second source changes where the first says that the place is, its number, or its traits."""
         merged = merge(first, second).place
-        if first.knows(WHERE_FIELDS):
+        if first.knows_where:
             assert _parts(first.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)
         else:
             assert _parts(second.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)
@@ -152,7 +152,7 @@ class TestKnows:
     )
     def test_known_is_what_is_not_none(self, expected: bool, place: Place) -> None:  # noqa: FBT001
         """Zero degrees is a place, and an unknown one is None."""
-        assert expected is Answer(place=place, source="one").knows(WHERE_FIELDS)
+        assert expected is Answer(place=place, source="one").knows_where
 
     def test_fields_of_a_place_are_divided(self) -> None:
         """Each field of a place says where it is, who runs the network, or is a trait."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geocli.entries import WHERE_FIELDS, merge
+from geocli.entries import merge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,6 @@ class Chain:
             said = resolver.resolve(address, report)
             if said is not None:
                 answer = said if answer is None else merge(answer, said)
-            if answer is not None and answer.knows(WHERE_FIELDS):
+            if answer is not None and answer.knows_where:
                 return answer
         return answer

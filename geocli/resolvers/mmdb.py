@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import isfinite
 
 from geocli.databases.discovery import Database, examine, find
@@ -11,7 +12,7 @@ from geocli.resolvers.countries import country_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from geocli.addresses import Address
@@ -110,7 +111,7 @@ def ask(database: Database, address: Address) -> Answer | None:
     except (RuntimeError, ValueError) as error:  # maxminddb_rust.InvalidDatabaseError is a RuntimeError
         raise DatabaseError(database.file.path, f"damaged: {error}; install it anew") from error
     place = place_from(record)
-    if place == Place():
+    if all(what is None for what in vars(place).values()):
         return None
     return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
 
@@ -124,26 +125,30 @@ def place_from(record: object) -> Place:
     if not isinstance(record, dict):
         return Place()
     flat = _flattened(record)
-    code = _code(flat.pop("country_code", None)) or _code(flat.get("country"))
-    if _code(flat.get("country")):
+    if _code(country := flat.get("country")):  # IPinfo's older files; elsewhere it is the name
+        flat["country_code"] = _code(flat.get("country_code")) or country
         del flat["country"]
-    network = _number(str(_first(flat, "autonomous_system_number", "asn", default="")).upper().removeprefix("AS"))
-    latitude, longitude = (
-        _number(_first(flat, *names)) for names in (("latitude", "lat"), ("longitude", "lng", "lon"))
-    )
-    return Place(
-        country_code=code,
-        country_name=_text(_first(flat, "country_name", "country")) or country_name(code),
-        region=_text(_first(flat, "region", "state1", "stateprov")),
-        city=_text(_first(flat, "city")),
-        postal_code=_text(_first(flat, "postal_code", "postcode", "postal", "zip")),
-        latitude=latitude if latitude is not None and abs(latitude) <= 90 else None,
-        longitude=longitude if longitude is not None and abs(longitude) <= 180 else None,
-        time_zone=_text(_first(flat, "time_zone", "timezone")),
-        asn=int(network) if network is not None and 0 < network < 1 << 32 else None,
-        org=_text(_first(flat, "autonomous_system_organization", "as_name", "org")) or _text(flat.get("isp")),
-        traits={name: what for name, value in flat.items() if (what := _plain(value)) is not None} or None,
-    )
+    found, traits = _sorted(flat)
+    said = {field: what for field, value in found.items() if (what := _CONVERSIONS[field](value)) is not None}
+    if "country_name" not in said and (name := country_name(said.get("country_code"))):
+        said["country_name"] = name
+    if "org" not in said and (isp := _text(flat.get("isp"))):
+        said["org"] = isp
+    return Place(**said, traits=traits or None)
+
+
+def _sorted(flat: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide what is known into fields of a place, each by its best name, and traits."""
+    found, traits, ranks = {}, {}, {}
+    for name, value in flat.items():
+        if name not in _FIELDS:
+            if (what := _plain(value)) is not None:
+                traits[name] = what
+        elif value is not None:
+            field, rank = _FIELDS[name]
+            if rank <= ranks.get(field, rank):
+                found[field], ranks[field] = value, rank
+    return found, traits
 
 
 def _flattened(record: dict[str, Any]) -> dict[str, Any]:
@@ -162,8 +167,15 @@ def _flattened(record: dict[str, Any]) -> dict[str, Any]:
 def _named(name: str, value: dict[str, Any]) -> dict[str, Any]:
     """Flatten what has a code and names: `iso_code` of a country becomes `country_code`."""
     names = value.get("names")
-    said = {f"{name}_{key.removeprefix('iso_')}": what for key, what in value.items() if key != "names"}
-    return said | ({f"{name}_name": names.get("en")} if isinstance(names, dict) else {})
+    said = {_joined(name, key): what for key, what in value.items() if key != "names"}
+    if isinstance(names, dict):
+        said[_joined(name, "name")] = names.get("en")
+    return said
+
+
+@lru_cache(1024)
+def _joined(name: str, key: str) -> str:
+    return f"{name}_{key.removeprefix('iso_')}"
 
 
 def _country(name: str, value: dict[str, Any]) -> dict[str, Any]:
@@ -204,23 +216,17 @@ def _subdivisions(values: list[Any]) -> dict[str, Any]:
     return said | {"region": said.pop("region_name", None)} | smaller
 
 
-def _first(flat: dict[str, Any], *names: str, default: Any = None) -> Any:
-    """Take all of these values out, and return the first that is known."""
-    values = [flat.pop(name, None) for name in names]
-    return next((value for value in values if value is not None), default)
-
-
 def _plain(value: Any, depth: int = 4) -> Any:
     """Return a value that JSON can say, None for what it cannot."""
+    if isinstance(value, str | int):
+        return value
     if isinstance(value, dict) and depth:
         return {str(name): _plain(what, depth - 1) for name, what in value.items()}
     if isinstance(value, list) and depth:
         return [_plain(what, depth - 1) for what in value]
     if isinstance(value, bytes | bytearray):
         return value.hex()
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    return value if isinstance(value, str | int) else None
+    return value if isinstance(value, float) and isfinite(value) else None
 
 
 def _text(value: Any) -> str | None:
@@ -242,3 +248,37 @@ def _number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if isfinite(number) else None
+
+
+def _asn(value: Any) -> int | None:
+    """Return the number of an autonomous system, which some databases write as `AS64496`."""
+    number = _number(value.upper().removeprefix("AS") if isinstance(value, str) else value)
+    return int(number) if number is not None and 0 < number < 1 << 32 else None
+
+
+def _degrees(value: Any, most: int) -> float | None:
+    number = _number(value)
+    return number if number is not None and abs(number) <= most else None
+
+
+_NAMES = {
+    "country_code": ("country_code",),
+    "country_name": ("country_name", "country"),
+    "region": ("region", "state1", "stateprov"),
+    "city": ("city",),
+    "postal_code": ("postal_code", "postcode", "postal", "zip"),
+    "latitude": ("latitude", "lat"),
+    "longitude": ("longitude", "lng", "lon"),
+    "time_zone": ("time_zone", "timezone"),
+    "asn": ("autonomous_system_number", "asn"),
+    "org": ("autonomous_system_organization", "as_name", "org"),
+}
+"""The names that databases give to each field of a place; of several in a record the first counts."""
+_FIELDS = {name: (field, rank) for field, names in _NAMES.items() for rank, name in enumerate(names)}
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(_NAMES, _text),
+    "country_code": _code,
+    "latitude": lambda value: _degrees(value, 90),
+    "longitude": lambda value: _degrees(value, 180),
+    "asn": _asn,
+}
