@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from geocli.bulk.pipeline import BatchRequest
     from geocli.cache import GeoCache, Mode
     from geocli.entries import Entry
     from geocli.settings import Settings
@@ -96,6 +97,35 @@ def show(found: Sequence[Entry], request: LookupRequest) -> None:
 
     output = Output(format_, request.fields)
     write(output.header + output.block(found))
+
+
+def batch(chosen: Settings, request: BatchRequest, *, shows_progress: bool | None) -> int:
+    """Answer a batch, and return the exit status.
+
+    Args:
+        chosen: the settings.
+        request: what is asked.
+        shows_progress: whether to show how far it is; default: if somebody sees it, and the rows are not in the way.
+
+    """
+    from geocli.bulk.pipeline import run
+
+    problems = Problems()
+    if shows_progress is None:
+        shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
+    with open_cache(chosen, problems) as cache:
+        if shows_progress:
+            from geocli.rendering import progress
+
+            with progress(request.files) as on_read:
+                report = run(cache, request, on_read)
+        else:
+            report = run(cache, request)
+    if request.is_counted:
+        from geocli.rendering import print_summary
+
+        print_summary(report.counts)
+    return max(report.exit_status, problems.status)
 
 
 def flush(chosen: Settings, *, wait_seconds: float = 0, as_json: bool = False, is_verbose: bool = False) -> int:

@@ -95,14 +95,15 @@ def scope(address: Address) -> str | None:
     Source: the IANA registries as of `REGISTRIES_AT`.
     """
     number = int(address)
-    for first, last, name in _ranges(address.version):
+    for first, last, name in ranges(address.version):
         if first <= number <= last:
             return None if name == "global" else name
     return None
 
 
 @cache
-def _ranges(version: int) -> list[tuple[int, int, str]]:
+def ranges(version: int) -> list[tuple[int, int, str]]:
+    """Return first and last address, as numbers, and scope of each range of `SPECIAL`; the first match counts."""
     rows = (line.split() for line in SPECIAL.split("\n")[1:-1] if (":" in line) == (version == 6))
     networks = ((ip_network(prefix), name) for prefix, name in rows)
     return [(int(network[0]), int(network[-1]), name) for network, name in networks]

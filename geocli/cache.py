@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile, Identity
     from geocli.errors import ResolveError
-    from geocli.resolvers import Resolver
+    from geocli.resolvers import Resolver, Source
     from geocli.storage.files import DataDirectory
     from geocli.storage.flushing import FlushReport
     from geocli.storage.journal import Journal
@@ -79,9 +79,9 @@ class GeoCache:
         )
         self._journal = journal
         self._directory: DataDirectory | None = None
-        self._chain = Chain(default_resolvers(self._settings) if resolvers is None else resolvers)
-        self._clock = clock
-        self._on_problem = on_problem
+        self.chain = Chain(default_resolvers(self._settings) if resolvers is None else resolvers)
+        self.now = clock
+        self.on_problem = on_problem
         self._memory: dict[str, Entry] = {}
         self._labels: dict[Identity, str] | None = None
         self._knows_dirty = False
@@ -171,7 +171,7 @@ class GeoCache:
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
-        now = self._clock()
+        now = self.now()
         with self._lock:
             sources, problems = self._sources()
             generation = ", ".join(label for label, _ in sources)
@@ -195,13 +195,17 @@ class GeoCache:
             self._keep(fresh, [(file, label) for label, file in sources if file is not None])
         return answered
 
-    def _sources(self) -> tuple[list[tuple[str, DatabaseFile | None]], list[ResolveError]]:
+    def sources(self) -> tuple[list[Source], list[ResolveError]]:
         """Return the sources that can be asked now, and what is wrong with others."""
+        with self._lock:
+            return self._sources()
+
+    def _sources(self) -> tuple[list[Source], list[ResolveError]]:
         self._labels = self._from_store(self._store.labels, {}) if self._labels is None else self._labels
         problems: list[ResolveError] = []
-        sources = self._chain.sources(self._labels, problems.append)
+        sources = self.chain.sources(self._labels, problems.append)
         self._labels |= {file.identity: label for label, file in sources if file is not None}
-        deque(map(self._on_problem, problems), maxlen=0)
+        deque(map(self.on_problem, problems), maxlen=0)
         return sources, problems
 
     def _known(self, wanted: Wanted) -> dict[str, Entry]:
@@ -219,16 +223,16 @@ class GeoCache:
             for entry in self.journal.dirty():
                 self._remember({entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True)})
         except StorageError as error:
-            self._on_problem(error)
+            self.on_problem(error)
 
     def _from_store(self, ask: Callable[[], Any], otherwise: Any) -> Any:
         """Ask the store; if it cannot answer, say so and go on without it."""
         try:
             return ask()
         except BusyError as error:
-            self._on_problem(StoreError(error.path, "locked by another program; asking the sources instead"))
+            self.on_problem(StoreError(error.path, "locked by another program; asking the sources instead"))
         except StoreError as error:
-            self._on_problem(error)
+            self.on_problem(error)
         return otherwise
 
     def _remember(self, found: Mapping[str, Entry]) -> None:
@@ -243,9 +247,9 @@ class GeoCache:
         if found := special(ip, addresses.scope(address)):
             return found.replace(resolved_at=now)
         failed: list[ResolveError] = []
-        answer = self._chain.resolve(address, failed.append)
+        answer = self.chain.resolve(address, failed.append)
         log("asked", ip=ip, source=answer and answer.source, problems=len(failed))
-        deque(map(self._on_problem, failed), maxlen=0)
+        deque(map(self.on_problem, failed), maxlen=0)
         error = next((str(problem) for problem in (*failed, *problems)), None)
         retry_at = None if answer and error is None else next_retry_at(earlier, now)
         if answer is None or (error is not None and is_poorer(answer, earlier)):
@@ -259,7 +263,7 @@ class GeoCache:
         try:
             self.journal.append(fresh, files)
         except (StorageError, BusyError) as error:
-            self._on_problem(error)
+            self.on_problem(error)
             return
         kept = {entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True) for entry in fresh}
         with self._lock:
@@ -291,19 +295,19 @@ class GeoCache:
         from geocli.storage.flushing import Flush
 
         patience = self._settings.busy_timeout_seconds
-        return Flush(self.directory, self.journal, self._clock, patience, self._on_problem).run(wait_seconds)
+        return Flush(self.directory, self.journal, self.now, patience, self.on_problem).run(wait_seconds)
 
     def re_resolve(self, which: str | timedelta = "due", **options: Any) -> ReResolveReport:
         """Ask the sources again for rows that are due; see `upkeep.re_resolve`."""
         from geocli import upkeep
 
-        return upkeep.re_resolve(self, self._store, self._clock(), which, **options)
+        return upkeep.re_resolve(self, self._store, self.now(), which, **options)
 
     def stats(self, *, by: str = "country", top: int = 10) -> Stats:
         """Count what is in the cache; see `upkeep.stats`."""
         from geocli import upkeep
 
-        return upkeep.stats(self.journal, self._store, self._settings, self._clock(), by=by, top=top)
+        return upkeep.stats(self.journal, self._store, self._settings, self.now(), by=by, top=top)
 
     def clear(self, *, unresolved: bool = False, older_than: timedelta | None = None) -> int:
         """Flush, then forget rows, all of them by default, and return how many.
@@ -320,7 +324,7 @@ class GeoCache:
         from geocli import upkeep
 
         self.flush_dirty(wait_seconds=self._settings.lock_timeout_seconds)
-        resolved_before = None if older_than is None else self._clock() - older_than
+        resolved_before = None if older_than is None else self.now() - older_than
         cleared = upkeep.clear(self.directory, self._settings, unresolved=unresolved, resolved_before=resolved_before)
         with self._lock:
             self._memory.clear()

@@ -163,7 +163,7 @@ def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
     return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
 
 
-def resolved(ip: str, answer: Answer, now: datetime, retry_at: datetime | None) -> Entry:
+def resolved(ip: str, answer: Answer, now: datetime | None, retry_at: datetime | None) -> Entry:
     """Return the entry of an address that somebody knows.
 
     Args:

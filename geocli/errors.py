@@ -3,6 +3,7 @@
     GeocliError                 exit 1
       AddressError              2   text, reason          (also a ValueError)
       SettingsError             2   name, origin
+      InputError                2   path
       ResolveError              3
         DatabaseError               path
       StorageError              4   path
@@ -51,6 +52,17 @@ class SettingsError(GeocliError):
         super().__init__(f"{origin}: {name}: {reason}")
         self.name = name
         self.origin = origin
+
+
+class InputError(GeocliError):
+    """A file, or standard input, cannot be read, or not in the form that was asked for."""
+
+    exit_status = 2
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Remember the file."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
 
 
 class ResolveError(GeocliError):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from geocli.bulk.inputs import size_bytes
 from geocli.bulk.outputs import json_text
 from geocli.console import complain, write
 from geocli.entries import CSV_FIELDS, instant_text, value
+from geocli.resolvers.countries import country_name
 from geocli.storage.files import replacing, write_all
 from geocli.text import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import Console
@@ -28,14 +31,15 @@ BAR_CELLS = 30
 """Length of the longest bar."""
 
 
-def _console() -> Console:
-    """Return a console that cuts nothing off when it does not write to a terminal."""
+def _console(stream: TextIO | None = None) -> Console:
+    """Return a console that cuts nothing off when it does not write to a terminal; default: standard output."""
     from rich.console import Console
 
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that cannot show all letters
-    width = None if sys.stdout.isatty() else 4096
-    return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
+    stream = stream or sys.stdout
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show all letters
+    width = None if stream.isatty() else 4096
+    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -48,6 +52,32 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     return table
+
+
+@contextmanager
+def progress(files: Sequence[str]) -> Iterator[Callable[[int], None]]:
+    """Show how far a batch is, on standard error; yields what is told how many bytes were read.
+
+    A bar with the rate and the time left if all sizes are known, else a count and the rate.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    sizes = [size_bytes(path) for path in files]
+    known = [size for size in sizes if size is not None]
+    is_known = len(known) == len(sizes)
+    columns = [BarColumn(), TimeRemainingColumn()] if is_known else []
+    with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=_console(sys.stderr)) as shown:
+        task = shown.add_task("", total=sum(known) if is_known else None)
+        yield lambda count: shown.advance(task, count)
+
+
+def print_summary(counts: Mapping[str, int]) -> None:
+    """Print how many rows there are of each country and status, on standard error."""
+    total = sum(counts.values())
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    names = [(name, country_name(name) or "", count) for name, count in rows]
+    cells = [[code, name, f"{count:,}", f"{count / total:.1%}"] for code, name, count in names]
+    _console(sys.stderr).print(_table(["", "country", "rows", "share"], [*cells, ["all", "", f"{total:,}", ""]]))
 
 
 def print_entries(found: Sequence[Entry], fields: Sequence[str] | None) -> None:

@@ -23,6 +23,19 @@ def _escape(char: str) -> str:
     return repr(char)[1:-1]
 
 
+def decoded(text: bytes) -> str:
+    r"""Return bytes as text; those that are not UTF-8 become `\xff`."""
+    return text.decode("utf-8", "backslashreplace")
+
+
+def visible(text: bytes) -> bytes:
+    """Return bytes as a terminal may show them, in the same lines."""
+    if text.isascii() and text.translate(None, b"\t\n").decode().isprintable():
+        return text
+    lines = text.decode("utf-8", "surrogateescape").split("\n")
+    return "\n".join("\t".join(map(safe, line.removesuffix("\r").split("\t"))) for line in lines).encode()
+
+
 def shorten(text: str, most: int = 80) -> str:
     """Cut a text that a message quotes to `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

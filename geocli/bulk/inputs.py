@@ -1,63 +1,154 @@
-"""Lines in: blocks of addresses as they arrive, each line remembered by its place."""
+"""Bytes in: whole lines of a file or of standard input, as many at a time as have arrived."""
 
 from __future__ import annotations
 
 import os
 import sys
 from codecs import BOM_UTF8
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from errno import EIO
 
+from geocli.errors import InputError
+from geocli.text import decoded
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Read = Callable[[int], bytes]
 
 READ_BYTES = 64 * 1024
 """What one read asks for; a pipe gives what it has, so that lines that trickle in are answered at once."""
+PIPE_BYTES = 1024 * 1024
+"""The pipe that is read from is made so large, if it may be: whoever writes to it waits less."""
 MOST_LINE_BYTES = 4096
-"""A longer line is no address; what is beyond this is dropped."""
+"""A longer line of a list is no address; what is beyond this is dropped."""
+SHOWN_BYTES = 4096
+"""What is left of a line that is too long."""
+ELLIPSIS = "…".encode()
 
 
-def blocks(path: str, end: bytes) -> Iterator[list[str]]:
-    """Return the lines of a file, as many at a time as have arrived, without their ends.
+def chunks(
+    path: str,
+    end: bytes,
+    most_bytes: int,
+    *,
+    on_read: Callable[[int], None] = lambda _: None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Iterator[bytes]:
+    """Return a file in chunks of whole lines; a file that ends in `.gz` is unpacked.
 
     Args:
         path: of the file; `-` is standard input.
-        end: what ends a line; the last one may lack it. A carriage return before it is dropped too.
+        end: what ends a line; the last one gets it if it lacks it.
+        most_bytes: a longer line is cut to `SHOWN_BYTES` and an ellipsis.
+        on_read: told how many bytes were read.
+        on_wait: called before a read that may take long.
 
     Raises:
-        OSError: the file cannot be read.
+        InputError: the file cannot be read.
 
     """
-    with _opened(path) as descriptor:
-        yield from _lines(descriptor, end)
+    with _opened(path, on_wait) as read:
+        rest, mark = b"", BOM_UTF8
+        while data := read(READ_BYTES):
+            on_read(len(data))
+            whole, found, rest = (rest + data).removeprefix(mark).rpartition(end)
+            mark = b""
+            if found:
+                yield _shortened(whole + end, end, most_bytes)
+            if len(rest) > most_bytes:
+                rest = rest[: most_bytes + 1]
+        if rest:
+            yield _shortened(rest + end, end, most_bytes)
+
+
+def lines(path: str) -> Iterator[str]:
+    """Return the lines of a list of addresses, as they arrive.
+
+    Raises:
+        InputError: the file cannot be read.
+
+    """
+    for chunk in chunks(path, b"\n", MOST_LINE_BYTES):
+        yield from (decoded(line.removesuffix(b"\r")) for line in chunk.split(b"\n")[:-1])
+
+
+def _shortened(chunk: bytes, end: bytes, most_bytes: int) -> bytes:
+    """Cut lines that are too long. A line that is has no end in some window of half that size."""
+    half = most_bytes // 2
+    if all(end in chunk[at : at + half] for at in range(0, len(chunk) - half, half)):
+        return chunk
+    lines = chunk.split(end)
+    return end.join(line if len(line) <= most_bytes else line[:SHOWN_BYTES] + ELLIPSIS for line in lines)
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[int]:
-    descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _opened(path: str, on_wait: Callable[[], None]) -> Iterator[Read]:
+    name = "standard input" if path == "-" else path
     try:
-        yield descriptor
-    except OSError as error:  # of a read, which does not say of what
-        error.filename = "standard input" if path == "-" else path
-        raise
+        descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unread(name, error) from error
+    try:
+        _widen(descriptor)
+        yield _reader(name, descriptor, on_wait)
     finally:
         if path != "-":
             os.close(descriptor)
 
 
-def _lines(descriptor: int, end: bytes) -> Iterator[list[str]]:
-    rest, mark = b"", BOM_UTF8
-    while data := os.read(descriptor, READ_BYTES):
-        *lines, rest = (rest + data).removeprefix(mark).split(end)
-        mark = b""
-        rest = rest[: MOST_LINE_BYTES + 1]
-        if lines:
-            yield [_text(line) for line in lines]
-    if rest:
-        yield [_text(rest)]
+def _reader(name: str, descriptor: int, on_wait: Callable[[], None]) -> Read:
+    """Return what reads a file."""
+    from select import POLLIN, poll
+
+    arrived = poll()
+    arrived.register(descriptor, POLLIN)
+    unpacked = _unpacked(descriptor) if name.endswith(".gz") else None
+
+    def read(count: int) -> bytes:
+        if not arrived.poll(0):
+            on_wait()
+        try:
+            return os.read(descriptor, count) if unpacked is None else unpacked(count)
+        except OSError as error:
+            raise _unread(name, error) from error
+
+    return read
 
 
-def _text(line: bytes) -> str:
-    r"""Decode a line; bytes that are not UTF-8 become `\xff`, and what is too long ends in `…`."""
-    text = line[:MOST_LINE_BYTES].removesuffix(b"\r").decode("utf-8", "backslashreplace")
-    return text if len(line) <= MOST_LINE_BYTES else text + "…"
+def _unread(name: str, error: OSError) -> InputError:
+    return InputError(name, error.strerror or str(error))
+
+
+def _widen(descriptor: int) -> None:
+    from fcntl import F_SETPIPE_SZ, fcntl
+
+    with suppress(OSError):  # no pipe, or no more room for pipes
+        fcntl(descriptor, F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def _unpacked(descriptor: int) -> Read:
+    """Return what reads a gzip file (RFC 1952); one that is damaged or cut short is an OSError."""
+    import zlib
+    from gzip import GzipFile
+
+    stream = GzipFile(fileobj=os.fdopen(descriptor, "rb", closefd=False))
+
+    def read(count: int) -> bytes:
+        try:
+            return stream.read1(count)
+        except (EOFError, zlib.error) as error:
+            raise OSError(EIO, f"damaged: {error}") from error
+
+    return read
+
+
+def size_bytes(path: str) -> int | None:
+    """Return how large a regular file is, None for what has no size that is known."""
+    import stat
+
+    with suppress(OSError):
+        found = os.fstat(sys.stdin.fileno()) if path == "-" else os.stat(path)
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+    return None

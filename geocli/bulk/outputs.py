@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from itertools import chain
 from json.encoder import encode_basestring
 
@@ -11,14 +12,15 @@ from geocli.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from geocli.entries import Entry
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that starts like this for a formula (CWE-1236)."""
-JSON = frozenset({"json", "jsonl"})
+MOST_CELLS = 10_000
+"""So many cells are rendered once; most names of places come again and again."""
 
 
 class Output:
@@ -41,54 +43,94 @@ class Output:
             fields: the names of the cells; default: those of the format.
             with_header: whether CSV and TSV begin with the names.
             before: what goes before the first cell of a line.
-            end: what goes after its last one, `\n` or `\0` at least.
+            end: what goes after its last one.
             separator: what stands between the cells of CSV.
 
         """
         self.format = format_
         self.names = tuple(fields or _DEFAULTS[format_])
-        self.before, self.end = before, end
+        self.end = end
+        self._before = before
         self._separator = {"csv": separator, "label": ", "}.get(format_, "\t")
         self._keys = [f'{", " if number else "{"}{json_text(name)}: ' for number, name in enumerate(self.names)]
-        self._read = reader((*self.names, "scope") if format_ == "label" else self.names)
+        self.cell_names = (*self.names, "scope") if format_ == "label" else self.names
+        """The fields that a line is made of, in the order of its cells."""
+        self._read = reader(self.cell_names)
+        self._cached = lru_cache(MOST_CELLS, typed=True)(self.cell)
+        self._nothing = "null" if self.is_json else ""
+        self.blank = '""' if format_ == "csv" and len(self.names) == 1 and not before else ""
+        """What stands for a line without anything, which is no row of CSV."""
+        self._is_plain = format_ in {"csv", "tsv", "value"} and not (before or self.blank)
         has_header = with_header and format_ in {"csv", "tsv"}
         self.header = f"{self._separator.join(map(safe, self.names))}{end}".encode() if has_header else b""
         """What goes before all blocks."""
 
+    @property
+    def is_json(self) -> bool:
+        """Whether a cell is a value of JSON, rather than bare text."""
+        return self.format in {"json", "jsonl"}
+
     def block(self, entries: Iterable[Entry]) -> bytes:
         """Return the lines of some entries, each with its end; for `json`, the whole document."""
         if self.format == "json":
-            inner = ",\n  ".join(self.line(self.cells(entry)) for entry in entries)
+            inner = ",\n  ".join(self.line([*map(self.cell, self._read(entry))]) for entry in entries)
             return f"[\n  {inner}\n]{self.end}".encode()
-        return "".join(f"{self.line(self.cells(entry))}{self.end}" for entry in entries).encode()
+        return "".join(f"{self.line([*map(self.cell, self._read(entry))])}{self.end}" for entry in entries).encode()
 
-    def cells(self, entry: Entry) -> list[str]:
-        """Return the texts of the fields of an entry."""
-        return [*map(self.cell, self._read(entry))]
+    def lines(self, answers: Sequence[Mapping[str, Any]], marks: Mapping[str, str]) -> Iterable[str]:
+        """Return the lines of answers, without their ends.
+
+        Args:
+            answers: what is known by field, in its JSON form.
+            marks: cells for all of them, by field.
+
+        """
+        columns = [self._column(name, answers, marks) for name in self.cell_names]
+        if self._is_plain:
+            return map(self._separator.join, zip(*columns, strict=True))
+        return map(self.line, zip(*columns, strict=True))
+
+    def _column(self, name: str, answers: Sequence[Mapping[str, Any]], marks: Mapping[str, str]) -> list[str]:
+        if name in marks:
+            return [marks[name]] * len(answers)
+        values = [said.get(name) for said in answers]
+        if name.startswith("traits"):
+            _, _, trait = name.partition(".")
+            traits = (said.get("traits") for said in answers)
+            return [self.cell((said or {}).get(trait) if trait else said) for said in traits]
+        if name in {"latitude", "longitude"}:  # which seldom come again
+            return [self._nothing if what is None else repr(what) for what in values]
+        return list(map(self._cached, values))
 
     def cell(self, what: Any) -> str:
-        """Return the text of a field whose JSON form is given."""
-        if self.format in JSON:
+        """Return the cell of a field whose JSON form is given."""
+        if what is None:
+            return self._nothing
+        if not isinstance(what, str):
+            return repr(what) if isinstance(what, float) else self._quoted(json_text(what))
+        if self.is_json:
             return json_text(what)
-        text = safe(what) if isinstance(what, str) else _text(what)
-        if self.format not in {"csv", "tsv"}:
-            return text
-        if isinstance(what, str) and what.startswith(FORMULA_STARTS) and not _is_number(what):
+        text = safe(what)
+        if self.format in {"csv", "tsv"} and what.startswith(FORMULA_STARTS) and not _is_number(what):
             text = "'" + text
+        return self._quoted(text)
+
+    def _quoted(self, text: str) -> str:
+        """Quote a cell of CSV that needs it (RFC 4180)."""
         if self.format == "csv" and ('"' in text or self._separator in text):
             return '"' + text.replace('"', '""') + '"'
         return text
 
     def line(self, cells: Sequence[str]) -> str:
         """Return a line of these cells, without its end."""
-        if self.format in JSON:
-            return f"{self.before}{''.join(chain.from_iterable(zip(self._keys, cells, strict=True)))}}}"
+        if self._is_plain:
+            return self._separator.join(cells)
+        if self.is_json:
+            return f"{self._before}{''.join(chain.from_iterable(zip(self._keys, cells, strict=True)))}}}"
         if self.format == "label":
             *said, scope = cells
-            return f"{self.before} [{', '.join(filter(None, said)) or scope or 'unknown'}]"
-        if len(cells) == 1 and self.format == "csv":  # a line without anything is no row
-            return self.before + (cells[0] or '""')
-        return self.before + self._separator.join(cells)
+            return f" [{', '.join(filter(None, said)) or scope or 'unknown'}]"
+        return self._before + self._separator.join(cells) or self.blank
 
 
 def json_text(what: object) -> str:
@@ -105,12 +147,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _text(what: Any) -> str:
-    if isinstance(what, bool | dict | list):
-        return json_text(what)
-    return "" if what is None else str(what)
 
 
 _DEFAULTS: dict[str, Sequence[str]] = {

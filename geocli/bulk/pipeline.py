@@ -1,22 +1,27 @@
-"""Blocks of lines to rows, in their order, in bounded memory."""
+"""A batch: blocks of lines to rows, in their order."""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from contextlib import contextmanager, suppress
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from geocli.bulk.inputs import blocks
+from geocli.bulk.flow import Flow
+from geocli.bulk.forms import CsvForm, JsonLinesForm, ListForm, LogForm
+from geocli.bulk.inputs import chunks
 from geocli.bulk.outputs import Output
 from geocli.console import complain, write
-from geocli.errors import BusyError, ResolveError, SettingsError, StorageError
+from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
+from geocli.text import visible
 from geocli.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from geocli.bulk.forms import Form
+    from geocli.bulk.rows import Rows
     from geocli.cache import GeoCache, Mode
-    from geocli.entries import Entry
 
 
 class BatchRequest(Value):
@@ -24,58 +29,137 @@ class BatchRequest(Value):
 
     files: tuple[str, ...] = ("-",)
     """Paths to read in turn; `-` is standard input."""
+    input: str = "list"
+    """`list`, `csv`, `jsonl` or `log`."""
+    column: str | None = None
+    """Column of CSV, or dotted key of JSON lines, that holds the address."""
+    delimiter: str = ","
+    """What divides the cells of CSV input."""
+    prefix: str = ""
+    """Goes before the names of appended columns."""
+    is_extract: bool = False
+    """Whether addresses in a log become rows, instead of being written with their answers where they stand."""
     format: str = "csv"
-    """`csv`, `tsv`, `jsonl` or `value`."""
+    """`csv`, `tsv`, `jsonl` or `value`, for lists and what is extracted."""
     fields: tuple[str, ...] | None = None
     """The fields of a row; default: those of the format."""
     with_header: bool = True
     """Whether CSV and TSV begin with the names of the fields."""
     end: str = "\n"
-    """What ends a line, on both sides."""
+    """What ends a line of a list, on both sides."""
     output: str | None = None
     """File to write; default: standard output."""
     is_strict: bool = False
     """Whether a line without an answer makes the exit status 1."""
     mode: Mode = "cache"
     """Where answers come from."""
+    jobs: int = 1
+    """Threads for input that is large enough."""
+    is_counted: bool = False
+    """Whether rows are counted by country."""
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether lines are written back as they came, with something added to them."""
+        return self.input in {"csv", "jsonl"} or (self.input == "log" and not self.is_extract)
+
+    def form(self) -> Form:
+        """Return how input is cut, and what lines look like."""
+        if self.input == "csv":
+            form = {"delimiter": self.delimiter, "prefix": self.prefix, "with_header": self.with_header}
+            return CsvForm(self.column, self.fields, **form)
+        if self.input == "jsonl":
+            return JsonLinesForm(self.column, self.fields)
+        if self.input == "log" and not self.is_extract:
+            return LogForm(Output("label", self.fields, end=""), is_extract=False)
+        output = Output(self.format, self.fields, with_header=self.with_header, end=self.end)
+        return LogForm(output, is_extract=True) if self.is_extract else ListForm(output)
 
 
-def run(cache: GeoCache, request: BatchRequest) -> int:
-    """Answer line by line, as they arrive, and return the exit status.
+class BatchReport:
+    """What a batch came to."""
 
-    The rows of a block are written when its answers are on disk.
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.exit_status = 0
+        """3 if somebody who failed might know an address, 2 for an unread file, 1 with `is_strict` for no answer."""
+        self.counts: Counter[str] = Counter()
+        """Rows by the code of their country, else by their status, if `is_counted` or `is_strict`."""
+
+    def raise_to(self, status: int) -> None:
+        """Let the exit status be no less than this."""
+        self.exit_status = max(self.exit_status, status)
+
+
+def run(cache: GeoCache, request: BatchRequest, on_read: Callable[[int], None] = lambda _: None) -> BatchReport:
+    """Answer line by line, as they arrive. The rows of a block are written when its answers are on disk.
+
+    Args:
+        cache: who answers.
+        request: what is asked.
+        on_read: told how many bytes of input were read.
+
     """
     if request.mode == "cached-only":  # so that the journal is short when it is searched
         with suppress(BusyError, StorageError):
             cache.flush_dirty()
-    output = Output(request.format, request.fields, with_header=request.with_header, end=request.end)
-    status = 0
-    unread: list[int] = []
     with _sink(request.output) as put:
-        put(output.header)
-        for lines in chain.from_iterable(_read(path, request, unread) for path in request.files):
-            found = list(cache.lookup_batch(lines, mode=request.mode))
-            put(output.block(found))
-            status = max([status, *(_status(entry, request) for entry in found)])
-        if unread and request.output is not None:
-            raise SettingsError(request.output, "left as it was, because not all input could be read", origin="batch")
-    return max([status, *unread])
+        batch = _Batch(cache, request, on_read, put)
+        for path in request.files:
+            try:
+                batch.answer(path)
+            except InputError as error:
+                complain(error)
+                batch.report.raise_to(error.exit_status)
+        if request.output is not None and batch.report.exit_status == InputError.exit_status:
+            reason = "left as it was, because not all input could be read"
+            raise SettingsError(request.output, reason, origin="batch")
+    return batch.report
 
 
-def _read(path: str, request: BatchRequest, unread: list[int]) -> Iterator[list[str]]:
-    """Return the lines of a file; one that cannot be read is named, and the next one is read all the same."""
-    try:
-        yield from blocks(path, request.end.encode())
-    except OSError as error:
-        complain(f"{error.filename}: {error.strerror}")
-        unread.append(SettingsError.exit_status)
+class _Batch:
+    """Answers one file after another."""
 
+    def __init__(
+        self, cache: GeoCache, request: BatchRequest, on_read: Callable[[int], None], put: Callable[[bytes], None]
+    ) -> None:
+        self._cache, self._request, self._on_read, self._put = cache, request, on_read, put
+        self._header = b""
+        self._is_shown = request.output is None and request.is_raw and sys.stdout.isatty()
+        self.report = BatchReport()
 
-def _status(entry: Entry, request: BatchRequest) -> int:
-    """Return what a line adds to the exit status: 3 if somebody who failed might know, 1 with `--strict`."""
-    if entry.status == "unresolved" and entry.error is not None and request.mode != "cached-only":
-        return ResolveError.exit_status
-    return int(request.is_strict and entry.status in {"unresolved", "invalid"})
+    def answer(self, path: str) -> None:
+        """Answer the lines of a file."""
+        request, form = self._request, self._request.form()
+        with Flow(self._cache, form, request.mode, request.jobs, self._written) as flow:
+            on_wait = flow.drain
+            read = chunks(path, request.end.encode(), form.most_bytes, on_read=self._on_read, on_wait=on_wait)
+            rest = form.begin(read)
+            self._begin(path, form.output.header)
+            for chunk in rest:
+                flow.push(visible(chunk) if self._is_shown else chunk)
+
+    def _begin(self, path: str, header: bytes) -> None:
+        """Write the header, once."""
+        if header and self._header not in {b"", header}:
+            raise InputError(path, "its columns are not those of the files before it")
+        if header and not self._header:
+            self._put(header)
+            self._header = header
+
+    def _written(self, group: Sequence[Rows]) -> None:
+        for rows in group:
+            self._put(rows.data)
+            self._count(rows)
+
+    def _count(self, rows: Rows) -> None:
+        request, report = self._request, self.report
+        if request.mode != "cached-only" and any(one.status == "unresolved" and one.error for one in rows.entries):
+            report.raise_to(ResolveError.exit_status)
+        if request.is_strict or request.is_counted:
+            report.counts.update(rows.labels())
+        if request.is_strict and report.counts["unresolved"] + report.counts["invalid"]:
+            report.raise_to(1)
 
 
 @contextmanager

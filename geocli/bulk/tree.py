@@ -15,9 +15,11 @@ import numpy as np
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from numpy.typing import NDArray
 
-    from geocli.databases.discovery import DatabaseFile
+    from geocli.databases.discovery import Database, DatabaseFile
 
 NOTHING = 0
 """The offset of an address without a record; data begin after 16 zeros, so that no record is there."""
@@ -56,6 +58,17 @@ class Tree:
         """The four bytes from each byte of the tree on, as big-endian numbers."""
         self._ipv4_root = self._find_ipv4_root()
         self._tables: dict[int, tuple[NDArray[np.int64], NDArray[np.uint8]]] = {}
+
+    @classmethod
+    def of(cls, database: Database) -> Self:
+        """Map an open database.
+
+        Raises:
+            DatabaseError: it is damaged, or was replaced.
+
+        """
+        metadata = database.reader.metadata()
+        return cls(database.file, metadata.node_count, metadata.record_size, metadata.ip_version)
 
     def walk(self, addresses: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Find the records of many addresses.

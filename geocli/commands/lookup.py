@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Annotated, Literal
 
 import typer
 
 from geocli import actions
-from geocli.bulk.inputs import blocks
+from geocli.bulk.inputs import lines
 from geocli.commands import options
 
 
@@ -44,5 +43,5 @@ def lookup(
         mode=options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh),
         is_quiet=quiet,
     )
-    texts = chain.from_iterable(blocks("-", b"\n")) if addresses == ["-"] else addresses
+    texts = lines("-") if addresses == ["-"] else addresses
     return actions.lookup(texts, options.chosen(ctx, db), request)

@@ -12,6 +12,7 @@ from geocli.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from ipaddress import IPv4Address, IPv6Address
     from typing import TypeAlias
 
     from maxminddb_rust import Reader
@@ -68,6 +69,10 @@ class Database:
         """Its edition and build, as generations list it."""
         self.built_at = _built_at(metadata.build_epoch)
         """When it was built; UTC; None if its metadata hold no date."""
+
+    def skips(self, address: IPv4Address | IPv6Address) -> bool:
+        """Tell whether an address is of a family that is not in the database."""
+        return self.only_ipv4 and address.version == 6
 
     @property
     def order(self) -> tuple[int, int, str]:

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     Report: TypeAlias = Callable[[ResolveError], None]
     Labels: TypeAlias = Mapping[Identity, str]
+    Source: TypeAlias = tuple[str, DatabaseFile | None]
 
     class Resolver(Protocol):
         """Asks one kind of source."""
 
-        def sources(self, known: Labels, report: Report) -> Sequence[tuple[str, DatabaseFile | None]]:
+        def sources(self, known: Labels, report: Report) -> Sequence[Source]:
             """Return the label, and the file if there is one, of each source that would be asked now.
 
             Args:
@@ -55,16 +56,16 @@ class Chain:
 
     def __init__(self, resolvers: Sequence[Resolver]) -> None:
         """Take the resolvers, the best first."""
-        self._resolvers = resolvers
+        self.resolvers = resolvers
 
-    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+    def sources(self, known: Labels, report: Report) -> list[Source]:
         """Return the label, and the file if there is one, of each source that would be asked now."""
-        return [source for resolver in self._resolvers for source in resolver.sources(known, report)]
+        return [source for resolver in self.resolvers for source in resolver.sources(known, report)]
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Ask one resolver after another until it is known where the address is."""
         answer: Answer | None = None
-        for resolver in self._resolvers:
+        for resolver in self.resolvers:
             said = resolver.resolve(address, report)
             if said is not None:
                 answer = said if answer is None else merge(answer, said)

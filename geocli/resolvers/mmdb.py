@@ -87,7 +87,7 @@ class MmdbResolver:
         """Ask each database, and merge what they say."""
         answer: Answer | None = None
         for database in self.databases(report):
-            if database.only_ipv4 and address.version == 6:
+            if database.skips(address):
                 continue
             try:
                 said = ask(database, address)
@@ -106,49 +106,63 @@ def ask(database: Database, address: Address) -> Answer | None:
         DatabaseError: the database is damaged there.
 
     """
+    record, prefix_len = record_at(database, address)
+    said = fields_of(record)
+    if not said:
+        return None
+    return Answer(place=Place(**said), source=database.name, prefix_len=prefix_len, built_at=database.built_at)
+
+
+def record_at(database: Database, address: Address | str) -> tuple[Any, int]:
+    """Return what a database holds at an address, and the length of the prefix that it holds for.
+
+    Raises:
+        DatabaseError: the database is damaged there.
+
+    """
     try:
-        record, prefix_len = database.reader.get_with_prefix_len(address)
+        return database.reader.get_with_prefix_len(address)
     except (RuntimeError, ValueError) as error:  # maxminddb_rust.InvalidDatabaseError is a RuntimeError
         raise DatabaseError(database.file.path, f"damaged: {error}; install it anew") from error
-    place = place_from(record)
-    if all(what is None for what in vars(place).values()):
-        return None
-    return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
 
 
 def place_from(record: object) -> Place:
-    """Map a record of any known schema to a place.
+    """Map a record of any known schema to a place."""
+    return Place(**fields_of(record))
+
+
+def fields_of(record: object) -> dict[str, Any]:
+    """Map a record of any known schema to those fields of a place that it knows.
 
     Nested records are MaxMind's and DB-IP's, flat ones IPinfo's and ip-location-db's. What has no field
     of its own goes to `traits` under its own name. Values of a wrong type are left out.
     """
     if not isinstance(record, dict):
-        return Place()
-    flat = _flattened(record)
+        return {}
+    flat = record if _NESTING.isdisjoint(map(type, record.values())) else _flattened(record)
     if _code(country := flat.get("country")):  # IPinfo's older files; elsewhere it is the name
-        flat["country_code"] = _code(flat.get("country_code")) or country
-        del flat["country"]
-    found, traits = _sorted(flat)
-    said = {field: what for field, value in found.items() if (what := _CONVERSIONS[field](value)) is not None}
+        flat = {**flat, "country_code": _code(flat.get("country_code")) or country, "country": None}
+    fields, others = _plan(tuple(flat))
+    said: dict[str, Any] = {}
+    for name, field, conversion in fields:
+        if (value := flat[name]) is not None:
+            said[field] = conversion(value)
+    said = {field: what for field, what in said.items() if what is not None}
     if "country_name" not in said and (name := country_name(said.get("country_code"))):
         said["country_name"] = name
     if "org" not in said and (isp := _text(flat.get("isp"))):
         said["org"] = isp
-    return Place(**said, traits=traits or None)
+    if others and (traits := {name: what for name in others if (what := _plain(flat[name])) is not None}):
+        said["traits"] = traits
+    return said
 
 
-def _sorted(flat: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide what is known into fields of a place, each by its best name, and traits."""
-    found, traits, ranks = {}, {}, {}
-    for name, value in flat.items():
-        if name not in _FIELDS:
-            if (what := _plain(value)) is not None:
-                traits[name] = what
-        elif value is not None:
-            field, rank = _FIELDS[name]
-            if rank <= ranks.get(field, rank):
-                found[field], ranks[field] = value, rank
-    return found, traits
+@lru_cache(1024)
+def _plan(names: tuple[str, ...]) -> tuple[list[tuple[str, str, Callable[[Any], Any]]], list[str]]:
+    """Divide the names in a record: those of fields of a place, the best one of each last, and all others."""
+    ranked = sorted((name for name in names if name in _FIELDS), key=lambda name: -_FIELDS[name][1])
+    fields = [(name, _FIELDS[name][0]) for name in ranked]
+    return [(name, field, _CONVERSIONS[field]) for name, field in fields], [n for n in names if n not in _FIELDS]
 
 
 def _flattened(record: dict[str, Any]) -> dict[str, Any]:
@@ -257,8 +271,8 @@ def _asn(value: Any) -> int | None:
 
 
 def _degrees(value: Any, most: int) -> float | None:
-    number = _number(value)
-    return number if number is not None and abs(number) <= most else None
+    number = value if isinstance(value, float) else _number(value)
+    return number if number is not None and -most <= number <= most else None
 
 
 _NAMES = {
@@ -274,6 +288,7 @@ _NAMES = {
     "org": ("autonomous_system_organization", "as_name", "org"),
 }
 """The names that databases give to each field of a place; of several in a record the first counts."""
+_NESTING = frozenset({dict, list})
 _FIELDS = {name: (field, rank) for field, names in _NAMES.items() for rank, name in enumerate(names)}
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_NAMES, _text),

@@ -33,14 +33,20 @@ class RirResolver:
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Return the country of registration, None for addresses that no registry has allocated."""
         del report
-        from iptocc import country_code
-
         from geocli.resolvers.countries import country_name
 
-        code = country_code(str(address))
+        (code,) = self.codes([str(address)])
         if code is None:
             return None
         return Answer(place=Place(country_code=code, country_name=country_name(code)), source=NAME)
+
+
+    @staticmethod
+    def codes(addresses: list[str]) -> list[str | None]:
+        """Return the code of the country of each address, None for those that no registry has allocated."""
+        from iptocc import country_code
+
+        return country_code(addresses)
 
 
 @cache

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from json.encoder import encode_basestring_ascii
 
 from geocli.entries import Entry, Place, instant, instant_text
 from geocli.values import Value
@@ -27,7 +28,8 @@ except ImportError:  # pragma: no cover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from typing import Any
 
     from geocli.databases.discovery import DatabaseFile
@@ -45,6 +47,7 @@ _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
 _TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
 _json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_KEYS = {name: f'"{name}":' for name in (*_ENTRY_KEYS, *Place.field_names)}
 
 
 class Frame(Value):
@@ -89,16 +92,15 @@ def pack(entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = (
         ValueError: an entry is larger than a reader takes.
 
     """
-    listed = _json([[*file.identity, label] for file, label in files if file.path.isprintable()])
+    files = list(files)
     draft = _Draft("")
     for entry in entries:
-        at = instant_text(entry.resolved_at) if entry.resolved_at else ""
-        head = f'{{"at":{_json(at)},"generation":{_json(entry.generation)},"files":{listed}'
-        place = _place_text(entry)
-        if draft.rows and (head != draft.head or not draft.has_room(entry, place)):
+        start = head(entry.resolved_at, entry.generation, files)
+        place = place_text(members_of(entry))
+        if draft.rows and (start != draft.head or not draft.has_room(entry, place)):
             yield draft.payload()
-            draft = _Draft(head)
-        draft.head = head
+            draft = _Draft(start)
+        draft.head = start
         draft.add(entry, place)
     if draft.rows:
         yield draft.payload()
@@ -125,17 +127,43 @@ class _Draft:
         self.size_bytes += len(self.rows[-1]) + 1
 
     def payload(self) -> bytes:
-        payload = f'{self.head},"places":[{",".join(self.places)}],"rows":[{",".join(self.rows)}]}}'.encode("ascii")
-        if len(payload) > MOST_BYTES:
-            raise ValueError(f"an entry of {len(payload)} bytes is more than a frame holds")
-        return payload
+        return payload(self.head, ",".join(self.places).encode("ascii"), ",".join(self.rows).encode("ascii"))
 
 
-def _place_text(entry: Entry) -> str:
-    said = {name: getattr(entry, name) for name in _ENTRY_KEYS}
+def head(at: datetime | None, generation: str, files: Iterable[tuple[DatabaseFile, str]]) -> str:
+    """Return what a payload begins with: when its entries were resolved, and which sources were there."""
+    listed = [[*file.identity, label] for file, label in files if file.path.isprintable()]
+    when = instant_text(at) if at else ""
+    return f'{{"at":{_json(when)},"generation":{_json(generation)},"files":{_json(listed)}'
+
+
+def payload(head: str, places: bytes, rows: bytes) -> bytes:
+    """Put a payload together from its head, its places, and its rows, each separated by commas.
+
+    Raises:
+        ValueError: it is larger than a reader takes.
+
+    """
+    whole = b'%b,"places":[%b],"rows":[%b]}' % (head.encode("ascii"), places, rows)
+    if len(whole) > MOST_BYTES:
+        raise ValueError(f"an entry of {len(whole)} bytes is more than a frame holds")
+    return whole
+
+
+def members_of(entry: Entry) -> dict[str, Any]:
+    """Return what is known of an entry and its place, but for its address, by field; instants as text."""
+    said = {name: getattr(entry, name) for name in _ENTRY_KEYS} | vars(entry.place)
     said |= {name: instant_text(said[name]) for name in ("built_at", "retry_at") if said[name]}
-    said |= entry.place.as_dict()
-    return _json({name: what for name, what in said.items() if what is not None})
+    return {name: what for name, what in said.items() if what is not None}
+
+
+def place_text(members: Mapping[str, Any]) -> str:
+    """Return such members as one place of a payload."""
+    texts = [
+        f"{_KEYS[name]}{encode_basestring_ascii(what) if isinstance(what, str) else _json(what)}"
+        for name, what in members.items()
+    ]
+    return f"{{{','.join(texts)}}}"
 
 
 def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:

@@ -82,8 +82,18 @@ class Journal:
             BusyError: another process held the journal for too long.
 
         """
+        self.append_packed(pack(entries, files))
+
+    def append_packed(self, payloads: Iterable[bytes]) -> None:
+        """Keep entries that are packed already, likewise.
+
+        Raises:
+            JournalError: they may not be on disk.
+            BusyError: another process held the journal for too long.
+
+        """
         try:
-            data = b"".join(encode(payload) for payload in pack(entries, files))
+            data = b"".join(map(encode, payloads))
         except ValueError as error:
             raise self._error(str(error)) from error
         if not data:

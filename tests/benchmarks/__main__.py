@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from tests.benchmarks import flush, startup
-
-BENCHMARKS = {"flush": flush.main, "startup": startup.main}
+from tests.benchmarks import bulk, flush, startup
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("name", choices=BENCHMARKS)
-    BENCHMARKS[parser.parse_args().name]()
+    names = parser.add_subparsers(metavar="NAME", required=True)
+    names.add_parser("flush", help="flush, beside the sqlite3 shell").set_defaults(measure=flush.main)
+    names.add_parser("startup", help="what one command costs").set_defaults(measure=startup.main)
+    of_bulk = names.add_parser("bulk", help="batch, beside a C program")
+    of_bulk.set_defaults(measure=bulk.main)
+    of_bulk.add_argument("--db", type=Path, metavar="FILE", help="a City database (default: one that is made up)")
+    of_bulk.add_argument("--only", action="append", choices=bulk.CASES, help="run this case; may be repeated")
+    of_bulk.add_argument("--scale", type=float, default=1, help=argparse.SUPPRESS)  # of the number of lines
+    options = vars(parser.parse_args())
+    options.pop("measure")(**options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,209 @@
+"""Many addresses to the numbers of their answers; each distinct answer is asked for and rendered once.
+
+The table is the DIR-24-8 scheme of Gupta, Lin and McKeown, "Routing Lookups in Hardware at Memory Access Speeds"
+(INFOCOM 1998), filled as addresses are met, and without its second level: longer prefixes are walked each time.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geocli.bulk.records import SAID_BYTES, Records, joined, knows_where
+from geocli.bulk.rendered import Rendered
+from geocli.bulk.rows import NO_PREFIX
+from geocli.bulk.scopes import GLOBAL, SCOPES, scopes
+from geocli.bulk.tree import NOTHING, Tree
+from geocli.errors import DatabaseError
+from geocli.resolvers.countries import country_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from geocli.bulk.outputs import Output
+    from geocli.bulk.records import Said
+    from geocli.databases.discovery import Database
+    from geocli.resolvers import Source
+    from geocli.resolvers.rir import RirResolver
+
+TABLE_BITS = 24
+ONE_BY_ONE = 0
+"""The number of what must be looked up by itself."""
+WAITING = 1 << 31
+"""Marks among the sources of an answer that no database knows where it is."""
+LARGE = 64
+"""A prefix that takes more entries of the table is filled in by itself."""
+MOST_BYTES = 64 << 20
+"""About so much is kept of answers; then it is time to forget them, and to ask again."""
+UNRESOLVED = {"status": "unresolved"}
+
+
+class Answers:
+    """What the local sources say of addresses. May be shared by threads."""
+
+    def __init__(
+        self,
+        databases: Sequence[Database],
+        rir: RirResolver | None,
+        output: Output,
+        sources: Sequence[Source] = (),
+        *,
+        is_kept: bool,
+    ) -> None:
+        """Take those who know, and how answers are rendered.
+
+        Args:
+            databases: asked for each record once, in their order.
+            rir: asked for addresses of which no database knows where they are.
+            output: what lines look like.
+            sources: all of these, as `Chain.sources` returns them.
+            is_kept: whether answers go to the journal. Then what nobody knows must be looked up by itself,
+                since the cache may know it.
+
+        Raises:
+            DatabaseError: a database cannot be mapped.
+
+        """
+        self.generation = ", ".join(label for label, _ in sources)
+        """The local sources with their builds."""
+        self.files = [(file, label) for label, file in sources if file is not None]
+        """The databases among them."""
+        self._databases, self._rir, self._is_kept = databases, rir, is_kept
+        self._trees = [Tree.of(database) for database in databases]
+        self._records = Records(databases)
+        self._table = np.zeros(1 << TABLE_BITS, np.int32)
+        self._numbers: dict[bytes, int] = {}
+        self._waiting: dict[int, Said] = {}
+        self._by_country: dict[tuple[int, str | None], int] = {}
+        self._lock = Lock()
+        self.rendered = Rendered(output, is_kept=is_kept)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is kept that it is time to begin anew."""
+        kept_bytes = self.rendered.size_bytes + self._records.size_bytes + len(self._waiting) * SAID_BYTES
+        return kept_bytes > MOST_BYTES
+
+    def find(self, addresses: NDArray[np.unsignedinteger], texts: Sequence[bytes]) -> NDArray[np.int32]:
+        """Return the answers of addresses, each as its number times 256, plus the length of the prefix it holds for.
+
+        The number is `ONE_BY_ONE` where an address must be looked up by itself, else one of `rendered`; the
+        length is `NO_PREFIX` where an answer names no prefix.
+
+        Args:
+            addresses: as `Tree.walk` takes them.
+            texts: the same in canonical text.
+
+        """
+        if addresses.ndim > 1:
+            found = self._walk(addresses, texts)
+        else:
+            found = self._table[addresses >> (32 - TABLE_BITS)]
+            new = np.flatnonzero(found == 0)
+            if len(new):
+                found[new] = self._walk(addresses[new], [texts[at] for at in new.tolist()])
+        if self._waiting and self._rir:
+            waiting = np.flatnonzero(self.rendered.sources[found >> 8] & WAITING)
+            if len(waiting):
+                found[waiting] = self._by_registry(self._rir, found[waiting], [texts[at] for at in waiting.tolist()])
+        return found
+
+    def _walk(self, addresses: NDArray[np.unsignedinteger], texts: Sequence[bytes]) -> NDArray[np.int32]:
+        """Find the records of addresses, and the numbers of what they say; enter those in the table."""
+        kinds, width = scopes(addresses)
+        columns, lengths = [kinds], []
+        try:
+            for tree, database in zip(self._trees, self._databases, strict=True):
+                if database.only_ipv4 and addresses.ndim > 1:
+                    offsets, length = np.zeros((2, len(addresses)), np.int64)
+                else:
+                    offsets, length = tree.walk(addresses)
+                columns.append(np.where(kinds == GLOBAL, offsets, NOTHING).astype(np.uint32))
+                lengths.append(length)
+        except DatabaseError:  # whoever looks them up one by one hears of it
+            return np.full(len(addresses), ONE_BY_ONE << 8 | NO_PREFIX, np.int32)
+        with self._lock:
+            numbers = self._known(np.stack(columns, axis=1), texts)
+            found = numbers << 8 | self._prefixes(numbers, lengths)
+            if addresses.ndim == 1:
+                self._fill(addresses, np.maximum.reduce([width, *lengths]), found)
+        return found
+
+    def _known(self, keys: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int32]:
+        """Return the numbers of answers by what they are made of; the caller holds the lock."""
+        names: list[bytes] = keys.view(f"V{keys.itemsize * keys.shape[1]}")[:, 0].tolist()
+        found = list(map(self._numbers.get, names))
+        if None in found:
+            self._add(keys, texts, {name: at for at, name in enumerate(names) if found[at] is None})
+            found = list(map(self._numbers.get, names))
+        return np.array(found, np.int32)
+
+    def _add(self, keys: NDArray[np.uint32], texts: Sequence[bytes], new: Mapping[bytes, int]) -> None:
+        """Ask for new answers, by scope and records, and give them numbers; the caller holds the lock."""
+        answers: dict[bytes, tuple[Said, int]] = {}
+        for name, at in new.items():
+            kind, *offsets = keys[at].tolist()
+            try:
+                said, sources = self._records.merged(offsets, texts[at].decode()) if kind == GLOBAL else ({}, 0)
+            except DatabaseError:  # whoever looks it up by itself hears of it
+                self._numbers[name] = ONE_BY_ONE
+                continue
+            if kind != GLOBAL:
+                answers[name] = {"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0
+            elif self._rir and not knows_where(said):
+                answers[name] = said or UNRESOLVED, sources | WAITING
+            else:
+                answers[name] = said, sources
+        self._numbers |= zip(answers, self._numbered(list(answers.values())), strict=True)
+
+    def _numbered(self, answers: Sequence[tuple[Said, int]]) -> list[int]:
+        """Give numbers to answers, which come with their sources; the caller holds the lock."""
+        known = [(said or UNRESOLVED, sources) for said, sources in answers if said or not self._is_kept]
+        numbers = iter(self.rendered.add(*zip(*known, strict=True)) if known else ())
+        found = [next(numbers) if said or not self._is_kept else ONE_BY_ONE for said, _ in answers]
+        waiting = zip(found, answers, strict=True)
+        self._waiting |= {number: said for number, (said, sources) in waiting if sources & WAITING}
+        return found
+
+    def _prefixes(self, numbers: NDArray[np.int32], lengths: Sequence[NDArray[np.uint8]]) -> NDArray[np.int32]:
+        """Return the length of the prefix that each answer holds for: the longest of those it is from."""
+        sources = self.rendered.sources[numbers]
+        longest = np.full(len(numbers), -1, np.int32)
+        for bit, length in enumerate(lengths):
+            longest = np.where(sources >> bit & 1, np.maximum(longest, length), longest)
+        return np.where(longest < 0, NO_PREFIX, longest)
+
+    def _fill(self, addresses: NDArray[np.uint32], widths: NDArray[np.uint8], found: NDArray[np.int32]) -> None:
+        """Enter answers for the whole prefixes that they hold for; the caller holds the lock."""
+        short = np.flatnonzero(widths <= TABLE_BITS)
+        counts = 1 << (TABLE_BITS - widths[short].astype(np.int64))
+        starts, first = np.unique((addresses[short] >> (32 - TABLE_BITS)).astype(np.int64) & -counts, return_index=True)
+        counts, values = counts[first], found[short][first]
+        for at in np.flatnonzero(counts > LARGE).tolist():
+            self._table[starts[at] : starts[at] + counts[at]] = values[at]
+        small = counts <= LARGE
+        starts, counts, values = starts[small], counts[small], values[small]
+        before = np.cumsum(counts) - counts
+        self._table[np.repeat(starts - before, counts) + np.arange(counts.sum())] = np.repeat(values, counts)
+
+    def _by_registry(self, rir: RirResolver, found: NDArray[np.int32], texts: Sequence[bytes]) -> NDArray[np.int32]:
+        """Ask the registries where addresses are that no database knows."""
+        codes = rir.codes([text.decode() for text in texts])
+        pairs = list(zip((found >> 8).tolist(), codes, strict=True))
+        with self._lock:
+            if new := set(pairs) - self._by_country.keys():
+                self._by_country |= zip(new, self._numbered([self._registered(*pair) for pair in new]), strict=True)
+            numbers = np.array(list(map(self._by_country.__getitem__, pairs)), np.int32)
+        return numbers << 8 | found & 0xFF
+
+    def _registered(self, number: int, code: str | None) -> tuple[Said, int]:
+        """Add the country of registration to what is known of an answer."""
+        said, sources = self._waiting[number], int(self.rendered.sources[number]) & ~WAITING
+        if code is None:
+            return {} if said is UNRESOLVED else said, sources
+        country = {"status": "resolved", "source": "rir", "country_code": code, "country_name": country_name(code)}
+        return country if said is UNRESOLVED else joined(said, country), sources

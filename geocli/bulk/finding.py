@@ -1,0 +1,124 @@
+"""Addresses in any text: logs, mails, configuration files."""
+
+from __future__ import annotations
+
+import re
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TypeAlias
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Spans: TypeAlias = list[tuple[int, int]]
+
+_NUMBER = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = rb"(?:%b\.){3}%b" % (_NUMBER, _NUMBER)
+_GROUP = rb"[0-9A-Fa-f]{1,4}"
+_IPV6 = (
+    rb"(?:(?:%(group)b:){7}%(group)b|(?:%(group)b:){6}%(ipv4)b"
+    rb"|(?:%(group)b(?::%(group)b){0,6})?::(?:(?:%(group)b:){0,5}%(ipv4)b|%(group)b(?::%(group)b){0,6})?)"
+    rb"(?:%%[0-9A-Za-z_.-]{0,30}[0-9A-Za-z_])?"
+) % {b"group": _GROUP, b"ipv4": _IPV4}
+ADDRESS = re.compile(rb"(?<![\w.])(?:(?<![0-9A-Fa-f:]:)%b|%b)(?!\w|\.[0-9])" % (_IPV6, _IPV4))
+"""An address that nothing runs into: `185.1.2.3` has no `85.1.2.3` in it, and `1.2.3.4.5` none at all."""
+PRODUCT = re.compile(rb"[\"'(;]*[A-Za-z][\w.+-]*/")
+"""What stands before the version of a product (RFC 9110, 10.1.5), as in `Chrome/126.0.0.0`."""
+MOST_PRODUCT_BYTES = 64
+SMALL_BYTES = 4096
+"""A shorter text is searched without numpy."""
+
+
+_WORD = b"_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_MARGIN = b"    "
+_RUN = rb"[0-9A-Fa-f:.]*"
+_BEFORE, _AFTER = re.compile(_RUN + rb"\Z"), re.compile(_RUN)
+MOST_RUN_BYTES = 64
+"""No address is longer."""
+MOST_ZONE_BYTES = 40
+"""Nor the name of a network interface, which may stand behind it."""
+
+
+def spans(text: bytes) -> Spans:
+    """Return where the addresses of a text begin and end; versions of products are none."""
+    found = _spans(text) if len(text) > SMALL_BYTES else _matched(text, [(0, len(text))])
+    return [(start, end) for start, end in found if text[start - 1 : start] != b"/" or not _is_version(text, start)]
+
+
+def _is_version(text: bytes, start: int) -> bool:
+    *_, token = text[max(start - MOST_PRODUCT_BYTES, 0) : start].split() or [b""]
+    return PRODUCT.fullmatch(token) is not None
+
+
+def _spans(text: bytes) -> Spans:
+    """Look only where an address may be: around three dots, or around two colons together, or six."""
+    import numpy as np
+
+    octets = np.frombuffer(b"%b%b%b" % (_MARGIN, text, _MARGIN), np.uint8)
+    runs = _runs(text, np.flatnonzero(octets == ord(":")) - len(_MARGIN))
+    found = _quads(octets, np.flatnonzero(octets == ord(".")))
+    if not runs:
+        return found
+    matched = _matched(text, runs)
+    inside = {at for start, end in (*runs, *matched) for at in range(start, end)}
+    return sorted([*(span for span in found if span[0] not in inside), *matched])
+
+
+def _matched(text: bytes, runs: Iterable[tuple[int, int]]) -> Spans:
+    """Return the addresses that begin in some parts of a text, in their order; a zone may go on behind them."""
+    found: Spans = []
+    last = 0
+    for start, end in runs:
+        for match in ADDRESS.finditer(text, max(start, last), min(end + MOST_ZONE_BYTES, len(text))):
+            if match.start() < end:
+                found.append(match.span())
+                last = match.end()
+    return found
+
+
+def _quads(octets: NDArray[np.uint8], dots: NDArray[np.intp]) -> Spans:
+    """Return what could be IPv4 addresses by their dots and ends; whether they are is seen when they are read."""
+    import numpy as np
+
+    gaps = np.diff(dots)
+    is_near = (gaps >= 2) & (gaps <= 4)
+    at = np.flatnonzero(is_near[:-1] & is_near[1:])
+    first, third = dots[at], dots[at + 2]
+    starts, ends = first - _digits(octets, first, -1), third + _digits(octets, third, 1) + 1
+    before, after = octets[starts - 1], octets[ends]
+    is_number = (after == ord(".")) & _is_digit(octets[ends + 1])
+    is_word = np.zeros(256, np.bool_)
+    is_word[list(_WORD)] = True
+    is_free = ~(is_word[before] | (before == ord(".")) | is_word[after] | is_number)
+    is_free &= (starts < first) & (ends > third + 1)
+    spans = (starts[is_free] - len(_MARGIN), ends[is_free] - len(_MARGIN))
+    return list(zip(*(ends.tolist() for ends in spans), strict=True))
+
+
+def _digits(octets: NDArray[np.uint8], dots: NDArray[np.intp], step: int) -> NDArray[np.intp]:
+    """Count the digits, three at most, before or after dots."""
+    one, two, three = (_is_digit(octets[dots + step * distance]) for distance in (1, 2, 3))
+    return one.astype(int) + (one & two) + (one & two & three)
+
+
+def _is_digit(octets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return octets - ord("0") < 10
+
+
+def _runs(text: bytes, colons: NDArray[np.intp]) -> Spans:
+    """Return the runs of letters of addresses around two colons together, or around six."""
+    import numpy as np
+
+    gaps = np.diff(colons)
+    is_near = (gaps >= 2) & (gaps <= 5)
+    is_anchor = gaps == 1
+    if len(gaps) >= 5:
+        is_anchor[4:] |= np.lib.stride_tricks.sliding_window_view(is_near, 5).all(axis=1)
+    runs: dict[int, int] = {}
+    end = 0
+    for at in colons[1:][is_anchor].tolist():
+        if at >= end:
+            start = next(match.start() for match in _BEFORE.finditer(text, max(at - MOST_RUN_BYTES, 0), at))
+            runs[start] = end = next(_AFTER.finditer(text, at)).end()
+    return list(runs.items())

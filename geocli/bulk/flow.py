@@ -1,0 +1,163 @@
+"""How blocks become rows in their order: several at a time, kept before they are written, in bounded memory.
+
+Threads, because numpy and SQLite let others run while they work, and rows need not be copied between processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from geocli.bulk.rows import RowMaker
+from geocli.errors import BusyError, DatabaseError, StorageError
+from geocli.resolvers.mmdb import MmdbResolver
+from geocli.resolvers.rir import RirResolver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
+    from typing import Self
+
+    from geocli.bulk.answers import Answers
+    from geocli.bulk.forms import Form
+    from geocli.bulk.keeping import Keeper
+    from geocli.bulk.rows import Rows
+    from geocli.cache import GeoCache, Mode
+    from geocli.errors import ResolveError
+    from geocli.resolvers import Source
+
+    Result = Callable[[], Rows]
+
+SMALL_BYTES = 16 * 1024
+"""A smaller chunk is looked up address by address, as in `lookup`: numpy would take longer to load."""
+KEPT_TOGETHER, WRITTEN_TOGETHER = 24, 2
+"""So many blocks wait for one sync, or for one another, when much has arrived."""
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep the others from running."""
+
+
+class Flow:
+    """Takes chunks of one file, and writes their rows."""
+
+    def __init__(
+        self,
+        cache: GeoCache,
+        form: Form,
+        mode: Mode,
+        jobs: int,
+        put: Callable[[Sequence[Rows]], None],
+    ) -> None:
+        """Take who answers, how chunks are cut, where answers come from, how many threads, and who takes rows."""
+        self._cache, self._form, self._mode, self._jobs, self._put = cache, form, mode, jobs, put
+        self._maker = RowMaker(cache, mode, form)
+        self._is_kept = mode != "no-cache"
+        self._together = KEPT_TOGETHER if self._is_kept else WRITTEN_TOGETHER
+        self._waiting: deque[Result] = deque()
+        self._passed: Callable[[], None] = lambda: None
+        self._workers: ThreadPoolExecutor | None = None
+        self._writer: ThreadPoolExecutor | None = None
+        self._keeper: Keeper | None = None
+        self._answers: tuple[object, Answers | None] | None = None
+
+    def __enter__(self) -> Self:
+        """Return the flow itself."""
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Write all that is waiting, unless something went wrong."""
+        try:
+            if kind is None:
+                self.drain()
+        finally:
+            for pool in filter(None, (self._workers, self._writer)):
+                pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def push(self, chunk: bytes) -> None:
+        """Take a chunk; its rows are written soon, in their order."""
+        answers = self._current() if len(chunk) >= SMALL_BYTES and self._mode != "cached-only" else None
+        if answers is None:
+            self._waiting.append(self._done(self._maker.one_by_one(chunk)))
+            self.drain()
+        elif self._workers is None:
+            self._waiting.append(self._done(self._maker.together(chunk, answers)))
+            self._hire()
+        else:
+            self._waiting.append(self._workers.submit(self._maker.together, chunk, answers).result)
+        if len(self._waiting) >= 2 * self._together:
+            self._pass_on(self._together)
+
+    @staticmethod
+    def _done(rows: Rows) -> Result:
+        return lambda: rows
+
+    def _hire(self) -> None:
+        """Get the threads for more than one large chunk."""
+        if self._jobs > 1:
+            from concurrent.futures import ThreadPoolExecutor
+
+            sys.setswitchinterval(SWITCH_SECONDS)
+            self._workers, self._writer = ThreadPoolExecutor(self._jobs), ThreadPoolExecutor(1)
+
+    def drain(self) -> None:
+        """Write all rows that are waiting, and return when they are written."""
+        self._pass_on(len(self._waiting))
+        self._passed()
+
+    def _pass_on(self, count: int) -> None:
+        """Let the oldest blocks be kept and written, after those before them."""
+        if not count:
+            return
+        group = [self._waiting.popleft()() for _ in range(count)]
+        self._passed()
+        if self._writer is None:
+            self._finish(group)
+        else:
+            self._passed = self._writer.submit(self._finish, group).result
+
+    def _finish(self, group: Sequence[Rows]) -> None:
+        """Keep what is new, then let the rows be written."""
+        try:
+            if self._is_kept:
+                self._keep(group)
+        except (StorageError, BusyError) as error:
+            self._cache.on_problem(error)
+        self._put(group)
+
+    def _keep(self, group: Sequence[Rows]) -> None:
+        from geocli.storage.frames import head
+
+        for _, same in groupby(group, key=lambda rows: id(rows.answers)):
+            rows = list(same)
+            if (answers := rows[0].answers) is not None:
+                from geocli.bulk.keeping import Keeper
+
+                self._keeper = self._keeper or Keeper()
+                start = head(self._cache.now(), answers.generation, answers.files)
+                self._cache.journal.append_packed(self._keeper.payloads(start, rows))
+
+    def _current(self) -> Answers | None:
+        """Return what the sources that are there now say; None if they must be asked one by one."""
+        sources, problems = self._cache.sources()
+        if problems:  # then the cache may know better
+            return None
+        key = [(label, file and file.identity) for label, file in sources]
+        if self._answers is None or self._answers[0] != key or (self._answers[1] and self._answers[1].is_full):
+            self._answers = key, self._made(sources)
+        return self._answers[1]
+
+    def _made(self, sources: Sequence[Source]) -> Answers | None:
+        mmdb, *others = self._cache.chain.resolvers
+        if not isinstance(mmdb, MmdbResolver) or not all(isinstance(other, RirResolver) for other in others):
+            return None
+        from geocli.bulk.answers import Answers
+
+        problems: list[ResolveError] = []
+        databases = mmdb.databases(problems.append)
+        rir = next((other for other in others if isinstance(other, RirResolver)), None)
+        try:
+            return None if problems else Answers(databases, rir, self._form.output, sources, is_kept=self._is_kept)
+        except DatabaseError as error:  # whoever asks one by one gets what can be had
+            self._cache.on_problem(error)
+            return None

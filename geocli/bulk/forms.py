@@ -1,0 +1,286 @@
+"""The forms of input: what of a chunk should be addresses, and what of it is written before each answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+from geocli.bulk.finding import spans
+from geocli.bulk.inputs import MOST_LINE_BYTES
+from geocli.bulk.outputs import Output, json_text
+from geocli.entries import CSV_FIELDS
+from geocli.errors import SettingsError
+from geocli.text import safe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+INPUTS = ("list", "csv", "jsonl", "log")
+ENDINGS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log": "log"}
+"""The form that the ending of a file's name stands for."""
+MOST_RECORD_BYTES = 16 << 20
+"""A longer row, object or line of a log is cut short."""
+DEFAULT_COLUMN = "ip"
+GEO = "geo"
+"""The key that answers get in JSON lines."""
+END = "end of records"
+"""A row of one cell that is not in a file, but behind it."""
+
+
+class Block(NamedTuple):
+    """What of a chunk is asked for, and what is written around the answers."""
+
+    texts: list[bytes]
+    """What should be addresses, in their order."""
+    before: list[bytes] | None = None
+    """What is written before each answer, as it is; None for nothing."""
+    after: bytes = b""
+    """What is written after the last one."""
+    joined: bytes = b""
+    """The texts, each with a newline behind it, if they came so."""
+    only_addresses: bool = False
+    """Whether what is no address after all has no answer."""
+
+
+class Form(Protocol):
+    """How chunks of input become blocks, and answers become lines."""
+
+    most_bytes: int
+    """A longer line is cut short."""
+    output: Output
+    """What lines look like."""
+
+    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Take what a file begins with, and return the rest in chunks that can be cut by themselves."""
+
+    def cut(self, chunk: bytes) -> Block:
+        """Divide a chunk into what is asked for and what is not. Safe in any thread."""
+
+
+class ListForm:
+    """An address a line."""
+
+    most_bytes = MOST_LINE_BYTES
+
+    def __init__(self, output: Output) -> None:
+        r"""Take what lines look like; lines of input end as they do, in `\n` or `\0`."""
+        self.output = output
+        self._end = output.end.encode()
+
+    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Return the chunks as they are."""
+        return chunks
+
+    def cut(self, chunk: bytes) -> Block:
+        """Return a text for each line; a carriage return before its end is dropped."""
+        if self._end == b"\n" and b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n")
+        return Block(_lines(chunk, self._end), joined=chunk if self._end == b"\n" else b"")
+
+
+class LogForm:
+    """Any text; answers are inserted behind addresses, or take their places in a list."""
+
+    most_bytes = MOST_RECORD_BYTES
+
+    def __init__(self, output: Output, *, is_extract: bool) -> None:
+        """Choose what answers look like, and whether only they are written."""
+        self.output, self._is_extract = output, is_extract
+
+    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Return the chunks as they are."""
+        return chunks
+
+    def cut(self, chunk: bytes) -> Block:
+        """Return a text for each address, and all that is around them, to the byte."""
+        found = spans(chunk)
+        texts = [chunk[start:end] for start, end in found]
+        if self._is_extract:
+            return Block(texts, only_addresses=True)
+        ends = [0, *(end for _, end in found)]
+        before = [chunk[last:end] for last, end in zip(ends, ends[1:], strict=False)]
+        return Block(texts, before, after=chunk[ends[-1] :], only_addresses=True)
+
+
+class CsvForm:
+    """Rows of CSV (RFC 4180), to which cells are appended."""
+
+    most_bytes = MOST_RECORD_BYTES
+
+    def __init__(
+        self, column: str | None, fields: Sequence[str] | None, *, delimiter: str, prefix: str, with_header: bool
+    ) -> None:
+        """Choose the column of the addresses, the fields to append and a prefix of their names, what divides cells."""
+        self._column, self._delimiter, self._prefix, self._with_header = column, delimiter, prefix, with_header
+        self._fields = fields or tuple(name for name in CSV_FIELDS if name != "ip")
+        self._byte = delimiter.encode()
+        self._at = self._width = 0
+        self.output = self._output_of("\n")
+
+    def _output_of(self, end: str) -> Output:
+        cells = {"before": self._delimiter, "separator": self._delimiter}
+        return Output("csv", self._fields, with_header=False, end=end, **cells)
+
+    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Read the header, choose the column, and return the rest in whole records.
+
+        Raises:
+            SettingsError: the column is missing or ambiguous, or what is to be appended is there already.
+
+        """
+        whole = self._records(chunks)
+        first = next(whole, b"")
+        (header, raw), *_ = self._read(first) or [([], b"")]
+        if not header:
+            return whole
+        end = "\r\n" if first[len(raw) :].startswith(b"\r\n") else "\n"
+        self.output = self._output_of(end)
+        self._at, self._width = _place_of(self._column, header), len(header)
+        appended = [self._prefix + name for name in self._fields]
+        if both := [name for name in appended if name in header]:
+            hint = "choose other names with --prefix, as in --prefix geo_"
+            raise SettingsError(", ".join(map(safe, both)), f"in the input already; {hint}", origin="csv")
+        if self._with_header:
+            names = self._delimiter.join(map(safe, appended))
+            self.output.header = b"%b%b%b%b" % (raw, self._byte, names.encode(), end.encode())
+        rest = first[len(raw) + len(end) :]
+        return chain([rest] if rest else [], whole)
+
+    def _records(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Return chunks that end where a record ends, rather than in a cell with a newline in it."""
+        rest = b""
+        for chunk in chunks:
+            rest += chunk
+            if len(rest) > MOST_RECORD_BYTES or not (rest.count(b'"') % 2 and self._is_open(rest)):
+                yield rest
+                rest = b""
+        if rest:
+            yield rest
+
+    def _is_open(self, chunk: bytes) -> bool:
+        """Tell whether a chunk ends in a quoted cell: whether that would swallow another row."""
+        import csv
+
+        lines = [*(f"{line}\n" for line in _text(chunk).split("\n")[:-1]), END]
+        try:
+            *_, last = csv.reader(lines, delimiter=self._delimiter)
+        except csv.Error:
+            return False
+        return last != [END]
+
+    def _read(self, chunk: bytes) -> list[tuple[list[str], bytes]]:
+        """Return the cells of each record with its bytes, without its end."""
+        import csv
+
+        csv.field_size_limit(2 * MOST_RECORD_BYTES)
+        lines = [f"{line}\n" for line in _text(chunk).split("\n")[:-1]]
+        reader = csv.reader(lines, delimiter=self._delimiter)
+        found, last = [], 0
+        try:
+            for cells in reader:
+                raw = "".join(lines[last : reader.line_num]).removesuffix("\n").removesuffix("\r")
+                found.append((cells, raw.encode("utf-8", "surrogateescape")))
+                last = reader.line_num
+        except csv.Error:  # a carriage return within a line, say: such lines are taken as they are
+            rest = _lines("".join(lines[last:]).encode("utf-8", "surrogateescape"))
+            found += [(_text(line).split(self._delimiter), line) for line in rest]
+        return found
+
+    def cut(self, chunk: bytes) -> Block:
+        """Return the cell of each row, and before it the row, filled up where it is too short."""
+        at, width, byte = self._at, self._width, self._byte
+        if b'"' not in chunk and b"\r" not in chunk.replace(b"\r\n", b""):
+            rows = _lines(chunk.replace(b"\r\n", b"\n"))
+            rows = [row if (lacks := width - 1 - row.count(byte)) <= 0 else row + byte * lacks for row in rows]
+            return Block([row.split(byte, at + 1)[at] for row in rows], rows)
+        records = [(cells, raw + byte * (width - max(len(cells), 1))) for cells, raw in self._read(chunk)]
+        texts = [cells[at].encode("utf-8", "surrogateescape") if at < len(cells) else b"" for cells, _ in records]
+        return Block(texts, [raw for _, raw in records])
+
+
+def _place_of(column: str | None, header: Sequence[str]) -> int:
+    """Return the place of a column by its name."""
+    name = column or (header[0] if len(header) == 1 else DEFAULT_COLUMN)
+    places = [at for at, one in enumerate(header) if one == name]
+    if len(places) == 1:
+        return places[0]
+    reason = f"{len(places)} columns have this name" if places else "there is no such column"
+    listed = ", ".join(map(safe, header))
+    raise SettingsError(f"-c {safe(name)}", f"{reason}; the columns are: {listed}", origin="csv")
+
+
+class JsonLinesForm:
+    """An object a line, which gets a key with the answer."""
+
+    most_bytes = MOST_RECORD_BYTES
+
+    def __init__(self, column: str | None, fields: Sequence[str] | None) -> None:
+        """Choose the key of the addresses, dotted where objects are nested, and the fields of an answer."""
+        self._path = column or DEFAULT_COLUMN
+        self.output = Output("jsonl", fields, before=f"{json_text(GEO)}: ", end="}\n")
+
+    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Return the chunks as they are."""
+        return chunks
+
+    def cut(self, chunk: bytes) -> Block:
+        """Return the value of each line's key, and before it the line up to its last brace."""
+        lines = _lines(chunk)
+        found = [self._divided(line, said) for line, said in zip(lines, _objects(lines), strict=True)]
+        return Block([text for text, _ in found], [before for _, before in found])
+
+    def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
+        if not isinstance(said, dict):
+            shown = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
+            return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
+        if GEO in said:  # of an earlier run
+            line = json.dumps({name: what for name, what in said.items() if name != GEO}).encode()
+        value = said.get(self._path)
+        if value is None:
+            value = _at_path(said, self._path.split("."))
+        text = value if isinstance(value, str) else "" if value is None else json_text(value)
+        body = line.strip()[:-1].rstrip()
+        return text.encode("utf-8", "backslashreplace"), body + (b"" if body == b"{" else b", ")
+
+
+def _at_path(said: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        said = said.get(name) if isinstance(said, dict) else None
+    return said
+
+
+def _objects(lines: Sequence[bytes]) -> list[Any]:
+    """Read each line as JSON; None for what is none. All are read at once, with words between them that nobody knows."""
+    word = os.urandom(8).hex().encode()
+    try:
+        found = json.loads(b'[%b]' % (b',"%b",' % word).join(lines)) if lines else []
+    except (ValueError, RecursionError):
+        return [*map(_object, lines)]
+    is_right = len(found) == 2 * len(lines) - 1 and set(found[1::2]) <= {word.decode()}
+    return found[::2] if is_right else [*map(_object, lines)]
+
+
+def _object(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _lines(chunk: bytes, end: bytes = b"\n") -> list[bytes]:
+    lines = chunk.split(end)
+    lines.pop()
+    return lines
+
+
+def _text(chunk: bytes) -> str:
+    return chunk.decode("utf-8", "surrogateescape")
+
+
+def form_of(path: str) -> str:
+    """Return the form of input that a file's name stands for."""
+    return ENDINGS.get(path.removesuffix(".gz").rpartition(".")[2].lower(), "list") if "." in path else "list"

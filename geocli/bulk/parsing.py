@@ -1,0 +1,135 @@
+"""Texts of addresses to numbers, for a whole block at once."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address
+from socket import AF_INET6, inet_ntop, inet_pton
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geocli import addresses
+from geocli.errors import AddressError
+from geocli.text import decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+DOT = ord(".")
+_DIGITS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF, 0], np.uint32)
+"""Which of the four bytes before a dot or an end are the number, by its length."""
+_LEAST = np.array([1 << 31, 0, 0x0100, 0x010000, 1 << 31], np.uint32)
+"""The least number of a length that has no leading zero, a digit a byte."""
+_MOST = 0x020505
+"""255, a digit a byte."""
+
+
+LOW_HALF = (1 << 64) - 1
+
+
+class Parsed:
+    """Texts as numbers: IPv4 addresses in dotted decimal (RFC 6943, 3.1.1) all together, others one by one."""
+
+    def __init__(self, texts: Sequence[bytes], joined: bytes = b"") -> None:
+        """Read texts; `joined` are the same, each with a newline behind it, if that is at hand."""
+        joined = joined or b"".join([b"%b\n" % text.replace(b"\n", b" ") for text in texts])
+        self.texts = list(texts)
+        """Addresses in canonical text; what is none as it was."""
+        self.numbers, self.is_ipv4 = numbers(joined, b"\n")
+        """The IPv4 addresses as uint32, 0 where there is none; and where there are."""
+        self.is_ipv6 = np.zeros(len(texts), np.bool_)
+        self.halves = np.zeros((0, 2), np.uint64)
+        """The IPv6 addresses alone, high and low half."""
+        others = np.flatnonzero(~self.is_ipv4)
+        if len(others):
+            self._read(others.tolist())
+
+    def _read(self, others: Sequence[int]) -> None:
+        halves = []
+        for at in others:
+            number, self.texts[at] = _number(self.texts[at])
+            if isinstance(number, tuple):
+                self.is_ipv6[at] = True
+                halves.append(number)
+            elif number is not None:
+                self.is_ipv4[at], self.numbers[at] = True, number
+        self.halves = np.array(halves, np.uint64).reshape(-1, 2)
+
+    def families(self) -> Iterator[tuple[Any, NDArray[np.unsignedinteger], Sequence[bytes]]]:
+        """Return the addresses of each family: where they are, as `Tree.walk` takes them, and as texts."""
+        if self.is_ipv4.all():
+            yield slice(None), self.numbers, self.texts
+            return
+        for places, numbers in ((self.is_ipv4, self.numbers[self.is_ipv4]), (self.is_ipv6, self.halves)):
+            at = np.flatnonzero(places)
+            if len(at):
+                yield at, numbers, [self.texts[number] for number in at.tolist()]
+
+    def both_halves(self) -> NDArray[np.uint64]:
+        """Return all addresses as two numbers; those of IPv4 as IPv4-mapped ones (RFC 4291, 2.5.5.2)."""
+        found = np.zeros((len(self.texts), 2), np.uint64)
+        found[:, 1] = self.numbers
+        found[self.is_ipv4, 1] |= np.uint64(0xFFFF << 32)
+        found[self.is_ipv6] = self.halves
+        return found
+
+
+def _number(text: bytes) -> tuple[tuple[int, int] | int | None, bytes]:
+    """Return the number of an address, of an IPv6 one its two halves, and its canonical text; None for no address."""
+    try:
+        packed = inet_pton(AF_INET6, text.decode("ascii"))
+        if packed[:8] != bytes(8):  # else its text may hold an IPv4 address
+            return (int.from_bytes(packed[:8]), int.from_bytes(packed[8:])), inet_ntop(AF_INET6, packed).encode()
+    except (ValueError, OSError):
+        pass
+    try:
+        address = addresses.parse(decoded(text))
+    except AddressError:
+        return None, text
+    number = int(address)
+    halves = (number >> 64, number & LOW_HALF)
+    return halves if isinstance(address, IPv6Address) else number, str(address).encode()
+
+
+def numbers(data: bytes, end: bytes) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """Read the lines of a block that are plain IPv4 addresses: four numbers up to 255 without leading zeros.
+
+    Args:
+        data: whole lines.
+        end: the one byte that each of them ends with.
+
+    Returns:
+        The addresses, 0 where there is none; and for each line whether it is one.
+
+    """
+    octets = np.frombuffer(b"\0\0\0%b%b" % (end, data), np.uint8)
+    marks = np.flatnonzero((octets == ord(end)) | (octets == DOT))
+    ends = np.flatnonzero(octets[marks] == ord(end))
+    is_plain = np.diff(ends) == 4
+    if is_plain.all():
+        return _decimal(octets, marks[:-1].reshape(-1, 4), marks[1:].reshape(-1, 4))
+    last = ends[1:][is_plain, None]
+    found = np.zeros(len(is_plain), np.uint32)
+    found[is_plain], is_plain[is_plain] = _decimal(octets, marks[last + range(-4, 0)], marks[last + range(-3, 1)])
+    return found, is_plain
+
+
+def _decimal(
+    octets: NDArray[np.uint8], before: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """Return the addresses that some offsets divide into numbers, and which of them are addresses.
+
+    Four bytes are looked at together, as one big-endian word. Of a byte from 0 to 9, the sum with 0x76 has no
+    highest bit.
+    """
+    lengths = np.minimum(ends - before - 1, 4)
+    words = np.lib.stride_tricks.as_strided(octets[:4].view(">u4"), (len(octets) - 3,), (1,))
+    digits = (words[ends - 4].astype(np.uint32) ^ 0x30303030) & _DIGITS[lengths]
+    is_decimal = ((digits + np.uint32(0x76767676)) | digits) & 0x80808080 == 0
+    values = (digits >> 16) * 100 + (digits >> 8 & 0xFF) * 10 + (digits & 0xFF)
+    first, second, third, fourth = (is_decimal & (digits >= _LEAST[lengths]) & (digits <= _MOST)).T
+    is_right = first & second & third & fourth
+    return (values[:, 0] << 24 | values[:, 1] << 16 | values[:, 2] << 8 | values[:, 3]) * is_right, is_right

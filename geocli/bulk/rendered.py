@@ -1,0 +1,84 @@
+"""The answers that a batch has met, by number: how they are written, and what is counted of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geocli.storage.frames import place_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from geocli.bulk.outputs import Output
+    from geocli.bulk.records import Said
+
+MARK, MARK_BYTE = "\0", b"\0"
+"""Stands in a rendered line for what differs from address to address; no rendered text has it."""
+VARIABLE = ("ip", "network", "resolved_at")
+"""Fields that differ between addresses of one answer."""
+OVERHEAD_BYTES = 400
+"""About what an answer takes beside its texts."""
+
+
+class Rendered:
+    """Answers by number, from 1 on, rendered but for the fields that vary. Only its owner's lock lets add to it."""
+
+    def __init__(self, output: Output, *, is_kept: bool) -> None:
+        """Begin without answers.
+
+        Args:
+            output: what lines look like.
+            is_kept: whether the journal will ask for places.
+
+        """
+        self._output, self._is_kept = output, is_kept
+        self.variable = [name for name in output.cell_names if name in VARIABLE]
+        """The fields that go between the segments of a line, in their order."""
+        self.begins_blank = True
+        """Whether all lines begin with a field that varies."""
+        self.segments: list[NDArray[Any]] = [np.full(1, b"", object) for _ in range(len(self.variable) + 1)]
+        """What a line is made of: by position, then by number, as bytes."""
+        self.places: NDArray[Any] = np.full(1, b"", object)
+        """What the journal keeps of an answer, by number, as bytes."""
+        self.sources = np.zeros(1, np.uint32)
+        """The databases that an answer is from, by number: bit i stands for the i-th."""
+        self.labels: list[str] = [""]
+        """What an answer is counted as, by number: the code of a country, else its status."""
+        self.size_bytes = 0
+        """About how much memory all of this takes."""
+
+    def add(self, answers: Sequence[Said], sources: Sequence[int]) -> range:
+        """Take answers with the databases that they are from, and return their numbers."""
+        first, after = len(self.labels), len(self.labels) + len(answers)
+        if after > len(self.sources):
+            self.segments = [_grown(column, after) for column in self.segments]
+            self.places, self.sources = _grown(self.places, after), _grown(self.sources, after)
+        lines = list(self._output.lines(answers, self._marks()))
+        texts = [f"{line}{self._output.end}".encode().split(MARK_BYTE, len(self.variable)) for line in lines]
+        for column, parts in zip(self.segments, zip(*texts, strict=True), strict=True):
+            column[first:after] = parts
+        self.begins_blank &= not any(self.segments[0][first:after])
+        self.sources[first:after] = sources
+        if self._is_kept:
+            self.places[first:after] = places = [place_text(said).encode() for said in answers]
+            self.size_bytes += sum(map(len, places))
+        self.labels += [said.get("country_code") or said["status"] for said in answers]
+        self.size_bytes += sum(map(len, lines)) + len(answers) * OVERHEAD_BYTES
+        return range(first, after)
+
+    def _marks(self) -> dict[str, str]:
+        """Return what stands for the fields that vary; an unknown network is no text in JSON, so it has no quotes."""
+        quoted = f'"{MARK}"' if self._output.is_json else MARK
+        return {"ip": quoted, "network": MARK, "resolved_at": quoted}
+
+
+def _grown(column: NDArray[Any], least: int) -> NDArray[Any]:
+    """Return a longer copy: whoever reads the old one meanwhile finds in it what there was."""
+    longer = np.zeros(max(2 * len(column), least, 1024), column.dtype)
+    longer[: len(column)] = column
+    return longer

@@ -1,0 +1,130 @@
+"""Blocks of texts to the rows of their answers: many at once with numpy, or one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from geocli.entries import instant_text
+from geocli.text import decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from geocli.bulk.answers import Answers
+    from geocli.bulk.forms import Block, Form
+    from geocli.bulk.parsing import Parsed
+    from geocli.cache import GeoCache, Mode
+    from geocli.entries import Entry
+
+
+NO_PREFIX = 255
+"""Stands for the prefix of an answer that names none."""
+
+
+class Rows(NamedTuple):
+    """What a block came to."""
+
+    data: bytes
+    """What is to be written."""
+    entries: Sequence[Entry] = ()
+    """Of what was looked up one by one."""
+    answers: Answers | None = None
+    """Knows the answers of the others."""
+    found: NDArray[np.int32] | None = None
+    """As `Answers.find` returns them, for each text; 0 for what is in `entries`."""
+    parsed: Parsed | None = None
+    """The texts as addresses."""
+
+    def labels(self) -> dict[str, int]:
+        """Count the rows by the code of their country, else by their status."""
+        counts = Counter(entry.place.country_code or entry.status for entry in self.entries)
+        if self.answers is not None:
+            import numpy as np
+
+            numbers, times = np.unique(self.found >> 8, return_counts=True)
+            for number, count in zip(numbers.tolist(), times.tolist(), strict=True):
+                if number:  # else it is among the entries
+                    counts[self.answers.rendered.labels[number]] += count
+        return counts
+
+
+class RowMaker:
+    """Makes rows of blocks. May be shared by threads."""
+
+    def __init__(self, cache: GeoCache, mode: Mode, form: Form) -> None:
+        """Take who is asked one by one, where answers come from, and how blocks are cut and lines are written."""
+        self._cache, self._mode, self._form = cache, mode, form
+
+    def one_by_one(self, chunk: bytes) -> Rows:
+        """Look each text up by itself; what is new is on disk when this returns."""
+        block = self._form.cut(chunk)
+        entries = list(self._cache.lookup_batch(map(decoded, block.texts), mode=self._mode))
+        return Rows(self._joined(block, [self._lines(entries, block)]), entries)
+
+    def _lines(self, entries: Sequence[Entry], block: Block) -> list[bytes]:
+        none = block.only_addresses
+        return [b"" if none and entry.status == "invalid" else self._form.output.block([entry]) for entry in entries]
+
+    @staticmethod
+    def _joined(block: Block, columns: Sequence[Sequence[bytes]]) -> bytes:
+        """Return what is written: for each text what goes before it, then its part of each column."""
+        columns = [column for column in (block.before, *columns) if column is not None]
+        pieces: list[bytes] = [b""] * (len(block.texts) * len(columns) + 1)
+        for number, column in enumerate(columns):
+            pieces[number : -1 : len(columns)] = column
+        pieces[-1] = block.after
+        return b"".join(pieces)
+
+    def together(self, chunk: bytes, answers: Answers) -> Rows:
+        """Look all texts up together; what is new is returned, to be kept before the rows are written."""
+        import numpy as np
+
+        from geocli.bulk.parsing import Parsed
+
+        block = self._form.cut(chunk)
+        if not block.texts:
+            return Rows(block.after)
+        parsed = Parsed(block.texts, block.joined)
+        found = np.full(len(block.texts), NO_PREFIX, np.int32)
+        for places, numbers, texts in parsed.families():
+            found[places] = answers.find(numbers, texts)
+        columns = self._columns(answers, parsed, found)
+        single = np.flatnonzero(found >> 8 == 0).tolist()
+        entries = list(self._cache.lookup_batch([decoded(block.texts[at]) for at in single], mode=self._mode))
+        for at, line in zip(single, self._lines(entries, block), strict=True):
+            for column in columns:
+                column[at] = b""
+            columns[-1][at] = line
+        return Rows(self._joined(block, columns), entries, answers, found, parsed)
+
+    def _columns(self, answers: Answers, parsed: Parsed, found: NDArray[np.int32]) -> list[list[bytes]]:
+        """Return what lines are made of, column by column."""
+        rendered, numbers = answers.rendered, found >> 8
+        first, *others = (column[numbers].tolist() for column in rendered.segments)
+        columns = [] if rendered.begins_blank else [first]
+        for name, segments in zip(rendered.variable, others, strict=True):
+            columns += [self._varying(name, parsed, found), segments]
+        return columns
+
+    def _varying(self, name: str, parsed: Parsed, found: NDArray[np.int32]) -> list[bytes]:
+        """Return the texts of a field that differs from address to address."""
+        if name == "ip":
+            return list(parsed.texts)
+        if name == "resolved_at":
+            return [instant_text(self._cache.now()).encode()] * len(parsed.texts)
+        quote, nothing = (b'"', b"null") if self._form.output.is_json else (b"", self._form.output.blank.encode())
+        lengths = (found & NO_PREFIX).tolist()
+        return [
+            nothing if length == NO_PREFIX else b"%b%b%b" % (quote, network(text, length), quote)
+            for text, length in zip(parsed.texts, lengths, strict=True)
+        ]
+
+
+def network(text: bytes, length: int) -> bytes:
+    """Return the prefix of a length that an address is in."""
+    return str(ip_network(f"{text.decode()}/{length}", strict=False)).encode()

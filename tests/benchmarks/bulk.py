@@ -1,0 +1,476 @@
+"""How near `geocli batch` comes to the practical limit: a C program that does nothing but the work (limit.c).
+
+Each program of a case reads the same lines from a pipe and writes its rows to one; `cat` is at the other ends
+and is not counted. The programs of a case take turns, so that the machine's noise meets all of them, and a ratio
+is the median of those within a round. Each run of geocli has a home of its own, in which nothing is kept yet.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import platform
+import resource
+import select
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import maxminddb
+
+from tests.benchmarks import cities
+from tests.conftest import Geocli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+MILLION = 1_000_000
+ROUNDS, FEW_ROUNDS = 5, 3
+STARTS, ANSWERS = 5, 200
+COMPARED = 20_000
+BATCH = (sys.executable, "-m", "geocli", "batch")
+LOOP = """
+import csv, sys
+FIELDS = ("ip status country_code country_name region city latitude longitude time_zone asn org source").split()
+
+def by_get(reader):
+    kind = reader.metadata().database_type
+    def row(ip):
+        record = reader.get(ip)
+        if not record:
+            return [ip, "unresolved", *[None] * 10]
+        if "country_code" in record:
+            names = "country_code country_name state1 city latitude longitude timezone".split()
+            return [ip, "resolved", *map(record.get, names), None, None, kind]
+        country, location = record.get("country", {}), record.get("location", {})
+        regions = record.get("subdivisions") or [{}]
+        return [ip, "resolved", country.get("iso_code"), country.get("names", {}).get("en"),
+                regions[0].get("names", {}).get("en"), record.get("city", {}).get("names", {}).get("en"),
+                location.get("latitude"), location.get("longitude"), location.get("time_zone"), None, None, kind]
+    return row
+
+def by_model(reader):
+    from geoip2.errors import AddressNotFoundError
+    kind = reader.metadata().database_type
+    def row(ip):
+        try:
+            found = reader.city(ip)
+        except AddressNotFoundError:
+            return [ip, "unresolved", *[None] * 10]
+        region = found.subdivisions[0].name if found.subdivisions else None
+        return [ip, "resolved", found.country.iso_code, found.country.name, region, found.city.name,
+                found.location.latitude, found.location.longitude, found.location.time_zone, None, None, kind]
+    return row
+
+name, path = sys.argv[1:]
+if name == "geoip2":
+    from geoip2.database import Reader
+    row = by_model(Reader(path))
+else:
+    row = by_get(__import__(name).open_database(path))
+out = csv.writer(sys.stdout, lineterminator="\\n")
+out.writerow(FIELDS)
+out.writerows(row(line.rstrip()) for line in sys.stdin)
+"""
+"""What a few lines of Python do, with each of the libraries for Python."""
+
+
+class Run(NamedTuple):
+    """What one run of a program took."""
+
+    wall: float
+    """Seconds from its start to its end."""
+    cpu: float
+    """Seconds of user and system time, its children's included."""
+    peak: float
+    """Resident memory at most, in MB."""
+    beyond: float
+    """The same less the size of its database: the database's pages are the kernel's to take back."""
+
+
+class Program(NamedTuple):
+    """One of those that take turns."""
+
+    name: str
+    command: Sequence[str]
+    source: Path
+    """The file that it reads through a pipe."""
+    lines: int
+    database: Path | None = None
+
+
+class Claim(NamedTuple):
+    """What a program is held to."""
+
+    measure: str
+    """`CPU`, `wall`, `rate` or `peak`, as a ratio to another program; `MB beyond the database`, as it is."""
+    program: str
+    base: str | None
+    limit: float | None = None
+    """None: only said."""
+
+
+MEASURES: dict[str, Callable[[Run], float]] = {
+    "CPU": lambda run: run.cpu,
+    "wall": lambda run: run.wall,
+    "rate": lambda run: 1 / run.wall,
+    "peak": lambda run: run.peak,
+    "MB beyond the database": lambda run: run.beyond,
+}
+Found = dict[str, list[Run]]
+
+
+class Bench:
+    """The files that are measured on, each made when a case asks for it, in a directory of its own."""
+
+    def __init__(self, home: Path, database: Path | None, scale: float) -> None:
+        self.home, self.scale = home, scale
+        self.limit = compiled(home)
+        self._database = database
+        self.is_users = database is not None
+        """Whether the City database is one that the user named."""
+
+    @property
+    def city(self) -> Path:
+        return self._database or self.made("GeoLite2-City.mmdb", cities.build_city)
+
+    def lines(self, count: int) -> int:
+        return max(int(count * self.scale), 1000)
+
+    def made(self, name: str, make: Callable[..., None], *arguments: object) -> Path:
+        """Return a file, made before or now; a child makes it: a process passes its peak memory on."""
+        path = self.home / name
+        if not path.exists():
+            began = time.perf_counter()
+            child = multiprocessing.get_context("fork").Process(target=make, args=(path, *arguments))
+            child.start()
+            child.join()
+            if child.exitcode:
+                sys.exit(f"cannot make {name}")
+            size, took = path.stat().st_size / MILLION, time.perf_counter() - began
+            print(f"{name}: {size:.1f} MB, made in {took:.1f} s", file=sys.stderr)
+        return path
+
+    def random(self, count: int) -> tuple[Path, int]:
+        lines = self.lines(count)
+        return self.made(f"random-{lines}", cities.write_random, lines), lines
+
+    def mixed(self, count: int) -> tuple[Path, int] | None:
+        """Return lines of both families, or None if the database knows one alone."""
+        with maxminddb.open_database(self.city) as reader:
+            if reader.metadata().ip_version == 4:
+                return None
+        lines = self.lines(count)
+        return self.made(f"mixed-{lines}", cities.write_mixed, lines, self.city), lines
+
+    def c(self, source: Path, lines: int, database: Path) -> list[Program]:
+        """Return the C program, if there is a compiler."""
+        return [Program("C", [str(self.limit), str(database)], source, lines, database)] if self.limit else []
+
+    @contextmanager
+    def geocli(self) -> Iterator[Geocli]:
+        """Give geocli a home that is empty, and remove it afterwards."""
+        with tempfile.TemporaryDirectory(dir=self.home) as home:
+            geocli = Geocli(Path(home))
+            geocli.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+            yield geocli
+
+
+def main(db: Path | None = None, only: list[str] | None = None, scale: float = 1) -> None:
+    """Measure all cases, or those that are named, and print each as soon as it is known."""
+    with tempfile.TemporaryDirectory(prefix="geocli-bulk-") as home:
+        bench = Bench(Path(home), db and db.absolute(), scale)
+        say(machine(bench))
+        if not bench.limit:
+            say("Without the C program: gcc or libmaxminddb-dev is missing, or limit.c does not compile.\n")
+        say("| case | program | lines | CPU s | wall s | lines/s | peak MB | ratio (limit) | noise |")
+        say("|---|---|---|---|---|---|---|---|---|")
+        for name in only or CASES:
+            CASES[name](bench)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    say("\nNoise: between what the middle half of the CPU seconds of a program is, by their median.")
+    say(f"Peaks are those of the processes; one below {own:.0f} MB does not show, that is what they inherit from here.")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def measured(bench: Bench, program: Program) -> Run | str:
+    """Run a program between two pipes, and return what it took, or what it says went wrong."""
+    with bench.geocli() as geocli, tempfile.TemporaryFile() as said:
+        feeder = subprocess.Popen(["cat", str(program.source)], stdout=subprocess.PIPE)
+        sink = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert feeder.stdout is not None
+        assert sink.stdin is not None
+        with feeder.stdout as stdin, sink.stdin as stdout:
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                program.command, stdin=stdin, stdout=stdout, stderr=said, env=geocli.environ, cwd=geocli.data_dir.parent
+            )
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        feeder.wait()
+        sink.wait()
+        if process.returncode:
+            said.seek(0)
+            return f"exit status {process.returncode}: {said.read().decode(errors='replace').strip()[-80:]!r}"
+    peak = used.ru_maxrss / 1024
+    size = program.database.stat().st_size / 2**20 if program.database else 0
+    return Run(wall, used.ru_utime + used.ru_stime, peak, peak - size)
+
+
+def compare(
+    bench: Bench, title: str, programs: Sequence[Program], claims: Sequence[Claim], rounds: int = ROUNDS
+) -> None:
+    """Let programs take turns, and print a row for each."""
+    found: Found = {program.name: [] for program in programs}
+    failed: dict[str, str] = {}
+    for _ in range(rounds):
+        for program in programs:
+            if program.name not in failed:
+                run = measured(bench, program)
+                if isinstance(run, str):
+                    failed[program.name] = run
+                else:
+                    found[program.name].append(run)
+    for program in programs:
+        if program.name in failed:
+            say(f"| {title} | {program.name} | {program.lines:,} | {failed[program.name]} | | | | | |")
+        else:
+            say(row(title, program, found, [claim for claim in claims if claim.program == program.name]))
+
+
+def row(title: str, program: Program, found: Found, claims: Sequence[Claim]) -> str:
+    """Return a row of the table: medians, and how the program stands to what it is held to."""
+    runs = found[program.name]
+    cpu, wall = (statistics.median(values) for values in zip(*((run.cpu, run.wall) for run in runs), strict=True))
+    shown = "; ".join(judged(claim, found) for claim in claims if claim.base is None or found.get(claim.base))
+    peak = max(run.peak for run in runs)
+    return (
+        f"| {title} | {program.name} | {program.lines:,} | {cpu:.2f} | {wall:.2f} | {program.lines / wall:,.0f} "
+        f"| {peak:.0f} | {shown} | {spread([run.cpu / cpu for run in runs])} |"
+    )
+
+
+def judged(claim: Claim, found: Found) -> str:
+    """Return what a program took, by what the other one took in the same round, and the limit."""
+    of = MEASURES[claim.measure]
+    if claim.base is None:
+        value, unit = max(map(of, found[claim.program])), ""
+    else:
+        pairs = zip(found[claim.program], found[claim.base], strict=False)
+        value, unit = statistics.median(of(run) / of(base) for run, base in pairs), f" x {claim.base}"
+    text = f"{claim.measure} {value:.2f}{unit}"
+    if claim.limit is None:
+        return text
+    is_rate = claim.measure == "rate"
+    is_met = value >= claim.limit if is_rate else value <= claim.limit
+    return f"{text} ({'>=' if is_rate else '<='} {claim.limit:.2f}{'' if is_met else ', **missed**'})"
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """Return between what the middle half of some ratios is."""
+    if len(ratios) < 2:
+        return "-"
+    low, _, high = statistics.quantiles(ratios, method="inclusive")
+    return f"{low:.2f} to {high:.2f}"
+
+
+def batch(name: str, source: Path, lines: int, *databases: Path, options: Sequence[str] = ("--no-cache",)) -> Program:
+    """Return `geocli batch` on some databases."""
+    chosen = [part for path in databases for part in ("--db", str(path))]
+    return Program(name, [*BATCH, *options, *chosen], source, lines, databases[0] if databases else None)
+
+
+def against_c(bench: Bench, title: str, source: tuple[Path, int], database: Path, *claims: tuple[str, float]) -> None:
+    """Compare geocli with the C program."""
+    programs = [*bench.c(*source, database), batch("geocli", *source, database)]
+    compare(bench, title, programs, [Claim(measure, "geocli", "C", limit) for measure, limit in claims])
+
+
+def million(bench: Bench) -> None:
+    against_c(bench, "random IPv4", bench.random(MILLION), bench.city, ("CPU", 2))
+
+
+def flat(bench: Bench) -> None:
+    if bench.is_users:
+        return
+    database = bench.made("city-flat.mmdb", cities.build_flat_city)
+    against_c(bench, "random IPv4, flat records", bench.random(MILLION), database, ("CPU", 2))
+
+
+def five_millions(bench: Bench) -> None:
+    source = bench.random(5 * MILLION)
+    programs = [*bench.c(*source, bench.city), batch("geocli", *source, bench.city)]
+    programs.append(batch("geocli -j 1", *source, bench.city, options=("--no-cache", "-j", "1")))
+    claims = [Claim("CPU", "geocli", "C", 1.3), Claim("wall", "geocli", "C", 0.9)]
+    alone = [Claim("CPU", "geocli -j 1", "C"), Claim("wall", "geocli -j 1", "C")]
+    compare(bench, "random IPv4", programs, claims + alone)
+
+
+def popular(bench: Bench) -> None:
+    lines = bench.lines(5 * MILLION)
+    source = bench.made(f"popular-{lines}", cities.write_popular, lines, 50_000)
+    against_c(bench, "50,000 IPv4, Zipf", (source, lines), bench.city, ("CPU", 2))
+
+
+def mixed(bench: Bench) -> None:
+    if source := bench.mixed(2 * MILLION):
+        against_c(bench, "IPv4 and IPv6", source, bench.city, ("CPU", 4))
+
+
+def journal(bench: Bench) -> None:
+    source = bench.random(5 * MILLION)
+    kept = batch("geocli, cache", *source, bench.city, options=())
+    claims = [Claim("wall", kept.name, "geocli", 2.5), Claim("CPU", kept.name, "geocli")]
+    compare(bench, "all of them new", [batch("geocli", *source, bench.city), kept], claims, FEW_ROUNDS)
+
+
+def two_databases(bench: Bench) -> None:
+    source = bench.random(MILLION)
+    asn = bench.made("GeoLite2-ASN.mmdb", cities.build_asn)
+    programs = [batch("City", *source, bench.city), batch("City and ASN", *source, bench.city, asn)]
+    compare(bench, "two databases", programs, [Claim("CPU", "City and ASN", "City", 1.5)])
+
+
+def no_database(bench: Bench) -> None:
+    source = bench.random(MILLION)
+    programs = [batch("City", *source, bench.city), batch("no database", *source)]
+    compare(bench, "no database", programs, [Claim("rate", "no database", "City", 1 / 3)], FEW_ROUNDS)
+
+
+def memory(bench: Bench) -> None:
+    programs = [
+        batch(name, *bench.random(count), bench.city) for name, count in (("few", MILLION), ("many", 20 * MILLION))
+    ]
+    claims = [Claim("MB beyond the database", program.name, None, 200) for program in programs]
+    compare(bench, "memory", programs, [*claims, Claim("peak", "many", "few", 1.2)], rounds=1)
+
+
+def formats(bench: Bench) -> None:
+    source, lines = bench.random(MILLION)
+    programs, claims = [batch("list", source, lines, bench.city)], []
+    for name, write, options, limit in (
+        ("csv", cities.write_csv, ("-c", "ip"), 4),
+        ("jsonl", cities.write_jsonl, ("-c", "ip"), 6),
+        ("log", cities.write_log, (), 8),
+    ):
+        path = bench.made(f"{source.name}.{name}", write, source)
+        programs.append(batch(name, path, lines, bench.city, options=("--no-cache", "-i", name, *options)))
+        claims.append(Claim("CPU", name, "list", limit))
+    compare(bench, "input", programs, claims, FEW_ROUNDS)
+
+
+def loops(bench: Bench) -> None:
+    source, lines = bench.random(MILLION)
+    programs = [*bench.c(source, lines, bench.city), batch("geocli", source, lines, bench.city)]
+    for name in ("maxminddb_rust", "maxminddb", "geoip2"):
+        command = [sys.executable, "-c", LOOP, name, str(bench.city)]
+        programs.append(Program(f"loop over {name}", command, source, lines, bench.city))
+    claims = [Claim(measure, program.name, "C") for program in programs[1:] for measure in ("CPU", "wall")]
+    compare(bench, "README", programs, claims, FEW_ROUNDS)
+
+
+def agreement(bench: Bench) -> None:
+    """Count the rows in which geocli and the C program do not say the same."""
+    source, lines = bench.mixed(COMPARED) or bench.random(COMPARED)
+    written = []
+    for program in (*bench.c(source, lines, bench.city), batch("geocli", source, lines, bench.city)):
+        with bench.geocli() as geocli, source.open() as stdin:
+            done = subprocess.run(program.command, stdin=stdin, capture_output=True, env=geocli.environ, check=True)
+        written.append(csv.reader(done.stdout.decode().splitlines()))
+    if len(written) == 2:
+        wrong = [pair for pair in zip(*written, strict=True) if not is_same(*pair)]
+        say(f"| agreement | rows that differ: {len(wrong):,} {wrong[:1] or ''} | {lines:,} | | | | | | |")
+
+
+def is_same(limit: list[str], ours: list[str]) -> bool:
+    """Compare rows, but for what the C program has no tables for."""
+    if ours[1] == "special":
+        return True
+    return limit == ours or (not limit[3] and limit == [*ours[:3], "", *ours[4:]])
+
+
+def latency(bench: Bench) -> None:
+    """Time the first answer of new processes, then one line at a time; with the cache, as after `tail -f`."""
+    addresses = bench.random(COMPARED)[0].read_bytes().splitlines(keepends=True)
+    first, later = [], []
+    for _ in range(STARTS):
+        with bench.geocli() as geocli:
+            seconds = list(conversation([*BATCH, "--db", str(bench.city)], geocli, addresses[: ANSWERS + 1]))
+        first.append(seconds[0])
+        later += seconds[1:]
+    for name, limit, found in (("first row", 500, first), ("later rows", 50, later)):
+        median, most = (f"{seconds * 1000:.1f} ms" for seconds in (statistics.median(found), max(found)))
+        missed = ", **missed**" if max(found) * 1000 > limit else ""
+        say(f"| latency | {name} | {len(found)} | | {median}, at most {most} | | | (<= {limit} ms{missed}) | |")
+
+
+def conversation(command: Sequence[str], geocli: Geocli, lines: Sequence[bytes]) -> Iterator[float]:
+    """Give a new process one line after the other, and return how long each answer took, in seconds."""
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=geocli.environ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        missing = 2  # the header, and the first row
+        for line in lines:
+            process.stdin.write(line)
+            process.stdin.flush()
+            while missing > 0:
+                assert select.select([process.stdout], [], [], 60)[0], "no answer for a minute"
+                missing -= os.read(process.stdout.fileno(), 1 << 16).count(b"\n")
+            yield time.perf_counter() - began
+            missing, began = 1, time.perf_counter()
+        process.stdin.close()
+
+
+CASES: dict[str, Callable[[Bench], None]] = {
+    "agreement": agreement,
+    "5m": five_millions,
+    "1m": million,
+    "flat": flat,
+    "zipf": popular,
+    "mixed": mixed,
+    "journal": journal,
+    "asn": two_databases,
+    "rir": no_database,
+    "memory": memory,
+    "formats": formats,
+    "latency": latency,
+    "loops": loops,
+}
+
+
+def compiled(home: Path) -> Path | None:
+    """Compile the C program; None without a compiler or the library."""
+    if not shutil.which("gcc"):
+        return None
+    program = home / "limit"
+    source = Path(__file__).with_name("limit.c")
+    command = ["gcc", "-O2", "-o", str(program), str(source), "-lmaxminddb"]
+    return None if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode else program
+
+
+def machine(bench: Bench) -> str:
+    """Return what was measured on, when, and with what."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text() if path.exists() else ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    versions = [f"{name} {version(name)}" for name in ("numpy", "maxminddb", "maxminddb-rust", "geoip2")]
+    if bench.limit:
+        versions.insert(0, f"libmaxminddb {subprocess.check_output([bench.limit], text=True).strip()}")
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {names[0] if names else platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, {', '.join(versions)}.\n"
+    )
