@@ -20,7 +20,7 @@ from geocli.errors import DatabaseError
 from geocli.resolvers.countries import country_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,8 +37,10 @@ WAITING = 1 << 31
 """Marks among the sources of an answer that no database knows where it is."""
 LARGE = 64
 """A prefix that takes more entries of the table is filled in by itself."""
-MOST_BYTES = 64 << 20
+MOST_BYTES = 96 << 20
 """About so much is kept of answers; then it is time to forget them, and to ask again."""
+_NAMES = {1: "u4", 2: "u8"}
+"""So many numbers together are read as one; more are read as bytes."""
 UNRESOLVED = {"status": "unresolved"}
 
 
@@ -74,9 +76,10 @@ class Answers:
         """The databases among them."""
         self._databases, self._rir, self._is_kept = databases, rir, is_kept
         self._trees = [Tree.of(database) for database in databases]
-        self._records = Records(databases)
+        with_traits = is_kept or any(name.startswith("traits") for name in output.names)
+        self._records = Records(databases, with_traits=with_traits)
         self._table = np.zeros(1 << TABLE_BITS, np.int32)
-        self._numbers: dict[bytes, int] = {}
+        self._numbers: dict[Hashable, int] = {}
         self._waiting: dict[int, Said] = {}
         self._by_country: dict[tuple[int, str | None], int] = {}
         self._lock = Lock()
@@ -135,16 +138,16 @@ class Answers:
 
     def _known(self, keys: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int32]:
         """Return the numbers of answers by what they are made of; the caller holds the lock."""
-        names: list[bytes] = keys.view(f"V{keys.itemsize * keys.shape[1]}")[:, 0].tolist()
+        names: list[Hashable] = keys.view(_NAMES.get(keys.shape[1], f"V{4 * keys.shape[1]}"))[:, 0].tolist()
         found = list(map(self._numbers.get, names))
         if None in found:
             self._add(keys, texts, {name: at for at, name in enumerate(names) if found[at] is None})
             found = list(map(self._numbers.get, names))
         return np.array(found, np.int32)
 
-    def _add(self, keys: NDArray[np.uint32], texts: Sequence[bytes], new: Mapping[bytes, int]) -> None:
+    def _add(self, keys: NDArray[np.uint32], texts: Sequence[bytes], new: Mapping[Hashable, int]) -> None:
         """Ask for new answers, by scope and records, and give them numbers; the caller holds the lock."""
-        answers: dict[bytes, tuple[Said, int]] = {}
+        answers: dict[Hashable, tuple[Said, int]] = {}
         for name, at in new.items():
             kind, *offsets = keys[at].tolist()
             try:

@@ -5,7 +5,7 @@ Threads, because numpy and SQLite let others run while they work, and rows need 
 
 from __future__ import annotations
 
-import sys
+import gc
 from collections import deque
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 16 * 1024
 """A smaller chunk is looked up address by address, as in `lookup`: numpy would take longer to load."""
-KEPT_TOGETHER, WRITTEN_TOGETHER = 24, 2
+KEPT_TOGETHER, WRITTEN_TOGETHER = 6, 2
 """So many blocks wait for one sync, or for one another, when much has arrived."""
-SWITCH_SECONDS = 0.001
-"""How long a thread may keep the others from running."""
+COLLECTED = 100_000
+"""So many objects are made before Python looks for garbage in cycles, of which there is hardly any."""
 
 
 class Flow:
@@ -85,7 +85,7 @@ class Flow:
             self._hire()
         else:
             self._waiting.append(self._workers.submit(self._maker.together, chunk, answers).result)
-        if len(self._waiting) >= 2 * self._together:
+        if len(self._waiting) >= self._together + self._jobs:
             self._pass_on(self._together)
 
     @staticmethod
@@ -94,10 +94,10 @@ class Flow:
 
     def _hire(self) -> None:
         """Get the threads for more than one large chunk."""
+        gc.set_threshold(COLLECTED)
         if self._jobs > 1:
             from concurrent.futures import ThreadPoolExecutor
 
-            sys.setswitchinterval(SWITCH_SECONDS)
             self._workers, self._writer = ThreadPoolExecutor(self._jobs), ThreadPoolExecutor(1)
 
     def drain(self) -> None:

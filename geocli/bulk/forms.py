@@ -257,7 +257,7 @@ def _objects(lines: Sequence[bytes]) -> list[Any]:
     """Read each line as JSON; None for what is none. All are read at once, with words between them that nobody knows."""
     word = os.urandom(8).hex().encode()
     try:
-        found = json.loads(b'[%b]' % (b',"%b",' % word).join(lines)) if lines else []
+        found = json.loads(b"[%b]" % (b',"%b",' % word).join(lines)) if lines else []
     except (ValueError, RecursionError):
         return [*map(_object, lines)]
     is_right = len(found) == 2 * len(lines) - 1 and set(found[1::2]) <= {word.decode()}

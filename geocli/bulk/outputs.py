@@ -52,7 +52,7 @@ class Output:
         self.end = end
         self._before = before
         self._separator = {"csv": separator, "label": ", "}.get(format_, "\t")
-        self._keys = [f'{", " if number else "{"}{json_text(name)}: ' for number, name in enumerate(self.names)]
+        self._keys = [f"{', ' if number else '{'}{json_text(name)}: " for number, name in enumerate(self.names)]
         self.cell_names = (*self.names, "scope") if format_ == "label" else self.names
         """The fields that a line is made of, in the order of its cells."""
         self._read = reader(self.cell_names)

@@ -23,9 +23,11 @@ SAID_BYTES = 900
 class Records:
     """Asks databases for their records."""
 
-    def __init__(self, databases: Sequence[Database]) -> None:
-        """Take the databases in their order."""
+    def __init__(self, databases: Sequence[Database], *, with_traits: bool) -> None:
+        """Take the databases in their order, and whether anybody asks for traits."""
         self._databases = databases
+        self._with_traits = with_traits
+        self._names: dict[tuple[str, ...], dict[str, None]] = {}
         self._origins: list[Said] = [
             {"status": "resolved", "source": database.name}
             | ({"built_at": instant_text(database.built_at)} if database.built_at else {})
@@ -71,7 +73,12 @@ class Records:
         return self._kept[key]
 
     def _asked(self, bit: int, ip: str) -> Said:
-        said = fields_of(record_at(self._databases[bit], ip)[0])
+        is_alone = len(self._databases) == 1
+        record, _ = record_at(self._databases[bit], ip)
+        said = fields_of(record, with_traits=self._with_traits or not is_alone)
+        if not self._with_traits and "traits" in said:  # others are merged by the names of traits
+            names = tuple(said["traits"])
+            said["traits"] = self._names.setdefault(names, dict.fromkeys(names))
         return said and said | self._origins[bit]
 
 

@@ -34,7 +34,9 @@ def scopes(addresses: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.uint32], 
         return numbers[at], lengths[at]
     found = np.zeros(len(addresses), np.uint32)
     for first, last, name in reversed(ranges(6)):
-        found[_reaches(addresses, first) & ~_reaches(addresses, last + 1)] = SCOPES.index(name) if name in SCOPES else GLOBAL
+        found[_reaches(addresses, first) & ~_reaches(addresses, last + 1)] = (
+            SCOPES.index(name) if name in SCOPES else GLOBAL
+        )
     return found, np.full(len(addresses), 128, np.uint8)
 
 

@@ -47,7 +47,12 @@ class Tree:
             DatabaseError: it is damaged, or was replaced.
 
         """
-        self._path, self._node_count, self._record_size, self._ip_version = file.path, node_count, record_size, ip_version
+        self._path, self._node_count, self._record_size, self._ip_version = (
+            file.path,
+            node_count,
+            record_size,
+            ip_version,
+        )
         self._node_bytes = record_size // 4
         self._map = _mapped(file)
         self._data_bytes = len(self._map) - node_count * self._node_bytes - SEPARATOR_BYTES

@@ -22,11 +22,15 @@ def batch(
     ] = None,
     input_: Annotated[
         Literal["list", "csv", "jsonl", "log"] | None,
-        typer.Option("-i", "--input", help="Form of the input; default: by the file's name, else list.", rich_help_panel=INPUT),
+        typer.Option(
+            "-i", "--input", help="Form of the input; default: by the file's name, else list.", rich_help_panel=INPUT
+        ),
     ] = None,
     column: Annotated[
         str | None,
-        typer.Option("-c", "--column", metavar="NAME", help="Column or dotted key of the address [ip].", rich_help_panel=INPUT),
+        typer.Option(
+            "-c", "--column", metavar="NAME", help="Column or dotted key of the address [ip].", rich_help_panel=INPUT
+        ),
     ] = None,
     delimiter: Annotated[
         str | None,
@@ -45,19 +49,27 @@ def batch(
     fields: options.Fields = None,
     prefix: Annotated[
         str,
-        typer.Option("--prefix", metavar="TEXT", help="Goes before the names of appended columns.", rich_help_panel=Panel),
+        typer.Option(
+            "--prefix", metavar="TEXT", help="Goes before the names of appended columns.", rich_help_panel=Panel
+        ),
     ] = "",
-    no_header: Annotated[bool, typer.Option("--no-header", help="No header line (csv, tsv).", rich_help_panel=Panel)] = False,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="No header line (csv, tsv).", rich_help_panel=Panel)
+    ] = False,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write to a file, put in place when complete.", rich_help_panel=Panel),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write to a file, put in place when complete.", rich_help_panel=Panel
+        ),
     ] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="Count the rows by country, on standard error.", rich_help_panel=Panel)
     ] = False,
     progress: Annotated[
         bool | None,
-        typer.Option("--progress/--no-progress", help="Show how far it is [if somebody sees it].", rich_help_panel=Panel),
+        typer.Option(
+            "--progress/--no-progress", help="Show how far it is [if somebody sees it].", rich_help_panel=Panel
+        ),
     ] = None,
     db: options.Databases = None,
     cached_only: options.CachedOnly = False,

@@ -151,7 +151,9 @@ def batch_request(
 
     forms = {"log" if others["is_extract"] else form_of(path) for path in files}
     if input_ is None and len(forms) > 1:
-        raise SettingsError("-i", f"the files look like {' and '.join(sorted(forms))}; say which", origin="command line")
+        raise SettingsError(
+            "-i", f"the files look like {' and '.join(sorted(forms))}; say which", origin="command line"
+        )
     form = input_ or forms.pop()
     request = BatchRequest(
         files=tuple(files),

@@ -131,7 +131,7 @@ def place_from(record: object) -> Place:
     return Place(**fields_of(record))
 
 
-def fields_of(record: object) -> dict[str, Any]:
+def fields_of(record: object, *, with_traits: bool = True) -> dict[str, Any]:
     """Map a record of any known schema to those fields of a place that it knows.
 
     Nested records are MaxMind's and DB-IP's, flat ones IPinfo's and ip-location-db's. What has no field
@@ -139,20 +139,19 @@ def fields_of(record: object) -> dict[str, Any]:
     """
     if not isinstance(record, dict):
         return {}
+    if not with_traits:
+        record = {name: value for name, value in record.items() if name not in _ONLY_TRAITS}
     flat = record if _NESTING.isdisjoint(map(type, record.values())) else _flattened(record)
-    if _code(country := flat.get("country")):  # IPinfo's older files; elsewhere it is the name
-        flat = {**flat, "country_code": _code(flat.get("country_code")) or country, "country": None}
+    if code := _code(flat.get("country")):  # IPinfo's older files; elsewhere it is the name
+        flat = {**flat, "country_code": _code(flat.get("country_code")) or code, "country": None}
     fields, others = _plan(tuple(flat))
-    said: dict[str, Any] = {}
-    for name, field, conversion in fields:
-        if (value := flat[name]) is not None:
-            said[field] = conversion(value)
-    said = {field: what for field, what in said.items() if what is not None}
+    found = {field: conversion(flat[name]) for name, field, conversion in fields if flat[name] is not None}
+    said = {field: what for field, what in found.items() if what is not None}
     if "country_name" not in said and (name := country_name(said.get("country_code"))):
         said["country_name"] = name
     if "org" not in said and (isp := _text(flat.get("isp"))):
         said["org"] = isp
-    if others and (traits := {name: what for name in others if (what := _plain(flat[name])) is not None}):
+    if with_traits and (traits := {name: what for name in others if (what := _plain(flat[name])) is not None}):
         said["traits"] = traits
     return said
 
@@ -288,6 +287,7 @@ _NAMES = {
     "org": ("autonomous_system_organization", "as_name", "org"),
 }
 """The names that databases give to each field of a place; of several in a record the first counts."""
+_ONLY_TRAITS = frozenset({"continent", "registered_country", "represented_country"})
 _NESTING = frozenset({dict, list})
 _FIELDS = {name: (field, rank) for field, names in _NAMES.items() for rank, name in enumerate(names)}
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {

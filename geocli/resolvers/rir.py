@@ -40,7 +40,6 @@ class RirResolver:
             return None
         return Answer(place=Place(country_code=code, country_name=country_name(code)), source=NAME)
 
-
     @staticmethod
     def codes(addresses: list[str]) -> list[str | None]:
         """Return the code of the country of each address, None for those that no registry has allocated."""
