@@ -69,7 +69,7 @@ class GeoCache:
             store: reads what was flushed; default: `geocli.db` in the data directory.
             journal: keeps what was answered; default: `journal` in the data directory.
             resolvers: who is asked, in this order; default: the databases at hand, then the built-in data.
-            clock: returns the time, aware and in UTC.
+            clock: returns the time, in UTC.
             on_problem: called with each problem that leaves an answer poorer or not kept.
 
         """
@@ -324,8 +324,8 @@ class GeoCache:
         from geocli import upkeep
 
         self.flush_dirty(wait_seconds=self._settings.lock_timeout_seconds)
-        resolved_before = None if older_than is None else self.now() - older_than
-        cleared = upkeep.clear(self.directory, self._settings, unresolved=unresolved, resolved_before=resolved_before)
+        before = None if older_than is None else self.now() - older_than
+        cleared = upkeep.clear(self.directory, self._settings, unresolved=unresolved, resolved_before=before)
         with self._lock:
             self._memory.clear()
         return cleared
@@ -338,8 +338,7 @@ class GeoCache:
         """Return the local sources that would be asked now, with their builds.
 
         Raises:
-            BusyError: another program keeps the store locked.
-            StoreError: the store cannot be read.
+            StoreError: the store cannot be read; or BusyError.
 
         """
         with self._lock:

@@ -57,13 +57,27 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.databases.discovery": {"errors", "values"},
     "geocli.databases.updates": {"errors", "settings", "databases.discovery", "storage.files"},
     "geocli.bulk": set(),
-    "geocli.bulk.inputs": set(),
+    "geocli.bulk.inputs": {"errors", "text"},
+    "geocli.bulk.finding": set(),
+    "geocli.bulk.forms": {"entries", "errors", "text", "bulk.finding", "bulk.inputs", "bulk.outputs"},
+    "geocli.bulk.parsing": {"addresses", "errors", "text"},
+    "geocli.bulk.tree": {"errors", "databases.discovery"},
+    "geocli.bulk.scopes": {"addresses"},
+    "geocli.bulk.records": {"entries", "databases.discovery", "resolvers.mmdb", "bulk.tree"},
+    "geocli.bulk.rendered": {"storage.frames", "bulk.outputs", "bulk.records"},
+    "geocli.bulk.answers": {"errors", "databases.discovery", "resolvers", "bulk"},
+    "geocli.bulk.rows": {"cache", "entries", "text", "bulk.answers", "bulk.forms", "bulk.parsing"},
+    "geocli.bulk.keeping": {"storage.frames", "bulk.answers", "bulk.rows"},
+    "geocli.bulk.flow": {"cache", "errors", "resolvers", "bulk", "storage.frames"},
     "geocli.bulk.outputs": {"entries", "text"},
     "geocli.bulk.pipeline": {
-        *("cache", "console", "entries", "errors", "values"),
+        *("cache", "console", "errors", "text", "values"),
         *("bulk", "storage.files"),
     },
-    "geocli.rendering": {"console", "entries", "text", "upkeep", "bulk.outputs", "storage.files"},
+    "geocli.rendering": {
+        *("console", "entries", "text", "upkeep", "resolvers.countries", "storage.files"),
+        *("bulk.inputs", "bulk.outputs"),
+    },
 }
 """Each module, and the rooms that it may import; a room includes what is in it."""
 OWNERS = {
@@ -77,7 +91,10 @@ OWNERS = {
     "requests": {"geocli.databases.updates"},
     "urllib3": {"geocli.databases.updates"},
     "geoip2": set(),
-    "numpy": set(),
+    "numpy": {
+        *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
+        *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),
+    },
 }
 """The modules that may import each package."""
 

@@ -118,11 +118,11 @@ class Answers:
     def _walk(self, addresses: NDArray[np.unsignedinteger], texts: Sequence[bytes]) -> NDArray[np.int32]:
         """Find the records of addresses, and the numbers of what they say; enter those in the table."""
         kinds, width = scopes(addresses)
-        columns, lengths = [kinds], []
+        columns, lengths = [kinds], [width]
         try:
             for tree, database in zip(self._trees, self._databases, strict=True):
                 if database.only_ipv4 and addresses.ndim > 1:
-                    offsets, length = np.zeros((2, len(addresses)), np.int64)
+                    offsets, length = np.zeros(len(addresses), np.int64), np.zeros(len(addresses), np.uint8)
                 else:
                     offsets, length = tree.walk(addresses)
                 columns.append(np.where(kinds == GLOBAL, offsets, NOTHING).astype(np.uint32))
@@ -131,9 +131,9 @@ class Answers:
             return np.full(len(addresses), ONE_BY_ONE << 8 | NO_PREFIX, np.int32)
         with self._lock:
             numbers = self._known(np.stack(columns, axis=1), texts)
-            found = numbers << 8 | self._prefixes(numbers, lengths)
+            found = numbers << 8 | self._prefixes(numbers, lengths[1:])
             if addresses.ndim == 1:
-                self._fill(addresses, np.maximum.reduce([width, *lengths]), found)
+                self._fill(addresses, np.maximum.reduce(lengths), found)
         return found
 
     def _known(self, keys: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int32]:

@@ -128,14 +128,14 @@ class Flow:
     def _keep(self, group: Sequence[Rows]) -> None:
         from geocli.storage.frames import head
 
-        for _, same in groupby(group, key=lambda rows: id(rows.answers)):
-            rows = list(same)
-            if (answers := rows[0].answers) is not None:
-                from geocli.bulk.keeping import Keeper
+        everything = [rows.found for rows in group if rows.found is not None]
+        for _, same in groupby(everything, key=lambda found: id(found.answers)):
+            from geocli.bulk.keeping import Keeper
 
-                self._keeper = self._keeper or Keeper()
-                start = head(self._cache.now(), answers.generation, answers.files)
-                self._cache.journal.append_packed(self._keeper.payloads(start, rows))
+            self._keeper = self._keeper or Keeper()
+            founds = list(same)
+            start = head(self._cache.now(), founds[0].answers.generation, founds[0].answers.files)
+            self._cache.journal.append_packed(self._keeper.payloads(start, founds))
 
     def _current(self) -> Answers | None:
         """Return what the sources that are there now say; None if they must be asked one by one."""

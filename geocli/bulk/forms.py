@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
 from geocli.bulk.finding import spans
@@ -102,7 +102,7 @@ class LogForm:
         if self._is_extract:
             return Block(texts, only_addresses=True)
         ends = [0, *(end for _, end in found)]
-        before = [chunk[last:end] for last, end in zip(ends, ends[1:], strict=False)]
+        before = [chunk[last:end] for last, end in pairwise(ends)]
         return Block(texts, before, after=chunk[ends[-1] :], only_addresses=True)
 
 
@@ -122,8 +122,8 @@ class CsvForm:
         self.output = self._output_of("\n")
 
     def _output_of(self, end: str) -> Output:
-        cells = {"before": self._delimiter, "separator": self._delimiter}
-        return Output("csv", self._fields, with_header=False, end=end, **cells)
+        cut = self._delimiter
+        return Output("csv", self._fields, with_header=False, before=cut, end=end, separator=cut)
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Read the header, choose the column, and return the rest in whole records.
@@ -254,7 +254,7 @@ def _at_path(said: Any, path: Sequence[str]) -> Any:
 
 
 def _objects(lines: Sequence[bytes]) -> list[Any]:
-    """Read each line as JSON; None for what is none. All are read at once, with words between them that nobody knows."""
+    """Read each line as JSON, None for what is none: all at once, with a word between them that nobody can know."""
     word = os.urandom(8).hex().encode()
     try:
         found = json.loads(b"[%b]" % (b',"%b",' % word).join(lines)) if lines else []

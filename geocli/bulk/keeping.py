@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geocli.bulk.answers import Answers
-    from geocli.bulk.rows import Rows
+    from geocli.bulk.rows import Found
 
 SEEN_BITS = 20
-"""So many addresses are remembered as kept, as a power of 2; of two that meet in one slot the later one is."""
+"""So many addresses can be remembered as kept, as a power of 2."""
+PROBES = 16
+"""So many slots may take an address; where all are taken, it takes the place of another."""
+EMPTY = np.array([0xEFEF_EFEF_EFEF_EFEF, 0xEFEF_EFEF_EFEF_EFEF], np.uint64)
+"""An address that is never given out (RFC 4291, 2.4) stands in a free slot."""
 ROW_BYTES = len('["",1234,128],')
 """What a row takes in a frame beside its address."""
 IPV4_BYTES, IPV6_BYTES = len("255.255.255.255"), 39
@@ -35,20 +39,21 @@ class Keeper:
 
     def __init__(self) -> None:
         """Begin with nothing kept."""
-        self._seen = np.zeros((1 << SEEN_BITS, 2), np.uint64)
+        self._seen = np.tile(EMPTY, (1 << SEEN_BITS, 1))
+        self._owners = np.zeros(1 << SEEN_BITS, np.int32)
 
-    def payloads(self, head: str, group: Sequence[Rows]) -> Iterator[bytes]:
-        """Return payloads with what is new in rows that have the same `answers`.
+    def payloads(self, head: str, group: Sequence[Found]) -> Iterator[bytes]:
+        """Return payloads with what is new among addresses that have the same `answers`.
 
-        An address that was kept before in this run is left out, unless it has been forgotten: that takes
-        one row more in the journal, and changes nothing.
+        An address that was kept before in this run is left out. Only of a million others one may have been
+        forgotten: that takes one row more in the journal, and changes nothing.
 
         Args:
             head: as `frames.head` returns it.
             group: whose addresses go together; a place comes once, and again only where a frame ends.
 
         """
-        new = [self._new(rows) for rows in group]
+        new = [self._new(one) for one in group]
         found = np.concatenate([found for found, _, _ in new])
         texts = np.concatenate([texts for _, texts, _ in new])
         widths = np.concatenate([widths for _, _, widths in new])
@@ -56,17 +61,38 @@ class Keeper:
         if len(order):
             yield from _Packer(head, group[0].answers, found[order], texts[order], widths[order]).payloads()
 
-    def _new(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[np.int64]]:
+    def _new(self, one: Found) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[np.int64]]:
         """Return the answers, texts and most bytes of the addresses that were not yet kept, and remember them."""
-        places = np.flatnonzero(rows.found >> 8)
-        halves = rows.parsed.both_halves()[places]
-        slots = ((halves * _MIX).sum(axis=1, dtype=np.uint64) >> np.uint64(64 - SEEN_BITS)).astype(np.intp)
-        is_new = (self._seen[slots] != halves).any(axis=1)
-        self._seen[slots[is_new]] = halves[is_new]
+        places = np.flatnonzero(one.numbers)
+        halves = one.parsed.both_halves()[places]
+        is_new = self._remember(halves)
         places, high, low = places[is_new], halves[is_new, 0], halves[is_new, 1]
         widths = np.where((high == 0) & (low >> np.uint64(32) == IPV4_MAPPED), IPV4_BYTES, IPV6_BYTES)
-        texts = np.fromiter(rows.parsed.texts, object, len(rows.parsed.texts))[places]
-        return rows.found[places], texts, widths
+        texts = np.fromiter(one.parsed.texts, object, len(one.parsed.texts))[places]
+        return one.cells[places], texts, widths
+
+    def _remember(self, halves: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Note addresses, and return which of them were not noted before: hashing with linear probing."""
+        slots = ((halves * _MIX).sum(axis=1, dtype=np.uint64) >> np.uint64(64 - SEEN_BITS)).astype(np.intp)
+        is_new = np.ones(len(halves), np.bool_)
+        rest = np.arange(len(halves))
+        for _ in range(PROBES):
+            if not len(rest):
+                break
+            there = self._seen[slots[rest]]
+            is_known = (there == halves[rest]).all(axis=1)
+            is_free = (there == EMPTY).all(axis=1)
+            is_new[rest[is_known]] = False
+            taken = rest[is_free]
+            self._seen[slots[taken]] = halves[taken]  # of several for one slot the last one gets it
+            is_done = is_known | (self._seen[slots[rest]] == halves[rest]).all(axis=1)
+            rest = rest[~is_done]
+            slots[rest] = (slots[rest] + 1) & ((1 << SEEN_BITS) - 1)
+        self._seen[slots[rest]] = halves[rest]
+        new = np.flatnonzero(is_new)
+        self._owners[slots[new]] = new  # the same address may be there twice
+        is_new[new] = self._owners[slots[new]] == new
+        return is_new
 
 
 class _Packer:

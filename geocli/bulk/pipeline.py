@@ -66,8 +66,13 @@ class BatchRequest(Value):
     def form(self) -> Form:
         """Return how input is cut, and what lines look like."""
         if self.input == "csv":
-            form = {"delimiter": self.delimiter, "prefix": self.prefix, "with_header": self.with_header}
-            return CsvForm(self.column, self.fields, **form)
+            return CsvForm(
+                self.column,
+                self.fields,
+                delimiter=self.delimiter,
+                prefix=self.prefix,
+                with_header=self.with_header,
+            )
         if self.input == "jsonl":
             return JsonLinesForm(self.column, self.fields)
         if self.input == "log" and not self.is_extract:

@@ -74,7 +74,7 @@ class Rendered:
     def _marks(self) -> dict[str, str]:
         """Return what stands for the fields that vary; an unknown network is no text in JSON, so it has no quotes."""
         quoted = f'"{MARK}"' if self._output.is_json else MARK
-        return {"ip": quoted, "network": MARK, "resolved_at": quoted}
+        return {"ip": quoted, "network": MARK, "resolved_at": quoted, "cached": "false"}
 
 
 def _grown(column: NDArray[Any], least: int) -> NDArray[Any]:

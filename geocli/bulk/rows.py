@@ -26,6 +26,22 @@ NO_PREFIX = 255
 """Stands for the prefix of an answer that names none."""
 
 
+class Found(NamedTuple):
+    """What the addresses of a block were found to be."""
+
+    answers: Answers
+    """Knows the answers by their numbers."""
+    cells: NDArray[np.int32]
+    """As `Answers.find` returns them, for each text; number 0 for what was looked up by itself."""
+    parsed: Parsed
+    """The texts as addresses."""
+
+    @property
+    def numbers(self) -> NDArray[np.int32]:
+        """The number of each text's answer."""
+        return self.cells >> 8
+
+
 class Rows(NamedTuple):
     """What a block came to."""
 
@@ -33,23 +49,19 @@ class Rows(NamedTuple):
     """What is to be written."""
     entries: Sequence[Entry] = ()
     """Of what was looked up one by one."""
-    answers: Answers | None = None
-    """Knows the answers of the others."""
-    found: NDArray[np.int32] | None = None
-    """As `Answers.find` returns them, for each text; 0 for what is in `entries`."""
-    parsed: Parsed | None = None
-    """The texts as addresses."""
+    found: Found | None = None
+    """All else."""
 
-    def labels(self) -> dict[str, int]:
+    def labels(self) -> Counter[str]:
         """Count the rows by the code of their country, else by their status."""
         counts = Counter(entry.place.country_code or entry.status for entry in self.entries)
-        if self.answers is not None:
+        if self.found is not None:
             import numpy as np
 
-            numbers, times = np.unique(self.found >> 8, return_counts=True)
+            numbers, times = np.unique(self.found.numbers, return_counts=True)
             for number, count in zip(numbers.tolist(), times.tolist(), strict=True):
                 if number:  # else it is among the entries
-                    counts[self.answers.rendered.labels[number]] += count
+                    counts[self.found.answers.rendered.labels[number]] += count
         return counts
 
 
@@ -90,38 +102,39 @@ class RowMaker:
         if not block.texts:
             return Rows(block.after)
         parsed = Parsed(block.texts, block.joined)
-        found = np.full(len(block.texts), NO_PREFIX, np.int32)
+        cells = np.full(len(block.texts), NO_PREFIX, np.int32)
         for places, numbers, texts in parsed.families():
-            found[places] = answers.find(numbers, texts)
-        columns = self._columns(answers, parsed, found)
-        single = np.flatnonzero(found >> 8 == 0).tolist()
+            cells[places] = answers.find(numbers, texts)
+        found = Found(answers, cells, parsed)
+        columns = self._columns(found)
+        single = np.flatnonzero(found.numbers == 0).tolist()
         entries = list(self._cache.lookup_batch([decoded(block.texts[at]) for at in single], mode=self._mode))
         for at, line in zip(single, self._lines(entries, block), strict=True):
             for column in columns:
                 column[at] = b""
             columns[-1][at] = line
-        return Rows(self._joined(block, columns), entries, answers, found, parsed)
+        return Rows(self._joined(block, columns), entries, found)
 
-    def _columns(self, answers: Answers, parsed: Parsed, found: NDArray[np.int32]) -> list[list[bytes]]:
+    def _columns(self, found: Found) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""
-        rendered, numbers = answers.rendered, found >> 8
+        rendered, numbers = found.answers.rendered, found.numbers
         first, *others = (column[numbers].tolist() for column in rendered.segments)
-        columns = [] if rendered.begins_blank else [first]
+        columns = [] if rendered.begins_blank and others else [first]
         for name, segments in zip(rendered.variable, others, strict=True):
-            columns += [self._varying(name, parsed, found), segments]
+            columns += [self._varying(name, found), segments]
         return columns
 
-    def _varying(self, name: str, parsed: Parsed, found: NDArray[np.int32]) -> list[bytes]:
+    def _varying(self, name: str, found: Found) -> list[bytes]:
         """Return the texts of a field that differs from address to address."""
         if name == "ip":
-            return list(parsed.texts)
+            return list(found.parsed.texts)
         if name == "resolved_at":
-            return [instant_text(self._cache.now()).encode()] * len(parsed.texts)
+            return [instant_text(self._cache.now()).encode()] * len(found.parsed.texts)
         quote, nothing = (b'"', b"null") if self._form.output.is_json else (b"", self._form.output.blank.encode())
-        lengths = (found & NO_PREFIX).tolist()
+        lengths = (found.cells & NO_PREFIX).tolist()
         return [
             nothing if length == NO_PREFIX else b"%b%b%b" % (quote, network(text, length), quote)
-            for text, length in zip(parsed.texts, lengths, strict=True)
+            for text, length in zip(found.parsed.texts, lengths, strict=True)
         ]
 
 

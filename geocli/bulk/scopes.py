@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from ipaddress import IPv4Address, summarize_address_range
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +45,7 @@ def scopes(addresses: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.uint32], 
 def _ipv4_prefixes() -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint8]]:
     """Divide all of IPv4 into prefixes of one scope each: their first addresses, scopes and lengths, in order."""
     edges = sorted({0, 1 << 32, *(edge for first, last, _ in ranges(4) for edge in (first, last + 1))})
-    spans = [(IPv4Address(first), IPv4Address(after - 1)) for first, after in zip(edges, edges[1:], strict=False)]
+    spans = [(IPv4Address(first), IPv4Address(after - 1)) for first, after in pairwise(edges)]
     networks = [network for span in spans for network in summarize_address_range(*span)]
     return (
         np.array([int(network[0]) for network in networks], np.uint32),
@@ -59,4 +60,5 @@ def _reaches(addresses: NDArray[np.unsignedinteger], least: int) -> NDArray[np.b
     least_high, least_low = np.uint64(least >> 64 & (1 << 64) - 1), np.uint64(least & (1 << 64) - 1)
     if least >> 128:
         return np.zeros(len(addresses), np.bool_)
-    return (high > least_high) | ((high == least_high) & (low >= least_low))
+    found: NDArray[np.bool_] = (high > least_high) | ((high == least_high) & (low >= least_low))
+    return found

@@ -56,7 +56,7 @@ class Tree:
         self._node_bytes = record_size // 4
         self._map = _mapped(file)
         self._data_bytes = len(self._map) - node_count * self._node_bytes - SEPARATOR_BYTES
-        if record_size not in {24, 28, 32} or ip_version not in {4, 6} or not 0 < node_count or self._data_bytes <= 0:
+        if record_size not in {24, 28, 32} or ip_version not in {4, 6} or node_count <= 0 or self._data_bytes <= 0:
             raise self._damaged("its search tree does not fit into the file")
         octets = np.frombuffer(self._map, np.uint8, node_count * self._node_bytes + SEPARATOR_BYTES)
         self._words = np.lib.stride_tricks.as_strided(octets[:4].view(">u4"), (len(octets) - 3,), (1,))
@@ -126,10 +126,13 @@ class Tree:
     def _next(self, nodes: NDArray[np.int64], bits: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the left or right records of nodes."""
         if self._record_size == 28:
-            words = self._words[nodes * 7 + bits * 3].astype(np.int64)
+            words = self._read(nodes * 7 + bits * 3)
             return np.where(bits, words & 0x0FFFFFFF, words >> 8 | (words & 0xF0) << 20)
-        words = self._words[nodes * self._node_bytes + bits * (self._node_bytes // 2)].astype(np.int64)
+        words = self._read(nodes * self._node_bytes + bits * (self._node_bytes // 2))
         return words >> 8 if self._record_size == 24 else words
+
+    def _read(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._words[at].astype(np.int64)
 
     def _offsets(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the data are that records name, and check that this is in the file."""

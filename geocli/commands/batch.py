@@ -3,82 +3,72 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from geocli import actions
 from geocli.commands import options
 
-INPUT = "Input"
-Panel = options.OUTPUT
+INPUT, OUTPUT = "Input", options.OUTPUT
+
+
+def _option(panel: str | None, *names: str, text: str, **more: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
+
+
+Files = Annotated[
+    list[str] | None, typer.Argument(metavar="[FILE...]", help="Files, also .gz; - or nothing: standard input.")
+]
+Input = Annotated[
+    Literal["list", "csv", "jsonl", "log"] | None,
+    _option(INPUT, "-i", "--input", text="Form of the input [by the file's name, else list]."),
+]
+Column = Annotated[
+    str | None, _option(INPUT, "-c", "--column", text="Column or dotted key of the address [ip].", metavar="NAME")
+]
+Delimiter = Annotated[str | None, _option(INPUT, "--delimiter", text="Divides cells of CSV [,].", metavar="CHAR")]
+Extract = Annotated[bool, _option(INPUT, "--extract", text="A row for each address in a log, not the log.")]
+Null = Annotated[bool, _option(INPUT, "-0", "--null", text="Lines of a list end in NUL, on both sides.")]
+Format = Annotated[
+    Literal["csv", "tsv", "jsonl", "value"] | None, _option(OUTPUT, "-f", "--format", text="Format of the rows [csv].")
+]
+Prefix = Annotated[str, _option(OUTPUT, "--prefix", text="Begins the names of appended columns.", metavar="TEXT")]
+NoHeader = Annotated[bool, _option(OUTPUT, "--no-header", text="No header line (csv, tsv).")]
+OutputFile = Annotated[
+    str | None, _option(OUTPUT, "-o", "--output", text="Write to a file, put in place when complete.", metavar="FILE")
+]
+Summary = Annotated[bool, _option(OUTPUT, "--summary", text="Count the rows by country, on standard error.")]
+Progress = Annotated[
+    bool | None, _option(OUTPUT, "--progress/--no-progress", text="Show how far it is [if somebody sees it].")
+]
+Jobs = Annotated[
+    int | None, _option(None, "-j", "--jobs", text="Threads for large input [the cores].", min=1, metavar="N")
+]
+Strict = Annotated[bool, _option(None, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
 
 
 def batch(
     ctx: typer.Context,
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[FILE...]", help="Files to read, also .gz; - or nothing: standard input."),
-    ] = None,
-    input_: Annotated[
-        Literal["list", "csv", "jsonl", "log"] | None,
-        typer.Option(
-            "-i", "--input", help="Form of the input; default: by the file's name, else list.", rich_help_panel=INPUT
-        ),
-    ] = None,
-    column: Annotated[
-        str | None,
-        typer.Option(
-            "-c", "--column", metavar="NAME", help="Column or dotted key of the address [ip].", rich_help_panel=INPUT
-        ),
-    ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option("--delimiter", metavar="CHAR", help="What divides cells of CSV [,].", rich_help_panel=INPUT),
-    ] = None,
-    extract: Annotated[
-        bool, typer.Option("--extract", help="A row for each address in a log, not the log.", rich_help_panel=INPUT)
-    ] = False,
-    null: Annotated[
-        bool, typer.Option("-0", "--null", help="Lines end in NUL, on both sides (list).", rich_help_panel=INPUT)
-    ] = False,
-    format_: Annotated[
-        Literal["csv", "tsv", "jsonl", "value"] | None,
-        typer.Option("-f", "--format", help="Format of the rows [csv].", rich_help_panel=Panel),
-    ] = None,
+    files: Files = None,
+    input_: Input = None,
+    column: Column = None,
+    delimiter: Delimiter = None,
+    extract: Extract = False,
+    null: Null = False,
+    format_: Format = None,
     fields: options.Fields = None,
-    prefix: Annotated[
-        str,
-        typer.Option(
-            "--prefix", metavar="TEXT", help="Goes before the names of appended columns.", rich_help_panel=Panel
-        ),
-    ] = "",
-    no_header: Annotated[
-        bool, typer.Option("--no-header", help="No header line (csv, tsv).", rich_help_panel=Panel)
-    ] = False,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="Write to a file, put in place when complete.", rich_help_panel=Panel
-        ),
-    ] = None,
-    summary: Annotated[
-        bool, typer.Option("--summary", help="Count the rows by country, on standard error.", rich_help_panel=Panel)
-    ] = False,
-    progress: Annotated[
-        bool | None,
-        typer.Option(
-            "--progress/--no-progress", help="Show how far it is [if somebody sees it].", rich_help_panel=Panel
-        ),
-    ] = None,
+    prefix: Prefix = "",
+    no_header: NoHeader = False,
+    output: OutputFile = None,
+    summary: Summary = False,
+    progress: Progress = None,
     db: options.Databases = None,
     cached_only: options.CachedOnly = False,
     no_cache: options.NoCache = False,
     refresh: options.Refresh = False,
-    jobs: Annotated[
-        int | None, typer.Option("-j", "--jobs", min=1, metavar="N", help="Threads for large input [the cores].")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a line was unresolved or invalid.")] = False,
+    jobs: Jobs = None,
+    strict: Strict = False,
 ) -> int:
     """Where are the addresses of a list, a table or a log? One row out for each line in, in the same order."""
     if not files and sys.stdin.isatty():
@@ -86,10 +76,11 @@ def batch(
         return 2
     request = options.batch_request(
         files or ["-"],
-        input_=input_,
+        form=input_,
         delimiter=delimiter,
         null=null,
         format_=format_,
+        jobs=jobs,
         column=column,
         prefix=prefix,
         is_extract=extract,
@@ -98,7 +89,6 @@ def batch(
         output=output,
         is_strict=strict,
         is_counted=summary,
-        jobs=jobs,
         mode=options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh),
     )
     return actions.batch(options.chosen(ctx, db), request, shows_progress=progress)

@@ -113,25 +113,10 @@ def duration_of(text: str) -> timedelta:
     raise SettingsError(text, "not a duration like 30d, 12h, 90m or 45s", origin="command line")
 
 
-def delimiter_of(text: str | None, path: str) -> str:
-    r"""Return what divides cells: as named, `tab` and `\t` too, else by the ending of the file's name.
-
-    Raises:
-        SettingsError: the text is no character that can.
-
-    """
-    if text is None:
-        return "\t" if path.removesuffix(".gz").endswith(".tsv") else ","
-    found = {"tab": "\t", "\\t": "\t"}.get(text, text)
-    if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
-        raise SettingsError("--delimiter", f"{text!r} is not one character", origin="command line")
-    return found
-
-
 def batch_request(
     files: Sequence[str],
     *,
-    input_: str | None,
+    form: str | None,
     delimiter: str | None,
     null: bool,
     format_: str | None,
@@ -149,27 +134,37 @@ def batch_request(
     from geocli.bulk.forms import form_of
     from geocli.bulk.pipeline import BatchRequest
 
-    forms = {"log" if others["is_extract"] else form_of(path) for path in files}
-    if input_ is None and len(forms) > 1:
-        raise SettingsError(
-            "-i", f"the files look like {' and '.join(sorted(forms))}; say which", origin="command line"
-        )
-    form = input_ or forms.pop()
-    request = BatchRequest(
+    is_extract = others["is_extract"]
+    forms = sorted({"log" if is_extract else form_of(path) for path in files})
+    if form is None and len(forms) > 1:
+        raise SettingsError("-i", f"the files look like {' and '.join(forms)}; say which", origin="command line")
+    form = form or forms[0]
+    given = {"-c": others["column"], "--prefix": others["prefix"], "--delimiter": delimiter, "-0": null, "-f": format_}
+    fitting = _FITTING[form] | ({"-f"} if is_extract else set())
+    wrong = [name for name, value in given.items() if value and name not in fitting]
+    if wrong or (is_extract and form != "log"):
+        name = (*wrong, "--extract")[0]
+        raise SettingsError(name, f"does not go with {form} input", origin="command line")
+    return BatchRequest(
         files=tuple(files),
         input=form,
-        delimiter=delimiter_of(delimiter, files[0]),
+        delimiter=_delimiter_of(delimiter, files[0]),
         end="\0" if null else "\n",
         format=format_ or "csv",
         jobs=jobs or len(os.sched_getaffinity(0)),
         **others,
     )
-    given = {"-c": others["column"], "--prefix": others["prefix"], "--delimiter": delimiter, "-0": null, "-f": format_}
-    fitting = {"csv": {"-c", "--prefix", "--delimiter"}, "jsonl": {"-c"}, "log": set(), "list": {"-0", "-f"}}
-    fits = fitting[form] | ({"-f"} if others["is_extract"] else set())
-    for name in ("-c", "--prefix", "--delimiter", "-0", "-f"):
-        if given[name] and name not in fits:
-            raise SettingsError(name, f"does not go with {form} input", origin="command line")
-    if others["is_extract"] and form != "log":
-        raise SettingsError("--extract", f"does not go with {form} input", origin="command line")
-    return request
+
+
+_FITTING = {"list": {"-0", "-f"}, "csv": {"-c", "--prefix", "--delimiter"}, "jsonl": {"-c"}, "log": set[str]()}
+"""The options that go with some forms of input only."""
+
+
+def _delimiter_of(text: str | None, path: str) -> str:
+    r"""Return what divides cells: as named, `tab` and `\t` too, else by the ending of the file's name."""
+    if text is None:
+        return "\t" if path.removesuffix(".gz").endswith(".tsv") else ","
+    found = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
+        raise SettingsError("--delimiter", f"{text!r} is not one character", origin="command line")
+    return found

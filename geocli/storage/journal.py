@@ -85,13 +85,7 @@ class Journal:
         self.append_packed(pack(entries, files))
 
     def append_packed(self, payloads: Iterable[bytes]) -> None:
-        """Keep entries that are packed already, likewise.
-
-        Raises:
-            JournalError: they may not be on disk.
-            BusyError: another process held the journal for too long.
-
-        """
+        """Keep entries that are packed already; raises the same."""
         try:
             data = b"".join(map(encode, payloads))
         except ValueError as error:
