@@ -154,8 +154,7 @@ class GeoCache:
         """Return the entries, by canonical address, of those addresses that are in the cache; asks no source.
 
         Raises:
-            BusyError: another program keeps the store locked.
-            StorageError: the journal or the store cannot be read.
+            StorageError: the journal or the store cannot be read; or BusyError.
 
         """
         found = self.lookup_batch(texts, mode="cached-only")
@@ -317,8 +316,7 @@ class GeoCache:
             older_than: only those that were resolved longer ago.
 
         Raises:
-            BusyError: another flush is running, or another program keeps the store locked.
-            StorageError: the store cannot be written.
+            StorageError: the store cannot be written; or BusyError.
 
         """
         from geocli import upkeep
@@ -339,7 +337,6 @@ class GeoCache:
 
         Raises:
             StoreError: the store cannot be read; or BusyError.
-
         """
         with self._lock:
             self._labels = self._store.labels() if self._labels is None else self._labels

@@ -85,10 +85,10 @@ REQUESTS: list[dict[str, Any]] = [
     {"fields": ("traits", "ip", "traits.accuracy_radius", "ip", "network", "network")},
     {"format": "jsonl", "fields": ("traits.isp", "traits.is_anonymous", "error", "resolved_at", "built_at", "scope")},
     *(
-        {"format": format_, "fields": (name,), "with_header": False}
+        {"fields": (name,), "with_header": False}
         for name in ("network", "ip", "traits", "traits.accuracy_radius", "built_at", "source", "cached", "resolved_at")
-        for format_ in ("csv", "jsonl")
     ),
+    *({"format": "jsonl", "fields": (name,)} for name in ("network", "resolved_at", "traits.accuracy_radius")),
     {"fields": ("city",), "end": "\0"},
 ]
 
@@ -270,13 +270,14 @@ def test_what_is_kept_is_found_again(world: Callable[..., World]) -> None:
 def test_the_order_does_not_depend_on_the_threads(world: Callable[..., World]) -> None:
     """A row for each line, in their order, however many work at it; and the same is kept."""
     asked = world(WORLDS["City and ASN"])
-    texts = [str(address) for address in some(60_000)]
+    texts = [str(address) for address in some(45_000)]
     assert len("\n".join(texts)) > 3 * READ_BYTES
     expected, _ = asked.answer(together(texts), name="data-1", jobs=1)
+    kept = {entry.ip: entry for entry in asked.dirty("data-1")}
     for jobs in (2, 4):
         found, _ = asked.answer(together(texts), name=f"data-{jobs}", jobs=jobs)
         assert expected == found
-        assert sorted(map(repr, asked.dirty("data-1"))) == sorted(map(repr, asked.dirty(f"data-{jobs}")))
+        assert kept == {entry.ip: entry for entry in asked.dirty(f"data-{jobs}")}
     assert texts == [row.split(",")[0] for row in expected.decode().splitlines()[1:]]
 
 

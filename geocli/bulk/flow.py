@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Result = Callable[[], Rows]
 
 SMALL_BYTES = 16 * 1024
-"""A smaller chunk is looked up address by address, as in `lookup`: numpy would take longer to load."""
+"""Before a chunk of this size, addresses are looked up one by one, as in `lookup`: numpy would take longer to load."""
 KEPT_TOGETHER, WRITTEN_TOGETHER = 6, 2
 """So many blocks wait for one sync, or for one another, when much has arrived."""
 COLLECTED = 100_000
@@ -76,7 +76,8 @@ class Flow:
 
     def push(self, chunk: bytes) -> None:
         """Take a chunk; its rows are written soon, in their order."""
-        answers = self._current() if len(chunk) >= SMALL_BYTES and self._mode != "cached-only" else None
+        is_large = len(chunk) >= SMALL_BYTES or self._answers is not None
+        answers = self._current() if is_large and self._mode != "cached-only" else None
         if answers is None:
             self._waiting.append(self._done(self._maker.one_by_one(chunk)))
             self.drain()

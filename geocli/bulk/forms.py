@@ -27,8 +27,10 @@ MOST_RECORD_BYTES = 16 << 20
 DEFAULT_COLUMN = "ip"
 GEO = "geo"
 """The key that answers get in JSON lines."""
-END = "end of records"
+END = b"end of records"
 """A row of one cell that is not in a file, but behind it."""
+CR, NO_CR = "\r", "\ufffe"
+"""The csv module takes a carriage return for an end, also within a row; so it is shown a character instead."""
 
 
 class Block(NamedTuple):
@@ -133,7 +135,7 @@ class CsvForm:
 
         """
         whole = self._records(chunks)
-        first = next(whole, b"")
+        first = next((rest for part in whole if (rest := part.lstrip(b"\r\n"))), b"")
         (header, raw), *_ = self._read(first) or [([], b"")]
         if not header:
             return whole
@@ -145,7 +147,7 @@ class CsvForm:
             hint = "choose other names with --prefix, as in --prefix geo_"
             raise SettingsError(", ".join(map(safe, both)), f"in the input already; {hint}", origin="csv")
         if self._with_header:
-            names = self._delimiter.join(map(safe, appended))
+            names = self._delimiter.join(self.output.quoted(safe(name)) for name in appended)
             self.output.header = b"%b%b%b%b" % (raw, self._byte, names.encode(), end.encode())
         rest = first[len(raw) + len(end) :]
         return chain([rest] if rest else [], whole)
@@ -155,7 +157,7 @@ class CsvForm:
         rest = b""
         for chunk in chunks:
             rest += chunk
-            if len(rest) > MOST_RECORD_BYTES or not (rest.count(b'"') % 2 and self._is_open(rest)):
+            if b'"' not in rest or len(rest) > MOST_RECORD_BYTES or not self._is_open(rest):
                 yield rest
                 rest = b""
         if rest:
@@ -163,31 +165,22 @@ class CsvForm:
 
     def _is_open(self, chunk: bytes) -> bool:
         """Tell whether a chunk ends in a quoted cell: whether that would swallow another row."""
-        import csv
-
-        lines = [*(f"{line}\n" for line in _text(chunk).split("\n")[:-1]), END]
-        try:
-            *_, last = csv.reader(lines, delimiter=self._delimiter)
-        except csv.Error:
-            return False
-        return last != [END]
+        *_, (last, _) = self._read(chunk + END)
+        return last != [END.decode()]
 
     def _read(self, chunk: bytes) -> list[tuple[list[str], bytes]]:
         """Return the cells of each record with its bytes, without its end."""
         import csv
 
         csv.field_size_limit(2 * MOST_RECORD_BYTES)
-        lines = [f"{line}\n" for line in _text(chunk).split("\n")[:-1]]
-        reader = csv.reader(lines, delimiter=self._delimiter)
+        lines = _text(chunk).removesuffix("\n").split("\n")
+        plain = (f"{line.removesuffix(CR).replace(CR, NO_CR)}\n" for line in lines)
+        reader = csv.reader(plain, delimiter=self._delimiter)
         found, last = [], 0
-        try:
-            for cells in reader:
-                raw = "".join(lines[last : reader.line_num]).removesuffix("\n").removesuffix("\r")
-                found.append((cells, raw.encode("utf-8", "surrogateescape")))
-                last = reader.line_num
-        except csv.Error:  # a carriage return within a line, say: such lines are taken as they are
-            rest = _lines("".join(lines[last:]).encode("utf-8", "surrogateescape"))
-            found += [(_text(line).split(self._delimiter), line) for line in rest]
+        for cells in reader:
+            raw = "\n".join(lines[last : reader.line_num]).removesuffix(CR)
+            found.append((cells, raw.encode("utf-8", "surrogateescape")))
+            last = reader.line_num
         return found
 
     def cut(self, chunk: bytes) -> Block:
@@ -238,13 +231,19 @@ class JsonLinesForm:
             shown = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
             return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
         if GEO in said:  # of an earlier run
-            line = json.dumps({name: what for name, what in said.items() if name != GEO}).encode()
+            line = _without_geo(line, {name: what for name, what in said.items() if name != GEO})
         value = said.get(self._path)
         if value is None:
             value = _at_path(said, self._path.split("."))
         text = value if isinstance(value, str) else "" if value is None else json_text(value)
         body = line.strip()[:-1].rstrip()
         return text.encode("utf-8", "backslashreplace"), body + (b"" if body == b"{" else b", ")
+
+
+def _without_geo(line: bytes, others: dict[str, Any]) -> bytes:
+    """Return an object without its last key if that is ours, else written anew."""
+    body = line[: line.rfind(f'"{GEO}":'.encode())].rstrip().removesuffix(b",") + b"}"
+    return body if _object(body) == others else json.dumps(others).encode()
 
 
 def _at_path(said: Any, path: Sequence[str]) -> Any:
@@ -283,4 +282,4 @@ def _text(chunk: bytes) -> str:
 
 def form_of(path: str) -> str:
     """Return the form of input that a file's name stands for."""
-    return ENDINGS.get(path.removesuffix(".gz").rpartition(".")[2].lower(), "list") if "." in path else "list"
+    return ENDINGS.get(path.lower().removesuffix(".gz").rpartition(".")[2], "list") if "." in path else "list"

@@ -107,15 +107,15 @@ class Output:
         if what is None:
             return self._nothing
         if not isinstance(what, str):
-            return repr(what) if isinstance(what, float) else self._quoted(json_text(what))
+            return repr(what) if isinstance(what, float) else self.quoted(json_text(what))
         if self.is_json:
             return json_text(what)
         text = safe(what)
         if self.format in {"csv", "tsv"} and what.startswith(FORMULA_STARTS) and not _is_number(what):
             text = "'" + text
-        return self._quoted(text)
+        return self.quoted(text)
 
-    def _quoted(self, text: str) -> str:
+    def quoted(self, text: str) -> str:
         """Quote a cell of CSV that needs it (RFC 4180)."""
         if self.format == "csv" and ('"' in text or self._separator in text):
             return '"' + text.replace('"', '""') + '"'

@@ -163,7 +163,7 @@ _FITTING = {"list": {"-0", "-f"}, "csv": {"-c", "--prefix", "--delimiter"}, "jso
 def _delimiter_of(text: str | None, path: str) -> str:
     r"""Return what divides cells: as named, `tab` and `\t` too, else by the ending of the file's name."""
     if text is None:
-        return "\t" if path.removesuffix(".gz").endswith(".tsv") else ","
+        return "\t" if path.lower().removesuffix(".gz").endswith(".tsv") else ","
     found = {"tab": "\t", "\\t": "\t"}.get(text, text)
     if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
         raise SettingsError("--delimiter", f"{text!r} is not one character", origin="command line")

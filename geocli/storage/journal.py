@@ -296,12 +296,7 @@ class Journal:
                 yield from (frame for frame in scan(journal) if isinstance(frame, Frame))
 
     def newest(self, addresses: Collection[str]) -> dict[str, Entry]:
-        """Return the newest dirty entry of each address that has one.
-
-        Raises:
-            JournalError: the journal cannot be read.
-
-        """
+        """Return the newest dirty entry of each address that has one; raises as `dirty`."""
         found: dict[str, Entry] = {}
         for entry in self.dirty():
             if entry.ip in addresses:
