@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DOT = ord(".")
+DOT, NEWLINE = b".\n"
 _DIGITS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF, 0], np.uint32)
 """Which of the four bytes before a dot or an end are the number, by its length."""
 _LEAST = np.array([1 << 31, 0, 0x0100, 0x010000, 1 << 31], np.uint32)
@@ -38,7 +38,7 @@ class Parsed:
         joined = joined or b"".join([b"%b\n" % text.replace(b"\n", b" ") for text in texts])
         self.texts = list(texts)
         """Addresses in canonical text; what is none as it was."""
-        self.numbers, self.is_ipv4 = numbers(joined, b"\n")
+        self.numbers, self.is_ipv4 = numbers(joined)
         """The IPv4 addresses as uint32, 0 where there is none; and where there are."""
         self.is_ipv6 = np.zeros(len(texts), np.bool_)
         self.halves = np.zeros((0, 2), np.uint64)
@@ -94,20 +94,19 @@ def _number(text: bytes) -> tuple[tuple[int, int] | int | None, bytes]:
     return halves if isinstance(address, IPv6Address) else number, str(address).encode()
 
 
-def numbers(data: bytes, end: bytes) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+def numbers(data: bytes) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """Read the lines of a block that are plain IPv4 addresses: four numbers up to 255 without leading zeros.
 
     Args:
-        data: whole lines.
-        end: the one byte that each of them ends with.
+        data: whole lines, each with a newline behind it.
 
     Returns:
         The addresses, 0 where there is none; and for each line whether it is one.
 
     """
-    octets = np.frombuffer(b"\0\0\0%b%b" % (end, data), np.uint8)
-    marks = np.flatnonzero((octets == ord(end)) | (octets == DOT))
-    ends = np.flatnonzero(octets[marks] == ord(end))
+    octets = np.frombuffer(b"   \n%b" % data, np.uint8)
+    marks = np.flatnonzero((octets == NEWLINE) | (octets == DOT))
+    ends = np.flatnonzero(octets[marks] == NEWLINE)
     is_plain = np.diff(ends) == 4
     if is_plain.all():
         return _decimal(octets, marks[:-1].reshape(-1, 4), marks[1:].reshape(-1, 4))

@@ -1,0 +1,98 @@
+"""Addresses are found in any text, and nothing else is."""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6, inet_pton
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geocli.bulk import finding
+from geocli.bulk.finding import spans
+
+ATOMS = [
+    *(b"1.2.3.4", b"255.255.255.255", b"256.1.1.1", b"1.2.3", b"01.2.3.4", b"::", b"::1", b"2001:db8::1"),
+    *(b"fe80::1%eth0", b"::ffff:1.2.3.4", b"1:2:3:4:5:6:7:8", b"1:2:3:4:5:6:1.2.3.4", b"12:34:56"),
+    *(b"aa:bb:cc:dd:ee:ff", b" ", b":", b".", b"-", b"/", b"[", b"]", b"x", b"g", b"a", b"_", b"\xff", b"\n", b"%"),
+    *(b"5", b",", b"Chrome/", b"(", b'"', b"@", b"\0"),
+]
+TEXTS = st.lists(st.sampled_from(ATOMS), max_size=14).map(b"".join)
+
+
+def _found(text: bytes) -> list[bytes]:
+    return [text[start:end] for start, end in spans(text)]
+
+
+def _is_address(text: bytes) -> bool:
+    """Tell what is seen when a text is read that could be an address."""
+    try:
+        inet_pton(AF_INET6 if b":" in text else AF_INET, text.partition(b"%")[0].decode())
+    except OSError:
+        return False
+    return True
+
+
+@settings(max_examples=2000, deadline=None)
+@given(TEXTS)
+def test_the_quick_way_finds_what_the_expression_finds(text: bytes) -> None:
+    """Looking only around dots and colons overlooks nothing, and adds nothing that is an address."""
+    expected, actual = (
+        [span for span in found if _is_address(text[span[0] : span[1]])]
+        for found in (finding._matched(text, [(0, len(text))]), finding._spans(text))  # noqa: SLF001 (the two ways)
+    )
+
+    assert expected == actual
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", []),
+        (b"1.2.3.4", [b"1.2.3.4"]),
+        (b"185.1.2.3", [b"185.1.2.3"]),
+        (b"x85.1.2.3 85.1.2.3x _85.1.2.3", []),
+        (b"1.2.3.4.5 1.2.3", []),
+        (b"From 1.2.3.4. And 5.6.7.8, (9.9.9.9)!", [b"1.2.3.4", b"5.6.7.8", b"9.9.9.9"]),
+        (b"1.1.1.1-2.2.2.2", [b"1.1.1.1", b"2.2.2.2"]),
+        (b"tcp 1.2.3.4:443 [2001:db8::1]:443", [b"1.2.3.4", b"2001:db8::1"]),
+        (b"client:2001:db8::5 addr:1.2.3.4", [b"2001:db8::5", b"1.2.3.4"]),
+        (b"fe80::1%eth0 up", [b"fe80::1%eth0"]),
+        (b"at 12:34:56 from aa:bb:cc:dd:ee:ff std::string", []),
+        (b"12:34:56:1.2.3.4", [b"1.2.3.4"]),
+        (b"::ffff:1.2.3.4", [b"::ffff:1.2.3.4"]),
+        (b"\xff1.2.3.4\xfe", [b"1.2.3.4"]),
+        (b"GET http://8.8.8.8/ 10.0.0.0/8", [b"8.8.8.8", b"10.0.0.0"]),
+        (b'"Mozilla/5.0 (X11) Chrome/126.0.0.0 Safari/537.36" "Edg/126.0.0.0"', []),
+        (b"GET /path/1.2.3.4 HTTP/1.1", [b"1.2.3.4"]),
+    ],
+)
+def test_boundaries(text: bytes, expected: list[bytes]) -> None:
+    """An address ends where nothing that could be part of it goes on; versions of products are none."""
+    assert expected == _found(text)
+
+
+@pytest.mark.parametrize("text", [b"1.2.3.4 ", b"2001:db8::1 x ", b"no address at all, "])
+def test_a_long_text_is_searched_like_a_short_one(text: bytes) -> None:
+    """The quick way begins at some length; nothing changes there."""
+    times = 2 * finding.SMALL_BYTES // len(text)
+
+    assert times * _found(text) == _found(times * text)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            b'81.2.69.160 - - [25/Nov/2026:13:22:11 +0000] "GET / HTTP/1.1" 200 612 "-" "curl/8.5.0"',
+            [b"81.2.69.160"],
+        ),
+        (b"Nov 25 13:22:11 web sshd[411]: Invalid user admin from 2001:218::1 port 40022", [b"2001:218::1"]),
+        (b"2026-11-25 13:22:11,042 fail2ban.actions [77]: NOTICE [sshd] Ban 81.2.69.160", [b"81.2.69.160"]),
+        (b"postfix/smtpd[9]: connect from mail.example[98.0.0.1]", [b"98.0.0.1"]),
+        (b"SRC=10.0.0.1 DST=98.0.0.1 LEN=60", [b"10.0.0.1", b"98.0.0.1"]),
+    ],
+)
+def test_lines_of_real_programs(line: bytes, expected: list[bytes]) -> None:
+    """Times, versions, ports and numbers of processes are left alone."""
+    assert expected == _found(line)

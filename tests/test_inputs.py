@@ -1,0 +1,136 @@
+"""Whole lines, as they arrive, from files, pipes and gzip; whatever is in them."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geocli.bulk.inputs import ELLIPSIS, SHOWN_BYTES, chunks, lines, size_bytes
+from geocli.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOST = 4096
+
+
+def _read(path: Path, end: bytes = b"\n", most_bytes: int = MOST) -> bytes:
+    return b"".join(chunks(str(path), end, most_bytes))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", b""),
+        (b"a", b"a\n"),
+        (b"a\nb\n", b"a\nb\n"),
+        (b"\n\n", b"\n\n"),
+        (b"\xef\xbb\xbfa\n", b"a\n"),
+        (b"a\r\nb", b"a\r\nb\n"),
+        (b"\xff\0\n", b"\xff\0\n"),
+    ],
+)
+def test_whole_lines(tmp_path: Path, data: bytes, expected: bytes) -> None:
+    """All bytes but a mark at the beginning, and an end for the last line."""
+    path = tmp_path / "file"
+    path.write_bytes(data)
+
+    assert expected == _read(path)
+
+
+def test_lines_that_end_in_nul(tmp_path: Path) -> None:
+    """A newline is then a byte like others."""
+    path = tmp_path / "file"
+    path.write_bytes(b"a\nb\0c")
+
+    assert b"a\nb\0c\0" == _read(path, b"\0")
+
+
+@pytest.mark.parametrize("size", [MOST - 1, MOST, MOST + 1, 2 * MOST, 200_000, 5_000_000])
+def test_a_long_line_is_cut_and_its_neighbours_are_not(tmp_path: Path, size: int) -> None:
+    """What is longer than may be is cut to what can be shown, and an ellipsis."""
+    path = tmp_path / "file"
+    path.write_bytes(b"before\n" + b"x" * size + b"\nafter\n" + b"y" * size)
+    cut = b"%b" if size <= MOST else b"%b" + ELLIPSIS
+    shown = min(size, SHOWN_BYTES)
+
+    assert [b"before", cut % (b"x" * shown), b"after", cut % (b"y" * shown), b""] == _read(path).split(b"\n")
+
+
+@pytest.mark.parametrize("parts", [[b"a\nb"], [b"a\n", b"b"], [b"", b"a\nb", b""]])
+def test_gzip(tmp_path: Path, parts: list[bytes]) -> None:
+    """One member or several, which count as one file."""
+    path = tmp_path / "file.gz"
+    path.write_bytes(b"".join(map(gzip.compress, parts)))
+
+    assert b"a\nb\n" == _read(path)
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:-9], lambda data: data[:20] + b"\xff\xff" + data[22:], lambda _: b"plain\n"]
+)
+def test_damaged_gzip(tmp_path: Path, spoil: object) -> None:
+    """It is an error that names the file, not lines that are wrong."""
+    path = tmp_path / "file.gz"
+    assert callable(spoil)
+    path.write_bytes(spoil(gzip.compress(os.urandom(1000))))
+
+    with pytest.raises(InputError, match=str(path)):
+        _read(path)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("missing", "No such file"), (".", "Is a directory")])
+def test_what_cannot_be_read(tmp_path: Path, name: str, reason: str) -> None:
+    """The error names the file, and says why."""
+    with pytest.raises(InputError, match=reason):
+        _read(tmp_path / name)
+
+
+def test_lines_come_before_the_pipe_is_waited_for(tmp_path: Path) -> None:
+    """What has arrived is returned, and whoever writes rows is told before a read that may take long."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    written, waited = threading.Event(), []
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as stream:
+            stream.write(b"a\nb")
+            written.wait(60)
+            stream.write(b"c\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    found = chunks(str(pipe), b"\n", MOST, on_wait=lambda: waited.append(None))
+
+    assert b"a\n" == next(found)
+    waited.clear()
+    threading.Timer(0.05, written.set).start()
+    assert b"bc\n" == next(found)
+    assert [] == list(found)
+    assert waited
+    writer.join()
+
+
+def test_bytes_are_counted(tmp_path: Path) -> None:
+    """A bar that shows them ends at the size of the file."""
+    path = tmp_path / "file"
+    path.write_bytes(b"a\n" * 300_000)
+    read: list[int] = []
+
+    list(chunks(str(path), b"\n", MOST, on_read=read.append))
+
+    assert size_bytes(str(path)) == sum(read) == 600_000
+    assert size_bytes(str(tmp_path)) is None
+    assert size_bytes(str(tmp_path / "missing")) is None
+
+
+def test_a_list_is_text(tmp_path: Path) -> None:
+    """Without the ends of its lines; bytes that are no text are shown."""
+    path = tmp_path / "file"
+    path.write_bytes(b"a\r\n\xff\n\nb")
+
+    assert ["a", "\\xff", "", "b"] == list(lines(str(path)))
