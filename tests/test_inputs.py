@@ -94,7 +94,8 @@ def test_lines_come_before_the_pipe_is_waited_for(tmp_path: Path) -> None:
     """What has arrived is returned, and whoever writes rows is told before a read that may take long."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    written, waited = threading.Event(), []
+    written = threading.Event()
+    waited: list[None] = []
 
     def write() -> None:
         with pipe.open("wb", buffering=0) as stream:

@@ -34,7 +34,7 @@ BLOCKS = st.lists(LINES, max_size=30)
 def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -> None:
     """Four numbers up to 255 without leading zeros, and nothing else in the line."""
     found, is_plain = numbers(b"".join(line + b"\n" for line in lines))
-    expected = []
+    expected: list[int | None] = []
     for line in lines:
         try:
             expected.append(int(IPv4Address(line.decode("latin-1"))))

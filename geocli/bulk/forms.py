@@ -24,6 +24,8 @@ ENDINGS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log
 """The form that the ending of a file's name stands for."""
 MOST_RECORD_BYTES = 16 << 20
 """A longer row, object or line of a log is cut short."""
+MOST_CELL_BYTES = 2 << 20
+"""A quote that is not closed within so many bytes opens no cell."""
 DEFAULT_COLUMN = "ip"
 GEO = "geo"
 """The key that answers get in JSON lines."""
@@ -55,6 +57,8 @@ class Form(Protocol):
     """A longer line is cut short."""
     output: Output
     """What lines look like."""
+    adds_end: bool
+    """Whether a last line without an end gets one."""
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Take what a file begins with, and return the rest in chunks that can be cut by themselves."""
@@ -67,6 +71,7 @@ class ListForm:
     """An address a line."""
 
     most_bytes = MOST_LINE_BYTES
+    adds_end = True
 
     def __init__(self, output: Output) -> None:
         r"""Take what lines look like; lines of input end as they do, in `\n` or `\0`."""
@@ -92,6 +97,7 @@ class LogForm:
     def __init__(self, output: Output, *, is_extract: bool) -> None:
         """Choose what answers look like, and whether only they are written."""
         self.output, self._is_extract = output, is_extract
+        self.adds_end = is_extract
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Return the chunks as they are."""
@@ -112,6 +118,7 @@ class CsvForm:
     """Rows of CSV (RFC 4180), to which cells are appended."""
 
     most_bytes = MOST_RECORD_BYTES
+    adds_end = True
 
     def __init__(
         self, column: str | None, fields: Sequence[str] | None, *, delimiter: str, prefix: str, with_header: bool
@@ -157,7 +164,7 @@ class CsvForm:
         rest = b""
         for chunk in chunks:
             rest += chunk
-            if b'"' not in rest or len(rest) > MOST_RECORD_BYTES or not self._is_open(rest):
+            if b'"' not in rest or len(rest) > MOST_CELL_BYTES or not self._is_open(rest):
                 yield rest
                 rest = b""
         if rest:
@@ -210,6 +217,7 @@ class JsonLinesForm:
     """An object a line, which gets a key with the answer."""
 
     most_bytes = MOST_RECORD_BYTES
+    adds_end = True
 
     def __init__(self, column: str | None, fields: Sequence[str] | None) -> None:
         """Choose the key of the addresses, dotted where objects are nested, and the fields of an answer."""

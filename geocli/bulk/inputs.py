@@ -28,11 +28,12 @@ SHOWN_BYTES = 4096
 ELLIPSIS = "…".encode()
 
 
-def chunks(
+def chunks(  # noqa: PLR0913 (what a file is, and who is told of what)
     path: str,
     end: bytes,
     most_bytes: int,
     *,
+    adds_end: bool = True,
     on_read: Callable[[int], None] = lambda _: None,
     on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes]:
@@ -40,8 +41,9 @@ def chunks(
 
     Args:
         path: of the file; `-` is standard input.
-        end: what ends a line; the last one gets it if it lacks it.
+        end: what ends a line.
         most_bytes: a longer line is cut to `SHOWN_BYTES` and an ellipsis.
+        adds_end: whether the last line gets an end if it lacks it.
         on_read: told how many bytes were read.
         on_wait: called before a read that may take long.
 
@@ -60,7 +62,7 @@ def chunks(
             if len(rest) > most_bytes:
                 rest = rest[: most_bytes + 1]
         if rest:
-            yield _shortened(rest + end, end, most_bytes)
+            yield _shortened(rest + end, end, most_bytes).removesuffix(b"" if adds_end else end)
 
 
 def lines(path: str) -> Iterator[str]:

@@ -137,8 +137,14 @@ class _Batch:
         """Answer the lines of a file."""
         request, form = self._request, self._request.form()
         with Flow(self._cache, form, request.mode, request.jobs, self._written) as flow:
-            on_wait = flow.drain
-            read = chunks(path, request.end.encode(), form.most_bytes, on_read=self._on_read, on_wait=on_wait)
+            read = chunks(
+                path,
+                request.end.encode(),
+                form.most_bytes,
+                adds_end=form.adds_end,
+                on_read=self._on_read,
+                on_wait=flow.drain,
+            )
             rest = form.begin(read)
             self._begin(path, form.output.header)
             for chunk in rest:
@@ -146,7 +152,7 @@ class _Batch:
 
     def _begin(self, path: str, header: bytes) -> None:
         """Write the header, once."""
-        if header and self._header not in {b"", header}:
+        if header and self._header and header.split() != self._header.split():
             raise InputError(path, "its columns are not those of the files before it")
         if header and not self._header:
             self._put(header)

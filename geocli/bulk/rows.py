@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock  # as in the cache
 from collections import Counter
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
@@ -71,12 +72,18 @@ class RowMaker:
     def __init__(self, cache: GeoCache, mode: Mode, form: Form) -> None:
         """Take who is asked one by one, where answers come from, and how blocks are cut and lines are written."""
         self._cache, self._mode, self._form = cache, mode, form
+        self._lock = allocate_lock()
 
     def one_by_one(self, chunk: bytes) -> Rows:
         """Look each text up by itself; what is new is on disk when this returns."""
         block = self._form.cut(chunk)
-        entries = list(self._cache.lookup_batch(map(decoded, block.texts), mode=self._mode))
+        entries = self._asked(block.texts)
         return Rows(self._joined(block, [self._lines(entries, block)]), entries)
+
+    def _asked(self, texts: Sequence[bytes]) -> list[Entry]:
+        """Look texts up one by one; in one thread at a time, so that none is asked for and kept twice."""
+        with self._lock:
+            return list(self._cache.lookup_batch(map(decoded, texts), mode=self._mode))
 
     def _lines(self, entries: Sequence[Entry], block: Block) -> list[bytes]:
         none = block.only_addresses
@@ -108,7 +115,7 @@ class RowMaker:
         found = Found(answers, cells, parsed)
         columns = self._columns(found)
         single = np.flatnonzero(found.numbers == 0).tolist()
-        entries = list(self._cache.lookup_batch([decoded(block.texts[at]) for at in single], mode=self._mode))
+        entries = self._asked([block.texts[at] for at in single])
         for at, line in zip(single, self._lines(entries, block), strict=True):
             for column in columns:
                 column[at] = b""
