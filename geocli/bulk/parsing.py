@@ -49,8 +49,9 @@ class Parsed:
 
     def _read(self, others: Sequence[int]) -> None:
         halves = []
+        known = {text: _number(text) for text in {self.texts[at] for at in others}}
         for at in others:
-            number, self.texts[at] = _number(self.texts[at])
+            number, self.texts[at] = known[self.texts[at]]
             if isinstance(number, tuple):
                 self.is_ipv6[at] = True
                 halves.append(number)

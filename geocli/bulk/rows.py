@@ -115,12 +115,14 @@ class RowMaker:
         found = Found(answers, cells, parsed)
         columns = self._columns(found)
         single = np.flatnonzero(found.numbers == 0).tolist()
-        entries = self._asked([block.texts[at] for at in single])
-        for at, line in zip(single, self._lines(entries, block), strict=True):
+        odd = list(dict.fromkeys(block.texts[at] for at in single))
+        entries = dict(zip(odd, self._asked(odd), strict=True))
+        lines = dict(zip(odd, self._lines(list(entries.values()), block), strict=True))
+        for at in single:
             for column in columns:
                 column[at] = b""
-            columns[-1][at] = line
-        return Rows(self._joined(block, columns), entries, found)
+            columns[-1][at] = lines[block.texts[at]]
+        return Rows(self._joined(block, columns), [entries[block.texts[at]] for at in single], found)
 
     def _columns(self, found: Found) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""
