@@ -287,7 +287,7 @@ def test_a_reader_that_has_enough_is_no_error(located: Geocli, tmp_path: Path) -
 
     assert (141, b"") == (process.returncode, errors)
     assert first.startswith(b"81.2.0.0,")
-    assert "81.2.0.0" == dirty(located)[0].ip
+    assert "81.2.0.0" in {entry.ip for entry in dirty(located)}
 
 
 @pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}])

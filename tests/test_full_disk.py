@@ -166,8 +166,10 @@ def test_damage_and_some_pages_left(filled: Geocli, pages: int) -> None:
 def test_a_long_batch_that_fits_in_part(small: Geocli) -> None:
     """A batch whose later blocks find the disk full prints all rows, says so once, and what fitted is stored."""
     ips = [f"81.2.{n // 250}.{n % 250}" for n in range(3000)]
+    first = small.data_dir.parent / "first"
+    first.write_text("\n".join(ips[:500]))
     _leave(small.data_dir, 10)
-    ran = small("batch", "-f", "value", "-F", "ip", stdin="\n".join(ips).encode())
+    ran = small("batch", "-f", "value", "-F", "ip", str(first), "-", stdin="\n".join(ips[500:]).encode())
 
     assert (4, ips) == (ran.returncode, ran.stdout.decode().splitlines())
     (line,) = complaints(ran)

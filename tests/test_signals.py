@@ -146,7 +146,7 @@ def test_interrupted_at_a_call(tmp_path: Path, run: str, call: tuple[str, int], 
 def many(located: Geocli) -> Path:
     """Make a list of addresses that takes a while."""
     path = located.data_dir.parent / "many"
-    path.write_text("".join(f"81.{2 + (n >> 16)}.{n >> 8 & 255}.{n & 255}\n" for n in range(60_000)))
+    path.write_text("".join(f"81.{2 + (n >> 16)}.{n >> 8 & 255}.{n & 255}\n" for n in range(250_000)))
     return path
 
 

@@ -54,6 +54,8 @@ class Flow:
         self._maker = RowMaker(cache, mode, form)
         self._is_kept = mode != "no-cache"
         self._together = KEPT_TOGETHER if self._is_kept else WRITTEN_TOGETHER
+        self._group = 1
+        """So many blocks are passed on next: few at first, so that the first rows do not wait for others."""
         self._waiting: deque[Result] = deque()
         self._passed: Callable[[], None] = lambda: None
         self._workers: ThreadPoolExecutor | None = None
@@ -67,12 +69,14 @@ class Flow:
 
     def __exit__(self, kind: object, *_: object) -> None:
         """Write all that is waiting, unless something went wrong."""
+        is_done = False
         try:
             if kind is None:
                 self.drain()
+                is_done = True
         finally:
             for pool in filter(None, (self._workers, self._writer)):
-                pool.shutdown(wait=kind is None, cancel_futures=True)
+                pool.shutdown(wait=is_done, cancel_futures=True)
 
     def push(self, chunk: bytes) -> None:
         """Take a chunk; its rows are written soon, in their order."""
@@ -83,11 +87,13 @@ class Flow:
             self.drain()
         elif self._workers is None:
             self._waiting.append(self._done(self._maker.together(chunk, answers)))
+            self.drain()
             self._hire()
         else:
             self._waiting.append(self._workers.submit(self._maker.together, chunk, answers).result)
-        if len(self._waiting) >= self._together + self._jobs:
-            self._pass_on(self._together)
+        if len(self._waiting) >= self._group + self._jobs - 1:
+            self._pass_on(self._group)
+            self._group = min(2 * self._group, self._together)
 
     @staticmethod
     def _done(rows: Rows) -> Result:
