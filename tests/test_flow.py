@@ -35,9 +35,9 @@ def test_rows_keep_their_order(located: Geocli, many: Path, jobs: str) -> None:
 
 def test_summary_counts_rows(located: Geocli, many: Path) -> None:
     """By country, else by status; each row once, whether it was looked up alone or with others."""
-    run = located(
-        "batch", "--no-cache", "--summary", "-o", "/dev/null", str(many), "-", stdin=b"98.0.0.1\nx\n10.0.0.1\n"
-    )
+    city = str(located.db_dir / "GeoLite2-City.mmdb")
+    options = ("--no-cache", "--db", city, "--summary", "-o", "/dev/null")
+    run = located("batch", *options, str(many), "-", stdin=b"98.0.0.1\nx\n10.0.0.1\n")
     counts = dict(re.findall(r"^ *(\w+) .*? ([\d,]+) ", run.stderr.decode(), re.MULTILINE))
 
     assert (0, b"") == (run.returncode, run.stdout)
