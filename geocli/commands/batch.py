@@ -22,16 +22,20 @@ Files = Annotated[
 ]
 Input = Annotated[
     Literal["list", "csv", "jsonl", "log"] | None,
-    _option(INPUT, "-i", "--input", text="Form of the input [by the file's name, else list]."),
+    _option(INPUT, "-i", "--input", text="Form of the input; default: by the file's name, else list."),
 ]
 Column = Annotated[
-    str | None, _option(INPUT, "-c", "--column", text="Column or dotted key of the address [ip].", metavar="NAME")
+    str | None,
+    _option(INPUT, "-c", "--column", text="Column or dotted key of the address; default: ip.", metavar="NAME"),
 ]
-Delimiter = Annotated[str | None, _option(INPUT, "--delimiter", text="Divides cells of CSV [,].", metavar="CHAR")]
+Delimiter = Annotated[
+    str | None, _option(INPUT, "--delimiter", text="Divides cells of CSV; default: a comma.", metavar="CHAR")
+]
 Extract = Annotated[bool, _option(INPUT, "--extract", text="A row for each address in a log, not the log.")]
 Null = Annotated[bool, _option(INPUT, "-0", "--null", text="Lines of a list end in NUL, on both sides.")]
 Format = Annotated[
-    Literal["csv", "tsv", "jsonl", "value"] | None, _option(OUTPUT, "-f", "--format", text="Format of the rows [csv].")
+    Literal["csv", "tsv", "jsonl", "value"] | None,
+    _option(OUTPUT, "-f", "--format", text="Format of the rows; default: csv."),
 ]
 Prefix = Annotated[str, _option(OUTPUT, "--prefix", text="Begins the names of appended columns.", metavar="TEXT")]
 NoHeader = Annotated[bool, _option(OUTPUT, "--no-header", text="No header line (csv, tsv).")]
@@ -40,10 +44,10 @@ OutputFile = Annotated[
 ]
 Summary = Annotated[bool, _option(OUTPUT, "--summary", text="Count the rows by country, on standard error.")]
 Progress = Annotated[
-    bool | None, _option(OUTPUT, "--progress/--no-progress", text="Show how far it is [if somebody sees it].")
+    bool | None, _option(OUTPUT, "--progress/--no-progress", text="Show how far it is; default: if somebody sees it.")
 ]
 Jobs = Annotated[
-    int | None, _option(None, "-j", "--jobs", text="Threads for large input [the cores].", min=1, metavar="N")
+    int | None, _option(None, "-j", "--jobs", text="Threads for large input; default: the cores.", min=1, metavar="N")
 ]
 Strict = Annotated[bool, _option(None, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
 
