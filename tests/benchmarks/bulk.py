@@ -362,7 +362,7 @@ def formats(bench: Bench) -> None:
     source, lines = bench.random(MILLION)
     programs, claims = [batch("list", source, lines, bench.city)], []
     for name, write, options, limit in (
-        ("csv", cities.write_csv, ("-c", "ip"), 4),
+        ("csv", cities.write_csv, ("-c", "ip", "--prefix", "geo_"), 4),
         ("jsonl", cities.write_jsonl, ("-c", "ip"), 6),
         ("log", cities.write_log, (), 8),
     ):
