@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-INPUTS = ("list", "csv", "jsonl", "log")
 ENDINGS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log": "log"}
 """The form that the ending of a file's name stands for."""
 MOST_RECORD_BYTES = 16 << 20

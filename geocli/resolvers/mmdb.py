@@ -107,10 +107,10 @@ def ask(database: Database, address: Address) -> Answer | None:
 
     """
     record, prefix_len = record_at(database, address)
-    said = fields_of(record)
-    if not said:
+    place = place_from(record)
+    if not vars(place):
         return None
-    return Answer(place=Place(**said), source=database.name, prefix_len=prefix_len, built_at=database.built_at)
+    return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
 
 
 def record_at(database: Database, address: Address | str) -> tuple[Any, int]:
