@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SIGNALED = 128
+"""Plus the number of a signal: what ends a process that a signal stopped."""
 INTERRUPTED = 130
 READER_GONE = 141
 
@@ -51,7 +53,8 @@ def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = la
     """Call, and return the exit status; errors become one line, without a traceback unless it is asked for."""
     try:
         status = call() or 0
-        sys.stdout.flush()
+        if status < SIGNALED:  # else a thread may be writing still, and this would wait for it
+            sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as ended:
         if isinstance(ended, SystemExit) and not ended.code:
             return 0  # shell completion
