@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geocli.bulk.records import SAID_BYTES, Records, joined, knows_where
+from geocli.bulk.records import SAID_BYTES, Records, joined, side_by_side
 from geocli.bulk.rendered import Rendered
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import GLOBAL, SCOPES, scopes
@@ -77,7 +77,7 @@ class Answers:
         self._databases, self._rir, self._is_kept = databases, rir, is_kept
         self._trees = [Tree.of(database) for database in databases]
         with_traits = is_kept or any(name.startswith("traits") for name in output.names)
-        self._records = Records(databases, with_traits=with_traits)
+        self._records = Records(databases, self._trees, with_traits=with_traits)
         self._table = np.zeros(1 << TABLE_BITS, np.int32)
         self._numbers: dict[Hashable, int] = {}
         self._waiting: dict[int, Said] = {}
@@ -147,26 +147,39 @@ class Answers:
 
     def _add(self, keys: NDArray[np.uint32], texts: Sequence[bytes], new: Mapping[Hashable, int]) -> None:
         """Ask for new answers, by scope and records, and give them numbers; the caller holds the lock."""
-        answers: dict[Hashable, tuple[Said, int]] = {}
-        for name, at in new.items():
-            kind, *offsets = keys[at].tolist()
-            try:
-                said, sources = self._records.merged(offsets, texts[at].decode()) if kind == GLOBAL else ({}, 0)
-            except DatabaseError:  # whoever looks it up by itself hears of it
-                self._numbers[name] = ONE_BY_ONE
-                continue
-            if kind != GLOBAL:
-                answers[name] = {"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0
-            elif self._rir and not knows_where(said):
-                answers[name] = said or UNRESOLVED, sources | WAITING
+        names, at = np.fromiter(new, object, len(new)), np.fromiter(new.values(), np.intp, len(new))
+        kinds = keys[at, 0]
+        for kind in np.unique(kinds).tolist():
+            which = np.flatnonzero(kinds == kind)
+            if kind == GLOBAL:
+                numbers = self._recorded(keys[at[which], 1:], [texts[place] for place in at[which].tolist()])
             else:
-                answers[name] = said, sources
-        self._numbers |= zip(answers, self._numbered(list(answers.values())), strict=True)
+                numbers = self._numbered([({"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0)]) * len(which)
+            self._numbers |= zip(names[which].tolist(), numbers, strict=True)
+
+    def _recorded(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> list[int]:
+        """Give numbers to what the databases say; the caller holds the lock."""
+        columns, sources, knows_where, is_damaged = self._records.merged(offsets, texts)
+        found = np.full(len(texts), ONE_BY_ONE, np.int32)  # whoever looks up what is damaged hears of it
+        is_silent = (sources == 0) & ~is_damaged
+        if is_silent.any():
+            found[is_silent] = self._numbered([(UNRESOLVED, WAITING) if self._rir else ({}, 0)])
+        said = np.flatnonzero(sources)
+        if len(said):
+            waits = said[~knows_where[said]] if self._rir else said[:0]
+            sources[waits] |= WAITING
+            found[said] = self.rendered.add({name: column[said] for name, column in columns.items()}, sources[said])
+            self._waiting |= {
+                int(found[at]): {name: column[at] for name, column in columns.items() if column[at] is not None}
+                for at in waits.tolist()
+            }
+        return found.tolist()
 
     def _numbered(self, answers: Sequence[tuple[Said, int]]) -> list[int]:
         """Give numbers to answers, which come with their sources; the caller holds the lock."""
         known = [(said or UNRESOLVED, sources) for said, sources in answers if said or not self._is_kept]
-        numbers = iter(self.rendered.add(*zip(*known, strict=True)) if known else ())
+        columns = side_by_side([said for said, _ in known])
+        numbers = iter(self.rendered.add(columns, np.array([sources for _, sources in known], np.uint32)) if known else ())
         found = [next(numbers) if said or not self._is_kept else ONE_BY_ONE for said, _ in answers]
         waiting = zip(found, answers, strict=True)
         self._waiting |= {number: said for number, (said, sources) in waiting if sources & WAITING}

@@ -77,28 +77,32 @@ class Output:
             return f"[\n  {inner}\n]{self.end}".encode()
         return "".join(f"{self.line([*map(self.cell, self._read(entry))])}{self.end}" for entry in entries).encode()
 
-    def lines(self, answers: Sequence[Mapping[str, Any]], marks: Mapping[str, str]) -> Iterable[str]:
+    def lines(self, columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str], count: int) -> Iterable[str]:
         """Return the lines of answers, without their ends.
 
         Args:
-            answers: what is known by field, in its JSON form.
+            columns: what is known by field, in its JSON form, side by side; None where it is not.
             marks: cells for all of them, by field.
+            count: how many there are.
 
         """
-        columns = [self._column(name, answers, marks) for name in self.cell_names]
+        cells = [self._column(name, columns, marks, count) for name in self.cell_names]
         if self._is_plain:
-            return map(self._separator.join, zip(*columns, strict=True))
-        return map(self.line, zip(*columns, strict=True))
+            return map(self._separator.join, zip(*cells, strict=True))
+        return map(self.line, zip(*cells, strict=True))
 
-    def _column(self, name: str, answers: Sequence[Mapping[str, Any]], marks: Mapping[str, str]) -> list[str]:
+    def _column(
+        self, name: str, columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str], count: int
+    ) -> Sequence[str]:
         if name in marks:
-            return [marks[name]] * len(answers)
-        values = [said.get(name) for said in answers]
-        if name.startswith("traits"):
-            _, _, trait = name.partition(".")
-            traits = (said.get("traits") for said in answers)
-            return [self.cell((said or {}).get(trait) if trait else said) for said in traits]
-        if name in {"latitude", "longitude"}:  # which seldom come again
+            return [marks[name]] * count
+        field, _, trait = name.partition(".")
+        if field not in columns:
+            return [self._nothing] * count
+        values = columns[field]
+        if field == "traits":
+            return [self.cell((said or {}).get(trait) if trait else said) for said in values]
+        if field in {"latitude", "longitude"}:  # which seldom come again
             return [self._nothing if what is None else repr(what) for what in values]
         return list(map(self._cached, values))
 

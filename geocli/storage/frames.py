@@ -159,11 +159,17 @@ def members_of(entry: Entry) -> dict[str, Any]:
 
 def place_text(members: Mapping[str, Any]) -> str:
     """Return such members as one place of a payload."""
-    texts = [
-        f"{_KEYS[name]}{encode_basestring_ascii(what) if isinstance(what, str) else _json(what)}"
-        for name, what in members.items()
-    ]
-    return f"{{{','.join(texts)}}}"
+    return f"{{{','.join(_member(name, what) for name, what in members.items())}}}"
+
+
+def place_texts(columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return places of a payload from their members side by side, None where one is not known."""
+    members = [[None if what is None else _member(name, what) for what in column] for name, column in columns.items()]
+    return [f"{{{','.join(filter(None, texts))}}}" for texts in zip(*members, strict=True)]
+
+
+def _member(name: str, what: Any) -> str:
+    return f"{_KEYS[name]}{encode_basestring_ascii(what) if isinstance(what, str) else _json(what)}"
 
 
 def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
