@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geocli.bulk.records import SAID_BYTES, Records, joined, side_by_side
+from geocli.bulk.numbering import Numbering
+from geocli.bulk.records import SAID_BYTES, Records, grown, joined, side_by_side
 from geocli.bulk.rendered import Rendered
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import GLOBAL, SCOPES, scopes
@@ -20,7 +21,7 @@ from geocli.errors import DatabaseError
 from geocli.resolvers.countries import country_name
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -35,12 +36,12 @@ ONE_BY_ONE = 0
 """The number of what must be looked up by itself."""
 WAITING = 1 << 31
 """Marks among the sources of an answer that no database knows where it is."""
+UNASKED, ASKED = 0, 1 << 30
+"""Stands for an answer that nobody has asked for; is added to the numbers of all others."""
 LARGE = 64
 """A prefix that takes more entries of the table is filled in by itself."""
 MOST_BYTES = 96 << 20
 """About so much is kept of answers; then it is time to forget them, and to ask again."""
-_NAMES = {1: "u4", 2: "u8"}
-"""So many numbers together are read as one; more are read as bytes."""
 UNRESOLVED = {"status": "unresolved"}
 
 
@@ -79,7 +80,10 @@ class Answers:
         with_traits = is_kept or any(name.startswith("traits") for name in output.names)
         self._records = Records(databases, self._trees, with_traits=with_traits)
         self._table = np.zeros(1 << TABLE_BITS, np.int32)
-        self._numbers: dict[Hashable, int] = {}
+        self._numberings = [Numbering() for _ in databases]
+        """Each numbers the pairs of what the one before it numbers, at first the scopes, and a record of a database."""
+        self._numbers = np.full(len(SCOPES), UNASKED, np.int32)
+        """The numbers of answers by what the last of these numbers, with `ASKED`."""
         self._waiting: dict[int, Said] = {}
         self._by_country: dict[tuple[int, str | None], int] = {}
         self._lock = Lock()
@@ -118,7 +122,7 @@ class Answers:
     def _walk(self, addresses: NDArray[np.unsignedinteger], texts: Sequence[bytes]) -> NDArray[np.int32]:
         """Find the records of addresses, and the numbers of what they say; enter those in the table."""
         kinds, width = scopes(addresses)
-        columns, lengths = [kinds], [width]
+        columns, lengths = [], [width]
         try:
             for tree, database in zip(self._trees, self._databases, strict=True):
                 if database.only_ipv4 and addresses.ndim > 1:
@@ -130,32 +134,40 @@ class Answers:
         except DatabaseError:  # whoever looks them up one by one hears of it
             return np.full(len(addresses), ONE_BY_ONE << 8 | NO_PREFIX, np.int32)
         with self._lock:
-            numbers = self._known(np.stack(columns, axis=1), texts)
+            numbers = self._known(kinds, columns, texts)
             found = numbers << 8 | self._prefixes(numbers, lengths[1:])
             if addresses.ndim == 1:
                 self._fill(addresses, np.maximum.reduce(lengths), found)
         return found
 
-    def _known(self, keys: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int32]:
-        """Return the numbers of answers by what they are made of; the caller holds the lock."""
-        names: list[Hashable] = keys.view(_NAMES.get(keys.shape[1], f"V{4 * keys.shape[1]}"))[:, 0].tolist()
-        found = list(map(self._numbers.get, names))
-        if None in found:
-            self._add(keys, texts, {name: at for at, name in enumerate(names) if found[at] is None})
-            found = list(map(self._numbers.get, names))
-        return np.array(found, np.int32)
+    def _known(self, kinds: NDArray[np.uint32], columns: Sequence[NDArray[np.uint32]], texts: Sequence[bytes]) -> NDArray[np.int32]:
+        """Return the numbers of answers by scopes, and by the offsets of records; the caller holds the lock."""
+        names = kinds.astype(np.uint64)
+        for numbering, offsets in zip(self._numberings, columns, strict=True):
+            names = numbering.dense(names << np.uint64(32) | offsets).astype(np.uint64)
+        most = int(names.max()) + 1
+        if most > len(self._numbers):
+            self._numbers = grown(self._numbers, most)
+        found = self._numbers[names]
+        new = np.flatnonzero(found == UNASKED)
+        if len(new):
+            distinct, first = np.unique(names[new], return_index=True)
+            at = new[first]
+            offsets = np.stack([column[at] for column in columns], axis=1) if columns else np.zeros((len(at), 0), np.uint32)
+            self._numbers[distinct] = self._asked(kinds[at], offsets, [texts[number] for number in at.tolist()])
+            found = self._numbers[names]
+        return found ^ ASKED
 
-    def _add(self, keys: NDArray[np.uint32], texts: Sequence[bytes], new: Mapping[Hashable, int]) -> None:
-        """Ask for new answers, by scope and records, and give them numbers; the caller holds the lock."""
-        names, at = np.fromiter(new, object, len(new)), np.fromiter(new.values(), np.intp, len(new))
-        kinds = keys[at, 0]
-        for kind in np.unique(kinds).tolist():
+    def _asked(self, kinds: NDArray[np.uint32], offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int32]:
+        """Ask for new answers, and give them numbers; the caller holds the lock."""
+        found = np.zeros(len(texts), np.int32)
+        for kind in set(kinds.tolist()):
             which = np.flatnonzero(kinds == kind)
             if kind == GLOBAL:
-                numbers = self._recorded(keys[at[which], 1:], [texts[place] for place in at[which].tolist()])
+                found[which] = self._recorded(offsets[which], [texts[at] for at in which.tolist()])
             else:
-                numbers = self._numbered([({"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0)]) * len(which)
-            self._numbers |= zip(names[which].tolist(), numbers, strict=True)
+                found[which] = self._numbered([({"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0)])
+        return found | ASKED
 
     def _recorded(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> list[int]:
         """Give numbers to what the databases say; the caller holds the lock."""

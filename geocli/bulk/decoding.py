@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from geocli.bulk.numbering import Numbering
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
     from mmap import mmap
@@ -40,8 +42,8 @@ IN_LANGUAGE = 32
 """Added to the type of what is reached through `names` and `LANGUAGE`."""
 NO_KEY, NO_ENTRY = -1, -2
 """Stand for the keys of what is in an array, and of what is not there."""
-MIX = np.random.default_rng(1).integers(1 << 62, size=2 * MOST_ENTRIES + 1, dtype=np.int64)
-"""Spread the rows of a table of shapes."""
+MIX = np.array([pow(0x9E3779B97F4A7C15, number, 1 << 63) for number in range(1, 2 * MOST_ENTRIES + 2)])
+"""Odd numbers that tell the rows of a table of shapes apart."""
 
 
 class OddError(Exception):
@@ -107,10 +109,8 @@ class Decoder:
         }
         self.texts = _Texts(data)
         """All texts that were read, by where they are."""
-        self._keys = np.zeros(0, np.int64)
-        """Where keys are that were met, in order."""
-        self._numbers = np.zeros(0, np.int64)
-        """The number of each of these keys."""
+        self._numbers = Numbering()
+        """The numbers of keys by where they are; of the same text the same number."""
         self._names: dict[str, int] = {}
         self._shapes: dict[tuple[int, ...], int] = {}
         self._templates: list[Any] = []
@@ -133,10 +133,9 @@ class Decoder:
             level = self._level(records + self._start, 0)
         except (IndexError, UnicodeDecodeError) as error:
             raise OddError from error
-        shapes = np.unique(level.shapes)
-        if len(shapes) > MOST_SHAPES:
+        if len(shapes := set(level.shapes.tolist())) > MOST_SHAPES:
             raise OddError
-        for shape in shapes.tolist():
+        for shape in shapes:
             which = np.flatnonzero(level.shapes == shape)
             yield shape, self._templates[shape], which, lambda leaf, which=which: self._column(level, which, leaf)
 
@@ -239,15 +238,12 @@ class Decoder:
 
     def _key_numbers(self, keys: Positions) -> NDArray[np.int64]:
         """Return the numbers of keys by where they are; what is negative stays as it is."""
-        at = np.searchsorted(self._keys, keys)
-        at[at == len(self._keys)] = 0
-        is_known = self._keys[at] == keys if len(self._keys) else np.zeros(keys.shape, np.bool_)
-        if len(new := np.unique(keys[~is_known & (keys >= 0)])):
-            numbers = [self._names.setdefault(self.texts[position], len(self._names)) for position in new.tolist()]
-            order = np.argsort(both := np.concatenate([self._keys, new]))
-            self._keys, self._numbers = both[order], np.concatenate([self._numbers, numbers])[order]
+        found = np.where(keys < 0, keys, self._numbers.get(keys.astype(np.uint64)))
+        if len(new := np.array(sorted(set(keys[(found == NO_KEY) & (keys >= 0)].tolist())), np.uint64)):
+            names = [self._names.setdefault(self.texts[position], len(self._names)) for position in new.tolist()]
+            self._numbers.add(new, np.array(names))
             return self._key_numbers(keys)
-        return np.where(is_known, self._numbers[at], keys) if len(self._keys) else keys
+        return found
 
     def _shapes_of(self, table: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of the shape of each row: whether it is a map, then its keys, then their types."""

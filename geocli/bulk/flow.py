@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 16 * 1024
 """Before a chunk of this size, addresses are looked up one by one, as in `lookup`: numpy would take longer to load."""
-KEPT_TOGETHER, WRITTEN_TOGETHER = 6, 2
+KEPT_TOGETHER, WRITTEN_TOGETHER = 6, 1
 """So many blocks wait for one sync, or for one another, when much has arrived."""
 COLLECTED = 100_000
 """So many objects are made before Python looks for garbage in cycles, of which there is hardly any."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from geocli.bulk.decoding import DOUBLE, FLOAT, READABLE, Decoder, Leaf, OddError
+from geocli.bulk.numbering import UNKNOWN as NO_NUMBER
+from geocli.bulk.numbering import Numbering
 from geocli.bulk.tree import NOTHING, SEPARATOR_BYTES
 from geocli.entries import WHERE_FIELDS, instant_text, taken
 from geocli.errors import DatabaseError
@@ -189,7 +191,8 @@ class _Table:
 
     def forget(self) -> None:
         """Begin anew."""
-        self._numbers = {NOTHING: 0}
+        self._numbers = Numbering()
+        self._numbers.add(np.array([NOTHING], np.uint64), np.zeros(1, np.int64))
         self.columns: Columns = {}
         self.profiles = np.full(1, UNKNOWN, np.int64)
 
@@ -197,26 +200,28 @@ class _Table:
     def size_bytes(self) -> int:
         return len(self._numbers) * SAID_BYTES + len(self._decoder.texts) * TEXT_BYTES
 
-    def numbers(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> list[int]:
+    def numbers(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int64]:
         """Return the numbers of the records of some addresses."""
-        wanted = offsets.tolist()
-        new = {offset: text for offset, text in zip(wanted, texts, strict=True) if offset not in self._numbers}
-        if new:
-            self._add(list(new), [text.decode() for text in new.values()])
-        return list(map(self._numbers.__getitem__, wanted))
+        found = self._numbers.get(offsets)
+        new = np.flatnonzero(found == NO_NUMBER)
+        if len(new):
+            distinct, first = np.unique(offsets[new], return_index=True)
+            numbers = np.arange(len(distinct)) + len(self._numbers)
+            self._numbers.add(distinct, numbers)
+            self._add(numbers, distinct, [texts[at].decode() for at in new[first].tolist()])
+            found[new] = self._numbers.get(offsets[new])
+        return found
 
     def said(self, number: int) -> Said:
         """Return what one record says, but for its origin."""
         return {name: column[number] for name, column in self.columns.items() if column[number] is not None}
 
-    def _add(self, offsets: Sequence[int], texts: Sequence[str]) -> None:
-        numbers = np.arange(len(offsets)) + len(self._numbers)
-        self._numbers |= zip(offsets, numbers.tolist(), strict=True)
+    def _add(self, numbers: NDArray[np.intp], offsets: NDArray[np.uint32], texts: Sequence[str]) -> None:
         if len(self._numbers) > len(self.profiles):
             self.profiles = grown(self.profiles, len(self._numbers))
             self.columns = {name: grown(column, len(self._numbers)) for name, column in self.columns.items()}
         try:
-            for shape, template, which, read in self._decoder.groups(np.array(offsets) - SEPARATOR_BYTES):
+            for shape, template, which, read in self._decoder.groups(offsets.astype(np.int64) - SEPARATOR_BYTES):
                 mapping = self._mapping(shape, template)
                 if mapping is None:
                     self._ask(numbers[which], [texts[at] for at in which.tolist()])
@@ -255,7 +260,7 @@ class _Table:
             self._column(name)[numbers] = column
             masks |= (np.array([what is not None for what in column]) if None in column else 1) << np.int64(bit)
         names = [name for name in values if name != "traits"]
-        for mask in np.unique(masks).tolist():
+        for mask in set(masks.tolist()):
             known = frozenset(name for bit, name in enumerate(names) if mask >> bit & 1)
             self.profiles[numbers[masks == mask]] = self._profile(known, tuple(traits))
 
