@@ -110,12 +110,13 @@ class Records:
             profiles[:, bit] = table.profiles[numbers[:, bit]]
         count = len(texts)
         merged = Merged({}, np.zeros(count, np.uint32), np.zeros(count, np.bool_), (profiles == DAMAGED).any(axis=1))
-        kinds: dict[tuple[int, ...], list[int]] = {}
-        for at, kind in enumerate(map(tuple, profiles.tolist())):
-            kinds.setdefault(kind, []).append(at)
-        for kind, which in kinds.items():
-            if DAMAGED not in kind:
-                self._merge(merged, kind, np.array(which), numbers[which])
+        kinds = np.zeros(count, np.int64)
+        for column in profiles.T:
+            _, kinds = np.unique(kinds * len(self._profiles) + column, return_inverse=True)
+        for number in range(int(kinds.max(initial=-1)) + 1):
+            which = np.flatnonzero(kinds == number)
+            if not merged.is_damaged[which[0]]:
+                self._merge(merged, tuple(profiles[which[0]].tolist()), which, numbers[which])
         if len(self._tables) == 1:  # whoever calls keeps what comes of this
             self._tables[0].forget()
         return merged

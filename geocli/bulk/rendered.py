@@ -60,9 +60,10 @@ class Rendered:
             self.places, self.sources = grown(self.places, after), grown(self.sources, after)
         said = {name: column.tolist() for name, column in columns.items()}
         lines = list(self._output.lines(said, self._marks(), len(sources)))
-        texts = [f"{line}{self._output.end}".encode().split(MARK_BYTE, len(self.variable)) for line in lines]
-        for column, parts in zip(self.segments, zip(*texts, strict=True), strict=True):
-            column[first:after] = parts
+        parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
+        for number, column in enumerate(self.segments):
+            column[first:after] = parts[number : -1 : len(self.segments)]
+        self.segments[-1][first:after] = [part + end for part in self.segments[-1][first:after]]
         self.begins_blank &= not any(self.segments[0][first:after])
         self.sources[first:after] = sources
         if self._is_kept:
