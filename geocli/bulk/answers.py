@@ -140,7 +140,9 @@ class Answers:
                 self._fill(addresses, np.maximum.reduce(lengths), found)
         return found
 
-    def _known(self, kinds: NDArray[np.uint32], columns: Sequence[NDArray[np.uint32]], texts: Sequence[bytes]) -> NDArray[np.int32]:
+    def _known(
+        self, kinds: NDArray[np.uint32], columns: Sequence[NDArray[np.uint32]], texts: Sequence[bytes]
+    ) -> NDArray[np.int32]:
         """Return the numbers of answers by scopes, and by the offsets of records; the caller holds the lock."""
         names = kinds.astype(np.uint64)
         for numbering, offsets in zip(self._numberings, columns, strict=True):
@@ -153,12 +155,16 @@ class Answers:
         if len(new):
             distinct, first = np.unique(names[new], return_index=True)
             at = new[first]
-            offsets = np.stack([column[at] for column in columns], axis=1) if columns else np.zeros((len(at), 0), np.uint32)
+            offsets = (
+                np.stack([column[at] for column in columns], axis=1) if columns else np.zeros((len(at), 0), np.uint32)
+            )
             self._numbers[distinct] = self._asked(kinds[at], offsets, [texts[number] for number in at.tolist()])
             found = self._numbers[names]
         return found ^ ASKED
 
-    def _asked(self, kinds: NDArray[np.uint32], offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int32]:
+    def _asked(
+        self, kinds: NDArray[np.uint32], offsets: NDArray[np.uint32], texts: Sequence[bytes]
+    ) -> NDArray[np.int32]:
         """Ask for new answers, and give them numbers; the caller holds the lock."""
         found = np.zeros(len(texts), np.int32)
         for kind in set(kinds.tolist()):
@@ -191,7 +197,9 @@ class Answers:
         """Give numbers to answers, which come with their sources; the caller holds the lock."""
         known = [(said or UNRESOLVED, sources) for said, sources in answers if said or not self._is_kept]
         columns = side_by_side([said for said, _ in known])
-        numbers = iter(self.rendered.add(columns, np.array([sources for _, sources in known], np.uint32)) if known else ())
+        numbers = iter(
+            self.rendered.add(columns, np.array([sources for _, sources in known], np.uint32)) if known else ()
+        )
         found = [next(numbers) if said or not self._is_kept else ONE_BY_ONE for said, _ in answers]
         waiting = zip(found, answers, strict=True)
         self._waiting |= {number: said for number, (said, sources) in waiting if sources & WAITING}

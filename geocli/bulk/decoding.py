@@ -7,6 +7,7 @@ all of them, and each field is read for all of them together. What is rare or da
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,7 +30,7 @@ READABLE = frozenset({STRING, DOUBLE, UINT16, UINT32, INT32, BOOLEAN, FLOAT})
 OPAQUE = 0
 """Stands for the type of a value that nobody asks for."""
 LONG_SIZES = {31: (3, 65821), 30: (2, 285), 29: (1, 29)}
-"""Sizes that stand in so many bytes of their own, and what is added to them; the largest first, which gives none of these."""
+"""Sizes that stand in so many bytes of their own, and what is added to them; the largest first."""
 POINTER_BASES = np.array([0, 2048, 526336, 0])
 """What is added to a pointer, by its size."""
 MOST_ENTRIES, MOST_DEPTH, MOST_VALUES = 28, 3, 1000
@@ -103,7 +104,7 @@ class Decoder:
         octets = np.frombuffer(data, np.uint8)
         stride = np.lib.stride_tricks.as_strided
         self._words = stride(octets[:4].view(">u4"), (len(octets) - 3,), (1,))
-        self._floats = {
+        self._floats: dict[int, NDArray[Any]] = {
             DOUBLE: stride(octets[:8].view(">f8"), (len(octets) - 7,), (1,)),
             FLOAT: stride(octets[:4].view(">f4"), (len(octets) - 3,), (1,)),
         }
@@ -137,7 +138,7 @@ class Decoder:
             raise OddError
         for shape in shapes:
             which = np.flatnonzero(level.shapes == shape)
-            yield shape, self._templates[shape], which, lambda leaf, which=which: self._column(level, which, leaf)
+            yield shape, self._templates[shape], which, partial(self._column, level, which)
 
     def _level(self, at: Positions, depth: int) -> Level:
         """Find the entries of maps and arrays, what these hold, and so the shape of each."""
@@ -145,7 +146,11 @@ class Decoder:
         types = np.where(keys == NO_ENTRY, OPAQUE, self._types(values))
         if not depth and (ignored := [number for name, number in self._names.items() if name in self._ignored]):
             types[np.isin(keys, ignored)] = OPAQUE
-        if depth and (names := self._names.get("names")) is not None and (named := (keys == names) & (types == MAP)).any():
+        if (
+            depth
+            and (names := self._names.get("names")) is not None
+            and (named := (keys == names) & (types == MAP)).any()
+        ):
             values[named], types[named] = self._in_language(values[named])
         rows, below = np.zeros(values.shape, np.int64), None
         if (nested := (types == MAP) | (types == ARRAY)).any():
@@ -247,7 +252,9 @@ class Decoder:
 
     def _shapes_of(self, table: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of the shape of each row: whether it is a map, then its keys, then their types."""
-        _, first, inverse = np.unique((table * MIX[: table.shape[1]]).sum(axis=1), return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(
+            (table * MIX[: table.shape[1]]).sum(axis=1), return_index=True, return_inverse=True
+        )
         if (table[first][inverse] != table).any():
             raise OddError
         return np.array([self._shape(row) for row in table[first].tolist()])[inverse]
@@ -262,7 +269,9 @@ class Decoder:
             values = [self._template(number, what) for number, (_, what) in enumerate(pairs)]
             texts = {number: text for text, number in self._names.items()}
             self._shapes[name] = len(self._templates)
-            self._templates.append(dict(zip([texts[key] for key, _ in pairs], values, strict=True)) if is_map else values)
+            self._templates.append(
+                dict(zip([texts[key] for key, _ in pairs], values, strict=True)) if is_map else values
+            )
         return self._shapes[name]
 
     def _template(self, number: int, what: int) -> Any:
@@ -281,20 +290,23 @@ class Decoder:
             rows, level = level.rows[rows, number], level.below or level
         at = level.values[rows, last]
         try:
-            return list(map(self.texts.__getitem__, at.tolist())) if leaf.type == STRING else self._number(at, leaf.type)
+            if leaf.type == STRING:
+                return list(map(self.texts.__getitem__, at.tolist()))
+            numbers: list[Any] = self._numbers_at(at, leaf.type).tolist()
         except (IndexError, UnicodeDecodeError) as error:
             raise OddError from error
+        return numbers
 
-    def _number(self, at: Positions, type_: int) -> list[Any]:
+    def _numbers_at(self, at: Positions, type_: int) -> NDArray[Any]:
         _, sizes, starts, _ = self._tokens(at)
         if type_ in self._floats and (sizes == self._floats[type_].itemsize).all():
-            return self._floats[type_][starts].tolist()
+            return self._floats[type_][starts]
         if type_ == BOOLEAN and (sizes <= 1).all():
-            return (sizes == 1).tolist()
+            return sizes == 1
         if type_ not in {UINT16, UINT32, INT32} or (sizes > (2 if type_ == UINT16 else 4)).any():
             raise OddError
         words = self._words[starts].astype(np.int64) >> 8 * (4 - sizes)
-        return np.where((type_ == INT32) & (sizes == 4), words.astype(np.int32), words).tolist()
+        return words.astype(np.int32) if type_ == INT32 else words
 
 
 def _grafted(template: Any, number: int) -> Any:

@@ -155,7 +155,7 @@ class Records:
             profile = known[number]
             if number == UNKNOWN or profile is None:
                 continue
-            said = dict.fromkeys(profile.fields, bit) | self._origins[bit]
+            said: Said = dict.fromkeys(profile.fields, bit) | self._origins[bit]
             if profile.traits:
                 said["traits"] = dict.fromkeys(profile.traits, bit)
             if "asn" in whole and "org" not in whole and {"asn", "org"} <= profile.fields:
@@ -163,15 +163,18 @@ class Records:
             both = joined(whole, said) if whole else said
             sources |= (both is not whole) << bit
             whole = both
-        constants = {name: whole.pop(name) for name in ("status", "source", "built_at") if name in whole}
-        return _Recipe(fields=whole, traits=whole.pop("traits", {}), constants=constants, sources=sources)
+        traits = whole.pop("traits", {})
+        constants: Said = {name: whole.pop(name) for name in ("status", "source", "built_at") if name in whole}
+        return _Recipe(whole, traits, constants, sources)
 
     def _merge_by_rows(self, merged: Merged, which: NDArray[np.intp], numbers: NDArray[np.intp]) -> None:
+        """Merge records one by one."""
         for at, row in zip(which.tolist(), numbers.tolist(), strict=True):
             whole: Said = {}
             for bit, number in enumerate(row):
                 if said := self._tables[bit].said(number):
-                    both = joined(whole, said | self._origins[bit]) if whole else said | self._origins[bit]
+                    said |= self._origins[bit]
+                    both = joined(whole, said) if whole else said
                     merged.sources[at] |= (both is not whole) << bit
                     whole = both
             merged.knows_where[at] = knows_where(whole)
@@ -214,8 +217,12 @@ class _Table:
         return found
 
     def said(self, number: int) -> Said:
-        """Return what one record says, but for its origin."""
-        return {name: column[number] for name, column in self.columns.items() if column[number] is not None}
+        """Return what one record says, but for its origin; if nobody asks for traits, their names stand for them."""
+        said = {name: column[number] for name, column in self.columns.items() if column[number] is not None}
+        profile = [*self._known][self.profiles[number]]
+        if profile and profile.traits:
+            said.setdefault("traits", dict.fromkeys(profile.traits))
+        return said
 
     def _add(self, numbers: NDArray[np.intp], offsets: NDArray[np.uint32], texts: Sequence[str]) -> None:
         if len(self._numbers) > len(self.profiles):
