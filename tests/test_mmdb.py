@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 GB, GB_WITHOUT_ASN, JP = (ip_address(text) for text in ("81.2.69.160", "81.2.69.1", "2001:218::1"))
 UNITED_STATES = {"iso_code": "US", "names": {"en": "United States", "fr": "États-Unis"}, "geoname_id": 6252001}
 
+PLUS: dict[str, Any] = {"anonymizer_confidence": 30, "network_last_seen": "2026-04-14", "provider_name": "FooBar VPNs"}
+
 SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
     "MaxMind City": (
         {
@@ -109,10 +111,14 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
         Place(traits={"is_anonymous": True, "is_anonymous_vpn": True, "is_tor_exit_node": False}),
     ),
     "MaxMind Anonymous-Plus": (
-        {"anonymizer_confidence": 30, "network_last_seen": "2025-04-14", "provider_name": "FooBar VPNs"},
-        Place(traits={"anonymizer_confidence": 30, "network_last_seen": "2025-04-14", "provider_name": "FooBar VPNs"}),
+        {**PLUS, "is_anonymous": True, "is_hosting_provider": False, "is_public_proxy": False},
+        Place(traits={**PLUS, "is_anonymous": True, "is_hosting_provider": False, "is_public_proxy": False}),
     ),
-    "MaxMind IP-Risk": ({"ip_risk": 25.5}, Place(traits={"ip_risk": 25.5})),
+    "MaxMind IP-Risk": (
+        {**PLUS, "ip_risk": 25.5, "is_anonymous": False, "is_residential_proxy": False},
+        Place(traits={**PLUS, "ip_risk": 25.5, "is_anonymous": False, "is_residential_proxy": False}),
+    ),
+    "MaxMind Residential-Proxy": (PLUS, Place(traits=PLUS)),
     "MaxMind Enterprise": (
         {
             "city": {"confidence": 50, "names": {"en": "London"}},
@@ -173,6 +179,28 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
             },
         ),
     ),
+    "DB-IP Country Lite": (
+        {
+            "continent": {"code": "EU", "geoname_id": 6255148, "names": {"en": "Europe", "de": "Europa"}},
+            "country": {
+                "geoname_id": 2921044,
+                "is_in_european_union": True,
+                "iso_code": "DE",
+                "names": {"en": "Germany"},
+            },
+        },
+        Place(
+            country_code="DE",
+            country_name="Germany",
+            traits={
+                "continent_code": "EU",
+                "continent_geoname_id": 6255148,
+                "continent_name": "Europe",
+                "country_geoname_id": 2921044,
+                "is_in_european_union": True,
+            },
+        ),
+    ),
     "DB-IP ASN Lite": (
         {"autonomous_system_number": 15169, "autonomous_system_organization": "Google LLC"},
         Place(asn=15169, org="Google LLC"),
@@ -205,6 +233,40 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
         },
         Place(
             country_code="NL", country_name="Netherlands", asn=3333, org="RIPE NCC", traits={"as_domain": "ripe.net"}
+        ),
+    ),
+    "IPinfo Country": (
+        {"continent": "EU", "continent_name": "Europe", "country": "IT", "country_name": "Italy"},
+        Place(country_code="IT", country_name="Italy", traits={"continent": "EU", "continent_name": "Europe"}),
+    ),
+    "IPinfo ASN": (
+        {"asn": "AS13335", "domain": "cloudflare.com", "name": "Cloudflare, Inc."},
+        Place(asn=13335, org="Cloudflare, Inc.", traits={"domain": "cloudflare.com"}),
+    ),
+    "IPinfo ASN with the country of the network": (
+        {"asn": "AS4134", "country": "CN", "domain": "chinatelecom.com.cn", "name": "CHINANET", "type": "isp"},
+        Place(
+            asn=4134,
+            org="CHINANET",
+            traits={"as_country_code": "CN", "domain": "chinatelecom.com.cn", "type": "isp"},
+        ),
+    ),
+    "IPLocate Country": (
+        {"continent_code": "OC", "country_code": "AU", "country_name": "Australia"},
+        Place(country_code="AU", country_name="Australia", traits={"continent_code": "OC"}),
+    ),
+    "IPLocate ASN": (
+        {
+            "asn": "38803",
+            "country_code": "AU",
+            "domain": "gtelecom.com.au",
+            "name": "GTELECOM-AS-AP",
+            "org": "Gtelecom Pty Ltd",
+        },
+        Place(
+            asn=38803,
+            org="Gtelecom Pty Ltd",
+            traits={"as_country_code": "AU", "domain": "gtelecom.com.au", "name": "GTELECOM-AS-AP"},
         ),
     ),
     "IPinfo standard location": (

@@ -142,6 +142,8 @@ def fields_of(record: object, *, with_traits: bool = True) -> dict[str, Any]:
     if not with_traits:
         record = {name: value for name, value in record.items() if name not in _ONLY_TRAITS}
     flat = record if _NESTING.isdisjoint(map(type, record.values())) else _flattened(record)
+    if "name" in flat and "asn" in flat:
+        flat = _network(flat)
     if code := _code(flat.get("country")):  # IPinfo's older files; elsewhere it is the name
         flat = {**flat, "country_code": _code(flat.get("country_code")) or code, "country": None}
     fields, others = _plan(tuple(flat))
@@ -219,6 +221,14 @@ _NESTED = {
     "registered_country": _named,
     "represented_country": _named,
 }
+
+
+def _network(flat: dict[str, Any]) -> dict[str, Any]:
+    """Rename what IPinfo's and IPLocate's ASN files say of a network: its country is where it is registered."""
+    names = {"country_code": "as_country_code", "country": "as_country_code"}
+    if flat.keys().isdisjoint(("org", "as_name")):
+        names["name"] = "as_name"
+    return {names.get(name, name): what for name, what in flat.items()}
 
 
 def _subdivisions(values: list[Any]) -> dict[str, Any]:
