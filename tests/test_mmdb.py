@@ -514,6 +514,31 @@ class TestMmdbResolver:
         place = self.resolve(MmdbResolver([str(tmp_path)]), GB, problems).place
         assert ("Paris", "GB") == (place.city, place.country_code)
 
+    def test_two_places_are_never_mixed(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """What the first database does not know of its place is left empty, whatever the next one says of another."""
+        paris = {"country": {"iso_code": "FR"}, "city": {"names": {"en": "Paris"}}}
+        berlin = {
+            "country": {"iso_code": "DE"},
+            "location": {"latitude": 52.5, "longitude": 13.4, "accuracy_radius": 5},
+        }
+        build(tmp_path / "a.mmdb", {"81.2.69.0/24": paris}, edition="A-City")
+        build(tmp_path / "b.mmdb", {"81.2.69.0/24": {**berlin, "traits": {"isp": "B"}}}, edition="B-City")
+        answer = self.resolve(MmdbResolver([str(tmp_path)]), GB, problems)
+        expected = Place(country_code="FR", country_name="France", city="Paris", org="B", traits={"isp": "B"})
+        assert (expected, "A-City+B-City") == (answer.place, answer.source)
+
+    def test_files_of_one_family_each(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """Of a pair of flat files, one for IPv4 and one for IPv6, the one that fits the address is asked."""
+        for version, network, code in ((4, "81.2.69.0/24", "GB"), (6, "2001:218::/32", "JP")):
+            path = tmp_path / f"country-ipv{version}.mmdb"
+            build(path, {network: {"country_code": code}}, edition=f"country ipv{version}", ip_version=version)
+        resolver = MmdbResolver([str(tmp_path)])
+        answers = [self.resolve(resolver, address, problems) for address in (GB, JP)]
+        assert [("GB", "country-ipv4", 24), ("JP", "country-ipv6", 32)] == [
+            (answer.place.country_code, answer.source, answer.prefix_len) for answer in answers
+        ]
+        assert [] == problems
+
     def test_order_of_directories(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """A database in an earlier directory is asked first, even if a later one knows more."""
         for name, edition, record in (("b", "Country", {"country_code": "FR"}), ("a", "City", LONDON)):
