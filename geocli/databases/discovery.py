@@ -6,6 +6,7 @@ import os
 import stat
 from datetime import UTC, datetime
 
+from geocli.databases.attributions import attribution_of
 from geocli.errors import DatabaseError
 from geocli.values import Value
 
@@ -69,6 +70,12 @@ class Database:
         """Its edition and build, as generations list it."""
         self.built_at = _built_at(metadata.build_epoch)
         """When it was built; UTC; None if its metadata hold no date."""
+
+    @property
+    def attribution(self) -> str | None:
+        """What its licence asks those to show who show its data, as far as is known."""
+        described = " ".join(map(str, self.reader.metadata().description.values()))
+        return attribution_of(f"{self.name} {os.path.basename(self.file.path)} {described}")
 
     def skips(self, address: IPv4Address | IPv6Address) -> bool:
         """Tell whether an address is of a family that is not in the database."""
