@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
+from geocli import __version__
 from geocli.entries import instant, instant_text
 from geocli.errors import DownloadError, RateLimitError
 from geocli.storage.files import replacing, write_all
@@ -148,10 +149,13 @@ class Client:
             DownloadError: there is no answer, not in time, too long, or not the one that was asked for.
 
         """
-        self._waits.check(url)
         until = monotonic() + self._limits.whole_seconds
-        with _translated(url), requests.Session() as session:
-            response = self._followed(session, url, {"Accept-Encoding": "identity", **(headers or {})}, until)
+        with requests.Session() as session:
+            with _translated(url):
+                self._waits.check(url)
+                session.headers["User-Agent"] = f"geocli/{__version__}"
+                asked = {"Accept-Encoding": "identity", **(headers or {})}
+                response = self._followed(session, url, asked, until)
             with response:
                 self._check_status(url, response)
                 size_bytes = _length(response)
@@ -229,7 +233,7 @@ def _length(response: requests.Response) -> int | None:
 def _translated(url: str) -> Iterator[None]:
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         raise DownloadError(url, f"cannot be downloaded: {error}") from error
 
 

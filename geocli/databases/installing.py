@@ -43,7 +43,7 @@ def unpacked(url: str, body: IO[bytes]) -> Iterator[IO[bytes]]:
     except EOFError as error:
         raise UpdateError(url, "ends in the middle") from error
     except (BadGzipFile, zlib.error) as error:
-        raise UpdateError(url, f"not gzip: {error}") from error
+        raise UpdateError(url, f"not gzip: {error.args[0]}") from error  # `replacing` names the file in an OSError
 
 
 def install(  # noqa: PLR0913 (what is known of a file)
