@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
-from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from geocli import __version__
@@ -19,9 +16,11 @@ from tests.servers import dribble, reset, serving
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
     from threading import Event
+
+    from pytest_httpserver import HTTPServer
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 IMPATIENT = Limits(connect_seconds=5, idle_seconds=5, whole_seconds=0.3, most_bytes=1000)
@@ -37,21 +36,6 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def waits(tmp_path: Path) -> Waits:
     return Waits(str(tmp_path / "waits.json"), NOW)
-
-
-@pytest.fixture
-def secure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HTTPServer]:
-    """Run a server for https on loopback, whose certificate is trusted."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    server = HTTPServer(host="localhost", ssl_context=context)
-    server.start()
-    yield server
-    server.clear()
-    server.stop()
 
 
 def body(client: Client, url: str, **headers: str) -> bytes:
