@@ -187,7 +187,7 @@ def print_databases(found: Sequence[DatabaseStats], now: datetime) -> None:
             row.name,
             row.built_at.date().isoformat() if row.built_at else "",
             _ago(row.built_at, now),
-            decimal(row.size_bytes),
+            decimal(row.size_bytes) if row.size_bytes else "",
             row.error or row.path,
         )
         for row in found

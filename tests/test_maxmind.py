@@ -384,15 +384,18 @@ class TestAccount:
         with pytest.raises(SettingsError) as caught:
             update(["dbip-asn-lite", EDITION], chosen, NOW)
         assert str(caught.value).startswith(f"{conf}: MaxMind: {reason}")
-        assert str(caught.value).endswith(
-            "; without an account there is: geocli db update dbip-city-lite dbip-asn-lite"
-        )
+        assert str(caught.value).endswith("; without an account: geocli db update dbip-city-lite")
         assert not directory.exists()
 
-    def test_no_settings(self, chosen: Settings) -> None:
-        """Without an account MaxMind has nothing for anybody."""
-        with pytest.raises(SettingsError, match=r"^GEOIPUPDATE_\*: MaxMind: the `EditionIDs` option is required; "):
-            maxmind.account(chosen.replace(geoip_conf=""))
+    @pytest.mark.parametrize("is_file", [True, False])
+    def test_no_account(self, chosen: Settings, conf: Path, is_file: bool) -> None:  # noqa: FBT001 (parametrized)
+        """Without an account MaxMind has nothing for anybody, and the error says what makes one."""
+        without = chosen.replace(geoip_conf=str(conf) if is_file else "", has_maxmind_account=False)
+        with pytest.raises(SettingsError) as caught:
+            update([EDITION], without, NOW)
+        expected = ": MaxMind: needs the AccountID, LicenseKey and EditionIDs of an account, as geoipupdate does; "
+        expected += "without an account: geocli db update dbip-city-lite"
+        assert f"{conf if is_file else 'GEOIPUPDATE_*'}{expected}" == str(caught.value)
 
     def test_environment(self, chosen: Settings, conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The variables of geoipupdate come before its file, the key may be in a file of its own."""

@@ -245,7 +245,7 @@ def test_databases_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert ["database", "built", "age", "size", "path"] == header
     assert ["GeoLite2-City", "2026-04-22", "40", "days", "ago", "10", "bytes", "/x/City.mmdb"] == first
-    assert ["broken", "0", "bytes", "/x/b.mmdb:", "empty"] == second
+    assert ["broken", "/x/b.mmdb:", "empty"] == second
     assert ["Data by Somebody", ATTRIBUTIONS["rir"]] == [" ".join(words) for words in rest]
 
 

@@ -49,8 +49,9 @@ def update(
 ) -> int:
     """Download databases that are newer than those installed.
 
-    Default: those that were installed before, else the editions that GeoIP.conf or GEOIPUPDATE_EDITION_IDS name,
-    else dbip-city-lite and dbip-asn-lite. The old file stays in place until the new one is there, whole and tried.
+    Default: those that were installed before, else the editions that GeoIP.conf
+    or GEOIPUPDATE_EDITION_IDS names, else dbip-city-lite and dbip-asn-lite.
+    The old file stays in place until the new one is there, whole and tried.
     """
     from geocli import rendering
     from geocli.cache import utc_now
@@ -73,8 +74,9 @@ def verify(
 ) -> int:
     """Compare databases with the hash that was written when they were installed, then read all of each.
 
-    To replace one by hand, write the new file beside the old one and mv it into place: cutting short or overwriting
-    a file that is open kills, or misleads, the programs that have it open. geocli db update does it so.
+    To replace one by hand, write the new file beside the old one, and mv it
+    into place, as geocli db update does: cutting short or overwriting a file
+    kills or misleads the programs that have it open.
     """
     from geocli import rendering
     from geocli.databases.checking import verify as verify_file

@@ -55,12 +55,15 @@ def account(chosen: Settings) -> Account:
 
     from pygeoipupdate import Config, ConfigError
 
+    origin, otherwise = chosen.geoip_conf or "GEOIPUPDATE_*", "without an account: geocli db update dbip-city-lite"
+    if not chosen.has_maxmind_account:
+        reason = "needs the AccountID, LicenseKey and EditionIDs of an account, as geoipupdate does"
+        raise SettingsError("MaxMind", f"{reason}; {otherwise}", origin=origin)
     path = Path(chosen.geoip_conf) if chosen.geoip_conf else None
     try:
         said = Config.from_file(path, database_directory=Path(chosen.maxmind_dir))
     except (ConfigError, ValueError) as error:  # ValueError: the file is not UTF-8
-        reason = f"{error}; without an account there is: geocli db update dbip-city-lite dbip-asn-lite"
-        raise SettingsError("MaxMind", reason, origin=chosen.geoip_conf or "GEOIPUPDATE_*") from error
+        raise SettingsError("MaxMind", f"{error}; {otherwise}", origin=origin) from error
     auth = str(said.account_id), said.license_key
     return Account(auth=auth, host=said.host.rstrip("/"), proxy=said.proxy, editions=said.edition_ids)
 
