@@ -111,5 +111,5 @@ def test_an_open_reader_keeps_the_old_file(geocli: Geocli, path: Path) -> None:
     database = Database(examine(str(path)))
     replace(path)
     for _ in range(3):
-        assert database.reader.get(ADDRESS)["city"]["names"]["en"] == "London"
+        assert "London" in str(database.reader.get(ADDRESS))
     assert b"Tokyo\n" == geocli("lookup", "-f", "value", "-F", "city", ADDRESS).stdout

@@ -492,6 +492,20 @@ class TestOldFile:
         assert data == path.read_bytes()
         assert [".geocli-update.lock", path.name, f"{path.name}.sha256"] == sorted(os.listdir(geocli.db_dir))
 
+    def test_files_of_others(
+        self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
+    ) -> None:
+        """What somebody else downloads there is left alone, as are databases of other names."""
+        others = [f"{NAME}.mmdb.part", f"{NAME}.mmdb.0123.part", "x.csv.0123456789ab.part", "City.mmdb"]
+        for name in others:
+            (directory / name).write_bytes(old)
+        (directory / f"{NAME}.mmdb.0123456789ab.part").touch()
+        (directory / f"{NAME}.mmdb.sha256.0123456789ab.part").touch()
+        httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(content()))
+        assert [NAME] == update([NAME], chosen, NOW)
+        expected = [".geocli-update.lock", f"{NAME}.mmdb", f"{NAME}.mmdb.sha256", *others]
+        assert sorted(expected) == sorted(os.listdir(directory))
+
     def test_stopped(self, geocli: Geocli, content: Callable[..., bytes]) -> None:
         """An update that is told to stop tidies up itself."""
         path = geocli.db_dir / f"{NAME}.mmdb"
@@ -548,6 +562,31 @@ class TestCommands:
         assert ("not gzip" in bad, "HTTP 429" in busy) == (True, True)
         assert (75, b"") == (done.returncode, done.stdout)
         assert [f"{NAME}.mmdb"] == [path.name for path in geocli.db_dir.glob("*.mmdb")]
+
+    def test_busy_server_is_said_once(self, geocli: Geocli, httpserver: HTTPServer) -> None:
+        """However many databases it has: one line, and exit status 75."""
+        httpserver.expect_request(re.compile("/free/.*")).respond_with_data(status=429)
+        command(geocli, httpserver.url_for("/free"))
+        for _ in range(2):
+            done = geocli("db", "update", NAME, environ={"NO_PROXY": "*"})
+            assert (75, 1) == (done.returncode, done.stderr.count(b"\n"))
+        done = geocli("db", "update", "dbip-asn-lite", "dbip-country-lite", environ={"NO_PROXY": "*"})
+        assert (75, 1) == (done.returncode, done.stderr.count(b"\n"))
+        assert 1 == len(httpserver.log)
+
+    def test_no_room(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
+        """A database for which there is no room is an error that names it, the old one stays, and the others follow."""
+        path = geocli.db_dir / f"{NAME}.mmdb"
+        path.write_bytes(old := content({"country_code": "CA"}))
+        httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(pad(content(), 100_000)))
+        httpserver.expect_request(re.compile("/free/dbip-asn-.*")).respond_with_data(gzip.compress(content()))
+        command(geocli, httpserver.url_for("/free"))
+        program = ["sh", "-c", 'ulimit -f 64; exec "$@"', "sh", *geocli.command, "db", "update", NAME, "dbip-asn-lite"]
+        done = subprocess.run(program, env={**geocli.environ, "NO_PROXY": "*"}, capture_output=True, check=False)
+        assert f"geocli: {path}: File too large\n".encode() == done.stderr
+        assert (3, old) == (done.returncode, path.read_bytes())
+        assert {path.name, "dbip-asn-lite.mmdb"} == {found.name for found in geocli.db_dir.glob("*.mmdb")}
+        assert [] == list(geocli.db_dir.glob("*.part"))
 
     def test_progress(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
         """On a terminal there is a bar with name, size and rate, then what was replaced."""

@@ -63,7 +63,7 @@ class Waits:
         """
         until = self._read().get(_server(url))
         if until is not None:
-            raise RateLimitError(url, "not asked, because its server had too many requests", retry_at=until)
+            raise RateLimitError(_server(url), "not asked, because it had too many requests", retry_at=until)
 
     def note(self, url: str, retry_after: str | None) -> datetime:
         """Remember that a server wants to be left alone, and return until when.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
@@ -151,6 +152,9 @@ def _keep_time(path: str, last_modified: str | None) -> None:
 
 def sweep(directory: str) -> None:
     """Remove what updates that were killed have left behind; the caller holds the lock."""
-    for name in os.listdir(directory):
-        if name.endswith(".part") and (f"{SUFFIX}." in name or name.startswith(".geocli-update.")):
-            os.unlink(os.path.join(directory, name))
+    for name in filter(_LEFT_BEHIND.fullmatch, os.listdir(directory)):
+        os.unlink(os.path.join(directory, name))
+
+
+_LEFT_BEHIND = re.compile(rf"(.+{SUFFIX}({SIDECAR})?|\.geocli-update\.json)\.[0-9a-f]{{12}}\.part")
+"""As `storage.files.replacing` names files until they are in place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cached_property
@@ -18,7 +19,7 @@ from geocli.errors import DownloadError, HashMismatchError, SettingsError, Updat
 from geocli.storage.files import DataDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from geocli.settings import Settings
 
@@ -64,19 +65,25 @@ def update(  # noqa: PLR0913 (each is an option of the command)
     wanted = names or installed(chosen) or sources.configured() or DEFAULT_NAMES
     placed = [(sources.directory_of(name), name) for name in wanted]
     for directory, group in groupby(placed, itemgetter(0)):
-        try:
+        with _telling(on_problem, directory):
             os.makedirs(directory, mode=0o755, exist_ok=True)
             place = DataDirectory(directory, allow_network_fs=chosen.allow_network_fs)
             with place.locked(LOCK, chosen.lock_timeout_seconds):
                 sweep(directory)
                 for _, name in group:
-                    try:
+                    with _telling(on_problem, directory):
                         replaced += [name] if sources.update(name, directory) else []
-                    except UpdateError as error:
-                        on_problem(error)
-        except OSError as error:
-            on_problem(UpdateError(error.filename or directory, error.strerror or str(error)))
     return replaced
+
+
+@contextmanager
+def _telling(on_problem: Callable[[UpdateError], None], directory: str) -> Iterator[None]:
+    try:
+        yield
+    except UpdateError as error:
+        on_problem(error)
+    except OSError as error:
+        on_problem(UpdateError(error.filename or directory, error.strerror or str(error)))
 
 
 def installed(chosen: Settings) -> list[str]:
