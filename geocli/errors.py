@@ -133,7 +133,7 @@ class UpdateError(GeocliError):
 
 
 class DownloadError(UpdateError):
-    """The server did not send the file."""
+    """The network or the server failed, or the server has another answer than a file."""
 
     def __init__(self, url: str, reason: str, *, status: int | None = None) -> None:
         """Remember the HTTP status, if there was an answer at all."""

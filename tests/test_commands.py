@@ -588,12 +588,13 @@ def test_db_update_tells_people_what_it_did_and_whose_data_they_are(mirror: Geoc
     assert (0, "nothing replaced\n") == (status, second)
 
 
-def test_db_update_of_what_the_server_does_not_have(mirror: Geocli) -> None:
+def test_db_update_of_what_the_server_does_not_have(mirror: Geocli, httpserver: HTTPServer) -> None:
     """One line with the address that failed; the directory stays as it was."""
+    httpserver.expect_request(re.compile("/free/dbip-asn-.*")).respond_with_data(status=404)
     run = mirror("db", "update", "dbip-asn-lite")
 
     assert (3, b"") == (run.returncode, run.stdout)
-    assert re.fullmatch(r"http://\S+/free/dbip-asn-lite-\d{4}-\d{2}\.mmdb\.gz: HTTP 500 .*", complaint(run))
+    assert re.fullmatch(r"http://\S+/free/dbip-asn-lite-\d{4}-\d{2}\.mmdb\.gz: HTTP 404 .*", complaint(run))
     assert [] == list(mirror.db_dir.glob("*.mmdb*"))
 
 

@@ -21,7 +21,7 @@ from geocli.errors import BusyError, DownloadError, RateLimitError, SettingsErro
 from geocli.settings import Settings
 from tests.building import build
 from tests.running import on_terminal, wait_for
-from tests.servers import dribble, serving
+from tests.servers import dribble, reset, serving
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 NAME = "dbip-city-lite"
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 THIS_MONTH, LAST_MONTH = (f"/free/{NAME}-2026-{month}.mmdb.gz" for month in ("03", "02"))
+ONCE = Limits(pauses_seconds=())
 MODIFIED = "Sun, 01 Mar 2026 05:06:07 GMT"
 
 
@@ -222,8 +223,18 @@ class TestBadAnswers:
             (lambda _: gzip.compress(b"<!DOCTYPE html>"), "no usable database: "),
             (lambda _: gzip.compress(b""), "no usable database: "),
             (lambda data: gzip.compress(data[: len(data) // 2]), "no usable database: "),
+            (lambda data: gzip.compress(data) + b"<html>", "not gzip: Not a gzipped file (b'<h')"),
+            (lambda data: gzip.compress(data + bytes(3_000_000)), "larger than 1000000 bytes when unpacked"),
+            (
+                lambda data: gzip.compress(data) + gzip.compress(bytes(3_000_000)),
+                "larger than 1000000 bytes when unpacked",
+            ),
+            (lambda data: gzip.compress(data).ljust(1_000_001), "1000001 bytes, more than 1000000"),
         ],
-        ids=["HTML", "nothing", "not packed", "cut", "cut by a byte", "CRC", "packed HTML", "packed nothing", "half"],
+        ids=[
+            *("HTML", "nothing", "not packed", "cut", "cut by a byte", "CRC", "packed HTML", "packed nothing", "half"),
+            *("more behind it", "bomb", "bomb behind it", "too long"),
+        ],
     )
     def test_body(  # noqa: PLR0913, PLR0917 (fixtures)
         self,
@@ -238,7 +249,7 @@ class TestBadAnswers:
         """A body that is not a whole, packed database is refused, and the error names the URL and the reason."""
         httpserver.expect_request(THIS_MONTH).respond_with_data(pack(content()))
         with pytest.raises(UpdateError) as caught:
-            update([NAME], chosen, NOW)
+            update([NAME], chosen, NOW, limits=Limits(most_bytes=1_000_000))
         url = httpserver.url_for(THIS_MONTH)
         assert f"{url}: {reason}" == str(caught.value)[: len(f"{url}: {reason}")]
         assert (url, 3) == (caught.value.url, caught.value.exit_status)
@@ -263,7 +274,7 @@ class TestBadAnswers:
         headers = {"Content-Length": str(len(packed) + 10), "Connection": "close"}
         httpserver.expect_request(THIS_MONTH).respond_with_handler(lambda _: Response([packed], headers=headers))
         with pytest.raises(DownloadError, match=r"cannot be downloaded: .*(IncompleteRead|broken)"):
-            update([NAME], chosen, NOW)
+            update([NAME], chosen, NOW, limits=ONCE)
         assert_kept(directory, old)
 
     def test_redirect(
@@ -272,38 +283,9 @@ class TestBadAnswers:
         """A redirect to plain http is refused, not followed: it could lead to somebody's sign-in page."""
         httpserver.expect_request(THIS_MONTH).respond_with_handler(redirect(httpserver))
         httpserver.expect_request("/elsewhere.gz").respond_with_data(gzip.compress(content()))
-        with pytest.raises(DownloadError, match=r"redirected to .*/elsewhere\.gz, which is not https$"):
+        with pytest.raises(UpdateError, match=r"redirected to .*/elsewhere\.gz, which is not https$"):
             update([NAME], chosen, NOW)
         assert [THIS_MONTH] == [request.path for request, _ in httpserver.log]
-        assert_kept(directory, old)
-
-    @pytest.mark.parametrize(
-        ("pack", "reason"),
-        [
-            (lambda data: gzip.compress(data + bytes(3_000_000)), "larger than 1000000 bytes when unpacked"),
-            (lambda data: gzip.compress(data + os.urandom(1_000_000)), r"\d+ bytes, more than 1000000"),
-            (lambda data: gzip.compress(data) + b"<html>", "not gzip: "),
-            (
-                lambda data: gzip.compress(data) + gzip.compress(bytes(3_000_000)),
-                "larger than 1000000 bytes when unpacked",
-            ),
-        ],
-        ids=["bomb", "too long", "more behind it", "bomb behind it"],
-    )
-    def test_size(  # noqa: PLR0913, PLR0917 (fixtures)
-        self,
-        chosen: Settings,
-        directory: Path,
-        content: Callable[..., bytes],
-        httpserver: HTTPServer,
-        old: bytes,
-        pack: Callable[[bytes], bytes],
-        reason: str,
-    ) -> None:
-        """What is larger than a limit, packed or unpacked, is refused before all of it is written."""
-        httpserver.expect_request(THIS_MONTH).respond_with_data(pack(content()))
-        with pytest.raises(UpdateError, match=rf"{THIS_MONTH}: {reason}"):
-            update([NAME], chosen, NOW, limits=Limits(most_bytes=1_000_000))
         assert_kept(directory, old)
 
     @pytest.mark.parametrize("size_bytes", [0, 500_000], ids=["empty blocks", "full blocks"])
@@ -328,7 +310,7 @@ class TestBadAnswers:
         def send(connection: socket.socket, done: Event) -> None:
             dribble(connection, done, GZIP_BEGINS + b"\0\xff\xff\0\0")
 
-        with serving(send) as url, pytest.raises(DownloadError, match=r"not complete after 0\.3 s"):
+        with serving(send) as url, pytest.raises(UpdateError, match=r"not complete after 0\.3 s"):
             update([NAME], chosen.replace(dbip_url=url), NOW, limits=Limits(whole_seconds=0.3))
         assert_kept(directory, old)
 
@@ -352,10 +334,38 @@ class TestBadAnswers:
         """Any other status is an error that says it, and last month's file is not asked for."""
         httpserver.expect_request(THIS_MONTH).respond_with_data(status=status)
         with pytest.raises(DownloadError, match=rf"{THIS_MONTH}: HTTP {status} [A-Z ]+$") as caught:
-            update([NAME], chosen, NOW)
+            update([NAME], chosen, NOW, limits=ONCE)
         assert status == caught.value.status
         assert [THIS_MONTH] == [request.path for request, _ in httpserver.log]
         assert_kept(directory, old)
+
+    @pytest.mark.parametrize("failures", [1, 2, 3])
+    def test_begun_anew(
+        self, chosen: Settings, directory: Path, content: Callable[..., bytes], old: bytes, failures: int
+    ) -> None:
+        """What the network or the server breaks off is begun anew, as often as there is patience, and whole at last."""
+        packed, asked = gzip.compress(data := content()), 0
+
+        def send(connection: socket.socket, _: Event) -> None:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed[:100])
+                reset(connection)
+            elif asked <= failures:
+                connection.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            else:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed)
+
+        limits = Limits(pauses_seconds=(0, 0))
+        with serving(send) as url:
+            if failures <= 2:
+                assert [NAME] == update([NAME], chosen.replace(dbip_url=url), NOW, limits=limits)
+            else:
+                with pytest.raises(DownloadError, match=r"HTTP 503 Busy$"):
+                    update([NAME], chosen.replace(dbip_url=url), NOW, limits=limits)
+        assert min(failures + 1, 3) == asked
+        assert_kept(directory, data if failures <= 2 else old)
 
     def test_neither_month(self, chosen: Settings, directory: Path, httpserver: HTTPServer, old: bytes) -> None:
         """If the server has neither month's file, the error names last month's."""
@@ -371,7 +381,7 @@ class TestBadAnswers:
         httpserver.stop()
         try:
             with pytest.raises(DownloadError, match=rf"^{url}/.*: cannot be downloaded: .*refused") as caught:
-                update([NAME], chosen, NOW)
+                update([NAME], chosen, NOW, limits=ONCE)
         finally:
             httpserver.start()
         assert caught.value.status is None
@@ -380,7 +390,7 @@ class TestBadAnswers:
     @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://"])
     def test_url_that_is_none(self, chosen: Settings, directory: Path, old: bytes, url: str) -> None:
         """A mirror's address that is no URL for a download is an error that names it."""
-        with pytest.raises(DownloadError, match=rf"^{url}/.*: cannot be downloaded: "):
+        with pytest.raises(UpdateError, match=rf"^{url}/.*: cannot be downloaded: "):
             update([NAME], chosen.replace(dbip_url=url), NOW)
         assert_kept(directory, old)
 
@@ -545,6 +555,7 @@ class TestCommands:
 
     def test_failure(self, geocli: Geocli, httpserver: HTTPServer) -> None:
         """A failed `db update` is one line, and exit status 3."""
+        httpserver.expect_request(PATTERN).respond_with_data(status=403)
         done = geocli(*command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*"})
         (line,) = done.stderr.decode().splitlines()
         assert line.startswith(f"geocli: {httpserver.url_for('/free')}/{NAME}-")

@@ -17,7 +17,7 @@ import urllib3
 
 from geocli import __version__
 from geocli.entries import instant, instant_text
-from geocli.errors import DownloadError, RateLimitError
+from geocli.errors import DownloadError, RateLimitError, UpdateError
 from geocli.storage.files import replacing, write_all
 from geocli.values import Value
 
@@ -45,6 +45,8 @@ class Limits(Value):
     """From the request to the last byte."""
     most_bytes: int = 4 << 30
     """As it is sent, and when it is unpacked."""
+    pauses_seconds: tuple[float, ...] = (1, 5, 25)
+    """Before it is begun anew, after the network or the server failed."""
 
 
 class Waits:
@@ -119,7 +121,7 @@ class Answer:
         self.last_modified = response.headers.get("Last-Modified")
         """When the server says that the file was changed."""
         self.body = BufferedReader(body, PIECE_BYTES)
-        """The bytes as they were sent; reading them raises DownloadError."""
+        """The bytes as they were sent; reading them raises what `Client.get` raises."""
 
 
 class Client:
@@ -146,7 +148,8 @@ class Client:
 
         Raises:
             RateLimitError: the server wants to be left alone for a while, now or since an earlier run.
-            DownloadError: there is no answer, not in time, too long, or not the one that was asked for.
+            DownloadError: the network or the server failed.
+            UpdateError: the answer takes too long, is too large, or leads to where nobody should go.
 
         """
         until = monotonic() + self._limits.whole_seconds
@@ -160,7 +163,7 @@ class Client:
                 self._check_status(url, response)
                 size_bytes = _length(response)
                 if size_bytes is not None and size_bytes > self._limits.most_bytes:
-                    raise DownloadError(url, f"{size_bytes} bytes, more than {self._limits.most_bytes}")
+                    raise UpdateError(url, f"{size_bytes} bytes, more than {self._limits.most_bytes}")
                 yield Answer(response, _Body(url, response, self._limits, until, self._on_read))
 
     def _followed(
@@ -176,8 +179,8 @@ class Client:
             response.close()
             where = urljoin(where, response.headers["Location"])
             if urlsplit(where).scheme != "https":
-                raise DownloadError(url, f"redirected to {where}, which is not https", status=response.status_code)
-        raise DownloadError(url, f"redirected more than {MOST_REDIRECTS} times")
+                raise UpdateError(url, f"redirected to {where}, which is not https")
+        raise UpdateError(url, f"redirected more than {MOST_REDIRECTS} times")
 
     def _asked(
         self,
@@ -208,9 +211,9 @@ class Client:
 
         thread = Thread(target=ask, daemon=True)
         thread.start()
-        thread.join(max(until - monotonic(), 0))
+        thread.join(max(min(until - monotonic(), 2 * self._limits.idle_seconds), 0))
         if not found:
-            raise DownloadError(url, f"no answer in {self._limits.whole_seconds:g} s")
+            raise DownloadError(url, "no answer in time")
         if isinstance(found[0], Exception):
             raise found[0]
         return found[0]
@@ -233,7 +236,9 @@ def _length(response: requests.Response) -> int | None:
 def _translated(url: str) -> Iterator[None]:
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+    except ValueError as error:  # which `requests` says of a URL that is none
+        raise UpdateError(url, f"cannot be downloaded: {error}") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise DownloadError(url, f"cannot be downloaded: {error}") from error
 
 
@@ -254,9 +259,9 @@ class _Body(RawIOBase):
             data: bytes = self._raw.read1(len(buffer), decode_content=False)
         self._size_bytes += len(data)
         if self._size_bytes > self._limits.most_bytes:
-            raise DownloadError(self._url, f"more than {self._limits.most_bytes} bytes")
+            raise UpdateError(self._url, f"more than {self._limits.most_bytes} bytes")
         if monotonic() > self._until:
-            raise DownloadError(self._url, f"not complete after {self._limits.whole_seconds:g} s")
+            raise UpdateError(self._url, f"not complete after {self._limits.whole_seconds:g} s")
         buffer[: len(data)] = data
         self._on_read(len(data), self._length)
         return len(data)

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
+from time import sleep
 from typing import TYPE_CHECKING
 
 from geocli.databases import maxmind
@@ -124,7 +125,17 @@ class _Sources:
         raise SettingsError(name, f"unknown database; known: {known}", origin="command line")
 
     def update(self, name: str, directory: str) -> bool:
-        """Bring a database up to date, and tell whether it was replaced."""
+        """Bring a database up to date, and tell whether it was replaced; what breaks off is begun anew."""
+        for pause_seconds in self._limits.pauses_seconds:
+            try:
+                return self._update(name, directory)
+            except DownloadError as error:
+                if error.status is not None and error.status < 500:
+                    raise
+            sleep(pause_seconds)
+        return self._update(name, directory)
+
+    def _update(self, name: str, directory: str) -> bool:
         path = os.path.join(directory, name + SUFFIX)
         waits = Waits(os.path.join(directory, WAITS), self._now)
         client = Client(waits, self._limits, on_read=lambda count, total: self._on_read(name, count, total))
