@@ -156,6 +156,19 @@ class TestUpdate:
         assert [] == update([EDITION], chosen, NOW)
         assert [METADATA] == [request.path for request, _ in httpserver.log]
 
+    def test_replaced_by_geoipupdate(
+        self, chosen: Settings, directory: Path, data: bytes, old: bytes, httpserver: HTTPServer
+    ) -> None:
+        """A hash that geocli wrote for an earlier file is renewed, if the one that is there is the newest build."""
+        offer(httpserver, data)
+        assert [EDITION] == update([EDITION], chosen, NOW)
+        (directory / f"{EDITION}.mmdb").write_bytes(old)
+        httpserver.clear()
+        announce(httpserver, hashlib.md5(old, usedforsecurity=False).hexdigest())
+        assert [] == update([EDITION], chosen, NOW)
+        digest = hashlib.sha256(old).hexdigest()
+        assert f"{digest}  {EDITION}.mmdb\n" == (directory / f"{EDITION}.mmdb.sha256").read_text()
+
     def test_redirect(
         self, chosen: Settings, directory: Path, data: bytes, httpserver: HTTPServer, secure: HTTPServer
     ) -> None:
@@ -204,6 +217,10 @@ BOMBS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "an archive without a database",
     ),
     "short archive": (lambda data: gzip.compress(tar(member("a.mmdb", data))[: len(data)]), "not a tar archive: "),
+    "numbers that are none": (
+        lambda _: gzip.compress(tar(member("a", b"x", pax_headers={"GNU.sparse.map": "a,b", "GNU.sparse.size": "x"}))),
+        "not a tar archive: ",
+    ),
     "large file first": (
         lambda data: gzip.compress(tar(member("a.txt", bytes(LARGE)), member("a.mmdb", data))),
         "an archive without a database at its beginning",

@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from math import inf, nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from tests.building import CITIES, LONDON, NETWORKS, TOKYO, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from geocli.errors import ResolveError
 
@@ -458,6 +458,10 @@ def rounded(place: Place) -> Place:
     )
 
 
+def build_another(path: Path) -> None:
+    build(path, {"81.2.69.0/24": TOKYO})
+
+
 class TestMmdbResolver:
     def resolve(self, resolver: MmdbResolver, address: Any, problems: list[ResolveError]) -> Answer:
         """Let a resolver look for its databases, and ask it."""
@@ -584,6 +588,19 @@ class TestMmdbResolver:
         assert "Tokyo" == self.resolve(resolver, GB, problems).place.city
         assert ["GeoLite2-City@1780000001"] == [label for label, _ in resolver.sources({}, problems.append)]
         assert [] == problems
+
+    @pytest.mark.parametrize("change", [build_another, os.unlink])
+    def test_old_file_is_let_go(
+        self, tmp_path: Path, problems: list[ResolveError], change: Callable[[Path], object]
+    ) -> None:
+        """A file that is replaced or removed takes no room once that is noticed."""
+        path = build(tmp_path / "a.mmdb", CITIES)
+        resolver = MmdbResolver([str(tmp_path)])
+        self.resolve(resolver, GB, problems)
+        change(path)
+        assert f"{path} (deleted)" in Path("/proc/self/maps").read_text()
+        resolver.sources({}, problems.append)
+        assert f"{path} (deleted)" not in Path("/proc/self/maps").read_text()
 
     def test_removed_while_open(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """A database that is removed is asked no more."""

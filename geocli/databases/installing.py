@@ -143,6 +143,14 @@ def check_sidecar(path: str) -> bool:
     return True
 
 
+def renew_sidecar(path: str) -> None:
+    """Write the hash of a sound database anew, if there is one of an older file, as when geoipupdate replaced that."""
+    try:
+        check_sidecar(path)
+    except HashMismatchError:
+        _write_sidecar(path, path)
+
+
 def _keep_time(path: str, last_modified: str | None) -> None:
     """Give the file the time that the server says, for the next If-Modified-Since."""
     with suppress(ValueError, TypeError, OverflowError):

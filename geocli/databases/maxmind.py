@@ -11,9 +11,8 @@ import re
 import tarfile
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
-from geocli.databases.installing import digest_of, install, unpacked
+from geocli.databases.installing import digest_of, install, renew_sidecar, unpacked
 from geocli.errors import SettingsError, UpdateError
 from geocli.values import Value
 
@@ -76,13 +75,14 @@ def update_edition(client: Client, host: str, edition: str, path: str, most_byte
         OSError: it cannot be written, likewise.
 
     """
-    date, expected_md5 = _newest(client, f"{host}/geoip/updates/metadata?edition_id={quote(edition)}", edition)
+    date, expected_md5 = _newest(client, f"{host}/geoip/updates/metadata?edition_id={edition}", edition)
     try:
         if digest_of(path, "md5") == expected_md5:
+            renew_sidecar(path)
             return False
     except FileNotFoundError:
         pass
-    url = f"{host}/geoip/databases/{quote(edition)}/download?date={date}&suffix=tar.gz"
+    url = f"{host}/geoip/databases/{edition}/download?date={date}&suffix=tar.gz"
     with client.get(url) as answer, unpacked(url, answer.body) as tar, _member(url, tar, most_bytes) as data:
         return install(
             data,
@@ -133,10 +133,8 @@ def _member(url: str, stream: IO[bytes], most_bytes: int) -> Iterator[IO[bytes]]
             for member in archive:
                 if member.isreg() and not member.issparse() and member.name.endswith(".mmdb"):
                     part.left_bytes = most_bytes + BEFORE_BYTES
-                    data = archive.extractfile(member)
-                    assert data is not None  # noqa: S101 (it is a regular file)
-                    yield data
+                    yield cast("IO[bytes]", archive.extractfile(member))
                     return
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # of numbers in headers that are none
         raise UpdateError(url, f"not a tar archive: {error}") from error
     raise UpdateError(url, "an archive without a database")

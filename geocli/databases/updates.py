@@ -88,7 +88,7 @@ def _telling(on_problem: Callable[[UpdateError], None], directory: str) -> Itera
 
 
 def installed(chosen: Settings) -> list[str]:
-    """Return the names of the databases that were installed before: each has its hash beside it."""
+    """Return the names of the databases that were installed before; those of MaxMind have their hash beside them."""
     found = [name for name in NAMES if os.path.exists(os.path.join(chosen.update_dir, name + SUFFIX))]
     ending = f"{SUFFIX}{SIDECAR}"
     try:

@@ -36,6 +36,8 @@ class MmdbResolver:
         usable = [(label, file) for label, file in labeled if label is not None]
         if [file.identity for _, file in usable] != [file.identity for file in self._found]:
             self._found, self._ordered = [file for _, file in usable], None
+            found = {file.identity for file in self._found}  # those that are gone need not take room any longer
+            self._open = {path: each for path, each in tuple(self._open.items()) if each.file.identity in found}
         return usable
 
     def _look(self, report: Report) -> list[DatabaseFile]:
