@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def serving(answer: Callable[[socket.socket, Event], None]) -> Iterator[str]:
+def serving(answer: Callable[[socket.socket, Event], object]) -> Iterator[str]:
     """Let each request be answered by a function, which is told when nobody waits any more; yields the URL."""
     done = Event()
 

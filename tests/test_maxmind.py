@@ -410,7 +410,9 @@ class TestAccount:
         without = chosen.replace(geoip_conf=str(conf) if is_file else "", has_maxmind_account=False)
         with pytest.raises(SettingsError) as caught:
             update([EDITION], without, NOW)
-        expected = ": MaxMind: needs the AccountID, LicenseKey and EditionIDs of an account, as geoipupdate does; "
+        expected = (
+            ": MaxMind: needs the AccountID, LicenseKey and EditionIDs of an account, where this user can read them; "
+        )
         expected += "without an account: geocli db update dbip-city-lite"
         assert f"{conf if is_file else 'GEOIPUPDATE_*'}{expected}" == str(caught.value)
 

@@ -534,6 +534,15 @@ class TestOldFile:
         assert [".geocli-update.lock", path.name] == sorted(os.listdir(geocli.db_dir))
 
 
+def is_free(lock: Path) -> bool:
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
 PATTERN = re.compile(rf"/free/{NAME}-20[0-9-]+\.mmdb\.gz")
 
 
@@ -584,6 +593,16 @@ class TestCommands:
         done = geocli("db", "update", "dbip-asn-lite", "dbip-country-lite", environ={"NO_PROXY": "*"})
         assert (75, 1) == (done.returncode, done.stderr.count(b"\n"))
         assert 1 == len(httpserver.log)
+
+    def test_two_at_once(self, geocli: Geocli) -> None:
+        """While one update waits for its server, another one is told to try again later."""
+        with serving(lambda _, done: done.wait(60)) as url, geocli.start(*command(geocli, url)) as first:
+            lock = geocli.db_dir / ".geocli-update.lock"
+            wait_for(lambda: lock.exists() and not is_free(lock))
+            second = geocli("db", "update", "dbip-asn-lite", environ={"GEOCLI_LOCK_TIMEOUT": "0.05"})
+            first.kill()
+        assert (75, b"") == (second.returncode, second.stdout)
+        assert second.stderr.startswith(f"geocli: {lock}: busy: another process held it for 0.05 s".encode())
 
     def test_no_room(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
         """A database for which there is no room is an error that names it, the old one stays, and the others follow."""

@@ -56,7 +56,7 @@ def account(chosen: Settings) -> Account:
 
     origin, otherwise = chosen.geoip_conf or "GEOIPUPDATE_*", "without an account: geocli db update dbip-city-lite"
     if not chosen.has_maxmind_account:
-        reason = "needs the AccountID, LicenseKey and EditionIDs of an account, as geoipupdate does"
+        reason = "needs the AccountID, LicenseKey and EditionIDs of an account, where this user can read them"
         raise SettingsError("MaxMind", f"{reason}; {otherwise}", origin=origin)
     path = Path(chosen.geoip_conf) if chosen.geoip_conf else None
     try:
