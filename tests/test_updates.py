@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import subprocess
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from tests.servers import dribble, reset, serving
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from threading import Event
 
@@ -487,17 +488,10 @@ class TestOldFile:
         """An update that is killed in the middle leaves the old file, and the next one starts anew and tidies up."""
         path = geocli.db_dir / f"{NAME}.mmdb"
         path.write_bytes(old := content({"country_code": "CA"}))
-        packed = gzip.compress(pad(data := content(), 1_000_000), 1)
-
-        def send(connection: socket.socket, done: Event) -> None:
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + packed[:900_000])
-            done.wait(60)
-
-        with serving(send) as url, geocli.start(*command(geocli, url)) as process:
-            wait_for(lambda: any(part.stat().st_size for part in geocli.db_dir.glob("*.part")))
+        with under_way(geocli, content()) as process:
             process.kill()
         assert old == path.read_bytes()
-        httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(data))
+        httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(data := content()))
         assert 0 == geocli(*command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*"}).returncode
         assert data == path.read_bytes()
         assert [".geocli-update.lock", path.name, f"{path.name}.sha256"] == sorted(os.listdir(geocli.db_dir))
@@ -520,18 +514,25 @@ class TestOldFile:
         """An update that is told to stop tidies up itself."""
         path = geocli.db_dir / f"{NAME}.mmdb"
         path.write_bytes(old := content({"country_code": "CA"}))
-        packed = gzip.compress(pad(content(), 1_000_000), 1)
-
-        def send(connection: socket.socket, done: Event) -> None:
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + packed[:900_000])
-            done.wait(60)
-
-        with serving(send) as url, geocli.start(*command(geocli, url)) as process:
-            wait_for(lambda: any(part.stat().st_size for part in geocli.db_dir.glob("*.part")))
+        with under_way(geocli, content()) as process:
             process.terminate()
             assert 143 == process.wait(10)
         assert old == path.read_bytes()
         assert [".geocli-update.lock", path.name] == sorted(os.listdir(geocli.db_dir))
+
+
+@contextmanager
+def under_way(geocli: Geocli, data: bytes) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield an update that has written a part of what a server, which is silent by now, has sent."""
+    packed = gzip.compress(pad(data, 1_000_000), 1)
+
+    def send(connection: socket.socket, done: Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + packed[:900_000])
+        done.wait(60)
+
+    with serving(send) as url, geocli.start(*command(geocli, url)) as process:
+        wait_for(lambda: any(part.stat().st_size for part in geocli.db_dir.glob("*.part")))
+        yield process
 
 
 def is_free(lock: Path) -> bool:
