@@ -70,11 +70,15 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.scopes": {"addresses"},
     "geocli.bulk.numbering": set(),
     "geocli.bulk.decoding": {"bulk.numbering"},
-    "geocli.bulk.records": {
-        *("entries", "errors", "databases.discovery", "resolvers.mmdb", "resolvers.countries"),
+    "geocli.bulk.columns": {
+        *("errors", "databases.discovery", "resolvers.mmdb", "resolvers.countries"),
         *("bulk.decoding", "bulk.numbering", "bulk.tree"),
     },
-    "geocli.bulk.rendered": {"storage.frames", "bulk.outputs", "bulk.records"},
+    "geocli.bulk.records": {
+        *("entries", "databases.discovery", "resolvers.mmdb"),
+        *("bulk.columns", "bulk.decoding", "bulk.tree"),
+    },
+    "geocli.bulk.rendered": {"storage.frames", "bulk.outputs", "bulk.columns"},
     "geocli.bulk.answers": {"errors", "databases.discovery", "resolvers", "bulk"},
     "geocli.bulk.rows": {"cache", "entries", "text", "bulk.answers", "bulk.forms", "bulk.parsing"},
     "geocli.bulk.keeping": {"storage.frames", "bulk.answers", "bulk.rows"},
@@ -105,7 +109,7 @@ OWNERS = {
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
         *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),
-        *("geocli.bulk.numbering", "geocli.bulk.decoding", "geocli.bulk.records"),
+        *("geocli.bulk.numbering", "geocli.bulk.decoding", "geocli.bulk.columns", "geocli.bulk.records"),
     },
 }
 """The modules that may import each package."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geocli.bulk.columns import SAID_BYTES, grown, side_by_side
 from geocli.bulk.numbering import Numbering
-from geocli.bulk.records import SAID_BYTES, Records, grown, joined, side_by_side
+from geocli.bulk.records import Records, joined
 from geocli.bulk.rendered import Rendered
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import GLOBAL, SCOPES, scopes
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geocli.bulk.columns import Said
     from geocli.bulk.outputs import Output
-    from geocli.bulk.records import Said
     from geocli.databases.discovery import Database
     from geocli.resolvers import Source
     from geocli.resolvers.rir import RirResolver

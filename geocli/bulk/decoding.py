@@ -300,12 +300,14 @@ class Decoder:
     def _numbers_at(self, at: Positions, type_: int) -> NDArray[Any]:
         _, sizes, starts, _ = self._tokens(at)
         if type_ in self._floats and (sizes == self._floats[type_].itemsize).all():
-            return self._floats[type_][starts]
+            floats: NDArray[Any] = self._floats[type_][starts]
+            return floats
         if type_ == BOOLEAN and (sizes <= 1).all():
-            return sizes == 1
+            is_true: NDArray[Any] = sizes == 1
+            return is_true
         if type_ not in {UINT16, UINT32, INT32} or (sizes > (2 if type_ == UINT16 else 4)).any():
             raise OddError
-        words = self._words[starts].astype(np.int64) >> 8 * (4 - sizes)
+        words: NDArray[np.int64] = self._words[starts].astype(np.int64) >> 8 * (4 - sizes)
         return words.astype(np.int32) if type_ == INT32 else words
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geocli.bulk.records import grown
+from geocli.bulk.columns import grown
 from geocli.storage.frames import place_texts
 
 if TYPE_CHECKING:
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geocli.bulk.columns import Columns
     from geocli.bulk.outputs import Output
-    from geocli.bulk.records import Columns
 
 MARK, MARK_BYTE = "\0", b"\0"
 """Stands in a rendered line for what differs from address to address; no rendered text has it."""
 VARIABLE = ("ip", "network", "resolved_at")
 """Fields that differ between addresses of one answer."""
-OVERHEAD_BYTES = 400
+OVERHEAD_BYTES = 250
 """About what an answer takes beside its texts."""
 
 
