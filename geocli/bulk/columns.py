@@ -50,7 +50,7 @@ class Table:
     def __init__(
         self, database: Database, decoder: Decoder, profiles: dict[Profile | None, int], *, with_traits: bool
     ) -> None:
-        """Take the database, who reads many of its records, and the numbers of profiles, to which new ones are added."""
+        """Take the database, who reads many of its records, and the profiles, to which new ones are added."""
         self._database, self._decoder, self._with_traits = database, decoder, with_traits
         self._known = profiles
         self._mappings: dict[int, Mapped | None] = {}

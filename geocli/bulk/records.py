@@ -33,6 +33,10 @@ class Merged(NamedTuple):
     is_damaged: NDArray[np.bool_]
     """Whether a record cannot be read; then nothing else is said."""
 
+    def put(self, name: str, at: NDArray[np.intp] | int, what: Any) -> None:
+        """Enter what is known at some places."""
+        column_of(self.columns, name, len(self.sources))[at] = what
+
 
 class _Recipe(NamedTuple):
     """How to merge records that have these profiles."""
@@ -107,13 +111,11 @@ class Records:
         merged.sources[which] = recipe.sources
         merged.knows_where[which] = knows_where(recipe.fields)
         for name, what in recipe.constants.items():
-            column_of(merged.columns, name, len(merged.sources))[which] = what
+            merged.put(name, which, what)
         for name, bit in recipe.fields.items():
-            column_of(merged.columns, name, len(merged.sources))[which] = self._tables[bit].columns[name][
-                numbers[:, bit]
-            ]
+            merged.put(name, which, self._tables[bit].columns[name][numbers[:, bit]])
         if self._with_traits and recipe.traits:
-            column_of(merged.columns, "traits", len(merged.sources))[which] = self._traits(recipe, numbers)
+            merged.put("traits", which, self._traits(recipe, numbers))
 
     def _traits(self, recipe: _Recipe, numbers: NDArray[np.intp]) -> NDArray[Any]:
         found = {bit: self._tables[bit].columns["traits"][numbers[:, bit]] for bit in set(recipe.traits.values())}
@@ -157,7 +159,7 @@ class Records:
                     whole = both
             merged.knows_where[at] = knows_where(whole)
             for name, what in whole.items():
-                column_of(merged.columns, name, len(merged.sources))[at] = what
+                merged.put(name, at, what)
 
 
 def joined(first: Said, second: Said) -> Said:
