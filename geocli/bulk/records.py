@@ -8,7 +8,7 @@ import numpy as np
 
 from geocli.bulk.columns import DAMAGED, UNKNOWN, Columns, Profile, Said, Table, column_of
 from geocli.bulk.decoding import Decoder
-from geocli.entries import WHERE_FIELDS, instant_text, taken
+from geocli.entries import WHERE_FIELDS, all_traits, instant_text, taken
 from geocli.resolvers.mmdb import ONLY_TRAITS
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Records:
 def joined(first: Said, second: Said) -> Said:
     """Add to what one source says what it lacks and another has."""
     names = taken(_known(first), _known(second))
-    traits = {**second.get("traits", {}), **first.get("traits", {})}
+    traits = all_traits(*((knows_where(said), said.get("traits", {})) for said in (first, second)))
     if not names and traits == first.get("traits", {}):
         return first
     said = {**first, **{name: second[name] for name in names & second.keys()}}
