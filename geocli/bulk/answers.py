@@ -55,6 +55,7 @@ class Answers:
         sources: Sequence[Source] = (),
         *,
         is_kept: bool,
+        has_services: bool = False,
     ) -> None:
         """Take those who know, and how answers are rendered.
 
@@ -65,6 +66,7 @@ class Answers:
             sources: all of these, as `Chain.sources` returns them.
             is_kept: whether answers go to the journal. Then what nobody knows must be looked up by itself,
                 since the cache may know it.
+            has_services: whether web services are asked for what nobody knows; then it must be looked up by itself, too.
 
         Raises:
             DatabaseError: a database cannot be mapped.
@@ -74,7 +76,7 @@ class Answers:
         """The local sources with their builds."""
         self.files = [(file, label) for label, file in sources if file is not None]
         """The databases among them."""
-        self._databases, self._rir, self._is_kept = databases, rir, is_kept
+        self._databases, self._rir, self._is_kept, self._has_services = databases, rir, is_kept, has_services
         self._trees = [Tree.of(database) for database in databases]
         with_traits = is_kept or any(name.startswith("traits") for name in output.names)
         self._records = Records(databases, with_traits=with_traits)
@@ -165,12 +167,18 @@ class Answers:
 
     def _numbered(self, answers: Sequence[tuple[Said, int]]) -> list[int]:
         """Give numbers to answers, which come with their sources; the caller holds the lock."""
-        known = [(said or UNRESOLVED, sources) for said, sources in answers if said or not self._is_kept]
+        known = [(said or UNRESOLVED, sources) for said, sources in answers if self._is_final(said, sources)]
         numbers = iter(self.rendered.add(*zip(*known, strict=True)) if known else ())
-        found = [next(numbers) if said or not self._is_kept else ONE_BY_ONE for said, _ in answers]
+        found = [next(numbers) if self._is_final(*answer) else ONE_BY_ONE for answer in answers]
         waiting = zip(found, answers, strict=True)
         self._waiting |= {number: said for number, (said, sources) in waiting if sources & WAITING}
         return found
+
+    def _is_final(self, said: Said, sources: int) -> bool:
+        """Tell whether neither the cache nor a service may know better."""
+        if self._has_services and not sources & WAITING:
+            return knows_where(said) or said.get("status") == "special"
+        return bool(said) or not self._is_kept
 
     def _prefixes(self, numbers: NDArray[np.int32], lengths: Sequence[NDArray[np.uint8]]) -> NDArray[np.int32]:
         """Return the length of the prefix that each answer holds for: the longest of those it is from."""

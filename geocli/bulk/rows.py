@@ -11,7 +11,7 @@ from geocli.entries import instant_text
 from geocli.text import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -66,6 +66,24 @@ class Rows(NamedTuple):
         return counts
 
 
+class Pieces(NamedTuple):
+    """Rows that lack the answers of what must be looked up by itself."""
+
+    block: Block
+    """What was asked for."""
+    columns: list[list[bytes]]
+    """What the other lines are made of."""
+    found: Found
+    """What the other addresses were found to be."""
+    single: list[int]
+    """The places of the texts that are to be looked up."""
+
+    @property
+    def texts(self) -> list[bytes]:
+        """The texts that are to be looked up."""
+        return [self.block.texts[at] for at in self.single]
+
+
 class RowMaker:
     """Makes rows of blocks. May be shared by threads."""
 
@@ -77,7 +95,9 @@ class RowMaker:
     def one_by_one(self, chunk: bytes) -> Rows:
         """Look each text up by itself; what is new is on disk when this returns."""
         block = self._form.cut(chunk)
-        entries = self._asked(block.texts)
+        distinct = list(dict.fromkeys(block.texts))
+        asked = dict(zip(distinct, self._asked(distinct), strict=True))
+        entries = [asked[text] for text in block.texts]
         return Rows(self._joined(block, [self._lines(entries, block)]), entries)
 
     def _asked(self, texts: Sequence[bytes]) -> list[Entry]:
@@ -99,7 +119,7 @@ class RowMaker:
         pieces[-1] = block.after
         return b"".join(pieces)
 
-    def together(self, chunk: bytes, answers: Answers) -> Rows:
+    def together(self, chunk: bytes, answers: Answers) -> Rows | Pieces:
         """Look all texts up together; what is new is returned, to be kept before the rows are written."""
         import numpy as np
 
@@ -114,15 +134,23 @@ class RowMaker:
             cells[places] = answers.find(numbers, texts)
         found = Found(answers, cells, parsed)
         columns = self._columns(found)
-        single = np.flatnonzero(found.numbers == 0).tolist()
-        odd = list(dict.fromkeys(block.texts[at] for at in single))
+        if single := np.flatnonzero(found.numbers == 0).tolist():
+            return Pieces(block, columns, found, single)
+        return Rows(self._joined(block, columns), found=found)
+
+    def completed(self, group: Sequence[Rows | Pieces]) -> list[Rows]:
+        """Look up what is left of several blocks, all of it together: a web service takes many addresses at once."""
+        odd = list(dict.fromkeys(text for rows in group if isinstance(rows, Pieces) for text in rows.texts))
         entries = dict(zip(odd, self._asked(odd), strict=True))
-        lines = dict(zip(odd, self._lines(list(entries.values()), block), strict=True))
-        for at in single:
-            for column in columns:
+        return [self._completed(rows, entries) if isinstance(rows, Pieces) else rows for rows in group]
+
+    def _completed(self, pieces: Pieces, entries: Mapping[bytes, Entry]) -> Rows:
+        asked = [entries[text] for text in pieces.texts]
+        for at, line in zip(pieces.single, self._lines(asked, pieces.block), strict=True):
+            for column in pieces.columns:
                 column[at] = b""
-            columns[-1][at] = lines[block.texts[at]]
-        return Rows(self._joined(block, columns), [entries[block.texts[at]] for at in single], found)
+            pieces.columns[-1][at] = line
+        return Rows(self._joined(pieces.block, pieces.columns), asked, pieces.found)
 
     def _columns(self, found: Found) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""
