@@ -202,11 +202,11 @@ def _line_of(name: str, text: str) -> int:
     """
     import tomllib
 
-    lines = text.splitlines(keepends=True)
+    lines = text.split("\n")
     start = 0
     for end in range(1, len(lines) + 1):
         try:
-            said = tomllib.loads("".join(lines[:end]))
+            said = tomllib.loads("\n".join(lines[:end]) + "\n")
         except ValueError:  # in the middle of a statement
             continue
         if name in said:

@@ -31,11 +31,11 @@ PAGE = 500
 """Rows that are read, and resolved again, together."""
 LAST = "9999-12-31T23:59:59Z"
 """No time is later."""
-_OF_GENERATION = "+geo_cache.generation = ?"
+OF_GENERATION = "+geo_cache.generation = ?"
 """The sign keeps SQLite from the index on generations, where nearly all rows are of this one."""
-_AHEAD = (
+AHEAD = (
     "geo_cache.rowid IN (SELECT rowid FROM geo_cache WHERE retry_at > ? AND (status = 'unresolved' OR retry_at > ?)) "
-    f"AND {_OF_GENERATION}"
+    f"AND {OF_GENERATION}"
 )
 """Rows that are to be tried again after a longer time than there is; by the index on the times."""
 STATUSES = ("resolved", "special", "unresolved")
@@ -139,9 +139,9 @@ def _due(store: Store, now: datetime, generation: str) -> Iterator[Entry]:
     for number in (None, *numbers.values()):
         yield from _rows(store, "geo_cache.generation IS ?", number)
     if current is not None:
-        yield from _retried(store, instant_text(now), _OF_GENERATION, current)
+        yield from _retried(store, instant_text(now), OF_GENERATION, current)
         ahead = (instant_text(now + RETRY_AFTER[-1]), instant_text(now + MOST_LIFETIME), current)
-        yield from _rows(store, _AHEAD, *ahead)
+        yield from _rows(store, AHEAD, *ahead)
 
 
 def _retried(store: Store, until: str, condition: str, *values: Any) -> Iterator[Entry]:

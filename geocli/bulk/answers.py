@@ -47,7 +47,7 @@ UNRESOLVED = {"status": "unresolved"}
 class Answers:
     """What the local sources say of addresses. May be shared by threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what answers are made of)
         self,
         databases: Sequence[Database],
         rir: RirResolver | None,
@@ -66,7 +66,7 @@ class Answers:
             sources: all of these, as `Chain.sources` returns them.
             is_kept: whether answers go to the journal. Then what nobody knows must be looked up by itself,
                 since the cache may know it.
-            has_services: whether web services are asked for what nobody knows; then it must be looked up by itself, too.
+            has_services: whether web services are asked for what nobody knows; then, too, it must be.
 
         Raises:
             DatabaseError: a database cannot be mapped.

@@ -145,12 +145,14 @@ class RowMaker:
         return [self._completed(rows, entries) if isinstance(rows, Pieces) else rows for rows in group]
 
     def _completed(self, pieces: Pieces, entries: Mapping[bytes, Entry]) -> Rows:
-        asked = [entries[text] for text in pieces.texts]
-        for at, line in zip(pieces.single, self._lines(asked, pieces.block), strict=True):
+        texts = pieces.texts
+        odd = list(dict.fromkeys(texts))
+        lines = dict(zip(odd, self._lines([entries[text] for text in odd], pieces.block), strict=True))
+        for at, text in zip(pieces.single, texts, strict=True):
             for column in pieces.columns:
                 column[at] = b""
-            pieces.columns[-1][at] = line
-        return Rows(self._joined(pieces.block, pieces.columns), asked, pieces.found)
+            pieces.columns[-1][at] = lines[text]
+        return Rows(self._joined(pieces.block, pieces.columns), [entries[text] for text in texts], pieces.found)
 
     def _columns(self, found: Found) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""

@@ -78,7 +78,7 @@ class IpApi:
 
     def _answer(self, said: dict[str, Any]) -> Answer | None:
         number, _, org = said["as"].partition(" ") if isinstance(said.get("as"), str) else ("", "", "")
-        named = {ours: said[its] for its, ours in _NAMES.items() if said.get(its) not in {None, ""}}
+        named = {ours: said.get(its) for its, ours in _NAMES.items() if said.get(its) != ""}
         place = place_from({**named, "asn": number, "org": org})
         return Answer(place=place, source=self._name) if vars(place) else None
 

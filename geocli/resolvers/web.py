@@ -33,6 +33,7 @@ _REASONS = {
     AuthenticationError: "the account or its key is refused; see account_id and license_key_file",
     OutOfQueriesError: "no queries are left",
     PermissionRequiredError: "the account has no right to this; see maxmind_service",
+    GeoIP2Error: "an answer that cannot be read",
 }
 
 

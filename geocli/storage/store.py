@@ -52,7 +52,7 @@ _ADVICE = {
     sqlite3.SQLITE_READONLY: "let this user write it",
     sqlite3.SQLITE_CANTOPEN: "let this user open it",
 }
-_SELECT = (
+SELECT = (
     f"SELECT {', '.join(f'geo_cache.{name}' for name in ('rowid', *COLUMNS) if name != 'generation')}, "
     "generations.sources FROM geo_cache LEFT JOIN generations ON generations.id = geo_cache.generation "
 )
@@ -162,7 +162,7 @@ class Store:
 
     def _numbered(self, where: str, values: Sequence[Any]) -> Iterator[tuple[int, Entry]]:
         try:
-            for number, *row in self.query(_SELECT + where, values):
+            for number, *row in self.query(SELECT + where, values):
                 yield number, _entry(row)
         except (ValueError, TypeError) as error:
             raise StoreError(self.path, f"a row cannot be read: {error}") from error
