@@ -14,7 +14,8 @@ from geocli.errors import DatabaseError, StoreError
 from geocli.storage.journal import JournalStatus
 from geocli.upkeep import PAGE, DatabaseStats, ReResolveReport, Stats, clear, databases
 from tests.building import CITIES, NETWORKS, build
-from tests.sources import GREAT_BRITAIN, JAPAN, Source
+from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
+from tests.storing import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +157,55 @@ class TestReResolve:
         source.places[GB] = JAPAN
         filled.re_resolve("all", flush=False)
         assert [JP, GB, NOWHERE] == [entry.ip for entry in filled.journal.dirty()]
+
+    def test_stale_rows_come_first(self, filled: GeoCache, clock: Clock, source: Source) -> None:
+        """Rows of other sources come before those whose time has come, which may have to wait for a service."""
+        clock.forward(hours=1)
+        source.label = "atlas@2"
+        list(filled.lookup_batch([NOWHERE]))
+        filled.flush_dirty()
+        clock.forward(days=1)
+        source.asked.clear()
+        assert 2 == filled.re_resolve(limit=2).retried
+        assert {JP, GB} == set(source.asked)
+        assert 1 == filled.re_resolve().retried
+
+    @pytest.mark.parametrize("retry_at", ["2026-06-08T13:00:01Z", "9999-12-31T23:59:59Z"])
+    def test_the_time_of_a_wrong_clock(
+        self, filled: GeoCache, clock: Clock, source: Source, geocli: Geocli, retry_at: str
+    ) -> None:
+        """A row that is to be tried again later than there is a pause is due now."""
+        change(
+            str(geocli.data_dir / "geocli.db"), f"UPDATE geo_cache SET retry_at = '{retry_at}' WHERE ip = '{NOWHERE}'"
+        )
+        assert clock() == datetime(2026, 6, 1, 12, 59, 59, tzinfo=UTC)
+        assert 1 == filled.re_resolve().retried
+        assert [NOWHERE] == source.asked
+        assert 0 == filled.re_resolve().retried
+
+    def test_rows_of_no_generation(self, filled: GeoCache, source: Source, geocli: Geocli) -> None:
+        """Rows of a store that did not note generations yet are due."""
+        change(str(geocli.data_dir / "geocli.db"), "UPDATE geo_cache SET generation = NULL")
+        assert 3 == filled.re_resolve().retried
+        assert {JP, GB, NOWHERE} == set(source.asked)
+
+    def test_what_a_killed_run_had_found_is_not_asked_for_again(self, filled: GeoCache, source: Source) -> None:
+        """The journal is flushed first, so that its answers are no longer due; but not by a run without a flush."""
+        source.label = "atlas@2"
+        filled.re_resolve(limit=2, flush=False)
+        source.asked.clear()
+        assert 3 == filled.re_resolve(dry_run=True).retried
+        assert 1 == filled.re_resolve().retried
+        assert 1 == len(source.asked)
+
+    def test_services_are_asked_for_what_is_not_known(self, filled: GeoCache, source: Source) -> None:
+        """With a service that is new, each row is asked for again, but of it only what no local source knows."""
+        web = WebSource({NOWHERE: JAPAN})
+        filled.chain.services = [web]
+        assert ReResolveReport(retried=3, found=1) == filled.re_resolve()
+        assert ([[NOWHERE]], 3) == (web.requests, len(source.asked))
+        assert ReResolveReport(retried=3) == filled.re_resolve("all")
+        assert [[NOWHERE], [NOWHERE]] == web.requests
 
     def test_no_store(self, cache: GeoCache) -> None:
         """Without a store there is nothing to ask for again, and no error."""
