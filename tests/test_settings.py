@@ -215,6 +215,13 @@ class TestPrecedence:
             with pytest.raises(SettingsError, match="account_id, license_key_file: one does not go without the other"):
                 load(environ, config=file)
 
+    def test_every_key_is_in_the_readme(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """Each key that may stand in a file is in a table of the README, with what it means."""
+        keys = _refusal(config("xyzzy = 1"), home).partition("known: ")[2].split(", ")
+        rows = Path(__file__).parent.parent.joinpath("README.md").read_text().splitlines()
+        assert len(keys) > 10
+        assert [] == [key for key in keys if not any(f"`{key}`" in row for row in rows if row.startswith("| `"))]
+
     def test_databases_are_flags_alone(self, home: dict[str, str]) -> None:
         """Files that are named are passed on as they are."""
         assert ("/a.mmdb", "b.mmdb") == load(home, databases=["/a.mmdb", "b.mmdb"]).databases
