@@ -164,15 +164,24 @@ class TestMisbehaviour:
         desk.ask(FIRST)
         assert "left alone for 30 s more: HTTP 500" == desk.said[-1]
 
-    @pytest.mark.parametrize(("asked_for", "seconds"), [("7", 7), ("0", None), ("100000", 86_400), ("soon", 30)])
-    def test_429_says_for_how_long(self, desk: Desk, asked_for: str, seconds: int | None) -> None:
+    @pytest.mark.parametrize(
+        ("asked_for", "seconds"), [("7", 7), ("100000", 86_400), ("0", 30), ("soon", 30), ("", 30)]
+    )
+    def test_429_says_for_how_long(self, desk: Desk, asked_for: str, seconds: int) -> None:
         """A service that names its patience is obeyed, within a day; 75 tells to try again later."""
         desk.web.behave = desk.web.raw("", 429, **{"Retry-After": asked_for})
         desk.ask(FIRST)
         desk.ask(FIRST)
-        expected = "too many requests" if seconds is None else f"left alone for {seconds} s more: too many requests"
-        assert expected == desk.said[-1]
+        assert f"left alone for {seconds} s more: too many requests" == desk.said[-1]
         assert (75, 429) == (desk.problems[-1].exit_status, desk.problems[-1].status)
+
+    def test_503_says_for_how_long(self, desk: Desk) -> None:
+        """So is one that is down, but 75 is for patience alone."""
+        desk.web.behave = desk.web.raw("", 503, **{"Retry-After": "300"})
+        desk.ask(FIRST)
+        desk.ask(FIRST)
+        assert "left alone for 300 s more: HTTP 503" == desk.said[-1]
+        assert (3, 503) == (desk.problems[-1].exit_status, desk.problems[-1].status)
 
     def test_the_first_failure_is_the_last_request(self, desk: Desk) -> None:
         """Of many addresses those after a failure are not sent, and what came before it is returned."""
@@ -215,6 +224,15 @@ class TestRequests:
         """As long as nothing is to be remembered, no file is made."""
         desk.ask(FIRST)
         assert not geocli.data_dir.exists()
+
+    @pytest.mark.parametrize("served", ["maxmind"], indirect=True)
+    @pytest.mark.parametrize("network", [None, 7, "45.45.46.0/24", "45.45.45.45/24", "2001:db8::/32", "here"])
+    def test_a_network_of_others(self, desk: Desk, network: object) -> None:
+        """A prefix that the address is not in, or that is none, is left out; the answer counts."""
+        traits = {"ip_address": str(FIRST), "network": network, "is_anonymous": False}
+        desk.web.behave = desk.web.raw(_changed(desk.web, traits=traits))
+        answer = desk.ask(FIRST)[FIRST]
+        assert (None, "Osaka", False) == (answer.prefix_len, answer.place.city, answer.place.traits["is_anonymous"])
 
     @only_ip_api
     def test_rate_limit(self, desk: Desk) -> None:

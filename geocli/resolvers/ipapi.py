@@ -15,7 +15,7 @@ from geocli.entries import Answer
 from geocli.errors import ServiceError
 from geocli.resolvers.mmdb import place_from
 from geocli.resolvers.services import Reply
-from geocli.resolvers.sessions import BoundedSession, checked
+from geocli.resolvers.sessions import BoundedSession, checked, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,9 +72,8 @@ class IpApi:
             raise ServiceError(self._name, "an answer for other addresses")
         pairs = zip(addresses, entries, strict=True)
         answers = {address: self._answer(said) for address, said in pairs if _is_answer(said)}
-        left, pause = response.headers.get("X-Rl"), response.headers.get("X-Ttl", "")
-        is_over = left == "0" and pause.isascii() and pause.isdecimal()
-        return Reply(answers=answers, pause_seconds=float(pause) if is_over else 0)
+        pause_seconds = seconds(response, "X-Ttl") if seconds(response, "X-Rl") == 0 else None
+        return Reply(answers=answers, pause_seconds=pause_seconds or 0)
 
     def _answer(self, said: dict[str, Any]) -> Answer | None:
         number, _, org = said["as"].partition(" ") if isinstance(said.get("as"), str) else ("", "", "")

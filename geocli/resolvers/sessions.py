@@ -109,14 +109,18 @@ class BoundedSession(requests.Session):
 
     def _check(self, response: requests.Response) -> None:
         status = response.status_code
-        if status == TOO_MANY_REQUESTS:
-            asked_for = response.headers.get("Retry-After", "") or response.headers.get("X-Ttl", "")
-            seconds = float(asked_for) if asked_for.isascii() and asked_for.isdecimal() else None
-            raise ServiceError(self._service, "too many requests", status=status, retry_after_seconds=seconds)
-        if status >= requests.codes.server_error:
-            raise ServiceError(self._service, f"HTTP {status}", status=status)
+        if status == TOO_MANY_REQUESTS or status >= requests.codes.server_error:
+            reason = "too many requests" if status == TOO_MANY_REQUESTS else f"HTTP {status}"
+            pause_seconds = seconds(response, "Retry-After") or seconds(response, "X-Ttl")
+            raise ServiceError(self._service, reason, status=status, retry_after_seconds=pause_seconds)
         if requests.codes.multiple_choices <= status < requests.codes.bad_request:
             raise ServiceError(self._service, "points elsewhere, where it is not followed", status=status)
+
+
+def seconds(response: requests.Response, header: str) -> float | None:
+    """Return the whole number in a header, None if there is none."""
+    text = response.headers.get(header, "")
+    return float(text) if text.isascii() and text.isdecimal() else None
 
 
 def checked(said: Any) -> Any:
