@@ -72,8 +72,17 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.parsing": {"addresses", "errors", "text"},
     "geocli.bulk.tree": {"errors", "databases.discovery"},
     "geocli.bulk.scopes": {"addresses"},
-    "geocli.bulk.records": {"entries", "databases.discovery", "resolvers.mmdb", "bulk.tree"},
-    "geocli.bulk.rendered": {"storage.frames", "bulk.outputs", "bulk.records"},
+    "geocli.bulk.numbering": set(),
+    "geocli.bulk.decoding": {"bulk.numbering"},
+    "geocli.bulk.columns": {
+        *("errors", "databases.discovery", "resolvers.mmdb", "resolvers.countries"),
+        *("bulk.decoding", "bulk.numbering", "bulk.tree"),
+    },
+    "geocli.bulk.records": {
+        *("entries", "databases.discovery", "resolvers.mmdb"),
+        *("bulk.columns", "bulk.decoding", "bulk.tree"),
+    },
+    "geocli.bulk.rendered": {"storage.frames", "bulk.outputs", "bulk.columns"},
     "geocli.bulk.answers": {"errors", "databases.discovery", "resolvers", "bulk"},
     "geocli.bulk.rows": {"cache", "entries", "text", "bulk.answers", "bulk.forms", "bulk.parsing"},
     "geocli.bulk.keeping": {"storage.frames", "bulk.answers", "bulk.rows"},
@@ -103,6 +112,7 @@ OWNERS = {
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
         *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),
+        *("geocli.bulk.numbering", "geocli.bulk.decoding", "geocli.bulk.columns", "geocli.bulk.records"),
     },
 }
 """The modules that may import each package."""
