@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from geocli import addresses
-from geocli.entries import Entry, holds_until, is_poorer, merge, next_retry_at, resolved, special
+from geocli.entries import Entry, holds_until, merge, next_retry_at, special
 from geocli.logs import log
 
 TYPE_CHECKING = False
@@ -100,9 +100,25 @@ class Asking:
         log("asked", ip=ip, source=answer and answer.source, problems=len(self._failed[ip]))
         error = next(map(str, self._failed[ip]), None)
         retry_at = None if answer and error is None else self._held.get(ip) or next_retry_at(earlier, self._now)
-        if answer is None or (error is not None and is_poorer(answer, earlier)):
+        if answer is None or (error is not None and _is_poorer(answer, earlier)):
             return Entry(ip=ip, status="unresolved", resolved_at=self._now, retry_at=retry_at, error=error)
-        return resolved(ip, answer, self._now, self._until.get(ip, retry_at))
+        return Entry(
+            ip=ip,
+            status="resolved",
+            place=answer.place,
+            source=answer.source,
+            prefix_len=answer.prefix_len,
+            built_at=answer.built_at,
+            resolved_at=self._now,
+            retry_at=self._until.get(ip, retry_at),
+        )
+
+
+def _is_poorer(answer: Answer, earlier: Entry | None) -> bool:
+    """Tell whether somebody who answered earlier is silent now."""
+    if earlier is None or earlier.status != "resolved" or earlier.source is None:
+        return False
+    return not set(earlier.source.split("+")) <= set(answer.source.split("+"))
 
 
 def _both(earlier: Answer | None, later: Answer) -> Answer:

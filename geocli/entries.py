@@ -165,35 +165,6 @@ def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
     return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
 
 
-def resolved(ip: str, answer: Answer, now: datetime | None, retry_at: datetime | None) -> Entry:
-    """Return the entry of an address that somebody knows.
-
-    Args:
-        ip: the canonical text of the address.
-        answer: what the sources say.
-        now: when they were asked, in UTC.
-        retry_at: when asking again makes sense, if one of them failed, or is a web service.
-
-    """
-    return Entry(
-        ip=ip,
-        status="resolved",
-        place=answer.place,
-        source=answer.source,
-        prefix_len=answer.prefix_len,
-        built_at=answer.built_at,
-        resolved_at=now,
-        retry_at=retry_at,
-    )
-
-
-def is_poorer(answer: Answer, earlier: Entry | None) -> bool:
-    """Tell whether somebody who answered earlier is silent now."""
-    if earlier is None or earlier.status != "resolved" or earlier.source is None:
-        return False
-    return not set(earlier.source.split("+")) <= set(answer.source.split("+"))
-
-
 def is_of(entry: Entry, generation: str) -> bool:
     """Tell whether all who answered are among the sources of a generation."""
     names = {label.rpartition("@")[0] for label in generation.split(", ")}

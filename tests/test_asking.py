@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from geocli.asking import Asking
 from geocli.cache import BLOCK, GeoCache
-from geocli.entries import Entry, Place
+from geocli.entries import Answer, Entry, Place
 from geocli.errors import DatabaseError, GeocliError, ServiceError
+from geocli.resolvers import Chain
 from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geocli.resolvers import Service
+    from geocli.addresses import Address
+    from geocli.resolvers import Report, Service
     from tests.conftest import Clock, Geocli
 
 GB, JP, NOWHERE, SPECIAL = "81.2.69.160", "2001:218::1", "81.3.0.1", "10.0.0.1"
 OSAKA = JAPAN.replace(city="Osaka")
 NETWORK = Place(asn=64496, org="Example")
+FAILURE = ServiceError("web", "HTTP 500", status=500)
 
 
 class Bench:
@@ -59,6 +63,18 @@ class Bench:
         """Return what is on disk."""
         with self() as cache:
             return {entry.ip: entry for entry in cache.lookup_batch([GB, JP, NOWHERE], mode="cached-only")}
+
+
+class _Fixed(Chain):
+    """Says the same of every address."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__([])
+        self._answer = answer
+
+    def resolve(self, address: Address, report: Report) -> Answer | None:
+        del address, report
+        return self._answer
 
 
 @pytest.fixture
@@ -123,6 +139,17 @@ class TestWhatIsKept:
             (entry,) = cache.journal.dirty()
         assert (JP, "web", OSAKA) == (entry.ip, entry.source, entry.place)
         assert bench.clock() + bench.web.lifetime == entry.retry_at
+
+    @pytest.mark.parametrize("failed", [True, False])
+    def test_an_entry_says_what_the_answer_says(self, bench: Bench, failed: bool) -> None:  # noqa: FBT001
+        """It has the parts of the answer, when it was given, and when to ask again if somebody failed."""
+        built_at = bench.clock() - timedelta(days=3)
+        about: dict[str, Any] = {"place": OSAKA, "source": "a+b", "prefix_len": 25, "built_at": built_at}
+        chain = _Fixed(Answer(**about))
+        asking = Asking(chain, {GB: ip_address(GB)}, [FAILURE] * failed, bench.clock(), bench.problems.append)
+        retry_at = bench.clock() + timedelta(hours=1) if failed else None
+        expected = Entry(ip=GB, status="resolved", resolved_at=bench.clock(), retry_at=retry_at, **about)
+        assert expected == asking.entry(GB, None)
 
     @pytest.mark.parametrize("flushed", [True, False])
     def test_it_holds_for_its_lifetime(self, bench: Bench, flushed: bool) -> None:  # noqa: FBT001 (parametrized)
@@ -208,7 +235,7 @@ class TestWhatIsKept:
 class TestFailures:
     @pytest.fixture
     def failing(self, bench: Bench) -> Bench:
-        bench.web.failure = ServiceError("web", "HTTP 500", status=500)
+        bench.web.failure = FAILURE
         return bench
 
     def test_a_failure_is_not_unknown(self, failing: Bench) -> None:
@@ -225,7 +252,7 @@ class TestFailures:
         bench.ask(JP)
         bench.flush()
         bench.clock.forward(days=31)
-        bench.web.failure = ServiceError("web", "HTTP 500", status=500)
+        bench.web.failure = FAILURE
         assert [("resolved", OSAKA, None)] == [(entry.status, entry.place, entry.error) for entry in bench.ask(JP)]
         assert OSAKA == bench.rows()[JP].place
 
@@ -250,7 +277,7 @@ class TestFailures:
         bench.ask(JP)
         bench.flush()
         bench.clock.forward(days=31)
-        bench.web.failure = ServiceError("web", "HTTP 500", status=500)
+        bench.web.failure = FAILURE
         bench.services.append(WebSource({JP: GREAT_BRITAIN}, name="other"))
         assert [OSAKA] == [entry.place for entry in bench.ask(JP)]
         bench.flush()
