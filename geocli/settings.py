@@ -53,6 +53,7 @@ _VARIABLES = {name: f"GEOCLI_{name.upper()}" for name in _FORMS} | {
 """The variables of the environment that say the same."""
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _MOST = {"a number of seconds": 1e9 - 1, "a number of days": 366, "a whole number": 1 << 53}
+_ACCOUNT = ("account_id", "license_key_file")
 _HOST_MARKS = frozenset(".-:")
 
 
@@ -126,8 +127,10 @@ def load(
     is_root = os.geteuid() == 0 if is_root is None else is_root
     chosen: dict[str, Any] = {"data_dir": SYSTEM_DATA_DIR if is_root else _xdg(environ, "STATE", ".local/state")}
     listed: list[str] = []
+    origins: dict[str, str] = {}
     for path, required in _configs(environ, config):
         said = _read(path, required=required)
+        origins |= dict.fromkeys(said, path)
         listed = [*said.pop("database_dirs", []), *listed]
         chosen |= said
     said = _from(environ)
@@ -135,8 +138,9 @@ def load(
     chosen |= said | ({} if data_dir is None else {"data_dir": data_dir})
     if not chosen["data_dir"]:
         raise SettingsError("--data-dir", "empty", origin="command line")
-    if bool(chosen.get("account_id")) != bool(chosen.get("license_key_file")):
-        raise SettingsError("account_id, license_key_file", "one does not go without the other", origin="settings")
+    for name, other in (_ACCOUNT, _ACCOUNT[::-1]):
+        if chosen.get(name) and not chosen.get(other):
+            raise SettingsError(name, f"does not go without {other}", origin=origins.get(name, "environment"))
     own = _xdg(environ, "DATA", ".local/share")
     system = (*_geoip_conf_dirs(), *SYSTEM_DATABASE_DIRS) if chosen.get("system_databases", True) else ()
     return Settings(

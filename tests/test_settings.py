@@ -211,9 +211,17 @@ class TestPrecedence:
         found = load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key"}, config=path)
         assert (42, "/key") == (found.account_id, found.license_key_file)
         assert 7 == load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key", "GEOCLI_ACCOUNT_ID": "7"}).account_id
-        for environ, file in ((home, path), ({**home, "GEOCLI_LICENSE_KEY_FILE": "/key"}, config("", "other.toml"))):
-            with pytest.raises(SettingsError, match="account_id, license_key_file: one does not go without the other"):
+        for environ, file, origin in (
+            (home, path, f"{path}: account_id: does not go without license_key_file"),
+            (
+                {**home, "GEOCLI_LICENSE_KEY_FILE": "/key"},
+                config("", "other.toml"),
+                "environment: license_key_file: does not go without account_id",
+            ),
+        ):
+            with pytest.raises(SettingsError) as caught:
                 load(environ, config=file)
+            assert origin == str(caught.value)
 
     def test_every_key_is_in_the_readme(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """Each key that may stand in a file is in a table of the README, with what it means."""
