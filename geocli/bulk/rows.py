@@ -5,6 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock  # as in the cache
 from collections import Counter
 from ipaddress import ip_network
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.entries import instant_text
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from geocli.entries import Entry
 
 
+MOST_REMEMBERED = 50_000
+"""So many entries are remembered, in about 50 MB."""
 NO_PREFIX = 255
 """Stands for the prefix of an answer that names none."""
 
@@ -91,6 +94,7 @@ class RowMaker:
         """Take who is asked one by one, where answers come from, and how blocks are cut and lines are written."""
         self._cache, self._mode, self._form = cache, mode, form
         self._lock = allocate_lock()
+        self._remembered: dict[bytes, Entry] = {}
 
     def one_by_one(self, chunk: bytes) -> Rows:
         """Look each text up by itself; what is new is on disk when this returns."""
@@ -101,9 +105,20 @@ class RowMaker:
         return Rows(self._joined(block, [self._lines(entries, block)]), entries)
 
     def _asked(self, texts: Sequence[bytes]) -> list[Entry]:
-        """Look texts up one by one; in one thread at a time, so that none is asked for and kept twice."""
+        """Look texts up one by one; in one thread at a time, so that none is asked for and kept twice.
+
+        Where the cache would not be asked, what web services said is remembered, or a text that comes again would
+        cost another request.
+        """
         with self._lock:
-            return list(self._cache.lookup_batch(map(decoded, texts), mode=self._mode))
+            new = [text for text in texts if text not in self._remembered]
+            found = dict(zip(new, self._cache.lookup_batch(map(decoded, new), mode=self._mode), strict=True))
+            entries = [found.get(text) or self._remembered[text] for text in texts]
+            if self._cache.chain.services and self._mode in {"refresh", "no-cache"}:
+                self._remembered |= {text: entry for text, entry in found.items() if entry.error is None}
+                for text in list(islice(self._remembered, max(len(self._remembered) - MOST_REMEMBERED, 0))):
+                    del self._remembered[text]
+            return entries
 
     def _lines(self, entries: Sequence[Entry], block: Block) -> list[bytes]:
         none = block.only_addresses

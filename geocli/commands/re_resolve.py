@@ -25,7 +25,7 @@ def re_resolve(
     no_flush: Annotated[bool, typer.Option("--no-flush", help="Leave the answers in the journal.")] = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Try unresolved rows again when their time has come, and refresh rows that newer databases may know better."""
+    """Try unresolved rows again when their time has come, and refresh rows that newer sources may know better."""
     which = options.selection(unresolved=unresolved, older_than=older_than, everything=everything)
     problems = actions.Problems()
     with actions.open_cache(options.chosen(ctx), problems) as cache:
