@@ -49,6 +49,11 @@ class Problems:
         """Return what a command exits with: at least this, and 75 if a source that failed asked for patience."""
         return max(self.status, self._failure if status == ResolveError.exit_status else status)
 
+    def weigh(self, problem: GeocliError) -> None:
+        """Take note of a problem that is the command's own, and decides what it exits with."""
+        self(problem)
+        self.status = max(self.status, problem.exit_status)
+
 
 class LookupRequest(Value):
     """How the answers to a lookup are to be found and shown."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from geocli.bulk.inputs import size_bytes
 from geocli.bulk.outputs import json_text
 from geocli.console import complain, write
+from geocli.databases.attributions import ATTRIBUTIONS, attribution_of
 from geocli.entries import CSV_FIELDS, instant_text, value
 from geocli.resolvers.countries import country_name
 from geocli.storage.files import replacing, write_all
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rich.console import Console
+    from rich.progress import TaskID
     from rich.table import Table
 
     from geocli.entries import Entry
@@ -69,6 +71,40 @@ def progress(files: Sequence[str]) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=_console(sys.stderr)) as shown:
         task = shown.add_task("", total=sum(known) if is_known else None)
         yield lambda count: shown.advance(task, count)
+
+
+@contextmanager
+def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show how far several things are, if standard error is a terminal, until all is done.
+
+    Args:
+        of_bytes: whether bytes are counted, and their rate is shown.
+
+    Yields:
+        what is told which thing has got on, by how much, and how much it is in all, if that is known.
+
+    """
+    if not sys.stderr.isatty():
+        yield lambda _name, _count, _total: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+
+    counters = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counters]
+    shown = Progress(*columns, console=_console(sys.stderr), transient=True)
+    tasks: dict[tuple[str, int | None], TaskID] = {}
+
+    def tell(name: str, count: int, total: int | None) -> None:
+        if (name, total) not in tasks:
+            tasks[name, total] = shown.add_task(safe(name), total=total)
+            shown.start()
+        shown.advance(tasks[name, total], count)
+
+    try:
+        yield tell
+    finally:
+        if tasks:
+            shown.stop()
 
 
 def print_summary(counts: Mapping[str, int]) -> None:
@@ -142,8 +178,25 @@ def _stats_tables(found: Stats) -> list[Table]:
 
 
 def print_databases(found: Sequence[DatabaseStats], now: datetime) -> None:
-    """Print the databases at hand as a table."""
-    _console().print(_databases_table(found, now))
+    """Print the databases at hand as a table, and what licences ask to be shown."""
+    from rich.filesize import decimal
+    from rich.text import Text
+
+    rows = [
+        (
+            row.name,
+            row.built_at.date().isoformat() if row.built_at else "",
+            _ago(row.built_at, now),
+            decimal(row.size_bytes) if row.size_bytes else "",
+            row.error or row.path,
+        )
+        for row in found
+    ]
+    none = [("rir", "", "", "", "built in: no .mmdb file was found")]
+    console = _console()
+    console.print(_table(("database", "built", "age", "size", "path"), rows or none))
+    for line in dict.fromkeys(filter(None, [*(row.attribution for row in found), ATTRIBUTIONS["rir"]])):
+        console.print(Text(safe(line)))
 
 
 def _databases_table(found: Sequence[DatabaseStats], now: datetime) -> Table:
@@ -151,6 +204,12 @@ def _databases_table(found: Sequence[DatabaseStats], now: datetime) -> Table:
     return _table(
         ("database", "built", "bytes", "path"), rows or [("rir", "", "", "built in: no .mmdb file was found")]
     )
+
+
+def print_replaced(names: Sequence[str]) -> None:
+    """Say which databases were replaced, and what their licences ask to be shown, on standard error."""
+    lines = [f"{', '.join(names) or 'nothing'} replaced", *filter(None, map(attribution_of, names))]
+    print(*dict.fromkeys(lines), sep="\n", file=sys.stderr)
 
 
 def databases_json(found: Sequence[DatabaseStats]) -> list[dict[str, Any]]:

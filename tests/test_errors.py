@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from geocli.errors import (
     HashMismatchError,
     InputError,
     JournalError,
+    RateLimitError,
     ResolveError,
     ServiceError,
     SettingsError,
@@ -74,6 +76,12 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
     (UpdateError(URL, "not a MaxMind DB"), 3, f"{URL}: not a MaxMind DB", {"url": URL}),
     (DownloadError(URL, "no such host"), 3, f"{URL}: no such host", {"url": URL, "status": None}),
     (DownloadError(URL, "Not Found", status=404), 3, f"{URL}: Not Found", {"status": 404}),
+    (
+        RateLimitError(URL, "HTTP 429", retry_at=datetime(2026, 6, 1, 12, tzinfo=UTC)),
+        75,
+        f"{URL}: HTTP 429; try again after 2026-06-01T12:00:00Z",
+        {"status": 429, "retry_at": datetime(2026, 6, 1, 12, tzinfo=UTC)},
+    ),
     (
         HashMismatchError(URL, expected="aa", actual="bb"),
         3,

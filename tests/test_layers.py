@@ -63,8 +63,13 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.resolvers.ipapi": {"addresses", "entries", "errors", "resolvers"},
     "geocli.resolvers.mmdb": {"addresses", "entries", "errors", "databases.discovery", "resolvers"},
     "geocli.databases": set(),
-    "geocli.databases.discovery": {"errors", "values"},
-    "geocli.databases.updates": {"errors", "settings", "databases.discovery", "storage.files"},
+    "geocli.databases.attributions": set(),
+    "geocli.databases.discovery": {"errors", "values", "databases.attributions"},
+    "geocli.databases.client": {"entries", "errors", "values", "storage.files"},
+    "geocli.databases.installing": {"errors", "databases.discovery", "storage.files"},
+    "geocli.databases.checking": {"errors", "databases.discovery", "databases.installing"},
+    "geocli.databases.maxmind": {"errors", "settings", "values", "databases.client", "databases.installing"},
+    "geocli.databases.updates": {"errors", "settings", "databases", "storage.files"},
     "geocli.bulk": set(),
     "geocli.bulk.inputs": {"errors", "text"},
     "geocli.bulk.finding": set(),
@@ -94,7 +99,7 @@ ROOMS: dict[str, set[str] | str] = {
     },
     "geocli.rendering": {
         *("console", "entries", "text", "upkeep", "resolvers.countries", "storage.files"),
-        *("bulk.inputs", "bulk.outputs"),
+        *("bulk.inputs", "bulk.outputs", "databases.attributions"),
     },
 }
 """Each module, and the rooms that it may import; a room includes what is in it."""
@@ -106,8 +111,9 @@ OWNERS = {
     "structlog": {"geocli.logs"},
     "maxminddb_rust": {"geocli.databases.discovery"},
     "iptocc": {"geocli.resolvers.rir"},
-    "requests": {"geocli.databases.updates", "geocli.resolvers.sessions", "geocli.resolvers.ipapi"},
-    "urllib3": {"geocli.databases.updates", "geocli.resolvers.sessions"},
+    "requests": {"geocli.databases.client", "geocli.resolvers.sessions", "geocli.resolvers.ipapi"},
+    "urllib3": {"geocli.databases.client", "geocli.resolvers.sessions"},
+    "pygeoipupdate": {"geocli.databases.maxmind"},
     "geoip2": {"geocli.resolvers.web"},
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geocli.databases.attributions import ATTRIBUTIONS
 from geocli.entries import Entry, Place
 from geocli.rendering import print_databases, print_entries, print_stats
 from geocli.storage.journal import JournalStatus
@@ -237,13 +238,15 @@ def test_statistics_on_a_terminal_are_a_table(located: Geocli) -> None:
 
 
 def test_databases_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """Name, build with its age, size, path or what is wrong."""
-    print_databases(_stats().databases, NOW)
-    header, _, first, second = _words(capsys.readouterr().out)
+    """Family, build, age, size, path or what is wrong; then each attribution once, and that of the built-in data."""
+    databases = [row.replace(attribution="Data by Somebody") for row in _stats().databases]
+    print_databases(databases, NOW)
+    header, _, first, second, *rest = _words(capsys.readouterr().out)
 
-    assert ["database", "built", "bytes", "path"] == header
-    assert ["GeoLite2-City", "40", "days", "ago", "10", "/x/City.mmdb"] == first
-    assert ["broken", "0", "/x/b.mmdb:", "empty"] == second
+    assert ["database", "built", "age", "size", "path"] == header
+    assert ["GeoLite2-City", "2026-04-22", "40", "days", "ago", "10", "bytes", "/x/City.mmdb"] == first
+    assert ["broken", "/x/b.mmdb:", "empty"] == second
+    assert ["Data by Somebody", ATTRIBUTIONS["rir"]] == [" ".join(words) for words in rest]
 
 
 def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -267,8 +270,16 @@ def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
                 "size_bytes": 10,
                 "built_at": "2026-04-22T12:00:00Z",
                 "error": None,
+                "attribution": None,
             },
-            {"name": "broken", "path": "/x/b.mmdb", "size_bytes": 0, "built_at": None, "error": "/x/b.mmdb: empty"},
+            {
+                "name": "broken",
+                "path": "/x/b.mmdb",
+                "size_bytes": 0,
+                "built_at": None,
+                "error": "/x/b.mmdb: empty",
+                "attribution": None,
+            },
         ],
         "by": "country",
         "top": [{"value": "GB", "entries": 3}, {"value": None, "entries": 1}],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.cache import GeoCache
+from geocli.databases.attributions import ATTRIBUTIONS
 from geocli.errors import DatabaseError, StoreError
 from geocli.storage.journal import JournalStatus
 from geocli.upkeep import PAGE, DatabaseStats, ReResolveReport, Stats, clear, databases
@@ -294,11 +295,17 @@ class TestStats:
 
 class TestDatabases:
     def test_in_the_order_they_are_asked(self, located: Geocli) -> None:
-        """Every database is listed with edition, build and size, in the order in which they are asked."""
+        """Every database is listed with edition, build, size and attribution, in the order in which they are asked."""
         city, asn = (located.db_dir / f"GeoLite2-{name}.mmdb" for name in ("City", "ASN"))
         built_at = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)
         expected = [
-            DatabaseStats(name=path.stem, path=str(path), size_bytes=path.stat().st_size, built_at=built_at)
+            DatabaseStats(
+                name=path.stem,
+                path=str(path),
+                size_bytes=path.stat().st_size,
+                built_at=built_at,
+                attribution=ATTRIBUTIONS["geolite"],
+            )
             for path in (city, asn)
         ]
         assert expected == databases(located.settings())

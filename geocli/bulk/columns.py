@@ -101,6 +101,12 @@ class Table:
                     self._take(numbers[which], *mapping, read)
         except OddError:
             self._ask(numbers, texts)
+        if not self._with_traits:  # of the traits that nobody asked for, it is not known whether they say anything
+            vague = [
+                number for profile, number in self._known.items() if profile and profile.traits and not profile.fields
+            ]
+            at = np.flatnonzero(np.isin(self.profiles[numbers], vague))
+            self._ask(numbers[at], [texts[place] for place in at.tolist()])
 
     def _mapping(self, shape: int, template: object) -> Mapped | None:
         """Return how the records of a shape are mapped; None if each is to be mapped by itself."""

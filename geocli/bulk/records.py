@@ -8,7 +8,7 @@ import numpy as np
 
 from geocli.bulk.columns import DAMAGED, UNKNOWN, Columns, Profile, Said, Table, column_of
 from geocli.bulk.decoding import Decoder
-from geocli.entries import WHERE_FIELDS, instant_text, taken
+from geocli.entries import WHERE_FIELDS, all_traits, instant_text, taken
 from geocli.resolvers.mmdb import ONLY_TRAITS
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ class _Recipe(NamedTuple):
     fields: Mapping[str, int]
     """By field, which database has it."""
     traits: Mapping[str, int]
-    """Likewise for traits."""
+    """Likewise for traits, in their order."""
+    traits_of: int | None
+    """The database that has exactly these traits, if one does."""
     constants: Said
     """What is the same for all of them."""
     sources: int
@@ -118,9 +120,9 @@ class Records:
             merged.put("traits", which, self._traits(recipe, numbers))
 
     def _traits(self, recipe: _Recipe, numbers: NDArray[np.intp]) -> NDArray[Any]:
+        if recipe.traits_of is not None:
+            return self._tables[recipe.traits_of].columns["traits"][numbers[:, recipe.traits_of]]
         found = {bit: self._tables[bit].columns["traits"][numbers[:, bit]] for bit in set(recipe.traits.values())}
-        if len(found) == 1:
-            return next(iter(found.values()))
         rows = np.empty(len(numbers), object)
         rows[:] = [{name: found[bit][at][name] for name, bit in recipe.traits.items()} for at in range(len(numbers))]
         return rows
@@ -144,7 +146,10 @@ class Records:
             whole = both
         traits = whole.pop("traits", {})
         constants: Said = {name: whole.pop(name) for name in ("status", "source", "built_at") if name in whole}
-        return _Recipe(whole, traits, constants, sources)
+        same = [bit for bit in set(traits.values()) if (one := known[kind[bit]]) and one.traits == tuple(traits)]
+        return _Recipe(
+            whole, traits, same[0] if set(traits.values()) == set(same) and same else None, constants, sources
+        )
 
     def _merge_by_rows(self, merged: Merged, which: NDArray[np.intp], numbers: NDArray[np.intp]) -> None:
         """Merge records one by one."""
@@ -164,7 +169,7 @@ class Records:
 def joined(first: Said, second: Said) -> Said:
     """Add to what one source says what it lacks and another has."""
     names = taken(_known(first), _known(second))
-    traits = {**second.get("traits", {}), **first.get("traits", {})}
+    traits = all_traits(*((knows_where(said), said.get("traits", {})) for said in (first, second)))
     if not names and traits == first.get("traits", {}):
         return first
     said = {**first, **{name: second[name] for name in names & second.keys()}}

@@ -38,6 +38,8 @@ class MmdbResolver:
         usable = [(label, file) for label, file in labeled if label is not None]
         if [file.identity for _, file in usable] != [file.identity for file in self._found]:
             self._found, self._ordered = [file for _, file in usable], None
+            found = {file.identity for file in self._found}  # those that are gone need not take room any longer
+            self._open = {path: each for path, each in tuple(self._open.items()) if each.file.identity in found}
         return usable
 
     def _look(self, report: Report) -> list[DatabaseFile]:
@@ -189,9 +191,9 @@ def _plan(names: tuple[str, ...]) -> tuple[list[tuple[str, str, Conversion]], li
 
 
 def _flattened(record: dict[str, Any]) -> dict[str, Any]:
-    """Bring a nested record into the flat form; a flat one stays as it is."""
+    """Bring a nested record into the flat form; a flat one stays as it is, unless it is about a network alone."""
     if _NESTING.isdisjoint(map(type, record.values())):
-        return record
+        return _network(record) if "name" in record and "asn" in record else record
     flat: dict[str, Any] = {}
     for name, value in record.items():
         if name == "subdivisions" and isinstance(value, list):
@@ -245,6 +247,14 @@ _NESTED = {
     "registered_country": _named,
     "represented_country": _named,
 }
+
+
+def _network(flat: dict[str, Any]) -> dict[str, Any]:
+    """Rename what IPinfo's and IPLocate's ASN files say of a network: its country is where it is registered."""
+    names = {"country_code": "as_country_code", "country": "as_country_code"}
+    if flat.keys().isdisjoint(("org", "as_name")):
+        names["name"] = "as_name"
+    return {names.get(name, name): what for name, what in flat.items()}
 
 
 def _subdivisions(values: list[Any]) -> dict[str, Any]:
