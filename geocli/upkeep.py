@@ -17,7 +17,7 @@ from geocli.values import Value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from geocli.cache import GeoCache
+    from geocli.cache import GeoCache, Mode
     from geocli.databases.discovery import Database
     from geocli.entries import Entry
     from geocli.settings import Settings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FLUSH_PATIENCE_SECONDS = 10.0
 """How long asking again waits for cron's flush of the same minute."""
+RE_RESOLVE_LOCK = "re-resolve.lock"
 PAGE = 500
 """Rows that are read, and resolved again, together."""
 LAST = "9999-12-31T23:59:59Z"
@@ -87,27 +88,32 @@ def re_resolve(  # noqa: PLR0913 (each is an option of the command)
 
     Raises:
         StorageError: the store cannot be read, or answers cannot be kept.
-        BusyError: another program keeps the store locked.
+        BusyError: another run is at it, or another program keeps the store locked.
 
     """
-    if flush and not dry_run:  # what an earlier run that was killed has found out is not asked for again
-        _flush(cache)
+    if dry_run:
+        rows = islice(_selected(store, which, now, cache), limit)
+        return ReResolveReport(retried=sum(1 for _ in rows))
     counts = dict.fromkeys(("retried", "found", "changed", "unknown"), 0)
-    rows = islice(_selected(store, which, now, cache), limit)
-    while page := list(islice(rows, PAGE)):
-        counts["retried"] += len(page)
-        if dry_run:
-            continue
-        asked = cache.lookup_batch([entry.ip for entry in page], mode="due" if which == "due" else "again")
-        for before, after in zip(page, asked, strict=True):
-            counts["unknown"] += after.status == "unresolved"
-            counts["found"] += before.status == "unresolved" and after.status == "resolved"
-            if before.status == after.status and before.place.country_code != after.place.country_code:
-                counts["changed"] += 1
-                log("country changed", ip=after.ip, before=before.place.country_code, after=after.place.country_code)
-    if flush and not dry_run:
-        _flush(cache)
+    with cache.directory.locked(RE_RESOLVE_LOCK, 0):  # a service must not be asked twice
+        if flush:  # what an earlier run that was killed has found out is not asked for again
+            _flush(cache)
+        rows = islice(_selected(store, which, now, cache), limit)
+        while page := list(islice(rows, PAGE)):
+            _ask_again(cache, page, "due" if which == "due" else "again", counts)
+        if flush:
+            _flush(cache)
     return ReResolveReport(**counts)
+
+
+def _ask_again(cache: GeoCache, page: list[Entry], mode: Mode, counts: dict[str, int]) -> None:
+    counts["retried"] += len(page)
+    for before, after in zip(page, cache.lookup_batch([entry.ip for entry in page], mode=mode), strict=True):
+        counts["unknown"] += after.status == "unresolved"
+        counts["found"] += before.status == "unresolved" and after.status == "resolved"
+        if before.status == after.status and before.place.country_code != after.place.country_code:
+            counts["changed"] += 1
+            log("country changed", ip=after.ip, before=before.place.country_code, after=after.place.country_code)
 
 
 def _flush(cache: GeoCache) -> None:

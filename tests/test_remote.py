@@ -234,6 +234,19 @@ class TestReResolve:
         assert sorted(unknown) == sorted([*first, *(ip for asked in web.asked for ip in asked)])
 
     @pytest.mark.usefixtures("unknown")
+    def test_another_run_at_the_same_time(self, geocli: Geocli, web: Web) -> None:
+        """It is left to the first one, silently, so that cron may start the next before one has ended."""
+        web.behave = web.dawdle
+        with geocli.start("re-resolve") as process:
+            wait_for(lambda: web.asked)
+            run = geocli("re-resolve", "--json")
+            assert (0, b"", b"") == (run.returncode, run.stdout, run.stderr)
+            assert 620 == self._report(geocli, "--dry-run")["retried"]
+            process.kill()
+            process.communicate(timeout=PATIENCE_SECONDS)
+        assert 1 == len(web.asked)
+
+    @pytest.mark.usefixtures("unknown")
     def test_a_service_that_fails(self, geocli: Geocli, web: Web) -> None:
         """It is asked once, by this run and the next; the rows stay due, and local sources are asked all the same."""
         web.behave = web.raw("", 503)

@@ -32,6 +32,8 @@ def re_resolve(
         try:
             report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
         except (StorageError, BusyError) as error:  # which the answers may have met before
+            if error.path.endswith("re-resolve.lock") and isinstance(error, BusyError):
+                return 0  # another run is at it
             problems(error)
             return error.exit_status
     sentence = f"{report.retried} would be retried" if dry_run else report.sentence
