@@ -31,7 +31,7 @@ Columns: TypeAlias = dict[str, "NDArray[Any]"]
 """The same of many places, side by side; None for what is not known."""
 UNKNOWN, DAMAGED = 0, 1
 """The profiles of a record that says nothing, and of one that cannot be read."""
-SAID_BYTES, TEXT_BYTES = 300, 150
+SAID_BYTES, TEXT_BYTES = 250, 130
 """About what is taken by a record that is kept, and by a text."""
 
 

@@ -21,7 +21,7 @@ MARK, MARK_BYTE = "\0", b"\0"
 """Stands in a rendered line for what differs from address to address; no rendered text has it."""
 VARIABLE = ("ip", "network", "resolved_at")
 """Fields that differ between addresses of one answer."""
-OVERHEAD_BYTES = 250
+OVERHEAD_BYTES = 90
 """About what an answer takes beside its texts."""
 
 
