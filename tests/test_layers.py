@@ -25,8 +25,9 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.settings": {"errors", "values", "entries"},
     "geocli.addresses": {"errors"},
     "geocli.entries": {"errors", "values"},
+    "geocli.asking": {"addresses", "entries", "errors", "logs", "resolvers"},
     "geocli.cache": {
-        *("addresses", "entries", "errors", "settings", "logs", "upkeep"),
+        *("addresses", "asking", "entries", "errors", "settings", "logs", "upkeep"),
         *("resolvers", "storage", "databases.discovery"),
     },
     "geocli.upkeep": {
@@ -36,6 +37,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.health": {"entries", "errors", "storage", "upkeep"},
     "geocli.storage": set(),
     "geocli.storage.files": {"errors"},
+    "geocli.storage.backoff": {"entries", "errors", "values", "storage.files"},
     "geocli.storage.frames": {"entries", "values", "databases.discovery"},
     "geocli.storage.scanning": {"values", "storage.frames"},
     "geocli.storage.journal": {
@@ -48,10 +50,17 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.storage.flushing": {"errors", "values", "storage"},
     "geocli.resolvers": {
         *("addresses", "entries", "errors", "settings"),
-        *("databases.discovery", "resolvers"),
+        *("databases.discovery", "resolvers", "storage.files"),
     },
     "geocli.resolvers.countries": set(),
     "geocli.resolvers.rir": {"addresses", "entries", "databases.discovery", "resolvers"},
+    "geocli.resolvers.services": {
+        *("addresses", "entries", "errors", "settings", "values"),
+        *("resolvers", "storage.backoff", "storage.files"),
+    },
+    "geocli.resolvers.sessions": {"errors"},
+    "geocli.resolvers.web": {"addresses", "entries", "errors", "resolvers"},
+    "geocli.resolvers.ipapi": {"addresses", "entries", "errors", "resolvers"},
     "geocli.resolvers.mmdb": {"addresses", "entries", "errors", "databases.discovery", "resolvers"},
     "geocli.databases": set(),
     "geocli.databases.attributions": set(),
@@ -102,10 +111,10 @@ OWNERS = {
     "structlog": {"geocli.logs"},
     "maxminddb_rust": {"geocli.databases.discovery"},
     "iptocc": {"geocli.resolvers.rir"},
-    "requests": {"geocli.databases.client"},
-    "urllib3": {"geocli.databases.client"},
+    "requests": {"geocli.databases.client", "geocli.resolvers.sessions", "geocli.resolvers.ipapi"},
+    "urllib3": {"geocli.databases.client", "geocli.resolvers.sessions"},
     "pygeoipupdate": {"geocli.databases.maxmind"},
-    "geoip2": set(),
+    "geoip2": {"geocli.resolvers.web"},
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
         *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),
