@@ -174,6 +174,7 @@ def joined(first: Said, second: Said) -> Said:
         return first
     said = {**first, **{name: second[name] for name in names & second.keys()}}
     said["source"] = f"{first['source']}+{second['source']}"
+    said.pop("traits", None)
     if traits:
         said["traits"] = traits
     if "built_at" in second:
