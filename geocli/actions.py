@@ -13,7 +13,8 @@ from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from geocli.bulk.pipeline import BatchRequest
     from geocli.cache import GeoCache, Mode
@@ -70,7 +71,7 @@ def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None
     with open_cache(chosen, problems) as cache:
         found = list(cache.lookup_batch(texts, mode=request.mode))
     if not request.is_quiet:
-        show(found, request)
+        show(found, request, cache.now)
     for entry in found:
         if entry.status == "invalid":
             complain(AddressError(entry.ip, entry.error or ""))
@@ -85,13 +86,14 @@ def _status(entry: Entry, mode: Mode) -> int:
     return 0
 
 
-def show(found: Sequence[Entry], request: LookupRequest) -> None:
+def show(found: Sequence[Entry], request: LookupRequest, now: Callable[[], datetime]) -> None:
     """Print entries in the format that was asked for."""
     format_ = request.format or ("table" if sys.stdout.isatty() else "jsonl")
     if format_ == "table":
-        from geocli.rendering import print_entries
+        from geocli.rendering.places import print_entries
+        from geocli.settings import shows_flags
 
-        print_entries(found, request.fields)
+        print_entries(found, request.fields, now(), with_flags=sys.stdout.isatty() and shows_flags())
         return
     from geocli.bulk.outputs import Output
 

@@ -192,3 +192,20 @@ def _geoip_conf_dirs() -> list[str]:
             continue
         return [word[1].strip() for word in words if len(word) > 1 and word[0] == "DatabaseDirectory"]
     return []
+
+
+def shows_flags(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the terminal is one of those that are known to show flags; most show two letters, or nothing.
+
+    Inside tmux or screen nobody knows, and these set the variables to their own names.
+
+    Args:
+        environ: the environment; default `os.environ`.
+
+    """
+    environ = os.environ if environ is None else environ
+    return environ.get("TERM_PROGRAM") in _FLAG_PROGRAMS or environ.get("TERM") in _FLAG_TERMS
+
+
+_FLAG_PROGRAMS = {"Apple_Terminal", "iTerm.app", "WezTerm", "ghostty"}
+_FLAG_TERMS = {"xterm-kitty", "xterm-ghostty", "wezterm"}

@@ -74,15 +74,19 @@ ROOMS: dict[str, set[str] | str] = {
         *("cache", "console", "errors", "text", "values"),
         *("bulk", "storage.files"),
     },
-    "geocli.rendering": {
-        *("console", "entries", "text", "upkeep", "resolvers.countries", "storage.files"),
-        *("bulk.inputs", "bulk.outputs"),
+    "geocli.rendering": {"bulk.inputs", "console", "entries", "resolvers.countries", "text", "upkeep"},
+    "geocli.rendering.places": {"bulk.outputs", "entries", "rendering"},
+    "geocli.rendering.statistics": {
+        *("bulk.outputs", "console", "entries", "rendering", "resolvers.countries"),
+        *("storage.files", "storage.journal", "upkeep"),
     },
+    "geocli.rendering.prometheus": {"entries", "text", "upkeep"},
+    "geocli.rendering.worldmap": set(),
 }
 """Each module, and the rooms that it may import; a room includes what is in it."""
 OWNERS = {
     "typer": {"geocli.cli", "geocli.commands.*"},
-    "rich": {"geocli.rendering"},
+    "rich": {"geocli.rendering", "geocli.rendering.places", "geocli.rendering.statistics"},
     "sqlite_utils": {"geocli.storage.schema"},
     "sqlite3": {"geocli.storage.store", "geocli.storage.writer", "geocli.storage.schema", "geocli.health"},
     "structlog": {"geocli.logs"},

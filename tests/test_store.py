@@ -16,7 +16,7 @@ import pytest
 from geocli.entries import Entry, Place
 from geocli.errors import BusyError, StoreError
 from geocli.storage.journal import Segment
-from geocli.storage.store import BLOCK, SCHEMA_VERSION, Store
+from geocli.storage.store import BLOCK, LEAST_SPAN_ROWS, SCHEMA_VERSION, Store
 from geocli.storage.writer import StoreWriter
 from tests.running import wait_for
 from tests.storing import AT, change, framed, local, resolved, unresolved
@@ -29,11 +29,11 @@ QUESTIONS: list[tuple[Callable[[Store], Any], Any]] = [
     (lambda store: list(store.entries("ORDER BY ip")), []),
     (lambda store: store.labels(), {}),
     (lambda store: store.due("1", (), "", 10), []),
-    (lambda store: store.counts("status", 10), []),
+    (lambda store: store.tally("status", ("resolved",)), ({"resolved": 0}, {})),
     (lambda store: store.last_flush(), None),
 ]
 each_question = pytest.mark.parametrize(
-    ("ask", "nothing"), QUESTIONS, ids=["get", "entries", "labels", "due", "counts", "last_flush"]
+    ("ask", "nothing"), QUESTIONS, ids=["get", "entries", "labels", "due", "tally", "last_flush"]
 )
 
 
@@ -291,12 +291,28 @@ def test_due_entries_come_in_pages(  # noqa: PLR0913, PLR0917 (fixtures and case
     assert expected == [entry.ip for entry in store.due(where, values, after, count)]
 
 
-def test_counts_are_largest_first(store: Store) -> None:
-    """Values of a column are counted, the most frequent first, then by their text; unknown ones too."""
+def test_rows_are_counted_by_status_and_by_a_column(store: Store) -> None:
+    """Unknown values are counted too, and statuses that are named though there are none, or that others wrote."""
     countries = ["GB", "FR", "FR", "DE", "DE", None]
     fill(store.path, *(resolved(str(n), place=Place(country_code=code)) for n, code in enumerate(countries)))
-    assert [("DE", 2), ("FR", 2), (None, 1), ("GB", 1)] == store.counts("country_code", 10)
-    assert [("DE", 2)] == store.counts("country_code", 1)
+    change(store.path, "UPDATE geo_cache SET status = 'odd' WHERE country_code = 'GB'")
+    statuses = {"resolved": 5, "special": 0, "odd": 1}
+
+    assert (statuses, {"DE": 2, "FR": 2, None: 1, "GB": 1}) == store.tally("country_code", ("resolved", "special"))
+    assert (statuses, {None: 6}) == store.tally(None, ("resolved", "special"))
+
+
+@pytest.mark.parametrize("rows", [LEAST_SPAN_ROWS - 1, LEAST_SPAN_ROWS, 3 * LEAST_SPAN_ROWS + 1])
+def test_rows_of_a_large_store_are_counted_once(store: Store, rows: int) -> None:
+    """Though each thread counts a part of its own."""
+    fill(store.path, resolved("1.1.1.1", place=Place(country_code="GB")))
+    numbers = f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})"
+    values = "SELECT n, 'special', 'C' || (n % 3) FROM numbers"
+    change(store.path, f"INSERT INTO geo_cache (ip, status, country_code) {numbers} {values}")
+    expected = {f"C{number}": len(range(number or 3, rows + 1, 3)) for number in range(3)}
+
+    statuses, countries = store.tally("country_code", ("resolved", "special"))
+    assert ({"resolved": 1, "special": rows}, {"GB": 1, **expected}) == (statuses, countries)
 
 
 def test_last_flush_is_what_the_writer_noted(store: Store) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from geocli import actions
 from geocli.commands import options
+from geocli.errors import SettingsError
 
 
 def stats(
@@ -19,6 +20,9 @@ def stats(
     ] = None,
     by: Annotated[Literal["country", "asn", "city", "source"], typer.Option(help="What to count rows by.")] = "country",
     top: Annotated[int, typer.Option(metavar="N", min=0, help="How many of them to show.")] = 10,
+    map_: Annotated[
+        bool, typer.Option("--map", help="Draw where in the world they are.", rich_help_panel=options.OUTPUT)
+    ] = False,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file, all at once.")
     ] = None,
@@ -29,15 +33,18 @@ def stats(
 ) -> int:
     """What is in the cache, and is everything healthy?"""
     from geocli import health, rendering
+    from geocli.rendering.statistics import print_stats
 
-    settings = options.chosen(ctx)
-    with actions.open_cache(settings, actions.Problems()) as cache:
-        found = cache.stats(by=by, top=top)
+    if map_ and format_ not in {None, "table"}:
+        raise SettingsError("--map", f"does not go with -f {format_}", origin="command line")
+    top = 0 if check or format_ == "prometheus" else top  # which name none of them
+    with actions.open_cache(options.chosen(ctx), actions.Problems()) as cache:
+        found = cache.stats(by=by, top=top, with_countries=map_)
     if check:
         reasons = health.unhealthy(found, cache.directory, options.duration_of(max_lag))
         status = rendering.print_reasons(reasons)
         if reasons or sys.stderr.isatty():  # a monitor that finds all well hears nothing
             rendering.print_reasons(health.notes())
         return status
-    rendering.print_stats(found, format_, output)
+    print_stats(found, format_, output)
     return 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import deque
-from contextlib import contextmanager
+from collections import Counter, deque
+from contextlib import closing, contextmanager
+from itertools import chain, pairwise
 from stat import S_ISREG
 from time import monotonic
 
@@ -40,6 +41,8 @@ LEAST_WAIT_SECONDS, RESPITE_SECONDS = 0.1, 5.0
 """Who waited for a locked store in vain leaves it alone for a while, or each block of a batch would wait again."""
 BLOCK = 500
 """Addresses that one SELECT asks for."""
+LEAST_SPAN_ROWS = 100_000
+"""Fewer rows are counted sooner than a thread is started for them."""
 
 _MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the next flush makes a new one"
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
@@ -192,16 +195,53 @@ class Store:
         clause = f"WHERE ip > ? AND status <> 'special' AND ({where}) ORDER BY ip LIMIT ?"
         return list(self.entries(clause, (after, *values, count)))
 
-    def counts(self, column: str, most: int) -> list[tuple[str | None, int]]:
-        """Return the most frequent values of a column with their numbers of rows, the largest first.
+    def tally(self, column: str | None, statuses: Sequence[str]) -> tuple[dict[str, int], Counter[str | int | None]]:
+        """Count all rows once, by status and by the values of a column, with as many threads as there are cores.
+
+        Args:
+            column: its name; None to count by status alone, which needs no sorting.
+            statuses: those that are counted even if there is no such row; others come behind them.
 
         Raises:
             StoreError: the store cannot be read.
             BusyError: another program keeps it locked.
 
         """
-        sql = f"SELECT {column}, COUNT(*) FROM geo_cache GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?"
-        return [(repr(what) if isinstance(what, bytes) else what, number) for what, number in self.query(sql, (most,))]
+        sums = ", ".join("SUM(status = ?)" for _ in statuses)
+        grouped = f"SELECT {column}, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ? GROUP BY 1"
+        alone = f"SELECT NULL, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ?"
+        by_status, by_value = dict.fromkeys(statuses, 0), Counter[str | int | None]()
+        for what, *numbers, count in self._in_spans(alone if column is None else grouped, statuses):
+            by_value[what] += count
+            for status, number in zip(statuses, numbers, strict=True):
+                by_status[status] += number or 0
+        if by_value.total() > sum(by_status.values()):  # somebody else wrote other ones
+            marks = ", ".join("?" * len(statuses))
+            others = f"SELECT status, COUNT(*) FROM geo_cache WHERE status NOT IN ({marks}) GROUP BY 1"
+            by_status |= {str(status): number for status, number in self.query(others, statuses)}
+        return by_status, by_value
+
+    def _in_spans(self, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        """Ask of as many parts of the table as there are cores, at the same time, each by a connection of its own."""
+        ends = "SELECT (SELECT MIN(rowid) FROM geo_cache), (SELECT MAX(rowid) FROM geo_cache)"
+        ((first, last),) = list(self.query(ends)) or [(None, None)]
+        if first is None:
+            return
+        count = min(len(os.sched_getaffinity(0)), -(-(last - first + 1) // LEAST_SPAN_ROWS))
+        borders = [first + number * (last - first + 1) // count for number in range(count + 1)]
+        spans = [(*values, start, end - 1) for start, end in pairwise(borders)]
+        if count == 1:
+            yield from self.query(sql, spans[0])
+            return
+
+        def ask(span: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+            with closing(Store(self.path, busy_timeout_seconds=self._patience_seconds)) as part:
+                return list(part.query(sql, span))
+
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(count) as pool:
+            yield from chain.from_iterable(pool.map(ask, spans))
 
     def last_flush(self) -> tuple[str, int, float] | None:
         """Return when the last flush that stored something ended, its entries, and its seconds.
