@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -214,6 +215,19 @@ def test_help_works_everywhere(geocli: Geocli, command: str, flag: str) -> None:
     assert not geocli.data_dir.exists()
 
 
+@pytest.mark.parametrize("command", ["", "db", *COMMANDS])
+def test_help_reads_well_in_80_columns(geocli: Geocli, command: str) -> None:
+    """Nothing is cut off, no choice is broken in two, and many options are in groups that have names."""
+    shown = geocli(*command.split(), "-h").stdout.decode()
+    leaf = _leaves(get_command(app)).get(command)
+    groups = {option.rich_help_panel for option in leaf.params if option.name != "help"} if leaf else set()
+
+    assert "…" not in shown
+    assert 80 >= max(map(len, shown.splitlines()))
+    assert len(re.findall("<[a-z]", shown)) == len(re.findall("<[a-z|]+>", shown))
+    assert len(leaf.params if leaf else ()) <= 8 or None not in groups
+
+
 def test_geocli_alone_prints_help(geocli: Geocli) -> None:
     """Without arguments it helps, names every command, and exits 0."""
     run = geocli()
@@ -326,6 +340,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--format": ("stats", "-f", "prometheus"),
         "--by": ("stats", "--by", "asn"),
         "--top": ("stats", "--top", "0"),
+        "--map": ("stats", "--map"),
         "--output": ("stats", "-o", "{out}"),
         "--check": ("--config", "{config}", "stats", "--check"),
         "--max-lag": ("stats", "--max-lag", "1h"),

@@ -11,25 +11,48 @@ from geocli import actions
 from geocli.commands import options
 from geocli.errors import SettingsError
 
+HEALTH = "Health"
+
 
 def stats(
     ctx: typer.Context,
     format_: Annotated[
         Literal["table", "json", "prometheus"] | None,
-        typer.Option("-f", "--format", help="Default: table on a terminal, else json."),
+        typer.Option(
+            "-f",
+            "--format",
+            metavar="FORMAT",
+            help="table, json or prometheus; default: table on a terminal, else json.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
-    by: Annotated[Literal["country", "asn", "city", "source"], typer.Option(help="What to count rows by.")] = "country",
-    top: Annotated[int, typer.Option(metavar="N", min=0, help="How many of them to show.")] = 10,
+    by: Annotated[
+        Literal["country", "asn", "city", "source"],
+        typer.Option(help="What to count rows by.", rich_help_panel=options.OUTPUT),
+    ] = "country",
+    top: Annotated[
+        int, typer.Option(metavar="N", min=0, help="How many of them to show.", rich_help_panel=options.OUTPUT)
+    ] = 10,
     map_: Annotated[
         bool, typer.Option("--map", help="Draw where in the world they are.", rich_help_panel=options.OUTPUT)
     ] = False,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file, all at once.")
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write to a file, put in place when complete.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 1, and say why, if something is unhealthy.")
+        bool,
+        typer.Option("--check", help="Exit with 1, and say why, if something is unhealthy.", rich_help_panel=HEALTH),
     ] = False,
-    max_lag: Annotated[str, typer.Option(metavar="AGE", help="How old a dirty entry may be for --check.")] = "5m",
+    max_lag: Annotated[
+        str, typer.Option(metavar="AGE", help="How old a dirty entry may be for --check.", rich_help_panel=HEALTH)
+    ] = "5m",
 ) -> int:
     """What is in the cache, and is everything healthy?"""
     from geocli import health, rendering
