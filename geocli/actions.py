@@ -9,6 +9,7 @@ import sys
 
 from geocli.console import complain, write
 from geocli.errors import AddressError, BusyError, GeocliError, StoreError
+from geocli.logs import timed
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -68,8 +69,9 @@ def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None
     """Look addresses up, print the entries, and return the exit status."""
     request = request or LookupRequest()
     problems = Problems()
-    with open_cache(chosen, problems) as cache:
+    with open_cache(chosen, problems) as cache, timed("looked up") as facts:
         found = list(cache.lookup_batch(texts, mode=request.mode))
+        facts |= {"addresses": len(found), "cached": sum(entry.cached for entry in found)}
     if not request.is_quiet:
         show(found, request, cache.now)
     for entry in found:

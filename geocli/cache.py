@@ -10,7 +10,7 @@ from itertools import islice
 from geocli import addresses, settings
 from geocli.entries import Entry, is_hit, is_of, is_poorer, next_retry_at, resolved, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
-from geocli.logs import log, raise_or_log
+from geocli.logs import raise_or_log, timed
 from geocli.resolvers import Chain, default_resolvers
 from geocli.storage.store import FILE_NAME, Store
 
@@ -126,8 +126,7 @@ class GeoCache:
             JournalError: the answer could not be kept (unless `on_problem` says otherwise).
 
         """
-        parsed = addresses.parse(address) if isinstance(address, str) else address
-        return next(self.lookup_batch([str(parsed)]))
+        return next(self.lookup_batch([str(addresses.parse(address) if isinstance(address, str) else address)]))
 
     def lookup_batch(self, texts: Iterable[str], *, mode: Mode = "cache") -> Iterator[Entry]:
         """Return an entry for each text, in their order; texts that are no address get `status="invalid"`.
@@ -246,8 +245,9 @@ class GeoCache:
         if found := special(ip, addresses.scope(address)):
             return found.replace(resolved_at=now)
         failed: list[ResolveError] = []
-        answer = self.chain.resolve(address, failed.append)
-        log("asked", ip=ip, source=answer and answer.source, problems=len(failed))
+        with timed("asked", ip=ip) as facts:
+            answer = self.chain.resolve(address, failed.append)
+            facts |= {"source": answer and answer.source, "problems": len(failed)}
         deque(map(self.on_problem, failed), maxlen=0)
         error = next((str(problem) for problem in (*failed, *problems)), None)
         retry_at = None if answer and error is None else next_retry_at(earlier, now)

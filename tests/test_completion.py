@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sysconfig
 import termios
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,10 +56,8 @@ class Shell:
         """Wait until the shell has shown a text, and forget all before."""
 
         def is_there() -> bool:
-            try:
+            with suppress(OSError):  # nothing yet
                 self._seen += os.read(self._terminal, 1 << 16).decode(errors="replace")
-            except OSError:
-                pass
             return text in self._seen
 
         try:
