@@ -134,7 +134,11 @@ def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterato
 
 
 def cell(code: str, columns: int) -> tuple[int, int]:
-    """Return the line and the column, from 0, of the middle of a country on a map of so many columns."""
+    """Return the line and the column, from 0, of the middle of a country on a map of so many columns.
+
+    >>> cell("NZ", 80)
+    (14, 78)
+    """
     latitude, longitude = _centres()[code]
     rows = _rows(columns)
     row = (NORTH - latitude) * rows // (NORTH - SOUTH)
