@@ -150,6 +150,8 @@ class Stats(Value):
     """In the order in which they are asked."""
     problems: list[str]
     """What cannot be read, and why."""
+    organisations: dict[int, str] | None = None
+    """Of the autonomous systems in `top`, by their numbers."""
     countries: dict[str, int] | None = None
     """Rows by the code of their country, if they were asked for."""
 
@@ -185,11 +187,14 @@ def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
 
     statuses, values = tally(_COLUMNS[by] if top or (with_countries and by == "country") else None)
     countries = values if by == "country" or not with_countries else tally("country_code")[1]
+    most_frequent = _most_frequent(values, top)
+    asns = [what for what, _ in most_frequent if isinstance(what, int)]
     return Stats(
         at=now,
         statuses=statuses,
         by=by,
-        top=_most_frequent(values, top),
+        top=most_frequent,
+        organisations=ask(lambda: store.organisations(asns), None) if by == "asn" else None,
         countries={code: count for code, count in countries.items() if code} if with_countries else None,
         journal=ask(journal.status, None),
         last_flush=ask(store.last_flush, None),

@@ -75,7 +75,7 @@ ROOMS: dict[str, set[str] | str] = {
         *("bulk", "storage.files"),
     },
     "geocli.rendering": {"bulk.inputs", "console", "entries", "resolvers.countries", "text", "upkeep"},
-    "geocli.rendering.places": {"bulk.outputs", "entries", "rendering"},
+    "geocli.rendering.places": {"bulk.outputs", "entries", "rendering", "resolvers.countries"},
     "geocli.rendering.statistics": {
         *("bulk.outputs", "console", "entries", "rendering", "resolvers.countries"),
         *("storage.files", "storage.journal", "upkeep"),

@@ -113,6 +113,9 @@ def test_flags_come_before_the_country(capsys: pytest.CaptureFixture[str]) -> No
     malta = Entry(ip="81.2.69.160", status="resolved", place=Place(country_code="MT", country_name="Malta"))
     nowhere = Entry(ip="10.0.0.1", status="special", scope="private")
 
+    odd = Entry(ip="1.1.1.1", status="resolved", place=Place(country_code="\U0010ffff"))
+
+    assert "place (\\U0010ffff)" in _card(capsys, odd, with_flags=True)
     assert "place 🇲🇹 Malta (MT)" in _card(capsys, malta, with_flags=True)
     print_entries([malta, nowhere], None, NOW, with_flags=True)
     assert ["81.2.69.160", "resolved", "🇲🇹", "Malta"] in words(capsys.readouterr().out)

@@ -125,10 +125,12 @@ def test_the_age_of_a_database_has_a_colour(geocli: Geocli, days: int, colour: s
 
 
 def test_bars_are_of_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    """Networks have their numbers as people write them."""
-    print_stats(_stats(by="asn", top=[(64500, 3)]), "table", None)
+    """Networks have their numbers as people write them, and the name of the organisation if it is known."""
+    print_stats(_stats(by="asn", top=[(64500, 3), (64501, 1)], organisations={64500: "[Example]"}), "table", None)
+    found = words(capsys.readouterr().out)
 
-    assert ["AS64500", "3", "75.0%", "█" * 30] in words(capsys.readouterr().out)
+    assert ["AS64500", "[Example]", "3", "75.0%", "█" * 30] in found
+    assert ["AS64501", "1", "25.0%", "█" * 10] in found
 
 
 @pytest.mark.parametrize("width", [40, 80])
@@ -153,7 +155,7 @@ def test_a_map_in_a_pipe_comes_with_the_table(located: Geocli) -> None:
     run = located("stats", "--map", "--by", "asn")
 
     assert "●100%" in run.stdout.decode()
-    assert "AS20712" in run.stdout.decode()
+    assert "AS20712 Andrews & Arnold Ltd" in run.stdout.decode()
 
 
 def test_an_ascii_terminal_gets_bars_and_a_map_of_its_own(located: Geocli) -> None:

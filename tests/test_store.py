@@ -302,6 +302,14 @@ def test_rows_are_counted_by_status_and_by_a_column(store: Store) -> None:
     assert (statuses, {None: 6}) == store.tally(None, ("resolved", "special"))
 
 
+def test_organisations_have_names(store: Store) -> None:
+    """Those of the numbers that were asked for, and that somebody knows."""
+    places = [Place(asn=1, org="One"), Place(asn=1), Place(asn=2), Place(asn=3, org="Three")]
+    fill(store.path, *(resolved(str(number), place=place) for number, place in enumerate(places)))
+    assert {1: "One"} == store.organisations([1, 2])
+    assert {} == store.organisations([])
+
+
 @pytest.mark.parametrize("rows", [LEAST_SPAN_ROWS - 1, LEAST_SPAN_ROWS, 3 * LEAST_SPAN_ROWS + 1])
 def test_rows_of_a_large_store_are_counted_once(store: Store, rows: int) -> None:
     """Though each thread counts a part of its own."""

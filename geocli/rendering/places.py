@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from geocli.bulk.outputs import json_text
 from geocli.entries import value
 from geocli.rendering import ago, harmless, make_table, open_console
+from geocli.resolvers.countries import country_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,14 +40,15 @@ def print_entries(
 
     """
     console = open_console()
-    names = list(fields or TABLE_FIELDS)
+    names = [
+        name for name in fields or TABLE_FIELDS if fields or any(value(entry, name) is not None for entry in found)
+    ]
     if not fields and (len(found) == 1 or console.width < LEAST_COLUMN_CELLS * len(names)):
         for entry in found:
             console.print(_card(entry, now, with_flags=with_flags))
         return
-    rows = [[_cell(entry, name, with_flags=with_flags) for name in names] for entry in found]
-    shown = [number for number in range(len(names)) if fields or any(row[number] != ("", "") for row in rows)]
-    console.print(make_table([names[number] for number in shown], ([row[at] for at in shown] for row in rows)))
+    rows = ([_cell(entry, name, with_flags=with_flags) for name in names] for entry in found)
+    console.print(make_table(names, rows))
 
 
 def _cell(entry: Entry, name: str, *, with_flags: bool) -> Cell:
@@ -77,7 +79,7 @@ def _card(entry: Entry, now: datetime, *, with_flags: bool) -> RenderableType:
 def _lines(entry: Entry, now: datetime, with_flags: bool) -> Iterator[tuple[str, str]]:  # noqa: FBT001 (of _card)
     """Return the lines of a card; those without a text are not shown."""
     place = entry.place
-    country = f"{place.country_name} ({place.country_code})" if place.country_code else place.country_name
+    country = " ".join(filter(None, (place.country_name, place.country_code and f"({place.country_code})")))
     where = ", ".join(filter(None, (place.city, place.region, country)))
     yield "place", f"{_flag(entry)}{where}" if with_flags else where
     yield "postal code", place.postal_code or ""
@@ -95,4 +97,6 @@ def _lines(entry: Entry, now: datetime, with_flags: bool) -> Iterator[tuple[str,
 
 def _flag(entry: Entry) -> str:
     code = entry.place.country_code
-    return "".join(chr(ord(letter) + REGIONAL_INDICATOR) for letter in code) + " " if code else ""
+    if country_name(code) is None:
+        return ""
+    return "".join(chr(ord(letter) + REGIONAL_INDICATOR) for letter in f"{code}") + " "

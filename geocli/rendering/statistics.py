@@ -103,18 +103,18 @@ def _bars(found: Stats, console: Console) -> Table:
     full = "█" if has_blocks(console) else "#"
     cells = max(min(BAR_CELLS, console.width - BESIDE_BARS), 5)
     rows: list[tuple[Cell, ...]] = [
-        (_name(found.by, what), f"{count:,}", f"{count / total:.1%}", (full * -(-count * cells // longest), "cyan"))
+        (_name(found, what), f"{count:,}", f"{count / total:.1%}", (full * -(-count * cells // longest), "cyan"))
         for what, count in found.top
     ]
     return make_table((found.by, "rows", "share", ""), rows, fixed=(1, 2, 3))
 
 
-def _name(by: str, what: str | int | None) -> str:
+def _name(found: Stats, what: str | int | None) -> str:
     if what is None:
         return "unknown"
-    if by == "asn":
-        return f"AS{what}"
-    return f"{what} {country_name(str(what)) or ''}".strip() if by == "country" else str(what)
+    if found.by == "asn" and isinstance(what, int):
+        return f"AS{what} {(found.organisations or {}).get(what, '')}".strip()
+    return f"{what} {country_name(str(what)) or ''}".strip() if found.by == "country" else str(what)
 
 
 def _map(found: Stats, console: Console) -> RenderableType:

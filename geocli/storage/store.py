@@ -243,6 +243,18 @@ class Store:
         with ThreadPoolExecutor(count) as pool:
             yield from chain.from_iterable(pool.map(ask, spans))
 
+    def organisations(self, asns: Sequence[int]) -> dict[int, str]:
+        """Return the names of organisations by the numbers of their autonomous systems, as far as they are known.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        marks = ", ".join("?" * len(asns))
+        rows = self.query(f"SELECT asn, MAX(org) FROM geo_cache WHERE asn IN ({marks}) GROUP BY 1", asns)
+        return {asn: str(org) for asn, org in rows if org is not None}
+
     def last_flush(self) -> tuple[str, int, float] | None:
         """Return when the last flush that stored something ended, its entries, and its seconds.
 
