@@ -428,7 +428,11 @@ def test_help_on_a_terminal_has_colour_unless_somebody_objects(geocli: Geocli) -
         (("--no-color", "-h"), {}),
         (("lookup", "81.2.69.160", "nowhere"), {"NO_COLOR": "1"}),
         (("lookup", "81.2.69.160", "nowhere"), {"TERM": "dumb"}),
+        (("lookup", "81.2.69.160"), {"NO_COLOR": "1"}),
+        (("lookup", "81.2.69.160"), {"TERM": "dumb"}),
         (("stats",), {"NO_COLOR": "1"}),
+        (("stats", "--map"), {"TERM": "dumb"}),
+        (("--no-color", "stats", "--map"), {}),
         (("db", "list"), {"TERM": "dumb"}),
     ],
 )

@@ -197,6 +197,17 @@ def test_every_room_is_on_the_map() -> None:
     assert set() == {room for room in rooms - {"__init__"} if f"`{room}`" not in section}
 
 
+def test_every_metric_is_documented(located: Geocli) -> None:
+    """What Prometheus gets stands in the recipe for it."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+    located("lookup", "81.2.69.161")
+    names = re.findall(r"^# TYPE (\S+) gauge$", located("stats", "-f", "prometheus").stdout.decode(), re.MULTILINE)
+
+    assert len(names) == 9
+    assert [] == [name for name in names if f"`{name}" not in README]
+
+
 def test_every_command_is_documented() -> None:
     """Each command that Typer knows stands in the README."""
     names = [command.name for command in app.registered_commands]
