@@ -239,6 +239,16 @@ def test_a_file_gets_json_also_from_a_terminal(located: Geocli, tmp_path: Path) 
     assert [] == json.loads((tmp_path / "out.json").read_text())["top"]
 
 
+def test_a_table_in_a_file_has_no_style(located: Geocli, tmp_path: Path) -> None:
+    """Though it was asked for on a terminal, and a narrow one: a file is as wide as its lines."""
+    out = tmp_path / "out.txt"
+    options = ("-f", "table", "--map", "-o", str(out))
+
+    assert (0, "") == on_terminal(located, "stats", *options, environ={"COLUMNS": "40"})
+    assert "\x1b" not in out.read_text()
+    assert f"{located.db_dir}/GeoLite2-City.mmdb" in out.read_text()
+
+
 def test_a_table_is_not_printed_where_a_file_was_asked_for(located: Geocli, tmp_path: Path) -> None:
     """`-o` with `-f table` writes the file, or says that it will not; it does not write elsewhere."""
     out = tmp_path / "out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from geocli.bulk.outputs import json_text
@@ -61,10 +62,10 @@ def print_stats(found: Stats, format_: str | None, output: str | None) -> None:
 
 
 def _table_text(found: Stats) -> str:
-    console = open_console()
-    with console.capture() as captured:
-        console.print(*_parts(found, console))
-    return captured.get()
+    text = StringIO()
+    console = open_console(text)
+    console.print(*_parts(found, console))
+    return text.getvalue()
 
 
 def _parts(found: Stats, console: Console) -> Iterator[RenderableType]:
