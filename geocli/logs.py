@@ -29,7 +29,7 @@ def be_verbose() -> None:
     for_people: list[Any] = [
         by_time("%H:%M:%S", utc=False),
         _harmless,
-        structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0),
+        structlog.dev.ConsoleRenderer(colors=False),
     ]
     for_programs: list[Any] = [structlog.processors.add_log_level, by_time("iso"), structlog.processors.JSONRenderer()]
     structlog.configure(

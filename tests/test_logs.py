@@ -111,7 +111,7 @@ print("structlog" in sys.modules)
             assert b"" == process.stdout.read()
         assert 0 == process.returncode
         escaped = re.escape(r"\x1b[31m\x9b2J\u202eevil\r\n\x07\ud800")
-        assert re.fullmatch(rf"\d\d:\d\d:\d\d {escaped} number=3 text={escaped}\r\n", shown)
+        assert re.fullmatch(rf"\d\d:\d\d:\d\d {escaped} +number=3 text={escaped}\r\n", shown)
         assert shown[:-2].isprintable()
 
     @pytest.mark.parametrize("is_verbose", [False, True])

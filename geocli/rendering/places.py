@@ -44,8 +44,8 @@ def print_entries(
         name for name in fields or TABLE_FIELDS if fields or any(value(entry, name) is not None for entry in found)
     ]
     if not fields and (len(found) == 1 or console.width < LEAST_COLUMN_CELLS * len(names)):
-        for entry in found:
-            console.print(_card(entry, now, with_flags=with_flags))
+        for number, entry in enumerate(found):
+            console.print(*[""] * (number > 0), _card(entry, now, with_flags=with_flags), sep="\n")
         return
     rows = ([_cell(entry, name, with_flags=with_flags) for name in names] for entry in found)
     console.print(make_table(names, rows))
