@@ -44,6 +44,11 @@ class Problems:
         if problem.exit_status >= StoreError.exit_status and not isinstance(problem, StoreError):
             self.status = max(self.status, problem.exit_status)
 
+    def weigh(self, problem: GeocliError) -> None:
+        """Take note of a problem that is the command's own, and decides what it exits with."""
+        self(problem)
+        self.status = max(self.status, problem.exit_status)
+
 
 class LookupRequest(Value):
     """How the answers to a lookup are to be found and shown."""

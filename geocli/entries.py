@@ -57,6 +57,16 @@ class Place(Value):
 WHERE_FIELDS = Place.field_names - {"asn", "org", "traits"}
 """Fields of a place that say where it is; all of them come from one source."""
 
+PLACE_TRAITS = frozenset(
+    {
+        *("accuracy_radius", "average_income", "population_density", "metro_code", "state2", "geoname_id"),
+        *("continent", "continent_code", "continent_name", "continent_geoname_id", "is_in_european_union"),
+        *("country_geoname_id", "country_confidence", "region_code", "region_geoname_id", "region_confidence"),
+        *("subdivision_code", "city_geoname_id", "city_confidence", "postal_confidence"),
+    }
+)
+"""Traits that are about the place, not the network."""
+
 
 class Answer(Value):
     """What one source, or several together, say of an address."""
@@ -91,10 +101,28 @@ def taken(first: Known, second: Known) -> frozenset[str]:
     return where
 
 
+def all_traits(first: tuple[bool, Traits], second: tuple[bool, Traits]) -> Traits:
+    """Return what two sources say besides, the first before the second.
+
+    What is about the place comes from the source of the place: an accuracy radius is that of one latitude.
+
+    Args:
+        first: whether it knows where the place is, and its traits.
+        second: the same of the next one.
+
+    """
+    (first_where, said), (second_where, added) = first, second
+    if first_where:
+        added = {name: what for name, what in added.items() if name not in PLACE_TRAITS}
+    elif second_where:
+        said = {name: what for name, what in said.items() if name not in PLACE_TRAITS}
+    return {**added, **said}
+
+
 def merge(first: Answer, second: Answer) -> Answer:
     """Add to an answer what it lacks and another source knows."""
     added = {name: getattr(second.place, name) for name in taken(first.place.known, second.place.known)}
-    traits = {**(second.place.traits or {}), **(first.place.traits or {})}
+    traits = all_traits(*((answer.knows_where, answer.place.traits or {}) for answer in (first, second)))
     if not added and traits == (first.place.traits or {}):
         return first
     lengths = [answer.prefix_len for answer in (first, second) if answer.prefix_len is not None]

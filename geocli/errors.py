@@ -12,6 +12,7 @@
       BusyError                 75  path, waited_seconds
       UpdateError               3   url
         DownloadError               status
+          RateLimitError        75  retry_at
         HashMismatchError           expected, actual
 
 TerminatedError is a KeyboardInterrupt.
@@ -21,6 +22,10 @@ TerminatedError is a KeyboardInterrupt.
 from __future__ import annotations
 
 from geocli.text import shorten
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class GeocliError(Exception):
@@ -132,7 +137,7 @@ class UpdateError(GeocliError):
 
 
 class DownloadError(UpdateError):
-    """The server did not send the file."""
+    """The network or the server failed, or the server has another answer than a file."""
 
     def __init__(self, url: str, reason: str, *, status: int | None = None) -> None:
         """Remember the HTTP status, if there was an answer at all."""
@@ -140,12 +145,23 @@ class DownloadError(UpdateError):
         self.status = status
 
 
+class RateLimitError(DownloadError):
+    """The server wants to be left alone for a while."""
+
+    exit_status = 75
+
+    def __init__(self, url: str, reason: str, *, retry_at: datetime) -> None:
+        """Remember when it may be asked again; UTC."""
+        super().__init__(url, f"{reason}; try again after {retry_at:%Y-%m-%dT%H:%M:%SZ}", status=429)
+        self.retry_at = retry_at
+
+
 class HashMismatchError(UpdateError):
     """The bytes at hand are not those that were installed."""
 
-    def __init__(self, url: str, *, expected: str, actual: str) -> None:
-        """Remember both SHA-256 digests, in hex."""
-        super().__init__(url, f"SHA-256 is {actual}, expected {expected}")
+    def __init__(self, url: str, *, expected: str, actual: str, algorithm: str = "SHA-256") -> None:
+        """Remember both digests, in hex."""
+        super().__init__(url, f"{algorithm} is {actual}, expected {expected}")
         self.expected = expected
         self.actual = actual
 

@@ -51,6 +51,12 @@ class Settings(Value):
     """Directories that are searched for .mmdb files, in this order."""
     update_dir: str = ""
     """Directory that `db update` installs databases in."""
+    maxmind_dir: str = ""
+    """The same for editions of MaxMind."""
+    geoip_conf: str = ""
+    """The settings of MaxMind's geoipupdate, if there are any."""
+    has_maxmind_account: bool = False
+    """Whether these, or `GEOIPUPDATE_*`, have a licence key."""
     system_databases: bool = True
     """Whether the directories that other programs install databases in are searched too."""
     dbip_url: str = "https://download.db-ip.com/free"
@@ -100,11 +106,17 @@ def load(
     if not chosen["data_dir"]:
         raise SettingsError("--data-dir", "empty", origin="command line")
     own = _xdg(environ, "DATA", ".local/share")
-    system = (*_geoip_conf_dirs(), *SYSTEM_DATABASE_DIRS) if chosen.get("system_databases", True) else ()
+    update_dir = (listed or [SYSTEM_DATABASE_DIRS[1] if is_root else own])[0]
+    conf, geoip = _geoip_conf(environ)
+    is_shared = chosen.get("system_databases", True)
+    geoip_dirs = [geoip["DatabaseDirectory"]] if is_shared and "DatabaseDirectory" in geoip else []
     return Settings(
         **chosen,
-        database_dirs=(*listed, own, *system),
-        update_dir=(listed or [SYSTEM_DATABASE_DIRS[1] if is_root else own])[0],
+        database_dirs=(*listed, own, *geoip_dirs, *(SYSTEM_DATABASE_DIRS if is_shared else ())),
+        update_dir=update_dir,
+        maxmind_dir=(*geoip_dirs, update_dir)[0],
+        geoip_conf=conf,
+        has_maxmind_account="LicenseKey" in geoip,
         databases=tuple(databases),
     )
 
@@ -182,16 +194,27 @@ def _seconds(variable: str, text: str) -> float:
     return seconds
 
 
-def _geoip_conf_dirs() -> list[str]:
-    """Return the directory that geoipupdate installs databases in, if its settings name one."""
-    for path in GEOIP_CONFS:
+def _geoip_conf(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return where the settings of geoipupdate are, and what they, or its variables, say of directory and account."""
+    named = environ.get("GEOIPUPDATE_CONF_FILE")
+    found: tuple[str, dict[str, str]] = "", {}
+    for path in [named] if named else GEOIP_CONFS:
         try:
             with open(path, encoding="utf-8", errors="replace") as lines:
                 words = [line.split(None, 1) for line in lines]
         except OSError:
             continue
-        return [word[1].strip() for word in words if len(word) > 1 and word[0] == "DatabaseDirectory"]
-    return []
+        found = path, {word[0]: word[1].strip() for word in words if len(word) > 1}
+        break
+    said = {key: environ[name] for name, key in _GEOIPUPDATE.items() if environ.get(name)}
+    return named or found[0], found[1] | said
+
+
+_GEOIPUPDATE = {
+    "GEOIPUPDATE_DB_DIR": "DatabaseDirectory",
+    "GEOIPUPDATE_LICENSE_KEY": "LicenseKey",
+    "GEOIPUPDATE_LICENSE_KEY_FILE": "LicenseKey",
+}
 
 
 def shows_flags(environ: Mapping[str, str] | None = None) -> bool:

@@ -129,6 +129,8 @@ class DatabaseStats(Value):
     """When it was built; UTC."""
     error: str | None = None
     """Why it cannot be asked."""
+    attribution: str | None = None
+    """What its licence asks those to show who show its data."""
 
 
 class Stats(Value):
@@ -223,7 +225,13 @@ def databases(chosen: Settings) -> list[DatabaseStats]:
 
 def _described(database: Database) -> DatabaseStats:
     file = database.file
-    return DatabaseStats(name=database.name, path=file.path, size_bytes=file.size_bytes, built_at=database.built_at)
+    return DatabaseStats(
+        name=database.name,
+        path=file.path,
+        size_bytes=file.size_bytes,
+        built_at=database.built_at,
+        attribution=database.attribution,
+    )
 
 
 def _damaged(problem: DatabaseError) -> DatabaseStats:

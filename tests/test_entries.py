@@ -121,6 +121,14 @@ class TestMerge:
         assert {"a": 1, "b": False, "c": 3} == merge(first, second).place.traits
         assert "one+two" == merge(first, second).source
 
+    def test_traits_of_a_place_stay_with_it(self) -> None:
+        """A radius or a continent comes from whoever says where the place is, whether asked first or second."""
+        here = Answer(place=LONDON.replace(traits={"accuracy_radius": 5}), source="one")
+        there = Answer(place=Place(country_code="US", traits={"continent_code": "NA", "is_proxy": False}), source="two")
+        continent = Answer(place=Place(traits={"continent_code": "EU", "isp": "A"}), source="three")
+        assert {"accuracy_radius": 5, "is_proxy": False} == merge(here, there).place.traits
+        assert {"continent_code": "NA", "is_proxy": False, "isp": "A"} == merge(continent, there).place.traits
+
     @pytest.mark.parametrize("second", [Place(), Place(traits={}), Place(traits={"a": 2})])
     def test_who_adds_nothing_is_not_named(self, second: Place) -> None:
         """A source is named only if it knew something that the first did not; else the first answer stays."""

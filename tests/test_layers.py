@@ -54,8 +54,13 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.resolvers.rir": {"addresses", "entries", "databases.discovery", "resolvers"},
     "geocli.resolvers.mmdb": {"addresses", "entries", "errors", "databases.discovery", "resolvers"},
     "geocli.databases": set(),
-    "geocli.databases.discovery": {"errors", "values"},
-    "geocli.databases.updates": {"errors", "settings", "databases.discovery", "storage.files"},
+    "geocli.databases.attributions": set(),
+    "geocli.databases.discovery": {"errors", "values", "databases.attributions"},
+    "geocli.databases.client": {"entries", "errors", "values", "storage.files"},
+    "geocli.databases.installing": {"errors", "databases.discovery", "storage.files"},
+    "geocli.databases.checking": {"errors", "databases.discovery", "databases.installing"},
+    "geocli.databases.maxmind": {"errors", "settings", "values", "databases.client", "databases.installing"},
+    "geocli.databases.updates": {"errors", "settings", "databases", "storage.files"},
     "geocli.bulk": set(),
     "geocli.bulk.inputs": {"errors", "text"},
     "geocli.bulk.finding": set(),
@@ -63,8 +68,17 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.parsing": {"addresses", "errors", "text"},
     "geocli.bulk.tree": {"errors", "databases.discovery"},
     "geocli.bulk.scopes": {"addresses"},
-    "geocli.bulk.records": {"entries", "databases.discovery", "resolvers.mmdb", "bulk.tree"},
-    "geocli.bulk.rendered": {"storage.frames", "bulk.outputs", "bulk.records"},
+    "geocli.bulk.numbering": set(),
+    "geocli.bulk.decoding": {"bulk.numbering"},
+    "geocli.bulk.columns": {
+        *("errors", "databases.discovery", "resolvers.mmdb", "resolvers.countries"),
+        *("bulk.decoding", "bulk.numbering", "bulk.tree"),
+    },
+    "geocli.bulk.records": {
+        *("entries", "databases.discovery", "resolvers.mmdb"),
+        *("bulk.columns", "bulk.decoding", "bulk.tree"),
+    },
+    "geocli.bulk.rendered": {"storage.frames", "bulk.outputs", "bulk.columns"},
     "geocli.bulk.answers": {"errors", "databases.discovery", "resolvers", "bulk"},
     "geocli.bulk.rows": {"cache", "entries", "text", "bulk.answers", "bulk.forms", "bulk.parsing"},
     "geocli.bulk.keeping": {"storage.frames", "bulk.answers", "bulk.rows"},
@@ -74,7 +88,9 @@ ROOMS: dict[str, set[str] | str] = {
         *("cache", "console", "errors", "text", "values"),
         *("bulk", "storage.files"),
     },
-    "geocli.rendering": {"bulk.inputs", "console", "entries", "resolvers.countries", "text", "upkeep"},
+    "geocli.rendering": {
+        *("bulk.inputs", "console", "databases.attributions", "entries", "resolvers.countries", "text", "upkeep")
+    },
     "geocli.rendering.places": {"bulk.outputs", "entries", "rendering", "resolvers.countries"},
     "geocli.rendering.statistics": {
         *("bulk.outputs", "console", "entries", "rendering", "resolvers.countries"),
@@ -92,12 +108,14 @@ OWNERS = {
     "structlog": {"geocli.logs"},
     "maxminddb_rust": {"geocli.databases.discovery"},
     "iptocc": {"geocli.resolvers.rir"},
-    "requests": {"geocli.databases.updates"},
-    "urllib3": {"geocli.databases.updates"},
+    "requests": {"geocli.databases.client"},
+    "urllib3": {"geocli.databases.client"},
+    "pygeoipupdate": {"geocli.databases.maxmind"},
     "geoip2": set(),
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
         *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),
+        *("geocli.bulk.numbering", "geocli.bulk.decoding", "geocli.bulk.columns", "geocli.bulk.records"),
     },
 }
 """The modules that may import each package."""

@@ -48,6 +48,7 @@ VARYING = (
     (r"in [0-9.]+ s\b", "in SECONDS s"),
     (r"[0-9]+ (s|min|h|days) ago", "AGO"),
     (r"[0-9.]+ (bytes|kB)", "SIZE"),
+    (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "DATE"),
     (r"(?<=geocli_journal_bytes )[0-9]+", "SIZE"),
     (r"/\S+/databases/", "/usr/share/GeoIP/"),
     (r"[─]+", ""),

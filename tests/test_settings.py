@@ -417,6 +417,40 @@ class TestSystemFiles:
         own = f"{home['HOME']}/.local/share/geocli"
         assert (own, *expected, *SYSTEM_DATABASE_DIRS) == self._loaded(etc, home).database_dirs
 
+    def test_account(self, etc: Path, home: dict[str, str]) -> None:
+        """A licence key makes an account, in the file or in the environment, whose directory comes first."""
+        conf = Path(etc, "GeoIP.conf")
+        conf.write_text("DatabaseDirectory /srv/GeoIP\n")
+        found = self._loaded(etc, home)
+        assert ("/etc/GeoIP.conf", "/srv/GeoIP", False) == (
+            found.geoip_conf,
+            found.maxmind_dir,
+            found.has_maxmind_account,
+        )
+        found = self._loaded(etc, {**home, "GEOIPUPDATE_LICENSE_KEY": "x", "GEOIPUPDATE_DB_DIR": "/other"})
+        assert ("/other", True) == (found.maxmind_dir, found.has_maxmind_account)
+        assert "/other" in found.database_dirs
+        conf.write_text("LicenseKey x\n")
+        found = self._loaded(etc, home)
+        assert (found.update_dir, True) == (found.maxmind_dir, found.has_maxmind_account)
+
+    def test_account_in_another_file(self, etc: Path, home: dict[str, str], tmp_path: Path) -> None:
+        """A variable of geoipupdate names the only file that counts, whether it is there or not."""
+        Path(etc, "GeoIP.conf").write_text("LicenseKey x\nDatabaseDirectory /srv/GeoIP\n")
+        named = {**home, "GEOIPUPDATE_CONF_FILE": str(tmp_path / "other.conf")}
+        found = self._loaded(etc, named)
+        assert (named["GEOIPUPDATE_CONF_FILE"], False) == (found.geoip_conf, found.has_maxmind_account)
+        (tmp_path / "other.conf").write_text("LicenseKey x\n")
+        assert self._loaded(etc, named).has_maxmind_account
+
+    def test_without_the_systems_databases_none_goes_there(self, etc: Path, home: dict[str, str]) -> None:
+        """An edition is installed where it will be found."""
+        Path(etc, "GeoIP.conf").write_text("LicenseKey x\nDatabaseDirectory /srv/GeoIP\n")
+        _user_config(home, "system_databases = false")
+        found = self._loaded(etc, home)
+        assert (found.update_dir, True) == (found.maxmind_dir, found.has_maxmind_account)
+        assert "/srv/GeoIP" not in found.database_dirs
+
     def test_where_geoip_conf_is(self) -> None:
         """The files that are tried are those of GeoIP.conf(5)."""
         assert ("/etc/GeoIP.conf", "/usr/local/etc/GeoIP.conf") == GEOIP_CONFS

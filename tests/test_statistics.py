@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geocli.databases.attributions import ATTRIBUTIONS
 from geocli.rendering import print_databases
 from geocli.rendering.statistics import print_stats
 from geocli.storage.journal import JournalStatus
@@ -62,9 +63,9 @@ def test_the_table_of_statistics(capsys: pytest.CaptureFixture[str]) -> None:
         ["oldest", "2", "days", "ago"],
         ["quarantined", "7", "bytes"],
         ["last", "flush", "1", "min", "ago:", "4", "entries", "in", "0.0125", "s"],
-        ["database", "built", "size", "path"],
-        ["GeoLite2-City", "40", "days", "ago", "10", "bytes", "/x/City.mmdb"],
-        ["broken", "0", "bytes", "/x/b.mmdb:", "empty"],
+        ["database", "built", "age", "size", "path"],
+        ["GeoLite2-City", "2026-04-22", "40", "days", "ago", "10", "bytes", "/x/City.mmdb"],
+        ["broken", "/x/b.mmdb:", "empty"],
         ["country", "rows", "share"],
         ["GB", "United", "Kingdom", "3", "75.0%", "█" * 30],
         ["unknown", "1", "25.0%", "█" * 10],
@@ -104,13 +105,15 @@ def test_statistics_on_a_terminal_are_a_table(located: Geocli) -> None:
 
 
 def test_databases_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """Name, build with its age, size, path or what is wrong."""
-    print_databases(_stats().databases, NOW)
-    header, _, first, second = words(capsys.readouterr().out)
+    """Family, build, age, size, path or what is wrong; then each attribution once, and that of the built-in data."""
+    databases = [row.replace(attribution="Data by Somebody") for row in _stats().databases]
+    print_databases(databases, NOW)
+    header, _, first, second, *rest = words(capsys.readouterr().out)
 
-    assert ["database", "built", "size", "path"] == header
-    assert ["GeoLite2-City", "40", "days", "ago", "10", "bytes", "/x/City.mmdb"] == first
-    assert ["broken", "0", "bytes", "/x/b.mmdb:", "empty"] == second
+    assert ["database", "built", "age", "size", "path"] == header
+    assert ["GeoLite2-City", "2026-04-22", "40", "days", "ago", "10", "bytes", "/x/City.mmdb"] == first
+    assert ["broken", "/x/b.mmdb:", "empty"] == second
+    assert ["Data by Somebody", ATTRIBUTIONS["rir"]] == [" ".join(line) for line in rest]
 
 
 @pytest.mark.parametrize(("days", "colour"), [(0, "32"), (31, "32"), (32, "33"), (35, "33"), (36, "31")])
@@ -198,8 +201,16 @@ def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
                 "size_bytes": 10,
                 "built_at": "2026-04-22T12:00:00Z",
                 "error": None,
+                "attribution": None,
             },
-            {"name": "broken", "path": "/x/b.mmdb", "size_bytes": 0, "built_at": None, "error": "/x/b.mmdb: empty"},
+            {
+                "name": "broken",
+                "path": "/x/b.mmdb",
+                "size_bytes": 0,
+                "built_at": None,
+                "error": "/x/b.mmdb: empty",
+                "attribution": None,
+            },
         ],
         "by": "country",
         "top": [{"value": "GB", "entries": 3}, {"value": None, "entries": 1}],

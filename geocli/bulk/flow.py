@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 16 * 1024
 """Before a chunk of this size, addresses are looked up one by one, as in `lookup`: numpy would take longer to load."""
-KEPT_TOGETHER, WRITTEN_TOGETHER = 6, 2
+KEPT_TOGETHER, WRITTEN_TOGETHER = 2, 1
 """So many blocks wait for one sync, or for one another, when much has arrived."""
 COLLECTED = 100_000
 """So many objects are made before Python looks for garbage in cycles, of which there is hardly any."""
@@ -87,13 +87,13 @@ class Flow:
             self.drain()
         elif self._workers is None:
             self._waiting.append(self._done(self._maker.together(chunk, answers)))
-            self.drain()
-            self._hire()
         else:
             self._waiting.append(self._workers.submit(self._maker.together, chunk, answers).result)
-        if len(self._waiting) >= self._group + self._jobs - 1:
+        ahead = 0 if self._workers is None else self._jobs - 1
+        if len(self._waiting) >= self._group + ahead:
             self._pass_on(self._group)
             self._group = min(2 * self._group, self._together)
+            self._hire()
 
     @staticmethod
     def _done(rows: Rows) -> Result:
@@ -102,7 +102,7 @@ class Flow:
     def _hire(self) -> None:
         """Get the threads for more than one large chunk."""
         gc.set_threshold(COLLECTED)
-        if self._jobs > 1:
+        if self._jobs > 1 and self._workers is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._workers, self._writer = ThreadPoolExecutor(self._jobs), ThreadPoolExecutor(1)

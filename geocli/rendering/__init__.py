@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from geocli.bulk.inputs import size_bytes
 from geocli.console import complain
+from geocli.databases.attributions import ATTRIBUTIONS, attribution_of
 from geocli.entries import instant_text
 from geocli.resolvers.countries import country_name
 from geocli.text import safe
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rich.console import Console
+    from rich.progress import TaskID
     from rich.table import Table
     from rich.text import Text
 
@@ -92,6 +94,40 @@ def progress(files: Sequence[str]) -> Iterator[Callable[[int], None]]:
         yield lambda count: shown.advance(task, count)
 
 
+@contextmanager
+def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show how far several things are, if standard error is a terminal, until all is done.
+
+    Args:
+        of_bytes: whether bytes are counted, and their rate is shown.
+
+    Yields:
+        what is told which thing has got on, by how much, and how much it is in all, if that is known.
+
+    """
+    if not sys.stderr.isatty():
+        yield lambda _name, _count, _total: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+
+    counters = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counters]
+    shown = Progress(*columns, console=open_console(sys.stderr), transient=True)
+    tasks: dict[tuple[str, int | None], TaskID] = {}
+
+    def tell(name: str, count: int, total: int | None) -> None:
+        if (name, total) not in tasks:
+            tasks[name, total] = shown.add_task(safe(name), total=total)
+            shown.start()
+        shown.advance(tasks[name, total], count)
+
+    try:
+        yield tell
+    finally:
+        if tasks:
+            shown.stop()
+
+
 def print_summary(counts: Mapping[str, int]) -> None:
     """Print how many rows there are of each country and status, on standard error."""
     total = sum(counts.values())
@@ -104,19 +140,33 @@ def print_summary(counts: Mapping[str, int]) -> None:
 
 
 def print_databases(found: Sequence[DatabaseStats], now: datetime) -> None:
-    """Print the databases at hand as a table."""
-    open_console().print(databases_table(found, now))
+    """Print the databases at hand as a table, and what licences ask to be shown."""
+    console = open_console()
+    console.print(databases_table(found, now))
+    for line in dict.fromkeys(filter(None, [*(row.attribution for row in found), ATTRIBUTIONS["rir"]])):
+        console.print(harmless(line))
 
 
 def databases_table(found: Sequence[DatabaseStats], now: datetime) -> Table:
     """Return a table of the databases at hand, with the colour of their age."""
-    ages = [(ago(row.built_at, now), freshness(row.built_at, now)) for row in found]
     rows: list[tuple[Cell, ...]] = [
-        (row.name, age, size_text(row.size_bytes), row.error or row.path) for row, age in zip(found, ages, strict=True)
+        (
+            row.name,
+            row.built_at.date().isoformat() if row.built_at else "",
+            (ago(row.built_at, now), freshness(row.built_at, now)),
+            size_text(row.size_bytes) if row.size_bytes else "",
+            row.error or row.path,
+        )
+        for row in found
     ]
-    return make_table(
-        ("database", "built", "size", "path"), rows or [("rir", "", "", "built in: no .mmdb file was found")]
-    )
+    none: list[tuple[Cell, ...]] = [("rir", "", "", "", "built in: no .mmdb file was found")]
+    return make_table(("database", "built", "age", "size", "path"), rows or none)
+
+
+def print_replaced(names: Sequence[str]) -> None:
+    """Say which databases were replaced, and what their licences ask to be shown, on standard error."""
+    lines = [f"{', '.join(names) or 'nothing'} replaced", *filter(None, map(attribution_of, names))]
+    print(*dict.fromkeys(lines), sep="\n", file=sys.stderr)
 
 
 def databases_json(found: Sequence[DatabaseStats]) -> list[dict[str, Any]]:
