@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from geocli.console import complain, write
-from geocli.errors import AddressError, BusyError, GeocliError, StoreError
+from geocli.errors import AddressError, BusyError, GeocliError, ResolveError, StoreError
 from geocli.logs import timed
 from geocli.values import Value
 
@@ -24,25 +24,32 @@ if TYPE_CHECKING:
 
 
 class Problems:
-    """Says what is wrong with each file once, and remembers what the command must exit with because of them.
+    """Says what is wrong with each file or service once, and remembers what the command must exit with because of them.
 
-    A database that fails, or a store that cannot be read, leaves answers poorer, not lost: what these
+    A database or a service that fails, or a store that cannot be read, leaves answers poorer, not lost: what these
     cost is seen from the entries.
     """
 
     def __init__(self) -> None:
         """Begin without problems."""
         self.status = 0
+        self._failure = ResolveError.exit_status
         self._said: set[str] = set()
 
     def __call__(self, problem: GeocliError) -> None:
         """Take note of a problem."""
-        key = getattr(problem, "path", str(problem))
+        key = str(getattr(problem, "path", None) or getattr(problem, "service", problem))
         if key not in self._said:
             self._said.add(key)
             complain(problem)
-        if problem.exit_status >= StoreError.exit_status and not isinstance(problem, StoreError):
+        if isinstance(problem, ResolveError):
+            self._failure = max(self._failure, problem.exit_status)
+        elif problem.exit_status >= StoreError.exit_status and not isinstance(problem, StoreError):
             self.status = max(self.status, problem.exit_status)
+
+    def exit_status(self, status: int) -> int:
+        """Return what a command exits with: at least this, and 75 if a source that failed asked for patience."""
+        return max(self.status, self._failure if status == ResolveError.exit_status else status)
 
     def weigh(self, problem: GeocliError) -> None:
         """Take note of a problem that is the command's own, and decides what it exits with."""
@@ -74,7 +81,7 @@ def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None
     """Look addresses up, print the entries, and return the exit status."""
     request = request or LookupRequest()
     problems = Problems()
-    with open_cache(chosen, problems) as cache, timed("looked up") as facts:
+    with open_cache(chosen.replace(service_wait_seconds=0.0), problems) as cache, timed("looked up") as facts:
         found = list(cache.lookup_batch(texts, mode=request.mode))
         facts |= {"addresses": len(found), "cached": sum(entry.cached for entry in found)}
     if not request.is_quiet:
@@ -82,14 +89,14 @@ def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None
     for entry in found:
         if entry.status == "invalid":
             complain(AddressError(entry.ip, entry.error or ""))
-    return max([problems.status, *(_status(entry, request.mode) for entry in found)], default=0)
+    return problems.exit_status(max((_status(entry, request.mode) for entry in found), default=0))
 
 
 def _status(entry: Entry, mode: Mode) -> int:
     if entry.status == "invalid":
         return AddressError.exit_status
     if entry.status == "unresolved":
-        return 3 if entry.error and mode != "cached-only" else 1
+        return ResolveError.exit_status if entry.error and mode != "cached-only" else 1
     return 0
 
 
@@ -134,7 +141,7 @@ def batch(chosen: Settings, request: BatchRequest, *, shows_progress: bool | Non
         from geocli.rendering import print_summary
 
         print_summary(report.counts)
-    return max(report.exit_status, problems.status)
+    return problems.exit_status(report.exit_status)
 
 
 def flush(chosen: Settings, *, wait_seconds: float = 0, as_json: bool = False, is_verbose: bool = False) -> int:

@@ -2,10 +2,12 @@
 
     GeocliError                 exit 1
       AddressError              2   text, reason          (also a ValueError)
-      SettingsError             2   name, origin
+      SettingsError             2   name, origin, line
       InputError                2   path
+      ExposedError              0   path
       ResolveError              3
         DatabaseError               path
+        ServiceError                service, status, retry_after_seconds
       StorageError              4   path
         JournalError                offset_bytes
         StoreError
@@ -15,7 +17,7 @@
           RateLimitError        75  retry_at
         HashMismatchError           expected, actual
 
-TerminatedError is a KeyboardInterrupt.
+A ServiceError exits with 75 where the service asks for patience. TerminatedError is a KeyboardInterrupt.
 `str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
 """
 
@@ -26,6 +28,9 @@ from geocli.text import shorten
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
+
+TOO_MANY_REQUESTS = 429
+"""The HTTP status that asks for patience (RFC 6585, 4)."""
 
 
 class GeocliError(Exception):
@@ -56,11 +61,23 @@ class SettingsError(GeocliError):
 
     exit_status = 2
 
-    def __init__(self, name: str, reason: str, *, origin: str) -> None:
-        """Remember the setting and where it came from: a file, a variable, an option."""
-        super().__init__(f"{origin}: {name}: {reason}")
+    def __init__(self, name: str, reason: str, *, origin: str, line: int | None = None) -> None:
+        """Remember the setting and where it came from: a file and perhaps its line, a variable, an option."""
+        super().__init__(f"{origin}:{f'{line}:' if line else ''} {name}: {reason}")
         self.name = name
         self.origin = origin
+        self.line = line
+
+
+class ExposedError(GeocliError):
+    """Others can read a file that holds a secret; it is used all the same."""
+
+    exit_status = 0
+
+    def __init__(self, path: str) -> None:
+        """Remember the file."""
+        super().__init__(f"{path}: others can read this key; chmod o-r")
+        self.path = path
 
 
 class InputError(GeocliError):
@@ -87,6 +104,22 @@ class DatabaseError(ResolveError):
         """Remember the file."""
         super().__init__(f"{path}: {reason}")
         self.path = path
+
+
+class ServiceError(ResolveError):
+    """A web service did not answer, or not in a way that can be believed."""
+
+    def __init__(
+        self, service: str, reason: str, *, status: int | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        """Remember the service, the HTTP status if there was one, and how long it is to be left alone."""
+        super().__init__(f"{service}: {reason}")
+        self.service = service
+        self.reason = reason
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+        if status == TOO_MANY_REQUESTS:
+            self.exit_status = BusyError.exit_status
 
 
 class StorageError(GeocliError):

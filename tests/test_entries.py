@@ -28,7 +28,6 @@ from geocli.entries import (
     is_hit,
     merge,
     next_retry_at,
-    resolved,
     settle,
     special,
     unknown,
@@ -263,15 +262,6 @@ class TestIsHit:
         row = Entry(ip="10.0.0.1", status=status, scope=noted, generation=self.GENERATION)
         assert expected is is_hit(row, scope, self.GENERATION, NOW)
         assert expected is is_hit(row.replace(generation="other"), scope, self.GENERATION, NOW) or status != "special"
-
-
-class TestResolved:
-    def test_it_says_what_the_answer_says(self) -> None:
-        """The entry has the parts of the answer, when it was given, and when to ask again if somebody failed."""
-        answer = Answer(place=RESOLVED.place, source="GeoLite2-City+GeoLite2-ASN", prefix_len=25, built_at=BUILT_AT)
-        assert RESOLVED.replace(generation="") == resolved("81.2.69.160", answer, NOW, None)
-        later = NOW + timedelta(hours=1)
-        assert RESOLVED.replace(generation="", retry_at=later) == resolved("81.2.69.160", answer, NOW, later)
 
 
 class TestSpecial:

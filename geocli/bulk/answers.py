@@ -6,6 +6,7 @@ The table is the DIR-24-8 scheme of Gupta, Lin and McKeown, "Routing Lookups in 
 
 from __future__ import annotations
 
+from itertools import compress
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from geocli.bulk.columns import SAID_BYTES, grown, side_by_side
 from geocli.bulk.numbering import Numbering
-from geocli.bulk.records import Records, joined
+from geocli.bulk.records import Records, joined, knows_where
 from geocli.bulk.rendered import Rendered
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import GLOBAL, SCOPES, scopes
@@ -49,7 +50,7 @@ UNRESOLVED = {"status": "unresolved"}
 class Answers:
     """What the local sources say of addresses. May be shared by threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what answers are made of)
         self,
         databases: Sequence[Database],
         rir: RirResolver | None,
@@ -57,6 +58,7 @@ class Answers:
         sources: Sequence[Source] = (),
         *,
         is_kept: bool,
+        has_services: bool = False,
     ) -> None:
         """Take those who know, and how answers are rendered.
 
@@ -67,6 +69,7 @@ class Answers:
             sources: all of these, as `Chain.sources` returns them.
             is_kept: whether answers go to the journal. Then what nobody knows must be looked up by itself,
                 since the cache may know it.
+            has_services: whether web services are asked for what nobody knows; then, too, it must be.
 
         Raises:
             DatabaseError: a database cannot be mapped.
@@ -76,7 +79,7 @@ class Answers:
         """The local sources with their builds."""
         self.files = [(file, label) for label, file in sources if file is not None]
         """The databases among them."""
-        self._databases, self._rir, self._is_kept = databases, rir, is_kept
+        self._databases, self._rir, self._is_kept, self._has_services = databases, rir, is_kept, has_services
         self._trees = [Tree.of(database) for database in databases]
         with_traits = is_kept or any(name.startswith("traits") for name in output.names)
         self._records = Records(databases, self._trees, with_traits=with_traits)
@@ -178,14 +181,16 @@ class Answers:
 
     def _recorded(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> list[int]:
         """Give numbers to what the databases say; the caller holds the lock."""
-        columns, sources, knows_where, is_damaged = self._records.merged(offsets, texts)
+        columns, sources, is_located, is_damaged = self._records.merged(offsets, texts)
         found = np.full(len(texts), ONE_BY_ONE, np.int32)  # whoever looks up what is damaged hears of it
         is_silent = (sources == 0) & ~is_damaged
         if is_silent.any():
             found[is_silent] = self._numbered([(UNRESOLVED, WAITING) if self._rir else ({}, 0)])
         said = np.flatnonzero(sources)
+        if self._has_services and not self._rir:  # else whoever knows in part waits for the registries first
+            said = said[is_located[said]]
         if len(said):
-            waits = said[~knows_where[said]] if self._rir else said[:0]
+            waits = said[~is_located[said]] if self._rir else said[:0]
             sources[waits] |= WAITING
             found[said] = self.rendered.add({name: column[said] for name, column in columns.items()}, sources[said])
             self._waiting |= {
@@ -196,15 +201,22 @@ class Answers:
 
     def _numbered(self, answers: Sequence[tuple[Said, int]]) -> list[int]:
         """Give numbers to answers, which come with their sources; the caller holds the lock."""
-        known = [(said or UNRESOLVED, sources) for said, sources in answers if said or not self._is_kept]
+        is_final = [self._is_final(said, sources) for said, sources in answers]
+        known = [(said or UNRESOLVED, sources) for said, sources in compress(answers, is_final)]
         columns = side_by_side([said for said, _ in known])
         numbers = iter(
             self.rendered.add(columns, np.array([sources for _, sources in known], np.uint32)) if known else ()
         )
-        found = [next(numbers) if said or not self._is_kept else ONE_BY_ONE for said, _ in answers]
+        found = [next(numbers) if final else ONE_BY_ONE for final in is_final]
         waiting = zip(found, answers, strict=True)
         self._waiting |= {number: said for number, (said, sources) in waiting if sources & WAITING}
         return found
+
+    def _is_final(self, said: Said, sources: int) -> bool:
+        """Tell whether neither the cache nor a service may know better."""
+        if self._has_services and not sources & WAITING:
+            return knows_where(said) or said.get("status") == "special"
+        return bool(said) or not self._is_kept
 
     def _prefixes(self, numbers: NDArray[np.int32], lengths: Sequence[NDArray[np.uint8]]) -> NDArray[np.int32]:
         """Return the length of the prefix that each answer holds for: the longest of those it is from."""

@@ -25,13 +25,15 @@ def re_resolve(
     no_flush: Annotated[bool, typer.Option("--no-flush", help="Leave the answers in the journal.")] = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Try unresolved rows again when their time has come, and refresh rows that newer databases may know better."""
+    """Try unresolved rows again when their time has come, and refresh rows that newer sources may know better."""
     which = options.selection(unresolved=unresolved, older_than=older_than, everything=everything)
     problems = actions.Problems()
     with actions.open_cache(options.chosen(ctx), problems) as cache:
         try:
             report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
         except (StorageError, BusyError) as error:  # which the answers may have met before
+            if error.path.endswith("re-resolve.lock") and isinstance(error, BusyError):
+                return 0  # another run is at it
             problems(error)
             return error.exit_status
     sentence = f"{report.retried} would be retried" if dry_run else report.sentence

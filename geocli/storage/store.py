@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import Counter, deque
-from contextlib import closing, contextmanager
-from itertools import chain, pairwise
+from collections import deque
+from contextlib import contextmanager
 from stat import S_ISREG
 from time import monotonic
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE_NAME = "geocli.db"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """`PRAGMA user_version`; see `schema.py` for what each version added."""
 PLACE_COLUMNS = (
     *("country_code", "country_name", "region", "city", "postal_code"),
@@ -41,8 +40,6 @@ LEAST_WAIT_SECONDS, RESPITE_SECONDS = 0.1, 5.0
 """Who waited for a locked store in vain leaves it alone for a while, or each block of a batch would wait again."""
 BLOCK = 500
 """Addresses that one SELECT asks for."""
-LEAST_SPAN_ROWS = 100_000
-"""Fewer rows are counted sooner than a thread is started for them."""
 
 _MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the next flush makes a new one"
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
@@ -55,9 +52,9 @@ _ADVICE = {
     sqlite3.SQLITE_READONLY: "let this user write it",
     sqlite3.SQLITE_CANTOPEN: "let this user open it",
 }
-_SELECT = (
-    f"SELECT {', '.join(f'geo_cache.{name}' for name in COLUMNS if name != 'generation')}, generations.sources "
-    "FROM geo_cache LEFT JOIN generations ON generations.id = geo_cache.generation "
+SELECT = (
+    f"SELECT {', '.join(f'geo_cache.{name}' for name in ('rowid', *COLUMNS) if name != 'generation')}, "
+    "generations.sources FROM geo_cache LEFT JOIN generations ON generations.id = geo_cache.generation "
 )
 
 
@@ -161,9 +158,12 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
+        return (entry for _, entry in self._numbered(where, values))
+
+    def _numbered(self, where: str, values: Sequence[Any]) -> Iterator[tuple[int, Entry]]:
         try:
-            for row in self.query(_SELECT + where, values):
-                yield _entry(row)
+            for number, *row in self.query(SELECT + where, values):
+                yield number, _entry(row)
         except (ValueError, TypeError) as error:
             raise StoreError(self.path, f"a row cannot be read: {error}") from error
 
@@ -178,13 +178,13 @@ class Store:
         rows = self.query("SELECT path, inode, size, mtime_ns, source FROM source_files")
         return {(path, inode, size, mtime): source for path, inode, size, mtime, source in rows}
 
-    def due(self, where: str, values: Sequence[Any], after: str, count: int) -> list[Entry]:
-        """Return the next entries that a condition selects, in the order of their addresses' text.
+    def due(self, condition: str, values: Sequence[Any], after: int, count: int) -> list[tuple[int, Entry]]:
+        """Return the next entries that a condition selects, each with the number of its row, in their order.
 
         Args:
-            where: a condition over `geo_cache` and `generations`.
+            condition: over `geo_cache`; one that no index answers makes all rows be looked at.
             values: of the condition's parameters.
-            after: the address that the last call ended on, at first an empty text.
+            after: the number that the last call ended on, at first 0.
             count: how many at most.
 
         Raises:
@@ -192,68 +192,29 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
-        clause = f"WHERE ip > ? AND status <> 'special' AND ({where}) ORDER BY ip LIMIT ?"
-        return list(self.entries(clause, (after, *values, count)))
+        clause = f"({condition}) AND status <> 'special' AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
+        return list(self._numbered(f"WHERE {clause}", (*values, after, count)))
 
-    def tally(self, column: str | None, statuses: Sequence[str]) -> tuple[dict[str, int], Counter[str | int | None]]:
-        """Count all rows once, by status and by the values of a column, with as many threads as there are cores.
-
-        Args:
-            column: its name; None to count by status alone, which needs no sorting.
-            statuses: those that are counted even if there is no such row; others come behind them.
+    def next_retry_at(self, after: str, until: str) -> str:
+        """Return the next time at which some row is to be tried again, as the store has it; an empty text for none.
 
         Raises:
             StoreError: the store cannot be read.
             BusyError: another program keeps it locked.
 
         """
-        sums = ", ".join("SUM(status = ?)" for _ in statuses)
-        grouped = f"SELECT {column}, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ? GROUP BY 1"
-        alone = f"SELECT NULL, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ?"
-        by_status, by_value = dict.fromkeys(statuses, 0), Counter[str | int | None]()
-        for what, *numbers, count in self._in_spans(alone if column is None else grouped, statuses):
-            by_value[what] += count
-            for status, number in zip(statuses, numbers, strict=True):
-                by_status[status] += number or 0
-        if by_value.total() > sum(by_status.values()):  # somebody else wrote other ones
-            marks = ", ".join("?" * len(statuses))
-            others = f"SELECT status, COUNT(*) FROM geo_cache WHERE status NOT IN ({marks}) GROUP BY 1"
-            by_status |= {str(status): number for status, number in self.query(others, statuses)}
-        return by_status, by_value
+        sql = "SELECT MIN(retry_at) FROM geo_cache WHERE retry_at > ? AND retry_at <= ?"
+        return next((found or "" for (found,) in self.query(sql, (after, until))), "")
 
-    def _in_spans(self, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-        """Ask of as many parts of the table as there are cores, at the same time, each by a connection of its own."""
-        ends = "SELECT (SELECT MIN(rowid) FROM geo_cache), (SELECT MAX(rowid) FROM geo_cache)"
-        ((first, last),) = list(self.query(ends)) or [(None, None)]
-        if first is None:
-            return
-        count = min(len(os.sched_getaffinity(0)), -(-(last - first + 1) // LEAST_SPAN_ROWS))
-        borders = [first + number * (last - first + 1) // count for number in range(count + 1)]
-        spans = [(*values, start, end - 1) for start, end in pairwise(borders)]
-        if count == 1:
-            yield from self.query(sql, spans[0])
-            return
-
-        def ask(span: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-            with closing(Store(self.path, busy_timeout_seconds=self._patience_seconds)) as part:
-                return list(part.query(sql, span))
-
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(count) as pool:
-            yield from chain.from_iterable(pool.map(ask, spans))
-
-    def organisations(self, asns: Sequence[int]) -> dict[int, str]:
-        """Return the names of organisations by the numbers of their autonomous systems, as far as they are known.
+    def generations(self) -> dict[str, int]:
+        """Return the number of each generation that some row was answered by, by its sources.
 
         Raises:
             StoreError: the store cannot be read.
             BusyError: another program keeps it locked.
 
         """
-        marks = ", ".join("?" * len(asns))
-        rows = self.query(f"SELECT asn, MAX(org) FROM geo_cache WHERE asn IN ({marks}) GROUP BY 1", asns)
-        return {asn: str(org) for asn, org in rows if org is not None}
+        return dict(self.query("SELECT sources, id FROM generations"))
 
     def last_flush(self) -> tuple[str, int, float] | None:
         """Return when the last flush that stored something ended, its entries, and its seconds.
@@ -307,7 +268,7 @@ def _is_full(path: str) -> bool:
     return space.f_bavail * space.f_frsize < 1 << 16
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entry(row: Sequence[Any]) -> Entry:
     said = dict(zip((*COLUMNS[:-2], "traits", "sources"), row, strict=True))
     traits, prefix_len = said["traits"], said["prefix_len"]
     if prefix_len is not None and prefix_len not in range(129):
