@@ -12,10 +12,11 @@ import pytest
 
 from tests.building import build
 from tests.running import STYLE, on_terminal
+from tests.serving import Web
 from tests.storing import change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import Geocli
@@ -251,6 +252,47 @@ def test_arguments_in_messages(geocli: Geocli, arguments: Callable[[str], tuple[
 
     assert _is_harmless(shown)
     assert _is_harmless((run.stdout + run.stderr).decode())
+
+
+@pytest.fixture(params=["ip-api", "maxmind"])
+def service(request: pytest.FixtureRequest, geocli: Geocli, tmp_path: Path) -> Iterator[Web]:
+    """Let geocli ask a service that says hostile things, and no database."""
+    with Web(request.param, tmp_path) as web:
+        geocli.environ |= {**web.environ, "GEOCLI_BUILT_IN_DATA": "false", "GEOCLI_SERVICE_TIMEOUT_SECONDS": "5"}
+        yield web
+
+
+def _hostile_record(web: Web, ip: str) -> dict[str, Any]:
+    """Return what a service says of an address, with hostile text wherever there is text about the place."""
+    names = {"names": {"en": TEXT}}
+    if web.is_maxmind:
+        changes = {"city": names, "subdivisions": [names], "country": {"iso_code": "JP", **names}}
+    else:
+        changes = dict.fromkeys(("country", "regionName", "city", "zip", "isp", "org", "as", "timezone"), TEXT)
+    return web.record(ip) | changes
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "value"])
+def test_a_service(geocli: Geocli, service: Web, format_: str) -> None:
+    """Its answers are other people's text, too; and its events."""
+    record = _hostile_record(service, "45.45.45.45")
+    service.behave = lambda _: service.json(record if service.is_maxmind else [record])
+    status, shown = on_terminal(geocli, "-v", "lookup", "-f", format_, "-F", "city", "45.45.45.45")
+
+    assert 0 == status
+    assert _is_harmless(shown)
+    assert [] == _all_shown(shown)
+
+
+@pytest.mark.parametrize("http_status", [200, 401, 403, 429, 500])
+def test_a_service_that_fails(geocli: Geocli, service: Web, http_status: int) -> None:
+    """What it says is wrong comes to the terminal harmless, if at all."""
+    said: dict[str, Any] = {"code": TEXT, "error": TEXT, "message": TEXT, "status": TEXT}
+    service.behave = lambda _: service.json(said, status=http_status)
+    status, shown = on_terminal(geocli, "lookup", "45.45.45.45")
+
+    assert status in {3, 75}
+    assert _is_harmless(shown)
 
 
 def test_a_zone_is_dropped_whatever_it_says(geocli: Geocli) -> None:
