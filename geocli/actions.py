@@ -9,11 +9,13 @@ import sys
 
 from geocli.console import complain, write
 from geocli.errors import AddressError, BusyError, GeocliError, ResolveError, StoreError
+from geocli.logs import timed
 from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from geocli.bulk.pipeline import BatchRequest
     from geocli.cache import GeoCache, Mode
@@ -79,10 +81,11 @@ def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None
     """Look addresses up, print the entries, and return the exit status."""
     request = request or LookupRequest()
     problems = Problems()
-    with open_cache(chosen.replace(service_wait_seconds=0.0), problems) as cache:
+    with open_cache(chosen.replace(service_wait_seconds=0.0), problems) as cache, timed("looked up") as facts:
         found = list(cache.lookup_batch(texts, mode=request.mode))
+        facts |= {"addresses": len(found), "cached": sum(entry.cached for entry in found)}
     if not request.is_quiet:
-        show(found, request)
+        show(found, request, cache.now)
     for entry in found:
         if entry.status == "invalid":
             complain(AddressError(entry.ip, entry.error or ""))
@@ -97,13 +100,14 @@ def _status(entry: Entry, mode: Mode) -> int:
     return 0
 
 
-def show(found: Sequence[Entry], request: LookupRequest) -> None:
+def show(found: Sequence[Entry], request: LookupRequest, now: Callable[[], datetime]) -> None:
     """Print entries in the format that was asked for."""
     format_ = request.format or ("table" if sys.stdout.isatty() else "jsonl")
     if format_ == "table":
-        from geocli.rendering import print_entries
+        from geocli.rendering.places import print_entries
+        from geocli.settings import shows_flags
 
-        print_entries(found, request.fields)
+        print_entries(found, request.fields, now(), with_flags=sys.stdout.isatty() and shows_flags())
         return
     from geocli.bulk.outputs import Output
 

@@ -6,7 +6,7 @@ from collections import deque
 
 from geocli import addresses
 from geocli.entries import Entry, holds_until, merge, next_retry_at, special
-from geocli.logs import log
+from geocli.logs import timed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class Asking:
         for ip, address in wanted.items():
             if addresses.scope(address) is None:
                 failed: list[ResolveError] = []
-                if answer := chain.resolve(address, failed.append):
+                with timed("asked", ip=ip) as facts:
+                    answer = chain.resolve(address, failed.append)
+                    facts |= {"source": answer and answer.source, "problems": len(failed)}
+                if answer:
                     self._answers[ip] = answer
                 self._note(failed)
                 self._failed[ip] = [*failed, *problems]
@@ -82,7 +85,9 @@ class Asking:
             if not ips:
                 return
             failed: list[ResolveError] = []
-            said = service.resolve_many([self._wanted[ip] for ip in ips], failed.append)
+            with timed("asked", source=service.name, addresses=len(ips)) as facts:
+                said = service.resolve_many([self._wanted[ip] for ip in ips], failed.append)
+                facts |= {"answered": len(said), "problems": len(failed)}
             self._note(failed)
             for ip in ips:
                 if self._wanted[ip] not in said:
@@ -97,7 +102,6 @@ class Asking:
         if found := special(ip, addresses.scope(self._wanted[ip])):
             return found.replace(resolved_at=self._now)
         answer = None if ip in self._held else self._answers.get(ip)
-        log("asked", ip=ip, source=answer and answer.source, problems=len(self._failed[ip]))
         error = next(map(str, self._failed[ip]), None)
         retry_at = None if answer and error is None else self._held.get(ip) or next_retry_at(earlier, self._now)
         if answer is None or (error is not None and _is_poorer(answer, earlier)):

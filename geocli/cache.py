@@ -304,11 +304,11 @@ class GeoCache:
 
         return upkeep.re_resolve(self, self._store, self.now(), which, **options)
 
-    def stats(self, *, by: str = "country", top: int = 10) -> Stats:
+    def stats(self, *, by: str = "country", top: int = 10, **options: Any) -> Stats:
         """Count what is in the cache; see `upkeep.stats`."""
         from geocli import upkeep
 
-        return upkeep.stats(self.journal, self._store, self._settings, self.now(), by=by, top=top)
+        return upkeep.stats(self.journal, self._store, self._settings, self.now(), by=by, top=top, **options)
 
     def clear(self, *, unresolved: bool = False, older_than: timedelta | None = None) -> int:
         """Flush, then forget rows, all of them by default, and return how many.

@@ -166,7 +166,11 @@ class Entry(Value):
 
     @property
     def network(self) -> str | None:
-        """The prefix that the answer holds for, as `81.2.69.160/27`."""
+        """The prefix that the answer holds for.
+
+        >>> Entry(ip="81.2.69.160", status="resolved", prefix_len=27).network
+        '81.2.69.160/27'
+        """
         if self.prefix_len is None:
             return None
         from ipaddress import ip_network
@@ -278,7 +282,11 @@ def value(entry: Entry, name: str) -> Any:
 
 
 def as_json(entry: Entry, names: Sequence[str] = JSON_FIELDS) -> dict[str, Any]:
-    """Return the fields of an entry by name, ready for `json.dumps`."""
+    """Return the fields of an entry by name, ready for `json.dumps`.
+
+    >>> as_json(Entry(ip="10.0.0.1", status="special", scope="private"), ("ip", "scope", "city"))
+    {'ip': '10.0.0.1', 'scope': 'private', 'city': None}
+    """
     return dict(zip(names, reader(tuple(names))(entry), strict=True))
 
 

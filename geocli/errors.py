@@ -41,7 +41,11 @@ class GeocliError(Exception):
 
 
 class AddressError(GeocliError, ValueError):
-    """A text is not an IP address."""
+    """A text is not an IP address.
+
+    >>> print(AddressError("010.8.8.8", "leading zeros are refused"))
+    010.8.8.8: leading zeros are refused
+    """
 
     exit_status = 2
 

@@ -288,3 +288,20 @@ _GEOIPUPDATE = {
     "GEOIPUPDATE_LICENSE_KEY": "LicenseKey",
     "GEOIPUPDATE_LICENSE_KEY_FILE": "LicenseKey",
 }
+
+
+def shows_flags(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the terminal is one of those that are known to show flags; most show two letters, or nothing.
+
+    Inside tmux or screen nobody knows, and these set the variables to their own names.
+
+    Args:
+        environ: the environment; default `os.environ`.
+
+    """
+    environ = os.environ if environ is None else environ
+    return environ.get("TERM_PROGRAM") in _FLAG_PROGRAMS or environ.get("TERM") in _FLAG_TERMS
+
+
+_FLAG_PROGRAMS = {"Apple_Terminal", "iTerm.app", "WezTerm", "ghostty"}
+_FLAG_TERMS = {"xterm-kitty", "xterm-ghostty", "wezterm"}

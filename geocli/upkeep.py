@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from geocli.entries import MOST_LIFETIME, RETRY_AFTER, instant_text
 from geocli.errors import BusyError, DatabaseError, StorageError
 from geocli.logs import log
+from geocli.storage import counting
 from geocli.storage.flushing import LOCK
 from geocli.storage.store import FILE_NAME
 from geocli.values import Value
@@ -190,7 +192,7 @@ class Stats(Value):
     """Rows of the store by status."""
     by: str
     """What `top` counts by."""
-    top: list[tuple[str | None, int]]
+    top: list[tuple[str | int | None, int]]
     """The most frequent values with their numbers of rows."""
     journal: JournalStatus | None
     """What is dirty; None if it cannot be read."""
@@ -200,12 +202,27 @@ class Stats(Value):
     """In the order in which they are asked."""
     problems: list[str]
     """What cannot be read, and why."""
+    organisations: dict[int, str] | None = None
+    """Of the autonomous systems in `top`, by their numbers."""
+    countries: dict[str, int] | None = None
+    """Rows by the code of their country, if they were asked for."""
 
 
 def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
-    journal: Journal, store: Store, chosen: Settings, now: datetime, *, by: str, top: int
+    journal: Journal, store: Store, chosen: Settings, now: datetime, *, by: str, top: int, with_countries: bool = False
 ) -> Stats:
-    """Count what is in the cache; what cannot be read is named among the problems."""
+    """Count what is in the cache; what cannot be read is named among the problems.
+
+    Args:
+        journal: holds what is dirty.
+        store: holds all else; it is read once, twice if the countries are wanted beside another column.
+        chosen: say where databases are.
+        now: the time, in UTC.
+        by: what to count by: `country`, `asn`, `city` or `source`.
+        top: how many of the most frequent ones; with 0 only statuses are counted, which is faster.
+        with_countries: whether to count all countries, too.
+
+    """
     problems: list[str] = []
 
     def ask(question: Any, otherwise: Any) -> Any:
@@ -216,16 +233,35 @@ def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
                 problems.append(str(error))
             return otherwise
 
+    def tally(column: str | None) -> tuple[dict[str, int], Counter[Any]]:
+        found: tuple[dict[str, int], Counter[Any]] = ask(
+            lambda: counting.tally(store, column, STATUSES), ({}, Counter())
+        )
+        return found
+
+    statuses, values = tally(_COLUMNS[by] if top or (with_countries and by == "country") else None)
+    countries = values if by == "country" or not with_countries else tally("country_code")[1]
+    most_frequent = _most_frequent(values, top)
+    asns = [what for what, _ in most_frequent if isinstance(what, int)]
     return Stats(
         at=now,
-        statuses=ask(lambda: dict.fromkeys(STATUSES, 0) | dict(store.counts("status", len(STATUSES))), {}),
+        statuses=statuses,
         by=by,
-        top=ask(lambda: store.counts(_COLUMNS[by], top), []),
+        top=most_frequent,
+        organisations=ask(lambda: counting.organisations(store, asns), None) if by == "asn" else None,
+        countries={code: count for code, count in countries.items() if code} if with_countries else None,
         journal=ask(journal.status, None),
         last_flush=ask(store.last_flush, None),
         databases=databases(chosen),
         problems=problems,
     )
+
+
+def _most_frequent(values: Counter[Any], top: int) -> list[tuple[str | int | None, int]]:
+    """Return so many values, the largest number first, then in the order of SQLite: nothing, numbers, texts."""
+    found = ((repr(what) if isinstance(what, bytes) else what, number) for what, number in values.items())
+    ordered = sorted(found, key=lambda item: (-item[1], item[0] is not None, isinstance(item[0], str), item[0]))
+    return ordered[:top]
 
 
 def databases(chosen: Settings) -> list[DatabaseStats]:

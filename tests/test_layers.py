@@ -16,12 +16,12 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.cli": ANY,
     "geocli.commands": set(),
     "geocli.commands.*": ANY,
-    "geocli.actions": {"cache", "console", "errors", "entries", "settings", "values", "bulk", "rendering"},
+    "geocli.actions": {"bulk", "cache", "console", "entries", "errors", "logs", "rendering", "settings", "values"},
     "geocli.console": {"errors", "text"},
     "geocli.errors": {"text"},
     "geocli.text": set(),
     "geocli.values": set(),
-    "geocli.logs": {"errors"},
+    "geocli.logs": {"errors", "text"},
     "geocli.settings": {"errors", "values", "entries"},
     "geocli.addresses": {"errors"},
     "geocli.entries": {"errors", "values"},
@@ -45,6 +45,7 @@ ROOMS: dict[str, set[str] | str] = {
         *("storage.files", "storage.frames", "storage.scanning"),
     },
     "geocli.storage.store": {"entries", "errors"},
+    "geocli.storage.counting": {"storage.store"},
     "geocli.storage.writer": {"entries", "errors", "storage"},
     "geocli.storage.schema": {"storage.store"},
     "geocli.storage.flushing": {"errors", "values", "storage"},
@@ -98,14 +99,20 @@ ROOMS: dict[str, set[str] | str] = {
         *("bulk", "storage.files"),
     },
     "geocli.rendering": {
-        *("console", "entries", "text", "upkeep", "resolvers.countries", "storage.files"),
-        *("bulk.inputs", "bulk.outputs", "databases.attributions"),
+        *("bulk.inputs", "console", "databases.attributions", "entries", "resolvers.countries", "text", "upkeep")
     },
+    "geocli.rendering.places": {"bulk.outputs", "entries", "rendering", "resolvers.countries"},
+    "geocli.rendering.statistics": {
+        *("bulk.outputs", "console", "entries", "rendering", "resolvers.countries"),
+        *("storage.files", "storage.journal", "upkeep"),
+    },
+    "geocli.rendering.prometheus": {"entries", "text", "upkeep"},
+    "geocli.rendering.worldmap": set(),
 }
 """Each module, and the rooms that it may import; a room includes what is in it."""
 OWNERS = {
     "typer": {"geocli.cli", "geocli.commands.*"},
-    "rich": {"geocli.rendering"},
+    "rich": {"geocli.rendering", "geocli.rendering.places", "geocli.rendering.statistics"},
     "sqlite_utils": {"geocli.storage.schema"},
     "sqlite3": {"geocli.storage.store", "geocli.storage.writer", "geocli.storage.schema", "geocli.health"},
     "structlog": {"geocli.logs"},

@@ -15,6 +15,7 @@ import pytest
 
 from geocli.entries import Entry, Place
 from geocli.errors import BusyError, StoreError
+from geocli.storage import counting
 from geocli.storage.journal import Segment
 from geocli.storage.store import BLOCK, SCHEMA_VERSION, SELECT, Store
 from geocli.storage.writer import StoreWriter
@@ -31,13 +32,13 @@ QUESTIONS: list[tuple[Callable[[Store], Any], Any]] = [
     (lambda store: store.labels(), {}),
     (lambda store: store.due("1", (), 0, 10), []),
     (lambda store: store.generations(), {}),
-    (lambda store: store.counts("status", 10), []),
+    (lambda store: counting.tally(store, "status", ("resolved",)), ({"resolved": 0}, {})),
     (lambda store: store.last_flush(), None),
 ]
 each_question = pytest.mark.parametrize(
     ("ask", "nothing"),
     QUESTIONS,
-    ids=["get", "entries", "labels", "due", "generations", "counts", "last_flush"],
+    ids=["get", "entries", "labels", "due", "generations", "tally", "last_flush"],
 )
 
 
@@ -322,14 +323,6 @@ def test_what_is_due_is_found_by_an_index(store: Store, condition: str, index: s
     plan = [detail for *_, detail in store.query(f"EXPLAIN QUERY PLAN {SELECT}{clause}", values)]
     assert any(index in detail for detail in plan), plan
     assert [] == [detail for detail in plan if detail.startswith("SCAN") or "ORDER BY" in detail]
-
-
-def test_counts_are_largest_first(store: Store) -> None:
-    """Values of a column are counted, the most frequent first, then by their text; unknown ones too."""
-    countries = ["GB", "FR", "FR", "DE", "DE", None]
-    fill(store.path, *(resolved(str(n), place=Place(country_code=code)) for n, code in enumerate(countries)))
-    assert [("DE", 2), ("FR", 2), (None, 1), ("GB", 1)] == store.counts("country_code", 10)
-    assert [("DE", 2)] == store.counts("country_code", 1)
 
 
 def test_last_flush_is_what_the_writer_noted(store: Store) -> None:

@@ -10,17 +10,22 @@ from geocli import actions, logs
 from geocli.commands import options
 from geocli.errors import BusyError, StorageError
 
+ROWS = "Rows"
+
 
 def re_resolve(
     ctx: typer.Context,
     unresolved: Annotated[
-        bool, typer.Option("--unresolved", help="All unresolved rows, also before their retry time.")
+        bool,
+        typer.Option("--unresolved", help="All unresolved rows, also before their retry time.", rich_help_panel=ROWS),
     ] = False,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Rows resolved longer ago, like 30d or 12h.")
+        str | None, typer.Option(metavar="AGE", help="Rows resolved longer ago, like 30d or 12h.", rich_help_panel=ROWS)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All rows.")] = False,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most so many rows.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All rows.", rich_help_panel=ROWS)] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="At most so many rows.", rich_help_panel=ROWS)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the rows, and ask nobody.")] = False,
     no_flush: Annotated[bool, typer.Option("--no-flush", help="Leave the answers in the journal.")] = False,
     as_json: options.AsJson = False,

@@ -216,17 +216,6 @@ class Store:
         """
         return dict(self.query("SELECT sources, id FROM generations"))
 
-    def counts(self, column: str, most: int) -> list[tuple[str | None, int]]:
-        """Return the most frequent values of a column with their numbers of rows, the largest first.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
-
-        """
-        sql = f"SELECT {column}, COUNT(*) FROM geo_cache GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?"
-        return [(repr(what) if isinstance(what, bytes) else what, number) for what, number in self.query(sql, (most,))]
-
     def last_flush(self) -> tuple[str, int, float] | None:
         """Return when the last flush that stored something ended, its entries, and its seconds.
 
