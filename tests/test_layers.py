@@ -74,9 +74,17 @@ ROOMS: dict[str, set[str] | str] = {
         *("cache", "console", "errors", "text", "values"),
         *("bulk", "storage.files"),
     },
+    "geocli.bulk.parts": {"errors", "values", "bulk.forms", "bulk.inputs", "bulk.pipeline"},
+    "geocli.bulk.jobs": {"cache", "errors", "values", "resolvers", "bulk.parts", "bulk.pipeline"},
+    "geocli.bulk.working": {
+        *("cache", "entries", "errors", "settings", "databases.discovery", "resolvers"),
+        *("bulk", "storage.frames", "storage.journal"),
+    },
+    "geocli.bulk.placing": {"errors", "values", "bulk.jobs", "bulk.parts", "bulk.pipeline", "storage.files"},
+    "geocli.bulk.cluster": {"cache", "errors", "bulk"},
     "geocli.rendering": {
         *("console", "entries", "text", "upkeep", "resolvers.countries", "storage.files"),
-        *("bulk.inputs", "bulk.outputs"),
+        "bulk.outputs",
     },
 }
 """Each module, and the rooms that it may import; a room includes what is in it."""
@@ -91,6 +99,9 @@ OWNERS = {
     "requests": {"geocli.databases.updates"},
     "urllib3": {"geocli.databases.updates"},
     "geoip2": set(),
+    "dask": {"geocli.bulk.cluster"},
+    "distributed": {"geocli.bulk.cluster"},
+    "fsspec": {"geocli.bulk.parts"},
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
         *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),
