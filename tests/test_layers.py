@@ -81,7 +81,7 @@ ROOMS: dict[str, set[str] | str] = {
         *("bulk", "storage.frames", "storage.journal"),
     },
     "geocli.bulk.placing": {"errors", "values", "bulk.jobs", "bulk.parts", "bulk.pipeline", "storage.files"},
-    "geocli.bulk.cluster": {"cache", "errors", "bulk"},
+    "geocli.bulk.cluster": {"cache", "errors", "bulk", "storage.files"},
     "geocli.rendering": {
         *("console", "entries", "text", "upkeep", "resolvers.countries", "storage.files"),
         "bulk.outputs",

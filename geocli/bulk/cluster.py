@@ -13,6 +13,7 @@ from collections import Counter, deque
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from itertools import pairwise
+from multiprocessing import resource_tracker
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -26,6 +27,7 @@ from geocli.bulk.pipeline import BatchReport
 from geocli.bulk.placing import PartDirectory
 from geocli.bulk.working import answer, unpacked
 from geocli.errors import ClusterError, GeocliError, MissingDatabaseError, OpenCellError, SettingsError
+from geocli.storage.files import told_of_termination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,7 +96,7 @@ class ClusterBatch:
             if part.number in notes:
                 on_read(part.share_bytes)
         if left:
-            with _connected(self.cluster.address) as client:
+            with told_of_termination(), _connected(self.cluster.address) as client:
                 run = _Run(client, self, notes)
                 for part, done in run.answered(left):
                     self._keep(part, done)
@@ -120,7 +122,7 @@ class ClusterBatch:
     def _check(self, notes: Mapping[int, Note]) -> None:
         """Make sure that no row is missing, and none is there twice."""
         for before, part in pairwise(self.parts):
-            if part.start and notes[part.number].begin != notes[before.number].stop:
+            if part.begin is None and notes[part.number].begin != notes[before.number].stop:
                 raise ClusterError(str(part), "does not begin where the one before it ends; run without --resume")
 
 
@@ -239,7 +241,7 @@ def _patience_seconds() -> float:
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
     """Connect to a scheduler, or start one with workers on this machine, which end with it."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is wrong is said here
+    logging.disable(logging.CRITICAL)  # what is wrong is said here, in one line
     if address.startswith(LOCAL):
         with _local(int(address.removeprefix(LOCAL))) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
@@ -256,12 +258,24 @@ def _connected(address: str) -> Iterator[Client]:
 
 @contextmanager
 def _local(count: int) -> Iterator[LocalCluster]:
-    """Start workers, which Ctrl-C does not reach: only this process must know of it."""
-    with dask.config.set(SETTINGS):
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as all threads and processes then have it
-        try:
-            cluster = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        with cluster:
+    """Start workers; Ctrl-C waits until they can be ended in order, and does not reach them."""
+    resource_tracker.ensure_running()  # which would let the signal through to them
+    caught: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as all processes that are started then have it
+    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+
+    def restore() -> None:
+        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    try:
+        with (
+            dask.config.set(SETTINGS),
+            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster,
+        ):
+            restore()
+            if caught:
+                raise KeyboardInterrupt
             yield cluster
+    finally:
+        restore()

@@ -209,7 +209,8 @@ def unpacked(frames: bytes) -> Iterator[list[bytes]]:
         payloads = [payload for payload in found if payload is not None]
         if len(payloads) < len(found):
             break
-        yield payloads
+        if payloads:
+            yield payloads
     if rest or not unpacker.eof:
         raise ValueError("damaged on the way")
 
