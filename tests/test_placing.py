@@ -53,8 +53,12 @@ def test_rows_are_put_in_place_and_noted(half: Path) -> None:
     assert b"rows 2\n" == (half / "part-000002.csv").read_bytes()
     note = json.loads((half / "_geocli" / "part-000002.json").read_bytes())
     assert {
-        "key": "c", "begin": 16, "stop": 24, "size_bytes": 7,
-        "counts": {"GB": 1}, "exit_status": 0,
+        "key": "c",
+        "begin": 16,
+        "stop": 24,
+        "size_bytes": 7,
+        "counts": {"GB": 1},
+        "exit_status": 0,
     } == note
 
 
