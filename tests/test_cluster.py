@@ -19,10 +19,13 @@ from distributed import LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
 from geocli.bulk.cluster import GO_ON, ClusterBatch
+from geocli.bulk.jobs import Done
 from geocli.bulk.pipeline import BatchRequest, ClusterRequest, run
 from geocli.cache import GeoCache
 from geocli.errors import ClusterError, JournalError
+from tests.building import LONDON, TOKYO, build
 from tests.running import complaint, dirty, on_terminal, wait_for
+from tests.test_bulk import damage_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +72,9 @@ def _lines(count: int) -> bytes:
 
 
 LIST = b"81.2.69.160\r\nnonsense\n10.0.0.1\n\n2001:218::1\n  8.8.8.8 \n" * 60
-TABLE = b'id,text,ip\n1,"a, ""b""\nc\n\nd",81.2.69.160\n2,,2001:218::1\r\n3,5" pipe,10.0.0.1\n4\n' * 1
+TABLE = (
+    b'id,text,ip\n1,"a, ""b""\n\n' + b"c,81.2.69.160\n" * 9 + b'",8.8.8.8\n2,,2001:218::1\r\n3,5" pipe,10.0.0.1\n4\n'
+)
 OBJECTS = b'{"ip": "81.2.69.160", "x": "\\n"}\n{"ip": 5}\nnonsense\n' * 60
 LOG = b'81.2.69.160 - - [x] "GET /" 2001:218::1\nno address\n\xff\xfe 8.8.8.8:80\n' * 50
 
@@ -101,6 +106,59 @@ def test_the_parts_are_what_one_machine_writes(
 
     assert _alone(located, request, tmp_path / "alone") == _joined(out)
     assert len(batch.parts) == len(list(out.glob("part-*"))) >= (7 if data else 3)
+
+
+def test_a_part_that_begins_in_a_cell_is_answered_again(located: Geocli, address: str, tmp_path: Path) -> None:
+    """Where a part was cut within a cell it looks like anything, even like a quote that is never closed."""
+    row = b"x,81.2.69.160\n"
+    rows = row * 28_550 + b'"' + b"8.8.8.8\n" * 100 + b'",1.1.1.1\n' + row * 90_000
+    (tmp_path / "table.csv").write_bytes(b"text,ip\n" + rows)
+    request = BatchRequest(files=(f"{tmp_path}/table.csv",), output=f"{tmp_path}/out", input="csv")
+
+    batch = _spread(located, request, address, 400_000)
+
+    assert _alone(located, request, tmp_path / "alone") == _joined(tmp_path / "out")
+    assert 5 == len(batch.parts)
+
+
+def test_a_quote_that_is_never_closed_ends_a_run(located: Geocli, address: str, tmp_path: Path) -> None:
+    """Nobody knows then where records end, so the part with the quote is named."""
+    (tmp_path / "table.csv").write_bytes(b'text,ip\n"' + b"x,8.8.8.8\n" * 110_000)
+    request = BatchRequest(files=(f"{tmp_path}/table.csv",), output=f"{tmp_path}/out", input="csv")
+
+    with pytest.raises(ClusterError, match=r"part 0 .* a quote is not closed within 1 MiB; mend it") as caught:
+        _spread(located, request, address, 400_000)
+
+    assert 2 == caught.value.exit_status
+
+
+def test_what_is_wrong_with_a_database_is_said_here(located: Geocli, address: str, tmp_path: Path) -> None:
+    """A record that is damaged costs what it costs on one machine: the same rows, line, and exit status."""
+    build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": LONDON, "2001:218::/32": TOKYO})
+    damage_record(located.db_dir / "GeoLite2-City.mmdb")
+    (tmp_path / "list").write_bytes(LIST)
+    options = ("batch", str(tmp_path / "list"), "--no-cache")
+
+    spread = located(*options, "--cluster", address, "--block-size", "700", "-o", f"{tmp_path}/out")
+    alone = located(*options, "-o", f"{tmp_path}/alone")
+
+    assert (alone.returncode, alone.stderr) == (spread.returncode, spread.stderr)
+    assert "damaged: " in complaint(alone)
+    assert (tmp_path / "alone").read_bytes() == _joined(tmp_path / "out")
+
+
+def test_answers_that_were_damaged_on_the_way_are_not_kept(located: Geocli, tmp_path: Path) -> None:
+    """A part whose frames are not whole is not done."""
+    (tmp_path / "list").write_bytes(LIST)
+    request = BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out")
+    done = Done(begin=0, stop=0, rows="", frames=b"no frames", counts={}, exit_status=0, problems=())
+    with GeoCache(chosen=located.settings()) as cache:
+        batch = ClusterBatch(cache, request, ClusterRequest(address="local:1"))
+
+        with pytest.raises(ClusterError, match=r"part 0 \(.*\): its answers: Error -3 while decompressing"):
+            batch._keep(batch.parts[0], done)  # noqa: SLF001 (no worker sends such)
+
+    assert not located.data_dir.exists()
 
 
 def test_the_answers_are_those_of_one_machine(located: Geocli, address: str, tmp_path: Path) -> None:
@@ -274,14 +332,19 @@ def test_a_worker_that_is_killed_costs_nothing(located: Geocli, tmp_path: Path) 
     assert [] == _session(process.pid)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_no_process_behind(located: Geocli, tmp_path: Path, number: int, status: int) -> None:
-    """Ctrl-C, which all processes of a terminal get, ends a run quietly, and so does SIGTERM."""
+@pytest.mark.parametrize(
+    ("number", "status", "is_early"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)],
+)
+def test_a_signal_leaves_no_process_behind(
+    located: Geocli, tmp_path: Path, number: int, status: int, *, is_early: bool
+) -> None:
+    """Ctrl-C, which all processes of a terminal get, ends a run quietly, also while workers start; so does SIGTERM."""
     (tmp_path / "list").write_bytes(_lines(MANY))
     arguments = ("--cluster", "local:2", "--block-size", "500kB", "--no-cache", "-o", f"{tmp_path}/out")
 
     with located.start("batch", f"{tmp_path}/list", *arguments, start_new_session=True) as process:
-        wait_for(lambda: list((tmp_path / "out" / "_geocli").glob("part-*-*")))
+        wait_for(lambda: _workers(process.pid) if is_early else list((tmp_path / "out" / "_geocli").glob("part-*-*")))
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
         _, said = process.communicate()
 

@@ -82,6 +82,18 @@ def test_no_cell_of_csv_is_cut(rows: list[tuple[str, str, str]], block_bytes: in
     assert body == _in_order(_request(input="csv"), block_bytes)
 
 
+def test_parts_that_are_cut_within_cells_mostly_find_their_first_record() -> None:
+    """Rows of many lines, with commas and quotes in them: no part but the last, which is short, is guessed wrong."""
+    rows = [b'%d,"line, ""a""\n' % number + b"at x(1, 2)\n" * 30 + b'",81.2.69.160\n' for number in range(300)]
+    _put(b"id,text,ip\n" + b"".join(rows))
+    request = _request(input="csv")
+
+    found = [_read(part, request) for part in divided(request, 2000)]
+
+    assert len(found) > 40
+    assert [begin for _, begin, _ in found[1:-1]] == [stop for *_, stop in found[:-2]]
+
+
 @given(records=st.lists(LINES.map(lambda line: line.replace(b"\0", b"")), max_size=12), block_bytes=st.integers(1, 20))
 @settings(deadline=None, max_examples=50)
 def test_lines_may_end_in_nul(records: list[bytes], block_bytes: int) -> None:

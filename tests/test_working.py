@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.bulk import working
-from geocli.bulk.jobs import Job, job_of
+from geocli.bulk.jobs import Job, digest_of, job_of
 from geocli.bulk.parts import Part, divided
 from geocli.bulk.pipeline import BatchRequest
 from geocli.bulk.working import Frames, answer, unpacked
@@ -94,7 +94,9 @@ def test_the_answers_come_back_in_frames(bench: Bench) -> None:
 
 def test_without_a_cache_no_answers_come_back(bench: Bench) -> None:
     """With `--no-cache` there is nothing to keep."""
-    assert [] == list(unpacked(answer(bench.job(mode="no-cache"), bench.part(), str(bench.scratch)).frames))
+    done = answer(bench.job(mode="no-cache"), bench.part(), str(bench.scratch))
+
+    assert [] == [payload for payloads in unpacked(done.frames) for payload in payloads]
 
 
 def test_many_answers_come_back_in_frames_of_the_usual_size(bench: Bench) -> None:
@@ -122,13 +124,21 @@ def test_damaged_frames_are_not_taken_for_answers(at: int) -> None:
         list(unpacked(bytes(packed)))
 
 
-def test_frames_that_are_cut_short_are_not_taken_for_answers() -> None:
-    """What ends too early is no stream of frames."""
+def test_what_is_no_stream_of_frames_is_not_taken_for_answers() -> None:
+    """What ends too early, and what never was a frame, is an error too."""
     frames = Frames()
     frames.append_packed([b"{}"] * 3)
+    packed = frames.packed()
 
-    with pytest.raises(ValueError, match="damaged on the way"):
-        list(unpacked(frames.packed()[:-6]))
+    for wrong in (packed[:-6], zlib.compress(b"no frame\n"), zlib.compress(zlib.decompress(packed) + b"G1 "), b""):
+        with pytest.raises(ValueError, match="damaged on the way"):
+            list(unpacked(wrong))
+
+
+def test_a_database_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
+    """One that is gone is an error that names it."""
+    with pytest.raises(DatabaseError, match=r"gone.mmdb: cannot be read: No such file"):
+        digest_of(str(tmp_path / "gone.mmdb"))
 
 
 def test_a_database_that_is_not_there_is_asked_for_and_copied_once(bench: Bench) -> None:
@@ -170,14 +180,19 @@ def test_a_copy_with_other_bytes_is_an_error(bench: Bench) -> None:
     assert [bench.work / sent.digest] == list(bench.work.iterdir())
 
 
-def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench) -> None:
-    """No part has answers of two builds."""
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_gone: bool) -> None:
+    """No part has answers of two builds, or of one database less."""
     job = bench.job()
     desk = working._Desk(job, str(bench.scratch))  # noqa: SLF001 (between its two steps)
     resolvers = desk.resolvers()
-    build(bench.geocli.db_dir / "GeoLite2-City.mmdb", {**CITIES, "1.0.0.0/24": LONDON})
+    city = bench.geocli.db_dir / "GeoLite2-City.mmdb"
+    if is_gone:
+        city.unlink()
+    else:
+        build(city, {**CITIES, "1.0.0.0/24": LONDON})
 
-    with pytest.raises(DatabaseError, match=r"GeoLite2-City.mmdb: was replaced meanwhile"):
+    with pytest.raises(DatabaseError, match=r"GeoLite2-City.mmdb: (was replaced meanwhile|cannot be read: No such)"):
         desk.answer(bench.part(), resolvers)
     assert [] == list(bench.work.iterdir())
 

@@ -182,6 +182,11 @@ class CsvForm:
         (_, raw), *others = self._read(chunk + END)
         return len(raw) + (2 if chunk.startswith(b"\r", len(raw)) else 1) if others else 0
 
+    def fitting(self, chunk: bytes) -> float:
+        """Return the share of the records of a chunk that have as many cells as the header, which has been read."""
+        widths = [len(cells) for cells, _ in self._read(chunk[: self.whole_bytes(chunk)])]
+        return widths.count(self._width) / len(widths)
+
     def _read(self, chunk: bytes) -> list[tuple[list[str], bytes]]:
         """Return the cells of each record with its bytes, without its end."""
         import csv

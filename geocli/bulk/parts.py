@@ -1,9 +1,10 @@
 r"""Inputs divided into parts of about the same size, which can be answered one by one, on any machine.
 
 A part has the records that begin in some range of bytes, so nobody reads a file to divide it: whoever answers a
-part looks for the line that begins first in its range, and reads on to the end of the last one. Only a CSV cell with
-newlines in it can be cut so. Then the part before says where its last record ends, which is not where this one was
-taken to begin, and this one is answered again from there: see `Part.begin`.
+part looks for the line that begins first in its range, and reads on to the end of the last one. In CSV a line may begin
+within a cell. Whether it does is guessed from how well both readings of what follows fit the header; the part before
+knows, because it reads on to the end of its last record, and if that is not where this one was taken to begin, this one
+is answered again from there: see `Part.begin`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from geocli.bulk.forms import Form
     from geocli.bulk.pipeline import BatchRequest
 
+GUESS_BYTES = 64 * 1024
+"""So much of a part shows whether it begins within a cell."""
 MOST_OPEN_BYTES = 1 << 20
 """A longer record of CSV with newlines in its cells is not divided, since a quote may be astray there."""
 TIMES = ("mtime", "LastModified", "last_modified", "created")
@@ -54,7 +57,7 @@ class Part(Value):
     stop: int | None
     """The last line begins before this byte; None for all of a file that is unpacked."""
     begin: int | None = None
-    """Where the first record is known to begin; by default where the first line does."""
+    """Where the first record is known to begin; None before the part before it has been answered."""
     head: bytes = b""
     """The header of CSV, to which a part is read as if it stood behind it."""
     has_header: bool = False
@@ -169,10 +172,23 @@ class Records:
 
         """
         self._stream, self._part, self._form, self._end = stream, part, form, end
-        self.begin = self._line_from(part.start) if part.begin is None else part.begin
+        if isinstance(form, CsvForm) and part.head:
+            deque(form.begin(iter([part.head])), maxlen=0)
+        self.begin = self._guessed(self._line_from(part.start)) if part.begin is None else part.begin
         """Where the first one begins."""
         self.stop = None if part.stop is None else max(self._line_from(part.stop), self.begin)
         """Where the last one ends, which is certain when all have been read; None for what is unpacked."""
+
+    def _guessed(self, begin: int) -> int:
+        """Return where the first record seems to begin: with a line, or behind a cell that reaches beyond it."""
+        if not isinstance(self._form, CsvForm):
+            return begin
+        self._seek(begin)
+        lines = self._got(GUESS_BYTES)
+        lines = lines[: lines.rfind(b"\n") + 1]
+        behind = self._form.first_bytes(b'"' + lines) - 1
+        is_behind = behind >= 0 and self._form.fitting(lines[behind:]) > self._form.fitting(lines)
+        return begin + behind if is_behind else begin
 
     def _line_from(self, offset: int) -> int:
         """Return where the first line begins that begins at a byte or behind it."""

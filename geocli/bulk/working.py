@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from geocli.bulk.parts import Part
     from geocli.bulk.rows import Rows
     from geocli.databases.discovery import DatabaseFile
-    from geocli.entries import Entry
     from geocli.resolvers import Labels, Report, Resolver, Source
 
 APPEND_BYTES = 4 << 20
@@ -181,10 +180,6 @@ class Frames(Journal):
         with self._lock:
             self._pieces += (self._packer.compress(encode(payload)) for payload in payloads)
 
-    def dirty(self) -> Iterator[Entry]:
-        """Return nothing: what a part has found out helps no other."""
-        return iter(())
-
     def packed(self) -> bytes:
         """Return all frames, compressed; nothing can be appended any more."""
         return b"".join([*self._pieces, self._packer.flush()])
@@ -201,17 +196,13 @@ def unpacked(frames: bytes) -> Iterator[list[bytes]]:
     rest = b""
     while not unpacker.eof:
         more = unpacker.decompress(frames, APPEND_BYTES)
-        if not more and not unpacker.eof:
-            break
         frames = unpacker.unconsumed_tail
         whole, end, rest = (rest + more).rpartition(b"\n")
-        found = [payload_at(frame + end) for frame in whole.split(b"\n")] if end else []
-        payloads = [payload for payload in found if payload is not None]
-        if len(payloads) < len(found):
-            break
-        if payloads:
-            yield payloads
-    if rest or not unpacker.eof:
+        payloads = [payload_at(frame + end) for frame in whole.split(b"\n")] if end else []
+        if None in payloads or not (more or unpacker.eof):
+            raise ValueError("damaged on the way")
+        yield [payload for payload in payloads if payload is not None]
+    if rest:
         raise ValueError("damaged on the way")
 
 
@@ -224,10 +215,9 @@ def _examined(path: str) -> DatabaseFile | None:
 def _checked(path: str, digest: str) -> DatabaseFile | None:
     """Return a file if these are its bytes."""
     file = _examined(path)
-    if file is None:
-        return None
     with suppress(DatabaseError):
-        return file if digest_of(path) == digest and _examined(path) == file else None
+        if file is not None and digest_of(path) == digest and _examined(path) == file:
+            return file
     return None
 
 
