@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,6 @@ from geocli.cache import GeoCache
 from geocli.errors import (
     ClusterError,
     DatabaseError,
-    GeocliError,
-    HashMismatchError,
-    InputError,
     MissingDatabaseError,
     SettingsError,
 )
@@ -233,20 +229,3 @@ def test_a_damaged_database_is_an_error_at_once(bench: Bench) -> None:
 
     with pytest.raises(DatabaseError, match=r"damaged.mmdb: not a readable MaxMind DB"):
         bench.job()
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        GeocliError("text"),
-        InputError("path", "reason"),
-        HashMismatchError("url", expected="1", actual="2"),
-        ClusterError("part 1", "reason", exit_status=2),
-    ],
-)
-def test_errors_travel(error: GeocliError) -> None:
-    """An error arrives as it was, with its attributes."""
-    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
-
-    assert type(error) is type(arrived)
-    assert (str(error), vars(error), error.exit_status) == (str(arrived), vars(arrived), arrived.exit_status)
