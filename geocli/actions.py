@@ -6,7 +6,6 @@ So the plain forms, which shells and cron run all day, need not load one.
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 from geocli.console import complain, write
 from geocli.errors import AddressError, BusyError, GeocliError, SettingsError, StoreError
@@ -115,6 +114,8 @@ def batch(
         shows_progress: whether to show how far it is; default: if somebody sees it, and the rows are not in the way.
 
     """
+    from functools import partial
+
     from geocli.bulk.inputs import total_bytes
     from geocli.bulk.pipeline import run
 

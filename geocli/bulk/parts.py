@@ -273,6 +273,13 @@ def located(url: str) -> tuple[AbstractFileSystem, str]:
     return found
 
 
+def is_local(system: AbstractFileSystem) -> bool:
+    """Tell whether files are those of this machine, which are not on disk before they are synced."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    return isinstance(system, LocalFileSystem)
+
+
 def unpacked(system: AbstractFileSystem, path: str) -> BinaryIO:
     """Open a file; one that ends in `.gz` is unpacked."""
     stream: BinaryIO = system.open(path, "rb", compression="gzip" if path.endswith(".gz") else None)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from geocli.bulk.parts import located
+from geocli.bulk.parts import is_local, located
 from geocli.errors import ClusterError, SettingsError
 from geocli.storage.files import replacing, write_all
 from geocli.values import Value
@@ -125,14 +125,11 @@ class PartDirectory:
         """
         rows = f"{self._path}/{WORK}/{done.rows}"
         with self._errors():
-            self._system.invalidate_cache()
-            if not self._system.exists(rows):
-                raise OSError("what a worker wrote there cannot be seen here; it must be a directory that all share")
             note = Note(
                 key=key,
                 begin=done.begin,
                 stop=done.stop,
-                size_bytes=self._system.info(rows)["size"],
+                size_bytes=self._size_bytes(rows),
                 counts=done.counts,
                 exit_status=done.exit_status,
             )
@@ -141,6 +138,14 @@ class PartDirectory:
             self._system.pipe_file(beside, json.dumps(note.as_dict()).encode())
             self._system.mv(beside, self._note(number))
         return note
+
+    def _size_bytes(self, rows: str) -> int:
+        self._system.invalidate_cache()
+        try:
+            return int(self._system.info(rows)["size"])
+        except FileNotFoundError as error:
+            reason = "what a worker wrote there cannot be seen here; it must be a directory that all share"
+            raise OSError(reason) from error
 
     def drop(self, done: Done) -> None:
         """Remove rows that will not be put in place."""
@@ -189,7 +194,7 @@ class PartDirectory:
     def _merged(self) -> Iterator[Callable[[bytes], object]]:
         """Return what the rows of all parts are given to; the file is complete or as it was."""
         _, path = located(self._output)
-        if "file" in self._system.protocol:
+        if is_local(self._system):
             with replacing(path) as (descriptor, _):
                 yield lambda data: write_all(descriptor, data)
         else:  # there a file is complete when it is closed

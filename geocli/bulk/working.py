@@ -15,7 +15,7 @@ from zlib import compressobj, decompressobj
 from geocli import __version__
 from geocli.bulk.flow import Flow
 from geocli.bulk.jobs import Done, digest_of
-from geocli.bulk.parts import located, records_of
+from geocli.bulk.parts import is_local, located, records_of
 from geocli.bulk.pipeline import BatchReport
 from geocli.cache import GeoCache
 from geocli.databases.discovery import examine
@@ -107,8 +107,8 @@ class _Desk:
         try:
             with system.open(f"{directory}/{name}", "wb") as out:
                 begin, stop = self._written(part, cache, out, report)
-                out.flush()
-                with suppress(OSError, AttributeError):  # no file of this machine
+                if is_local(system):
+                    out.flush()
                     os.fsync(out.fileno())
         except BaseException as error:
             with suppress(OSError):
