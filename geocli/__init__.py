@@ -1,4 +1,20 @@
-"""geocli: where IP addresses are, remembered without loss."""
+"""geocli: where IP addresses are, remembered without loss.
+
+>>> from tempfile import TemporaryDirectory
+>>> from geocli import AddressError, GeoCache
+>>> directory = TemporaryDirectory()
+>>> with GeoCache(directory.name) as cache:
+...     entry = cache.lookup("8.8.8.8")
+...     others = [(other.ip, other.status) for other in cache.lookup_batch(["[::1]:80", "nonsense"])]
+...     flushed = cache.flush_dirty().flushed
+>>> entry.status, entry.place.country_code, entry.cached
+('resolved', 'US', False)
+>>> others
+[('::1', 'special'), ('nonsense', 'invalid')]
+>>> flushed
+2
+>>> directory.cleanup()
+"""
 
 from __future__ import annotations
 
@@ -14,13 +30,16 @@ if TYPE_CHECKING:
         ClusterError,
         DatabaseError,
         DownloadError,
+        ExposedError,
         GeocliError,
         HashMismatchError,
         InputError,
         JournalError,
         MissingDatabaseError,
         OpenCellError,
+        RateLimitError,
         ResolveError,
+        ServiceError,
         SettingsError,
         StorageError,
         StoreError,
@@ -37,6 +56,7 @@ __all__ = [
     "DatabaseError",
     "DownloadError",
     "Entry",
+    "ExposedError",
     "FlushReport",
     "GeoCache",
     "GeocliError",
@@ -46,7 +66,9 @@ __all__ = [
     "MissingDatabaseError",
     "OpenCellError",
     "Place",
+    "RateLimitError",
     "ResolveError",
+    "ServiceError",
     "Settings",
     "SettingsError",
     "StorageError",

@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 
 from geocli.console import complain, write
-from geocli.errors import AddressError, BusyError, GeocliError, SettingsError, StoreError
+from geocli.errors import AddressError, BusyError, GeocliError, ResolveError, SettingsError, StoreError
+from geocli.logs import timed
 from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
     from typing import TypeAlias
 
     from geocli.bulk.pipeline import BatchReport, BatchRequest, ClusterRequest
@@ -25,25 +27,37 @@ if TYPE_CHECKING:
 
 
 class Problems:
-    """Says what is wrong with each file once, and remembers what the command must exit with because of them.
+    """Says what is wrong with each file or service once, and remembers what the command must exit with because of them.
 
-    A database that fails, or a store that cannot be read, leaves answers poorer, not lost: what these
+    A database or a service that fails, or a store that cannot be read, leaves answers poorer, not lost: what these
     cost is seen from the entries.
     """
 
     def __init__(self) -> None:
         """Begin without problems."""
         self.status = 0
+        self._failure = ResolveError.exit_status
         self._said: set[str] = set()
 
     def __call__(self, problem: GeocliError) -> None:
         """Take note of a problem."""
-        key = getattr(problem, "path", str(problem))
+        key = str(getattr(problem, "path", None) or getattr(problem, "service", problem))
         if key not in self._said:
             self._said.add(key)
             complain(problem)
-        if problem.exit_status >= StoreError.exit_status and not isinstance(problem, StoreError):
+        if isinstance(problem, ResolveError):
+            self._failure = max(self._failure, problem.exit_status)
+        elif problem.exit_status >= StoreError.exit_status and not isinstance(problem, StoreError):
             self.status = max(self.status, problem.exit_status)
+
+    def exit_status(self, status: int) -> int:
+        """Return what a command exits with: at least this, and 75 if a source that failed asked for patience."""
+        return max(self.status, self._failure if status == ResolveError.exit_status else status)
+
+    def weigh(self, problem: GeocliError) -> None:
+        """Take note of a problem that is the command's own, and decides what it exits with."""
+        self(problem)
+        self.status = max(self.status, problem.exit_status)
 
 
 class LookupRequest(Value):
@@ -70,31 +84,33 @@ def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None
     """Look addresses up, print the entries, and return the exit status."""
     request = request or LookupRequest()
     problems = Problems()
-    with open_cache(chosen, problems) as cache:
+    with open_cache(chosen.replace(service_wait_seconds=0.0), problems) as cache, timed("looked up") as facts:
         found = list(cache.lookup_batch(texts, mode=request.mode))
+        facts |= {"addresses": len(found), "cached": sum(entry.cached for entry in found)}
     if not request.is_quiet:
-        show(found, request)
+        show(found, request, cache.now)
     for entry in found:
         if entry.status == "invalid":
             complain(AddressError(entry.ip, entry.error or ""))
-    return max([problems.status, *(_status(entry, request.mode) for entry in found)], default=0)
+    return problems.exit_status(max((_status(entry, request.mode) for entry in found), default=0))
 
 
 def _status(entry: Entry, mode: Mode) -> int:
     if entry.status == "invalid":
         return AddressError.exit_status
     if entry.status == "unresolved":
-        return 3 if entry.error and mode != "cached-only" else 1
+        return ResolveError.exit_status if entry.error and mode != "cached-only" else 1
     return 0
 
 
-def show(found: Sequence[Entry], request: LookupRequest) -> None:
+def show(found: Sequence[Entry], request: LookupRequest, now: Callable[[], datetime]) -> None:
     """Print entries in the format that was asked for."""
     format_ = request.format or ("table" if sys.stdout.isatty() else "jsonl")
     if format_ == "table":
-        from geocli.rendering import print_entries
+        from geocli.rendering.places import print_entries
+        from geocli.settings import shows_flags
 
-        print_entries(found, request.fields)
+        print_entries(found, request.fields, now(), with_flags=sys.stdout.isatty() and shows_flags())
         return
     from geocli.bulk.outputs import Output
 
@@ -139,7 +155,7 @@ def batch(
         from geocli.rendering import print_summary
 
         print_summary(report.counts)
-    return max(report.exit_status, problems.status)
+    return problems.exit_status(report.exit_status)
 
 
 def _divided(cache: GeoCache, request: BatchRequest, machines: ClusterRequest) -> tuple[Answer, int]:

@@ -69,6 +69,9 @@ def parse(text: str) -> Address:
     White space around it, brackets, a port and a zone (`%eth0`) are dropped; an IPv4-mapped IPv6 address
     is the IPv4 address in it (RFC 4291, 2.5.5.2).
 
+    >>> parse(" [fe80::1%eth0]:22 "), parse("::ffff:10.0.0.1"), parse("127.0.0.1:80")
+    (IPv6Address('fe80::1'), IPv4Address('10.0.0.1'), IPv4Address('127.0.0.1'))
+
     Raises:
         AddressError: the text is no address; the reason says what it looks like instead.
 
@@ -93,6 +96,9 @@ def scope(address: Address) -> str | None:
     """Return what a special address is for (`private`, `loopback`, ...), None for a global one.
 
     Source: the IANA registries as of `REGISTRIES_AT`.
+
+    >>> scope(parse("100.64.0.1")), scope(parse("8.8.8.8"))
+    ('shared', None)
     """
     number = int(address)
     for first, last, name in ranges(address.version):

@@ -8,30 +8,33 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from geocli import addresses, settings
-from geocli.entries import Entry, is_hit, is_of, is_poorer, next_retry_at, resolved, settle, special
+from geocli.asking import Asking
+from geocli.entries import Entry, is_hit, is_of, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
-from geocli.logs import log, raise_or_log
-from geocli.resolvers import Chain, default_resolvers
+from geocli.logs import raise_or_log
+from geocli.resolvers import Chain, default_resolvers, default_services
 from geocli.storage.store import FILE_NAME, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from typing import Any, Literal, Self, TypeAlias
 
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile, Identity
     from geocli.errors import ResolveError
-    from geocli.resolvers import Resolver, Source
+    from geocli.resolvers import Resolver, Service, Source
     from geocli.storage.files import DataDirectory
     from geocli.storage.flushing import FlushReport
     from geocli.storage.journal import Journal
     from geocli.upkeep import ReResolveReport, Stats
 
-    Mode: TypeAlias = Literal["cache", "cached-only", "refresh", "no-cache"]
+    Mode: TypeAlias = Literal["cache", "cached-only", "refresh", "no-cache", "due", "again"]
     Wanted: TypeAlias = dict[str, Address]
 
+HOLDING = {"cache", "due"}
+"""The modes in which what a web service said holds for its lifetime."""
 BLOCK = 500
 """Addresses that are looked up, and journaled with one sync, together."""
 MOST_IN_MEMORY = 100_000
@@ -58,6 +61,7 @@ class GeoCache:
         store: Store | None = None,
         journal: Journal | None = None,
         resolvers: Sequence[Resolver] | None = None,
+        services: Sequence[Service] | None = None,
         clock: Callable[[], datetime] = utc_now,
         on_problem: Callable[[GeocliError], None] = raise_or_log,
     ) -> None:
@@ -69,6 +73,7 @@ class GeoCache:
             store: reads what was flushed; default: `geocli.db` in the data directory.
             journal: keeps what was answered; default: `journal` in the data directory.
             resolvers: who is asked, in this order; default: the databases at hand, then the built-in data.
+            services: who is asked for what no resolver knows; default: those of the settings; none beside `resolvers`.
             clock: returns the time, in UTC.
             on_problem: called with each problem that leaves an answer poorer or not kept.
 
@@ -79,9 +84,11 @@ class GeoCache:
         )
         self._journal = journal
         self._directory: DataDirectory | None = None
-        self.chain = Chain(default_resolvers(self._settings) if resolvers is None else resolvers)
         self.now = clock
         self.on_problem = on_problem
+        if services is None and resolvers is None:
+            services = default_services(self._settings, lambda: self.directory, clock, on_problem)
+        self.chain = Chain(default_resolvers(self._settings) if resolvers is None else resolvers, services or ())
         self._memory: dict[str, Entry] = {}
         self._labels: dict[Identity, str] | None = None
         self._knows_dirty = False
@@ -137,7 +144,9 @@ class GeoCache:
         Args:
             texts: addresses as people and logs write them.
             mode: `cache` looks into the cache first; `cached-only` looks nowhere else; `refresh` asks the
-                sources whatever is in the cache; `no-cache` asks them and keeps nothing.
+                sources whatever is in the cache, web services too; `no-cache` asks them and keeps nothing.
+                `due` and `again` ask the local sources whatever is in the cache, and the web services for what
+                these do not know: `due` unless the last answer of a service holds still.
 
         Raises:
             JournalError: answers could not be kept (unless `on_problem` says otherwise).
@@ -161,12 +170,16 @@ class GeoCache:
         return {entry.ip: entry for entry in found if entry.status in {"resolved", "special"}}
 
     def _cached_only(self, wanted: Wanted) -> dict[str, Entry]:
-        dirty = self.journal.newest(wanted)  # before the store, to which a flush may be moving it
-        with self._lock:
-            stored = self._store.get(list(wanted))
-        known = stored | {ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}
+        known = self._kept(wanted)
         none = Entry(ip="", status="unresolved", error="not in the cache")
         return {ip: known.get(ip) or special(ip, addresses.scope(wanted[ip])) or none.replace(ip=ip) for ip in wanted}
+
+    def _kept(self, ips: Collection[str]) -> dict[str, Entry]:
+        """Return what is on disk, also what is not yet in the store."""
+        dirty = self.journal.newest(ips)  # before the store, to which a flush may be moving it
+        with self._lock:
+            stored = self._store.get(list(ips))
+        return stored | {ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
@@ -179,20 +192,25 @@ class GeoCache:
             known = {} if mode == "no-cache" else self._known(wanted)
         if self._settings.databases:  # then what others said does not count
             known = {ip: entry for ip, entry in known.items() if is_of(entry, generation)}
-        answered: dict[str, Entry] = {}
-        fresh: list[Entry] = []
-        for ip, address in wanted.items():
-            earlier = known.get(ip)
-            if mode == "cache" and earlier is not None and is_hit(earlier, addresses.scope(address), generation, now):
-                answered[ip] = earlier
-                continue
-            entry = self._resolved(ip, address, problems, earlier, now).replace(generation=generation)
-            answered[ip] = settle(earlier, entry)
-            if entry.error is None:
-                fresh.append(entry)
+
+        def hits(ips: Iterable[str]) -> dict[str, Entry]:
+            asked = {ip: addresses.scope(wanted[ip]) for ip in ips if ip in known}
+            return {ip: known[ip] for ip, scope in asked.items() if is_hit(known[ip], scope, generation, now)}
+
+        answered = hits(wanted) if mode == "cache" else {}
+        rest = {ip: address for ip, address in wanted.items() if ip not in answered}
+        asking = Asking(self.chain, rest, problems, now, self.on_problem)
+        remote = asking.everywhere() if mode == "refresh" else asking.unknown()
+        if remote and mode in HOLDING:
+            kept = self._from_store(lambda: self._kept(set(remote)), {})  # others may have asked meanwhile
+            known |= kept
+            answered |= hits(kept)
+            asking.hold(known)
+        asking.remotely([ip for ip in remote if ip not in answered])
+        fresh = [asking.entry(ip, known.get(ip)).replace(generation=generation) for ip in rest if ip not in answered]
         if mode != "no-cache":
-            self._keep(fresh, [(file, label) for label, file in sources if file is not None])
-        return answered
+            self._keep([entry for entry in fresh if entry.error is None], [(f, label) for label, f in sources if f])
+        return answered | {entry.ip: settle(known.get(entry.ip), entry) for entry in fresh}
 
     def sources(self) -> tuple[list[Source], list[ResolveError]]:
         """Return the sources that can be asked now, and what is wrong with others."""
@@ -230,7 +248,7 @@ class GeoCache:
             return ask()
         except BusyError as error:
             self.on_problem(StoreError(error.path, "locked by another program; asking the sources instead"))
-        except StoreError as error:
+        except StorageError as error:
             self.on_problem(error)
         return otherwise
 
@@ -238,22 +256,6 @@ class GeoCache:
         self._memory |= found
         for ip in list(islice(self._memory, max(len(self._memory) - MOST_IN_MEMORY, 0))):
             del self._memory[ip]
-
-    def _resolved(
-        self, ip: str, address: Address, problems: Sequence[ResolveError], earlier: Entry | None, now: datetime
-    ) -> Entry:
-        """Ask the sources; an entry with an error is one that somebody who failed might know."""
-        if found := special(ip, addresses.scope(address)):
-            return found.replace(resolved_at=now)
-        failed: list[ResolveError] = []
-        answer = self.chain.resolve(address, failed.append)
-        log("asked", ip=ip, source=answer and answer.source, problems=len(failed))
-        deque(map(self.on_problem, failed), maxlen=0)
-        error = next((str(problem) for problem in (*failed, *problems)), None)
-        retry_at = None if answer and error is None else next_retry_at(earlier, now)
-        if answer is None or (error is not None and is_poorer(answer, earlier)):
-            return Entry(ip=ip, status="unresolved", resolved_at=now, retry_at=retry_at, error=error)
-        return resolved(ip, answer, now, retry_at)
 
     def _keep(self, fresh: Sequence[Entry], files: Sequence[tuple[DatabaseFile, str]]) -> None:
         """Append to the journal what is new, then to the memory."""
@@ -302,11 +304,11 @@ class GeoCache:
 
         return upkeep.re_resolve(self, self._store, self.now(), which, **options)
 
-    def stats(self, *, by: str = "country", top: int = 10) -> Stats:
+    def stats(self, *, by: str = "country", top: int = 10, **options: Any) -> Stats:
         """Count what is in the cache; see `upkeep.stats`."""
         from geocli import upkeep
 
-        return upkeep.stats(self.journal, self._store, self._settings, self.now(), by=by, top=top)
+        return upkeep.stats(self.journal, self._store, self._settings, self.now(), by=by, top=top, **options)
 
     def clear(self, *, unresolved: bool = False, older_than: timedelta | None = None) -> int:
         """Flush, then forget rows, all of them by default, and return how many.
@@ -331,16 +333,6 @@ class GeoCache:
     def clear_negative(self) -> int:
         """Forget the rows that nobody knows, so that they are asked for again, and return how many."""
         return self.clear(unresolved=True)
-
-    def generation(self) -> str:
-        """Return the local sources that would be asked now, with their builds.
-
-        Raises:
-            StoreError: the store cannot be read; or BusyError.
-        """
-        with self._lock:
-            self._labels = self._store.labels() if self._labels is None else self._labels
-            return ", ".join(label for label, _ in self._sources()[0])
 
 
 def _parsed(text: str) -> Address | Entry:

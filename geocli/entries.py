@@ -11,7 +11,7 @@ from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any, TypeAlias
 
     Traits: TypeAlias = dict[str, Any]
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RETRY_AFTER = (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
 """How long an address that nobody knows is left alone: after the first, the second and each later time."""
+MOST_LIFETIME = timedelta(days=366)
+"""No answer holds for longer; a time beyond this is one of a wrong clock."""
 
 
 class Place(Value):
@@ -57,6 +59,16 @@ class Place(Value):
 WHERE_FIELDS = Place.field_names - {"asn", "org", "traits"}
 """Fields of a place that say where it is; all of them come from one source."""
 
+PLACE_TRAITS = frozenset(
+    {
+        *("accuracy_radius", "average_income", "population_density", "metro_code", "state2", "geoname_id"),
+        *("continent", "continent_code", "continent_name", "continent_geoname_id", "is_in_european_union"),
+        *("country_geoname_id", "country_confidence", "region_code", "region_geoname_id", "region_confidence"),
+        *("subdivision_code", "city_geoname_id", "city_confidence", "postal_confidence"),
+    }
+)
+"""Traits that are about the place, not the network."""
+
 
 class Answer(Value):
     """What one source, or several together, say of an address."""
@@ -91,10 +103,28 @@ def taken(first: Known, second: Known) -> frozenset[str]:
     return where
 
 
+def all_traits(first: tuple[bool, Traits], second: tuple[bool, Traits]) -> Traits:
+    """Return what two sources say besides, the first before the second.
+
+    What is about the place comes from the source of the place: an accuracy radius is that of one latitude.
+
+    Args:
+        first: whether it knows where the place is, and its traits.
+        second: the same of the next one.
+
+    """
+    (first_where, said), (second_where, added) = first, second
+    if first_where:
+        added = {name: what for name, what in added.items() if name not in PLACE_TRAITS}
+    elif second_where:
+        said = {name: what for name, what in said.items() if name not in PLACE_TRAITS}
+    return {**added, **said}
+
+
 def merge(first: Answer, second: Answer) -> Answer:
     """Add to an answer what it lacks and another source knows."""
     added = {name: getattr(second.place, name) for name in taken(first.place.known, second.place.known)}
-    traits = {**(second.place.traits or {}), **(first.place.traits or {})}
+    traits = all_traits(*((answer.knows_where, answer.place.traits or {}) for answer in (first, second)))
     if not added and traits == (first.place.traits or {}):
         return first
     lengths = [answer.prefix_len for answer in (first, second) if answer.prefix_len is not None]
@@ -126,9 +156,9 @@ class Entry(Value):
     resolved_at: datetime | None = None
     """When the source was asked; UTC."""
     retry_at: datetime | None = None
-    """When asking again makes sense, if nobody knew; UTC."""
+    """When asking again makes sense, if nobody knew, or a web service's answer holds no longer; UTC."""
     generation: str = ""
-    """The local sources that were there to be asked, with their builds."""
+    """The sources that were there to be asked, the local ones with their builds."""
     cached: bool = False
     """Whether the answer was at hand, rather than asked for now."""
     error: str | None = None
@@ -136,7 +166,11 @@ class Entry(Value):
 
     @property
     def network(self) -> str | None:
-        """The prefix that the answer holds for, as `81.2.69.160/27`."""
+        """The prefix that the answer holds for.
+
+        >>> Entry(ip="81.2.69.160", status="resolved", prefix_len=27).network
+        '81.2.69.160/27'
+        """
         if self.prefix_len is None:
             return None
         from ipaddress import ip_network
@@ -163,35 +197,6 @@ def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
     return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
 
 
-def resolved(ip: str, answer: Answer, now: datetime | None, retry_at: datetime | None) -> Entry:
-    """Return the entry of an address that somebody knows.
-
-    Args:
-        ip: the canonical text of the address.
-        answer: what the sources say.
-        now: when they were asked, in UTC.
-        retry_at: when asking again makes sense, if one of them failed.
-
-    """
-    return Entry(
-        ip=ip,
-        status="resolved",
-        place=answer.place,
-        source=answer.source,
-        prefix_len=answer.prefix_len,
-        built_at=answer.built_at,
-        resolved_at=now,
-        retry_at=retry_at,
-    )
-
-
-def is_poorer(answer: Answer, earlier: Entry | None) -> bool:
-    """Tell whether somebody who answered earlier is silent now."""
-    if earlier is None or earlier.status != "resolved" or earlier.source is None:
-        return False
-    return not set(earlier.source.split("+")) <= set(answer.source.split("+"))
-
-
 def is_of(entry: Entry, generation: str) -> bool:
     """Tell whether all who answered are among the sources of a generation."""
     names = {label.rpartition("@")[0] for label in generation.split(", ")}
@@ -209,13 +214,32 @@ def is_hit(entry: Entry, scope: str | None, generation: str, now: datetime) -> b
     Args:
         entry: what the cache holds.
         scope: what the address is for, if it is special: that is known without a cache.
-        generation: the local sources that would be asked now.
+        generation: the sources that would be asked now.
         now: the time, in UTC.
 
     """
     if scope is not None or entry.status == "special":
         return entry.status == "special" and entry.scope == scope
-    return entry.generation == generation and (entry.retry_at is None or now < entry.retry_at <= now + RETRY_AFTER[-1])
+    return entry.generation == generation and (entry.retry_at is None or _is_ahead(entry, now))
+
+
+def _is_ahead(entry: Entry, now: datetime) -> bool:
+    """Tell whether the time to ask again is yet to come, and was not set by a wrong clock."""
+    most = RETRY_AFTER[-1] if entry.status == "unresolved" else MOST_LIFETIME
+    return entry.retry_at is not None and now < entry.retry_at <= now + most
+
+
+def holds_until(entry: Entry, services: Collection[str], now: datetime) -> datetime | None:
+    """Return until when an answer of a web service holds, None if it does not, or if it is none.
+
+    Args:
+        entry: what the cache holds.
+        services: the names of the services that can be asked.
+        now: the time, in UTC.
+
+    """
+    is_theirs = entry.status == "resolved" and not set(services).isdisjoint((entry.source or "").split("+"))
+    return entry.retry_at if is_theirs and _is_ahead(entry, now) else None
 
 
 FIELDS = (
@@ -258,7 +282,11 @@ def value(entry: Entry, name: str) -> Any:
 
 
 def as_json(entry: Entry, names: Sequence[str] = JSON_FIELDS) -> dict[str, Any]:
-    """Return the fields of an entry by name, ready for `json.dumps`."""
+    """Return the fields of an entry by name, ready for `json.dumps`.
+
+    >>> as_json(Entry(ip="10.0.0.1", status="special", scope="private"), ("ip", "scope", "city"))
+    {'ip': '10.0.0.1', 'scope': 'private', 'city': None}
+    """
     return dict(zip(names, reader(tuple(names))(entry), strict=True))
 
 

@@ -2,28 +2,38 @@
 
     GeocliError                 exit 1
       AddressError              2   text, reason          (also a ValueError)
-      SettingsError             2   name, origin
+      SettingsError             2   name, origin, line
       InputError                2   path
         OpenCellError
+      ExposedError              0   path
       ResolveError              3
         DatabaseError               path
           MissingDatabaseError
+        ServiceError                service, status, retry_after_seconds
       StorageError              4   path
         JournalError                offset_bytes
         StoreError
       BusyError                 75  path, waited_seconds
       UpdateError               3   url
         DownloadError               status
+          RateLimitError        75  retry_at
         HashMismatchError           expected, actual
       ClusterError             75   what
 
-TerminatedError is a KeyboardInterrupt.
+A ServiceError exits with 75 where the service asks for patience. TerminatedError is a KeyboardInterrupt.
 `str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
 """
 
 from __future__ import annotations
 
 from geocli.text import shorten
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime
+
+TOO_MANY_REQUESTS = 429
+"""The HTTP status that asks for patience (RFC 6585, 4)."""
 
 
 class GeocliError(Exception):
@@ -42,7 +52,11 @@ def _unmade(kind: type[GeocliError], args: tuple[object, ...]) -> GeocliError:
 
 
 class AddressError(GeocliError, ValueError):
-    """A text is not an IP address."""
+    """A text is not an IP address.
+
+    >>> print(AddressError("010.8.8.8", "leading zeros are refused"))
+    010.8.8.8: leading zeros are refused
+    """
 
     exit_status = 2
 
@@ -58,11 +72,23 @@ class SettingsError(GeocliError):
 
     exit_status = 2
 
-    def __init__(self, name: str, reason: str, *, origin: str) -> None:
-        """Remember the setting and where it came from: a file, a variable, an option."""
-        super().__init__(f"{origin}: {name}: {reason}")
+    def __init__(self, name: str, reason: str, *, origin: str, line: int | None = None) -> None:
+        """Remember the setting and where it came from: a file and perhaps its line, a variable, an option."""
+        super().__init__(f"{origin}:{f'{line}:' if line else ''} {name}: {reason}")
         self.name = name
         self.origin = origin
+        self.line = line
+
+
+class ExposedError(GeocliError):
+    """Others can read a file that holds a secret; it is used all the same."""
+
+    exit_status = 0
+
+    def __init__(self, path: str) -> None:
+        """Remember the file."""
+        super().__init__(f"{path}: others can read this key; chmod o-r")
+        self.path = path
 
 
 class InputError(GeocliError):
@@ -97,6 +123,22 @@ class DatabaseError(ResolveError):
 
 class MissingDatabaseError(DatabaseError):
     """A worker has no database with these bytes."""
+
+
+class ServiceError(ResolveError):
+    """A web service did not answer, or not in a way that can be believed."""
+
+    def __init__(
+        self, service: str, reason: str, *, status: int | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        """Remember the service, the HTTP status if there was one, and how long it is to be left alone."""
+        super().__init__(f"{service}: {reason}")
+        self.service = service
+        self.reason = reason
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+        if status == TOO_MANY_REQUESTS:
+            self.exit_status = BusyError.exit_status
 
 
 class StorageError(GeocliError):
@@ -147,7 +189,7 @@ class UpdateError(GeocliError):
 
 
 class DownloadError(UpdateError):
-    """The server did not send the file."""
+    """The network or the server failed, or the server has another answer than a file."""
 
     def __init__(self, url: str, reason: str, *, status: int | None = None) -> None:
         """Remember the HTTP status, if there was an answer at all."""
@@ -155,12 +197,23 @@ class DownloadError(UpdateError):
         self.status = status
 
 
+class RateLimitError(DownloadError):
+    """The server wants to be left alone for a while."""
+
+    exit_status = 75
+
+    def __init__(self, url: str, reason: str, *, retry_at: datetime) -> None:
+        """Remember when it may be asked again; UTC."""
+        super().__init__(url, f"{reason}; try again after {retry_at:%Y-%m-%dT%H:%M:%SZ}", status=429)
+        self.retry_at = retry_at
+
+
 class HashMismatchError(UpdateError):
     """The bytes at hand are not those that were installed."""
 
-    def __init__(self, url: str, *, expected: str, actual: str) -> None:
-        """Remember both SHA-256 digests, in hex."""
-        super().__init__(url, f"SHA-256 is {actual}, expected {expected}")
+    def __init__(self, url: str, *, expected: str, actual: str, algorithm: str = "SHA-256") -> None:
+        """Remember both digests, in hex."""
+        super().__init__(url, f"{algorithm} is {actual}, expected {expected}")
         self.expected = expected
         self.actual = actual
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from math import isfinite
+from contextlib import suppress
 
 from geocli.errors import SettingsError
 from geocli.values import Value
@@ -24,22 +24,37 @@ SYSTEM_DATABASE_DIRS = ("/usr/share/GeoIP", "/var/lib/GeoIP", "/usr/local/share/
 GEOIP_CONFS = ("/etc/GeoIP.conf", "/usr/local/etc/GeoIP.conf")
 """Where MaxMind's geoipupdate keeps its settings; see GeoIP.conf(5)."""
 
-_VARIABLES = {
-    "data_dir": "GEOCLI_DATA_DIR",
+_FORMS = {
+    "data_dir": "a text",
+    "database_dirs": "a list of texts",
+    "system_databases": "true or false",
+    "built_in_data": "true or false",
+    "dbip_url": "a text",
+    "lock_timeout_seconds": "a number of seconds",
+    "busy_timeout_seconds": "a number of seconds",
+    "allow_network_fs": "true or false",
+    "account_id": "a whole number",
+    "license_key_file": "a text",
+    "maxmind_host": "the name of a host",
+    "maxmind_service": "city, country or insights",
+    "ip_api": "true or false",
+    "ip_api_key_file": "a text",
+    "ip_api_url": "a text",
+    "service_timeout_seconds": "a number of seconds",
+    "service_wait_seconds": "a number of seconds",
+    "service_lifetime_days": "a number of days",
+}
+"""What may stand in a configuration file, and in which form."""
+_VARIABLES = {name: f"GEOCLI_{name.upper()}" for name in _FORMS} | {
     "database_dirs": "GEOCLI_DB_DIR",
     "lock_timeout_seconds": "GEOCLI_LOCK_TIMEOUT",
     "busy_timeout_seconds": "GEOCLI_BUSY_TIMEOUT",
 }
-_FORMS = {
-    "data_dir": "a text",
-    "database_dirs": "a list of texts",
-    "lock_timeout_seconds": "a number of seconds",
-    "busy_timeout_seconds": "a number of seconds",
-    "allow_network_fs": "true or false",
-    "system_databases": "true or false",
-    "dbip_url": "a text",
-}
-"""What may stand in a configuration file, and in which form."""
+"""The variables of the environment that say the same."""
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_MOST = {"a number of seconds": 1e9 - 1, "a number of days": 366, "a whole number": 1 << 53}
+_ACCOUNT = ("account_id", "license_key_file")
+_HOST_MARKS = frozenset(".-:")
 
 
 class Settings(Value):
@@ -51,6 +66,12 @@ class Settings(Value):
     """Directories that are searched for .mmdb files, in this order."""
     update_dir: str = ""
     """Directory that `db update` installs databases in."""
+    maxmind_dir: str = ""
+    """The same for editions of MaxMind."""
+    geoip_conf: str = ""
+    """The settings of MaxMind's geoipupdate, if there are any."""
+    has_maxmind_account: bool = False
+    """Whether these, or `GEOIPUPDATE_*`, have a licence key."""
     system_databases: bool = True
     """Whether the directories that other programs install databases in are searched too."""
     dbip_url: str = "https://download.db-ip.com/free"
@@ -63,6 +84,28 @@ class Settings(Value):
     """How long to wait for another program's SQLite transaction."""
     allow_network_fs: bool = False
     """Whether the data directory may be on a network file system."""
+    built_in_data: bool = True
+    """Whether the built-in countries of registration are asked where no database knows."""
+    account_id: int = 0
+    """Of MaxMind's web services; 0: they are not asked."""
+    license_key_file: str = ""
+    """File that holds the licence key of that account."""
+    maxmind_host: str = "geoip.maxmind.com"
+    """Which of MaxMind's web services are asked; `geolite.info` for GeoLite."""
+    maxmind_service: str = "city"
+    """What they are asked for: `city`, `country` or `insights`."""
+    ip_api: bool = False
+    """Whether ip-api.com is asked."""
+    ip_api_key_file: str = ""
+    """File that holds a key for ip-api.com, which is then asked by HTTPS."""
+    ip_api_url: str = ""
+    """Where ip-api.com is, if not at its usual place."""
+    service_timeout_seconds: float = 10.0
+    """How long one answer of a web service may take, all in all."""
+    service_wait_seconds: float = 60.0
+    """How long to wait for the end of a web service's rate limit."""
+    service_lifetime_days: float = 30.0
+    """How long an answer of a web service holds."""
 
 
 def load(
@@ -90,8 +133,10 @@ def load(
     is_root = os.geteuid() == 0 if is_root is None else is_root
     chosen: dict[str, Any] = {"data_dir": SYSTEM_DATA_DIR if is_root else _xdg(environ, "STATE", ".local/state")}
     listed: list[str] = []
+    origins: dict[str, str] = {}
     for path, required in _configs(environ, config):
         said = _read(path, required=required)
+        origins |= dict.fromkeys(said, path)
         listed = [*said.pop("database_dirs", []), *listed]
         chosen |= said
     said = _from(environ)
@@ -99,12 +144,21 @@ def load(
     chosen |= said | ({} if data_dir is None else {"data_dir": data_dir})
     if not chosen["data_dir"]:
         raise SettingsError("--data-dir", "empty", origin="command line")
+    for name, other in (_ACCOUNT, _ACCOUNT[::-1]):
+        if chosen.get(name) and not chosen.get(other):
+            raise SettingsError(name, f"does not go without {other}", origin=origins.get(name, "environment"))
     own = _xdg(environ, "DATA", ".local/share")
-    system = (*_geoip_conf_dirs(), *SYSTEM_DATABASE_DIRS) if chosen.get("system_databases", True) else ()
+    update_dir = (listed or [SYSTEM_DATABASE_DIRS[1] if is_root else own])[0]
+    conf, geoip = _geoip_conf(environ)
+    is_shared = chosen.get("system_databases", True)
+    geoip_dirs = [geoip["DatabaseDirectory"]] if is_shared and "DatabaseDirectory" in geoip else []
     return Settings(
         **chosen,
-        database_dirs=(*listed, own, *system),
-        update_dir=(listed or [SYSTEM_DATABASE_DIRS[1] if is_root else own])[0],
+        database_dirs=(*listed, own, *geoip_dirs, *(SYSTEM_DATABASE_DIRS if is_shared else ())),
+        update_dir=update_dir,
+        maxmind_dir=(*geoip_dirs, update_dir)[0],
+        geoip_conf=conf,
+        has_maxmind_account="LicenseKey" in geoip,
         databases=tuple(databases),
     )
 
@@ -148,47 +202,106 @@ def _read(path: str, *, required: bool) -> dict[str, Any]:
         if name not in _FORMS:
             from geocli.entries import unknown
 
-            raise SettingsError(name, unknown("key", name, list(_FORMS)), origin=path)
+            reason = unknown("key", name, list(_FORMS))
+            raise SettingsError(name, reason, origin=path, line=_line_of(name, text.decode()))
         if not _fits(_FORMS[name], value):
-            raise SettingsError(name, f"{value!r} is not {_FORMS[name]}", origin=path)
+            reason = f"{value!r} is not {_FORMS[name]}"
+            raise SettingsError(name, reason, origin=path, line=_line_of(name, text.decode()))
     return said
 
 
-def _fits(form: str, value: object) -> bool:
-    if form == "a list of texts":
-        return isinstance(value, list) and all(isinstance(text, str) and text for text in value)
-    if form == "a number of seconds":
-        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+def _line_of(name: str, text: str) -> int:
+    """Return the line that a key of a sound TOML text stands in, which tomllib does not tell.
+
+    What ends between two statements is sound, too. So the key is in the statement that begins after the last sound
+    beginning of the text without it.
+    """
+    import tomllib
+
+    lines = text.split("\n")
+    start = 0
+    for end in range(1, len(lines) + 1):
+        try:
+            said = tomllib.loads("\n".join(lines[:end]) + "\n")
+        except ValueError:  # in the middle of a statement
+            continue
+        if name in said:
+            break
+        start = end
+    return start + 1
+
+
+def _fits(form: str, value: Any) -> bool:
+    """Tell whether a value is of a form."""
     if form == "true or false":
         return isinstance(value, bool)
-    return isinstance(value, str) and value != ""
+    if form == "a list of texts":
+        return isinstance(value, list) and all(isinstance(text, str) and text for text in value)
+    if form in _MOST:
+        kinds = int if form == "a whole number" else int | float
+        return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value <= _MOST[form]
+    if not isinstance(value, str) or not value:
+        return False
+    if form == "the name of a host":
+        return all(char.isascii() and (char.isalnum() or char in _HOST_MARKS) for char in value)
+    return form == "a text" or value in form.replace(" or", ",").split(", ")
 
 
 def _from(environ: Mapping[str, str]) -> dict[str, Any]:
-    said: dict[str, Any] = {name: environ[variable] for name, variable in _VARIABLES.items() if environ.get(variable)}
-    said |= {name: _seconds(_VARIABLES[name], text) for name, text in said.items() if name.endswith("_seconds")}
-    if "database_dirs" in said:
-        said["database_dirs"] = [path for path in said["database_dirs"].split(":") if path]
-    return said
+    """Return what the environment says; an empty variable says nothing."""
+    given = {name: environ[variable] for name, variable in _VARIABLES.items() if environ.get(variable)}
+    return {name: _read_variable(_VARIABLES[name], _FORMS[name], text) for name, text in given.items()}
 
 
-def _seconds(variable: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not (isfinite(seconds) and 0 <= seconds < 1e9):
-        raise SettingsError(variable, f"{text!r} is not a number of seconds", origin="environment")
-    return seconds
+def _read_variable(variable: str, form: str, text: str) -> Any:
+    value: Any = text
+    if form == "true or false":
+        value = _WORDS.get(text.lower())
+    elif form == "a list of texts":
+        value = [path for path in text.split(":") if path]
+    elif form in _MOST:
+        with suppress(ValueError):
+            value = int(text) if form == "a whole number" else float(text)
+    if not _fits(form, value):
+        raise SettingsError(variable, f"{text!r} is not {form}", origin="environment")
+    return value
 
 
-def _geoip_conf_dirs() -> list[str]:
-    """Return the directory that geoipupdate installs databases in, if its settings name one."""
-    for path in GEOIP_CONFS:
+def _geoip_conf(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return where the settings of geoipupdate are, and what they, or its variables, say of directory and account."""
+    named = environ.get("GEOIPUPDATE_CONF_FILE")
+    found: tuple[str, dict[str, str]] = "", {}
+    for path in [named] if named else GEOIP_CONFS:
         try:
             with open(path, encoding="utf-8", errors="replace") as lines:
                 words = [line.split(None, 1) for line in lines]
         except OSError:
             continue
-        return [word[1].strip() for word in words if len(word) > 1 and word[0] == "DatabaseDirectory"]
-    return []
+        found = path, {word[0]: word[1].strip() for word in words if len(word) > 1}
+        break
+    said = {key: environ[name] for name, key in _GEOIPUPDATE.items() if environ.get(name)}
+    return named or found[0], found[1] | said
+
+
+_GEOIPUPDATE = {
+    "GEOIPUPDATE_DB_DIR": "DatabaseDirectory",
+    "GEOIPUPDATE_LICENSE_KEY": "LicenseKey",
+    "GEOIPUPDATE_LICENSE_KEY_FILE": "LicenseKey",
+}
+
+
+def shows_flags(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the terminal is one of those that are known to show flags; most show two letters, or nothing.
+
+    Inside tmux or screen nobody knows, and these set the variables to their own names.
+
+    Args:
+        environ: the environment; default `os.environ`.
+
+    """
+    environ = os.environ if environ is None else environ
+    return environ.get("TERM_PROGRAM") in _FLAG_PROGRAMS or environ.get("TERM") in _FLAG_TERMS
+
+
+_FLAG_PROGRAMS = {"Apple_Terminal", "iTerm.app", "WezTerm", "ghostty"}
+_FLAG_TERMS = {"xterm-kitty", "xterm-ghostty", "wezterm"}

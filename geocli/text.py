@@ -11,6 +11,9 @@ def safe(text: str) -> str:
 
     What `str.isprintable` refuses is shown as `\x1b`, `\u202e` or `\U000e0001`: C0, DEL and C1 controls,
     bidi controls, line separators, lone surrogates. Printable text comes back as it is.
+
+    >>> print(safe("\x1b[31mred\u202e"), safe("Orléans"))
+    \x1b[31mred\u202e Orléans
     """
     if text.isprintable():
         return text

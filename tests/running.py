@@ -85,6 +85,11 @@ def on_terminal(geocli: Geocli, *arguments: str, environ: Mapping[str, str] | No
     return process.wait(PATIENCE_SECONDS), shown.decode().replace("\r\n", "\n")
 
 
+def words(text: str) -> list[list[str]]:
+    """Return the words of each line that has some, without styles."""
+    return [line.split() for line in STYLE.sub("", text).splitlines() if line.split()]
+
+
 def read_line(stream: IO[bytes] | None) -> bytes:
     """Return the next line of an unbuffered pipe as soon as it is there."""
     assert stream is not None

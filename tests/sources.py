@@ -1,13 +1,14 @@
-"""A source that knows what a test tells it, and remembers what it was asked."""
+"""Sources that know what a test tells them, and remember what they were asked."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from geocli.entries import Answer, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile
@@ -43,3 +44,23 @@ class Source:
             return None
         place = self.places.get(str(address), self.everywhere)
         return None if place is None else Answer(place=place, source=self.label.partition("@")[0], prefix_len=24)
+
+
+class WebSource:
+    """A service that answers from a dict, or fails when it is told to."""
+
+    def __init__(self, places: Mapping[str, Place] | None = None, *, name: str = "web") -> None:
+        self.name = name
+        self.lifetime = timedelta(days=30)
+        self.places = dict(places or {})
+        self.failure: ResolveError | None = None
+        self.requests: list[list[str]] = []
+
+    def resolve_many(self, addresses: Sequence[Address], report: Report) -> dict[Address, Answer | None]:
+        """Answer with what the test said."""
+        self.requests.append(list(map(str, addresses)))
+        if self.failure is not None:
+            report(self.failure)
+            return {}
+        places = {address: self.places.get(str(address)) for address in addresses}
+        return {address: Answer(place=place, source=self.name) if place else None for address, place in places.items()}

@@ -68,6 +68,11 @@ FLAT: dict[str, Any] = {
     "1.2.3.0/24": {"country_code": "xx1", "asn": "AS64496", "as_name": "Example", "postal": "12345"},
     "2a00::/12": {"country_code": "de", "continent": "Europe"},
 }
+OPERATORS: dict[str, Any] = {
+    "1.0.0.0/9": {"asn": "AS64496", "name": "Example", "country": "CN", "domain": "example.com"},
+    "1.2.3.0/24": {"asn": "64497", "name": "EX-AP", "org": "Example", "country_code": "AU", "domain": "example.com"},
+    "81.0.0.0/8": {"asn": "AS64498", "name": "British"},
+}
 IPV4_ONLY: dict[str, Any] = {name: what for name, what in MORE_CITIES.items() if ":" not in name}
 WORLDS: dict[str, Databases] = {
     "City and ASN": {"GeoLite2-City": (MORE_CITIES, 6), "GeoLite2-ASN": (NUMBERS, 6)},
@@ -76,6 +81,11 @@ WORLDS: dict[str, Databases] = {
     "three": {"GeoLite2-City": (MORE_CITIES, 6), "GeoLite2-ASN": (NUMBERS, 6), "GeoIP2-ISP": (TRAITS, 6)},
     "IPv4 alone": {"GeoLite2-City": (IPV4_ONLY, 4), "GeoLite2-ASN": (NUMBERS, 6)},
     "flat": {"ip-location-db-city": (FLAT, 6)},
+    "place and traits": {
+        "ip-location-db-country": ({"1.0.0.0/8": {"country_code": "AU"}}, 6),
+        "GeoIP2-ISP": (TRAITS, 6),
+    },
+    "operators": {"ip-to-asn": (OPERATORS, 6)},
     "flat and nested": {"DBIP-City": (FLAT, 6), "GeoLite2-Country": (MORE_CITIES, 6)},
 }
 """Names of databases, with their networks and the family of their trees."""
@@ -270,7 +280,7 @@ def test_what_is_kept_is_found_again(world: Callable[..., World]) -> None:
 def test_the_order_does_not_depend_on_the_threads(world: Callable[..., World]) -> None:
     """A row for each line, in their order, however many work at it; and the same is kept."""
     asked = world(WORLDS["City and ASN"])
-    texts = [str(address) for address in some(45_000)]
+    texts = [str(address) for address in some(45_000)] * 2
     assert len("\n".join(texts)) > 3 * READ_BYTES
     expected, _ = asked.answer(together(texts), name="data-1", jobs=1)
     kept = {entry.ip: entry for entry in asked.dirty("data-1")}

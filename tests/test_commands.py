@@ -304,7 +304,7 @@ def test_stats_has_its_keys(located: Geocli) -> None:
     assert ["finished_at", "entries", "duration_seconds"] == list(after["last_flush"])
     assert 2 == after["last_flush"]["entries"]
     assert ["GeoLite2-City", "GeoLite2-ASN"] == [row["name"] for row in after["databases"]]
-    assert ["name", "path", "size_bytes", "built_at", "error"] == list(after["databases"][0])
+    assert ["name", "path", "size_bytes", "built_at", "error", "attribution"] == list(after["databases"][0])
     assert [] == after["problems"]
 
 
@@ -489,7 +489,10 @@ def test_db_list_has_the_order_in_which_databases_are_asked(located: Geocli, tmp
         "size_bytes": (first / "x.mmdb").stat().st_size,
         "built_at": "2020-09-13T12:26:40Z",
         "error": None,
+        "attribution": "IP geolocation by DB-IP (https://db-ip.com), CC BY 4.0",
     } == found[0]
+    maxminds = "This product includes GeoLite data created by MaxMind, available from https://www.maxmind.com"
+    assert [maxminds, maxminds, None] == [row["attribution"] for row in found[1:]]
     assert f"{located.db_dir}/broken.mmdb: empty" == found[3]["error"]
 
 
@@ -581,16 +584,17 @@ def test_db_update_tells_people_what_it_did_and_whose_data_they_are(mirror: Geoc
     status, second = on_terminal(mirror, "db", "update", "dbip-city-lite")
 
     assert (0, b"") == (first.returncode, first.stdout)
-    assert first.stderr.decode().endswith(f"dbip-city-lite replaced. {attribution}\n")
-    assert (0, f"nothing replaced. {attribution}\n") == (status, second)
+    assert first.stderr.decode().endswith(f"dbip-city-lite replaced\n{attribution}\n")
+    assert (0, "nothing replaced\n") == (status, second)
 
 
-def test_db_update_of_what_the_server_does_not_have(mirror: Geocli) -> None:
+def test_db_update_of_what_the_server_does_not_have(mirror: Geocli, httpserver: HTTPServer) -> None:
     """One line with the address that failed; the directory stays as it was."""
+    httpserver.expect_request(re.compile("/free/dbip-asn-.*")).respond_with_data(status=404)
     run = mirror("db", "update", "dbip-asn-lite")
 
     assert (3, b"") == (run.returncode, run.stdout)
-    assert re.fullmatch(r"http://\S+/free/dbip-asn-lite-\d{4}-\d{2}\.mmdb\.gz: HTTP 500 .*", complaint(run))
+    assert re.fullmatch(r"http://\S+/free/dbip-asn-lite-\d{4}-\d{2}\.mmdb\.gz: HTTP 404 .*", complaint(run))
     assert [] == list(mirror.db_dir.glob("*.mmdb*"))
 
 

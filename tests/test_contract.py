@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -214,6 +215,19 @@ def test_help_works_everywhere(geocli: Geocli, command: str, flag: str) -> None:
     assert not geocli.data_dir.exists()
 
 
+@pytest.mark.parametrize("command", ["", "db", *COMMANDS])
+def test_help_reads_well_in_80_columns(geocli: Geocli, command: str) -> None:
+    """Nothing is cut off, no choice is broken in two, and many options are in groups that have names."""
+    shown = geocli(*command.split(), "-h").stdout.decode()
+    leaf = _leaves(get_command(app)).get(command)
+    options = [option for option in (leaf.params if leaf else ()) if option.opts[-1].startswith("-")]
+
+    assert "…" not in shown
+    assert 80 >= max(map(len, shown.splitlines()))
+    assert len(re.findall("<[a-z]", shown)) == len(re.findall("<[a-z|]+>", shown))
+    assert len(options) <= 8 or None not in {option.rich_help_panel for option in options}
+
+
 def test_geocli_alone_prints_help(geocli: Geocli) -> None:
     """Without arguments it helps, names every command, and exits 0."""
     run = geocli()
@@ -331,6 +345,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--format": ("stats", "-f", "prometheus"),
         "--by": ("stats", "--by", "asn"),
         "--top": ("stats", "--top", "0"),
+        "--map": ("stats", "--map"),
         "--output": ("stats", "-o", "{out}"),
         "--check": ("--config", "{config}", "stats", "--check"),
         "--max-lag": ("stats", "--max-lag", "1h"),
@@ -418,7 +433,11 @@ def test_help_on_a_terminal_has_colour_unless_somebody_objects(geocli: Geocli) -
         (("--no-color", "-h"), {}),
         (("lookup", "81.2.69.160", "nowhere"), {"NO_COLOR": "1"}),
         (("lookup", "81.2.69.160", "nowhere"), {"TERM": "dumb"}),
+        (("lookup", "81.2.69.160"), {"NO_COLOR": "1"}),
+        (("lookup", "81.2.69.160"), {"TERM": "dumb"}),
         (("stats",), {"NO_COLOR": "1"}),
+        (("stats", "--map"), {"TERM": "dumb"}),
+        (("--no-color", "stats", "--map"), {}),
         (("db", "list"), {"TERM": "dumb"}),
     ],
 )

@@ -28,7 +28,6 @@ from geocli.entries import (
     is_hit,
     merge,
     next_retry_at,
-    resolved,
     settle,
     special,
     unknown,
@@ -120,6 +119,14 @@ class TestMerge:
         second = Answer(place=Place(traits={"b": True, "c": 3}), source="two")
         assert {"a": 1, "b": False, "c": 3} == merge(first, second).place.traits
         assert "one+two" == merge(first, second).source
+
+    def test_traits_of_a_place_stay_with_it(self) -> None:
+        """A radius or a continent comes from whoever says where the place is, whether asked first or second."""
+        here = Answer(place=LONDON.replace(traits={"accuracy_radius": 5}), source="one")
+        there = Answer(place=Place(country_code="US", traits={"continent_code": "NA", "is_proxy": False}), source="two")
+        continent = Answer(place=Place(traits={"continent_code": "EU", "isp": "A"}), source="three")
+        assert {"accuracy_radius": 5, "is_proxy": False} == merge(here, there).place.traits
+        assert {"continent_code": "NA", "is_proxy": False, "isp": "A"} == merge(continent, there).place.traits
 
     @pytest.mark.parametrize("second", [Place(), Place(traits={}), Place(traits={"a": 2})])
     def test_who_adds_nothing_is_not_named(self, second: Place) -> None:
@@ -255,15 +262,6 @@ class TestIsHit:
         row = Entry(ip="10.0.0.1", status=status, scope=noted, generation=self.GENERATION)
         assert expected is is_hit(row, scope, self.GENERATION, NOW)
         assert expected is is_hit(row.replace(generation="other"), scope, self.GENERATION, NOW) or status != "special"
-
-
-class TestResolved:
-    def test_it_says_what_the_answer_says(self) -> None:
-        """The entry has the parts of the answer, when it was given, and when to ask again if somebody failed."""
-        answer = Answer(place=RESOLVED.place, source="GeoLite2-City+GeoLite2-ASN", prefix_len=25, built_at=BUILT_AT)
-        assert RESOLVED.replace(generation="") == resolved("81.2.69.160", answer, NOW, None)
-        later = NOW + timedelta(hours=1)
-        assert RESOLVED.replace(generation="", retry_at=later) == resolved("81.2.69.160", answer, NOW, later)
 
 
 class TestSpecial:

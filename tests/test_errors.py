@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,13 +17,16 @@ from geocli.errors import (
     ClusterError,
     DatabaseError,
     DownloadError,
+    ExposedError,
     GeocliError,
     HashMismatchError,
     InputError,
     JournalError,
     MissingDatabaseError,
     OpenCellError,
+    RateLimitError,
     ResolveError,
+    ServiceError,
     SettingsError,
     StorageError,
     StoreError,
@@ -39,6 +43,25 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
         2,
         "/etc/geocli/config.toml: data_dir: 5 is not a text",
         {"name": "data_dir", "origin": "/etc/geocli/config.toml"},
+    ),
+    (
+        SettingsError("data_dir", "5 is not a text", origin="/c.toml", line=7),
+        2,
+        "/c.toml:7: data_dir: 5 is not a text",
+        {"origin": "/c.toml", "line": 7},
+    ),
+    (ExposedError("/key"), 0, "/key: others can read this key; chmod o-r", {"path": "/key"}),
+    (
+        ServiceError("ip-api", "HTTP 503", status=503),
+        3,
+        "ip-api: HTTP 503",
+        {"service": "ip-api", "reason": "HTTP 503", "status": 503, "retry_after_seconds": None},
+    ),
+    (
+        ServiceError("ip-api", "patience", status=429, retry_after_seconds=7),
+        75,
+        "ip-api: patience",
+        {"status": 429, "retry_after_seconds": 7},
     ),
     (InputError("/a.csv", "Is a directory"), 2, "/a.csv: Is a directory", {"path": "/a.csv"}),
     (ResolveError("ip-api: no answer"), 3, "ip-api: no answer", {}),
@@ -57,6 +80,12 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
     (UpdateError(URL, "not a MaxMind DB"), 3, f"{URL}: not a MaxMind DB", {"url": URL}),
     (DownloadError(URL, "no such host"), 3, f"{URL}: no such host", {"url": URL, "status": None}),
     (DownloadError(URL, "Not Found", status=404), 3, f"{URL}: Not Found", {"status": 404}),
+    (
+        RateLimitError(URL, "HTTP 429", retry_at=datetime(2026, 6, 1, 12, tzinfo=UTC)),
+        75,
+        f"{URL}: HTTP 429; try again after 2026-06-01T12:00:00Z",
+        {"status": 429, "retry_at": datetime(2026, 6, 1, 12, tzinfo=UTC)},
+    ),
     (
         HashMismatchError(URL, expected="aa", actual="bb"),
         3,

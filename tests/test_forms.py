@@ -156,6 +156,14 @@ def test_a_name_that_is_appended_is_one_cell(
     assert len(names) == len(cells)
 
 
+def test_rows_that_end_in_carriage_returns_alone_are_refused(located: Geocli) -> None:
+    """Rather than taken for a header without rows; the message says what to do."""
+    run = located("batch", "-i", "csv", stdin=b"ip,a\r81.2.69.160,x\r")
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert b"carriage returns alone; try: tr '\\r' '\\n'" in run.stderr
+
+
 def test_a_row_with_a_lone_carriage_return_changes_no_other(batch: Batch) -> None:
     """Such a row is no CSV; those behind it are, with commas and newlines in their cells."""
     body = b'a\rb,81.2.69.160\n"a,b",98.0.0.1\n"c\nd",98.0.0.1\n'
@@ -514,6 +522,14 @@ def test_a_second_run_changes_nothing(batch: Batch, line: bytes) -> None:
     once = batch.once(line + b"\n", input="jsonl")
 
     assert once == batch.once(once, input="jsonl")
+
+
+def test_objects_end_as_they_came(batch: Batch) -> None:
+    """Lines of a file from another system keep their carriage returns."""
+    found = batch.once(b'{"ip":"98.0.0.1"}\r\nx\r\n', input="jsonl", fields=("country_code",))
+
+    assert b'{"ip":"98.0.0.1", "geo": {"country_code": "US"}}\r\n' in found
+    assert found.count(b"\n") == found.count(b"\r\n") == 2
 
 
 def test_an_object_that_is_nested_without_end_is_a_bad_line(batch: Batch) -> None:

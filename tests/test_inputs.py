@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.bulk.inputs import ELLIPSIS, SHOWN_BYTES, chunks, lines, size_bytes
+from geocli.bulk.inputs import ELLIPSIS, MOST_LINES, SHOWN_BYTES, chunks, lines, size_bytes
 from geocli.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +40,18 @@ def test_whole_lines(tmp_path: Path, data: bytes, expected: bytes) -> None:
     path.write_bytes(data)
 
     assert expected == _read(path)
+
+
+@pytest.mark.parametrize(("end", "count"), [(b"\n", MOST_LINES), (b"\n", MOST_LINES + 1), (b"\0", 3 * MOST_LINES)])
+def test_no_chunk_has_very_many_lines(tmp_path: Path, end: bytes, count: int) -> None:
+    """The answers of short lines take much more room than they do."""
+    path = tmp_path / "file"
+    path.write_bytes(end * count)
+    found = list(chunks(str(path), end, MOST))
+
+    assert end * count == b"".join(found)
+    assert (count > MOST_LINES) == (len(found) > 1)
+    assert max(map(len, found)) <= MOST_LINES
 
 
 def test_lines_that_end_in_nul(tmp_path: Path) -> None:

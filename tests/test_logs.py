@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -48,6 +49,7 @@ class TestCommandLine:
         found = _moved(located)("-v", "re-resolve")
         asked, event = _events(found.stderr)
         assert {"event": "asked", "ip": "81.2.69.160", "problems": 0}.items() <= asked.items()
+        assert 0 <= asked["seconds"] < 60
         assert asked["source"].startswith("GeoLite2-City")
         at = datetime.fromisoformat(event.pop("timestamp"))
         expected = {"event": "country changed", "ip": "81.2.69.160", "before": "GB", "after": "JP", "level": "info"}
@@ -60,6 +62,16 @@ class TestCommandLine:
         found = _moved(located)("--verbose", "re-resolve", "--json")
         assert {"retried": 1, "changed": 1}.items() <= json.loads(found.stdout).items()
         assert ["asked", "country changed"] == [event["event"] for event in _events(found.stderr)]
+
+    def test_a_lookup_tells_who_was_asked_and_how_long_it_took(self, located: Geocli) -> None:
+        """With -v, one event for each address for which a source was asked, and one for all of them."""
+        missed = _events(located("-v", "lookup", "81.2.69.160", "10.0.0.1").stderr)
+        located("flush")
+        hit = _events(located("-v", "lookup", "81.2.69.160").stderr)
+
+        assert ["asked", "looked up", "looked up"] == [event["event"] for event in (*missed, *hit)]
+        assert [(2, 0), (1, 1)] == [(events[-1]["addresses"], events[-1]["cached"]) for events in (missed, hit)]
+        assert [] == [event for event in (*missed, *hit) if not 0 <= event["seconds"] < 60]
 
     def test_without_v_there_are_no_events(self, located: Geocli) -> None:
         """Cron sees nothing, whatever happens."""
@@ -98,10 +110,8 @@ print("structlog" in sys.modules)
             assert process.stdout is not None
             assert b"" == process.stdout.read()
         assert 0 == process.returncode
-        escaped = r"'\x1b[31m\x9b2J\u202eevil\r\n\x07\ud800'"
-        assert shown.startswith(f"event={escaped} ")
-        assert f" text={escaped} number=3 " in shown
-        assert shown.endswith("\r\n")
+        escaped = re.escape(r"\x1b[31m\x9b2J\u202eevil\r\n\x07\ud800")
+        assert re.fullmatch(rf"\d\d:\d\d:\d\d {escaped} +number=3 text={escaped}\r\n", shown)
         assert shown[:-2].isprintable()
 
     @pytest.mark.parametrize("is_verbose", [False, True])

@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from math import inf, nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +21,13 @@ from tests.building import CITIES, LONDON, NETWORKS, TOKYO, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from geocli.errors import ResolveError
 
 GB, GB_WITHOUT_ASN, JP = (ip_address(text) for text in ("81.2.69.160", "81.2.69.1", "2001:218::1"))
 UNITED_STATES = {"iso_code": "US", "names": {"en": "United States", "fr": "États-Unis"}, "geoname_id": 6252001}
+
+PLUS: dict[str, Any] = {"anonymizer_confidence": 30, "network_last_seen": "2026-04-14", "provider_name": "FooBar VPNs"}
 
 SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
     "MaxMind City": (
@@ -109,10 +111,14 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
         Place(traits={"is_anonymous": True, "is_anonymous_vpn": True, "is_tor_exit_node": False}),
     ),
     "MaxMind Anonymous-Plus": (
-        {"anonymizer_confidence": 30, "network_last_seen": "2025-04-14", "provider_name": "FooBar VPNs"},
-        Place(traits={"anonymizer_confidence": 30, "network_last_seen": "2025-04-14", "provider_name": "FooBar VPNs"}),
+        {**PLUS, "is_anonymous": True, "is_hosting_provider": False, "is_public_proxy": False},
+        Place(traits={**PLUS, "is_anonymous": True, "is_hosting_provider": False, "is_public_proxy": False}),
     ),
-    "MaxMind IP-Risk": ({"ip_risk": 25.5}, Place(traits={"ip_risk": 25.5})),
+    "MaxMind IP-Risk": (
+        {**PLUS, "ip_risk": 25.5, "is_anonymous": False, "is_residential_proxy": False},
+        Place(traits={**PLUS, "ip_risk": 25.5, "is_anonymous": False, "is_residential_proxy": False}),
+    ),
+    "MaxMind Residential-Proxy": (PLUS, Place(traits=PLUS)),
     "MaxMind Enterprise": (
         {
             "city": {"confidence": 50, "names": {"en": "London"}},
@@ -173,6 +179,28 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
             },
         ),
     ),
+    "DB-IP Country Lite": (
+        {
+            "continent": {"code": "EU", "geoname_id": 6255148, "names": {"en": "Europe", "de": "Europa"}},
+            "country": {
+                "geoname_id": 2921044,
+                "is_in_european_union": True,
+                "iso_code": "DE",
+                "names": {"en": "Germany"},
+            },
+        },
+        Place(
+            country_code="DE",
+            country_name="Germany",
+            traits={
+                "continent_code": "EU",
+                "continent_geoname_id": 6255148,
+                "continent_name": "Europe",
+                "country_geoname_id": 2921044,
+                "is_in_european_union": True,
+            },
+        ),
+    ),
     "DB-IP ASN Lite": (
         {"autonomous_system_number": 15169, "autonomous_system_organization": "Google LLC"},
         Place(asn=15169, org="Google LLC"),
@@ -205,6 +233,40 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
         },
         Place(
             country_code="NL", country_name="Netherlands", asn=3333, org="RIPE NCC", traits={"as_domain": "ripe.net"}
+        ),
+    ),
+    "IPinfo Country": (
+        {"continent": "EU", "continent_name": "Europe", "country": "IT", "country_name": "Italy"},
+        Place(country_code="IT", country_name="Italy", traits={"continent": "EU", "continent_name": "Europe"}),
+    ),
+    "IPinfo ASN": (
+        {"asn": "AS13335", "domain": "cloudflare.com", "name": "Cloudflare, Inc."},
+        Place(asn=13335, org="Cloudflare, Inc.", traits={"domain": "cloudflare.com"}),
+    ),
+    "IPinfo ASN with the country of the network": (
+        {"asn": "AS4134", "country": "CN", "domain": "chinatelecom.com.cn", "name": "CHINANET", "type": "isp"},
+        Place(
+            asn=4134,
+            org="CHINANET",
+            traits={"as_country_code": "CN", "domain": "chinatelecom.com.cn", "type": "isp"},
+        ),
+    ),
+    "IPLocate Country": (
+        {"continent_code": "OC", "country_code": "AU", "country_name": "Australia"},
+        Place(country_code="AU", country_name="Australia", traits={"continent_code": "OC"}),
+    ),
+    "IPLocate ASN": (
+        {
+            "asn": "38803",
+            "country_code": "AU",
+            "domain": "gtelecom.com.au",
+            "name": "GTELECOM-AS-AP",
+            "org": "Gtelecom Pty Ltd",
+        },
+        Place(
+            asn=38803,
+            org="Gtelecom Pty Ltd",
+            traits={"as_country_code": "AU", "domain": "gtelecom.com.au", "name": "GTELECOM-AS-AP"},
         ),
     ),
     "IPinfo standard location": (
@@ -396,6 +458,10 @@ def rounded(place: Place) -> Place:
     )
 
 
+def build_another(path: Path) -> None:
+    build(path, {"81.2.69.0/24": TOKYO})
+
+
 class TestMmdbResolver:
     def resolve(self, resolver: MmdbResolver, address: Any, problems: list[ResolveError]) -> Answer:
         """Let a resolver look for its databases, and ask it."""
@@ -452,6 +518,31 @@ class TestMmdbResolver:
         place = self.resolve(MmdbResolver([str(tmp_path)]), GB, problems).place
         assert ("Paris", "GB") == (place.city, place.country_code)
 
+    def test_two_places_are_never_mixed(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """What the first database does not know of its place is left empty, whatever the next one says of another."""
+        paris = {"country": {"iso_code": "FR"}, "city": {"names": {"en": "Paris"}}}
+        berlin = {
+            "country": {"iso_code": "DE"},
+            "location": {"latitude": 52.5, "longitude": 13.4, "accuracy_radius": 5},
+        }
+        build(tmp_path / "a.mmdb", {"81.2.69.0/24": paris}, edition="A-City")
+        build(tmp_path / "b.mmdb", {"81.2.69.0/24": {**berlin, "traits": {"isp": "B"}}}, edition="B-City")
+        answer = self.resolve(MmdbResolver([str(tmp_path)]), GB, problems)
+        expected = Place(country_code="FR", country_name="France", city="Paris", org="B", traits={"isp": "B"})
+        assert (expected, "A-City+B-City") == (answer.place, answer.source)
+
+    def test_files_of_one_family_each(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """Of a pair of flat files, one for IPv4 and one for IPv6, the one that fits the address is asked."""
+        for version, network, code in ((4, "81.2.69.0/24", "GB"), (6, "2001:218::/32", "JP")):
+            path = tmp_path / f"country-ipv{version}.mmdb"
+            build(path, {network: {"country_code": code}}, edition=f"country ipv{version}", ip_version=version)
+        resolver = MmdbResolver([str(tmp_path)])
+        answers = [self.resolve(resolver, address, problems) for address in (GB, JP)]
+        assert [("GB", "country-ipv4", 24), ("JP", "country-ipv6", 32)] == [
+            (answer.place.country_code, answer.source, answer.prefix_len) for answer in answers
+        ]
+        assert [] == problems
+
     def test_order_of_directories(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """A database in an earlier directory is asked first, even if a later one knows more."""
         for name, edition, record in (("b", "Country", {"country_code": "FR"}), ("a", "City", LONDON)):
@@ -497,6 +588,19 @@ class TestMmdbResolver:
         assert "Tokyo" == self.resolve(resolver, GB, problems).place.city
         assert ["GeoLite2-City@1780000001"] == [label for label, _ in resolver.sources({}, problems.append)]
         assert [] == problems
+
+    @pytest.mark.parametrize("change", [build_another, os.unlink])
+    def test_old_file_is_let_go(
+        self, tmp_path: Path, problems: list[ResolveError], change: Callable[[Path], object]
+    ) -> None:
+        """A file that is replaced or removed takes no room once that is noticed."""
+        path = build(tmp_path / "a.mmdb", CITIES)
+        resolver = MmdbResolver([str(tmp_path)])
+        self.resolve(resolver, GB, problems)
+        change(path)
+        assert f"{path} (deleted)" in Path("/proc/self/maps").read_text()
+        resolver.sources({}, problems.append)
+        assert f"{path} (deleted)" not in Path("/proc/self/maps").read_text()
 
     def test_removed_while_open(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """A database that is removed is asked no more."""

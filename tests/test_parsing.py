@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,17 +78,6 @@ def test_no_lines() -> None:
     found, is_plain = numbers(b"")
 
     assert ([], []) == (found.tolist(), is_plain.tolist())
-    assert [] == Parsed([]).both_halves().tolist()
-
-
-@pytest.mark.parametrize("text", ["1.2.3.4", "::ffff:1.2.3.4", "2001:db8::1", "::", "::1"])
-def test_both_halves_tell_addresses_apart(text: str) -> None:
-    """An IPv4 address has the halves of the IPv4-mapped one, which is the same address."""
-    ((high, low),) = Parsed([text.encode()]).both_halves().tolist()
-    address = addresses.parse(text)
-    expected = int(IPv6Address(f"::ffff:{address}") if isinstance(address, IPv4Address) else address)
-
-    assert expected == high << 64 | low
 
 
 def test_families_come_apart() -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import sysconfig
+import time
+from concurrent.futures import ThreadPoolExecutor
+from configparser import ConfigParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 
 from geocli import settings
 from geocli.cli import app
 from geocli.entries import FIELDS, FIELDS_ON_REQUEST
 from geocli.storage.store import COLUMNS
+from tests.building import CITIES, NETWORKS, build
+from tests.running import dirty, stored, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.conftest import Geocli
 
 ROOT = Path(__file__).parent.parent
@@ -34,26 +43,81 @@ def _examples() -> list[tuple[str, str]]:
     return [(command, output) for command, output in shown]
 
 
+VARYING = (
+    (r'(?<="duration_seconds": )[0-9.]+', "SECONDS"),
+    (r"in [0-9.]+ s\b", "in SECONDS s"),
+    (r"[0-9]+ (s|min|h|days) ago", "AGO"),
+    (r"[0-9.]+ (bytes|kB)", "SIZE"),
+    (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "DATE"),
+    (r"(?<=geocli_journal_bytes )[0-9]+", "SIZE"),
+    (r"/\S+/databases/", "/usr/share/GeoIP/"),
+    (r"[─]+", ""),
+)
+"""What differs from run to run, and from machine to machine."""
+STAND_INS = {
+    "fail2ban-client": "193.0.6.139\n1.1.1.1",
+    "last": "ada      pts/0        193.0.6.139      Thu Nov 26 09:12   still logged in",
+    "ss": "0 0 10.0.0.5:22 8.8.8.8:50022\n0 0 [2001:db8::5]:443 [2a00:1450:4001:81b::200e]:40001",
+    "dig": "8.8.8.8\n2001:4860:4860::8888",
+}
+"""What programs print on the machine of the examples."""
+
+
 def _comparable(text: str) -> str:
-    """Return a text without what differs from run to run: durations, and the white space of tables."""
-    return " ".join(re.sub(r'(?<="duration_seconds": )[0-9.]+', "SECONDS", text).split())
+    """Return a text without what varies, and without the white space of tables."""
+    for pattern, constant in VARYING:
+        text = re.sub(pattern, constant, text)
+    return " ".join(text.split())
 
 
-def test_the_examples_print_what_is_shown(geocli: Geocli) -> None:
+def _install_stand_ins(directory: Path) -> None:
+    for name, output in STAND_INS.items():
+        (directory / name).write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\n")
+        (directory / name).chmod(0o755)
+
+
+def test_the_examples_print_what_is_shown(geocli: Geocli, tmp_path: Path) -> None:
     """The examples, run in their order by a shell, write what the README says, on either stream."""
-    scripts = sysconfig.get_path("scripts")
-    environ = {**geocli.environ, "PATH": f"{scripts}:{os.environ['PATH']}"}
+    programs, work = tmp_path / "bin", tmp_path / "work"
+    programs.mkdir()
+    work.mkdir()
+    _install_stand_ins(programs)
+    environ = {**geocli.environ, "PATH": f"{programs}:{sysconfig.get_path('scripts')}:{os.environ['PATH']}"}
     for command, output in _examples():
-        ran = subprocess.run(["sh", "-c", command], env=environ, capture_output=True, text=True, check=False)
+        if command.startswith("ls "):  # which shows that there are databases now
+            build_epoch = int(time.time()) - 3 * 86_400
+            build(geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=build_epoch)
+            build(geocli.db_dir / "GeoLite2-ASN.mmdb", NETWORKS, edition="GeoLite2-ASN", build_epoch=build_epoch)
+        ran = subprocess.run(["sh", "-c", command], env=environ, cwd=work, capture_output=True, text=True, check=False)
 
         assert _comparable(output) == _comparable(ran.stdout + ran.stderr), command
 
 
+@pytest.mark.parametrize("unit", _blocks("ini"), ids=lambda unit: unit.split("\n")[1])
+def test_the_units_of_systemd_are_units(geocli: Geocli, unit: str) -> None:
+    """Each has a section that systemd knows, and a command that geocli knows, which is silent."""
+    parsed = ConfigParser()
+    parsed.read_string(unit)
+
+    assert {"Unit", "Service"} == set(parsed.sections()) or {"Unit", "Timer", "Install"} == set(parsed.sections())
+    if "Service" in parsed:
+        program, *arguments = parsed["Service"]["ExecStart"].split()
+        run = geocli(*arguments)
+        assert ("/usr/local/bin/geocli", 0, b"", b"") == (program, run.returncode, run.stdout, run.stderr)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_lines_for_completion_are_those_that_are_tested(shell: str) -> None:
+    """`test_completion.py` loads what these lines load."""
+    assert f"_GEOCLI_COMPLETE=source_{shell} geocli" in README
+
+
 def test_there_are_examples_of_every_kind() -> None:
     """The parser of the README finds what a reader sees."""
-    assert len(_examples()) >= 15
+    assert len(_examples()) >= 40
     assert len(_blocks("sh")) == 2
-    assert len(_blocks("python")) == 1
+    assert len(_blocks("python")) == 2
+    assert len(_blocks("ini")) == 2
 
 
 def test_the_python_example_runs(geocli: Geocli, tmp_path: Path) -> None:
@@ -65,6 +129,43 @@ def test_the_python_example_runs(geocli: Geocli, tmp_path: Path) -> None:
     )
 
     assert "US rir\n193.0.6.139 resolved\nnonsense invalid\n2\n" == ran.stdout
+
+
+@pytest.fixture
+def service(geocli: Geocli, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Start the web service of the README, which flushes each tenth of a second here, and return its address."""
+    code = _blocks("python")[1].replace("/tmp/geocli-example", str(geocli.data_dir))  # noqa: S108 (replaced)
+    (tmp_path / "module.py").write_text(code.replace("sleep(60)", "sleep(0.1)"))
+    command = [sys.executable, "-m", "uvicorn", "module:app", "--port", "0"]
+    with subprocess.Popen(command, env=geocli.environ, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"http://[0-9.:]+", line):
+                yield found[0], process
+                break
+        process.terminate()
+        process.stderr.read()
+
+
+def test_the_web_service_answers_and_flushes(geocli: Geocli, service: tuple[str, subprocess.Popen[str]]) -> None:
+    """A client gets the place, then the same from the cache; what is no address is its fault; nothing is lost."""
+    url, process = service
+    expected = {"ip": "8.8.8.8", "country": "US", "cached": False}
+
+    assert expected == requests.get(f"{url}/8.8.8.8", timeout=30).json()
+    wait_for(lambda: json.loads(geocli("stats").stdout)["entries"] == {"resolved": 1, "special": 0, "unresolved": 0})
+    assert {**expected, "cached": True} == requests.get(f"{url}/8.8.8.8", timeout=30).json()
+    refused = requests.get(f"{url}/nonsense", timeout=30)
+    assert (400, "nonsense: a host name") == (refused.status_code, refused.json()["detail"][:21])
+
+    with ThreadPoolExecutor(8) as pool:  # one cache, many threads
+        asked = [f"{url}/9.9.9.{number}" for number in range(40)]
+        answers = list(pool.map(lambda one: requests.get(one, timeout=30).json()["country"], asked))
+    assert ["US"] * 40 == answers
+    process.terminate()
+    process.wait(60)
+    assert 41 == len(stored(geocli))
+    assert [] == dirty(geocli)
 
 
 @pytest.mark.parametrize("name", [*FIELDS, *FIELDS_ON_REQUEST])
@@ -85,6 +186,27 @@ def test_every_column_is_documented(name: str) -> None:
 def test_every_key_of_the_configuration_is_documented(name: str) -> None:
     """The table of keys is complete."""
     assert f"`{name}`" in README
+
+
+def test_every_room_is_on_the_map() -> None:
+    """A new module or package beside the others has its place in the table for contributors."""
+    section = README.partition("## Contributing")[2].partition("\n## ")[0]
+    rooms = {
+        path.stem for path in (ROOT / "geocli").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+
+    assert set() == {room for room in rooms - {"__init__"} if f"`{room}`" not in section}
+
+
+def test_every_metric_is_documented(located: Geocli) -> None:
+    """What Prometheus gets stands in the recipe for it."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+    located("lookup", "81.2.69.161")
+    names = re.findall(r"^# TYPE (\S+) gauge$", located("stats", "-f", "prometheus").stdout.decode(), re.MULTILINE)
+
+    assert len(names) == 9
+    assert [] == [name for name in names if f"`{name}" not in README]
 
 
 def test_every_command_is_documented() -> None:

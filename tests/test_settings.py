@@ -66,7 +66,8 @@ def _refusal(path: str, environ: dict[str, str]) -> str:
         load(environ, config=path)
     assert path == caught.value.origin
     assert caught.value.exit_status == 2
-    return str(caught.value).removeprefix(f"{path}: ")
+    line = "" if caught.value.line is None else f":{caught.value.line}"
+    return str(caught.value).removeprefix(f"{path}{line}: ")
 
 
 @needs_no_system_config
@@ -181,6 +182,54 @@ class TestPrecedence:
         found = load(home, config=path)
         assert (True, False, "http://127.0.0.1/") == (found.allow_network_fs, found.system_databases, found.dbip_url)
 
+    @pytest.mark.parametrize(
+        ("variable", "text", "field", "value"),
+        [
+            ("GEOCLI_ALLOW_NETWORK_FS", "true", "allow_network_fs", True),
+            ("GEOCLI_SYSTEM_DATABASES", "No", "system_databases", False),
+            ("GEOCLI_BUILT_IN_DATA", "0", "built_in_data", False),
+            ("GEOCLI_DBIP_URL", "http://mirror", "dbip_url", "http://mirror"),
+            ("GEOCLI_MAXMIND_HOST", "geolite.info", "maxmind_host", "geolite.info"),
+            ("GEOCLI_MAXMIND_SERVICE", "insights", "maxmind_service", "insights"),
+            ("GEOCLI_IP_API", "1", "ip_api", True),
+            ("GEOCLI_IP_API_KEY_FILE", "/key", "ip_api_key_file", "/key"),
+            ("GEOCLI_IP_API_URL", "http://127.0.0.1", "ip_api_url", "http://127.0.0.1"),
+            ("GEOCLI_SERVICE_TIMEOUT_SECONDS", "2.5", "service_timeout_seconds", 2.5),
+            ("GEOCLI_SERVICE_WAIT_SECONDS", "0", "service_wait_seconds", 0),
+            ("GEOCLI_SERVICE_LIFETIME_DAYS", "7", "service_lifetime_days", 7),
+        ],
+    )
+    def test_each_key_has_a_variable(
+        self, variable: str, text: str, field: str, value: object, home: dict[str, str]
+    ) -> None:
+        """The environment says what a file can say."""
+        assert value == getattr(load({**home, variable: text}), field) != getattr(load(home), field)
+
+    def test_an_account_of_maxmind(self, home: dict[str, str], config: Callable[..., str]) -> None:
+        """Its number may come from a file, and the file of its key from the environment; one alone is an error."""
+        path = config("account_id = 42")
+        found = load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key"}, config=path)
+        assert (42, "/key") == (found.account_id, found.license_key_file)
+        assert 7 == load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key", "GEOCLI_ACCOUNT_ID": "7"}).account_id
+        for environ, file, origin in (
+            (home, path, f"{path}: account_id: does not go without license_key_file"),
+            (
+                {**home, "GEOCLI_LICENSE_KEY_FILE": "/key"},
+                config("", "other.toml"),
+                "environment: license_key_file: does not go without account_id",
+            ),
+        ):
+            with pytest.raises(SettingsError) as caught:
+                load(environ, config=file)
+            assert origin == str(caught.value)
+
+    def test_every_key_is_in_the_readme(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """Each key that may stand in a file is in a table of the README, with what it means."""
+        keys = _refusal(config("xyzzy = 1"), home).partition("known: ")[2].split(", ")
+        rows = Path(__file__).parent.parent.joinpath("README.md").read_text().splitlines()
+        assert len(keys) > 10
+        assert [] == [key for key in keys if not any(f"`{key}`" in row for row in rows if row.startswith("| `"))]
+
     def test_databases_are_flags_alone(self, home: dict[str, str]) -> None:
         """Files that are named are passed on as they are."""
         assert ("/a.mmdb", "b.mmdb") == load(home, databases=["/a.mmdb", "b.mmdb"]).databases
@@ -242,11 +291,38 @@ class TestBadFiles:
 
     def test_an_unknown_key_without_a_neighbour(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """If nothing is near, the message says what there is."""
-        known = (
-            "data_dir, database_dirs, lock_timeout_seconds, busy_timeout_seconds, "
-            "allow_network_fs, system_databases, dbip_url"
-        )
-        assert _refusal(config("xyzzy = 1"), home).startswith(f"xyzzy: unknown key; known: {known}")
+        found = _refusal(config("xyzzy = 1"), home)
+        assert found.startswith("xyzzy: unknown key; known: data_dir, database_dirs, system_databases, built_in_data, ")
+
+    @pytest.mark.parametrize(
+        ("line", "text"),
+        [
+            (1, "xyzzy = 1"),
+            (1, "xyzzy = 1\n\n"),
+            (3, "# xyzzy = 0\n\n xyzzy = 1"),
+            (4, "data_dir = '''\nxyzzy = 1\n'''\nxyzzy = 1"),
+            (5, "database_dirs = [\n  'xyzzy',  # xyzzy\n]\n\n\"xyzzy\" = [\n1,\n]\nip_api = true"),
+            (2, "ip_api = true\r\nxyzzy = 1\r\n"),
+            (2, "ip_api = true\n[xyzzy]\na = 1"),
+            (2, "ip_api = true\nxyzzy.a.b = 1"),
+            (2, "ip_api = true\n[[xyzzy]]\n[[xyzzy]]"),
+            (2, "data_dir = '\u2028'\nxyzzy = 1"),
+        ],
+    )
+    def test_the_line_of_a_key(self, line: int, text: str, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """The error names the line that the key begins on, whatever is in texts, lists and comments before it."""
+        path = config(text)
+        with pytest.raises(SettingsError, match="xyzzy: unknown key") as caught:
+            load(home, config=path)
+        assert line == caught.value.line
+        assert str(caught.value).startswith(f"{path}:{line}: xyzzy: unknown key")
+
+    def test_the_line_of_a_value(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """So does that of a value that cannot be."""
+        path = config("ip_api = true\nservice_lifetime_days = 0\nmaxmind_service = 'region'\n")
+        with pytest.raises(SettingsError) as caught:
+            load(home, config=path)
+        assert f"{path}:3: maxmind_service: 'region' is not city, country or insights" == str(caught.value)
 
     @pytest.mark.parametrize(
         ("line", "form"),
@@ -265,6 +341,13 @@ class TestBadFiles:
             ("busy_timeout_seconds = 1_000_000_000", "1000000000 is not a number of seconds"),
             ("allow_network_fs = 1", "1 is not true or false"),
             ("system_databases = 'no'", "'no' is not true or false"),
+            ("account_id = -1", "-1 is not a whole number"),
+            ("account_id = 1.5", "1.5 is not a whole number"),
+            ("account_id = true", "True is not a whole number"),
+            ("maxmind_host = 'https://geolite.info/'", "'https://geolite.info/' is not the name of a host"),
+            ("maxmind_host = ''", "'' is not the name of a host"),
+            ("maxmind_service = ''", "'' is not city, country or insights"),
+            ("service_lifetime_days = 367", "367 is not a number of days"),
         ],
     )
     def test_a_value_of_another_form(
@@ -332,7 +415,7 @@ class TestBadFiles:
         path = config("datadir = '/d'")
         for arguments in (("lookup", "10.0.0.1"), ("flush",), ("stats",)):
             found = geocli("--config", path, *arguments)
-            assert f"geocli: {path}: datadir: unknown key; did you mean data_dir?\n".encode() == found.stderr
+            assert f"geocli: {path}:1: datadir: unknown key; did you mean data_dir?\n".encode() == found.stderr
             assert (2, b"") == (found.returncode, found.stdout)
 
 
@@ -345,6 +428,22 @@ class TestBadEnvironment:
             load({**home, variable: text})
         assert f"environment: {variable}: {text!r} is not a number of seconds" == str(caught.value)
         assert (variable, "environment") == (caught.value.name, caught.value.origin)
+
+    @pytest.mark.parametrize(
+        ("variable", "text", "form"),
+        [
+            ("GEOCLI_IP_API", "maybe", "true or false"),
+            ("GEOCLI_ACCOUNT_ID", "4.2", "a whole number"),
+            ("GEOCLI_MAXMIND_HOST", "a/b", "the name of a host"),
+            ("GEOCLI_MAXMIND_SERVICE", "region", "city, country or insights"),
+            ("GEOCLI_SERVICE_LIFETIME_DAYS", "1e3", "a number of days"),
+        ],
+    )
+    def test_values_of_another_form(self, variable: str, text: str, form: str, home: dict[str, str]) -> None:
+        """Each variable must be of the form of its key."""
+        with pytest.raises(SettingsError) as caught:
+            load({**home, variable: text})
+        assert f"environment: {variable}: {text!r} is not {form}" == str(caught.value)
 
     @pytest.mark.parametrize(("seconds", "text"), [(0, "0"), (0.25, ".25"), (999_999_999, "999999999")])
     def test_seconds_that_are_some(self, seconds: float, text: str, home: dict[str, str]) -> None:
@@ -416,6 +515,40 @@ class TestSystemFiles:
         Path(etc, "GeoIP.conf").write_bytes(text.encode("latin-1"))
         own = f"{home['HOME']}/.local/share/geocli"
         assert (own, *expected, *SYSTEM_DATABASE_DIRS) == self._loaded(etc, home).database_dirs
+
+    def test_account(self, etc: Path, home: dict[str, str]) -> None:
+        """A licence key makes an account, in the file or in the environment, whose directory comes first."""
+        conf = Path(etc, "GeoIP.conf")
+        conf.write_text("DatabaseDirectory /srv/GeoIP\n")
+        found = self._loaded(etc, home)
+        assert ("/etc/GeoIP.conf", "/srv/GeoIP", False) == (
+            found.geoip_conf,
+            found.maxmind_dir,
+            found.has_maxmind_account,
+        )
+        found = self._loaded(etc, {**home, "GEOIPUPDATE_LICENSE_KEY": "x", "GEOIPUPDATE_DB_DIR": "/other"})
+        assert ("/other", True) == (found.maxmind_dir, found.has_maxmind_account)
+        assert "/other" in found.database_dirs
+        conf.write_text("LicenseKey x\n")
+        found = self._loaded(etc, home)
+        assert (found.update_dir, True) == (found.maxmind_dir, found.has_maxmind_account)
+
+    def test_account_in_another_file(self, etc: Path, home: dict[str, str], tmp_path: Path) -> None:
+        """A variable of geoipupdate names the only file that counts, whether it is there or not."""
+        Path(etc, "GeoIP.conf").write_text("LicenseKey x\nDatabaseDirectory /srv/GeoIP\n")
+        named = {**home, "GEOIPUPDATE_CONF_FILE": str(tmp_path / "other.conf")}
+        found = self._loaded(etc, named)
+        assert (named["GEOIPUPDATE_CONF_FILE"], False) == (found.geoip_conf, found.has_maxmind_account)
+        (tmp_path / "other.conf").write_text("LicenseKey x\n")
+        assert self._loaded(etc, named).has_maxmind_account
+
+    def test_without_the_systems_databases_none_goes_there(self, etc: Path, home: dict[str, str]) -> None:
+        """An edition is installed where it will be found."""
+        Path(etc, "GeoIP.conf").write_text("LicenseKey x\nDatabaseDirectory /srv/GeoIP\n")
+        _user_config(home, "system_databases = false")
+        found = self._loaded(etc, home)
+        assert (found.update_dir, True) == (found.maxmind_dir, found.has_maxmind_account)
+        assert "/srv/GeoIP" not in found.database_dirs
 
     def test_where_geoip_conf_is(self) -> None:
         """The files that are tried are those of GeoIP.conf(5)."""

@@ -69,6 +69,17 @@ def test_a_flush_into_a_store_of_the_current_schema_needs_no_sqlite_utils(stored
     assert "sqlite_utils" not in _imported(stored, "flush")
 
 
+def test_a_service_is_loaded_when_it_is_asked(located: Geocli) -> None:
+    """A hit, or a miss that a database answers, does not pay for a service that could be asked."""
+    located.environ |= {"GEOCLI_IP_API": "true", "GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": "/key"}
+    assert located("lookup", "81.2.69.160").returncode == 0
+    assert located("flush").returncode == 0
+    hit, miss = (_imported(located, "lookup", f"81.2.69.{number}") for number in (160, 161))
+
+    assert set() == hit & (HEAVY | {"maxminddb_rust"})
+    assert set() == miss & (HEAVY | {"geocli.resolvers.sessions", "geocli.storage.backoff"})
+
+
 @pytest.mark.parametrize("arguments", [("stats",), ("lookup", "-f", "csv", "81.2.69.160"), ("flush", "--json")])
 def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
     stored: Geocli, arguments: tuple[str, ...]

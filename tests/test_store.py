@@ -15,9 +15,11 @@ import pytest
 
 from geocli.entries import Entry, Place
 from geocli.errors import BusyError, StoreError
+from geocli.storage import counting
 from geocli.storage.journal import Segment
-from geocli.storage.store import BLOCK, SCHEMA_VERSION, Store
+from geocli.storage.store import BLOCK, SCHEMA_VERSION, SELECT, Store
 from geocli.storage.writer import StoreWriter
+from geocli.upkeep import AHEAD, OF_GENERATION
 from tests.running import wait_for
 from tests.storing import AT, change, framed, local, resolved, unresolved
 
@@ -28,12 +30,15 @@ QUESTIONS: list[tuple[Callable[[Store], Any], Any]] = [
     (lambda store: store.get(["1.1.1.1"]), {}),
     (lambda store: list(store.entries("ORDER BY ip")), []),
     (lambda store: store.labels(), {}),
-    (lambda store: store.due("1", (), "", 10), []),
-    (lambda store: store.counts("status", 10), []),
+    (lambda store: store.due("1", (), 0, 10), []),
+    (lambda store: store.generations(), {}),
+    (lambda store: counting.tally(store, "status", ("resolved",)), ({"resolved": 0}, {})),
     (lambda store: store.last_flush(), None),
 ]
 each_question = pytest.mark.parametrize(
-    ("ask", "nothing"), QUESTIONS, ids=["get", "entries", "labels", "due", "counts", "last_flush"]
+    ("ask", "nothing"),
+    QUESTIONS,
+    ids=["get", "entries", "labels", "due", "generations", "tally", "last_flush"],
 )
 
 
@@ -273,30 +278,51 @@ def test_labels_are_by_the_identity_of_the_file(store: Store) -> None:
 @pytest.mark.parametrize(
     ("where", "values", "after", "count", "expected"),
     [
-        pytest.param("1", (), "", 9, ["1.1.1.1", "1.1.1.2", "9.9.9.9"], id="all but special ones"),
-        pytest.param("1", (), "", 2, ["1.1.1.1", "1.1.1.2"], id="the first page"),
-        pytest.param("1", (), "1.1.1.2", 2, ["9.9.9.9"], id="the next page"),
-        pytest.param("1", (), "9.9.9.9", 2, [], id="after the last"),
-        pytest.param("status = ?", ("unresolved",), "", 9, ["1.1.1.2"], id="by status"),
-        pytest.param("status = ? OR status = ?", ("special", "unresolved"), "1.1.1.2", 9, [], id="two conditions"),
-        pytest.param("generations.sources IS NOT ?", ("rir@4",), "", 9, ["1.1.1.1", "1.1.1.2"], id="by generation"),
+        pytest.param("1", (), 0, 9, ["1.1.1.1", "9.9.9.9", "1.1.1.2"], id="all but special ones"),
+        pytest.param("1", (), 0, 2, ["1.1.1.1", "9.9.9.9"], id="the first page"),
+        pytest.param("1", (), 3, 2, ["1.1.1.2"], id="the next page"),
+        pytest.param("1", (), 4, 2, [], id="after the last"),
+        pytest.param("status = ?", ("unresolved",), 0, 9, ["1.1.1.2"], id="by status"),
+        pytest.param("status = ? OR status = ?", ("special", "unresolved"), 3, 9, ["1.1.1.2"], id="two conditions"),
+        pytest.param("geo_cache.generation IS ?", (1,), 0, 9, ["1.1.1.1", "1.1.1.2"], id="by generation"),
     ],
 )
 def test_due_entries_come_in_pages(  # noqa: PLR0913, PLR0917 (fixtures and cases)
-    store: Store, where: str, values: tuple[str, ...], after: str, count: int, expected: list[str]
+    store: Store, where: str, values: tuple[str, ...], after: int, count: int, expected: list[str]
 ) -> None:
-    """The entries that a condition selects come in the order of their text, page by page, never special ones."""
+    """The entries that a condition selects come in the order of their rows, page by page, never special ones."""
     special = Entry(ip="10.0.0.1", status="special", scope="private", source="iana")
-    fill(store.path, resolved("9.9.9.9", generation="rir@4"), unresolved("1.1.1.2"), resolved("1.1.1.1"), special)
-    assert expected == [entry.ip for entry in store.due(where, values, after, count)]
+    fill(store.path, unresolved("1.1.1.2"), resolved("1.1.1.1"), resolved("9.9.9.9", generation="rir@4"), special)
+    assert expected == [entry.ip for _, entry in store.due(where, values, after, count)]
 
 
-def test_counts_are_largest_first(store: Store) -> None:
-    """Values of a column are counted, the most frequent first, then by their text; unknown ones too."""
-    countries = ["GB", "FR", "FR", "DE", "DE", None]
-    fill(store.path, *(resolved(str(n), place=Place(country_code=code)) for n, code in enumerate(countries)))
-    assert [("DE", 2), ("FR", 2), (None, 1), ("GB", 1)] == store.counts("country_code", 10)
-    assert [("DE", 2)] == store.counts("country_code", 1)
+def test_generations_and_retry_times_are_those_of_the_rows(store: Store) -> None:
+    """Each generation has its number; the times to try again come one after another, each once."""
+    times = [AT + timedelta(hours=hours) for hours in (1, 2, 2)]
+    fill(store.path, *(unresolved(f"1.1.1.{n}").replace(retry_at=at) for n, at in enumerate(times)))
+    assert [1] == list(store.generations().values())
+    first = store.next_retry_at("", "9")
+    second = store.next_retry_at(first, "9")
+    assert ["2026-06-01T13:00:00Z", "2026-06-01T14:00:00Z"] == [first, second]
+    assert ["", ""] == [store.next_retry_at(second, "9"), store.next_retry_at(first, first)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        ("geo_cache.generation IS ?", "geo_cache_generation (generation=? AND rowid>?)"),
+        (f"retry_at = ? AND {OF_GENERATION}", "geo_cache_retry_at (retry_at=? AND rowid>?)"),
+        (AHEAD, "geo_cache_retry_at (retry_at>?)"),
+    ],
+)
+def test_what_is_due_is_found_by_an_index(store: Store, condition: str, index: str) -> None:
+    """However large the table is, a page of due rows costs what its rows cost."""
+    fill(store.path, resolved("1.1.1.1"))
+    values = (*(1 for _ in range(condition.count("?"))), 0)
+    clause = f"WHERE ({condition}) AND status <> 'special' AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT 500"
+    plan = [detail for *_, detail in store.query(f"EXPLAIN QUERY PLAN {SELECT}{clause}", values)]
+    assert any(index in detail for detail in plan), plan
+    assert [] == [detail for detail in plan if detail.startswith("SCAN") or "ORDER BY" in detail]
 
 
 def test_last_flush_is_what_the_writer_noted(store: Store) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.cache import GeoCache
+from geocli.databases.attributions import ATTRIBUTIONS
 from geocli.errors import DatabaseError, StoreError
 from geocli.storage.journal import JournalStatus
 from geocli.upkeep import PAGE, DatabaseStats, ReResolveReport, Stats, clear, databases
 from tests.building import CITIES, NETWORKS, build
-from tests.sources import GREAT_BRITAIN, JAPAN, Source
+from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
+from tests.storing import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,6 +159,55 @@ class TestReResolve:
         filled.re_resolve("all", flush=False)
         assert [JP, GB, NOWHERE] == [entry.ip for entry in filled.journal.dirty()]
 
+    def test_stale_rows_come_first(self, filled: GeoCache, clock: Clock, source: Source) -> None:
+        """Rows of other sources come before those whose time has come, which may have to wait for a service."""
+        clock.forward(hours=1)
+        source.label = "atlas@2"
+        list(filled.lookup_batch([NOWHERE]))
+        filled.flush_dirty()
+        clock.forward(days=1)
+        source.asked.clear()
+        assert 2 == filled.re_resolve(limit=2).retried
+        assert {JP, GB} == set(source.asked)
+        assert 1 == filled.re_resolve().retried
+
+    @pytest.mark.parametrize("retry_at", ["2026-06-08T13:00:01Z", "9999-12-31T23:59:59Z"])
+    def test_the_time_of_a_wrong_clock(
+        self, filled: GeoCache, clock: Clock, source: Source, geocli: Geocli, retry_at: str
+    ) -> None:
+        """A row that is to be tried again later than there is a pause is due now."""
+        change(
+            str(geocli.data_dir / "geocli.db"), f"UPDATE geo_cache SET retry_at = '{retry_at}' WHERE ip = '{NOWHERE}'"
+        )
+        assert clock() == datetime(2026, 6, 1, 12, 59, 59, tzinfo=UTC)
+        assert 1 == filled.re_resolve().retried
+        assert [NOWHERE] == source.asked
+        assert 0 == filled.re_resolve().retried
+
+    def test_rows_of_no_generation(self, filled: GeoCache, source: Source, geocli: Geocli) -> None:
+        """Rows of a store that did not note generations yet are due."""
+        change(str(geocli.data_dir / "geocli.db"), "UPDATE geo_cache SET generation = NULL")
+        assert 3 == filled.re_resolve().retried
+        assert {JP, GB, NOWHERE} == set(source.asked)
+
+    def test_what_a_killed_run_had_found_is_not_asked_for_again(self, filled: GeoCache, source: Source) -> None:
+        """The journal is flushed first, so that its answers are no longer due; but not by a run without a flush."""
+        source.label = "atlas@2"
+        filled.re_resolve(limit=2, flush=False)
+        source.asked.clear()
+        assert 3 == filled.re_resolve(dry_run=True).retried
+        assert 1 == filled.re_resolve().retried
+        assert 1 == len(source.asked)
+
+    def test_services_are_asked_for_what_is_not_known(self, filled: GeoCache, source: Source) -> None:
+        """With a service that is new, each row is asked for again, but of it only what no local source knows."""
+        web = WebSource({NOWHERE: JAPAN})
+        filled.chain.services = [web]
+        assert ReResolveReport(retried=3, found=1) == filled.re_resolve()
+        assert ([[NOWHERE]], 3) == (web.requests, len(source.asked))
+        assert ReResolveReport(retried=3) == filled.re_resolve("all")
+        assert [[NOWHERE], [NOWHERE]] == web.requests
+
     def test_no_store(self, cache: GeoCache) -> None:
         """Without a store there is nothing to ask for again, and no error."""
         assert ReResolveReport() == cache.re_resolve("all")
@@ -244,11 +295,17 @@ class TestStats:
 
 class TestDatabases:
     def test_in_the_order_they_are_asked(self, located: Geocli) -> None:
-        """Every database is listed with edition, build and size, in the order in which they are asked."""
+        """Every database is listed with edition, build, size and attribution, in the order in which they are asked."""
         city, asn = (located.db_dir / f"GeoLite2-{name}.mmdb" for name in ("City", "ASN"))
         built_at = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)
         expected = [
-            DatabaseStats(name=path.stem, path=str(path), size_bytes=path.stat().st_size, built_at=built_at)
+            DatabaseStats(
+                name=path.stem,
+                path=str(path),
+                size_bytes=path.stat().st_size,
+                built_at=built_at,
+                attribution=ATTRIBUTIONS["geolite"],
+            )
             for path in (city, asn)
         ]
         assert expected == databases(located.settings())

@@ -6,12 +6,15 @@ The table is the DIR-24-8 scheme of Gupta, Lin and McKeown, "Routing Lookups in 
 
 from __future__ import annotations
 
+from itertools import compress
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geocli.bulk.records import SAID_BYTES, Records, joined, knows_where
+from geocli.bulk.columns import SAID_BYTES, grown, side_by_side
+from geocli.bulk.numbering import Numbering
+from geocli.bulk.records import Records, joined, knows_where
 from geocli.bulk.rendered import Rendered
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import GLOBAL, SCOPES, scopes
@@ -20,12 +23,12 @@ from geocli.errors import DatabaseError
 from geocli.resolvers.countries import country_name
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from geocli.bulk.columns import Said
     from geocli.bulk.outputs import Output
-    from geocli.bulk.records import Said
     from geocli.databases.discovery import Database
     from geocli.resolvers import Source
     from geocli.resolvers.rir import RirResolver
@@ -35,19 +38,19 @@ ONE_BY_ONE = 0
 """The number of what must be looked up by itself."""
 WAITING = 1 << 31
 """Marks among the sources of an answer that no database knows where it is."""
+UNASKED, ASKED = 0, 1 << 30
+"""Stands for an answer that nobody has asked for; is added to the numbers of all others."""
 LARGE = 64
 """A prefix that takes more entries of the table is filled in by itself."""
 MOST_BYTES = 96 << 20
 """About so much is kept of answers; then it is time to forget them, and to ask again."""
-_NAMES = {1: "u4", 2: "u8"}
-"""So many numbers together are read as one; more are read as bytes."""
 UNRESOLVED = {"status": "unresolved"}
 
 
 class Answers:
     """What the local sources say of addresses. May be shared by threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what answers are made of)
         self,
         databases: Sequence[Database],
         rir: RirResolver | None,
@@ -55,6 +58,7 @@ class Answers:
         sources: Sequence[Source] = (),
         *,
         is_kept: bool,
+        has_services: bool = False,
     ) -> None:
         """Take those who know, and how answers are rendered.
 
@@ -65,6 +69,7 @@ class Answers:
             sources: all of these, as `Chain.sources` returns them.
             is_kept: whether answers go to the journal. Then what nobody knows must be looked up by itself,
                 since the cache may know it.
+            has_services: whether web services are asked for what nobody knows; then, too, it must be.
 
         Raises:
             DatabaseError: a database cannot be mapped.
@@ -74,12 +79,15 @@ class Answers:
         """The local sources with their builds."""
         self.files = [(file, label) for label, file in sources if file is not None]
         """The databases among them."""
-        self._databases, self._rir, self._is_kept = databases, rir, is_kept
+        self._databases, self._rir, self._is_kept, self._has_services = databases, rir, is_kept, has_services
         self._trees = [Tree.of(database) for database in databases]
         with_traits = is_kept or any(name.startswith("traits") for name in output.names)
-        self._records = Records(databases, with_traits=with_traits)
+        self._records = Records(databases, self._trees, with_traits=with_traits)
         self._table = np.zeros(1 << TABLE_BITS, np.int32)
-        self._numbers: dict[Hashable, int] = {}
+        self._numberings = [Numbering() for _ in databases]
+        """Each numbers the pairs of what the one before it numbers, at first the scopes, and a record of a database."""
+        self._numbers = np.full(len(SCOPES), UNASKED, np.int32)
+        """The numbers of answers by what the last of these numbers, with `ASKED`."""
         self._waiting: dict[int, Said] = {}
         self._by_country: dict[tuple[int, str | None], int] = {}
         self._lock = Lock()
@@ -118,7 +126,7 @@ class Answers:
     def _walk(self, addresses: NDArray[np.unsignedinteger], texts: Sequence[bytes]) -> NDArray[np.int32]:
         """Find the records of addresses, and the numbers of what they say; enter those in the table."""
         kinds, width = scopes(addresses)
-        columns, lengths = [kinds], [width]
+        columns, lengths = [], [width]
         try:
             for tree, database in zip(self._trees, self._databases, strict=True):
                 if database.only_ipv4 and addresses.ndim > 1:
@@ -130,47 +138,85 @@ class Answers:
         except DatabaseError:  # whoever looks them up one by one hears of it
             return np.full(len(addresses), ONE_BY_ONE << 8 | NO_PREFIX, np.int32)
         with self._lock:
-            numbers = self._known(np.stack(columns, axis=1), texts)
+            numbers = self._known(kinds, columns, texts)
             found = numbers << 8 | self._prefixes(numbers, lengths[1:])
             if addresses.ndim == 1:
                 self._fill(addresses, np.maximum.reduce(lengths), found)
         return found
 
-    def _known(self, keys: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int32]:
-        """Return the numbers of answers by what they are made of; the caller holds the lock."""
-        names: list[Hashable] = keys.view(_NAMES.get(keys.shape[1], f"V{4 * keys.shape[1]}"))[:, 0].tolist()
-        found = list(map(self._numbers.get, names))
-        if None in found:
-            self._add(keys, texts, {name: at for at, name in enumerate(names) if found[at] is None})
-            found = list(map(self._numbers.get, names))
-        return np.array(found, np.int32)
+    def _known(
+        self, kinds: NDArray[np.uint32], columns: Sequence[NDArray[np.uint32]], texts: Sequence[bytes]
+    ) -> NDArray[np.int32]:
+        """Return the numbers of answers by scopes, and by the offsets of records; the caller holds the lock."""
+        names = kinds.astype(np.uint64)
+        for numbering, offsets in zip(self._numberings, columns, strict=True):
+            names = numbering.dense(names << np.uint64(32) | offsets).astype(np.uint64)
+        most = int(names.max()) + 1
+        if most > len(self._numbers):
+            self._numbers = grown(self._numbers, most)
+        found = self._numbers[names]
+        new = np.flatnonzero(found == UNASKED)
+        if len(new):
+            distinct, first = np.unique(names[new], return_index=True)
+            at = new[first]
+            offsets = (
+                np.stack([column[at] for column in columns], axis=1) if columns else np.zeros((len(at), 0), np.uint32)
+            )
+            self._numbers[distinct] = self._asked(kinds[at], offsets, [texts[number] for number in at.tolist()])
+            found = self._numbers[names]
+        return found ^ ASKED
 
-    def _add(self, keys: NDArray[np.uint32], texts: Sequence[bytes], new: Mapping[Hashable, int]) -> None:
-        """Ask for new answers, by scope and records, and give them numbers; the caller holds the lock."""
-        answers: dict[Hashable, tuple[Said, int]] = {}
-        for name, at in new.items():
-            kind, *offsets = keys[at].tolist()
-            try:
-                said, sources = self._records.merged(offsets, texts[at].decode()) if kind == GLOBAL else ({}, 0)
-            except DatabaseError:  # whoever looks it up by itself hears of it
-                self._numbers[name] = ONE_BY_ONE
-                continue
-            if kind != GLOBAL:
-                answers[name] = {"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0
-            elif self._rir and not knows_where(said):
-                answers[name] = said or UNRESOLVED, sources | WAITING
+    def _asked(
+        self, kinds: NDArray[np.uint32], offsets: NDArray[np.uint32], texts: Sequence[bytes]
+    ) -> NDArray[np.int32]:
+        """Ask for new answers, and give them numbers; the caller holds the lock."""
+        found = np.zeros(len(texts), np.int32)
+        for kind in set(kinds.tolist()):
+            which = np.flatnonzero(kinds == kind)
+            if kind == GLOBAL:
+                found[which] = self._recorded(offsets[which], [texts[at] for at in which.tolist()])
             else:
-                answers[name] = said, sources
-        self._numbers |= zip(answers, self._numbered(list(answers.values())), strict=True)
+                found[which] = self._numbered([({"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0)])
+        return found | ASKED
+
+    def _recorded(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> list[int]:
+        """Give numbers to what the databases say; the caller holds the lock."""
+        columns, sources, is_located, is_damaged = self._records.merged(offsets, texts)
+        found = np.full(len(texts), ONE_BY_ONE, np.int32)  # whoever looks up what is damaged hears of it
+        is_silent = (sources == 0) & ~is_damaged
+        if is_silent.any():
+            found[is_silent] = self._numbered([(UNRESOLVED, WAITING) if self._rir else ({}, 0)])
+        said = np.flatnonzero(sources)
+        if self._has_services and not self._rir:  # else whoever knows in part waits for the registries first
+            said = said[is_located[said]]
+        if len(said):
+            waits = said[~is_located[said]] if self._rir else said[:0]
+            sources[waits] |= WAITING
+            found[said] = self.rendered.add({name: column[said] for name, column in columns.items()}, sources[said])
+            self._waiting |= {
+                int(found[at]): {name: column[at] for name, column in columns.items() if column[at] is not None}
+                for at in waits.tolist()
+            }
+        return found.tolist()
 
     def _numbered(self, answers: Sequence[tuple[Said, int]]) -> list[int]:
         """Give numbers to answers, which come with their sources; the caller holds the lock."""
-        known = [(said or UNRESOLVED, sources) for said, sources in answers if said or not self._is_kept]
-        numbers = iter(self.rendered.add(*zip(*known, strict=True)) if known else ())
-        found = [next(numbers) if said or not self._is_kept else ONE_BY_ONE for said, _ in answers]
+        is_final = [self._is_final(said, sources) for said, sources in answers]
+        known = [(said or UNRESOLVED, sources) for said, sources in compress(answers, is_final)]
+        columns = side_by_side([said for said, _ in known])
+        numbers = iter(
+            self.rendered.add(columns, np.array([sources for _, sources in known], np.uint32)) if known else ()
+        )
+        found = [next(numbers) if final else ONE_BY_ONE for final in is_final]
         waiting = zip(found, answers, strict=True)
         self._waiting |= {number: said for number, (said, sources) in waiting if sources & WAITING}
         return found
+
+    def _is_final(self, said: Said, sources: int) -> bool:
+        """Tell whether neither the cache nor a service may know better."""
+        if self._has_services and not sources & WAITING:
+            return knows_where(said) or said.get("status") == "special"
+        return bool(said) or not self._is_kept
 
     def _prefixes(self, numbers: NDArray[np.int32], lengths: Sequence[NDArray[np.uint8]]) -> NDArray[np.int32]:
         """Return the length of the prefix that each answer holds for: the longest of those it is from."""

@@ -26,6 +26,8 @@ ADDRESS = re.compile(rb"(?<![\w.])(?:(?<![0-9A-Fa-f:]:)%b|%b)(?!\w|\.[0-9])" % (
 """An address that nothing runs into: `185.1.2.3` has no `85.1.2.3` in it, and `1.2.3.4.5` none at all."""
 PRODUCT = re.compile(rb"[\"'(;]*[A-Za-z][\w.+-]*/")
 """What stands before the version of a product (RFC 9110, 10.1.5), as in `Chrome/126.0.0.0`."""
+COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+"""Sets the colour of what follows (ECMA-48, 8.3.117); its last letter is no part of a word."""
 MOST_PRODUCT_BYTES = 64
 SMALL_BYTES = 4096
 """A shorter text is searched without numpy."""
@@ -43,6 +45,8 @@ MOST_ZONE_BYTES = 40
 
 def spans(text: bytes) -> Spans:
     """Return where the addresses of a text begin and end; versions of products are none."""
+    if b"\x1b[" in text:
+        text = COLOUR.sub(lambda match: b" " * len(match[0]), text)
     found = _spans(text) if len(text) > SMALL_BYTES else _matched(text, [(0, len(text))])
     return [(start, end) for start, end in found if text[start - 1 : start] != b"/" or not _is_version(text, start)]
 

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from geocli.bulk.answers import Answers
     from geocli.bulk.forms import Form
     from geocli.bulk.keeping import Keeper
-    from geocli.bulk.rows import Rows
+    from geocli.bulk.rows import Pieces, Rows
     from geocli.cache import GeoCache, Mode
     from geocli.errors import ResolveError
     from geocli.resolvers import Source
 
-    Result = Callable[[], Rows]
+    Result = Callable[[], Rows | Pieces]
 
 SMALL_BYTES = 16 * 1024
 """Before a chunk of this size, addresses are looked up one by one, as in `lookup`: numpy would take longer to load."""
-KEPT_TOGETHER, WRITTEN_TOGETHER = 6, 2
+KEPT_TOGETHER, WRITTEN_TOGETHER = 2, 1
 """So many blocks wait for one sync, or for one another, when much has arrived."""
 COLLECTED = 100_000
 """So many objects are made before Python looks for garbage in cycles, of which there is hardly any."""
@@ -53,7 +53,8 @@ class Flow:
         self._cache, self._form, self._mode, self._jobs, self._put = cache, form, mode, jobs, put
         self._maker = RowMaker(cache, mode, form)
         self._is_kept = mode != "no-cache"
-        self._together = KEPT_TOGETHER if self._is_kept else WRITTEN_TOGETHER
+        self._has_services = bool(cache.chain.services)
+        self._together = KEPT_TOGETHER if self._is_kept or self._has_services else WRITTEN_TOGETHER
         self._group = 1
         """So many blocks are passed on next: few at first, so that the first rows do not wait for others."""
         self._waiting: deque[Result] = deque()
@@ -82,28 +83,29 @@ class Flow:
     def push(self, chunk: bytes) -> None:
         """Take a chunk; its rows are written soon, in their order."""
         is_large = len(chunk) >= SMALL_BYTES or self.answers is not None
-        answers = self._current() if is_large and self._mode != "cached-only" else None
+        is_together = is_large and self._mode != "cached-only" and not (self._has_services and self._mode == "refresh")
+        answers = self._current() if is_together else None
         if answers is None:
             self._waiting.append(self._done(self._maker.one_by_one(chunk)))
             self.drain()
         elif self._workers is None:
             self._waiting.append(self._done(self._maker.together(chunk, answers)))
-            self.drain()
-            self._hire()
         else:
             self._waiting.append(self._workers.submit(self._maker.together, chunk, answers).result)
-        if len(self._waiting) >= self._group + self._jobs - 1:
+        ahead = 0 if self._workers is None else self._jobs - 1
+        if len(self._waiting) >= self._group + ahead:
             self._pass_on(self._group)
             self._group = min(2 * self._group, self._together)
+            self._hire()
 
     @staticmethod
-    def _done(rows: Rows) -> Result:
+    def _done(rows: Rows | Pieces) -> Result:
         return lambda: rows
 
     def _hire(self) -> None:
         """Get the threads for more than one large chunk."""
         gc.set_threshold(COLLECTED)
-        if self._jobs > 1:
+        if self._jobs > 1 and self._workers is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._workers, self._writer = ThreadPoolExecutor(self._jobs), ThreadPoolExecutor(1)
@@ -124,8 +126,9 @@ class Flow:
         else:
             self._passed = self._writer.submit(self._finish, group).result
 
-    def _finish(self, group: Sequence[Rows]) -> None:
-        """Keep what is new, then let the rows be written."""
+    def _finish(self, pieces: Sequence[Rows | Pieces]) -> None:
+        """Look up what is left, keep what is new, then let the rows be written."""
+        group = self._maker.completed(pieces)
         try:
             if self._is_kept:
                 self._keep(group)
@@ -165,7 +168,10 @@ class Flow:
         databases = mmdb.databases(problems.append)
         rir = next((other for other in others if isinstance(other, RirResolver)), None)
         try:
-            return None if problems else Answers(databases, rir, self._form.output, sources, is_kept=self._is_kept)
+            if problems:
+                return None
+            has = {"is_kept": self._is_kept, "has_services": self._has_services}
+            return Answers(databases, rir, self._form.output, sources, **has)
         except DatabaseError as error:  # whoever asks one by one gets what can be had
             self._cache.on_problem(error)
             return None

@@ -145,6 +145,9 @@ class CsvForm:
         (header, raw), *_ = self._read(first) or [([], b"")]
         if not header:
             return whole
+        if b"\r" in raw.replace(b"\r\n", b""):
+            hint = "; try: tr '\\r' '\\n' < FILE | geocli batch -i csv"
+            raise SettingsError("input", f"its rows end in carriage returns alone{hint}", origin="csv")
         end = "\r\n" if first[len(raw) :].startswith(b"\r\n") else "\n"
         self.output = self._output_of(end)
         self._at, self._width = _place_of(self._column, header), len(header)
@@ -233,12 +236,18 @@ class JsonLinesForm:
 
     def __init__(self, column: str | None, fields: Sequence[str] | None) -> None:
         """Choose the key of the addresses, dotted where objects are nested, and the fields of an answer."""
-        self._path = column or DEFAULT_COLUMN
-        self.output = Output("jsonl", fields, before=f"{json_text(GEO)}: ", end="}\n")
+        self._path, self._fields = column or DEFAULT_COLUMN, fields
+        self.output = self._output_of("\n")
+
+    def _output_of(self, end: str) -> Output:
+        return Output("jsonl", self._fields, before=f"{json_text(GEO)}: ", end=f"}}{end}")
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Return the chunks as they are."""
-        return chunks
+        """Return the chunks as they are; lines end as the first one does."""
+        first = next(chunks, b"")
+        if first.partition(b"\n")[0].endswith(b"\r"):
+            self.output = self._output_of("\r\n")
+        return chain([first] if first else [], chunks)
 
     def cut(self, chunk: bytes) -> Block:
         """Return the value of each line's key, and before it the line up to its last brace."""

@@ -23,6 +23,8 @@ PIPE_BYTES = 1024 * 1024
 """The pipe that is read from is made so large, if it may be: whoever writes to it waits less."""
 MOST_LINE_BYTES = 4096
 """A longer line of a list is no address; what is beyond this is dropped."""
+MOST_LINES = 75_000
+"""No chunk has more lines than this; shorter addresses than `1.1.1.1` are none."""
 SHOWN_BYTES = 4096
 """What is left of a line that is too long."""
 ELLIPSIS = "…".encode()
@@ -71,11 +73,21 @@ def whole_lines(  # noqa: PLR0913 (as above)
         whole, found, rest = (rest + data).removeprefix(mark).rpartition(end)
         mark = b""
         if found:
-            yield _shortened(whole + end, end, most_bytes)
+            yield from _halves(_shortened(whole + end, end, most_bytes), end)
         if len(rest) > most_bytes:
             rest = rest[: most_bytes + 1]
     if rest:
         yield _shortened(rest + end, end, most_bytes).removesuffix(b"" if adds_end else end)
+
+
+def _halves(chunk: bytes, end: bytes) -> Iterator[bytes]:
+    """Divide a chunk of very many lines, whose answers would take much more room than they do."""
+    at = chunk.find(end, len(chunk) // 2) + len(end)
+    if chunk.count(end) <= MOST_LINES or at in {0, len(chunk)}:
+        yield chunk
+    else:
+        yield from _halves(chunk[:at], end)
+        yield from _halves(chunk[at:], end)
 
 
 def lines(path: str) -> Iterator[str]:

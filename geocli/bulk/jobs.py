@@ -65,7 +65,8 @@ def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
     """
     sources, problems = cache.sources()
     mmdb, *others = cache.chain.resolvers
-    if not isinstance(mmdb, MmdbResolver) or not all(isinstance(other, RirResolver) for other in others):
+    are_others = cache.chain.services or not all(isinstance(other, RirResolver) for other in others)
+    if are_others or not isinstance(mmdb, MmdbResolver):
         raise SettingsError("--cluster", "only databases can be asked; name them with --db", origin="command line")
     databases = mmdb.databases(problems.append)
     if problems:

@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 
 SEEN_BITS = 20
 """So many addresses can be remembered as kept, as a power of 2."""
-PROBES = 16
-"""So many slots may take an address; where all are taken, it takes the place of another."""
-EMPTY = np.array([0xEFEF_EFEF_EFEF_EFEF, 0xEFEF_EFEF_EFEF_EFEF], np.uint64)
-"""An address that is never given out (RFC 4291, 2.4) stands in a free slot."""
+FREE, FULL = -1, 5 << SEEN_BITS >> 3
+"""Marks a slot without an address; with more addresses than this, a table is emptied."""
 ROW_BYTES = len('["",1234,128],')
 """What a row takes in a frame beside its address."""
-IPV4_BYTES, IPV6_BYTES = len("255.255.255.255"), 39
-IPV4_MAPPED = np.uint64(0xFFFF)
+MOST_BYTES = {1: len("255.255.255.255"), 2: 39}
+"""What the text of an address takes at most, by the words of its number."""
 MOST_PLACES = TARGET_BYTES // len('{"status":"special"},')
 """So many places may be in one frame."""
 _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
@@ -39,13 +37,12 @@ class Keeper:
 
     def __init__(self) -> None:
         """Begin with nothing kept."""
-        self._seen = np.tile(EMPTY, (1 << SEEN_BITS, 1))
-        self._owners = np.zeros(1 << SEEN_BITS, np.int32)
+        self._seen: dict[int, _Seen] = {}
 
     def payloads(self, head: str, group: Sequence[Found]) -> Iterator[bytes]:
         """Return payloads with what is new among addresses that have the same `answers`.
 
-        An address that was kept before in this run is left out. Only of a million others one may have been
+        An address that was kept before in this run is left out. Only after half a million others it may have been
         forgotten: that takes one row more in the journal, and changes nothing.
 
         Args:
@@ -53,45 +50,49 @@ class Keeper:
             group: whose addresses go together; a place comes once, and again only where a frame ends.
 
         """
-        new = [self._new(one) for one in group]
-        found = np.concatenate([found for found, _, _ in new])
-        texts = np.concatenate([texts for _, texts, _ in new])
-        widths = np.concatenate([widths for _, _, widths in new])
-        order = np.argsort(found >> 8, kind="stable")
-        if len(order):
+        new = [family for one in group for family in self._new(one)]
+        if new:
+            found, texts, widths = map(np.concatenate, zip(*new, strict=True))
+            order = np.argsort(found >> 8, kind="stable")
             yield from _Packer(head, group[0].answers, found[order], texts[order], widths[order]).payloads()
 
-    def _new(self, one: Found) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[np.int64]]:
+    def _new(self, one: Found) -> Iterator[tuple[NDArray[np.int32], NDArray[Any], NDArray[np.int64]]]:
         """Return the answers, texts and most bytes of the addresses that were not yet kept, and remember them."""
-        places = np.flatnonzero(one.numbers)
-        halves = one.parsed.both_halves()[places]
-        is_new = self._remember(halves)
-        places, high, low = places[is_new], halves[is_new, 0], halves[is_new, 1]
-        widths = np.where((high == 0) & (low >> np.uint64(32) == IPV4_MAPPED), IPV4_BYTES, IPV6_BYTES)
-        texts = np.fromiter(one.parsed.texts, object, len(one.parsed.texts))[places]
-        return one.cells[places], texts, widths
+        for at, numbers, _ in one.parsed.families():
+            found = one.cells[at]
+            places = np.flatnonzero(found >> 8)
+            keys = numbers[places].astype(np.uint64).reshape(len(places), numbers.ndim)
+            seen = self._seen.setdefault(keys.shape[1], _Seen(keys.shape[1]))
+            if len(new := places[seen.add(keys)]):
+                texts = np.fromiter(one.parsed.texts, object, len(one.parsed.texts))[at][new]
+                yield found[new], texts, np.full(len(new), MOST_BYTES[keys.shape[1]])
 
-    def _remember(self, halves: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Note addresses, and return which of them were not noted before: hashing with linear probing."""
-        slots = ((halves * _MIX).sum(axis=1, dtype=np.uint64) >> np.uint64(64 - SEEN_BITS)).astype(np.intp)
-        is_new = np.ones(len(halves), np.bool_)
-        rest = np.arange(len(halves))
-        for _ in range(PROBES):
-            if not len(rest):
-                break
-            there = self._seen[slots[rest]]
-            is_known = (there == halves[rest]).all(axis=1)
-            is_free = (there == EMPTY).all(axis=1)
-            is_new[rest[is_known]] = False
-            taken = rest[is_free]
-            self._seen[slots[taken]] = halves[taken]  # of several for one slot the last one gets it
-            is_done = is_known | (self._seen[slots[rest]] == halves[rest]).all(axis=1)
-            rest = rest[~is_done]
+
+class _Seen:
+    """The last addresses of a family: a hash table with linear probing, emptied when it gets full."""
+
+    def __init__(self, words: int) -> None:
+        """Begin without addresses, which are of so many words of 64 bits."""
+        self._slots = np.zeros((1 << SEEN_BITS, words), np.uint64)
+        self._owners = np.full(1 << SEEN_BITS, FREE, np.int32)
+        self._count = 0
+
+    def add(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Note addresses, and return which of them were not noted before."""
+        if self._count + len(keys) > FULL:
+            self._owners[:], self._count = FREE, 0
+        mixed = (keys * _MIX[: keys.shape[1]]).sum(axis=1, dtype=np.uint64)
+        slots = (mixed >> np.uint64(64 - SEEN_BITS)).astype(np.intp)
+        is_new = np.zeros(len(keys), np.bool_)
+        rest = np.arange(len(keys))
+        while len(rest):
+            free = rest[self._owners[slots[rest]] == FREE]
+            self._owners[slots[free]] = free  # of several for one slot the last one gets it
+            owners = free[self._owners[slots[free]] == free]
+            self._slots[slots[owners]], is_new[owners] = keys[owners], True
+            rest = rest[(self._slots[slots[rest]] != keys[rest]).any(axis=1)]
             slots[rest] = (slots[rest] + 1) & ((1 << SEEN_BITS) - 1)
-        self._seen[slots[rest]] = halves[rest]
-        new = np.flatnonzero(is_new)
-        self._owners[slots[new]] = new  # the same address may be there twice
-        is_new[new] = self._owners[slots[new]] == new
+        self._count += int(is_new.sum())
         return is_new
 
 

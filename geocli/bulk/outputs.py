@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from itertools import chain
 from json.encoder import encode_basestring
 
@@ -12,14 +11,14 @@ from geocli.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from geocli.entries import Entry
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that starts like this for a formula (CWE-1236)."""
-MOST_CELLS = 10_000
+MOST_CELLS = 50_000
 """So many cells are rendered once; most names of places come again and again."""
 
 
@@ -56,7 +55,7 @@ class Output:
         self.cell_names = (*self.names, "scope") if format_ == "label" else self.names
         """The fields that a line is made of, in the order of its cells."""
         self._read = reader(self.cell_names)
-        self._cached = lru_cache(MOST_CELLS, typed=True)(self.cell)
+        self._cells = {name: _Cells(self.cell) for name in self.cell_names}
         self._nothing = "null" if self.is_json else ""
         self.blank = '""' if format_ == "csv" and len(self.names) == 1 and not before else ""
         """What stands for a line without anything, which is no row of CSV."""
@@ -77,37 +76,41 @@ class Output:
             return f"[\n  {inner}\n]{self.end}".encode()
         return "".join(f"{self.line([*map(self.cell, self._read(entry))])}{self.end}" for entry in entries).encode()
 
-    def lines(self, answers: Sequence[Mapping[str, Any]], marks: Mapping[str, str]) -> Iterable[str]:
+    def lines(self, columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str], count: int) -> Iterable[str]:
         """Return the lines of answers, without their ends.
 
         Args:
-            answers: what is known by field, in its JSON form.
+            columns: what is known by field, in its JSON form, side by side; None where it is not.
             marks: cells for all of them, by field.
+            count: how many there are.
 
         """
-        columns = [self._column(name, answers, marks) for name in self.cell_names]
+        cells = [self._column(name, columns, marks, count) for name in self.cell_names]
         if self._is_plain:
-            return map(self._separator.join, zip(*columns, strict=True))
-        return map(self.line, zip(*columns, strict=True))
+            return map(self._separator.join, zip(*cells, strict=True))
+        return map(self.line, zip(*cells, strict=True))
 
-    def _column(self, name: str, answers: Sequence[Mapping[str, Any]], marks: Mapping[str, str]) -> list[str]:
+    def _column(
+        self, name: str, columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str], count: int
+    ) -> Sequence[str]:
         if name in marks:
-            return [marks[name]] * len(answers)
-        values = [said.get(name) for said in answers]
-        if name.startswith("traits"):
-            _, _, trait = name.partition(".")
-            traits = (said.get("traits") for said in answers)
-            return [self.cell((said or {}).get(trait) if trait else said) for said in traits]
-        if name in {"latitude", "longitude"}:  # which seldom come again
+            return [marks[name]] * count
+        field, _, trait = name.partition(".")
+        if field not in columns:
+            return [self._nothing] * count
+        values = columns[field]
+        if field == "traits":
+            return [self.cell((said or {}).get(trait) if trait else said) for said in values]
+        if field in {"latitude", "longitude"}:  # which seldom come again
             return [self._nothing if what is None else repr(what) for what in values]
-        return list(map(self._cached, values))
+        return list(map(self._cells[name].__getitem__, values))
 
     def cell(self, what: Any) -> str:
         """Return the cell of a field whose JSON form is given."""
         if what is None:
             return self._nothing
         if not isinstance(what, str):
-            return repr(what) if isinstance(what, float) else self.quoted(json_text(what))
+            return repr(what) if type(what) in {float, int} else self.quoted(json_text(what))
         if self.is_json:
             return json_text(what)
         text = safe(what)
@@ -131,6 +134,20 @@ class Output:
             *said, scope = cells
             return f" [{', '.join(filter(None, said)) or scope or 'unknown'}]"
         return self._before + self._separator.join(cells) or self.blank
+
+
+class _Cells(dict[object, str]):
+    """The cells of one field by what they say, each rendered once."""
+
+    def __init__(self, render: Callable[[Any], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def __missing__(self, what: object) -> str:
+        if len(self) >= MOST_CELLS:
+            self.clear()
+        self[what] = cell = self._render(what)
+        return cell
 
 
 def json_text(what: object) -> str:

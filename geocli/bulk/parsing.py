@@ -69,14 +69,6 @@ class Parsed:
             if len(at):
                 yield at, numbers, [self.texts[number] for number in at.tolist()]
 
-    def both_halves(self) -> NDArray[np.uint64]:
-        """Return all addresses as two numbers; those of IPv4 as IPv4-mapped ones (RFC 4291, 2.5.5.2)."""
-        found = np.zeros((len(self.texts), 2), np.uint64)
-        found[:, 1] = self.numbers
-        found[self.is_ipv4, 1] |= np.uint64(0xFFFF << 32)
-        found[self.is_ipv6] = self.halves
-        return found
-
 
 def _number(text: bytes) -> tuple[tuple[int, int] | int | None, bytes]:
     """Return the number of an address, of an IPv6 one its two halves, and its canonical text; None for no address."""

@@ -1,95 +1,180 @@
-"""What the records of several databases say together, each of them decoded once."""
+"""What the records of several databases say together, for many addresses at once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geocli.bulk.tree import NOTHING
-from geocli.entries import WHERE_FIELDS, instant_text, taken
-from geocli.resolvers.mmdb import fields_of, record_at
+import numpy as np
+
+from geocli.bulk.columns import DAMAGED, UNKNOWN, Columns, Profile, Said, Table, column_of
+from geocli.bulk.decoding import Decoder
+from geocli.entries import WHERE_FIELDS, all_traits, instant_text, taken
+from geocli.resolvers.mmdb import ONLY_TRAITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from geocli.bulk.tree import Tree
     from geocli.databases.discovery import Database
     from geocli.entries import Known
 
-Said: TypeAlias = dict[str, Any]
-"""What is known of a place, who says so, and since when, by field; instants as text."""
-SAID_BYTES = 900
-"""About what one record's fields take."""
+
+class Merged(NamedTuple):
+    """What databases say together, for each of some addresses."""
+
+    columns: Columns
+    """All that is known."""
+    sources: NDArray[np.uint32]
+    """Which databases it is from: bit i stands for the i-th. 0 if nobody says anything of use."""
+    knows_where: NDArray[np.bool_]
+    """Whether it is known where the place is."""
+    is_damaged: NDArray[np.bool_]
+    """Whether a record cannot be read; then nothing else is said."""
+
+    def put(self, name: str, at: NDArray[np.intp] | int, what: Any) -> None:
+        """Enter what is known at some places."""
+        column_of(self.columns, name, len(self.sources))[at] = what
+
+
+class _Recipe(NamedTuple):
+    """How to merge records that have these profiles."""
+
+    fields: Mapping[str, int]
+    """By field, which database has it."""
+    traits: Mapping[str, int]
+    """Likewise for traits, in their order."""
+    traits_of: int | None
+    """The database that has exactly these traits, if one does."""
+    constants: Said
+    """What is the same for all of them."""
+    sources: int
 
 
 class Records:
     """Asks databases for their records."""
 
-    def __init__(self, databases: Sequence[Database], *, with_traits: bool) -> None:
-        """Take the databases in their order, and whether anybody asks for traits."""
-        self._databases = databases
+    def __init__(self, databases: Sequence[Database], trees: Sequence[Tree], *, with_traits: bool) -> None:
+        """Take the databases in their order, with their trees, and whether anybody asks for traits."""
         self._with_traits = with_traits
-        self._names: dict[tuple[str, ...], dict[str, None]] = {}
+        self._profiles: dict[Profile | None, int] = {Profile(frozenset(), ()): UNKNOWN, None: DAMAGED}
         self._origins: list[Said] = [
             {"status": "resolved", "source": database.name}
             | ({"built_at": instant_text(database.built_at)} if database.built_at else {})
             for database in databases
         ]
-        self._kept: dict[tuple[int, int], Said] = {}
+        ignored = ONLY_TRAITS if len(databases) == 1 and not with_traits else frozenset[str]()
+        self._tables = [
+            Table(database, Decoder(*tree.data, ignored), self._profiles, with_traits=with_traits)
+            for database, tree in zip(databases, trees, strict=True)
+        ]
+        self._recipes: dict[tuple[int, ...], _Recipe | None] = {}
 
     @property
     def size_bytes(self) -> int:
-        """About how much memory is taken by what is kept of records that others may be merged with."""
-        return len(self._kept) * SAID_BYTES
+        """About how much memory is taken by what is kept of records."""
+        return sum(table.size_bytes for table in self._tables)
 
-    def merged(self, offsets: Sequence[int], ip: str) -> tuple[Said, int]:
-        """Return what the databases say together, as `entries.merge` has it, and which of them it is from.
+    def merged(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> Merged:
+        """Return what the databases say together, as `entries.merge` has it.
 
         Args:
-            offsets: where the data of each database begin, as `Tree.walk` returns them.
-            ip: an address that has these records.
-
-        Returns:
-            Nothing if nobody says anything of use; and bits, of which the i-th stands for the i-th database.
-
-        Raises:
-            DatabaseError: a record is damaged.
+            offsets: where the data of each database begin, as `Tree.walk` returns them, with shape (n, databases).
+            texts: addresses that have these records.
 
         """
+        numbers = np.empty(offsets.shape, np.intp)
+        profiles = np.empty(offsets.shape, np.int64)
+        for bit, table in enumerate(self._tables):
+            numbers[:, bit] = table.numbers(offsets[:, bit], texts)
+            profiles[:, bit] = table.profiles[numbers[:, bit]]
+        count = len(texts)
+        merged = Merged({}, np.zeros(count, np.uint32), np.zeros(count, np.bool_), (profiles == DAMAGED).any(axis=1))
+        kinds = np.zeros(count, np.int64)
+        for column in profiles.T:
+            _, kinds = np.unique(kinds * len(self._profiles) + column, return_inverse=True)
+        for number in range(int(kinds.max(initial=-1)) + 1):
+            which = np.flatnonzero(kinds == number)
+            if not merged.is_damaged[which[0]]:
+                self._merge(merged, tuple(profiles[which[0]].tolist()), which, numbers[which])
+        if len(self._tables) == 1:  # whoever calls keeps what comes of this
+            self._tables[0].forget()
+        return merged
+
+    def _merge(self, merged: Merged, kind: tuple[int, ...], which: NDArray[np.intp], numbers: NDArray[np.intp]) -> None:
+        """Merge records that have the same profiles."""
+        if kind not in self._recipes:
+            self._recipes[kind] = self._recipe(kind)
+        recipe = self._recipes[kind]
+        if recipe is None:
+            self._merge_by_rows(merged, which, numbers)
+            return
+        merged.sources[which] = recipe.sources
+        merged.knows_where[which] = knows_where(recipe.fields)
+        for name, what in recipe.constants.items():
+            merged.put(name, which, what)
+        for name, bit in recipe.fields.items():
+            merged.put(name, which, self._tables[bit].columns[name][numbers[:, bit]])
+        if self._with_traits and recipe.traits:
+            merged.put("traits", which, self._traits(recipe, numbers))
+
+    def _traits(self, recipe: _Recipe, numbers: NDArray[np.intp]) -> NDArray[Any]:
+        if recipe.traits_of is not None:
+            return self._tables[recipe.traits_of].columns["traits"][numbers[:, recipe.traits_of]]
+        found = {bit: self._tables[bit].columns["traits"][numbers[:, bit]] for bit in set(recipe.traits.values())}
+        rows = np.empty(len(numbers), object)
+        rows[:] = [{name: found[bit][at][name] for name, bit in recipe.traits.items()} for at in range(len(numbers))]
+        return rows
+
+    def _recipe(self, kind: tuple[int, ...]) -> _Recipe | None:
+        """Find out who says what, by merging numbers of databases as if they were what these say; None if it varies."""
+        known = [*self._profiles]
         whole: Said = {}
         sources = 0
-        for bit, offset in enumerate(offsets):
-            if offset == NOTHING or not (said := self._said(bit, offset, ip)):
+        for bit, number in enumerate(kind):
+            profile = known[number]
+            if number == UNKNOWN or profile is None:
                 continue
+            said: Said = dict.fromkeys(profile.fields, bit) | self._origins[bit]
+            if profile.traits:
+                said["traits"] = dict.fromkeys(profile.traits, bit)
+            if "asn" in whole and "org" not in whole and {"asn", "org"} <= profile.fields:
+                return None  # it matters whether both name the same network
             both = joined(whole, said) if whole else said
             sources |= (both is not whole) << bit
             whole = both
-        return whole, sources
+        traits = whole.pop("traits", {})
+        constants: Said = {name: whole.pop(name) for name in ("status", "source", "built_at") if name in whole}
+        same = [bit for bit in set(traits.values()) if (one := known[kind[bit]]) and one.traits == tuple(traits)]
+        return _Recipe(
+            whole, traits, same[0] if set(traits.values()) == set(same) and same else None, constants, sources
+        )
 
-    def _said(self, bit: int, offset: int, ip: str) -> Said:
-        if len(self._databases) == 1:  # whoever calls keeps what comes of this
-            return self._asked(bit, ip)
-        key = bit, offset
-        if key not in self._kept:
-            self._kept[key] = self._asked(bit, ip)
-        return self._kept[key]
-
-    def _asked(self, bit: int, ip: str) -> Said:
-        is_alone = len(self._databases) == 1
-        record, _ = record_at(self._databases[bit], ip)
-        said = fields_of(record, with_traits=self._with_traits or not is_alone)
-        if not self._with_traits and "traits" in said:  # others are merged by the names of traits
-            names = tuple(said["traits"])
-            said["traits"] = self._names.setdefault(names, dict.fromkeys(names))
-        return said and said | self._origins[bit]
+    def _merge_by_rows(self, merged: Merged, which: NDArray[np.intp], numbers: NDArray[np.intp]) -> None:
+        """Merge records one by one."""
+        for at, row in zip(which.tolist(), numbers.tolist(), strict=True):
+            whole: Said = {}
+            for bit, number in enumerate(row):
+                if said := self._tables[bit].said(number):
+                    said |= self._origins[bit]
+                    both = joined(whole, said) if whole else said
+                    merged.sources[at] |= (both is not whole) << bit
+                    whole = both
+            merged.knows_where[at] = knows_where(whole)
+            for name, what in whole.items():
+                merged.put(name, at, what)
 
 
 def joined(first: Said, second: Said) -> Said:
     """Add to what one source says what it lacks and another has."""
     names = taken(_known(first), _known(second))
-    traits = {**second.get("traits", {}), **first.get("traits", {})}
+    traits = all_traits(*((knows_where(said), said.get("traits", {})) for said in (first, second)))
     if not names and traits == first.get("traits", {}):
         return first
     said = {**first, **{name: second[name] for name in names & second.keys()}}
     said["source"] = f"{first['source']}+{second['source']}"
+    said.pop("traits", None)
     if traits:
         said["traits"] = traits
     if "built_at" in second:
@@ -101,6 +186,6 @@ def _known(said: Said) -> Known:
     return knows_where(said), said.get("asn"), said.get("org")
 
 
-def knows_where(said: Said) -> bool:
+def knows_where(said: Mapping[str, Any]) -> bool:
     """Tell whether it is known where a place is."""
     return not WHERE_FIELDS.isdisjoint(said)

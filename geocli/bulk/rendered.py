@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geocli.storage.frames import place_text
+from geocli.bulk.columns import grown
+from geocli.storage.frames import place_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
+    from geocli.bulk.columns import Columns
     from geocli.bulk.outputs import Output
-    from geocli.bulk.records import Said
 
 MARK, MARK_BYTE = "\0", b"\0"
 """Stands in a rendered line for what differs from address to address; no rendered text has it."""
 VARIABLE = ("ip", "network", "resolved_at")
 """Fields that differ between addresses of one answer."""
-OVERHEAD_BYTES = 400
+OVERHEAD_BYTES = 90
 """About what an answer takes beside its texts."""
 
 
@@ -52,33 +52,29 @@ class Rendered:
         self.size_bytes = 0
         """About how much memory all of this takes."""
 
-    def add(self, answers: Sequence[Said], sources: Sequence[int]) -> range:
+    def add(self, columns: Columns, sources: NDArray[np.uint32]) -> range:
         """Take answers with the databases that they are from, and return their numbers."""
-        first, after = len(self.labels), len(self.labels) + len(answers)
+        first, after = len(self.labels), len(self.labels) + len(sources)
         if after > len(self.sources):
-            self.segments = [_grown(column, after) for column in self.segments]
-            self.places, self.sources = _grown(self.places, after), _grown(self.sources, after)
-        lines = list(self._output.lines(answers, self._marks()))
-        texts = [f"{line}{self._output.end}".encode().split(MARK_BYTE, len(self.variable)) for line in lines]
-        for column, parts in zip(self.segments, zip(*texts, strict=True), strict=True):
-            column[first:after] = parts
+            self.segments = [grown(column, after) for column in self.segments]
+            self.places, self.sources = grown(self.places, after), grown(self.sources, after)
+        said = {name: column.tolist() for name, column in columns.items()}
+        lines = list(self._output.lines(said, self._marks(), len(sources)))
+        parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
+        for number, column in enumerate(self.segments):
+            column[first:after] = parts[number : -1 : len(self.segments)]
+        self.segments[-1][first:after] = [part + end for part in self.segments[-1][first:after]]
         self.begins_blank &= not any(self.segments[0][first:after])
         self.sources[first:after] = sources
         if self._is_kept:
-            self.places[first:after] = places = [place_text(said).encode() for said in answers]
+            self.places[first:after] = places = [text.encode() for text in place_texts(said)]
             self.size_bytes += sum(map(len, places))
-        self.labels += [said.get("country_code") or said["status"] for said in answers]
-        self.size_bytes += sum(map(len, lines)) + len(answers) * OVERHEAD_BYTES
+        codes = said.get("country_code", [None] * len(sources))
+        self.labels += [code or status for code, status in zip(codes, said["status"], strict=True)]
+        self.size_bytes += sum(map(len, lines)) + len(sources) * OVERHEAD_BYTES
         return range(first, after)
 
     def _marks(self) -> dict[str, str]:
         """Return what stands for the fields that vary; an unknown network is no text in JSON, so it has no quotes."""
         quoted = f'"{MARK}"' if self._output.is_json else MARK
         return {"ip": quoted, "network": MARK, "resolved_at": quoted, "cached": "false"}
-
-
-def _grown(column: NDArray[Any], least: int) -> NDArray[Any]:
-    """Return a longer copy: whoever reads the old one meanwhile finds in it what there was."""
-    longer = np.zeros(max(2 * len(column), least, 1024), column.dtype)
-    longer[: len(column)] = column
-    return longer

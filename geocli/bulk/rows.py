@@ -5,13 +5,14 @@ from __future__ import annotations
 from _thread import allocate_lock  # as in the cache
 from collections import Counter
 from ipaddress import ip_network
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.entries import instant_text
 from geocli.text import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from geocli.entries import Entry
 
 
+MOST_REMEMBERED = 50_000
+"""So many entries are remembered, in about 50 MB."""
 NO_PREFIX = 255
 """Stands for the prefix of an answer that names none."""
 
@@ -66,6 +69,24 @@ class Rows(NamedTuple):
         return counts
 
 
+class Pieces(NamedTuple):
+    """Rows that lack the answers of what must be looked up by itself."""
+
+    block: Block
+    """What was asked for."""
+    columns: list[list[bytes]]
+    """What the other lines are made of."""
+    found: Found
+    """What the other addresses were found to be."""
+    single: list[int]
+    """The places of the texts that are to be looked up."""
+
+    @property
+    def texts(self) -> list[bytes]:
+        """The texts that are to be looked up."""
+        return [self.block.texts[at] for at in self.single]
+
+
 class RowMaker:
     """Makes rows of blocks. May be shared by threads."""
 
@@ -73,17 +94,31 @@ class RowMaker:
         """Take who is asked one by one, where answers come from, and how blocks are cut and lines are written."""
         self._cache, self._mode, self._form = cache, mode, form
         self._lock = allocate_lock()
+        self._remembered: dict[bytes, Entry] = {}
 
     def one_by_one(self, chunk: bytes) -> Rows:
         """Look each text up by itself; what is new is on disk when this returns."""
         block = self._form.cut(chunk)
-        entries = self._asked(block.texts)
+        distinct = list(dict.fromkeys(block.texts))
+        asked = dict(zip(distinct, self._asked(distinct), strict=True))
+        entries = [asked[text] for text in block.texts]
         return Rows(self._joined(block, [self._lines(entries, block)]), entries)
 
     def _asked(self, texts: Sequence[bytes]) -> list[Entry]:
-        """Look texts up one by one; in one thread at a time, so that none is asked for and kept twice."""
+        """Look texts up one by one; in one thread at a time, so that none is asked for and kept twice.
+
+        Where the cache would not be asked, what web services said is remembered, or a text that comes again would
+        cost another request.
+        """
         with self._lock:
-            return list(self._cache.lookup_batch(map(decoded, texts), mode=self._mode))
+            new = [text for text in texts if text not in self._remembered]
+            found = dict(zip(new, self._cache.lookup_batch(map(decoded, new), mode=self._mode), strict=True))
+            entries = [found.get(text) or self._remembered[text] for text in texts]
+            if self._cache.chain.services and self._mode in {"refresh", "no-cache"}:
+                self._remembered |= {text: entry for text, entry in found.items() if entry.error is None}
+                for text in list(islice(self._remembered, max(len(self._remembered) - MOST_REMEMBERED, 0))):
+                    del self._remembered[text]
+            return entries
 
     def _lines(self, entries: Sequence[Entry], block: Block) -> list[bytes]:
         none = block.only_addresses
@@ -99,7 +134,7 @@ class RowMaker:
         pieces[-1] = block.after
         return b"".join(pieces)
 
-    def together(self, chunk: bytes, answers: Answers) -> Rows:
+    def together(self, chunk: bytes, answers: Answers) -> Rows | Pieces:
         """Look all texts up together; what is new is returned, to be kept before the rows are written."""
         import numpy as np
 
@@ -114,15 +149,25 @@ class RowMaker:
             cells[places] = answers.find(numbers, texts)
         found = Found(answers, cells, parsed)
         columns = self._columns(found)
-        single = np.flatnonzero(found.numbers == 0).tolist()
-        odd = list(dict.fromkeys(block.texts[at] for at in single))
+        if single := np.flatnonzero(found.numbers == 0).tolist():
+            return Pieces(block, columns, found, single)
+        return Rows(self._joined(block, columns), found=found)
+
+    def completed(self, group: Sequence[Rows | Pieces]) -> list[Rows]:
+        """Look up what is left of several blocks, all of it together: a web service takes many addresses at once."""
+        odd = list(dict.fromkeys(text for rows in group if isinstance(rows, Pieces) for text in rows.texts))
         entries = dict(zip(odd, self._asked(odd), strict=True))
-        lines = dict(zip(odd, self._lines(list(entries.values()), block), strict=True))
-        for at in single:
-            for column in columns:
+        return [self._completed(rows, entries) if isinstance(rows, Pieces) else rows for rows in group]
+
+    def _completed(self, pieces: Pieces, entries: Mapping[bytes, Entry]) -> Rows:
+        texts = pieces.texts
+        odd = list(dict.fromkeys(texts))
+        lines = dict(zip(odd, self._lines([entries[text] for text in odd], pieces.block), strict=True))
+        for at, text in zip(pieces.single, texts, strict=True):
+            for column in pieces.columns:
                 column[at] = b""
-            columns[-1][at] = lines[block.texts[at]]
-        return Rows(self._joined(block, columns), [entries[block.texts[at]] for at in single], found)
+            pieces.columns[-1][at] = lines[text]
+        return Rows(self._joined(pieces.block, pieces.columns), [entries[text] for text in texts], pieces.found)
 
     def _columns(self, found: Found) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""

@@ -13,7 +13,7 @@ from geocli.commands import options
 INPUT, OUTPUT, MACHINES = "Input", options.OUTPUT, "More machines"
 
 
-def _option(panel: str | None, *names: str, text: str, **more: Any) -> Any:
+def _option(panel: str, *names: str, text: str, **more: Any) -> Any:
     return typer.Option(*names, help=text, rich_help_panel=panel, **more)
 
 
@@ -22,7 +22,9 @@ Files = Annotated[
 ]
 Input = Annotated[
     Literal["list", "csv", "jsonl", "log"] | None,
-    _option(INPUT, "-i", "--input", text="Form of the input; default: by the file's name, else list."),
+    _option(
+        INPUT, "-i", "--input", text="list, csv, jsonl or log; default: by the file's name, else list.", metavar="FORM"
+    ),
 ]
 Column = Annotated[
     str | None,
@@ -35,7 +37,7 @@ Extract = Annotated[bool, _option(INPUT, "--extract", text="A row for each addre
 Null = Annotated[bool, _option(INPUT, "-0", "--null", text="Lines of a list end in NUL, on both sides.")]
 Format = Annotated[
     Literal["csv", "tsv", "jsonl", "value"] | None,
-    _option(OUTPUT, "-f", "--format", text="Format of the rows; default: csv."),
+    _option(OUTPUT, "-f", "--format", text="csv, tsv, jsonl or value; default: csv.", metavar="FORMAT"),
 ]
 Prefix = Annotated[str, _option(OUTPUT, "--prefix", text="Begins the names of appended columns.", metavar="TEXT")]
 NoHeader = Annotated[bool, _option(OUTPUT, "--no-header", text="No header line (csv, tsv).")]
@@ -47,7 +49,7 @@ Progress = Annotated[
     bool | None, _option(OUTPUT, "--progress/--no-progress", text="Show how far it is; default: if somebody sees it.")
 ]
 Jobs = Annotated[
-    int | None, _option(None, "-j", "--jobs", text="Threads for large input; default: the cores.", min=1, metavar="N")
+    int | None, _option(INPUT, "-j", "--jobs", text="Threads for large input; default: the cores.", min=1, metavar="N")
 ]
 Cluster = Annotated[
     str | None,
@@ -59,7 +61,7 @@ BlockSize = Annotated[
 ]
 Merge = Annotated[bool, _option(MACHINES, "--merge", text="One output file, not a directory of parts.")]
 Resume = Annotated[bool, _option(MACHINES, "--resume", text="Leave parts as they are that an earlier run has done.")]
-Strict = Annotated[bool, _option(None, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
+Strict = Annotated[bool, _option(OUTPUT, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
 
 
 def batch(

@@ -40,17 +40,31 @@ def list_(
 def update(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="dbip-city-lite, dbip-country-lite, dbip-asn-lite.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]",
+            help="dbip-city-lite, dbip-country-lite, dbip-asn-lite, or MaxMind's GeoLite2-City and others.",
+        ),
     ] = None,
 ) -> int:
-    """Download databases that are newer than those installed. Default: those that were installed before."""
-    from geocli.cache import utc_now
-    from geocli.databases import updates
+    """Download databases that are newer than those installed.
 
-    replaced = updates.update(names or (), options.chosen(ctx), utc_now())
+    Default: those that were installed before, else the editions that GeoIP.conf
+    or GEOIPUPDATE_EDITION_IDS names, else dbip-city-lite and dbip-asn-lite.
+    The old file stays in place until the new one is there, whole and tried.
+    """
+    from geocli import rendering
+    from geocli.cache import utc_now
+    from geocli.databases.updates import update as update_databases
+
+    problems = actions.Problems()
+    with rendering.bars(of_bytes=True) as on_read:
+        replaced = update_databases(
+            names or (), options.chosen(ctx), utc_now(), on_problem=problems.weigh, on_read=on_read
+        )
     if sys.stderr.isatty() or logs.is_verbose():
-        print(f"{', '.join(replaced) or 'nothing'} replaced. {updates.ATTRIBUTION}", file=sys.stderr)  # noqa: T201 (for people)
-    return 0
+        rendering.print_replaced(replaced)
+    return problems.status
 
 
 @app.command("verify")
@@ -58,8 +72,14 @@ def verify(
     ctx: typer.Context,
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILE...]", help="Default: all that are found.")] = None,
 ) -> int:
-    """Compare databases with the hash that was written when they were installed, then read all of each."""
-    from geocli.databases.updates import verify as verify_file
+    """Compare databases with the hash that was written when they were installed, then read all of each.
+
+    To replace one by hand, write the new file beside the old one, and mv it
+    into place, as geocli db update does: cutting short or overwriting a file
+    kills or misleads the programs that have it open.
+    """
+    from geocli import rendering
+    from geocli.databases.checking import verify as verify_file
     from geocli.upkeep import databases
 
     problems = actions.Problems()
@@ -68,8 +88,9 @@ def verify(
         write(b"no .mmdb file was found\n")
     for path in found:
         try:
-            write(f"{path}: {verify_file(path)} networks, sound\n".encode(errors="backslashreplace"))
+            with rendering.bars(of_bytes=False) as on_read:
+                count = verify_file(path, on_read)
+            write(f"{path}: {count} networks, sound\n".encode(errors="backslashreplace"))
         except GeocliError as error:
-            problems(error)
-            problems.status = max(problems.status, error.exit_status)
+            problems.weigh(error)
     return problems.status

@@ -19,7 +19,11 @@ def lookup(
     format_: Annotated[
         Literal["table", "json", "jsonl", "csv", "tsv", "value"] | None,
         typer.Option(
-            "-f", "--format", help="Default: table on a terminal, else jsonl.", rich_help_panel=options.OUTPUT
+            "-f",
+            "--format",
+            metavar="FORMAT",
+            help="table, json, jsonl, csv, tsv or value; default: table on a terminal, else jsonl.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     fields: options.Fields = None,
@@ -34,8 +38,8 @@ def lookup(
 ) -> int:
     """Where are these addresses?
 
-    Exits with 1 if nobody knows one of them, 2 if one is not an address, 3 if a database failed and
-    nothing else could answer.
+    Exits with 1 if nobody knows one of them, 2 if one is not an address,
+    3 if a database failed and nothing else could answer.
     """
     request = actions.LookupRequest(
         format=format_,

@@ -97,6 +97,9 @@ def fields_of(text: str | None) -> tuple[str, ...] | None:
 def duration_of(text: str) -> timedelta:
     """Read a duration like `30d`, `12h`, `90m`, `45s` or `2w`.
 
+    >>> duration_of("2w")
+    datetime.timedelta(days=14)
+
     Raises:
         SettingsError: the text is none.
 

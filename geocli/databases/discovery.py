@@ -70,6 +70,14 @@ class Database:
         self.built_at = _built_at(metadata.build_epoch)
         """When it was built; UTC; None if its metadata hold no date."""
 
+    @property
+    def attribution(self) -> str | None:
+        """What its licence asks those to show who show its data, as far as is known."""
+        from geocli.databases.attributions import attribution_of
+
+        described = " ".join(map(str, self.reader.metadata().description.values()))
+        return attribution_of(f"{self.name} {os.path.basename(self.file.path)} {described}")
+
     def skips(self, address: IPv4Address | IPv6Address) -> bool:
         """Tell whether an address is of a family that is not in the database."""
         return self.only_ipv4 and address.version == 6

@@ -1,185 +1,174 @@
-"""Getting .mmdb files, so that at every moment the old one or the new one is there, whole and tried."""
+"""Bringing databases up to date: DB-IP's, for which no account is needed, and MaxMind's."""
 
 from __future__ import annotations
 
 import os
-import zlib
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime, parsedate_to_datetime
-from hashlib import file_digest
+from email.utils import format_datetime
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
+from time import sleep
 from typing import TYPE_CHECKING
 
-import requests
-import urllib3
-
-from geocli.databases.discovery import SUFFIX, Database, examine
-from geocli.errors import DatabaseError, DownloadError, HashMismatchError, SettingsError, UpdateError
-from geocli.storage.files import DataDirectory, replacing, write_all
+from geocli.databases import maxmind
+from geocli.databases.client import Client, Limits, Waits
+from geocli.databases.discovery import SUFFIX
+from geocli.databases.installing import SIDECAR, check_sidecar, install, sweep, unpacked
+from geocli.errors import DownloadError, HashMismatchError, SettingsError, UpdateError
+from geocli.storage.files import DataDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from geocli.settings import Settings
 
 NAMES = ("dbip-city-lite", "dbip-country-lite", "dbip-asn-lite")
 """Databases that need no account."""
 DEFAULT_NAMES = ("dbip-city-lite", "dbip-asn-lite")
-ATTRIBUTION = "IP geolocation by DB-IP (https://db-ip.com), CC BY 4.0"
-"""What the licence asks those to show who show the data."""
-TIMEOUT_SECONDS = (10, 60)
-"""To connect, and between two pieces of the body."""
-MOST_BYTES = 4 << 30
-"""A database that is larger than this when unpacked is refused."""
-PIECE_BYTES = 1 << 16
-TRIED_ADDRESSES = ("8.8.8.8", "1.1.1.1", "193.0.6.139")
-"""A database that knows none of these is not put in place."""
+LOCK, WAITS = ".geocli-update.lock", ".geocli-update.json"
+"""In each directory that databases are installed in."""
 
 
-def update(names: Sequence[str], chosen: Settings, now: datetime) -> list[str]:
+def _raise(error: UpdateError) -> None:
+    raise error
+
+
+def update(  # noqa: PLR0913 (each is an option of the command)
+    names: Sequence[str],
+    chosen: Settings,
+    now: datetime,
+    *,
+    limits: Limits | None = None,
+    on_problem: Callable[[UpdateError], None] = _raise,
+    on_read: Callable[[str, int, int | None], None] = lambda _name, _count, _total: None,
+) -> list[str]:
     """Bring databases up to date, and return the names of those that were replaced.
 
     Args:
-        names: of `NAMES`; default: those that are installed, else `DEFAULT_NAMES`.
+        names: of `NAMES`, or of MaxMind's editions; default: those that were installed before, else those that
+            the settings of geoipupdate name, else `DEFAULT_NAMES`.
         chosen: says where to, and from where.
         now: the time; this month's file is tried first, then last month's.
+        limits: what a download may cost.
+        on_problem: called with each database that could not be brought up to date; its old file is still in place.
+        on_read: told for each name how many bytes of it were read, and of how many, if that is known.
 
     Raises:
-        SettingsError: a name is unknown.
-        UpdateError: a database could not be brought up to date; the old one is still in place.
+        SettingsError: a name is unknown, or an account is needed.
         BusyError: another update is running.
+        StorageError: a directory cannot be used.
 
     """
-    directory = chosen.update_dir
-    wanted = names or installed(directory) or DEFAULT_NAMES
-    for name in wanted:
-        if name not in NAMES:
-            raise SettingsError(name, f"unknown database; known: {', '.join(NAMES)}", origin="command line")
-    try:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
-        with DataDirectory(directory).locked(".geocli-update.lock", chosen.lock_timeout_seconds):
-            return [name for name in wanted if _update_one(name, directory, chosen.dbip_url, now)]
-    except OSError as error:
-        raise UpdateError(error.filename or directory, error.strerror or str(error)) from error
-
-
-def installed(directory: str) -> list[str]:
-    """Return the names of the databases that a directory holds."""
-    return [name for name in NAMES if os.path.exists(os.path.join(directory, name + SUFFIX))]
-
-
-def _update_one(name: str, directory: str, base_url: str, now: datetime) -> bool:
-    path = os.path.join(directory, name + SUFFIX)
-    months = (now, now.replace(day=1) - timedelta(days=1))
-    this_month, last_month = (f"{base_url}/{name}-{month:%Y-%m}{SUFFIX}.gz" for month in months)
-    try:
-        return _fetch(this_month, path)
-    except DownloadError as error:
-        if error.status != requests.codes.not_found:
-            raise
-    return _fetch(last_month, path)
-
-
-def _fetch(url: str, path: str) -> bool:
-    """Put what a URL has into place, and tell whether it was newer than what is there."""
-    headers = {"Accept-Encoding": "identity"}
-    if os.path.exists(path):
-        modified_at = datetime.fromtimestamp(os.stat(path).st_mtime, UTC)
-        headers["If-Modified-Since"] = format_datetime(modified_at, usegmt=True)
-    with (
-        _translated(url),
-        requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, allow_redirects=False) as response,
-    ):
-        if response.status_code == requests.codes.not_modified:
-            return False
-        if response.status_code != requests.codes.ok:
-            raise DownloadError(url, f"HTTP {response.status_code} {response.reason}", status=response.status_code)
-        with replacing(path) as (descriptor, beside):
-            for piece in _unpacked(url, response.raw.stream(PIECE_BYTES, decode_content=False)):
-                write_all(descriptor, piece)
-            _try(url, beside)
-            _write_sidecar(path, beside)
-            _keep_time(beside, response.headers.get("Last-Modified"))
-    return True
+    sources = _Sources(chosen, limits or Limits(), now, on_read)
+    replaced = []
+    wanted = names or installed(chosen) or sources.configured() or DEFAULT_NAMES
+    placed = [(sources.directory_of(name), name) for name in wanted]
+    for directory, group in groupby(placed, itemgetter(0)):
+        with _telling(on_problem, directory):
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            place = DataDirectory(directory, allow_network_fs=chosen.allow_network_fs)
+            with place.locked(LOCK, chosen.lock_timeout_seconds):
+                sweep(directory)
+                for _, name in group:
+                    with _telling(on_problem, directory):
+                        replaced += [name] if sources.update(name, directory) else []
+    return replaced
 
 
 @contextmanager
-def _translated(url: str) -> Iterator[None]:
+def _telling(on_problem: Callable[[UpdateError], None], directory: str) -> Iterator[None]:
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise DownloadError(url, f"cannot be downloaded: {error}") from error
+    except UpdateError as error:
+        on_problem(error)
+    except OSError as error:
+        on_problem(UpdateError(error.filename or directory, error.strerror or str(error)))
 
 
-def _unpacked(url: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Unpack gzip piece by piece; what grows beyond all bounds is refused before it is written."""
-    unpacker, size_bytes = zlib.decompressobj(wbits=31), 0
+def installed(chosen: Settings) -> list[str]:
+    """Return the names of the databases that were installed before; those of MaxMind have their hash beside them."""
+    found = [name for name in NAMES if os.path.exists(os.path.join(chosen.update_dir, name + SUFFIX))]
+    ending = f"{SUFFIX}{SIDECAR}"
     try:
-        for piece in pieces:
-            data = unpacker.decompress(piece, PIECE_BYTES * 16)
-            while data:
-                size_bytes += len(data)
-                if size_bytes > MOST_BYTES:
-                    raise UpdateError(url, f"larger than {MOST_BYTES} bytes when unpacked")
-                yield data
-                data = unpacker.decompress(unpacker.unconsumed_tail, PIECE_BYTES * 16)
-    except zlib.error as error:
-        raise UpdateError(url, f"not gzip: {error}") from error
-    if not unpacker.eof:
-        raise UpdateError(url, "ends in the middle")
+        editions = [name.removesuffix(ending) for name in os.listdir(chosen.maxmind_dir) if name.endswith(ending)]
+    except OSError:
+        editions = []
+    return found + sorted(filter(maxmind.EDITION.fullmatch, editions))
 
 
-def _try(url: str, path: str) -> None:
-    """Open a database, and ask it for addresses that everybody knows."""
+class _Sources:
+    """Who has which database, and where it goes."""
+
+    def __init__(
+        self, chosen: Settings, limits: Limits, now: datetime, on_read: Callable[[str, int, int | None], None]
+    ) -> None:
+        self._chosen, self._limits, self._now, self._on_read = chosen, limits, now, on_read
+
+    @cached_property
+    def _account(self) -> maxmind.Account:
+        return maxmind.account(self._chosen)
+
+    def configured(self) -> tuple[str, ...]:
+        """Return the editions that the settings of geoipupdate name."""
+        return self._account.editions if self._chosen.has_maxmind_account else ()
+
+    def directory_of(self, name: str) -> str:
+        """Return where a database goes."""
+        if name in NAMES:
+            return self._chosen.update_dir
+        if maxmind.EDITION.fullmatch(name):
+            self._account  # noqa: B018 (which must be there)
+            return self._chosen.maxmind_dir
+        known = f"{', '.join(NAMES)}, GeoLite2-City and other editions of MaxMind"
+        raise SettingsError(name, f"unknown database; known: {known}", origin="command line")
+
+    def update(self, name: str, directory: str) -> bool:
+        """Bring a database up to date, and tell whether it was replaced; what breaks off is begun anew."""
+        for pause_seconds in self._limits.pauses_seconds:
+            try:
+                return self._update(name, directory)
+            except DownloadError as error:
+                if error.status is not None and error.status < 500:
+                    raise
+            sleep(pause_seconds)
+        return self._update(name, directory)
+
+    def _update(self, name: str, directory: str) -> bool:
+        path = os.path.join(directory, name + SUFFIX)
+        waits = Waits(os.path.join(directory, WAITS), self._now)
+        client = Client(waits, self._limits, on_read=lambda count, total: self._on_read(name, count, total))
+        if name in NAMES:
+            return self._update_dbip(client, name, path)
+        client.auth, client.proxy = self._account.auth, self._account.proxy
+        return maxmind.update_edition(client, self._account.host, name, path, self._limits.most_bytes)
+
+    def _update_dbip(self, client: Client, name: str, path: str) -> bool:
+        months = (self._now, self._now.replace(day=1) - timedelta(days=1))
+        this_month, last_month = (f"{self._chosen.dbip_url}/{name}-{month:%Y-%m}{SUFFIX}.gz" for month in months)
+        try:
+            return self._fetch(client, this_month, path)
+        except DownloadError as error:
+            if error.status != 404:
+                raise
+        return self._fetch(client, last_month, path)
+
+    def _fetch(self, client: Client, url: str, path: str) -> bool:
+        """Put what a URL has into place, and tell whether it was newer than what is there."""
+        with client.get(url, _since(path)) as answer:
+            if not answer.is_modified:
+                return False
+            with unpacked(url, answer.body) as data:
+                most_bytes = self._limits.most_bytes
+                return install(data, path, url=url, most_bytes=most_bytes, last_modified=answer.last_modified)
+
+
+def _since(path: str) -> dict[str, str]:
+    """Return the header that asks for a newer file than the one that is there, if that is still as it was."""
     try:
-        database = Database(examine(path))
-        records = [database.reader.get(address) for address in TRIED_ADDRESSES]
-    except (DatabaseError, RuntimeError, ValueError) as error:
-        raise UpdateError(url, f"no usable database: {error}") from error
-    if not any(records):
-        raise UpdateError(url, f"a database that does not know {', '.join(TRIED_ADDRESSES)}")
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
-def _write_sidecar(path: str, beside: str) -> None:
-    """Write the hash in the form that `sha256sum --check` reads."""
-    with replacing(f"{path}.sha256") as (descriptor, _):
-        write_all(descriptor, f"{_sha256(beside)}  {os.path.basename(path)}\n".encode())
-
-
-def _keep_time(path: str, last_modified: str | None) -> None:
-    """Give the file the time that the server says, for the next If-Modified-Since."""
-    try:
-        stamp = parsedate_to_datetime(last_modified or "").timestamp()
-    except (ValueError, TypeError):
-        return
-    os.utime(path, (stamp, stamp))
-
-
-def verify(path: str) -> int:
-    """Compare a database with the hash that was written when it was installed, then read all of it.
-
-    Returns:
-        The number of its networks.
-
-    Raises:
-        HashMismatchError: the bytes are others than those that were installed.
-        DatabaseError: it cannot be read to its end.
-
-    """
-    database = Database(examine(path))
-    try:
-        with open(f"{path}.sha256", encoding="ascii", errors="replace") as file:
-            expected = file.read(64)
-    except FileNotFoundError:
-        expected = ""
-    if expected and expected != (actual := _sha256(path)):
-        raise HashMismatchError(path, expected=expected, actual=actual)
-    try:
-        return sum(1 for _ in database.reader)
-    except (RuntimeError, ValueError) as error:
-        raise DatabaseError(path, f"damaged: {error}; install it anew") from error
+        check_sidecar(path)
+        modified_at = datetime.fromtimestamp(os.stat(path).st_mtime, UTC)
+    except (FileNotFoundError, HashMismatchError):
+        return {}
+    return {"If-Modified-Since": format_datetime(modified_at, usegmt=True)}

@@ -52,5 +52,9 @@ def _names() -> dict[str, str]:
 
 
 def country_name(code: str | None) -> str | None:
-    """Return the English name of an ISO 3166-1 alpha-2 code, None if there is no such code."""
+    """Return the English name of an ISO 3166-1 alpha-2 code, None if there is no such code.
+
+    >>> country_name("NL"), country_name("ZZ")
+    ('Netherlands', None)
+    """
     return None if code is None else _names().get(code)

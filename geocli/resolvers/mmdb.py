@@ -13,11 +13,13 @@ from geocli.resolvers.countries import country_name
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile
     from geocli.resolvers import Labels, Report
+
+    Conversion: TypeAlias = Callable[[Any], Any]
 
 
 class MmdbResolver:
@@ -36,6 +38,8 @@ class MmdbResolver:
         usable = [(label, file) for label, file in labeled if label is not None]
         if [file.identity for _, file in usable] != [file.identity for file in self._found]:
             self._found, self._ordered = [file for _, file in usable], None
+            found = {file.identity for file in self._found}  # those that are gone need not take room any longer
+            self._open = {path: each for path, each in tuple(self._open.items()) if each.file.identity in found}
         return usable
 
     def _look(self, report: Report) -> list[DatabaseFile]:
@@ -140,8 +144,8 @@ def fields_of(record: object, *, with_traits: bool = True) -> dict[str, Any]:
     if not isinstance(record, dict):
         return {}
     if not with_traits:
-        record = {name: value for name, value in record.items() if name not in _ONLY_TRAITS}
-    flat = record if _NESTING.isdisjoint(map(type, record.values())) else _flattened(record)
+        record = {name: value for name, value in record.items() if name not in ONLY_TRAITS}
+    flat = _flattened(record)
     if code := _code(flat.get("country")):  # IPinfo's older files; elsewhere it is the name
         flat = {**flat, "country_code": _code(flat.get("country_code")) or code, "country": None}
     fields, others = _plan(tuple(flat))
@@ -156,8 +160,30 @@ def fields_of(record: object, *, with_traits: bool = True) -> dict[str, Any]:
     return said
 
 
+def mapping_of(template: object) -> tuple[dict[str, tuple[Any, Conversion]], dict[str, Any]] | None:
+    """Work out how `fields_of` maps all records that have the same keys and types of values.
+
+    Args:
+        template: such a record, with objects of any other type in place of the values that are no dict or list.
+
+    Returns:
+        For each field the object whose value it has, and what converts that, to None if it is of no use; and what goes
+        to the traits, by name. `isp` is among the fields too: it stands in for a missing `org`, as a country's name
+        follows from its code. None if all this depends on values.
+
+    """
+    flat = _flattened(template) if isinstance(template, dict) else {"country": template}
+    if "country" in flat:
+        return None
+    fields, others = _plan(tuple(flat))
+    chosen = {field: (flat[name], conversion) for name, field, conversion in fields if flat[name] is not None}
+    if "isp" in flat:
+        chosen["isp"] = flat["isp"], _text
+    return chosen, {name: flat[name] for name in others if flat[name] is not None}
+
+
 @lru_cache(1024)
-def _plan(names: tuple[str, ...]) -> tuple[list[tuple[str, str, Callable[[Any], Any]]], list[str]]:
+def _plan(names: tuple[str, ...]) -> tuple[list[tuple[str, str, Conversion]], list[str]]:
     """Divide the names in a record: those of fields of a place, the best one of each last, and all others."""
     ranked = sorted((name for name in names if name in _FIELDS), key=lambda name: -_FIELDS[name][1])
     fields = [(name, _FIELDS[name][0]) for name in ranked]
@@ -165,7 +191,9 @@ def _plan(names: tuple[str, ...]) -> tuple[list[tuple[str, str, Callable[[Any], 
 
 
 def _flattened(record: dict[str, Any]) -> dict[str, Any]:
-    """Bring a nested record into the flat form; a flat one stays as it is."""
+    """Bring a nested record into the flat form; a flat one stays as it is, unless it is about a network alone."""
+    if _NESTING.isdisjoint(map(type, record.values())):
+        return _network(record) if "name" in record and "asn" in record else record
     flat: dict[str, Any] = {}
     for name, value in record.items():
         if name == "subdivisions" and isinstance(value, list):
@@ -219,6 +247,14 @@ _NESTED = {
     "registered_country": _named,
     "represented_country": _named,
 }
+
+
+def _network(flat: dict[str, Any]) -> dict[str, Any]:
+    """Rename what IPinfo's and IPLocate's ASN files say of a network: its country is where it is registered."""
+    names = {"country_code": "as_country_code", "country": "as_country_code"}
+    if flat.keys().isdisjoint(("org", "as_name")):
+        names["name"] = "as_name"
+    return {names.get(name, name): what for name, what in flat.items()}
 
 
 def _subdivisions(values: list[Any]) -> dict[str, Any]:
@@ -287,10 +323,11 @@ _NAMES = {
     "org": ("autonomous_system_organization", "as_name", "org"),
 }
 """The names that databases give to each field of a place; of several in a record the first counts."""
-_ONLY_TRAITS = frozenset({"continent", "registered_country", "represented_country"})
+ONLY_TRAITS = frozenset({"continent", "registered_country", "represented_country"})
+"""Keys of a nested record whose values go to the traits alone."""
 _NESTING = frozenset({dict, list})
 _FIELDS = {name: (field, rank) for field, names in _NAMES.items() for rank, name in enumerate(names)}
-_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+_CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(_NAMES, _text),
     "country_code": _code,
     "latitude": lambda value: _degrees(value, 90),

@@ -43,6 +43,8 @@ MOST_BYTES = 1024 * 1024
 MOST_KNOWN_BYTES = 32 << 20
 """About so much text of places a reader keeps, so that it checks each once."""
 
+BETWEEN = "\0"
+"""Stands between places that are made text together: one call for many takes a quarter of the time."""
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
 _TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
@@ -164,6 +166,14 @@ def place_text(members: Mapping[str, Any]) -> str:
         for name, what in members.items()
     ]
     return f"{{{','.join(texts)}}}"
+
+
+def place_texts(columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return places of a payload from their members side by side, None where one is not known."""
+    rows = zip(*columns.values(), strict=True)
+    places = [{name: what for name, what in zip(columns, row, strict=True) if what is not None} for row in rows]
+    texts = f"{_json([what for place in places for what in (place, BETWEEN)])[1:-1]},".split(f",{_json(BETWEEN)},")[:-1]
+    return texts if len(texts) == len(places) else [*map(place_text, places)]  # one of them has such a member itself
 
 
 def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:

@@ -36,7 +36,11 @@ def _version_3(db: Database) -> None:
     db.table("geo_cache").add_column("tried_segment", int)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3)
+def _version_4(db: Database) -> None:
+    db.execute("CREATE INDEX geo_cache_generation ON geo_cache(generation)")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3, _version_4)
 """Each brings a store to the next version of the schema."""
 
 

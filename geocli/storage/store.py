@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE_NAME = "geocli.db"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """`PRAGMA user_version`; see `schema.py` for what each version added."""
 PLACE_COLUMNS = (
     *("country_code", "country_name", "region", "city", "postal_code"),
@@ -52,9 +52,9 @@ _ADVICE = {
     sqlite3.SQLITE_READONLY: "let this user write it",
     sqlite3.SQLITE_CANTOPEN: "let this user open it",
 }
-_SELECT = (
-    f"SELECT {', '.join(f'geo_cache.{name}' for name in COLUMNS if name != 'generation')}, generations.sources "
-    "FROM geo_cache LEFT JOIN generations ON generations.id = geo_cache.generation "
+SELECT = (
+    f"SELECT {', '.join(f'geo_cache.{name}' for name in ('rowid', *COLUMNS) if name != 'generation')}, "
+    "generations.sources FROM geo_cache LEFT JOIN generations ON generations.id = geo_cache.generation "
 )
 
 
@@ -158,9 +158,12 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
+        return (entry for _, entry in self._numbered(where, values))
+
+    def _numbered(self, where: str, values: Sequence[Any]) -> Iterator[tuple[int, Entry]]:
         try:
-            for row in self.query(_SELECT + where, values):
-                yield _entry(row)
+            for number, *row in self.query(SELECT + where, values):
+                yield number, _entry(row)
         except (ValueError, TypeError) as error:
             raise StoreError(self.path, f"a row cannot be read: {error}") from error
 
@@ -175,13 +178,13 @@ class Store:
         rows = self.query("SELECT path, inode, size, mtime_ns, source FROM source_files")
         return {(path, inode, size, mtime): source for path, inode, size, mtime, source in rows}
 
-    def due(self, where: str, values: Sequence[Any], after: str, count: int) -> list[Entry]:
-        """Return the next entries that a condition selects, in the order of their addresses' text.
+    def due(self, condition: str, values: Sequence[Any], after: int, count: int) -> list[tuple[int, Entry]]:
+        """Return the next entries that a condition selects, each with the number of its row, in their order.
 
         Args:
-            where: a condition over `geo_cache` and `generations`.
+            condition: over `geo_cache`; one that no index answers makes all rows be looked at.
             values: of the condition's parameters.
-            after: the address that the last call ended on, at first an empty text.
+            after: the number that the last call ended on, at first 0.
             count: how many at most.
 
         Raises:
@@ -189,19 +192,29 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
-        clause = f"WHERE ip > ? AND status <> 'special' AND ({where}) ORDER BY ip LIMIT ?"
-        return list(self.entries(clause, (after, *values, count)))
+        clause = f"({condition}) AND status <> 'special' AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
+        return list(self._numbered(f"WHERE {clause}", (*values, after, count)))
 
-    def counts(self, column: str, most: int) -> list[tuple[str | None, int]]:
-        """Return the most frequent values of a column with their numbers of rows, the largest first.
+    def next_retry_at(self, after: str, until: str) -> str:
+        """Return the next time at which some row is to be tried again, as the store has it; an empty text for none.
 
         Raises:
             StoreError: the store cannot be read.
             BusyError: another program keeps it locked.
 
         """
-        sql = f"SELECT {column}, COUNT(*) FROM geo_cache GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?"
-        return [(repr(what) if isinstance(what, bytes) else what, number) for what, number in self.query(sql, (most,))]
+        sql = "SELECT MIN(retry_at) FROM geo_cache WHERE retry_at > ? AND retry_at <= ?"
+        return next((found or "" for (found,) in self.query(sql, (after, until))), "")
+
+    def generations(self) -> dict[str, int]:
+        """Return the number of each generation that some row was answered by, by its sources.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        return dict(self.query("SELECT sources, id FROM generations"))
 
     def last_flush(self) -> tuple[str, int, float] | None:
         """Return when the last flush that stored something ended, its entries, and its seconds.
@@ -255,7 +268,7 @@ def _is_full(path: str) -> bool:
     return space.f_bavail * space.f_frsize < 1 << 16
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entry(row: Sequence[Any]) -> Entry:
     said = dict(zip((*COLUMNS[:-2], "traits", "sources"), row, strict=True))
     traits, prefix_len = said["traits"], said["prefix_len"]
     if prefix_len is not None and prefix_len not in range(129):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import bulk, cluster, flush, startup
+from tests.benchmarks import bulk, cluster, flush, startup, stats
 
 
 def main() -> None:
@@ -13,6 +13,7 @@ def main() -> None:
     names = parser.add_subparsers(metavar="NAME", required=True)
     names.add_parser("flush", help="flush, beside the sqlite3 shell").set_defaults(measure=flush.main)
     names.add_parser("startup", help="what one command costs").set_defaults(measure=startup.main)
+    names.add_parser("stats", help="statistics of a large store").set_defaults(measure=stats.main)
     of_bulk = names.add_parser("bulk", help="batch, beside a C program")
     of_bulk.set_defaults(measure=bulk.main)
     of_bulk.add_argument("--db", type=Path, metavar="FILE", help="a City database (default: one that is made up)")

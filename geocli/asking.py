@@ -1,0 +1,131 @@
+"""Asking for a block of addresses: the local sources one by one, then the services, for what these do not know."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from geocli import addresses
+from geocli.entries import Entry, holds_until, merge, next_retry_at, special
+from geocli.logs import timed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from geocli.addresses import Address
+    from geocli.entries import Answer
+    from geocli.errors import ResolveError
+    from geocli.resolvers import Chain
+
+
+class Asking:
+    """What the sources say of a block of addresses."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        wanted: Mapping[str, Address],
+        problems: Sequence[ResolveError],
+        now: datetime,
+        report: Callable[[ResolveError], None],
+    ) -> None:
+        """Ask the local sources.
+
+        Args:
+            chain: who is asked.
+            wanted: the addresses by their canonical text.
+            problems: what is wrong with sources that cannot be asked.
+            now: the time, in UTC.
+            report: told of each source that fails.
+
+        """
+        self._chain, self._wanted, self._now, self._report = chain, wanted, now, report
+        self._answers: dict[str, Answer] = {}
+        self._failed: dict[str, Sequence[ResolveError]] = {}
+        self._until: dict[str, datetime] = {}
+        """When new answers of services end to hold."""
+        self._held: dict[str, datetime] = {}
+        """When earlier ones do, where they hold still."""
+        for ip, address in wanted.items():
+            if addresses.scope(address) is None:
+                failed: list[ResolveError] = []
+                with timed("asked", ip=ip) as facts:
+                    answer = chain.resolve(address, failed.append)
+                    facts |= {"source": answer and answer.source, "problems": len(failed)}
+                if answer:
+                    self._answers[ip] = answer
+                self._note(failed)
+                self._failed[ip] = [*failed, *problems]
+
+    def _note(self, failed: Sequence[ResolveError]) -> None:
+        deque(map(self._report, failed), maxlen=0)
+
+    def everywhere(self) -> list[str]:
+        """Return the addresses that services can be asked for: all that are somewhere, if there are services."""
+        return list(self._failed) if self._chain.services else []
+
+    def unknown(self) -> list[str]:
+        """Return those of them of which no local source knows where they are."""
+        return [ip for ip in self.everywhere() if ip not in self._answers or not self._answers[ip].knows_where]
+
+    def hold(self, known: Mapping[str, Entry]) -> None:
+        """Let earlier answers of services hold for their lifetime where no local source knows better."""
+        names = {service.name for service in self._chain.services}
+        found = {ip: holds_until(known[ip], names, self._now) for ip in self.unknown() if ip in known}
+        self._held = {ip: until for ip, until in found.items() if until is not None}
+
+    def remotely(self, ips: Collection[str]) -> None:
+        """Ask one service after another for addresses, together, until it is known where they are.
+
+        What a service says comes first where the local sources know the place too: then somebody wants it anew.
+        """
+        ips = [ip for ip in ips if ip not in self._held]
+        for service in self._chain.services:
+            if not ips:
+                return
+            failed: list[ResolveError] = []
+            with timed("asked", source=service.name, addresses=len(ips)) as facts:
+                said = service.resolve_many([self._wanted[ip] for ip in ips], failed.append)
+                facts |= {"answered": len(said), "problems": len(failed)}
+            self._note(failed)
+            for ip in ips:
+                if self._wanted[ip] not in said:
+                    self._failed[ip] = [*failed, *self._failed[ip]]
+                elif answer := said[self._wanted[ip]]:
+                    self._answers[ip] = _both(self._answers.get(ip), answer)
+                    self._until[ip] = self._now + service.lifetime
+            ips = [ip for ip in ips if not ((answer := said.get(self._wanted[ip])) and answer.knows_where)]
+
+    def entry(self, ip: str, earlier: Entry | None) -> Entry:
+        """Return what came of asking; an entry with an error is one that somebody who failed might know."""
+        if found := special(ip, addresses.scope(self._wanted[ip])):
+            return found.replace(resolved_at=self._now)
+        answer = None if ip in self._held else self._answers.get(ip)
+        error = next(map(str, self._failed[ip]), None)
+        retry_at = None if answer and error is None else self._held.get(ip) or next_retry_at(earlier, self._now)
+        if answer is None or (error is not None and _is_poorer(answer, earlier)):
+            return Entry(ip=ip, status="unresolved", resolved_at=self._now, retry_at=retry_at, error=error)
+        return Entry(
+            ip=ip,
+            status="resolved",
+            place=answer.place,
+            source=answer.source,
+            prefix_len=answer.prefix_len,
+            built_at=answer.built_at,
+            resolved_at=self._now,
+            retry_at=self._until.get(ip, retry_at),
+        )
+
+
+def _is_poorer(answer: Answer, earlier: Entry | None) -> bool:
+    """Tell whether somebody who answered earlier is silent now."""
+    if earlier is None or earlier.status != "resolved" or earlier.source is None:
+        return False
+    return not set(earlier.source.split("+")) <= set(answer.source.split("+"))
+
+
+def _both(earlier: Answer | None, later: Answer) -> Answer:
+    if earlier is None:
+        return later
+    return merge(later, earlier) if earlier.knows_where else merge(earlier, later)

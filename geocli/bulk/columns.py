@@ -1,0 +1,201 @@
+"""What the records of one database say, column by column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from geocli.bulk.decoding import DOUBLE, FLOAT, READABLE, Leaf, OddError
+from geocli.bulk.numbering import UNKNOWN as NO_NUMBER
+from geocli.bulk.numbering import Numbering
+from geocli.bulk.tree import NOTHING, SEPARATOR_BYTES
+from geocli.errors import DatabaseError
+from geocli.resolvers.countries import country_name
+from geocli.resolvers.mmdb import fields_of, mapping_of, record_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from geocli.bulk.decoding import Decoder
+    from geocli.databases.discovery import Database
+    from geocli.resolvers.mmdb import Conversion
+
+    Mapped: TypeAlias = tuple[dict[str, tuple[Leaf, Conversion]], dict[str, Any]]
+
+Said: TypeAlias = dict[str, Any]
+"""What is known of a place, who says so, and since when, by field; instants as text."""
+Columns: TypeAlias = dict[str, "NDArray[Any]"]
+"""The same of many places, side by side; None for what is not known."""
+UNKNOWN, DAMAGED = 0, 1
+"""The profiles of a record that says nothing, and of one that cannot be read."""
+SAID_BYTES, TEXT_BYTES = 250, 130
+"""About what is taken by a record that is kept, and by a text."""
+
+
+class Profile(NamedTuple):
+    """What kind of things a record says."""
+
+    fields: frozenset[str]
+    """The fields of a place that it knows."""
+    traits: tuple[str, ...]
+    """The names of its traits, in their order."""
+
+
+class Table:
+    """The records of one database that were met, by number, 0 for none."""
+
+    def __init__(
+        self, database: Database, decoder: Decoder, profiles: dict[Profile | None, int], *, with_traits: bool
+    ) -> None:
+        """Take the database, who reads many of its records, and the profiles, to which new ones are added."""
+        self._database, self._decoder, self._with_traits = database, decoder, with_traits
+        self._known = profiles
+        self._mappings: dict[int, Mapped | None] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._numbers = Numbering()
+        self._numbers.add(np.array([NOTHING], np.uint64), np.zeros(1, np.int64))
+        self.columns: Columns = {}
+        self.profiles = np.full(1, UNKNOWN, np.int64)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory is taken by what is kept."""
+        return len(self._numbers) * SAID_BYTES + len(self._decoder.texts) * TEXT_BYTES
+
+    def numbers(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int64]:
+        """Return the numbers of the records of some addresses."""
+        found = self._numbers.get(offsets)
+        new = np.flatnonzero(found == NO_NUMBER)
+        if len(new):
+            distinct, first = np.unique(offsets[new], return_index=True)
+            numbers = np.arange(len(distinct)) + len(self._numbers)
+            self._numbers.add(distinct, numbers)
+            self._add(numbers, distinct, [texts[at].decode() for at in new[first].tolist()])
+            found[new] = self._numbers.get(offsets[new])
+        return found
+
+    def said(self, number: int) -> Said:
+        """Return what one record says, but for its origin; if nobody asks for traits, their names stand for them."""
+        said = {name: column[number] for name, column in self.columns.items() if column[number] is not None}
+        profile = [*self._known][self.profiles[number]]
+        if profile and profile.traits:
+            said.setdefault("traits", dict.fromkeys(profile.traits))
+        return said
+
+    def _add(self, numbers: NDArray[np.intp], offsets: NDArray[np.uint32], texts: Sequence[str]) -> None:
+        if len(self._numbers) > len(self.profiles):
+            self.profiles = grown(self.profiles, len(self._numbers))
+            self.columns = {name: grown(column, len(self._numbers)) for name, column in self.columns.items()}
+        try:
+            for shape, template, which, read in self._decoder.groups(offsets.astype(np.int64) - SEPARATOR_BYTES):
+                mapping = self._mapping(shape, template)
+                if mapping is None:
+                    self._ask(numbers[which], [texts[at] for at in which.tolist()])
+                else:
+                    self._take(numbers[which], *mapping, read)
+        except OddError:
+            self._ask(numbers, texts)
+        if not self._with_traits:  # of the traits that nobody asked for, it is not known whether they say anything
+            vague = [
+                number for profile, number in self._known.items() if profile and profile.traits and not profile.fields
+            ]
+            at = np.flatnonzero(np.isin(self.profiles[numbers], vague))
+            self._ask(numbers[at], [texts[place] for place in at.tolist()])
+
+    def _mapping(self, shape: int, template: object) -> Mapped | None:
+        """Return how the records of a shape are mapped; None if each is to be mapped by itself."""
+        if shape not in self._mappings:
+            mapping = mapping_of(template)
+            self._mappings[shape] = None
+            if mapping is not None:
+                fields = {name: value for name, value in mapping[0].items() if isinstance(value[0], Leaf)}
+                read = [leaf for leaf, _ in fields.values()] + [*mapping[1].values()] * self._with_traits
+                if all(isinstance(leaf, Leaf) and leaf.type in READABLE for leaf in read):
+                    self._mappings[shape] = fields, mapping[1]
+        return self._mappings[shape]
+
+    def _take(
+        self,
+        numbers: NDArray[np.intp],
+        fields: Mapping[str, tuple[Leaf, Conversion]],
+        traits: Mapping[str, Leaf],
+        read: Callable[[Leaf], list[Any]],
+    ) -> None:
+        """Take what records of one shape say."""
+        values = {name: list(map(conversion, read(leaf))) for name, (leaf, conversion) in fields.items()}
+        _complete(values)
+        if self._with_traits and traits:
+            said = [_finite(leaf, read(leaf)) for leaf in traits.values()]
+            values["traits"] = [dict(zip(traits, row, strict=True)) for row in zip(*said, strict=True)]
+        masks = np.zeros(len(numbers), np.int64)
+        for bit, (name, column) in enumerate(values.items()):
+            self._column(name)[numbers] = column
+            masks |= (np.array([what is not None for what in column]) if None in column else 1) << np.int64(bit)
+        names = [name for name in values if name != "traits"]
+        for mask in set(masks.tolist()):
+            known = frozenset(name for bit, name in enumerate(names) if mask >> bit & 1)
+            self.profiles[numbers[masks == mask]] = self._profile(known, tuple(traits))
+
+    def _ask(self, numbers: NDArray[np.intp], texts: Sequence[str]) -> None:
+        """Ask the reader for records one by one."""
+        for number, text in zip(numbers.tolist(), texts, strict=True):
+            try:
+                said = fields_of(record_at(self._database, text)[0])
+            except DatabaseError:
+                self.profiles[number] = DAMAGED
+                continue
+            self.profiles[number] = self._profile(frozenset(said) - {"traits"}, tuple(said.get("traits", ())))
+            for name, what in said.items():
+                self._column(name)[number] = what
+
+    def _column(self, name: str) -> NDArray[Any]:
+        return column_of(self.columns, name, len(self.profiles))
+
+    def _profile(self, fields: frozenset[str], traits: tuple[str, ...]) -> int:
+        return self._known.setdefault(Profile(fields, traits), len(self._known))
+
+
+def column_of(columns: Columns, name: str, count: int) -> NDArray[Any]:
+    """Return a column for what is known of so many places; a new one says nothing."""
+    if name not in columns:
+        columns[name] = np.full(count, None, object)
+    return columns[name]
+
+
+def side_by_side(places: Sequence[Said]) -> Columns:
+    """Return what is known of some places by field."""
+    columns: Columns = {}
+    for at, said in enumerate(places):
+        for name, what in said.items():
+            column_of(columns, name, len(places))[at] = what
+    return columns
+
+
+def grown(column: NDArray[Any], least: int) -> NDArray[Any]:
+    """Return a copy with more room: whoever reads the old one meanwhile finds in it what there was."""
+    longer = np.full(max(2 * len(column), least, 1024), None if column.dtype == object else 0, column.dtype)
+    longer[: len(column)] = column
+    return longer
+
+
+def _complete(values: dict[str, list[Any]]) -> None:
+    """Add what follows from other fields, as `fields_of` does."""
+    if "country_code" in values and (None in (names := values.get("country_name", [None]))):
+        codes = values["country_code"]
+        names = names if len(names) == len(codes) else [None] * len(codes)
+        values["country_name"] = [name or country_name(code) for name, code in zip(names, codes, strict=True)]
+    if isps := values.pop("isp", None):
+        orgs = values.get("org", [None] * len(isps))
+        values["org"] = [org or isp for org, isp in zip(orgs, isps, strict=True)]
+
+
+def _finite(leaf: Leaf, values: list[Any]) -> list[Any]:
+    if leaf.type in {DOUBLE, FLOAT} and not np.isfinite(values).all():
+        raise OddError
+    return values

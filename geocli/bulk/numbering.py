@@ -1,0 +1,46 @@
+"""Numbers to the numbers that were given to them: a sorted array, which takes many questions at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+UNKNOWN = -1
+"""The number of a key that has none."""
+
+
+class Numbering:
+    """A map from keys to numbers."""
+
+    def __init__(self) -> None:
+        """Begin without keys."""
+        self._keys = np.zeros(1, np.uint64)
+        self._numbers = np.full(1, UNKNOWN)
+
+    def __len__(self) -> int:
+        """Return how many keys there are."""
+        return len(self._keys) - 1
+
+    def get(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+        """Return the numbers of keys, `UNKNOWN` where there is none."""
+        at = np.searchsorted(self._keys, keys, side="right") - 1
+        return np.where(self._keys[at] == keys, self._numbers[at], UNKNOWN)
+
+    def add(self, keys: NDArray[np.unsignedinteger], numbers: NDArray[np.signedinteger]) -> None:
+        """Give numbers to keys that are new, sorted, and there once."""
+        at = np.searchsorted(self._keys, keys, side="right")
+        self._keys, self._numbers = np.insert(self._keys, at, keys), np.insert(self._numbers, at, numbers)
+
+    def dense(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+        """Return the numbers of keys; those that are new get the next ones, from 0 on."""
+        found = self.get(keys)
+        is_new = found == UNKNOWN
+        if is_new.any():
+            new, _ = np.unique(keys[is_new], return_index=True)
+            self.add(new, np.arange(len(new)) + len(self))
+            found[is_new] = self.get(keys[is_new])
+        return found

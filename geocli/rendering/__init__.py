@@ -1,0 +1,204 @@
+"""What people see: tables, progress, messages; rich is loaded when a table is drawn."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO
+
+from geocli.console import complain
+from geocli.databases.attributions import ATTRIBUTIONS, attribution_of
+from geocli.entries import instant_text
+from geocli.resolvers.countries import country_name
+from geocli.text import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from rich.console import Console
+    from rich.progress import TaskID
+    from rich.table import Table
+    from rich.text import Text
+
+    from geocli.upkeep import DatabaseStats
+
+    Cell = str | tuple[str, str]
+    """What is in a cell of a table, perhaps with a style of Rich."""
+
+FRESH_DAYS, OLD_DAYS = 31, 35
+"""Up to so many days a database is fresh, or at least not old."""
+PIPE_CELLS = 4096
+"""Where nobody knows how wide the paper is, nothing is cut off."""
+
+
+def open_console(stream: TextIO | None = None) -> Console:
+    """Return a console that cuts nothing off when it does not write to a terminal; default: standard output."""
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show all letters
+    width = None if stream.isatty() else PIPE_CELLS
+    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
+
+
+def has_blocks(console: Console) -> bool:
+    """Tell whether the console's encoding has characters to draw with, beyond those of ASCII."""
+    return console.encoding.lower().startswith("utf")
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], fixed: Collection[int] = (0,)) -> Table:
+    """Return a table, without a head if no column has a name; all of it is text, whatever is in it.
+
+    Args:
+        columns: their names.
+        rows: their cells.
+        fixed: the numbers of columns that keep their width where the terminal is narrow; others are folded.
+
+    """
+    from rich import box
+    from rich.table import Column, Table
+
+    headers = [Column(harmless(name), no_wrap=number in fixed, overflow="fold") for number, name in enumerate(columns)]
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
+    for row in rows:
+        table.add_row(*map(harmless, row))
+    return table
+
+
+def harmless(cell: Cell) -> Text:
+    """Return what is in a cell as text in which nothing is interpreted, as the terminal may show it."""
+    from rich.text import Text
+
+    text, style = (cell, "") if isinstance(cell, str) else cell
+    return Text(safe(text), style)
+
+
+@contextmanager
+def progress(total_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how far a batch is, on standard error; yields what is told how many bytes were read.
+
+    A bar with the rate and the time left if it is known how many there are, else a count and the rate.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = [] if total_bytes is None else [BarColumn(), TimeRemainingColumn()]
+    with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=open_console(sys.stderr)) as shown:
+        task = shown.add_task("", total=total_bytes)
+        yield lambda count: shown.advance(task, count)
+
+
+@contextmanager
+def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show how far several things are, if standard error is a terminal, until all is done.
+
+    Args:
+        of_bytes: whether bytes are counted, and their rate is shown.
+
+    Yields:
+        what is told which thing has got on, by how much, and how much it is in all, if that is known.
+
+    """
+    if not sys.stderr.isatty():
+        yield lambda _name, _count, _total: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+
+    counters = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counters]
+    shown = Progress(*columns, console=open_console(sys.stderr), transient=True)
+    tasks: dict[tuple[str, int | None], TaskID] = {}
+
+    def tell(name: str, count: int, total: int | None) -> None:
+        if (name, total) not in tasks:
+            tasks[name, total] = shown.add_task(safe(name), total=total)
+            shown.start()
+        shown.advance(tasks[name, total], count)
+
+    try:
+        yield tell
+    finally:
+        if tasks:
+            shown.stop()
+
+
+def print_summary(counts: Mapping[str, int]) -> None:
+    """Print how many rows there are of each country and status, on standard error."""
+    total = sum(counts.values())
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    names = [(name, country_name(name) or "", count) for name, count in rows]
+    cells = [[code, name, f"{count:,}", f"{count / total:.1%}"] for code, name, count in names]
+    open_console(sys.stderr).print(
+        make_table(["", "country", "rows", "share"], [*cells, ["all", "", f"{total:,}", ""]])
+    )
+
+
+def print_databases(found: Sequence[DatabaseStats], now: datetime) -> None:
+    """Print the databases at hand as a table, and what licences ask to be shown."""
+    console = open_console()
+    console.print(databases_table(found, now))
+    for line in dict.fromkeys(filter(None, [*(row.attribution for row in found), ATTRIBUTIONS["rir"]])):
+        console.print(harmless(line))
+
+
+def databases_table(found: Sequence[DatabaseStats], now: datetime) -> Table:
+    """Return a table of the databases at hand, with the colour of their age."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            row.name,
+            row.built_at.date().isoformat() if row.built_at else "",
+            (ago(row.built_at, now), freshness(row.built_at, now)),
+            size_text(row.size_bytes) if row.size_bytes else "",
+            row.error or row.path,
+        )
+        for row in found
+    ]
+    none: list[tuple[Cell, ...]] = [("rir", "", "", "", "built in: no .mmdb file was found")]
+    return make_table(("database", "built", "age", "size", "path"), rows or none)
+
+
+def print_replaced(names: Sequence[str]) -> None:
+    """Say which databases were replaced, and what their licences ask to be shown, on standard error."""
+    lines = [f"{', '.join(names) or 'nothing'} replaced", *filter(None, map(attribution_of, names))]
+    print(*dict.fromkeys(lines), sep="\n", file=sys.stderr)
+
+
+def databases_json(found: Sequence[DatabaseStats]) -> list[dict[str, Any]]:
+    """Return the databases at hand ready for JSON."""
+    return [{**row.as_dict(), "built_at": row.built_at and instant_text(row.built_at)} for row in found]
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """Say how long ago something was, in the largest unit that gives a whole number."""
+    if at is None:
+        return ""
+    seconds = max(int((now - at).total_seconds()), 0)
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), ("s", 1))
+    return f"{seconds // size} {unit} ago"
+
+
+_UNITS = (("days", 86400), ("h", 3600), ("min", 60))
+
+
+def freshness(built_at: datetime | None, now: datetime) -> str:
+    """Return the colour for a database of that age: databases are built at least once a month."""
+    if built_at is None:
+        return ""
+    days = (now - built_at).days
+    return "green" if days <= FRESH_DAYS else "yellow" if days <= OLD_DAYS else "red"
+
+
+def size_text(size_bytes: int) -> str:
+    """Say how large something is, as people read it."""
+    from rich.filesize import decimal
+
+    return decimal(size_bytes)
+
+
+def print_reasons(reasons: Sequence[str]) -> int:
+    """Say on standard error what is wrong, a line each, and return the exit status."""
+    for reason in reasons:
+        complain(reason)
+    return 1 if reasons else 0

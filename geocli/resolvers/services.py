@@ -1,0 +1,188 @@
+"""Web services: asked for as many addresses together as they take, and left alone when they ask for it.
+
+What talks to them is loaded when one of them is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from _thread import allocate_lock
+from datetime import timedelta
+from math import ceil
+from time import sleep
+
+from geocli.errors import TOO_MANY_REQUESTS, ExposedError, ServiceError
+from geocli.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from typing import TypeAlias
+
+    from geocli.addresses import Address
+    from geocli.entries import Answer
+    from geocli.errors import GeocliError
+    from geocli.resolvers import Report
+    from geocli.settings import Settings
+    from geocli.storage.backoff import BackOff
+    from geocli.storage.files import DataDirectory
+
+    Ask: TypeAlias = Callable[[Sequence[Address]], "Reply"]
+
+IP_API, IP_API_URL, IP_API_KEYED_URL = "ip-api", "http://ip-api.com", "https://pro.ip-api.com"
+IP_API_TAKES = 100
+"""Addresses of one request; more are refused."""
+MOST_KEY_BYTES = 1024
+
+
+class Reply(Value):
+    """What one request came to."""
+
+    answers: dict[Address, Answer | None]
+    """What is said of each address, None where the service does not know it; those that failed are missing."""
+    pause_seconds: float = 0
+    """So long the service wants to be left alone now."""
+
+
+class Service:
+    """One web service, which is asked by one thread at a time."""
+
+    def __init__(  # noqa: PLR0913 (what a service is)
+        self,
+        name: str,
+        takes: int,
+        load: Callable[[], Ask],
+        *,
+        chosen: Settings,
+        directory: Callable[[], DataDirectory],
+        now: Callable[[], datetime],
+    ) -> None:
+        """Name a service; nothing is loaded, read or sent before it is asked.
+
+        Args:
+            name: as `source` has it.
+            takes: how many addresses a request may have.
+            load: returns what sends requests.
+            chosen: says how long an answer may take and how long it holds, and how patient we are.
+            directory: returns where it is kept when the service may be asked again.
+            now: the clock.
+
+        """
+        self.name = name
+        self.lifetime = timedelta(days=chosen.service_lifetime_days)
+        """How long an answer holds."""
+        self._takes, self._load, self._directory, self._now = takes, load, directory, now
+        self._timeout_seconds, self._wait_seconds = chosen.service_timeout_seconds, chosen.service_wait_seconds
+        self._lock = allocate_lock()
+        self._ask: Ask | None = None
+        self._back_off: BackOff | None = None
+
+    def resolve_many(self, addresses: Sequence[Address], report: Report) -> dict[Address, Answer | None]:
+        """Return what is known of global addresses; those that are missing could not be asked for.
+
+        Args:
+            addresses: distinct; they are sent in batches as large as the service takes.
+            report: told why some are missing. The first request that fails is the last one.
+
+        """
+        found: dict[Address, Answer | None] = {}
+        try:
+            for start in range(0, len(addresses), self._takes):
+                with self._lock:
+                    found |= self._asked(addresses[start : start + self._takes])
+        except ServiceError as error:
+            report(error)
+        else:
+            if missing := len(addresses) - len(found):
+                report(ServiceError(self.name, f"no answer for {missing} of {len(addresses)} addresses"))
+        return found
+
+    def _asked(self, addresses: Sequence[Address]) -> dict[Address, Answer | None]:
+        """Send one request, unless the service is to be left alone."""
+        from geocli.resolvers.sessions import within
+        from geocli.storage.backoff import BackOff
+
+        self._back_off = self._back_off or BackOff(self._directory(), self.name)
+        self._wait(self._back_off)
+        ask = self._ask = self._ask or self._load()
+        try:
+            reply = within(self.name, self._timeout_seconds, lambda: ask(addresses))
+        except ServiceError as error:
+            self._ask = None  # its session may be in the hands of a thread that was left behind
+            self._back_off.failed(self._now(), error)
+            raise
+        self._back_off.answered(self._now(), reply.pause_seconds, "its rate limit was met", TOO_MANY_REQUESTS)
+        return reply.answers
+
+    def _wait(self, back_off: BackOff) -> None:
+        """Wait for the end of a rate limit, if that is not too far; a service that failed is not waited for."""
+        found = back_off.pause(self._now())
+        if found is None:
+            return
+        pause, left_seconds = found
+        if pause.status == TOO_MANY_REQUESTS and left_seconds <= self._wait_seconds:
+            sleep(left_seconds)
+            return
+        raise ServiceError(
+            self.name,
+            f"left alone for {ceil(left_seconds)} s more: {pause.reason}",
+            status=pause.status,
+            retry_after_seconds=left_seconds,
+        )
+
+
+def configured(
+    chosen: Settings,
+    directory: Callable[[], DataDirectory],
+    now: Callable[[], datetime],
+    warn: Callable[[GeocliError], None],
+) -> list[Service]:
+    """Return the services that a user has set up, in the order in which they are asked.
+
+    Args:
+        chosen: the settings.
+        directory: returns where it is kept when a service may be asked again.
+        now: the clock.
+        warn: told of keys that others can read.
+
+    """
+
+    def maxmind() -> Ask:
+        from geocli.resolvers.web import MaxMind
+
+        key = _key(chosen.maxmind_host, chosen.license_key_file, warn)
+        host, edition = chosen.maxmind_host, chosen.maxmind_service
+        return MaxMind(host, edition, chosen.account_id, key, chosen.service_timeout_seconds)
+
+    def ip_api() -> Ask:
+        from geocli.resolvers.ipapi import IpApi
+
+        key = _key(IP_API, chosen.ip_api_key_file, warn) if chosen.ip_api_key_file else None
+        url = chosen.ip_api_url or (IP_API_KEYED_URL if key else IP_API_URL)
+        return IpApi(IP_API, url.rstrip("/"), key, chosen.service_timeout_seconds)
+
+    kinds = [(chosen.maxmind_host, 1, maxmind)] if chosen.account_id else []
+    kinds += [(IP_API, IP_API_TAKES, ip_api)] if chosen.ip_api else []
+    return [Service(*kind, chosen=chosen, directory=directory, now=now) for kind in kinds]
+
+
+def _key(service: str, path: str, warn: Callable[[GeocliError], None]) -> str:
+    """Return the key in a file.
+
+    Raises:
+        ServiceError: there is none.
+
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = (file.read(MOST_KEY_BYTES) if stat.S_ISREG(mode) else b"").strip()
+    except OSError as error:
+        raise ServiceError(service, f"its key cannot be read: {path}: {error.strerror}") from error
+    if not (text.isascii() and text.decode("latin-1").isprintable() and text and b" " not in text):
+        raise ServiceError(service, f"there is no key in {path}")
+    if mode & stat.S_IROTH:
+        warn(ExposedError(path))
+    return text.decode("ascii")

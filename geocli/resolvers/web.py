@@ -1,0 +1,97 @@
+"""MaxMind's web services, GeoIP2 and GeoLite, by MaxMind's own client: one address a request is all that they take."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any, cast
+
+from geoip2.errors import (
+    AddressNotFoundError,
+    AuthenticationError,
+    GeoIP2Error,
+    HTTPError,
+    OutOfQueriesError,
+    PermissionRequiredError,
+)
+from geoip2.webservice import Client
+
+from geocli.entries import Answer
+from geocli.errors import ServiceError
+from geocli.resolvers.mmdb import place_from
+from geocli.resolvers.services import Reply
+from geocli.resolvers.sessions import BoundedSession, checked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geocli.addresses import Address
+
+MOST_BYTES = 64 * 1024
+"""An answer of Insights takes about 3,000."""
+_REASONS = {
+    AuthenticationError: "the account or its key is refused; see account_id and license_key_file",
+    OutOfQueriesError: "no queries are left",
+    PermissionRequiredError: "the account has no right to this; see maxmind_service",
+    GeoIP2Error: "an answer that cannot be read",
+}
+
+
+class MaxMind:
+    """Asks for one address."""
+
+    def __init__(self, host: str, edition: str, account_id: int, key: str | None, timeout_seconds: float) -> None:
+        """Take where to ask, which of the services, for whom, and how long it may take."""
+        self._host, self._edition = host, edition
+        self._client = _RecordClient(account_id, key or "", host, ["en"], timeout_seconds)
+
+    def __call__(self, addresses: Sequence[Address]) -> Reply:
+        """Return what is said of the one address.
+
+        Raises:
+            ServiceError: there is no answer, or it is for another address; or what libraries raise.
+
+        """
+        (address,) = addresses
+        try:
+            record = self._client.record(self._edition, address)
+        except AddressNotFoundError:
+            return Reply(answers={address: None})
+        except HTTPError as error:
+            raise ServiceError(self._host, f"HTTP {error.http_status}", status=error.http_status) from error
+        except GeoIP2Error as error:
+            raise ServiceError(self._host, _REASONS.get(type(error), "the request is refused")) from error
+        traits = record["traits"]
+        if ip_address(str(traits.pop("ip_address", None))) != address:
+            raise ServiceError(self._host, "an answer for another address")
+        prefix_len = _prefix_len(traits.pop("network", None), address)
+        record.pop("maxmind", None)  # how many queries are left
+        place = place_from(record)
+        answer = Answer(place=place, source=self._host, prefix_len=prefix_len) if vars(place) else None
+        return Reply(answers={address: answer})
+
+
+def _prefix_len(network: object, address: Address) -> int | None:
+    with suppress(ValueError):
+        found = ip_network(str(network))
+        return found.prefixlen if address in found else None
+    return None
+
+
+class _RecordClient(Client):
+    """MaxMind's client, with a session that is bounded, and records as they come: its models drop what is False."""
+
+    def __init__(self, account_id: int, key: str, host: str, locales: Sequence[str], timeout: float) -> None:
+        super().__init__(account_id, key, host, locales, timeout)
+        theirs = self._session
+        self._session = BoundedSession(host, seconds=timeout, most_bytes=MOST_BYTES)
+        self._session.auth = theirs.auth
+        self._session.headers["Accept"] = "application/json"
+
+    def record(self, edition: str, address: Address) -> dict[str, Any]:
+        return cast("dict[str, Any]", self._response_for(edition, _record, address))  # type: ignore[arg-type]
+
+
+def _record(_locales: object, /, **said: Any) -> dict[str, Any]:
+    """Stand in for a class of MaxMind's models."""
+    return cast("dict[str, Any]", checked(said))

@@ -1,0 +1,86 @@
+"""Counting what is in the store: large ones on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import closing
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any
+
+from geocli.storage.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    Tally = tuple[dict[str, int], Counter[str | int | None]]
+    """Numbers of rows by status, and by value."""
+
+LEAST_SPAN_ROWS = 100_000
+"""Fewer rows are counted sooner than a thread is started for them."""
+
+
+def tally(
+    store: Store, column: str | None, statuses: Sequence[str]
+) -> tuple[dict[str, int], Counter[str | int | None]]:
+    """Count all rows once, by status and by the values of a column, with as many threads as there are cores.
+
+    Args:
+        store: it.
+        column: its name; None to count by status alone, which needs no sorting.
+        statuses: those that are counted even if there is no such row; others come behind them.
+
+    Raises:
+        StoreError: the store cannot be read.
+        BusyError: another program keeps it locked.
+
+    """
+    sums = ", ".join("SUM(status = ?)" for _ in statuses)
+    grouped = f"SELECT {column}, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ? GROUP BY 1"
+    alone = f"SELECT NULL, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ?"
+    by_status, by_value = dict.fromkeys(statuses, 0), Counter[str | int | None]()
+    for what, *numbers, count in _in_spans(store, alone if column is None else grouped, statuses):
+        by_value[what] += count
+        for status, number in zip(statuses, numbers, strict=True):
+            by_status[status] += number or 0
+    if by_value.total() > sum(by_status.values()):  # somebody else wrote other ones
+        marks = ", ".join("?" * len(statuses))
+        others = f"SELECT status, COUNT(*) FROM geo_cache WHERE status NOT IN ({marks}) GROUP BY 1"
+        by_status |= {str(status): number for status, number in store.query(others, statuses)}
+    return by_status, by_value
+
+
+def _in_spans(store: Store, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """Ask of as many parts of the table as there are cores, at the same time, each by a connection of its own."""
+    ends = "SELECT (SELECT MIN(rowid) FROM geo_cache), (SELECT MAX(rowid) FROM geo_cache)"
+    ((first, last),) = list(store.query(ends)) or [(None, None)]
+    if first is None:
+        return
+    count = min(len(os.sched_getaffinity(0)), -(-(last - first + 1) // LEAST_SPAN_ROWS))
+    borders = [first + number * (last - first + 1) // count for number in range(count + 1)]
+    spans = [(*values, start, end - 1) for start, end in pairwise(borders)]
+    if count == 1:
+        yield from store.query(sql, spans[0])
+        return
+
+    def ask(span: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with closing(Store(store.path)) as part:
+            return list(part.query(sql, span))
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(count) as pool:
+        yield from chain.from_iterable(pool.map(ask, spans))
+
+
+def organisations(store: Store, asns: Sequence[int]) -> dict[int, str]:
+    """Return the names of organisations by the numbers of their autonomous systems, as far as they are known.
+
+    Raises:
+        StoreError: the store cannot be read.
+        BusyError: another program keeps it locked.
+
+    """
+    marks = ", ".join("?" * len(asns))
+    rows = store.query(f"SELECT asn, MAX(org) FROM geo_cache WHERE asn IN ({marks}) GROUP BY 1", asns)
+    return {asn: str(org) for asn, org in rows if org is not None}

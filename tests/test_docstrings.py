@@ -1,0 +1,51 @@
+"""The examples in docstrings print what they say, and what is public says what it is."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import pkgutil
+
+import pytest
+
+import geocli
+
+MODULES = ["geocli", *(found.name for found in pkgutil.walk_packages(geocli.__path__, "geocli."))]
+WITH_EXAMPLES = {
+    *("geocli", "geocli.addresses", "geocli.entries", "geocli.errors", "geocli.text"),
+    *("geocli.commands.options", "geocli.rendering.worldmap", "geocli.resolvers.countries"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_databases(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let examples be answered by the built-in data, whatever the machine has."""
+    config = tmp_path_factory.mktemp("config") / "config.toml"
+    config.write_text("system_databases = false\n")
+    monkeypatch.setenv("GEOCLI_CONFIG", str(config))
+    monkeypatch.setenv("GEOCLI_DB_DIR", os.devnull)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "geocli.__main__"])
+def test_the_examples_of_a_module(name: str) -> None:
+    """Each is run as a reader would type it; those that newcomers read first have some."""
+    failed, tried = doctest.testmod(importlib.import_module(name))
+
+    assert 0 == failed
+    assert name not in WITH_EXAMPLES or tried
+
+
+@pytest.mark.parametrize("name", sorted(set(geocli.__all__) - {"__version__"}))
+def test_what_is_public_says_what_it_is(name: str) -> None:
+    """`help(geocli.NAME)` begins with a sentence, and its methods have one each."""
+    found = getattr(geocli, name)
+    methods = [getattr(found, method) for method in vars(found) if not method.startswith("_")]
+
+    assert found.__doc__.partition("\n")[0].endswith((".", ":"))
+    assert [] == [method for method in methods if callable(method) and not method.__doc__]
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """Type checkers look for this file (PEP 561)."""
+    assert os.path.exists(os.path.join(geocli.__path__[0], "py.typed"))

@@ -1,0 +1,38 @@
+"""Numbers that keys were given are found again, for many keys at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geocli.bulk.numbering import UNKNOWN, Numbering
+
+KEYS = st.lists(st.integers(0, 12) | st.sampled_from([(1 << 64) - 1, 1 << 63, 1 << 32]), max_size=20)
+
+
+def keys(numbers: list[int]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    return np.array(numbers, np.uint64)
+
+
+@given(st.lists(KEYS, max_size=5))
+def test_numbers_follow_each_other(asked: list[list[int]]) -> None:
+    """The same key has the same number, others have others, and there is no gap between them."""
+    numbering = Numbering()
+    known: dict[int, int] = {}
+    for one in asked:
+        assert [known.get(key, UNKNOWN) for key in one] == numbering.get(keys(one)).tolist()
+        found = numbering.dense(keys(one)).tolist()
+        known |= zip(one, found, strict=True)
+
+        assert [known[key] for key in one] == found
+        assert sorted(known.values()) == list(range(len(numbering)))
+
+
+def test_keys_get_the_numbers_that_they_are_given() -> None:
+    """Also 0, and the largest one."""
+    numbering = Numbering()
+    numbering.add(keys([0, (1 << 64) - 1]), np.array([7, -5]))
+    numbering.add(keys([3]), np.array([7]))
+
+    assert [7, UNKNOWN, 7, -5] == numbering.get(keys([0, 1, 3, (1 << 64) - 1])).tolist()
