@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +81,24 @@ def test_no_cell_of_csv_is_cut(rows: list[tuple[str, str, str]], block_bytes: in
     _put(b"\xef\xbb\xbf\r\ntext,ip\n" + body)
 
     assert body == _in_order(_request(input="csv"), block_bytes)
+
+
+@given(body=st.text(alphabet='ab,"\n\r', max_size=60), block_bytes=st.integers(1, 20))
+@settings(deadline=None, max_examples=300)
+def test_the_cells_of_parts_are_those_of_the_whole(body: str, block_bytes: int) -> None:
+    """However quotes, newlines and carriage returns follow each other, each part has whole records."""
+    request, rows = _request(input="csv"), body.encode() + (b"" if body.endswith("\n") or not body else b"\n")
+    form = request.form()
+    deque(form.begin(iter([b"text,ip\n"])), maxlen=0)
+    _put(b"text,ip\n" + body.encode())
+
+    found, before = list[bytes](), None
+    for part in divided(request, block_bytes):
+        known = part if before is None else part.replace(begin=before)
+        inside, _, before = _read(known, request)
+        found += form.cut(inside).texts if inside else []
+
+    assert (form.cut(rows).texts if rows else []) == found
 
 
 def test_parts_that_are_cut_within_cells_mostly_find_their_first_record() -> None:
