@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from geocli.console import complain, write
-from geocli.errors import AddressError, BusyError, GeocliError, ResolveError, StoreError
+from geocli.errors import AddressError, BusyError, GeocliError, ResolveError, SettingsError, StoreError
 from geocli.logs import timed
 from geocli.values import Value
 
@@ -16,11 +16,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
+    from typing import TypeAlias
 
-    from geocli.bulk.pipeline import BatchRequest
+    from geocli.bulk.pipeline import BatchReport, BatchRequest, ClusterRequest
     from geocli.cache import GeoCache, Mode
     from geocli.entries import Entry
     from geocli.settings import Settings
+
+    Answer: TypeAlias = Callable[..., BatchReport]
 
 
 class Problems:
@@ -115,33 +118,55 @@ def show(found: Sequence[Entry], request: LookupRequest, now: Callable[[], datet
     write(output.header + output.block(found))
 
 
-def batch(chosen: Settings, request: BatchRequest, *, shows_progress: bool | None) -> int:
+def batch(
+    chosen: Settings, request: BatchRequest, machines: ClusterRequest | None = None, *, shows_progress: bool | None
+) -> int:
     """Answer a batch, and return the exit status.
 
     Args:
         chosen: the settings.
         request: what is asked.
+        machines: on which it runs; default: on this one.
         shows_progress: whether to show how far it is; default: if somebody sees it, and the rows are not in the way.
 
     """
+    from functools import partial
+
+    from geocli.bulk.inputs import total_bytes
     from geocli.bulk.pipeline import run
 
     problems = Problems()
     if shows_progress is None:
         shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
     with open_cache(chosen, problems) as cache:
+        answer: Answer
+        if machines is None:
+            answer, total = partial(run, cache, request), total_bytes(request.files)
+        else:
+            answer, total = _divided(cache, request, machines)
         if shows_progress:
             from geocli.rendering import progress
 
-            with progress(request.files) as on_read:
-                report = run(cache, request, on_read)
+            with progress(total) as on_read:
+                report = answer(on_read)
         else:
-            report = run(cache, request)
+            report = answer()
     if request.is_counted:
         from geocli.rendering import print_summary
 
         print_summary(report.counts)
     return problems.exit_status(report.exit_status)
+
+
+def _divided(cache: GeoCache, request: BatchRequest, machines: ClusterRequest) -> tuple[Answer, int]:
+    """Return what answers a batch on many machines, and how many bytes it reads."""
+    try:
+        from geocli.bulk.cluster import ClusterBatch
+    except ImportError as error:
+        reason = f"needs Dask ({error}); get it with: pip install 'geocli[cluster]'"
+        raise SettingsError("--cluster", reason, origin="command line") from error
+    batch = ClusterBatch(cache, request, machines)
+    return batch.run, batch.size_bytes
 
 
 def flush(chosen: Settings, *, wait_seconds: float = 0, as_json: bool = False, is_verbose: bool = False) -> int:

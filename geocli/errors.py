@@ -4,9 +4,11 @@
       AddressError              2   text, reason          (also a ValueError)
       SettingsError             2   name, origin, line
       InputError                2   path
+        OpenCellError
       ExposedError              0   path
       ResolveError              3
         DatabaseError               path
+          MissingDatabaseError
         ServiceError                service, status, retry_after_seconds
       StorageError              4   path
         JournalError                offset_bytes
@@ -16,6 +18,7 @@
         DownloadError               status
           RateLimitError        75  retry_at
         HashMismatchError           expected, actual
+      ClusterError             75   what
 
 A ServiceError exits with 75 where the service asks for patience. TerminatedError is a KeyboardInterrupt.
 `str(error)` is the line that a user reads: WHAT: WHY. The attributes are for programs.
@@ -38,6 +41,14 @@ class GeocliError(Exception):
 
     exit_status = 1
     """What a command that ends with this error exits with."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel between processes with all attributes, whatever the error is made of."""
+        return _unmade, (type(self), self.args), self.__dict__
+
+
+def _unmade(kind: type[GeocliError], args: tuple[object, ...]) -> GeocliError:
+    return kind.__new__(kind, *args)
 
 
 class AddressError(GeocliError, ValueError):
@@ -91,6 +102,10 @@ class InputError(GeocliError):
         self.path = path
 
 
+class OpenCellError(InputError):
+    """A quote is not closed, so that nobody knows where a record of CSV ends."""
+
+
 class ResolveError(GeocliError):
     """A source could not be asked."""
 
@@ -104,6 +119,10 @@ class DatabaseError(ResolveError):
         """Remember the file."""
         super().__init__(f"{path}: {reason}")
         self.path = path
+
+
+class MissingDatabaseError(DatabaseError):
+    """A worker has no database with these bytes."""
 
 
 class ServiceError(ResolveError):
@@ -197,6 +216,18 @@ class HashMismatchError(UpdateError):
         super().__init__(url, f"{algorithm} is {actual}, expected {expected}")
         self.expected = expected
         self.actual = actual
+
+
+class ClusterError(GeocliError):
+    """A part of a batch on many machines failed, or those machines did."""
+
+    exit_status = 75
+
+    def __init__(self, what: str, reason: str, *, exit_status: int = 75) -> None:
+        """Remember the part or the address, and what to exit with: by default, try again later."""
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.exit_status = exit_status
 
 
 class TerminatedError(KeyboardInterrupt):

@@ -296,6 +296,7 @@ def test_what_a_wrong_option_says_is_shown_harmless(geocli: Geocli, hostile: str
     assert line.startswith("lookup: No such option: ")
 
 
+ON_CLUSTER = ("batch", "{config}", "-o", "{out}", "--cluster", "local:1")
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "lookup": {
         "--format": ("lookup", "-f", "tsv", "81.2.69.160"),
@@ -325,6 +326,10 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--summary": ("batch", "--summary"),
         "--progress": ("batch", "--no-progress"),
         "--jobs": ("batch", "-j", "2"),
+        "--cluster": (*ON_CLUSTER, "-F", "ip"),
+        "--block-size": (*ON_CLUSTER, "--block-size", "1MB"),
+        "--merge": (*ON_CLUSTER, "--merge"),
+        "--resume": (*ON_CLUSTER, "--resume"),
     },
     "flush": {"--json": ("flush", "--json"), "--wait": ("flush", "--wait", "0.5")},
     "re-resolve": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from geocli import errors
 from geocli.errors import (
     AddressError,
     BusyError,
+    ClusterError,
     DatabaseError,
     DownloadError,
     ExposedError,
@@ -20,6 +22,8 @@ from geocli.errors import (
     HashMismatchError,
     InputError,
     JournalError,
+    MissingDatabaseError,
+    OpenCellError,
     RateLimitError,
     ResolveError,
     ServiceError,
@@ -88,6 +92,10 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
         f"{URL}: SHA-256 is bb, expected aa",
         {"url": URL, "expected": "aa", "actual": "bb"},
     ),
+    (OpenCellError("/a.csv", "no end"), 2, "/a.csv: no end", {"path": "/a.csv"}),
+    (MissingDatabaseError("/a.mmdb", "not there"), 3, "/a.mmdb: not there", {"path": "/a.mmdb"}),
+    (ClusterError("part 1", "lost"), 75, "part 1: lost", {"what": "part 1"}),
+    (ClusterError("part 1", "unreadable", exit_status=2), 2, "part 1: unreadable", {}),
 ]
 
 
@@ -107,6 +115,15 @@ def test_line_exit_status_and_attributes(
     assert line == str(error)
     assert exit_status == error.exit_status
     assert facts == {name: getattr(error, name) for name in facts}
+
+
+@pytest.mark.parametrize("error", [error for error, *_ in CASES], ids=lambda error: type(error).__name__)
+def test_errors_travel(error: GeocliError) -> None:
+    """From another process an error arrives as it was, with its attributes."""
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+
+    assert type(error) is type(arrived)
+    assert (str(error), vars(error), error.exit_status) == (str(arrived), vars(arrived), arrived.exit_status)
 
 
 def test_every_error_is_among_the_cases() -> None:

@@ -196,6 +196,15 @@ def test_a_quoted_cell_of_any_length_is_one_cell(located: Geocli, tmp_path: Path
     assert b"ip,a,country_code\n81.2.69.160,%b,GB\n98.0.0.1,y,US\n" % cell == run.stdout
 
 
+def test_many_cells_with_newlines_are_no_open_cell(batch: Batch) -> None:
+    """Blocks that end in cells with newlines, one after the other for megabytes, are cut between the rows."""
+    row = b'81.2.69.160,"' + b'a ""trace""\n' * 60 + b'"\n'
+
+    answered = batch.once(b"ip,text\n" + row * 6000, input="csv")
+
+    assert (row[:-1] + b",GB\n") * 6000 == answered.removeprefix(b"ip,text,country_code\n")
+
+
 def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
     """The table is read all the same, or it is an error; but not nothing at all."""
     try:

@@ -98,9 +98,15 @@ ROOMS: dict[str, set[str] | str] = {
         *("cache", "console", "errors", "text", "values"),
         *("bulk", "storage.files"),
     },
-    "geocli.rendering": {
-        *("bulk.inputs", "console", "databases.attributions", "entries", "resolvers.countries", "text", "upkeep")
+    "geocli.bulk.parts": {"errors", "values", "bulk.forms", "bulk.inputs", "bulk.pipeline"},
+    "geocli.bulk.jobs": {"cache", "errors", "values", "resolvers", "bulk.parts", "bulk.pipeline"},
+    "geocli.bulk.working": {
+        *("cache", "entries", "errors", "settings", "databases.discovery", "resolvers"),
+        *("bulk", "storage.frames", "storage.journal"),
     },
+    "geocli.bulk.placing": {"errors", "values", "bulk.jobs", "bulk.parts", "bulk.pipeline", "storage.files"},
+    "geocli.bulk.cluster": {"cache", "errors", "bulk", "storage.files"},
+    "geocli.rendering": {*("console", "databases.attributions", "entries", "resolvers.countries", "text", "upkeep")},
     "geocli.rendering.places": {"bulk.outputs", "entries", "rendering", "resolvers.countries"},
     "geocli.rendering.statistics": {
         *("bulk.outputs", "console", "entries", "rendering", "resolvers.countries"),
@@ -122,6 +128,9 @@ OWNERS = {
     "urllib3": {"geocli.databases.client", "geocli.resolvers.sessions"},
     "pygeoipupdate": {"geocli.databases.maxmind"},
     "geoip2": {"geocli.resolvers.web"},
+    "dask": {"geocli.bulk.cluster"},
+    "distributed": {"geocli.bulk.cluster"},
+    "fsspec": {"geocli.bulk.parts"},
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
         *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),

@@ -62,7 +62,8 @@ class Flow:
         self._workers: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._keeper: Keeper | None = None
-        self._answers: tuple[object, Answers | None] | None = None
+        self.answers: tuple[object, Answers | None] | None = None
+        """What the sources say, as far as it was asked; for another flow too, if its lines look the same."""
 
     def __enter__(self) -> Self:
         """Return the flow itself."""
@@ -81,7 +82,7 @@ class Flow:
 
     def push(self, chunk: bytes) -> None:
         """Take a chunk; its rows are written soon, in their order."""
-        is_large = len(chunk) >= SMALL_BYTES or self._answers is not None
+        is_large = len(chunk) >= SMALL_BYTES or self.answers is not None
         is_together = is_large and self._mode != "cached-only" and not (self._has_services and self._mode == "refresh")
         answers = self._current() if is_together else None
         if answers is None:
@@ -153,9 +154,9 @@ class Flow:
         if problems:  # then the cache may know better
             return None
         key = [(label, file and file.identity) for label, file in sources]
-        if self._answers is None or self._answers[0] != key or (self._answers[1] and self._answers[1].is_full):
-            self._answers = key, self._made(sources)
-        return self._answers[1]
+        if self.answers is None or self.answers[0] != key or (self.answers[1] and self.answers[1].is_full):
+            self.answers = key, self._made(sources)
+        return self.answers[1]
 
     def _made(self, sources: Sequence[Source]) -> Answers | None:
         mmdb, *others = self._cache.chain.resolvers

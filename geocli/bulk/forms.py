@@ -166,16 +166,29 @@ class CsvForm:
         rest = b""
         for chunk in chunks:
             rest += chunk
-            if b'"' not in rest or len(rest) > MOST_CELL_BYTES or not self._is_open(rest):
-                yield rest
-                rest = b""
+            whole = self.whole_bytes(rest) or (len(rest) if len(rest) > MOST_CELL_BYTES else 0)
+            if whole:
+                yield rest[:whole]
+                rest = rest[whole:]
         if rest:
             yield rest
 
-    def _is_open(self, chunk: bytes) -> bool:
-        """Tell whether a chunk ends in a quoted cell: whether that would swallow another row."""
-        *_, (last, _) = self._read(chunk + END)
-        return last != [END.decode()]
+    def whole_bytes(self, chunk: bytes) -> int:
+        """Return how much of a chunk of whole lines is whole records: all, but for one whose last cell is open."""
+        if b'"' not in chunk:
+            return len(chunk)
+        *_, (last, raw) = self._read(chunk + END)  # which an open cell would swallow
+        return len(chunk) if last == [END.decode()] else len(chunk) + len(END) - len(raw)
+
+    def first_bytes(self, chunk: bytes) -> int:
+        """Return the length of the first record of a chunk of whole lines, with its end; 0 if that is not there."""
+        (_, raw), *others = self._read(chunk + END)
+        return len(raw) + (2 if chunk.startswith(b"\r", len(raw)) else 1) if others else 0
+
+    def fitting(self, chunk: bytes) -> float:
+        """Return the share of the records of a chunk that have as many cells as the header, which has been read."""
+        widths = [len(cells) for cells, _ in self._read(chunk[: self.whole_bytes(chunk)])]
+        return widths.count(self._width) / len(widths)
 
     def _read(self, chunk: bytes) -> list[tuple[list[str], bytes]]:
         """Return the cells of each record with its bytes, without its end."""

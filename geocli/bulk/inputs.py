@@ -13,7 +13,7 @@ from geocli.text import decoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     Read = Callable[[int], bytes]
 
@@ -54,17 +54,30 @@ def chunks(  # noqa: PLR0913 (what a file is, and who is told of what)
 
     """
     with _opened(path, on_wait) as read:
-        rest, mark = b"", BOM_UTF8
-        while data := read(READ_BYTES):
-            on_read(len(data))
-            whole, found, rest = (rest + data).removeprefix(mark).rpartition(end)
-            mark = b""
-            if found:
-                yield from _halves(_shortened(whole + end, end, most_bytes), end)
-            if len(rest) > most_bytes:
-                rest = rest[: most_bytes + 1]
-        if rest:
-            yield _shortened(rest + end, end, most_bytes).removesuffix(b"" if adds_end else end)
+        yield from whole_lines(read, end, most_bytes, adds_end=adds_end, on_read=on_read)
+
+
+def whole_lines(  # noqa: PLR0913 (as above)
+    read: Read,
+    end: bytes,
+    most_bytes: int,
+    *,
+    adds_end: bool = True,
+    mark: bytes = BOM_UTF8,
+    on_read: Callable[[int], None] = lambda _: None,
+) -> Iterator[bytes]:
+    """Return what can be read in chunks of whole lines, without the mark that it may begin with; else as `chunks`."""
+    rest = b""
+    while data := read(READ_BYTES):
+        on_read(len(data))
+        whole, found, rest = (rest + data).removeprefix(mark).rpartition(end)
+        mark = b""
+        if found:
+            yield from _halves(_shortened(whole + end, end, most_bytes), end)
+        if len(rest) > most_bytes:
+            rest = rest[: most_bytes + 1]
+    if rest:
+        yield _shortened(rest + end, end, most_bytes).removesuffix(b"" if adds_end else end)
 
 
 def _halves(chunk: bytes, end: bytes) -> Iterator[bytes]:
@@ -166,3 +179,10 @@ def size_bytes(path: str) -> int | None:
         found = os.fstat(sys.stdin.fileno()) if path == "-" else os.stat(path)
         return found.st_size if stat.S_ISREG(found.st_mode) else None
     return None
+
+
+def total_bytes(paths: Sequence[str]) -> int | None:
+    """Return how large some files are together, None if that is not known of all."""
+    sizes = [size_bytes(path) for path in paths]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from geocli.cache import GeoCache, Mode
 
 
+OTHER_COLUMNS = "its columns are not those of the files before it"
+
+
 class BatchRequest(Value):
     """What is to be read, how it is to be answered, and where the rows go."""
 
@@ -81,6 +84,19 @@ class BatchRequest(Value):
         return LogForm(output, is_extract=True) if self.is_extract else ListForm(output)
 
 
+class ClusterRequest(Value):
+    """On which machines, in what parts, and into what a batch is divided."""
+
+    address: str
+    """Of the scheduler, or `local:N` for so many workers here."""
+    block_bytes: int = 64_000_000
+    """Size of a part."""
+    is_merged: bool = False
+    """Whether the output is one file, instead of a directory of parts."""
+    is_resumed: bool = False
+    """Whether parts that an earlier run has done are left as they are."""
+
+
 class BatchReport:
     """What a batch came to."""
 
@@ -94,6 +110,15 @@ class BatchReport:
     def raise_to(self, status: int) -> None:
         """Let the exit status be no less than this."""
         self.exit_status = max(self.exit_status, status)
+
+    def count(self, rows: Rows, request: BatchRequest) -> None:
+        """Take rows into account."""
+        if request.mode != "cached-only" and any(one.status == "unresolved" and one.error for one in rows.entries):
+            self.raise_to(ResolveError.exit_status)
+        if request.is_strict or request.is_counted:
+            self.counts.update(rows.labels())
+        if request.is_strict and self.counts["unresolved"] + self.counts["invalid"]:
+            self.raise_to(1)
 
 
 def run(cache: GeoCache, request: BatchRequest, on_read: Callable[[int], None] = lambda _: None) -> BatchReport:
@@ -153,7 +178,7 @@ class _Batch:
     def _begin(self, path: str, header: bytes) -> None:
         """Write the header, once."""
         if header and self._header and header.split() != self._header.split():
-            raise InputError(path, "its columns are not those of the files before it")
+            raise InputError(path, OTHER_COLUMNS)
         if header and not self._header:
             self._put(header)
             self._header = header
@@ -161,16 +186,7 @@ class _Batch:
     def _written(self, group: Sequence[Rows]) -> None:
         for rows in group:
             self._put(rows.data)
-            self._count(rows)
-
-    def _count(self, rows: Rows) -> None:
-        request, report = self._request, self.report
-        if request.mode != "cached-only" and any(one.status == "unresolved" and one.error for one in rows.entries):
-            report.raise_to(ResolveError.exit_status)
-        if request.is_strict or request.is_counted:
-            report.counts.update(rows.labels())
-        if request.is_strict and report.counts["unresolved"] + report.counts["invalid"]:
-            report.raise_to(1)
+            self.report.count(rows, self._request)
 
 
 @contextmanager

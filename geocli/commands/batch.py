@@ -10,7 +10,7 @@ import typer
 from geocli import actions
 from geocli.commands import options
 
-INPUT, OUTPUT = "Input", options.OUTPUT
+INPUT, OUTPUT, MACHINES = "Input", options.OUTPUT, "More machines"
 
 
 def _option(panel: str, *names: str, text: str, **more: Any) -> Any:
@@ -51,6 +51,16 @@ Progress = Annotated[
 Jobs = Annotated[
     int | None, _option(INPUT, "-j", "--jobs", text="Threads for large input; default: the cores.", min=1, metavar="N")
 ]
+Cluster = Annotated[
+    str | None,
+    _option(MACHINES, "--cluster", text="Scheduler of a Dask cluster, or local:N workers here.", metavar="ADDRESS"),
+]
+BlockSize = Annotated[
+    str | None,
+    _option(MACHINES, "--block-size", text="Size of the parts of the input; default: 64MB.", metavar="BYTES"),
+]
+Merge = Annotated[bool, _option(MACHINES, "--merge", text="One output file, not a directory of parts.")]
+Resume = Annotated[bool, _option(MACHINES, "--resume", text="Leave parts as they are that an earlier run has done.")]
 Strict = Annotated[bool, _option(OUTPUT, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
 
 
@@ -74,6 +84,10 @@ def batch(
     no_cache: options.NoCache = False,
     refresh: options.Refresh = False,
     jobs: Jobs = None,
+    cluster: Cluster = None,
+    block_size: BlockSize = None,
+    merge: Merge = False,
+    resume: Resume = False,
     strict: Strict = False,
 ) -> int:
     """Where are the addresses of a list, a table or a log? One row out for each line in, in the same order."""
@@ -86,7 +100,7 @@ def batch(
         delimiter=delimiter,
         null=null,
         format_=format_,
-        jobs=jobs,
+        jobs=jobs or (1 if cluster else None),
         column=column,
         prefix=prefix,
         is_extract=extract,
@@ -97,4 +111,5 @@ def batch(
         is_counted=summary,
         mode=options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh),
     )
-    return actions.batch(options.chosen(ctx, db), request, shows_progress=progress)
+    machines = options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
+    return actions.batch(options.chosen(ctx, db), request, machines, shows_progress=progress)

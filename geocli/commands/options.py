@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
-    from geocli.bulk.pipeline import BatchRequest
+    from geocli.bulk.pipeline import BatchRequest, ClusterRequest
     from geocli.cache import Mode
 
 SOURCES = "Sources"
@@ -114,6 +114,44 @@ def duration_of(text: str) -> timedelta:
     except (KeyError, OverflowError):
         pass
     raise SettingsError(text, "not a duration like 30d, 12h, 90m or 45s", origin="command line")
+
+
+def bytes_of(text: str) -> int:
+    """Read a number of bytes like `64MB`, `512kB`, `1GiB` or `4096`.
+
+    Raises:
+        SettingsError: the text is none.
+
+    """
+    number = text.rstrip("kKMGiB ")
+    factor = _BYTES.get(text[len(number) :].strip().lower().removesuffix("b"))
+    if not (factor and number.isascii() and number.isdecimal() and int(number)):
+        raise SettingsError(text, "not a size like 64MB, 512kB or 1GiB", origin="command line")
+    return int(number) * factor
+
+
+_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+def cluster_request(address: str | None, *, block_size: str | None, merge: bool, resume: bool) -> ClusterRequest | None:
+    """Return on which machines a batch is to run; None for this one alone.
+
+    Raises:
+        SettingsError: there are options for more machines, but not which, or Dask is not installed.
+
+    """
+    given = {"--block-size": block_size, "--merge": merge, "--resume": resume}
+    if address is None:
+        if wrong := next((name for name, value in given.items() if value), None):
+            raise SettingsError(wrong, "goes with --cluster only", origin="command line")
+        return None
+    kind, _, number = address.partition(":")
+    if kind == "local" and not (number.isascii() and number.isdecimal() and int(number)):
+        raise SettingsError(f"--cluster {address}", "say how many workers, as in local:4", origin="command line")
+    from geocli.bulk.pipeline import ClusterRequest
+
+    more: dict[str, Any] = {} if block_size is None else {"block_bytes": bytes_of(block_size)}
+    return ClusterRequest(address=address, is_merged=merge, is_resumed=resume, **more)
 
 
 def batch_request(

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
-from geocli.bulk.inputs import size_bytes
 from geocli.console import complain
 from geocli.databases.attributions import ATTRIBUTIONS, attribution_of
 from geocli.entries import instant_text
@@ -78,19 +77,16 @@ def harmless(cell: Cell) -> Text:
 
 
 @contextmanager
-def progress(files: Sequence[str]) -> Iterator[Callable[[int], None]]:
+def progress(total_bytes: int | None) -> Iterator[Callable[[int], None]]:
     """Show how far a batch is, on standard error; yields what is told how many bytes were read.
 
-    A bar with the rate and the time left if all sizes are known, else a count and the rate.
+    A bar with the rate and the time left if it is known how many there are, else a count and the rate.
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-    sizes = [size_bytes(path) for path in files]
-    known = [size for size in sizes if size is not None]
-    is_known = len(known) == len(sizes)
-    columns = [BarColumn(), TimeRemainingColumn()] if is_known else []
+    columns = [] if total_bytes is None else [BarColumn(), TimeRemainingColumn()]
     with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=open_console(sys.stderr)) as shown:
-        task = shown.add_task("", total=sum(known) if is_known else None)
+        task = shown.add_task("", total=total_bytes)
         yield lambda count: shown.advance(task, count)
 
 

@@ -227,7 +227,7 @@ class DataDirectory:
 
 
 @contextmanager
-def _told_of_termination() -> Iterator[None]:
+def told_of_termination() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise meanwhile, so that what is half done is put in order; in the main thread alone."""
     import signal
 
@@ -262,7 +262,7 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
     is_file = os.path.isfile(target) or not os.path.exists(target)
     beside = f"{target}.{os.urandom(6).hex()}.part" if is_file else target
     flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if is_file else 0)
-    with _told_of_termination():
+    with told_of_termination():
         try:
             with open(os.open(beside, flags, mode), "wb", buffering=0) as stream:
                 yield stream.fileno(), beside

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import bulk, flush, startup, stats
+from tests.benchmarks import bulk, cluster, flush, startup, stats
 
 
 def main() -> None:
@@ -19,6 +19,11 @@ def main() -> None:
     of_bulk.add_argument("--db", type=Path, metavar="FILE", help="a City database (default: one that is made up)")
     of_bulk.add_argument("--only", action="append", choices=bulk.CASES, help="run this case; may be repeated")
     of_bulk.add_argument("--scale", type=float, default=1, help=argparse.SUPPRESS)  # of the number of lines
+    of_cluster = names.add_parser("cluster", help="batch on one worker and on two")
+    of_cluster.set_defaults(measure=cluster.main)
+    of_cluster.add_argument("--db", type=Path, metavar="FILE", help="a City database (default: one that is made up)")
+    of_cluster.add_argument("--rounds", type=int, default=cluster.ROUNDS, help="how often all programs take turns")
+    of_cluster.add_argument("--scale", type=float, default=1, help="of the number of lines")
     options = vars(parser.parse_args())
     options.pop("measure")(**options)
 

@@ -1,0 +1,115 @@
+"""What goes to a worker, and what comes back."""
+
+from __future__ import annotations
+
+from hashlib import file_digest, sha256
+from typing import TYPE_CHECKING
+
+from geocli import __version__
+from geocli.errors import DatabaseError, GeocliError, SettingsError
+from geocli.resolvers.mmdb import MmdbResolver
+from geocli.resolvers.rir import RirResolver
+from geocli.values import Value
+
+if TYPE_CHECKING:
+    from geocli.bulk.parts import Part
+    from geocli.bulk.pipeline import BatchRequest
+    from geocli.cache import GeoCache
+    from geocli.resolvers import Source
+
+
+class SentDatabase(Value):
+    """A database that must be the same everywhere."""
+
+    path: str
+    """Where it lies, and may lie on a worker too."""
+    digest: str
+    """SHA-256 of its bytes, in hex."""
+    copy: str
+    """URL of a copy, which is made when a worker has no such file."""
+
+
+class Job(Value):
+    """What all parts of a batch have in common."""
+
+    request: BatchRequest
+    """What is asked."""
+    databases: tuple[SentDatabase, ...]
+    """In the order in which they are asked."""
+    sources: tuple[Source, ...]
+    """All who are asked, with the files that the journal is to name."""
+    work: str
+    """URL of the directory for rows that are not yet in place."""
+    version: str = __version__
+    """Of geocli."""
+
+    def key(self, part: Part) -> str:
+        """Return what stands for a part, its input, and all that its rows depend on."""
+        rows = self.request.replace(jobs=1).as_dict()
+        labels, digests = [label for label, _ in self.sources], [database.digest for database in self.databases]
+        return sha256(repr((self.version, rows, labels, digests, part.as_dict())).encode()).hexdigest()
+
+
+def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
+    """Return what all parts of a batch have in common.
+
+    Args:
+        cache: who would answer it on this machine.
+        request: what is asked.
+        work: as in the job.
+
+    Raises:
+        DatabaseError: a database cannot be read.
+        SettingsError: others than databases would be asked.
+
+    """
+    sources, problems = cache.sources()
+    mmdb, *others = cache.chain.resolvers
+    are_others = cache.chain.services or not all(isinstance(other, RirResolver) for other in others)
+    if are_others or not isinstance(mmdb, MmdbResolver):
+        raise SettingsError("--cluster", "only databases can be asked; name them with --db", origin="command line")
+    databases = mmdb.databases(problems.append)
+    if problems:
+        raise problems[0]
+    digests = {database.file.path: digest_of(database.file.path) for database in databases}
+    return Job(
+        request=request.replace(files=(), output=None),
+        databases=tuple(
+            SentDatabase(path=path, digest=digest, copy=f"{work}/{digest}") for path, digest in digests.items()
+        ),
+        sources=tuple(sources),
+        work=work,
+    )
+
+
+class Done(Value):
+    """What came of a part."""
+
+    begin: int
+    """Where its first record began."""
+    stop: int | None
+    """Where its last one ended; None for what was unpacked."""
+    rows: str
+    """Name of the file with the rows."""
+    frames: bytes
+    """Its answers in frames of the journal, compressed (RFC 1950)."""
+    counts: dict[str, int]
+    """Rows by country, if somebody asked for them."""
+    exit_status: int
+    """As of a batch."""
+    problems: tuple[GeocliError, ...]
+    """What was wrong with sources."""
+
+
+def digest_of(path: str) -> str:
+    """Return the SHA-256 of a file, in hex.
+
+    Raises:
+        DatabaseError: it cannot be read.
+
+    """
+    try:
+        with open(path, "rb") as stream:
+            return file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DatabaseError(path, f"cannot be read: {error.strerror}") from error

@@ -1,0 +1,132 @@
+"""What a batch on a Dask cluster costs: one worker and two on the same lines, and what each part costs by itself.
+
+All on this machine, with `local:N`; so two workers need two free cores, and share its memory and its disk. How many
+cores a run really had is shown as CPU seconds by wall seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.benchmarks.bulk import BATCH, MILLION, Bench, machine, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LINES = 20 * MILLION
+ROUNDS = 3
+WANTED = 1.6
+"""How many times the rate of one worker two are to reach, on two free cores."""
+
+
+class Run(NamedTuple):
+    """What one run took, and what it left."""
+
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds of all its processes."""
+    rows_bytes: int
+    """Bytes of the output."""
+    journal: bytes
+    """The frames that came back."""
+
+    @property
+    def cores(self) -> float:
+        return self.cpu / self.wall
+
+
+def measured(bench: Bench, source: Path, options: Sequence[str]) -> Run:
+    """Run a batch once, with a home of its own."""
+    with bench.geocli() as geocli, tempfile.TemporaryDirectory(dir=bench.home) as home:
+        command = [*BATCH, str(source), "--db", str(bench.city), "-o", f"{home}/out", *options]
+        began = time.perf_counter()
+        process = subprocess.Popen(command, env=geocli.environ)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        rows = [path for path in (Path(home) / "out", *Path(home).glob("out/part-*")) if path.is_file()]
+        kept = geocli.data_dir / "journal"
+        return Run(
+            wall=wall,
+            cpu=used.ru_utime + used.ru_stime,
+            rows_bytes=sum(path.stat().st_size for path in rows),
+            journal=kept.read_bytes() if kept.exists() else b"",
+        )
+
+
+def main(db: Path | None = None, scale: float = 1, rounds: int = ROUNDS) -> None:
+    """Measure, and print a table."""
+    with tempfile.TemporaryDirectory(prefix="geocli-cluster-") as home:
+        bench = Bench(Path(home), db and db.absolute(), scale)
+        say(machine(bench))
+        growth(bench, rounds)
+        blocks(bench, rounds)
+        answers(bench)
+
+
+def growth(bench: Bench, rounds: int) -> None:
+    """Compare one worker with two, in turns, beside the same batch without a cluster."""
+    source, lines = bench.random(LINES)
+    programs = {
+        "batch -j 1": ("-j", "1"),
+        "local:1": ("--cluster", "local:1"),
+        "batch -j 2": ("-j", "2"),
+        "local:2": ("--cluster", "local:2"),
+    }
+    found: dict[str, list[Run]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, options in programs.items():
+            found[name].append(measured(bench, source, ["--no-cache", *options]))
+    rows_bytes = found["local:1"][0].rows_bytes
+    say(f"{lines:,} lines, {source.stat().st_size:,} bytes of input, {rows_bytes:,} bytes of rows.\n")
+    say("| program | wall s | lines/s | CPU s | cores | times the rate of local:1 |\n|---|---|---|---|---|---|")
+    for name, runs in found.items():
+        ratios = [one.wall / run.wall for one, run in zip(found["local:1"], runs, strict=True)]
+        wall, cpu, cores = (
+            statistics.median(values) for values in zip(*((r.wall, r.cpu, r.cores) for r in runs), strict=True)
+        )
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        wanted = f", wanted {WANTED}" if name == "local:2" else ""
+        say(f"| {name} | {wall:.1f} | {lines / wall:,.0f} | {cpu:.1f} | {cores:.2f} | {ratio}{wanted} |")
+
+
+def blocks(bench: Bench, rounds: int) -> None:
+    """Divide the same lines into few parts and into many: the difference is what a part costs."""
+    source, lines = bench.random(2 * MILLION)
+    size_bytes = source.stat().st_size
+    few, many = size_bytes // 4, size_bytes // 104
+    costs = []
+    for _ in range(rounds):
+        walls = [
+            measured(bench, source, ["--no-cache", "--cluster", "local:1", "--block-size", str(block)]).wall
+            for block in (few, many)
+        ]
+        costs.append((walls[1] - walls[0]) / (size_bytes // many - size_bytes // few))
+    shown = f"{statistics.median(costs) * 1000:.0f} ms ({min(costs) * 1000:.0f} to {max(costs) * 1000:.0f})"
+    say(f"\nA part costs {shown} beyond its lines: {lines:,} lines in 4 parts, and in 104, on one worker.")
+    empty = bench.home / "empty"
+    empty.touch()
+    start = statistics.median(
+        measured(bench, empty, ["--no-cache", "--cluster", "local:1"]).wall for _ in range(rounds)
+    )
+    say(f"A run costs {start:.1f} s beyond its parts: an empty list, on one worker, which is started for it.")
+
+
+def answers(bench: Bench) -> None:
+    """Show what comes back when every address is new."""
+    source, lines = bench.random(2 * MILLION)
+    run = measured(bench, source, ["--cluster", "local:2", "--block-size", str(source.stat().st_size // 4)])
+    packed = len(zlib.compress(run.journal, 1))
+    say(
+        f"With the cache, {lines:,} random addresses are {len(run.journal) / lines:.1f} bytes of frames a line in the "
+        f"journal, about {packed / lines:.1f} on the way to it."
+    )

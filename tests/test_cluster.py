@@ -1,0 +1,469 @@
+"""A batch on a Dask cluster of real processes: the same rows as on one machine, whatever fails."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from distributed import LocalCluster
+from fsspec.implementations.memory import MemoryFileSystem
+
+from geocli.bulk.cluster import GO_ON, ClusterBatch
+from geocli.bulk.jobs import Done
+from geocli.bulk.pipeline import BatchRequest, ClusterRequest, run
+from geocli.cache import GeoCache
+from geocli.errors import ClusterError, JournalError
+from tests.building import LONDON, TOKYO, build
+from tests.running import complaint, dirty, on_terminal, wait_for
+from tests.test_bulk import damage_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Geocli
+
+SMALL = 700
+"""Bytes of a part, so that there are several."""
+MANY = 60_000
+"""Lines that take a worker some tenths of a second."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Start two workers for all tests."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        yield cluster.scheduler_address
+
+
+def _spread(geocli: Geocli, request: BatchRequest, address: str, block_bytes: int = SMALL, **more: Any) -> ClusterBatch:
+    """Run a batch from this process."""
+    with GeoCache(chosen=geocli.settings()) as cache:
+        batch = ClusterBatch(cache, request, ClusterRequest(address=address, block_bytes=block_bytes, **more))
+        batch.run()
+    return batch
+
+
+def _alone(geocli: Geocli, request: BatchRequest, output: Path) -> bytes:
+    """Return what one machine writes."""
+    with GeoCache(chosen=geocli.settings()) as cache:
+        run(cache, request.replace(output=str(output), mode="no-cache"))
+    return output.read_bytes()
+
+
+def _joined(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(directory.glob("part-*")))
+
+
+def _lines(count: int) -> bytes:
+    """Return addresses of which the databases know some."""
+    drawn = random.Random(count).randbytes(2 * count)  # noqa: S311 (no secrets)
+    pairs = zip(drawn[::2], drawn[1::2], strict=True)
+    return b"".join(b"81.2.69.%d\n%d.%d.7.7\n" % (low, high % 223 + 1, low) for low, high in pairs)
+
+
+LIST = b"81.2.69.160\r\nnonsense\n10.0.0.1\n\n2001:218::1\n  8.8.8.8 \n" * 60
+TABLE = (
+    b'id,text,ip\n1,"a, ""b""\n\n' + b"c,81.2.69.160\n" * 9 + b'",8.8.8.8\n2,,2001:218::1\r\n3,5" pipe,10.0.0.1\n4\n'
+)
+OBJECTS = b'{"ip": "81.2.69.160", "x": "\\n"}\n{"ip": 5}\nnonsense\n' * 60
+LOG = b'81.2.69.160 - - [x] "GET /" 2001:218::1\nno address\n\xff\xfe 8.8.8.8:80\n' * 50
+
+
+@pytest.mark.parametrize(
+    ("data", "asked"),
+    [
+        (LIST, {}),
+        (LIST.removesuffix(b"\n"), {"format": "tsv", "fields": ("ip", "network", "traits.accuracy_radius")}),
+        (LIST.replace(b"\n", b"\0"), {"end": "\0", "format": "value"}),
+        (TABLE + TABLE[11:] * 40, {"input": "csv"}),
+        (TABLE.replace(b"\n", b"\r\n") + TABLE[11:] * 40, {"input": "csv", "prefix": "geo_", "with_header": False}),
+        (OBJECTS, {"input": "jsonl", "fields": ("ip", "city", "network")}),
+        (LOG, {"input": "log"}),
+        (LOG, {"input": "log", "is_extract": True, "format": "jsonl", "fields": ("ip", "asn")}),
+        (b"", {}),
+    ],
+)
+def test_the_parts_are_what_one_machine_writes(
+    located: Geocli, address: str, tmp_path: Path, data: bytes, asked: dict[str, Any]
+) -> None:
+    """One part after the other is, to the byte, what one machine makes of the same files, packed ones among them."""
+    plain, packed, out = tmp_path / "plain", tmp_path / "packed.gz", tmp_path / "out"
+    plain.write_bytes(data)
+    packed.write_bytes(gzip.compress(data))
+    request = BatchRequest(files=(str(plain), str(packed), str(plain)), output=str(out), **asked)
+
+    batch = _spread(located, request, address)
+
+    assert _alone(located, request, tmp_path / "alone") == _joined(out)
+    assert len(batch.parts) == len(list(out.glob("part-*"))) >= (7 if data else 3)
+
+
+def test_a_part_that_begins_in_a_cell_is_answered_again(located: Geocli, address: str, tmp_path: Path) -> None:
+    """Where a part was cut within a cell it looks like anything, even like a quote that is never closed."""
+    row = b"x,81.2.69.160\n"
+    rows = row * 28_550 + b'"' + b"8.8.8.8\n" * 100 + b'",1.1.1.1\n' + row * 90_000
+    (tmp_path / "table.csv").write_bytes(b"text,ip\n" + rows)
+    request = BatchRequest(files=(f"{tmp_path}/table.csv",), output=f"{tmp_path}/out", input="csv")
+
+    batch = _spread(located, request, address, 400_000)
+
+    assert _alone(located, request, tmp_path / "alone") == _joined(tmp_path / "out")
+    assert 5 == len(batch.parts)
+
+
+def test_a_quote_that_is_never_closed_ends_a_run(located: Geocli, address: str, tmp_path: Path) -> None:
+    """Nobody knows then where records end, so the part with the quote is named."""
+    (tmp_path / "table.csv").write_bytes(b'text,ip\n"' + b"x,8.8.8.8\n" * 110_000)
+    request = BatchRequest(files=(f"{tmp_path}/table.csv",), output=f"{tmp_path}/out", input="csv")
+
+    with pytest.raises(ClusterError, match=r"part 0 .* a quote is not closed within 1 MiB; mend it") as caught:
+        _spread(located, request, address, 400_000)
+
+    assert 2 == caught.value.exit_status
+
+
+def test_what_is_wrong_with_a_database_is_said_here(located: Geocli, address: str, tmp_path: Path) -> None:
+    """A record that is damaged costs what it costs on one machine: the same rows, line, and exit status."""
+    build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": LONDON, "2001:218::/32": TOKYO})
+    damage_record(located.db_dir / "GeoLite2-City.mmdb")
+    (tmp_path / "list").write_bytes(LIST)
+    options = ("batch", str(tmp_path / "list"), "--no-cache")
+
+    spread = located(*options, "--cluster", address, "--block-size", "700", "-o", f"{tmp_path}/out")
+    alone = located(*options, "-o", f"{tmp_path}/alone")
+
+    assert (alone.returncode, alone.stderr) == (spread.returncode, spread.stderr)
+    assert "damaged: " in complaint(alone)
+    assert (tmp_path / "alone").read_bytes() == _joined(tmp_path / "out")
+
+
+def test_answers_that_were_damaged_on_the_way_are_not_kept(located: Geocli, tmp_path: Path) -> None:
+    """A part whose frames are not whole is not done."""
+    (tmp_path / "list").write_bytes(LIST)
+    request = BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out")
+    done = Done(begin=0, stop=0, rows="", frames=b"no frames", counts={}, exit_status=0, problems=())
+    with GeoCache(chosen=located.settings()) as cache:
+        batch = ClusterBatch(cache, request, ClusterRequest(address="local:1"))
+
+        with pytest.raises(ClusterError, match=r"part 0 \(.*\): its answers: Error -3 while decompressing"):
+            batch._keep(batch.parts[0], done)  # noqa: SLF001 (no worker sends such)
+
+    assert not located.data_dir.exists()
+
+
+def test_the_answers_are_those_of_one_machine(located: Geocli, address: str, tmp_path: Path) -> None:
+    """The journal of this machine gets what a batch on it would have put there, by the same sources."""
+    (tmp_path / "list").write_bytes(LIST + _lines(3000))
+    request = BatchRequest(files=(str(tmp_path / "list"),), output=str(tmp_path / "out"))
+
+    _spread(located, request, address, 10_000)
+
+    kept = {entry.ip: entry.replace(resolved_at=None, retry_at=None) for entry in dirty(located)}
+    (located.data_dir / "journal").unlink()
+    with GeoCache(chosen=located.settings()) as cache:
+        run(cache, request.replace(output=str(tmp_path / "alone")))
+    assert {entry.ip: entry.replace(resolved_at=None, retry_at=None) for entry in dirty(located)} == kept
+    assert len(kept) > 2000
+
+
+def test_without_a_cache_nothing_is_kept(located: Geocli, address: str, tmp_path: Path) -> None:
+    """`--no-cache` leaves no journal."""
+    (tmp_path / "list").write_bytes(LIST)
+
+    _spread(located, BatchRequest(files=(str(tmp_path / "list"),), output=f"{tmp_path}/out", mode="no-cache"), address)
+
+    assert not located.data_dir.exists()
+
+
+def test_files_may_be_anywhere(located: Geocli, tmp_path: Path) -> None:
+    """URLs are read and written as paths are; here in the memory of this process, which has a worker of its own."""
+    MemoryFileSystem().pipe_file("/there/list", LIST)
+    (tmp_path / "list").write_bytes(LIST)
+    request = BatchRequest(files=("memory://there/list",), output="memory://there/out.csv")
+
+    with LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+        _spread(located, request, cluster.scheduler_address, is_merged=True)
+
+    alone = _alone(located, request.replace(files=(str(tmp_path / "list"),)), tmp_path / "alone")
+    assert alone == MemoryFileSystem().cat_file("/there/out.csv")
+    assert not MemoryFileSystem().exists("/there/out.csv.parts")
+
+
+def test_databases_travel_to_those_who_lack_them(located: Geocli, address: str, tmp_path: Path) -> None:
+    """A path that leads elsewhere on the workers, here to their own directory, is no obstacle."""
+    (tmp_path / "list").write_bytes(LIST)
+    arguments = ("list", "--no-cache", "--db", "/proc/self/cwd/GeoLite2-City.mmdb", "-f", "value", "-F", "ip,city")
+
+    spread, alone = (
+        subprocess.run(
+            [*located.command, "batch", *(path.replace("list", str(tmp_path / "list")) for path in arguments), *more],
+            cwd=located.db_dir,
+            env=located.environ,
+            check=True,
+        )
+        for more in (
+            ("--cluster", address, "--block-size", "700", "--merge", "-o", str(tmp_path / "spread")),
+            ("-o", str(tmp_path / "alone")),
+        )
+    )
+
+    assert spread.returncode == alone.returncode
+    assert (tmp_path / "alone").read_bytes() == (tmp_path / "spread").read_bytes()
+    assert b"\tLondon\n" in (tmp_path / "spread").read_bytes()
+    assert not (tmp_path / "spread.parts").exists()
+
+
+def test_a_summary_and_the_exit_status_are_those_of_one_machine(located: Geocli, address: str, tmp_path: Path) -> None:
+    """Rows are counted over all parts."""
+    (tmp_path / "list").write_bytes(LIST)
+    options = ("batch", str(tmp_path / "list"), "--no-cache", "--summary", "--strict")
+
+    spread = located(*options, "--cluster", address, "--block-size", "700", "-o", f"{tmp_path}/out")
+    alone = located(*options, "-o", f"{tmp_path}/alone")
+
+    assert (1, alone.stderr) == (spread.returncode, spread.stderr)
+    assert b"invalid" in alone.stderr
+
+
+def test_progress_is_shown_on_a_terminal(located: Geocli, address: str, tmp_path: Path) -> None:
+    """One bar goes over the whole run, to its end."""
+    (tmp_path / "list").write_bytes(LIST)
+
+    status, shown = on_terminal(
+        located, "batch", f"{tmp_path}/list", "--cluster", address, "--block-size", "700", "-o", f"{tmp_path}/out"
+    )
+
+    assert 0 == status
+    size = f"{len(LIST) / 1000:.1f}"
+    assert f"{size}/{size} kB" in shown
+
+
+def test_a_run_goes_on_where_another_one_failed(located: Geocli, address: str, tmp_path: Path) -> None:
+    """A part that cannot be read is named, what is done stays, and a later run does the rest alone."""
+    good, bad, out = tmp_path / "good", tmp_path / "bad.gz", tmp_path / "out"
+    good.write_bytes(LIST)
+    whole = gzip.compress(_lines(20_000))
+    bad.write_bytes(whole[:-500])
+    arguments = ("batch", str(good), str(bad), "--cluster", address, "--block-size", "2000", "-o", str(out))
+
+    failed = located(*arguments)
+    before = {path.name: path.stat() for path in out.glob("part-*")}
+    bad.write_bytes(whole)
+    resumed = located(*arguments, "--resume")
+
+    assert 2 == failed.returncode
+    number = len(LIST) // 2000 + 1
+    assert f"part {number} ({bad}, all of it): {bad}: " in complaint(failed)
+    assert complaint(failed).endswith("; with --resume a new run goes on from here")
+    assert (0, b"") == (resumed.returncode, resumed.stderr)
+    assert before
+    assert before == {name: (out / name).stat() for name in before}
+    request = BatchRequest(files=(str(good), str(bad)))
+    assert _alone(located, request, tmp_path / "alone") == _joined(out)
+
+
+def test_other_input_or_settings_are_done_again(located: Geocli, address: str, tmp_path: Path) -> None:
+    """What is done is known by the input's size and time, and by all that the rows depend on."""
+    path, out = tmp_path / "list", tmp_path / "out"
+    path.write_bytes(LIST)
+    request = BatchRequest(files=(str(path),), output=str(out))
+    _spread(located, request, address, 1000)
+
+    def redone(**asked: Any) -> int:
+        before = {part: part.stat().st_mtime_ns for part in out.glob("part-*")}
+        _spread(located, request.replace(**asked), address, 1000, is_resumed=True)
+        assert _alone(located, request.replace(**asked), tmp_path / "alone") == _joined(out)
+        return sum(part.stat().st_mtime_ns != before.get(part) for part in out.glob("part-*"))
+
+    count = len(list(out.glob("part-*")))
+    assert 0 == redone()
+    assert count == redone(fields=("ip", "city"))
+    assert count == redone()
+    os.utime(path, (0, 0))
+    assert count == redone()
+
+
+def test_a_note_that_does_not_fit_is_noticed(located: Geocli, address: str, tmp_path: Path) -> None:
+    """Before a run ends it makes sure that each part begins where the one before it ends."""
+    (tmp_path / "list").write_bytes(LIST)
+    request = BatchRequest(files=(str(tmp_path / "list"),), output=f"{tmp_path}/out")
+    _spread(located, request, address, 1000)
+    note = tmp_path / "out" / "_geocli" / "part-000001.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "stop": 1}))
+
+    with pytest.raises(ClusterError, match=r"part 2 .* does not begin where the one before it ends; run without"):
+        _spread(located, request, address, 1000, is_resumed=True)
+
+
+def test_a_part_is_not_done_before_its_answers_are_on_disk(located: Geocli, address: str, tmp_path: Path) -> None:
+    """When the journal cannot be written no rows are put in place."""
+    (tmp_path / "list").write_bytes(LIST)
+    located.data_dir.mkdir(mode=0o700)
+    (located.data_dir / "journal").mkdir()
+
+    with pytest.raises(JournalError, match="journal: cannot be appended to: Is a directory"):
+        _spread(located, BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out"), address)
+
+    assert ["_geocli"] == [path.name for path in (tmp_path / "out").iterdir()]
+
+
+def test_a_worker_that_is_killed_costs_nothing(located: Geocli, tmp_path: Path) -> None:
+    """Its part is answered by another one: no row is missing, and none is there twice."""
+    (tmp_path / "list").write_bytes(_lines(MANY))
+    arguments = ("--cluster", "local:2", "--block-size", "500kB", "--no-cache", "-o", f"{tmp_path}/out")
+
+    with located.start("batch", f"{tmp_path}/list", *arguments, start_new_session=True) as process:
+        wait_for(lambda: list((tmp_path / "out" / "_geocli").glob("part-*-*")))
+        os.kill(_workers(process.pid)[0], signal.SIGKILL)
+        _, said = process.communicate()
+
+    assert (0, b"") == (process.returncode, said)
+    assert _alone(located, BatchRequest(files=(f"{tmp_path}/list",)), tmp_path / "alone") == _joined(tmp_path / "out")
+    assert [] == _session(process.pid)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "is_early"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)],
+)
+def test_a_signal_leaves_no_process_behind(
+    located: Geocli, tmp_path: Path, number: int, status: int, *, is_early: bool
+) -> None:
+    """Ctrl-C, which all processes of a terminal get, ends a run quietly, also while workers start; so does SIGTERM."""
+    (tmp_path / "list").write_bytes(_lines(MANY))
+    arguments = ("--cluster", "local:2", "--block-size", "500kB", "--no-cache", "-o", f"{tmp_path}/out")
+
+    with located.start("batch", f"{tmp_path}/list", *arguments, start_new_session=True) as process:
+        wait_for(lambda: _workers(process.pid) if is_early else list((tmp_path / "out" / "_geocli").glob("part-*-*")))
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        _, said = process.communicate()
+
+    assert (status, b"") == (process.returncode, said)
+    wait_for(lambda: not _session(process.pid))
+
+
+def _session(leader: int) -> list[int]:
+    """Return the processes of a session (proc(5), /proc/pid/stat)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _workers(pid: int) -> list[int]:
+    """Return the workers among the processes of a run."""
+    lines = {one: Path(f"/proc/{one}/cmdline").read_bytes() for one in _session(pid)}
+    return sorted(one for one, line in lines.items() if b"spawn_main" in line)
+
+
+@contextmanager
+def _elsewhere(home: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """Start a scheduler and a worker as on other machines, and yield the address and both processes."""
+    file, dask = home / "scheduler.json", (sys.executable, "-m", "dask")
+    quiet = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical"}
+    common = ("--scheduler-file", str(file), "--no-dashboard")
+    with subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *common], env=quiet) as scheduler:
+        wait_for(lambda: file.exists() and file.read_text().endswith("}"))
+        worker = [*dask, "worker", *common, "--nthreads", "1", "--local-directory", str(home / "scratch"), *options]
+        with subprocess.Popen(worker, env=quiet, start_new_session=True) as workers:
+            try:
+                yield json.loads(file.read_text())["address"], scheduler, workers
+            finally:
+                scheduler.terminate()
+                os.killpg(workers.pid, signal.SIGKILL)
+
+
+def test_a_worker_without_memory_is_an_error(located: Geocli, tmp_path: Path) -> None:
+    """A part whose workers die is named, with what may help."""
+    (tmp_path / "list").write_bytes(_lines(MANY))
+
+    with _elsewhere(tmp_path, "--memory-limit", "120MB") as (address, *_):
+        failed = located("batch", f"{tmp_path}/list", "--cluster", address, "-o", f"{tmp_path}/out")
+
+    assert 75 == failed.returncode
+    assert complaint(failed).startswith(f"part 0 ({tmp_path}/list, bytes 0 to ")
+    assert "all workers died that tried it, perhaps for want of memory; choose a smaller" in complaint(failed)
+    assert ["_geocli"] == [path.name for path in (tmp_path / "out").iterdir()]
+
+
+def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_path: Path) -> None:
+    """A run does not wait for ever for workers, or for a scheduler, and a later one goes on."""
+    (tmp_path / "list").write_bytes(_lines(MANY))
+    impatient = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+    arguments = ("batch", f"{tmp_path}/list", "--no-cache", "--block-size", "500kB", "-o", f"{tmp_path}/out")
+    located.environ |= impatient
+
+    with (
+        _elsewhere(tmp_path, "--no-nanny") as (address, scheduler, worker),
+        located.start(*arguments, "--cluster", address) as process,
+    ):
+        wait_for(lambda: list((tmp_path / "out").glob("part-*")))
+        worker.kill()
+        _, said = process.communicate()
+        assert (75, f"geocli: {address}: there was no worker for 2 s; {GO_ON}\n") == (process.returncode, said.decode())
+        with located.start(*arguments, "--resume", "--cluster", address) as waiting:
+            time.sleep(1.5)
+            scheduler.kill()
+            _, said = waiting.communicate()
+        assert (75, f"geocli: {address}: the scheduler is lost; {GO_ON}\n") == (waiting.returncode, said.decode())
+    nobody = located(*arguments, "--resume", "--cluster", address)
+    assert (75, True) == (nobody.returncode, "no scheduler answers: " in complaint(nobody))
+
+    assert 0 == located(*arguments, "--resume", "--cluster", "local:1").returncode
+    assert _alone(located, BatchRequest(files=(f"{tmp_path}/list",)), tmp_path / "alone") == _joined(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--cluster", "local:2"), "--cluster: say with -o where the rows go"),
+        (("--cluster", "local:two", "-o", "out"), "--cluster local:two: say how many workers, as in local:4"),
+        (("--cluster", "local:0", "-o", "out"), "--cluster local:0: say how many workers, as in local:4"),
+        (("--cluster", "nowhere://x", "-o", "{home}/out"), "--cluster nowhere://x: unknown address scheme"),
+        (("--cluster", "local:1", "-o", "out", "--block-size", "x"), "x: not a size like 64MB, 512kB or 1GiB"),
+        (("--cluster", "local:1", "-o", "out", "--block-size", "0"), "0: not a size like 64MB, 512kB or 1GiB"),
+        (("--cluster", "local:1", "-o", "out", "--cached-only"), "--cached-only: does not go with --cluster"),
+        (("--merge",), "--merge: goes with --cluster only"),
+        (("--block-size", "1MB"), "--block-size: goes with --cluster only"),
+    ],
+)
+def test_options_that_cannot_be(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
+    """A wrong option is one line that says what is wrong, and exit status 2."""
+    (tmp_path / "list").write_bytes(b"8.8.8.8\n")
+
+    failed = geocli("batch", f"{tmp_path}/list", *(text.replace("{home}", str(tmp_path)) for text in arguments))
+
+    assert 2 == failed.returncode
+    assert complaint(failed).startswith(f"command line: {reason}")
+
+
+def test_without_dask_it_is_said_how_to_get_it(geocli: Geocli, tmp_path: Path) -> None:
+    """A plain installation has no Dask, and needs none for all else."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "dask.py").write_text("raise ModuleNotFoundError(\"No module named 'dask'\")\n")
+    (tmp_path / "list").write_bytes(b"8.8.8.8\n")
+
+    failed = geocli(
+        *("batch", f"{tmp_path}/list", "--cluster", "local:1", "-o", "out"), environ={"PYTHONPATH": str(hidden)}
+    )
+
+    assert 2 == failed.returncode
+    assert complaint(failed) == (
+        "command line: --cluster: needs Dask (No module named 'dask'); get it with: pip install 'geocli[cluster]'"
+    )

@@ -1,0 +1,262 @@
+"""Inputs in parts: every record is in one of them, wherever the bytes are cut."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from geocli.bulk.parts import Part, divided, records_of
+from geocli.bulk.pipeline import BatchRequest
+from geocli.errors import InputError, OpenCellError, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "memory://parts/input"
+
+
+def _request(**asked: Any) -> BatchRequest:
+    return BatchRequest(**{"files": (URL,), **asked})
+
+
+def _put(data: bytes, url: str = URL) -> None:
+    MemoryFileSystem().pipe_file(url.removeprefix("memory:/"), data)
+
+
+def _read(part: Part, request: BatchRequest) -> tuple[bytes, int, int | None]:
+    """Return the rows of a part, and where they begin and end."""
+    with records_of(part, request.form(), request.end.encode()) as records:
+        rows = b"".join(records.chunks())
+        return rows, records.begin, records.stop
+
+
+def _in_order(request: BatchRequest, block_bytes: int) -> bytes:
+    """Return the rows of all parts, each of which begins where the one before it ends."""
+    found, before = b"", None
+    for part in divided(request, block_bytes):
+        rows, begin, stop = _read(part, request)
+        if part.begin is None and begin != before:
+            assert request.input == "csv"
+            rows, begin, stop = _read(part.replace(begin=before), request)
+        assert part.begin is not None or begin == before
+        found, before = found + rows, stop
+    return found
+
+
+LINES = st.binary(max_size=12).map(lambda line: line.replace(b"\n", b""))
+
+
+@given(lines=st.lists(LINES, max_size=20), is_ended=st.booleans(), block_bytes=st.integers(1, 40))
+@example(lines=[b"\xef\xbb\xbf8.8.8.8", b"\xef\xbb\xbf1.1.1.1"], is_ended=False, block_bytes=4)
+@settings(deadline=None, max_examples=100)
+def test_every_line_is_in_one_part(lines: list[bytes], is_ended: bool, block_bytes: int) -> None:  # noqa: FBT001
+    """The parts of any file, one after the other, are its lines; only the mark that it may begin with is gone."""
+    data = b"\n".join(lines) + (b"\n" if is_ended else b"")
+    _put(data)
+
+    found = _in_order(_request(input="log"), block_bytes)
+
+    assert data.removeprefix(b"\xef\xbb\xbf") == found
+
+
+CELLS = st.text(alphabet='ab,"\n', max_size=8).map(lambda text: '"' + text.replace('"', '""') + '"')
+
+
+@given(
+    rows=st.lists(st.tuples(CELLS, st.sampled_from(["x", "", '"x"']), st.sampled_from(["\n", "\r\n"])), max_size=12),
+    block_bytes=st.integers(1, 30),
+)
+@example(rows=[('"' + "\n" * 30 + '"', "x", "\n")] * 3, block_bytes=7)
+@settings(deadline=None, max_examples=150)
+def test_no_cell_of_csv_is_cut(rows: list[tuple[str, str, str]], block_bytes: int) -> None:
+    """Cells with newlines and quotes stay whole, also if a part ends in one, or many parts are within one."""
+    body = "".join(f"{text},{ip}{end}" for text, ip, end in rows).encode()
+    _put(b"\xef\xbb\xbf\r\ntext,ip\n" + body)
+
+    assert body == _in_order(_request(input="csv"), block_bytes)
+
+
+@given(body=st.text(alphabet='ab,"\n\r', max_size=60), block_bytes=st.integers(1, 20))
+@settings(deadline=None, max_examples=300)
+def test_the_cells_of_parts_are_those_of_the_whole(body: str, block_bytes: int) -> None:
+    """However quotes, newlines and carriage returns follow each other, each part has whole records."""
+    request, rows = _request(input="csv"), body.encode() + (b"" if body.endswith("\n") or not body else b"\n")
+    form = request.form()
+    deque(form.begin(iter([b"text,ip\n"])), maxlen=0)
+    _put(b"text,ip\n" + body.encode())
+
+    found, before = list[bytes](), None
+    for part in divided(request, block_bytes):
+        known = part if before is None else part.replace(begin=before)
+        inside, _, before = _read(known, request)
+        found += form.cut(inside).texts if inside else []
+
+    assert (form.cut(rows).texts if rows else []) == found
+
+
+def test_parts_that_are_cut_within_cells_mostly_find_their_first_record() -> None:
+    """Rows of many lines, with commas and quotes in them: no part but the last, which is short, is guessed wrong."""
+    rows = [b'%d,"line, ""a""\n' % number + b"at x(1, 2)\n" * 30 + b'",81.2.69.160\n' for number in range(300)]
+    _put(b"id,text,ip\n" + b"".join(rows))
+    request = _request(input="csv")
+
+    found = [_read(part, request) for part in divided(request, 2000)]
+
+    assert len(found) > 40
+    assert [begin for _, begin, _ in found[1:-1]] == [stop for *_, stop in found[:-2]]
+
+
+@given(records=st.lists(LINES.map(lambda line: line.replace(b"\0", b"")), max_size=12), block_bytes=st.integers(1, 20))
+@settings(deadline=None, max_examples=50)
+def test_lines_may_end_in_nul(records: list[bytes], block_bytes: int) -> None:
+    """With `-0` parts end at NUL."""
+    data = b"".join(line + b"\0" for line in records)
+    _put(data)
+
+    assert data.removeprefix(b"\xef\xbb\xbf") == _in_order(_request(end="\0"), block_bytes)
+
+
+def test_a_line_that_is_longer_than_a_part_is_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts within a long line are empty, and it is found however much one read brings."""
+    monkeypatch.setattr("geocli.bulk.parts.READ_BYTES", 10)
+    data = b"8.8.8.8\n" + b"x" * 95 + b"\n1.1.1.1"
+    _put(data)
+    request = _request(input="log")
+
+    rows = [_read(part, request)[0] for part in divided(request, 20)]
+
+    assert data == b"".join(rows)
+    assert [b"", b"", b""] == rows[1:4]
+
+
+def test_a_packed_file_is_one_part() -> None:
+    """What ends in .gz is not divided, and unpacked when it is read."""
+    url = f"{URL}.gz"
+    _put(gzip.compress(b"text,ip\nx,8.8.8.8\n" * 100), url)
+    request = _request(files=(url,), input="csv")
+
+    (part,) = divided(request, 10)
+
+    assert (b"x,8.8.8.8\n" + b"text,ip\nx,8.8.8.8\n" * 99, 0, None) == _read(part, request)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", b"ip", b"\n\n", b"ip\n"])
+def test_a_table_without_rows_is_one_part(data: bytes) -> None:
+    """A file that has nothing but a header, or not even that, is read as on one machine."""
+    _put(data)
+    request = _request(input="csv")
+
+    (part,) = divided(request, 10)
+
+    assert b"" == _read(part, request)[0].strip()
+    assert (data.strip(b"\xef\xbb\xbf\n") == b"ip") is part.has_header
+
+
+def test_the_header_is_that_of_the_first_file_with_one() -> None:
+    """Parts of a file that has no header do not get that of the output; only the first one does that has."""
+    _put(b"", "memory://parts/empty")
+    _put(b"text,ip\n" + b"x,8.8.8.8\n" * 9)
+
+    parts = divided(_request(files=("memory://parts/empty", URL, URL), input="csv"), 50)
+
+    assert [False, True, False, False, False] == [part.has_header for part in parts]
+    assert [0, 1, 2, 3, 4] == [part.number for part in parts]
+
+
+def test_other_columns_are_an_error() -> None:
+    """Files with other headers do not run into one table, which is seen before anything is answered."""
+    _put(b"text,ip\nx,8.8.8.8\n")
+    _put(b"ip,text\n8.8.8.8,x\n", "memory://parts/other")
+
+    with pytest.raises(InputError, match="its columns are not those of the files before it"):
+        divided(_request(files=(URL, "memory://parts/other"), input="csv"), 10)
+
+
+def test_a_quote_that_is_never_closed_is_an_error() -> None:
+    """Where records end is not known then, so such a file is only read as a whole."""
+    _put(b'text,ip\nx,8.8.8.8\ny,"' + b"1.1.1.1\n" * 150_000)
+    request = _request(input="csv")
+    first, *_ = divided(request, 20)
+
+    with pytest.raises(OpenCellError, match="not closed within 1 MiB; mend it, or choose a --block-size as large"):
+        _read(first, request)
+    assert 1 == len(divided(request, 2_000_000))
+
+
+def test_a_header_that_never_ends_is_an_error() -> None:
+    """A quote that is astray in the header is seen at once."""
+    _put(b'text,"ip\n' + b"1.1.1.1\n" * 200_000)
+
+    with pytest.raises(OpenCellError, match="the header does not end within 1 MiB"):
+        divided(_request(input="csv"), 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("memory://parts/missing", "memory://parts/missing: "),
+        ("/proc/self", "/proc/self: not a file whose size is known"),
+        ("nowhere://x", "nowhere://x: Protocol not known: nowhere"),
+        ("memory://parts/damaged.gz", "memory://parts/damaged.gz: Not a gzipped file"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error(name: str, reason: str) -> None:
+    """A file that is not there, or no file, is named before anything is answered."""
+    _put(b"8.8.8.8\n", "memory://parts/damaged.gz")
+
+    with pytest.raises(InputError) as caught:
+        divided(_request(files=(name,)), 100)
+
+    assert str(caught.value).startswith(reason)
+
+
+def test_standard_input_stays_here() -> None:
+    """Nobody else can read it."""
+    with pytest.raises(SettingsError, match="cannot read standard input"):
+        divided(_request(files=("-",)), 100)
+
+
+def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
+    """What is read is what was divided: of this size, and from this time."""
+    path = tmp_path / "list"
+    path.write_bytes(b"8.8.8.8\n" * 10)
+    request = _request(files=(str(path),))
+    *_, last = divided(request, 20)
+    os.utime(path, (0, 0))
+
+    with pytest.raises(InputError, match=f"{path}: changed meanwhile"):
+        _read(last, request)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    """A part that is not there is not taken for an empty one."""
+    path = tmp_path / "list"
+    path.write_bytes(b"8.8.8.8\n" * 10)
+    request = _request(files=(str(path),))
+    first, *_ = divided(request, 40)
+
+    with records_of(first, request.form(), b"\n") as records:
+        chunks = records.chunks()
+        os.truncate(path, 8)
+        with pytest.raises(InputError, match="shorter than it was"):
+            list(chunks)
+        path.write_bytes(b"8.8.8.8\n" * 10)
+        os.utime(path, (0, float(first.modified)))
+
+
+def test_a_part_names_itself() -> None:
+    """An error says which bytes of which file it is about."""
+    _put(b"8.8.8.8\n" * 10)
+    _put(gzip.compress(b"8.8.8.8\n"), f"{URL}.gz")
+
+    first, *_, last = divided(_request(files=(URL, f"{URL}.gz")), 70)
+
+    assert f"part 0 ({URL}, bytes 0 to 70)" == str(first)
+    assert f"part 2 ({URL}.gz, all of it)" == str(last)

@@ -1,0 +1,197 @@
+"""The directory of parts: what is done stays, what is not is removed, and nobody else's files are touched."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli.bulk.jobs import Done, SentDatabase
+from geocli.bulk.pipeline import BatchRequest
+from geocli.bulk.placing import PartDirectory
+from geocli.errors import ClusterError, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEYS = ("a", "b", "c")
+
+
+def _directory(output: Path | str, *, is_merged: bool = False, **asked: Any) -> PartDirectory:
+    return PartDirectory(BatchRequest(**asked), str(output), is_merged=is_merged)
+
+
+def _done(home: Path, number: int, rows: bytes) -> Done:
+    """Write rows as a worker does."""
+    name = f"part-{number:06}-0123"
+    (home / "_geocli" / name).write_bytes(rows)
+    return Done(
+        begin=8 * number, stop=8 * number + 8, rows=name, frames=b"", counts={"GB": 1}, exit_status=0, problems=()
+    )
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Path:
+    """Leave what a run leaves that had two of three parts in place."""
+    home = tmp_path / "out"
+    directory = _directory(home)
+    assert {} == directory.begin(KEYS, is_resumed=False)
+    for number in (0, 2):
+        directory.place(number, KEYS[number], _done(home, number, b"rows %d\n" % number))
+    (home / "_geocli" / "part-000001-0456").write_bytes(b"half of")
+    return home
+
+
+def _names(home: Path) -> list[str]:
+    return sorted(path.name for path in home.iterdir())
+
+
+def test_rows_are_put_in_place_and_noted(half: Path) -> None:
+    """A part is a file with its number, and a note of what it was made from."""
+    assert ["_geocli", "part-000000.csv", "part-000002.csv"] == _names(half)
+    assert b"rows 2\n" == (half / "part-000002.csv").read_bytes()
+    note = json.loads((half / "_geocli" / "part-000002.json").read_bytes())
+    assert {
+        "key": "c",
+        "begin": 16,
+        "stop": 24,
+        "size_bytes": 7,
+        "counts": {"GB": 1},
+        "exit_status": 0,
+    } == note
+
+
+def test_a_later_run_finds_what_is_done(half: Path) -> None:
+    """What is noted stays, and what was written and never put in place goes."""
+    done = _directory(half).begin(KEYS, is_resumed=True)
+
+    assert {0: "a", 2: "c"} == {number: note.key for number, note in done.items()}
+    assert ["part-000000.json", "part-000002.json"] == _names(half / "_geocli")
+
+
+@pytest.mark.parametrize("damage", ["key", "size", "note", "rows"])
+def test_a_part_that_is_not_what_was_noted_is_made_again(half: Path, damage: str) -> None:
+    """Other input or settings, other rows, or a note that cannot be read: then the part is not done."""
+    keys = ("a", "b", "other") if damage == "key" else KEYS
+    if damage == "size":
+        (half / "part-000002.csv").write_bytes(b"rows")
+    if damage == "note":
+        (half / "_geocli" / "part-000002.json").write_bytes(b'{"key"')
+    if damage == "rows":
+        (half / "part-000002.csv").unlink()
+
+    assert [0] == list(_directory(half).begin(keys, is_resumed=True))
+    assert ["_geocli", "part-000000.csv"] == _names(half)
+
+
+def test_parts_that_there_are_no_more_are_removed(half: Path) -> None:
+    """A shorter input leaves no rows of a longer one behind; files that are not ours stay."""
+    (half / "notes.txt").write_text("mine")
+
+    _directory(half).begin(KEYS[:1], is_resumed=True)
+
+    assert ["_geocli", "notes.txt", "part-000000.csv"] == _names(half)
+
+
+def test_a_directory_with_something_in_it_is_left_alone(half: Path, tmp_path: Path) -> None:
+    """Nothing is mixed with what is there, unless it is ours and that is asked for."""
+    before = _names(half)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "part-000000.csv").write_text("another program's")
+
+    with pytest.raises(SettingsError, match="out is not empty; --resume goes on with an earlier run, or choose"):
+        _directory(half).begin(KEYS, is_resumed=False)
+    with pytest.raises(SettingsError, match="foreign is not empty, and not of an earlier run; choose another name"):
+        _directory(foreign).begin(KEYS, is_resumed=True)
+
+    assert before == _names(half)
+    assert ["part-000000.csv"] == _names(foreign)
+
+
+def test_at_the_end_only_parts_and_notes_are_left(half: Path) -> None:
+    """Copies of databases, and rows of attempts that failed, are removed."""
+    directory = _directory(half)
+    database = half.parent / "x.mmdb"
+    database.write_bytes(b"database")
+    sent = SentDatabase(path=str(database), digest="0123", copy=f"{directory.work}/0123")
+    directory.provide(sent)
+    assert b"database" == (half / "_geocli" / "0123").read_bytes()
+    database.unlink()
+    directory.provide(sent)
+
+    directory.finish(3)
+
+    assert ["part-000000.json", "part-000002.json"] == _names(half / "_geocli")
+
+
+@pytest.mark.parametrize("scheme", ["", "memory:/"])
+def test_parts_are_merged_in_order(tmp_path: Path, scheme: str) -> None:
+    """One file has the rows of all parts, and nothing else is left."""
+    output = f"{scheme}{tmp_path}/out.csv"
+    directory = _directory(output, is_merged=True)
+    directory.begin(KEYS, is_resumed=False)
+    for number in (2, 0, 1):
+        rows = f"{directory.work}/part-x{number}".removeprefix("file://")
+        with directory._system.open(rows, "wb") as stream:  # noqa: SLF001 (as a worker does)
+            stream.write(b"rows %d\n" % number)
+        done = _done_at(number)
+        directory.place(number, KEYS[number], done)
+
+    directory.finish(3)
+
+    system = directory._system  # noqa: SLF001 (to look at it)
+    assert b"rows 0\nrows 1\nrows 2\n" == system.cat_file(output.removeprefix("memory:/"))
+    assert ["out.csv"] == [path.rpartition("/")[2] for path in system.ls(str(tmp_path), detail=False)]
+
+
+def _done_at(number: int) -> Done:
+    return Done(begin=0, stop=0, rows=f"part-x{number}", frames=b"", counts={}, exit_status=0, problems=())
+
+
+def test_rows_that_cannot_be_seen_here_are_an_error(tmp_path: Path) -> None:
+    """A worker that writes to a directory of the same name on another machine is noticed."""
+    directory = _directory(tmp_path / "out")
+    directory.begin(KEYS, is_resumed=False)
+
+    with pytest.raises(ClusterError, match="cannot be seen here; it must be a directory that all share"):
+        directory.place(0, "a", _done_at(0))
+
+
+def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """A file where the directory should be is said to be there."""
+    (tmp_path / "out").write_text("a file")
+
+    with pytest.raises(ClusterError, match="out: File exists") as caught:
+        _directory(tmp_path / "out").begin(KEYS, is_resumed=False)
+    assert 1 == caught.value.exit_status
+
+
+def test_an_unknown_protocol_is_an_error() -> None:
+    """What fsspec does not know is a wrong option."""
+    with pytest.raises(SettingsError, match="-o nowhere://x: Protocol not known: nowhere"):
+        _directory("nowhere://x")
+
+
+@pytest.mark.parametrize(
+    ("asked", "ending"),
+    [
+        ({}, "csv"),
+        ({"format": "value"}, "txt"),
+        ({"format": "jsonl"}, "jsonl"),
+        ({"input": "csv"}, "csv"),
+        ({"input": "csv", "delimiter": "\t"}, "tsv"),
+        ({"input": "jsonl"}, "jsonl"),
+        ({"input": "log"}, "log"),
+        ({"input": "log", "is_extract": True, "format": "tsv"}, "tsv"),
+    ],
+)
+def test_parts_are_named_by_what_is_in_them(tmp_path: Path, asked: dict[str, Any], ending: str) -> None:
+    """The ending of a part is that of its form, so that other programs read it."""
+    directory = _directory(tmp_path / "out", **asked)
+    directory.begin(KEYS, is_resumed=False)
+
+    directory.place(0, "a", _done(tmp_path / "out", 0, b""))
+
+    assert [f"part-000000.{ending}"] == _names(tmp_path / "out")[1:]

@@ -1,0 +1,232 @@
+"""What a worker does with a part, and what it refuses to do; without any cluster."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli.bulk import working
+from geocli.bulk.jobs import Job, digest_of, job_of
+from geocli.bulk.parts import Part, divided
+from geocli.bulk.pipeline import BatchRequest
+from geocli.bulk.working import Frames, answer, unpacked
+from geocli.cache import GeoCache
+from geocli.errors import (
+    ClusterError,
+    DatabaseError,
+    MissingDatabaseError,
+    SettingsError,
+)
+from geocli.resolvers.rir import RirResolver
+from geocli.storage.frames import TARGET_BYTES, unpack
+from tests.building import CITIES, LONDON, build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Geocli
+
+LINES = b"81.2.69.160\nnonsense\n10.0.0.1\n"
+
+
+class Bench:
+    """A job, and a place for a worker."""
+
+    def __init__(self, geocli: Geocli, home: Path) -> None:
+        self.geocli, self.home = geocli, home
+        self.scratch, self.work = home / "scratch", home / "work"
+        self.source = home / "list"
+        for path in (self.scratch, self.work):
+            path.mkdir()
+        self.source.write_bytes(LINES)
+
+    def job(self, **asked: Any) -> Job:
+        request = BatchRequest(**{"files": (str(self.source),), "fields": ("ip", "country_code", "source"), **asked})
+        with GeoCache(chosen=self.geocli.settings()) as cache:
+            return job_of(cache, request, f"file://{self.work}")
+
+    def part(self, block_bytes: int = 1000) -> Part:
+        return divided(BatchRequest(files=(str(self.source),)), block_bytes)[0]
+
+    def answer(self, job: Job) -> bytes:
+        done = answer(job, self.part(), str(self.scratch))
+        return (self.work / done.rows).read_bytes()
+
+
+@pytest.fixture
+def bench(located: Geocli, tmp_path: Path) -> Bench:
+    return Bench(located, tmp_path)
+
+
+ANSWERED = b"""\
+ip,country_code,source
+81.2.69.160,GB,GeoLite2-City+GeoLite2-ASN
+nonsense,,
+10.0.0.1,,iana
+"""
+
+
+def test_a_part_is_answered(bench: Bench) -> None:
+    """The rows go to a file of their own, and nothing to a cache."""
+    assert ANSWERED == bench.answer(bench.job())
+    assert [] == list(bench.scratch.iterdir())
+    assert not bench.geocli.data_dir.exists()
+
+
+def test_the_answers_come_back_in_frames(bench: Bench) -> None:
+    """What is new is returned as the journal has it, with the sources of whoever gave the part."""
+    job = bench.job()
+
+    done = answer(job, bench.part(), str(bench.scratch))
+
+    (frame,) = [unpack(payload) for payloads in unpacked(done.frames) for payload in payloads]
+    assert {"81.2.69.160", "10.0.0.1"} == {row[0] for row in frame.rows}
+    assert ", ".join(label for label, _ in job.sources) == frame.generation
+    assert [(*file.identity, label) for label, file in job.sources if file] == frame.files
+
+
+def test_without_a_cache_no_answers_come_back(bench: Bench) -> None:
+    """With `--no-cache` there is nothing to keep."""
+    done = answer(bench.job(mode="no-cache"), bench.part(), str(bench.scratch))
+
+    assert [] == [payload for payloads in unpacked(done.frames) for payload in payloads]
+
+
+def test_many_answers_come_back_in_frames_of_the_usual_size(bench: Bench) -> None:
+    """However many addresses a part has, no payload is larger than a writer makes it."""
+    addresses = [f"{n >> 8 & 255 | 1}.{n & 255}.7.{n >> 16}" for n in range(40_000)]
+    bench.source.write_text("\n".join(addresses))
+
+    done = answer(bench.job(), bench.part(10**7), str(bench.scratch))
+
+    payloads = [payload for payloads in unpacked(done.frames) for payload in payloads]
+    assert len(payloads) > 5
+    assert max(map(len, payloads)) <= TARGET_BYTES
+    assert set(addresses) == {row[0] for payload in payloads for row in unpack(payload).rows}
+
+
+@pytest.mark.parametrize("at", [5, 40, -3])
+def test_damaged_frames_are_not_taken_for_answers(at: int) -> None:
+    """Bytes that changed on their way are noticed: each frame has a digest, and all of them have a checksum."""
+    frames = Frames()
+    frames.append_packed([b'{"x":%d}' % number for number in range(100)])
+    packed = bytearray(frames.packed())
+    packed[at] ^= 1
+
+    with pytest.raises((ValueError, zlib.error)):
+        list(unpacked(bytes(packed)))
+
+
+def test_what_is_no_stream_of_frames_is_not_taken_for_answers() -> None:
+    """What ends too early, and what never was a frame, is an error too."""
+    frames = Frames()
+    frames.append_packed([b"{}"] * 3)
+    packed = frames.packed()
+
+    for wrong in (packed[:-6], zlib.compress(b"no frame\n"), zlib.compress(zlib.decompress(packed) + b"G1 "), b""):
+        with pytest.raises(ValueError, match="damaged on the way"):
+            list(unpacked(wrong))
+
+
+def test_a_database_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
+    """One that is gone is an error that names it."""
+    with pytest.raises(DatabaseError, match=r"gone.mmdb: cannot be read: No such file"):
+        digest_of(str(tmp_path / "gone.mmdb"))
+
+
+def test_a_database_that_is_not_there_is_asked_for_and_copied_once(bench: Bench) -> None:
+    """A worker without a file says so; when there is a copy it takes that, and has it from then on."""
+    job = bench.job()
+    for sent in job.databases:
+        shutil.move(sent.path, f"{sent.path}.away")
+
+    with pytest.raises(MissingDatabaseError, match=r"mmdb: a worker has no such database"):
+        bench.answer(job)
+    for sent in job.databases:
+        shutil.copy(f"{sent.path}.away", bench.work / sent.digest)
+    assert ANSWERED == bench.answer(job)
+    for sent in job.databases:
+        (bench.work / sent.digest).unlink()
+    assert ANSWERED == bench.answer(job)
+
+
+def test_another_build_in_the_same_place_is_not_used(bench: Bench) -> None:
+    """A file with other bytes is passed over, also if it has the name and the build of the right one."""
+    job = bench.job()
+    city = bench.geocli.db_dir / "GeoLite2-City.mmdb"
+    copy = bench.work / next(sent.digest for sent in job.databases if sent.path == str(city))
+    copy.write_bytes(city.read_bytes())
+    build(city, {"81.2.69.0/24": {"country": {"iso_code": "FR"}}}, build_epoch=1_780_000_000)
+
+    assert ANSWERED == bench.answer(job)
+
+
+def test_a_copy_with_other_bytes_is_an_error(bench: Bench) -> None:
+    """What a worker gets is what its digest says, or nothing is answered."""
+    job = bench.job()
+    sent = job.databases[0]
+    shutil.move(sent.path, f"{sent.path}.away")
+    (bench.work / sent.digest).write_bytes(b"something else")
+
+    with pytest.raises(DatabaseError, match="the copy that a worker got has other bytes"):
+        bench.answer(job)
+    assert [bench.work / sent.digest] == list(bench.work.iterdir())
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_gone: bool) -> None:
+    """No part has answers of two builds, or of one database less."""
+    job = bench.job()
+    desk = working._Desk(job, str(bench.scratch))  # noqa: SLF001 (between its two steps)
+    resolvers = desk.resolvers()
+    city = bench.geocli.db_dir / "GeoLite2-City.mmdb"
+    if is_gone:
+        city.unlink()
+    else:
+        build(city, {**CITIES, "1.0.0.0/24": LONDON})
+
+    with pytest.raises(DatabaseError, match=r"GeoLite2-City.mmdb: (was replaced meanwhile|cannot be read: No such)"):
+        desk.answer(bench.part(), resolvers)
+    assert [] == list(bench.work.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"version": "9.9"}, "a worker: has geocli .*, not 9.9"),
+        ({"sources": (("rir@0.1", None),), "databases": ()}, "a worker: has rir@3.*, not rir@0.1"),
+    ],
+)
+def test_another_release_is_an_error(bench: Bench, changes: dict[str, Any], reason: str) -> None:
+    """A worker whose program or built-in data are not the same answers nothing."""
+    with pytest.raises(ClusterError, match=reason):
+        bench.answer(bench.job().replace(**changes))
+
+
+def test_rows_that_cannot_be_written_are_an_error(bench: Bench) -> None:
+    """A worker that does not see the directory says which one it was."""
+    job = bench.job().replace(work=f"file://{bench.home}/nowhere")
+
+    with pytest.raises(ClusterError, match=r"nowhere: a worker cannot write there: .*No such file"):
+        bench.answer(job)
+
+
+def test_others_than_databases_are_not_asked_by_many_machines(bench: Bench) -> None:
+    """A source that workers cannot have is refused, rather than left out."""
+    chosen = bench.geocli.settings()
+    refused = "--cluster: only databases can be asked; name them with --db"
+
+    for options in ({"chosen": chosen, "resolvers": [RirResolver()]}, {"chosen": chosen.replace(ip_api=True)}):
+        with GeoCache(**options) as cache, pytest.raises(SettingsError, match=refused):
+            job_of(cache, BatchRequest(), "file:///nowhere")
+
+
+def test_a_damaged_database_is_an_error_at_once(bench: Bench) -> None:
+    """One machine would answer without it; here each worker might decide otherwise."""
+    (bench.geocli.db_dir / "damaged.mmdb").write_bytes(b"nothing")
+
+    with pytest.raises(DatabaseError, match=r"damaged.mmdb: not a readable MaxMind DB"):
+        bench.job()
