@@ -111,20 +111,25 @@ class Answers:
 
         """
         if addresses.ndim > 1:
-            found = self._walk(addresses, texts)
+            found = self._walk(addresses, texts, np.arange(len(texts)))
         else:
             found = self._table[addresses >> (32 - TABLE_BITS)]
             new = np.flatnonzero(found == 0)
             if len(new):
-                found[new] = self._walk(addresses[new], [texts[at] for at in new.tolist()])
+                found[new] = self._walk(addresses[new], texts, new)
         if self._waiting and self._rir:
             waiting = np.flatnonzero(self.rendered.sources[found >> 8] & WAITING)
             if len(waiting):
                 found[waiting] = self._by_registry(self._rir, found[waiting], [texts[at] for at in waiting.tolist()])
         return found
 
-    def _walk(self, addresses: NDArray[np.unsignedinteger], texts: Sequence[bytes]) -> NDArray[np.int32]:
-        """Find the records of addresses, and the numbers of what they say; enter those in the table."""
+    def _walk(
+        self, addresses: NDArray[np.unsignedinteger], texts: Sequence[bytes], places: NDArray[np.intp]
+    ) -> NDArray[np.int32]:
+        """Find the records of addresses, whose texts have these places, and the numbers of what they say.
+
+        Those are entered in the table, by several threads perhaps, which say the same.
+        """
         kinds, width = scopes(addresses)
         columns, lengths = [], [width]
         try:
@@ -137,34 +142,48 @@ class Answers:
                 lengths.append(length)
         except DatabaseError:  # whoever looks them up one by one hears of it
             return np.full(len(addresses), ONE_BY_ONE << 8 | NO_PREFIX, np.int32)
-        with self._lock:
-            numbers = self._known(kinds, columns, texts)
-            found = numbers << 8 | self._prefixes(numbers, lengths[1:])
-            if addresses.ndim == 1:
-                self._fill(addresses, np.maximum.reduce(lengths), found)
+        keys = np.stack([kinds, *columns])
+        numbers = self._known(keys)
+        new = np.flatnonzero(numbers == UNASKED)
+        if len(new):
+            with self._lock:
+                numbers[new] = self._new(keys[:, new], texts, places[new])
+        numbers ^= ASKED
+        found = numbers << 8 | self._prefixes(numbers, lengths[1:])
+        if addresses.ndim == 1:
+            self._fill(addresses, np.maximum.reduce(lengths), found)
         return found
 
-    def _known(
-        self, kinds: NDArray[np.uint32], columns: Sequence[NDArray[np.uint32]], texts: Sequence[bytes]
-    ) -> NDArray[np.int32]:
-        """Return the numbers of answers by scopes, and by the offsets of records; the caller holds the lock."""
-        names = kinds.astype(np.uint64)
-        for numbering, offsets in zip(self._numberings, columns, strict=True):
-            names = numbering.dense(names << np.uint64(32) | offsets).astype(np.uint64)
+    def _known(self, keys: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """Return the numbers of answers with `ASKED`; what others add meanwhile may be missing.
+
+        Args:
+            keys: scopes, then the offsets of records by database, with shape (1 + databases, n).
+
+        """
+        names = keys[0].astype(np.int64)
+        for numbering, offsets in zip(self._numberings, keys[1:], strict=True):
+            names = numbering.get(names.astype(np.uint64) << np.uint64(32) | offsets)
+        numbers = self._numbers
+        is_known = (names >= 0) & (names < len(numbers))
+        return np.where(is_known, numbers[names * is_known], UNASKED)
+
+    def _new(self, keys: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Return the same for answers that may have to be asked for first; the caller holds the lock."""
+        names = keys[0].astype(np.int64)
+        for numbering, offsets in zip(self._numberings, keys[1:], strict=True):
+            names = numbering.dense(names.astype(np.uint64) << np.uint64(32) | offsets)
         most = int(names.max()) + 1
         if most > len(self._numbers):
             self._numbers = grown(self._numbers, most)
-        found = self._numbers[names]
-        new = np.flatnonzero(found == UNASKED)
+        new = np.flatnonzero(self._numbers[names] == UNASKED)
         if len(new):
             distinct, first = np.unique(names[new], return_index=True)
             at = new[first]
-            offsets = (
-                np.stack([column[at] for column in columns], axis=1) if columns else np.zeros((len(at), 0), np.uint32)
-            )
-            self._numbers[distinct] = self._asked(kinds[at], offsets, [texts[number] for number in at.tolist()])
-            found = self._numbers[names]
-        return found ^ ASKED
+            asked = self._asked(keys[0, at], keys[1:, at].T, [texts[place] for place in places[at].tolist()])
+            self._numbers[distinct] = asked
+        numbers: NDArray[np.int32] = self._numbers[names]
+        return numbers
 
     def _asked(
         self, kinds: NDArray[np.uint32], offsets: NDArray[np.uint32], texts: Sequence[bytes]
@@ -227,7 +246,7 @@ class Answers:
         return np.where(longest < 0, NO_PREFIX, longest)
 
     def _fill(self, addresses: NDArray[np.uint32], widths: NDArray[np.uint8], found: NDArray[np.int32]) -> None:
-        """Enter answers for the whole prefixes that they hold for; the caller holds the lock."""
+        """Enter answers for the whole prefixes that they hold for."""
         short = np.flatnonzero(widths <= TABLE_BITS)
         counts = 1 << (TABLE_BITS - widths[short].astype(np.int64))
         starts, first = np.unique((addresses[short] >> (32 - TABLE_BITS)).astype(np.int64) & -counts, return_index=True)

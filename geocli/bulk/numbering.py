@@ -18,22 +18,22 @@ class Numbering:
 
     def __init__(self) -> None:
         """Begin without keys."""
-        self._keys = np.zeros(1, np.uint64)
-        self._numbers = np.full(1, UNKNOWN)
+        self._pairs = np.zeros(1, np.uint64), np.full(1, UNKNOWN)
 
     def __len__(self) -> int:
         """Return how many keys there are."""
-        return len(self._keys) - 1
+        return len(self._pairs[0]) - 1
 
     def get(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-        """Return the numbers of keys, `UNKNOWN` where there is none."""
-        at = np.searchsorted(self._keys, keys, side="right") - 1
-        return np.where(self._keys[at] == keys, self._numbers[at], UNKNOWN)
+        """Return the numbers of keys, `UNKNOWN` where there is none. Safe while another thread adds some."""
+        known, numbers = self._pairs
+        at = np.searchsorted(known, keys, side="right") - 1
+        return np.where(known[at] == keys, numbers[at], UNKNOWN)
 
     def add(self, keys: NDArray[np.unsignedinteger], numbers: NDArray[np.signedinteger]) -> None:
         """Give numbers to keys that are new, sorted, and there once."""
-        at = np.searchsorted(self._keys, keys, side="right")
-        self._keys, self._numbers = np.insert(self._keys, at, keys), np.insert(self._numbers, at, numbers)
+        at = np.searchsorted(self._pairs[0], keys, side="right")
+        self._pairs = np.insert(self._pairs[0], at, keys), np.insert(self._pairs[1], at, numbers)
 
     def dense(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
         """Return the numbers of keys; those that are new get the next ones, from 0 on."""
