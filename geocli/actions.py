@@ -9,7 +9,7 @@ import sys
 
 from geocli.console import complain, write
 from geocli.errors import AddressError, BusyError, GeocliError, ResolveError, SettingsError, StoreError
-from geocli.logs import timed
+from geocli.logs import is_verbose, timed
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -138,7 +138,9 @@ def batch(
     problems = Problems()
     if shows_progress is None:
         shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
-    with open_cache(chosen, problems) as cache:
+    with open_cache(chosen, problems) as cache, timed("batch", files=list(request.files)) as facts:
+        if is_verbose():
+            facts["sources"] = ", ".join(label for label, _ in cache.sources()[0])
         answer: Answer
         if machines is None:
             answer, total = partial(run, cache, request), total_bytes(request.files)

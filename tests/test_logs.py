@@ -73,6 +73,15 @@ class TestCommandLine:
         assert [(2, 0), (1, 1)] == [(events[-1]["addresses"], events[-1]["cached"]) for events in (missed, hit)]
         assert [] == [event for event in (*missed, *hit) if not 0 <= event["seconds"] < 60]
 
+    def test_a_batch_tells_whom_it_asked_and_how_long_it_took(self, located: Geocli) -> None:
+        """One event for all lines, since there may be millions; what is looked up by itself has its own."""
+        lines = "".join(f"81.2.69.{number % 256}\n" for number in range(2000)).encode()
+        (event,) = _events(located("-v", "batch", stdin=lines).stderr)
+
+        assert ("batch", ["-"]) == (event["event"], event["files"])
+        assert "GeoLite2-City@" in event["sources"]
+        assert 0 <= event["seconds"] < 60
+
     def test_without_v_there_are_no_events(self, located: Geocli) -> None:
         """Cron sees nothing, whatever happens."""
         found = _moved(located)("re-resolve")
