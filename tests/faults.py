@@ -1,11 +1,13 @@
 """Faults at the system calls of a command: which calls it makes, and one of them failing, held, or the last one.
 
 The calls are found by running the command once under strace, so that none is forgotten when the code
-changes. A call is named by its number among those of its name; each run is the same as the one before it.
+changes. A call is named by its number among those of its name; each run is the same as the one before it, if no
+module is compiled in one of them for the first time.
 """
 
 from __future__ import annotations
 
+import compileall
 import os
 import re
 import select
@@ -19,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+import geocli as package
 from tests.conftest import Geocli
 from tests.running import PATIENCE_SECONDS
 
@@ -29,7 +32,8 @@ STORED, DIRTY = "8.8.8.8", "1.1.1.1"
 """What is in the store, and in the journal, before each fault."""
 COUNTRIES = {STORED: "US", DIRTY: "AU", "9.9.9.9": "US", "81.2.69.160": "GB", "193.0.6.139": "NL", "200.3.14.10": "UY"}
 """All that is ever asked for, and where it is."""
-KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock"}
+KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "re-resolve.lock"}
+"""What may stay in a data directory in which nothing is dirty."""
 PRINTED = "standard output"
 """Where answers are written: not a file of the data directory, but a moment that counts."""
 TRACED = (
@@ -37,6 +41,7 @@ TRACED = (
     *("mkdir", "mkdirat", "chmod", "fchmodat", "rename", "renameat", "renameat2", "unlink", "unlinkat"),
     *("flock", "fcntl"),
 )
+compileall.compile_dir(Path(package.__file__).parent, quiet=1)
 DELAYS_SECONDS = (0.05, 0.5, 5.0)
 """How long a call that is made in the end is delayed, until strace is stopped: longer if that came too late."""
 LINE = re.compile(r"^(?P<pid>\d+) +(?P<name>\w+)\((?P<rest>.*)$", re.MULTILINE)

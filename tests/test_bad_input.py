@@ -260,28 +260,28 @@ def test_nowhere_to_print_is_one_line(located: Geocli, arguments: tuple[str, ...
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("datadir = '/x'", "datadir: unknown key; did you mean data_dir?"),
-        ("zzz = 1", "zzz: unknown key; known: data_dir, database_dirs, "),
-        ("data_dir = 1", "data_dir: 1 is not a text"),
-        ("database_dirs = '/x'", "database_dirs: '/x' is not a list of texts"),
-        ("lock_timeout_seconds = -1", "lock_timeout_seconds: -1 is not a number of seconds"),
-        ("busy_timeout_seconds = nan", "busy_timeout_seconds: nan is not a number of seconds"),
-        ("allow_network_fs = 'yes'", "allow_network_fs: 'yes' is not true or false"),
-        ("= broken", "configuration: not TOML: "),
-        ("a = '\xff'", "configuration: not TOML: "),
+        ("datadir = '/x'", "1: datadir: unknown key; did you mean data_dir?"),
+        ("zzz = 1", "1: zzz: unknown key; known: data_dir, database_dirs, "),
+        ("data_dir = 1", "1: data_dir: 1 is not a text"),
+        ("database_dirs = '/x'", "1: database_dirs: '/x' is not a list of texts"),
+        ("lock_timeout_seconds = -1", "1: lock_timeout_seconds: -1 is not a number of seconds"),
+        ("busy_timeout_seconds = nan", "1: busy_timeout_seconds: nan is not a number of seconds"),
+        ("allow_network_fs = 'yes'", "1: allow_network_fs: 'yes' is not true or false"),
+        ("= broken", " configuration: not TOML: "),
+        ("a = '\xff'", " configuration: not TOML: "),
     ],
 )
 @pytest.mark.parametrize("arguments", [("lookup", "81.2.69.160"), ("flush",), ("stats",)], ids=" ".join)
 def test_a_configuration_that_cannot_be_used(
     located: Geocli, tmp_path: Path, text: str, expected: str, arguments: tuple[str, ...]
 ) -> None:
-    """The line names the file and the key; exit status 2, and nothing is done."""
+    """What is said names the file, the line and the key; exit status 2, and nothing is done."""
     config = tmp_path / "config.toml"
     config.write_bytes(text.encode("latin-1"))
     run = located(*arguments)
 
     assert (2, b"") == (run.returncode, run.stdout)
-    assert complaint(run).startswith(f"{config}: {expected}")
+    assert complaint(run).startswith(f"{config}:{expected}")
     assert not located.data_dir.exists()
 
 

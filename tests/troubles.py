@@ -13,6 +13,7 @@ from pathlib import Path
 from geocli.storage.journal import Journal
 from tests.building import CITIES, build
 from tests.conftest import Geocli
+from tests.faults import KEPT
 from tests.running import stored
 from tests.storing import local
 
@@ -31,7 +32,6 @@ COMMANDS: dict[str, tuple[tuple[str, ...], bytes]] = {
 }
 ANSWERS = {"lookup": 2, "batch": 768}
 """How many answers each of the commands that answer has to give."""
-KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock"}
 COUNTRIES = {"8": "GB", "9": "US", "2": "JP"}
 """Where addresses are, by how they begin."""
 
