@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import numpy as np
 from hypothesis import given, settings
@@ -87,3 +87,22 @@ def test_families_come_apart() -> None:
     assert [[0, 3], [2]] == [np.asarray(place).tolist() for place in places]
     assert [(2,), (1, 2)] == [one.shape for one in found]
     assert ([b"1.2.3.4", b"5.6.7.8"], [b"2001:db8::1"]) == texts
+
+
+@given(st.lists(st.tuples(st.ip_addresses() | st.just("x"), st.integers(0, 128)), max_size=20))
+def test_networks(asked: list[tuple[IPv4Address | IPv6Address | str, int]]) -> None:
+    """Each address with its prefix is in the network that `ipaddress` says it is in."""
+    lengths = [min(length, 32) if isinstance(address, IPv4Address) else length for address, length in asked]
+    parsed = Parsed([str(address).encode() for address, _ in asked])
+    expected = [
+        "" if address == "x" else str(ip_network(f"{text.decode()}/{length}", strict=False))
+        for (address, _), text, length in zip(asked, parsed.texts, lengths, strict=True)
+        if not (isinstance(address, IPv6Address) and address.ipv4_mapped)
+    ]
+    found = parsed.networks(np.array(lengths, np.int32))
+
+    assert expected == [
+        network.decode()
+        for network, (address, _) in zip(found, asked, strict=True)
+        if not (isinstance(address, IPv6Address) and address.ipv4_mapped)
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv6Address
-from socket import AF_INET6, inet_ntop, inet_pton
+from socket import AF_INET6, inet_ntoa, inet_ntop, inet_pton
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,6 +68,31 @@ class Parsed:
             at = np.flatnonzero(places)
             if len(at):
                 yield at, numbers, [self.texts[number] for number in at.tolist()]
+
+    def networks(self, lengths: NDArray[np.int32]) -> list[bytes]:
+        """Return the prefixes that the addresses are in; nothing where there is no address.
+
+        Args:
+            lengths: of the prefixes, in bits, for each text; longer ones than an address has are cut to that.
+
+        """
+        found = np.full(len(self.texts), b"", object)
+        ipv4, ipv6 = np.flatnonzero(self.is_ipv4), np.flatnonzero(self.is_ipv6)
+        widths = np.minimum(lengths[ipv4], 32)
+        masked = self.numbers[ipv4] >> (32 - widths).astype(np.uint64) << (32 - widths).astype(np.uint64)
+        octets = masked.astype(">u4").tobytes()
+        packed = [octets[at : at + 4] for at in range(0, len(octets), 4)]
+        found[ipv4] = list(map(_network4, packed, widths.tolist()))
+        found[ipv6] = list(map(_network6, *self.halves.T.tolist(), np.minimum(lengths[ipv6], 128).tolist()))
+        return list(found)
+
+
+def _network4(packed: bytes, length: int) -> bytes:
+    return f"{inet_ntoa(packed)}/{length}".encode()
+
+
+def _network6(high: int, low: int, length: int) -> bytes:
+    return f"{IPv6Address((high << 64 | low) >> (128 - length) << (128 - length))}/{length}".encode()
 
 
 def _number(text: bytes) -> tuple[tuple[int, int] | int | None, bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from _thread import allocate_lock  # as in the cache
 from collections import Counter
-from ipaddress import ip_network
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -185,13 +184,8 @@ class RowMaker:
         if name == "resolved_at":
             return [instant_text(self._cache.now()).encode()] * len(found.parsed.texts)
         quote, nothing = (b'"', b"null") if self._form.output.is_json else (b"", self._form.output.blank.encode())
-        lengths = (found.cells & NO_PREFIX).tolist()
+        lengths = found.cells & NO_PREFIX
         return [
-            nothing if length == NO_PREFIX else b"%b%b%b" % (quote, network(text, length), quote)
-            for text, length in zip(found.parsed.texts, lengths, strict=True)
+            nothing if length == NO_PREFIX else b"%b%b%b" % (quote, network, quote)
+            for network, length in zip(found.parsed.networks(lengths), lengths.tolist(), strict=True)
         ]
-
-
-def network(text: bytes, length: int) -> bytes:
-    """Return the prefix of a length that an address is in."""
-    return str(ip_network(f"{text.decode()}/{length}", strict=False)).encode()
