@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 16 * 1024
 """Before a chunk of this size, addresses are looked up one by one, as in `lookup`: numpy would take longer to load."""
-ASKED_TOGETHER = 6
-"""So many blocks wait for one another, when much has arrived, so that web services get full requests."""
+TOGETHER = 3
+"""So many blocks wait for one another, when much has arrived, if answers are kept, since what many of them have in
+common is written once, or if web services are asked, so that these get full requests."""
 COLLECTED = 100_000
 """So many objects are made before Python looks for garbage in cycles, of which there is hardly any."""
 
@@ -54,7 +55,7 @@ class Flow:
         self._maker = RowMaker(cache, mode, form)
         self._is_kept = mode != "no-cache"
         self._has_services = bool(cache.chain.services)
-        self._together = ASKED_TOGETHER if self._has_services else 1
+        self._together = TOGETHER if self._is_kept or self._has_services else 1
         self._group = 1
         """So many blocks are passed on next: few at first, so that the first rows do not wait for others."""
         self._waiting: deque[Result] = deque()
