@@ -211,7 +211,8 @@ class Answers:
         if len(said):
             waits = said[~is_located[said]] if self._rir else said[:0]
             sources[waits] |= WAITING
-            found[said] = self.rendered.add({name: column[said] for name, column in columns.items()}, sources[said])
+            chosen = {name: column[said] for name, column in columns.items()} if len(said) < len(texts) else columns
+            found[said] = self.rendered.add(chosen, sources[said])
             self._waiting |= {
                 int(found[at]): {name: column[at] for name, column in columns.items() if column[at] is not None}
                 for at in waits.tolist()

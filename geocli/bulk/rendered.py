@@ -37,6 +37,7 @@ class Rendered:
 
         """
         self._output, self._is_kept = output, is_kept
+        self._wanted = {"status", "country_code", *(name.partition(".")[0] for name in output.cell_names)}
         self.variable = [name for name in output.cell_names if name in VARIABLE]
         """The fields that go between the segments of a line, in their order."""
         self.begins_blank = True
@@ -58,7 +59,7 @@ class Rendered:
         if after > len(self.sources):
             self.segments = [grown(column, after) for column in self.segments]
             self.places, self.sources = grown(self.places, after), grown(self.sources, after)
-        said = {name: column.tolist() for name, column in columns.items()}
+        said = {name: column.tolist() for name, column in columns.items() if self._is_kept or name in self._wanted}
         lines = list(self._output.lines(said, self._marks(), len(sources)))
         parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
         for number, column in enumerate(self.segments):
