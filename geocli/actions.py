@@ -165,7 +165,7 @@ def _divided(cache: GeoCache, request: BatchRequest, machines: ClusterRequest) -
     try:
         from geocli.bulk.cluster import ClusterBatch
     except ImportError as error:
-        reason = f"needs Dask ({error}); get it with: pip install 'geocli[cluster]'"
+        reason = f"needs Dask ({error}); get it with: pip install '.[cluster]' in a clone of geocli"
         raise SettingsError("--cluster", reason, origin="command line") from error
     batch = ClusterBatch(cache, request, machines)
     return batch.run, batch.size_bytes

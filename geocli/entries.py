@@ -248,6 +248,7 @@ FIELDS = (
 )
 """The fields that every form of output knows, in their order."""
 FIELDS_ON_REQUEST = ("scope", "network", "built_at", "cached", "error")
+KNOWN_FIELDS = (*FIELDS, *FIELDS_ON_REQUEST, "traits")
 JSON_FIELDS = (*FIELDS, "scope", "network", "built_at", "cached", "traits")
 CSV_FIELDS = tuple(name for name in FIELDS if name not in {"postal_code", "resolved_at"})
 _PATHS = {name: f"place.{name}" for name in Place.field_names}
@@ -260,10 +261,9 @@ def check_fields(names: Sequence[str]) -> tuple[str, ...]:
         SettingsError: one is not; the message names the nearest field.
 
     """
-    known = (*FIELDS, *FIELDS_ON_REQUEST, "traits")
     for name in names:
-        if name not in known and not (name.startswith("traits.") and name != "traits."):
-            raise SettingsError(name or "empty", unknown("field", name, known), origin="--fields")
+        if name not in KNOWN_FIELDS and not (name.startswith("traits.") and name != "traits."):
+            raise SettingsError(name or "empty", unknown("field", name, KNOWN_FIELDS), origin="--fields")
     return tuple(names)
 
 

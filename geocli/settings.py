@@ -53,6 +53,7 @@ _VARIABLES = {name: f"GEOCLI_{name.upper()}" for name in _FORMS} | {
 """The variables of the environment that say the same."""
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _MOST = {"a number of seconds": 1e9 - 1, "a number of days": 366, "a whole number": 1 << 53}
+_PATHS = frozenset({"data_dir", "database_dirs", "license_key_file", "ip_api_key_file"})
 _ACCOUNT = ("account_id", "license_key_file")
 _HOST_MARKS = frozenset(".-:")
 
@@ -135,12 +136,16 @@ def load(
     listed: list[str] = []
     origins: dict[str, str] = {}
     for path, required in _configs(environ, config):
-        said = _read(path, required=required)
+        said = _at_home(_read(path, required=required), environ)
         origins |= dict.fromkeys(said, path)
         listed = [*said.pop("database_dirs", []), *listed]
         chosen |= said
-    said = _from(environ)
+    said = _at_home(_from(environ), environ)
     listed = [*said.pop("database_dirs", []), *listed]
+    for path in filter(os.path.isfile, listed):
+        raise SettingsError(
+            path, "a file where a directory is needed; to ask this one: --db FILE", origin="database_dirs"
+        )
     chosen |= said | ({} if data_dir is None else {"data_dir": data_dir})
     if not chosen["data_dir"]:
         raise SettingsError("--data-dir", "empty", origin="command line")
@@ -161,6 +166,18 @@ def load(
         has_maxmind_account="LicenseKey" in geoip,
         databases=tuple(databases),
     )
+
+
+def _at_home(said: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Let `~/` at the beginning of a path stand for the user's directory, as a shell does."""
+    home = environ.get("HOME") or _home()
+
+    def found(path: str) -> str:
+        return os.path.join(home, path[2:]) if path.startswith("~/") else path
+
+    for name in _PATHS & said.keys():
+        said[name] = list(map(found, said[name])) if isinstance(said[name], list) else found(said[name])
+    return said
 
 
 def _xdg(environ: Mapping[str, str], kind: str, default: str) -> str:

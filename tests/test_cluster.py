@@ -252,7 +252,7 @@ def test_a_run_goes_on_where_another_one_failed(located: Geocli, address: str, t
     """A part that cannot be read is named, what is done stays, and a later run does the rest alone."""
     good, bad, out = tmp_path / "good", tmp_path / "bad.gz", tmp_path / "out"
     good.write_bytes(LIST)
-    whole = gzip.compress(_lines(20_000))
+    whole = gzip.compress(_lines(60_000))
     bad.write_bytes(whole[:-500])
     arguments = ("batch", str(good), str(bad), "--cluster", address, "--block-size", "2000", "-o", str(out))
 
@@ -465,5 +465,6 @@ def test_without_dask_it_is_said_how_to_get_it(geocli: Geocli, tmp_path: Path) -
 
     assert 2 == failed.returncode
     assert complaint(failed) == (
-        "command line: --cluster: needs Dask (No module named 'dask'); get it with: pip install 'geocli[cluster]'"
+        "command line: --cluster: needs Dask (No module named 'dask'); "
+        "get it with: pip install '.[cluster]' in a clone of geocli"
     )

@@ -493,7 +493,7 @@ def test_the_key_of_an_address_may_be_nested(batch: Batch, line: bytes, column: 
     "line",
     [
         b'{"ip":"81.2.69.160","geo":{"country_code":"XX"}}',
-        b'{"geo":1,"ip":"81.2.69.160"}',
+        b'{"geo":{"traits.isp":1},"ip":"81.2.69.160"}',
         b'{"ip":"81.2.69.160","geo":null,"a":[1,2]}',
     ],
 )
@@ -504,6 +504,50 @@ def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes) -> 
 
     assert 1 == found.count(b'"geo"')
     assert {**json.loads(line), "geo": {"country_code": "GB"}} == said
+
+
+@pytest.mark.parametrize("geo", ["1", '{"lat":1}', "[]", '"x"'])
+def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str) -> None:
+    """Such a line comes back whole, as one that cannot be answered."""
+    line = f'{{"ip":"81.2.69.160","geo":{geo}}}'
+    (said,) = objects(batch.once(f"{line}\n".encode(), input="jsonl"))
+
+    assert {"line": line, "geo": {"country_code": None}} == said
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"8.8.8.8\n1.1.1.1\n", "8.8.8.8 is no name of a column: there must be a header"),
+        (b"2001:db8::1,x\n", "2001:db8::1 is no name of a column"),
+        (b"ip;x\n8.8.8.8;1\n", "one column, ip;x; is it divided by something else? --delimiter ';'"),
+        (b"ip\tx\n", "--delimiter '\\t'"),
+    ],
+)
+def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> None:
+    """Nothing is taken for one silently, and so lost."""
+    run = located("batch", "-i", "csv", stdin=header)
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert reason in run.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("access.log.1", "log"),
+        ("access.log.12.gz", "log"),
+        ("a.CSV", "csv"),
+        ("a.tsv.gz", "csv"),
+        ("log.1", "list"),
+        ("a.1", "list"),
+        ("x", "list"),
+        ("1.2.3.4", "list"),
+    ],
+)
+def test_the_form_follows_from_the_name(name: str, form: str) -> None:
+    """Also if the file was rotated."""
+    assert form == form_of(name)
 
 
 @pytest.mark.parametrize(
@@ -542,6 +586,7 @@ def test_an_object_that_is_nested_without_end_is_a_bad_line(batch: Batch) -> Non
     assert len(bad["line"]) < 5000
 
 
+keys = st.text(max_size=4).filter(lambda key: key != "geo")
 documents = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -550,9 +595,7 @@ documents = st.recursive(
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    lines=st.lists(st.tuples(st.dictionaries(st.text(max_size=4), documents, max_size=4), st.booleans()), max_size=6)
-)
+@given(lines=st.lists(st.tuples(st.dictionaries(keys, documents, max_size=4), st.booleans()), max_size=6))
 def test_any_objects_come_back(lines: list[tuple[dict[str, Any], bool]]) -> None:
     """Each line is its own object, with `geo` behind what it had, in whatever way it was written."""
     form = JsonLinesForm(None, COUNTRY)

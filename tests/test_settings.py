@@ -553,3 +553,22 @@ class TestSystemFiles:
     def test_where_geoip_conf_is(self) -> None:
         """The files that are tried are those of GeoIP.conf(5)."""
         assert ("/etc/GeoIP.conf", "/usr/local/etc/GeoIP.conf") == GEOIP_CONFS
+
+
+def test_home_is_expanded(tmp_path: Path) -> None:
+    """In a configuration file and in the environment, where no shell does it, paths may begin with the user's home."""
+    config = tmp_path / "config.toml"
+    config.write_text('data_dir = "~/x"\ndatabase_dirs = ["~/a", "/b", "c~/d"]\n')
+    home = {"HOME": str(tmp_path), "GEOCLI_DB_DIR": "~/e:/f"}
+    chosen = load(home, config=str(config))
+
+    assert str(tmp_path / "x") == chosen.data_dir
+    assert (f"{tmp_path}/e", "/f", f"{tmp_path}/a", "/b", "c~/d") == chosen.database_dirs[:5]
+
+
+def test_a_file_is_no_directory_of_databases(tmp_path: Path) -> None:
+    """It is easily named where the directory is meant, and nothing would be found."""
+    database = tmp_path / "x.mmdb"
+    database.touch()
+    with pytest.raises(SettingsError, match="to ask this one: --db FILE"):
+        load({"GEOCLI_DB_DIR": str(database)})

@@ -7,10 +7,10 @@ import os
 from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
-from geocli.bulk.finding import spans
+from geocli.bulk.finding import ADDRESS, spans
 from geocli.bulk.inputs import MOST_LINE_BYTES
 from geocli.bulk.outputs import Output, json_text
-from geocli.entries import CSV_FIELDS
+from geocli.entries import CSV_FIELDS, KNOWN_FIELDS
 from geocli.errors import SettingsError
 from geocli.text import safe
 
@@ -26,6 +26,8 @@ MOST_RECORD_BYTES = 16 << 20
 MOST_CELL_BYTES = 2 << 20
 """A quote that is not closed within so many bytes opens no cell."""
 DEFAULT_COLUMN = "ip"
+OTHER_DELIMITERS = ";\t|"
+"""If the only column has one of these in its name, it is more than one column."""
 GEO = "geo"
 """The key that answers get in JSON lines."""
 END = b"end of records"
@@ -220,6 +222,16 @@ class CsvForm:
 def _place_of(column: str | None, header: Sequence[str]) -> int:
     """Return the place of a column by its name."""
     name = column or (header[0] if len(header) == 1 else DEFAULT_COLUMN)
+    if odd := [cell for cell in header if ADDRESS.fullmatch(cell.strip().encode("utf-8", "surrogateescape"))]:
+        reason = f"{safe(odd[0])} is no name of a column: there must be a header; without one it is a log: -i log"
+        raise SettingsError("input", reason, origin="csv")
+    if (
+        len(header) == 1
+        and column is None
+        and (cut := next((char for char in OTHER_DELIMITERS if char in header[0]), None))
+    ):
+        reason = f"one column, {safe(header[0])}; is it divided by something else? --delimiter {cut!r}"
+        raise SettingsError("input", reason, origin="csv")
     places = [at for at, one in enumerate(header) if one == name]
     if len(places) == 1:
         return places[0]
@@ -236,7 +248,8 @@ class JsonLinesForm:
 
     def __init__(self, column: str | None, fields: Sequence[str] | None) -> None:
         """Choose the key of the addresses, dotted where objects are nested, and the fields of an answer."""
-        self._path, self._fields = column or DEFAULT_COLUMN, fields
+        path = column or DEFAULT_COLUMN
+        self._path, self._fields = path.removeprefix(".") or path, fields
         self.output = self._output_of("\n")
 
     def _output_of(self, end: str) -> Output:
@@ -256,7 +269,7 @@ class JsonLinesForm:
         return Block([text for text, _ in found], [before for _, before in found])
 
     def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
-        if not isinstance(said, dict):
+        if not isinstance(said, dict) or not _is_ours(said.get(GEO, {})):
             shown = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
             return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
         if GEO in said:  # of an earlier run
@@ -267,6 +280,13 @@ class JsonLinesForm:
         text = value if isinstance(value, str) else "" if value is None else json_text(value)
         body = line.strip()[:-1].rstrip()
         return text.encode("utf-8", "backslashreplace"), body + (b"" if body == b"{" else b", ")
+
+
+def _is_ours(geo: object) -> bool:
+    """Tell whether a key is of an earlier run, rather than somebody else's, which must not be lost."""
+    return geo is None or (
+        isinstance(geo, dict) and all(name in KNOWN_FIELDS or name.startswith("traits.") for name in geo)
+    )
 
 
 def _without_geo(line: bytes, others: dict[str, Any]) -> bytes:
@@ -310,5 +330,8 @@ def _text(chunk: bytes) -> str:
 
 
 def form_of(path: str) -> str:
-    """Return the form of input that a file's name stands for."""
-    return ENDINGS.get(path.lower().removesuffix(".gz").rpartition(".")[2], "list") if "." in path else "list"
+    """Return the form of input that a file's name stands for, also if it was rotated: `access.log.2.gz`."""
+    parts = path.lower().removesuffix(".gz").split(".")
+    if len(parts) > 2 and parts[-1].isdecimal():
+        parts.pop()
+    return ENDINGS.get(parts[-1], "list") if len(parts) > 1 else "list"

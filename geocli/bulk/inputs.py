@@ -182,7 +182,7 @@ def size_bytes(path: str) -> int | None:
 
 
 def total_bytes(paths: Sequence[str]) -> int | None:
-    """Return how large some files are together, None if that is not known of all."""
-    sizes = [size_bytes(path) for path in paths]
+    """Return how many bytes will be read of some files together, None if that is not known of all."""
+    sizes = [None if path.endswith(".gz") else size_bytes(path) for path in paths]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
