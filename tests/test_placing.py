@@ -94,6 +94,12 @@ def test_parts_that_there_are_no_more_are_removed(half: Path) -> None:
     assert ["_geocli", "notes.txt", "part-000000.csv"] == _names(half)
 
 
+def test_a_directory_in_which_nothing_was_answered_is_empty(tmp_path: Path) -> None:
+    """As when no scheduler answered: the next run needs no other name."""
+    for _ in range(2):
+        assert {} == _directory(tmp_path / "out").begin(KEYS, is_resumed=False)
+
+
 def test_a_directory_with_something_in_it_is_left_alone(half: Path, tmp_path: Path) -> None:
     """Nothing is mixed with what is there, unless it is ours and that is asked for."""
     before = _names(half)

@@ -88,7 +88,8 @@ class PartDirectory:
         work = f"{self._path}/{WORK}"
         with self._errors():
             self._system.makedirs(self._path, exist_ok=True)
-            if there := self._names(self._path):
+            there = self._names(self._path)
+            if there and (there != [WORK] or self._names(work)):  # else no part was answered in it
                 if not is_resumed:
                     raise self._refused("is not empty; --resume goes on with an earlier run, or choose another name")
                 if WORK not in there:

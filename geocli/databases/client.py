@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from io import BufferedReader, RawIOBase
+from socket import gaierror
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -239,7 +240,16 @@ def _translated(url: str) -> Iterator[None]:
     except ValueError as error:  # which `requests` says of a URL that is none
         raise UpdateError(url, f"cannot be downloaded: {error}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        if (reason := _unresolved(error)) is not None:  # trying again in a moment changes nothing
+            raise UpdateError(url, f"cannot be downloaded: {urlsplit(url).hostname}: {reason}") from error
         raise DownloadError(url, f"cannot be downloaded: {error}") from error
+
+
+def _unresolved(error: BaseException | None) -> str | None:
+    """Return why the name of a server has no address, None if that is not what went wrong."""
+    while error is not None and not isinstance(error, gaierror):
+        error = error.__cause__ or error.__context__
+    return None if error is None else error.strerror
 
 
 class _Body(RawIOBase):
