@@ -246,7 +246,7 @@ class TestMisbehaviour:
 
     def test_server_without_an_address(self, waits: Waits) -> None:
         """A name that leads nowhere (RFC 6761, 6.4) is said as the system says it, and not tried again."""
-        with pytest.raises(UpdateError, match="/x: cannot be downloaded: geocli.invalid: ") as caught:
+        with pytest.raises(UpdateError, match=r"/x: cannot be downloaded: geocli\.invalid: ") as caught:
             body(Client(waits, Limits()), "http://geocli.invalid/x")
         assert not isinstance(caught.value, DownloadError)
         assert "HTTPConnection" not in str(caught.value)
