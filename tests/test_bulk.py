@@ -11,8 +11,10 @@ import pytest
 
 from geocli import addresses
 from geocli.bulk.flow import SMALL_BYTES
+from geocli.bulk.forms import Block
 from geocli.bulk.inputs import READ_BYTES
 from geocli.bulk.pipeline import BatchRequest, run
+from geocli.bulk.rows import MOST_JOINED_BYTES, RowMaker
 from geocli.bulk.scopes import SCOPES, scopes
 from geocli.cache import GeoCache
 from geocli.settings import Settings
@@ -347,6 +349,28 @@ def damage_tree(path: Path) -> None:
     zeros = data.index(bytes(16), 6)
     data[3:6] = (zeros // 6 + 1).to_bytes(3, "big")
     path.write_bytes(data)
+
+
+def test_very_many_databases(world: Callable[..., World]) -> None:
+    """More of them than are told apart in blocks are asked one by one."""
+    several = {f"City{number:02}": ({f"{number + 11}.0.0.0/8": {"city": str(number)}}, 4) for number in range(33)}
+    asked = world(several)
+    texts = [f"{number}.1.2.3" for number in range(5, 50)]
+    expected, _ = asked.answer(one_by_one(texts), mode="no-cache")
+    found, _ = asked.answer(together(texts), mode="no-cache")
+
+    assert expected.splitlines() == found.splitlines()
+    assert b"43.1.2.3,resolved,,,,32," in found
+
+
+def test_what_is_written_is_put_together_in_parts() -> None:
+    """However long rows are, by what a database says or by how many cells others have, memory is bounded."""
+    texts, row = [b"1.2.3.4"] * 100, b"x" * 1_000_000
+    block = Block(texts, before=texts, padding=[b","] * 100, padding_bytes=1)
+    parts = list(RowMaker._joined(block, [[row] * 100], len(row)))  # noqa: SLF001 (a million rows would show it, too)
+
+    assert b"".join(b"1.2.3.4," + row for _ in texts) == b"".join(parts)
+    assert max(map(len, parts)) <= MOST_JOINED_BYTES
 
 
 @pytest.mark.parametrize("mode", ["no-cache", "cache"])

@@ -170,6 +170,10 @@ def declared_too_long(connection: socket.socket, _: Event) -> None:
     connection.sendall(HEAD + b"Content-Length: 1001\r\n\r\n")
 
 
+def boundless(connection: socket.socket, _: Event) -> None:
+    connection.sendall(HEAD + b"Content-Length: " + b"1" * 5000 + b"\r\n\r\n" + b"x" * 5000)
+
+
 def short(connection: socket.socket, _: Event) -> None:
     connection.sendall(HEAD + b"Content-Length: 500\r\n\r\nxxx")
 
@@ -204,6 +208,7 @@ class TestMisbehaviour:
             (dribbled_body, "not complete after 0.3 s"),
             (endless, "more than 1000 bytes"),
             (declared_too_long, "1001 bytes, more than 1000"),
+            (boundless, "more than 1000 bytes"),
             (short, "cannot be downloaded: "),
             (short_chunk, "cannot be downloaded: "),
             (bad_chunk, "cannot be downloaded: "),

@@ -182,12 +182,13 @@ def test_every_type_and_pointer_that_the_format_has(encoded: bytes, value: objec
         b"\xe1\x41a\x7f\xff\xff\xff",
         b"\xe1\x41a\x64\x00\x00\x00\x00",
         b"\xe1\x41a\x03\x07",
+        b"\xe1\x41a\x14\x19aaaaaaaaaaaaaaaaaaaa",
         b"\xe1\x41a\xa3\x01\x02\x03",
         b"\xe1\x41a\xc5\x01\x02\x03\x04\x05",
         b"\xe1\x41a\x5f\xff\xff\xff",
         b"\xe1\x41a\x5f\x00\x00\x00",
     ],
-    ids="no-map number-as-key beyond key text size double boolean uint16 uint32 long cut".split(),  # noqa: SIM905
+    ids="no-map number-as-key beyond key text size double boolean no-type uint16 uint32 long cut".split(),  # noqa: SIM905
 )
 def test_damage_is_left_to_the_reader(data: bytes) -> None:
     """Nothing else is raised, whatever the bytes are."""

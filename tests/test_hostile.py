@@ -111,7 +111,8 @@ BATCHES: list[tuple[tuple[str, ...], str]] = [
     (("-f", "tsv"), "81.2.69.160\n"),
     (("-f", "value"), "81.2.69.160\n"),
     (("-f", "jsonl"), "81.2.69.160\n"),
-    (("-i", "csv", "-c", "ip"), f'ip,"{LOG}"\n81.2.69.160,"{LOG}"\n'),
+    (("-i", "csv", "-c", "ip", "--prefix", "g_"), f'ip,"{LOG}"\n81.2.69.160,"{LOG}"\n'),
+    (("--prefix", "geo_", "-i", "csv", "-c", "ip"), "ip,\x1b]0;pwn\x07,\x9b31m,\u202e\n81.2.69.160,a,b,c\n"),
     (("-i", "csv", "-c", "ip", "--prefix", "=\x1b[31m"), "ip\n81.2.69.160\n"),
     (("-i", "jsonl"), f'{{"ip": "81.2.69.160", "said": "{LOG}"}}\n'),
     (("-i", "log"), f"{LOG} 81.2.69.160 {LOG}\n"),
@@ -212,6 +213,7 @@ def test_a_store_in_statistics(filled: Geocli, format_: str, by: str) -> None:
 def test_file_names_in_what_operators_read(filled: Geocli, arguments: tuple[str, ...]) -> None:
     """A database may be called anything, and may be damaged; events are harmless, too."""
     (filled.db_dir / f"{TEXT.replace('/', '')}.mmdb").write_bytes(b"not a database")
+    build(filled.db_dir / "sound\x1b]0;q.mmdb", {"98.0.0.0/24": {"country_code": "US"}})
     _, shown = on_terminal(filled, *arguments)
 
     assert shown

@@ -31,8 +31,8 @@ Columns: TypeAlias = dict[str, "NDArray[Any]"]
 """The same of many places, side by side; None for what is not known."""
 UNKNOWN, DAMAGED = 0, 1
 """The profiles of a record that says nothing, and of one that cannot be read."""
-SAID_BYTES, TEXT_BYTES = 250, 130
-"""About what is taken by a record that is kept, and by a text."""
+SAID_BYTES = 250
+"""About what is taken by a record that is kept, beside its texts."""
 
 
 class Profile(NamedTuple):
@@ -66,7 +66,7 @@ class Table:
     @property
     def size_bytes(self) -> int:
         """About how much memory is taken by what is kept."""
-        return len(self._numbers) * SAID_BYTES + len(self._decoder.texts) * TEXT_BYTES
+        return len(self._numbers) * SAID_BYTES + self._decoder.texts.size_bytes
 
     def numbers(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int64]:
         """Return the numbers of the records of some addresses."""

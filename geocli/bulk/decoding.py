@@ -35,6 +35,8 @@ POINTER_BASES = np.array([0, 2048, 526336, 0])
 """What is added to a pointer, by its size."""
 MOST_ENTRIES, MOST_DEPTH, MOST_VALUES = 28, 3, 1000
 """A larger map or array, one that lies deeper in others, or a value that holds more others, is left to the reader."""
+TEXT_BYTES = 130
+"""About what is taken by a text that is kept, beside its letters."""
 MOST_SHAPES = 64
 """If there are more, nothing is won."""
 LANGUAGE = "en"
@@ -78,7 +80,7 @@ class _Texts(dict[int, str]):
 
     def __init__(self, data: mmap) -> None:
         super().__init__()
-        self._data = data
+        self._data, self.size_bytes = data, 0
 
     def __missing__(self, at: int) -> str:
         control = self._data[at]
@@ -92,6 +94,7 @@ class _Texts(dict[int, str]):
         if len(encoded) < size:
             raise OddError
         self[at] = text = encoded.decode()
+        self.size_bytes += size + TEXT_BYTES
         return text
 
 
@@ -195,7 +198,10 @@ class Decoder:
 
     def _types(self, at: Positions) -> NDArray[np.int64]:
         words = self._words[at].astype(np.int64)
-        return np.where(words >> 29 == 0, 7 + (words >> 16 & 255), words >> 29)
+        types = np.where(words >> 29 == 0, 7 + (words >> 16 & 255), words >> 29)
+        if (types > FLOAT).any():  # there is no such type
+            raise OddError
+        return types
 
     def _tokens(self, at: Positions) -> tuple[NDArray[np.int64], NDArray[np.int64], Positions, NDArray[np.int64]]:
         """Return the types and sizes of values, where what follows these begins, and how many bytes are skipped there.

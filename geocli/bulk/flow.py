@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 16 * 1024
 """Before a chunk of this size, addresses are looked up one by one, as in `lookup`: numpy would take longer to load."""
+MOST_DATABASES = 30
+"""Of more than these it is not noted which of them an answer is from; then addresses are looked up one by one."""
 TOGETHER = 3
 """So many blocks wait for one another, when much has arrived, if answers are kept, since what many of them have in
 common is written once, or if web services are asked, so that these get full requests."""
@@ -169,7 +171,7 @@ class Flow:
         databases = mmdb.databases(problems.append)
         rir = next((other for other in others if isinstance(other, RirResolver)), None)
         try:
-            if problems:
+            if problems or len(databases) > MOST_DATABASES:
                 return None
             has = {"is_kept": self._is_kept, "has_services": self._has_services}
             return Answers(databases, rir, self._form.output, sources, **has)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ENDINGS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log": "log"}
 """The form that the ending of a file's name stands for."""
-MOST_RECORD_BYTES = 16 << 20
+MOST_RECORD_BYTES = 4 << 20
 """A longer row, object or line of a log is cut short."""
 MOST_CELL_BYTES = 2 << 20
 """A quote that is not closed within so many bytes opens no cell."""
@@ -43,6 +43,10 @@ class Block(NamedTuple):
     """What should be addresses, in their order."""
     before: list[bytes] | None = None
     """What is written before each answer, as it is; None for nothing."""
+    padding: list[bytes] | None = None
+    """What is written between that and each answer; None for nothing."""
+    padding_bytes: int = 0
+    """No padding is longer."""
     after: bytes = b""
     """What is written after the last one."""
     joined: bytes = b""
@@ -212,11 +216,18 @@ class CsvForm:
         at, width, byte = self._at, self._width, self._byte
         if b'"' not in chunk and b"\r" not in chunk.replace(b"\r\n", b""):
             rows = _lines(chunk.replace(b"\r\n", b"\n"))
-            rows = [row if (lacks := width - 1 - row.count(byte)) <= 0 else row + byte * lacks for row in rows]
-            return Block([row.split(byte, at + 1)[at] for row in rows], rows)
-        records = [(cells, raw + byte * (width - max(len(cells), 1))) for cells, raw in self._read(chunk)]
-        texts = [cells[at].encode("utf-8", "surrogateescape") if at < len(cells) else b"" for cells, _ in records]
-        return Block(texts, [raw for _, raw in records])
+            lacks = [width - 1 - row.count(byte) for row in rows]
+            texts = [row.split(byte, at + 1)[at] if row.count(byte) >= at else b"" for row in rows]
+        else:
+            records = self._read(chunk)
+            rows = [raw for _, raw in records]
+            lacks = [width - max(len(cells), 1) for cells, _ in records]
+            texts = [cells[at].encode("utf-8", "surrogateescape") if at < len(cells) else b"" for cells, _ in records]
+        most = max(lacks, default=0)
+        if most <= 0:
+            return Block(texts, rows)
+        pads = {lack: byte * lack for lack in set(lacks)}  # shared, since a header may be very wide
+        return Block(texts, rows, padding=[pads[lack] for lack in lacks], padding_bytes=most)
 
 
 def _place_of(column: str | None, header: Sequence[str]) -> int:

@@ -180,12 +180,13 @@ class _Batch:
         if header and self._header and header.split() != self._header.split():
             raise InputError(path, OTHER_COLUMNS)
         if header and not self._header:
-            self._put(header)
+            self._put(visible(header) if self._is_shown else header)
             self._header = header
 
     def _written(self, group: Sequence[Rows]) -> None:
         for rows in group:
-            self._put(rows.data)
+            for part in rows.data:
+                self._put(part)
             self.report.count(rows, self._request)
 
 

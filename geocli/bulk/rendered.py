@@ -50,6 +50,8 @@ class Rendered:
         """The databases that an answer is from, by number: bit i stands for the i-th."""
         self.labels: list[str] = [""]
         """What an answer is counted as, by number: the code of a country, else its status."""
+        self.longest = 1
+        """No segment has more bytes."""
         self.size_bytes = 0
         """About how much memory all of this takes."""
 
@@ -64,6 +66,7 @@ class Rendered:
         parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
         for number, column in enumerate(self.segments):
             column[first:after] = parts[number : -1 : len(self.segments)]
+        self.longest = max(self.longest, *(len(part) + len(end) for part in parts))
         self.segments[-1][first:after] = [part + end for part in self.segments[-1][first:after]]
         self.begins_blank &= not any(self.segments[0][first:after])
         self.sources[first:after] = sources

@@ -11,7 +11,7 @@ from geocli.entries import instant_text
 from geocli.text import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from geocli.entries import Entry
 
 
+MOST_JOINED_BYTES = 16 << 20
+"""So much of what is written is put together at a time; usually all of a block is less."""
 MOST_REMEMBERED = 50_000
 """So many entries are remembered, in about 50 MB."""
 NO_PREFIX = 255
@@ -48,8 +50,8 @@ class Found(NamedTuple):
 class Rows(NamedTuple):
     """What a block came to."""
 
-    data: bytes
-    """What is to be written."""
+    data: Iterator[bytes]
+    """What is to be written, once, in parts that are put together when they are asked for."""
     entries: Sequence[Entry] = ()
     """Of what was looked up one by one."""
     found: Found | None = None
@@ -101,7 +103,8 @@ class RowMaker:
         distinct = list(dict.fromkeys(block.texts))
         asked = dict(zip(distinct, self._asked(distinct), strict=True))
         entries = [asked[text] for text in block.texts]
-        return Rows(self._joined(block, [self._lines(entries, block)]), entries)
+        lines = self._lines(entries, block)
+        return Rows(self._joined(block, [lines], max(map(len, lines), default=0)), entries)
 
     def _asked(self, texts: Sequence[bytes]) -> list[Entry]:
         """Look texts up one by one; in one thread at a time, so that none is asked for and kept twice.
@@ -124,14 +127,20 @@ class RowMaker:
         return [b"" if none and entry.status == "invalid" else self._form.output.block([entry]) for entry in entries]
 
     @staticmethod
-    def _joined(block: Block, columns: Sequence[Sequence[bytes]]) -> bytes:
-        """Return what is written: for each text what goes before it, then its part of each column."""
-        columns = [column for column in (block.before, *columns) if column is not None]
+    def _joined(block: Block, columns: Sequence[Sequence[bytes]], longest: int) -> Iterator[bytes]:
+        """Return what is written: for each text what goes before it, then its part of each column.
+
+        No piece of a column is longer than `longest`, which bounds how much is put together at a time.
+        """
+        columns = [column for column in (block.before, block.padding, *columns) if column is not None]
         pieces: list[bytes] = [b""] * (len(block.texts) * len(columns) + 1)
         for number, column in enumerate(columns):
             pieces[number : -1 : len(columns)] = column
         pieces[-1] = block.after
-        return b"".join(pieces)
+        step = max(MOST_JOINED_BYTES // max(longest, block.padding_bytes, 1), 1)
+        if step >= len(pieces):
+            return iter((b"".join(pieces),))
+        return (b"".join(pieces[start : start + step]) for start in range(0, len(pieces), step))
 
     def together(self, chunk: bytes, answers: Answers) -> Rows | Pieces:
         """Look all texts up together; what is new is returned, to be kept before the rows are written."""
@@ -141,7 +150,7 @@ class RowMaker:
 
         block = self._form.cut(chunk)
         if not block.texts:
-            return Rows(block.after)
+            return Rows(iter((block.after,)))
         parsed = Parsed(block.texts, block.joined)
         cells = np.full(len(block.texts), NO_PREFIX, np.int32)
         for places, numbers, texts in parsed.families():
@@ -150,7 +159,7 @@ class RowMaker:
         columns = self._columns(found)
         if single := np.flatnonzero(found.numbers == 0).tolist():
             return Pieces(block, columns, found, single)
-        return Rows(self._joined(block, columns), found=found)
+        return Rows(self._joined(block, columns, answers.rendered.longest), found=found)
 
     def completed(self, group: Sequence[Rows | Pieces]) -> list[Rows]:
         """Look up what is left of several blocks, all of it together: a web service takes many addresses at once."""
@@ -166,7 +175,9 @@ class RowMaker:
             for column in pieces.columns:
                 column[at] = b""
             pieces.columns[-1][at] = lines[text]
-        return Rows(self._joined(pieces.block, pieces.columns), [entries[text] for text in texts], pieces.found)
+        longest = max(pieces.found.answers.rendered.longest, *map(len, lines.values()))
+        data = self._joined(pieces.block, pieces.columns, longest)
+        return Rows(data, [entries[text] for text in texts], pieces.found)
 
     def _columns(self, found: Found) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""

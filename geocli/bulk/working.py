@@ -133,7 +133,7 @@ class _Desk:
 
         def put(group: Sequence[Rows]) -> None:
             for rows in group:
-                out.write(rows.data)
+                out.writelines(rows.data)
                 report.count(rows, request)
 
         with records_of(part, form, request.end.encode()) as records:

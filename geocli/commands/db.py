@@ -11,6 +11,7 @@ from geocli import actions, logs
 from geocli.commands import options
 from geocli.console import write
 from geocli.errors import GeocliError
+from geocli.text import safe
 
 app = typer.Typer(help="The .mmdb databases at hand, getting them, checking them.", no_args_is_help=True)
 
@@ -90,7 +91,7 @@ def verify(
         try:
             with rendering.bars(of_bytes=False) as on_read:
                 count = verify_file(path, on_read)
-            write(f"{path}: {count} networks, sound\n".encode(errors="backslashreplace"))
+            write(f"{safe(path)}: {count} networks, sound\n".encode())
         except GeocliError as error:
             problems.weigh(error)
     return problems.status

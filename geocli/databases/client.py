@@ -32,6 +32,8 @@ MOST_REDIRECTS = 5
 PIECE_BYTES = 1 << 16
 SHORTEST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=1)
 """After 429: without a time in the answer, and whatever the answer says."""
+MOST_DIGITS = 20
+"""No file has a length of so many digits."""
 _HINTS = {401: "; are the account's number and its licence key right?"}
 
 
@@ -230,7 +232,7 @@ class Client:
 
 def _length(response: requests.Response) -> int | None:
     text = response.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < MOST_DIGITS else None
 
 
 @contextmanager
