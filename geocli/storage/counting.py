@@ -13,9 +13,6 @@ from geocli.storage.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    Tally = tuple[dict[str, int], Counter[str | int | None]]
-    """Numbers of rows by status, and by value."""
-
 LEAST_SPAN_ROWS = 100_000
 """Fewer rows are counted sooner than a thread is started for them."""
 
