@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from geocli.databases.discovery import DatabaseFile
 from geocli.entries import Entry, Place
-from geocli.storage.frames import MOST_BYTES, Frame, encode, pack, unpack
+from geocli.storage.frames import MOST_BYTES, Frame, encode, head, loaded, members_of, pack, payload, unpack
 from geocli.storage.scanning import MOST_REPAIRS, Damage, scan
+from geocli.storage.sharing import place_texts
 from tests.storing import AT, SOURCES, resolved, unresolved
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LOOPBACK = Entry(ip="::1", status="special")
@@ -95,6 +97,11 @@ def payload_with(**changes: Any) -> bytes:
 
 def place_with(**changes: Any) -> bytes:
     return payload_with(places=[{"status": "resolved", **changes}])
+
+
+def compact(payload: bytes) -> bytes:
+    """Return JSON as geocli writes it, without blanks."""
+    return json.dumps(json.loads(payload), separators=(",", ":")).encode()
 
 
 def test_frame_is_as_documented() -> None:
@@ -240,6 +247,16 @@ WRONG = [
     pytest.param(payload_with(rows=[["::1", 0, "8"]]), id="row: length a text"),
     pytest.param(payload_with(rows=[["::1", 0, 1 << 63]]), id="row: huge length"),
     pytest.param(place_with(altitude=35), id="a field of a newer geocli"),
+    pytest.param(place_with(places=5), id="places of a place: a number"),
+    pytest.param(place_with(places={}), id="places of a place: a dict"),
+    pytest.param(place_with(places=[]), id="places of a place: none"),
+    pytest.param(place_with(places=[5]), id="places of a place: a list of numbers"),
+    pytest.param(place_with(places=[{"places": [{"city": "Oslo"}]}]), id="places of a place of a place"),
+    pytest.param(place_with(places=[{"city": 5}]), id="places of a place: a city that is a number"),
+    pytest.param(place_with(traits={}, places=[{"traits": 5}]), id="places of a place: traits that are a number"),
+    pytest.param(place_with(traits=5, places=[{"traits": {}}]), id="traits of several places: a number"),
+    pytest.param(compact(place_with(traits=5, places=[{"traits": {}}])), id="the same without blanks"),
+    pytest.param(payload_with(rows=[["::1 ::2", 1, None]]), id="row of two: no such place"),
 ]
 
 
@@ -265,6 +282,53 @@ def test_damaged_frame_of_the_wrong_form_is_damage() -> None:
     frame = flipped(encode(place_with(altitude=35)), 300)
     assert [LOOPBACK] == entries_in(frame + journal(LOOPBACK))
     assert [frame.rstrip(b"\n")] == [data.rstrip(b"\n") for data in damage_in(frame + journal(LOOPBACK))]
+
+
+@pytest.mark.parametrize("form", [bytes, compact])
+def test_places_share_what_they_have_in_common(form: Callable[[bytes], bytes]) -> None:
+    """An element of `places` that has some itself adds its members to theirs; traits are put together."""
+    swiss = {"status": "resolved", "country_code": "CH", "traits": {"continent_code": "EU"}}
+    towns: list[dict[str, Any]] = [
+        {"city": "Bern", "traits": {"metro_code": 1}},
+        {"city": "Thun"},
+        {"status": "resolved"},
+    ]
+    rows = [["::1 ::2", 1, None], ["::3", 0, 8], ["::4", 2, None], ["::5", 3, None]]
+    special = {"status": "special", "places": [{"scope": "private"}]}
+    frame = unpack(form(payload_with(places=[{**swiss, "places": towns}, special], rows=rows)))
+    assert [("::1", 1, None), ("::2", 1, None), ("::3", 0, 8), ("::4", 2, None), ("::5", 3, None)] == frame.rows
+    assert [
+        {**swiss, "city": "Bern", "traits": {"continent_code": "EU", "metro_code": 1}},
+        {**swiss, "city": "Thun"},
+        swiss,
+        {"status": "special", "scope": "private"},
+    ] == [loaded(place) for place in frame.places]
+
+
+@pytest.mark.parametrize("form", [bytes, compact])
+def test_places_stand_beside_places_that_share(form: Callable[[bytes], bytes]) -> None:
+    """Elements that are places, and elements that have some, are numbered together."""
+    places = [{"status": "special"}, {"status": "resolved", "places": [{"city": "Oslo"}, {"city": "Moss"}]}]
+    for order in ([0, 1], [1, 0]):
+        frame = unpack(form(payload_with(places=[places[number] for number in order])))
+        found = [loaded(place).get("city") for place in frame.places]
+        assert {0: [None, "Oslo", "Moss"], 1: ["Oslo", "Moss", None]}[order[0]] == found
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=6))
+def test_places_from_columns_are_read_as_they_were(entries: list[Entry]) -> None:
+    """Whatever is known of places, what is written for them together is what each of them is."""
+    said = [members_of(entry) for entry in entries]
+    columns = {
+        name: [members.get(name) for members in said] for name in dict.fromkeys(name for m in said for name in m)
+    }
+    texts = zip(*place_texts(columns), strict=True)
+    places = b",".join(b'%b,"places":[%b]}' % (shared[:-1].encode(), own.encode()) for shared, own in texts)
+    frame = unpack(payload(head(AT, "", []), [places], []))
+    for members in said:
+        if known := {name: what for name, what in members.pop("traits", {}).items() if what is not None}:
+            members["traits"] = known
+    assert said == [loaded(place) for place in frame.places]
 
 
 def test_unknown_keys_beside_the_rows_are_ignored() -> None:

@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.storage.files": {"errors"},
     "geocli.storage.backoff": {"entries", "errors", "values", "storage.files"},
     "geocli.storage.frames": {"entries", "values", "databases.discovery"},
+    "geocli.storage.sharing": {"storage.frames"},
     "geocli.storage.scanning": {"values", "storage.frames"},
     "geocli.storage.journal": {
         *("entries", "errors", "values", "databases.discovery"),
@@ -88,10 +89,10 @@ ROOMS: dict[str, set[str] | str] = {
         *("entries", "databases.discovery", "resolvers.mmdb"),
         *("bulk.columns", "bulk.decoding", "bulk.tree"),
     },
-    "geocli.bulk.rendered": {"storage.frames", "bulk.outputs", "bulk.columns"},
+    "geocli.bulk.rendered": {"storage.sharing", "bulk.outputs", "bulk.columns"},
     "geocli.bulk.answers": {"errors", "databases.discovery", "resolvers", "bulk"},
     "geocli.bulk.rows": {"cache", "entries", "text", "bulk.answers", "bulk.forms", "bulk.parsing"},
-    "geocli.bulk.keeping": {"storage.frames", "bulk.answers", "bulk.rows"},
+    "geocli.bulk.keeping": {"storage.frames", "bulk.rendered", "bulk.rows"},
     "geocli.bulk.flow": {"cache", "errors", "resolvers", "bulk", "storage.frames"},
     "geocli.bulk.outputs": {"entries", "text"},
     "geocli.bulk.pipeline": {

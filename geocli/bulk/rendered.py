@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geocli.bulk.columns import grown
-from geocli.storage.frames import place_texts
+from geocli.storage.sharing import place_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -45,7 +47,11 @@ class Rendered:
         self.segments: list[NDArray[Any]] = [np.full(1, b"", object) for _ in range(len(self.variable) + 1)]
         """What a line is made of: by position, then by number, as bytes."""
         self.places: NDArray[Any] = np.full(1, b"", object)
-        """What the journal keeps of an answer, by number, as bytes."""
+        """What the journal keeps of an answer, by number, but for what many have in common, as bytes."""
+        self.groups = np.zeros(1, np.int32)
+        """Which of `shared` it has in common with others, by number."""
+        self.shared: dict[str, int] = {}
+        """What the journal keeps of all answers of a group."""
         self.sources = np.zeros(1, np.uint32)
         """The databases that an answer is from, by number: bit i stands for the i-th."""
         self.labels: list[str] = [""]
@@ -60,7 +66,7 @@ class Rendered:
         first, after = len(self.labels), len(self.labels) + len(sources)
         if after > len(self.sources):
             self.segments = [grown(column, after) for column in self.segments]
-            self.places, self.sources = grown(self.places, after), grown(self.sources, after)
+            self.sources = grown(self.sources, after)
         said = {name: column.tolist() for name, column in columns.items() if self._is_kept or name in self._wanted}
         lines = list(self._output.lines(said, self._marks(), len(sources)))
         parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
@@ -71,12 +77,21 @@ class Rendered:
         self.begins_blank &= not any(self.segments[0][first:after])
         self.sources[first:after] = sources
         if self._is_kept:
-            self.places[first:after] = places = [text.encode() for text in place_texts(said)]
-            self.size_bytes += sum(map(len, places))
+            self._keep(first, after, said)
         codes = said.get("country_code", [None] * len(sources))
         self.labels += [code or status for code, status in zip(codes, said["status"], strict=True)]
         self.size_bytes += sum(map(len, lines)) + len(sources) * OVERHEAD_BYTES
         return range(first, after)
+
+    def _keep(self, first: int, after: int, said: Mapping[str, Sequence[Any]]) -> None:
+        """Make places of what is said, for the journal."""
+        if after > len(self.places):
+            self.places, self.groups = grown(self.places, after), grown(self.groups, after)
+        shared, own = place_texts(said)
+        known = len(self.shared)
+        self.groups[first:after] = [self.shared.setdefault(text, len(self.shared)) for text in shared]
+        self.places[first:after] = [text.encode() for text in own]
+        self.size_bytes += sum(map(len, chain(own, islice(self.shared, known, None))))
 
     def _marks(self) -> dict[str, str]:
         """Return what stands for the fields that vary; an unknown network is no text in JSON, so it has no quotes."""

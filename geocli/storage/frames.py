@@ -5,11 +5,14 @@ A frame is `G1 LENGTH DIGEST PAYLOAD\n`. LENGTH is that of the payload, in 8 hex
 
     {"at": "2026-11-23T20:31:49Z", "generation": "GeoLite2-City@1781725941, rir@3.3.170",
      "files": [[path, inode, size, mtime_ns, "GeoLite2-City@1781725941"], ...],
-     "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", ...}, ...],
-     "rows": [["81.2.69.160", 0, 27], ...]}
+     "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", "city": "Boxford", ...},
+                {"status": "resolved", "source": "GeoLite2-City", "country_code": "JP", ...,
+                 "places": [{"city": "Osaka", ...}, {"city": "Tokyo", ...}]}, ...],
+     "rows": [["81.2.69.160", 0, 27], ["2.125.160.216 2.125.160.217", 2, 29], ...]}
 
-Each row names an address, the number of its place in `places`, and the length of the prefix that the
-answer holds for, or null.
+Each row names addresses, the number of their place, and the length of the prefix that the answer holds for, or
+null. Places are numbered in the order in which they stand there; an element that has `places` itself is none, but
+says what these have in common (for the member `traits`, both say some of its members).
 """
 
 from __future__ import annotations
@@ -43,12 +46,10 @@ MOST_BYTES = 1024 * 1024
 MOST_KNOWN_BYTES = 32 << 20
 """About so much text of places a reader keeps, so that it checks each once."""
 
-BETWEEN = "\0"
-"""Stands between places that are made text together: one call for many takes a quarter of the time."""
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
 _TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
-_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+compact_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _KEYS = {name: f'"{name}":' for name in (*_ENTRY_KEYS, *Place.field_names)}
 
 
@@ -68,7 +69,7 @@ class Frame(Value):
 
     def entries(self) -> Iterator[Entry]:
         """Return the entries in the order in which they were appended."""
-        shapes = [self._shape(json.loads(place)) for place in self.places]
+        shapes = [self._shape(loaded(place)) for place in self.places]
         for ip, number, prefix_len in self.rows:
             yield shapes[number].replace(ip=ip, prefix_len=prefix_len)
 
@@ -81,8 +82,13 @@ class Frame(Value):
 
 def encode(payload: bytes) -> bytes:
     """Return the frame that holds a payload."""
+    return b"".join(parts(payload))
+
+
+def parts(payload: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return what a frame consists of, to be put together by who has many."""
     length = b"%08x" % len(payload)
-    return b"%s%s %s %s\n" % (MAGIC, length, _digest(length, payload), payload)
+    return b"%s%s %s " % (MAGIC, length, _digest(length, payload)), payload, b"\n"
 
 
 def pack(entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = ()) -> Iterator[bytes]:
@@ -125,28 +131,28 @@ class _Draft:
         if place not in self.places:
             self.places[place] = len(self.places)
             self.size_bytes += len(place) + 1
-        self.rows.append(_json([entry.ip, self.places[place], entry.prefix_len]))
+        self.rows.append(compact_json([entry.ip, self.places[place], entry.prefix_len]))
         self.size_bytes += len(self.rows[-1]) + 1
 
     def payload(self) -> bytes:
-        return payload(self.head, ",".join(self.places).encode("ascii"), ",".join(self.rows).encode("ascii"))
+        return payload(self.head, [",".join(self.places).encode("ascii")], [",".join(self.rows).encode("ascii")])
 
 
 def head(at: datetime | None, generation: str, files: Iterable[tuple[DatabaseFile, str]]) -> str:
     """Return what a payload begins with: when its entries were resolved, and which sources were there."""
     listed = [[*file.identity, label] for file, label in files if file.path.isprintable()]
     when = instant_text(at) if at else ""
-    return f'{{"at":{_json(when)},"generation":{_json(generation)},"files":{_json(listed)}'
+    return f'{{"at":{compact_json(when)},"generation":{compact_json(generation)},"files":{compact_json(listed)}'
 
 
-def payload(head: str, places: bytes, rows: bytes) -> bytes:
-    """Put a payload together from its head, its places, and its rows, each separated by commas.
+def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes]) -> bytes:
+    """Put a payload together from its head, and from the pieces of its places and of its rows, with their commas.
 
     Raises:
         ValueError: it is larger than a reader takes.
 
     """
-    whole = b'%b,"places":[%b],"rows":[%b]}' % (head.encode("ascii"), places, rows)
+    whole = b"".join((head.encode("ascii"), b',"places":[', *places, b'],"rows":[', *rows, b"]}"))
     if len(whole) > MOST_BYTES:
         raise ValueError(f"an entry of {len(whole)} bytes is more than a frame holds")
     return whole
@@ -162,18 +168,24 @@ def members_of(entry: Entry) -> dict[str, Any]:
 def place_text(members: Mapping[str, Any]) -> str:
     """Return such members as one place of a payload."""
     texts = [
-        f"{_KEYS[name]}{encode_basestring_ascii(what) if isinstance(what, str) else _json(what)}"
+        f"{_KEYS[name]}{encode_basestring_ascii(what) if isinstance(what, str) else compact_json(what)}"
         for name, what in members.items()
     ]
     return f"{{{','.join(texts)}}}"
 
 
-def place_texts(columns: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Return places of a payload from their members side by side, None where one is not known."""
-    rows = zip(*columns.values(), strict=True)
-    places = [{name: what for name, what in zip(columns, row, strict=True) if what is not None} for row in rows]
-    texts = f"{_json([what for place in places for what in (place, BETWEEN)])[1:-1]},".split(f",{_json(BETWEEN)},")[:-1]
-    return texts if len(texts) == len(places) else [*map(place_text, places)]  # one of them has such a member itself
+def loaded(place: bytes) -> dict[str, Any]:
+    """Return the members of a place of a frame."""
+    said: dict[str, Any] = json.loads(place, object_pairs_hook=_merged)
+    return said
+
+
+def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return members as an object; of `traits`, which may come twice, all are taken."""
+    said = dict(pairs)
+    if len(said) < len(pairs) and isinstance(said.get("traits"), dict):
+        said["traits"] = {key: what for name, some in pairs if name == "traits" for key, what in some.items()}
+    return said
 
 
 def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
@@ -191,7 +203,7 @@ def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
     try:
         said = _loaded(payload, known)
         files = [(path, inode, size, mtime, label) for path, inode, size, mtime, label in said["files"]]
-        rows = [(ip, number, prefix_len) for ip, number, prefix_len in said["rows"]]
+        rows = [(ip, number, length) for ips, number, length in said["rows"] for ip in ips.split(" ")]
         frame = Frame(at=said["at"], generation=said["generation"], files=files, places=said["places"], rows=rows)
         _check(frame)
     except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -213,23 +225,39 @@ def _loaded(payload: bytes, known: set[bytes]) -> dict[str, Any]:
     try:
         places = _places(texts, known)
         said = json.loads(b'%b,"rows":[%b' % (head, rows))
-    except ValueError:  # not written by `pack`, but JSON perhaps
+    except ValueError:  # not written here, but JSON perhaps
         said = json.loads(payload)
-        places = [_json(place).encode() for place in said["places"]]
-        _check_places(said["places"])
+        members = [*_each(said["places"])]
+        _check_places(members)
+        places = [compact_json(place).encode() for place in members]
     return {**said, "places": places}
+
+
+def _each(elements: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for element in elements:
+        shared = [(name, what) for name, what in element.items() if name != "places"]
+        yield from (_merged([*shared, *own.items()]) for own in element.get("places", [{}]))
 
 
 def _places(texts: bytes, known: set[bytes]) -> list[bytes]:
     if not (texts.startswith(b'{"') and texts.endswith(b"}")):
         raise ValueError("not a list of places")
-    places = [b'{"%b}' % text for text in texts[2:-1].split(b'},{"')]
+    if texts.endswith(b"}]}"):
+        places = [place for element in texts[2:-3].split(b'}]},{"') for place in _sharing(element)]
+    else:
+        places = [b'{"%b}' % text for text in texts[2:-1].split(b'},{"')]
     if new := set(places) - known:
-        _check_places([json.loads(place) for place in new])
+        _check_places([*map(loaded, new)])
         if len(known) * len(texts) > MOST_KNOWN_BYTES * len(places):
             known.clear()
         known |= new
     return places
+
+
+def _sharing(element: bytes) -> list[bytes]:
+    """Return the places that have in common what an element says."""
+    shared, _, own = element.partition(b',"places":[{"')
+    return [b'{"%b,"%b}' % (shared, members) for members in own.split(b'},{"')]
 
 
 def _check_places(places: list[dict[str, Any]]) -> None:
@@ -282,4 +310,6 @@ def payload_at(data: bytes, start: int = 0) -> bytes | None:
 
 
 def _digest(length: bytes, payload: bytes) -> bytes:
-    return blake2b(length + payload, digest_size=8).hexdigest().encode()
+    digest = blake2b(length, digest_size=8)
+    digest.update(payload)
+    return digest.hexdigest().encode()

@@ -15,7 +15,7 @@ from itertools import chain
 from geocli.entries import instant, settle
 from geocli.errors import JournalError, StorageError
 from geocli.storage.files import write_all
-from geocli.storage.frames import Frame, encode, pack
+from geocli.storage.frames import Frame, pack, parts
 from geocli.storage.scanning import Damage, scan
 from geocli.values import Value
 
@@ -87,7 +87,7 @@ class Journal:
     def append_packed(self, payloads: Iterable[bytes]) -> None:
         """Keep entries that are packed already; raises the same."""
         try:
-            data = b"".join(map(encode, payloads))
+            data = b"".join(chain.from_iterable(map(parts, payloads)))
         except ValueError as error:
             raise self._error(str(error)) from error
         if not data:

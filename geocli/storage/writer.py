@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from geocli.entries import instant_text
 from geocli.errors import StoreError
+from geocli.storage.frames import loaded
 from geocli.storage.store import COLUMNS, FILE_NAME, SCHEMA_VERSION, check_version, sqlite_errors
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class StoreWriter:
         new = [text for text in dict.fromkeys(texts) if text not in self._places]
         values = []
         for text in new:
-            said = json.loads(text)
+            said = loaded(text)
             number = len(self._places)
             self._places_bytes += len(text)
             self._places[text] = number, said["status"] != "unresolved", said.get("retry_at")
