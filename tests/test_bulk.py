@@ -282,7 +282,7 @@ def test_what_is_kept_is_found_again(world: Callable[..., World]) -> None:
 def test_the_order_does_not_depend_on_the_threads(world: Callable[..., World]) -> None:
     """A row for each line, in their order, however many work at it; and the same is kept."""
     asked = world(WORLDS["City and ASN"])
-    texts = [str(address) for address in some(45_000)] * 2
+    texts = [str(address) for address in some(45_000)] * 3
     assert len("\n".join(texts)) > 3 * READ_BYTES
     expected, _ = asked.answer(together(texts), name="data-1", jobs=1)
     kept = {entry.ip: entry for entry in asked.dirty("data-1")}

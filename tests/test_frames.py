@@ -256,7 +256,15 @@ WRONG = [
     pytest.param(place_with(traits={}, places=[{"traits": 5}]), id="places of a place: traits that are a number"),
     pytest.param(place_with(traits=5, places=[{"traits": {}}]), id="traits of several places: a number"),
     pytest.param(compact(place_with(traits=5, places=[{"traits": {}}])), id="the same without blanks"),
-    pytest.param(payload_with(rows=[["::1 ::2", 1, None]]), id="row of two: no such place"),
+    pytest.param(payload_with(rows=[[1, 0, None]], ips=5), id="ips: a number"),
+    pytest.param(payload_with(rows=[["::1", 0, None]], ips="::1"), id="ips: not counted"),
+    pytest.param(payload_with(rows=[[1, 0, None]], ips="::1 ::2"), id="ips: too many"),
+    pytest.param(payload_with(rows=[[3, 0, None]], ips="::1 ::2"), id="ips: too few"),
+    pytest.param(payload_with(rows=[[3, 0, None], [-1, 0, None]], ips="::1 ::2"), id="ips: less than none"),
+    pytest.param(payload_with(rows=[[2, 0, None], [0, 0, None]], ips="::1 ::2"), id="ips: none of them"),
+    pytest.param(payload_with(rows=[[True, 0, None]], ips="::1"), id="ips: not counted by a number"),
+    pytest.param(payload_with(rows=[], ips="::1"), id="ips: no rows"),
+    pytest.param(payload_with(rows=[[2, 1, None]], ips="::1 ::2"), id="ips: no such place"),
 ]
 
 
@@ -293,9 +301,11 @@ def test_places_share_what_they_have_in_common(form: Callable[[bytes], bytes]) -
         {"city": "Thun"},
         {"status": "resolved"},
     ]
-    rows = [["::1 ::2", 1, None], ["::3", 0, 8], ["::4", 2, None], ["::5", 3, None]]
+    rows = [[2, 1, None], [1, 0, 8], [1, 2, None], [1, 3, None]]
     special = {"status": "special", "places": [{"scope": "private"}]}
-    frame = unpack(form(payload_with(places=[{**swiss, "places": towns}, special], rows=rows)))
+    frame = unpack(
+        form(payload_with(places=[{**swiss, "places": towns}, special], rows=rows, ips="::1 ::2 ::3 ::4 ::5"))
+    )
     assert [("::1", 1, None), ("::2", 1, None), ("::3", 0, 8), ("::4", 2, None), ("::5", 3, None)] == frame.rows
     assert [
         {**swiss, "city": "Bern", "traits": {"continent_code": "EU", "metro_code": 1}},

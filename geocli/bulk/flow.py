@@ -34,7 +34,7 @@ SMALL_BYTES = 16 * 1024
 """Before a chunk of this size, addresses are looked up one by one, as in `lookup`: numpy would take longer to load."""
 MOST_DATABASES = 30
 """Of more than these it is not noted which of them an answer is from; then addresses are looked up one by one."""
-TOGETHER = 3
+TOGETHER = 2
 """So many blocks wait for one another, when much has arrived, if answers are kept, since what many of them have in
 common is written once, or if web services are asked, so that these get full requests."""
 COLLECTED = 100_000

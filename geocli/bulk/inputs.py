@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[int], bytes]
 
-READ_BYTES = 512 * 1024
+READ_BYTES = 768 * 1024
 """What one read asks for; a pipe gives what it has, so that lines that trickle in are answered at once."""
 PIPE_BYTES = 1024 * 1024
 """The pipe that is read from is made so large, if it may be: whoever writes to it waits less."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import concat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +21,16 @@ SEEN_BITS = 20
 """So many addresses can be remembered as kept, as a power of 2."""
 FREE, FULL = -1, 5 << SEEN_BITS >> 3
 """Marks a slot without an address; with more addresses than this, a table is emptied."""
-ROW_BYTES = len('["",1234,128],')
+ROW_BYTES = len("[12345,1234,128],")
 """What a row takes in a frame beside its addresses."""
-MOST_BYTES = {1: len("255.255.255.255 "), 2: 40}
-"""What the text of an address takes at most with what divides it from the next, by the words of its number."""
-NUMBERS = [b'",%d,' % number for number in range(TARGET_BYTES // len('{"asn":1},'))]
-LENGTHS = [b'%d],["' % length for length in range(NO_PREFIX)] + [b'null],["']
-"""What stands behind the addresses of a row: by the number of their place, then by the length of its prefix."""
+COUNTS = [b"[%d," % count for count in range(TARGET_BYTES // len("::,") + 1)]
+NUMBERS = [b"%d," % number for number in range(TARGET_BYTES // len('{"asn":1},') + 1)]
+LENGTHS = [b"%d]," % length for length in range(NO_PREFIX)] + [b"null],"]
+"""What a row is made of: how many addresses, the number of their place, and the length of its prefix."""
+OCTETS = np.array([[b"%d%c" % (octet, end) for octet in range(256)] for end in b". "], "S4").view(np.uint32)
+"""The text of each byte of an IPv4 address, and of the last one, with what follows it."""
+IPV6 = np.dtype("S39")
+"""The text of an IPv6 address."""
 MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 """Two odd numbers that spread addresses over the slots (Knuth, The Art of Computer Programming 3, 6.4)."""
 
@@ -51,25 +53,47 @@ class Keeper:
             group: whose addresses go together; a place comes once, and again only where a frame ends.
 
         """
-        new = [family for one in group for family in self._new(one)]
-        if new:
-            found, texts, widths = map(np.concatenate, zip(*new, strict=True))
-            rendered = group[0].answers.rendered
+        rendered = group[0].answers.rendered
+        new: dict[int, list[tuple[NDArray[np.int32], NDArray[Any]]]] = {}
+        for one in group:
+            for found, addresses in self._new(one):
+                new.setdefault(addresses.ndim, []).append((found, addresses))
+        for family in new.values():
+            found, addresses = map(np.concatenate, zip(*family, strict=True))
             order = _sorted(rendered.groups, found)
-            yield from _Packer(head, rendered, found[order], texts[order], widths[order]).payloads()
+            texts = (_ipv4_texts if addresses.ndim == 1 else _ipv6_texts)(addresses[order])
+            yield from _Packer(head, rendered, found[order], texts).payloads()
 
-    def _new(self, one: Found) -> Iterator[tuple[NDArray[np.int32], NDArray[Any], NDArray[np.int64]]]:
-        """Return the answers, texts and most bytes of the addresses that were not yet kept, and remember them."""
-        for at, numbers, _ in one.parsed.families():
+    def _new(self, one: Found) -> Iterator[tuple[NDArray[np.int32], NDArray[Any]]]:
+        """Return the answers and addresses of each family that were not yet kept, and remember them.
+
+        Those of IPv4 are numbers; those of IPv6 have shape (n, 1), and are texts.
+        """
+        for at, numbers, texts in one.parsed.families():
             found = one.cells[at]
             places = np.flatnonzero(found >> 8)
-            keys = numbers[places]
-            words = [*keys.T] if keys.ndim > 1 else [keys]
+            words = [*numbers[places].T] if numbers.ndim > 1 else [numbers[places]]
             if len(words) not in self._seen:
                 self._seen[len(words)] = _Seen(words)
-            if len(new := places[self._seen[len(words)].add(words)]):
-                texts = np.fromiter(one.parsed.texts, object, len(one.parsed.texts))[at][new]
-                yield found[new], texts, np.full(len(new), MOST_BYTES[len(words)])
+            new = places[self._seen[len(words)].add(words)]
+            if len(new):
+                is_ipv4 = numbers.ndim == 1
+                yield found[new], numbers[new] if is_ipv4 else np.array([[texts[at]] for at in new.tolist()], IPV6)
+
+
+def _ipv4_texts(numbers: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Return the texts of addresses, each with a blank behind it and zeros in between that mean nothing."""
+    octets = numbers.astype(">u4").view(np.uint8).reshape(-1, 4)
+    found = OCTETS[0][octets]
+    found[:, 3] = OCTETS[1][octets[:, 3]]
+    return np.asarray(found.view(np.uint8))
+
+
+def _ipv6_texts(texts: NDArray[np.bytes_]) -> NDArray[np.uint8]:
+    """Return texts in the same way."""
+    found = np.full((len(texts), IPV6.itemsize + 1), ord(" "), np.uint8)
+    found[:, :-1] = texts.view(np.uint8)
+    return found
 
 
 class _Seen:
@@ -129,49 +153,51 @@ def _sorted(groups: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.i
 class _Packer:
     """Addresses that are sorted by the groups of their answers, then by their answers, to be divided into frames."""
 
-    def __init__(
-        self, head: str, rendered: Rendered, found: NDArray[np.int32], texts: NDArray[Any], widths: NDArray[np.int64]
-    ) -> None:
-        self._head, self._texts, self._lengths = head, texts, found & NO_PREFIX
+    def __init__(self, head: str, rendered: Rendered, found: NDArray[np.int32], texts: NDArray[np.uint8]) -> None:
+        self._head, self._lengths = head, found & NO_PREFIX
+        self._texts, self._text_ends = texts[texts != 0].tobytes(), np.cumsum((texts != 0).sum(axis=1))
         self._numbers, self._places = found >> 8, rendered.places
         self._groups = rendered.groups[self._numbers]
         self._shared = [b'%b,"places":[' % text.encode()[:-1] for text in rendered.shared]
         self._begins_group, self._begins_place, self._begins_row = (
             np.diff(keys, prepend=-1) != 0 for keys in (self._groups, self._numbers, found)
         )
-        self._starts = self._frames(widths)
+        self._starts = self._frames()
         for begins in (self._begins_group, self._begins_place, self._begins_row):
             begins[self._starts] = True
-        self._place_of = np.cumsum(self._begins_place) - 1
+        self._place_of, self._row_of = np.cumsum(self._begins_place) - 1, np.cumsum(self._begins_row) - 1
 
-    def _frames(self, widths: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _frames(self) -> NDArray[np.int64]:
         """Return where frames begin of at most 64 KiB, but for places that alone are larger."""
-        firsts = np.flatnonzero(self._begins_place)
+        firsts, count = np.flatnonzero(self._begins_place), len(self._numbers)
         place_bytes = np.repeat(
             np.fromiter(map(len, self._places[self._numbers[firsts]].tolist()), np.int64, len(firsts)) + 1,
-            np.diff(np.append(firsts, len(widths))),
+            np.diff(np.append(firsts, count)),
         )
         shared_bytes = np.array([*map(len, self._shared)])[self._groups] + len("]},")
-        alone = widths + ROW_BYTES + place_bytes + shared_bytes
-        ends = np.cumsum(
-            widths + self._begins_row * ROW_BYTES + self._begins_place * place_bytes + self._begins_group * shared_bytes
+        ends = self._text_ends + np.cumsum(
+            self._begins_row * ROW_BYTES + self._begins_place * place_bytes + self._begins_group * shared_bytes
         )
-        room = TARGET_BYTES - HEADER_BYTES - len(self._head) - len(',"places":[]}],"rows":[[]}\n')
+        alone = np.diff(self._text_ends, prepend=0) + ROW_BYTES + place_bytes + shared_bytes
+        room = TARGET_BYTES - HEADER_BYTES - len(self._head) - len(',"ips":"","places":[]}],"rows":[[]}\n')
         starts, start = [], 0
-        while start < len(widths):
+        while start < count:
             starts.append(start)
             start = max(int(np.searchsorted(ends, ends[start] - alone[start] + room, side="right")), start + 1)
         return np.array(starts)
 
     def payloads(self) -> Iterator[bytes]:
         """Return the payloads."""
-        ends = np.append(self._starts[1:], len(self._texts))
-        places, rows = self._place_pieces(), self._row_pieces(ends - 1)
-        first_places, last_places = 2 * self._place_of[self._starts], 2 * self._place_of[ends - 1] + 2
-        for first, last, start, end in zip(
-            first_places.tolist(), last_places.tolist(), self._starts.tolist(), ends.tolist(), strict=True
-        ):
-            yield payload(self._head, [*places[first:last], b"]}"], [b'["', *rows[2 * start : 2 * end]])
+        starts, lasts = self._starts, np.append(self._starts[1:], len(self._numbers)) - 1
+        text_starts = np.append(0, self._text_ends)[starts]
+        places, rows = self._place_pieces(), self._row_pieces()
+        text_ends = self._text_ends[lasts] - 1
+        place_starts, place_ends = 2 * self._place_of[starts], 2 * self._place_of[lasts] + 2
+        row_starts, row_ends = 3 * self._row_of[starts], 3 * self._row_of[lasts] + 3
+        spans = np.stack([text_starts, text_ends, place_starts, place_ends, row_starts, row_ends], axis=1)
+        for text, text_end, place, place_end, row, row_end in spans.tolist():
+            frame_rows = [*rows[row : row_end - 1], rows[row_end - 1].removesuffix(b",")]
+            yield payload(self._head, [*places[place:place_end], b"]}"], frame_rows, self._texts[text:text_end])
 
     def _place_pieces(self) -> list[bytes]:
         """Return two pieces for each place of a frame: what goes before it, and the place."""
@@ -179,23 +205,21 @@ class _Packer:
         before = np.full(len(own), b",", object)
         for starts, pattern in ((np.flatnonzero(self._begins_group), b"]},%b"), (self._starts, b"%b")):
             before[self._place_of[starts]] = [pattern % self._shared[at] for at in self._groups[starts].tolist()]
-        return _alternating(before, own)
+        return _alternating(before.tolist(), own)
 
-    def _row_pieces(self, lasts: NDArray[np.int64]) -> list[bytes]:
-        """Return two pieces for each address: itself, and what goes between it and the next one of a frame."""
+    def _row_pieces(self) -> list[bytes]:
+        """Return three pieces for each row of a frame."""
         firsts = np.flatnonzero(self._begins_row)
-        counts = np.diff(np.append(self._starts, len(self._texts)))
-        numbers = (self._place_of - np.repeat(self._place_of[self._starts], counts))[firsts].tolist()
-        after = np.full(len(self._texts), b" ", object)
-        lengths = self._lengths[firsts].tolist()
-        after[np.append(firsts[1:], len(after)) - 1] = [
-            *map(concat, map(NUMBERS.__getitem__, numbers), map(LENGTHS.__getitem__, lengths))
-        ]
-        after[lasts] = [text.removesuffix(b',["') for text in after[lasts].tolist()]
-        return _alternating(self._texts, after.tolist())
+        counts = np.diff(np.append(firsts, len(self._numbers)))
+        sizes = np.diff(np.append(self._starts, len(self._numbers)))
+        places = (self._place_of - np.repeat(self._place_of[self._starts], sizes))[firsts]
+        columns = (COUNTS, counts), (NUMBERS, places), (LENGTHS, self._lengths[firsts])
+        return _alternating(*([*map(texts.__getitem__, numbers.tolist())] for texts, numbers in columns))
 
 
-def _alternating(first: NDArray[Any], second: list[bytes]) -> list[bytes]:
-    pieces = 2 * second
-    pieces[::2], pieces[1::2] = first.tolist(), second
+def _alternating(*columns: list[bytes]) -> list[bytes]:
+    """Return the first piece of each column, then the second ones, and so on."""
+    pieces = len(columns) * columns[0]
+    for number, column in enumerate(columns):
+        pieces[number :: len(columns)] = column
     return pieces

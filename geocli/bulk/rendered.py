@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, islice
+from sys import intern
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +80,7 @@ class Rendered:
         if self._is_kept:
             self._keep(first, after, said)
         codes = said.get("country_code", [None] * len(sources))
-        self.labels += [code or status for code, status in zip(codes, said["status"], strict=True)]
+        self.labels += [intern(code or status) for code, status in zip(codes, said["status"], strict=True)]
         self.size_bytes += sum(map(len, lines)) + len(sources) * OVERHEAD_BYTES
         return range(first, after)
 

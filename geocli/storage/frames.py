@@ -5,20 +5,26 @@ A frame is `G1 LENGTH DIGEST PAYLOAD\n`. LENGTH is that of the payload, in 8 hex
 
     {"at": "2026-11-23T20:31:49Z", "generation": "GeoLite2-City@1781725941, rir@3.3.170",
      "files": [[path, inode, size, mtime_ns, "GeoLite2-City@1781725941"], ...],
-     "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", "city": "Boxford", ...},
-                {"status": "resolved", "source": "GeoLite2-City", "country_code": "JP", ...,
-                 "places": [{"city": "Osaka", ...}, {"city": "Tokyo", ...}]}, ...],
-     "rows": [["81.2.69.160", 0, 27], ["2.125.160.216 2.125.160.217", 2, 29], ...]}
+     "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", ...}, ...],
+     "rows": [["81.2.69.160", 0, 27], ...]}
 
-Each row names addresses, the number of their place, and the length of the prefix that the answer holds for, or
-null. Places are numbered in the order in which they stand there; an element that has `places` itself is none, but
-says what these have in common (for the member `traits`, both say some of its members).
+Each row names an address, the number of its place in `places`, and the length of the prefix that the
+answer holds for, or null. Where there are many, they are written shorter:
+
+     "ips": "81.2.69.160 81.2.69.161 2.125.160.216 ...",
+     "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", ...,
+                 "places": [{"city": "Boxford", ...}, {"city": "London", ...}]}, ...],
+     "rows": [[2, 0, 27], [1, 1, 29], ...]}
+
+Then each row says how many of the addresses it is about. And an element of `places` that has some itself is none,
+but says what these have in common, also of their `traits`; they are numbered in the order in which they stand there.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
+from itertools import islice
 from json.encoder import encode_basestring_ascii
 
 from geocli.entries import Entry, Place, instant, instant_text
@@ -145,14 +151,21 @@ def head(at: datetime | None, generation: str, files: Iterable[tuple[DatabaseFil
     return f'{{"at":{compact_json(when)},"generation":{compact_json(generation)},"files":{compact_json(listed)}'
 
 
-def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes]) -> bytes:
-    """Put a payload together from its head, and from the pieces of its places and of its rows, with their commas.
+def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes], ips: bytes = b"") -> bytes:
+    """Put a payload together from its head, from the pieces of its places and of its rows, with their commas.
+
+    Args:
+        head: as `head` returns it.
+        places: pieces of text, with all commas.
+        rows: likewise.
+        ips: the addresses that rows only count.
 
     Raises:
         ValueError: it is larger than a reader takes.
 
     """
-    whole = b"".join((head.encode("ascii"), b',"places":[', *places, b'],"rows":[', *rows, b"]}"))
+    begin = b'%b,"ips":"%b"' % (head.encode("ascii"), ips) if ips else head.encode("ascii")
+    whole = b"".join((begin, b',"places":[', *places, b'],"rows":[', *rows, b"]}"))
     if len(whole) > MOST_BYTES:
         raise ValueError(f"an entry of {len(whole)} bytes is more than a frame holds")
     return whole
@@ -203,12 +216,25 @@ def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
     try:
         said = _loaded(payload, known)
         files = [(path, inode, size, mtime, label) for path, inode, size, mtime, label in said["files"]]
-        rows = [(ip, number, length) for ips, number, length in said["rows"] for ip in ips.split(" ")]
+        rows = _rows(said["rows"], said.get("ips"))
         frame = Frame(at=said["at"], generation=said["generation"], files=files, places=said["places"], rows=rows)
         _check(frame)
     except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(repr(error)) from error
     return frame
+
+
+def _rows(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int | None]]:
+    """Return a row for each address, of rows that name one, or that say how many of `ips` they are about."""
+    if ips is None:
+        return [(ip, number, prefix_len) for ip, number, prefix_len in rows]
+    rest = ips.split(" ")
+    counts = [count for count, _, _ in rows]
+    _check_types(counts, int, within=range(1, len(rest) + 1))
+    if sum(counts) != len(rest):
+        raise ValueError(f"{len(rest)} addresses, {sum(counts)} in rows")
+    each = iter(rest)
+    return [(ip, number, prefix_len) for count, number, prefix_len in rows for ip in islice(each, count)]
 
 
 def _loaded(payload: bytes, known: set[bytes]) -> dict[str, Any]:
