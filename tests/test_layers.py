@@ -87,8 +87,9 @@ ROOMS: dict[str, set[str] | str] = {
     },
     "geocli.bulk.records": {
         *("entries", "databases.discovery", "resolvers.mmdb"),
-        *("bulk.columns", "bulk.decoding", "bulk.tree"),
+        *("bulk.columns", "bulk.decoding", "bulk.layouts", "bulk.outputs", "bulk.tree"),
     },
+    "geocli.bulk.layouts": {"bulk.columns", "bulk.outputs", "bulk.rendered"},
     "geocli.bulk.rendered": {"storage.sharing", "bulk.outputs", "bulk.columns"},
     "geocli.bulk.answers": {"errors", "databases.discovery", "resolvers", "bulk"},
     "geocli.bulk.rows": {"cache", "entries", "text", "bulk.answers", "bulk.forms", "bulk.parsing"},
@@ -136,6 +137,7 @@ OWNERS = {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
         *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),
         *("geocli.bulk.numbering", "geocli.bulk.decoding", "geocli.bulk.columns", "geocli.bulk.records"),
+        "geocli.bulk.layouts",
     },
 }
 """The modules that may import each package."""

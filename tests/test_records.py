@@ -10,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from geocli.bulk.outputs import Output
 from geocli.bulk.records import Records
+from geocli.bulk.rendered import MARK_BYTE, marks
 from geocli.bulk.tree import NOTHING, Tree
 from geocli.databases.discovery import Database, examine
-from geocli.entries import instant_text, merge
+from geocli.entries import FIELDS, FIELDS_ON_REQUEST, instant_text, merge
 from geocli.errors import DatabaseError
 from geocli.resolvers.mmdb import ask
 from tests.building import build
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from geocli.bulk.records import Merged
     from geocli.entries import Answer
 
 _paths = count()
@@ -68,15 +71,19 @@ def opened(path: Path, records: Sequence[dict[str, Any] | None]) -> Database:
     return Database(examine(str(path), 0))
 
 
-def together(databases: Sequence[Database], *, with_traits: bool) -> list[tuple[dict[str, Any], int, bool, bool]]:
-    """Return what is known of each address, who says so, whether it is known where it is, and whether it is damaged."""
+def asked(databases: Sequence[Database], output: Output, *, with_traits: bool) -> list[Merged]:
+    """Return what is said of the first addresses, of the others, and of all of them."""
     trees = [Tree.of(database) for database in databases]
     addresses = (np.arange(1, COUNT + 1) << 24).astype(np.uint32)
     offsets = np.stack([tree.walk(addresses)[0] for tree in trees], axis=1).astype(np.uint32)
-    records = Records(databases, trees, with_traits=with_traits)
+    records = Records(databases, trees, output, with_traits=with_traits)
     texts = [f"{number}.0.0.0".encode() for number in range(1, COUNT + 1)]
-    half = COUNT // 2
-    found = [records.merged(offsets[part], texts[part]) for part in (slice(half), slice(half, None), slice(None))]
+    parts = [*np.split(np.arange(COUNT), [COUNT // 2]), np.arange(COUNT)]
+    return [records.merged(offsets[places], texts, places) for places in parts]
+
+
+def together(databases: Sequence[Database], *, with_traits: bool) -> list[tuple[dict[str, Any], int, bool, bool]]:
+    """Return what is known of each address, who says so, whether it is known where it is, and whether it is damaged."""
     rows = [
         (
             {name: column[at] for name, column in merged.columns.items() if column[at] is not None},
@@ -84,7 +91,7 @@ def together(databases: Sequence[Database], *, with_traits: bool) -> list[tuple[
             bool(merged.knows_where[at]),
             bool(merged.is_damaged[at]),
         )
-        for merged in found
+        for merged in asked(databases, Output("jsonl"), with_traits=with_traits)
         for at in range(len(merged.sources))
     ]
     assert rows[:COUNT] == rows[COUNT:]
@@ -124,6 +131,54 @@ def test_any_records(tmp_path: Path, said: list[list[dict[str, Any] | None]], *,
 
         assert repr(sorted(expected.items())) == repr(sorted(found.items()))
         assert (asked, answer is not None and answer.knows_where, False) == (sources, knows_where, is_damaged)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    said=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=2, max_size=3),
+    fields=st.lists(st.sampled_from([*FIELDS, *FIELDS_ON_REQUEST]), min_size=1, max_size=12, unique=True),
+    format_=st.sampled_from(["csv", "tsv", "value"]),
+)
+def test_lines_say_what_is_known(
+    tmp_path: Path, said: list[list[dict[str, Any] | None]], fields: list[str], format_: str
+) -> None:
+    """A line that is put together from what each database says is the line of what they say together."""
+    home = tmp_path / str(next(_paths))
+    home.mkdir()
+    databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
+    output = Output(format_, fields)
+    found = asked(databases, output, with_traits=False)
+    for merged, known in zip(found, asked(databases, Output("jsonl"), with_traits=False), strict=True):
+        columns = {name: column.tolist() for name, column in known.columns.items()}
+        lines = list(output.lines(columns, marks(output), len(known.sources)))
+
+        assert not (merged.is_written & ~(output.is_plain & known.knows_where)).any()
+        assert [line for line, is_written in zip(lines, merged.is_written, strict=True) if is_written] == written(
+            merged
+        )
+        assert (known.sources == merged.sources).all()
+        assert (known.knows_where == merged.knows_where).all()
+
+
+def written(merged: Merged) -> list[str]:
+    """Return the lines that are known, without their ends."""
+    rows = zip(*(segment[merged.is_written].tolist() for segment in merged.segments), strict=True)
+    return [MARK_BYTE.join(row).decode().removesuffix("\n") for row in rows]
+
+
+def test_lines_of_two_databases_are_put_together(tmp_path: Path) -> None:
+    """Of City and ASN, for instance; what has no place is left to others."""
+    cities = [{"country_code": "GB", "city": f"City {number}"} for number in range(COUNT)]
+    networks = [{"autonomous_system_number": 1 + number % 2} for number in range(COUNT)]
+    names = ["ip", "city", "asn", "source", "country_code"]
+    databases = [
+        opened(tmp_path / f"{name}.mmdb", said) for name, said in (("A", [*cities[:-1], None]), ("B", networks))
+    ]
+    *_, merged = asked(databases, Output("csv", names), with_traits=False)
+
+    assert [f"\0,City {number},{1 + number % 2},A+B,GB" for number in range(COUNT - 1)] == written(merged)
+    assert [True] * (COUNT - 1) + [False] == merged.is_written.tolist()
+    assert ["GB"] * (COUNT - 1) == merged.columns["country_code"][:-1].tolist()
 
 
 def test_a_damaged_record_spoils_no_other(tmp_path: Path) -> None:

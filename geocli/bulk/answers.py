@@ -82,7 +82,7 @@ class Answers:
         self._databases, self._rir, self._is_kept, self._has_services = databases, rir, is_kept, has_services
         self._trees = [Tree.of(database) for database in databases]
         with_traits = is_kept or any(name.startswith("traits") for name in output.names)
-        self._records = Records(databases, self._trees, with_traits=with_traits)
+        self._records = Records(databases, self._trees, output, with_traits=with_traits)
         self._table = np.zeros(1 << TABLE_BITS, np.int32)
         self._numberings = [Numbering() for _ in databases]
         """Each numbers the pairs of what the one before it numbers, at first the scopes, and a record of a database."""
@@ -180,44 +180,49 @@ class Answers:
         if len(new):
             distinct, first = np.unique(names[new], return_index=True)
             at = new[first]
-            asked = self._asked(keys[0, at], keys[1:, at].T, [texts[place] for place in places[at].tolist()])
+            asked = self._asked(keys[0, at], keys[1:, at].T, texts, places[at])
             self._numbers[distinct] = asked
         numbers: NDArray[np.int32] = self._numbers[names]
         return numbers
 
     def _asked(
-        self, kinds: NDArray[np.uint32], offsets: NDArray[np.uint32], texts: Sequence[bytes]
+        self, kinds: NDArray[np.uint32], offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]
     ) -> NDArray[np.int32]:
         """Ask for new answers, and give them numbers; the caller holds the lock."""
-        found = np.zeros(len(texts), np.int32)
+        found = np.zeros(len(kinds), np.int32)
         for kind in set(kinds.tolist()):
             which = np.flatnonzero(kinds == kind)
             if kind == GLOBAL:
-                found[which] = self._recorded(offsets[which], [texts[at] for at in which.tolist()])
+                found[which] = self._recorded(offsets[which], texts, places[which])
             else:
                 found[which] = self._numbered([({"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0)])
         return found | ASKED
 
-    def _recorded(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> list[int]:
+    def _recorded(
+        self, offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]
+    ) -> NDArray[np.int32]:
         """Give numbers to what the databases say; the caller holds the lock."""
-        columns, sources, is_located, is_damaged = self._records.merged(offsets, texts)
-        found = np.full(len(texts), ONE_BY_ONE, np.int32)  # whoever looks up what is damaged hears of it
-        is_silent = (sources == 0) & ~is_damaged
+        merged = self._records.merged(offsets, texts, places)
+        columns, sources = merged.columns, merged.sources
+        found = np.full(len(offsets), ONE_BY_ONE, np.int32)  # whoever looks up what is damaged hears of it
+        is_said = sources != 0
+        is_silent = ~is_said & ~merged.is_damaged
         if is_silent.any():
             found[is_silent] = self._numbered([(UNRESOLVED, WAITING) if self._rir else ({}, 0)])
-        said = np.flatnonzero(sources)
+        waits = np.flatnonzero(is_said & ~merged.knows_where) if self._rir else np.zeros(0, np.intp)
+        sources[waits] |= WAITING
         if self._has_services and not self._rir:  # else whoever knows in part waits for the registries first
-            said = said[is_located[said]]
-        if len(said):
-            waits = said[~is_located[said]] if self._rir else said[:0]
-            sources[waits] |= WAITING
-            chosen = {name: column[said] for name, column in columns.items()} if len(said) < len(texts) else columns
-            found[said] = self.rendered.add(chosen, sources[said])
-            self._waiting |= {
-                int(found[at]): {name: column[at] for name, column in columns.items() if column[at] is not None}
-                for at in waits.tolist()
-            }
-        return found.tolist()
+            is_said &= merged.knows_where
+        for kind in (merged.is_written, ~merged.is_written):
+            if len(which := np.flatnonzero(is_said & kind)):
+                segments = [column[which].tolist() for column in merged.segments] if kind is merged.is_written else None
+                chosen = {name: column[which] for name, column in columns.items()}
+                found[which] = self.rendered.add(chosen, sources[which], segments)
+        self._waiting |= {
+            int(found[at]): {name: column[at] for name, column in columns.items() if column[at] is not None}
+            for at in waits.tolist()
+        }
+        return found
 
     def _numbered(self, answers: Sequence[tuple[Said, int]]) -> list[int]:
         """Give numbers to answers, which come with their sources; the caller holds the lock."""

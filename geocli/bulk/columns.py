@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from geocli.bulk.decoding import DOUBLE, FLOAT, READABLE, Leaf, OddError
+from geocli.bulk.decoding import DOUBLE, FLOAT, READABLE, STRING, Leaf, OddError
 from geocli.bulk.numbering import UNKNOWN as NO_NUMBER
 from geocli.bulk.numbering import Numbering
 from geocli.bulk.tree import NOTHING, SEPARATOR_BYTES
@@ -66,17 +66,19 @@ class Table:
     @property
     def size_bytes(self) -> int:
         """About how much memory is taken by what is kept."""
-        return len(self._numbers) * SAID_BYTES + self._decoder.texts.size_bytes
+        return len(self._numbers) * SAID_BYTES + self._decoder.size_bytes
 
-    def numbers(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> NDArray[np.int64]:
-        """Return the numbers of the records of some addresses."""
+    def numbers(
+        self, offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]
+    ) -> NDArray[np.int64]:
+        """Return the numbers of the records of the addresses at some places of texts."""
         found = self._numbers.get(offsets)
         new = np.flatnonzero(found == NO_NUMBER)
         if len(new):
             distinct, first = np.unique(offsets[new], return_index=True)
             numbers = np.arange(len(distinct)) + len(self._numbers)
             self._numbers.add(distinct, numbers)
-            self._add(numbers, distinct, [texts[at].decode() for at in new[first].tolist()])
+            self._add(numbers, distinct, [texts[at].decode() for at in places[new[first]].tolist()])
             found[new] = self._numbers.get(offsets[new])
         return found
 
@@ -128,7 +130,7 @@ class Table:
         read: Callable[[Leaf], list[Any]],
     ) -> None:
         """Take what records of one shape say."""
-        values = {name: list(map(conversion, read(leaf))) for name, (leaf, conversion) in fields.items()}
+        values = {name: _converted(leaf, conversion, read(leaf)) for name, (leaf, conversion) in fields.items()}
         _complete(values)
         if self._with_traits and traits:
             said = [_finite(leaf, read(leaf)) for leaf in traits.values()]
@@ -159,6 +161,14 @@ class Table:
 
     def _profile(self, fields: frozenset[str], traits: tuple[str, ...]) -> int:
         return self._known.setdefault(Profile(fields, traits), len(self._known))
+
+
+def _converted(leaf: Leaf, conversion: Conversion, values: list[Any]) -> list[Any]:
+    """Convert values, each distinct text once."""
+    if leaf.type != STRING:
+        return list(map(conversion, values))
+    converted = {text: conversion(text) for text in set(values)}
+    return list(map(converted.__getitem__, values))
 
 
 def column_of(columns: Columns, name: str, count: int) -> NDArray[Any]:

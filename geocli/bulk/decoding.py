@@ -75,29 +75,6 @@ class Level(NamedTuple):
     """What is in these."""
 
 
-class _Texts(dict[int, str]):
-    """Texts by where they are, each read once."""
-
-    def __init__(self, data: mmap) -> None:
-        super().__init__()
-        self._data, self.size_bytes = data, 0
-
-    def __missing__(self, at: int) -> str:
-        control = self._data[at]
-        size, start = control & 31, at + 1
-        if control >> 5 != STRING:
-            raise OddError
-        if size in LONG_SIZES:
-            count, base = LONG_SIZES[size]
-            size, start = base + int.from_bytes(self._data[start : start + count]), start + count
-        encoded = self._data[start : start + size]
-        if len(encoded) < size:
-            raise OddError
-        self[at] = text = encoded.decode()
-        self.size_bytes += size + TEXT_BYTES
-        return text
-
-
 class Decoder:
     """Reads the data section of one database."""
 
@@ -111,8 +88,11 @@ class Decoder:
             DOUBLE: stride(octets[:8].view(">f8"), (len(octets) - 7,), (1,)),
             FLOAT: stride(octets[:4].view(">f4"), (len(octets) - 3,), (1,)),
         }
-        self.texts = _Texts(data)
+        self._data = data
+        self._texts: dict[int, str] = {}
         """All texts that were read, by where they are."""
+        self.size_bytes = 0
+        """About how much memory these take."""
         self._numbers = Numbering()
         """The numbers of keys by where they are; of the same text the same number."""
         self._names: dict[str, int] = {}
@@ -251,7 +231,7 @@ class Decoder:
         """Return the numbers of keys by where they are; what is negative stays as it is."""
         found = np.where(keys < 0, keys, self._numbers.get(keys.astype(np.uint64)))
         if len(new := np.array(sorted(set(keys[(found == NO_KEY) & (keys >= 0)].tolist())), np.uint64)):
-            names = [self._names.setdefault(self.texts[position], len(self._names)) for position in new.tolist()]
+            names = [self._names.setdefault(text, len(self._names)) for text in self._read(new.astype(np.int64))]
             self._numbers.add(new, np.array(names))
             return self._key_numbers(keys)
         return found
@@ -297,11 +277,23 @@ class Decoder:
         at = level.values[rows, last]
         try:
             if leaf.type == STRING:
-                return list(map(self.texts.__getitem__, at.tolist()))
+                return self._read(at)
             numbers: list[Any] = self._numbers_at(at, leaf.type).tolist()
         except (IndexError, UnicodeDecodeError) as error:
             raise OddError from error
         return numbers
+
+    def _read(self, at: Positions) -> list[str]:
+        """Return texts, each of which is read once."""
+        places = at.tolist()
+        if new := [*set(places).difference(self._texts)]:
+            types, sizes, starts, _ = self._tokens(np.array(new))
+            if (types != STRING).any() or (starts + sizes > len(self._data)).any():
+                raise OddError
+            spans = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
+            self._texts |= zip(new, [self._data[start:end].decode() for start, end in spans], strict=True)
+            self.size_bytes += int(sizes.sum()) + len(new) * TEXT_BYTES
+        return list(map(self._texts.__getitem__, places))
 
     def _numbers_at(self, at: Positions, type_: int) -> NDArray[Any]:
         _, sizes, starts, _ = self._tokens(at)

@@ -40,7 +40,8 @@ class Numbering:
         found = self.get(keys)
         is_new = found == UNKNOWN
         if is_new.any():
-            new, _ = np.unique(keys[is_new], return_index=True)
-            self.add(new, np.arange(len(new)) + len(self))
-            found[is_new] = self.get(keys[is_new])
+            new, which = np.unique(keys[is_new], return_inverse=True)
+            numbers = np.arange(len(new)) + len(self)
+            self.add(new, numbers)
+            found[is_new] = numbers[which]
         return found

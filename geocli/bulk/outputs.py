@@ -50,7 +50,8 @@ class Output:
         self.names = tuple(fields or _DEFAULTS[format_])
         self.end = end
         self._before = before
-        self._separator = {"csv": separator, "label": ", "}.get(format_, "\t")
+        self.separator = {"csv": separator, "label": ", "}.get(format_, "\t")
+        """What stands between cells."""
         self._keys = [f"{', ' if number else '{'}{json_text(name)}: " for number, name in enumerate(self.names)]
         self.cell_names = (*self.names, "scope") if format_ == "label" else self.names
         """The fields that a line is made of, in the order of its cells."""
@@ -59,9 +60,10 @@ class Output:
         self._nothing = "null" if self.is_json else ""
         self.blank = '""' if format_ == "csv" and len(self.names) == 1 and not before else ""
         """What stands for a line without anything, which is no row of CSV."""
-        self._is_plain = format_ in {"csv", "tsv", "value"} and not (before or self.blank)
+        self.is_plain = format_ in {"csv", "tsv", "value"} and not (before or self.blank)
+        """Whether a line is its cells with separators between them, and no more."""
         has_header = with_header and format_ in {"csv", "tsv"}
-        self.header = f"{self._separator.join(map(safe, self.names))}{end}".encode() if has_header else b""
+        self.header = f"{self.separator.join(map(safe, self.names))}{end}".encode() if has_header else b""
         """What goes before all blocks."""
 
     @property
@@ -76,18 +78,25 @@ class Output:
             return f"[\n  {inner}\n]{self.end}".encode()
         return "".join(f"{self.line([*map(self.cell, self._read(entry))])}{self.end}" for entry in entries).encode()
 
-    def lines(self, columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str], count: int) -> Iterable[str]:
+    def lines(
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        marks: Mapping[str, str],
+        count: int,
+        names: Sequence[str] | None = None,
+    ) -> Iterable[str]:
         """Return the lines of answers, without their ends.
 
         Args:
             columns: what is known by field, in its JSON form, side by side; None where it is not.
             marks: cells for all of them, by field.
             count: how many there are.
+            names: the fields of a part of a line, if that is wanted, and lines are plain; default: all of them.
 
         """
-        cells = [self._column(name, columns, marks, count) for name in self.cell_names]
-        if self._is_plain:
-            return map(self._separator.join, zip(*cells, strict=True))
+        cells = [self._column(name, columns, marks, count) for name in names or self.cell_names]
+        if self.is_plain:
+            return map(self.separator.join, zip(*cells, strict=True))
         return map(self.line, zip(*cells, strict=True))
 
     def _column(
@@ -101,7 +110,7 @@ class Output:
         values = columns[field]
         if field == "traits":
             return [self.cell((said or {}).get(trait) if trait else said) for said in values]
-        if field in {"latitude", "longitude"}:  # which seldom come again
+        if field in {"latitude", "longitude", "asn"}:  # which seldom come again
             return [self._nothing if what is None else repr(what) for what in values]
         return list(map(self._cells[name].__getitem__, values))
 
@@ -120,20 +129,20 @@ class Output:
 
     def quoted(self, text: str) -> str:
         """Quote a cell of CSV that needs it (RFC 4180)."""
-        if self.format == "csv" and ('"' in text or self._separator in text):
+        if self.format == "csv" and ('"' in text or self.separator in text):
             return '"' + text.replace('"', '""') + '"'
         return text
 
     def line(self, cells: Sequence[str]) -> str:
         """Return a line of these cells, without its end."""
-        if self._is_plain:
-            return self._separator.join(cells)
+        if self.is_plain:
+            return self.separator.join(cells)
         if self.is_json:
             return f"{self._before}{''.join(chain.from_iterable(zip(self._keys, cells, strict=True)))}}}"
         if self.format == "label":
             *said, scope = cells
             return f" [{', '.join(filter(None, said)) or scope or 'unknown'}]"
-        return self._before + self._separator.join(cells) or self.blank
+        return self._before + self.separator.join(cells) or self.blank
 
 
 class _Cells(dict[object, str]):

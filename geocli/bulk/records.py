@@ -8,6 +8,7 @@ import numpy as np
 
 from geocli.bulk.columns import DAMAGED, UNKNOWN, Columns, Profile, Said, Table, column_of
 from geocli.bulk.decoding import Decoder
+from geocli.bulk.layouts import Lines
 from geocli.entries import WHERE_FIELDS, all_traits, instant_text, taken
 from geocli.resolvers.mmdb import ONLY_TRAITS
 
@@ -16,22 +17,30 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geocli.bulk.layouts import Layout
+    from geocli.bulk.outputs import Output
     from geocli.bulk.tree import Tree
     from geocli.databases.discovery import Database
     from geocli.entries import Known
 
 
-class Merged(NamedTuple):
+class Merged:
     """What databases say together, for each of some addresses."""
 
-    columns: Columns
-    """All that is known."""
-    sources: NDArray[np.uint32]
-    """Which databases it is from: bit i stands for the i-th. 0 if nobody says anything of use."""
-    knows_where: NDArray[np.bool_]
-    """Whether it is known where the place is."""
-    is_damaged: NDArray[np.bool_]
-    """Whether a record cannot be read; then nothing else is said."""
+    def __init__(self, is_damaged: NDArray[np.bool_]) -> None:
+        """Begin with nothing said, knowing which records cannot be read, of which nothing is."""
+        count = len(is_damaged)
+        self.is_damaged = is_damaged
+        self.columns: Columns = {}
+        """All that is known; where it is written already, only what is counted."""
+        self.segments: list[NDArray[Any]] = []
+        """What is written, by position, as bytes."""
+        self.is_written = np.zeros(count, np.bool_)
+        """Where that is known."""
+        self.sources = np.zeros(count, np.uint32)
+        """Which databases it is from: bit i stands for the i-th. 0 if nobody says anything of use."""
+        self.knows_where = np.zeros(count, np.bool_)
+        """Whether it is known where the place is."""
 
     def put(self, name: str, at: NDArray[np.intp] | int, what: Any) -> None:
         """Enter what is known at some places."""
@@ -50,13 +59,17 @@ class _Recipe(NamedTuple):
     constants: Said
     """What is the same for all of them."""
     sources: int
+    layout: Layout | None
+    """How their lines are put together; None if these are to be made of what is known."""
 
 
 class Records:
     """Asks databases for their records."""
 
-    def __init__(self, databases: Sequence[Database], trees: Sequence[Tree], *, with_traits: bool) -> None:
-        """Take the databases in their order, with their trees, and whether anybody asks for traits."""
+    def __init__(
+        self, databases: Sequence[Database], trees: Sequence[Tree], output: Output, *, with_traits: bool
+    ) -> None:
+        """Take the databases in their order, with their trees, what lines look like, and whether traits are wanted."""
         self._with_traits = with_traits
         self._profiles: dict[Profile | None, int] = {Profile(frozenset(), ()): UNKNOWN, None: DAMAGED}
         self._origins: list[Said] = [
@@ -70,28 +83,30 @@ class Records:
             for database, tree in zip(databases, trees, strict=True)
         ]
         self._recipes: dict[tuple[int, ...], _Recipe | None] = {}
+        is_written = output.is_plain and len(databases) > 1 and not with_traits
+        self._lines = Lines(output, self._tables) if is_written else None
 
     @property
     def size_bytes(self) -> int:
         """About how much memory is taken by what is kept of records."""
-        return sum(table.size_bytes for table in self._tables)
+        return sum(table.size_bytes for table in self._tables) + (self._lines.size_bytes if self._lines else 0)
 
-    def merged(self, offsets: NDArray[np.uint32], texts: Sequence[bytes]) -> Merged:
+    def merged(self, offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]) -> Merged:
         """Return what the databases say together, as `entries.merge` has it.
 
         Args:
             offsets: where the data of each database begin, as `Tree.walk` returns them, with shape (n, databases).
-            texts: addresses that have these records.
+            texts: addresses.
+            places: which of them have these records.
 
         """
         numbers = np.empty(offsets.shape, np.intp)
         profiles = np.empty(offsets.shape, np.int64)
         for bit, table in enumerate(self._tables):
-            numbers[:, bit] = table.numbers(offsets[:, bit], texts)
+            numbers[:, bit] = table.numbers(offsets[:, bit], texts, places)
             profiles[:, bit] = table.profiles[numbers[:, bit]]
-        count = len(texts)
-        merged = Merged({}, np.zeros(count, np.uint32), np.zeros(count, np.bool_), (profiles == DAMAGED).any(axis=1))
-        kinds = np.zeros(count, np.int64)
+        merged = Merged((profiles == DAMAGED).any(axis=1))
+        kinds = np.zeros(len(offsets), np.int64)
         for column in profiles.T:
             _, kinds = np.unique(kinds * len(self._profiles) + column, return_inverse=True)
         for number in range(int(kinds.max(initial=-1)) + 1):
@@ -112,6 +127,15 @@ class Records:
             return
         merged.sources[which] = recipe.sources
         merged.knows_where[which] = knows_where(recipe.fields)
+        if self._lines and recipe.layout:
+            merged.is_written[which] = True
+            merged.segments = merged.segments or [np.full(len(merged.sources), None) for _ in recipe.layout]
+            for segment, texts in zip(merged.segments, self._lines.segments(recipe.layout, numbers), strict=True):
+                segment[which] = texts
+            merged.put("status", which, recipe.constants["status"])
+            if (bit := recipe.fields.get("country_code")) is not None:
+                merged.put("country_code", which, self._tables[bit].columns["country_code"][numbers[:, bit]])
+            return
         for name, what in recipe.constants.items():
             merged.put(name, which, what)
         for name, bit in recipe.fields.items():
@@ -147,9 +171,9 @@ class Records:
         traits = whole.pop("traits", {})
         constants: Said = {name: whole.pop(name) for name in ("status", "source", "built_at") if name in whole}
         same = [bit for bit in set(traits.values()) if (one := known[kind[bit]]) and one.traits == tuple(traits)]
-        return _Recipe(
-            whole, traits, same[0] if set(traits.values()) == set(same) and same else None, constants, sources
-        )
+        traits_of = same[0] if set(traits.values()) == set(same) and same else None
+        layout = self._lines.layout(whole, constants) if self._lines and knows_where(whole) else None
+        return _Recipe(whole, traits, traits_of, constants, sources, layout)
 
     def _merge_by_rows(self, merged: Merged, which: NDArray[np.intp], numbers: NDArray[np.intp]) -> None:
         """Merge records one by one."""

@@ -62,27 +62,44 @@ class Rendered:
         self.size_bytes = 0
         """About how much memory all of this takes."""
 
-    def add(self, columns: Columns, sources: NDArray[np.uint32]) -> range:
-        """Take answers with the databases that they are from, and return their numbers."""
+    def add(
+        self, columns: Columns, sources: NDArray[np.uint32], segments: Sequence[list[bytes]] | None = None
+    ) -> range:
+        """Take answers with the databases that they are from, and return their numbers.
+
+        Args:
+            columns: what is known, by field.
+            sources: bit i stands for the i-th database.
+            segments: what is written, by position, if that is known; then the columns may lack what is only written.
+
+        """
         first, after = len(self.labels), len(self.labels) + len(sources)
         if after > len(self.sources):
             self.segments = [grown(column, after) for column in self.segments]
             self.sources = grown(self.sources, after)
         said = {name: column.tolist() for name, column in columns.items() if self._is_kept or name in self._wanted}
-        lines = list(self._output.lines(said, self._marks(), len(sources)))
-        parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
-        for number, column in enumerate(self.segments):
-            column[first:after] = parts[number : -1 : len(self.segments)]
-        self.longest = max(self.longest, *(len(part) + len(end) for part in parts))
-        self.segments[-1][first:after] = [part + end for part in self.segments[-1][first:after]]
+        for column, texts in zip(self.segments, segments or self._written(said, len(sources)), strict=True):
+            column[first:after] = texts
+            sizes = [*map(len, texts)]
+            self.longest, self.size_bytes = max(self.longest, *sizes), self.size_bytes + sum(sizes)
         self.begins_blank &= not any(self.segments[0][first:after])
         self.sources[first:after] = sources
         if self._is_kept:
             self._keep(first, after, said)
-        codes = said.get("country_code", [None] * len(sources))
-        self.labels += [intern(code or status) for code, status in zip(codes, said["status"], strict=True)]
-        self.size_bytes += sum(map(len, lines)) + len(sources) * OVERHEAD_BYTES
+        codes = said.get("country_code") or said["status"]
+        self.labels += map(
+            intern,
+            [code or status for code, status in zip(codes, said["status"], strict=True)] if None in codes else codes,
+        )
+        self.size_bytes += len(sources) * OVERHEAD_BYTES
         return range(first, after)
+
+    def _written(self, said: Mapping[str, Sequence[Any]], count: int) -> list[list[bytes]]:
+        """Return the segments of answers by position."""
+        lines = self._output.lines(said, marks(self._output), count)
+        parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
+        *others, last = (parts[number : -1 : len(self.segments)] for number in range(len(self.segments)))
+        return [*others, [part + end for part in last]]
 
     def _keep(self, first: int, after: int, said: Mapping[str, Sequence[Any]]) -> None:
         """Make places of what is said, for the journal."""
@@ -94,7 +111,8 @@ class Rendered:
         self.places[first:after] = [text.encode() for text in own]
         self.size_bytes += sum(map(len, chain(own, islice(self.shared, known, None))))
 
-    def _marks(self) -> dict[str, str]:
-        """Return what stands for the fields that vary; an unknown network is no text in JSON, so it has no quotes."""
-        quoted = f'"{MARK}"' if self._output.is_json else MARK
-        return {"ip": quoted, "network": MARK, "resolved_at": quoted, "cached": "false"}
+
+def marks(output: Output) -> dict[str, str]:
+    """Return what stands for the fields that vary; an unknown network is no text in JSON, so it has no quotes."""
+    quoted = f'"{MARK}"' if output.is_json else MARK
+    return {"ip": quoted, "network": MARK, "resolved_at": quoted, "cached": "false"}
