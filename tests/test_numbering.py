@@ -36,3 +36,18 @@ def test_keys_get_the_numbers_that_they_are_given() -> None:
     numbering.add(keys([3]), np.array([7]))
 
     assert [7, UNKNOWN, 7, -5] == numbering.get(keys([0, 1, 3, (1 << 64) - 1])).tolist()
+    assert [[7, UNKNOWN], [7, -5]] == numbering.get(keys([0, 1, 3, (1 << 64) - 1]).reshape(2, 2)).tolist()
+
+
+def test_many_keys() -> None:
+    """However many there are, and however they are spread."""
+    numbering = Numbering()
+    found: dict[int, int] = {}
+    for factor in (1, 1 << 20, 0x9E3779B97F4A7C15):
+        many = np.arange(1, 3000, dtype=np.uint64) * np.uint64(factor)
+        found |= zip(many.tolist(), numbering.dense(many).tolist(), strict=True)
+    everything = keys([*found])
+
+    assert [*found.values()] == numbering.get(everything).tolist()
+    assert list(range(len(numbering))) == sorted(found.values())
+    assert {UNKNOWN} == set(numbering.get(everything ^ np.uint64(1 << 63)).tolist())

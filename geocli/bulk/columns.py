@@ -70,7 +70,7 @@ class Table:
 
     def numbers(
         self, offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]
-    ) -> NDArray[np.int64]:
+    ) -> NDArray[np.int32]:
         """Return the numbers of the records of the addresses at some places of texts."""
         found = self._numbers.get(offsets)
         new = np.flatnonzero(found == NO_NUMBER)

@@ -1,4 +1,4 @@
-"""Numbers to the numbers that were given to them: a sorted array, which takes many questions at once."""
+"""Numbers to the numbers that were given to them: a hash table, which takes many questions at once."""
 
 from __future__ import annotations
 
@@ -11,31 +11,49 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 """The number of a key that has none."""
+LEAST_BITS = 6
+"""A table has at least so many slots, as a power of 2."""
+MIX = np.uint64(0x9E3779B97F4A7C15)
+"""An odd number that spreads keys over the slots (Knuth, The Art of Computer Programming 3, 6.4)."""
 
 
 class Numbering:
-    """A map from keys to numbers."""
+    """A map from keys to numbers, by linear probing."""
 
     def __init__(self) -> None:
         """Begin without keys."""
-        self._pairs = np.zeros(1, np.uint64), np.full(1, UNKNOWN)
+        self._count = 0
+        self._table = _table(LEAST_BITS)
 
     def __len__(self) -> int:
         """Return how many keys there are."""
-        return len(self._pairs[0]) - 1
+        return self._count
 
-    def get(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
-        """Return the numbers of keys, `UNKNOWN` where there is none. Safe while another thread adds some."""
-        known, numbers = self._pairs
-        at = np.searchsorted(known, keys, side="right") - 1
-        return np.where(known[at] == keys, numbers[at], UNKNOWN)
+    def get(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int32]:
+        """Return the numbers of keys, in their shape, `UNKNOWN` where there is none; safe while others add some."""
+        slots, numbers = self._table
+        shape, keys = keys.shape, keys.astype(np.uint64).ravel()
+        at = hashed(keys, len(slots))
+        found = numbers[at]
+        rest = np.flatnonzero(slots[at] != keys)
+        while len(rest := rest[found[rest] != UNKNOWN]):
+            at[rest] = (at[rest] + 1) & (len(slots) - 1)
+            found[rest] = numbers[at[rest]]
+            rest = rest[slots[at[rest]] != keys[rest]]
+        return found.reshape(shape)
 
     def add(self, keys: NDArray[np.unsignedinteger], numbers: NDArray[np.signedinteger]) -> None:
-        """Give numbers to keys that are new, sorted, and there once."""
-        at = np.searchsorted(self._pairs[0], keys, side="right")
-        self._pairs = np.insert(self._pairs[0], at, keys), np.insert(self._pairs[1], at, numbers)
+        """Give numbers to keys that are new, and there once."""
+        self._count += len(keys)
+        if 3 * self._count > 2 * len(self._table[0]):
+            old_keys, old_numbers = self._table
+            there = np.flatnonzero(old_numbers != UNKNOWN)
+            table = _table((2 * self._count).bit_length())
+            _enter(table, old_keys[there], old_numbers[there])
+            self._table = table
+        _enter(self._table, keys.astype(np.uint64), numbers)
 
-    def dense(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+    def dense(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int32]:
         """Return the numbers of keys; those that are new get the next ones, from 0 on."""
         found = self.get(keys)
         is_new = found == UNKNOWN
@@ -45,3 +63,31 @@ class Numbering:
             self.add(new, numbers)
             found[is_new] = numbers[which]
         return found
+
+
+def _table(bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+    """Return slots for keys, and their numbers."""
+    return np.zeros(1 << bits, np.uint64), np.full(1 << bits, UNKNOWN, np.int32)
+
+
+def hashed(keys: NDArray[np.uint64], slots: int) -> NDArray[np.int64]:
+    """Return in which of so many slots, a power of 2, keys are to be looked for first."""
+    return (keys * MIX >> np.uint64(65 - slots.bit_length())).astype(np.int64)
+
+
+def _enter(
+    table: tuple[NDArray[np.uint64], NDArray[np.int32]],
+    keys: NDArray[np.uint64],
+    numbers: NDArray[np.signedinteger],
+) -> None:
+    """Enter keys, each in the first free slot; a key before its number, since others may read meanwhile."""
+    slots, known = table
+    owners = np.empty(len(slots), np.int64)
+    rest, at = np.arange(len(keys)), hashed(keys, len(slots))
+    while len(rest):
+        is_free = known[at] == UNKNOWN
+        owners[at[is_free]] = rest[is_free]  # of several for one slot the last one gets it
+        is_owner = is_free & (owners[at] == rest)
+        slots[at[is_owner]] = keys[rest[is_owner]]
+        known[at[is_owner]] = numbers[rest[is_owner]]
+        rest, at = rest[~is_owner], (at[~is_owner] + 1) & (len(slots) - 1)
