@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geocli import addresses
@@ -19,9 +19,12 @@ DECORATED = st.sampled_from(
     ["{}", " {} ", "{}\r", "{}:443", "[{}]", "[{}]:80", "{}%eth0", "::ffff:{}", "{}/24", "\xa0{}"]
 )
 ADDRESSES = st.ip_addresses().map(str)
+GROUPS = st.sampled_from(["0", "1", "a", "A", "0a", "ab", "ABCD", "abcd", "00ab", "0000", "", "102", "304", "1.2.3.4"])
+SPELLINGS = st.lists(GROUPS, min_size=7, max_size=9).map(":".join)
 LINES = st.one_of(
     ADDRESSES,
     ODD,
+    SPELLINGS,
     st.tuples(DECORATED, ADDRESSES).map(lambda both: both[0].format(both[1])),
     st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=20),
 ).map(str.encode)
@@ -47,6 +50,7 @@ def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -
 
 @settings(max_examples=400, deadline=None)
 @given(BLOCKS)
+@example([b"a:2:3:4:5:6:1.2.3.4", b"a:2:3::5:6:7:08", b"A:2:3:4:5:6:7:8", b"a:0:0:2::3:4", b"a:2:3:4:5:6:7:8"] * 2)
 def test_all_others_are_read_like_one_alone(lines: list[bytes]) -> None:
     """Ports, brackets, zones and mapped addresses come out as their canonical text, what is none as it was."""
     parsed = Parsed(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET6, inet_ntoa, inet_ntop, inet_pton
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,6 @@ _MOST = 0x020505
 """255, a digit a byte."""
 
 
-LOW_HALF = (1 << 64) - 1
-
-
 class Parsed:
     """Texts as numbers: IPv4 addresses in dotted decimal (RFC 6943, 3.1.1) all together, others one by one."""
 
@@ -45,19 +42,30 @@ class Parsed:
         """The IPv6 addresses alone, high and low half."""
         others = np.flatnonzero(~self.is_ipv4)
         if len(others):
-            self._read(others.tolist())
+            self._read(others)
 
-    def _read(self, others: Sequence[int]) -> None:
-        halves = []
-        known = {text: _number(text) for text in {self.texts[at] for at in others}}
-        for at in others:
-            number, self.texts[at] = known[self.texts[at]]
-            if isinstance(number, tuple):
-                self.is_ipv6[at] = True
-                halves.append(number)
-            elif number is not None:
-                self.is_ipv4[at], self.numbers[at] = True, number
-        self.halves = np.array(halves, np.uint64).reshape(-1, 2)
+    def _read(self, others: NDArray[np.intp]) -> None:
+        """Read all that is no plain IPv4 address, each text once."""
+        texts = [self.texts[at] for at in others.tolist()]
+        distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        which = np.fromiter(map(distinct.__getitem__, texts), np.intp, len(texts))
+        known = list(distinct)
+        octets = np.frombuffer(b"".join(map(_packed, known)), np.uint8).reshape(-1, 16)
+        halves = octets.view(">u8").astype(np.uint64)
+        is_ipv6, ipv4 = halves[:, 0] != 0, np.full(len(known), -1)
+        for at in np.flatnonzero(is_ipv6 & ~_are_canonical(known, octets)).tolist():
+            known[at] = inet_ntop(AF_INET6, octets[at].tobytes()).encode()
+        for at in np.flatnonzero(~is_ipv6).tolist():  # what begins with zeros may hold an IPv4 address
+            address, known[at] = _address(known[at])
+            if isinstance(address, IPv6Address):
+                is_ipv6[at], halves[at] = True, divmod(int(address), 1 << 64)
+            elif address is not None:
+                ipv4[at] = int(address)
+        for at, text in zip(others.tolist(), map(known.__getitem__, which.tolist()), strict=True):
+            self.texts[at] = text
+        self.is_ipv6[others], self.is_ipv4[others] = is_ipv6[which], ipv4[which] >= 0
+        self.numbers[others] = np.maximum(ipv4, 0)[which]
+        self.halves = halves[which[is_ipv6[which]]]
 
     def families(self) -> Iterator[tuple[Any, NDArray[np.unsignedinteger], Sequence[bytes]]]:
         """Return the addresses of each family: where they are, as `Tree.walk` takes them, and as texts."""
@@ -95,21 +103,34 @@ def _network6(high: int, low: int, length: int) -> bytes:
     return f"{IPv6Address((high << 64 | low) >> (128 - length) << (128 - length))}/{length}".encode()
 
 
-def _number(text: bytes) -> tuple[tuple[int, int] | int | None, bytes]:
-    """Return the number of an address, of an IPv6 one its two halves, and its canonical text; None for no address."""
+def _packed(text: bytes) -> bytes:
+    """Return the octets of an IPv6 address; zeros for what is none."""
     try:
-        packed = inet_pton(AF_INET6, text.decode("ascii"))
-        if packed[:8] != bytes(8):  # else its text may hold an IPv4 address
-            return (int.from_bytes(packed[:8]), int.from_bytes(packed[8:])), inet_ntop(AF_INET6, packed).encode()
+        return inet_pton(AF_INET6, text.decode("latin-1"))
     except (ValueError, OSError):
-        pass
+        return bytes(16)
+
+
+def _are_canonical(texts: Sequence[bytes], octets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell which texts of IPv6 addresses are certainly canonical (RFC 5952).
+
+    These have eight numbers, none of them 0, in lower case and without leading zeros; then they have no more digits
+    than they need.
+    """
+    groups = octets.view(">u2")
+    digits = sum((groups > most).sum(axis=1) for most in (0, 0xF, 0xFF, 0xFFF))
+    are_plain = np.array([text.islower() and text.count(b":") == 7 for text in texts])
+    sizes = np.fromiter(map(len, texts), np.intp, len(texts))
+    return np.asarray(are_plain & (groups != 0).all(axis=1) & (sizes == digits + 7))
+
+
+def _address(text: bytes) -> tuple[IPv4Address | IPv6Address | None, bytes]:
+    """Return an address and its canonical text; None and the same text for what is none."""
     try:
         address = addresses.parse(decoded(text))
     except AddressError:
         return None, text
-    number = int(address)
-    halves = (number >> 64, number & LOW_HALF)
-    return halves if isinstance(address, IPv6Address) else number, str(address).encode()
+    return address, str(address).encode()
 
 
 def numbers(data: bytes) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
