@@ -21,6 +21,7 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 
+from geocli.bulk.inputs import total_bytes
 from geocli.bulk.jobs import Done, job_of
 from geocli.bulk.parts import divided
 from geocli.bulk.pipeline import BatchReport
@@ -44,6 +45,8 @@ ATTEMPTS = 3
 """So often a part is tried that cannot be answered, or whose worker dies; of a scheduler elsewhere, as it is set."""
 AHEAD = 3
 """So many parts for each thread of the workers are given out and not yet in place."""
+LEAST_BYTES = 8_000_000
+"""Parts do not get shorter than this, if nobody asks for it, only because there are more workers."""
 LOOK_SECONDS = 2
 """After so long without news the cluster is looked at."""
 GO_ON = "with --resume a new run goes on from here"
@@ -73,7 +76,7 @@ class ClusterBatch:
             raise SettingsError("--cached-only", "does not go with --cluster", origin="command line")
         self.cluster, self._cache = cluster, cache
         self.directory = PartDirectory(request, request.output, is_merged=cluster.is_merged)
-        self.parts = divided(request, cluster.block_bytes)
+        self.parts = divided(request, _shared_out(cluster, total_bytes(request.files)))
         self.job = job_of(cache, request, self.directory.work)
         self.size_bytes = sum(part.share_bytes for part in self.parts)
         """Bytes of input."""
@@ -227,6 +230,15 @@ class _Run:
             return done.begin
         before = self._notes.get(part.number - 1)
         return None if before is None else before.stop
+
+
+def _shared_out(cluster: ClusterRequest, size_bytes: int | None) -> int:
+    """Return how long parts are: for workers on this machine, so long that all of them get the same."""
+    if not size_bytes or not cluster.address.startswith(LOCAL):
+        return cluster.block_bytes
+    workers = int(cluster.address.removeprefix(LOCAL))
+    turns = -(-size_bytes // (cluster.block_bytes * workers))
+    return max(-(-size_bytes // (turns * workers)), min(cluster.block_bytes, LEAST_BYTES))
 
 
 def _answered(job: Job, part: Part) -> Done:
