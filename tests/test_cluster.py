@@ -80,6 +80,30 @@ LOG = b'81.2.69.160 - - [x] "GET /" 2001:218::1\nno address\n\xff\xfe 8.8.8.8:80
 
 
 @pytest.mark.parametrize(
+    ("address", "block_bytes", "sizes"),
+    [
+        ("tcp://127.0.0.1:1", 16_000_000, [16_000_000, 4_000_000]),
+        ("local:1", 16_000_000, [10_000_000, 10_000_000]),
+        ("local:2", 16_000_000, [10_000_000, 10_000_000]),
+        ("local:3", 16_000_000, [8_000_000, 8_000_000, 4_000_000]),
+        ("local:2", 3_000_000, [3_000_000] * 6 + [2_000_000]),
+    ],
+)
+def test_workers_here_get_parts_of_the_same_size(
+    geocli: Geocli, tmp_path: Path, address: str, block_bytes: int, sizes: list[int]
+) -> None:
+    """So that none is idle while another has a last part to do; but not parts that are hardly worth it."""
+    path = tmp_path / "list"
+    path.touch()
+    os.truncate(path, 20_000_000)
+    request = BatchRequest(files=(str(path),), output=str(tmp_path / "out"))
+    with GeoCache(chosen=geocli.settings()) as cache:
+        batch = ClusterBatch(cache, request, ClusterRequest(address=address, block_bytes=block_bytes))
+
+    assert sizes == [part.share_bytes for part in batch.parts]
+
+
+@pytest.mark.parametrize(
     ("data", "asked"),
     [
         (LIST, {}),
