@@ -43,6 +43,9 @@ def _explained(error: Any) -> int:
     message = error.format_message().rstrip(".")
     if message.startswith("No such command") and path == "geocli":
         message += "; to look an address up: geocli lookup ADDRESS"
+    option = getattr(error, "option_name", None)
+    if error.ctx and error.ctx.parent and any(option in one.opts for one in error.ctx.find_root().command.params):
+        message += f"; it goes before the command: geocli {option} {name}"
     if message:  # else it printed help instead
         complain(f"{name}: {message}; see {path} -h")
     return int(error.exit_code)

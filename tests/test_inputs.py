@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.bulk.inputs import ELLIPSIS, MOST_LINES, SHOWN_BYTES, chunks, lines, size_bytes
+from geocli.bulk.inputs import ELLIPSIS, MOST_LINES, SHOWN_BYTES, lines, opened, size_bytes, whole_lines
 from geocli.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MOST = 4096
 
 
+def _chunks(
+    path: Path, end: bytes = b"\n", most_bytes: int = MOST, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
+    with opened(str(path), on_wait) as read:
+        yield from whole_lines(read, end, most_bytes)
+
+
 def _read(path: Path, end: bytes = b"\n", most_bytes: int = MOST) -> bytes:
-    return b"".join(chunks(str(path), end, most_bytes))
+    return b"".join(_chunks(path, end, most_bytes))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +55,7 @@ def test_no_chunk_has_very_many_lines(tmp_path: Path, end: bytes, count: int) ->
     """The answers of short lines take much more room than they do."""
     path = tmp_path / "file"
     path.write_bytes(end * count)
-    found = list(chunks(str(path), end, MOST))
+    found = list(_chunks(path, end))
 
     assert end * count == b"".join(found)
     assert (count > MOST_LINES) == (len(found) > 1)
@@ -117,7 +125,7 @@ def test_lines_come_before_the_pipe_is_waited_for(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    found = chunks(str(pipe), b"\n", MOST, on_wait=lambda: waited.append(None))
+    found = _chunks(pipe, on_wait=lambda: waited.append(None))
 
     assert b"a\n" == next(found)
     waited.clear()
@@ -128,13 +136,24 @@ def test_lines_come_before_the_pipe_is_waited_for(tmp_path: Path) -> None:
     writer.join()
 
 
+@pytest.mark.parametrize("data", [gzip.compress(b"8.8.8.8\n"), gzip.compress(b"")])
+def test_a_packed_file_without_its_suffix_is_an_error(tmp_path: Path, data: bytes) -> None:
+    """Nobody wants its bytes as rows."""
+    path = tmp_path / "access.log"
+    path.write_bytes(data)
+
+    with pytest.raises(InputError, match="packed with gzip; unpack it with zcat"):
+        _read(path)
+
+
 def test_bytes_are_counted(tmp_path: Path) -> None:
     """A bar that shows them ends at the size of the file."""
     path = tmp_path / "file"
     path.write_bytes(b"a\n" * 300_000)
     read: list[int] = []
 
-    list(chunks(str(path), b"\n", MOST, on_read=read.append))
+    with opened(str(path)) as some:
+        list(whole_lines(some, b"\n", MOST, on_read=read.append))
 
     assert size_bytes(str(path)) == sum(read) == 600_000
     assert size_bytes(str(tmp_path)) is None

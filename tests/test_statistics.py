@@ -68,7 +68,7 @@ def test_the_table_of_statistics(capsys: pytest.CaptureFixture[str]) -> None:
         ["broken", "/x/b.mmdb:", "empty"],
         ["country", "rows", "share"],
         ["GB", "United", "Kingdom", "3", "75.0%", "█" * 30],
-        ["unknown", "1", "25.0%", "█" * 10],
+        ["no", "country", "1", "25.0%", "█" * 10],
     ] == [words for words in words(found.out) if set(words[0]) - {"─"}]
     assert "" == found.err
 

@@ -28,36 +28,11 @@ MOST_LINES = 75_000
 SHOWN_BYTES = 4096
 """What is left of a line that is too long."""
 ELLIPSIS = "…".encode()
+GZIP = b"\x1f\x8b\x08"
+"""What a packed file begins with (RFC 1952), and no text."""
 
 
-def chunks(  # noqa: PLR0913 (what a file is, and who is told of what)
-    path: str,
-    end: bytes,
-    most_bytes: int,
-    *,
-    adds_end: bool = True,
-    on_read: Callable[[int], None] = lambda _: None,
-    on_wait: Callable[[], None] = lambda: None,
-) -> Iterator[bytes]:
-    """Return a file in chunks of whole lines; a file that ends in `.gz` is unpacked.
-
-    Args:
-        path: of the file; `-` is standard input.
-        end: what ends a line.
-        most_bytes: a longer line is cut to `SHOWN_BYTES` and an ellipsis.
-        adds_end: whether the last line gets an end if it lacks it.
-        on_read: told how many bytes were read.
-        on_wait: called before a read that may take long.
-
-    Raises:
-        InputError: the file cannot be read.
-
-    """
-    with _opened(path, on_wait) as read:
-        yield from whole_lines(read, end, most_bytes, adds_end=adds_end, on_read=on_read)
-
-
-def whole_lines(  # noqa: PLR0913 (as above)
+def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told of it)
     read: Read,
     end: bytes,
     most_bytes: int,
@@ -66,7 +41,20 @@ def whole_lines(  # noqa: PLR0913 (as above)
     mark: bytes = BOM_UTF8,
     on_read: Callable[[int], None] = lambda _: None,
 ) -> Iterator[bytes]:
-    """Return what can be read in chunks of whole lines, without the mark that it may begin with; else as `chunks`."""
+    """Return what can be read in chunks of whole lines.
+
+    Args:
+        read: what is there of so many bytes, nothing at the end.
+        end: what ends a line.
+        most_bytes: a longer line is cut to `SHOWN_BYTES` and an ellipsis.
+        adds_end: whether the last line gets an end if it lacks it.
+        mark: what the first line may begin with, and is left out.
+        on_read: told how many bytes were read.
+
+    Raises:
+        InputError: the file cannot be read.
+
+    """
     rest = b""
     while data := read(READ_BYTES):
         on_read(len(data))
@@ -97,8 +85,9 @@ def lines(path: str) -> Iterator[str]:
         InputError: the file cannot be read.
 
     """
-    for chunk in chunks(path, b"\n", MOST_LINE_BYTES):
-        yield from (decoded(line.removesuffix(b"\r")) for line in chunk.split(b"\n")[:-1])
+    with opened(path) as read:
+        for chunk in whole_lines(read, b"\n", MOST_LINE_BYTES):
+            yield from (decoded(line.removesuffix(b"\r")) for line in chunk.split(b"\n")[:-1])
 
 
 def _shortened(chunk: bytes, end: bytes, most_bytes: int) -> bytes:
@@ -111,7 +100,17 @@ def _shortened(chunk: bytes, end: bytes, most_bytes: int) -> bytes:
 
 
 @contextmanager
-def _opened(path: str, on_wait: Callable[[], None]) -> Iterator[Read]:
+def opened(path: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Read]:
+    """Open a file, and return what reads it; one that ends in `.gz` is unpacked.
+
+    Args:
+        path: of the file; `-` is standard input.
+        on_wait: called before a read that may take long.
+
+    Raises:
+        InputError: the file cannot be read.
+
+    """
     name = "standard input" if path == "-" else path
     try:
         descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -132,16 +131,33 @@ def _reader(name: str, descriptor: int, on_wait: Callable[[], None]) -> Read:
     arrived = poll()
     arrived.register(descriptor, POLLIN)
     unpacked = _unpacked(descriptor) if name.endswith(".gz") else None
+    is_first = True
 
     def read(count: int) -> bytes:
+        nonlocal is_first
         if not arrived.poll(0):
             on_wait()
         try:
-            return os.read(descriptor, count) if unpacked is None else unpacked(count)
+            data = os.read(descriptor, count) if unpacked is None else unpacked(count)
         except OSError as error:
             raise _unread(name, error) from error
+        if is_first:
+            refuse_packed(name, data)
+        is_first = False
+        return data
 
     return read
+
+
+def refuse_packed(name: str, data: bytes) -> None:
+    """Look at what a file begins with.
+
+    Raises:
+        InputError: it is packed with gzip.
+
+    """
+    if data.startswith(GZIP):
+        raise InputError(name, "packed with gzip; unpack it with zcat, or name a file that ends in .gz")
 
 
 def _unread(name: str, error: OSError) -> InputError:

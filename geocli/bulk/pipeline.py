@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from geocli.bulk.flow import Flow
 from geocli.bulk.forms import CsvForm, JsonLinesForm, ListForm, LogForm
-from geocli.bulk.inputs import chunks
+from geocli.bulk.inputs import opened, whole_lines
 from geocli.bulk.outputs import Output
 from geocli.console import complain, write
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
@@ -161,16 +161,13 @@ class _Batch:
     def answer(self, path: str) -> None:
         """Answer the lines of a file."""
         request, form = self._request, self._request.form()
-        with Flow(self._cache, form, request.mode, request.jobs, self._written) as flow:
-            read = chunks(
-                path,
-                request.end.encode(),
-                form.most_bytes,
-                adds_end=form.adds_end,
-                on_read=self._on_read,
-                on_wait=flow.drain,
-            )
-            rest = form.begin(read)
+        with (
+            Flow(self._cache, form, request.mode, request.jobs, self._written) as flow,
+            opened(path, flow.drain) as read,
+        ):
+            end = request.end.encode()
+            chunks = whole_lines(read, end, form.most_bytes, adds_end=form.adds_end, on_read=self._on_read)
+            rest = form.begin(chunks)
             self._begin(path, form.output.header)
             for chunk in rest:
                 flow.push(visible(chunk) if self._is_shown else chunk)

@@ -112,7 +112,7 @@ def _bars(found: Stats, console: Console) -> Table:
 
 def _name(found: Stats, what: str | int | None) -> str:
     if what is None:
-        return "unknown"
+        return f"no {found.by}"
     if found.by == "asn" and isinstance(what, int):
         return f"AS{what} {(found.organisations or {}).get(what, '')}".strip()
     return f"{what} {country_name(str(what)) or ''}".strip() if found.by == "country" else str(what)

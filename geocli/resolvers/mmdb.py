@@ -307,7 +307,19 @@ def _asn(value: Any) -> int | None:
 
 def _degrees(value: Any, most: int) -> float | None:
     number = value if isinstance(value, float) else _number(value)
-    return number if number is not None and -most <= number <= most else None
+    if number is None or not -most <= number <= most:
+        return None
+    return number if round(number * 10_000) / 10_000 == number else _shortest(number)
+
+
+def _shortest(number: float) -> float:
+    """Return a number as it was meant that may be of 32 bits, which with 64 has digits that mean nothing."""
+    from struct import pack, unpack
+
+    single = pack("f", number)
+    if unpack("f", single) != (number,):
+        return number
+    return next(what for digits in range(6, 10) if pack("f", what := float(f"{number:.{digits}g}")) == single)
 
 
 _NAMES = {
