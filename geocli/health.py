@@ -112,4 +112,4 @@ def _of_database(now: datetime, database: DatabaseStats) -> Iterator[str]:
         yield database.error
     elif database.built_at is not None and now - database.built_at > OLD_DATABASE:
         built = database.built_at.date().isoformat()
-        yield f"{database.path}: built on {built}, older than {OLD_DATABASE.days} days; replace it, as geocli db update does with its own"
+        yield f"{database.path}: built on {built}, older than {OLD_DATABASE.days} days; perhaps: geocli db update"

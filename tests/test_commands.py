@@ -372,7 +372,7 @@ def test_check_finds_old_and_damaged_databases(geocli: Geocli) -> None:
     (geocli.db_dir / "empty.mmdb").touch()
 
     assert {
-        f"{old}: built on 2020-09-13, older than 35 days; replace it, as geocli db update does with its own",
+        f"{old}: built on 2020-09-13, older than 35 days; perhaps: geocli db update",
         f"{geocli.db_dir}/empty.mmdb: empty",
     } == set(_check(geocli))
 

@@ -81,7 +81,7 @@ class TestUnhealthy:
             ),
             (
                 WELL.replace(databases=[CITY.replace(built_at=AT - timedelta(days=35, seconds=1))]),
-                "/x/City.mmdb: built on 2026-04-27, older than 35 days; replace it, as geocli db update does with its own",
+                "/x/City.mmdb: built on 2026-04-27, older than 35 days; perhaps: geocli db update",
             ),
             (
                 WELL.replace(databases=[CITY.replace(built_at=None, error="/x/City.mmdb: empty")]),
