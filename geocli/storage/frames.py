@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from functools import lru_cache
 from itertools import islice
 from json.encoder import encode_basestring_ascii
 
@@ -69,7 +70,10 @@ class Frame(Value):
     files: list[tuple[str, int, int, int, str]]
     """Path, inode, size in bytes, modification time in ns, and label of each database that was there."""
     places: list[bytes]
-    """What an entry and its place say, without what is unknown, as JSON; instants as text."""
+    """What an entry and its place say, without what is unknown, as JSON, whose members may be divided among two lines.
+
+    Instants are texts.
+    """
     rows: list[tuple[str, int, int | None]]
     """Address, number of its place, and prefix length, in the order in which they were appended."""
 
@@ -189,15 +193,19 @@ def place_text(members: Mapping[str, Any]) -> str:
 
 def loaded(place: bytes) -> dict[str, Any]:
     """Return the members of a place of a frame."""
-    said: dict[str, Any] = json.loads(place, object_pairs_hook=_merged)
+    shared, _, own = place.decode().partition("\n")
+    said: dict[str, Any] = _joined(_shared(shared), json.loads(own)) if own else json.loads(shared)
     return said
 
 
-def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return members as an object; of `traits`, which may come twice, all are taken."""
-    said = dict(pairs)
-    if len(said) < len(pairs) and isinstance(said.get("traits"), dict):
-        said["traits"] = {key: what for name, some in pairs if name == "traits" for key, what in some.items()}
+_shared = lru_cache(1000)(json.loads)
+
+
+def _joined(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Put members together; of traits, all are taken."""
+    said = shared | own
+    if "traits" in shared and "traits" in own:
+        said["traits"] = {**shared["traits"], **own["traits"]}
     return said
 
 
@@ -261,8 +269,8 @@ def _loaded(payload: bytes, known: set[bytes]) -> dict[str, Any]:
 
 def _each(elements: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for element in elements:
-        shared = [(name, what) for name, what in element.items() if name != "places"]
-        yield from (_merged([*shared, *own.items()]) for own in element.get("places", [{}]))
+        shared = {name: what for name, what in element.items() if name != "places"}
+        yield from (_joined(shared, own) for own in element.get("places", [{}]))
 
 
 def _places(texts: bytes, known: set[bytes]) -> list[bytes]:
@@ -283,7 +291,7 @@ def _places(texts: bytes, known: set[bytes]) -> list[bytes]:
 def _sharing(element: bytes) -> list[bytes]:
     """Return the places that have in common what an element says."""
     shared, _, own = element.partition(b',"places":[{"')
-    return [b'{"%b,"%b}' % (shared, members) for members in own.split(b'},{"')]
+    return [b'{"%b}\n{"%b}' % (shared, members) for members in own.split(b'},{"')]
 
 
 def _check_places(places: list[dict[str, Any]]) -> None:
