@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -17,12 +18,14 @@ from geocli.bulk.pipeline import BatchRequest, run
 from geocli.bulk.rows import MOST_JOINED_BYTES, RowMaker
 from geocli.bulk.scopes import SCOPES, scopes
 from geocli.cache import GeoCache
+from geocli.errors import BusyError
 from geocli.settings import Settings
 from geocli.storage.frames import TARGET_BYTES
+from geocli.storage.journal import Journal
 from tests.building import CITIES, LONDON, NETWORKS, TOKYO, build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from geocli.bulk.pipeline import BatchReport
@@ -334,6 +337,47 @@ def test_a_database_that_is_replaced_meanwhile_is_noticed(world: Callable[..., W
         ("London", "GeoLite2-City@1780000000"): before,
         ("Tokyo", "GeoLite2-City@1790000000"): len(texts) - before,
     } == Counter(kept)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_another_database_says_is_kept_too(world: Callable[..., World], jobs: int) -> None:
+    """Of an address that comes again, what was printed last is what is kept last."""
+    asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
+    texts = [str(IPv4Address(0x01000000 + number)) for number in range(READ_BYTES // 11)]
+
+    reads = count()
+
+    def replace(_: int) -> None:
+        if next(reads) == 2:
+            build(asked.paths[0], {"1.0.0.0/8": TOKYO}, build_epoch=1_790_000_000)
+
+    found, _ = asked.answer(together(texts * 3), on_read=replace, fields=("city",), format="value", jobs=jobs)
+    cities = found.decode().split()
+    kept = {entry.ip: entry.place.city for entry in asked.dirty("data")}
+
+    assert ["London"] * len(texts) == cities[: len(texts)]
+    assert ["Tokyo"] * len(texts) == cities[-len(texts) :] == [kept[text] for text in texts]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_could_not_be_kept_is_kept_when_it_comes_again(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """A journal that somebody held for too long may be free a moment later."""
+    asked = world(WORLDS["City and ASN"])
+    texts = [str(address) for address in some(20_000)]
+    append, tries = Journal.append_packed, count()
+
+    def fails_once(journal: Journal, payloads: Iterable[bytes]) -> None:
+        packed = list(payloads)
+        if next(tries) == 0:
+            raise BusyError("journal", 10)
+        append(journal, packed)
+
+    monkeypatch.setattr(Journal, "append_packed", fails_once)
+    asked.answer(together(texts * 5), jobs=jobs)
+
+    assert {str(addresses.parse(text)) for text in texts} == {entry.ip for entry in asked.dirty("data")}
 
 
 def damage_record(path: Path) -> None:

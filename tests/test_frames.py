@@ -264,6 +264,8 @@ WRONG = [
     pytest.param(payload_with(rows=[[2, 0, None], [0, 0, None]], ips="::1 ::2"), id="ips: none of them"),
     pytest.param(payload_with(rows=[[True, 0, None]], ips="::1"), id="ips: not counted by a number"),
     pytest.param(payload_with(rows=[], ips="::1"), id="ips: no rows"),
+    pytest.param(payload_with(rows=[[1, 0, None]], ips=""), id="ips: empty"),
+    pytest.param(payload_with(rows=[[3, 0, None]], ips="::1  ::2"), id="ips: two blanks"),
     pytest.param(payload_with(rows=[[2, 1, None]], ips="::1 ::2"), id="ips: no such place"),
 ]
 
@@ -338,6 +340,33 @@ def test_places_from_columns_are_read_as_they_were(entries: list[Entry]) -> None
     for members in said:
         if known := {name: what for name, what in members.pop("traits", {}).items() if what is not None}:
             members["traits"] = known
+    assert said == [loaded(place) for place in frame.places]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"traits": 7, "places": [{"traits": {"a": 1}}]},
+        {"places": [{"x": 1}, {"y": 2}]},
+        [{"a": [{"b": 1}]}, {"c": 2}],
+        [[{"a": 1}], {"b": 2}, [{"c": [{"d": 1}]}, {"e": 2}]],
+        '"},{"',
+        '"}]},{"',
+        ',"places":[{"',
+        {"a": {"b": [{"c": 1}]}, "d": [{"e": 1}]},
+    ],
+)
+@pytest.mark.parametrize("name", ["continent_name", "x", 'y"},{"'])
+@pytest.mark.parametrize("order", [1, -1])
+def test_traits_that_look_like_places(odd: Any, name: str, order: int) -> None:
+    """A trait may be any JSON; a frame is divided where it should be, all the same."""
+    said: list[dict[str, Any]] = [{"status": "resolved", "city": "Bern"}, {"status": "resolved", "traits": {name: odd}}]
+    said = said[::order]
+    columns = {key: [members.get(key) for members in said] for key in ("status", "city", "traits")}
+    texts = list(zip(*place_texts(columns), strict=True))
+    places = [b'%b,"places":[%b]}' % (shared[:-1].encode(), own.encode()) for shared, own in texts]
+    frame = unpack(payload(head(AT, "", []), [b",".join(places)], []))
+
     assert said == [loaded(place) for place in frame.places]
 
 

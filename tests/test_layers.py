@@ -93,7 +93,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.rendered": {"storage.sharing", "bulk.outputs", "bulk.columns"},
     "geocli.bulk.answers": {"errors", "databases.discovery", "resolvers", "bulk"},
     "geocli.bulk.rows": {"cache", "entries", "text", "bulk.answers", "bulk.forms", "bulk.parsing"},
-    "geocli.bulk.keeping": {"storage.frames", "bulk.rendered", "bulk.rows"},
+    "geocli.bulk.keeping": {"storage.frames", "bulk.numbering", "bulk.rendered", "bulk.rows"},
     "geocli.bulk.flow": {"cache", "errors", "resolvers", "bulk", "storage.frames"},
     "geocli.bulk.outputs": {"entries", "text"},
     "geocli.bulk.pipeline": {

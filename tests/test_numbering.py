@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.bulk.numbering import UNKNOWN, Numbering
+from geocli.bulk.numbering import UNKNOWN, Numbering, hashed
 
 KEYS = st.lists(st.integers(0, 12) | st.sampled_from([(1 << 64) - 1, 1 << 63, 1 << 32]), max_size=20)
 
@@ -37,6 +38,17 @@ def test_keys_get_the_numbers_that_they_are_given() -> None:
 
     assert [7, UNKNOWN, 7, -5] == numbering.get(keys([0, 1, 3, (1 << 64) - 1])).tolist()
     assert [[7, UNKNOWN], [7, -5]] == numbering.get(keys([0, 1, 3, (1 << 64) - 1]).reshape(2, 2)).tolist()
+
+
+@pytest.mark.parametrize("step", [pow(0x9E3779B97F4A7C15, -1, 1 << 64), 1, 1 << 32, 1 << 48])
+@pytest.mark.parametrize("words", [1, 2])
+def test_nobody_can_choose_keys_that_meet(step: int, words: int) -> None:
+    """Whoever sends addresses, or makes a database, chooses them: they are spread over the slots all the same."""
+    chosen = np.arange(1, 30_001, dtype=np.uint64) * np.uint64(step)
+    slots = hashed([chosen] * words, 1 << 16)
+
+    assert len(np.unique(slots)) > 20_000
+    assert 0 <= slots.min() <= slots.max() < 1 << 16
 
 
 def test_many_keys() -> None:

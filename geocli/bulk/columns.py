@@ -44,12 +44,27 @@ class Profile(NamedTuple):
     """The names of its traits, in their order."""
 
 
+class Profiles(dict[Profile | None, int]):
+    """The numbers of profiles, None for what cannot be read; a new one gets the next number."""
+
+    def __init__(self) -> None:
+        """Begin with `UNKNOWN` and `DAMAGED`."""
+        super().__init__()
+        self.by_number: list[Profile | None] = []
+        for profile in (Profile(frozenset(), ()), None):
+            self[profile]
+
+    def __missing__(self, profile: Profile | None) -> int:
+        """Give a number to a profile."""
+        self[profile] = number = len(self.by_number)
+        self.by_number.append(profile)
+        return number
+
+
 class Table:
     """The records of one database that were met, by number, 0 for none."""
 
-    def __init__(
-        self, database: Database, decoder: Decoder, profiles: dict[Profile | None, int], *, with_traits: bool
-    ) -> None:
+    def __init__(self, database: Database, decoder: Decoder, profiles: Profiles, *, with_traits: bool) -> None:
         """Take the database, who reads many of its records, and the profiles, to which new ones are added."""
         self._database, self._decoder, self._with_traits = database, decoder, with_traits
         self._known = profiles
@@ -85,7 +100,7 @@ class Table:
     def said(self, number: int) -> Said:
         """Return what one record says, but for its origin; if nobody asks for traits, their names stand for them."""
         said = {name: column[number] for name, column in self.columns.items() if column[number] is not None}
-        profile = [*self._known][self.profiles[number]]
+        profile = self._known.by_number[self.profiles[number]]
         if profile and profile.traits:
             said.setdefault("traits", dict.fromkeys(profile.traits))
         return said
@@ -160,7 +175,7 @@ class Table:
         return column_of(self.columns, name, len(self.profiles))
 
     def _profile(self, fields: frozenset[str], traits: tuple[str, ...]) -> int:
-        return self._known.setdefault(Profile(fields, traits), len(self._known))
+        return self._known[Profile(fields, traits)]
 
 
 def _converted(leaf: Leaf, conversion: Conversion, values: list[Any]) -> list[Any]:

@@ -96,6 +96,8 @@ class Decoder:
         self._numbers = Numbering()
         """The numbers of keys by where they are; of the same text the same number."""
         self._names: dict[str, int] = {}
+        self._keys: list[str] = []
+        """The texts of keys by these numbers."""
         self._shapes: dict[tuple[int, ...], int] = {}
         self._templates: list[Any] = []
 
@@ -233,6 +235,7 @@ class Decoder:
         if len(new := np.array(sorted(set(keys[(found == NO_KEY) & (keys >= 0)].tolist())), np.uint64)):
             names = [self._names.setdefault(text, len(self._names)) for text in self._read(new.astype(np.int64))]
             self._numbers.add(new, np.array(names))
+            self._keys = list(self._names)
             return self._key_numbers(keys)
         return found
 
@@ -241,7 +244,7 @@ class Decoder:
         _, first, inverse = np.unique(
             (table * MIX[: table.shape[1]]).sum(axis=1), return_index=True, return_inverse=True
         )
-        if (table[first][inverse] != table).any():
+        if len(first) > MOST_SHAPES * MOST_ENTRIES or (table[first][inverse] != table).any():
             raise OddError
         return np.array([self._shape(row) for row in table[first].tolist()])[inverse]
 
@@ -253,10 +256,9 @@ class Decoder:
         name = (is_map, *(number for pair in pairs for number in pair))
         if name not in self._shapes:
             values = [self._template(number, what) for number, (_, what) in enumerate(pairs)]
-            texts = {number: text for text, number in self._names.items()}
             self._shapes[name] = len(self._templates)
             self._templates.append(
-                dict(zip([texts[key] for key, _ in pairs], values, strict=True)) if is_map else values
+                dict(zip([self._keys[key] for key, _ in pairs], values, strict=True)) if is_map else values
             )
         return self._shapes[name]
 

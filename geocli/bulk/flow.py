@@ -64,7 +64,7 @@ class Flow:
         self._passed: Callable[[], None] = lambda: None
         self._workers: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
-        self._keeper: Keeper | None = None
+        self._keeper: tuple[Answers, Keeper] | None = None
         self.answers: tuple[object, Answers | None] | None = None
         """What the sources say, as far as it was asked; for another flow too, if its lines look the same."""
 
@@ -136,6 +136,7 @@ class Flow:
             if self._is_kept:
                 self._keep(group)
         except (StorageError, BusyError) as error:
+            self._keeper = None  # what is not on disk is kept when it comes again
             self._cache.on_problem(error)
         self._put(group)
 
@@ -146,10 +147,12 @@ class Flow:
         for _, same in groupby(everything, key=lambda found: id(found.answers)):
             from geocli.bulk.keeping import Keeper
 
-            self._keeper = self._keeper or Keeper()
             founds = list(same)
-            start = head(self._cache.now(), founds[0].answers.generation, founds[0].answers.files)
-            self._cache.journal.append_packed(self._keeper.payloads(start, founds))
+            answers = founds[0].answers
+            if self._keeper is None or self._keeper[0] is not answers:  # others may say something else
+                self._keeper = answers, Keeper()
+            start = head(self._cache.now(), answers.generation, answers.files)
+            self._cache.journal.append_packed(self._keeper[1].payloads(start, founds))
 
     def _current(self) -> Answers | None:
         """Return what the sources that are there now say; None if they must be asked one by one."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geocli.bulk.numbering import hashed
 from geocli.bulk.rows import NO_PREFIX
 from geocli.storage.frames import HEADER_BYTES, TARGET_BYTES, payload
 
@@ -31,8 +32,6 @@ OCTETS = np.array([[b"%d%c" % (octet, end) for octet in range(256)] for end in b
 """The text of each byte of an IPv4 address, and of the last one, with what follows it."""
 IPV6 = np.dtype("S39")
 """The text of an IPv6 address."""
-MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
-"""Two odd numbers that spread addresses over the slots (Knuth, The Art of Computer Programming 3, 6.4)."""
 
 
 class Keeper:
@@ -115,7 +114,7 @@ class _Seen:
         if self._count + len(words[0]) > FULL:
             self._owners[:], self._count = FREE, 0
         is_new = np.zeros(len(words[0]), np.bool_)
-        rest, slots = np.arange(len(is_new)), self._hashed(words)
+        rest, slots = np.arange(len(is_new)), hashed(words, 1 << SEEN_BITS)
         while len(rest):
             is_free = self._owners[slots] == FREE
             free, free_slots = rest[is_free], slots[is_free]
@@ -130,13 +129,6 @@ class _Seen:
             rest, slots = rest[differs], (slots[differs] + 1) & ((1 << SEEN_BITS) - 1)
         self._count += int(is_new.sum())
         return is_new
-
-    @staticmethod
-    def _hashed(words: Sequence[NDArray[np.unsignedinteger]]) -> NDArray[np.int64]:
-        mixed = np.zeros(len(words[0]), np.uint64)
-        for word, mix in zip(words, MIX, strict=False):
-            mixed += word * mix
-        return (mixed >> np.uint64(64 - SEEN_BITS)).astype(np.int64)
 
 
 def _sorted(groups: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 UNKNOWN = -1
 """The number of a key that has none."""
 LEAST_BITS = 6
 """A table has at least so many slots, as a power of 2."""
-MIX = np.uint64(0x9E3779B97F4A7C15)
-"""An odd number that spreads keys over the slots (Knuth, The Art of Computer Programming 3, 6.4)."""
+KEYS = np.frombuffer(os.urandom(24), np.uint64) | np.array([0, 1, 1], np.uint64)
+"""Numbers that nobody knows, so that nobody can choose keys that meet in one slot; the last two are odd."""
 
 
 class Numbering:
@@ -33,7 +36,7 @@ class Numbering:
         """Return the numbers of keys, in their shape, `UNKNOWN` where there is none; safe while others add some."""
         slots, numbers = self._table
         shape, keys = keys.shape, keys.astype(np.uint64).ravel()
-        at = hashed(keys, len(slots))
+        at = hashed([keys], len(slots))
         found = numbers[at]
         rest = np.flatnonzero(slots[at] != keys)
         while len(rest := rest[found[rest] != UNKNOWN]):
@@ -70,9 +73,13 @@ def _table(bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
     return np.zeros(1 << bits, np.uint64), np.full(1 << bits, UNKNOWN, np.int32)
 
 
-def hashed(keys: NDArray[np.uint64], slots: int) -> NDArray[np.int64]:
-    """Return in which of so many slots, a power of 2, keys are to be looked for first."""
-    return (keys * MIX >> np.uint64(65 - slots.bit_length())).astype(np.int64)
+def hashed(words: Sequence[NDArray[np.unsignedinteger]], slots: int) -> NDArray[np.int64]:
+    """Return in which of so many slots, a power of 2, keys are to be looked for first; they consist of such words."""
+    mixed = np.full(len(words[0]), KEYS[0])
+    for word in words:
+        mixed = (mixed ^ word) * KEYS[1]
+        mixed = (mixed ^ mixed >> np.uint64(32)) * KEYS[2]
+    return (mixed >> np.uint64(65 - slots.bit_length())).astype(np.int64)
 
 
 def _enter(
@@ -83,7 +90,7 @@ def _enter(
     """Enter keys, each in the first free slot; a key before its number, since others may read meanwhile."""
     slots, known = table
     owners = np.empty(len(slots), np.int64)
-    rest, at = np.arange(len(keys)), hashed(keys, len(slots))
+    rest, at = np.arange(len(keys)), hashed([keys], len(slots))
     while len(rest):
         is_free = known[at] == UNKNOWN
         owners[at[is_free]] = rest[is_free]  # of several for one slot the last one gets it

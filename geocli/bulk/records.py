@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from geocli.bulk.columns import DAMAGED, UNKNOWN, Columns, Profile, Said, Table, column_of
+from geocli.bulk.columns import DAMAGED, UNKNOWN, Columns, Profiles, Said, Table, column_of
 from geocli.bulk.decoding import Decoder
 from geocli.bulk.layouts import Lines
 from geocli.entries import WHERE_FIELDS, all_traits, instant_text, taken
@@ -71,7 +71,7 @@ class Records:
     ) -> None:
         """Take the databases in their order, with their trees, what lines look like, and whether traits are wanted."""
         self._with_traits = with_traits
-        self._profiles: dict[Profile | None, int] = {Profile(frozenset(), ()): UNKNOWN, None: DAMAGED}
+        self._profiles = Profiles()
         self._origins: list[Said] = [
             {"status": "resolved", "source": database.name}
             | ({"built_at": instant_text(database.built_at)} if database.built_at else {})
@@ -109,8 +109,8 @@ class Records:
         kinds = np.zeros(len(offsets), np.int64)
         for column in profiles.T:
             _, kinds = np.unique(kinds * len(self._profiles) + column, return_inverse=True)
-        for number in range(int(kinds.max(initial=-1)) + 1):
-            which = np.flatnonzero(kinds == number)
+        order = np.argsort(kinds, kind="stable")
+        for which in np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1):
             if not merged.is_damaged[which[0]]:
                 self._merge(merged, tuple(profiles[which[0]].tolist()), which, numbers[which])
         if len(self._tables) == 1:  # whoever calls keeps what comes of this
@@ -153,7 +153,7 @@ class Records:
 
     def _recipe(self, kind: tuple[int, ...]) -> _Recipe | None:
         """Find out who says what, by merging numbers of databases as if they were what these say; None if it varies."""
-        known = [*self._profiles]
+        known = self._profiles.by_number
         whole: Said = {}
         sources = 0
         for bit, number in enumerate(kind):

@@ -239,7 +239,7 @@ def _rows(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int | 
     rest = ips.split(" ")
     counts = [count for count, _, _ in rows]
     _check_types(counts, int, within=range(1, len(rest) + 1))
-    if sum(counts) != len(rest):
+    if sum(counts) != len(rest) or "" in rest:
         raise ValueError(f"{len(rest)} addresses, {sum(counts)} in rows")
     each = iter(rest)
     return [(ip, number, prefix_len) for count, number, prefix_len in rows for ip in islice(each, count)]
@@ -259,7 +259,7 @@ def _loaded(payload: bytes, known: set[bytes]) -> dict[str, Any]:
     try:
         places = _places(texts, known)
         said = json.loads(b'%b,"rows":[%b' % (head, rows))
-    except ValueError:  # not written here, but JSON perhaps
+    except (ValueError, TypeError, AttributeError, LookupError):  # not written as here, but JSON perhaps
         said = json.loads(payload)
         members = [*_each(said["places"])]
         _check_places(members)
