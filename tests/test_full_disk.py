@@ -168,7 +168,7 @@ def test_a_long_batch_that_fits_in_part(small: Geocli) -> None:
     ips = [f"81.2.{n // 250}.{n % 250}" for n in range(3000)]
     first = small.data_dir.parent / "first"
     first.write_text("\n".join(ips[:500]))
-    _leave(small.data_dir, 10)
+    _leave(small.data_dir, 6)
     ran = small("batch", "-f", "value", "-F", "ip", str(first), "-", stdin="\n".join(ips[500:]).encode())
 
     assert (4, ips) == (ran.returncode, ran.stdout.decode().splitlines())
