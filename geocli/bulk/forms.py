@@ -280,7 +280,7 @@ class JsonLinesForm:
         return Block([text for text, _ in found], [before for _, before in found])
 
     def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
-        if not isinstance(said, dict) or not _is_ours(said.get(GEO, {})):
+        if not isinstance(said, dict) or (GEO in said and not _is_ours(said[GEO])):
             shown = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
             return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
         if GEO in said:  # of an earlier run

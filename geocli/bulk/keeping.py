@@ -68,7 +68,7 @@ class Keeper:
 
         Those of IPv4 are numbers; those of IPv6 have shape (n, 1), and are texts.
         """
-        for at, numbers, texts in one.parsed.families():
+        for at, numbers, texts in one.parsed.families() if one.parsed else ():
             found = one.cells[at]
             places = np.flatnonzero(found >> 8)
             words = [*numbers[places].T] if numbers.ndim > 1 else [numbers[places]]

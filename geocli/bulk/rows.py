@@ -38,8 +38,8 @@ class Found(NamedTuple):
     """Knows the answers by their numbers."""
     cells: NDArray[np.int32]
     """As `Answers.find` returns them, for each text; number 0 for what was looked up by itself."""
-    parsed: Parsed
-    """The texts as addresses."""
+    parsed: Parsed | None
+    """The texts as addresses; None if nothing is to be kept."""
 
     @property
     def numbers(self) -> NDArray[np.int32]:
@@ -156,7 +156,9 @@ class RowMaker:
         for places, numbers, texts in parsed.families():
             cells[places] = answers.find(numbers, texts)
         found = Found(answers, cells, parsed)
-        columns = self._columns(found)
+        columns = self._columns(found, parsed)
+        if self._mode == "no-cache":
+            found = found._replace(parsed=None)
         if single := np.flatnonzero(found.numbers == 0).tolist():
             return Pieces(block, columns, found, single)
         return Rows(self._joined(block, columns, answers.rendered.longest), found=found)
@@ -179,24 +181,24 @@ class RowMaker:
         data = self._joined(pieces.block, pieces.columns, longest)
         return Rows(data, [entries[text] for text in texts], pieces.found)
 
-    def _columns(self, found: Found) -> list[list[bytes]]:
+    def _columns(self, found: Found, parsed: Parsed) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""
         rendered, numbers = found.answers.rendered, found.numbers
         first, *others = (column[numbers].tolist() for column in rendered.segments)
         columns = [] if rendered.begins_blank and others else [first]
         for name, segments in zip(rendered.variable, others, strict=True):
-            columns += [self._varying(name, found), segments]
+            columns += [self._varying(name, found.cells, parsed), segments]
         return columns
 
-    def _varying(self, name: str, found: Found) -> list[bytes]:
+    def _varying(self, name: str, cells: NDArray[np.int32], parsed: Parsed) -> list[bytes]:
         """Return the texts of a field that differs from address to address."""
         if name == "ip":
-            return list(found.parsed.texts)
+            return list(parsed.texts)
         if name == "resolved_at":
-            return [instant_text(self._cache.now()).encode()] * len(found.parsed.texts)
+            return [instant_text(self._cache.now()).encode()] * len(parsed.texts)
         quote, nothing = (b'"', b"null") if self._form.output.is_json else (b"", self._form.output.blank.encode())
-        lengths = found.cells & NO_PREFIX
+        lengths = cells & NO_PREFIX
         return [
             nothing if length == NO_PREFIX else b"%b%b%b" % (quote, network, quote)
-            for network, length in zip(found.parsed.networks(lengths), lengths.tolist(), strict=True)
+            for network, length in zip(parsed.networks(lengths), lengths.tolist(), strict=True)
         ]
