@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
+from collections import Counter, deque
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import count
+from threading import Thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
 
 from geocli import addresses
+from geocli.bulk.columns import side_by_side
 from geocli.bulk.flow import SMALL_BYTES
 from geocli.bulk.forms import Block
 from geocli.bulk.inputs import READ_BYTES
+from geocli.bulk.keeping import Keeper
+from geocli.bulk.outputs import Output
+from geocli.bulk.parsing import Parsed
 from geocli.bulk.pipeline import BatchRequest, run
-from geocli.bulk.rows import MOST_JOINED_BYTES, RowMaker
+from geocli.bulk.rendered import Rendered
+from geocli.bulk.rows import MOST_JOINED_BYTES, Found, RowMaker
 from geocli.bulk.scopes import SCOPES, scopes
 from geocli.cache import GeoCache
 from geocli.errors import BusyError
 from geocli.settings import Settings
-from geocli.storage.frames import TARGET_BYTES
+from geocli.storage.frames import TARGET_BYTES, head, unpack
 from geocli.storage.journal import Journal
 from tests.building import CITIES, LONDON, NETWORKS, TOKYO, build
 
@@ -378,6 +386,30 @@ def test_what_could_not_be_kept_is_kept_when_it_comes_again(
     asked.answer(together(texts * 5), jobs=jobs)
 
     assert {str(addresses.parse(text)) for text in texts} == {entry.ip for entry in asked.dirty("data")}
+
+
+def test_answers_may_be_added_while_others_are_kept() -> None:
+    """One thread packs what it has into frames, while another one meets countries that are new."""
+    rendered = Rendered(Output("csv", ("ip", "country_code")), is_kept=True)
+
+    def add(number: int) -> None:
+        rendered.add(side_by_side([{"status": "resolved", "country_name": f"C{number}"}]), np.zeros(1, np.uint32))
+
+    add(0)
+    adding = Thread(target=lambda: deque(map(add, range(1, 5000)), maxlen=0))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        adding.start()
+        while adding.is_alive():
+            found = np.full(1, 1 << 8, np.int32)
+            parsed = Parsed([b"81.2.69.160"])
+            one = Found(SimpleNamespace(rendered=rendered), found, parsed)  # type: ignore[arg-type]
+            (payload,) = Keeper().payloads(head(None, "", []), [one])
+            assert [("81.2.69.160", 0, 0)] == unpack(payload).rows
+    finally:
+        sys.setswitchinterval(interval)
+        adding.join()
 
 
 def damage_record(path: Path) -> None:

@@ -213,9 +213,9 @@ class Answers:
         sources[waits] |= WAITING
         if self._has_services and not self._rir:  # else whoever knows in part waits for the registries first
             is_said &= merged.knows_where
-        for kind in (merged.is_written, ~merged.is_written):
-            if len(which := np.flatnonzero(is_said & kind)):
-                segments = [column[which].tolist() for column in merged.segments] if kind is merged.is_written else None
+        for is_written in (True, False):
+            if len(which := np.flatnonzero(is_said & (merged.is_written == is_written))):
+                segments = [column[which].tolist() for column in merged.segments] if is_written else None
                 chosen = {name: column[which] for name, column in columns.items()}
                 found[which] = self.rendered.add(chosen, sources[which], segments)
         self._waiting |= {

@@ -150,7 +150,7 @@ class _Packer:
         self._texts, self._text_ends = texts[texts != 0].tobytes(), np.cumsum((texts != 0).sum(axis=1))
         self._numbers, self._places = found >> 8, rendered.places
         self._groups = rendered.groups[self._numbers]
-        self._shared = [b'%b,"places":[' % text.encode()[:-1] for text in rendered.shared]
+        self._shared = [b'%b,"places":[' % text[:-1] for text in rendered.shared]
         self._begins_group, self._begins_place, self._begins_row = (
             np.diff(keys, prepend=-1) != 0 for keys in (self._groups, self._numbers, found)
         )

@@ -28,7 +28,7 @@ _MOST = 0x020505
 
 
 class Parsed:
-    """Texts as numbers: IPv4 addresses in dotted decimal (RFC 6943, 3.1.1) all together, others one by one."""
+    """Texts as numbers: IPv4 addresses in dotted decimal (RFC 6943, 3.1.1) all together, then all others."""
 
     def __init__(self, texts: Sequence[bytes], joined: bytes = b"") -> None:
         """Read texts; `joined` are the same, each with a newline behind it, if that is at hand."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -51,8 +50,9 @@ class Rendered:
         """What the journal keeps of an answer, by number, but for what many have in common, as bytes."""
         self.groups = np.zeros(1, np.int32)
         """Which of `shared` it has in common with others, by number."""
-        self.shared: dict[str, int] = {}
-        """What the journal keeps of all answers of a group."""
+        self.shared: list[bytes] = []
+        """What the journal keeps of all answers of a group; may be read while some are added."""
+        self._group_of: dict[str, int] = {}
         self.sources = np.zeros(1, np.uint32)
         """The databases that an answer is from, by number: bit i stands for the i-th."""
         self.labels: list[str] = [""]
@@ -86,11 +86,8 @@ class Rendered:
         self.sources[first:after] = sources
         if self._is_kept:
             self._keep(first, after, said)
-        codes = said.get("country_code") or said["status"]
-        self.labels += map(
-            intern,
-            [code or status for code, status in zip(codes, said["status"], strict=True)] if None in codes else codes,
-        )
+        codes = said.get("country_code", [None] * len(sources))
+        self.labels += [intern(code or status) for code, status in zip(codes, said["status"], strict=True)]
         self.size_bytes += len(sources) * OVERHEAD_BYTES
         return range(first, after)
 
@@ -106,10 +103,14 @@ class Rendered:
         if after > len(self.places):
             self.places, self.groups = grown(self.places, after), grown(self.groups, after)
         shared, own = place_texts(said)
-        known = len(self.shared)
-        self.groups[first:after] = [self.shared.setdefault(text, len(self.shared)) for text in shared]
+        for text in shared:
+            if text not in self._group_of:
+                self._group_of[text] = len(self.shared)
+                self.shared.append(text.encode())
+                self.size_bytes += 2 * len(text)
+        self.groups[first:after] = [*map(self._group_of.__getitem__, shared)]
         self.places[first:after] = [text.encode() for text in own]
-        self.size_bytes += sum(map(len, chain(own, islice(self.shared, known, None))))
+        self.size_bytes += sum(map(len, own))
 
 
 def marks(output: Output) -> dict[str, str]:

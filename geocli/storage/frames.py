@@ -198,7 +198,7 @@ def loaded(place: bytes) -> dict[str, Any]:
     return said
 
 
-_shared = lru_cache(1000)(json.loads)
+_shared = lru_cache(16)(json.loads)  # each may be as large as a frame
 
 
 def _joined(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
