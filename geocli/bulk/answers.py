@@ -81,8 +81,7 @@ class Answers:
         """The databases among them."""
         self._databases, self._rir, self._is_kept, self._has_services = databases, rir, is_kept, has_services
         self._trees = [Tree.of(database) for database in databases]
-        with_traits = is_kept or any(name.startswith("traits") for name in output.names)
-        self._records = Records(databases, self._trees, output, with_traits=with_traits)
+        self._records = Records(databases, self._trees, output, is_kept=is_kept)
         self._table = np.zeros(1 << TABLE_BITS, np.int32)
         self._numberings = [Numbering() for _ in databases]
         """Each numbers the pairs of what the one before it numbers, at first the scopes, and a record of a database."""

@@ -10,12 +10,13 @@ from geocli.bulk.decoding import DOUBLE, FLOAT, READABLE, STRING, Leaf, OddError
 from geocli.bulk.numbering import UNKNOWN as NO_NUMBER
 from geocli.bulk.numbering import Numbering
 from geocli.bulk.tree import NOTHING, SEPARATOR_BYTES
+from geocli.entries import WHERE_FIELDS
 from geocli.errors import DatabaseError
 from geocli.resolvers.countries import country_name
-from geocli.resolvers.mmdb import fields_of, mapping_of, record_at
+from geocli.resolvers.mmdb import SHORT, Degrees, fields_of, mapping_of, record_at, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from geocli.databases.discovery import Database
     from geocli.resolvers.mmdb import Conversion
 
-    Mapped: TypeAlias = tuple[dict[str, tuple[Leaf, Conversion]], dict[str, Any]]
+    Mapped: TypeAlias = tuple[dict[str, tuple[Leaf, Conversion]], dict[str, Any], bool]
 
 Said: TypeAlias = dict[str, Any]
 """What is known of a place, who says so, and since when, by field; instants as text."""
@@ -64,9 +65,26 @@ class Profiles(dict[Profile | None, int]):
 class Table:
     """The records of one database that were met, by number, 0 for none."""
 
-    def __init__(self, database: Database, decoder: Decoder, profiles: Profiles, *, with_traits: bool) -> None:
-        """Take the database, who reads many of its records, and the profiles, to which new ones are added."""
-        self._database, self._decoder, self._with_traits = database, decoder, with_traits
+    def __init__(
+        self,
+        database: Database,
+        decoder: Decoder,
+        profiles: Profiles,
+        wanted: Container[str] | None,
+        *,
+        with_traits: bool,
+    ) -> None:
+        """Take what to read.
+
+        Args:
+            database: whose records these are.
+            decoder: reads many of them.
+            profiles: to which new ones are added.
+            wanted: the fields of places that somebody asks for; None for all of them.
+            with_traits: whether somebody asks for traits.
+
+        """
+        self._database, self._decoder, self._wanted, self._with_traits = database, decoder, wanted, with_traits
         self._known = profiles
         self._mappings: dict[int, Mapped | None] = {}
         self.forget()
@@ -74,7 +92,6 @@ class Table:
     def forget(self) -> None:
         """Begin anew."""
         self._numbers = Numbering()
-        self._numbers.add(np.array([NOTHING], np.uint64), np.zeros(1, np.int64))
         self.columns: Columns = {}
         self.profiles = np.full(1, UNKNOWN, np.int64)
 
@@ -87,14 +104,14 @@ class Table:
         self, offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]
     ) -> NDArray[np.int32]:
         """Return the numbers of the records of the addresses at some places of texts."""
-        found = self._numbers.get(offsets)
+        found = np.where(offsets == NOTHING, 0, self._numbers.get(offsets))
         new = np.flatnonzero(found == NO_NUMBER)
         if len(new):
-            distinct, first = np.unique(offsets[new], return_index=True)
-            numbers = np.arange(len(distinct)) + len(self._numbers)
+            distinct, first, which = np.unique(offsets[new], return_index=True, return_inverse=True)
+            numbers = np.arange(len(distinct)) + len(self._numbers) + 1
             self._numbers.add(distinct, numbers)
-            self._add(numbers, distinct, [texts[at].decode() for at in places[new[first]].tolist()])
-            found[new] = self._numbers.get(offsets[new])
+            self._add(numbers, distinct, texts, places[new[first]])
+            found[new] = numbers[which]
         return found
 
     def said(self, number: int) -> Said:
@@ -105,25 +122,27 @@ class Table:
             said.setdefault("traits", dict.fromkeys(profile.traits))
         return said
 
-    def _add(self, numbers: NDArray[np.intp], offsets: NDArray[np.uint32], texts: Sequence[str]) -> None:
-        if len(self._numbers) > len(self.profiles):
-            self.profiles = grown(self.profiles, len(self._numbers))
-            self.columns = {name: grown(column, len(self._numbers)) for name, column in self.columns.items()}
+    def _add(
+        self,
+        numbers: NDArray[np.intp],
+        offsets: NDArray[np.uint32],
+        texts: Sequence[bytes],
+        places: NDArray[np.intp],
+    ) -> None:
+        most = len(self._numbers) + 1
+        if most > len(self.profiles):
+            self.profiles = grown(self.profiles, most)
+            self.columns = {name: grown(column, most) for name, column in self.columns.items()}
         try:
             for shape, template, which, read in self._decoder.groups(offsets.astype(np.int64) - SEPARATOR_BYTES):
                 mapping = self._mapping(shape, template)
                 if mapping is None:
-                    self._ask(numbers[which], [texts[at] for at in which.tolist()])
+                    self._ask(numbers[which], texts, places[which])
                 else:
-                    self._take(numbers[which], *mapping, read)
+                    vague = which[self._take(numbers[which], *mapping, read)]
+                    self._ask(numbers[vague], texts, places[vague])
         except OddError:
-            self._ask(numbers, texts)
-        if not self._with_traits:  # of the traits that nobody asked for, it is not known whether they say anything
-            vague = [
-                number for profile, number in self._known.items() if profile and profile.traits and not profile.fields
-            ]
-            at = np.flatnonzero(np.isin(self.profiles[numbers], vague))
-            self._ask(numbers[at], [texts[place] for place in at.tolist()])
+            self._ask(numbers, texts, places)
 
     def _mapping(self, shape: int, template: object) -> Mapped | None:
         """Return how the records of a shape are mapped; None if each is to be mapped by itself."""
@@ -131,20 +150,25 @@ class Table:
             mapping = mapping_of(template)
             self._mappings[shape] = None
             if mapping is not None:
-                fields = {name: value for name, value in mapping[0].items() if isinstance(value[0], Leaf)}
+                said = {name: value for name, value in mapping[0].items() if isinstance(value[0], Leaf)}
+                fields = {name: value for name, value in said.items() if self._is_wanted(name)}
                 read = [leaf for leaf, _ in fields.values()] + [*mapping[1].values()] * self._with_traits
                 if all(isinstance(leaf, Leaf) and leaf.type in READABLE for leaf in read):
-                    self._mappings[shape] = fields, mapping[1]
+                    self._mappings[shape] = fields, mapping[1], len(fields) < len(said)
         return self._mappings[shape]
+
+    def _is_wanted(self, name: str) -> bool:
+        return self._wanted is None or name in self._wanted or name not in WHERE_FIELDS
 
     def _take(
         self,
         numbers: NDArray[np.intp],
         fields: Mapping[str, tuple[Leaf, Conversion]],
         traits: Mapping[str, Leaf],
+        is_partial: bool,  # noqa: FBT001 (as it comes from a mapping)
         read: Callable[[Leaf], list[Any]],
-    ) -> None:
-        """Take what records of one shape say."""
+    ) -> NDArray[np.intp]:
+        """Take what records of one shape say, and return which of them say nothing, unless it is what was not read."""
         values = {name: _converted(leaf, conversion, read(leaf)) for name, (leaf, conversion) in fields.items()}
         _complete(values)
         if self._with_traits and traits:
@@ -155,15 +179,19 @@ class Table:
             self._column(name)[numbers] = column
             masks |= (np.array([what is not None for what in column]) if None in column else 1) << np.int64(bit)
         names = [name for name in values if name != "traits"]
+        is_vague = np.zeros(len(numbers), np.bool_)
         for mask in set(masks.tolist()):
             known = frozenset(name for bit, name in enumerate(names) if mask >> bit & 1)
             self.profiles[numbers[masks == mask]] = self._profile(known, tuple(traits))
+            if (is_partial and known.isdisjoint(WHERE_FIELDS)) or (traits and not self._with_traits and not known):
+                is_vague |= masks == mask
+        return np.flatnonzero(is_vague)
 
-    def _ask(self, numbers: NDArray[np.intp], texts: Sequence[str]) -> None:
+    def _ask(self, numbers: NDArray[np.intp], texts: Sequence[bytes], places: NDArray[np.intp]) -> None:
         """Ask the reader for records one by one."""
-        for number, text in zip(numbers.tolist(), texts, strict=True):
+        for number, at in zip(numbers.tolist(), places.tolist(), strict=True):
             try:
-                said = fields_of(record_at(self._database, text)[0])
+                said = fields_of(record_at(self._database, texts[at].decode())[0])
             except DatabaseError:
                 self.profiles[number] = DAMAGED
                 continue
@@ -179,11 +207,18 @@ class Table:
 
 
 def _converted(leaf: Leaf, conversion: Conversion, values: list[Any]) -> list[Any]:
-    """Convert values, each distinct text once."""
-    if leaf.type != STRING:
-        return list(map(conversion, values))
-    converted = {text: conversion(text) for text in set(values)}
-    return list(map(converted.__getitem__, values))
+    """Convert values, each distinct text once, and none that certainly stay as they are."""
+    if leaf.type == STRING:
+        if conversion is text_of:
+            return values if all(values) else [text or None for text in values]
+        converted = {text: conversion(text) for text in set(values)}
+        return list(map(converted.__getitem__, values))
+    if leaf.type in {DOUBLE, FLOAT} and isinstance(conversion, Degrees):
+        with np.errstate(over="ignore", invalid="ignore"):
+            numbers = np.array(values)
+            stay = (np.abs(numbers) <= conversion.most) & (np.rint(numbers * SHORT) / SHORT == numbers)
+        return [what if stays else conversion(what) for what, stays in zip(values, stay.tolist(), strict=True)]
+    return list(map(conversion, values))
 
 
 def column_of(columns: Columns, name: str, count: int) -> NDArray[Any]:

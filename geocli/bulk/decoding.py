@@ -288,14 +288,17 @@ class Decoder:
     def _read(self, at: Positions) -> list[str]:
         """Return texts, each of which is read once."""
         places = at.tolist()
-        if new := [*set(places).difference(self._texts)]:
+        found: list[Any] = list(map(self._texts.get, places))
+        if None in found:
+            new = list({place for place, text in zip(places, found, strict=True) if text is None})
             types, sizes, starts, _ = self._tokens(np.array(new))
             if (types != STRING).any() or (starts + sizes > len(self._data)).any():
                 raise OddError
             spans = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
             self._texts |= zip(new, [self._data[start:end].decode() for start, end in spans], strict=True)
             self.size_bytes += int(sizes.sum()) + len(new) * TEXT_BYTES
-        return list(map(self._texts.__getitem__, places))
+            found = list(map(self._texts.get, places))
+        return found
 
     def _numbers_at(self, at: Positions, type_: int) -> NDArray[Any]:
         _, sizes, starts, _ = self._tokens(at)

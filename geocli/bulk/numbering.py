@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 """The number of a key that has none."""
-LEAST_BITS = 6
+LEAST_BITS = 10
 """A table has at least so many slots, as a power of 2."""
 KEYS = np.frombuffer(os.urandom(24), np.uint64) | np.array([0, 1, 1], np.uint64)
 """Numbers that nobody knows, so that nobody can choose keys that meet in one slot; the last two are odd."""
@@ -75,11 +75,21 @@ def _table(bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
 
 def hashed(words: Sequence[NDArray[np.unsignedinteger]], slots: int) -> NDArray[np.int64]:
     """Return in which of so many slots, a power of 2, keys are to be looked for first; they consist of such words."""
-    mixed = np.full(len(words[0]), KEYS[0])
-    for word in words:
-        mixed = (mixed ^ word) * KEYS[1]
-        mixed = (mixed ^ mixed >> np.uint64(32)) * KEYS[2]
-    return (mixed >> np.uint64(65 - slots.bit_length())).astype(np.int64)
+    first, *others = words
+    mixed = first ^ KEYS[0]
+    _mix(mixed)
+    for word in others:
+        mixed ^= word
+        _mix(mixed)
+    mixed >>= np.uint64(65 - slots.bit_length())
+    found: NDArray[np.int64] = mixed.view(np.int64)
+    return found
+
+
+def _mix(words: NDArray[np.uint64]) -> None:
+    words *= KEYS[1]
+    words ^= words >> np.uint64(32)
+    words *= KEYS[2]
 
 
 def _enter(

@@ -67,6 +67,11 @@ class Output:
         """What goes before all blocks."""
 
     @property
+    def fields(self) -> frozenset[str]:
+        """The fields of entries that a line is made of."""
+        return frozenset(name.partition(".")[0] for name in self.cell_names)
+
+    @property
     def is_json(self) -> bool:
         """Whether a cell is a value of JSON, rather than bare text."""
         return self.format in {"json", "jsonl"}

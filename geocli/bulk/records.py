@@ -66,10 +66,10 @@ class _Recipe(NamedTuple):
 class Records:
     """Asks databases for their records."""
 
-    def __init__(
-        self, databases: Sequence[Database], trees: Sequence[Tree], output: Output, *, with_traits: bool
-    ) -> None:
-        """Take the databases in their order, with their trees, what lines look like, and whether traits are wanted."""
+    def __init__(self, databases: Sequence[Database], trees: Sequence[Tree], output: Output, *, is_kept: bool) -> None:
+        """Take the databases in their order, with their trees, what lines look like, and whether all else is wanted."""
+        wanted = output.fields | {"country_code"}
+        with_traits = is_kept or "traits" in wanted
         self._with_traits = with_traits
         self._profiles = Profiles()
         self._origins: list[Said] = [
@@ -79,7 +79,13 @@ class Records:
         ]
         ignored = ONLY_TRAITS if len(databases) == 1 and not with_traits else frozenset[str]()
         self._tables = [
-            Table(database, Decoder(*tree.data, ignored), self._profiles, with_traits=with_traits)
+            Table(
+                database,
+                Decoder(*tree.data, ignored),
+                self._profiles,
+                None if is_kept else wanted,
+                with_traits=with_traits,
+            )
             for database, tree in zip(databases, trees, strict=True)
         ]
         self._recipes: dict[tuple[int, ...], _Recipe | None] = {}

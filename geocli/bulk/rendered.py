@@ -39,7 +39,7 @@ class Rendered:
 
         """
         self._output, self._is_kept = output, is_kept
-        self._wanted = {"status", "country_code", *(name.partition(".")[0] for name in output.cell_names)}
+        self._wanted = output.fields | {"status", "country_code"}
         self.variable = [name for name in output.cell_names if name in VARIABLE]
         """The fields that go between the segments of a line, in their order."""
         self.begins_blank = True

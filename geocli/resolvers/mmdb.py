@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Conversion: TypeAlias = Callable[[Any], Any]
 
+SHORT = 10_000
+"""A number of degrees that is a multiple of one in so many is as it was meant."""
+
 
 class MmdbResolver:
     """Asks all databases of some directories, or exactly the files that a user named."""
@@ -153,7 +156,7 @@ def fields_of(record: object, *, with_traits: bool = True) -> dict[str, Any]:
     said = {field: what for field, what in found.items() if what is not None}
     if "country_name" not in said and (name := country_name(said.get("country_code"))):
         said["country_name"] = name
-    if "org" not in said and (isp := _text(flat.get("isp"))):
+    if "org" not in said and (isp := text_of(flat.get("isp"))):
         said["org"] = isp
     if with_traits and (traits := {name: what for name in others if (what := _plain(flat[name])) is not None}):
         said["traits"] = traits
@@ -178,7 +181,7 @@ def mapping_of(template: object) -> tuple[dict[str, tuple[Any, Conversion]], dic
     fields, others = _plan(tuple(flat))
     chosen = {field: (flat[name], conversion) for name, field, conversion in fields if flat[name] is not None}
     if "isp" in flat:
-        chosen["isp"] = flat["isp"], _text
+        chosen["isp"] = flat["isp"], text_of
     return chosen, {name: flat[name] for name in others if flat[name] is not None}
 
 
@@ -278,7 +281,8 @@ def _plain(value: Any, depth: int = 4) -> Any:
     return value if isinstance(value, float) and isfinite(value) else None
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """Return a text that says something, None for all else."""
     return value if isinstance(value, str) and value else None
 
 
@@ -305,11 +309,19 @@ def _asn(value: Any) -> int | None:
     return int(number) if number is not None and 0 < number < 1 << 32 else None
 
 
-def _degrees(value: Any, most: int) -> float | None:
-    number = value if isinstance(value, float) else _number(value)
-    if number is None or not -most <= number <= most:
-        return None
-    return number if round(number * 10_000) / 10_000 == number else _shortest(number)
+class Degrees:
+    """Converts a latitude or a longitude."""
+
+    def __init__(self, most: int) -> None:
+        """Take what it is at most, and at least with the other sign."""
+        self.most = most
+
+    def __call__(self, value: Any) -> float | None:
+        """Return degrees as they were meant, None for what is none."""
+        number = value if isinstance(value, float) else _number(value)
+        if number is None or not -self.most <= number <= self.most:
+            return None
+        return number if round(number * SHORT) / SHORT == number else _shortest(number)
 
 
 def _shortest(number: float) -> float:
@@ -340,9 +352,9 @@ ONLY_TRAITS = frozenset({"continent", "registered_country", "represented_country
 _NESTING = frozenset({dict, list})
 _FIELDS = {name: (field, rank) for field, names in _NAMES.items() for rank, name in enumerate(names)}
 _CONVERSIONS: dict[str, Conversion] = {
-    **dict.fromkeys(_NAMES, _text),
+    **dict.fromkeys(_NAMES, text_of),
     "country_code": _code,
-    "latitude": lambda value: _degrees(value, 90),
-    "longitude": lambda value: _degrees(value, 180),
+    "latitude": Degrees(90),
+    "longitude": Degrees(180),
     "asn": _asn,
 }
