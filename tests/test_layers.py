@@ -63,6 +63,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.resolvers.sessions": {"errors"},
     "geocli.resolvers.web": {"addresses", "entries", "errors", "resolvers"},
     "geocli.resolvers.ipapi": {"addresses", "entries", "errors", "resolvers"},
+    "geocli.resolvers.conversions": set(),
     "geocli.resolvers.mmdb": {"addresses", "entries", "errors", "databases.discovery", "resolvers"},
     "geocli.databases": set(),
     "geocli.databases.attributions": set(),
@@ -82,7 +83,8 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.numbering": set(),
     "geocli.bulk.decoding": {"bulk.numbering"},
     "geocli.bulk.columns": {
-        *("errors", "databases.discovery", "resolvers.mmdb", "resolvers.countries"),
+        *("entries", "errors", "databases.discovery"),
+        *("resolvers.conversions", "resolvers.mmdb", "resolvers.countries"),
         *("bulk.decoding", "bulk.numbering", "bulk.tree"),
     },
     "geocli.bulk.records": {

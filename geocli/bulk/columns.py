@@ -12,8 +12,9 @@ from geocli.bulk.numbering import Numbering
 from geocli.bulk.tree import NOTHING, SEPARATOR_BYTES
 from geocli.entries import WHERE_FIELDS
 from geocli.errors import DatabaseError
+from geocli.resolvers.conversions import SHORT, Degrees, text_of
 from geocli.resolvers.countries import country_name
-from geocli.resolvers.mmdb import SHORT, Degrees, fields_of, mapping_of, record_at, text_of
+from geocli.resolvers.mmdb import fields_of, mapping_of, record_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from geocli.bulk.decoding import Decoder
     from geocli.databases.discovery import Database
-    from geocli.resolvers.mmdb import Conversion
+    from geocli.resolvers.conversions import Conversion
 
     Mapped: TypeAlias = tuple[dict[str, tuple[Leaf, Conversion]], dict[str, Any], bool]
 

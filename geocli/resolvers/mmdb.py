@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import isfinite
 
 from geocli.databases.discovery import Database, examine, find
 from geocli.entries import Answer, Place, merge
 from geocli.errors import DatabaseError
+from geocli.resolvers.conversions import Degrees, asn_of, code_of, plain, text_of
 from geocli.resolvers.countries import country_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any, TypeAlias
+    from collections.abc import Sequence
+    from typing import Any
 
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile
     from geocli.resolvers import Labels, Report
-
-    Conversion: TypeAlias = Callable[[Any], Any]
-
-SHORT = 10_000
-"""A number of degrees that is a multiple of one in so many is as it was meant."""
+    from geocli.resolvers.conversions import Conversion
 
 
 class MmdbResolver:
@@ -149,8 +145,8 @@ def fields_of(record: object, *, with_traits: bool = True) -> dict[str, Any]:
     if not with_traits:
         record = {name: value for name, value in record.items() if name not in ONLY_TRAITS}
     flat = _flattened(record)
-    if code := _code(flat.get("country")):  # IPinfo's older files; elsewhere it is the name
-        flat = {**flat, "country_code": _code(flat.get("country_code")) or code, "country": None}
+    if code := code_of(flat.get("country")):  # IPinfo's older files; elsewhere it is the name
+        flat = {**flat, "country_code": code_of(flat.get("country_code")) or code, "country": None}
     fields, others = _plan(tuple(flat))
     found = {field: conversion(flat[name]) for name, field, conversion in fields if flat[name] is not None}
     said = {field: what for field, what in found.items() if what is not None}
@@ -158,7 +154,7 @@ def fields_of(record: object, *, with_traits: bool = True) -> dict[str, Any]:
         said["country_name"] = name
     if "org" not in said and (isp := text_of(flat.get("isp"))):
         said["org"] = isp
-    if with_traits and (traits := {name: what for name in others if (what := _plain(flat[name])) is not None}):
+    if with_traits and (traits := {name: what for name in others if (what := plain(flat[name])) is not None}):
         said["traits"] = traits
     return said
 
@@ -268,72 +264,6 @@ def _subdivisions(values: list[Any]) -> dict[str, Any]:
     return said | {"region": said.pop("region_name", None)} | smaller
 
 
-def _plain(value: Any, depth: int = 4) -> Any:
-    """Return a value that JSON can say, None for what it cannot."""
-    if isinstance(value, str | int):
-        return value
-    if isinstance(value, dict) and depth:
-        return {str(name): _plain(what, depth - 1) for name, what in value.items()}
-    if isinstance(value, list) and depth:
-        return [_plain(what, depth - 1) for what in value]
-    if isinstance(value, bytes | bytearray):
-        return value.hex()
-    return value if isinstance(value, float) and isfinite(value) else None
-
-
-def text_of(value: Any) -> str | None:
-    """Return a text that says something, None for all else."""
-    return value if isinstance(value, str) and value else None
-
-
-def _code(value: Any) -> str | None:
-    """Return an ISO 3166-1 alpha-2 code, None for what is none."""
-    is_code = isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha()
-    return value.upper() if is_code else None
-
-
-def _number(value: Any) -> float | None:
-    """Return a number, which some databases write as text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if isfinite(number) else None
-
-
-def _asn(value: Any) -> int | None:
-    """Return the number of an autonomous system, which some databases write as `AS64496`."""
-    number = _number(value.upper().removeprefix("AS") if isinstance(value, str) else value)
-    return int(number) if number is not None and 0 < number < 1 << 32 else None
-
-
-class Degrees:
-    """Converts a latitude or a longitude."""
-
-    def __init__(self, most: int) -> None:
-        """Take what it is at most, and at least with the other sign."""
-        self.most = most
-
-    def __call__(self, value: Any) -> float | None:
-        """Return degrees as they were meant, None for what is none."""
-        number = value if isinstance(value, float) else _number(value)
-        if number is None or not -self.most <= number <= self.most:
-            return None
-        return number if round(number * SHORT) / SHORT == number else _shortest(number)
-
-
-def _shortest(number: float) -> float:
-    """Return a number as it was meant that may be of 32 bits, which with 64 has digits that mean nothing."""
-    from struct import pack, unpack
-
-    single = pack("f", number)
-    if unpack("f", single) != (number,):
-        return number
-    return next(what for digits in range(6, 10) if pack("f", what := float(f"{number:.{digits}g}")) == single)
-
-
 _NAMES = {
     "country_code": ("country_code",),
     "country_name": ("country_name", "country"),
@@ -353,8 +283,8 @@ _NESTING = frozenset({dict, list})
 _FIELDS = {name: (field, rank) for field, names in _NAMES.items() for rank, name in enumerate(names)}
 _CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(_NAMES, text_of),
-    "country_code": _code,
+    "country_code": code_of,
     "latitude": Degrees(90),
     "longitude": Degrees(180),
-    "asn": _asn,
+    "asn": asn_of,
 }
