@@ -15,6 +15,7 @@ from geocli.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from typing import TypeAlias
 
@@ -130,15 +131,21 @@ def batch(
         shows_progress: whether to show how far it is; default: if somebody sees it, and the rows are not in the way.
 
     """
+    from contextlib import nullcontext
     from functools import partial
 
     from geocli.bulk.inputs import total_bytes
     from geocli.bulk.pipeline import run
 
+    workers: AbstractContextManager[None] = nullcontext()
+    if machines is not None and machines.workers:
+        from geocli.bulk.forking import loaded_workers
+
+        workers = loaded_workers()
     problems = Problems()
     if shows_progress is None:
         shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
-    with open_cache(chosen, problems) as cache, timed("batch", files=list(request.files)) as facts:
+    with workers, open_cache(chosen, problems) as cache, timed("batch", files=list(request.files)) as facts:
         if is_verbose():
             facts["sources"] = ", ".join(label for label, _ in cache.sources()[0])
         answer: Answer

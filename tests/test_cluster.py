@@ -356,24 +356,31 @@ def test_a_worker_that_is_killed_costs_nothing(located: Geocli, tmp_path: Path) 
     assert [] == _session(process.pid)
 
 
-@pytest.mark.parametrize(
-    ("number", "status", "is_early"),
-    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)],
-)
+@pytest.mark.parametrize("when", ["loading", "starting", "working"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_no_process_behind(
-    located: Geocli, tmp_path: Path, number: int, status: int, *, is_early: bool
+    located: Geocli, tmp_path: Path, number: int, status: int, when: str
 ) -> None:
     """Ctrl-C, which all processes of a terminal get, ends a run quietly, also while workers start; so does SIGTERM."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     (tmp_path / "list").write_bytes(_lines(MANY))
     arguments = ("--cluster", "local:2", "--block-size", "500kB", "--no-cache", "-o", f"{tmp_path}/out")
 
+    located.environ["TMPDIR"] = str(temporary)
     with located.start("batch", f"{tmp_path}/list", *arguments, start_new_session=True) as process:
-        wait_for(lambda: _workers(process.pid) if is_early else list((tmp_path / "out" / "_geocli").glob("part-*-*")))
+        begun = {
+            "loading": lambda: len(_session(process.pid)) > 1,
+            "starting": lambda: _workers(process.pid),
+            "working": lambda: list((tmp_path / "out" / "_geocli").glob("part-*-*")),
+        }
+        wait_for(begun[when])
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
         _, said = process.communicate()
 
     assert (status, b"") == (process.returncode, said)
     wait_for(lambda: not _session(process.pid))
+    assert [] == [path for path in temporary.iterdir() if path.name != "dask-scratch-space"]
 
 
 def _session(leader: int) -> list[int]:
@@ -391,8 +398,8 @@ def _session(leader: int) -> list[int]:
 
 def _workers(pid: int) -> list[int]:
     """Return the workers among the processes of a run."""
-    lines = {one: Path(f"/proc/{one}/cmdline").read_bytes() for one in _session(pid)}
-    return sorted(one for one, line in lines.items() if b"spawn_main" in line)
+    forked = {one: int(Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[1]) for one in _session(pid)}
+    return sorted(one for one, parent in forked.items() if parent in forked and parent != pid)
 
 
 @contextmanager

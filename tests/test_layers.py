@@ -109,6 +109,7 @@ ROOMS: dict[str, set[str] | str] = {
         *("bulk", "storage.frames", "storage.journal"),
     },
     "geocli.bulk.placing": {"errors", "values", "bulk.jobs", "bulk.parts", "bulk.pipeline", "storage.files"},
+    "geocli.bulk.forking": {"storage.files"},
     "geocli.bulk.cluster": {"cache", "errors", "bulk", "storage.files"},
     "geocli.rendering": {*("console", "databases.attributions", "entries", "resolvers.countries", "text", "upkeep")},
     "geocli.rendering.places": {"bulk.outputs", "entries", "rendering", "resolvers.countries"},
@@ -202,7 +203,7 @@ def test_a_package_is_imported_by_its_owner_alone(module: str) -> None:
 
 
 def test_only_settings_reads_the_environment() -> None:
-    """`os.environ` is read in one module; two others set a variable: for `--no-color`, and for numpy."""
+    """`os.environ` is read in one module; others set variables: for `--no-color`, numpy, and Dask."""
     readers = {
         module
         for module, tree in MODULES.items()
@@ -210,7 +211,7 @@ def test_only_settings_reads_the_environment() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
 
-    assert {"geocli.settings", "geocli.cli", "geocli.bulk"} == readers
+    assert {"geocli.settings", "geocli.cli", "geocli.bulk", "geocli.bulk.forking"} == readers
 
 
 def test_only_the_default_clock_reads_the_time() -> None:

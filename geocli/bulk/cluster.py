@@ -11,9 +11,8 @@ import signal
 import zlib
 from collections import Counter, deque
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
-from multiprocessing import resource_tracker
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -21,6 +20,7 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 
+from geocli.bulk.forking import METHOD
 from geocli.bulk.inputs import total_bytes
 from geocli.bulk.jobs import Done, job_of
 from geocli.bulk.parts import divided
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from geocli.bulk.placing import Note
     from geocli.cache import GeoCache
 
-LOCAL = "local:"
 ATTEMPTS = 3
 """So often a part is tried that cannot be answered, or whose worker dies; of a scheduler elsewhere, as it is set."""
 AHEAD = 3
@@ -50,11 +49,7 @@ LEAST_BYTES = 8_000_000
 LOOK_SECONDS = 2
 """After so long without news the cluster is looked at."""
 GO_ON = "with --resume a new run goes on from here"
-SETTINGS = {
-    "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
-    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,  # Dask's 64 kB cost a fourth of the time
-}
+SETTINGS = {"distributed.scheduler.allowed-failures": ATTEMPTS - 1, "distributed.worker.multiprocessing-method": METHOD}
 """For workers on this machine, which take orders from nobody who has not the keys that are made for them."""
 
 
@@ -100,7 +95,7 @@ class ClusterBatch:
             if part.number in notes:
                 on_read(part.share_bytes)
         if left:
-            with told_of_termination(), _connected(self.cluster.address) as client:
+            with told_of_termination(), _connected(self.cluster) as client:
                 run = _Run(client, self, notes)
                 for part, done in run.answered(left):
                     self._keep(part, done)
@@ -234,11 +229,10 @@ class _Run:
 
 def _shared_out(cluster: ClusterRequest, size_bytes: int | None) -> int:
     """Return how long parts are: for workers on this machine, so long that all of them get the same."""
-    if not size_bytes or not cluster.address.startswith(LOCAL):
+    if not size_bytes or not cluster.workers:
         return cluster.block_bytes
-    workers = int(cluster.address.removeprefix(LOCAL))
-    turns = -(-size_bytes // (cluster.block_bytes * workers))
-    return max(-(-size_bytes // (turns * workers)), min(cluster.block_bytes, LEAST_BYTES))
+    turns = -(-size_bytes // (cluster.block_bytes * cluster.workers))
+    return max(-(-size_bytes // (turns * cluster.workers)), min(cluster.block_bytes, LEAST_BYTES))
 
 
 def _answered(job: Job, part: Part) -> Done:
@@ -252,13 +246,14 @@ def _patience_seconds() -> float:
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[Client]:
+def _connected(request: ClusterRequest) -> Iterator[Client]:
     """Connect to a scheduler, or start one with workers on this machine, which end with it."""
     logging.disable(logging.CRITICAL)  # what is wrong is said here, in one line
-    if address.startswith(LOCAL):
-        with _local(int(address.removeprefix(LOCAL))) as cluster, Client(cluster, set_as_default=False) as client:
+    if request.workers:
+        with _local(request.workers) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
         return
+    address = request.address
     try:
         client = Client(address, timeout=_patience_seconds(), set_as_default=False)
     except (OSError, TimeoutError) as error:
@@ -271,26 +266,23 @@ def _connected(address: str) -> Iterator[Client]:
 
 @contextmanager
 def _local(count: int) -> Iterator[LocalCluster]:
-    """Start workers; Ctrl-C waits until they can be ended in order, and does not reach them."""
-    resource_tracker.ensure_running()  # which would let the signal through to them
+    """Start workers; signals that end the run wait until these can be ended in order."""
+    options = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": True}
+    with dask.config.set(SETTINGS), ExitStack() as stack:
+        with _held_back(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            cluster = stack.enter_context(LocalCluster(**options))
+        yield cluster
+
+
+@contextmanager
+def _held_back(*numbers: signal.Signals) -> Iterator[None]:
+    """Let signals come when this is over."""
     caught: list[int] = []
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as all processes that are started then have it
-    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
-
-    def restore() -> None:
-        signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
+    handlers = {number: signal.signal(number, lambda came, _: caught.append(came)) for number in numbers}
     try:
-        with (
-            dask.config.set(SETTINGS),
-            LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=True
-            ) as cluster,
-        ):
-            restore()
-            if caught:
-                raise KeyboardInterrupt
-            yield cluster
+        yield
     finally:
-        restore()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for came in caught:
+        signal.raise_signal(came)

@@ -96,6 +96,12 @@ class ClusterRequest(Value):
     is_resumed: bool = False
     """Whether parts that an earlier run has done are left as they are."""
 
+    @property
+    def workers(self) -> int | None:
+        """How many workers are started on this machine; None for those of a scheduler."""
+        kind, _, number = self.address.partition(":")
+        return int(number) if kind == "local" else None
+
 
 class BatchReport:
     """What a batch came to."""

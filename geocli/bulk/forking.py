@@ -1,0 +1,44 @@
+"""Workers on this machine are forked from a process that loads what they need while this one still loads Dask."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.util import get_temp_dir
+from shutil import rmtree
+from typing import TYPE_CHECKING
+
+from geocli.storage.files import told_of_termination
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METHOD = "forkserver"
+"""How `multiprocessing` starts workers."""
+LOADED = ("geocli.bulk.working", "geocli.bulk.answers", "geocli.bulk.keeping", "distributed")
+
+
+@contextmanager
+def loaded_workers() -> Iterator[None]:
+    """Start that process; it ends with this one, and forks no worker before somebody asks."""
+    with told_of_termination():
+        os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"  # what is wrong is said in one line by this process
+        multiprocessing.get_context(METHOD).set_forkserver_preload([*LOADED])
+        try:
+            _start()
+            yield
+        finally:
+            rmtree(get_temp_dir(), ignore_errors=True)  # with the socket that it listens on
+
+
+def _start() -> None:
+    """Start a process that Ctrl-C does not reach, as it does not reach what is forked from it."""
+    resource_tracker.ensure_running()  # which lets all signals through when it starts
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
