@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a shell starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+CALLERS = ("GEOCLI_", "GEOIPUPDATE_", "XDG_", "NO_COLOR", "FORCE_COLOR")
+"""How the names of variables begin which are the caller's, and say nothing to any test."""
+for name in [name for name in os.environ if name.startswith(CALLERS)]:
+    del os.environ[name]
 
 
 class Clock:
@@ -52,8 +56,7 @@ class Geocli:
         self.db_dir.mkdir()
         config = home / "config.toml"
         config.write_text("system_databases = false\n")
-        dropped = ("GEOCLI_", "XDG_", "PYTHON", "NO_COLOR")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self.environ = {
             **kept,
             "HOME": str(home),

@@ -54,7 +54,7 @@ def _user_config(environ: dict[str, str], text: str) -> str:
 
 def _run(program: str, environ: dict[str, str]) -> str:
     """Run a program of Python's with an environment, and return what it prints."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(("XDG_", "GEOCLI_", "HOME"))}
+    kept = {name: text for name, text in os.environ.items() if name != "HOME"}
     command = [sys.executable, "-c", program]
     return subprocess.run(
         command, env={**kept, **environ}, check=True, capture_output=True, text=True, timeout=60
