@@ -7,8 +7,8 @@ import signal
 import sqlite3
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
 from multiprocessing import get_context
+from socket import inet_ntoa
 from typing import TYPE_CHECKING, Any
 
 from geocli.entries import Entry, Place
@@ -107,6 +107,6 @@ def write_journal(path: Path, entries: int, places: Sequence[dict[str, object]])
         for start in range(0, entries, a_frame):
             numbers = range(start, min(start + a_frame, entries))
             used = [texts[number * 7919 % len(texts)] for number in numbers][: len(texts)]
-            ips = (IPv4Address(number * 2654435761 & 0xFFFFFFFF) for number in numbers)  # which meets each number once
+            ips = (inet_ntoa((number * 2654435761 & 0xFFFFFFFF).to_bytes(4)) for number in numbers)  # each another one
             rows = ",".join(f'["{ip}",{number % len(used)},24]' for number, ip in enumerate(ips))
             out.write(encode(f'{HEAD},"places":[{",".join(used)}],"rows":[{rows}]}}'.encode()))
