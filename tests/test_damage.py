@@ -15,7 +15,7 @@ from geocli.entries import Entry, Place
 from geocli.storage.flushing import Flush
 from geocli.storage.frames import HEADER_BYTES, MOST_BYTES, encode, pack
 from geocli.storage.journal import Journal
-from geocli.storage.scanning import REPAIR_BYTES
+from geocli.storage.scanning import MOST_REPAIRS, REPAIR_BYTES
 from geocli.storage.writer import StoreWriter
 from tests.conftest import Clock
 from tests.storing import AT, local
@@ -59,6 +59,12 @@ FIRST, BATCH, LAST = frame(GB), frame(*MANY), frame(JP)
 JOURNAL = FIRST + BATCH + LAST
 PARTS = (FIRST, rows(GB)), (BATCH, rows(*MANY)), (LAST, rows(JP))
 BETWEEN = [entry(f"10.0.0.{number}", "GB") for number in range(COPIES + 1)]
+ALIKE = b"x" * 16
+
+
+def spots(data: bytes) -> list[int]:
+    """Return where to damage data: at each byte, but among many letters that are alike at one in sixteen."""
+    return [at for at in range(len(data)) if at % len(ALIKE) == 0 or data[max(at - 8, 0) :][: len(ALIKE)] != ALIKE]
 
 
 class Bench:
@@ -101,7 +107,7 @@ def test_the_frames_are_what_these_tests_need() -> None:
 @pytest.mark.parametrize("later", [[], [LATER]], ids=["and left", "and appended to"])
 def test_a_journal_that_is_cut_at_any_byte(bench: Bench, later: list[Entry]) -> None:
     """Whole frames are stored; the torn one is silent as long as nobody wrote after it, and then is set aside."""
-    for size in range(len(JOURNAL) + 1):
+    for size in [*spots(JOURNAL), len(JOURNAL)]:
         expected, start = rows(*later), 0
         for data, held in PARTS:
             if start + len(data) - 1 > size:  # its newline adds nothing
@@ -112,14 +118,25 @@ def test_a_journal_that_is_cut_at_any_byte(bench: Bench, later: list[Entry]) -> 
         assert (expected, torn + b"\n" if torn and later else b"") == bench(JOURNAL[:size], later=later), size
 
 
-@pytest.mark.parametrize("small", [FIRST, LAST], ids=["first", "last"])
-def test_any_flipped_bit_of_a_small_frame_is_repaired(bench: Bench, small: bytes) -> None:
+def test_any_flipped_bit_of_a_small_frame_is_repaired(bench: Bench) -> None:
     """Whichever bit of a small frame flips, all rows are stored; only a newline that is none any more is set aside."""
-    start = JOURNAL.index(small)
-    end = start + len(small) - 1
-    for bit in range(start * 8, end * 8 + 8):
+    between = [frame(each) for each in BETWEEN]
+    small = [entry(f"81.2.69.{number + 100}", "GB") for number in range(MOST_REPAIRS)]
+    for first in range(0, len(FIRST) * 8, MOST_REPAIRS):
+        bits = range(first, min(first + MOST_REPAIRS, len(FIRST) * 8))
+        damage = [flipped(frame(each), bit) for each, bit in zip(small, bits, strict=False)]
+        data = b"".join(map(b"".join, zip(damage, between, strict=False)))
+        bad = b"".join(each[-1:] + b"\n" for each in damage if not each.endswith(b"\n"))
+
+        assert (rows(*small[: len(bits)], *BETWEEN[: len(bits)]), bad) == bench(data), first
+
+
+def test_any_flipped_bit_of_a_small_frame_at_the_end_is_repaired(bench: Bench) -> None:
+    """A small frame that is the last is not taken for a torn one."""
+    end = len(JOURNAL) - 1
+    for bit in range((len(JOURNAL) - len(LAST)) * 8, len(JOURNAL) * 8):
         data = flipped(JOURNAL, bit)
-        bad = data[end : end + 1] + b"\n" if bit >> 3 == end else b""
+        bad = data[end:] + b"\n" if bit >> 3 == end else b""
 
         assert (rows(GB, *MANY, JP), bad) == bench(data), bit
 
@@ -127,8 +144,9 @@ def test_any_flipped_bit_of_a_small_frame_is_repaired(bench: Bench, small: bytes
 def test_any_flipped_bit_of_a_batch_costs_its_frame_alone(bench: Bench) -> None:
     """Whichever bit of a large frame flips, it is set aside byte for byte, and no frame beside it is lost."""
     between = [frame(each) for each in BETWEEN]
-    for first in range(0, (len(BATCH) - 1) * 8, COPIES):
-        damage = [flipped(BATCH, bit) for bit in range(first, min(first + COPIES, (len(BATCH) - 1) * 8))]
+    bits = [at * 8 + bit for at in spots(BATCH[:-1]) for bit in range(8)]
+    for first in range(0, len(bits), COPIES):
+        damage = [flipped(BATCH, bit) for bit in bits[first : first + COPIES]]
         data = b"".join(map(b"".join, zip(between, damage, strict=False))) + between[len(damage)]
         expected = rows(*BETWEEN[: len(damage) + 1])
 
