@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import faults
+from tests.conftest import Geocli
 from tests.faults import SCENARIOS
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ OTHERS = {"lookup": ("lookup", "9.9.9.9", "200.3.14.10"), "flush": ("flush",)}
 """What runs to its end meanwhile: a lookup of an address that the first asks for too, and of another one."""
 PAIRS = (("lookup", "flush"), ("flush", "lookup"), ("flush", "flush"), ("lookup", "lookup"), ("batch", "flush"))
 IMPATIENT = {"GEOCLI_LOCK_TIMEOUT": "0.05", "GEOCLI_BUSY_TIMEOUT": "0.05"}
+PAUSES = "?nanosleep,clock_nanosleep"
+HASTY = ("strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", PAUSES, "-e", f"inject={PAUSES}:retval=0")
+"""Runs a program whose pauses take no time."""
 BUSY = "busy: another process held it for 0.05 s; try again later"
 LOCKED = "locked by another program; asking the sources instead"
 pytestmark = pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))
@@ -48,7 +52,8 @@ def _is_wanted(call: Call, first: str, second: str) -> bool:
     """Tell whether to hold the first process there.
 
     Who makes the index of SQLite's log anew has a lock for which all others wait ten seconds, whatever their
-    busy timeout (walTryBeginRead); so only one call of that is taken, once for a flush and once for a lookup.
+    busy timeout (walTryBeginRead), so their pauses take no time then; one call of that is taken, once for a flush and
+    once for a lookup.
     """
     is_index = call.file == "geocli.db-shm" and call.name in {"ftruncate", "pwrite64"}
     if is_index and (first, second) != ("flush", "flush"):
@@ -62,7 +67,10 @@ def test_held_while_another_runs(tmp_path: Path, first: str, call: Call, second:
     scenario = SCENARIOS[first]
 
     with faults.held(tmp_path, scenario, call) as (geocli, held):
+        is_index = call.file == "geocli.db-shm" and call.name == "ftruncate"
+        geocli.command = (*HASTY, *Geocli.command) if is_index else Geocli.command  # type: ignore[assignment]
         meanwhile = geocli(*OTHERS[second], environ=IMPATIENT)
+        geocli.command = Geocli.command
         assert held.is_before_call()
         ran = held.go_on()
 
