@@ -504,9 +504,11 @@ class Forgetful(Journal):
 
 
 class TestMemory:
-    def test_is_bounded(self, bench: Bench) -> None:
+    def test_is_bounded(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of more addresses than memory holds, the oldest are forgotten, and asked for again."""
-        texts = [str(ip_address(0x08000000 + number)) for number in range(MOST_IN_MEMORY + 1)]
+        most = MOST_IN_MEMORY // 10
+        monkeypatch.setattr("geocli.cache.MOST_IN_MEMORY", most)
+        texts = [str(ip_address(0x08000000 + number)) for number in range(most + 1)]
         bench.source.everywhere = JAPAN
         with bench(journal=Forgetful(DataDirectory(bench.data_dir))) as cache:
             for _ in cache.lookup_batch(texts):

@@ -17,7 +17,7 @@ from geocli.entries import Entry, Place
 from geocli.errors import BusyError, StoreError
 from geocli.storage import counting
 from geocli.storage.journal import Segment
-from geocli.storage.store import BLOCK, SCHEMA_VERSION, SELECT, Store
+from geocli.storage.store import BLOCK, RESPITE_SECONDS, SCHEMA_VERSION, SELECT, Store
 from geocli.storage.writer import StoreWriter
 from geocli.upkeep import AHEAD, OF_GENERATION
 from tests.running import wait_for
@@ -155,8 +155,9 @@ def test_store_that_another_keeps_locked_is_busy(store: Store, ask: Callable[[St
     assert nothing != ask(store)
 
 
-def test_locked_store_is_waited_for_once(path: str) -> None:
-    """Who waited for the lock in vain leaves the store alone for some seconds, and asks again then."""
+def test_locked_store_is_waited_for_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited for the lock in vain leaves the store alone for some time, and asks again then."""
+    monkeypatch.setattr("geocli.storage.store.RESPITE_SECONDS", RESPITE_SECONDS / 5)
     fill(path, resolved("1.1.1.1"))
     with closing(Store(path, busy_timeout_seconds=0.2)) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from geocli import upkeep
 from geocli.cache import GeoCache
 from geocli.databases.attributions import ATTRIBUTIONS
 from geocli.errors import DatabaseError, StoreError
 from geocli.storage.journal import JournalStatus
-from geocli.upkeep import PAGE, DatabaseStats, ReResolveReport, Stats, clear, databases
+from geocli.upkeep import DatabaseStats, ReResolveReport, Stats, clear, databases
 from tests.building import CITIES, NETWORKS, build
 from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
 from tests.storing import change
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from tests.conftest import Clock, Geocli
 
 GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
+PAGE = 25
+"""How many rows are asked for again at once where more than a page are: few, so that there can be pages of them."""
 
 
 @pytest.fixture
@@ -57,6 +60,12 @@ def filled(cache: GeoCache, clock: Clock, source: Source) -> GeoCache:
 
 def addresses(count: int) -> list[str]:
     return [str(ip_address(0x08000000 + number)) for number in range(count)]
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a page be small."""
+    monkeypatch.setattr(upkeep, "PAGE", PAGE)
 
 
 class TestReResolve:
@@ -130,6 +139,7 @@ class TestReResolve:
         assert min(limit, 3) == filled.re_resolve("all", limit=limit).retried
         assert [JP, GB, NOWHERE][:limit] == source.asked
 
+    @pytest.mark.usefixtures("pages")
     @pytest.mark.parametrize("limit", [None, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
     @pytest.mark.parametrize("dry_run", [False, True])
     def test_pages(
