@@ -115,8 +115,13 @@ def prepared(home: Path, scenario: Scenario) -> Geocli:
     geocli = plain(home)
     (home / "more").write_text("193.0.6.139\n")
     if scenario.before:
-        shutil.copytree(Path(_template(scenario.before).name) / "data", geocli.data_dir)
+        copied(scenario, geocli)
     return geocli
+
+
+def copied(scenario: Scenario, geocli: Geocli) -> None:
+    """Have what was done before a scenario."""
+    shutil.copytree(Path(_template(scenario.before).name) / "data", geocli.data_dir)
 
 
 def _command(geocli: Geocli, scenario: Scenario, log: Path, *options: str) -> list[str]:

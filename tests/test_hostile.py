@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.building import build
+from tests.conftest import Geocli
 from tests.running import STYLE, on_terminal
 from tests.serving import Web
 from tests.storing import change
@@ -18,8 +20,6 @@ from tests.storing import change
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from tests.conftest import Geocli
 
 CLASSES = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -55,9 +55,8 @@ def _all_shown(shown: str) -> list[str]:
     return [text for text, harmless in CLASSES.items() if "".join(harmless.split()) not in joined]
 
 
-@pytest.fixture
-def hostile(geocli: Geocli) -> Geocli:
-    """Run geocli with a database in which every text is hostile."""
+def _with_database(geocli: Geocli) -> Geocli:
+    """Build a database in which every text is hostile."""
     names = {"names": {"en": TEXT}}
     record: dict[str, Any] = {
         "country": {"iso_code": TEXT, **names},
@@ -72,12 +71,26 @@ def hostile(geocli: Geocli) -> Geocli:
 
 
 @pytest.fixture
-def filled(hostile: Geocli) -> Geocli:
-    """The same, with the hostile answer in the store, under a status that somebody else wrote."""
-    hostile("lookup", "81.2.69.160", "81.2.69.161")
-    hostile("flush")
+def hostile(geocli: Geocli) -> Geocli:
+    """Run geocli with a database in which every text is hostile."""
+    return _with_database(geocli)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a data directory with the hostile answer in the store, under a status that somebody else wrote, once."""
+    geocli = _with_database(Geocli(tmp_path_factory.mktemp("template")))
+    for arguments in (("lookup", "81.2.69.160", "81.2.69.161"), ("flush",)):
+        assert 0 == geocli(*arguments).returncode
     said = TEXT.replace("'", "''")
-    change(f"{hostile.data_dir}/geocli.db", f"UPDATE geo_cache SET status = '{said}' WHERE ip = '81.2.69.161'")
+    change(f"{geocli.data_dir}/geocli.db", f"UPDATE geo_cache SET status = '{said}' WHERE ip = '81.2.69.161'")
+    return geocli.data_dir
+
+
+@pytest.fixture
+def filled(hostile: Geocli, template: Path) -> Geocli:
+    """The same, with the hostile answer in the store."""
+    shutil.copytree(template, hostile.data_dir)
     return hostile
 
 
