@@ -150,8 +150,10 @@ def many(located: Geocli) -> Path:
     return path
 
 
-@BOTH
-@pytest.mark.parametrize("after_seconds", [0.0, 0.03, 0.06, 0.1])
+@pytest.mark.parametrize(
+    ("number", "after_seconds"),
+    [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.03), (signal.SIGINT, 0.06), (signal.SIGTERM, 0.1)],
+)
 def test_interrupted_at_work(located: Geocli, many: Path, number: signal.Signals, after_seconds: float) -> None:
     """Between the first row and the last, the rows in a file that a shell opened are kept."""
     path = many.with_name("rows")
@@ -238,7 +240,8 @@ needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="needs bash, wh
 def test_head_of_a_million_lines(located: Geocli, tmp_path: Path, pipeline: str) -> None:
     """Quiet, exit status 141, the row is kept, and most of the million is never looked at."""
     many = tmp_path / "many"
-    many.write_text("".join(f"81.{2 + (n >> 16)}.{n >> 8 & 255}.{n & 255}\n" for n in range(1_000_000)))
+    if "{many}" in pipeline:
+        many.write_text("".join(f"81.{2 + (n >> 16)}.{n >> 8 & 255}.{n & 255}\n" for n in range(1_000_000)))
     script = f'{pipeline.format(many=many)} | head -n 1; echo "${{PIPESTATUS[@]}}"'
     ran = subprocess.run(
         ["bash", "-c", script, "bash", *located.command],
