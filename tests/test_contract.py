@@ -201,11 +201,10 @@ def test_a_closed_standard_stream_harms_nothing(located: Geocli, redirection: st
     assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
 
 
-@pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize("command", ["", "db", *COMMANDS])
-def test_help_works_everywhere(geocli: Geocli, command: str, flag: str) -> None:
+def test_help_works_everywhere(geocli: Geocli, command: str) -> None:
     """Help goes to standard output, names the command, shows all its options, and touches nothing."""
-    run = geocli(*command.split(), flag, environ={"COLUMNS": "160"})
+    run = geocli(*command.split(), "--help", environ={"COLUMNS": "160"})
     leaf = _leaves(get_command(app)).get(command)
     shown = run.stdout.decode()
 
@@ -217,11 +216,14 @@ def test_help_works_everywhere(geocli: Geocli, command: str, flag: str) -> None:
 
 @pytest.mark.parametrize("command", ["", "db", *COMMANDS])
 def test_help_reads_well_in_80_columns(geocli: Geocli, command: str) -> None:
-    """Nothing is cut off, no choice is broken in two, and many options are in groups that have names."""
-    shown = geocli(*command.split(), "-h").stdout.decode()
+    """With -h, too: nothing is cut off, no choice is broken in two, and many options are in groups that have names."""
+    run = geocli(*command.split(), "-h")
+    shown = run.stdout.decode()
     leaf = _leaves(get_command(app)).get(command)
     options = [option for option in (leaf.params if leaf else ()) if option.opts[-1].startswith("-")]
 
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert " ".join(["Usage: geocli", *command.split()]) in shown
     assert "…" not in shown
     assert 80 >= max(map(len, shown.splitlines()))
     assert len(re.findall("<[a-z]", shown)) == len(re.findall("<[a-z|]+>", shown))
