@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     """The parts of an image that were ever written, by their offsets in bytes."""
 
 CIRCUMSTANCES = {
-    "defaults": ("defaults", False),
     "commit=600": ("commit=600", False),
     "commit at each call": ("defaults", True),
 }
 """How the file system is mounted, and whether its journal is committed just before each cut.
 
 With `commit=600` nothing is written down unless geocli asks for it (ext4(5)). With a commit, which the default
-makes due every 5 seconds, names and sizes are written down at any moment, but not what is in the files.
+makes due every 5 seconds, names and sizes are written down at any moment, but not what is in the files. With the
+default, then, each moment is like one of the first or of the second.
 """
 IMAGE_BYTES = 16 << 20
 MAKE = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=1,nodiscard")
