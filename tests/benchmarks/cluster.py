@@ -95,9 +95,11 @@ def growth(bench: Bench, rounds: int) -> None:
         "local:2": ("--cluster", "local:2"),
     }
     found: dict[str, list[Run]] = {name: [] for name in programs}
+    halves = []
     for _ in range(rounds):
         for name, options in programs.items():
             found[name].append(measured(bench, source, ["--no-cache", *options]))
+        halves.append(found["batch -j 1"][-1].wall / side_by_side(bench, source))
     rows_bytes = found["local:1"][0].rows_bytes
     say(f"{lines:,} lines, {source.stat().st_size:,} bytes of input, {rows_bytes:,} bytes of rows.\n")
     say("| program | wall s | lines/s | CPU s | cores | times the rate of local:1 |\n|---|---|---|---|---|---|")
@@ -109,6 +111,30 @@ def growth(bench: Bench, rounds: int) -> None:
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         wanted = f", wanted {WANTED}" if name == "local:2" else ""
         say(f"| {name} | {wall:.1f} | {lines / wall:,.0f} | {cpu:.1f} | {cores:.2f} | {ratio}{wanted} |")
+
+    say(
+        f"\nTwo batches that know nothing of each other, `-j 1`, each with half of the lines, had "
+        f"{statistics.median(halves):.2f} ({min(halves):.2f} to {max(halves):.2f}) times the rate of one: "
+        f"so much are two cores worth here."
+    )
+
+
+def side_by_side(bench: Bench, source: Path) -> float:
+    """Return the seconds that two batches take, each with half of the lines."""
+    half = source.stat().st_size // 2
+    with bench.geocli() as geocli, tempfile.TemporaryDirectory(dir=bench.home) as home, source.open("rb") as stream:
+        stream.seek(half)
+        middle = half + len(stream.readline())
+        batches = []
+        for name, options in (("first", ("head", "-c", str(middle))), ("second", ("tail", "-c", f"+{middle + 1}"))):
+            part = Path(home, name)
+            with part.open("wb") as out:
+                subprocess.run([*options, str(source)], stdout=out, check=True)
+            batches.append([*BATCH, str(part), "--db", str(bench.city), "-o", f"{part}-rows", "--no-cache", "-j", "1"])
+        began = time.perf_counter()
+        processes = [subprocess.Popen(command, env=geocli.environ) for command in batches]
+        assert [0, 0] == [process.wait() for process in processes]
+        return time.perf_counter() - began
 
 
 def blocks(bench: Bench, rounds: int) -> None:
