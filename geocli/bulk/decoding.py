@@ -31,8 +31,17 @@ OPAQUE = 0
 """Stands for the type of a value that nobody asks for."""
 LONG_SIZES = {31: (3, 65821), 30: (2, 285), 29: (1, 29)}
 """Sizes that stand in so many bytes of their own, and what is added to them; the largest first."""
-POINTER_BASES = np.array([0, 2048, 526336, 0])
-"""What is added to a pointer, by its size."""
+HEADS = np.arange(32)
+"""The first five bits of a value: its type, and of a pointer its size too."""
+IS_ODD = (HEADS >> 2 != POINTER) | (HEADS == 7)
+"""Of which of these a word says no more: no pointers, and those of four bytes of their own."""
+SHIFTS = np.choose(HEADS & 3, [16, 8, 0, 0])
+"""So many bits of a word are not a pointer's, by its head."""
+BASES = np.choose(HEADS & 3, [0, 2048, 526336, 0])
+"""What is added to a pointer."""
+POINTER_BYTES = 2 + (HEADS & 3)
+TYPES = np.where(np.arange(1 << 16) >> 13, np.arange(1 << 16) >> 13, 7 + (np.arange(1 << 16) & 255)).astype(np.int16)
+"""Types of values, by their first two bytes."""
 MOST_ENTRIES, MOST_DEPTH, MOST_VALUES = 28, 3, 1000
 """A larger map or array, one that lies deeper in others, or a value that holds more others, is left to the reader."""
 TEXT_BYTES = 130
@@ -81,6 +90,7 @@ class Decoder:
     def __init__(self, data: mmap, start: int, ignored: Container[str] = ()) -> None:
         """Take the whole file, where its data section begins, and the keys of records that nobody asks for."""
         self._start, self._ignored = start, ignored
+        self._bases = BASES + start
         octets = np.frombuffer(data, np.uint8)
         stride = np.lib.stride_tricks.as_strided
         self._words = stride(octets[:4].view(">u4"), (len(octets) - 3,), (1,))
@@ -148,7 +158,7 @@ class Decoder:
 
     def _entries(self, at: Positions) -> tuple[NDArray[np.bool_], NDArray[np.int64], Positions]:
         """Return which of maps and arrays are maps; the numbers of the keys of their entries; and where values are."""
-        types, sizes, cursors, _ = self._tokens(at)
+        types, sizes, cursors = self._tokens(at)
         is_map, most = types == MAP, int(sizes.max(initial=0))
         if not (is_map | (types == ARRAY)).all() or most > MOST_ENTRIES:
             raise OddError
@@ -164,7 +174,7 @@ class Decoder:
 
     def _in_language(self, at: Positions) -> tuple[Positions, NDArray[np.int64]]:
         """Return where the values in `LANGUAGE` of names in several are, and their types; `IN_LANGUAGE` for none."""
-        _, sizes, cursors, _ = self._tokens(at)
+        _, sizes, cursors = self._tokens(at)
         found, types = at.copy(), np.full(len(at), IN_LANGUAGE)
         active = np.flatnonzero(sizes)
         for number in range(MOST_ENTRIES + 1):
@@ -179,41 +189,33 @@ class Decoder:
         raise OddError
 
     def _types(self, at: Positions) -> NDArray[np.int64]:
-        words = self._words[at].astype(np.int64)
-        types = np.where(words >> 29 == 0, 7 + (words >> 16 & 255), words >> 29)
+        types: NDArray[np.int64] = TYPES[self._words[at] >> 16].astype(np.int64)
         if (types > FLOAT).any():  # there is no such type
             raise OddError
         return types
 
-    def _tokens(self, at: Positions) -> tuple[NDArray[np.int64], NDArray[np.int64], Positions, NDArray[np.int64]]:
-        """Return the types and sizes of values, where what follows these begins, and how many bytes are skipped there.
-
-        Of a map or an array nothing is skipped: its entries are values themselves.
-        """
+    def _tokens(self, at: Positions) -> tuple[NDArray[np.int64], NDArray[np.int64], Positions]:
+        """Return the types and sizes of values, and where what follows these begins."""
         words = self._words[at].astype(np.int64)
-        types, sizes, starts = words >> 29, words >> 24 & 31, at + 1
-        if (is_extended := types == 0).any():
-            types = np.where(is_extended, 7 + (words >> 16 & 255), types)
-            starts += is_extended
-        for size, (count, base) in LONG_SIZES.items():
-            if len(is_long := np.flatnonzero((sizes == size) & (types != POINTER))):
+        types, sizes, starts = TYPES[words >> 16].astype(np.int64), words >> 24 & 31, at + 1 + (words < 1 << 29)
+        if len(are_long := np.flatnonzero((sizes >= min(LONG_SIZES)) & (types != POINTER))):
+            for size, (count, base) in LONG_SIZES.items():
+                is_long = are_long[sizes[are_long] == size]
+                are_long = are_long[sizes[are_long] < size]
                 sizes[is_long] = base + (self._words[starts[is_long]].astype(np.int64) >> 8 * (4 - count))
                 starts[is_long] += count
-        skipped = np.where((types == MAP) | (types == ARRAY) | (types == BOOLEAN), 0, sizes)
-        if (is_pointer := types == POINTER).any():
-            skipped[is_pointer] = 1 + (sizes[is_pointer] >> 3)
-        return types, sizes, starts, skipped
+        return types, sizes, starts
 
     def _pointed(self, at: Positions) -> tuple[Positions, Positions]:
         """Follow pointers: return where the values are, and where what comes after the pointers begins."""
         words = self._words[at].astype(np.int64)
-        is_pointer, size = words >> 29 == POINTER, words >> 27 & 3
-        target = (words & 0x07FFFFFF) >> 8 * np.maximum(2 - size, 0)
-        if (is_long := is_pointer & (size == 3)).any():
-            target[is_long] = self._words[at[is_long] + 1]
-        found, after = np.where(is_pointer, target + POINTER_BASES[size] + self._start, at), at + 2 + size
-        if len(inline := np.flatnonzero(~is_pointer)):
-            after[inline] = self._after(at[inline])
+        heads = words >> 27
+        found, after = ((words & 0x07FFFFFF) >> SHIFTS[heads]) + self._bases[heads], at + POINTER_BYTES[heads]
+        if len(odd := np.flatnonzero(IS_ODD[heads])):
+            is_long = heads[odd] == 7
+            long, inline = odd[is_long], odd[~is_long]
+            found[long] = self._words[at[long] + 1].astype(np.int64) + self._start
+            found[inline], after[inline] = at[inline], self._after(at[inline])
         return found, after
 
     def _after(self, at: Positions) -> Positions:
@@ -221,13 +223,19 @@ class Decoder:
         ends, left = at.copy(), np.ones(len(at), np.int64)
         active = np.arange(len(at))
         for _ in range(MOST_VALUES):
-            types, sizes, starts, skipped = self._tokens(ends[active])
-            ends[active] = starts + skipped
+            types, sizes, starts = self._tokens(ends[active])
+            ends[active] = starts + self._skipped(types, sizes)
             left[active] += np.where(types == MAP, 2 * sizes, np.where(types == ARRAY, sizes, 0)) - 1
             active = active[left[active] > 0]
             if not len(active):
                 return ends
         raise OddError
+
+    @staticmethod
+    def _skipped(types: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many bytes of values follow; of a map or an array none: its entries are values themselves."""
+        is_pointer, is_empty = types == POINTER, (types == MAP) | (types == ARRAY) | (types == BOOLEAN)
+        return np.where(is_pointer, 1 + (sizes >> 3), np.where(is_empty, 0, sizes))
 
     def _key_numbers(self, keys: Positions) -> NDArray[np.int64]:
         """Return the numbers of keys by where they are; what is negative stays as it is."""
@@ -291,7 +299,7 @@ class Decoder:
         found: list[Any] = list(map(self._texts.get, places))
         if None in found:
             new = list({place for place, text in zip(places, found, strict=True) if text is None})
-            types, sizes, starts, _ = self._tokens(np.array(new))
+            types, sizes, starts = self._tokens(np.array(new))
             if (types != STRING).any() or (starts + sizes > len(self._data)).any():
                 raise OddError
             spans = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
@@ -301,7 +309,7 @@ class Decoder:
         return found
 
     def _numbers_at(self, at: Positions, type_: int) -> NDArray[Any]:
-        _, sizes, starts, _ = self._tokens(at)
+        _, sizes, starts = self._tokens(at)
         if type_ in self._floats and (sizes == self._floats[type_].itemsize).all():
             floats: NDArray[Any] = self._floats[type_][starts]
             return floats
