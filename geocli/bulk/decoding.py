@@ -44,6 +44,8 @@ TYPES = np.where(np.arange(1 << 16) >> 13, np.arange(1 << 16) >> 13, 7 + (np.ara
 """Types of values, by their first two bytes."""
 MOST_ENTRIES, MOST_DEPTH, MOST_VALUES = 28, 3, 1000
 """A larger map or array, one that lies deeper in others, or a value that holds more others, is left to the reader."""
+MOST_TEXTS = 20_000
+"""If more are kept, it is time to read them anew."""
 TEXT_BYTES = 130
 """About what is taken by a text that is kept, beside its letters."""
 MOST_SHAPES = 64
@@ -298,6 +300,10 @@ class Decoder:
         places = at.tolist()
         found: list[Any] = list(map(self._texts.get, places))
         if None in found:
+            if len(self._texts) > MOST_TEXTS:
+                self._texts.clear()
+                self.size_bytes = 0
+                return self._read(at)
             new = list({place for place, text in zip(places, found, strict=True) if text is None})
             types, sizes, starts = self._tokens(np.array(new))
             if (types != STRING).any() or (starts + sizes > len(self._data)).any():

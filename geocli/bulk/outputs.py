@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that starts like this for a formula (CWE-1236)."""
-MOST_CELLS = 50_000
+MOST_CELLS = 10_000
 """So many cells are rendered once; most names of places come again and again."""
 
 
