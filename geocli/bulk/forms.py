@@ -276,7 +276,7 @@ class JsonLinesForm:
     def cut(self, chunk: bytes) -> Block:
         """Return the value of each line's key, and before it the line up to its last brace."""
         lines = _lines(chunk)
-        found = [self._divided(line, said) for line, said in zip(lines, _objects(lines), strict=True)]
+        found = list(map(self._divided, lines, _objects(lines)))
         return Block([text for text, _ in found], [before for _, before in found])
 
     def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
@@ -285,12 +285,13 @@ class JsonLinesForm:
             return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
         if GEO in said:  # of an earlier run
             line = _without_geo(line, {name: what for name, what in said.items() if name != GEO})
-        value = said.get(self._path)
-        if value is None:
-            value = _at_path(said, self._path.split("."))
-        text = value if isinstance(value, str) else "" if value is None else json_text(value)
+        text = said.get(self._path)
+        if text is None:
+            text = _at_path(said, self._path.split("."))
+        if not isinstance(text, str):
+            text = "" if text is None else json_text(text)
         body = line.strip()[:-1].rstrip()
-        return text.encode("utf-8", "backslashreplace"), body + (b"" if body == b"{" else b", ")
+        return text.encode("utf-8", "backslashreplace"), b"{" if body == b"{" else body + b", "
 
 
 def _is_ours(geo: object) -> bool:

@@ -166,10 +166,13 @@ class _Cells(dict[object, str]):
 
 def json_text(what: object) -> str:
     """Return JSON on one line, in which all that could do something to a terminal is escaped."""
-    text = encode_basestring(what) if isinstance(what, str) else json.dumps(what, ensure_ascii=False)
+    text = encode_basestring(what) if isinstance(what, str) else _ENCODER.encode(what)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def _is_number(text: str) -> bool:

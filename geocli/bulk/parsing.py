@@ -27,6 +27,9 @@ _MOST = 0x020505
 """255, a digit a byte."""
 
 
+_SLASHES = [b"/%d" % length for length in range(33)]
+
+
 class Parsed:
     """Texts as numbers: IPv4 addresses in dotted decimal (RFC 6943, 3.1.1) all together, then all others."""
 
@@ -96,7 +99,7 @@ class Parsed:
 
 
 def _network4(packed: bytes, length: int) -> bytes:
-    return f"{inet_ntoa(packed)}/{length}".encode()
+    return inet_ntoa(packed).encode() + _SLASHES[length]
 
 
 def _network6(high: int, low: int, length: int) -> bytes:
