@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.util import get_temp_dir
 from shutil import rmtree
@@ -16,8 +16,6 @@ from geocli.storage.files import told_of_termination
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-METHOD = "forkserver"
-"""How `multiprocessing` starts workers."""
 LOADED = ("geocli.bulk.working", "geocli.bulk.answers", "geocli.bulk.keeping", "distributed")
 
 
@@ -26,9 +24,10 @@ def loaded_workers() -> Iterator[None]:
     """Start that process; it ends with this one, and forks no worker before somebody asks."""
     with told_of_termination():
         os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"  # what is wrong is said in one line by this process
-        multiprocessing.get_context(METHOD).set_forkserver_preload([*LOADED])
         try:
-            _start()
+            with suppress(OSError):  # the path of its socket may be too long; then workers load by themselves
+                _start()
+                os.environ["DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD"] = "forkserver"
             yield
         finally:
             rmtree(get_temp_dir(), ignore_errors=True)  # with the socket that it listens on
@@ -36,6 +35,7 @@ def loaded_workers() -> Iterator[None]:
 
 def _start() -> None:
     """Start a process that Ctrl-C does not reach, as it does not reach what is forked from it."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*LOADED])
     resource_tracker.ensure_running()  # which lets all signals through when it starts
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
