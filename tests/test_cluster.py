@@ -10,13 +10,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
 from geocli.bulk.cluster import GO_ON, ClusterBatch
@@ -444,9 +443,9 @@ def test_a_worker_without_memory_is_an_error(located: Geocli, tmp_path: Path) ->
 def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_path: Path) -> None:
     """A run does not wait for ever for workers, or for a scheduler, and a later one goes on."""
     (tmp_path / "list").write_bytes(_lines(MANY))
-    impatient = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+    patience = "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"
     arguments = ("batch", f"{tmp_path}/list", "--no-cache", "--block-size", "500kB", "-o", f"{tmp_path}/out")
-    located.environ |= impatient
+    located.environ[patience] = "2s"
 
     with (
         _elsewhere(tmp_path, "--no-nanny") as (address, scheduler, worker),
@@ -456,11 +455,14 @@ def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_
         worker.kill()
         _, said = process.communicate()
         assert (75, f"geocli: {address}: there was no worker for 2 s; {GO_ON}\n") == (process.returncode, said.decode())
+        located.environ[patience] = "30s"
         with located.start(*arguments, "--resume", "--cluster", address) as waiting:
-            time.sleep(1.5)
+            with Client(address, set_as_default=False) as watcher:
+                wait_for(lambda: watcher.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
             scheduler.kill()
             _, said = waiting.communicate()
         assert (75, f"geocli: {address}: the scheduler is lost; {GO_ON}\n") == (waiting.returncode, said.decode())
+    located.environ[patience] = "2s"
     nobody = located(*arguments, "--resume", "--cluster", address)
     assert (75, True) == (nobody.returncode, "no scheduler answers: " in complaint(nobody))
 
