@@ -92,19 +92,11 @@ def missing() -> str | None:
     return None if traced.returncode == 0 else "needs the right to trace processes"
 
 
-def plain(home: Path) -> Geocli:
-    """Return geocli without the measuring of coverage, which is seen elsewhere and doubles the time of a process."""
-    geocli = Geocli(home)
-    for name in [name for name in geocli.environ if name.startswith("COV")]:
-        del geocli.environ[name]
-    return geocli
-
-
 @cache
 def _template(before: tuple[tuple[str, ...], ...]) -> tempfile.TemporaryDirectory[str]:
     """Make a data directory in which some commands were run, once."""
     home = tempfile.TemporaryDirectory()
-    geocli = plain(Path(home.name))
+    geocli = Geocli(Path(home.name), is_measured=False)
     for arguments in before:
         assert geocli(*arguments).returncode == 0
     return home
@@ -112,7 +104,7 @@ def _template(before: tuple[tuple[str, ...], ...]) -> tempfile.TemporaryDirector
 
 def prepared(home: Path, scenario: Scenario) -> Geocli:
     """Return geocli with a data directory as the scenario wants it."""
-    geocli = plain(home)
+    geocli = Geocli(home, is_measured=False)
     (home / "more").write_text("193.0.6.139\n")
     if scenario.before:
         copied(scenario, geocli)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.unmeasured
+
 COMMANDS = [
     ("lookup", "81.2.69.160"),
     ("lookup", "--cached-only", "81.2.69.160"),

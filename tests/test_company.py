@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Sh = Callable[[str], subprocess.CompletedProcess[str]]
 
+pytestmark = pytest.mark.unmeasured
+
 MANY = [f"81.2.69.{number}" for number in range(16)]
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.unmeasured
+
 JSON_KEYS = [
     *("ip", "status", "country_code", "country_name", "region", "city", "postal_code", "latitude", "longitude"),
     *("time_zone", "asn", "org", "source", "resolved_at", "scope", "network", "built_at", "cached", "traits"),

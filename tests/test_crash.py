@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.unmeasured
+
 FLUSHERS, WRITERS, LOOKUPS = 3, 20, 6
 
 

@@ -17,7 +17,7 @@ from geocli.__main__ import _plain
 from geocli.console import guard
 from geocli.errors import JournalError
 from geocli.storage.journal import Journal
-from tests.faults import COUNTRIES, DIRTY, SCENARIOS, STORED, check, plain, prepared
+from tests.faults import COUNTRIES, DIRTY, SCENARIOS, STORED, check, prepared
 from tests.running import complaint, complaints, dirty, objects, stored
 from tests.storing import in_child, local, resolved
 
@@ -27,18 +27,14 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.unmeasured
+
 PAGE_BYTES = resource.getpagesize()
 """What a tmpfs gives to files, and takes from what is free."""
 DISK_PAGES = 80
 FILLER = "filler"
 FULL = re.compile(r"No space left on device|is the disk full\?|disk is full")
 """The words for it: of the operating system, of the journal, of SQLite."""
-
-
-@pytest.fixture
-def geocli(tmp_path: Path) -> Geocli:
-    """Run geocli without measuring coverage, which writes files, too."""
-    return plain(tmp_path)
 
 
 @contextmanager

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.unmeasured
+
 CLASSES = {
     "\x1b[31mred": r"\x1b[31mred",
     "\x1b]0;title\x07": r"\x1b]0;title\x07",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.unmeasured
+
 PARSED = "import sys; from geocli.cli import run; sys.exit(run(sys.argv[1:]))"
 INSTANT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|in [0-9.]+ s")
 

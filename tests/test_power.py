@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.building import CITIES, build
-from tests.faults import COUNTRIES, TRACED, leftovers, missing, plain
+from tests.conftest import Geocli
+from tests.faults import COUNTRIES, TRACED, leftovers, missing
 from tests.running import PATIENCE_SECONDS, objects, read_line
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class Story:
     def __init__(self, home: Path, options: str, *, is_committed: bool) -> None:
         """Make the file system."""
         self.home, self.options, self.is_committed = home, options, is_committed
-        self.geocli = plain(home)
+        self.geocli = Geocli(home, is_measured=False)
         self.image = _made(home / "image")
         self.point = home / "mounted"
         self.point.mkdir()

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.unmeasured
+
 GARBAGE = b"garbage\n"
 SILENT = (0, b"", b"")
 

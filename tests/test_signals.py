@@ -27,7 +27,6 @@ from tests.faults import (
     check,
     leftovers,
     missing,
-    plain,
     prepared,
     rows,
     traced,
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.unmeasured
+
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 ROWS = b"9.9.9.9\n81.2.69.160\n193.0.6.139\n"
 RUNS: dict[str, tuple[Scenario, str]] = {
@@ -47,12 +48,6 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "flush": (SCENARIOS["flush"], "rename|fdatasync|unlink"),
 }
 """What is run, and which of its calls that change something are interrupted: a pattern over their names."""
-
-
-@pytest.fixture
-def geocli(tmp_path: Path) -> Geocli:
-    """Run geocli without measuring coverage, which a signal that kills would leave half-written."""
-    return plain(tmp_path)
 
 
 def _shell_status(returncode: int) -> int:

@@ -16,14 +16,13 @@ from contextlib import closing, contextmanager
 from threading import Event, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.faults import leftovers, plain
+from tests.conftest import Geocli
+from tests.faults import leftovers
 from tests.running import PATIENCE_SECONDS, objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-
-    from tests.conftest import Geocli
 
 SECONDS = 30
 WRITERS, FLUSHERS = 30, 4
@@ -190,7 +189,7 @@ def _stored(geocli: Geocli) -> Rows:
 
 def test_half_a_minute_of_everything_loses_nothing(tmp_path: Path) -> None:
     """What thirty writers were told is in the table, with what the sources say, and nothing else is there."""
-    geocli = plain(tmp_path)
+    geocli = Geocli(tmp_path, is_measured=False)
     assert [0, 0] == [geocli(*arguments).returncode for arguments in (("lookup", "8.8.8.8"), ("flush",))]
     quiet = dict(geocli.environ)
     geocli.environ |= IMPATIENT

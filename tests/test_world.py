@@ -17,9 +17,11 @@ import pytest
 from geocli.storage.journal import Journal
 from tests.building import CITIES, NETWORKS, TOKYO, build
 from tests.conftest import Geocli
-from tests.faults import check, plain
+from tests.faults import check
 from tests.running import complaint, complaints, dirty, objects, stored
 from tests.storing import local, select
+
+pytestmark = pytest.mark.unmeasured
 
 KNOWN, OTHER, NEXT = "81.2.69.160", "98.0.0.1", "2001:218::1"
 COUNTRIES = {KNOWN: "GB", OTHER: "US", NEXT: "JP"}
@@ -42,12 +44,6 @@ COMMANDS: tuple[tuple[tuple[str, ...], bytes], ...] = (
 each_command = pytest.mark.parametrize(
     ("arguments", "stdin"), [pytest.param(*case, id=" ".join(case[0])) for case in COMMANDS]
 )
-
-
-@pytest.fixture
-def geocli(tmp_path: Path) -> Geocli:
-    """Run geocli without measuring coverage, which needs open files, an environment and time of its own."""
-    return plain(tmp_path)
 
 
 @pytest.fixture(scope="module")
