@@ -1,4 +1,4 @@
-"""Half a minute of everything at once, and nothing that was acknowledged is lost.
+"""A minute of everything at once, and nothing that was acknowledged is lost.
 
 Thirty writers, four flushers, and a program that locks the store, while processes are killed and stopped.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-SECONDS = 30
+SECONDS = 60
 WRITERS, FLUSHERS = 30, 4
 BATCH_LINES, BATCH_FILES = 20, 3
 """Each file is a block of its own: its rows are printed when they are kept, before the next file is read."""
@@ -187,7 +187,7 @@ def _stored(geocli: Geocli) -> Rows:
         return {ip: (status, country) for ip, status, country in rows}
 
 
-def test_half_a_minute_of_everything_loses_nothing(tmp_path: Path) -> None:
+def test_a_minute_of_everything_loses_nothing(tmp_path: Path) -> None:
     """What thirty writers were told is in the table, with what the sources say, and nothing else is there."""
     geocli = Geocli(tmp_path, is_measured=False)
     assert [0, 0] == [geocli(*arguments).returncode for arguments in (("lookup", "8.8.8.8"), ("flush",))]
@@ -209,7 +209,7 @@ def test_half_a_minute_of_everything_loses_nothing(tmp_path: Path) -> None:
     assert _rows(truth.stdout) == stored
     assert set(stored) <= asked | {"8.8.8.8"}
     assert [] == leftovers(geocli)
-    assert len(acknowledged) > 500
+    assert len(acknowledged) > 1000
     assert any(one.status < 0 and one.acknowledged() for one in ended)
     assert ("flush", 75) in {(one.command, one.status) for one in ended}
     assert {"lookup", "batch", "flush", "stopped"} == {what for what, times in struck.items() if times}
