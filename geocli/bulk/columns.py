@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from geocli.bulk.decoding import DOUBLE, FLOAT, READABLE, STRING, Leaf, OddError
-from geocli.bulk.numbering import UNKNOWN as NO_NUMBER
 from geocli.bulk.numbering import Numbering
 from geocli.bulk.tree import NOTHING, SEPARATOR_BYTES
 from geocli.entries import WHERE_FIELDS
@@ -105,14 +104,15 @@ class Table:
         self, offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]
     ) -> NDArray[np.int32]:
         """Return the numbers of the records of the addresses at some places of texts."""
-        found = np.where(offsets == NOTHING, 0, self._numbers.get(offsets))
-        new = np.flatnonzero(found == NO_NUMBER)
+        found, said = np.zeros(len(offsets), np.int32), np.flatnonzero(offsets != NOTHING)
+        before = len(self._numbers)
+        found[said] = self._numbers.dense(offsets[said].astype(np.uint64)) + 1
+        new = np.flatnonzero(found > before)
         if len(new):
-            distinct, first, which = np.unique(offsets[new], return_index=True, return_inverse=True)
-            numbers = np.arange(len(distinct)) + len(self._numbers) + 1
-            self._numbers.add(distinct, numbers)
-            self._add(numbers, distinct, texts, places[new[first]])
-            found[new] = numbers[which]
+            one_of_each = np.empty(len(self._numbers) - before, np.intp)
+            one_of_each[found[new] - before - 1] = new
+            one_of_each = one_of_each[np.argsort(offsets[one_of_each])]  # what lies together is read together
+            self._add(found[one_of_each], offsets[one_of_each], texts, places[one_of_each])
         return found
 
     def said(self, number: int) -> Said:
@@ -125,7 +125,7 @@ class Table:
 
     def _add(
         self,
-        numbers: NDArray[np.intp],
+        numbers: NDArray[np.int32],
         offsets: NDArray[np.uint32],
         texts: Sequence[bytes],
         places: NDArray[np.intp],
@@ -163,7 +163,7 @@ class Table:
 
     def _take(
         self,
-        numbers: NDArray[np.intp],
+        numbers: NDArray[np.int32],
         fields: Mapping[str, tuple[Leaf, Conversion]],
         traits: Mapping[str, Leaf],
         is_partial: bool,  # noqa: FBT001 (as it comes from a mapping)
@@ -188,7 +188,7 @@ class Table:
                 is_vague |= masks == mask
         return np.flatnonzero(is_vague)
 
-    def _ask(self, numbers: NDArray[np.intp], texts: Sequence[bytes], places: NDArray[np.intp]) -> None:
+    def _ask(self, numbers: NDArray[np.int32], texts: Sequence[bytes], places: NDArray[np.intp]) -> None:
         """Ask the reader for records one by one."""
         for number, at in zip(numbers.tolist(), places.tolist(), strict=True):
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from geocli.bulk.columns import grown
-from geocli.bulk.rendered import MARK, marks
+from geocli.bulk.rendered import MARK, MARK_BYTE, marks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Run(NamedTuple):
     """The number of the database."""
     names: tuple[str, ...]
     """Their fields."""
-    before: bytes
+    before: str
     """What stands before them."""
 
 
@@ -55,19 +55,21 @@ class Lines:
 
         """
         found: Layout = [[b""]]
-        before = b""
+        before = ""
         for name in self._output.cell_names:
             last = found[-1][-1]
             if self._marks.get(name) == MARK:
-                _append(found[-1], before)
+                _append(found[-1], before.encode())
                 found.append([b""])
             elif name not in fields or name in self._marks:
-                _append(found[-1], before + (self._marks.get(name) or self._output.cell(constants.get(name))).encode())
+                _append(
+                    found[-1], (before + (self._marks.get(name) or self._output.cell(constants.get(name)))).encode()
+                )
             elif isinstance(last, Run) and last.bit == fields[name]:
                 found[-1][-1] = last._replace(names=(*last.names, name))
             else:
                 found[-1].append(Run(fields[name], (name,), before))
-            before = self._output.separator.encode()
+            before = self._output.separator
         _append(found[-1], self._output.end.encode())
         return found
 
@@ -100,12 +102,15 @@ class Lines:
             written, texts = (grown(column, len(table.profiles)) for column in (written, texts))
             self._written[place] = written, texts
         number = self._runs.setdefault(run, len(self._runs) + 1)
-        new = np.unique(numbers[written[numbers] != number])
+        is_new = np.zeros(len(texts), np.bool_)
+        is_new[numbers] = True
+        new = np.flatnonzero(is_new & (written != number))
         if len(new):
             columns = {name: table.columns[name][new].tolist() for name in run.names}
-            lines = [run.before + line.encode() for line in self._output.lines(columns, {}, len(new), run.names)]
-            texts[new], written[new] = lines, number
-            self.size_bytes += sum(map(len, lines))
+            lines = self._output.lines(columns, {}, len(new), run.names)
+            whole = (run.before + (MARK + run.before).join(lines)).encode()
+            texts[new], written[new] = whole.split(MARK_BYTE), number
+            self.size_bytes += len(whole)
         found: list[bytes] = texts[numbers].tolist()
         return found
 

@@ -47,25 +47,29 @@ class Numbering:
 
     def add(self, keys: NDArray[np.unsignedinteger], numbers: NDArray[np.signedinteger]) -> None:
         """Give numbers to keys that are new, and there once."""
-        self._count += len(keys)
-        if 3 * self._count > 2 * len(self._table[0]):
-            old_keys, old_numbers = self._table
-            there = np.flatnonzero(old_numbers != UNKNOWN)
-            table = _table((2 * self._count).bit_length())
-            _enter(table, old_keys[there], old_numbers[there])
-            self._table = table
+        self._make_room(len(keys))
         _enter(self._table, keys.astype(np.uint64), numbers)
+        self._count += len(keys)
 
-    def dense(self, keys: NDArray[np.unsignedinteger]) -> NDArray[np.int32]:
+    def dense(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Return the numbers of keys; those that are new get the next ones, from 0 on."""
         found = self.get(keys)
-        is_new = found == UNKNOWN
-        if is_new.any():
-            new, which = np.unique(keys[is_new], return_inverse=True)
-            numbers = np.arange(len(new)) + len(self)
-            self.add(new, numbers)
-            found[is_new] = numbers[which]
+        new = np.flatnonzero(found == UNKNOWN)
+        if len(new):
+            self._make_room(len(new))
+            numbers = _enter(self._table, keys[new], first=self._count)
+            found[new] = numbers
+            self._count = int(numbers.max()) + 1
         return found
+
+    def _make_room(self, count: int) -> None:
+        """Have slots for so many more keys."""
+        keys, numbers = self._table
+        if 3 * (self._count + count) > 2 * len(keys):
+            there = np.flatnonzero(numbers != UNKNOWN)
+            table = _table((2 * (self._count + count)).bit_length())
+            _enter(table, keys[there], numbers[there])
+            self._table = table
 
 
 def _table(bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
@@ -95,16 +99,32 @@ def _mix(words: NDArray[np.uint64]) -> None:
 def _enter(
     table: tuple[NDArray[np.uint64], NDArray[np.int32]],
     keys: NDArray[np.uint64],
-    numbers: NDArray[np.signedinteger],
-) -> None:
-    """Enter keys, each in the first free slot; a key before its number, since others may read meanwhile."""
+    numbers: NDArray[np.signedinteger] | None = None,
+    first: int = 0,
+) -> NDArray[np.int32]:
+    """Enter keys that are new, each in the first free slot, and return their numbers.
+
+    A key is written before its number, since others may read meanwhile.
+
+    Args:
+        table: slots for keys, and their numbers.
+        keys: without numbers, the same may be there several times.
+        numbers: of the keys; by default they get the next ones from `first` on.
+        first: the least number to give.
+
+    """
     slots, known = table
     owners = np.empty(len(slots), np.int64)
+    found = np.empty(len(keys), np.int32)
     rest, at = np.arange(len(keys)), hashed([keys], len(slots))
     while len(rest):
-        is_free = known[at] == UNKNOWN
-        owners[at[is_free]] = rest[is_free]  # of several for one slot the last one gets it
-        is_owner = is_free & (owners[at] == rest)
-        slots[at[is_owner]] = keys[rest[is_owner]]
-        known[at[is_owner]] = numbers[rest[is_owner]]
-        rest, at = rest[~is_owner], (at[~is_owner] + 1) & (len(slots) - 1)
+        free = np.flatnonzero(known[at] == UNKNOWN)
+        owners[at[free]] = rest[free]  # of several for one slot the last one gets it
+        winners = free[owners[at[free]] == rest[free]]
+        slots[at[winners]] = keys[rest[winners]]
+        known[at[winners]] = np.arange(first, first + len(winners)) if numbers is None else numbers[rest[winners]]
+        first += len(winners)
+        is_entered = slots[at] == keys[rest]
+        found[rest[is_entered]] = known[at[is_entered]]
+        rest, at = rest[~is_entered], (at[~is_entered] + 1) & (len(slots) - 1)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sys import intern
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,7 +86,7 @@ class Rendered:
         if self._is_kept:
             self._keep(first, after, said)
         codes = said.get("country_code", [None] * len(sources))
-        self.labels += [intern(code or status) for code, status in zip(codes, said["status"], strict=True)]
+        self.labels += [code or status for code, status in zip(codes, said["status"], strict=True)]
         self.size_bytes += len(sources) * OVERHEAD_BYTES
         return range(first, after)
 
