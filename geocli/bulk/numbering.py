@@ -65,9 +65,9 @@ class Numbering:
     def _make_room(self, count: int) -> None:
         """Have slots for so many more keys."""
         keys, numbers = self._table
-        if 2 * (self._count + count) > len(keys):
+        if 4 * (self._count + count) > len(keys):
             there = np.flatnonzero(numbers != UNKNOWN)
-            table = _table((2 * (self._count + count)).bit_length())
+            table = _table((4 * (self._count + count)).bit_length())
             _enter(table, keys[there], numbers[there])
             self._table = table
 
