@@ -96,6 +96,7 @@ LOG = b'81.2.69.160 - - [x] "GET /" 2001:218::1\nno address\n\xff\xfe 8.8.8.8:80
         ("local:2", 16_000_000, [10_000_000, 10_000_000]),
         ("local:3", 16_000_000, [8_000_000, 8_000_000, 4_000_000]),
         ("local:2", 3_000_000, [3_000_000] * 6 + [2_000_000]),
+        ("local:2", 64_000_000, [10_000_000] * 16),
     ],
 )
 def test_workers_here_get_parts_of_the_same_size(
@@ -104,7 +105,7 @@ def test_workers_here_get_parts_of_the_same_size(
     """So that none is idle while another has a last part to do; but not parts that are hardly worth it."""
     path = tmp_path / "list"
     path.touch()
-    os.truncate(path, 20_000_000)
+    os.truncate(path, sum(sizes))
     request = BatchRequest(files=(str(path),), output=str(tmp_path / "out"))
     with GeoCache(chosen=geocli.settings()) as cache:
         batch = ClusterBatch(cache, request, ClusterRequest(address=address, block_bytes=block_bytes))

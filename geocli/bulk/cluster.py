@@ -45,12 +45,16 @@ AHEAD = 3
 """So many parts for each thread of the workers are given out and not yet in place."""
 LEAST_BYTES = 8_000_000
 """Parts do not get shorter than this, if nobody asks for it, only because there are more workers."""
+TURNS = 8
+"""So many parts each of several workers gets, if these are not too short, so that all end at about the same time."""
 LOOK_SECONDS = 2
 """After so long without news the cluster is looked at."""
 GO_ON = "with --resume a new run goes on from here"
 SETTINGS = {
     "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,  # Dask's 64 kB cost a fourth of the time
+    "distributed.worker.profile.enabled": False,  # what it samples each 10 ms nobody looks at
+    "distributed.admin.tick.interval": "500ms",
 }
 """For workers on this machine, which take orders from nobody who has not the keys that are made for them."""
 
@@ -233,8 +237,11 @@ def _shared_out(cluster: ClusterRequest, size_bytes: int | None) -> int:
     """Return how long parts are: for workers on this machine, so long that all of them get the same."""
     if not size_bytes or not cluster.workers:
         return cluster.block_bytes
+    least_bytes = min(cluster.block_bytes, LEAST_BYTES)
     turns = -(-size_bytes // (cluster.block_bytes * cluster.workers))
-    return max(-(-size_bytes // (turns * cluster.workers)), min(cluster.block_bytes, LEAST_BYTES))
+    if cluster.workers > 1:
+        turns = max(turns, min(TURNS, size_bytes // (least_bytes * cluster.workers)))
+    return max(-(-size_bytes // (turns * cluster.workers)), least_bytes)
 
 
 def _answered(job: Job, part: Part) -> Done:
