@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     Read = Callable[[int], bytes]
 
-READ_BYTES = 768 * 1024
-"""What one read asks for; a pipe gives what it has, so that lines that trickle in are answered at once."""
+FIRST_BYTES, READ_BYTES = 96 * 1024, 768 * 1024
+"""What the first read asks for, and what one does later; so the first rows come soon, and whoever wants no more of them
+leaves before much is answered. A pipe gives what it has, so that lines that trickle in are answered at once."""
 PIPE_BYTES = 1024 * 1024
 """The pipe that is read from is made so large, if it may be: whoever writes to it waits less."""
 MOST_LINE_BYTES = 4096
@@ -56,8 +57,10 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
 
     """
     rest = b""
-    while data := read(READ_BYTES):
+    count = FIRST_BYTES
+    while data := read(count):
         on_read(len(data))
+        count = min(2 * count, READ_BYTES)
         whole, found, rest = (rest + data).removeprefix(mark).rpartition(end)
         mark = b""
         if found:
