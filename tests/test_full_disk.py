@@ -258,8 +258,8 @@ def _with_files_up_to(
         return subprocess.CompletedProcess(arguments, status or 0, rows.read(), lines.read())
 
 
-@pytest.mark.parametrize(("torn_bytes", "step"), [(0, 3), (100, 10)], ids=["whole", "torn"])
-def test_a_frame_that_a_limit_cuts(tmp_path: Path, torn_bytes: int, step: int) -> None:
+@pytest.mark.parametrize(("torn_bytes", "step"), [(0, 1), (100, 10)], ids=["whole", "torn"])
+def test_every_byte_of_a_frame_that_a_limit_cuts(tmp_path: Path, torn_bytes: int, step: int) -> None:
     """A lookup whose frame is cut short anywhere takes it back, exits with 4, and stands in nobody's way."""
     geocli = prepared(tmp_path, SCENARIOS["flush"])
     journal = geocli.data_dir / "journal"
@@ -269,7 +269,7 @@ def test_a_frame_that_a_limit_cuts(tmp_path: Path, torn_bytes: int, step: int) -
     assert 0 == geocli("lookup", "9.9.9.9").returncode
     size_bytes = journal.stat().st_size - len(before)
     journal.write_bytes(before)
-    for room in [*range(0, size_bytes, step), 1, size_bytes - 1]:
+    for room in range(0, size_bytes, step):
         ran = _with_files_up_to(geocli, len(before) + room, "lookup", "9.9.9.9")
         reason = f"only {room} of {size_bytes} bytes could be written; is the disk full?" if room else "File too large"
         assert (4, ["US"]) == (ran.returncode, [entry["country_code"] for entry in objects(ran.stdout)])

@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 CIRCUMSTANCES = {
     "commit=600": ("commit=600", False),
+    "defaults": ("defaults", False),
     "commit at each call": ("defaults", True),
 }
 """How the file system is mounted, and whether its journal is committed just before each cut.
 
 With `commit=600` nothing is written down unless geocli asks for it (ext4(5)). With a commit, which the default
-makes due every 5 seconds, names and sizes are written down at any moment, but not what is in the files. With the
-default, then, each moment is like one of the first or of the second.
+makes due every 5 seconds, names and sizes are written down at any moment, but not what is in the files.
 """
 IMAGE_BYTES = 16 << 20
 MAKE = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=1,nodiscard")

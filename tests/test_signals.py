@@ -145,10 +145,8 @@ def many(located: Geocli) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("number", "after_seconds"),
-    [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.03), (signal.SIGINT, 0.06), (signal.SIGTERM, 0.1)],
-)
+@BOTH
+@pytest.mark.parametrize("after_seconds", [0.0, 0.03, 0.06, 0.1])
 def test_interrupted_at_work(located: Geocli, many: Path, number: signal.Signals, after_seconds: float) -> None:
     """Between the first row and the last, the rows in a file that a shell opened are kept."""
     path = many.with_name("rows")
