@@ -10,7 +10,7 @@ import os
 import re
 import resource
 import shutil
-from itertools import groupby
+from itertools import groupby, product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,24 +42,16 @@ ERRORS = {
     "mkdir": ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS"),
 }
 """What may become of each call (its page of section 2, and file systems with quotas or copies on write)."""
-OPENING = {(name, "geocli.db-wal") for name in ("openat", "fchown", "unlink")}
-"""What a flush does to the log of an old store, and of a new one in the same way."""
-STRIDE = 25
-"""The flush that is killed Nth is recovered by others, killed at their calls N, N ± 25, ..."""
+STRIDE = 16
+"""A flush that was killed at its call N is recovered by others, killed at their calls N, N ± 16, N ± 32, ..."""
 pytestmark = pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))
 
 
 def _killed() -> Iterator[tuple[str, Call]]:
-    """Return which call is never made; of many pages the first two and the last.
-
-    Of a first flush those that make the store: with a store it goes on as any flush does.
-    """
+    """Return which call is never made; of the many pages of a new store the first, the second and the last."""
     for name in SCENARIOS:
         for group in _runs(name):
-            if name == "first flush" and not _is_news(name, group[0]):
-                continue
-            is_long = name == "first flush" or group[0].name == "pwrite64"
-            wanted = [*group[:2], *group[2:][-1:]] if is_long else group
+            wanted = [*group[:2], *group[2:][-1:]] if name == "first flush" else group
             yield from ((name, call) for call in wanted)
 
 
@@ -78,15 +70,13 @@ def _is_sqlite(call: Call) -> bool:
 
 
 def _failing() -> Iterator[tuple[str, Call, str]]:
-    """Return which call fails how: each, and in each way one of those that do the same to the same file."""
-    had = set[tuple[str, ...]]()
+    """Return which call fails how: each of ours in each way; SQLite's each, and in each way one of those alike."""
     for name in SCENARIOS:
         news = [call for call in faults.calls(name) if call.file != PRINTED and _is_news(name, call)]
-        for kind, alike in groupby(sorted(news, key=_kind), key=_kind):
+        for _, alike in groupby(sorted(news, key=_kind), key=_kind):
             group = list(alike)
-            ways = *kind, *_errors(group[0])
-            yield from ((name, call, error) for call, error in _turns(group, name, is_new=ways not in had))
-            had.add(ways)
+            pairs = _turns(group, name) if _is_sqlite(group[0]) else product(group, _errors(group[0]))
+            yield from ((name, call, error) for call, error in pairs)
 
 
 def _is_news(name: str, call: Call) -> bool:
@@ -94,7 +84,7 @@ def _is_news(name: str, call: Call) -> bool:
     return {
         "batch": not _is_sqlite(call),
         "first lookup": call.name.startswith(("mkdir", "chmod", "fchmod")),
-        "first flush": _is_sqlite(call) and call.file != "geocli.db-shm" and _kind(call) not in OPENING,
+        "first flush": _is_sqlite(call) and call.file != "geocli.db-shm",
     }.get(name, True)
 
 
@@ -103,15 +93,11 @@ def _errors(call: Call) -> tuple[str, ...]:
     return ERRORS["create" if kind == "open" and call.is_change else kind]
 
 
-def _turns(group: list[Call], name: str, *, is_new: bool) -> Iterator[tuple[Call, str]]:
-    """Return the calls and the errors in pairs, each at least once; of the many calls of a new store, a few.
-
-    Where the calls of another command have failed in each way, three of the ways are enough.
-    """
+def _turns(group: list[Call], name: str) -> Iterator[tuple[Call, str]]:
+    """Return the calls and the errors in pairs, each at least once; of the many of a new store, a few."""
     errors = _errors(group[0])
-    ways = len(errors) if is_new else 3
-    turns = ways if name == "first flush" else max(len(group), ways)
-    yield from ((group[turn * len(group) // turns], errors[turn % ways * len(errors) // ways]) for turn in range(turns))
+    turns = len(errors) if name == "first flush" else max(len(group), len(errors))
+    yield from ((group[turn * len(group) // turns], errors[turn % len(errors)]) for turn in range(turns))
 
 
 def _short() -> Iterator[tuple[str, Call]]:
@@ -123,7 +109,7 @@ def _flushing() -> Iterator[tuple[str, Call]]:
 
 
 def _flushed() -> list[Call]:
-    return [call for name, call in _killed() if name == "flush"]
+    return [call for call in faults.calls("flush") if call.is_change]
 
 
 def _each(cases: Callable[[], Iterator[tuple[object, ...]]], *more: str) -> pytest.MarkDecorator:
