@@ -62,9 +62,8 @@ class Lines:
                 _append(found[-1], before.encode())
                 found.append([b""])
             elif name not in fields or name in self._marks:
-                _append(
-                    found[-1], (before + (self._marks.get(name) or self._output.cell(constants.get(name)))).encode()
-                )
+                cell = self._marks.get(name) or self._output.cell(constants.get(name))
+                _append(found[-1], f"{before}{cell}".encode())
             elif isinstance(last, Run) and last.bit == fields[name]:
                 found[-1][-1] = last._replace(names=(*last.names, name))
             else:
