@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,17 @@ def test_a_part_is_answered(bench: Bench) -> None:
     assert ANSWERED == bench.answer(bench.job())
     assert [] == list(bench.scratch.iterdir())
     assert not bench.geocli.data_dir.exists()
+
+
+def test_the_next_part_need_not_wait_for_the_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said that all rows are written before they are synced, which may take long, and once."""
+    happened: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: happened.append("synced"))
+
+    done = answer(bench.job(), bench.part(), str(bench.scratch), lambda: happened.append("written"))
+
+    assert ["written", "synced"] == happened
+    assert ANSWERED == (bench.work / done.rows).read_bytes()
 
 
 def test_the_answers_come_back_in_frames(bench: Bench) -> None:
@@ -189,7 +201,7 @@ def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_g
         build(city, {**CITIES, "1.0.0.0/24": LONDON})
 
     with pytest.raises(DatabaseError, match=r"GeoLite2-City.mmdb: (was replaced meanwhile|cannot be read: No such)"):
-        desk.answer(bench.part(), resolvers)
+        desk.answer(bench.part(), resolvers, print)
     assert [] == list(bench.work.iterdir())
 
 

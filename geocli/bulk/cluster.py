@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, get_worker, secede
 
 from geocli.bulk.inputs import total_bytes
 from geocli.bulk.jobs import Done, job_of
@@ -245,8 +245,8 @@ def _shared_out(cluster: ClusterRequest, size_bytes: int | None) -> int:
 
 
 def _answered(job: Job, part: Part) -> Done:
-    """Run on a worker."""
-    return answer(job, part, get_worker().local_directory)
+    """Run on a worker, which begins with the next part while the rows of this one go to the disk."""
+    return answer(job, part, get_worker().local_directory, secede)
 
 
 def _patience_seconds() -> float:

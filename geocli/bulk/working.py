@@ -27,7 +27,7 @@ from geocli.storage.frames import encode, payload_at
 from geocli.storage.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from geocli.bulk.jobs import Job, SentDatabase
     from geocli.bulk.parts import Part
@@ -41,13 +41,14 @@ PACKED = 1
 """How hard zlib tries: frames get a quarter as long in little time."""
 
 
-def answer(job: Job, part: Part, scratch: str) -> Done:
+def answer(job: Job, part: Part, scratch: str, on_written: Callable[[], None] = lambda: None) -> Done:
     """Answer a part, and write its rows to a file of their own.
 
     Args:
         job: what is asked.
         part: of which records.
         scratch: a directory of this worker's own, for copies of databases.
+        on_written: called when all is written that is to be on disk when this returns.
 
     Raises:
         InputError: the part cannot be read.
@@ -64,7 +65,7 @@ def answer(job: Job, part: Part, scratch: str) -> Done:
             _desks[job] = _Desk(job, scratch)
         desk = _desks[job]
         resolvers = desk.resolvers()
-    return desk.answer(part, resolvers)
+    return desk.answer(part, resolvers, on_written)
 
 
 class _Desk:
@@ -94,7 +95,7 @@ class _Desk:
             self._files[sent.digest] = known
         return known
 
-    def answer(self, part: Part, resolvers: Sequence[Resolver]) -> Done:
+    def answer(self, part: Part, resolvers: Sequence[Resolver], on_written: Callable[[], None]) -> Done:
         system, directory = located(self._job.work)
         name = f"part-{part.number:06}-{uuid4().hex}"
         report, problems, frames = BatchReport(), list[GeocliError](), Frames()
@@ -107,6 +108,7 @@ class _Desk:
         try:
             with system.open(f"{directory}/{name}", "wb") as out:
                 begin, stop = self._written(part, cache, out, report)
+                on_written()
                 if is_local(system):
                     out.flush()
                     os.fsync(out.fileno())
