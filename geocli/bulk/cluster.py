@@ -172,9 +172,26 @@ class _Run:
         while True:
             with suppress(Empty):
                 return self._news.get(timeout=LOOK_SECONDS)
-            idle_seconds = 0 if self._threads() else idle_seconds + LOOK_SECONDS
-            if idle_seconds >= _patience_seconds():
-                raise self._lost(f"there was no worker for {idle_seconds} s")
+            idle_seconds = self._idle(idle_seconds, LOOK_SECONDS)
+
+    def _result(self, future: Future[Done]) -> Done:
+        """Return what a part came to; if its worker died before it told, another one does it again meanwhile."""
+        seconds, idle_seconds = LOOK_SECONDS, 0
+        while True:
+            try:
+                return future.result(timeout=seconds)
+            except TimeoutError:
+                idle_seconds = self._idle(idle_seconds, seconds)
+                seconds *= 2
+            except (OSError, RuntimeError, CancelledError) as error:
+                raise self._lost("the scheduler is lost") from error
+
+    def _idle(self, idle_seconds: int, more_seconds: int) -> int:
+        """Return for how long there has been no worker, after some more time without news."""
+        idle_seconds = 0 if self._threads() else idle_seconds + more_seconds
+        if idle_seconds >= _patience_seconds():
+            raise self._lost(f"there was no worker for {idle_seconds} s")
+        return idle_seconds
 
     def _threads(self) -> int:
         return sum(self._asked(self._client.nthreads).values())
@@ -194,7 +211,7 @@ class _Run:
         if future.status in {"cancelled", "lost"}:
             raise self._lost("the scheduler is lost")
         if future.status == "finished":
-            self._held[part.number] = part, self._asked(future.result)
+            self._held[part.number] = part, self._result(future)
             return
         error = future.exception()
         if isinstance(error, OpenCellError) and part.begin is None:
