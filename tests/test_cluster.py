@@ -12,13 +12,15 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
-from geocli.bulk.cluster import GO_ON, ClusterBatch
+from geocli.bulk.cluster import GO_ON, ClusterBatch, _Run
 from geocli.bulk.jobs import Done
 from geocli.bulk.pipeline import BatchRequest, ClusterRequest, run
 from geocli.cache import GeoCache
@@ -511,3 +513,25 @@ def test_without_dask_it_is_said_how_to_get_it(geocli: Geocli, tmp_path: Path) -
         "command line: --cluster: needs Dask (No module named 'dask'); "
         "get it with: pip install '.[cluster]' in a clone of geocli"
     )
+
+
+@pytest.mark.parametrize("workers", [{}, {"tcp://127.0.0.1:1": 1}])
+def test_a_worker_that_dies_before_it_tells(workers: dict[str, int]) -> None:
+    """What it came to is waited for as long as somebody may do it again."""
+    waits = iter([TimeoutError, TimeoutError, TimeoutError])
+
+    def result(timeout: float) -> str:
+        for error in waits:
+            raise error
+        return f"told within {timeout} s"
+
+    client: Any = SimpleNamespace(nthreads=lambda: workers)
+    batch: Any = SimpleNamespace(cluster=ClusterRequest(address="tcp://127.0.0.1:1"))
+    future: Any = SimpleNamespace(result=result)
+    run = _Run(client, batch, {})
+    with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
+        if workers:
+            assert "told within 16 s" == run._result(future)  # noqa: SLF001 (a moment that no process can be stopped at)
+        else:
+            with pytest.raises(ClusterError, match="there was no worker for 6 s; with --resume"):
+                run._result(future)  # noqa: SLF001 (as above)
