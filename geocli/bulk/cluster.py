@@ -31,7 +31,6 @@ from geocli.storage.files import told_of_termination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any
 
     from geocli.bulk.jobs import Job
     from geocli.bulk.parts import Part
@@ -49,6 +48,8 @@ TURNS = 8
 """So many parts each of several workers gets, if these are not too short, so that all end at about the same time."""
 LOOK_SECONDS = 2
 """After so long without news the cluster is looked at."""
+LOST = (OSError, RuntimeError, CancelledError)
+"""What Dask raises where a scheduler is lost."""
 GO_ON = "with --resume a new run goes on from here"
 SETTINGS = {
     "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
@@ -183,7 +184,7 @@ class _Run:
             except TimeoutError:
                 idle_seconds = self._idle(idle_seconds, seconds)
                 seconds *= 2
-            except (OSError, RuntimeError, CancelledError) as error:
+            except LOST as error:
                 raise self._lost("the scheduler is lost") from error
 
     def _idle(self, idle_seconds: int, more_seconds: int) -> int:
@@ -194,13 +195,9 @@ class _Run:
         return idle_seconds
 
     def _threads(self) -> int:
-        return sum(self._asked(self._client.nthreads).values())
-
-    def _asked(self, ask: Callable[[], Any]) -> Any:
-        """Ask the scheduler."""
         try:
-            return ask()
-        except (OSError, RuntimeError, CancelledError, TimeoutError) as error:
+            return sum(self._client.nthreads().values())
+        except LOST as error:
             raise self._lost("the scheduler is lost") from error
 
     def _lost(self, reason: str) -> ClusterError:
