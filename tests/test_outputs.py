@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from geocli.bulk.outputs import FORMATS, Output, json_text
+from geocli.bulk.outputs import FORMATS, SIMPLE, Output, json_text
 from geocli.entries import CSV_FIELDS, FIELDS, JSON_FIELDS, Entry, Place
 
 LONDON = Entry(
@@ -160,6 +161,24 @@ def test_other_cells_are_left_alone(format_: str, text: Any) -> None:
 def test_formats_for_programs_have_no_marks(format_: str) -> None:
     """They are not for spreadsheets."""
     assert "'" not in _cell(format_, "=1")
+
+
+@pytest.mark.parametrize("separator", list(";, ./-_xé|\t"))
+@pytest.mark.parametrize("text", ["Aix-en/Provence 1.x_é", "x", "New York", "a;b", "a,b"])
+def test_a_cell_that_has_the_separator_is_quoted(separator: str, text: str) -> None:
+    """Whatever separates cells, letters too."""
+    output = Output("csv", ["city", "ip"], separator=separator)
+    line = output.block([Entry(ip="1.1.1.1", status="resolved", place=Place(city=text))]).decode()
+
+    assert [[text, "1.1.1.1"]] == list(csv.reader([line], delimiter=separator))
+    assert line.startswith('"') == (separator in text)
+
+
+def test_simple_texts_can_do_nothing_to_a_terminal() -> None:
+    """They are shown as they are, so nothing that is escaped may be among them."""
+    simple = filter(SIMPLE.fullmatch, map(chr, range(sys.maxunicode + 1)))
+
+    assert "".join(simple).isprintable()
 
 
 HOSTILE = ["\x1b[31m", "\x1b]0;x\x07", "\x9b31m", "\x7f", "\x00", "a\nb", "a\r", "\u2028", "\u202e", "\u2066", "\ud800"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import chain
 from json.encoder import encode_basestring
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that starts like this for a formula (CWE-1236)."""
+SIMPLE = re.compile(r"\w[\w ./-]*")
+"""Most texts: no format has anything to escape or to quote in them, if none of these characters separates cells."""
 MOST_CELLS = 10_000
 """So many cells are rendered once; most names of places come again and again."""
 
@@ -52,6 +55,7 @@ class Output:
         self._before = before
         self.separator = {"csv": separator, "label": ", "}.get(format_, "\t")
         """What stands between cells."""
+        self._shows_simple_as_is = not (self.is_json or SIMPLE.fullmatch(f"_{self.separator}"))
         self._keys = [f"{', ' if number else '{'}{json_text(name)}: " for number, name in enumerate(self.names)]
         self.cell_names = (*self.names, "scope") if format_ == "label" else self.names
         """The fields that a line is made of, in the order of its cells."""
@@ -116,6 +120,8 @@ class Output:
         if field == "traits":
             return [self.cell((said or {}).get(trait) if trait else said) for said in values]
         if field in {"latitude", "longitude", "asn"}:  # which seldom come again
+            if None not in values:
+                return list(map(repr, values))
             return [self._nothing if what is None else repr(what) for what in values]
         return list(map(self._cells[name].__getitem__, values))
 
@@ -125,6 +131,8 @@ class Output:
             return self._nothing
         if not isinstance(what, str):
             return repr(what) if type(what) in {float, int} else self.quoted(json_text(what))
+        if self._shows_simple_as_is and SIMPLE.fullmatch(what):
+            return what
         if self.is_json:
             return json_text(what)
         text = safe(what)
