@@ -40,6 +40,7 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
     *,
     adds_end: bool = True,
     mark: bytes = BOM_UTF8,
+    first_bytes: int = FIRST_BYTES,
     on_read: Callable[[int], None] = lambda _: None,
 ) -> Iterator[bytes]:
     """Return what can be read in chunks of whole lines.
@@ -50,6 +51,7 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
         most_bytes: a longer line is cut to `SHOWN_BYTES` and an ellipsis.
         adds_end: whether the last line gets an end if it lacks it.
         mark: what the first line may begin with, and is left out.
+        first_bytes: what the first read asks for; each one asks for twice as much as the one before it.
         on_read: told how many bytes were read.
 
     Raises:
@@ -57,7 +59,7 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
 
     """
     rest = b""
-    count = FIRST_BYTES
+    count = first_bytes
     while data := read(count):
         on_read(len(data))
         count = min(2 * count, READ_BYTES)

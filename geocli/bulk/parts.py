@@ -208,7 +208,9 @@ class Records:
         self._seek(self.begin)
         self._left = None if self.stop is None else self.stop - self.begin
         mark = b"" if self.begin else BOM_UTF8
-        lines = whole_lines(self._read, self._end, form.most_bytes, adds_end=form.adds_end, mark=mark)
+        lines = whole_lines(
+            self._read, self._end, form.most_bytes, adds_end=form.adds_end, mark=mark, first_bytes=READ_BYTES
+        )
         if isinstance(form, CsvForm) and not self._part.is_whole:
             lines = chain([self._part.head], self._whole(form, lines))
         return form.begin(lines)
