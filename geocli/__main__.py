@@ -11,7 +11,7 @@ from geocli.console import guard, open_missing_descriptors
 
 def main() -> None:
     """Run the command line, and end the process with its exit status."""
-    gc.set_threshold(100_000)  # what is imported is no garbage; looking for some takes a twentieth of a start
+    gc.set_threshold(200_000)  # what is imported is no garbage; looking for some takes a twentieth of a start
     open_missing_descriptors()
     status = guard(_plain)
     try:

@@ -37,7 +37,7 @@ MOST_DATABASES = 30
 TOGETHER = 2
 """So many blocks wait for one another, when much has arrived, if answers are kept, since what many of them have in
 common is written once, or if web services are asked, so that these get full requests."""
-COLLECTED = 100_000
+COLLECTED = 200_000
 """So many objects are made before Python looks for garbage in cycles, of which there is hardly any."""
 
 

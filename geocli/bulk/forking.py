@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,8 @@ from geocli.storage.files import told_of_termination
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOADED = ("geocli.bulk.working", "geocli.bulk.answers", "geocli.bulk.keeping", "distributed")
+LOADED = (__name__, "geocli.bulk.working", "geocli.bulk.answers", "geocli.bulk.keeping", "distributed")
+gc.set_threshold(200_000)  # there, too, what is imported is no garbage; Dask is 116,000 objects
 
 
 @contextmanager
