@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ PRODUCT = re.compile(rb"[\"'(;]*[A-Za-z][\w.+-]*/")
 """What stands before the version of a product (RFC 9110, 10.1.5), as in `Chrome/126.0.0.0`."""
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 """Sets the colour of what follows (ECMA-48, 8.3.117); its last letter is no part of a word."""
-MOST_PRODUCT_BYTES = 64
+MOST_PRODUCT_BYTES, MOST_KNOWN = 64, 1000
+"""So far before a version its product may begin; and of so many texts that stand there it is known what they end in,
+since most visitors have the same few browsers."""
 SMALL_BYTES = 4096
 """A shorter text is searched without numpy."""
 
@@ -47,12 +50,20 @@ def spans(text: bytes) -> Spans:
     """Return where the addresses of a text begin and end; versions of products are none."""
     if b"\x1b[" in text:
         text = COLOUR.sub(lambda match: b" " * len(match[0]), text)
-    found = _spans(text) if len(text) > SMALL_BYTES else _matched(text, [(0, len(text))])
+    return _spans(text) if len(text) > SMALL_BYTES else _no_versions(text, _matched(text, [(0, len(text))]))
+
+
+def _no_versions(text: bytes, found: Spans) -> Spans:
     return [(start, end) for start, end in found if text[start - 1 : start] != b"/" or not _is_version(text, start)]
 
 
 def _is_version(text: bytes, start: int) -> bool:
-    *_, token = text[max(start - MOST_PRODUCT_BYTES, 0) : start].split() or [b""]
+    return _ends_in_product(text[max(start - MOST_PRODUCT_BYTES, 0) : start])
+
+
+@lru_cache(MOST_KNOWN)
+def _ends_in_product(text: bytes) -> bool:
+    *_, token = text.split() or [b""]
     return PRODUCT.fullmatch(token) is not None
 
 
@@ -62,12 +73,12 @@ def _spans(text: bytes) -> Spans:
 
     octets = np.frombuffer(b"%b%b%b" % (_MARGIN, text, _MARGIN), np.uint8)
     runs = _runs(text, np.flatnonzero(octets == ord(":")) - len(_MARGIN))
-    found = _quads(octets, np.flatnonzero(octets == ord(".")))
+    found = _quads(text, octets, np.flatnonzero(octets == ord(".")))
     if not runs:
         return found
     matched = _matched(text, runs)
     inside = {at for start, end in (*runs, *matched) for at in range(start, end)}
-    return sorted([*(span for span in found if span[0] not in inside), *matched])
+    return sorted([*(span for span in found if span[0] not in inside), *_no_versions(text, matched)])
 
 
 def _matched(text: bytes, runs: Iterable[tuple[int, int]]) -> Spans:
@@ -82,7 +93,7 @@ def _matched(text: bytes, runs: Iterable[tuple[int, int]]) -> Spans:
     return found
 
 
-def _quads(octets: NDArray[np.uint8], dots: NDArray[np.intp]) -> Spans:
+def _quads(text: bytes, octets: NDArray[np.uint8], dots: NDArray[np.intp]) -> Spans:
     """Return what could be IPv4 addresses by their dots and ends; whether they are is seen when they are read."""
     import numpy as np
 
@@ -97,8 +108,10 @@ def _quads(octets: NDArray[np.uint8], dots: NDArray[np.intp]) -> Spans:
     is_word[list(_WORD)] = True
     is_free = ~(is_word[before] | (before == ord(".")) | is_word[after] | is_number)
     is_free &= (starts < first) & (ends > third + 1)
-    spans = (starts[is_free] - len(_MARGIN), ends[is_free] - len(_MARGIN))
-    return list(zip(*(ends.tolist() for ends in spans), strict=True))
+    starts, ends = starts - len(_MARGIN), ends - len(_MARGIN)
+    slashed = np.flatnonzero(is_free & (before == ord("/")))
+    is_free[slashed] = [not _is_version(text, start) for start in starts[slashed].tolist()]
+    return list(zip(starts[is_free].tolist(), ends[is_free].tolist(), strict=True))
 
 
 def _digits(octets: NDArray[np.uint8], dots: NDArray[np.intp], step: int) -> NDArray[np.intp]:

@@ -35,7 +35,10 @@ class Parsed:
 
     def __init__(self, texts: Sequence[bytes], joined: bytes = b"") -> None:
         """Read texts; `joined` are the same, each with a newline behind it, if that is at hand."""
-        joined = joined or b"".join([b"%b\n" % text.replace(b"\n", b" ") for text in texts])
+        if not joined:
+            joined = b"\n".join([*texts, b""])
+            if joined.count(b"\n") > len(texts):
+                joined = b"".join([b"%b\n" % text.replace(b"\n", b" ") for text in texts])
         self.texts = list(texts)
         """Addresses in canonical text; what is none as it was."""
         self.numbers, self.is_ipv4 = numbers(joined)
