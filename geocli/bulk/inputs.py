@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
     Read = Callable[[int], bytes]
 
-FIRST_BYTES, READ_BYTES = 96 * 1024, 768 * 1024
-"""What the first read asks for, and what one does later; so the first rows come soon, and whoever wants no more of them
-leaves before much is answered. A pipe gives what it has, so that lines that trickle in are answered at once."""
+FIRST_BYTES, READ_BYTES, MOST_BYTES = 96 * 1024, 768 * 1024, 3 * 1024 * 1024
+"""What the first read asks for, what one does that nobody waits for, and what one does at the most. So the first rows
+come soon, and whoever wants no more of them leaves before much is answered. A pipe gives what it has, so that lines
+that trickle in are answered at once."""
+FULL_LINES = 30_000
+"""So many lines are enough for a chunk: more of them are answered no faster together."""
 PIPE_BYTES = 1024 * 1024
 """The pipe that is read from is made so large, if it may be: whoever writes to it waits less."""
 MOST_LINE_BYTES = 4096
@@ -51,7 +54,7 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
         most_bytes: a longer line is cut to `SHOWN_BYTES` and an ellipsis.
         adds_end: whether the last line gets an end if it lacks it.
         mark: what the first line may begin with, and is left out.
-        first_bytes: what the first read asks for; each one asks for twice as much as the one before it.
+        first_bytes: what the first read asks for; each one asks for twice as much, until there are enough lines.
         on_read: told how many bytes were read.
 
     Raises:
@@ -59,14 +62,16 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
 
     """
     rest = b""
-    count = first_bytes
-    while data := read(count):
+    wanted_bytes = first_bytes
+    while data := read(wanted_bytes):
         on_read(len(data))
-        count = min(2 * count, READ_BYTES)
         whole, found, rest = (rest + data).removeprefix(mark).rpartition(end)
         mark = b""
+        chunk = _shortened(whole + found, end, most_bytes)
+        if (count := chunk.count(end)) < FULL_LINES:
+            wanted_bytes = min(2 * wanted_bytes, MOST_BYTES)
         if found:
-            yield from _halves(_shortened(whole + end, end, most_bytes), end)
+            yield from (_halves(chunk, end) if count > MOST_LINES else (chunk,))
         if len(rest) > most_bytes:
             rest = rest[: most_bytes + 1]
     if rest:
