@@ -1,7 +1,7 @@
 """What a batch on a Dask cluster costs: one worker and two on the same lines, and what each part costs by itself.
 
 All on this machine, with `local:N`; so two workers need two free cores, and share its memory and its disk. How many
-cores a run really had is shown as CPU seconds by wall seconds.
+cores a run really had is shown as CPU seconds by wall seconds. Files take 12 GB.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.benchmarks import cities
 from tests.benchmarks.bulk import BATCH, MILLION, Bench, machine, say
 
 if TYPE_CHECKING:
@@ -86,34 +87,40 @@ def main(db: Path | None = None, scale: float = 1, rounds: int = ROUNDS) -> None
 
 
 def growth(bench: Bench, rounds: int) -> None:
-    """Compare one worker with two, in turns, beside the same batch without a cluster."""
-    source, lines = bench.random(LINES)
+    """Compare one worker with two, in turns: on a web server's log, and on a list beside batches without a cluster."""
+    addresses, lines = bench.random(LINES)
+    log = bench.made(f"{addresses.name}.log", cities.write_log, addresses)
     programs = {
-        "batch -j 1": ("-j", "1"),
-        "local:1": ("--cluster", "local:1"),
-        "batch -j 2": ("-j", "2"),
-        "local:2": ("--cluster", "local:2"),
+        ("list", "batch -j 1"): ("-j", "1"),
+        ("list", "local:1"): ("--cluster", "local:1"),
+        ("list", "batch -j 2"): ("-j", "2"),
+        ("list", "local:2"): ("--cluster", "local:2"),
+        ("log", "local:1"): ("--cluster", "local:1"),
+        ("log", "local:2"): ("--cluster", "local:2"),
     }
-    found: dict[str, list[Run]] = {name: [] for name in programs}
+    found: dict[tuple[str, str], list[Run]] = {program: [] for program in programs}
     halves = []
     for _ in range(rounds):
-        for name, options in programs.items():
-            found[name].append(measured(bench, source, ["--no-cache", *options]))
-        halves.append(found["batch -j 1"][-1].wall / side_by_side(bench, source))
-    rows_bytes = found["local:1"][0].rows_bytes
-    say(f"{lines:,} lines, {source.stat().st_size:,} bytes of input, {rows_bytes:,} bytes of rows.\n")
-    say("| program | wall s | lines/s | CPU s | cores | times the rate of local:1 |\n|---|---|---|---|---|---|")
-    for name, runs in found.items():
-        ratios = [one.wall / run.wall for one, run in zip(found["local:1"], runs, strict=True)]
+        for (form, name), options in programs.items():
+            source = log if form == "log" else addresses
+            found[form, name].append(measured(bench, source, ["--no-cache", "-i", form, *options]))
+        halves.append(found["list", "batch -j 1"][-1].wall / side_by_side(bench, addresses))
+    for form, source in (("list", addresses), ("log", log)):
+        rows_bytes = found[form, "local:1"][0].rows_bytes
+        say(f"{lines:,} lines of a {form}: {source.stat().st_size:,} bytes of input, {rows_bytes:,} bytes of rows.")
+    say("\n| input | program | wall s | lines/s | CPU s | cores | times the rate of local:1 |")
+    say("|---|---|---|---|---|---|---|")
+    for (form, name), runs in found.items():
+        ratios = [one.wall / run.wall for one, run in zip(found[form, "local:1"], runs, strict=True)]
         wall, cpu, cores = (
             statistics.median(values) for values in zip(*((r.wall, r.cpu, r.cores) for r in runs), strict=True)
         )
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         wanted = f", wanted {WANTED}" if name == "local:2" else ""
-        say(f"| {name} | {wall:.1f} | {lines / wall:,.0f} | {cpu:.1f} | {cores:.2f} | {ratio}{wanted} |")
+        say(f"| {form} | {name} | {wall:.1f} | {lines / wall:,.0f} | {cpu:.1f} | {cores:.2f} | {ratio}{wanted} |")
 
     say(
-        f"\nTwo batches that know nothing of each other, `-j 1`, each with half of the lines, had "
+        f"\nTwo batches that know nothing of each other, `-j 1`, each with half of the list, had "
         f"{statistics.median(halves):.2f} ({min(halves):.2f} to {max(halves):.2f}) times the rate of one: "
         f"so much are two cores worth here."
     )
