@@ -5,11 +5,23 @@ from __future__ import annotations
 import gzip
 import os
 import threading
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.bulk.inputs import ELLIPSIS, MOST_LINES, SHOWN_BYTES, lines, opened, size_bytes, whole_lines
+from geocli.bulk.inputs import (
+    ELLIPSIS,
+    FIRST_BYTES,
+    FULL_LINES,
+    MOST_BYTES,
+    MOST_LINES,
+    SHOWN_BYTES,
+    lines,
+    opened,
+    size_bytes,
+    whole_lines,
+)
 from geocli.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,6 +170,27 @@ def test_bytes_are_counted(tmp_path: Path) -> None:
     assert size_bytes(str(path)) == sum(read) == 600_000
     assert size_bytes(str(tmp_path)) is None
     assert size_bytes(str(tmp_path / "missing")) is None
+
+
+@pytest.mark.parametrize(
+    ("line_bytes", "expected"),
+    [(14, 8 * FIRST_BYTES), (200, MOST_BYTES), (1_000_000, MOST_BYTES), (MOST_BYTES + 1, MOST_BYTES)],
+)
+def test_reads_get_larger_until_there_are_enough_lines(line_bytes: int, expected: int) -> None:
+    """The first rows come soon, and what a block costs is shared by many; but no more is read than that takes."""
+    asked: list[int] = []
+
+    source = BytesIO((b"x" * (line_bytes - 1) + b"\n") * (6 * MOST_BYTES // line_bytes))
+
+    def read(count: int) -> bytes:
+        asked.append(count)
+        return source.read(count)
+
+    chunks = list(whole_lines(read, b"\n", 2 * MOST_BYTES))
+
+    assert asked[:2] == [FIRST_BYTES, 2 * FIRST_BYTES]
+    assert {expected} == set(asked[6:])
+    assert all(chunk.count(b"\n") < 2 * FULL_LINES for chunk in chunks)
 
 
 def test_a_list_is_text(tmp_path: Path) -> None:
