@@ -68,7 +68,8 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
         whole, found, rest = (rest + data).removeprefix(mark).rpartition(end)
         mark = b""
         chunk = _shortened(whole + found, end, most_bytes)
-        if (count := chunk.count(end)) < FULL_LINES:
+        count = chunk.count(end)
+        if count * wanted_bytes < FULL_LINES * len(data):  # it may have got less than it asked for
             wanted_bytes = min(2 * wanted_bytes, MOST_BYTES)
         if found:
             yield from (_halves(chunk, end) if count > MOST_LINES else (chunk,))
