@@ -6,6 +6,7 @@ import gzip
 import os
 import threading
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,6 @@ from geocli.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 MOST = 4096
 
@@ -146,6 +146,39 @@ def test_lines_come_before_the_pipe_is_waited_for(tmp_path: Path) -> None:
     assert [] == list(found)
     assert waited
     writer.join()
+
+
+def test_a_packed_file_is_read_in_large_pieces(tmp_path: Path) -> None:
+    """What a block costs is shared by many lines, however little gzip unpacks at a time."""
+    path = tmp_path / "access.log.gz"
+    path.write_bytes(gzip.compress(os.urandom(8 * FIRST_BYTES)))
+
+    with opened(str(path)) as read:
+        sizes = [len(read(2 * FIRST_BYTES)) for _ in range(5)]
+
+    assert [2 * FIRST_BYTES] * 4 + [0] == sizes
+
+
+def test_what_comes_before_damage_comes_first(tmp_path: Path) -> None:
+    """An error does not take with it what had been read before."""
+    path = tmp_path / "access.log.gz"
+    path.write_bytes(gzip.compress(b"a\n" * 100_000, mtime=0)[:-1])
+    found: list[bytes] = []
+
+    with pytest.raises(InputError, match="damaged"):
+        found.extend(_chunks(path))
+
+    assert b"a\n" * 100_000 == b"".join(found)
+
+
+def test_a_terminal_is_asked_for_one_end() -> None:
+    """Ctrl-D, typed once, ends the input; a read after that would wait for more."""
+    ours, theirs = os.openpty()
+    os.write(ours, b"8.8.8.8\n\x04")
+
+    assert b"8.8.8.8\n" == _read(Path(os.ttyname(theirs)))
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.mark.parametrize("text", [b"8.8.8.8\n", b""])

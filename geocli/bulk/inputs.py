@@ -7,6 +7,7 @@ import sys
 from codecs import BOM_UTF8
 from contextlib import contextmanager, suppress
 from errno import EIO
+from functools import partial
 
 from geocli.errors import InputError
 from geocli.text import decoded
@@ -23,6 +24,8 @@ come soon, and whoever wants no more of them leaves before much is answered. A p
 that trickle in are answered at once."""
 FULL_LINES = 30_000
 """So many lines are enough for a chunk: more of them are answered no faster together."""
+MORE_MS = 1
+"""Whoever has written much to a pipe, but not as much as is asked for, has so long to go on."""
 PIPE_BYTES = 1024 * 1024
 """The pipe that is read from is made so large, if it may be: whoever writes to it waits less."""
 MOST_LINE_BYTES = 4096
@@ -126,38 +129,53 @@ def opened(path: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Re
     try:
         descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise _unread(name, error) from error
+        raise InputError(name, error.strerror or str(error)) from error
     try:
         _widen(descriptor)
-        yield _reader(name, descriptor, on_wait)
+        yield _Reader(name, descriptor, on_wait)
     finally:
         if path != "-":
             os.close(descriptor)
 
 
-def _reader(name: str, descriptor: int, on_wait: Callable[[], None]) -> Read:
-    """Return what reads a file."""
-    from select import POLLIN, poll
+class _Reader:
+    """Reads a file: as much as is asked for, or as there is already."""
 
-    arrived = poll()
-    arrived.register(descriptor, POLLIN)
-    unpacked = _unpacked(descriptor) if name.endswith(".gz") else None
-    is_first = True
+    def __init__(self, name: str, descriptor: int, on_wait: Callable[[], None]) -> None:
+        from select import POLLIN, poll
 
-    def read(count: int) -> bytes:
-        nonlocal is_first
-        if not arrived.poll(0):
-            on_wait()
-        try:
-            data = os.read(descriptor, count) if unpacked is None else unpacked(count)
-        except OSError as error:
-            raise _unread(name, error) from error
-        if is_first:
-            refuse_packed(name, data)
-        is_first = False
+        self._name, self._on_wait = name, on_wait
+        self._arrived = poll()
+        self._arrived.register(descriptor, POLLIN)
+        self._once = _unpacked(descriptor) if name.endswith(".gz") else partial(os.read, descriptor)
+        self._is_first, self._is_ended = True, False
+        self._failure: OSError | None = None
+
+    def __call__(self, count: int) -> bytes:
+        """Return what there is, nothing at the end; what came before a failure comes first."""
+        if not self._arrived.poll(0):
+            self._on_wait()
+        data = b"".join(self._pieces(count))
+        if self._failure and not data:
+            raise InputError(self._name, self._failure.strerror or str(self._failure)) from self._failure
+        if self._is_first:
+            refuse_packed(self._name, data)
+        self._is_first = False
         return data
 
-    return read
+    def _pieces(self, count: int) -> Iterator[bytes]:
+        got = 0
+        while got < count and not (self._is_ended or self._failure):
+            if got and not self._arrived.poll(MORE_MS if got >= FIRST_BYTES else 0):
+                return
+            try:
+                piece = self._once(count - got)
+            except OSError as error:
+                self._failure = error
+                return
+            got += len(piece)
+            self._is_ended = not piece  # a terminal would ask for a second Ctrl-D
+            yield piece
 
 
 def refuse_packed(name: str, data: bytes) -> None:
@@ -169,10 +187,6 @@ def refuse_packed(name: str, data: bytes) -> None:
     """
     if data.startswith(GZIP):
         raise InputError(name, "packed with gzip; unpack it with zcat, or name a file that ends in .gz")
-
-
-def _unread(name: str, error: OSError) -> InputError:
-    return InputError(name, error.strerror or str(error))
 
 
 def _widen(descriptor: int) -> None:
