@@ -15,7 +15,7 @@ ATOMS = [
     *(b"1.2.3.4", b"255.255.255.255", b"256.1.1.1", b"1.2.3", b"01.2.3.4", b"::", b"::1", b"2001:db8::1"),
     *(b"fe80::1%eth0", b"::ffff:1.2.3.4", b"1:2:3:4:5:6:7:8", b"1:2:3:4:5:6:1.2.3.4", b"12:34:56"),
     *(b"aa:bb:cc:dd:ee:ff", b" ", b":", b".", b"-", b"/", b"[", b"]", b"x", b"g", b"a", b"_", b"\xff", b"\n", b"%"),
-    *(b"5", b",", b"Chrome/", b"(", b'"', b"@", b"\0"),
+    *(b"5", b",", b"Chrome/", b"(", b'"', b"@", b"\0", b';v="', b"1.2.0.0", b"Safari/5.1", b"a/", b"\\/"),
 ]
 TEXTS = st.lists(st.sampled_from(ATOMS), max_size=14).map(b"".join)
 
@@ -39,7 +39,7 @@ def test_the_quick_way_finds_what_the_expression_finds(text: bytes) -> None:
     """Looking only around dots and colons overlooks nothing, and adds nothing that is an address."""
     expected, actual = (
         [span for span in found if _is_address(text[span[0] : span[1]])]
-        for found in (finding._matched(text, [(0, len(text))]), finding._spans(text))  # noqa: SLF001 (the two ways)
+        for found in (finding._simply(text), finding._spans(text))  # noqa: SLF001 (the two ways)
     )
 
     assert expected == actual
@@ -65,12 +65,51 @@ def test_the_quick_way_finds_what_the_expression_finds(text: bytes) -> None:
         (b"GET http://8.8.8.8/ 10.0.0.0/8", [b"8.8.8.8", b"10.0.0.0"]),
         (b'"Mozilla/5.0 (X11) Chrome/126.0.0.0 Safari/537.36" "Edg/126.0.0.0"', []),
         (b"GET /path/1.2.3.4 HTTP/1.1", [b"1.2.3.4"]),
+        (b"MAC=52:54:00:12:34:56:fe:54:00:12:34:56:08:00 SRC=91.240.118.172", [b"91.240.118.172"]),
+        (b"key aa:bb:cc:dd:ee:ff:00:11:22:33:44:55:66:77:88:99, WWN 50:06:01:60:3b:20:1a:2c", []),
+        (b"2001:db8:0:0:0:0:0:1:443 20:01:0:0:0:0:0:1", [b"2001:db8:0:0:0:0:0:1", b"20:01:0:0:0:0:0:1"]),
         (b"\x1b[1;31m1.2.3.4\x1b[0m \x1b[m2001:db8::1\x1b[m 5\x1b[7m.6.7.8", [b"1.2.3.4", b"2001:db8::1"]),
     ],
 )
 def test_boundaries(text: bytes, expected: list[bytes]) -> None:
     """An address ends where nothing that could be part of it goes on; versions of products are none."""
     assert expected == _found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"GET / Mozilla/5.0+(X11)+Gecko+Chrome/126.0.0.0+Safari/537.36 - 200",
+        rb'{"ua": "Mozilla\/5.0 (X11) Chrome\/126.0.0.0 Safari\/537.36"}',
+        rb"{\"ua\": \"Mozilla/5.0 (X11) Chrome/126.0.0.0\"}",
+        b"<Chrome/126.0.0.0> b'Chrome/126.0.0.0'",
+        b'sec-ch-ua-full-version-list: "Chromium";v="126.0.6478.127", "Google Chrome";v="126.0.0.0"',
+        b"(KHTML, like Gecko) Chrome/124.0.0.0 Whale/3.26.244.14 Safari/537.36",
+        b'"WhatsApp/2.24.11.79 A"',
+    ],
+)
+def test_versions_are_no_addresses(text: bytes) -> None:
+    """User agents, however they are written down."""
+    assert _found(text) == _found(b"x " * finding.SMALL_BYTES + text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            b"host.example.com/8.8.8.8:80",
+            b"localhost/8.8.8.8:9092",
+            b"Deny tcp src outside/8.8.8.8(123)",
+            b"tcp/8.8.8.8",
+        ),
+        *(b"udp/8.8.8.8:53", b"eth0/8.8.8.8 up", b"IPv4/8.8.8.8", b"/8.8.8.8:51234", b"outside:8.8.8.8/51234"),
+        *(b'"GET / HTTP/1.1" 200 TCP/8.8.8.8', b'ip="8.8.8.8"', b'{"ip":"8.8.8.8"}', b"Kafka/8.8.8.8:9092 Zk/3.4"),
+        b"Safari/537.36\nWeb/8.8.8.8\nSafari/537.36",
+    ],
+)
+def test_addresses_behind_names_are_no_versions(text: bytes) -> None:
+    """Java, Cisco and others write a name or a protocol, a slash, and an address."""
+    assert _found(text) == _found(b"x " * finding.SMALL_BYTES + text) == [b"8.8.8.8"]
 
 
 @pytest.mark.parametrize("text", [b"1.2.3.4 ", b"2001:db8::1 x ", b"no address at all, "])

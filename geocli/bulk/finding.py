@@ -19,19 +19,26 @@ _NUMBER = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rb"(?:%b\.){3}%b" % (_NUMBER, _NUMBER)
 _GROUP = rb"[0-9A-Fa-f]{1,4}"
 _IPV6 = (
+    rb"(?!(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}(?![0-9A-Fa-f]))"
     rb"(?:(?:%(group)b:){7}%(group)b|(?:%(group)b:){6}%(ipv4)b"
     rb"|(?:%(group)b(?::%(group)b){0,6})?::(?:(?:%(group)b:){0,5}%(ipv4)b|%(group)b(?::%(group)b){0,6})?)"
     rb"(?:%%[0-9A-Za-z_.-]{0,30}[0-9A-Za-z_])?"
 ) % {b"group": _GROUP, b"ipv4": _IPV4}
 ADDRESS = re.compile(rb"(?<![\w.])(?:(?<![0-9A-Fa-f:]:)%b|%b)(?!\w|\.[0-9])" % (_IPV6, _IPV4))
-"""An address that nothing runs into: `185.1.2.3` has no `85.1.2.3` in it, and `1.2.3.4.5` none at all."""
-PRODUCT = re.compile(rb"[\"'(;]*[A-Za-z][\w.+-]*/")
-"""What stands before the version of a product (RFC 9110, 10.1.5), as in `Chrome/126.0.0.0`."""
+"""An address that nothing runs into: `185.1.2.3` has no `85.1.2.3` in it, and `1.2.3.4.5` none at all. Eight numbers of
+two digits each are of hardware (EUI-64, or EUI-48 in a row, as netfilter shows them)."""
+_BEFORE_PRODUCT = rb"(?:\A|[^\w/\\:.@-])"
+PRODUCT = re.compile(_BEFORE_PRODUCT + rb"([A-Za-z][\w.-]*)\\?/\Z")
+"""What may stand before the version of a product (RFC 9110, 10.1.5), as in `Chrome/126.0.0.0`; in JSON `Chrome\\/`."""
+OTHER_PRODUCT = re.compile(_BEFORE_PRODUCT + rb"(?!HTTP)[A-Za-z][\w.-]*\\?/[0-9]+(?:\.[0-9]+){0,2}(?![.\w])")
+"""A product whose version certainly is no address, as in `Safari/537.36`."""
+BRAND = b';v="'
+"""What stands before the version of a brand (User-Agent Client Hints), as in `"Chrome";v="126.0.0.0"`."""
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 """Sets the colour of what follows (ECMA-48, 8.3.117); its last letter is no part of a word."""
-MOST_PRODUCT_BYTES, MOST_KNOWN = 64, 1000
-"""So far before a version its product may begin; and of so many texts that stand there it is known what they end in,
-since most visitors have the same few browsers."""
+BEFORE_BYTES, AFTER_BYTES, MOST_KNOWN = 80, 16, 1000
+"""So much around a number tells whether it is a version; of so many such texts it is known, since most visitors have
+the same few browsers."""
 SMALL_BYTES = 4096
 """A shorter text is searched without numpy."""
 
@@ -50,21 +57,42 @@ def spans(text: bytes) -> Spans:
     """Return where the addresses of a text begin and end; versions of products are none."""
     if b"\x1b[" in text:
         text = COLOUR.sub(lambda match: b" " * len(match[0]), text)
-    return _spans(text) if len(text) > SMALL_BYTES else _no_versions(text, _matched(text, [(0, len(text))]))
+    return _spans(text) if len(text) > SMALL_BYTES else _simply(text)
 
 
-def _no_versions(text: bytes, found: Spans) -> Spans:
-    return [(start, end) for start, end in found if text[start - 1 : start] != b"/" or not _is_version(text, start)]
+def _simply(text: bytes) -> Spans:
+    return _no_versions(text, _matched(text, [(0, len(text))]))
 
 
-def _is_version(text: bytes, start: int) -> bool:
-    return _ends_in_product(text[max(start - MOST_PRODUCT_BYTES, 0) : start])
+def _no_versions(text: bytes, found: Iterable[tuple[int, int]]) -> Spans:
+    return [
+        (start, end)
+        for start, end in found
+        if text[start - 1 : start] not in b'/"' or not _is_version(text, start, end)
+    ]
+
+
+def _is_version(text: bytes, start: int, end: int) -> bool:
+    first = max(start - BEFORE_BYTES, 0)
+    return _has_version(text[first : end + AFTER_BYTES], start - first, end - first)
 
 
 @lru_cache(MOST_KNOWN)
-def _ends_in_product(text: bytes) -> bool:
-    *_, token = text.split() or [b""]
-    return PRODUCT.fullmatch(token) is not None
+def _has_version(text: bytes, start: int, end: int) -> bool:
+    """Tell whether a number is the version of a product, rather than an address behind a name and a slash.
+
+    The name of a product has a capital letter; and the version ends in zeros, or there are other products beside it, or
+    a user agent in quotes begins with it. What has a port behind it is an address.
+    """
+    before, number, after = text[:start].rpartition(b"\n")[2], text[start:end], text[end:].partition(b"\n")[0]
+    if before.endswith(BRAND):
+        return True
+    product = PRODUCT.search(before)
+    if not product or product[1].islower() or after.startswith((b":", b"(")):
+        return False
+    is_first = product[1].isalpha() and product[0].startswith((b'"', b"'"))
+    is_among_others = OTHER_PRODUCT.search(before, 0, product.start(1)) or OTHER_PRODUCT.match(after)
+    return number.endswith(b".0.0") or is_first or bool(is_among_others)
 
 
 def _spans(text: bytes) -> Spans:
@@ -109,8 +137,10 @@ def _quads(text: bytes, octets: NDArray[np.uint8], dots: NDArray[np.intp]) -> Sp
     is_free = ~(is_word[before] | (before == ord(".")) | is_word[after] | is_number)
     is_free &= (starts < first) & (ends > third + 1)
     starts, ends = starts - len(_MARGIN), ends - len(_MARGIN)
-    slashed = np.flatnonzero(is_free & (before == ord("/")))
-    is_free[slashed] = [not _is_version(text, start) for start in starts[slashed].tolist()]
+    is_brand = (before == ord('"')) & (octets[starts + len(_MARGIN) - 2] == ord("="))
+    doubtful = np.flatnonzero(is_free & ((before == ord("/")) | is_brand))
+    spans = zip(starts[doubtful].tolist(), ends[doubtful].tolist(), strict=True)
+    is_free[doubtful] = [not _is_version(text, *span) for span in spans]
     return list(zip(starts[is_free].tolist(), ends[is_free].tolist(), strict=True))
 
 
