@@ -13,10 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geocli.bulk.flow import SMALL_BYTES
-from geocli.bulk.forms import CsvForm, JsonLinesForm, LogForm, form_of
+from geocli.bulk.forms import CsvForm, JsonLinesForm, LogForm
 from geocli.bulk.outputs import Output
 from geocli.bulk.pipeline import BatchRequest, run
 from geocli.cache import GeoCache
+from geocli.commands.options import form_of
 from geocli.errors import SettingsError
 from tests.running import complaint, complaints, objects
 
@@ -537,6 +538,15 @@ def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> N
     [
         ("access.log.1", "log"),
         ("access.log.12.gz", "log"),
+        *(
+            (name, "log")
+            for name in ("access.log-20261126.gz", "error.log.old", "httpd/access_log", "ssl_access_log-20261126")
+        ),
+        *((name, "log") for name in ("/var/log/syslog", "messages-20261126", "secure.1", "x.log.2026-11-26.gz")),
+        *(
+            (name, "list")
+            for name in ("syslog/list", "messages.txt", "log", "mylog", "10.0.0.1-10.0.0.9", "access_log.txt")
+        ),
         ("a.CSV", "csv"),
         ("a.tsv.gz", "csv"),
         ("log.1", "list"),

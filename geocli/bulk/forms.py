@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-ENDINGS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log": "log"}
-"""The form that the ending of a file's name stands for."""
 MOST_RECORD_BYTES = 4 << 20
 """A longer row, object or line of a log is cut short."""
 MOST_CELL_BYTES = 2 << 20
@@ -339,11 +337,3 @@ def _lines(chunk: bytes, end: bytes = b"\n") -> list[bytes]:
 
 def _text(chunk: bytes) -> str:
     return chunk.decode("utf-8", "surrogateescape")
-
-
-def form_of(path: str) -> str:
-    """Return the form of input that a file's name stands for, also if it was rotated: `access.log.2.gz`."""
-    parts = path.lower().removesuffix(".gz").split(".")
-    if len(parts) > 2 and parts[-1].isdecimal():
-        parts.pop()
-    return ENDINGS.get(parts[-1], "list") if len(parts) > 1 else "list"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -170,9 +172,6 @@ def batch_request(
         SettingsError: they contradict each other, or the input.
 
     """
-    import os
-
-    from geocli.bulk.forms import form_of
     from geocli.bulk.pipeline import BatchRequest
 
     is_extract = others["is_extract"]
@@ -197,6 +196,12 @@ def batch_request(
     )
 
 
+ENDINGS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log": "log"}
+"""The form that the ending of a file's name stands for."""
+LOG_NAMES = frozenset({"syslog", "messages", "secure", "maillog"})
+"""Logs without an ending, beside those that end in `_log`."""
+ROTATED = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
+"""What logrotate and others append."""
 _FITTING = {"list": {"-0", "-f"}, "csv": {"-c", "--prefix", "--delimiter"}, "jsonl": {"-c"}, "log": set[str]()}
 """The options that go with some forms of input only."""
 
@@ -204,8 +209,20 @@ _FITTING = {"list": {"-0", "-f"}, "csv": {"-c", "--prefix", "--delimiter"}, "jso
 def _delimiter_of(text: str | None, path: str) -> str:
     r"""Return what divides cells: as named, `tab` and `\t` too, else by the ending of the file's name."""
     if text is None:
-        return "\t" if path.lower().removesuffix(".gz").endswith(".tsv") else ","
+        return "\t" if _unrotated(path).endswith(".tsv") else ","
     found = {"tab": "\t", "\\t": "\t"}.get(text, text)
     if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
         raise SettingsError("--delimiter", f"{text!r} is not one character", origin="command line")
     return found
+
+
+def form_of(path: str) -> str:
+    """Return the form of input that a file's name stands for, also if it was rotated: `access.log-20261126.gz`."""
+    name = _unrotated(path)
+    if name in LOG_NAMES or name.endswith("_log"):
+        return "log"
+    return ENDINGS.get(name.rpartition(".")[2], "list") if "." in name else "list"
+
+
+def _unrotated(path: str) -> str:
+    return ROTATED.sub("", os.path.basename(path).lower().removesuffix(".gz"))
