@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import select
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.running import STYLE, on_terminal, read_line
+from tests.running import STYLE, complaint, on_terminal, read_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,29 @@ def test_progress_is_for_terminals(located: Geocli, many: Path, tmp_path: Path) 
     assert "MB" in STYLE.sub("", shown)
     assert "MB" not in rows
     assert b"" == quiet.stderr
+
+
+@pytest.mark.parametrize("options", [("--no-cache", "-j", "1"), ("--no-cache", "-j", "4"), ("-j", "1"), ("-j", "4")])
+def test_all_that_comes_before_damage_is_answered(located: Geocli, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A file that cannot be read on does not take with it the rows of what could be."""
+    lines = b"".join(b"98.0.%d.%d %d\n" % (*divmod(number % 65536, 256), number) for number in range(200_000))
+    log = tmp_path / "a.log.gz"
+    log.write_bytes(gzip.compress(lines)[:-1])
+
+    run = located("batch", *options, "--extract", "-f", "value", "-F", "ip", str(log))
+
+    assert (2, 200_000) == (run.returncode, run.stdout.count(b"\n"))
+    assert "damaged: Compressed file ended" in complaint(run)
+
+
+@pytest.mark.parametrize("more", [b"", b"words, and no address\n" * 1000])
+@pytest.mark.parametrize("option", ["--strict", "--summary"])
+def test_what_only_looks_like_an_address_is_not_counted(located: Geocli, option: str, more: bytes) -> None:
+    """Not as a line without an answer; nor does it depend on how long the text is."""
+    run = located("batch", "-i", "log", option, stdin=b"999.1.1.1 98.0.0.1 x\n" + more)
+
+    assert 0 == run.returncode
+    assert b"invalid" not in run.stderr
 
 
 def test_lines_after_a_large_block_are_answered_at_once(located: Geocli) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import threading
+import time
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from geocli.bulk.inputs import (
     FULL_LINES,
     MOST_BYTES,
     MOST_LINES,
+    READ_BYTES,
     SHOWN_BYTES,
     lines,
     opened,
@@ -169,6 +172,42 @@ def test_what_comes_before_damage_comes_first(tmp_path: Path) -> None:
         found.extend(_chunks(path))
 
     assert b"a\n" * 100_000 == b"".join(found)
+
+
+@pytest.mark.parametrize("line", [b"1.1.1.1,8.8.8.8,9.9.9.9," * 9 + b"\n", b"1::1 2::2 3::3 " * 40 + b"\n"])
+def test_no_large_chunk_has_very_many_addresses(tmp_path: Path, line: bytes) -> None:
+    """However few lines they are in."""
+    path = tmp_path / "file"
+    path.write_bytes(line * (4 * MOST_BYTES // len(line)))
+    found = list(_chunks(path))
+
+    assert path.read_bytes() == b"".join(found)
+    assert max(map(len, found)) <= READ_BYTES + len(line)
+
+
+def test_whoever_goes_on_writing_a_little_is_not_waited_for(tmp_path: Path) -> None:
+    """What has come is returned after a millisecond, though more would come in the next ones."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    is_over = threading.Event()
+
+    def write() -> None:
+        with path.open("wb", buffering=0) as pipe, suppress(BrokenPipeError):
+            pipe.write(b"x" * FIRST_BYTES)
+            while not is_over.wait(0.0002):
+                pipe.write(b"x")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with opened(str(path)) as read:
+        began = time.monotonic()
+        found = read(2 * FIRST_BYTES)
+        took_seconds = time.monotonic() - began
+    is_over.set()
+    writer.join()
+
+    assert FIRST_BYTES <= len(found) < 2 * FIRST_BYTES
+    assert took_seconds < 5
 
 
 def test_a_terminal_is_asked_for_one_end() -> None:

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from geocli.bulk.rows import RowMaker
-from geocli.errors import BusyError, DatabaseError, StorageError
+from geocli.errors import BusyError, DatabaseError, InputError, StorageError
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.rir import RirResolver
 
@@ -72,11 +72,11 @@ class Flow:
         """Return the flow itself."""
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        """Write all that is waiting, unless something went wrong."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write all that is waiting, unless something went wrong with more than what comes behind it."""
         is_done = False
         try:
-            if kind is None:
+            if kind is None or issubclass(kind, InputError):
                 self.drain()
                 is_done = True
         finally:

@@ -30,8 +30,8 @@ PIPE_BYTES = 1024 * 1024
 """The pipe that is read from is made so large, if it may be: whoever writes to it waits less."""
 MOST_LINE_BYTES = 4096
 """A longer line of a list is no address; what is beyond this is dropped."""
-MOST_LINES = 75_000
-"""No chunk has more lines than this; shorter addresses than `1.1.1.1` are none."""
+MOST_LINES, MOST_MARKS = 75_000, 300_000
+"""No chunk has more lines than this, and no large one of several lines more dots and colons, so many addresses."""
 SHOWN_BYTES = 4096
 """What is left of a line that is too long."""
 ELLIPSIS = "…".encode()
@@ -75,17 +75,20 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
         if count * wanted_bytes < FULL_LINES * len(data):  # it may have got less than it asked for
             wanted_bytes = min(2 * wanted_bytes, MOST_BYTES)
         if found:
-            yield from (_halves(chunk, end) if count > MOST_LINES else (chunk,))
+            yield from _halves(chunk, end, count)
         if len(rest) > most_bytes:
             rest = rest[: most_bytes + 1]
     if rest:
         yield _shortened(rest + end, end, most_bytes).removesuffix(b"" if adds_end else end)
 
 
-def _halves(chunk: bytes, end: bytes) -> Iterator[bytes]:
-    """Divide a chunk of very many lines, whose answers would take much more room than they do."""
+def _halves(chunk: bytes, end: bytes, count: int | None = None) -> Iterator[bytes]:
+    """Divide a chunk of very many lines or addresses, whose answers would take much more room than they do."""
     at = chunk.find(end, len(chunk) // 2) + len(end)
-    if chunk.count(end) <= MOST_LINES or at in {0, len(chunk)}:
+    is_dense = (chunk.count(end) if count is None else count) > MOST_LINES or (
+        len(chunk) > READ_BYTES and chunk.count(b".") + chunk.count(b":") > MOST_MARKS
+    )
+    if not is_dense or at in {0, len(chunk)}:
         yield chunk
     else:
         yield from _halves(chunk[:at], end)
@@ -164,10 +167,12 @@ class _Reader:
         return data
 
     def _pieces(self, count: int) -> Iterator[bytes]:
-        got = 0
+        got, wait_ms = 0, MORE_MS
         while got < count and not (self._is_ended or self._failure):
-            if got and not self._arrived.poll(MORE_MS if got >= FIRST_BYTES else 0):
-                return
+            if got and not self._arrived.poll(0):
+                if got < FIRST_BYTES or not self._arrived.poll(wait_ms):
+                    return
+                wait_ms = 0
             try:
                 piece = self._once(count - got)
             except OSError as error:

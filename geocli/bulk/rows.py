@@ -104,7 +104,7 @@ class RowMaker:
         asked = dict(zip(distinct, self._asked(distinct), strict=True))
         entries = [asked[text] for text in block.texts]
         lines = self._lines(entries, block)
-        return Rows(self._joined(block, [lines], max(map(len, lines), default=0)), entries)
+        return Rows(self._joined(block, [lines], max(map(len, lines), default=0)), _shown(entries, block))
 
     def _asked(self, texts: Sequence[bytes]) -> list[Entry]:
         """Look texts up one by one; in one thread at a time, so that none is asked for and kept twice.
@@ -179,7 +179,7 @@ class RowMaker:
             pieces.columns[-1][at] = lines[text]
         longest = max(pieces.found.answers.rendered.longest, *map(len, lines.values()))
         data = self._joined(pieces.block, pieces.columns, longest)
-        return Rows(data, [entries[text] for text in texts], pieces.found)
+        return Rows(data, _shown([entries[text] for text in texts], pieces.block), pieces.found)
 
     def _columns(self, found: Found, parsed: Parsed) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""
@@ -202,3 +202,8 @@ class RowMaker:
             nothing if length == NO_PREFIX else b"%b%b%b" % (quote, network, quote)
             for network, length in zip(parsed.networks(lengths), lengths.tolist(), strict=True)
         ]
+
+
+def _shown(entries: Sequence[Entry], block: Block) -> list[Entry]:
+    """Return those that have rows: not what only looked like an address."""
+    return [entry for entry in entries if not (block.only_addresses and entry.status == "invalid")]
