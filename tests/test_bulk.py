@@ -226,6 +226,21 @@ def test_the_rows_are_the_same(world: Callable[..., World], databases: str, requ
     assert [] == asked.problems
 
 
+@pytest.mark.parametrize("databases", ["none", "three", "flat and nested"])
+@pytest.mark.parametrize(
+    "fields",
+    [None, ("network",), ("network", "country_code"), ("asn", "network", "ip", "network", "city"), ("traits",)],
+)
+def test_the_labels_are_the_same(world: Callable[..., World], databases: str, fields: tuple[str, ...] | None) -> None:
+    """Each leaves out what is not known, and says so if nothing is."""
+    asked = world(WORLDS[databases])
+    expected, _ = asked.answer(one_by_one(LINES), mode="no-cache", input="log", fields=fields)
+    found, _ = asked.answer(together(LINES), mode="no-cache", input="log", fields=fields)
+
+    assert expected.splitlines() == found.splitlines()
+    assert not any(word in found for word in (b"[, ", b", ]", b"[]"))
+
+
 @pytest.mark.parametrize("databases", ["City and ASN", "ASN", "flat"])
 def test_the_rows_are_the_same_where_databases_are_named(world: Callable[..., World], databases: str) -> None:
     """Then nobody else is asked, and what they do not know is unresolved."""

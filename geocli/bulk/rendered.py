@@ -77,7 +77,7 @@ class Rendered:
             self.segments = [grown(column, after) for column in self.segments]
             self.sources = grown(self.sources, after)
         said = {name: column.tolist() for name, column in columns.items() if self._is_kept or name in self._wanted}
-        for column, texts in zip(self.segments, segments or self._written(said, len(sources)), strict=True):
+        for column, texts in zip(self.segments, segments or self._written(said, sources), strict=True):
             column[first:after] = texts
             sizes = [*map(len, texts)]
             self.longest, self.size_bytes = max(self.longest, *sizes), self.size_bytes + sum(sizes)
@@ -90,11 +90,25 @@ class Rendered:
         self.size_bytes += len(sources) * OVERHEAD_BYTES
         return range(first, after)
 
-    def _written(self, said: Mapping[str, Sequence[Any]], count: int) -> list[list[bytes]]:
+    def _written(self, said: Mapping[str, Sequence[Any]], sources: NDArray[np.uint32]) -> list[list[bytes]]:
         """Return the segments of answers by position."""
-        lines = self._output.lines(said, marks(self._output), count)
+        segments = self._parts(said, len(sources), marks(self._output))
+        if self._output.format != "label" or "network" not in self.variable or sources.all():
+            return segments
+        unnamed = self._parts(said, len(sources), marks(self._output) | {"network": ""})
+        for at in (number for number, name in enumerate(self.variable) if name == "network"):
+            unnamed.insert(at, [b""] * len(sources))  # a label has no comma for what is left out
+        named = sources.tolist()
+        return [
+            [text if is_named else other for is_named, text, other in zip(named, *both, strict=True)]
+            for both in zip(segments, unnamed, strict=True)
+        ]
+
+    def _parts(self, said: Mapping[str, Sequence[Any]], count: int, marks: Mapping[str, str]) -> list[list[bytes]]:
+        lines = self._output.lines(said, marks, count)
         parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
-        *others, last = (parts[number : -1 : len(self.segments)] for number in range(len(self.segments)))
+        width = (len(parts) - 1) // count
+        *others, last = (parts[number:-1:width] for number in range(width))
         return [*others, [part + end for part in last]]
 
     def _keep(self, first: int, after: int, said: Mapping[str, Sequence[Any]]) -> None:
