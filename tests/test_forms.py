@@ -507,6 +507,18 @@ def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes) -> 
     assert {**json.loads(line), "geo": {"country_code": "GB"}} == said
 
 
+@pytest.mark.parametrize("prefix", ["server_", '\\é"'])
+def test_two_addresses_of_a_line_have_two_keys(batch: Batch, prefix: str) -> None:
+    """A second run with a prefix leaves the first one's answer, or somebody else's key, alone; a third replaces it."""
+    line = {"client": "81.2.69.160", "server": "98.0.0.1", "geo": {"mine": 1}}
+    for _ in range(2):
+        found = batch.once(f"{json.dumps(line)}\n".encode(), input="jsonl", column="server", prefix=prefix)
+        (line,) = objects(found)
+
+    assert {"geo": {"mine": 1}, f"{prefix}geo": {"country_code": "US"}}.items() <= line.items()
+    assert 4 == len(line)
+
+
 @pytest.mark.parametrize("geo", ["1", '{"lat":1}', "[]", '"x"'])
 def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str) -> None:
     """Such a line comes back whole, as one that cannot be answered."""
@@ -686,7 +698,6 @@ def test_extract_of_a_log_without_addresses(batch: Batch) -> None:
         (("-i", "csv", "-f", "csv"), "-f: does not go with csv input"),
         (("-i", "csv", "-0"), "-0: does not go with csv input"),
         (("-i", "jsonl", "-f", "jsonl"), "-f: does not go with jsonl input"),
-        (("-i", "jsonl", "--prefix", "a"), "--prefix: does not go with jsonl input"),
         (("-i", "jsonl", "--delimiter", ";"), "--delimiter: does not go with jsonl input"),
         (("-i", "log", "-f", "csv"), "-f: does not go with log input"),
         (("-i", "log", "-c", "a"), "-c: does not go with log input"),

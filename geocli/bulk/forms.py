@@ -27,7 +27,7 @@ DEFAULT_COLUMN = "ip"
 OTHER_DELIMITERS = ";\t|"
 """If the only column has one of these in its name, it is more than one column."""
 GEO = "geo"
-"""The key that answers get in JSON lines."""
+"""The key that answers get in JSON lines, behind a prefix."""
 END = b"end of records"
 """A row of one cell that is not in a file, but behind it."""
 CR, NO_CR = "\r", "\ufffe"
@@ -255,14 +255,14 @@ class JsonLinesForm:
     most_bytes = MOST_RECORD_BYTES
     adds_end = True
 
-    def __init__(self, column: str | None, fields: Sequence[str] | None) -> None:
-        """Choose the key of the addresses, dotted where objects are nested, and the fields of an answer."""
+    def __init__(self, column: str | None, fields: Sequence[str] | None, *, prefix: str = "") -> None:
+        """Choose the key of the addresses, dotted where objects are nested, the fields of an answer, and its key."""
         path = column or DEFAULT_COLUMN
-        self._path, self._fields = path.removeprefix(".") or path, fields
+        self._path, self._fields, self._geo = path.removeprefix(".") or path, fields, prefix + GEO
         self.output = self._output_of("\n")
 
     def _output_of(self, end: str) -> Output:
-        return Output("jsonl", self._fields, before=f"{json_text(GEO)}: ", end=f"}}{end}")
+        return Output("jsonl", self._fields, before=f"{json_text(self._geo)}: ", end=f"}}{end}")
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Return the chunks as they are; lines end as the first one does."""
@@ -278,11 +278,12 @@ class JsonLinesForm:
         return Block([text for text, _ in found], [before for _, before in found])
 
     def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
-        if not isinstance(said, dict) or (GEO in said and not _is_ours(said[GEO])):
+        geo = self._geo
+        if not isinstance(said, dict) or not _is_ours(said.get(geo)):
             shown = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
             return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
-        if GEO in said:  # of an earlier run
-            line = _without_geo(line, {name: what for name, what in said.items() if name != GEO})
+        if geo in said:  # of an earlier run
+            line = _without(geo, line, {name: what for name, what in said.items() if name != geo})
         text = said.get(self._path)
         if text is None:
             text = _at_path(said, self._path.split("."))
@@ -299,9 +300,9 @@ def _is_ours(geo: object) -> bool:
     )
 
 
-def _without_geo(line: bytes, others: dict[str, Any]) -> bytes:
+def _without(geo: str, line: bytes, others: dict[str, Any]) -> bytes:
     """Return an object without its last key if that is ours, else written anew."""
-    body = line[: line.rfind(f'"{GEO}":'.encode())].rstrip().removesuffix(b",") + b"}"
+    body = line[: line.rfind(f"{json_text(geo)}:".encode())].rstrip().removesuffix(b",") + b"}"
     return body if _object(body) == others else json.dumps(others).encode()
 
 

@@ -39,7 +39,7 @@ class BatchRequest(Value):
     delimiter: str = ","
     """What divides the cells of CSV input."""
     prefix: str = ""
-    """Goes before the names of appended columns."""
+    """Goes before the names of appended columns, or of the key."""
     is_extract: bool = False
     """Whether addresses in a log become rows, instead of being written with their answers where they stand."""
     format: str = "csv"
@@ -77,7 +77,7 @@ class BatchRequest(Value):
                 with_header=self.with_header,
             )
         if self.input == "jsonl":
-            return JsonLinesForm(self.column, self.fields)
+            return JsonLinesForm(self.column, self.fields, prefix=self.prefix)
         if self.input == "log" and not self.is_extract:
             return LogForm(Output("label", self.fields, end=""), is_extract=False)
         output = Output(self.format, self.fields, with_header=self.with_header, end=self.end)

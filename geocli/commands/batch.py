@@ -39,7 +39,9 @@ Format = Annotated[
     Literal["csv", "tsv", "jsonl", "value"] | None,
     _option(OUTPUT, "-f", "--format", text="csv, tsv, jsonl or value; default: csv.", metavar="FORMAT"),
 ]
-Prefix = Annotated[str, _option(OUTPUT, "--prefix", text="Begins the names of appended columns.", metavar="TEXT")]
+Prefix = Annotated[
+    str, _option(OUTPUT, "--prefix", text="Begins the names of appended columns, or of the key geo.", metavar="TEXT")
+]
 NoHeader = Annotated[bool, _option(OUTPUT, "--no-header", text="No header line (csv, tsv).")]
 OutputFile = Annotated[
     str | None, _option(OUTPUT, "-o", "--output", text="Write to a file, put in place when complete.", metavar="FILE")

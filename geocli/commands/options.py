@@ -202,7 +202,12 @@ LOG_NAMES = frozenset({"syslog", "messages", "secure", "maillog"})
 """Logs without an ending, beside those that end in `_log`."""
 ROTATED = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
 """What logrotate and others append."""
-_FITTING = {"list": {"-0", "-f"}, "csv": {"-c", "--prefix", "--delimiter"}, "jsonl": {"-c"}, "log": set[str]()}
+_FITTING = {
+    "list": {"-0", "-f"},
+    "csv": {"-c", "--prefix", "--delimiter"},
+    "jsonl": {"-c", "--prefix"},
+    "log": set[str](),
+}
 """The options that go with some forms of input only."""
 
 
