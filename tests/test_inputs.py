@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import threading
 from io import BytesIO
@@ -222,13 +224,26 @@ def test_a_terminal_is_asked_for_one_end() -> None:
     os.close(theirs)
 
 
-@pytest.mark.parametrize("text", [b"8.8.8.8\n", b""])
-def test_a_packed_file_without_its_suffix_is_an_error(tmp_path: Path, text: bytes) -> None:
-    """Nobody wants its bytes as rows."""
+@pytest.mark.parametrize("text", ["8.8.8.8\n", ""])
+@pytest.mark.parametrize(
+    ("pack", "reason"),
+    [
+        (gzip.compress, "packed; unpack it with zcat, or name a file that ends in .gz"),
+        (bz2.compress, "packed; unpack it with bzcat"),
+        (lzma.compress, "packed; unpack it with xzcat"),
+        (lambda data: b"\x28\xb5\x2f\xfd" + data, "packed; unpack it with zstdcat"),
+        (lambda data: data.decode().encode("utf-16"), "in UTF-16; convert it with iconv -f UTF-16 -t UTF-8"),
+        (lambda data: b"\xfe\xff" + data.decode().encode("utf-16-be"), "in UTF-16"),
+    ],
+)
+def test_what_is_packed_or_encoded_is_an_error(
+    tmp_path: Path, text: str, pack: Callable[[bytes], bytes], reason: str
+) -> None:
+    """If its name does not say so: nobody wants its bytes as rows."""
     path = tmp_path / "access.log"
-    path.write_bytes(gzip.compress(text))
+    path.write_bytes(pack(text.encode()))
 
-    with pytest.raises(InputError, match="packed with gzip; unpack it with zcat"):
+    with pytest.raises(InputError, match=reason):
         _read(path)
 
 

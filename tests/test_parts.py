@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.bulk.inputs import GZIP
+from geocli.bulk.inputs import OTHERS
 from geocli.bulk.parts import Part, divided, records_of
 from geocli.bulk.pipeline import BatchRequest
 from geocli.errors import InputError, OpenCellError, SettingsError
@@ -51,7 +51,7 @@ def _in_order(request: BatchRequest, block_bytes: int) -> bytes:
     return found
 
 
-LINES = st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"").replace(GZIP, b""))
+LINES = st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")).filter(lambda line: not OTHERS.match(line))
 
 
 @given(lines=st.lists(LINES, max_size=20), is_ended=st.booleans(), block_bytes=st.integers(1, 40))

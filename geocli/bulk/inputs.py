@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from codecs import BOM_UTF8
 from contextlib import contextmanager, suppress
@@ -35,8 +36,11 @@ MOST_LINES, MOST_MARKS = 75_000, 300_000
 SHOWN_BYTES = 4096
 """What is left of a line that is too long."""
 ELLIPSIS = "…".encode()
-GZIP = b"\x1f\x8b\x08"
-"""What a packed file begins with (RFC 1952), and no text."""
+OTHERS = re.compile(
+    rb"(?P<zcat>\x1f\x8b\x08)|(?P<bzcat>BZh[1-9](?:1AY&SY|\x17rE8P\x90))|(?P<xzcat>\xfd7zXZ\0)"
+    rb"|(?P<zstdcat>\x28\xb5\x2f\xfd)|(?P<iconv>\xff\xfe|\xfe\xff)"
+)
+"""What a packed file begins with (RFC 1952, RFC 8878), or one in UTF-16 as Windows writes it, and the tool for it."""
 
 
 def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told of it)
@@ -162,7 +166,7 @@ class _Reader:
         if self._failure and not data:
             raise InputError(self._name, self._failure.strerror or str(self._failure)) from self._failure
         if self._is_first:
-            refuse_packed(self._name, data)
+            refuse_others(self._name, data)
         self._is_first = False
         return data
 
@@ -183,15 +187,19 @@ class _Reader:
             yield piece
 
 
-def refuse_packed(name: str, data: bytes) -> None:
+def refuse_others(name: str, data: bytes) -> None:
     """Look at what a file begins with.
 
     Raises:
-        InputError: it is packed with gzip.
+        InputError: it is packed, or in UTF-16.
 
     """
-    if data.startswith(GZIP):
-        raise InputError(name, "packed with gzip; unpack it with zcat, or name a file that ends in .gz")
+    found = OTHERS.match(data)
+    if found and found["iconv"]:
+        raise InputError(name, "in UTF-16; convert it with iconv -f UTF-16 -t UTF-8")
+    if found:
+        others = ", or name a file that ends in .gz" if found["zcat"] else ""
+        raise InputError(name, f"packed; unpack it with {found.lastgroup}{others}")
 
 
 def _widen(descriptor: int) -> None:

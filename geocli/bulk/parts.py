@@ -17,7 +17,7 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.bulk.forms import CsvForm
-from geocli.bulk.inputs import READ_BYTES, refuse_packed, whole_lines
+from geocli.bulk.inputs import READ_BYTES, refuse_others, whole_lines
 from geocli.bulk.pipeline import OTHER_COLUMNS
 from geocli.errors import InputError, OpenCellError, SettingsError
 from geocli.values import Value
@@ -146,7 +146,7 @@ def _stamp(system: AbstractFileSystem, path: str) -> tuple[int, str]:
 def _head(name: str, stream: BinaryIO, form: Form) -> tuple[int, bytes]:
     """Return how long what comes before the rows is, and the header of CSV in it."""
     data = stream.read(READ_BYTES)
-    refuse_packed(name, data)
+    refuse_others(name, data)
     text = data.removeprefix(BOM_UTF8)
     begin = len(data) - len(text)
     if not isinstance(form, CsvForm):
