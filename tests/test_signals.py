@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unmeasured
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+HANGUP = pytest.param(
+    signal.SIGHUP, marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, reason="under nohup")
+)
 ROWS = b"9.9.9.9\n81.2.69.160\n193.0.6.139\n"
 RUNS: dict[str, tuple[Scenario, str]] = {
     "file": (Scenario(("batch", "-f", "value", "-F", "ip", "-o", "{home}/out/rows"), ROWS), ".*"),
@@ -180,7 +183,7 @@ def _waiting_bytes(pipe: int) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), "little")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, HANGUP])
 def test_interrupted_while_it_waits_for_input(located: Geocli, number: signal.Signals) -> None:
     """The old output file is there, nothing is left beside it, and what was answered is kept."""
     out = located.data_dir.parent / "out" / "rows"

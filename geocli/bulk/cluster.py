@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import zlib
+from asyncio import gather
 from collections import Counter, deque
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
@@ -48,6 +49,8 @@ TURNS = 8
 """So many parts each of several workers gets, if these are not too short, so that all end at about the same time."""
 LOOK_SECONDS = 2
 """After so long without news the cluster is looked at."""
+GRACE_SECONDS = 0.2
+"""So long workers may take to end when something is wrong."""
 LOST = (OSError, RuntimeError, CancelledError)
 """What Dask raises where a scheduler is lost."""
 GO_ON = "with --resume a new run goes on from here"
@@ -294,7 +297,16 @@ def _local(count: int) -> Iterator[LocalCluster]:
     with dask.config.set(SETTINGS), ExitStack() as stack:
         with _held_back(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             cluster = stack.enter_context(LocalCluster(**options))
-        yield cluster
+        try:
+            yield cluster
+        except BaseException:
+            cluster.sync(_end, cluster)
+            raise
+
+
+async def _end(cluster: LocalCluster) -> None:
+    """End workers in the middle of parts that nobody wants any more."""
+    await gather(*(worker.close(timeout=GRACE_SECONDS) for worker in cluster.workers.values()), return_exceptions=True)
 
 
 @contextmanager
