@@ -9,7 +9,7 @@ from itertools import islice
 
 from geocli import addresses, settings
 from geocli.asking import Asking
-from geocli.entries import Entry, is_hit, is_of, settle, special
+from geocli.entries import Entry, earlier, is_hit, is_of, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
 from geocli.logs import raise_or_log
 from geocli.resolvers import Chain, default_resolvers, default_services
@@ -324,7 +324,7 @@ class GeoCache:
         from geocli import upkeep
 
         self.flush_dirty(wait_seconds=self._settings.lock_timeout_seconds)
-        before = None if older_than is None else self.now() - older_than
+        before = None if older_than is None else earlier(self.now(), older_than)
         cleared = upkeep.clear(self.directory, self._settings, unresolved=unresolved, resolved_before=before)
         with self._lock:
             self._memory.clear()

@@ -319,7 +319,15 @@ def _instant_or_none(when: datetime | None) -> str | None:
 
 def instant_text(instant: datetime) -> str:
     """Write an instant as ISO 8601 with seconds and `Z`."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+
+
+def earlier(now: datetime, age: timedelta) -> datetime:
+    """Return the instant that is so long ago, or the first one there is."""
+    try:
+        return now - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def instant(text: str | None) -> datetime | None:

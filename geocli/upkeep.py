@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from geocli.entries import MOST_LIFETIME, RETRY_AFTER, instant_text
+from geocli.entries import MOST_LIFETIME, RETRY_AFTER, earlier, instant_text
 from geocli.errors import BusyError, DatabaseError, StorageError
 from geocli.logs import log
 from geocli.storage import counting
@@ -129,7 +129,7 @@ def _flush(cache: GeoCache) -> None:
 def _selected(store: Store, which: str | timedelta, now: datetime, cache: GeoCache) -> Iterator[Entry]:
     """Return rows, each once although what is asked for meanwhile is no longer due, and few of them at a time."""
     if isinstance(which, timedelta):
-        return _rows(store, "resolved_at <= ?", instant_text(now - which))
+        return _rows(store, "resolved_at <= ?", instant_text(earlier(now, which)))
     if which == "all":
         return _rows(store, "1")
     if which == "unresolved":

@@ -208,6 +208,8 @@ def test_re_resolve_finds_what_nobody_knew(located: Geocli) -> None:
         (("--all", "--limit", "1"), 1),
         (("--all", "--limit", "0"), 0),
         (("--older-than", "30d"), 0),
+        (("--older-than", "380000d"), 0),
+        (("--older-than", "9999999d"), 0),
         (("--older-than", "0s"), 2),
         (("--unresolved",), 0),
     ],
@@ -427,6 +429,8 @@ def test_clear_wants_to_be_told_what(located: Geocli) -> None:
         (("--unresolved",), ["81.2.69.160"]),
         (("--unresolved", "--yes"), ["81.2.69.160"]),
         (("--older-than", "90d"), ["8.8.8.8", "81.2.69.160"]),
+        (("--older-than", "380000d"), ["8.8.8.8", "81.2.69.160"]),
+        (("--older-than", "9999999d"), ["8.8.8.8", "81.2.69.160"]),
         (("--older-than", "90d", "--unresolved"), ["8.8.8.8", "81.2.69.160"]),
     ],
 )
