@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geocli.bulk.flow import SMALL_BYTES
-from geocli.bulk.forms import CsvForm, JsonLinesForm, LogForm
+from geocli.bulk.forms import CsvForm, LogForm
+from geocli.bulk.jsonlines import JsonLinesForm
 from geocli.bulk.outputs import Output
 from geocli.bulk.pipeline import BatchRequest, run
 from geocli.cache import GeoCache
@@ -490,21 +491,28 @@ def test_the_key_of_an_address_may_be_nested(batch: Batch, line: bytes, column: 
     assert {**json.loads(line), "geo": {"country_code": code}} == found
 
 
+ANSWER = b'"geo":{"country_code":"XX"}'
+
+
 @pytest.mark.parametrize(
-    "line",
+    ("line", "expected"),
     [
-        b'{"ip":"81.2.69.160","geo":{"country_code":"XX"}}',
-        b'{"geo":{"traits.isp":1},"ip":"81.2.69.160"}',
-        b'{"ip":"81.2.69.160","geo":null,"a":[1,2]}',
+        (b'{"ip":"81.2.69.160",%b}' % ANSWER, b'{"ip":"81.2.69.160", %b}'),
+        (b'{%b,"ip":"81.2.69.160"}' % ANSWER, b'{"ip":"81.2.69.160", %b}'),
+        (b'{"ip":"81.2.69.160","geo" :\tnull , "a":[1, 2]}', b'{"ip":"81.2.69.160", "a":[1, 2], %b}'),
+        (b' { "ip" : "81.2.69.160" , %b }' % ANSWER, b'{ "ip" : "81.2.69.160", %b}'),
+        (b'{"ip":"81.2.69.160",%b,"n":1.10,"x":1e999,"d":1,"d":2}' % ANSWER, None),
+        (b'{"ip":"81.2.69.160",%b,"id":123456789.123456789123,"\xc3\xa9":"\xed\xa0\x80 }{"}' % ANSWER, None),
+        (b'{"ip":"81.2.69.160",%b,"o":{%b},"s":"\\"geo\\":1"}' % (ANSWER, ANSWER), None),
+        (b"{%b}" % ANSWER, b'{"geo": {"country_code": null}}'),
     ],
 )
-def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes) -> None:
-    """There is one, however often a file is answered."""
+def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes, expected: bytes | None) -> None:
+    """There is one, however often a file is answered; and what else is in the line is as it was, to the byte."""
+    answered = expected or line.replace(ANSWER + b",", b"", 1)[:-1] + b", %b}"
     found = batch.once(line + b"\n", input="jsonl")
-    (said,) = objects(found)
 
-    assert 1 == found.count(b'"geo"')
-    assert {**json.loads(line), "geo": {"country_code": "GB"}} == said
+    assert answered.replace(b"%b", b'"geo": {"country_code": "GB"}') + b"\n" == found
 
 
 @pytest.mark.parametrize("prefix", ["server_", '\\é"'])
@@ -519,10 +527,24 @@ def test_two_addresses_of_a_line_have_two_keys(batch: Batch, prefix: str) -> Non
     assert 4 == len(line)
 
 
-@pytest.mark.parametrize("geo", ["1", '{"lat":1}', "[]", '"x"'])
-def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str) -> None:
+@pytest.mark.parametrize(("column", "prefix"), [("geo", ""), ("geo.ip", ""), (".geo.ip", ""), ("a.geo.x", "a.")])
+def test_answers_do_not_replace_their_addresses(batch: Batch, column: str, prefix: str) -> None:
+    """A key where the answers go cannot be the one of the addresses."""
+    with pytest.raises(SettingsError, match=rf"command line: -c .*: answers go to {prefix}geo; choose another key"):
+        batch.once(b'{"geo":{"ip":"81.2.69.160"}}\n', input="jsonl", column=column, prefix=prefix)
+
+    assert b'"x_geo": {"country_code": "GB"}' in batch.once(
+        b'{"geo":{"ip":"81.2.69.160"}}\n', input="jsonl", column="geo.ip", prefix="x_"
+    )
+
+
+@pytest.mark.parametrize(
+    "geo", ["1", '{"lat":1}', "[]", '"x"', "{}", '{"city":"mine"}', '{"country_code":"XX","city":"mine"}']
+)
+@pytest.mark.parametrize("more", ["", ',"geo":{"country_code":"XX"}'])
+def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str, more: str) -> None:
     """Such a line comes back whole, as one that cannot be answered."""
-    line = f'{{"ip":"81.2.69.160","geo":{geo}}}'
+    line = f'{{"ip":"81.2.69.160","geo":{geo}{more}}}'
     (said,) = objects(batch.once(f"{line}\n".encode(), input="jsonl"))
 
     assert {"line": line, "geo": {"country_code": None}} == said

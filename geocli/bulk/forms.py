@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
 from geocli.bulk.finding import ADDRESS, spans
 from geocli.bulk.inputs import MOST_LINE_BYTES
-from geocli.bulk.outputs import Output, json_text
-from geocli.entries import CSV_FIELDS, KNOWN_FIELDS
+from geocli.bulk.outputs import Output
+from geocli.entries import CSV_FIELDS
 from geocli.errors import SettingsError
 from geocli.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
 MOST_RECORD_BYTES = 4 << 20
 """A longer row, object or line of a log is cut short."""
@@ -26,8 +23,6 @@ MOST_CELL_BYTES = 2 << 20
 DEFAULT_COLUMN = "ip"
 OTHER_DELIMITERS = ";\t|"
 """If the only column has one of these in its name, it is more than one column."""
-GEO = "geo"
-"""The key that answers get in JSON lines, behind a prefix."""
 END = b"end of records"
 """A row of one cell that is not in a file, but behind it."""
 CR, NO_CR = "\r", "\ufffe"
@@ -89,7 +84,7 @@ class ListForm:
         """Return a text for each line; a carriage return before its end is dropped."""
         if self._end == b"\n" and b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n")
-        return Block(_lines(chunk, self._end), joined=chunk if self._end == b"\n" else b"")
+        return Block(lines_of(chunk, self._end), joined=chunk if self._end == b"\n" else b"")
 
 
 class LogForm:
@@ -199,7 +194,7 @@ class CsvForm:
         import csv
 
         csv.field_size_limit(2 * MOST_RECORD_BYTES)
-        lines = _text(chunk).removesuffix("\n").split("\n")
+        lines = chunk.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
         plain = (f"{line.removesuffix(CR).replace(CR, NO_CR)}\n" for line in lines)
         reader = csv.reader(plain, delimiter=self._delimiter)
         found, last = [], 0
@@ -213,7 +208,7 @@ class CsvForm:
         """Return the cell of each row, and before it the row, filled up where it is too short."""
         at, width, byte = self._at, self._width, self._byte
         if b'"' not in chunk and b"\r" not in chunk.replace(b"\r\n", b""):
-            rows = _lines(chunk.replace(b"\r\n", b"\n"))
+            rows = lines_of(chunk.replace(b"\r\n", b"\n"))
             lacks = [width - 1 - row.count(byte) for row in rows]
             texts = [row.split(byte, at + 1)[at] if row.count(byte) >= at else b"" for row in rows]
         else:
@@ -249,92 +244,8 @@ def _place_of(column: str | None, header: Sequence[str]) -> int:
     raise SettingsError(f"-c {safe(name)}", f"{reason}; the columns are: {listed}", origin="csv")
 
 
-class JsonLinesForm:
-    """An object a line, which gets a key with the answer."""
-
-    most_bytes = MOST_RECORD_BYTES
-    adds_end = True
-
-    def __init__(self, column: str | None, fields: Sequence[str] | None, *, prefix: str = "") -> None:
-        """Choose the key of the addresses, dotted where objects are nested, the fields of an answer, and its key."""
-        path = column or DEFAULT_COLUMN
-        self._path, self._fields, self._geo = path.removeprefix(".") or path, fields, prefix + GEO
-        self.output = self._output_of("\n")
-
-    def _output_of(self, end: str) -> Output:
-        return Output("jsonl", self._fields, before=f"{json_text(self._geo)}: ", end=f"}}{end}")
-
-    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Return the chunks as they are; lines end as the first one does."""
-        first = next(chunks, b"")
-        if first.partition(b"\n")[0].endswith(b"\r"):
-            self.output = self._output_of("\r\n")
-        return chain([first] if first else [], chunks)
-
-    def cut(self, chunk: bytes) -> Block:
-        """Return the value of each line's key, and before it the line up to its last brace."""
-        lines = _lines(chunk)
-        found = list(map(self._divided, lines, _objects(lines)))
-        return Block([text for text, _ in found], [before for _, before in found])
-
-    def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
-        geo = self._geo
-        if not isinstance(said, dict) or not _is_ours(said.get(geo)):
-            shown = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
-            return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
-        if geo in said:  # of an earlier run
-            line = _without(geo, line, {name: what for name, what in said.items() if name != geo})
-        text = said.get(self._path)
-        if text is None:
-            text = _at_path(said, self._path.split("."))
-        if not isinstance(text, str):
-            text = "" if text is None else json_text(text)
-        body = line.strip()[:-1].rstrip()
-        return text.encode("utf-8", "backslashreplace"), b"{" if body == b"{" else body + b", "
-
-
-def _is_ours(geo: object) -> bool:
-    """Tell whether a key is of an earlier run, rather than somebody else's, which must not be lost."""
-    return geo is None or (
-        isinstance(geo, dict) and all(name in KNOWN_FIELDS or name.startswith("traits.") for name in geo)
-    )
-
-
-def _without(geo: str, line: bytes, others: dict[str, Any]) -> bytes:
-    """Return an object without its last key if that is ours, else written anew."""
-    body = line[: line.rfind(f"{json_text(geo)}:".encode())].rstrip().removesuffix(b",") + b"}"
-    return body if _object(body) == others else json.dumps(others).encode()
-
-
-def _at_path(said: Any, path: Sequence[str]) -> Any:
-    for name in path:
-        said = said.get(name) if isinstance(said, dict) else None
-    return said
-
-
-def _objects(lines: Sequence[bytes]) -> list[Any]:
-    """Read each line as JSON, None for what is none: all at once, with a word between them that nobody can know."""
-    word = os.urandom(8).hex().encode()
-    try:
-        found = json.loads(b"[%b]" % (b',"%b",' % word).join(lines)) if lines else []
-    except (ValueError, RecursionError):
-        return [*map(_object, lines)]
-    is_right = len(found) == 2 * len(lines) - 1 and set(found[1::2]) <= {word.decode()}
-    return found[::2] if is_right else [*map(_object, lines)]
-
-
-def _object(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _lines(chunk: bytes, end: bytes = b"\n") -> list[bytes]:
+def lines_of(chunk: bytes, end: bytes = b"\n") -> list[bytes]:
+    """Return the lines of a chunk, which ends where one does, without their ends."""
     lines = chunk.split(end)
     lines.pop()
     return lines
-
-
-def _text(chunk: bytes) -> str:
-    return chunk.decode("utf-8", "surrogateescape")

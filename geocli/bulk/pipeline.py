@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from geocli.bulk.flow import Flow
-from geocli.bulk.forms import CsvForm, JsonLinesForm, ListForm, LogForm
+from geocli.bulk.forms import CsvForm, ListForm, LogForm
 from geocli.bulk.inputs import opened, whole_lines
+from geocli.bulk.jsonlines import JsonLinesForm
 from geocli.bulk.outputs import Output
 from geocli.console import complain, write
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError

@@ -1,0 +1,122 @@
+"""JSON lines: an object a line, which gets a key with the answer, and is otherwise as it was, to the byte."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import chain
+
+from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, Block, lines_of
+from geocli.bulk.inputs import MOST_LINE_BYTES
+from geocli.bulk.outputs import Output, json_text
+from geocli.errors import SettingsError
+from geocli.text import safe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+GEO = "geo"
+"""The key that answers get, behind a prefix."""
+_READER = json.JSONDecoder()
+
+
+class JsonLinesForm:
+    """An object a line, which gets a key with the answer."""
+
+    most_bytes = MOST_RECORD_BYTES
+    adds_end = True
+
+    def __init__(self, column: str | None, fields: Sequence[str] | None, *, prefix: str = "") -> None:
+        """Choose the key of the addresses, dotted where objects are nested, the fields of an answer, and its key.
+
+        Raises:
+            SettingsError: the addresses are where the answers go.
+
+        """
+        path = column or DEFAULT_COLUMN
+        self._path, self._fields, self._geo = path.removeprefix(".") or path, fields, prefix + GEO
+        if f"{self._path}.".startswith(f"{self._geo}."):
+            reason = f"answers go to {safe(self._geo)}; choose another key with --prefix, as in --prefix geo_"
+            raise SettingsError(f"-c {safe(path)}", reason, origin="command line")
+        self.output = self._output_of("\n")
+
+    def _output_of(self, end: str) -> Output:
+        return Output("jsonl", self._fields, before=f"{json_text(self._geo)}: ", end=f"}}{end}")
+
+    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Return the chunks as they are; lines end as the first one does."""
+        first = next(chunks, b"")
+        if first.partition(b"\n")[0].endswith(b"\r"):
+            self.output = self._output_of("\r\n")
+        return chain([first] if first else [], chunks)
+
+    def cut(self, chunk: bytes) -> Block:
+        """Return the value of each line's key, and before it the line up to its last brace."""
+        lines = lines_of(chunk)
+        found = list(map(self._divided, lines, _objects(lines)))
+        return Block([text for text, _ in found], [before for _, before in found])
+
+    def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
+        body = line if isinstance(said, dict) else None
+        if body is not None and self._geo in said:
+            body = self._without_answer(line)
+        if body is None:
+            shown = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
+            return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
+        text = said.get(self._path)
+        if text is None:
+            text = _at_path(said, self._path.split("."))
+        if not isinstance(text, str):
+            text = "" if text is None else json_text(text)
+        body = body.strip()[:-1].rstrip()
+        return text.encode("utf-8", "backslashreplace"), b"{" if body == b"{" else body + b", "
+
+    def _without_answer(self, line: bytes) -> bytes | None:
+        """Cut the answer of an earlier run out of an object, None if that is somebody else's, and not to be lost."""
+        text = line.decode("utf-8", "surrogatepass")
+        kept, at = [], text.index("{") + 1
+        while text[at - 1] != "}":
+            key, colon = _value(text, at)
+            what, end = _value(text, colon + 1)
+            if key != self._geo:
+                kept.append(text[at:end])
+            elif what is not None and not (isinstance(what, dict) and [*what] == [*dict.fromkeys(self.output.names)]):
+                return None
+            at = end + 1
+        return f"{{{','.join(kept)}}}".encode("utf-8", "surrogatepass")
+
+
+def _value(text: str, at: int) -> tuple[Any, int]:
+    """Read a value behind some blanks, and return it with where the first character behind it and others is."""
+    what, end = _READER.raw_decode(text, _after_blanks(text, at))
+    return what, _after_blanks(text, end)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    return next(number for number in range(at, len(text)) if text[number] not in " \t\r")
+
+
+def _at_path(said: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        said = said.get(name) if isinstance(said, dict) else None
+    return said
+
+
+def _objects(lines: Sequence[bytes]) -> list[Any]:
+    """Read each line as JSON, None for what is none: all at once, with a word between them that nobody can know."""
+    word = os.urandom(8).hex().encode()
+    try:
+        found = json.loads(b"[%b]" % (b',"%b",' % word).join(lines)) if lines else []
+    except (ValueError, RecursionError):
+        return [*map(_object, lines)]
+    is_right = len(found) == 2 * len(lines) - 1 and set(found[1::2]) <= {word.decode()}
+    return found[::2] if is_right else [*map(_object, lines)]
+
+
+def _object(line: bytes) -> Any:
+    try:
+        return _READER.decode(line.decode("utf-8-sig", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return None
