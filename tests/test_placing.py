@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from errno import EBADF
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from geocli.bulk.jobs import Done, SentDatabase
 from geocli.bulk.pipeline import BatchRequest
-from geocli.bulk.placing import PartDirectory
-from geocli.errors import ClusterError, SettingsError
+from geocli.bulk.placing import Note, PartDirectory
+from geocli.errors import BusyError, ClusterError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 KEYS = ("a", "b", "c")
@@ -20,6 +22,11 @@ KEYS = ("a", "b", "c")
 
 def _directory(output: Path | str, *, is_merged: bool = False, **asked: Any) -> PartDirectory:
     return PartDirectory(BatchRequest(**asked), str(output), is_merged=is_merged)
+
+
+def _begun(directory: PartDirectory, keys: Sequence[str] = KEYS, *, is_resumed: bool = False) -> dict[int, Note]:
+    with directory.begun(keys, is_resumed=is_resumed) as done:
+        return done
 
 
 def _done(home: Path, number: int, rows: bytes) -> Done:
@@ -36,7 +43,7 @@ def half(tmp_path: Path) -> Path:
     """Leave what a run leaves that had two of three parts in place."""
     home = tmp_path / "out"
     directory = _directory(home)
-    assert {} == directory.begin(KEYS, is_resumed=False)
+    assert {} == _begun(directory)
     for number in (0, 2):
         directory.place(number, KEYS[number], _done(home, number, b"rows %d\n" % number))
     (home / "_geocli" / "part-000001-0456").write_bytes(b"half of")
@@ -64,7 +71,7 @@ def test_rows_are_put_in_place_and_noted(half: Path) -> None:
 
 def test_a_later_run_finds_what_is_done(half: Path) -> None:
     """What is noted stays, and what was written and never put in place goes."""
-    done = _directory(half).begin(KEYS, is_resumed=True)
+    done = _begun(_directory(half), is_resumed=True)
 
     assert {0: "a", 2: "c"} == {number: note.key for number, note in done.items()}
     assert ["part-000000.json", "part-000002.json"] == _names(half / "_geocli")
@@ -81,7 +88,7 @@ def test_a_part_that_is_not_what_was_noted_is_made_again(half: Path, damage: str
     if damage == "rows":
         (half / "part-000002.csv").unlink()
 
-    assert [0] == list(_directory(half).begin(keys, is_resumed=True))
+    assert [0] == list(_begun(_directory(half), keys, is_resumed=True))
     assert ["_geocli", "part-000000.csv"] == _names(half)
 
 
@@ -89,7 +96,7 @@ def test_parts_that_there_are_no_more_are_removed(half: Path) -> None:
     """A shorter input leaves no rows of a longer one behind; files that are not ours stay."""
     (half / "notes.txt").write_text("mine")
 
-    _directory(half).begin(KEYS[:1], is_resumed=True)
+    _begun(_directory(half), KEYS[:1], is_resumed=True)
 
     assert ["_geocli", "notes.txt", "part-000000.csv"] == _names(half)
 
@@ -97,7 +104,7 @@ def test_parts_that_there_are_no_more_are_removed(half: Path) -> None:
 def test_a_directory_in_which_nothing_was_answered_is_empty(tmp_path: Path) -> None:
     """As when no scheduler answered: the next run needs no other name."""
     for _ in range(2):
-        assert {} == _directory(tmp_path / "out").begin(KEYS, is_resumed=False)
+        assert {} == _begun(_directory(tmp_path / "out"))
 
 
 def test_a_directory_with_something_in_it_is_left_alone(half: Path, tmp_path: Path) -> None:
@@ -108,9 +115,9 @@ def test_a_directory_with_something_in_it_is_left_alone(half: Path, tmp_path: Pa
     (foreign / "part-000000.csv").write_text("another program's")
 
     with pytest.raises(SettingsError, match="out is not empty; --resume goes on with an earlier run, or choose"):
-        _directory(half).begin(KEYS, is_resumed=False)
+        _begun(_directory(half))
     with pytest.raises(SettingsError, match="foreign is not empty, and not of an earlier run; choose another name"):
-        _directory(foreign).begin(KEYS, is_resumed=True)
+        _begun(_directory(foreign), is_resumed=True)
 
     assert before == _names(half)
     assert ["part-000000.csv"] == _names(foreign)
@@ -137,7 +144,7 @@ def test_parts_are_merged_in_order(tmp_path: Path, scheme: str) -> None:
     """One file has the rows of all parts, and nothing else is left."""
     output = f"{scheme}{tmp_path}/out.csv"
     directory = _directory(output, is_merged=True)
-    directory.begin(KEYS, is_resumed=False)
+    _begun(directory)
     for number in (2, 0, 1):
         rows = f"{directory.work}/part-x{number}".removeprefix("file://")
         with directory._system.open(rows, "wb") as stream:  # noqa: SLF001 (as a worker does)
@@ -159,10 +166,31 @@ def _done_at(number: int) -> Done:
 def test_rows_that_cannot_be_seen_here_are_an_error(tmp_path: Path) -> None:
     """A worker that writes to a directory of the same name on another machine is noticed."""
     directory = _directory(tmp_path / "out")
-    directory.begin(KEYS, is_resumed=False)
+    _begun(directory)
 
     with pytest.raises(ClusterError, match="cannot be seen here; it must be a directory that all share"):
         directory.place(0, "a", _done_at(0))
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_one_batch_at_a_time_is_in_a_directory(tmp_path: Path, is_merged: bool) -> None:  # noqa: FBT001 (a parameter)
+    """Their rows would be mixed; so the second one ends, and the first one's rows are what they are."""
+    first, second = (_directory(tmp_path / "out", is_merged=is_merged) for _ in range(2))
+
+    with first.begun(KEYS, is_resumed=False), pytest.raises(BusyError, match=r"out.*: busy: another"):
+        _begun(second, is_resumed=True)
+    assert {} == _begun(second, is_resumed=True)
+
+
+def test_where_there_are_no_locks_a_batch_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in NFS, which has none for directories."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+
+    assert {} == _begun(_directory(tmp_path / "out"))
 
 
 def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
@@ -170,7 +198,7 @@ def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
 
     with pytest.raises(ClusterError, match="out: File exists") as caught:
-        _directory(tmp_path / "out").begin(KEYS, is_resumed=False)
+        _begun(_directory(tmp_path / "out"))
     assert 1 == caught.value.exit_status
 
 
@@ -196,7 +224,7 @@ def test_an_unknown_protocol_is_an_error() -> None:
 def test_parts_are_named_by_what_is_in_them(tmp_path: Path, asked: dict[str, Any], ending: str) -> None:
     """The ending of a part is that of its form, so that other programs read it."""
     directory = _directory(tmp_path / "out", **asked)
-    directory.begin(KEYS, is_resumed=False)
+    _begun(directory)
 
     directory.place(0, "a", _done(tmp_path / "out", 0, b""))
 

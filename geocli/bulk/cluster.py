@@ -94,28 +94,29 @@ class ClusterBatch:
 
         Raises:
             ClusterError: a part failed, or the cluster did.
+            BusyError: another batch writes to the same directory.
             StorageError: answers could not be kept; or BusyError.
 
         """
-        report = BatchReport()
         keys = [self.job.key(part) for part in self.parts]
-        notes = self.directory.begin(keys, is_resumed=self.cluster.is_resumed)
-        left = [part for part in self.parts if part.number not in notes]
-        for part in self.parts:
-            if part.number in notes:
-                on_read(part.share_bytes)
-        if left:
-            with told_of_termination(), _connected(self.cluster) as client:
-                run = _Run(client, self, notes)
-                for part, done in run.answered(left):
-                    self._keep(part, done)
-                    notes[part.number] = self.directory.place(part.number, keys[part.number], done)
+        with self.directory.begun(keys, is_resumed=self.cluster.is_resumed) as notes:
+            left = [part for part in self.parts if part.number not in notes]
+            for part in self.parts:
+                if part.number in notes:
                     on_read(part.share_bytes)
-        self._check(notes)
+            if left:
+                with told_of_termination(), _connected(self.cluster) as client:
+                    run = _Run(client, self, notes)
+                    for part, done in run.answered(left):
+                        self._keep(part, done)
+                        notes[part.number] = self.directory.place(part.number, keys[part.number], done)
+                        on_read(part.share_bytes)
+            self._check(notes)
+            self.directory.finish(len(keys))
+        report = BatchReport()
         for note in notes.values():
             report.raise_to(note.exit_status)
             report.counts.update(note.counts)
-        self.directory.finish(len(keys))
         return report
 
     def _keep(self, part: Part, done: Done) -> None:

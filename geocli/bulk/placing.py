@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from geocli.bulk.parts import is_local, located
 from geocli.errors import ClusterError, SettingsError
-from geocli.storage.files import replacing, write_all
+from geocli.storage.files import locked_directory, replacing, write_all
 from geocli.values import Value
 
 if TYPE_CHECKING:
@@ -73,21 +73,30 @@ class PartDirectory:
     def _note(self, number: int) -> str:
         return f"{self._path}/{WORK}/part-{number:06}.json"
 
-    def begin(self, keys: Sequence[str], *, is_resumed: bool) -> dict[int, Note]:
+    @contextmanager
+    def begun(self, keys: Sequence[str], *, is_resumed: bool) -> Iterator[dict[int, Note]]:
         """Make the directory, or put in order what an earlier run left in it, and return what of that is done.
+
+        In a file system of this machine, no other batch can begin in it meanwhile.
 
         Args:
             keys: those of all parts.
             is_resumed: whether there may be something.
 
         Raises:
+            BusyError: another batch is at it.
             SettingsError: there is something that was not expected.
             ClusterError: the directory cannot be made or read.
 
         """
-        work = f"{self._path}/{WORK}"
         with self._errors():
             self._system.makedirs(self._path, exist_ok=True)
+        with locked_directory(self._path) if is_local(self._system) else nullcontext():
+            yield self._ordered(keys, is_resumed=is_resumed)
+
+    def _ordered(self, keys: Sequence[str], *, is_resumed: bool) -> dict[int, Note]:
+        work = f"{self._path}/{WORK}"
+        with self._errors():
             there = self._names(self._path)
             if there and (there != [WORK] or self._names(work)):  # else no part was answered in it
                 if not is_resumed:

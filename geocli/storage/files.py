@@ -227,6 +227,28 @@ class DataDirectory:
 
 
 @contextmanager
+def locked_directory(path: str) -> Iterator[None]:
+    """Hold a lock of a directory that may be removed, without a file in it; where there are no locks, without one.
+
+    Raises:
+        BusyError: another process holds it.
+        OSError: it cannot be opened.
+
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(path, 0) from None
+        except OSError:  # as of NFS, which locks only what is open for writing
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def told_of_termination() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise meanwhile, so that what is half done is put in order; in the main thread alone."""
     import signal
