@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ import pytest
 from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
+from geocli.bulk import cluster
 from geocli.bulk.cluster import GO_ON, ClusterBatch, _Run
 from geocli.bulk.jobs import Done
 from geocli.bulk.pipeline import BatchRequest, ClusterRequest, run
@@ -30,7 +33,7 @@ from tests.running import complaint, dirty, on_terminal, wait_for
 from tests.test_bulk import damage_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Geocli
 
@@ -391,6 +394,47 @@ def test_a_signal_leaves_no_process_behind(
     assert (128 + number, b"") == (process.returncode, said)
     wait_for(lambda: not _session(process.pid))
     assert [] == [path for path in temporary.iterdir() if path.name != "dask-scratch-space"]
+
+
+def _never(**_: object) -> None:
+    while True:
+        time.sleep(0.01)
+
+
+def _fails(**_: object) -> None:
+    raise RuntimeError("Nanny failed to start.")
+
+
+@pytest.mark.parametrize(
+    ("start", "patience_seconds", "error", "reason"),
+    [
+        (_fails, 60, ClusterError, "local:2: its workers cannot start: Nanny failed to start"),
+        (_never, 0, ClusterError, "local:2: its workers cannot start: that took too long"),
+        (_never, 60, KeyboardInterrupt, "^$"),
+    ],
+)
+def test_workers_that_cannot_start_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., None],
+    patience_seconds: float,
+    error: type[BaseException],
+    reason: str,
+) -> None:
+    """As where they may have too little memory; and Ctrl-C ends that sooner."""
+    monkeypatch.setattr(cluster, "LocalCluster", start)
+    monkeypatch.setattr(cluster, "HELD_SECONDS", 0)
+    if error is KeyboardInterrupt:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": f"{patience_seconds} s"}),
+        pytest.raises(error, match=reason),
+        cluster._local(ClusterRequest(address="local:2")),  # noqa: SLF001 (what starts them)
+    ):
+        pytest.fail("nothing was started")
+
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    assert (0, 0) == signal.getitimer(signal.ITIMER_REAL)
 
 
 def _session(leader: int) -> list[int]:

@@ -14,7 +14,9 @@ from collections import Counter, deque
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
+from multiprocessing import active_children
 from queue import Empty, Queue
+from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -49,8 +51,8 @@ TURNS = 8
 """So many parts each of several workers gets, if these are not too short, so that all end at about the same time."""
 LOOK_SECONDS = 2
 """After so long without news the cluster is looked at."""
-GRACE_SECONDS = 0.2
-"""So long workers may take to end when something is wrong."""
+GRACE_SECONDS, HELD_SECONDS = 0.2, 5
+"""So long workers may take to end when something is wrong, and to start when somebody wants that to end."""
 LOST = (OSError, RuntimeError, CancelledError)
 """What Dask raises where a scheduler is lost."""
 GO_ON = "with --resume a new run goes on from here"
@@ -277,7 +279,7 @@ def _connected(request: ClusterRequest) -> Iterator[Client]:
     """Connect to a scheduler, or start one with workers on this machine, which end with it."""
     logging.disable(logging.CRITICAL)  # what is wrong is said here, in one line
     if request.workers:
-        with _local(request.workers) as cluster, Client(cluster, set_as_default=False) as client:
+        with _local(request) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
         return
     address = request.address
@@ -292,12 +294,18 @@ def _connected(request: ClusterRequest) -> Iterator[Client]:
 
 
 @contextmanager
-def _local(count: int) -> Iterator[LocalCluster]:
+def _local(request: ClusterRequest) -> Iterator[LocalCluster]:
     """Start workers; signals that end the run wait until these can be ended in order."""
-    options = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": True}
+    options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": True}
+    others = active_children()
     with dask.config.set(SETTINGS), ExitStack() as stack:
         with _held_back(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            cluster = stack.enter_context(LocalCluster(**options))
+            try:
+                cluster = stack.enter_context(LocalCluster(n_workers=request.workers, **options))
+            except LOST as error:
+                for process in {*active_children()} - {*others}:
+                    process.kill()
+                raise ClusterError(request.address, f"its workers cannot start: {error}") from error
         try:
             yield cluster
         except BaseException:
@@ -312,15 +320,31 @@ async def _end(cluster: LocalCluster) -> None:
 
 @contextmanager
 def _held_back(*numbers: signal.Signals) -> Iterator[None]:
-    """Let signals come when this is over; processes that are started meanwhile never get SIGINT."""
+    """Let signals come when this is over; processes that are started meanwhile never get SIGINT.
+
+    Raises:
+        TimeoutError: in the block, if that takes too long, or goes on for too long after a signal.
+
+    """
     caught: list[int] = []
+    ends = [monotonic() + _patience_seconds()]
+
+    def look(*_: object) -> None:
+        if caught or signal.SIGINT in signal.sigpending():
+            ends.append(monotonic() + HELD_SECONDS)
+        if monotonic() > min(ends):
+            raise TimeoutError("that took too long")
+
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     handlers = {number: signal.signal(number, lambda came, _: caught.append(came)) for number in numbers}
+    handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for came in caught:
-        signal.raise_signal(came)
+        for came in caught:
+            signal.raise_signal(came)

@@ -25,7 +25,7 @@ gc.set_threshold(200_000)  # there, too, what is imported is no garbage; Dask is
 def loaded_workers() -> Iterator[None]:
     """Start that process; it ends with this one, and forks no worker before somebody asks."""
     with told_of_termination():
-        os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"  # what is wrong is said in one line by this process
+        os.environ |= {"DASK_LOGGING__DISTRIBUTED": "critical", "PYTHONWARNINGS": "ignore"}  # one line here says it
         try:
             with suppress(OSError):  # the path of its socket may be too long; then workers load by themselves
                 _start()
