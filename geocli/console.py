@@ -20,6 +20,10 @@ INTERRUPTED = 130
 READER_GONE = 141
 
 
+NO_THREAD = "can't start new thread"
+"""What Python says, in a RuntimeError, where the system has no room for one."""
+
+
 def open_missing_descriptors() -> None:
     """Open /dev/null on each standard descriptor that is closed, or the next file would become one of them."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -85,5 +89,10 @@ def _described(error: Exception) -> Exception | str:
     if isinstance(error, GeocliError):
         return error
     if isinstance(error, OSError):
-        return f"{error.filename or 'standard streams'}: {error.strerror or error}"
+        named = "standard streams" if error.filename is None else error.filename or "an empty name"
+        if isinstance(error, FileNotFoundError) and error.filename is None:
+            named = "current directory"  # only who asks for it gets this
+        return f"{named}: {error.strerror or error}"
+    if isinstance(error, MemoryError) or str(error) == NO_THREAD:
+        return "out of memory, or of threads; a smaller -j needs less"
     return f"internal error: {type(error).__name__}: {error}; geocli -v shows where"

@@ -204,7 +204,7 @@ def _configs(environ: Mapping[str, str], config: str | None) -> list[tuple[str, 
 def _read(path: str, *, required: bool) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            text = file.read()
+            data = file.read()
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and not required:
             return {}
@@ -212,7 +212,8 @@ def _read(path: str, *, required: bool) -> dict[str, Any]:
     import tomllib
 
     try:
-        said = tomllib.loads(text.decode())
+        text = data.decode("utf-8-sig")
+        said = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise SettingsError("configuration", f"not TOML: {error}", origin=path) from error
     for name, value in said.items():
@@ -220,10 +221,10 @@ def _read(path: str, *, required: bool) -> dict[str, Any]:
             from geocli.entries import unknown
 
             reason = unknown("key", name, list(_FORMS))
-            raise SettingsError(name, reason, origin=path, line=_line_of(name, text.decode()))
+            raise SettingsError(name, reason, origin=path, line=_line_of(name, text))
         if not _fits(_FORMS[name], value):
             reason = f"{value!r} is not {_FORMS[name]}"
-            raise SettingsError(name, reason, origin=path, line=_line_of(name, text.decode()))
+            raise SettingsError(name, reason, origin=path, line=_line_of(name, text))
     return said
 
 
@@ -253,11 +254,11 @@ def _fits(form: str, value: Any) -> bool:
     if form == "true or false":
         return isinstance(value, bool)
     if form == "a list of texts":
-        return isinstance(value, list) and all(isinstance(text, str) and text for text in value)
+        return isinstance(value, list) and all(isinstance(text, str) and text and "\0" not in text for text in value)
     if form in _MOST:
         kinds = int if form == "a whole number" else int | float
         return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value <= _MOST[form]
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         return False
     if form == "the name of a host":
         return all(char.isascii() and (char.isalnum() or char in _HOST_MARKS) for char in value)

@@ -328,6 +328,8 @@ class TestBadFiles:
         ("line", "form"),
         [
             ("data_dir = 5", "5 is not a text"),
+            ('data_dir = "/d\\u0000"', r"'/d\x00' is not a text"),
+            ('database_dirs = ["/d\\u0000"]', r"['/d\x00'] is not a list of texts"),
             ("data_dir = ['/d']", "['/d'] is not a text"),
             ("dbip_url = true", "True is not a text"),
             ("[data_dir]", "{} is not a text"),
@@ -360,6 +362,11 @@ class TestBadFiles:
     def test_an_empty_directory_is_no_directory(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """An empty name would scatter the journal and the store over two other directories; it is refused."""
         assert _refusal(config('data_dir = ""'), home).startswith("data_dir: ")
+
+    def test_a_mark_of_utf_8_is_no_part_of_the_text(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """Editors of Windows write one; lines are counted as before."""
+        assert "/d" == load(home, config=config("\ufeffdata_dir = '/d'")).data_dir
+        assert _refusal(config("\ufeffx = 1"), home).startswith("x: ")
 
     @pytest.mark.parametrize(
         "text", ["data_dir", "data_dir = ", "= 1", "data_dir = '/a'\ndata_dir = '/b'", "\0", "[" * 5]

@@ -253,7 +253,7 @@ def test_any_number_of_addresses_is_looked_up(store: Store, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("resolved_at", "'yesterday'"), ("built_at", "5"), ("traits", "'{'"), ("retry_at", "x'ff'")],
+    [("resolved_at", "'yesterday'"), ("built_at", "5"), ("traits", "'{'"), ("retry_at", "x'ff'"), ("city", "x'ff'")],
 )
 def test_row_that_geocli_never_wrote_is_an_error(store: Store, column: str, value: str) -> None:
     """A row that somebody else changed to what cannot be read is an error that says so."""

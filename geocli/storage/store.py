@@ -271,6 +271,8 @@ def _is_full(path: str) -> bool:
 def _entry(row: Sequence[Any]) -> Entry:
     said = dict(zip((*COLUMNS[:-2], "traits", "sources"), row, strict=True))
     traits, prefix_len = said["traits"], said["prefix_len"]
+    if bytes in map(type, row):
+        raise ValueError("bytes where a text or a number should be")
     if prefix_len is not None and prefix_len not in range(129):
         raise ValueError(f"prefix_len is {prefix_len!r}")
     if traits is not None:
