@@ -95,26 +95,6 @@ def test_lines_after_a_large_block_are_answered_at_once(located: Geocli) -> None
         process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("-i", "csv", "-f", "tsv"), "-f: does not go with csv input"),
-        (("-c", "ip"), "-c: does not go with list input"),
-        (("-i", "log", "-0"), "-0: does not go with log input"),
-        (("-i", "jsonl", "--prefix", "x"), "--prefix: does not go with jsonl input"),
-        (("-i", "list", "--extract"), "--extract: does not go with list input"),
-        (("-i", "csv", "--delimiter", "ab"), "--delimiter: 'ab' is not one character"),
-        (("a.csv", "b.log"), "-i: the files look like csv and log; say which"),
-    ],
-)
-def test_options_that_do_not_go_together(located: Geocli, arguments: tuple[str, ...], reason: str) -> None:
-    """Exit status 2 and a line that says what is wrong, before anything is read."""
-    run = located("batch", *arguments)
-
-    assert (2, b"") == (run.returncode, run.stdout)
-    assert f"geocli: command line: {reason}\n" == run.stderr.decode()
-
-
 def test_control_characters_of_a_log_do_not_reach_a_terminal(located: Geocli, tmp_path: Path) -> None:
     """Into a pipe all is passed on as it is; a terminal sees escapes."""
     log = tmp_path / "a.log"

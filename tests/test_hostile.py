@@ -130,6 +130,7 @@ BATCHES: list[tuple[tuple[str, ...], str]] = [
     (("--prefix", "geo_", "-i", "csv", "-c", "ip"), "ip,\x1b]0;pwn\x07,\x9b31m,\u202e\n81.2.69.160,a,b,c\n"),
     (("-i", "csv", "-c", "ip", "--prefix", "=\x1b[31m"), "ip\n81.2.69.160\n"),
     (("-i", "jsonl"), f'{{"ip": "81.2.69.160", "said": "{LOG}"}}\n'),
+    (("-i", "jsonl", "--prefix", "=\x1b[31m"), f'{{"ip": "81.2.69.160", "geo": "{LOG}"}}\n'),
     (("-i", "log"), f"{LOG} 81.2.69.160 {LOG}\n"),
     (("-i", "log", "--extract"), f"{LOG} 81.2.69.160 {LOG}\n"),
     ((), f"{LOG}\n"),

@@ -7,6 +7,8 @@ import gzip
 import lzma
 import os
 import threading
+import time
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from select import poll
@@ -234,6 +236,7 @@ def test_a_terminal_is_asked_for_one_end() -> None:
         (lambda data: b"\x28\xb5\x2f\xfd" + data, "packed; unpack it with zstdcat"),
         (lambda data: data.decode().encode("utf-16"), "in UTF-16; convert it with iconv -f UTF-16 -t UTF-8"),
         (lambda data: b"\xfe\xff" + data.decode().encode("utf-16-be"), "in UTF-16"),
+        (lambda data: data.decode().encode("utf-32"), "in UTF-32; convert it with iconv -f UTF-32 -t UTF-8"),
     ],
 )
 def test_what_is_packed_or_encoded_is_an_error(
@@ -245,6 +248,30 @@ def test_what_is_packed_or_encoded_is_an_error(
 
     with pytest.raises(InputError, match=reason):
         _read(path)
+
+
+def test_a_mark_may_come_byte_by_byte(tmp_path: Path) -> None:
+    """As from a program that writes so; and what is packed twice is not told to be named as it is."""
+    data = bz2.compress(b"8.8.8.8\n")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as stream, suppress(BrokenPipeError):
+            for at in range(len(data)):
+                stream.write(data[at : at + 1])
+                time.sleep(0.005)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with pytest.raises(InputError, match="packed; unpack it with bzcat"):
+        _read(pipe)
+    writer.join()
+
+    twice = tmp_path / "twice.gz"
+    twice.write_bytes(gzip.compress(gzip.compress(b"8.8.8.8\n")))
+    with pytest.raises(InputError, match=r"packed; unpack it with zcat$"):
+        _read(twice)
 
 
 def test_bytes_are_counted(tmp_path: Path) -> None:

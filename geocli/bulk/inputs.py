@@ -41,6 +41,8 @@ OTHERS = re.compile(
     rb"|(?P<zstdcat>\x28\xb5\x2f\xfd)|(?P<iconv>\xff\xfe|\xfe\xff)"
 )
 """What a packed file begins with (RFC 1952, RFC 8878), or one in UTF-16 as Windows writes it, and the tool for it."""
+MARK_BYTES = 10
+"""No such mark is longer."""
 
 
 def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told of it)
@@ -155,7 +157,7 @@ class _Reader:
         self._arrived = poll()
         self._arrived.register(descriptor, POLLIN)
         self._once = _unpacked(descriptor) if name.endswith(".gz") else partial(os.read, descriptor)
-        self._is_first, self._is_ended = True, False
+        self._head, self._is_ended = b"", False
         self._failure: OSError | None = None
 
     def __call__(self, count: int) -> bytes:
@@ -165,9 +167,9 @@ class _Reader:
         data = b"".join(self._pieces(count))
         if self._failure and not data:
             raise InputError(self._name, self._failure.strerror or str(self._failure)) from self._failure
-        if self._is_first:
-            refuse_others(self._name, data)
-        self._is_first = False
+        if len(self._head) < MARK_BYTES:
+            self._head += data[:MARK_BYTES]
+            refuse_others(self._name, self._head)
         return data
 
     def _pieces(self, count: int) -> Iterator[bytes]:
@@ -191,14 +193,15 @@ def refuse_others(name: str, data: bytes) -> None:
     """Look at what a file begins with.
 
     Raises:
-        InputError: it is packed, or in UTF-16.
+        InputError: it is packed, or in UTF-16 or UTF-32.
 
     """
     found = OTHERS.match(data)
     if found and found["iconv"]:
-        raise InputError(name, "in UTF-16; convert it with iconv -f UTF-16 -t UTF-8")
+        encoding = "UTF-32" if data[2:4] == b"\0\0" else "UTF-16"
+        raise InputError(name, f"in {encoding}; convert it with iconv -f {encoding} -t UTF-8")
     if found:
-        others = ", or name a file that ends in .gz" if found["zcat"] else ""
+        others = ", or name a file that ends in .gz" if found["zcat"] and not name.endswith(".gz") else ""
         raise InputError(name, f"packed; unpack it with {found.lastgroup}{others}")
 
 
