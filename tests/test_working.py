@@ -222,8 +222,9 @@ def test_rows_that_cannot_be_written_are_an_error(bench: Bench) -> None:
     """A worker that does not see the directory says which one it was."""
     job = bench.job().replace(work=f"file://{bench.home}/nowhere")
 
-    with pytest.raises(ClusterError, match=r"nowhere: a worker cannot write there: .*No such file"):
+    with pytest.raises(ClusterError, match=r"nowhere: a worker cannot write there: .*No such file") as caught:
         bench.answer(job)
+    assert 1 == caught.value.exit_status
 
 
 def test_others_than_databases_are_not_asked_by_many_machines(bench: Bench) -> None:

@@ -116,7 +116,7 @@ class _Desk:
             with suppress(OSError):
                 system.rm_file(f"{directory}/{name}")
             if isinstance(error, OSError):
-                raise ClusterError(self._job.work, f"a worker cannot write there: {error}") from error
+                raise ClusterError(self._job.work, f"a worker cannot write there: {error}", exit_status=1) from error
             raise
         return Done(
             begin=begin,
