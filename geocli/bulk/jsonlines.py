@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from codecs import BOM_UTF8
 from itertools import chain
 
 from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, Block, lines_of
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 GEO = "geo"
 """The key that answers get, behind a prefix."""
-_READER = json.JSONDecoder()
+_READER, _BLANKS = json.JSONDecoder(), re.compile(r"[ \t\r]*")
 
 
 class JsonLinesForm:
@@ -59,12 +61,11 @@ class JsonLinesForm:
         return Block([text for text, _ in found], [before for _, before in found])
 
     def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
-        body = line if isinstance(said, dict) else None
+        body = line.removeprefix(BOM_UTF8) if isinstance(said, dict) else None
         if body is not None and self._geo in said:
-            body = self._without_answer(line)
+            body = self._without_answer(body, said)
         if body is None:
-            shown = line[:MOST_LINE_BYTES].decode("utf-8", "backslashreplace")
-            return line[:MOST_LINE_BYTES], f'{{"line": {json_text(shown)}, '.encode()
+            return line[:MOST_LINE_BYTES], f'{{"line": {json_text(line.decode("utf-8", "backslashreplace"))}, '.encode()
         text = said.get(self._path)
         if text is None:
             text = _at_path(said, self._path.split("."))
@@ -73,8 +74,13 @@ class JsonLinesForm:
         body = body.strip()[:-1].rstrip()
         return text.encode("utf-8", "backslashreplace"), b"{" if body == b"{" else body + b", "
 
-    def _without_answer(self, line: bytes) -> bytes | None:
+    def _without_answer(self, line: bytes, said: dict[str, Any]) -> bytes | None:
         """Cut the answer of an earlier run out of an object, None if that is somebody else's, and not to be lost."""
+        if not self._is_ours(said[self._geo]):
+            return None
+        body = line[: line.rfind(f"{json_text(self._geo)}:".encode())].rstrip().removesuffix(b",") + b"}"
+        if _object(body) == {name: what for name, what in said.items() if name != self._geo}:
+            return body  # it was the last key, as we write it
         text = line.decode("utf-8", "surrogatepass")
         kept, at = [], text.index("{") + 1
         while text[at - 1] != "}":
@@ -82,10 +88,13 @@ class JsonLinesForm:
             what, end = _value(text, colon + 1)
             if key != self._geo:
                 kept.append(text[at:end])
-            elif what is not None and not (isinstance(what, dict) and [*what] == [*dict.fromkeys(self.output.names)]):
+            elif not self._is_ours(what):
                 return None
             at = end + 1
         return f"{{{','.join(kept)}}}".encode("utf-8", "surrogatepass")
+
+    def _is_ours(self, geo: object) -> bool:
+        return geo is None or (isinstance(geo, dict) and [*geo] == [*dict.fromkeys(self.output.names)])
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:
@@ -95,7 +104,7 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 
 
 def _after_blanks(text: str, at: int) -> int:
-    return next(number for number in range(at, len(text)) if text[number] not in " \t\r")
+    return next(_BLANKS.finditer(text, at)).end()
 
 
 def _at_path(said: Any, path: Sequence[str]) -> Any:
@@ -111,7 +120,7 @@ def _objects(lines: Sequence[bytes]) -> list[Any]:
         found = json.loads(b"[%b]" % (b',"%b",' % word).join(lines)) if lines else []
     except (ValueError, RecursionError):
         return [*map(_object, lines)]
-    is_right = len(found) == 2 * len(lines) - 1 and set(found[1::2]) <= {word.decode()}
+    is_right = len(found) == 2 * len(lines) - 1 and found[1::2].count(word.decode()) == len(lines) - 1
     return found[::2] if is_right else [*map(_object, lines)]
 
 
