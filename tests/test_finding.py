@@ -16,6 +16,7 @@ ATOMS = [
     *(b"fe80::1%eth0", b"::ffff:1.2.3.4", b"1:2:3:4:5:6:7:8", b"1:2:3:4:5:6:1.2.3.4", b"12:34:56"),
     *(b"aa:bb:cc:dd:ee:ff", b" ", b":", b".", b"-", b"/", b"[", b"]", b"x", b"g", b"a", b"_", b"\xff", b"\n", b"%"),
     *(b"5", b",", b"Chrome/", b"(", b'"', b"@", b"\0", b';v="', b"1.2.0.0", b"Safari/5.1", b"a/", b"\\/"),
+    *(b';v=\\"', b"/16", b"Net/"),
 ]
 TEXTS = st.lists(st.sampled_from(ATOMS), max_size=14).map(b"".join)
 
@@ -86,6 +87,7 @@ def test_boundaries(text: bytes, expected: list[bytes]) -> None:
         b'sec-ch-ua-full-version-list: "Chromium";v="126.0.6478.127", "Google Chrome";v="126.0.0.0"',
         b"(KHTML, like Gecko) Chrome/124.0.0.0 Whale/3.26.244.14 Safari/537.36",
         b'"WhatsApp/2.24.11.79 A"',
+        rb'{"h": "\"Google Chrome\";v=\"126.0.0.0\", \"Chromium\";v=\"126.0.6478.127\""}',
     ],
 )
 def test_versions_are_no_addresses(text: bytes) -> None:
@@ -105,11 +107,25 @@ def test_versions_are_no_addresses(text: bytes) -> None:
         *(b"udp/8.8.8.8:53", b"eth0/8.8.8.8 up", b"IPv4/8.8.8.8", b"/8.8.8.8:51234", b"outside:8.8.8.8/51234"),
         *(b'"GET / HTTP/1.1" 200 TCP/8.8.8.8', b'ip="8.8.8.8"', b'{"ip":"8.8.8.8"}', b"Kafka/8.8.8.8:9092 Zk/3.4"),
         b"Safari/537.36\nWeb/8.8.8.8\nSafari/537.36",
+        *(b'"Net/8.8.8.8/24"', b"Net/8.8.8.8/32 Safari/5.1", rb'{"m": "{\"ip\":\"8.8.8.8\"}"}'),
     ],
 )
 def test_addresses_behind_names_are_no_versions(text: bytes) -> None:
     """Java, Cisco and others write a name or a protocol, a slash, and an address."""
     assert _found(text) == _found(b"x " * finding.SMALL_BYTES + text) == [b"8.8.8.8"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'"Node/2001:db8::1"', b"2001:db8::1"),
+        (b"Node/2001:db8::1 Safari/5.1", b"2001:db8::1"),
+        (b"Net/93.184.0.0/16.", b"93.184.0.0"),
+    ],
+)
+def test_no_version_is_an_ipv6_address_or_a_network(text: bytes, expected: bytes) -> None:
+    """Whatever is before it."""
+    assert _found(text) == _found(b"x " * finding.SMALL_BYTES + text) == [expected]
 
 
 @pytest.mark.parametrize("text", [b"1.2.3.4 ", b"2001:db8::1 x ", b"no address at all, "])

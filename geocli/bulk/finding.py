@@ -32,8 +32,10 @@ PRODUCT = re.compile(_BEFORE_PRODUCT + rb"([A-Za-z][\w.-]*)\\?/\Z")
 """What may stand before the version of a product (RFC 9110, 10.1.5), as in `Chrome/126.0.0.0`; in JSON `Chrome\\/`."""
 OTHER_PRODUCT = re.compile(_BEFORE_PRODUCT + rb"(?!HTTP)[A-Za-z][\w.-]*\\?/[0-9]+(?:\.[0-9]+){0,2}(?![.\w])")
 """A product whose version certainly is no address, as in `Safari/537.36`."""
-BRAND = b';v="'
-"""What stands before the version of a brand (User-Agent Client Hints), as in `"Chrome";v="126.0.0.0"`."""
+BRANDS = (b';v="', b';v=\\"')
+"""What stands before the version of a brand (User-Agent Client Hints), as in `"Chrome";v="126.0.0.0"`, also in JSON."""
+NETWORK = re.compile(rb"/[0-9]{1,3}(?!\w|\.\w)")
+"""What stands behind the first address of a network."""
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 """Sets the colour of what follows (ECMA-48, 8.3.117); its last letter is no part of a word."""
 BEFORE_BYTES, AFTER_BYTES, MOST_KNOWN = 80, 16, 1000
@@ -41,7 +43,6 @@ BEFORE_BYTES, AFTER_BYTES, MOST_KNOWN = 80, 16, 1000
 the same few browsers."""
 SMALL_BYTES = 4096
 """A shorter text is searched without numpy."""
-
 
 _WORD = b"_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MARGIN = b"    "
@@ -82,13 +83,13 @@ def _has_version(text: bytes, start: int, end: int) -> bool:
     """Tell whether a number is the version of a product, rather than an address behind a name and a slash.
 
     The name of a product has a capital letter; and the version ends in zeros, or there are other products beside it, or
-    a user agent in quotes begins with it. What has a port behind it is an address.
+    a user agent in quotes begins with it. What has a port or the length of a prefix behind it is an address.
     """
     before, number, after = text[:start].rpartition(b"\n")[2], text[start:end], text[end:].partition(b"\n")[0]
-    if before.endswith(BRAND):
+    if before.endswith(BRANDS):
         return True
     product = PRODUCT.search(before)
-    if not product or product[1].islower() or after.startswith((b":", b"(")):
+    if not product or product[1].islower() or after.startswith((b":", b"(")) or NETWORK.match(after) or b":" in number:
         return False
     is_first = product[1].isalpha() and product[0].startswith((b'"', b"'"))
     is_among_others = OTHER_PRODUCT.search(before, 0, product.start(1)) or OTHER_PRODUCT.match(after)
@@ -105,8 +106,10 @@ def _spans(text: bytes) -> Spans:
     if not runs:
         return found
     matched = _matched(text, runs)
-    inside = {at for start, end in (*runs, *matched) for at in range(start, end)}
-    return sorted([*(span for span in found if span[0] not in inside), *_no_versions(text, matched)])
+    is_inside = bytearray(len(text))
+    for start, end in (*runs, *matched):
+        is_inside[start:end] = b"\1" * (end - start)
+    return sorted([*(span for span in found if not is_inside[span[0]]), *_no_versions(text, matched)])
 
 
 def _matched(text: bytes, runs: Iterable[tuple[int, int]]) -> Spans:
@@ -122,7 +125,10 @@ def _matched(text: bytes, runs: Iterable[tuple[int, int]]) -> Spans:
 
 
 def _quads(text: bytes, octets: NDArray[np.uint8], dots: NDArray[np.intp]) -> Spans:
-    """Return what could be IPv4 addresses by their dots and ends; whether they are is seen when they are read."""
+    """Return what could be IPv4 addresses by their dots and ends; whether they are is seen when they are read.
+
+    Versions are none.
+    """
     import numpy as np
 
     gaps = np.diff(dots)
@@ -136,9 +142,9 @@ def _quads(text: bytes, octets: NDArray[np.uint8], dots: NDArray[np.intp]) -> Sp
     is_word[list(_WORD)] = True
     is_free = ~(is_word[before] | (before == ord(".")) | is_word[after] | is_number)
     is_free &= (starts < first) & (ends > third + 1)
-    starts, ends = starts - len(_MARGIN), ends - len(_MARGIN)
-    is_brand = (before == ord('"')) & (octets[starts + len(_MARGIN) - 2] == ord("="))
+    is_brand = (before == ord('"')) & np.isin(octets[starts - 2], (ord("="), ord("\\")))
     doubtful = np.flatnonzero(is_free & ((before == ord("/")) | is_brand))
+    starts, ends = starts - len(_MARGIN), ends - len(_MARGIN)
     spans = zip(starts[doubtful].tolist(), ends[doubtful].tolist(), strict=True)
     is_free[doubtful] = [not _is_version(text, *span) for span in spans]
     return list(zip(starts[is_free].tolist(), ends[is_free].tolist(), strict=True))
