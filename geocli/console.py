@@ -19,7 +19,6 @@ SIGNALED = 128
 INTERRUPTED = 130
 READER_GONE = 141
 
-
 NO_THREAD = "can't start new thread"
 """What Python says, in a RuntimeError, where the system has no room for one."""
 

@@ -8,7 +8,7 @@ import lzma
 import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from select import poll
@@ -33,14 +33,14 @@ from geocli.bulk.inputs import (
 from geocli.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 MOST = 4096
 
 
 def _chunks(
     path: Path, end: bytes = b"\n", most_bytes: int = MOST, on_wait: Callable[[], None] = lambda: None
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     with opened(str(path), on_wait) as read:
         yield from whole_lines(read, end, most_bytes)
 
@@ -203,7 +203,7 @@ def test_whoever_goes_on_writing_a_little_is_not_waited_for(tmp_path: Path, monk
             self._poll = poll()
             self.register = self._poll.register
 
-        def poll(self, wait_ms: int) -> list[tuple[int, int]]:
+        def poll(self, wait_ms: int | None = None) -> list[tuple[int, int]]:
             if wait_ms:
                 os.write(pipe, b"x")
             return self._poll.poll(wait_ms)
@@ -226,47 +226,105 @@ def test_a_terminal_is_asked_for_one_end() -> None:
     os.close(theirs)
 
 
-@pytest.mark.parametrize("text", ["8.8.8.8\n", ""])
 @pytest.mark.parametrize(
-    ("pack", "reason"),
+    ("data", "reason"),
     [
-        (gzip.compress, "packed; unpack it with zcat, or name a file that ends in .gz"),
-        (bz2.compress, "packed; unpack it with bzcat"),
-        (lzma.compress, "packed; unpack it with xzcat"),
-        (lambda data: b"\x28\xb5\x2f\xfd" + data, "packed; unpack it with zstdcat"),
-        (lambda data: data.decode().encode("utf-16"), "in UTF-16; convert it with iconv -f UTF-16 -t UTF-8"),
-        (lambda data: b"\xfe\xff" + data.decode().encode("utf-16-be"), "in UTF-16"),
-        (lambda data: data.decode().encode("utf-32"), "in UTF-32; convert it with iconv -f UTF-32 -t UTF-8"),
+        *(
+            (pack(text), f"packed; unpack it with {reason}$")
+            for text in (b"8.8.8.8\n", b"")
+            for pack, reason in (
+                (gzip.compress, "zcat, or name a file that ends in .gz"),
+                (bz2.compress, "bzcat"),
+                (lzma.compress, "xzcat"),
+                (lambda text: b"\x28\xb5\x2f\xfd" + text, "zstdcat"),
+            )
+        ),
+        *(
+            ("\ufeff8.8.8.8\n".encode(encoding), f"in {reason}; convert it with iconv -f {reason} -t UTF-8$")
+            for encoding, reason in (
+                ("utf-16-le", "UTF-16"),
+                ("utf-16-be", "UTF-16"),
+                ("utf-32-le", "UTF-32"),
+                ("utf-32-be", "UTF-32"),
+            )
+        ),
     ],
 )
-def test_what_is_packed_or_encoded_is_an_error(
-    tmp_path: Path, text: str, pack: Callable[[bytes], bytes], reason: str
-) -> None:
+def test_what_is_packed_or_encoded_is_an_error(tmp_path: Path, data: bytes, reason: str) -> None:
     """If its name does not say so: nobody wants its bytes as rows."""
     path = tmp_path / "access.log"
-    path.write_bytes(pack(text.encode()))
+    path.write_bytes(data)
 
     with pytest.raises(InputError, match=reason):
         _read(path)
 
 
-def test_a_mark_may_come_byte_by_byte(tmp_path: Path) -> None:
-    """As from a program that writes so; and what is packed twice is not told to be named as it is."""
-    data = bz2.compress(b"8.8.8.8\n")
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
+@contextmanager
+def _slowly(path: Path, data: bytes) -> Iterator[None]:
+    """Write to a pipe, byte by byte."""
+    os.mkfifo(path)
 
     def write() -> None:
-        with pipe.open("wb", buffering=0) as stream, suppress(BrokenPipeError):
+        with path.open("wb", buffering=0) as stream, suppress(BrokenPipeError):
             for at in range(len(data)):
                 stream.write(data[at : at + 1])
                 time.sleep(0.005)
 
     writer = threading.Thread(target=write)
     writer.start()
-    with pytest.raises(InputError, match="packed; unpack it with bzcat"):
-        _read(pipe)
-    writer.join()
+    try:
+        yield
+    finally:
+        writer.join()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\xef\xbb\xbfa\nb\n", b"a\nb\n"),
+        (b"\xef\xbb\xbf\xef\xbb\xbfa\n", b"\xef\xbb\xbfa\n"),
+        (b"\n\xef\xbb\xbfa\n", b"\n\xef\xbb\xbfa\n"),
+        (b"\xef\xbb", b"\xef\xbb\n"),
+        (b"\xef\xbb\xbf", b""),
+    ],
+)
+def test_a_mark_of_utf_8_may_come_byte_by_byte(tmp_path: Path, data: bytes, expected: bytes) -> None:
+    """It is left out once, at the beginning."""
+    with _slowly(tmp_path / "pipe", data):
+        assert expected == _read(tmp_path / "pipe")
+
+
+def test_a_packed_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """What can be unpacked of what has come is returned, though more may come."""
+    path = tmp_path / "pipe.gz"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR)
+    found = _chunks(path)
+    for text in (b"8.8.8.8\n", b"9.9.9.9\n" * 9):
+        os.write(pipe, gzip.compress(text))
+        assert text == next(found)
+    os.close(pipe)
+    found.close()
+
+
+def test_a_pipe_that_does_not_block_is_waited_for(tmp_path: Path) -> None:
+    """As one that another program made so, which has the other end."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    with opened(f"/dev/fd/{pipe}") as read:
+        threading.Timer(0.05, os.write, (pipe, b"8.8.8.8\n")).start()
+        assert b"8.8.8.8\n" == read(100)
+    os.close(pipe)
+
+
+def test_what_is_packed_is_known_byte_by_byte(tmp_path: Path) -> None:
+    """As from a program that writes so; and what is packed twice is not told to be named as it is."""
+    with (
+        _slowly(tmp_path / "pipe", bz2.compress(b"8.8.8.8\n")),
+        pytest.raises(InputError, match="packed; unpack it with bzcat"),
+    ):
+        _read(tmp_path / "pipe")
 
     twice = tmp_path / "twice.gz"
     twice.write_bytes(gzip.compress(gzip.compress(b"8.8.8.8\n")))

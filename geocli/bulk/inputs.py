@@ -38,9 +38,10 @@ SHOWN_BYTES = 4096
 ELLIPSIS = "…".encode()
 OTHERS = re.compile(
     rb"(?P<zcat>\x1f\x8b\x08)|(?P<bzcat>BZh[1-9](?:1AY&SY|\x17rE8P\x90))|(?P<xzcat>\xfd7zXZ\0)"
-    rb"|(?P<zstdcat>\x28\xb5\x2f\xfd)|(?P<iconv>\xff\xfe|\xfe\xff)"
+    rb"|(?P<zstdcat>\x28\xb5\x2f\xfd)|(?P<iconv>\xff\xfe.\0|\xfe\xff\0|\0\0\xfe\xff)",
+    re.DOTALL,
 )
-"""What a packed file begins with (RFC 1952, RFC 8878), or one in UTF-16 as Windows writes it, and the tool for it."""
+"""What a packed file begins with (RFC 1952, RFC 8878), or one in UTF-16 or UTF-32, and the tool for it."""
 MARK_BYTES = 10
 """No such mark is longer."""
 
@@ -74,8 +75,10 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
     wanted_bytes = first_bytes
     while data := read(wanted_bytes):
         on_read(len(data))
-        whole, found, rest = (rest + data).removeprefix(mark).rpartition(end)
-        mark = b""
+        text = rest + data
+        if len(text) >= len(mark) or end in text:  # else the mark may not be there yet
+            text, mark = text.removeprefix(mark), b""
+        whole, found, rest = text.rpartition(end)
         chunk = _shortened(whole + found, end, most_bytes)
         count = chunk.count(end)
         if count * wanted_bytes < FULL_LINES * len(data):  # it may have got less than it asked for
@@ -181,6 +184,9 @@ class _Reader:
                 wait_ms = 0
             try:
                 piece = self._once(count - got)
+            except BlockingIOError:  # whoever has the other end may have made it so
+                self._arrived.poll()
+                continue
             except OSError as error:
                 self._failure = error
                 return
@@ -198,7 +204,7 @@ def refuse_others(name: str, data: bytes) -> None:
     """
     found = OTHERS.match(data)
     if found and found["iconv"]:
-        encoding = "UTF-32" if data[2:4] == b"\0\0" else "UTF-16"
+        encoding = "UTF-32" if b"\0\0" in {data[:2], data[2:4]} else "UTF-16"
         raise InputError(name, f"in {encoding}; convert it with iconv -f {encoding} -t UTF-8")
     if found:
         others = ", or name a file that ends in .gz" if found["zcat"] and not name.endswith(".gz") else ""
@@ -216,8 +222,15 @@ def _unpacked(descriptor: int) -> Read:
     """Return what reads a gzip file (RFC 1952); one that is damaged or cut short is an OSError."""
     import zlib
     from gzip import GzipFile
+    from io import BufferedReader, FileIO
 
-    stream = GzipFile(fileobj=os.fdopen(descriptor, "rb", closefd=False))
+    class Arrived(BufferedReader):
+        """Reads what there is, rather than wait for all of a large piece."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            return self.read1(size) if size and size > 2 else super().read(size)  # 2: of a header
+
+    stream = GzipFile(fileobj=Arrived(FileIO(descriptor, closefd=False)))
 
     def read(count: int) -> bytes:
         try:
