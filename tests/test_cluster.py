@@ -22,7 +22,7 @@ import pytest
 from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
-from geocli.bulk import cluster
+from geocli.bulk import cluster, forking
 from geocli.bulk.cluster import GO_ON, ClusterBatch, _Run
 from geocli.bulk.jobs import Done
 from geocli.bulk.pipeline import BatchRequest, ClusterRequest, run
@@ -422,7 +422,8 @@ def test_workers_that_cannot_start_are_not_waited_for(
 ) -> None:
     """As where they may have too little memory; and Ctrl-C ends that sooner."""
     monkeypatch.setattr(cluster, "LocalCluster", start)
-    monkeypatch.setattr(cluster, "HELD_SECONDS", 0)
+    monkeypatch.setattr(forking, "HELD_SECONDS", 0)
+    before = _signals()
     if error is KeyboardInterrupt:
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 
@@ -433,8 +434,36 @@ def test_workers_that_cannot_start_are_not_waited_for(
     ):
         pytest.fail("nothing was started")
 
-    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
-    assert (0, 0) == signal.getitimer(signal.ITIMER_REAL)
+    assert before == _signals()
+
+
+def _signals() -> list[Any]:
+    numbers = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    mask, timer = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getitimer(signal.ITIMER_REAL)
+    return [mask, timer, *map(signal.getsignal, numbers)]
+
+
+def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGHUP under nohup does not end the start of workers, nor does another thread hear of any."""
+    monkeypatch.setattr(forking, "HELD_SECONDS", 0)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    waited: list[Any] = []
+
+    def elsewhere() -> None:
+        with forking.held_back(0):
+            waited.append(_signals())
+
+    try:
+        with forking.held_back(60):
+            signal.raise_signal(signal.SIGHUP)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            time.sleep(0.1)
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert [_signals()] == waited
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _session(leader: int) -> list[int]:

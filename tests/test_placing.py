@@ -182,6 +182,14 @@ def test_one_batch_at_a_time_is_in_a_directory(tmp_path: Path, is_merged: bool) 
     assert {} == _begun(second, is_resumed=True)
 
 
+def test_a_directory_that_was_removed_meanwhile_is_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whoever merged its parts: a lock of what is gone keeps nobody out."""
+    monkeypatch.setattr("fcntl.flock", lambda *_: (tmp_path / "out").rmdir())
+
+    with pytest.raises(BusyError):
+        _begun(_directory(tmp_path / "out"))
+
+
 def test_where_there_are_no_locks_a_batch_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in NFS, which has none for directories."""
 

@@ -7,7 +7,6 @@ place here, after its answers are on disk. So each row is there once, whatever f
 from __future__ import annotations
 
 import logging
-import signal
 import zlib
 from asyncio import gather
 from collections import Counter, deque
@@ -16,13 +15,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from multiprocessing import active_children
 from queue import Empty, Queue
-from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker, secede
 
+from geocli.bulk.forking import held_back
 from geocli.bulk.inputs import total_bytes
 from geocli.bulk.jobs import Done, job_of
 from geocli.bulk.parts import divided
@@ -51,8 +50,8 @@ TURNS = 8
 """So many parts each of several workers gets, if these are not too short, so that all end at about the same time."""
 LOOK_SECONDS = 2
 """After so long without news the cluster is looked at."""
-GRACE_SECONDS, HELD_SECONDS = 0.2, 5
-"""So long workers may take to end when something is wrong, and to start when somebody wants that to end."""
+GRACE_SECONDS = 0.2
+"""So long workers may take to end when something is wrong."""
 LOST = (OSError, RuntimeError, CancelledError)
 """What Dask raises where a scheduler is lost."""
 GO_ON = "with --resume a new run goes on from here"
@@ -96,8 +95,8 @@ class ClusterBatch:
 
         Raises:
             ClusterError: a part failed, or the cluster did.
-            BusyError: another batch writes to the same directory.
-            StorageError: answers could not be kept; or BusyError.
+            BusyError: another batch writes to the same directory, or another program keeps a lock of the cache.
+            StorageError: answers could not be kept.
 
         """
         keys = [self.job.key(part) for part in self.parts]
@@ -299,7 +298,7 @@ def _local(request: ClusterRequest) -> Iterator[LocalCluster]:
     options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": True}
     others = active_children()
     with dask.config.set(SETTINGS), ExitStack() as stack:
-        with _held_back(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with held_back(_patience_seconds()):
             try:
                 cluster = stack.enter_context(LocalCluster(n_workers=request.workers, **options))
             except LOST as error:
@@ -316,35 +315,3 @@ def _local(request: ClusterRequest) -> Iterator[LocalCluster]:
 async def _end(cluster: LocalCluster) -> None:
     """End workers in the middle of parts that nobody wants any more."""
     await gather(*(worker.close(timeout=GRACE_SECONDS) for worker in cluster.workers.values()), return_exceptions=True)
-
-
-@contextmanager
-def _held_back(*numbers: signal.Signals) -> Iterator[None]:
-    """Let signals come when this is over; processes that are started meanwhile never get SIGINT.
-
-    Raises:
-        TimeoutError: in the block, if that takes too long, or goes on for too long after a signal.
-
-    """
-    caught: list[int] = []
-    ends = [monotonic() + _patience_seconds()]
-
-    def look(*_: object) -> None:
-        if caught or signal.SIGINT in signal.sigpending():
-            ends.append(monotonic() + HELD_SECONDS)
-        if monotonic() > min(ends):
-            raise TimeoutError("that took too long")
-
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    handlers = {number: signal.signal(number, lambda came, _: caught.append(came)) for number in numbers}
-    handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, 1, 1)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for came in caught:
-            signal.raise_signal(came)

@@ -6,11 +6,13 @@ import gc
 import multiprocessing
 import os
 import signal
+import threading
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.util import get_temp_dir
 from shutil import rmtree
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from geocli.storage.files import told_of_termination
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOADED = (__name__, "geocli.bulk.working", "geocli.bulk.answers", "geocli.bulk.keeping", "distributed")
+HELD_SECONDS = 5
+"""So long workers may take to start when somebody wants that to end."""
 gc.set_threshold(200_000)  # there, too, what is imported is no garbage; Dask is 116,000 objects
 
 
@@ -44,3 +48,43 @@ def _start() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def held_back(patience_seconds: float) -> Iterator[None]:
+    """Let signals that end a run come when this is over; processes that are started meanwhile never get SIGINT.
+
+    In another thread than the main one, which hears no signals, it does nothing.
+
+    Raises:
+        TimeoutError: in the block, if that takes too long, or goes on for too long after a signal.
+
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    ends = [monotonic() + patience_seconds]
+
+    def look(*_: object) -> None:
+        if caught or signal.SIGINT in signal.sigpending():
+            ends.append(monotonic() + HELD_SECONDS)
+        if monotonic() > min(ends):
+            raise TimeoutError("that took too long")
+
+    handlers: dict[int, Any] = {signal.SIGALRM: look}
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) != signal.SIG_IGN:  # as under nohup
+            handlers[ending] = lambda came, _: caught.append(came)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in caught:
+            signal.raise_signal(came)

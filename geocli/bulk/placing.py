@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -89,9 +89,11 @@ class PartDirectory:
             ClusterError: the directory cannot be made or read.
 
         """
-        with self._errors():
-            self._system.makedirs(self._path, exist_ok=True)
-        with locked_directory(self._path) if is_local(self._system) else nullcontext():
+        with ExitStack() as stack:
+            with self._errors():
+                self._system.makedirs(self._path, exist_ok=True)
+                if is_local(self._system):
+                    stack.enter_context(locked_directory(self._path))
             yield self._ordered(keys, is_resumed=is_resumed)
 
     def _ordered(self, keys: Sequence[str], *, is_resumed: bool) -> dict[int, Note]:

@@ -243,6 +243,8 @@ def locked_directory(path: str) -> Iterator[None]:
             raise BusyError(path, 0) from None
         except OSError:  # as of NFS, which locks only what is open for writing
             pass
+        if not (os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.stat(path))):
+            raise BusyError(path, 0)  # who had the lock removed it
         yield
     finally:
         os.close(descriptor)
