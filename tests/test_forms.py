@@ -544,6 +544,19 @@ def test_answers_do_not_replace_their_addresses(batch: Batch, column: str, prefi
     )
 
 
+@pytest.mark.parametrize("geo", ['{"city":null}', '{"country_code":"XX","traits.isp":1}', '{"status":"x"}'])
+def test_an_answer_with_other_fields_is_an_error(batch: Batch, geo: str) -> None:
+    """In the first line: or every line would be one that cannot be answered; but not one later."""
+    line = f'{{"ip":"81.2.69.160","geo":{geo}}}\n'.encode()
+    with pytest.raises(SettingsError, match=r"jsonl: geo: in the input already, with other fields; name the same"):
+        batch.once(line, input="jsonl")
+
+    assert b'"new_geo": {' in batch.once(line, input="jsonl", prefix="new_")
+    assert ["US", None] == [
+        said["geo"]["country_code"] for said in objects(batch.once(b'{"ip":"98.0.0.1"}\n' + line, input="jsonl"))
+    ]
+
+
 @pytest.mark.parametrize(
     "geo", ["1", '{"lat":1}', "[]", '"x"', "{}", '{"city":"mine"}', '{"country_code":"XX","city":"mine"}']
 )
@@ -551,7 +564,7 @@ def test_answers_do_not_replace_their_addresses(batch: Batch, column: str, prefi
 def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str, more: str) -> None:
     """Such a line comes back whole, as one that cannot be answered."""
     line = f'{{"ip":"81.2.69.160","x":"{"x" * 5000}","geo":{geo}{more}}}'
-    (said,) = objects(batch.once(f"{line}\n".encode(), input="jsonl"))
+    _, said = objects(batch.once(f'{{"ip":"98.0.0.1"}}\n{line}\n'.encode(), input="jsonl"))
 
     assert {"line": line, "geo": {"country_code": None}} == said
 

@@ -77,7 +77,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.inputs": {"errors", "text"},
     "geocli.bulk.finding": set(),
     "geocli.bulk.forms": {"entries", "errors", "text", "bulk.finding", "bulk.inputs", "bulk.outputs"},
-    "geocli.bulk.jsonlines": {"errors", "text", "bulk.forms", "bulk.inputs", "bulk.outputs"},
+    "geocli.bulk.jsonlines": {"entries", "errors", "text", "bulk.forms", "bulk.inputs", "bulk.outputs"},
     "geocli.bulk.parsing": {"addresses", "errors", "text"},
     "geocli.bulk.tree": {"errors", "databases.discovery"},
     "geocli.bulk.scopes": {"addresses"},

@@ -11,6 +11,7 @@ from itertools import chain
 from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, Block, lines_of
 from geocli.bulk.inputs import MOST_LINE_BYTES
 from geocli.bulk.outputs import Output, json_text
+from geocli.entries import KNOWN_FIELDS
 from geocli.errors import SettingsError
 from geocli.text import safe
 
@@ -48,10 +49,21 @@ class JsonLinesForm:
         return Output("jsonl", self._fields, before=f"{json_text(self._geo)}: ", end=f"}}{end}")
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Return the chunks as they are; lines end as the first one does."""
+        """Return the chunks as they are; lines end as the first one does.
+
+        Raises:
+            SettingsError: the first line has an answer with other fields, so that all lines would be invalid.
+
+        """
         first = next(chunks, b"")
-        if first.partition(b"\n")[0].endswith(b"\r"):
+        line = first.partition(b"\n")[0]
+        if line.endswith(b"\r"):
             self.output = self._output_of("\r\n")
+        said = _object(line)
+        geo = said.get(self._geo) if isinstance(said, dict) else None
+        if _is_answer(geo) and not self._is_ours(geo):
+            hint = "name the same ones with -F, or another key with --prefix, as in --prefix new_"
+            raise SettingsError(safe(self._geo), f"in the input already, with other fields; {hint}", origin="jsonl")
         return chain([first] if first else [], chunks)
 
     def cut(self, chunk: bytes) -> Block:
@@ -95,6 +107,12 @@ class JsonLinesForm:
 
     def _is_ours(self, geo: object) -> bool:
         return geo is None or (isinstance(geo, dict) and [*geo] == [*dict.fromkeys(self.output.names)])
+
+
+def _is_answer(geo: object) -> bool:
+    """Tell whether a value looks like an answer with some fields."""
+    names = geo if isinstance(geo, dict) else ()
+    return bool(names) and all(name in KNOWN_FIELDS or name.startswith("traits.") for name in names)
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:
