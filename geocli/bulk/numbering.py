@@ -85,6 +85,8 @@ def hashed(words: Sequence[NDArray[np.unsignedinteger]], slots: int) -> NDArray[
     for word in others:
         mixed ^= word
         _mix(mixed)
+    mixed ^= mixed >> np.uint64(32)  # else words that differ in their first bits alone meet too often, by some KEYS
+    mixed *= KEYS[1]
     mixed >>= np.uint64(65 - slots.bit_length())
     found: NDArray[np.int64] = mixed.view(np.int64)
     return found
