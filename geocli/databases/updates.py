@@ -17,7 +17,7 @@ from geocli.databases.client import Client, Limits, Waits
 from geocli.databases.discovery import SUFFIX
 from geocli.databases.installing import SIDECAR, check_sidecar, install, sweep, unpacked
 from geocli.errors import DownloadError, HashMismatchError, SettingsError, UpdateError
-from geocli.storage.files import DataDirectory
+from geocli.storage.files import DataDirectory, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,7 +67,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
     placed = [(sources.directory_of(name), name) for name in wanted]
     for directory, group in groupby(placed, itemgetter(0)):
         with _telling(on_problem, directory):
-            os.makedirs(directory, mode=0o755, exist_ok=True)
+            make_directory(directory, 0o755)
             place = DataDirectory(directory, allow_network_fs=chosen.allow_network_fs)
             with place.locked(LOCK, chosen.lock_timeout_seconds):
                 sweep(directory)
