@@ -34,11 +34,25 @@ COUNTRIES = {STORED: "US", DIRTY: "AU", "9.9.9.9": "US", "81.2.69.160": "GB", "1
 """All that is ever asked for, and where it is."""
 KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "re-resolve.lock"}
 """What may stay in a data directory in which nothing is dirty."""
+NAMELESS = "a file without a name"
+"""One that is being made; where that cannot be done, it is made under a temporary name."""
 PRINTED = "standard output"
 """Where answers are written: not a file of the data directory, but a moment that counts."""
 TRACED = (
     *("openat", "write", "pwrite64", "pwritev", "ftruncate", "fallocate", "fsync", "fdatasync", "fchmod", "fchown"),
-    *("mkdir", "mkdirat", "chmod", "fchmodat", "rename", "renameat", "renameat2", "unlink", "unlinkat"),
+    *(
+        "mkdir",
+        "mkdirat",
+        "chmod",
+        "fchmodat",
+        "rename",
+        "renameat",
+        "renameat2",
+        "link",
+        "linkat",
+        "unlink",
+        "unlinkat",
+    ),
     *("flock", "fcntl"),
 )
 compileall.compile_dir(Path(package.__file__).parent, quiet=1)
@@ -147,11 +161,13 @@ def read_calls(log: str, data_dir: Path) -> list[Call]:
         file = PRINTED if name == "write" and rest.startswith("1<") else ""
         if named := path.search(rest):
             file = re.sub(r"^journal\..*\.draining$", "segment", named[1] or ".")
+        if "O_TMPFILE" in rest or re.match(r"#\d+", file):
+            file = NAMELESS
         if file == "." and (name == "fdatasync" or (name == "openat" and "O_DIRECTORY" not in rest)):
             file = "geocli.db's directory"  # as SQLite syncs it
         is_lock = "F_SETLK" in rest and ("F_RDLCK" in rest or "F_WRLCK" in rest)
-        is_change = name != "fcntl" and (name != "openat" or "O_CREAT" in rest)
-        if file and (name != "fcntl" or is_lock):
+        is_change = name != "fcntl" and (name != "openat" or "O_CREAT" in rest or "O_TMPFILE" in rest)
+        if file and "LOCK_UN" not in rest and (name != "fcntl" or is_lock):
             found.append(Call(name, numbers[name], file, is_change and file != PRINTED))
     return found
 

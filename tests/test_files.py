@@ -7,9 +7,11 @@ import os
 import resource
 import signal
 import stat
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -542,34 +544,198 @@ def test_short_write_is_not_the_end(tmp_path: Path) -> None:
     assert 1000 == path.stat().st_size
 
 
-def test_files_that_many_threads_make_leave_the_umask_alone(tmp_path: Path) -> None:
-    """The umask is the process's: threads that make files for a group at once restore what was there."""
+def test_files_that_other_threads_make_keep_to_the_umask(tmp_path: Path) -> None:
+    """The umask belongs to the process: it is not changed, not for a moment, while files are made for a group."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data").chmod(0o2770)
-    directory = local(tmp_path / "data")
+    (tmp_path / "theirs").mkdir()
+    directory, is_done = local(tmp_path / "data"), Event()
+    modes = Counter[int]()
+
+    def make_theirs() -> None:
+        while not is_done.is_set():
+            descriptor = os.open(tmp_path / "theirs" / "file", os.O_WRONLY | os.O_CREAT, 0o666)
+            modes[stat.S_IMODE(os.fstat(descriptor).st_mode)] += 1
+            os.close(descriptor)
+            os.unlink(tmp_path / "theirs" / "file")
+
     before = os.umask(0o027)
+    theirs = Thread(target=make_theirs)
+    theirs.start()
     try:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda n: os.close(directory.open(str(n), CREATE)), range(200)))
-        after = os.umask(0o027)
+            list(pool.map(lambda n: os.close(directory.open(str(n), CREATE)), range(4000)))
     finally:
-        os.umask(before)
+        is_done.set()
+        theirs.join()
+        after = os.umask(before)
 
     assert 0o027 == after
+    assert {0o640} == set(modes)
     assert {0o660} == {mode_of(path) for path in (tmp_path / "data").iterdir()}
 
 
-def test_file_that_is_killed_before_it_is_adopted_is_the_groups(tmp_path: Path) -> None:
-    """A file in a shared directory has the group's rights from its first moment."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data").chmod(0o2770)
+class Killed(DataDirectory):
+    """A data directory in which whoever makes a file is killed before it has its mode."""
 
-    class Killed(DataDirectory):
-        @staticmethod
-        def _adopt(descriptor: int, directory: os.stat_result, mode: int) -> None:
-            del descriptor, directory, mode
-            os.kill(os.getpid(), signal.SIGKILL)
+    @staticmethod
+    def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
+        del descriptor, directory, mode
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    killed = Killed(str(tmp_path / "data"), allow_network_fs=True)
+
+class Named(DataDirectory):
+    """A data directory on a file system that cannot make files without a name."""
+
+    def _make_nameless(self, name: str, directory: os.stat_result) -> None:
+        del name, directory
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+class KilledNamed(Named, Killed):
+    """Both."""
+
+
+@pytest.fixture
+def grouped(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.mkdir()
+    path.chmod(0o2770)
+    return path
+
+
+@pytest.mark.parametrize("kind", [DataDirectory, Named])
+@pytest.mark.parametrize("umask", [0o077], indirect=True)
+def test_file_has_its_mode_before_it_has_its_name(grouped: Path, kind: type[DataDirectory], umask: int) -> None:
+    """Nobody ever sees a file of a group's directory that the group may not use."""
+    del umask
+    seen = set()
+
+    def look(number: int) -> None:
+        os.close(kind(str(grouped), allow_network_fs=True).open(str(number), CREATE))
+
+    with ThreadPoolExecutor(4) as pool:
+        made = pool.map(look, [number // 4 for number in range(400)])
+        for number in range(100):
+            with suppress(FileNotFoundError):
+                seen.add(mode_of(grouped / str(number)))
+        list(made)
+
+    assert {0o660} == seen | {mode_of(path) for path in grouped.iterdir()}
+    assert {str(number) for number in range(100)} == set(os.listdir(grouped))
+
+
+@pytest.mark.parametrize(("kind", "left"), [(Killed, 0), (KilledNamed, 1)])
+def test_file_whose_maker_is_killed_has_no_name(grouped: Path, kind: type[DataDirectory], left: int) -> None:
+    """Who is killed while making a file leaves nothing under its name, and nothing that a flush does not remove."""
+    killed = kind(str(grouped), allow_network_fs=True)
+
     assert -signal.SIGKILL == in_child(lambda: killed.open("journal", CREATE))
-    assert 0o660 == mode_of(tmp_path / "data" / "journal")
+
+    assert left == len(os.listdir(grouped))
+    os.close(local(grouped).open("journal", CREATE))
+    local(grouped).sweep()
+    assert ["journal"] == os.listdir(grouped)
+    assert 0o660 == mode_of(grouped / "journal")
+
+
+def test_file_that_kept_its_temporary_name_loses_it_when_it_is_opened(directory: DataDirectory) -> None:
+    """Who is killed between the two names leaves a file that is used as any other."""
+    os.close(directory.open("journal", CREATE))
+    os.link(directory.file("journal"), directory.file("journal.0123456789ab.part"))
+
+    os.close(directory.open("journal", CREATE))
+
+    assert ["journal"] == os.listdir(directory.path)
+
+
+@pytest.mark.parametrize("kind", [DataDirectory, Named])
+def test_file_that_was_made_meanwhile_is_used(grouped: Path, kind: type[DataDirectory]) -> None:
+    """Of those who make a file at the same time, all use the first one's."""
+    directory = kind(str(grouped), allow_network_fs=True)
+    with ThreadPoolExecutor(8) as pool:
+        descriptors = list(pool.map(lambda _: directory.open("journal", CREATE), range(64)))
+    inodes = {os.fstat(descriptor).st_ino for descriptor in descriptors}
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+    assert {os.stat(grouped / "journal").st_ino} == inodes
+    assert ["journal"] == os.listdir(grouped)
+
+
+# what killed processes leave
+
+
+def begin(path: Path, then: Callable[[], object]) -> None:
+    with replacing(str(path)) as (descriptor, _):
+        write_all(descriptor, b"half")
+        then()
+
+
+def test_next_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    """The temporary files of runs that were killed go with the next run that writes the same file."""
+    path = tmp_path / "rows.csv"
+    assert -signal.SIGKILL == in_child(lambda: begin(path, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    assert 1 == len(os.listdir(tmp_path))
+
+    begin(path, lambda: None)
+
+    assert ["rows.csv"] == os.listdir(tmp_path)
+    assert b"half" == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("rows.csv.part", "rows.csv.0123456789ab", "rows.csv.0123456789AB.part", "rows.csv.0123456789abc.part"),
+        *("other.csv.0123456789ab.part", "my.rows.csv.0123456789ab.part", "0123456789ab.part"),
+    ],
+)
+def test_next_run_keeps_what_is_none_of_its_own(tmp_path: Path, name: str) -> None:
+    """Only what is named as a temporary file of this file is removed."""
+    (tmp_path / name).touch()
+
+    begin(tmp_path / "rows.csv", lambda: None)
+
+    assert sorted([name, "rows.csv"]) == sorted(os.listdir(tmp_path))
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("rows.csv", path)])
+def test_next_run_keeps_what_is_no_file(tmp_path: Path, make: Callable[[str], None]) -> None:
+    """What is named as a temporary file, but is none, is kept, and holds nothing up."""
+    make(str(tmp_path / "rows.csv.0123456789ab.part"))
+
+    begin(tmp_path / "rows.csv", lambda: None)
+
+    assert ["rows.csv", "rows.csv.0123456789ab.part"] == sorted(os.listdir(tmp_path))
+
+
+def test_next_run_keeps_what_is_still_written(tmp_path: Path) -> None:
+    """Two runs that write the same file at the same time both end well; the last one's stays."""
+    path = tmp_path / "rows.csv"
+    with replacing(str(path)) as (first, _):
+        begin(path, lambda: None)
+        write_all(first, b"first")
+        assert b"half" == path.read_bytes()
+    assert b"first" == path.read_bytes()
+    assert ["rows.csv"] == os.listdir(tmp_path)
+
+
+def test_child_does_not_hold_what_its_parent_left(tmp_path: Path) -> None:
+    """A temporary file is that of who began it: a child that lives on when that one is killed does not hold it."""
+    reader, writer = os.pipe()
+
+    def fork_and_die() -> None:
+        if os.fork():  # its child has a copy of the descriptor
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+
+    assert -signal.SIGKILL == in_child(lambda: begin(tmp_path / "rows.csv", fork_and_die))
+    try:
+        begin(tmp_path / "rows.csv", lambda: None)
+        assert ["rows.csv"] == os.listdir(tmp_path)
+    finally:
+        os.close(writer)
+        os.close(reader)

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from geocli.bulk.parts import is_local, located
 from geocli.errors import ClusterError, SettingsError
-from geocli.storage.files import locked_directory, replacing, write_all
+from geocli.storage.files import replacing, write_all
+from geocli.storage.locks import locked_directory
 from geocli.values import Value
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING, cast
 
 from geocli.databases.discovery import SUFFIX, Database, examine
 from geocli.errors import DatabaseError, HashMismatchError, UpdateError
+from geocli.storage import locks
 from geocli.storage.files import replacing, write_all
+from geocli.storage.locks import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,9 +162,10 @@ def _keep_time(path: str, last_modified: str | None) -> None:
 
 def sweep(directory: str) -> None:
     """Remove what updates that were killed have left behind; the caller holds the lock."""
-    for name in filter(_LEFT_BEHIND.fullmatch, os.listdir(directory)):
-        os.unlink(os.path.join(directory, name))
+    for target in {target_of(name) for name in os.listdir(directory)}:
+        if target and _OURS.fullmatch(target):
+            locks.sweep(directory, target)
 
 
-_LEFT_BEHIND = re.compile(rf"(.+{SUFFIX}({SIDECAR})?|\.geocli-update\.json)\.[0-9a-f]{{12}}\.part")
-"""As `storage.files.replacing` names files until they are in place."""
+_OURS = re.compile(rf".+{SUFFIX}({SIDECAR})?|\.geocli-update\.json")
+"""What updates write."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-from _thread import allocate_lock
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from errno import EINVAL
 from time import sleep
 
 from geocli.errors import BusyError, StorageError, TerminatedError
+from geocli.storage.locks import FileLock, sweep, temporary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,27 +21,36 @@ POLL_SECONDS = 0.01
 """How often a lock that is held is tried again."""
 
 
-_umask_lock = allocate_lock()
-
-
-@contextmanager
-def _group_rights() -> Iterator[None]:
-    """Let files be made with the rights that are asked for: one that is made and never adopted shuts nobody out."""
-    with _umask_lock:  # the umask is the whole process's
-        umask = os.umask(0)
-        try:
-            yield
-        finally:
-            os.umask(umask)
-
-
 def _sync(path: str) -> None:
     """Put a directory's entries on disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != EINVAL:  # a file system that syncs no directories (fsync(2))
+            raise
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: str, mode: int) -> None:
+    """Make a directory and those above it, if they are missing; their names are on disk when this returns.
+
+    Raises:
+        OSError: it cannot be made.
+
+    """
+    missing = []
+    present = os.path.abspath(path)
+    while not os.path.lexists(present):
+        missing.append(present)
+        present = os.path.dirname(present)
+    for directory in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(directory, mode)
+            os.chmod(directory, stat.S_IMODE(os.stat(directory).st_mode) | 0o700)  # whatever the umask
+            with suppress(PermissionError):  # of a parent that may not be listed
+                _sync(os.path.dirname(directory))
 
 
 class DataDirectory:
@@ -92,15 +100,7 @@ class DataDirectory:
         try:
             return os.stat(self.path)
         except FileNotFoundError:
-            missing = [self.path]
-            while not os.path.lexists(parent := os.path.dirname(missing[-1])):
-                missing.append(parent)
-            for path in reversed(missing):  # each of them private, whatever the umask
-                with suppress(FileExistsError):
-                    os.mkdir(path, 0o700)
-                    os.chmod(path, 0o700)
-                    with suppress(PermissionError):  # of a parent that may not be listed
-                        _sync(os.path.dirname(path))
+            make_directory(self.path, 0o700)
             return os.stat(self.path)
 
     def _error(self, reason: str) -> StorageError:
@@ -125,11 +125,19 @@ class DataDirectory:
 
         """
         directory = self.prepare()
-        mode = 0o660 if directory.st_mode & stat.S_IWGRP else 0o600
-        with _group_rights() if flags & os.O_CREAT and mode == 0o660 else nullcontext():
-            descriptor = os.open(self.file(name), flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        while True:
+            try:
+                descriptor = os.open(self.file(name), flags & ~os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
+                break
+            except FileNotFoundError:
+                if not flags & os.O_CREAT:
+                    raise
+            with suppress(FileExistsError):  # another process was faster: its file is opened
+                self._make_file(name)
         try:
-            self._adopt(descriptor, directory, mode)
+            if os.fstat(descriptor).st_nlink > 1:
+                self.sweep()
+            self._adopt(descriptor, directory, self._mode(directory))
         except OSError:
             os.close(descriptor)
             raise
@@ -146,21 +154,69 @@ class DataDirectory:
 
         """
         try:
-            os.close(self.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
             if not stat.S_ISREG(os.lstat(self.file(name)).st_mode):
-                raise OSError(EINVAL, "not a regular file") from None
+                raise OSError(EINVAL, "not a regular file")
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                self._make_file(name)
+
+    def _make_file(self, name: str) -> None:
+        """Make an empty file, which has its mode and its owner before it has its name.
+
+        Raises:
+            FileExistsError: it is there.
+            OSError: it cannot be made.
+
+        """
+        directory = self.prepare()
+        try:
+            self._make_nameless(name, directory)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system that cannot make them, or no /proc
+            with temporary(self.file(name), 0o600) as (descriptor, path):
+                self._give(descriptor, directory, self._mode(directory))
+                os.link(path, self.file(name))
+
+    def _make_nameless(self, name: str, directory: os.stat_result) -> None:
+        """Make a file that is gone if its process is killed before it has its name (open(2), O_TMPFILE)."""
+        descriptor = os.open(self.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            self._give(descriptor, directory, self._mode(directory))
+            # Only with a descriptor does os.link call linkat(2), which follows links.
+            os.link(f"/proc/self/fd/{descriptor}", self.file(name), src_dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+
+    @staticmethod
+    def _mode(directory: os.stat_result) -> int:
+        return 0o660 if directory.st_mode & stat.S_IWGRP else 0o600
 
     @staticmethod
     def _adopt(descriptor: int, directory: os.stat_result, mode: int) -> None:
-        """Give a file that this user owns the rights, and from root also the owner, that the directory asks for."""
-        found, user = os.fstat(descriptor), os.geteuid()
-        if user not in (0, found.st_uid) or not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            return  # another user's, or a link to a file that is none of ours
+        """Give a file that this user owns the mode, and from root also the owner, that the directory asks for."""
+        found = os.fstat(descriptor)
+        if os.geteuid() in (0, found.st_uid) and stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            DataDirectory._give(
+                descriptor, directory, mode
+            )  # not another user's, nor a link to a file that is none of ours
+
+    @staticmethod
+    def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
+        found, owner = os.fstat(descriptor), (directory.st_uid, directory.st_gid)
         if stat.S_IMODE(found.st_mode) != mode:
             os.fchmod(descriptor, mode)
-        if user == 0 and (found.st_uid, found.st_gid) != (directory.st_uid, directory.st_gid):
-            os.fchown(descriptor, directory.st_uid, directory.st_gid)
+        if os.geteuid() == 0 and (found.st_uid, found.st_gid) != owner:
+            os.fchown(descriptor, *owner)
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed left behind; what another process still writes is kept.
+
+        Raises:
+            OSError: something cannot be removed.
+
+        """
+        sweep(self.path)
 
     def sync(self) -> None:
         """Put the directory's entries on disk.
@@ -185,10 +241,7 @@ class DataDirectory:
 
     @contextmanager
     def locked(self, name: str, timeout_seconds: float) -> Iterator[None]:
-        """Hold a lock, by `flock` on a file that is never renamed or unlinked.
-
-        The kernel frees it when the process dies. Not `fcntl`: those locks end when any descriptor of the
-        file is closed.
+        """Hold the lock of a file that is never renamed or unlinked.
 
         Raises:
             BusyError: another process held it for longer than `timeout_seconds`.
@@ -196,58 +249,30 @@ class DataDirectory:
 
         """
         try:
-            descriptor = self._lock(name, timeout_seconds)
+            lock = self._lock(name, timeout_seconds)
         except OSError as error:
             raise StorageError(self.file(name), f"cannot be locked: {error.strerror}") from error
         try:
             yield
         finally:
-            os.close(descriptor)
+            lock.close()
 
-    def _lock(self, name: str, timeout_seconds: float) -> int:
+    def _lock(self, name: str, timeout_seconds: float) -> FileLock:
         waited_seconds = 0.0
         while True:
-            descriptor = self.open(name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
+            lock = FileLock(lambda: self.open(name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK))
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(descriptor), os.stat(self.file(name))):
-                    return descriptor
-            except FileNotFoundError:
-                pass  # removed meanwhile: the next one counts
-            except BlockingIOError:
-                if waited_seconds >= timeout_seconds:
-                    os.close(descriptor)
-                    raise BusyError(self.file(name), timeout_seconds) from None
+                is_free = lock.acquire()
+                if is_free and lock.is_at(self.file(name)):  # else removed meanwhile: the next file counts
+                    return lock
+                if not is_free and waited_seconds >= timeout_seconds:
+                    raise BusyError(self.file(name), timeout_seconds)  # noqa: TRY301 (closed below)
             except BaseException:
-                os.close(descriptor)
+                lock.close()
                 raise
-            os.close(descriptor)
+            lock.close()
             sleep(POLL_SECONDS)
             waited_seconds += POLL_SECONDS
-
-
-@contextmanager
-def locked_directory(path: str) -> Iterator[None]:
-    """Hold a lock of a directory that may be removed, without a file in it; where there are no locks, without one.
-
-    Raises:
-        BusyError: another process holds it.
-        OSError: it cannot be opened.
-
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(path, 0) from None
-        except OSError:  # as of NFS, which locks only what is open for writing
-            pass
-        if not (os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.stat(path))):
-            raise BusyError(path, 0)  # who had the lock removed it
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -276,29 +301,31 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
     """Write a file beside another, and put it in its place when all of it is on disk.
 
     Yields a descriptor to write to, and the path that the file has until then. On any error the old file
-    stays as it was. A link is followed, and what is no regular file, like a pipe, is simply written to.
+    stays as it was. The new name is on disk when this returns. A link is followed, and what is no regular file,
+    like a pipe, is simply written to.
 
     Raises:
         OSError: the file cannot be written or renamed.
 
     """
     target = os.path.realpath(path)
-    is_file = os.path.isfile(target) or not os.path.exists(target)
-    beside = f"{target}.{os.urandom(6).hex()}.part" if is_file else target
-    flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if is_file else 0)
+    directory, name = os.path.split(target)
     with told_of_termination():
+        if os.path.exists(target) and not os.path.isfile(target):
+            with open(os.open(target, os.O_WRONLY | os.O_CLOEXEC), "wb", buffering=0) as stream:
+                yield stream.fileno(), target
+            return
         try:
-            with open(os.open(beside, flags, mode), "wb", buffering=0) as stream:
-                yield stream.fileno(), beside
-                if is_file:
-                    os.fsync(stream.fileno())
-            if is_file:
+            with suppress(OSError):
+                sweep(directory, name)
+            with temporary(target, mode) as (descriptor, beside):
+                yield descriptor, beside
+                os.fsync(descriptor)
                 os.replace(beside, target)
-        except BaseException as error:
-            if is_file:
-                with suppress(FileNotFoundError):
-                    os.unlink(beside)
-            if isinstance(error, OSError) and error.filename in {None, beside}:
+            with suppress(PermissionError):  # of a directory that may not be listed
+                _sync(directory)
+        except OSError as error:
+            if error.filename is None or str(error.filename).startswith(target):
                 error.filename = path
             raise
 

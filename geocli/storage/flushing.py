@@ -67,6 +67,7 @@ class Flush:
         with self._directory.locked(LOCK, wait_seconds):
             from geocli.storage.writer import StoreWriter
 
+            self._directory.sweep()
             began = self._now()
             with closing(StoreWriter(self._directory, busy_timeout_seconds=self._busy_timeout_seconds)) as writer:
                 problems = self._drain(writer, self._journal.segments())

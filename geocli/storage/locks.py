@@ -1,0 +1,177 @@
+"""Locks by `flock`, and temporary files that are locked for as long as they are written.
+
+The kernel frees such a lock when the process that took it dies. Not `fcntl`: those locks end when any descriptor of
+the file is closed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from _thread import RLock
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from geocli.errors import BusyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TEMPORARY_DIGITS, TEMPORARY_SUFFIX = 12, ".part"
+"""Random hexadecimal digits and an ending, which the name of a temporary file has after that of its file."""
+
+_open: set[FileLock] = set()
+_opening = RLock()
+"""Held while a file is opened and noted in `_open`, so that a fork finds both done or neither."""
+
+
+class FileLock:
+    """An open file, locked or not.
+
+    The lock is of the open file, of which each child has a copy: so it is unlocked before it is closed, and a
+    child closes its copies at once. Else the lock would last for as long as the child does.
+    """
+
+    def __init__(self, open_file: Callable[[], int]) -> None:
+        """Open a file.
+
+        Raises:
+            OSError: as `open_file`, which returns a descriptor.
+
+        """
+        with _opening:
+            self.descriptor = open_file()
+            _open.add(self)
+
+    def acquire(self) -> bool:
+        """Lock the file without waiting, and return whether it was free.
+
+        Raises:
+            OSError: its file system has no locks.
+
+        """
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def is_at(self, path: str) -> bool:
+        """Return whether a path leads to this file.
+
+        Raises:
+            OSError: that cannot be found out.
+
+        """
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), os.stat(path))
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Unlock and close the file."""
+        with _opening:
+            if self not in _open:  # in a child
+                return
+            _open.remove(self)
+            with suppress(OSError):  # where there are no locks
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            os.close(self.descriptor)
+
+
+def _close_copies() -> None:
+    """Close the descriptors that a child has of its parent's locks; they stay locked in the parent."""
+    for lock in _open:
+        os.close(lock.descriptor)
+    _open.clear()
+    _opening.release()
+
+
+os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_copies)
+
+
+@contextmanager
+def locked_directory(path: str) -> Iterator[None]:
+    """Hold a lock of a directory that may be removed, without a file in it; where there are no locks, without one.
+
+    Raises:
+        BusyError: another process holds it.
+        OSError: it cannot be opened.
+
+    """
+    lock = FileLock(lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    try:
+        with suppress(OSError):  # as of NFS, which locks only what is open for writing
+            if not lock.acquire():
+                raise BusyError(path, 0)
+        if not lock.is_at(path):
+            raise BusyError(path, 0)  # who had the lock removed it
+        yield
+    finally:
+        lock.close()
+
+
+@contextmanager
+def temporary(path: str, mode: int) -> Iterator[tuple[int, str]]:
+    """Make a temporary file beside another, and return a descriptor and its path; it is removed unless it was renamed.
+
+    Raises:
+        OSError: it cannot be made.
+
+    """
+    lock, beside = _locked_temporary(path, mode)
+    try:
+        yield lock.descriptor, beside
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
+        lock.close()
+
+
+def _locked_temporary(path: str, mode: int) -> tuple[FileLock, str]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    while True:
+        beside = f"{path}.{os.urandom(TEMPORARY_DIGITS // 2).hex()}{TEMPORARY_SUFFIX}"
+        lock = FileLock(partial(os.open, beside, flags, mode))
+        is_free = True
+        with suppress(OSError):  # where there are no locks, `sweep` removes nothing
+            is_free = lock.acquire()
+        if is_free and lock.is_at(beside):
+            return lock, beside
+        lock.close()  # swept before it was locked
+
+
+def target_of(name: str) -> str | None:
+    """Return the name of the file that a temporary file is to become, None for all other files."""
+    target, dot, digits = name.removesuffix(TEMPORARY_SUFFIX).rpartition(".")
+    is_temporary = dot and name.endswith(TEMPORARY_SUFFIX) and len(digits) == TEMPORARY_DIGITS
+    return target if is_temporary and not digits.strip("0123456789abcdef") else None
+
+
+def sweep(directory: str, target: str | None = None) -> None:
+    """Remove temporary files that nobody has locked: those of processes that were killed.
+
+    Args:
+        directory: where they are.
+        target: the name of the file that they were to become; default: any.
+
+    Raises:
+        OSError: the directory cannot be read.
+
+    """
+    for name in os.listdir(directory):
+        found = target_of(name)
+        if found is not None and target in {None, found}:
+            with suppress(OSError):  # another user's
+                _remove_unlocked(os.path.join(directory, name))
+
+
+def _remove_unlocked(path: str) -> None:
+    lock = FileLock(partial(os.open, path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK))
+    try:
+        if stat.S_ISREG(os.fstat(lock.descriptor).st_mode) and lock.acquire() and lock.is_at(path):
+            os.unlink(path)
+    finally:
+        lock.close()
