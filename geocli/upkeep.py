@@ -301,7 +301,7 @@ def clear(directory: DataDirectory, chosen: Settings, *, unresolved: bool, resol
     """
     from geocli.storage.writer import StoreWriter
 
-    if not os.path.exists(directory.file(FILE_NAME)):
+    if not os.path.lexists(directory.file(FILE_NAME)):
         return 0
     conditions: list[tuple[str, Sequence[Any]]] = [("1", ())]
     if unresolved:

@@ -205,13 +205,14 @@ def test_rights_of_a_file_follow_the_directory(directory: DataDirectory) -> None
     assert 0o660 == mode_of(directory.file("journal"))
 
 
-def test_file_with_two_names_keeps_its_rights(directory: DataDirectory, tmp_path: Path) -> None:
-    """A file that is also somewhere else may be none of ours: its rights are left."""
+def test_file_with_two_names_is_refused_and_keeps_its_rights(directory: DataDirectory, tmp_path: Path) -> None:
+    """A file that is also somewhere else may be none of ours: it is not opened, and its rights stay."""
     directory.prepare()
     (tmp_path / "elsewhere").touch(mode=0o644)
     os.link(tmp_path / "elsewhere", directory.file("journal"))
     before = mode_of(tmp_path / "elsewhere")
-    os.close(directory.open("journal", CREATE))
+    with pytest.raises(StorageError, match=r"/journal: not a regular file with one name; move it away$"):
+        directory.open("journal", CREATE)
     assert before == mode_of(tmp_path / "elsewhere")
 
 
@@ -258,7 +259,8 @@ def test_root_gives_no_file_away_that_has_another_name(directory: DataDirectory,
     os.chown(directory.path, SOMEBODY, SOMEBODY)
     (tmp_path / "secret").touch(mode=0o600)
     os.link(tmp_path / "secret", directory.file("journal"))
-    os.close(local(Path(directory.path)).open("journal", CREATE))
+    with pytest.raises(StorageError, match="one name"):
+        local(Path(directory.path)).open("journal", CREATE)
     assert 0 == (tmp_path / "secret").stat().st_uid
 
 

@@ -94,9 +94,9 @@ class BackOff:
         until = now + timedelta(seconds=min(seconds, MOST_SECONDS))
         self._state = Pause(until=until, failures=failures, reason=reason, status=status)
         said = self._state.as_dict() | {"until": instant_text(until + timedelta(seconds=0.999999))}
-        beside = f"{self._name}.part"
+        beside = f"{self._name}.{os.urandom(6).hex()}.part"
         with suppress(OSError, StorageError):  # this process remembers it all the same
-            descriptor = self._directory.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            descriptor = self._directory.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
                 write_all(descriptor, json.dumps(said).encode())
             finally:

@@ -9,7 +9,8 @@ from errno import EINVAL
 from time import sleep
 
 from geocli.errors import BusyError, StorageError, TerminatedError
-from geocli.storage.locks import FileLock, sweep, temporary
+from geocli.storage.locks import FileLock, sweep, temporary, wait_until_made
+from geocli.storage.trust import check_opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "a
 """Where locks or syncs are not what they are on a local disk."""
 POLL_SECONDS = 0.01
 """How often a lock that is held is tried again."""
+
+_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Follow no link, and do not wait for the other end of a FIFO."""
 
 
 def _sync(path: str) -> None:
@@ -120,14 +124,19 @@ class DataDirectory:
     def open(self, name: str, flags: int) -> int:
         """Open a file of the directory, made if `flags` say so with the directory's owner and group rights.
 
+        Args:
+            name: of the file.
+            flags: as of `os.open`; not O_TRUNC, which would empty a file before it is examined.
+
         Raises:
             OSError: as `os.open`.
+            StorageError: not a regular file with one name.
 
         """
         directory = self.prepare()
         while True:
             try:
-                descriptor = os.open(self.file(name), flags & ~os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
+                descriptor = os.open(self.file(name), flags & ~os.O_CREAT | _SAFE)
                 break
             except FileNotFoundError:
                 if not flags & os.O_CREAT:
@@ -136,9 +145,10 @@ class DataDirectory:
                 self._make_file(name)
         try:
             if os.fstat(descriptor).st_nlink > 1:
-                self.sweep()
+                wait_until_made(descriptor, self.path, name)
+            check_opened(descriptor, self.file(name))
             self._adopt(descriptor, directory, self._mode(directory))
-        except OSError:
+        except (OSError, StorageError):
             os.close(descriptor)
             raise
         return descriptor
@@ -195,11 +205,8 @@ class DataDirectory:
     @staticmethod
     def _adopt(descriptor: int, directory: os.stat_result, mode: int) -> None:
         """Give a file that this user owns the mode, and from root also the owner, that the directory asks for."""
-        found = os.fstat(descriptor)
-        if os.geteuid() in (0, found.st_uid) and stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-            DataDirectory._give(
-                descriptor, directory, mode
-            )  # not another user's, nor a link to a file that is none of ours
+        if os.geteuid() in (0, os.fstat(descriptor).st_uid):  # else it is another user's
+            DataDirectory._give(descriptor, directory, mode)
 
     @staticmethod
     def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
@@ -260,7 +267,7 @@ class DataDirectory:
     def _lock(self, name: str, timeout_seconds: float) -> FileLock:
         waited_seconds = 0.0
         while True:
-            lock = FileLock(lambda: self.open(name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK))
+            lock = FileLock(lambda: self.open(name, os.O_RDWR | os.O_CREAT))
             try:
                 is_free = lock.acquire()
                 if is_free and lock.is_at(self.file(name)):  # else removed meanwhile: the next file counts

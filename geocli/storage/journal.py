@@ -106,13 +106,13 @@ class Journal:
                 os.close(descriptor)
 
     def _open(self, name: str) -> int:
-        descriptor = self._directory.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
-        found = os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-            return descriptor
-        os.close(descriptor)
-        advice = "run geocli flush" if name == JOURNAL and stat.S_ISREG(found.st_mode) else "move it away"
-        raise JournalError(self._directory.file(name), f"not a regular file with one name; {advice}")
+        path = self._directory.file(name)
+        try:
+            return self._directory.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        except StorageError as error:
+            if name == JOURNAL and error.path == path and os.path.isfile(path):  # which a flush renames
+                raise JournalError(path, "not a regular file with one name; run geocli flush") from error
+            raise
 
     def _write(self, descriptor: int, data: bytes, size_bytes: int) -> None:
         """Write with one call; take back what was cut short. The caller holds the lock."""

@@ -12,6 +12,7 @@ import stat
 from _thread import RLock
 from contextlib import contextmanager, suppress
 from functools import partial
+from time import sleep
 
 from geocli.errors import BusyError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 TEMPORARY_DIGITS, TEMPORARY_SUFFIX = 12, ".part"
 """Random hexadecimal digits and an ending, which the name of a temporary file has after that of its file."""
+MAKING_SECONDS, MAKING_POLLS = 1.0, 100
+"""How long, and how often, a file that is being made is looked at before its second name counts as planted."""
 
 _open: set[FileLock] = set()
 _opening = RLock()
@@ -166,6 +169,20 @@ def sweep(directory: str, target: str | None = None) -> None:
         if found is not None and target in {None, found}:
             with suppress(OSError):  # another user's
                 _remove_unlocked(os.path.join(directory, name))
+
+
+def wait_until_made(descriptor: int, directory: str, name: str) -> None:
+    """Wait until an open file has lost its temporary name, also if the process that made it was killed.
+
+    Raises:
+        OSError: the directory cannot be read.
+
+    """
+    sweep(directory, name)
+    left = MAKING_POLLS if any(target_of(found) == name for found in os.listdir(directory)) else 0
+    while left and os.fstat(descriptor).st_nlink > 1:
+        sleep(MAKING_SECONDS / MAKING_POLLS)
+        left -= 1
 
 
 def _remove_unlocked(path: str) -> None:

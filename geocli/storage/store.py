@@ -10,11 +10,11 @@ import os
 import sqlite3
 from collections import deque
 from contextlib import contextmanager
-from stat import S_ISREG
 from time import monotonic
 
 from geocli.entries import Entry, Place, instant
 from geocli.errors import BusyError, StoreError
+from geocli.storage.trust import check_store, examine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,18 +79,13 @@ class Store:
         """Return a connection that can only read, None if there is no store of the current schema yet.
 
         Raises:
-            StoreError: the file is no store, or was made by a newer geocli.
+            StoreError: the file is no store, or was made by a newer geocli; it, or what SQLite would open with it, is
+                not a regular file with one name.
 
         """
-        try:
-            found = os.stat(self.path)
-        except FileNotFoundError:
+        if (found := examine(self.path)) is None:
             self.close()
             return None
-        except OSError as error:
-            raise StoreError(self.path, f"cannot be opened: {error.strerror}") from error
-        if not S_ISREG(found.st_mode):
-            raise StoreError(self.path, "not a regular file; move it away")
         if self._connection is None or self._inode != (found.st_dev, found.st_ino):
             self.close()
             self._inode = found.st_dev, found.st_ino
@@ -98,6 +93,7 @@ class Store:
         return self._connection
 
     def _open(self) -> sqlite3.Connection | None:
+        check_store(self.path)
         quoted = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         patience = self._patience_seconds
         connection = sqlite3.connect(

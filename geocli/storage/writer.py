@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import cache
@@ -14,6 +13,7 @@ from geocli.entries import instant_text
 from geocli.errors import StoreError
 from geocli.storage.frames import loaded
 from geocli.storage.store import COLUMNS, FILE_NAME, SCHEMA_VERSION, check_version, sqlite_errors
+from geocli.storage.trust import check_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,7 +77,8 @@ class StoreWriter:
         """Open the store, made if it is missing, migrated if it is older.
 
         Raises:
-            StoreError: it cannot be opened, is no store, or was made by a newer geocli.
+            StoreError: it cannot be opened, is no store, or was made by a newer geocli; it, or what SQLite would open
+                with it, is not a regular file with one name.
             BusyError: another program keeps it locked.
 
         """
@@ -91,6 +92,7 @@ class StoreWriter:
             directory.create(FILE_NAME)
         except OSError as error:
             raise StoreError(self.path, f"cannot be opened: {error.strerror}") from error
+        check_store(self.path)
         with self._errors():
             self._db = sqlite3.connect(self.path, timeout=busy_timeout_seconds, isolation_level=None)
             try:
@@ -298,7 +300,7 @@ def check_writable(path: str) -> None:
         BusyError: another program keeps it locked.
 
     """
-    if os.path.exists(path):
+    if check_store(path):
         with sqlite_errors(path, 0), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
             db.execute("PRAGMA user_version = 0")  # a file that can only be read refuses no sooner
