@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from geocli.entries import instant_text
 from geocli.errors import BusyError, StorageError
+from geocli.storage import JOURNAL
 from geocli.storage.flushing import LOCK
-from geocli.storage.journal import JOURNAL
 from geocli.storage.store import FILE_NAME
 from geocli.storage.writer import check_writable
 

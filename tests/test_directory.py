@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from geocli.storage.frames import Frame
-    from geocli.storage.journal import Segment
     from geocli.storage.scanning import Damage
+    from geocli.storage.segments import Segment
 
 
 @pytest.fixture

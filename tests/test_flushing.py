@@ -22,7 +22,7 @@ from geocli.entries import Place
 from geocli.errors import BusyError, JournalError, StorageError, StoreError
 from geocli.storage.flushing import Flush, FlushReport
 from geocli.storage.frames import encode, pack
-from geocli.storage.journal import Journal, Segment
+from geocli.storage.journal import Journal
 from geocli.storage.store import Store
 from geocli.storage.writer import StoreWriter
 from tests.building import CITIES, build
@@ -33,6 +33,7 @@ from tests.storing import AT, change, holding, in_child, local, resolved, select
 if TYPE_CHECKING:
     from geocli.entries import Entry
     from geocli.storage.files import DataDirectory
+    from geocli.storage.segments import Segment
 
 
 @pytest.fixture

@@ -43,9 +43,11 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.storage.frames": {"entries", "values", "databases.discovery"},
     "geocli.storage.sharing": {"storage.frames"},
     "geocli.storage.scanning": {"values", "storage.frames"},
+    "geocli.storage.dirty": {"entries", "storage.frames", "storage.scanning"},
+    "geocli.storage.segments": {"values", "storage"},
     "geocli.storage.journal": {
         *("entries", "errors", "values", "databases.discovery"),
-        *("storage.files", "storage.frames", "storage.scanning"),
+        *("storage", "storage.files", "storage.frames", "storage.scanning", "storage.segments"),
     },
     "geocli.storage.store": {"entries", "errors", "storage.trust"},
     "geocli.storage.counting": {"storage.store"},

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from geocli.entries import Entry
     from geocli.storage.files import DataDirectory
     from geocli.storage.frames import Frame
-    from geocli.storage.journal import Segment
     from geocli.storage.scanning import Damage
+    from geocli.storage.segments import Segment
     from tests.conftest import Geocli
 
 ADDRESSES = ("81.2.69.160", "2001:218::1")

@@ -17,7 +17,7 @@ from geocli.errors import StorageError
 from geocli.rendering import size_text
 from geocli.storage.flushing import Flush
 from geocli.storage.frames import encode, pack
-from geocli.storage.journal import Journal, Segment
+from geocli.storage.journal import Journal
 from geocli.storage.writer import StoreWriter
 from tests.conftest import Clock
 from tests.others import IS_ROOT, unprivileged
@@ -28,6 +28,7 @@ from tests.storing import stored as entries
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from geocli.storage.segments import Segment
     from tests.conftest import Geocli
 
 pytestmark = pytest.mark.unmeasured

@@ -16,7 +16,7 @@ import pytest
 from geocli.entries import Entry, Place
 from geocli.errors import BusyError, StoreError
 from geocli.storage import counting
-from geocli.storage.journal import Segment
+from geocli.storage.segments import Segment
 from geocli.storage.store import BLOCK, RESPITE_SECONDS, SCHEMA_VERSION, SELECT, Store
 from geocli.storage.writer import StoreWriter
 from geocli.upkeep import AHEAD, OF_GENERATION

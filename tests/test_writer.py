@@ -16,8 +16,8 @@ from sqlite_utils import Database
 
 from geocli.entries import Place
 from geocli.errors import BusyError, JournalError, StoreError
-from geocli.storage.journal import Segment
 from geocli.storage.schema import MIGRATIONS
+from geocli.storage.segments import Segment
 from geocli.storage.store import SCHEMA_VERSION, Store
 from geocli.storage.writer import BLOCK, StoreWriter
 from tests.storing import AT, SOURCES, change, framed, in_child, local, resolved, select, stored, unresolved

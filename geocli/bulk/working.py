@@ -27,12 +27,13 @@ from geocli.storage.frames import encode, payload_at
 from geocli.storage.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from geocli.bulk.jobs import Job, SentDatabase
     from geocli.bulk.parts import Part
     from geocli.bulk.rows import Rows
     from geocli.databases.discovery import DatabaseFile
+    from geocli.entries import Entry
     from geocli.resolvers import Labels, Report, Resolver, Source
 
 APPEND_BYTES = 4 << 20
@@ -181,6 +182,10 @@ class Frames(Journal):
         """Keep entries that are packed already."""
         with self._lock:
             self._pieces += (self._packer.compress(encode(payload)) for payload in payloads)
+
+    def newest(self, addresses: Collection[str]) -> dict[str, Entry]:  # noqa: ARG002 (as every journal)
+        """Return nothing: what was appended goes to another machine, and none of it is the cache's."""
+        return {}
 
     def packed(self) -> bytes:
         """Return all frames, compressed; nothing can be appended any more."""

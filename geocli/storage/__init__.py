@@ -1,1 +1,31 @@
 """What is kept on disk: the journal and the store."""
+
+from __future__ import annotations
+
+import os
+from stat import S_ISREG
+
+JOURNAL, SEGMENT_SUFFIX = "journal", ".draining"
+"""The file that answers are appended to; the end of the names of its sealed segments."""
+
+
+def is_dirty(directory: str) -> bool:
+    """Return whether something is not yet in the store: a segment, or a journal that is not empty.
+
+    Costs one stat and one listing, and imports nothing: each cached lookup asks it.
+
+    Raises:
+        OSError: the directory cannot be read.
+
+    """
+    try:
+        found = os.lstat(f"{directory}/{JOURNAL}")
+        if found.st_size > 0 or not S_ISREG(found.st_mode):
+            return True
+    except FileNotFoundError:
+        pass
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return False
+    return any(name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX) for name in names)

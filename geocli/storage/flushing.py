@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from geocli.errors import StorageError
     from geocli.storage.files import DataDirectory
-    from geocli.storage.journal import Journal, Segment
+    from geocli.storage.journal import Journal
+    from geocli.storage.segments import Segment
     from geocli.storage.writer import StoreWriter
 
 LOCK = "flush.lock"

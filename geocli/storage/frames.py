@@ -79,11 +79,13 @@ class Frame(Value):
 
     def entries(self) -> Iterator[Entry]:
         """Return the entries in the order in which they were appended."""
-        shapes = [self._shape(loaded(place)) for place in self.places]
+        shapes = [self.shape(number) for number in range(len(self.places))]
         for ip, number, prefix_len in self.rows:
             yield shapes[number].replace(ip=ip, prefix_len=prefix_len)
 
-    def _shape(self, said: dict[str, Any]) -> Entry:
+    def shape(self, number: int) -> Entry:
+        """Return an entry of a place, without address and prefix."""
+        said = loaded(self.places[number])
         about: dict[str, Any] = {name: said.get(name) for name in _ENTRY_KEYS}
         about |= {name: instant(about[name]) for name in ("built_at", "retry_at")}
         place = Place(**{name: said[name] for name in Place.field_names & said.keys()})
@@ -220,11 +222,10 @@ def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
         ValueError: it is not JSON, or not of the right form.
 
     """
-    known = set() if known is None else known
     try:
-        said = _loaded(payload, known)
+        said = _loaded(payload, set() if known is None else known)
         files = [(path, inode, size, mtime, label) for path, inode, size, mtime, label in said["files"]]
-        rows = _rows(said["rows"], said.get("ips"))
+        rows = rows_of(said["rows"], said.get("ips"))
         frame = Frame(at=said["at"], generation=said["generation"], files=files, places=said["places"], rows=rows)
         _check(frame)
     except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -232,7 +233,7 @@ def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
     return frame
 
 
-def _rows(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int | None]]:
+def rows_of(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int | None]]:
     """Return a row for each address, of rows that name one, or that say how many of `ips` they are about."""
     if ips is None:
         return [(ip, number, prefix_len) for ip, number, prefix_len in rows]

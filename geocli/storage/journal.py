@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import ExitStack, contextmanager, suppress
-from errno import EINVAL, ELOOP
+from errno import ELOOP
 from itertools import chain
 
-from geocli.entries import instant, settle
 from geocli.errors import JournalError, StorageError
+from geocli.storage import JOURNAL, is_dirty
 from geocli.storage.files import write_all
 from geocli.storage.frames import Frame, pack, parts
 from geocli.storage.scanning import Damage, scan
+from geocli.storage.segments import next_segment, opened, segments_among
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -27,23 +28,11 @@ if TYPE_CHECKING:
 
     from geocli.databases.discovery import DatabaseFile
     from geocli.entries import Entry
+    from geocli.storage.dirty import DirtyEntries
     from geocli.storage.files import DataDirectory
+    from geocli.storage.segments import Segment
 
-JOURNAL, LOCK, QUARANTINE = "journal", "journal.lock", "journal.bad"
-SUFFIX = ".draining"
-MOST_DIGITS = 18
-"""Of a segment's number, which SQLite must hold."""
-
-
-class Segment(Value):
-    """A sealed journal, `journal.N-UUID.draining`."""
-
-    name: str
-    """Its file name."""
-    number: int
-    """N; segments are stored in the order of their numbers."""
-    uuid: str
-    """Names the segment for ever, so that it is stored once."""
+LOCK, QUARANTINE = "journal.lock", "journal.bad"
 
 
 class JournalStatus(Value):
@@ -69,6 +58,7 @@ class Journal:
         self._directory = directory
         self._lock_timeout_seconds = lock_timeout_seconds
         self._failed: str | None = None
+        self._entries: DirtyEntries | None = None
 
     def append(self, entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = ()) -> None:
         """Keep entries. They are on disk when this returns, whatever happens to the machine then.
@@ -142,12 +132,9 @@ class Journal:
 
         """
         try:
-            found = os.lstat(self._directory.file(JOURNAL))
-        except FileNotFoundError:
-            return bool(self.segments())
+            return is_dirty(self._directory.path)
         except OSError as error:
             raise self._error(f"cannot be looked at: {error.strerror}") from error
-        return found.st_size > 0 or not stat.S_ISREG(found.st_mode) or bool(self.segments())
 
     def seal(self, at_least: int = 1) -> Segment | None:
         """Set the dirty frames aside under a name of their own, so that they can be stored.
@@ -178,17 +165,10 @@ class Journal:
                     raise self._error("not a regular file; move it away")
                 if not found.st_size:
                     return None
-                segment = self._next_segment(at_least)
+                segment = next_segment(max(at_least, *(present.number + 1 for present in self.segments()), 1))
                 os.rename(path, self._directory.file(segment.name))
                 self._directory.sync()
                 return segment
-
-    def _next_segment(self, at_least: int) -> Segment:
-        from uuid import uuid4
-
-        number = max(at_least, *(segment.number + 1 for segment in self.segments()), 1)
-        uuid = str(uuid4())
-        return Segment(name=f"{JOURNAL}.{number}-{uuid}{SUFFIX}", number=number, uuid=uuid)
 
     def segments(self) -> list[Segment]:
         """Return the sealed segments that are not yet discarded, oldest first.
@@ -198,14 +178,7 @@ class Journal:
 
         """
         with self._errors("listed"):
-            names = self._directory.names()
-        found = []
-        for name in names:
-            number, dash, uuid = name.removeprefix(f"{JOURNAL}.").removesuffix(SUFFIX).partition("-")
-            is_number = number.isdecimal() and len(number) <= MOST_DIGITS
-            if name.startswith(f"{JOURNAL}.") and name.endswith(SUFFIX) and dash and is_number:
-                found.append(Segment(name=name, number=int(number), uuid=uuid))
-        return sorted(found, key=lambda segment: segment.number)
+            return segments_among(self._directory.names())
 
     def replay(self, segment: Segment) -> Iterator[Frame | Damage]:
         """Read a segment from its beginning, in bounded memory.
@@ -215,18 +188,8 @@ class Journal:
 
         """
         path = self._directory.file(segment.name)
-        with self._errors("read", path), self._stream(segment.name) as stream:
+        with self._errors("read", path), opened(path) as stream:
             yield from scan(stream)
-
-    def _stream(self, name: str) -> BinaryIO:
-        """Open a journal to read it; what is no regular file might never end."""
-        path = self._directory.file(name)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISREG(mode):
-            return open(descriptor, "rb")
-        os.close(descriptor)
-        raise OSError(EINVAL, f"{'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}; move it away", path)
 
     def quarantine(self, pieces: Iterable[bytes]) -> int:
         """Keep bytes that are no frames in `journal.bad`; they are on disk when this returns.
@@ -276,32 +239,42 @@ class Journal:
             JournalError: the journal cannot be read.
 
         """
-        for frame in self._dirty_frames():
-            yield from frame.entries()
+        with self._errors("read"), ExitStack() as stack:
+            for frame in chain.from_iterable(map(scan, self._files(stack))):
+                if isinstance(frame, Frame):
+                    yield from frame.entries()
 
-    def _dirty_frames(self) -> Iterator[Frame]:
-        """Read the segments, then the journal, which is opened first, so that a flush meanwhile hides nothing.
+    def _files(self, stack: ExitStack) -> list[BinaryIO]:
+        """Open the segments, oldest first, then the journal.
 
-        What was discarded meanwhile is in the store, for those who read the store after this.
+        The journal is opened first, so that a flush meanwhile hides nothing. What was discarded meanwhile is in
+        the store, for those who read the store after this.
         """
-        with self._errors("read"), ExitStack() as opened:
-            journal = None
+        journal = None
+        with suppress(FileNotFoundError):
+            journal = stack.enter_context(opened(self._directory.file(JOURNAL)))
+        files = []
+        for segment in self.segments():
             with suppress(FileNotFoundError):
-                journal = opened.enter_context(self._stream(JOURNAL))
-            for segment in self.segments():
-                with suppress(FileNotFoundError), self._stream(segment.name) as found:
-                    if journal is None or not os.path.sameopenfile(found.fileno(), journal.fileno()):
-                        yield from (frame for frame in scan(found) if isinstance(frame, Frame))
-            if journal is not None:
-                yield from (frame for frame in scan(journal) if isinstance(frame, Frame))
+                file = stack.enter_context(opened(self._directory.file(segment.name)))
+                if journal is None or not os.path.sameopenfile(file.fileno(), journal.fileno()):
+                    files.append(file)
+        return files if journal is None else [*files, journal]
 
     def newest(self, addresses: Collection[str]) -> dict[str, Entry]:
-        """Return the newest dirty entry of each address that has one; raises as `dirty`."""
-        found: dict[str, Entry] = {}
-        for entry in self.dirty():
-            if entry.ip in addresses:
-                found[entry.ip] = settle(found.get(entry.ip), entry)
-        return found
+        """Return the newest dirty entry of each address that has one; nothing is read if nothing is dirty.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        if not addresses or not self.is_dirty():
+            return {}
+        from geocli.storage.dirty import DirtyEntries
+
+        self._entries = self._entries or DirtyEntries()
+        with self._errors("read"), ExitStack() as stack:
+            return self._entries.newest(addresses, self._files(stack))
 
     def status(self) -> JournalStatus:
         """Count what is dirty.
@@ -310,16 +283,16 @@ class Journal:
             JournalError: the journal cannot be read.
 
         """
-        segments = self.segments()
-        entries, oldest_at = 0, None
-        for frame in self._dirty_frames():
-            entries += len(frame.rows)
-            oldest_at = min(filter(None, (oldest_at, instant(frame.at or None))), default=None)
+        from geocli.storage.dirty import count
+
+        names = [segment.name for segment in self.segments()]
+        with self._errors("read"), ExitStack() as stack:
+            entries, oldest_at = count(self._files(stack))
         return JournalStatus(
             entries=entries,
-            size_bytes=sum(self._size_bytes(name) for name in [JOURNAL, *(segment.name for segment in segments)]),
+            size_bytes=sum(map(self._size_bytes, [JOURNAL, *names])),
             oldest_at=oldest_at,
-            segments=len(segments),
+            segments=len(names),
             quarantined_bytes=self._size_bytes(QUARANTINE),
         )
 

@@ -34,12 +34,12 @@ def scan(stream: BinaryIO) -> Iterator[Frame | Damage]:
     Empty lines and zeros (what a power cut leaves of a block) are skipped; so is a last frame that is cut
     short, because nobody was told that it was kept.
     """
-    fix = _Repairs()
-    for region in _regions(stream):
-        if isinstance(region, Frame):
-            yield region
+    fix, known = _Repairs(), set[bytes]()
+    for start, _, found in regions(stream):
+        if isinstance(found, Damage):
+            yield from _salvaged(found, fix)
         else:
-            yield from _salvaged(region, fix)
+            yield _frame(found, known) or Damage(offset_bytes=start, data=encode(found))
 
 
 class _Window:
@@ -55,37 +55,43 @@ class _Window:
             self.position = 0
         return self.position < len(self.data)
 
-    def take(self, count: int) -> bytes:
-        """Return the next bytes, and step over them."""
-        taken = self.data[self.position : self.position + count]
-        self.position += len(taken)
-        self.offset_bytes += len(taken)
-        return taken
+    def skip(self, count: int) -> None:
+        """Step over bytes that are there."""
+        self.position += count
+        self.offset_bytes += count
 
     def take_bad(self) -> bytes:
         """Return all up to where the next frame could begin."""
         found = self.data.find(MAGIC, self.position + 1)
         end = found if found >= 0 else len(self.data) - len(MAGIC) + 1
-        return self.take(max(end - self.position, 1))
+        bad = self.data[self.position : max(end, self.position + 1)]
+        self.skip(len(bad))
+        return bad
 
 
-def _regions(stream: BinaryIO) -> Iterator[Frame | Damage]:
-    """Divide a journal into sound frames, and all that lies between them."""
-    window = _Window(stream)
-    bad, known = bytearray(), set[bytes]()
+def regions(stream: BinaryIO) -> Iterator[tuple[int, int, bytes | Damage]]:
+    """Divide a journal into the payloads of frames with the right digest, and the damage between them.
+
+    Yields:
+        Where a region begins, where the next one does, and what it is. Offsets count from where the stream stands.
+
+    """
+    window, bad = _Window(stream), bytearray()
     while window.fill():
         payload = payload_at(window.data, window.position)
         if payload is None:
             bad += window.take_bad()
+        start = window.offset_bytes
         if bad and (payload is not None or len(bad) > MOST_BYTES):
-            yield Damage(offset_bytes=window.offset_bytes - len(bad), data=bytes(bad))
+            yield start - len(bad), start, Damage(offset_bytes=start - len(bad), data=bytes(bad))
             bad.clear()
         if payload is not None:
-            yield _frame(payload, known) or Damage(offset_bytes=window.offset_bytes, data=encode(payload))
-            window.take(HEADER_BYTES + len(payload))
-            window.take(window.data[window.position : window.position + 1] == b"\n")
+            window.skip(HEADER_BYTES + len(payload))
+            window.skip(window.data[window.position : window.position + 1] == b"\n")
+            yield start, window.offset_bytes, payload
     if bad:
-        yield Damage(offset_bytes=window.offset_bytes - len(bad), data=bytes(bad), is_last=True)
+        start = window.offset_bytes - len(bad)
+        yield start, window.offset_bytes, Damage(offset_bytes=start, data=bytes(bad), is_last=True)
 
 
 def _frame(payload: bytes, known: set[bytes]) -> Frame | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from geocli.storage.files import DataDirectory
     from geocli.storage.frames import Frame
-    from geocli.storage.journal import Segment
+    from geocli.storage.segments import Segment
 
     _Numbered = tuple[int, bool, str | None]
     """Number of a place in the table `places`, whether somebody knew, and when to ask again."""
