@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.errors import BusyError, StorageError
-from geocli.storage.files import NETWORK_FILE_SYSTEMS, DataDirectory, replacing, write_all
+from geocli.storage.files import DataDirectory, replacing, write_all
+from geocli.storage.trust import NETWORK_FILE_SYSTEMS
 from tests.storing import holding, in_child, local
 
 if TYPE_CHECKING:
@@ -499,18 +500,6 @@ def test_replacing_in_a_missing_directory_fails(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, replacing(str(tmp_path / "gone" / "file")):
         pytest.fail("nothing can be written")
     assert f"{tmp_path}/gone/file" == caught.value.filename
-
-
-def test_replacing_follows_a_link(tmp_path: Path) -> None:
-    """The file that a symbolic link names is replaced, and the link stays."""
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "disk" / "file").write_bytes(b"old")
-    (tmp_path / "file").symlink_to("disk/file")
-    with replacing(str(tmp_path / "file")) as (descriptor, _):
-        write_all(descriptor, b"new")
-    assert "disk/file" == os.readlink(tmp_path / "file")
-    assert b"new" == (tmp_path / "disk" / "file").read_bytes()
-    assert ["file"] == os.listdir(tmp_path / "disk")
 
 
 @pytest.mark.parametrize("error", [None, KeyError])

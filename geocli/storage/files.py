@@ -10,14 +10,12 @@ from time import sleep
 
 from geocli.errors import BusyError, StorageError, TerminatedError
 from geocli.storage.locks import FileLock, sweep, temporary, wait_until_made
-from geocli.storage.trust import check_opened
+from geocli.storage.trust import check_opened, network_file_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "fuse.sshfs", "fuse.glusterfs")
-"""Where locks or syncs are not what they are on a local disk."""
 POLL_SECONDS = 0.01
 """How often a lock that is held is tried again."""
 
@@ -92,7 +90,7 @@ class DataDirectory:
             raise self._error("not a directory")
         if found.st_mode & stat.S_IWOTH:
             raise self._error("anybody may write to it; use a directory of your own, or chmod o-w")
-        if not self._allow_network_fs and (kind := self._network_file_system(found.st_dev)):
+        if not self._allow_network_fs and (kind := network_file_system(found.st_dev, self._mountinfo)):
             raise self._error(
                 f"on a network file system ({kind}), where locks are not safe; "
                 "use a local directory, or set allow_network_fs = true"
@@ -109,17 +107,6 @@ class DataDirectory:
 
     def _error(self, reason: str) -> StorageError:
         return StorageError(self.path, f"cannot be the data directory: {reason}")
-
-    def _network_file_system(self, device: int) -> str | None:
-        """Return the type of the file system if it is a network's (proc(5), /proc/pid/mountinfo)."""
-        wanted = f"{os.major(device)}:{os.minor(device)}"
-        try:
-            with open(self._mountinfo, encoding="utf-8", errors="replace") as lines:
-                rows = (line.partition(" - ") for line in lines)
-                kinds = {after.split(" ")[0] for before, _, after in rows if before.split()[2:3] == [wanted]}
-        except OSError:
-            return None
-        return next((kind for kind in sorted(kinds) if kind in NETWORK_FILE_SYSTEMS), None)
 
     def open(self, name: str, flags: int) -> int:
         """Open a file of the directory, made if `flags` say so with the directory's owner and group rights.
@@ -308,31 +295,39 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
     """Write a file beside another, and put it in its place when all of it is on disk.
 
     Yields a descriptor to write to, and the path that the file has until then. On any error the old file
-    stays as it was. The new name is on disk when this returns. A link is followed, and what is no regular file,
-    like a pipe, is simply written to.
+    stays as it was. The new name is on disk when this returns. A link to a regular file is replaced itself; what is
+    not a regular file, like a pipe or /dev/stdout, is written to, also through a link.
+
+    Args:
+        path: of the file.
+        mode: of a file that is new, less the umask; one that is replaced keeps its mode, see `targets`.
 
     Raises:
         OSError: the file cannot be written or renamed.
 
     """
-    target = os.path.realpath(path)
-    directory, name = os.path.split(target)
+    from geocli.storage.targets import inherit_rights, open_special
+
     with told_of_termination():
-        if os.path.exists(target) and not os.path.isfile(target):
-            with open(os.open(target, os.O_WRONLY | os.O_CLOEXEC), "wb", buffering=0) as stream:
-                yield stream.fileno(), target
-            return
         try:
+            if (special := open_special(path)) is not None:
+                with open(special, "wb", buffering=0) as stream:
+                    yield stream.fileno(), path
+                return
+            directory = os.path.dirname(path) or "."
             with suppress(OSError):
-                sweep(directory, name)
-            with temporary(target, mode) as (descriptor, beside):
+                sweep(directory, os.path.basename(path))
+            is_new = not os.path.exists(path)
+            with temporary(path, mode if is_new else 0o600) as (descriptor, beside):
+                if not is_new:
+                    inherit_rights(descriptor, path)
                 yield descriptor, beside
                 os.fsync(descriptor)
-                os.replace(beside, target)
+                os.replace(beside, path)
             with suppress(PermissionError):  # of a directory that may not be listed
                 _sync(directory)
         except OSError as error:
-            if error.filename is None or str(error.filename).startswith(target):
+            if error.filename is None or str(error.filename).startswith(path):
                 error.filename = path
             raise
 

@@ -1,7 +1,8 @@
-"""What is opened in a directory that other users may write to: regular files with one name.
+"""What is trusted with answers: file systems of this machine, and in them regular files with one name.
 
-Anything else was planted, or is a mistake: opening a FIFO waits for ever, and a link of either kind leads to a file
-that may not be ours. SQLite opens what it finds, so the names that it will open are examined before it does.
+Anything else under a name that is opened was planted, or is a mistake: opening a FIFO waits for ever, and a link of
+either kind leads to a file that may not be ours. SQLite opens what it finds, so the names that it will open are
+examined before it does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import stat
 
 from geocli.errors import StorageError, StoreError
 
+NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "fuse.sshfs", "fuse.glusterfs")
+"""Where locks or syncs are not what they are on a local disk."""
 COMPANIONS = ("-journal", "-wal", "-shm")
 """What SQLite adds to the name of a database (https://sqlite.org/tempfiles.html)."""
 MOVE_AWAY = "move it away"
@@ -62,3 +65,15 @@ def check_store(path: str) -> bool:
     """
     found = [examine(path + suffix) for suffix in ("", *COMPANIONS)]
     return found[0] is not None
+
+
+def network_file_system(device: int, mountinfo: str) -> str | None:
+    """Return the type of a file system if it is a network's (proc(5), /proc/pid/mountinfo), else None."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open(mountinfo, encoding="utf-8", errors="replace") as lines:
+            rows = (line.partition(" - ") for line in lines)
+            kinds = {after.split(" ")[0] for before, _, after in rows if before.split()[2:3] == [wanted]}
+    except OSError:
+        return None
+    return next((kind for kind in sorted(kinds) if kind in NETWORK_FILE_SYSTEMS), None)
