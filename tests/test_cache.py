@@ -671,7 +671,7 @@ class TestStoreFails:
 
     DAMAGES = (
         ("garbage", "file is not a database"),
-        ("newer", r"made by a newer geocli \(schema 999, this one knows 4\); update geocli"),
+        ("newer", r"made by a newer geocli \(schema 999, this one knows 5\); update geocli"),
         ("loop", "cannot be opened: Too many levels of symbolic links"),
         ("row", "a row cannot be read: "),
         ("table", "no such table: geo_cache"),

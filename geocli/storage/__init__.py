@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from stat import S_ISREG
 
-JOURNAL, SEGMENT_SUFFIX = "journal", ".draining"
-"""The file that answers are appended to; the end of the names of its sealed segments."""
+STORE, JOURNAL, SEGMENT_SUFFIX = "geocli.db", "journal", ".draining"
+"""The SQLite file; the file that answers are appended to; the end of the names of its sealed segments."""
 
 
 def is_dirty(directory: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from contextlib import closing
+from contextlib import closing, suppress
 
-from geocli.errors import JournalError, StoreError
+from geocli.errors import BusyError, JournalError, StoreError
+from geocli.storage import STORE
 from geocli.storage.frames import Frame
 from geocli.storage.journal import QUARANTINE
 from geocli.values import Value
@@ -56,14 +58,14 @@ class Flush:
         self._is_damaged = False
 
     def run(self, wait_seconds: float = 0) -> FlushReport:
-        """Flush. With nothing dirty, no database is opened and nothing heavy is imported.
+        """Flush, and migrate a store of an older schema. With nothing to do, nothing heavy is imported.
 
         Raises:
             BusyError: another flush is running, or another program keeps the store or the journal locked.
             StorageError: something could not be stored; it is kept, and the next flush tries again.
 
         """
-        if not self._journal.is_dirty():
+        if not self._journal.is_dirty() and not self._is_outdated():
             return FlushReport()
         with self._directory.locked(LOCK, wait_seconds):
             from geocli.storage.writer import StoreWriter
@@ -87,6 +89,17 @@ class Flush:
             dropped_bytes=self._dropped_bytes,
             duration_seconds=round(max((self._now() - began).total_seconds(), 0), 3),
         )
+
+    def _is_outdated(self) -> bool:
+        """Return whether the store is to be migrated; errors are for a flush that has something to store."""
+        path = self._directory.file(STORE)
+        if not os.path.exists(path):
+            return False
+        from geocli.storage.store import Store
+
+        with suppress(StoreError, BusyError), closing(Store(path, busy_timeout_seconds=0)) as store:
+            return store.is_outdated()
+        return False
 
     def _drain(self, writer: StoreWriter, segments: Iterable[Segment]) -> list[StorageError]:
         """Store and discard each segment; one that cannot be does not hold up the next."""

@@ -40,7 +40,13 @@ def _version_4(db: Database) -> None:
     db.execute("CREATE INDEX geo_cache_generation ON geo_cache(generation)")
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3, _version_4)
+def _version_5(db: Database) -> None:
+    clears = {"number": int, "only_unresolved": int, "resolved_before": str}
+    db.table("clears").create(clears, pk="number", not_null={"only_unresolved"})
+    db.table("segment_offsets").create({"uuid": str, "stored_bytes": int}, pk="uuid", not_null={"stored_bytes"})
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3, _version_4, _version_5)
 """Each brings a store to the next version of the schema."""
 
 

@@ -14,6 +14,7 @@ from time import monotonic
 
 from geocli.entries import Entry, Place, instant
 from geocli.errors import BusyError, StoreError
+from geocli.storage import STORE
 from geocli.storage.trust import check_store, examine
 
 TYPE_CHECKING = False
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-FILE_NAME = "geocli.db"
-SCHEMA_VERSION = 4
+FILE_NAME = STORE
+SCHEMA_VERSION = 5
 """`PRAGMA user_version`; see `schema.py` for what each version added."""
 PLACE_COLUMNS = (
     *("country_code", "country_name", "region", "city", "postal_code"),
@@ -67,6 +68,7 @@ class Store:
         self._patience_seconds = min(busy_timeout_seconds, READ_PATIENCE_SECONDS)
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._version = SCHEMA_VERSION
         self._locked_until = 0.0
 
     def close(self) -> None:
@@ -76,7 +78,7 @@ class Store:
         self._connection = self._inode = None
 
     def connection(self) -> sqlite3.Connection | None:
-        """Return a connection that can only read, None if there is no store of the current schema yet.
+        """Return a connection that can only read, None if there is no store yet.
 
         Raises:
             StoreError: the file is no store, or was made by a newer geocli; it, or what SQLite would open with it, is
@@ -86,7 +88,8 @@ class Store:
         if (found := examine(self.path)) is None:
             self.close()
             return None
-        if self._connection is None or self._inode != (found.st_dev, found.st_ino):
+        is_same = self._connection is not None and self._inode == (found.st_dev, found.st_ino)
+        if not is_same or (self._version < SCHEMA_VERSION and self._version != _version(self._connection)):
             self.close()
             self._inode = found.st_dev, found.st_ino
             self._connection = self._open()
@@ -100,15 +103,29 @@ class Store:
             f"file:{quoted}?mode=ro", uri=True, timeout=patience, isolation_level=None, check_same_thread=False
         )
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            check_version(self.path, version)
+            self._version = _version(connection)
+            check_version(self.path, self._version)
+            if 0 < self._version < SCHEMA_VERSION:
+                from geocli.storage.older import stand_in
+
+                stand_in(connection, self._version)
         except BaseException:
             connection.close()
             raise
-        if version < SCHEMA_VERSION:  # the next flush brings it up to date
+        if not self._version:  # a file that a flush is about to fill
             connection.close()
             return None
         return connection
+
+    def is_outdated(self) -> bool:
+        """Return whether there is a store of an older schema, which the next flush migrates.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        return any(version < SCHEMA_VERSION for (version,) in self.query("PRAGMA user_version"))
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Ask, and return the rows; none if there is no store yet.
@@ -227,6 +244,10 @@ class Store:
             return found[0] if found else None
         except (ValueError, TypeError) as error:
             raise StoreError(self.path, f"the last flush cannot be read: {error}") from error
+
+
+def _version(connection: sqlite3.Connection | None) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0]) if connection is not None else 0
 
 
 def check_version(path: str, version: int) -> None:

@@ -1,0 +1,42 @@
+BEGIN TRANSACTION;
+CREATE TABLE "applied_segments" (
+   "uuid" TEXT PRIMARY KEY,
+   "number" INTEGER,
+   "applied_at" TEXT
+);
+INSERT INTO "applied_segments" VALUES('7652e5db-e831-423f-957b-243ef20d3f31',2,'2026-11-30T00:26:43Z');
+CREATE TABLE "geo_cache" (
+   "ip" TEXT PRIMARY KEY,
+   "status" TEXT NOT NULL,
+   "scope" TEXT,
+   "country_code" TEXT,
+   "country_name" TEXT,
+   "region" TEXT,
+   "city" TEXT,
+   "postal_code" TEXT,
+   "latitude" REAL,
+   "longitude" REAL,
+   "time_zone" TEXT,
+   "asn" INTEGER,
+   "org" TEXT,
+   "source" TEXT,
+   "prefix_len" INTEGER,
+   "built_at" TEXT,
+   "resolved_at" TEXT,
+   "retry_at" TEXT
+);
+INSERT INTO "geo_cache" VALUES('10.0.0.1','special','private',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'iana',NULL,NULL,'2026-11-30T00:26:41Z',NULL);
+INSERT INTO "geo_cache" VALUES('81.2.69.160','resolved',NULL,'GB','United Kingdom','England','London','EC1A',51.5142,-0.0931,'Europe/London',NULL,NULL,'GeoLite2-City',24,'2026-05-28T20:26:40Z','2026-11-30T00:26:41Z',NULL);
+INSERT INTO "geo_cache" VALUES('2001:218::1','resolved',NULL,'JP','Japan',NULL,'Tokyo',NULL,35.68,139.75,'Asia/Tokyo',NULL,NULL,'GeoLite2-City',32,'2026-05-28T20:26:40Z','2026-11-30T00:26:42Z',NULL);
+INSERT INTO "geo_cache" VALUES('5.5.5.5','resolved',NULL,'DE','Germany',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'rir',NULL,NULL,'2026-11-30T00:26:42Z',NULL);
+INSERT INTO "geo_cache" VALUES('2d00::1','unresolved',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'2026-11-30T00:26:42Z','2026-11-30T01:26:42Z');
+CREATE TABLE "last_flush" (
+   "id" INTEGER PRIMARY KEY,
+   "finished_at" TEXT,
+   "entries" INTEGER,
+   "duration_seconds" REAL
+);
+INSERT INTO "last_flush" VALUES(1,'2026-11-30T00:26:43Z',3,0.000712);
+CREATE INDEX geo_cache_retry_at ON geo_cache(retry_at) WHERE retry_at IS NOT NULL;
+COMMIT;
+PRAGMA user_version = 1;
