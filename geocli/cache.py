@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from _thread import allocate_lock  # `threading` takes 1 ms more
 from collections import deque
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,6 +12,7 @@ from geocli.entries import Entry, earlier, is_hit, is_of, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
 from geocli.logs import raise_or_log
 from geocli.resolvers import Chain, default_resolvers, default_services
+from geocli.storage.forks import CACHE_RANK, ForkAware
 from geocli.storage.store import FILE_NAME, Store
 
 TYPE_CHECKING = False
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     Mode: TypeAlias = Literal["cache", "cached-only", "refresh", "no-cache", "due", "again"]
     Wanted: TypeAlias = dict[str, Address]
+    Tell: TypeAlias = Callable[[GeocliError], None]
 
 HOLDING = {"cache", "due"}
 """The modes in which what a web service said holds for its lifetime."""
@@ -46,12 +47,15 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class GeoCache:
+class GeoCache(ForkAware):
     """Looks addresses up: in memory, in the store, then by the sources, whose answers go to the journal.
 
     What a method returns is on disk. One instance may be shared by threads, and any number of processes
-    may use the same data directory.
+    may use the same data directory. After a fork both sides may use the instance; the fork waits for a thread that
+    reads or writes the store.
     """
+
+    fork_rank = CACHE_RANK
 
     def __init__(  # noqa: PLR0913 (everything can be injected)
         self,
@@ -78,6 +82,7 @@ class GeoCache:
             on_problem: called with each problem that leaves an answer poorer or not kept.
 
         """
+        super().__init__()
         self._settings = chosen or settings.load(data_dir=data_dir)
         self._store = store or Store(
             f"{self._settings.data_dir}/{FILE_NAME}", busy_timeout_seconds=self._settings.busy_timeout_seconds
@@ -92,7 +97,6 @@ class GeoCache:
         self._memory: dict[str, Entry] = {}
         self._labels: dict[Identity, str] | None = None
         self._knows_dirty = False
-        self._lock = allocate_lock()
 
     def __enter__(self) -> Self:
         """Return the cache itself."""
@@ -104,7 +108,7 @@ class GeoCache:
 
     def close(self) -> None:
         """Close the store. Nothing needs saving: every answer was on disk before it was returned."""
-        with self._lock:
+        with self.fork_lock:
             self._store.close()
 
     @property
@@ -177,19 +181,21 @@ class GeoCache:
     def _kept(self, ips: Collection[str]) -> dict[str, Entry]:
         """Return what is on disk, also what is not yet in the store."""
         dirty = self.journal.newest(ips)  # before the store, to which a flush may be moving it
-        with self._lock:
+        with self.fork_lock:
             stored = self._store.get(list(ips))
         return stored | {ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
         now = self.now()
-        with self._lock:
-            sources, problems = self._sources()
+        heard: list[GeocliError] = []  # told of without the lock, since `on_problem` may wait for a thread that forks
+        with self.fork_lock:
+            sources, problems = self._sources(heard.append)
             generation = ", ".join(label for label, _ in sources)
             if problems and mode != "no-cache" and not self._knows_dirty:  # then no better answer may be overlooked
-                self._remember_dirty()
-            known = {} if mode == "no-cache" else self._known(wanted)
+                self._remember_dirty(heard.append)
+            known = {} if mode == "no-cache" else self._known(wanted, heard.append)
+        deque(map(self.on_problem, heard), maxlen=0)
         if self._settings.databases:  # then what others said does not count
             known = {ip: entry for ip, entry in known.items() if is_of(entry, generation)}
 
@@ -202,7 +208,7 @@ class GeoCache:
         asking = Asking(self.chain, rest, problems, now, self.on_problem)
         remote = asking.everywhere() if mode == "refresh" else asking.unknown()
         if remote and mode in HOLDING:
-            kept = self._from_store(lambda: self._kept(set(remote)), {})  # others may have asked meanwhile
+            kept = self._from_store(lambda: self._kept(set(remote)), {}, self.on_problem)  # kept by others meanwhile
             known |= kept
             answered |= hits(kept)
             asking.hold(known)
@@ -214,42 +220,42 @@ class GeoCache:
 
     def sources(self) -> tuple[list[Source], list[ResolveError]]:
         """Return the sources that can be asked now, and what is wrong with others."""
-        with self._lock:
-            return self._sources()
+        with self.fork_lock:
+            return self._sources(self.on_problem)
 
-    def _sources(self) -> tuple[list[Source], list[ResolveError]]:
-        self._labels = self._from_store(self._store.labels, {}) if self._labels is None else self._labels
+    def _sources(self, report: Tell) -> tuple[list[Source], list[ResolveError]]:
+        self._labels = self._from_store(self._store.labels, {}, report) if self._labels is None else self._labels
         problems: list[ResolveError] = []
         sources = self.chain.sources(self._labels, problems.append)
         self._labels |= {file.identity: label for label, file in sources if file is not None}
-        deque(map(self.on_problem, problems), maxlen=0)
+        deque(map(report, problems), maxlen=0)
         return sources, problems
 
-    def _known(self, wanted: Wanted) -> dict[str, Entry]:
+    def _known(self, wanted: Wanted, report: Tell) -> dict[str, Entry]:
         """Return what memory and the store know; the caller holds the lock."""
         known = {ip: self._memory[ip] for ip in wanted if ip in self._memory}
         missing = [ip for ip in wanted if ip not in known]
-        stored: dict[str, Entry] = self._from_store(lambda: self._store.get(missing), {})
+        stored: dict[str, Entry] = self._from_store(lambda: self._store.get(missing), {}, report)
         self._remember(stored)
         return known | stored
 
-    def _remember_dirty(self) -> None:
+    def _remember_dirty(self, report: Tell) -> None:
         """Bring what is in the journal into memory, once; the caller holds the lock."""
         self._knows_dirty = True
         try:
             for entry in self.journal.dirty():
                 self._remember({entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True)})
         except StorageError as error:
-            self.on_problem(error)
+            report(error)
 
-    def _from_store(self, ask: Callable[[], Any], otherwise: Any) -> Any:
+    def _from_store(self, ask: Callable[[], Any], otherwise: Any, report: Tell) -> Any:
         """Ask the store; if it cannot answer, say so and go on without it."""
         try:
             return ask()
         except BusyError as error:
-            self.on_problem(StoreError(error.path, "locked by another program; asking the sources instead"))
+            report(StoreError(error.path, "locked by another program; asking the sources instead"))
         except StorageError as error:
-            self.on_problem(error)
+            report(error)
         return otherwise
 
     def _remember(self, found: Mapping[str, Entry]) -> None:
@@ -267,7 +273,7 @@ class GeoCache:
             self.on_problem(error)
             return
         kept = {entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True) for entry in fresh}
-        with self._lock:
+        with self.fork_lock:
             self._remember(kept)
 
     def load_from_db(self) -> int:
@@ -277,7 +283,7 @@ class GeoCache:
             StorageError: the store cannot be read.
 
         """
-        with self._lock:
+        with self.fork_lock:
             newest = list(self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MOST_IN_MEMORY,)))
             self._remember({entry.ip: entry for entry in newest})
         return len(newest)
@@ -326,7 +332,7 @@ class GeoCache:
         self.flush_dirty(wait_seconds=self._settings.lock_timeout_seconds)
         before = None if older_than is None else earlier(self.now(), older_than)
         cleared = upkeep.clear(self.directory, self._settings, unresolved=unresolved, resolved_before=before)
-        with self._lock:
+        with self.fork_lock:
             self._memory.clear()
         return cleared
 

@@ -13,6 +13,7 @@ from geocli.errors import BusyError, DatabaseError, StorageError
 from geocli.logs import log
 from geocli.storage import counting
 from geocli.storage.flushing import LOCK
+from geocli.storage.forks import postponed
 from geocli.storage.store import FILE_NAME
 from geocli.values import Value
 
@@ -310,7 +311,7 @@ def clear(directory: DataDirectory, chosen: Settings, *, unresolved: bool, resol
         conditions.append(("resolved_at < ?", (instant_text(resolved_before),)))
     where = " AND ".join(condition for condition, _ in conditions)
     values = tuple(value for _, given in conditions for value in given)
-    with directory.locked(LOCK, chosen.lock_timeout_seconds):
+    with directory.locked(LOCK, chosen.lock_timeout_seconds), postponed():
         writer = StoreWriter(directory, busy_timeout_seconds=chosen.busy_timeout_seconds)
         try:
             return writer.delete(where, values)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
+from collections import deque
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -58,6 +60,32 @@ def in_child(body: Callable[[], object]) -> int | None:
     child.kill()  # if it has not ended
     child.join()
     return child.exitcode
+
+
+@contextmanager
+def orphaned(body: Callable[[Callable[[], object]], object]) -> Iterator[None]:
+    """Run in a process that forks a child and is killed when it calls; the child lives for as long as it is needed."""
+    reader, writer = os.pipe()
+
+    def fork_and_die() -> None:
+        if not os.fork():
+            os.close(writer)
+            os.write(forked, b"\n")
+            os.read(reader, 1)
+            os._exit(0)
+        os.read(is_forked, 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    is_forked, forked = os.pipe()
+    pid = os.fork()
+    if not pid:
+        body(fork_and_die)
+        os._exit(0)
+    try:
+        assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        yield
+    finally:
+        deque(map(os.close, (reader, writer, is_forked, forked)), maxlen=0)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import pytest
 from geocli.errors import BusyError, StorageError
 from geocli.storage.files import DataDirectory, replacing, write_all
 from geocli.storage.trust import NETWORK_FILE_SYSTEMS
-from tests.storing import holding, in_child, local
+from tests.storing import holding, in_child, local, orphaned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -714,19 +714,7 @@ def test_next_run_keeps_what_is_still_written(tmp_path: Path) -> None:
 
 def test_child_does_not_hold_what_its_parent_left(tmp_path: Path) -> None:
     """A temporary file is that of who began it: a child that lives on when that one is killed does not hold it."""
-    reader, writer = os.pipe()
-
-    def fork_and_die() -> None:
-        if os.fork():  # its child has a copy of the descriptor
-            os.kill(os.getpid(), signal.SIGKILL)
-        os.close(writer)
-        os.read(reader, 1)
-        os._exit(0)
-
-    assert -signal.SIGKILL == in_child(lambda: begin(tmp_path / "rows.csv", fork_and_die))
-    try:
+    with orphaned(lambda die: begin(tmp_path / "rows.csv", die)):
+        assert 1 == len(os.listdir(tmp_path))
         begin(tmp_path / "rows.csv", lambda: None)
         assert ["rows.csv"] == os.listdir(tmp_path)
-    finally:
-        os.close(writer)
-        os.close(reader)

@@ -13,6 +13,7 @@ from math import ceil
 from time import sleep
 
 from geocli.errors import TOO_MANY_REQUESTS, ExposedError, ServiceError
+from geocli.storage.forks import ForkAware
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ class Reply(Value):
     """So long the service wants to be left alone now."""
 
 
-class Service:
+class Service(ForkAware):
     """One web service, which is asked by one thread at a time."""
 
     def __init__(  # noqa: PLR0913 (what a service is)
@@ -70,6 +71,7 @@ class Service:
             now: the clock.
 
         """
+        super().__init__()
         self.name = name
         self.lifetime = timedelta(days=chosen.service_lifetime_days)
         """How long an answer holds."""
@@ -78,6 +80,11 @@ class Service:
         self._lock = allocate_lock()
         self._ask: Ask | None = None
         self._back_off: BackOff | None = None
+
+    def after_fork_in_child(self) -> None:
+        """Leave an answer that another thread waits for, and the connections, to the parent."""
+        self._lock = allocate_lock()
+        self._ask = None
 
     def resolve_many(self, addresses: Sequence[Address], report: Report) -> dict[Address, Answer | None]:
         """Return what is known of global addresses; those that are missing could not be asked for.

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 
 from geocli.errors import BusyError, JournalError, StoreError
 from geocli.storage import STORE
+from geocli.storage.forks import postponed
 from geocli.storage.frames import Frame
 from geocli.storage.journal import QUARANTINE
 from geocli.values import Value
@@ -67,7 +68,7 @@ class Flush:
         """
         if not self._journal.is_dirty() and not self._is_outdated():
             return FlushReport()
-        with self._directory.locked(LOCK, wait_seconds):
+        with self._directory.locked(LOCK, wait_seconds), postponed():
             from geocli.storage.writer import StoreWriter
 
             self._directory.sweep()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from _thread import RLock
 from contextlib import contextmanager, suppress
 from functools import partial
 from time import sleep
 
 from geocli.errors import BusyError
+from geocli.storage.forks import FILE_RANK, ForkAware
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,24 @@ TEMPORARY_DIGITS, TEMPORARY_SUFFIX = 12, ".part"
 MAKING_SECONDS, MAKING_POLLS = 1.0, 100
 """How long, and how often, a file that is being made is looked at before its second name counts as planted."""
 
-_open: set[FileLock] = set()
-_opening = RLock()
-"""Held while a file is opened and noted in `_open`, so that a fork finds both done or neither."""
+
+class _OpenFiles(ForkAware):
+    """The files of this process that may be locked, under a lock while one is opened or closed."""
+
+    fork_rank = FILE_RANK
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locks: set[FileLock] = set()
+
+    def after_fork_in_child(self) -> None:
+        """Close the copies of the descriptors; what is locked stays locked in the parent."""
+        for lock in self.locks:
+            os.close(lock.descriptor)
+        self.locks.clear()
+
+
+_open = _OpenFiles()
 
 
 class FileLock:
@@ -44,9 +59,9 @@ class FileLock:
             OSError: as `open_file`, which returns a descriptor.
 
         """
-        with _opening:
+        with _open.fork_lock:
             self.descriptor = open_file()
-            _open.add(self)
+            _open.locks.add(self)
 
     def acquire(self) -> bool:
         """Lock the file without waiting, and return whether it was free.
@@ -75,24 +90,13 @@ class FileLock:
 
     def close(self) -> None:
         """Unlock and close the file."""
-        with _opening:
-            if self not in _open:  # in a child
+        with _open.fork_lock:
+            if self not in _open.locks:  # in a child
                 return
-            _open.remove(self)
+            _open.locks.remove(self)
             with suppress(OSError):  # where there are no locks
                 fcntl.flock(self.descriptor, fcntl.LOCK_UN)
             os.close(self.descriptor)
-
-
-def _close_copies() -> None:
-    """Close the descriptors that a child has of its parent's locks; they stay locked in the parent."""
-    for lock in _open:
-        os.close(lock.descriptor)
-    _open.clear()
-    _opening.release()
-
-
-os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_copies)
 
 
 @contextmanager

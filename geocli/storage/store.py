@@ -15,12 +15,15 @@ from time import monotonic
 from geocli.entries import Entry, Place, instant
 from geocli.errors import BusyError, StoreError
 from geocli.storage import STORE
+from geocli.storage.forks import STORE_RANK, ForkAware
 from geocli.storage.trust import check_store, examine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, TypeVar
+
+    Row = TypeVar("Row")
 
 FILE_NAME = STORE
 SCHEMA_VERSION = 5
@@ -59,11 +62,14 @@ SELECT = (
 )
 
 
-class Store:
-    """Reads the table `geo_cache`; `StoreWriter` writes it. May be shared by threads that take turns."""
+class Store(ForkAware):
+    """Reads the table `geo_cache`; `StoreWriter` writes it. May be shared by threads, which take turns."""
+
+    fork_rank = STORE_RANK
 
     def __init__(self, path: str, *, busy_timeout_seconds: float = 30) -> None:
         """Name a store; it is opened when it is first asked, and need not exist."""
+        super().__init__()
         self.path = path
         self._patience_seconds = min(busy_timeout_seconds, READ_PATIENCE_SECONDS)
         self._connection: sqlite3.Connection | None = None
@@ -73,9 +79,12 @@ class Store:
 
     def close(self) -> None:
         """Close the file; the next question opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = self._inode = None
+        with self.fork_lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._inode = None
+
+    before_fork = close
 
     def connection(self) -> sqlite3.Connection | None:
         """Return a connection that can only read, None if there is no store yet.
@@ -127,7 +136,7 @@ class Store:
         """
         return any(version < SCHEMA_VERSION for (version,) in self.query("PRAGMA user_version"))
 
-    def query(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Ask, and return the rows; none if there is no store yet.
 
         Raises:
@@ -135,18 +144,22 @@ class Store:
             BusyError: another program keeps it locked.
 
         """
-        began = monotonic()
-        if began < self._locked_until:
-            raise BusyError(self.path, self._patience_seconds)
-        try:
-            with sqlite_errors(self.path, self._patience_seconds):
-                connection = self.connection()
-                if connection is not None:
-                    yield from connection.execute(sql, values)
-        except BusyError:
-            if monotonic() - began > LEAST_WAIT_SECONDS:
-                self._locked_until = monotonic() + RESPITE_SECONDS
-            raise
+        return self._read(sql, values, lambda row: row)
+
+    def _read(self, sql: str, values: Sequence[Any], made: Callable[[tuple[Any, ...]], Row]) -> list[Row]:
+        """Ask, and return what is made of each row."""
+        with self.fork_lock:
+            began = monotonic()
+            if began < self._locked_until:
+                raise BusyError(self.path, self._patience_seconds)
+            try:
+                with sqlite_errors(self.path, self._patience_seconds):
+                    connection = self.connection()
+                    return [] if connection is None else [made(row) for row in connection.execute(sql, values)]
+            except BusyError:
+                if monotonic() - began > LEAST_WAIT_SECONDS:
+                    self._locked_until = monotonic() + RESPITE_SECONDS
+                raise
 
     def get(self, addresses: Sequence[str]) -> dict[str, Entry]:
         """Return the entries of those addresses that have one.
@@ -173,10 +186,9 @@ class Store:
         """
         return (entry for _, entry in self._numbered(where, values))
 
-    def _numbered(self, where: str, values: Sequence[Any]) -> Iterator[tuple[int, Entry]]:
+    def _numbered(self, where: str, values: Sequence[Any]) -> list[tuple[int, Entry]]:
         try:
-            for number, *row in self.query(SELECT + where, values):
-                yield number, _entry(row)
+            return self._read(SELECT + where, values, lambda row: (row[0], _entry(row[1:])))
         except (ValueError, TypeError) as error:
             raise StoreError(self.path, f"a row cannot be read: {error}") from error
 
@@ -206,7 +218,7 @@ class Store:
 
         """
         clause = f"({condition}) AND status <> 'special' AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
-        return list(self._numbered(f"WHERE {clause}", (*values, after, count)))
+        return self._numbered(f"WHERE {clause}", (*values, after, count))
 
     def next_retry_at(self, after: str, until: str) -> str:
         """Return the next time at which some row is to be tried again, as the store has it; an empty text for none.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geocli.entries import instant_text
 from geocli.errors import StoreError
+from geocli.storage.forks import postponed
 from geocli.storage.frames import loaded
 from geocli.storage.store import COLUMNS, FILE_NAME, SCHEMA_VERSION, check_version, sqlite_errors
 from geocli.storage.trust import check_store
@@ -301,7 +302,7 @@ def check_writable(path: str) -> None:
 
     """
     if check_store(path):
-        with sqlite_errors(path, 0), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
+        with postponed(), sqlite_errors(path, 0), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
             db.execute("PRAGMA user_version = 0")  # a file that can only be read refuses no sooner
             db.execute("ROLLBACK")
