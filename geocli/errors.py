@@ -26,7 +26,7 @@ A ServiceError exits with 75 where the service asks for patience. TerminatedErro
 
 from __future__ import annotations
 
-from geocli.text import shorten
+from geocli.text import public_url, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,9 +183,9 @@ class UpdateError(GeocliError):
     exit_status = 3
 
     def __init__(self, url: str, reason: str) -> None:
-        """Remember where the database was to come from."""
-        super().__init__(f"{url}: {reason}")
-        self.url = url
+        """Remember where the database was to come from, without a password; or its path."""
+        self.url = public_url(url)
+        super().__init__(f"{self.url}: {reason}")
 
 
 class DownloadError(UpdateError):
@@ -202,9 +202,9 @@ class RateLimitError(DownloadError):
 
     exit_status = 75
 
-    def __init__(self, url: str, reason: str, *, retry_at: datetime) -> None:
+    def __init__(self, url: str, reason: str, *, retry_at: datetime, status: int | None = TOO_MANY_REQUESTS) -> None:
         """Remember when it may be asked again; UTC."""
-        super().__init__(url, f"{reason}; try again after {retry_at:%Y-%m-%dT%H:%M:%SZ}", status=429)
+        super().__init__(url, f"{reason}; try again after {retry_at:%Y-%m-%dT%H:%M:%SZ}", status=status)
         self.retry_at = retry_at
 
 

@@ -42,3 +42,13 @@ def visible(text: bytes) -> bytes:
 def shorten(text: str, most: int = 80) -> str:
     """Cut a text that a message quotes to `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def public_url(url: str) -> str:
+    """Return a URL without user, password, query and fragment, any of which may be a secret; a path as it is.
+
+    >>> print(public_url("https://me:secret@example.com/file?key=secret"))
+    https://example.com/file
+    """
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0].partition('#')[0]}" if mark else url

@@ -59,7 +59,8 @@ class Web:
     def __init__(self, kind: str, home: Path) -> None:
         self.is_maxmind = kind == "maxmind"
         self._home = home
-        self._server = HTTPServer("127.0.0.1", 0, ssl_context=self._tls() if self.is_maxmind else None, threaded=True)
+        self.context = self._tls() if self.is_maxmind else None
+        self._server = HTTPServer("127.0.0.1", 0, ssl_context=self.context, threaded=True)
         self._server.expect_request(re.compile("")).respond_with_handler(self._handled)
         self._released = Event()
         self.begin()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.errors import ServiceError
 from geocli.storage.backoff import LOCK, BackOff
 from geocli.storage.files import DataDirectory
 from tests.running import held
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Clock
 
-FAILURE = ServiceError("web", "HTTP 500", status=500)
+FAILURE = ("HTTP 500", 500, None)
 
 
 @pytest.fixture
@@ -34,13 +33,13 @@ def path(tmp_path: Path) -> Path:
 
 def left(directory: DataDirectory, clock: Clock) -> float:
     """Return for how many seconds another process leaves the service alone."""
-    found = BackOff(directory, "web").pause(clock())
+    found = BackOff(directory, "backoff-web").pause(clock())
     return found[1] if found else 0
 
 
 def test_nothing_is_touched_before_a_failure(directory: DataDirectory, clock: Clock) -> None:
     """A service that was never asked may be asked, and no directory is made for that."""
-    back_off = BackOff(directory, "web")
+    back_off = BackOff(directory, "backoff-web")
     assert None is back_off.pause(clock())
     back_off.answered(clock(), 0, "", 429)
     assert not os.path.exists(directory.path)
@@ -48,7 +47,7 @@ def test_nothing_is_touched_before_a_failure(directory: DataDirectory, clock: Cl
 
 def test_it_is_kept(directory: DataDirectory, clock: Clock, path: Path) -> None:
     """Why, until when, and how often in a row, in a small file that people can read, with the directory's rights."""
-    BackOff(directory, "web").failed(clock(), FAILURE)
+    BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
     expected = {"until": "2026-06-01T12:00:30Z", "failures": 1, "reason": "HTTP 500", "status": 500}
     assert expected == json.loads(path.read_text())
     assert 0o600 == path.stat().st_mode & 0o777
@@ -59,21 +58,21 @@ def test_pauses_grow_up_to_an_hour(directory: DataDirectory, clock: Clock) -> No
     """Each failure in a row doubles the pause; an answer begins anew; one service's pause is not another's."""
     pauses = []
     for _ in range(9):
-        BackOff(directory, "web").failed(clock(), FAILURE)
+        BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
         pauses.append(left(directory, clock))
         clock.forward(seconds=pauses[-1] + 1)
     assert [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] == pauses
-    BackOff(directory, "web").answered(clock(), 0, "", 429)
+    BackOff(directory, "backoff-web").answered(clock(), 0, "", 429)
     assert 0 == left(directory, clock)
-    BackOff(directory, "web").failed(clock(), FAILURE)
+    BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
     assert 30 == left(directory, clock)
-    assert None is BackOff(directory, "other").pause(clock())
+    assert None is BackOff(directory, "backoff-other").pause(clock())
 
 
 def test_a_pause_ends_and_is_never_cut_short_by_rounding(directory: DataDirectory, clock: Clock) -> None:
     """A part of a second counts as a whole one."""
     clock.forward(seconds=0.5)
-    BackOff(directory, "web").answered(clock(), 7, "its rate limit was met", 429)
+    BackOff(directory, "backoff-web").answered(clock(), 7, "its rate limit was met", 429)
     assert 7.5 == left(directory, clock)
     clock.forward(seconds=7.5)
     assert 0 == left(directory, clock)
@@ -82,7 +81,7 @@ def test_a_pause_ends_and_is_never_cut_short_by_rounding(directory: DataDirector
 @pytest.mark.parametrize("by", [{"days": -400}, {"days": 400}])
 def test_a_wrong_clock_does_not_shut_a_service_out(directory: DataDirectory, clock: Clock, by: dict[str, int]) -> None:
     """A pause that would last for more than a day is not believed, nor one that is over."""
-    BackOff(directory, "web").failed(clock(), ServiceError("web", "busy", retry_after_seconds=1e9))
+    BackOff(directory, "backoff-web").failed(clock(), "busy", None, 1e9)
     assert 86_400 == left(directory, clock)
     clock.forward(**by)
     assert 0 == left(directory, clock)
@@ -107,7 +106,7 @@ def test_what_is_no_pause_is_none(directory: DataDirectory, clock: Clock, path: 
     path.write_bytes(text.encode("latin-1"))
     expected = 30 if text.endswith("x") else 0  # a long file is read in part
     assert expected == left(directory, clock)
-    BackOff(directory, "web").failed(clock(), FAILURE)
+    BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
     assert left(directory, clock) >= 30
 
 
@@ -125,8 +124,8 @@ def test_a_pipe_and_a_link_are_not_read(directory: DataDirectory, clock: Clock, 
 def test_where_nothing_can_be_written_the_process_remembers(clock: Clock, tmp_path: Path) -> None:
     """One process leaves the service alone even if it cannot tell the others."""
     (tmp_path / "file").write_text("")
-    back_off = BackOff(DataDirectory(str(tmp_path / "file" / "data")), "web")
-    back_off.failed(clock(), FAILURE)
+    back_off = BackOff(DataDirectory(str(tmp_path / "file" / "data")), "backoff-web")
+    back_off.failed(clock(), *FAILURE)
     found = back_off.pause(clock())
     assert found is not None
     assert (30, "HTTP 500") == (found[1], found[0].reason)
@@ -135,5 +134,5 @@ def test_where_nothing_can_be_written_the_process_remembers(clock: Clock, tmp_pa
 def test_a_lock_that_is_held_is_not_waited_for_long(directory: DataDirectory, clock: Clock, path: Path) -> None:
     """Whoever cannot get the lock writes all the same: a service that is asked too often is worse."""
     with held(path.parent / LOCK):
-        BackOff(directory, "web").failed(clock(), FAILURE)
+        BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
     assert 30 == left(directory, clock)

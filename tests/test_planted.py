@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.errors import ServiceError, StorageError
+from geocli.errors import StorageError
 from geocli.storage.backoff import BackOff
 from tests.conftest import Clock
 from tests.running import complaints, objects
@@ -180,10 +180,10 @@ def test_nothing_planted_is_a_back_off(tmp_path: Path, name: str, plant: Callabl
     other = tmp_path / "other"
     other.write_bytes(PRECIOUS)
     plant(tmp_path / "data" / name, other)
-    back_off = BackOff(local(tmp_path / "data"), "web")
+    back_off = BackOff(local(tmp_path / "data"), "backoff-web")
 
     assert back_off.pause(Clock()()) is None
-    back_off.failed(Clock()(), ServiceError("web", "HTTP 500", status=500))
+    back_off.failed(Clock()(), "HTTP 500", 500, None)
     assert back_off.pause(Clock()()) is not None
     assert PRECIOUS == other.read_bytes()
     assert not other.with_name("made").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ from geocli.resolvers import default_services
 from geocli.resolvers.services import IP_API_KEYED_URL, IP_API_URL
 from geocli.settings import load
 from geocli.storage.files import DataDirectory
+from tests import servers
 from tests.serving import Web
 
 if TYPE_CHECKING:
@@ -87,16 +89,17 @@ def _changed(web: Web, **changes: Any) -> str:
     return json.dumps(said if web.is_maxmind else [said])
 
 
+UNREADABLE = "an answer that cannot be read ("
 MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
-    "slow": (lambda web: web.dawdle, "no answer within 0.5 s"),
-    "dripping": (lambda web: web.drip, "no answer within 0.5 s"),
-    "reset": (lambda web: web.reset, "cannot be asked: "),
+    "slow": (lambda web: web.dawdle, "no complete answer within 0.5 s"),
+    "dripping": (lambda web: web.drip, "no complete answer within 0.5 s"),
+    "reset": (lambda web: web.reset, "request failed: "),
     "500": (lambda web: web.raw("oops", 500), "HTTP 500"),
     "503": (lambda web: web.raw("", 503), "HTTP 503"),
     "403": (lambda web: web.raw("<html>", 403), "HTTP 403"),
     "429": (lambda web: web.raw("", 429), "too many requests"),
-    "redirect": (lambda web: web.raw("", 302, Location="http://127.0.0.1:1/"), "points elsewhere"),
-    "to itself": (lambda web: web.raw("", 307, Location="/"), "points elsewhere"),
+    "redirect": (lambda web: web.raw("", 302, Location="http://127.0.0.1:1/"), "redirected, which is not followed"),
+    "to itself": (lambda web: web.raw("", 307, Location="/"), "redirected, which is not followed"),
     "garbage": (lambda web: web.raw(b"\xff\x00{"), "an answer that cannot be read"),
     "cut short": (lambda web: web.raw('{"traits": {'), "an answer that cannot be read"),
     "empty": (lambda web: web.raw(""), "an answer that cannot be read"),
@@ -106,6 +109,39 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
     "null": (lambda web: web.raw("null"), "an answer that"),
     "nothing said": (lambda web: web.raw("{}" if web.is_maxmind else "[{}]"), "an answer that cannot be read"),
     "half a character": (lambda web: web.raw(_changed(web, city="\ud800")), "an answer that cannot be read"),
+    "not UTF-8": (lambda web: web.raw(_changed(web, city="~").replace("~", "\xe9").encode("latin-1")), UNREADABLE),
+    "a key twice": (
+        lambda web: web.raw(
+            _changed(web)
+            .replace('"traits"', '"a": 1, "a": 2, "traits"', 1)
+            .replace('"query"', '"a": 1, "a": 2, "query"')
+        ),
+        UNREADABLE,
+    ),
+    "compressed": (
+        lambda web: web.raw(gzip.compress(_changed(web).encode()), 200, **{"Content-Encoding": "gzip"}),
+        UNREADABLE,
+    ),
+    "HTML": (lambda web: web.raw("<!DOCTYPE html><title>Sign in</title>"), UNREADABLE),
+    "an integer without an end": (
+        lambda web: web.raw(_changed(web, city=0).replace(" 0", " 1" + "0" * 5000)),
+        UNREADABLE,
+    ),
+    "a list for an object": (lambda web: web.raw(f"[{_changed(web)}]"), "an answer that"),
+    "an object for a list": (lambda web: web.raw('{"traits": []}'), "an answer that"),
+    "a list for traits": (
+        lambda web: web.raw(_changed(web, traits=[]) if web.is_maxmind else "[[]]"),
+        "an answer that",
+    ),
+    "one too many": (lambda web: web.raw("[%s, %s]" % ((json.dumps(web.record(str(FIRST))),) * 2)), "an answer "),
+    "204": (lambda web: web.raw("", 204), "HTTP 204"),
+    "206": (lambda web: web.raw(_changed(web), 206), "HTTP 206"),
+    "300": (lambda web: web.raw("", 300), "HTTP 300"),
+    "304": (lambda web: web.raw("", 304), "HTTP 304"),
+    "401": (lambda web: web.raw("", 401), "HTTP 401"),
+    "402": (lambda web: web.raw("\xff", 402), "HTTP 402"),
+    "404": (lambda web: web.raw("<html>", 404), "HTTP 404"),
+    "to a file": (lambda web: web.raw("", 301, Location="file:///etc/passwd"), "redirected, which is not followed"),
     "another address": (lambda web: web.raw(_other(web)), "an answer for "),
     "huge": (lambda web: web.raw(b" " * (1 << 20)), "an answer of more than "),
     "endless": (lambda web: web.pour, "an answer of more than "),
@@ -127,15 +163,59 @@ class TestMisbehaviour:
         assert 1 == len(desk.web.asked)
         assert "s3cret-key" not in "".join(desk.said)
 
+    @pytest.mark.parametrize("name", servers.MISBEHAVIOUR)
+    def test_below_http(self, desk: Desk, name: str) -> None:
+        """The same holds for bytes that no library for servers would send, in time."""
+        answer, reason = servers.MISBEHAVIOUR[name]
+        with servers.serving(answer, desk.web.context) as url:
+            where = {"maxmind_host": url.rpartition("/")[2], "ip_api_url": url, "service_timeout_seconds": 0.2}
+            assert {} == desk.ask(FIRST, **where)
+        assert desk.said[0].removeprefix(f"{where['maxmind_host']}: ").startswith(tuple(reason.split("|")))
+
+    @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "1" + "0" * 400])
+    def test_numbers_that_are_none(self, desk: Desk, number: str) -> None:
+        """A number that says nothing is left out, as one of a wrong type is; the answer counts."""
+        names = ("latitude", "longitude") if desk.web.is_maxmind else ("lat", "lon", "as")
+        odd = dict.fromkeys(names, "@")
+        text = _changed(desk.web, **({"location": odd} if desk.web.is_maxmind else odd)).replace('"@"', number)
+        desk.web.behave = desk.web.raw(text)
+        place = desk.ask(FIRST)[FIRST].place
+        assert [] == desk.said
+        assert ("Osaka", None, None) == (place.city, place.latitude, place.longitude)
+
+    def test_cookies(self, desk: Desk) -> None:
+        """What a service wants to be told again is forgotten, on the same connection as well."""
+        desk.web.headers = {"Set-Cookie": "id=1; Path=/"}
+        service = desk.service()
+        for address in (FIRST, FIRST + 1):
+            assert [address] == list(service.resolve_many([address], desk.problems.append))
+        assert desk.web.request is not None
+        assert "Cookie" not in desk.web.request.headers
+
+    @pytest.mark.parametrize(
+        "retry_after",
+        ["Mon, 01 Jun 2026 12:01:30 GMT", "Monday, 01-Jun-26 12:01:30 GMT", "Mon Jun  1 12:01:30 2026", "90"],
+    )
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_date_says_for_how_long(self, desk: Desk, status: int, retry_after: str) -> None:
+        """Each form of Retry-After is obeyed."""
+        desk.web.behave = desk.web.raw("", status, **{"Retry-After": retry_after})
+        for _ in range(2):
+            desk.ask(FIRST)
+        assert desk.said[1].startswith("left alone for 90 s more: ")
+        desk.clock.forward(seconds=91)
+        desk.web.behave = desk.web.answer
+        assert [FIRST] == list(desk.ask(FIRST))
+
     def test_nobody_listens(self, desk: Desk) -> None:
         """A service that cannot be reached is a failure, and the line says why, without the address that was asked."""
         assert {} == desk.ask(FIRST, maxmind_host="127.0.0.1:1", ip_api_url="http://127.0.0.1:1")
-        assert desk.said[0].endswith("cannot be asked: Connection refused")
+        assert desk.said[0].endswith("request failed: Connection refused")
 
     def test_no_such_host(self, desk: Desk) -> None:
         """So is one whose name nobody knows."""
         assert {} == desk.ask(FIRST, maxmind_host="no.invalid", ip_api_url="http://no.invalid")
-        assert "cannot be asked: " in desk.said[0]
+        assert "request failed: " in desk.said[0]
 
     @pytest.mark.parametrize("value", ["text", 17, None, True, [], {}, [{}], 1e400])
     def test_values_of_wrong_types(self, desk: Desk, value: object) -> None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from werkzeug import Request, Response
 
-from geocli.databases.client import Limits
 from geocli.databases.updates import installed, update
 from geocli.errors import BusyError, DownloadError, RateLimitError, SettingsError, UpdateError
+from geocli.http import Limits
 from geocli.settings import Settings
 from tests.building import build
 from tests.running import on_terminal, wait_for
@@ -230,7 +230,7 @@ class TestBadAnswers:
                 lambda data: gzip.compress(data) + gzip.compress(bytes(3_000_000)),
                 "larger than 1000000 bytes when unpacked",
             ),
-            (lambda data: gzip.compress(data).ljust(1_000_001), "1000001 bytes, more than 1000000"),
+            (lambda data: gzip.compress(data).ljust(1_000_001), "an answer of more than 1000000 bytes"),
         ],
         ids=[
             *("HTML", "nothing", "not packed", "cut", "cut by a byte", "CRC", "packed HTML", "packed nothing", "half"),
@@ -250,7 +250,7 @@ class TestBadAnswers:
         """A body that is not a whole, packed database is refused, and the error names the URL and the reason."""
         httpserver.expect_request(THIS_MONTH).respond_with_data(pack(content()))
         with pytest.raises(UpdateError) as caught:
-            update([NAME], chosen, NOW, limits=Limits(most_bytes=1_000_000))
+            update([NAME], chosen, NOW, limits=Limits(max_bytes=1_000_000))
         url = httpserver.url_for(THIS_MONTH)
         assert f"{url}: {reason}" == str(caught.value)[: len(f"{url}: {reason}")]
         assert (url, 3) == (caught.value.url, caught.value.exit_status)
@@ -274,7 +274,7 @@ class TestBadAnswers:
         packed = gzip.compress(content())
         headers = {"Content-Length": str(len(packed) + 10), "Connection": "close"}
         httpserver.expect_request(THIS_MONTH).respond_with_handler(lambda _: Response([packed], headers=headers))
-        with pytest.raises(DownloadError, match=r"cannot be downloaded: .*(IncompleteRead|broken)"):
+        with pytest.raises(DownloadError, match=r"request failed: IncompleteRead$"):
             update([NAME], chosen, NOW, limits=ONCE)
         assert_kept(directory, old)
 
@@ -302,7 +302,7 @@ class TestBadAnswers:
                 connection.sendall(block)
 
         with serving(send) as url, pytest.raises(UpdateError, match=r"more than 1000000 bytes|larger than 1000000"):
-            update([NAME], chosen.replace(dbip_url=url), NOW, limits=Limits(most_bytes=1_000_000))
+            update([NAME], chosen.replace(dbip_url=url), NOW, limits=Limits(max_bytes=1_000_000))
         assert_kept(directory, old)
 
     def test_slow_body(self, chosen: Settings, directory: Path, old: bytes) -> None:
@@ -311,7 +311,7 @@ class TestBadAnswers:
         def send(connection: socket.socket, done: Event) -> None:
             dribble(connection, done, GZIP_BEGINS + b"\0\xff\xff\0\0")
 
-        with serving(send) as url, pytest.raises(UpdateError, match=r"not complete after 0\.3 s"):
+        with serving(send) as url, pytest.raises(UpdateError, match=r"no complete answer within 0\.3 s"):
             update([NAME], chosen.replace(dbip_url=url), NOW, limits=Limits(whole_seconds=0.3))
         assert_kept(directory, old)
 
@@ -334,7 +334,7 @@ class TestBadAnswers:
     def test_status(self, chosen: Settings, directory: Path, httpserver: HTTPServer, old: bytes, status: int) -> None:
         """Any other status is an error that says it, and last month's file is not asked for."""
         httpserver.expect_request(THIS_MONTH).respond_with_data(status=status)
-        with pytest.raises(DownloadError, match=rf"{THIS_MONTH}: HTTP {status} [A-Z ]+$") as caught:
+        with pytest.raises(DownloadError, match=rf"{THIS_MONTH}: HTTP {status}$") as caught:
             update([NAME], chosen, NOW, limits=ONCE)
         assert status == caught.value.status
         assert [THIS_MONTH] == [request.path for request, _ in httpserver.log]
@@ -363,7 +363,7 @@ class TestBadAnswers:
             if failures <= 2:
                 assert [NAME] == update([NAME], chosen.replace(dbip_url=url), NOW, limits=limits)
             else:
-                with pytest.raises(DownloadError, match=r"HTTP 503 Busy$"):
+                with pytest.raises(DownloadError, match=r"HTTP 503$"):
                     update([NAME], chosen.replace(dbip_url=url), NOW, limits=limits)
         assert min(failures + 1, 3) == asked
         assert_kept(directory, data if failures <= 2 else old)
@@ -372,7 +372,7 @@ class TestBadAnswers:
         """If the server has neither month's file, the error names last month's."""
         for path in (THIS_MONTH, LAST_MONTH):
             httpserver.expect_request(path).respond_with_data(status=HTTPStatus.NOT_FOUND)
-        with pytest.raises(DownloadError, match=rf"{LAST_MONTH}: HTTP 404 NOT FOUND$"):
+        with pytest.raises(DownloadError, match=rf"{LAST_MONTH}: HTTP 404$"):
             update([NAME], chosen, NOW)
         assert_kept(directory, old)
 
@@ -381,7 +381,7 @@ class TestBadAnswers:
         url = httpserver.url_for("/free")
         httpserver.stop()
         try:
-            with pytest.raises(DownloadError, match=rf"^{url}/.*: cannot be downloaded: .*refused") as caught:
+            with pytest.raises(DownloadError, match=rf"^{url}/.*: request failed: Connection refused$") as caught:
                 update([NAME], chosen, NOW, limits=ONCE)
         finally:
             httpserver.start()
@@ -391,7 +391,7 @@ class TestBadAnswers:
     @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://"])
     def test_url_that_is_none(self, chosen: Settings, directory: Path, old: bytes, url: str) -> None:
         """A mirror's address that is no URL for a download is an error that names it."""
-        with pytest.raises(UpdateError, match=rf"^{url}/.*: cannot be downloaded: "):
+        with pytest.raises(UpdateError, match=rf"^{url}/.*: not a URL of http or https "):
             update([NAME], chosen.replace(dbip_url=url), NOW)
         assert_kept(directory, old)
 
@@ -580,7 +580,7 @@ class TestCommands:
         command(geocli, httpserver.url_for("/free"))
         done = geocli("db", "update", *names, environ={"NO_PROXY": "*"})
         bad, busy = done.stderr.decode().splitlines()
-        assert ("not gzip" in bad, "HTTP 429" in busy) == (True, True)
+        assert ("not gzip" in bad, "too many requests; try again" in busy) == (True, True)
         assert (75, b"") == (done.returncode, done.stdout)
         assert [f"{NAME}.mmdb"] == [path.name for path in geocli.db_dir.glob("*.mmdb")]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from gzip import BadGzipFile, GzipFile
 from hashlib import file_digest, md5
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from geocli.databases.discovery import SUFFIX, Database, examine
 from geocli.errors import DatabaseError, HashMismatchError, UpdateError
@@ -33,7 +33,7 @@ class _OlderError(Exception):
 
 
 @contextmanager
-def unpacked(url: str, body: IO[bytes]) -> Iterator[IO[bytes]]:
+def unpacked(url: str, body: Any) -> Iterator[IO[bytes]]:
     """Unpack gzip as it is read.
 
     Raises:
@@ -167,5 +167,5 @@ def sweep(directory: str) -> None:
             locks.sweep(directory, target)
 
 
-_OURS = re.compile(rf".+{SUFFIX}({SIDECAR})?|\.geocli-update\.json")
-"""What updates write."""
+_OURS = re.compile(rf".+{SUFFIX}({SIDECAR})?|\.geocli-backoff-.+\.json|\.geocli-update\.json")
+"""What updates write, or those of version 0.1.0."""

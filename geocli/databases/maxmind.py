@@ -83,21 +83,21 @@ def update_edition(client: Client, host: str, edition: str, path: str, most_byte
     except FileNotFoundError:
         pass
     url = f"{host}/geoip/databases/{edition}/download?date={date}&suffix=tar.gz"
-    with client.get(url) as answer, unpacked(url, answer.body) as tar, _member(url, tar, most_bytes) as data:
+    with client.get(url) as response, unpacked(url, response.raw) as tar, _member(url, tar, most_bytes) as data:
         return install(
             data,
             path,
             url=url,
             most_bytes=most_bytes,
             expected_md5=expected_md5,
-            last_modified=answer.last_modified,
+            last_modified=response.headers.get("Last-Modified"),
         )
 
 
 def _newest(client: Client, url: str, edition: str) -> tuple[str, str]:
     """Return the date of the newest build, as YYYYMMDD, and the MD5 digest of its database."""
-    with client.get(url) as answer:
-        text = answer.body.read(METADATA_BYTES + 1)
+    with client.get(url) as response:
+        text = response.raw.read(METADATA_BYTES + 1)
     try:
         said: Any = json.loads(text[:METADATA_BYTES])
         (found,) = (each for each in said["databases"] if each["edition_id"] == edition)

@@ -7,16 +7,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cached_property
+from http import HTTPStatus
 from itertools import groupby
 from operator import itemgetter
 from time import sleep
 from typing import TYPE_CHECKING
 
 from geocli.databases import maxmind
-from geocli.databases.client import Client, Limits, Waits
+from geocli.databases.client import Client
 from geocli.databases.discovery import SUFFIX
 from geocli.databases.installing import SIDECAR, check_sidecar, install, sweep, unpacked
-from geocli.errors import DownloadError, HashMismatchError, SettingsError, UpdateError
+from geocli.errors import DownloadError, HashMismatchError, RateLimitError, SettingsError, UpdateError
+from geocli.http import Limits
 from geocli.storage.files import DataDirectory, make_directory
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 NAMES = ("dbip-city-lite", "dbip-country-lite", "dbip-asn-lite")
 """Databases that need no account."""
 DEFAULT_NAMES = ("dbip-city-lite", "dbip-asn-lite")
-LOCK, WAITS = ".geocli-update.lock", ".geocli-update.json"
+LOCK = ".geocli-update.lock"
 """In each directory that databases are installed in."""
 
 
@@ -73,7 +75,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
                 sweep(directory)
                 for _, name in group:
                     with _telling(on_problem, directory):
-                        replaced += [name] if sources.update(name, directory) else []
+                        replaced += [name] if sources.update(name, place) else []
     return replaced
 
 
@@ -124,25 +126,24 @@ class _Sources:
         known = f"{', '.join(NAMES)}, GeoLite2-City and other editions of MaxMind"
         raise SettingsError(name, f"unknown database; known: {known}", origin="command line")
 
-    def update(self, name: str, directory: str) -> bool:
+    def update(self, name: str, place: DataDirectory) -> bool:
         """Bring a database up to date, and tell whether it was replaced; what breaks off is begun anew."""
         for pause_seconds in self._limits.pauses_seconds:
             try:
-                return self._update(name, directory)
+                return self._update(name, place)
             except DownloadError as error:
-                if error.status is not None and error.status < 500:
+                if isinstance(error, RateLimitError) or (error.status is not None and error.status < 500):
                     raise
             sleep(pause_seconds)
-        return self._update(name, directory)
+        return self._update(name, place)
 
-    def _update(self, name: str, directory: str) -> bool:
-        path = os.path.join(directory, name + SUFFIX)
-        waits = Waits(os.path.join(directory, WAITS), self._now)
-        client = Client(waits, self._limits, on_read=lambda count, total: self._on_read(name, count, total))
+    def _update(self, name: str, place: DataDirectory) -> bool:
+        path = place.file(name + SUFFIX)
+        client = Client(place, self._now, self._limits, lambda count, total: self._on_read(name, count, total))
         if name in NAMES:
             return self._update_dbip(client, name, path)
         client.auth, client.proxy = self._account.auth, self._account.proxy
-        return maxmind.update_edition(client, self._account.host, name, path, self._limits.most_bytes)
+        return maxmind.update_edition(client, self._account.host, name, path, self._limits.max_bytes)
 
     def _update_dbip(self, client: Client, name: str, path: str) -> bool:
         months = (self._now, self._now.replace(day=1) - timedelta(days=1))
@@ -156,12 +157,12 @@ class _Sources:
 
     def _fetch(self, client: Client, url: str, path: str) -> bool:
         """Put what a URL has into place, and tell whether it was newer than what is there."""
-        with client.get(url, _since(path)) as answer:
-            if not answer.is_modified:
+        with client.get(url, _since(path)) as response:
+            if response.status_code == HTTPStatus.NOT_MODIFIED:
                 return False
-            with unpacked(url, answer.body) as data:
-                most_bytes = self._limits.most_bytes
-                return install(data, path, url=url, most_bytes=most_bytes, last_modified=answer.last_modified)
+            last_modified = response.headers.get("Last-Modified")
+            with unpacked(url, response.raw) as data:
+                return install(data, path, url=url, most_bytes=self._limits.max_bytes, last_modified=last_modified)
 
 
 def _since(path: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ See https://ip-api.com/docs/api:batch. Without a key it is plain HTTP, and for n
 
 from __future__ import annotations
 
-import json
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,16 @@ import requests
 
 from geocli.entries import Answer
 from geocli.errors import ServiceError
+from geocli.http import BoundedSession, Limits, error_of, json_of, seconds_of
 from geocli.resolvers.mmdb import place_from
 from geocli.resolvers.services import Reply
-from geocli.resolvers.sessions import BoundedSession, checked, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geocli.addresses import Address
 
-MOST_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 """A hundred addresses take about 50,000."""
 _NAMES = {
     "continentCode": "continent_code",
@@ -53,27 +52,33 @@ class IpApi:
         """Take the name of the service, where it is, the key if there is one, and how long it may take."""
         self._name, self._url = name, f"{url}/batch"
         self._parameters = {"fields": _FIELDS} | ({"key": key} if key else {})
-        self._session = BoundedSession(name, seconds=timeout_seconds, most_bytes=MOST_BYTES)
+        limits = Limits(
+            connect_seconds=timeout_seconds,
+            idle_seconds=timeout_seconds,
+            whole_seconds=timeout_seconds,
+            max_bytes=MAX_BYTES,
+        )
+        self._session = BoundedSession(limits)
 
     def __call__(self, addresses: Sequence[Address]) -> Reply:
         """Return what is said of each address; one that failed by itself is left out.
 
         Raises:
-            ServiceError: the answer is none; or what libraries raise.
+            ServiceError, HttpError: there is no answer, or it cannot be used; or what parsing raises.
 
         """
         response = self._session.post(self._url, params=self._parameters, json=list(map(str, addresses)))
         if response.status_code != requests.codes.ok:
-            raise ServiceError(self._name, f"HTTP {response.status_code}", status=response.status_code)
-        entries = checked(json.loads(response.content))
+            raise error_of(response)
+        entries = json_of(response.content)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ServiceError(self._name, "an answer that is no list of answers")
         if [ip_address(str(entry.get("query"))) for entry in entries] != list(addresses):
             raise ServiceError(self._name, "an answer for other addresses")
         pairs = zip(addresses, entries, strict=True)
         answers = {address: self._answer(said) for address, said in pairs if _is_answer(said)}
-        pause_seconds = seconds(response, "X-Ttl") if seconds(response, "X-Rl") == 0 else None
-        return Reply(answers=answers, pause_seconds=pause_seconds or 0)
+        left, pause_seconds = (seconds_of(response.headers.get(name, "")) for name in ("X-Rl", "X-Ttl"))
+        return Reply(answers=answers, pause_seconds=pause_seconds or 0 if left == 0 else 0)
 
     def _answer(self, said: dict[str, Any]) -> Answer | None:
         number, _, org = said["as"].partition(" ") if isinstance(said.get("as"), str) else ("", "", "")

@@ -65,7 +65,7 @@ class Service(ForkAware):
         Args:
             name: as `source` has it.
             takes: how many addresses a request may have.
-            load: returns what sends requests.
+            load: returns what sends requests, and raises HttpError or ServiceError, or what parsing raises.
             chosen: says how long an answer may take and how long it holds, and how patient we are.
             directory: returns where it is kept when the service may be asked again.
             now: the clock.
@@ -107,21 +107,31 @@ class Service(ForkAware):
         return found
 
     def _asked(self, addresses: Sequence[Address]) -> dict[Address, Answer | None]:
-        """Send one request, unless the service is to be left alone."""
-        from geocli.resolvers.sessions import within
+        """Send one request, unless the service asked for patience."""
         from geocli.storage.backoff import BackOff
 
-        self._back_off = self._back_off or BackOff(self._directory(), self.name)
+        self._back_off = self._back_off or BackOff(self._directory(), f"backoff-{self.name}")
         self._wait(self._back_off)
         ask = self._ask = self._ask or self._load()
         try:
-            reply = within(self.name, self._timeout_seconds, lambda: ask(addresses))
-        except ServiceError as error:
-            self._ask = None  # its session may be in the hands of a thread that was left behind
-            self._back_off.failed(self._now(), error)
-            raise
+            reply = ask(addresses)
+        except Exception as raised:  # noqa: BLE001 (whatever a library raises is translated)
+            self._ask = None  # a thread of its session may still look up a name
+            error = self._failure(raised)
+            self._back_off.failed(self._now(), error.reason, error.status, error.retry_after_seconds)
+            raise error from None  # the text of an inner one may have a key in it
         self._back_off.answered(self._now(), reply.pause_seconds, "its rate limit was met", TOO_MANY_REQUESTS)
         return reply.answers
+
+    def _failure(self, error: Exception) -> ServiceError:
+        from geocli.http import HttpError
+
+        if isinstance(error, ServiceError):
+            return error
+        if isinstance(error, HttpError):
+            pause_seconds = error.pause_seconds(self._now())
+            return ServiceError(self.name, error.reason, status=error.status, retry_after_seconds=pause_seconds)
+        return ServiceError(self.name, f"an answer that cannot be read ({type(error).__name__})")
 
     def _wait(self, back_off: BackOff) -> None:
         """Wait for the end of a rate limit, if that is not too far; a service that failed is not waited for."""

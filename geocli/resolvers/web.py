@@ -6,6 +6,7 @@ from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, cast
 
+import requests
 from geoip2.errors import (
     AddressNotFoundError,
     AuthenticationError,
@@ -18,16 +19,16 @@ from geoip2.webservice import Client
 
 from geocli.entries import Answer
 from geocli.errors import ServiceError
+from geocli.http import BoundedSession, Limits, json_of
 from geocli.resolvers.mmdb import place_from
 from geocli.resolvers.services import Reply
-from geocli.resolvers.sessions import BoundedSession, checked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geocli.addresses import Address
 
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 """An answer of Insights takes about 3,000."""
 _REASONS = {
     AuthenticationError: "the account or its key is refused; see account_id and license_key_file",
@@ -84,14 +85,15 @@ class _RecordClient(Client):
     def __init__(self, account_id: int, key: str, host: str, locales: Sequence[str], timeout: float) -> None:
         super().__init__(account_id, key, host, locales, timeout)
         theirs = self._session
-        self._session = BoundedSession(host, seconds=timeout, most_bytes=MOST_BYTES)
+        limits = Limits(connect_seconds=timeout, idle_seconds=timeout, whole_seconds=timeout, max_bytes=MAX_BYTES)
+        self._session = BoundedSession(limits)
         self._session.auth = theirs.auth
         self._session.headers["Accept"] = "application/json"
 
     def record(self, edition: str, address: Address) -> dict[str, Any]:
-        return cast("dict[str, Any]", self._response_for(edition, _record, address))  # type: ignore[arg-type]
-
-
-def _record(_locales: object, /, **said: Any) -> dict[str, Any]:
-    """Stand in for a class of MaxMind's models."""
-    return cast("dict[str, Any]", checked(said))
+        uri = self._uri(edition, str(address))
+        response = self._session.get(uri)
+        if response.status_code != requests.codes.ok:
+            kind = response.headers.get("Content-Type", "")
+            raise self._exception_for_error(response.status_code, kind, response.text, uri)
+        return cast("dict[str, Any]", json_of(response.content))

@@ -1,4 +1,4 @@
-"""When a web service may be asked again: kept in the data directory, for all processes and for later runs."""
+"""When a server may be asked again: kept in a file, for all processes and for later runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from geocli.errors import ServiceError
     from geocli.storage.files import DataDirectory
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
@@ -44,11 +43,27 @@ class Pause(Value):
 
 
 class BackOff:
-    """Remembers of one service how long it is to be left alone, in `backoff-NAME.json`."""
+    """Remembers of one server how long it is not to be asked, in a file NAME.json."""
 
-    def __init__(self, directory: DataDirectory, service: str) -> None:
-        """Name a service; nothing is touched before the first question."""
-        self._directory, self._name = directory, f"backoff-{service}.json"
+    def __init__(
+        self,
+        directory: DataDirectory,
+        name: str,
+        *,
+        lock: str | None = LOCK,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+    ) -> None:
+        """Name the file; nothing is touched before the first question.
+
+        Args:
+            directory: where the file is.
+            name: its name, without `.json`.
+            lock: name of the lock to take for writing; None: the caller holds one.
+            first_pause_seconds: pause after the first failure of a server that does not name one.
+
+        """
+        self._directory, self._name, self._lock = directory, f"{name}.json", lock
+        self._first_pause_seconds = first_pause_seconds
         self._state: Pause | None = None
 
     def pause(self, now: datetime) -> tuple[Pause, float] | None:
@@ -57,14 +72,13 @@ class BackOff:
         left_seconds = (found.until - now).total_seconds() if found else 0.0
         return (found, left_seconds) if found and 0 < left_seconds <= MOST_SECONDS + 1 else None
 
-    def failed(self, now: datetime, error: ServiceError) -> None:
-        """Leave the service alone for as long as it asks, else for longer after each failure in a row."""
+    def failed(self, now: datetime, reason: str, status: int | None, asked_seconds: float | None) -> datetime:
+        """Pause for as long as the server asks, else for longer after each failure in a row; return until when."""
         with self._locked():
             earlier = self._known()
             failures = (earlier.failures if earlier else 0) + 1
-            asked_for, grown = error.retry_after_seconds, FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10)
-            seconds = min(grown, LONGEST_PAUSE_SECONDS) if asked_for is None else asked_for
-            self._keep(now, seconds, failures, error.reason, error.status)
+            grown_seconds = min(self._first_pause_seconds * 2 ** min(failures - 1, 10), LONGEST_PAUSE_SECONDS)
+            return self._keep(now, asked_seconds or grown_seconds, failures, reason, status)
 
     def answered(self, now: datetime, pause_seconds: float, reason: str, status: int) -> None:
         """Note that the service answered, and that it wants to be left alone for some seconds, if any."""
@@ -87,10 +101,11 @@ class BackOff:
         """Let no other process note something meanwhile; where that cannot be had, go on without it."""
         with ExitStack() as held:
             with suppress(BusyError, StorageError):
-                held.enter_context(self._directory.locked(LOCK, LOCK_PATIENCE_SECONDS))
+                if self._lock:
+                    held.enter_context(self._directory.locked(self._lock, LOCK_PATIENCE_SECONDS))
             yield
 
-    def _keep(self, now: datetime, seconds: float, failures: int, reason: str, status: int | None) -> None:
+    def _keep(self, now: datetime, seconds: float, failures: int, reason: str, status: int | None) -> datetime:
         until = now + timedelta(seconds=min(seconds, MOST_SECONDS))
         self._state = Pause(until=until, failures=failures, reason=reason, status=status)
         said = self._state.as_dict() | {"until": instant_text(until + timedelta(seconds=0.999999))}
@@ -102,6 +117,7 @@ class BackOff:
             finally:
                 os.close(descriptor)
             os.replace(self._directory.file(beside), self._directory.file(self._name))
+        return until
 
 
 def _checked(said: dict[str, Any]) -> Pause:
