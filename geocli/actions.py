@@ -147,7 +147,7 @@ def batch(
         shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
     with workers, open_cache(chosen, problems) as cache, timed("batch", files=list(request.files)) as facts:
         if is_verbose():
-            facts["sources"] = ", ".join(label for label, _ in cache.sources()[0])
+            facts["sources"] = ", ".join(label for label, _ in cache.sources(is_labeled=False)[0])
         answer: Answer
         if machines is None:
             answer, total = partial(run, cache, request), total_bytes(request.files)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from geocli import addresses
-from geocli.entries import Entry, holds_until, merge, next_retry_at, special
+from geocli.entries import IANA, Answer, Entry, Place, merge
+from geocli.freshness import holds_until, next_retry_at
 from geocli.logs import timed
 
 TYPE_CHECKING = False
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geocli.addresses import Address
-    from geocli.entries import Answer
     from geocli.errors import ResolveError
     from geocli.resolvers import Chain
 
@@ -47,9 +47,10 @@ class Asking:
         """When new answers of services end to hold."""
         self._held: dict[str, datetime] = {}
         """When earlier ones do, where they hold still."""
+        self._scopes = {ip: addresses.scope(address) for ip, address in wanted.items()}
         for ip, address in wanted.items():
-            if addresses.scope(address) is None:
-                failed: list[ResolveError] = []
+            failed: list[ResolveError] = []
+            if self._scopes[ip] is None:
                 with timed("asked", ip=ip) as facts:
                     answer = chain.resolve(address, failed.append)
                     facts |= {"source": answer and answer.source, "problems": len(failed)}
@@ -57,13 +58,15 @@ class Asking:
                     self._answers[ip] = answer
                 self._note(failed)
                 self._failed[ip] = [*failed, *problems]
+            else:
+                self._failed[ip] = []
 
     def _note(self, failed: Sequence[ResolveError]) -> None:
         deque(map(self._report, failed), maxlen=0)
 
     def everywhere(self) -> list[str]:
-        """Return the addresses that services can be asked for: all that are somewhere, if there are services."""
-        return list(self._failed) if self._chain.services else []
+        """Return the addresses that services can be asked for: all but special ones, if there are services."""
+        return [ip for ip, scope in self._scopes.items() if scope is None] if self._chain.services else []
 
     def unknown(self) -> list[str]:
         """Return those of them of which no local source knows where they are."""
@@ -71,8 +74,8 @@ class Asking:
 
     def hold(self, known: Mapping[str, Entry]) -> None:
         """Let earlier answers of services hold for their lifetime where no local source knows better."""
-        names = {service.name for service in self._chain.services}
-        found = {ip: holds_until(known[ip], names, self._now) for ip in self.unknown() if ip in known}
+        labels = self._chain.service_labels
+        found = {ip: holds_until(known[ip], labels, self._now) for ip in self.unknown() if ip in known}
         self._held = {ip: until for ip, until in found.items() if until is not None}
 
     def remotely(self, ips: Collection[str]) -> None:
@@ -99,16 +102,20 @@ class Asking:
 
     def entry(self, ip: str, earlier: Entry | None) -> Entry:
         """Return what came of asking; an entry with an error is one that somebody who failed might know."""
-        if found := special(ip, addresses.scope(self._wanted[ip])):
-            return found.replace(resolved_at=self._now)
         answer = None if ip in self._held else self._answers.get(ip)
         error = next(map(str, self._failed[ip]), None)
-        retry_at = None if answer and error is None else self._held.get(ip) or next_retry_at(earlier, self._now)
-        if answer is None or (error is not None and _is_poorer(answer, earlier)):
+        scope, is_known = self._scopes[ip], answer is not None or self._scopes[ip] is not None
+        retry_at = None if is_known and error is None else self._held.get(ip) or next_retry_at(earlier, self._now)
+        is_poorer = error is not None and _is_poorer(answer, earlier, scope)
+        if is_poorer and scope is not None and earlier is not None:
+            return earlier.replace(error=error)
+        if not is_known or is_poorer:
             return Entry(ip=ip, status="unresolved", resolved_at=self._now, retry_at=retry_at, error=error)
+        answer = answer or Answer(place=Place(), source=IANA)
         return Entry(
             ip=ip,
-            status="resolved",
+            status="resolved" if scope is None else "special",
+            scope=scope,
             place=answer.place,
             source=answer.source,
             prefix_len=answer.prefix_len,
@@ -118,11 +125,11 @@ class Asking:
         )
 
 
-def _is_poorer(answer: Answer, earlier: Entry | None) -> bool:
-    """Tell whether somebody who answered earlier is silent now."""
-    if earlier is None or earlier.status != "resolved" or earlier.source is None:
+def _is_poorer(answer: Answer | None, earlier: Entry | None, scope: str | None) -> bool:
+    """Return whether a source that answered earlier did not now."""
+    if earlier is None or earlier.scope != scope or earlier.status == "unresolved" or earlier.source in {None, IANA}:
         return False
-    return not set(earlier.source.split("+")) <= set(answer.source.split("+"))
+    return not set((earlier.source or "").split("+")) <= set(answer.source.split("+") if answer else ())
 
 
 def _both(earlier: Answer | None, later: Answer) -> Answer:

@@ -8,10 +8,13 @@ from itertools import islice
 
 from geocli import addresses, settings
 from geocli.asking import Asking
-from geocli.entries import Entry, earlier, is_hit, is_of, settle, special
+from geocli.databases.digests import Digests
+from geocli.entries import Entry, earlier, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
+from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log
 from geocli.resolvers import Chain, default_resolvers, default_services
+from geocli.storage import has_answers
 from geocli.storage.forks import CACHE_RANK, ForkAware
 from geocli.storage.store import FILE_NAME, Store
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, TypeAlias
 
     from geocli.addresses import Address
-    from geocli.databases.discovery import DatabaseFile, Identity
     from geocli.errors import ResolveError
     from geocli.resolvers import Resolver, Service, Source
     from geocli.storage.files import DataDirectory
@@ -87,7 +89,7 @@ class GeoCache(ForkAware):
         self._store = store or Store(
             f"{self._settings.data_dir}/{FILE_NAME}", busy_timeout_seconds=self._settings.busy_timeout_seconds
         )
-        self._journal = journal
+        self._journal, self._is_journal_elsewhere = journal, journal is not None
         self._directory: DataDirectory | None = None
         self.now = clock
         self.on_problem = on_problem
@@ -95,8 +97,7 @@ class GeoCache(ForkAware):
             services = default_services(self._settings, lambda: self.directory, clock, on_problem)
         self.chain = Chain(default_resolvers(self._settings) if resolvers is None else resolvers, services or ())
         self._memory: dict[str, Entry] = {}
-        self._labels: dict[Identity, str] | None = None
-        self._knows_dirty = False
+        self.digests = Digests(self._settings.data_dir, lambda: self.directory)
 
     def __enter__(self) -> Self:
         """Return the cache itself."""
@@ -182,19 +183,18 @@ class GeoCache(ForkAware):
         """Return what is on disk, also what is not yet in the store."""
         dirty = self.journal.newest(ips)  # before the store, to which a flush may be moving it
         with self.fork_lock:
-            stored = self._store.get(list(ips))
-        return stored | {ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}
+            return _newest(self._store.get(list(ips)), dirty)
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
-        now = self.now()
+        if not wanted:
+            return {}
+        now, is_cached = self.now(), mode != "no-cache"
         heard: list[GeocliError] = []  # told of without the lock, since `on_problem` may wait for a thread that forks
         with self.fork_lock:
-            sources, problems = self._sources(heard.append)
-            generation = ", ".join(label for label, _ in sources)
-            if problems and mode != "no-cache" and not self._knows_dirty:  # then no better answer may be overlooked
-                self._remember_dirty(heard.append)
-            known = {} if mode == "no-cache" else self._known(wanted, heard.append)
+            sources, problems = self._sources(heard.append, is_labeled=is_cached)
+            generation = self.chain.generation(sources)
+            known = self._known(wanted, heard.append) if is_cached else {}
         deque(map(self.on_problem, heard), maxlen=0)
         if self._settings.databases:  # then what others said does not count
             known = {ip: entry for ip, entry in known.items() if is_of(entry, generation)}
@@ -208,48 +208,49 @@ class GeoCache(ForkAware):
         asking = Asking(self.chain, rest, problems, now, self.on_problem)
         remote = asking.everywhere() if mode == "refresh" else asking.unknown()
         if remote and mode in HOLDING:
-            kept = self._from_store(lambda: self._kept(set(remote)), {}, self.on_problem)  # kept by others meanwhile
+            kept = self._from_disk(lambda: self._kept(set(remote)), {}, self.on_problem)  # kept by others meanwhile
             known |= kept
             answered |= hits(kept)
             asking.hold(known)
         asking.remotely([ip for ip in remote if ip not in answered])
         fresh = [asking.entry(ip, known.get(ip)).replace(generation=generation) for ip in rest if ip not in answered]
-        if mode != "no-cache":
-            self._keep([entry for entry in fresh if entry.error is None], [(f, label) for label, f in sources if f])
+        if is_cached:
+            self._keep([entry for entry in fresh if entry.error is None])
+            self.digests.save()
         return answered | {entry.ip: settle(known.get(entry.ip), entry) for entry in fresh}
 
-    def sources(self) -> tuple[list[Source], list[ResolveError]]:
-        """Return the sources that can be asked now, and what is wrong with others."""
-        with self.fork_lock:
-            return self._sources(self.on_problem)
+    def sources(self, *, is_labeled: bool = True) -> tuple[list[Source], list[ResolveError]]:
+        """Return the sources that can be asked now, and what is wrong with others.
 
-    def _sources(self, report: Tell) -> tuple[list[Source], list[ResolveError]]:
-        self._labels = self._from_store(self._store.labels, {}, report) if self._labels is None else self._labels
+        Args:
+            is_labeled: whether databases are labelled by their content, for which one that is new is read; else by
+                their paths.
+
+        """
+        with self.fork_lock:
+            return self._sources(self.on_problem, is_labeled=is_labeled)
+
+    def _sources(self, report: Tell, *, is_labeled: bool) -> tuple[list[Source], list[ResolveError]]:
         problems: list[ResolveError] = []
-        sources = self.chain.sources(self._labels, problems.append)
-        self._labels |= {file.identity: label for label, file in sources if file is not None}
+        sources = self.chain.sources(self.digests if is_labeled else None, problems.append)
         deque(map(report, problems), maxlen=0)
         return sources, problems
 
     def _known(self, wanted: Wanted, report: Tell) -> dict[str, Entry]:
-        """Return what memory and the store know; the caller holds the lock."""
+        """Return what memory knows, then the journal, then the store; the caller holds the lock."""
         known = {ip: self._memory[ip] for ip in wanted if ip in self._memory}
         missing = [ip for ip in wanted if ip not in known]
-        stored: dict[str, Entry] = self._from_store(lambda: self._store.get(missing), {}, report)
-        self._remember(stored)
-        return known | stored
+        if not missing:
+            return known
+        is_dirty = self._is_journal_elsewhere or has_answers(self._settings.data_dir)
+        dirty: dict[str, Entry] = self._from_disk(lambda: self.journal.newest(missing), {}, report) if is_dirty else {}
+        stored: dict[str, Entry] = self._from_disk(lambda: self._store.get(missing), {}, report)
+        found = _newest(stored, dirty)
+        self._remember(found)
+        return known | found
 
-    def _remember_dirty(self, report: Tell) -> None:
-        """Bring what is in the journal into memory, once; the caller holds the lock."""
-        self._knows_dirty = True
-        try:
-            for entry in self.journal.dirty():
-                self._remember({entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True)})
-        except StorageError as error:
-            report(error)
-
-    def _from_store(self, ask: Callable[[], Any], otherwise: Any, report: Tell) -> Any:
-        """Ask the store; if it cannot answer, say so and go on without it."""
+    def _from_disk(self, ask: Callable[[], Any], otherwise: Any, report: Tell) -> Any:
+        """Ask the journal or the store; if it cannot answer, say so and go on without it."""
         try:
             return ask()
         except BusyError as error:
@@ -263,12 +264,12 @@ class GeoCache(ForkAware):
         for ip in list(islice(self._memory, max(len(self._memory) - MOST_IN_MEMORY, 0))):
             del self._memory[ip]
 
-    def _keep(self, fresh: Sequence[Entry], files: Sequence[tuple[DatabaseFile, str]]) -> None:
+    def _keep(self, fresh: Sequence[Entry]) -> None:
         """Append to the journal what is new, then to the memory."""
         if not fresh:
             return
         try:
-            self.journal.append(fresh, files)
+            self.journal.append(fresh)
         except (StorageError, BusyError) as error:
             self.on_problem(error)
             return
@@ -339,6 +340,11 @@ class GeoCache(ForkAware):
     def clear_negative(self) -> int:
         """Forget the rows that nobody knows, so that they are asked for again, and return how many."""
         return self.clear(unresolved=True)
+
+
+def _newest(stored: Mapping[str, Entry], dirty: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return what the store and the journal know together; what is in the journal is newer."""
+    return {**stored, **{ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}}
 
 
 def _parsed(text: str) -> Address | Entry:

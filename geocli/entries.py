@@ -11,16 +11,11 @@ from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
     Traits: TypeAlias = dict[str, Any]
     Known: TypeAlias = tuple[bool, int | None, str | None]
-
-RETRY_AFTER = (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
-"""How long an address that nobody knows is left alone: after the first, the second and each later time."""
-MOST_LIFETIME = timedelta(days=366)
-"""No answer holds for longer; a time beyond this is one of a wrong clock."""
 
 
 class Place(Value):
@@ -158,7 +153,9 @@ class Entry(Value):
     retry_at: datetime | None = None
     """When asking again makes sense, if nobody knew, or a web service's answer holds no longer; UTC."""
     generation: str = ""
-    """The sources that were there to be asked, the local ones with their builds."""
+    """Labels of the sources that were there to be asked the last time, in their order, `, ` between them."""
+    answered_by: str = ""
+    """The same of those that gave the answer; empty where they are those of `generation`."""
     cached: bool = False
     """Whether the answer was at hand, rather than asked for now."""
     error: str | None = None
@@ -178,6 +175,10 @@ class Entry(Value):
         return str(ip_network(f"{self.ip}/{self.prefix_len}", strict=False))
 
 
+IANA = "iana"
+"""The source of a special address that no database knows more about."""
+
+
 def settle(earlier: Entry | None, later: Entry) -> Entry:
     """Decide between two entries of an address: the later one, but nothing found never hides a good answer.
 
@@ -185,61 +186,17 @@ def settle(earlier: Entry | None, later: Entry) -> Entry:
     """
     if earlier is None or later.status != "unresolved" or earlier.status != "resolved":
         return later
-    return earlier.replace(retry_at=later.retry_at, generation=later.generation)
-
-
-def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
-    """Return when an address that nobody knows is to be tried again: in an hour, then a day, then a week."""
-    waited = timedelta()
-    if earlier is not None and earlier.retry_at is not None and earlier.resolved_at is not None:
-        was_known = earlier.status == "resolved"  # its `resolved_at` is that of the good answer
-        waited = RETRY_AFTER[0] if was_known else earlier.retry_at - earlier.resolved_at
-    return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
-
-
-def is_of(entry: Entry, generation: str) -> bool:
-    """Tell whether all who answered are among the sources of a generation."""
-    names = {label.rpartition("@")[0] for label in generation.split(", ")}
-    return entry.status != "resolved" or entry.source is None or set(entry.source.split("+")) <= names
+    answered_by = earlier.answered_by or earlier.generation
+    return earlier.replace(
+        retry_at=later.retry_at,
+        generation=later.generation,
+        answered_by="" if answered_by == later.generation else answered_by,
+    )
 
 
 def special(ip: str, scope: str | None) -> Entry | None:
     """Return the entry of an address that is nowhere, None for one that may be somewhere."""
-    return None if scope is None else Entry(ip=ip, status="special", scope=scope, source="iana")
-
-
-def is_hit(entry: Entry, scope: str | None, generation: str, now: datetime) -> bool:
-    """Tell whether asking now would say the same: the same sources are there, and no retry time has come.
-
-    Args:
-        entry: what the cache holds.
-        scope: what the address is for, if it is special: that is known without a cache.
-        generation: the sources that would be asked now.
-        now: the time, in UTC.
-
-    """
-    if scope is not None or entry.status == "special":
-        return entry.status == "special" and entry.scope == scope
-    return entry.generation == generation and (entry.retry_at is None or _is_ahead(entry, now))
-
-
-def _is_ahead(entry: Entry, now: datetime) -> bool:
-    """Tell whether the time to ask again is yet to come, and was not set by a wrong clock."""
-    most = RETRY_AFTER[-1] if entry.status == "unresolved" else MOST_LIFETIME
-    return entry.retry_at is not None and now < entry.retry_at <= now + most
-
-
-def holds_until(entry: Entry, services: Collection[str], now: datetime) -> datetime | None:
-    """Return until when an answer of a web service holds, None if it does not, or if it is none.
-
-    Args:
-        entry: what the cache holds.
-        services: the names of the services that can be asked.
-        now: the time, in UTC.
-
-    """
-    is_theirs = entry.status == "resolved" and not set(services).isdisjoint((entry.source or "").split("+"))
-    return entry.retry_at if is_theirs and _is_ahead(entry, now) else None
+    return None if scope is None else Entry(ip=ip, status="special", scope=scope, source=IANA)
 
 
 FIELDS = (

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from geocli.entries import MOST_LIFETIME, RETRY_AFTER, earlier, instant_text
+from geocli.entries import earlier, instant_text
 from geocli.errors import BusyError, DatabaseError, StorageError
+from geocli.freshness import MOST_LIFETIME, RETRY_AFTER
 from geocli.logs import log
 from geocli.storage import counting
 from geocli.storage.flushing import LOCK
@@ -135,7 +136,7 @@ def _selected(store: Store, which: str | timedelta, now: datetime, cache: GeoCac
         return _rows(store, "1")
     if which == "unresolved":
         return _retried(store, LAST, "status = 'unresolved'")
-    return _due(store, now, ", ".join(label for label, _ in cache.sources()[0]))
+    return _due(store, now, cache.chain.generation(cache.sources()[0]))
 
 
 def _due(store: Store, now: datetime, generation: str) -> Iterator[Entry]:
@@ -271,8 +272,8 @@ def databases(chosen: Settings) -> list[DatabaseStats]:
 
     problems: list[Any] = []
     resolver = MmdbResolver(chosen.database_dirs, chosen.databases)
-    resolver.sources({}, problems.append)
-    found = [_described(database) for database in resolver.databases(lambda _: None)]
+    resolver.sources(None, problems.append)
+    found = [_described(database) for database in resolver.databases(problems.append)]
     return found + [_damaged(problem) for problem in problems]
 
 

@@ -19,6 +19,14 @@ GREAT_BRITAIN = Place(country_code="GB", country_name="United Kingdom")
 JAPAN = Place(country_code="JP", country_name="Japan")
 
 
+class Known(dict["DatabaseFile", str]):
+    """Remembers labels for one test."""
+
+    def remember(self, file: DatabaseFile, label: str) -> None:
+        """Remember the label of a file."""
+        self[file] = label
+
+
 class Source:
     """Answers from a dict, or for every address with the same place, or fails when it is told to."""
 
@@ -31,7 +39,7 @@ class Source:
         self.failure: ResolveError | None = None
         self.asked: list[str] = []
 
-    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+    def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
         """Return the label alone, as a source without a file does."""
         del known, report
         return [(self.label, None)]

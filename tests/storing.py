@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SOURCES = "GeoLite2-City@1780000000, rir@3.3.170"
-HEAD = '{"at":"2026-06-01T12:00:00Z","generation":"GeoLite2-City@1780000000, rir@3.3.170","files":[]'
+HEAD = '{"at":"2026-06-01T12:00:00Z","generation":"GeoLite2-City@1780000000, rir@3.3.170"'
 IN_LONDON = Place(
     country_code="GB", city="London", latitude=51.5142, longitude=-0.0931, asn=20712, traits={"isp": "Andrews & Arnold"}
 )
@@ -42,9 +42,9 @@ def unresolved(ip: str = "81.2.69.160", **changes: Any) -> Entry:
     return Entry(ip=ip, status="unresolved", **{"resolved_at": AT, "generation": SOURCES, **changes})
 
 
-def framed(entries: Iterable[Entry], files: Iterable[tuple[str, int, int, int, str]] = ()) -> list[Frame]:
-    """Return the frames that hold entries, with files that were there."""
-    return [unpack(payload).replace(files=list(files)) for payload in pack(entries)]
+def framed(entries: Iterable[Entry]) -> list[Frame]:
+    """Return the frames that hold entries."""
+    return [unpack(payload) for payload in pack(entries)]
 
 
 def local(path: Path) -> DataDirectory:

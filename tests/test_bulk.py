@@ -26,6 +26,7 @@ from geocli.bulk.rendered import Rendered
 from geocli.bulk.rows import MOST_JOINED_BYTES, Found, RowMaker
 from geocli.bulk.scopes import SCOPES, scopes
 from geocli.cache import GeoCache
+from geocli.databases.discovery import digest_of
 from geocli.errors import BusyError
 from geocli.settings import Settings
 from geocli.storage.frames import TARGET_BYTES, head, unpack
@@ -344,13 +345,14 @@ def test_a_database_that_is_replaced_meanwhile_is_noticed(world: Callable[..., W
     """From the next block on the answers are those of the new one, and are kept as its own."""
     asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
     texts = [str(IPv4Address(0x01000000 + number)) for number in range(3 * READ_BYTES // 10)]
-    reads = 0
+    reads, digests = 0, [digest_of(str(asked.paths[0]))]
 
     def replace(_: int) -> None:
         nonlocal reads
         reads += 1
         if reads == 2:
             build(asked.paths[0], {"1.0.0.0/8": TOKYO}, build_epoch=1_790_000_000)
+            digests.append(digest_of(str(asked.paths[0])))
 
     found, _ = asked.answer(together(texts), on_read=replace, fields=("city",), format="value")
     cities = found.decode().split()
@@ -360,8 +362,8 @@ def test_a_database_that_is_replaced_meanwhile_is_noticed(world: Callable[..., W
     assert 0 < before < len(texts)
     kept = [(entry.place.city, entry.generation.partition(",")[0]) for entry in asked.dirty("data")]
     assert {
-        ("London", "GeoLite2-City@1780000000"): before,
-        ("Tokyo", "GeoLite2-City@1790000000"): len(texts) - before,
+        ("London", f"GeoLite2-City@{digests[0]}"): before,
+        ("Tokyo", f"GeoLite2-City@{digests[1]}"): len(texts) - before,
     } == Counter(kept)
 
 
@@ -423,7 +425,7 @@ def test_answers_may_be_added_while_others_are_kept() -> None:
             found = np.full(1, 1 << 8, np.int32)
             parsed = Parsed([b"81.2.69.160"])
             one = Found(SimpleNamespace(rendered=rendered), found, parsed)  # type: ignore[arg-type]
-            (payload,) = Keeper().payloads(head(None, "", []), [one])
+            (payload,) = Keeper().payloads(head(None, ""), [one])
             assert [("81.2.69.160", 0, 0)] == unpack(payload).rows
     finally:
         sys.setswitchinterval(interval)

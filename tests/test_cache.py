@@ -10,12 +10,14 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from geocli.cache import BLOCK, MOST_IN_MEMORY, GeoCache, utc_now
+from geocli.databases.discovery import examine
 from geocli.entries import Entry, Place
 from geocli.errors import (
     AddressError,
@@ -117,13 +119,36 @@ class TestHits:
             assert before.replace(cached=True) == cache.lookup(GB)
         assert [GB] == bench.source.asked
 
-    def test_dirty_answer_is_asked_again(self, bench: Bench) -> None:
-        """An answer that is in the journal alone is no hit for another process: a local source is cheaper."""
+    def test_dirty_answer_is_a_hit(self, bench: Bench) -> None:
+        """An answer that is in the journal alone is a hit for another process."""
+        with bench() as cache:
+            before = cache.lookup(GB)
+        with bench() as cache:
+            assert before.replace(cached=True) == cache.lookup(GB)
+        assert [GB] == bench.source.asked
+
+    def test_dirty_answer_is_newer_than_the_store(self, bench: Bench) -> None:
+        """What `refresh` has put in the journal is what another process answers, not what is in the store."""
         with bench() as cache:
             cache.lookup(GB)
+            cache.flush_dirty()
+            bench.source.places[GB] = JAPAN
+            list(cache.lookup_batch([GB], mode="refresh"))
         with bench() as cache:
-            assert not cache.lookup(GB).cached
+            entry = cache.lookup(GB)
+        assert (JAPAN, True) == (entry.place, entry.cached)
         assert [GB, GB] == bench.source.asked
+
+    def test_try_in_vain_that_is_dirty(self, bench: Bench) -> None:
+        """That a source knows nothing more, which the journal notes, hides no good answer of the store."""
+        with bench() as cache:
+            cache.lookup(GB)
+            cache.flush_dirty()
+            bench.source.places.clear()
+            list(cache.lookup_batch([GB], mode="refresh"))
+        with bench() as cache:
+            entry = cache.lookup(GB)
+        assert (GREAT_BRITAIN, bench.clock() + timedelta(hours=1)) == (entry.place, entry.retry_at)
 
     def test_flush_of_another_is_seen(self, bench: Bench) -> None:
         """An open cache sees what another one has stored since."""
@@ -306,18 +331,21 @@ class TestGenerations:
             said += [cache.lookup(GB).place.city]
             city(1_780_000_001, "Greater London")
             said += [cache.lookup(GB).place.city, cache.sources()[0][0][0]]
+            digest = sha256(path.read_bytes()).hexdigest()
             path.unlink()
             said += [cache.lookup(GB).source]
-        assert ["rir", "London", "Greater London", "GeoLite2-City@1780000001", "rir"] == said
+        assert ["rir", "London", "Greater London", f"GeoLite2-City@{digest}", "rir"] == said
 
     def test_hit_opens_no_database(self, bench: Bench, city: Any) -> None:
-        """A hit costs a stat for each database: what is in the file is not looked at."""
+        """A hit costs a stat for each database: of one whose content is known nothing is read."""
         path = city(1_780_000_000, "London")
         with bench(resolvers=None) as cache:
             cache.lookup(GB)
+            label = cache.sources()[0][0][0]
             cache.flush_dirty()
-        damage_unnoticed(path)
+        path.write_bytes(b"no database")
         with bench(resolvers=None) as cache:
+            cache.digests.remember(examine(str(path)), label)
             entry = cache.lookup(GB)
         assert ("London", True) == (entry.place.city, entry.cached)
         assert [] == bench.said
@@ -499,7 +527,7 @@ class TestSpecial:
 class Forgetful(Journal):
     """A journal for tests of memory alone: it keeps nothing."""
 
-    def append(self, entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = ()) -> None:
+    def append(self, entries: Iterable[Entry]) -> None:
         """Keep nothing."""
 
 
@@ -887,34 +915,21 @@ class TestClear:
 class Half(Source):
     """A source beside which another one is broken."""
 
-    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+    def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
         report(DatabaseError("/broken.mmdb", "empty"))
         return super().sources(known, report)
 
 
-def test_beside_a_broken_source_the_journal_is_read_once(tmp_path: Path, clock: Clock) -> None:
-    """A batch of many blocks does not search the journal again for each of them."""
-
-    class Counted(Journal):
-        reads = 0
-
-        def dirty(self) -> Iterator[Entry]:
-            self.reads += 1
-            return super().dirty()
-
-    journal = Counted(DataDirectory(str(tmp_path / "data"), allow_network_fs=True))
-    cache = GeoCache(
-        str(tmp_path / "data"),
-        journal=journal,
-        resolvers=[Half(everywhere=JAPAN)],
-        clock=clock,
-        on_problem=lambda _: None,
-    )
-
-    found = list(cache.lookup_batch(f"8.8.{n // 250}.{n % 250}" for n in range(3 * BLOCK)))
-
-    assert 1 == journal.reads
-    assert {"JP"} == {entry.place.country_code for entry in found}
+def test_a_batch_beside_a_broken_source_finds_what_is_dirty(tmp_path: Path, clock: Clock) -> None:
+    """Of many blocks each is answered by what another process has put in the journal; no source is asked again."""
+    texts = [f"8.8.{n // 250}.{n % 250}" for n in range(3 * BLOCK)]
+    asked = []
+    for _ in range(2):
+        source = Half(everywhere=JAPAN)
+        with GeoCache(str(tmp_path / "data"), resolvers=[source], clock=clock, on_problem=lambda _: None) as cache:
+            assert {"JP"} == {entry.place.country_code for entry in cache.lookup_batch(texts)}
+        asked.append(len(source.asked))
+    assert [len(texts), 0] == asked
 
 
 def test_beside_a_broken_source_an_unreadable_journal_costs_no_answer(tmp_path: Path, clock: Clock) -> None:

@@ -16,7 +16,6 @@ from geocli.entries import (
     FIELDS,
     FIELDS_ON_REQUEST,
     JSON_FIELDS,
-    RETRY_AFTER,
     WHERE_FIELDS,
     Answer,
     Entry,
@@ -25,9 +24,7 @@ from geocli.entries import (
     check_fields,
     instant,
     instant_text,
-    is_hit,
     merge,
-    next_retry_at,
     settle,
     special,
     unknown,
@@ -190,78 +187,11 @@ class TestSettle:
     def test_nothing_found_does_not_hide_a_good_answer(self) -> None:
         """A good answer stays as it was, and notes which sources did not know better and when to ask again."""
         later = UNRESOLVED.replace(generation="GeoLite2-City@1790000000", error="no answer")
-        expected = RESOLVED.replace(retry_at=UNRESOLVED.retry_at, generation="GeoLite2-City@1790000000")
+        changes = {"retry_at": UNRESOLVED.retry_at, "answered_by": RESOLVED.generation}
+        expected = RESOLVED.replace(**changes, generation="GeoLite2-City@1790000000")
         assert expected == settle(RESOLVED, later)
-
-
-class TestNextRetryAt:
-    @pytest.mark.parametrize("earlier", [None, RESOLVED, UNRESOLVED.replace(resolved_at=None)])
-    def test_first_in_an_hour(self, earlier: Entry | None) -> None:
-        """After the first time that nobody knew, an hour passes."""
-        assert NOW + timedelta(hours=1) == next_retry_at(earlier, NOW)
-
-    def test_ever_later(self) -> None:
-        """Then a day passes, then a week, and a week each later time."""
-        now, entry, waited = NOW, None, []
-        for _ in range(5):
-            retry_at = next_retry_at(entry, now)
-            waited.append(retry_at - now)
-            entry = UNRESOLVED.replace(resolved_at=now, retry_at=retry_at)
-            now = retry_at + timedelta(minutes=30)
-        hour, day, week = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
-        assert [hour, day, week, week, week] == waited
-        assert (hour, day, week) == RETRY_AFTER
-
-
-class TestIsHit:
-    GENERATION = "GeoLite2-City@1780000000, rir@3.3.170"
-
-    @pytest.mark.parametrize(
-        ("expected", "retry_in_seconds", "generation"),
-        [
-            (True, None, GENERATION),
-            (False, None, "rir@3.3.170"),
-            (False, None, ""),
-            (True, 1, GENERATION),
-            (False, 0, GENERATION),
-            (False, -1, GENERATION),
-            (False, 1, "rir@3.3.170"),
-        ],
-    )
-    @pytest.mark.parametrize("entry", [RESOLVED, UNRESOLVED])
-    def test_same_sources_and_no_retry_time_come(
-        self,
-        entry: Entry,
-        expected: bool,  # noqa: FBT001
-        retry_in_seconds: int | None,
-        generation: str,
-    ) -> None:
-        """A row is a hit while the same sources would be asked, and until its retry time, not at it."""
-        retry_at = None if retry_in_seconds is None else NOW + timedelta(seconds=retry_in_seconds)
-        row = entry.replace(generation=generation, retry_at=retry_at)
-        assert expected is is_hit(row, None, self.GENERATION, NOW)
-
-    @pytest.mark.parametrize(
-        ("expected", "status", "noted", "scope"),
-        [
-            (True, "special", "private", "private"),
-            (False, "special", "private", "shared"),
-            (False, "special", "private", None),
-            (False, "resolved", None, "private"),
-            (False, "unresolved", None, "private"),
-        ],
-    )
-    def test_special_addresses_need_no_source(
-        self,
-        expected: bool,  # noqa: FBT001
-        status: str,
-        noted: str | None,
-        scope: str | None,
-    ) -> None:
-        """A special row is a hit while the registries say the same, whatever the sources are; else it is none."""
-        row = Entry(ip="10.0.0.1", status=status, scope=noted, generation=self.GENERATION)
-        assert expected is is_hit(row, scope, self.GENERATION, NOW)
-        assert expected is is_hit(row.replace(generation="other"), scope, self.GENERATION, NOW) or status != "special"
+        again = later.replace(generation=RESOLVED.generation)
+        assert RESOLVED.replace(retry_at=UNRESOLVED.retry_at) == settle(expected, again)
 
 
 class TestSpecial:

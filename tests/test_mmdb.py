@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from hashlib import sha256
 from ipaddress import ip_address
 from math import inf, nan
 from pathlib import Path
@@ -18,6 +19,7 @@ from geocli.entries import Answer, Place
 from geocli.errors import DatabaseError
 from geocli.resolvers.mmdb import MmdbResolver, ask, place_from
 from tests.building import CITIES, LONDON, NETWORKS, TOKYO, build
+from tests.sources import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -468,7 +470,7 @@ def build_another(path: Path) -> None:
 class TestMmdbResolver:
     def resolve(self, resolver: MmdbResolver, address: Any, problems: list[ResolveError]) -> Answer:
         """Let a resolver look for its databases, and ask it."""
-        resolver.sources({}, problems.append)
+        resolver.sources(None, problems.append)
         answer = resolver.resolve(address, problems.append)
         assert answer is not None
         return answer
@@ -493,14 +495,14 @@ class TestMmdbResolver:
         """An address that no database knows has no answer, and that is no problem."""
         build(tmp_path / "GeoLite2-City.mmdb", CITIES)
         resolver = MmdbResolver([str(tmp_path)])
-        resolver.sources({}, problems.append)
+        resolver.sources(None, problems.append)
         assert resolver.resolve(ip_address("8.8.8.8"), problems.append) is None
         assert [] == problems
 
     def test_no_database(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """Without any database there are no sources, no answers and no problems."""
         resolver = MmdbResolver([str(tmp_path)])
-        assert [] == resolver.sources({}, problems.append)
+        assert [] == resolver.sources(None, problems.append)
         assert resolver.resolve(GB, problems.append) is None
         assert [] == problems
 
@@ -566,18 +568,64 @@ class TestMmdbResolver:
         assert ["Country", "GeoLite2-City"] == [database.name for database in resolver.databases(problems.append)]
 
     def test_labels(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """Each database is a source with edition and build, and the file that it is."""
-        path = build(tmp_path / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
-        expected = [("GeoLite2-City@1780000000", examine(str(path)))]
-        assert expected == MmdbResolver([str(tmp_path)]).sources({}, problems.append)
+        """Each database is a source with its edition and the SHA-256 of its content, and the file that it is."""
+        path = build(tmp_path / "GeoLite2-City.mmdb", CITIES)
+        label = f"GeoLite2-City@{sha256(path.read_bytes()).hexdigest()}"
+        known = Known()
+        assert [(label, examine(str(path)))] == MmdbResolver([str(tmp_path)]).sources(known, problems.append)
+        assert {examine(str(path)): label} == known
 
-    def test_known_label_opens_nothing(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """A file whose label is known by its identity is not opened to find the sources."""
+    def test_known_label_reads_nothing(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """A file whose label is known is not opened to find the sources."""
         path = tmp_path / "a.mmdb"
         path.write_bytes(b"no database")
         file = examine(str(path))
-        sources = MmdbResolver([str(tmp_path)]).sources({file.identity: "City@1"}, problems.append)
-        assert [("City@1", file)] == sources
+        assert [("City@1", file)] == MmdbResolver([str(tmp_path)]).sources(Known({file: "City@1"}), problems.append)
+        assert [] == problems
+
+    def test_without_labels_nothing_is_read(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """Where labels are not needed, no file is opened: each is known by its path."""
+        path = tmp_path / "a.mmdb"
+        path.write_bytes(b"no database")
+        assert [(str(path), examine(str(path)))] == MmdbResolver([str(tmp_path)]).sources(None, problems.append)
+        assert [] == problems
+
+    def test_labels_come_in_the_order_they_are_asked(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """Where editions decide, a file that is renamed leaves the generation as it is."""
+        city, asn = build(tmp_path / "z.mmdb", CITIES), build(tmp_path / "a.mmdb", NETWORKS, edition="ASN")
+        before = MmdbResolver([str(tmp_path)]).sources(Known(), problems.append)
+        assert [str(city), str(asn)] == [file.path for _, file in before]
+        asn.rename(tmp_path / "zz.mmdb")
+        after = MmdbResolver([str(tmp_path)]).sources(Known(), problems.append)
+        assert [label for label, _ in before] == [label for label, _ in after]
+
+    def test_equal_content_is_asked_once(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """Of copies of one database the first is asked."""
+        for name in ("a", "b", "c"):
+            build(
+                tmp_path / f"{name}.mmdb", {"81.2.69.0/24": TOKYO} if name == "b" else CITIES, build_epoch=1_780_000_000
+            )
+        resolver = MmdbResolver([str(tmp_path)])
+        found = resolver.sources(Known(), problems.append)
+        assert [str(tmp_path / f"{name}.mmdb") for name in "ab"] == [file.path for _, file in found]
+        assert 2 == len(resolver.databases(problems.append))
+
+    def test_file_that_changes_while_it_is_read(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """A database that is replaced while it is hashed has the label of the new one."""
+        path = build(tmp_path / "a.mmdb", CITIES)
+
+        class Replacing(Known):
+            """Is asked after the file was looked at, and before it is opened."""
+
+            def get(self, file: Any, default: Any = None) -> Any:
+                if before == file:
+                    build(path, {"81.2.69.0/24": TOKYO})
+                return super().get(file, default)
+
+        before = examine(str(path))
+        ((label, file),) = MmdbResolver([str(tmp_path)]).sources(Replacing(), problems.append)
+        assert before != examine(str(path))
+        assert (f"GeoLite2-City@{sha256(path.read_bytes()).hexdigest()}", examine(str(path))) == (label, file)
         assert [] == problems
 
     def test_replaced_while_open(self, tmp_path: Path, problems: list[ResolveError]) -> None:
@@ -589,7 +637,6 @@ class TestMmdbResolver:
         before = resolver.resolve(GB, problems.append)
         assert "London" == (before and before.place.city)
         assert "Tokyo" == self.resolve(resolver, GB, problems).place.city
-        assert ["GeoLite2-City@1780000001"] == [label for label, _ in resolver.sources({}, problems.append)]
         assert [] == problems
 
     @pytest.mark.parametrize("change", [build_another, os.unlink])
@@ -602,7 +649,7 @@ class TestMmdbResolver:
         self.resolve(resolver, GB, problems)
         change(path)
         assert f"{path} (deleted)" in Path("/proc/self/maps").read_text()
-        resolver.sources({}, problems.append)
+        resolver.sources(None, problems.append)
         assert f"{path} (deleted)" not in Path("/proc/self/maps").read_text()
 
     def test_removed_while_open(self, tmp_path: Path, problems: list[ResolveError]) -> None:
@@ -611,7 +658,7 @@ class TestMmdbResolver:
         resolver = MmdbResolver([str(tmp_path)])
         self.resolve(resolver, GB, problems)
         path.unlink()
-        assert [] == resolver.sources({}, problems.append)
+        assert [] == resolver.sources(None, problems.append)
         assert resolver.resolve(GB, problems.append) is None
         assert [] == problems
 
@@ -670,7 +717,7 @@ class TestDamage:
         bad, good = build(tmp_path / "bad.mmdb", CITIES), build(tmp_path / "good.mmdb", CITIES, edition="Good")
         damage(bad)
         resolver = resolver_of(bad, good)
-        assert ["Good"] == [label.partition("@")[0] for label, _ in resolver.sources({}, problems.append)]
+        assert ["Good"] == [label.partition("@")[0] for label, _ in resolver.sources(Known(), problems.append)]
         assert [f"{bad}: {reason}"] == [str(problem)[: len(f"{bad}: {reason}")] for problem in problems]
         assert {str(bad)} == {problem.path for problem in problems if isinstance(problem, DatabaseError)}
         answer = resolver.resolve(GB, lambda _: None)
@@ -682,7 +729,7 @@ class TestDamage:
         bad, good = build(tmp_path / "bad.mmdb", CITIES), build(tmp_path / "good.mmdb", CITIES, edition="Good")
         spoil_data(bad)
         resolver = resolver_of(bad, good)
-        resolver.sources({}, problems.append)
+        resolver.sources(None, problems.append)
         assert [] == problems
         answer = resolver.resolve(GB, problems.append)
         assert "Good" == (answer and answer.source)
@@ -695,9 +742,9 @@ class TestDamage:
         path = tmp_path / "a.mmdb"
         page(path)
         resolver = MmdbResolver([str(tmp_path)])
-        assert [] == resolver.sources({}, problems.append)
+        assert [] == resolver.sources(Known(), problems.append)
         build(path, CITIES)
-        assert 1 == len(resolver.sources({}, problems.append))
+        assert 1 == len(resolver.sources(Known(), problems.append))
         assert resolver.resolve(GB, problems.append) is not None
         assert 1 == len(problems)
 
@@ -706,7 +753,7 @@ class TestDamage:
         path = tmp_path / "a.mmdb"
         page(path)
         resolver = MmdbResolver([str(tmp_path)])
-        resolver.sources({examine(str(path)).identity: "City@1"}, problems.append)
+        resolver.sources(Known({examine(str(path)): "City@1"}), problems.append)
         assert [] == problems
         assert [None, None] == [resolver.resolve(address, problems.append) for address in (GB, JP)]
         assert [str(path)] * 2 == [problem.path for problem in problems if isinstance(problem, DatabaseError)]
@@ -734,7 +781,7 @@ class TestDamage:
         path.write_bytes(data[: int(length * len(data))])
         problems: list[ResolveError] = []
         resolver = MmdbResolver([str(tmp_path)])
-        labels = resolver.sources({}, problems.append)
+        labels = resolver.sources(Known(), problems.append)
         answers = [resolver.resolve(address, problems.append) for address in (GB, JP, ip_address("98.0.0.1"))]
         assert {DatabaseError} >= {type(problem) for problem in problems}
         assert all(str(problem).startswith(f"{path}: ") for problem in problems)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from geocli.cache import GeoCache
-from geocli.entries import RETRY_AFTER, Entry
+from geocli.entries import Entry
 from geocli.errors import AddressError, GeocliError
+from geocli.freshness import RETRY_AFTER
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.settings import Settings
 from geocli.values import Value
@@ -138,9 +139,9 @@ class CacheMachine(RuleBasedStateMachine):
         retry_at = now + RETRY_AFTER[min(tries, len(RETRY_AFTER) - 1)]
         return Row(status="unresolved", resolved_at=now, retry_at=retry_at, generation=self.generation, tries=tries + 1)
 
-    def is_hit(self, ip: str, row: Row | None) -> bool:
-        if row is None or ip == SPECIAL:
-            return row is not None
+    def is_hit(self, row: Row | None) -> bool:
+        if row is None:
+            return False
         return row.generation == self.generation and (row.retry_at is None or self.clock() < row.retry_at)
 
     def compare(self, row: Row, entry: Entry, *, is_cached: bool) -> Row:
@@ -155,6 +156,14 @@ class CacheMachine(RuleBasedStateMachine):
         assert row.retry_at == entry.retry_at
         return row
 
+    def on_disk(self, ip: str) -> Row | None:
+        """Return what the journal and the store have together."""
+        found = self.stored.get(ip)
+        for kept, row in self.journal:
+            if kept == ip:
+                found = settled(found, row)
+        return found
+
     def look(self, ips: Sequence[str], found: Sequence[Entry], *, is_refresh: bool) -> None:
         """Do in the model what a lookup does, and compare."""
         assert list(ips) == [entry.ip for entry in found]
@@ -165,10 +174,10 @@ class CacheMachine(RuleBasedStateMachine):
             if ip in known:
                 self.compare(known[ip], entry, is_cached=ip in at_hand)
                 continue
-            earlier = self.memory.get(ip, self.stored.get(ip))
+            earlier = self.memory.get(ip) or self.on_disk(ip)
             if earlier is not None:
                 self.memory[ip] = earlier
-            if earlier is not None and not is_refresh and self.is_hit(ip, earlier):
+            if earlier is not None and not is_refresh and self.is_hit(earlier):
                 at_hand.add(ip)
                 known[ip] = self.compare(earlier, entry, is_cached=True)
                 continue

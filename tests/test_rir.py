@@ -102,7 +102,7 @@ class TestRirResolver:
 
     def test_label_is_the_release(self) -> None:
         """The source is labelled with the release of its data, so that a newer one makes older answers stale."""
-        assert [(f"rir@{version('iptocc')}", None)] == RirResolver().sources({}, report)
+        assert [(f"rir@{version('iptocc')}", None)] == RirResolver().sources(None, report)
 
     def test_label_of_a_package_without_metadata_beside_it(self, geocli: Geocli, tmp_path: Path) -> None:
         """The release is found also where the package is not beside its metadata."""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from time import time_ns
 from typing import TYPE_CHECKING
 
 import pytest
 
+from geocli.databases.digests import SETTLED_NS
+from tests.building import CITIES, build
+from tests.running import wait_for
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Geocli
 
 HEAVY = {
@@ -30,12 +37,28 @@ def _imported(geocli: Geocli, *arguments: str) -> set[str]:
     return set(lines)
 
 
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make databases that are so old that their content is remembered by all processes."""
+    directory = tmp_path_factory.mktemp("settled")
+    path = build(directory / "GeoLite2-City.mmdb", CITIES)
+    wait_for(lambda: time_ns() - path.stat().st_ctime_ns > SETTLED_NS)
+    return directory
+
+
 @pytest.fixture
-def stored(located: Geocli) -> Geocli:
+def installed(geocli: Geocli, settled: Path) -> Geocli:
+    """Run geocli with these databases."""
+    geocli.environ["GEOCLI_DB_DIR"] = str(settled)
+    return geocli
+
+
+@pytest.fixture
+def stored(installed: Geocli) -> Geocli:
     """Keep one answer in the store."""
-    assert located("lookup", "81.2.69.160").returncode == 0
-    assert located("flush").returncode == 0
-    return located
+    assert installed("lookup", "81.2.69.160").returncode == 0
+    assert installed("flush").returncode == 0
+    return installed
 
 
 def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
@@ -69,12 +92,12 @@ def test_a_flush_into_a_store_of_the_current_schema_needs_no_sqlite_utils(stored
     assert "sqlite_utils" not in _imported(stored, "flush")
 
 
-def test_a_service_is_loaded_when_it_is_asked(located: Geocli) -> None:
+def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
     """A hit, or a miss that a database answers, does not pay for a service that could be asked."""
-    located.environ |= {"GEOCLI_IP_API": "true", "GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": "/key"}
-    assert located("lookup", "81.2.69.160").returncode == 0
-    assert located("flush").returncode == 0
-    hit, miss = (_imported(located, "lookup", f"81.2.69.{number}") for number in (160, 161))
+    installed.environ |= {"GEOCLI_IP_API": "true", "GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": "/key"}
+    assert installed("lookup", "81.2.69.160").returncode == 0
+    assert installed("flush").returncode == 0
+    hit, miss = (_imported(installed, "lookup", f"81.2.69.{number}") for number in (160, 161))
 
     assert set() == hit & (HEAVY | {"maxminddb_rust"})
     assert set() == miss & (HEAVY | {"geocli.http", "geocli.storage.backoff"})

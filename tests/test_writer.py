@@ -35,6 +35,7 @@ CONTRACT = [
     *(("time_zone", "TEXT"), ("asn", "INTEGER"), ("org", "TEXT"), ("source", "TEXT"), ("prefix_len", "INTEGER")),
     *(("built_at", "TEXT"), ("resolved_at", "TEXT"), ("retry_at", "TEXT"), ("generation", "INTEGER")),
     *(("traits", "TEXT"), ("segment", "INTEGER"), ("tried_segment", "INTEGER")),
+    ("answered_by", "INTEGER"),
 ]
 EARLIER, LATER = AT - timedelta(hours=1), AT + timedelta(hours=1)
 PARIS = Place(country_code="FR", city="Paris")
@@ -60,7 +61,7 @@ def apply(
     writer: StoreWriter, *entries: Entry, number: int = 1, uuid: str = "", oldest: int = 1, at: datetime = AT
 ) -> int:
     """Store a segment of one frame."""
-    return writer.apply(segment(number, uuid), framed(entries, []), lambda: at, oldest=oldest)
+    return writer.apply(segment(number, uuid), framed(entries), lambda: at, oldest=oldest)
 
 
 def older_store(directory: DataDirectory, version: int, *statements: str) -> str:
@@ -132,14 +133,14 @@ def test_older_store_is_migrated_in_place(directory: DataDirectory, mode: str) -
         f"PRAGMA journal_mode = {mode}",
     )
     inode = os.stat(path).st_ino
-    old = ", ".join(name for name, _ in CONTRACT[:-4])
+    old = ", ".join(name for name, _ in CONTRACT[:-5])
     before = select(path, f"SELECT {old} FROM geo_cache")
     with closing(StoreWriter(directory)) as writer:
         assert 8 == writer.next_number()
         assert 0 == apply(writer, resolved("1.1.1.1", place=PARIS), uuid="uuid-7", number=7)
     assert inode == os.stat(path).st_ino
     assert before == select(path, f"SELECT {old} FROM geo_cache")
-    new = ", ".join(name for name, _ in CONTRACT[-4:])
+    new = ", ".join(name for name, _ in CONTRACT[-5:])
     assert [(3,)] == select(path, f"SELECT COUNT(*) FROM geo_cache WHERE COALESCE({new}) IS NULL")
     assert CONTRACT == select(path, "SELECT name, type FROM pragma_table_info('geo_cache')")
     assert [(SCHEMA_VERSION,)] == select(path, "PRAGMA user_version")
@@ -302,9 +303,9 @@ def test_others_read_while_a_segment_is_stored(writer: StoreWriter) -> None:
     seen: list[Any] = []
 
     def frames() -> Iterator[Frame]:
-        yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], [])
+        yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)])
         seen.append(select(writer.path, "SELECT COUNT(*) FROM geo_cache"))
-        yield from framed([resolved("1.1.1.1")], [])
+        yield from framed([resolved("1.1.1.1")])
         seen.append(select(writer.path, "SELECT COUNT(*) FROM geo_cache"))
 
     assert BLOCK + 1 == writer.apply(segment(), frames(), lambda: AT, oldest=1)
@@ -318,7 +319,7 @@ def test_nobody_else_writes_while_a_segment_is_stored(directory: DataDirectory, 
         with closing(sqlite3.connect(writer.path, timeout=0)) as other:
             with pytest.raises(sqlite3.OperationalError, match="locked"):
                 other.execute("DELETE FROM applied_segments")
-            yield from framed([resolved()], [])
+            yield from framed([resolved()])
 
     assert 1 == writer.apply(segment(), frames(), lambda: AT, oldest=1)
     assert ["81.2.69.160"] == list(stored(directory))
@@ -342,7 +343,7 @@ def test_all_of_an_entry_is_stored(directory: DataDirectory, writer: StoreWriter
         *("Europe/London", 4_294_967_295, "A & B", "GeoLite2-City", 27, "2026-06-01T12:00:00Z"),
         *("2026-06-01T12:00:00Z", "2026-06-01T13:00:00Z", 1),
         '{"isp": "Żaba", "is_anonymous": false, "nested": {"a": [1, null]}}',
-        *(1, 1),
+        *(1, 1, None),
     ) == row
 
 
@@ -384,12 +385,12 @@ def test_segment_is_stored_as_a_whole_or_not_at_all(writer: StoreWriter, error: 
     """If a segment cannot be read to its end, nothing of it is stored, nor that it was."""
 
     def torn() -> Iterable[Frame]:
-        yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], [("/a", 1, 2, 3, "a")])
+        yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)])
         raise error
 
     with pytest.raises(type(error)):
         writer.apply(segment(), torn(), lambda: AT, oldest=1)
-    for table in ("geo_cache", "applied_segments", "generations", "source_files", "last_flush"):
+    for table in ("geo_cache", "applied_segments", "generations", "last_flush"):
         assert [(0,)] == select(writer.path, f"SELECT COUNT(*) FROM {table}")
     assert 1 == apply(writer, resolved())
 
@@ -403,7 +404,7 @@ def test_last_entry_of_an_address_counts(directory: DataDirectory, writer: Store
 
 
 NOBODY = unresolved(resolved_at=LATER, retry_at=LATER + timedelta(hours=1), generation="rir@4")
-NOTED = resolved(retry_at=NOBODY.retry_at, generation="rir@4")
+NOTED = resolved(retry_at=NOBODY.retry_at, generation="rir@4", answered_by=SOURCES)
 
 
 @pytest.mark.parametrize("in_one_segment", [True, False])
@@ -431,8 +432,8 @@ def test_nothing_found_never_hides_a_good_answer(  # noqa: PLR0913 (fixtures and
 def test_good_answer_of_an_earlier_block_is_not_hidden(directory: DataDirectory, writer: StoreWriter) -> None:
     """Also in a segment so large that it is stored in parts, nothing found never hides a good answer."""
     frames = [
-        *framed([resolved(), *(resolved(str(number)) for number in range(BLOCK - 1))], []),
-        *framed([NOBODY, resolved("0", place=PARIS)], []),
+        *framed([resolved(), *(resolved(str(number)) for number in range(BLOCK - 1))]),
+        *framed([NOBODY, resolved("0", place=PARIS)]),
     ]
     assert BLOCK + 2 == writer.apply(segment(), frames, lambda: AT, oldest=1)
     found = stored(directory)
@@ -487,7 +488,7 @@ def test_next_number_is_larger_than_all_that_were_stored(directory: DataDirector
 def test_last_flush_is_noted(directory: DataDirectory, writer: StoreWriter) -> None:
     """The store says when the last flush ended, how many entries it stored, and how long it took."""
     instants = iter([AT, AT + timedelta(seconds=2.5)])
-    writer.apply(segment(), framed([resolved()], []), lambda: next(instants), oldest=1)
+    writer.apply(segment(), framed([resolved()]), lambda: next(instants), oldest=1)
     with closing(Store(directory.file("geocli.db"))) as store:
         assert ("2026-06-01T12:00:02Z", 1, 2.5) == store.last_flush()
 
@@ -501,13 +502,25 @@ def test_each_generation_is_stored_once(writer: StoreWriter) -> None:
     assert numbers["1"] == numbers["3"] != numbers["2"] == numbers["4"]
 
 
-def test_files_are_noted_with_their_labels(directory: DataDirectory, writer: StoreWriter) -> None:
-    """The store knows each database file by its identity; a file that was replaced takes the old one's place."""
-    for number, inode in ((1, 7), (2, 8)):
-        files = [("/a.mmdb", inode, 2, 1 << 62, f"City@{inode}"), ("/b.mmdb", 1, 2, 3, "ASN@1")]
-        writer.apply(segment(number), framed([resolved()], files), lambda: AT, oldest=1)
-    with closing(Store(directory.file("geocli.db"))) as store:
-        assert {("/a.mmdb", 8, 2, 1 << 62): "City@8", ("/b.mmdb", 1, 2, 3): "ASN@1"} == store.labels()
+def test_good_answer_that_is_kept_notes_who_gave_it(directory: DataDirectory, writer: StoreWriter) -> None:
+    """A try in vain is noted with its sources; whose answer it is that is kept is not forgotten."""
+    apply(writer, resolved())
+    apply(writer, unresolved(generation="rir@4"), number=2)
+    kept = stored(directory)["81.2.69.160"]
+    assert ("resolved", "rir@4", SOURCES) == (kept.status, kept.generation, kept.answered_by)
+    apply(writer, unresolved(generation=SOURCES), number=3)
+    assert (SOURCES, "") == (stored(directory)["81.2.69.160"].generation, stored(directory)["81.2.69.160"].answered_by)
+    apply(writer, unresolved(generation="rir@4"), number=4)
+    apply(writer, resolved(generation="rir@5"), number=5)
+    assert ("rir@5", "") == (stored(directory)["81.2.69.160"].generation, stored(directory)["81.2.69.160"].answered_by)
+
+
+def test_late_answer_notes_who_gave_it(directory: DataDirectory, writer: StoreWriter) -> None:
+    """An answer of a segment that was left over keeps its sources, where a later try in vain was stored before it."""
+    apply(writer, unresolved(generation="rir@4"), number=2)
+    apply(writer, resolved(), number=1)
+    kept = stored(directory)["81.2.69.160"]
+    assert ("resolved", "rir@4", SOURCES) == (kept.status, kept.generation, kept.answered_by)
 
 
 def test_delete_returns_how_many(directory: DataDirectory, writer: StoreWriter) -> None:
@@ -534,7 +547,7 @@ def test_killed_writer_leaves_the_store_whole(directory: DataDirectory, writer: 
 
     def die_in_the_middle() -> None:
         def frames() -> Iterator[Frame]:
-            yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)], [])
+            yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)])
             os.kill(os.getpid(), 9)
 
         StoreWriter(directory).apply(segment(2), frames(), lambda: AT, oldest=1)

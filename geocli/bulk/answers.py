@@ -76,9 +76,7 @@ class Answers:
 
         """
         self.generation = ", ".join(label for label, _ in sources)
-        """The local sources with their builds."""
-        self.files = [(file, label) for label, file in sources if file is not None]
-        """The databases among them."""
+        """The labels of all sources."""
         self._databases, self._rir, self._is_kept, self._has_services = databases, rir, is_kept, has_services
         self._trees = [Tree.of(database) for database in databases]
         self._records = Records(databases, self._trees, output, is_kept=is_kept)

@@ -151,12 +151,13 @@ class Flow:
             answers = founds[0].answers
             if self._keeper is None or self._keeper[0] is not answers:  # others may say something else
                 self._keeper = answers, Keeper()
-            start = head(self._cache.now(), answers.generation, answers.files)
+            start = head(self._cache.now(), answers.generation)
             self._cache.journal.append_packed(self._keeper[1].payloads(start, founds))
+            self._cache.digests.save()
 
     def _current(self) -> Answers | None:
         """Return what the sources that are there now say; None if they must be asked one by one."""
-        sources, problems = self._cache.sources()
+        sources, problems = self._cache.sources(is_labeled=self._is_kept)
         if problems:  # then the cache may know better
             return None
         key = [(label, file and file.identity) for label, file in sources]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from geocli import __version__
-from geocli.errors import DatabaseError, GeocliError, SettingsError
+from geocli.errors import GeocliError, SettingsError
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.rir import RirResolver
 from geocli.values import Value
@@ -68,10 +68,10 @@ def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
     are_others = cache.chain.services or not all(isinstance(other, RirResolver) for other in others)
     if are_others or not isinstance(mmdb, MmdbResolver):
         raise SettingsError("--cluster", "only databases can be asked; name them with --db", origin="command line")
-    databases = mmdb.databases(problems.append)
+    mmdb.databases(problems.append)
     if problems:
         raise problems[0]
-    digests = {database.file.path: digest_of(database.file.path) for database in databases}
+    digests = {file.path: label.rpartition("@")[2] for label, file in sources if file is not None}
     return Job(
         request=request.replace(files=(), output=None),
         databases=tuple(
@@ -99,17 +99,3 @@ class Done(Value):
     """As of a batch."""
     problems: tuple[GeocliError, ...]
     """What was wrong with sources."""
-
-
-def digest_of(path: str) -> str:
-    """Return the SHA-256 of a file, in hex.
-
-    Raises:
-        DatabaseError: it cannot be read.
-
-    """
-    try:
-        with open(path, "rb") as stream:
-            return file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DatabaseError(path, f"cannot be read: {error.strerror}") from error

@@ -153,7 +153,8 @@ def _mapped(file: DatabaseFile) -> mmap.mmap:
         descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             found = os.fstat(descriptor)
-            if (found.st_ino, found.st_size, found.st_mtime_ns) != (file.inode, file.size_bytes, file.mtime_ns):
+            seen = file.path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            if seen != file.identity:
                 raise DatabaseError(file.path, "was replaced meanwhile")
             return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
         finally:

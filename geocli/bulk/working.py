@@ -14,11 +14,11 @@ from zlib import compressobj, decompressobj
 
 from geocli import __version__
 from geocli.bulk.flow import Flow
-from geocli.bulk.jobs import Done, digest_of
+from geocli.bulk.jobs import Done
 from geocli.bulk.parts import is_local, located, records_of
 from geocli.bulk.pipeline import BatchReport
 from geocli.cache import GeoCache
-from geocli.databases.discovery import examine
+from geocli.databases.discovery import digest_of, examine
 from geocli.errors import ClusterError, DatabaseError, GeocliError, MissingDatabaseError
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.rir import RirResolver
@@ -82,7 +82,7 @@ class _Desk:
         files = [self._file(sent) for sent in self._job.databases]
         named = [source for source in self._job.sources if source[1] is not None]
         others = [source for source in self._job.sources if source[1] is None]
-        if others and others != (ours := RirResolver().sources({}, _raise)):
+        if others and others != (ours := RirResolver().sources(None, _raise)):
             raise ClusterError("a worker", f"has {ours[0][0]}, not {others[0][0]}")
         mmdb = _SameDatabases(files, named)
         return [mmdb, RirResolver()] if others else [mmdb]
@@ -158,11 +158,11 @@ class _SameDatabases(MmdbResolver):
         super().__init__(files=[file.path for file in files])
         self._checked, self._sources = [file.identity for file in files], list(sources)
 
-    def sources(self, known: Labels, report: Report) -> list[Any]:
+    def sources(self, known: Labels | None, report: Report) -> list[Any]:
         del known, report
         if wrong := [
             file.path
-            for (_, file), identity in zip(super().sources({}, _raise), self._checked, strict=True)
+            for (_, file), identity in zip(super().sources(None, _raise), self._checked, strict=True)
             if file.identity != identity
         ]:
             raise DatabaseError(wrong[0], "was replaced meanwhile")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from maxminddb_rust import Reader
 
-    Identity: TypeAlias = tuple[str, int, int, int]
+    Identity: TypeAlias = tuple[str, int, int, int, int, int]
 
 SUFFIX = ".mmdb"
 RICHEST_FIRST = ("enterprise", "city", "location", "country", "lite", "isp", "asn")
@@ -29,19 +29,23 @@ class DatabaseFile(Value):
 
     path: str
     """Where it is, absolute."""
+    device: int
+    """The file system that it is on; inode numbers are unique on one file system only."""
     inode: int
     """Changes when the file is replaced."""
     size_bytes: int
     """Never 0."""
     mtime_ns: int
     """When it was last modified, in ns since 1970."""
+    ctime_ns: int
+    """When it or what `stat` says of it last changed, in ns since 1970; no program can set this time."""
     directory: int = 0
     """Number of the directory that it was found in; directories are asked in their order."""
 
     @property
     def identity(self) -> Identity:
         """What changes whenever the file does."""
-        return self.path, self.inode, self.size_bytes, self.mtime_ns
+        return self.path, self.device, self.inode, self.size_bytes, self.mtime_ns, self.ctime_ns
 
 
 class Database:
@@ -51,7 +55,7 @@ class Database:
         """Open a file.
 
         Raises:
-            DatabaseError: it is no database, or cannot be read.
+            DatabaseError: it is no database, cannot be read, or is not the file that was looked at.
 
         """
         from maxminddb_rust import InvalidDatabaseError, open_database
@@ -60,13 +64,13 @@ class Database:
             self.reader: Reader = open_database(file.path)
         except (OSError, InvalidDatabaseError, ValueError) as error:
             raise DatabaseError(file.path, f"not a readable MaxMind DB: {error}") from error
+        if examine(file.path, file.directory) != file:
+            raise DatabaseError(file.path, "was replaced at this moment; ask again")
         metadata = self.reader.metadata()
         self.file = file
         self.only_ipv4 = metadata.ip_version == 4
         self.name = _name(metadata.database_type) or _name(os.path.basename(file.path).removesuffix(SUFFIX))
         """Its edition: `GeoLite2-City`."""
-        self.label = f"{self.name}@{metadata.build_epoch}"
-        """Its edition and build, as generations list it."""
         self.built_at = _built_at(metadata.build_epoch)
         """When it was built; UTC; None if its metadata hold no date."""
 
@@ -85,9 +89,29 @@ class Database:
     @property
     def order(self) -> tuple[int, int, str]:
         """Sorts databases into the order in which they are asked."""
-        name = self.name.lower()
-        rank = next((rank for rank, word in enumerate(RICHEST_FIRST) if word in name), len(RICHEST_FIRST))
-        return self.file.directory, rank, self.file.path
+        return order_of(self.file, self.name)
+
+
+def order_of(file: DatabaseFile, name: str) -> tuple[int, int, str]:
+    """Return what sorts files of these names into the order in which they are asked."""
+    rank = next((rank for rank, word in enumerate(RICHEST_FIRST) if word in name.lower()), len(RICHEST_FIRST))
+    return file.directory, rank, file.path
+
+
+def digest_of(path: str) -> str:
+    """Return the SHA-256 of a file, in hex.
+
+    Raises:
+        DatabaseError: it cannot be read.
+
+    """
+    from hashlib import file_digest
+
+    try:
+        with open(path, "rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatabaseError(path, f"cannot be read: {error.strerror}") from error
 
 
 def examine(path: str, directory: int = 0) -> DatabaseFile:
@@ -107,9 +131,11 @@ def examine(path: str, directory: int = 0) -> DatabaseFile:
         raise DatabaseError(path, "empty")
     return DatabaseFile(
         path=os.path.abspath(path),
+        device=found.st_dev,
         inode=found.st_ino,
         size_bytes=found.st_size,
         mtime_ns=found.st_mtime_ns,
+        ctime_ns=found.st_ctime_ns,
         directory=directory,
     )
 
@@ -119,7 +145,7 @@ def find(directories: Iterable[str], report: Callable[[DatabaseError], None]) ->
 
     A directory that is not there is passed over; a file that cannot be one is reported.
     """
-    found: dict[int, DatabaseFile] = {}
+    found: dict[tuple[int, int], DatabaseFile] = {}
     for number, directory in enumerate(directories):
         for path in _listed(directory, report):
             try:
@@ -127,7 +153,7 @@ def find(directories: Iterable[str], report: Callable[[DatabaseError], None]) ->
             except DatabaseError as error:
                 report(error)
             else:
-                found.setdefault(file.inode, file)
+                found.setdefault((file.device, file.inode), file)
     return list(found.values())
 
 

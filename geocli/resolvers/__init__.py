@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from geocli.entries import merge
 
 TYPE_CHECKING = False
@@ -11,24 +13,34 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeAlias
 
     from geocli.addresses import Address
-    from geocli.databases.discovery import DatabaseFile, Identity
+    from geocli.databases.discovery import DatabaseFile
     from geocli.entries import Answer
     from geocli.errors import GeocliError, ResolveError
     from geocli.settings import Settings
     from geocli.storage.files import DataDirectory
 
     Report: TypeAlias = Callable[[ResolveError], None]
-    Labels: TypeAlias = Mapping[Identity, str]
     Source: TypeAlias = tuple[str, DatabaseFile | None]
+    """What a generation calls a source, `NAME@CONTENT`, and its file if it has one."""
+
+    class Labels(Protocol):
+        """Remembers the labels of files by what `stat` says of them."""
+
+        def get(self, file: DatabaseFile) -> str | None:
+            """Return the label of a file, None if its content is not known."""
+
+        def remember(self, file: DatabaseFile, label: str) -> None:
+            """Remember the label of a file."""
 
     class Resolver(Protocol):
         """Asks one kind of source."""
 
-        def sources(self, known: Labels, report: Report) -> Sequence[Source]:
+        def sources(self, known: Labels | None, report: Report) -> Sequence[Source]:
             """Return the label, and the file if there is one, of each source that would be asked now.
 
             Args:
-                known: labels of files that need not be opened for it.
+                known: labels of files that need not be read for it; None where labels are not needed, since nothing
+                    is cached.
                 report: called with each source that cannot be asked.
 
             """
@@ -46,7 +58,7 @@ if TYPE_CHECKING:
         """Asks over the network, for what no resolver knows."""
 
         name: str
-        """As `source` has it."""
+        """As `source` has it. One that has settings has a `label` too: `NAME@SETTINGS`."""
         lifetime: timedelta
         """How long an answer holds."""
 
@@ -87,17 +99,45 @@ def default_services(
 class Chain:
     """Resolvers in the order in which they are asked, and the services that are asked when none of them knows."""
 
-    def __init__(self, resolvers: Sequence[Resolver], services: Sequence[Service] = ()) -> None:
-        """Take the resolvers and the services, the best first."""
-        self.resolvers, self.services = resolvers, services
+    def __init__(
+        self, resolvers: Sequence[Resolver], services: Sequence[Service] = (), settings: Sequence[str] = ()
+    ) -> None:
+        """Take the resolvers and the services, the best first.
 
-    def sources(self, known: Labels, report: Report) -> list[Source]:
-        """Return the label, and the file if there is one, of each source that would be asked now.
+        Args:
+            resolvers: asked for every address.
+            services: asked for what no resolver knows.
+            settings: all else that answers depend on, each as `NAME@VALUE`, without commas.
 
-        A service is one by its name alone: it is always up to date, and its answers hold for their lifetime.
         """
+        self.resolvers, self.services, self._settings = resolvers, services, settings
+
+    @property
+    def service_labels(self) -> list[str]:
+        """The label of each service: its name and settings. Its data are always up to date."""
+        return [getattr(service, "label", service.name) for service in self.services]
+
+    def sources(self, known: Labels | None, report: Report) -> list[Source]:
+        """Return the label, and the file if there is one, of each source that would be asked now."""
         local = [source for resolver in self.resolvers for source in resolver.sources(known, report)]
-        return [*local, *((service.name, None) for service in self.services)]
+        return [*local, *((label, None) for label in self.service_labels)]
+
+    def generation(self, sources: Sequence[Source]) -> str:
+        """Return what answers of these sources are fresh for: all labels in the order in which they are asked.
+
+        Args:
+            sources: as `sources` returns them.
+
+        """
+        return ", ".join([*(label for label, _ in sources), *self._settings])
+
+    def resolve_special(self, address: Address, report: Report) -> Answer | None:
+        """Ask the databases for a special address, which no other source knows or may see."""
+        from geocli.resolvers.mmdb import MmdbResolver
+
+        databases = [resolver for resolver in self.resolvers if isinstance(resolver, MmdbResolver)]
+        answers = [answer for database in databases if (answer := database.resolve(address, report))]
+        return reduce(merge, answers) if answers else None
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Ask one resolver after another until it is known where the address is."""

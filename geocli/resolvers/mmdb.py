@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from geocli.databases.discovery import Database, examine, find
+from geocli.databases.discovery import Database, digest_of, examine, find, order_of
 from geocli.entries import Answer, Place, merge
 from geocli.errors import DatabaseError
 from geocli.resolvers.conversions import Degrees, asn_of, code_of, plain, text_of
@@ -12,13 +12,16 @@ from geocli.resolvers.countries import country_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile
     from geocli.resolvers import Labels, Report
     from geocli.resolvers.conversions import Conversion
+
+MAX_READS = 5
+"""A database that was replaced while its content was read is read again, this often in all."""
 
 
 class MmdbResolver:
@@ -31,15 +34,27 @@ class MmdbResolver:
         self._open: dict[str, Database] = {}
         self._ordered: tuple[list[Database], list[DatabaseError]] | None = None
 
-    def sources(self, known: Labels, report: Report) -> list[tuple[str, DatabaseFile]]:
-        """Look which databases there are now; those whose labels are not known are opened."""
-        labeled = [(known.get(file.identity) or self._label(file, report), file) for file in self._look(report)]
-        usable = [(label, file) for label, file in labeled if label is not None]
-        if [file.identity for _, file in usable] != [file.identity for file in self._found]:
-            self._found, self._ordered = [file for _, file in usable], None
-            found = {file.identity for file in self._found}  # those that are gone need not take room any longer
-            self._open = {path: each for path, each in tuple(self._open.items()) if each.file.identity in found}
-        return usable
+    def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile]]:
+        """Return the databases that are there now, those of equal content once, in the order they are asked.
+
+        The label is the edition and the SHA-256 of the content. A file is opened and hashed when its label is not yet
+        known; without `known` none is, and the label is the path.
+        """
+        files = self._look(report)
+        if known is None:
+            found = [(file.path, file) for file in files]
+        else:
+            labeled = list(self._labeled(files, known, report))
+            labeled.sort(key=lambda pair: order_of(pair[1], pair[0].partition("@")[0]))
+            first: dict[str, DatabaseFile] = {}
+            for label, file in labeled:
+                first.setdefault(label, file)
+            found = list(first.items())
+        if [file.identity for _, file in found] != [file.identity for file in self._found]:
+            self._found, self._ordered = [file for _, file in found], None
+            at_hand = {file.identity for file in self._found}  # those that are gone need not take room any longer
+            self._open = {path: each for path, each in tuple(self._open.items()) if each.file.identity in at_hand}
+        return found
 
     def _look(self, report: Report) -> list[DatabaseFile]:
         if not self._files:
@@ -52,12 +67,33 @@ class MmdbResolver:
                 report(error)
         return found
 
-    def _label(self, file: DatabaseFile, report: Report) -> str | None:
-        try:
-            return self._database(file).label
-        except DatabaseError as error:
-            report(error)
-            return None
+    def _labeled(
+        self, files: Iterable[DatabaseFile], known: Labels, report: Report
+    ) -> Iterator[tuple[str, DatabaseFile]]:
+        for file in files:
+            try:
+                yield self._read(file, known)
+            except DatabaseError as error:
+                report(error)
+
+    def _read(self, file: DatabaseFile, known: Labels) -> tuple[str, DatabaseFile]:
+        """Return the label of a file, and the file, which may be replaced while it is read."""
+        for _ in range(MAX_READS):
+            if label := known.get(file):
+                return label, file
+            found: str | DatabaseError
+            try:
+                found = f"{self._database(file).name}@{digest_of(file.path)}"
+            except DatabaseError as error:
+                found = error
+            before, file = file, examine(file.path, file.directory)
+            if file != before:
+                continue
+            if isinstance(found, DatabaseError):
+                raise found
+            known.remember(file, found)
+            return found, file
+        raise DatabaseError(file.path, "changes while it is read; ask again")
 
     def _database(self, file: DatabaseFile) -> Database:
         """Return an open database, opened anew if the file was replaced."""

@@ -25,7 +25,7 @@ _PACKAGE = "iptocc"
 class RirResolver:
     """Knows the country of nearly every allocated address; needs no file and no network."""
 
-    def sources(self, known: Labels, report: Report) -> list[tuple[str, None]]:
+    def sources(self, known: Labels | None, report: Report) -> list[tuple[str, None]]:
         """Return one label, with the release of iptocc, which is made anew each night."""
         del known, report
         return [(f"{NAME}@{_release()}", None)]

@@ -13,6 +13,7 @@ from math import ceil
 from time import sleep
 
 from geocli.errors import TOO_MANY_REQUESTS, ExposedError, ServiceError
+from geocli.hashing import blake2b
 from geocli.storage.forks import ForkAware
 from geocli.values import Value
 
@@ -20,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from geocli.addresses import Address
     from geocli.entries import Answer
@@ -55,7 +56,7 @@ class Service(ForkAware):
         name: str,
         takes: int,
         load: Callable[[], Ask],
-        *,
+        *settings: str,
         chosen: Settings,
         directory: Callable[[], DataDirectory],
         now: Callable[[], datetime],
@@ -66,6 +67,7 @@ class Service(ForkAware):
             name: as `source` has it.
             takes: how many addresses a request may have.
             load: returns what sends requests, and raises HttpError or ServiceError, or what parsing raises.
+            settings: all else that answers depend on: the kind of service, its URL, what is asked of it.
             chosen: says how long an answer may take and how long it holds, and how patient we are.
             directory: returns where it is kept when the service may be asked again.
             now: the clock.
@@ -73,6 +75,8 @@ class Service(ForkAware):
         """
         super().__init__()
         self.name = name
+        self.label = f"{name}@{blake2b(repr(settings).encode(), digest_size=8).hexdigest()}"
+        """Its name, and a digest of its settings: a URL may hold a password."""
         self.lifetime = timedelta(days=chosen.service_lifetime_days)
         """How long an answer holds."""
         self._takes, self._load, self._directory, self._now = takes, load, directory, now
@@ -177,11 +181,15 @@ def configured(
         from geocli.resolvers.ipapi import IpApi
 
         key = _key(IP_API, chosen.ip_api_key_file, warn) if chosen.ip_api_key_file else None
-        url = chosen.ip_api_url or (IP_API_KEYED_URL if key else IP_API_URL)
-        return IpApi(IP_API, url.rstrip("/"), key, chosen.service_timeout_seconds)
+        return IpApi(IP_API, ip_api_url, key, chosen.service_timeout_seconds)
 
-    kinds = [(chosen.maxmind_host, 1, maxmind)] if chosen.account_id else []
-    kinds += [(IP_API, IP_API_TAKES, ip_api)] if chosen.ip_api else []
+    default_url = IP_API_KEYED_URL if chosen.ip_api_key_file else IP_API_URL
+    ip_api_url = (chosen.ip_api_url or default_url).rstrip("/")
+    kinds: list[tuple[Any, ...]] = []
+    if chosen.account_id:
+        kinds += [(chosen.maxmind_host, 1, maxmind, "maxmind", chosen.maxmind_service)]
+    if chosen.ip_api:
+        kinds += [(IP_API, IP_API_TAKES, ip_api, "ip-api", ip_api_url)]
     return [Service(*kind, chosen=chosen, directory=directory, now=now) for kind in kinds]
 
 

@@ -29,3 +29,16 @@ def is_dirty(directory: str) -> bool:
     except FileNotFoundError:
         return False
     return any(name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX) for name in names)
+
+
+def has_answers(directory: str) -> bool:
+    """Return whether answers may be read that are not yet in the store.
+
+    As `is_dirty`, but a directory that cannot be read has none, nor has anything but a file in the journal's place:
+    appending reports these.
+    """
+    journal = f"{directory}/{JOURNAL}"
+    try:
+        return is_dirty(directory) and (os.path.isfile(journal) or not os.path.lexists(journal))
+    except OSError:
+        return False

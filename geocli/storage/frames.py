@@ -3,13 +3,13 @@ r"""The journal's format: checksummed frames, one a line, the one place that kno
 A frame is `G1 LENGTH DIGEST PAYLOAD\n`. LENGTH is that of the payload, in 8 hex digits. DIGEST is BLAKE2b
 (RFC 7693) with 64 bits over LENGTH and PAYLOAD, in 16 hex digits. PAYLOAD is one line of ASCII JSON:
 
-    {"at": "2026-11-23T20:31:49Z", "generation": "GeoLite2-City@1781725941, rir@3.3.170",
-     "files": [[path, inode, size, mtime_ns, "GeoLite2-City@1781725941"], ...],
+    {"at": "2026-11-23T20:31:49Z", "generation": "GeoLite2-City@9f86d081884c..., rir@3.3.170",
      "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", ...}, ...],
      "rows": [["81.2.69.160", 0, 27], ...]}
 
 Each row names an address, the number of its place in `places`, and the length of the prefix that the
-answer holds for, or null. Where there are many, they are written shorter:
+answer holds for, or null. Other members, as those that earlier releases wrote, are ignored. Where there are many
+rows, they are written shorter:
 
      "ips": "81.2.69.160 81.2.69.161 2.125.160.216 ...",
      "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", ...,
@@ -29,20 +29,14 @@ from itertools import islice
 from json.encoder import encode_basestring_ascii
 
 from geocli.entries import Entry, Place, instant, instant_text
+from geocli.hashing import blake2b
 from geocli.values import Value
-
-try:  # as the standard library's `random` does: hashlib loads OpenSSL, which takes 3 ms of each start
-    from _blake2 import blake2b
-except ImportError:  # pragma: no cover
-    from hashlib import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from typing import Any
-
-    from geocli.databases.discovery import DatabaseFile
 
 MAGIC = b"G1 "
 HEADER_BYTES = len(b"G1 00000000 0011223344556677 ")
@@ -66,9 +60,7 @@ class Frame(Value):
     at: str
     """When its entries were resolved: UTC, ISO 8601; empty if that is not known."""
     generation: str
-    """The local sources that were there to be asked."""
-    files: list[tuple[str, int, int, int, str]]
-    """Path, inode, size in bytes, modification time in ns, and label of each database that was there."""
+    """The sources that were there to be asked."""
     places: list[bytes]
     """What an entry and its place say, without what is unknown, as JSON, whose members may be divided among two lines.
 
@@ -103,7 +95,7 @@ def parts(payload: bytes) -> tuple[bytes, bytes, bytes]:
     return b"%s%s %s " % (MAGIC, length, _digest(length, payload)), payload, b"\n"
 
 
-def pack(entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = ()) -> Iterator[bytes]:
+def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
     """Return the payloads that hold these entries in their order, each distinct place once a payload.
 
     Entries that were resolved at different instants, or with different sources, go to different payloads.
@@ -112,10 +104,9 @@ def pack(entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = (
         ValueError: an entry is larger than a reader takes.
 
     """
-    files = list(files)
     draft = _Draft("")
     for entry in entries:
-        start = head(entry.resolved_at, entry.generation, files)
+        start = head(entry.resolved_at, entry.generation)
         place = place_text(members_of(entry))
         if draft.rows and (start != draft.head or not draft.has_room(entry, place)):
             yield draft.payload()
@@ -150,11 +141,10 @@ class _Draft:
         return payload(self.head, [",".join(self.places).encode("ascii")], [",".join(self.rows).encode("ascii")])
 
 
-def head(at: datetime | None, generation: str, files: Iterable[tuple[DatabaseFile, str]]) -> str:
+def head(at: datetime | None, generation: str) -> str:
     """Return what a payload begins with: when its entries were resolved, and which sources were there."""
-    listed = [[*file.identity, label] for file, label in files if file.path.isprintable()]
     when = instant_text(at) if at else ""
-    return f'{{"at":{compact_json(when)},"generation":{compact_json(generation)},"files":{compact_json(listed)}'
+    return f'{{"at":{compact_json(when)},"generation":{compact_json(generation)}'
 
 
 def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes], ips: bytes = b"") -> bytes:
@@ -224,9 +214,8 @@ def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
     """
     try:
         said = _loaded(payload, set() if known is None else known)
-        files = [(path, inode, size, mtime, label) for path, inode, size, mtime, label in said["files"]]
         rows = rows_of(said["rows"], said.get("ips"))
-        frame = Frame(at=said["at"], generation=said["generation"], files=files, places=said["places"], rows=rows)
+        frame = Frame(at=said["at"], generation=said["generation"], places=said["places"], rows=rows)
         _check(frame)
     except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(repr(error)) from error
@@ -310,9 +299,6 @@ def _check(frame: Frame) -> None:
     """Refuse what is not of the right types, and what SQLite would refuse."""
     _check_types([frame.at, frame.generation], str)
     instant(frame.at or None)
-    for path, inode, size, mtime, label in frame.files:
-        _check_types([path, label], str)
-        _check_types([inode, size, mtime], int)
     ips, numbers, prefix_lens = zip(*frame.rows, strict=True) if frame.rows else ((), (), ())
     _check_types(ips, str)
     _check_types(numbers, int, within=range(len(frame.places)))

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import BinaryIO
 
-    from geocli.databases.discovery import DatabaseFile
     from geocli.entries import Entry
     from geocli.storage.dirty import DirtyEntries
     from geocli.storage.files import DataDirectory
@@ -60,19 +59,18 @@ class Journal:
         self._failed: str | None = None
         self._entries: DirtyEntries | None = None
 
-    def append(self, entries: Iterable[Entry], files: Iterable[tuple[DatabaseFile, str]] = ()) -> None:
+    def append(self, entries: Iterable[Entry]) -> None:
         """Keep entries. They are on disk when this returns, whatever happens to the machine then.
 
         Args:
             entries: each with `resolved_at` and `generation`.
-            files: the databases that were there to be asked, with their labels.
 
         Raises:
             JournalError: they may not be on disk.
             BusyError: another process held the journal for too long.
 
         """
-        self.append_packed(pack(entries, files))
+        self.append_packed(pack(entries))
 
     def append_packed(self, payloads: Iterable[bytes]) -> None:
         """Keep entries that are packed already; raises the same."""

@@ -58,7 +58,9 @@ _ADVICE = {
 }
 SELECT = (
     f"SELECT {', '.join(f'geo_cache.{name}' for name in ('rowid', *COLUMNS) if name != 'generation')}, "
-    "generations.sources FROM geo_cache LEFT JOIN generations ON generations.id = geo_cache.generation "
+    "generations.sources, answering.sources FROM geo_cache "
+    "LEFT JOIN generations ON generations.id = geo_cache.generation "
+    "LEFT JOIN generations AS answering ON answering.id = geo_cache.answered_by "
 )
 
 
@@ -192,17 +194,6 @@ class Store(ForkAware):
         except (ValueError, TypeError) as error:
             raise StoreError(self.path, f"a row cannot be read: {error}") from error
 
-    def labels(self) -> dict[tuple[str, int, int, int], str]:
-        """Return the label of each database file that some entry was answered with, by the file's identity.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
-
-        """
-        rows = self.query("SELECT path, inode, size, mtime_ns, source FROM source_files")
-        return {(path, inode, size, mtime): source for path, inode, size, mtime, source in rows}
-
     def due(self, condition: str, values: Sequence[Any], after: int, count: int) -> list[tuple[int, Entry]]:
         """Return the next entries that a condition selects, each with the number of its row, in their order.
 
@@ -217,7 +208,7 @@ class Store(ForkAware):
             BusyError: another program keeps it locked.
 
         """
-        clause = f"({condition}) AND status <> 'special' AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
+        clause = f"({condition}) AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
         return self._numbered(f"WHERE {clause}", (*values, after, count))
 
     def next_retry_at(self, after: str, until: str) -> str:
@@ -298,7 +289,7 @@ def _is_full(path: str) -> bool:
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    said = dict(zip((*COLUMNS[:-2], "traits", "sources"), row, strict=True))
+    said = dict(zip((*COLUMNS[:-2], "traits", "generation", "answered_by"), row, strict=True))
     traits, prefix_len = said["traits"], said["prefix_len"]
     if bytes in map(type, row):
         raise ValueError("bytes where a text or a number should be")
@@ -315,7 +306,8 @@ def _entry(row: Sequence[Any]) -> Entry:
         place=Place(**{name: said[name] for name in PLACE_COLUMNS}, traits=traits),
         source=said["source"],
         prefix_len=prefix_len,
-        generation=said["sources"] or "",
+        generation=said["generation"] or "",
+        answered_by=said["answered_by"] or "",
         cached=True,
         built_at=instant(said["built_at"]),
         resolved_at=instant(said["resolved_at"]),

@@ -41,18 +41,20 @@ MOST_PLACES_BYTES = 32 << 20
 _PLACE = tuple(name for name in COLUMNS if name not in {"ip", "prefix_len", "resolved_at", "generation"})
 """Columns that rows of one place share."""
 _ROW = ("ip", "place", "prefix_len", "resolved_at", "generation")
-_WRITTEN = (*COLUMNS, "segment", "tried_segment")
+_WRITTEN = (*COLUMNS, "segment", "tried_segment", "answered_by")
 """Segments decide what is newer, and no clock: one may have been left over while later ones were stored."""
 _IS_LATEST_TRY = "excluded.tried_segment >= IFNULL(geo_cache.tried_segment, 0)"
 _TRY = {
     name: f"CASE WHEN {_IS_LATEST_TRY} THEN excluded.{name} ELSE geo_cache.{name} END"
     for name in ("retry_at", "generation", "tried_segment")
 }
+_TRY["answered_by"] = f"NULLIF(excluded.generation, {_TRY['generation']})"
 _UPDATES = ", ".join(f"{name} = {_TRY.get(name, f'excluded.{name}')}" for name in _WRITTEN[1:])
 _IS_NEWS = "excluded.segment >= IFNULL(geo_cache.segment, 0) OR geo_cache.status = 'unresolved'"
 _IS_NO_LOSS = f"{_IS_LATEST_TRY} AND geo_cache.status <> 'resolved'"
 _TRIED = (
-    "UPDATE geo_cache SET retry_at = ?1, generation = ?2, tried_segment = ?4 "
+    "UPDATE geo_cache SET retry_at = ?1, generation = ?2, tried_segment = ?4, "
+    "answered_by = NULLIF(IFNULL(answered_by, generation), ?2) "
     "WHERE ip = ?3 AND status = 'resolved' AND IFNULL(tried_segment, 0) <= ?4"
 )
 
@@ -61,7 +63,7 @@ _TRIED = (
 def _upsert(rows: int, condition: str) -> str:
     """Return the statement that upserts rows; its values are the segment twice, then `_ROW` of each."""
     sources = {name: f"said.column{number}" for number, name in enumerate(_ROW, 1)}
-    sources |= {"segment": "?", "tried_segment": "?"}
+    sources |= {"segment": "?", "tried_segment": "?", "answered_by": "NULL"}
     selected = ", ".join(sources.get(name, f"places.{name}") for name in _WRITTEN)
     marks = ", ".join([f"({', '.join('?' * len(_ROW))})"] * rows)
     return (
@@ -239,7 +241,6 @@ class StoreWriter:
                 self._db.execute(_upsert(len(ips), condition), (segment, segment, *values))
         tried = ((*when, ip, segment) for ip, when in block.tried.items())
         self._db.executemany(_TRIED, tried)
-        self._db.executemany("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?, ?)", block.files)
 
     def _generation(self, sources: str) -> int:
         """Return the number of a generation, given it now if it is new."""
@@ -266,7 +267,6 @@ class Block:
         self.known: dict[str, _Row] = {}
         self.unknown: dict[str, _Row] = {}
         self.tried: dict[str, tuple[str | None, int]] = {}
-        self.files: set[tuple[str, int, int, int, str]] = set()
 
     def __len__(self) -> int:
         """Return the number of addresses."""
@@ -274,7 +274,6 @@ class Block:
 
     def add(self, frame: Frame, places: list[_Numbered], generation: int) -> None:
         """Add the rows of a frame, which are later than those that are here."""
-        self.files.update(frame.files)
         at = frame.at or None
         for ip, number, prefix_len in frame.rows:
             place, is_known, retry_at = places[number]

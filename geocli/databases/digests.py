@@ -1,0 +1,109 @@
+"""Which content each database file had when it was last read: a file in the data directory, for all processes.
+
+Each line is `LABEL DEVICE INODE SIZE MTIME_NS CTIME_NS PATH`. The file is a memory of what can be computed again: one
+that is missing, damaged or cannot be written costs time, never an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from time import time_ns
+
+from geocli.errors import BusyError, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from geocli.databases.discovery import DatabaseFile, Identity
+    from geocli.storage.files import DataDirectory
+
+FILE_NAME = "digests"
+SETTLED_NS = 2_000_000_000
+"""A file that changed more recently may change again without another time of change, so its label is not written."""
+MAX_BYTES = 1 << 20
+"""A larger file was not written by geocli."""
+MAX_LINES = 1000
+"""Files that are remembered, the last ones."""
+HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+class Digests:
+    """The labels of database files, by what `stat` says of each."""
+
+    def __init__(
+        self, path: str, directory: Callable[[], DataDirectory], clock_ns: Callable[[], int] = time_ns
+    ) -> None:
+        """Name the file; it is read when a label is first needed.
+
+        Args:
+            path: the data directory.
+            directory: returns it, to write in.
+            clock_ns: the clock that the times of files are from, in ns since 1970.
+
+        """
+        self._path, self._directory, self._clock_ns = os.path.join(path, FILE_NAME), directory, clock_ns
+        self._labels: dict[Identity, str] | None = None
+        self._unsaved: dict[Identity, str] = {}
+
+    def get(self, file: DatabaseFile) -> str | None:
+        """Return the label of a file, None if its content is not known."""
+        if self._labels is None:
+            self._labels = self._read()
+        return self._labels.get(file.identity)
+
+    def remember(self, file: DatabaseFile, label: str) -> None:
+        """Remember the label of a file, which was just read, for this process; `save` writes it for others."""
+        self._labels = {**(self._labels or {}), file.identity: label}
+        if self._clock_ns() - file.ctime_ns > SETTLED_NS and file.path.isprintable():
+            self._unsaved[file.identity] = label
+
+    def save(self) -> None:
+        """Write what is new, if there is something and the files have settled; makes the data directory."""
+        if self._unsaved:
+            unsaved, self._unsaved = self._unsaved, {}
+            with suppress(OSError, StorageError, BusyError):  # this process remembers it all the same
+                self._write({**self._read(), **unsaved})
+
+    def _read(self) -> dict[Identity, str]:
+        """Return what is on disk; what is not a regular file is not waited for."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return {}
+        try:
+            found = os.fstat(descriptor)
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_size <= MAX_BYTES
+            data = os.read(descriptor, MAX_BYTES) if is_ours else b""
+        finally:
+            os.close(descriptor)
+        return dict(filter(None, map(_parsed, os.fsdecode(data).split("\n"))))
+
+    def _write(self, labels: dict[Identity, str]) -> None:
+        newest = {identity[0]: (identity, label) for identity, label in labels.items()}  # one line a path
+        lines = _lines(list(newest.values())[-MAX_LINES:])
+        directory, name = self._directory(), f"{FILE_NAME}.part"
+        with directory.locked(name, 0):  # another process writes its own: the next one writes ours
+            descriptor = directory.open(name, os.O_WRONLY | os.O_TRUNC)
+            with open(descriptor, "wb") as part:
+                part.write(os.fsencode("".join(lines)))
+            os.replace(directory.file(name), self._path)
+
+
+def _lines(labels: Iterable[tuple[Identity, str]]) -> Iterable[str]:
+    for (path, *numbers), label in labels:
+        yield f"{label} {' '.join(map(str, numbers))} {path}\n"
+
+
+def _parsed(line: str) -> tuple[Identity, str] | None:
+    """Return what a line says, None if geocli did not write it."""
+    try:
+        label, device, inode, size_bytes, mtime_ns, ctime_ns, path = line.split(" ", 6)
+        digest = label.rpartition("@")[2]
+        if len(digest) != 64 or not HEX_DIGITS.issuperset(digest):
+            return None
+        return (path, int(device), int(inode), int(size_bytes), int(mtime_ns), int(ctime_ns)), label
+    except ValueError:
+        return None
