@@ -67,8 +67,10 @@ def holds_until(entry: Entry, services: Collection[str], now: datetime) -> datet
         now: the time, in UTC.
 
     """
+    if entry.status != "resolved" or not _is_ahead(entry, now):
+        return None
     names, answered_by = (entry.source or "").split("+"), (entry.answered_by or entry.generation).split(", ")
-    # Earlier releases noted services by their names alone; what was paid for then holds as well.
-    labels = [label for label in services if label in answered_by or label.partition("@")[0] in answered_by]
-    is_theirs = entry.status == "resolved" and any(label.partition("@")[0] in names for label in labels)
-    return entry.retry_at if is_theirs and _is_ahead(entry, now) else None
+    # Earlier releases noted services by their names alone, or not at all; what was paid for then holds as well.
+    asked = {label: label.partition("@")[0] for label in services}
+    is_theirs = any(name in names and {"", name, label} & set(answered_by) for label, name in asked.items())
+    return entry.retry_at if is_theirs else None

@@ -67,12 +67,14 @@ class TestHoldsUntil:
             (True, "web", "atlas@1, web@settings"),
             (True, "atlas+web", "atlas@1, web@settings"),
             (True, "web", "atlas@1, web"),
+            (True, "web", ""),
+            (False, "atlas", ""),
             (False, "web", "atlas@1, web@others"),
             (False, "atlas", "atlas@1, web@settings"),
         ],
     )
     def test_the_service_is_set_up_as_it_was(self, expected: bool, source: str, answered_by: str) -> None:  # noqa: FBT001
-        """An answer holds while its service has the same settings; those of releases that noted names alone do, too."""
+        """An answer holds while its service has the same settings; of before that was noted, always."""
         entry = RESOLVED.replace(source=source, generation=answered_by, retry_at=self.LATER)
         until = self.LATER if expected else None
         assert until == holds_until(entry, ["web@settings"], NOW)
