@@ -9,7 +9,7 @@ from itertools import islice
 from geocli import addresses, settings
 from geocli.asking import Asking
 from geocli.databases.digests import Digests
-from geocli.entries import Entry, earlier, settle, special
+from geocli.entries import Entry, earlier, newest, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
 from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log
@@ -183,7 +183,7 @@ class GeoCache(ForkAware):
         """Return what is on disk, also what is not yet in the store."""
         dirty = self.journal.newest(ips)  # before the store, to which a flush may be moving it
         with self.fork_lock:
-            return _newest(self._store.get(list(ips)), dirty)
+            return newest(self._store.get(list(ips)), dirty)
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
@@ -245,7 +245,7 @@ class GeoCache(ForkAware):
         is_dirty = self._is_journal_elsewhere or has_answers(self._settings.data_dir)
         dirty: dict[str, Entry] = self._from_disk(lambda: self.journal.newest(missing), {}, report) if is_dirty else {}
         stored: dict[str, Entry] = self._from_disk(lambda: self._store.get(missing), {}, report)
-        found = _newest(stored, dirty)
+        found = newest(stored, dirty)
         self._remember(found)
         return known | found
 
@@ -340,11 +340,6 @@ class GeoCache(ForkAware):
     def clear_negative(self) -> int:
         """Forget the rows that nobody knows, so that they are asked for again, and return how many."""
         return self.clear(unresolved=True)
-
-
-def _newest(stored: Mapping[str, Entry], dirty: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Return what the store and the journal know together; what is in the journal is newer."""
-    return {**stored, **{ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}}
 
 
 def _parsed(text: str) -> Address | Entry:

@@ -11,7 +11,7 @@ from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TypeAlias
 
     Traits: TypeAlias = dict[str, Any]
@@ -192,6 +192,11 @@ def settle(earlier: Entry | None, later: Entry) -> Entry:
         generation=later.generation,
         answered_by="" if answered_by == later.generation else answered_by,
     )
+
+
+def newest(stored: Mapping[str, Entry], dirty: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return what the store and the journal know together, by address; what is in the journal is newer."""
+    return {**stored, **{ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}}
 
 
 def special(ip: str, scope: str | None) -> Entry | None:

@@ -298,7 +298,7 @@ def test_store_is_read_again_after_a_fork_that_failed_its_reader(tmp_path: Path)
 
     def read() -> None:
         with pytest.raises(StoreError, match="not a regular file"):
-            store.labels()
+            store.generations()
 
     read()
     assert 0 == in_child(read)
