@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from geocli import addresses
-from geocli.bulk.columns import side_by_side
 from geocli.bulk.flow import SMALL_BYTES
 from geocli.bulk.forms import Block
 from geocli.bulk.inputs import READ_BYTES
@@ -413,7 +412,7 @@ def test_answers_may_be_added_while_others_are_kept() -> None:
     rendered = Rendered(Output("csv", ("ip", "country_code")), is_kept=True)
 
     def add(number: int) -> None:
-        rendered.add(side_by_side([{"status": "resolved", "country_name": f"C{number}"}]), np.zeros(1, np.uint32))
+        rendered.add({"status": ["resolved"], "country_name": [f"C{number}"]}, np.zeros(1, np.uint32))
 
     add(0)
     adding = Thread(target=lambda: deque(map(add, range(1, 5000)), maxlen=0))

@@ -75,6 +75,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.resolvers.web": {"addresses", "entries", "errors", "http", "resolvers"},
     "geocli.resolvers.ipapi": {"addresses", "entries", "errors", "http", "resolvers"},
     "geocli.resolvers.conversions": set(),
+    "geocli.resolvers.mmdb_schemas": {"entries", "resolvers.conversions", "resolvers.countries"},
     "geocli.resolvers.mmdb": {"addresses", "entries", "errors", "databases.discovery", "resolvers"},
     "geocli.databases": set(),
     "geocli.databases.attributions": set(),
@@ -94,19 +95,12 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.tree": {"errors", "databases.discovery"},
     "geocli.bulk.scopes": {"addresses"},
     "geocli.bulk.numbering": set(),
-    "geocli.bulk.decoding": {"bulk.numbering"},
-    "geocli.bulk.columns": {
-        *("entries", "errors", "databases.discovery"),
-        *("resolvers.conversions", "resolvers.mmdb", "resolvers.countries"),
-        *("bulk.decoding", "bulk.numbering", "bulk.tree"),
+    "geocli.bulk.database_records": {
+        *("entries", "errors", "databases.discovery", "resolvers.mmdb", "resolvers.mmdb_schemas"),
+        *("bulk.outputs", "bulk.tree"),
     },
-    "geocli.bulk.records": {
-        *("entries", "databases.discovery", "resolvers.mmdb"),
-        *("bulk.columns", "bulk.decoding", "bulk.layouts", "bulk.outputs", "bulk.tree"),
-    },
-    "geocli.bulk.layouts": {"bulk.columns", "bulk.outputs", "bulk.rendered"},
-    "geocli.bulk.rendered": {"storage.sharing", "bulk.outputs", "bulk.columns"},
-    "geocli.bulk.answers": {"errors", "databases.discovery", "resolvers", "bulk"},
+    "geocli.bulk.rendered": {"storage.sharing", "bulk.outputs"},
+    "geocli.bulk.answers": {"entries", "errors", "databases.discovery", "resolvers", "bulk"},
     "geocli.bulk.rows": {"cache", "entries", "text", "bulk.answers", "bulk.forms", "bulk.parsing"},
     "geocli.bulk.keeping": {"storage.frames", "bulk.numbering", "bulk.rendered", "bulk.rows"},
     "geocli.bulk.flow": {"cache", "errors", "resolvers", "bulk", "storage.frames"},
@@ -154,8 +148,7 @@ OWNERS = {
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
         *("geocli.bulk.answers", "geocli.bulk.rendered", "geocli.bulk.rows", "geocli.bulk.keeping"),
-        *("geocli.bulk.numbering", "geocli.bulk.decoding", "geocli.bulk.columns", "geocli.bulk.records"),
-        "geocli.bulk.layouts",
+        "geocli.bulk.numbering",
     },
 }
 """The modules that may import each package."""

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from geocli.databases.discovery import Database, examine
 from geocli.entries import Answer, Place
 from geocli.errors import DatabaseError
-from geocli.resolvers.mmdb import MmdbResolver, ask, place_from
+from geocli.resolvers.mmdb import MmdbResolver, ask
+from geocli.resolvers.mmdb_schemas import place_from
 from tests.building import CITIES, LONDON, NETWORKS, TOKYO, build
 from tests.sources import Known
 

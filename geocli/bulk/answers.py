@@ -6,30 +6,29 @@ The table is the DIR-24-8 scheme of Gupta, Lin and McKeown, "Routing Lookups in 
 
 from __future__ import annotations
 
-from itertools import compress
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geocli.bulk.columns import SAID_BYTES, grown, side_by_side
+from geocli.bulk.database_records import RECORD_BYTES, Records
 from geocli.bulk.numbering import Numbering
-from geocli.bulk.records import Records, joined, knows_where
-from geocli.bulk.rendered import Rendered
+from geocli.bulk.rendered import Rendered, grown
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import GLOBAL, SCOPES, scopes
 from geocli.bulk.tree import NOTHING, Tree
+from geocli.entries import instant_text, merge
 from geocli.errors import DatabaseError
-from geocli.resolvers.countries import country_name
+from geocli.resolvers.rir import registered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from geocli.bulk.columns import Said
     from geocli.bulk.outputs import Output
     from geocli.databases.discovery import Database
+    from geocli.entries import Answer
     from geocli.resolvers import Source
     from geocli.resolvers.rir import RirResolver
 
@@ -44,7 +43,6 @@ LARGE = 64
 """A prefix that takes more entries of the table is filled in by itself."""
 MOST_BYTES = 96 << 20
 """About so much is kept of answers; then it is time to forget them, and to ask again."""
-UNRESOLVED = {"status": "unresolved"}
 
 
 class Answers:
@@ -79,13 +77,15 @@ class Answers:
         """The labels of all sources."""
         self._databases, self._rir, self._is_kept, self._has_services = databases, rir, is_kept, has_services
         self._trees = [Tree.of(database) for database in databases]
-        self._records = Records(databases, self._trees, output, is_kept=is_kept)
+        with_traits = is_kept or "traits" in output.fields
+        self._records = Records(databases, output, with_values=is_kept, with_traits=with_traits)
         self._table = np.zeros(1 << TABLE_BITS, np.int32)
         self._numberings = [Numbering() for _ in databases]
         """Each numbers the pairs of what the one before it numbers, at first the scopes, and a record of a database."""
         self._numbers = np.full(len(SCOPES), UNASKED, np.int32)
         """The numbers of answers by what the last of these numbers, with `ASKED`."""
-        self._waiting: dict[int, Said] = {}
+        self._waiting: dict[int, Answer | None] = {}
+        """What the databases know of answers for which the registries are to be asked, by number."""
         self._by_country: dict[tuple[int, str | None], int] = {}
         self._lock = Lock()
         self.rendered = Rendered(output, is_kept=is_kept)
@@ -93,7 +93,7 @@ class Answers:
     @property
     def is_full(self) -> bool:
         """Whether so much is kept that it is time to begin anew."""
-        kept_bytes = self.rendered.size_bytes + self._records.size_bytes + len(self._waiting) * SAID_BYTES
+        kept_bytes = self.rendered.size_bytes + self._records.size_bytes + len(self._waiting) * RECORD_BYTES
         return kept_bytes > MOST_BYTES
 
     def find(self, addresses: NDArray[np.unsignedinteger], texts: Sequence[bytes]) -> NDArray[np.int32]:
@@ -190,55 +190,52 @@ class Answers:
         for kind in set(kinds.tolist()):
             which = np.flatnonzero(kinds == kind)
             if kind == GLOBAL:
-                found[which] = self._recorded(offsets[which], texts, places[which])
+                found[which] = self._recorded(offsets[which], [texts[place].decode() for place in places[which]])
             else:
-                found[which] = self._numbered([({"status": "special", "scope": SCOPES[kind], "source": "iana"}, 0)])
+                values = {"status": ["special"], "scope": [SCOPES[kind]], "source": ["iana"]}
+                found[which] = self.rendered.add(values, np.zeros(1, np.uint32))
         return found | ASKED
 
-    def _recorded(
-        self, offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]
-    ) -> NDArray[np.int32]:
-        """Give numbers to what the databases say; the caller holds the lock."""
-        merged = self._records.merged(offsets, texts, places)
-        columns, sources = merged.columns, merged.sources
-        found = np.full(len(offsets), ONE_BY_ONE, np.int32)  # whoever looks up what is damaged hears of it
-        is_said = sources != 0
-        is_silent = ~is_said & ~merged.is_damaged
-        if is_silent.any():
-            found[is_silent] = self._numbered([(UNRESOLVED, WAITING) if self._rir else ({}, 0)])
-        waits = np.flatnonzero(is_said & ~merged.knows_where) if self._rir else np.zeros(0, np.intp)
-        sources[waits] |= WAITING
-        if self._has_services and not self._rir:  # else whoever knows in part waits for the registries first
-            is_said &= merged.knows_where
-        for is_written in (True, False):
-            if len(which := np.flatnonzero(is_said & (merged.is_written == is_written))):
-                segments = [column[which].tolist() for column in merged.segments] if is_written else None
-                chosen = {name: column[which] for name, column in columns.items()}
-                found[which] = self.rendered.add(chosen, sources[which], segments)
-        self._waiting |= {
-            int(found[at]): {name: column[at] for name, column in columns.items() if column[at] is not None}
-            for at in waits.tolist()
-        }
+    def _recorded(self, offsets: NDArray[np.uint32], texts: Sequence[str]) -> NDArray[np.int32]:
+        """Give numbers to the answers of the databases; the caller holds the lock."""
+        found = np.full(len(offsets), ONE_BY_ONE, np.int32)  # a damaged record stays: the scalar path reports it
+        for merged in self._records.merged(offsets.T.tolist(), texts):
+            answer, sources = merged.recipe.answer, merged.recipe.sources
+            if answer is None:
+                found[merged.positions] = self._numbered([(None, WAITING if self._rir else 0)])
+                continue
+            if not answer.knows_where:
+                if self._rir:
+                    sources |= WAITING
+                elif self._has_services:
+                    continue
+            count = len(merged.positions)
+            numbers = self.rendered.add(merged.values, np.full(count, sources, np.uint32), merged.cells)
+            found[merged.positions] = numbers
+            if sources & WAITING:
+                self._waiting |= zip(numbers, merged.answers(), strict=True)
         return found
 
-    def _numbered(self, answers: Sequence[tuple[Said, int]]) -> list[int]:
+    def _numbered(self, answers: Sequence[tuple[Answer | None, int]]) -> list[int]:
         """Give numbers to answers, which come with their sources; the caller holds the lock."""
-        is_final = [self._is_final(said, sources) for said, sources in answers]
-        known = [(said or UNRESOLVED, sources) for said, sources in compress(answers, is_final)]
-        columns = side_by_side([said for said, _ in known])
-        numbers = iter(
-            self.rendered.add(columns, np.array([sources for _, sources in known], np.uint32)) if known else ()
-        )
-        found = [next(numbers) if final else ONE_BY_ONE for final in is_final]
-        waiting = zip(found, answers, strict=True)
-        self._waiting |= {number: said for number, (said, sources) in waiting if sources & WAITING}
-        return found
+        numbers = []
+        for answer, sources in answers:
+            if not self._is_final(answer, sources):
+                numbers.append(ONE_BY_ONE)
+                continue
+            (number,) = self.rendered.add(_values(answer), np.array([sources], np.uint32))
+            numbers.append(number)
+            if sources & WAITING:
+                self._waiting[number] = answer
+        return numbers
 
-    def _is_final(self, said: Said, sources: int) -> bool:
-        """Tell whether neither the cache nor a service may know better."""
-        if self._has_services and not sources & WAITING:
-            return knows_where(said) or said.get("status") == "special"
-        return bool(said) or not self._is_kept
+    def _is_final(self, answer: Answer | None, sources: int) -> bool:
+        """Return whether neither the cache nor a service may have a better answer."""
+        if sources & WAITING:
+            return True
+        if self._has_services:
+            return answer is not None and answer.knows_where
+        return answer is not None or not self._is_kept
 
     def _prefixes(self, numbers: NDArray[np.int32], lengths: Sequence[NDArray[np.uint8]]) -> NDArray[np.int32]:
         """Return the length of the prefix that each answer holds for: the longest of those it is from."""
@@ -274,10 +271,19 @@ class Answers:
             numbers = np.array(list(map(self._by_country.__getitem__, pairs)), np.int32)
         return numbers << 8 | found & 0xFF
 
-    def _registered(self, number: int, code: str | None) -> tuple[Said, int]:
-        """Add the country of registration to what is known of an answer."""
-        said, sources = self._waiting[number], int(self.rendered.sources[number]) & ~WAITING
+    def _registered(self, number: int, code: str | None) -> tuple[Answer | None, int]:
+        """Merge an answer of the databases with the country of registration."""
+        answer, sources = self._waiting[number], int(self.rendered.sources[number]) & ~WAITING
         if code is None:
-            return {} if said is UNRESOLVED else said, sources
-        country = {"status": "resolved", "source": "rir", "country_code": code, "country_name": country_name(code)}
-        return country if said is UNRESOLVED else joined(said, country), sources
+            return answer, sources
+        country = registered(code)
+        return country if answer is None else merge(answer, country), sources
+
+
+def _values(answer: Answer | None) -> dict[str, list[Any]]:
+    """Return the fields of one answer, as columns."""
+    if answer is None:
+        return {"status": ["unresolved"]}
+    built_at = {"built_at": [instant_text(answer.built_at)]} if answer.built_at else {}
+    fields = {name: [value] for name, value in vars(answer.place).items()}
+    return {"status": ["resolved"], **fields, "source": [answer.source], **built_at}

@@ -88,41 +88,37 @@ class Output:
         return "".join(f"{self.line([*map(self.cell, self._read(entry))])}{self.end}" for entry in entries).encode()
 
     def lines(
-        self,
-        columns: Mapping[str, Sequence[Any]],
-        marks: Mapping[str, str],
-        count: int,
-        names: Sequence[str] | None = None,
+        self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int
     ) -> Iterable[str]:
         """Return the lines of answers, without their ends.
 
         Args:
-            columns: what is known by field, in its JSON form, side by side; None where it is not.
-            marks: cells for all of them, by field.
-            count: how many there are.
-            names: the fields of a part of a line, if that is wanted, and lines are plain; default: all of them.
+            values: fields in their JSON form, side by side; None where unknown.
+            cells: fields that are rendered already, which count before `values`.
+            count: the number of answers.
 
         """
-        cells = [self._column(name, columns, marks, count) for name in names or self.cell_names]
-        if self.is_plain:
-            return map(self.separator.join, zip(*cells, strict=True))
-        return map(self.line, zip(*cells, strict=True))
+        columns = [self._column(name, values, cells, count) for name in self.cell_names]
+        return map(self.separator.join if self.is_plain else self.line, zip(*columns, strict=True))
 
     def _column(
-        self, name: str, columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str], count: int
+        self, name: str, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int
     ) -> Sequence[str]:
-        if name in marks:
-            return [marks[name]] * count
+        if name in cells:
+            return cells[name]
         field, _, trait = name.partition(".")
-        if field not in columns:
+        if field not in values:
             return [self._nothing] * count
-        values = columns[field]
         if field == "traits":
-            return [self.cell((said or {}).get(trait) if trait else said) for said in values]
-        if field in {"latitude", "longitude", "asn"}:  # which seldom come again
+            return [self.cell((traits or {}).get(trait) if trait else traits) for traits in values[field]]
+        return self.cells(name, values[field])
+
+    def cells(self, name: str, values: Sequence[Any]) -> Sequence[str]:
+        """Return the cells of a field, which is no trait, of some answers."""
+        if name in {"latitude", "longitude", "asn"}:  # which seldom come again
             if None not in values:
                 return list(map(repr, values))
-            return [self._nothing if what is None else repr(what) for what in values]
+            return [self._nothing if value is None else repr(value) for value in values]
         return list(map(self._cells[name].__getitem__, values))
 
     def cell(self, what: Any) -> str:

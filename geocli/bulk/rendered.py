@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geocli.bulk.columns import grown
 from geocli.storage.sharing import place_texts
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geocli.bulk.columns import Columns
     from geocli.bulk.outputs import Output
 
 MARK, MARK_BYTE = "\0", b"\0"
@@ -38,7 +36,6 @@ class Rendered:
 
         """
         self._output, self._is_kept = output, is_kept
-        self._wanted = output.fields | {"status", "country_code"}
         self.variable = [name for name in output.cell_names if name in VARIABLE]
         """The fields that go between the segments of a line, in their order."""
         self.begins_blank = True
@@ -62,60 +59,69 @@ class Rendered:
         """About how much memory all of this takes."""
 
     def add(
-        self, columns: Columns, sources: NDArray[np.uint32], segments: Sequence[list[bytes]] | None = None
+        self,
+        values: Mapping[str, Sequence[Any]],
+        sources: NDArray[np.uint32],
+        cells: Mapping[str, Sequence[str]] | None = None,
     ) -> range:
         """Take answers with the databases that they are from, and return their numbers.
 
         Args:
-            columns: what is known, by field.
+            values: fields in their JSON form, side by side; None where unknown.
             sources: bit i stands for the i-th database.
-            segments: what is written, by position, if that is known; then the columns may lack what is only written.
+            cells: fields that are rendered already.
 
         """
-        first, after = len(self.labels), len(self.labels) + len(sources)
+        count = len(sources)
+        first, after = len(self.labels), len(self.labels) + count
         if after > len(self.sources):
             self.segments = [grown(column, after) for column in self.segments]
             self.sources = grown(self.sources, after)
-        said = {name: column.tolist() for name, column in columns.items() if self._is_kept or name in self._wanted}
-        for column, texts in zip(self.segments, segments or self._written(said, sources), strict=True):
+        for column, texts in zip(self.segments, self._written(values, cells or {}, sources), strict=True):
             column[first:after] = texts
             sizes = [*map(len, texts)]
             self.longest, self.size_bytes = max(self.longest, *sizes), self.size_bytes + sum(sizes)
         self.begins_blank &= not any(self.segments[0][first:after])
         self.sources[first:after] = sources
         if self._is_kept:
-            self._keep(first, after, said)
-        codes = said.get("country_code", [None] * len(sources))
-        self.labels += [code or status for code, status in zip(codes, said["status"], strict=True)]
-        self.size_bytes += len(sources) * OVERHEAD_BYTES
+            self._keep(first, after, values)
+        codes = values.get("country_code", [None] * count)
+        self.labels += [code or status for code, status in zip(codes, values["status"], strict=True)]
+        self.size_bytes += count * OVERHEAD_BYTES
         return range(first, after)
 
-    def _written(self, said: Mapping[str, Sequence[Any]], sources: NDArray[np.uint32]) -> list[list[bytes]]:
+    def _written(
+        self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], sources: NDArray[np.uint32]
+    ) -> list[list[bytes]]:
         """Return the segments of answers by position."""
-        segments = self._parts(said, len(sources), marks(self._output))
+        count = len(sources)
+        marked = {**cells, **{name: [mark] * count for name, mark in marks(self._output).items()}}
+        segments = self._parts(values, marked, count)
         if self._output.format != "label" or "network" not in self.variable or sources.all():
             return segments
-        unnamed = self._parts(said, len(sources), marks(self._output) | {"network": ""})
+        unnamed = self._parts(values, marked | {"network": [""] * count}, count)
         for at in (number for number, name in enumerate(self.variable) if name == "network"):
-            unnamed.insert(at, [b""] * len(sources))  # a label has no comma for what is left out
+            unnamed.insert(at, [b""] * count)  # a label has no comma for what is left out
         named = sources.tolist()
         return [
             [text if is_named else other for is_named, text, other in zip(named, *both, strict=True)]
             for both in zip(segments, unnamed, strict=True)
         ]
 
-    def _parts(self, said: Mapping[str, Sequence[Any]], count: int, marks: Mapping[str, str]) -> list[list[bytes]]:
-        lines = self._output.lines(said, marks, count)
+    def _parts(
+        self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int
+    ) -> list[list[bytes]]:
+        lines = self._output.lines(values, cells, count)
         parts, end = MARK.join([*lines, ""]).encode().split(MARK_BYTE), self._output.end.encode()
         width = (len(parts) - 1) // count
         *others, last = (parts[number:-1:width] for number in range(width))
         return [*others, [part + end for part in last]]
 
-    def _keep(self, first: int, after: int, said: Mapping[str, Sequence[Any]]) -> None:
+    def _keep(self, first: int, after: int, values: Mapping[str, Sequence[Any]]) -> None:
         """Make places of what is said, for the journal."""
         if after > len(self.places):
             self.places, self.groups = grown(self.places, after), grown(self.groups, after)
-        shared, own = place_texts(said)
+        shared, own = place_texts(values)
         for text in shared:
             if text not in self._group_of:
                 self._group_of[text] = len(self.shared)
@@ -124,6 +130,13 @@ class Rendered:
         self.groups[first:after] = [*map(self._group_of.__getitem__, shared)]
         self.places[first:after] = [text.encode() for text in own]
         self.size_bytes += sum(map(len, own))
+
+
+def grown(column: NDArray[Any], least: int) -> NDArray[Any]:
+    """Return a copy with more room; the old one stays as it is for threads that read it."""
+    longer = np.full(max(2 * len(column), least, 1024), None if column.dtype == object else 0, column.dtype)
+    longer[: len(column)] = column
+    return longer
 
 
 def marks(output: Output) -> dict[str, str]:

@@ -61,8 +61,6 @@ class Tree:
         octets = np.frombuffer(self._map, np.uint8, node_count * self._node_bytes + SEPARATOR_BYTES)
         self._words = np.lib.stride_tricks.as_strided(octets[:4].view(">u4"), (len(octets) - 3,), (1,))
         """The four bytes from each byte of the tree on, as big-endian numbers."""
-        self.data = self._map, len(octets)
-        """The file, and where its data section begins, in bytes."""
         self._ipv4_root = self._find_ipv4_root()
         self._tables: dict[int, tuple[NDArray[np.int64], NDArray[np.uint8]]] = {}
 

@@ -13,7 +13,7 @@ import requests
 from geocli.entries import Answer
 from geocli.errors import ServiceError
 from geocli.http import BoundedSession, Limits, error_of, json_of, seconds_of
-from geocli.resolvers.mmdb import place_from
+from geocli.resolvers.mmdb_schemas import place_from
 from geocli.resolvers.services import Reply
 
 if TYPE_CHECKING:

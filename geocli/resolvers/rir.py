@@ -33,12 +33,8 @@ class RirResolver:
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Return the country of registration, None for addresses that no registry has allocated."""
         del report
-        from geocli.resolvers.countries import country_name
-
         (code,) = self.codes([str(address)])
-        if code is None:
-            return None
-        return Answer(place=Place(country_code=code, country_name=country_name(code)), source=NAME)
+        return None if code is None else registered(code)
 
     @staticmethod
     def codes(addresses: list[str]) -> list[str | None]:
@@ -46,6 +42,13 @@ class RirResolver:
         from iptocc import country_code
 
         return country_code(addresses)
+
+
+def registered(code: str) -> Answer:
+    """Return the answer that an address is registered in a country."""
+    from geocli.resolvers.countries import country_name
+
+    return Answer(place=Place(country_code=code, country_name=country_name(code)), source=NAME)
 
 
 @cache

@@ -20,7 +20,7 @@ from geoip2.webservice import Client
 from geocli.entries import Answer
 from geocli.errors import ServiceError
 from geocli.http import BoundedSession, Limits, json_of
-from geocli.resolvers.mmdb import place_from
+from geocli.resolvers.mmdb_schemas import place_from
 from geocli.resolvers.services import Reply
 
 if TYPE_CHECKING:

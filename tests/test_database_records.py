@@ -1,8 +1,8 @@
-"""What several databases say of many addresses is what they say of each."""
+"""The merged records of several databases are those that `lookup` merges."""
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from geocli.bulk.database_records import READ_TOGETHER, Records
 from geocli.bulk.outputs import Output
-from geocli.bulk.records import Records
-from geocli.bulk.rendered import MARK_BYTE, marks
-from geocli.bulk.tree import NOTHING, Tree
+from geocli.bulk.tree import Tree
 from geocli.databases.discovery import Database, examine
 from geocli.entries import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS, instant_text, merge
 from geocli.errors import DatabaseError
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from geocli.bulk.records import Merged
     from geocli.entries import Answer
+
+    Known = tuple[dict[str, Any], int, bool]
 
 _paths = count()
 CODES = st.sampled_from(["GB", "de", "xx1", "", "ZZ"])
@@ -71,31 +71,32 @@ def opened(path: Path, records: Sequence[dict[str, Any] | None]) -> Database:
     return Database(examine(str(path), 0))
 
 
-def asked(databases: Sequence[Database], output: Output) -> list[Merged]:
-    """Return what is said of the first addresses, of the others, and of all of them, as far as it is written."""
-    trees = [Tree.of(database) for database in databases]
+def read(databases: Sequence[Database], output: Output, *, with_values: bool, with_traits: bool) -> list[Known | None]:
+    """Return the values, sources and whether a place is known of each address, read in two parts and then at once.
+
+    None stands for a damaged record.
+    """
     addresses = (np.arange(1, COUNT + 1) << 24).astype(np.uint32)
-    offsets = np.stack([tree.walk(addresses)[0] for tree in trees], axis=1).astype(np.uint32)
-    records = Records(databases, trees, output, is_kept=False)
-    texts = [f"{number}.0.0.0".encode() for number in range(1, COUNT + 1)]
-    parts = [*np.split(np.arange(COUNT), [COUNT // 2]), np.arange(COUNT)]
-    return [records.merged(offsets[places], texts, places) for places in parts]
+    offsets = np.stack([Tree.of(database).walk(addresses)[0] for database in databases])
+    records = Records(databases, output, with_values=with_values, with_traits=with_traits)
+    found: list[Known | None] = []
+    for part in (*np.split(np.arange(COUNT), [COUNT // 2]), np.arange(COUNT)):
+        rows: list[Known | None] = [None] * len(part)
+        for merged in records.merged(offsets[:, part].tolist(), [f"{at + 1}.0.0.0" for at in part]):
+            answer, values = merged.recipe.answer, merged.values
+            columns = zip(*values.values(), strict=True) if values else repeat(())
+            for at, row in zip(merged.positions, columns, strict=False):
+                known = {name: value for name, value in zip(values, row, strict=True) if value is not None}
+                rows[at] = known, merged.recipe.sources, answer is not None and answer.knows_where
+        found += rows
+    assert found[:COUNT] == found[COUNT:]
+    return found[:COUNT]
 
 
-def together(databases: Sequence[Database], *, with_traits: bool) -> list[tuple[dict[str, Any], int, bool, bool]]:
-    """Return what is known of each address, who says so, whether it is known where it is, and whether it is damaged."""
-    rows = [
-        (
-            {name: column[at] for name, column in merged.columns.items() if column[at] is not None},
-            int(merged.sources[at]),
-            bool(merged.knows_where[at]),
-            bool(merged.is_damaged[at]),
-        )
-        for merged in asked(databases, Output("jsonl", JSON_FIELDS if with_traits else FIELDS))
-        for at in range(len(merged.sources))
-    ]
-    assert rows[:COUNT] == rows[COUNT:]
-    return rows[:COUNT]
+def together(databases: Sequence[Database], *, with_traits: bool) -> list[Known | None]:
+    """Return the same with all fields."""
+    fields = JSON_FIELDS if with_traits else FIELDS
+    return read(databases, Output("jsonl", fields), with_values=True, with_traits=with_traits)
 
 
 def alone(databases: Sequence[Database], ip: str) -> tuple[Answer | None, int]:
@@ -119,7 +120,9 @@ def test_any_records(tmp_path: Path, said: list[list[dict[str, Any] | None]], *,
     home = tmp_path / str(next(_paths))
     home.mkdir()
     databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
-    for number, (found, sources, knows_where, is_damaged) in enumerate(together(databases, with_traits=with_traits), 1):
+    for number, known in enumerate(together(databases, with_traits=with_traits), 1):
+        assert known is not None
+        found, sources, knows_where = known
         answer, asked = alone(databases, f"{number}.0.0.0")
         expected: dict[str, Any] = {}
         if answer is not None and answer.built_at is not None:
@@ -127,65 +130,85 @@ def test_any_records(tmp_path: Path, said: list[list[dict[str, Any] | None]], *,
             expected = {name: what for name, what in vars(answer.place).items() if what is not None} | origin
         if not with_traits:
             expected.pop("traits", None)
-            found.pop("traits", None)
 
         assert repr(sorted(expected.items())) == repr(sorted(found.items()))
-        assert (asked, answer is not None and answer.knows_where, False) == (sources, knows_where, is_damaged)
+        assert (asked, answer is not None and answer.knows_where) == (sources, knows_where)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     said=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
     fields=st.lists(st.sampled_from([*FIELDS, *FIELDS_ON_REQUEST]), min_size=1, max_size=12, unique=True),
-    format_=st.sampled_from(["csv", "tsv", "value"]),
+    format_=st.sampled_from(["csv", "tsv", "value", "jsonl", "label"]),
 )
-def test_lines_say_what_is_known(
+def test_lines_have_the_values(
     tmp_path: Path, said: list[list[dict[str, Any] | None]], fields: list[str], format_: str
 ) -> None:
-    """A line that is made of what is wanted of each record is that of all that the databases say together."""
+    """A line of cells that were rendered once for each record is that of the merged values."""
     home = tmp_path / str(next(_paths))
     home.mkdir()
     databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
     output = Output(format_, fields)
-    found = asked(databases, output)
-    for merged, known in zip(found, asked(databases, Output("jsonl", FIELDS)), strict=True):
-        columns = {name: column.tolist() for name, column in known.columns.items()}
-        lines = list(output.lines(columns, marks(output), len(known.sources)))
+    addresses = (np.arange(1, COUNT + 1) << 24).astype(np.uint32)
+    offsets = np.stack([Tree.of(database).walk(addresses)[0] for database in databases]).tolist()
+    texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
+    lines: list[dict[int, str]] = []
+    for with_values in (False, True):
+        records = Records(databases, output, with_values=with_values, with_traits=False)
+        lines.append({})
+        for merged in records.merged(offsets, texts):
+            cells = {} if with_values else merged.cells
+            lines[-1] |= zip(merged.positions, output.lines(merged.values, cells, len(merged.positions)), strict=True)
 
-        assert not (merged.is_written & ~(output.is_plain & known.knows_where)).any()
-        assert [line for line, is_written in zip(lines, merged.is_written, strict=True) if is_written] == written(
-            merged
-        )
-        wanted = {name: column.tolist() for name, column in merged.columns.items()}
-        unwritten = zip(lines, output.lines(wanted, marks(output), len(known.sources)), merged.is_written, strict=True)
-        assert all(line == same for line, same, is_written in unwritten if not is_written)
-        assert (known.sources == merged.sources).all()
-        assert (known.knows_where == merged.knows_where).all()
+    assert lines[0] == lines[1]
 
 
-def written(merged: Merged) -> list[str]:
-    """Return the lines that are known, without their ends."""
-    rows = zip(*(segment[merged.is_written].tolist() for segment in merged.segments), strict=True)
-    return [MARK_BYTE.join(row).decode().removesuffix("\n") for row in rows]
-
-
-def test_lines_of_two_databases_are_put_together(tmp_path: Path) -> None:
-    """Of City and ASN, for instance; what has no place is left to others."""
+def test_records_of_two_databases_are_put_together(tmp_path: Path) -> None:
+    """Of City and ASN, for instance; cells are those of the database that a field is from."""
     cities = [{"country_code": "GB", "city": f"City {number}"} for number in range(COUNT)]
     networks = [{"autonomous_system_number": 1 + number % 2} for number in range(COUNT)]
-    names = ["ip", "city", "asn", "source", "country_code"]
     databases = [
         opened(tmp_path / f"{name}.mmdb", said) for name, said in (("A", [*cities[:-1], None]), ("B", networks))
     ]
-    *_, merged = asked(databases, Output("csv", names))
+    found = together(databases, with_traits=False)
 
-    assert [f"\0,City {number},{1 + number % 2},A+B,GB" for number in range(COUNT - 1)] == written(merged)
-    assert [True] * (COUNT - 1) + [False] == merged.is_written.tolist()
-    assert ["GB"] * (COUNT - 1) == merged.columns["country_code"][:-1].tolist()
+    assert [f"City {number}" for number in range(COUNT - 1)] == [known[0]["city"] for known in found[:-1] if known]
+    assert [1 + number % 2 for number in range(COUNT)] == [known[0]["asn"] for known in found if known]
+    assert ["A+B"] * (COUNT - 1) + ["B"] == [known[0]["source"] for known in found if known]
+    assert [3] * (COUNT - 1) + [2] == [known[1] for known in found if known]
+
+
+@pytest.mark.parametrize("second", [{"asn": 1, "org": "Two"}, {"asn": 2, "org": "Two"}])
+def test_an_organisation_is_that_of_the_same_network(tmp_path: Path, second: dict[str, Any]) -> None:
+    """Where one database names a network without its organisation, another one adds it for this network alone."""
+    databases = [opened(tmp_path / "A.mmdb", [{"asn": 1}] * COUNT), opened(tmp_path / "B.mmdb", [second] * COUNT)]
+    expected = {"asn": 1, "org": "Two"} if second["asn"] == 1 else {"asn": 1}
+
+    for known in together(databases, with_traits=False):
+        assert known is not None
+        assert expected == {name: value for name, value in known[0].items() if name in {"asn", "org"}}
+
+
+def test_more_records_than_are_read_together(tmp_path: Path) -> None:
+    """Records of several shapes, read in several parts, keep their order."""
+    count = 2 * READ_TOGETHER + 3
+    records = [{"city": f"City {number}"} | ({"asn": number} if number % 3 else {}) for number in range(1, count)]
+    path = tmp_path / "Edition.mmdb"
+    build(path, {f"1.{number >> 8}.{number & 255}.0/24": record for number, record in enumerate(records)}, ip_version=4)
+    database = Database(examine(str(path), 0))
+    texts = [f"1.{number >> 8}.{number & 255}.0" for number in range(len(records))]
+    addresses = np.array([1 << 24 | number << 8 for number in range(len(records))], np.uint32)
+    offsets = Tree.of(database).walk(addresses)[0].tolist()
+    chosen = Records([database], Output("csv"), with_values=True, with_traits=False)
+    found: dict[int, str] = {}
+    for merged in chosen.merged([offsets], texts):
+        found |= zip(merged.positions, merged.values["city"], strict=True)
+
+    assert [record["city"] for record in records] == [found[number] for number in range(len(records))]
 
 
 def test_a_damaged_record_spoils_no_other(tmp_path: Path) -> None:
-    """It is reported as such, and the others are read."""
+    """It is left out, and the rest is read."""
     path = tmp_path / "Edition.mmdb"
     texts = [f"City number {number}" for number in range(COUNT)]
     opened(path, [{"city": text} for text in texts])
@@ -194,8 +217,7 @@ def test_a_damaged_record_spoils_no_other(tmp_path: Path) -> None:
     found = together([Database(examine(str(path), 0))], with_traits=False)
     expected = [None if "3" in text else text for text in texts]
 
-    assert expected == [said.get("city") for said, _, _, _ in found]
-    assert [text is None for text in expected] == [is_damaged for _, _, _, is_damaged in found]
+    assert expected == [known and known[0].get("city") for known in found]
     with pytest.raises(DatabaseError):
         alone([Database(examine(str(path), 0))], "4.0.0.0")
 
@@ -205,6 +227,5 @@ def test_nothing_is_said_where_there_is_no_record(tmp_path: Path) -> None:
     database = opened(tmp_path / "Edition.mmdb", [None, {}, {"a": {}}, *[{"city": "x"}] * 3])
     found = together([database], with_traits=True)
 
-    assert ({}, 0, False, False) == found[0]
-    assert ({}, 0, False, False) == found[1]
-    assert NOTHING == 0
+    assert ({}, 0, False) == found[0]
+    assert ({}, 0, False) == found[1]

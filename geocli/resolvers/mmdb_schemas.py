@@ -1,0 +1,307 @@
+"""Records of every known schema, mapped to the fields of places.
+
+Nested records are MaxMind's and DB-IP's, flat ones IPinfo's and ip-location-db's. A value without a field of its own
+is a trait, under its own name. Values of a wrong type are left out.
+
+A record's shape is its keys and those of the maps in it. For each shape a plan is made once: from which values a field
+is read, the best one first. So records of one shape are mapped together, column by column.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from operator import itemgetter
+
+from geocli.entries import Place
+from geocli.resolvers import conversions
+from geocli.resolvers.countries import country_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+    from geocli.resolvers.conversions import Conversion
+
+    Path: TypeAlias = tuple[str | int, ...]
+    """The keys on the way to a value."""
+    Part: TypeAlias = tuple[Any, ...] | bool
+    """What the shape keeps of a value: the keys of a map; of a list, the positions and keys of its first and last map;
+    True for a map or a list that is a trait as it stands; False for a scalar."""
+    Columns: TypeAlias = dict[str, Sequence[Any]]
+
+LANGUAGE = "en"
+"""The language of names."""
+_NAMES = {
+    "country_code": ("country_code", "country"),
+    "country_name": ("country_name", "country"),
+    "region": ("region", "state1", "stateprov"),
+    "city": ("city",),
+    "postal_code": ("postal_code", "postcode", "postal", "zip"),
+    "latitude": ("latitude", "lat"),
+    "longitude": ("longitude", "lng", "lon"),
+    "time_zone": ("time_zone", "timezone"),
+    "asn": ("autonomous_system_number", "asn"),
+    "org": ("autonomous_system_organization", "as_name", "org", "isp"),
+}
+"""The names that databases give to each field of a place, the best first.
+
+`country` is a code in IPinfo's older files, a name elsewhere.
+"""
+_CONVERSIONS: dict[str, Conversion] = {
+    **dict.fromkeys(_NAMES, conversions.texts),
+    "country_code": conversions.country_codes,
+    "country_name": conversions.country_names,
+    "latitude": conversions.latitudes,
+    "longitude": conversions.longitudes,
+    "asn": conversions.asns,
+}
+_ONLY_TRAITS = {"continent", "registered_country", "represented_country"}
+"""Keys of maps in which no field of a place is."""
+_NOT_TRAITS = {name for names in _NAMES.values() for name in names} - {"isp"}
+
+
+def place_from(record: object) -> Place:
+    """Map one record to a place."""
+    if not isinstance(record, dict):
+        return Place()
+    plan = _plan(tuple(record), tuple(map(_part, record, record.values())))
+    fields = {
+        field: value for field, paths in plan.fields.items() if (value := _value(record, field, paths)) is not None
+    }
+    if "country_name" not in fields and (name := country_name(fields.get("country_code"))):
+        fields["country_name"] = name
+    values = conversions.json_values([_at(record, path) for path in plan.traits.values()])
+    traits = {name: value for name, value in zip(plan.traits, values, strict=True) if value is not None}
+    return Place(**fields, traits=traits) if traits else Place(**fields)
+
+
+def _value(record: Any, field: str, paths: Sequence[Path]) -> Any:
+    """Return the value of a field of one record, None if it has none."""
+    for path in paths:
+        (value,) = _CONVERSIONS[field]((_at(record, path),))
+        if value is not None:
+            return value
+    return None
+
+
+def _at(record: Any, path: Path) -> Any:
+    """Return the value at a path, before any conversion."""
+    if path[-2:] == _NAME:
+        return _name(_at(record, path[:-1]))
+    for key in path:
+        record = record[key]
+    return record
+
+
+def shapes(records: Sequence[object], *, with_traits: bool = True) -> Iterator[Shape]:
+    """Divide records by their shapes; those that are no maps are left out.
+
+    Args:
+        records: as the reader returns them.
+        with_traits: whether traits are asked for; without, less of a record is looked at.
+
+    """
+    by_keys: dict[tuple[str, ...], list[int]] = {}
+    for position, record in enumerate(records):
+        if isinstance(record, dict):
+            by_keys.setdefault(tuple(record), []).append(position)
+    for keys, positions in by_keys.items():
+        chosen: list[Any] = [records[position] for position in positions]
+        columns = dict(zip(keys, zip(*map(dict.values, chosen), strict=True), strict=True))
+        parts = [_parts(name, column, with_traits=with_traits) for name, column in columns.items()]
+        rows: dict[tuple[Part, ...], list[int]] = {}
+        for row, shape in enumerate(zip(*parts, strict=True)):
+            rows.setdefault(shape, []).append(row)
+        for shape, which in rows.items():
+            plan = _plan(keys, shape)
+            if len(which) == len(positions):
+                yield Shape(positions, columns, plan)
+            else:
+                divided = {name: [column[row] for row in which] for name, column in columns.items()}
+                yield Shape([positions[row] for row in which], divided, plan)
+
+
+class Shape:
+    """Records of one shape; columns are in the order of their positions."""
+
+    def __init__(self, positions: Sequence[int], columns: Mapping[str, Sequence[Any]], plan: Plan) -> None:
+        self.positions = positions
+        """Which of the records these are."""
+        self._columns: dict[Path, Sequence[Any]] = {(name,): column for name, column in columns.items()}
+        self._plan = plan
+
+    def fields(self) -> Columns:
+        """Return the fields of places, None where a record does not have one."""
+        found = {}
+        for field, paths in self._plan.fields.items():
+            convert = _CONVERSIONS[field]
+            values = convert(self._column(paths[0]))
+            for path in paths[1:]:
+                if None in values:
+                    values = _first(values, convert(self._column(path)))
+            found[field] = values
+        codes = found.get("country_code")
+        if codes and None in (names := found.get("country_name", [None])):
+            named = list(map(country_name, codes))
+            found["country_name"] = _first(names, named) if len(names) == len(codes) else named
+        return found
+
+    def traits(self) -> list[dict[str, Any]]:
+        """Return the traits of each record, by name."""
+        columns = self._traits()
+        if not columns:
+            return [{} for _ in self.positions]
+        rows = zip(*columns.values(), strict=True)
+        if any(None in column for column in columns.values()):
+            return [
+                {name: value for name, value in zip(columns, row, strict=True) if value is not None} for row in rows
+            ]
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def trait_names(self) -> list[tuple[str, ...]]:
+        """Return the names of the traits of each record."""
+        columns = self._traits()
+        if any(None in column for column in columns.values()):
+            return list(map(tuple, self.traits()))
+        return [tuple(columns)] * len(self.positions)
+
+    def _traits(self) -> Columns:
+        return {name: conversions.json_values(self._column(path)) for name, path in self._plan.traits.items()}
+
+    def _column(self, path: Path) -> Sequence[Any]:
+        """Return the values at a path, before any conversion."""
+        if path not in self._columns:
+            parents = self._column(path[:-1])
+            self._columns[path] = list(map(_name if path[-2:] == _NAME else itemgetter(path[-1]), parents))
+        return self._columns[path]
+
+
+def _first(values: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """Return each value, or the other one where it is None."""
+    return [other if value is None else value for value, other in zip(values, others, strict=True)]
+
+
+_NAME: Path = ("names", LANGUAGE)
+"""The end of the path to a name in several languages."""
+
+
+def _name(names: Any) -> Any:
+    """Return a name in `LANGUAGE`."""
+    return names.get(LANGUAGE) if isinstance(names, dict) else None
+
+
+def _part(name: str, value: object) -> Part:
+    """Return the part of a value, which has this key in its record, in the shape."""
+    if isinstance(value, dict):
+        return tuple(value) if name in _NESTED else True
+    if isinstance(value, list):
+        return _ends(value) if name == _SUBDIVISIONS else True
+    return False
+
+
+def _parts(name: str, column: Sequence[Any], *, with_traits: bool) -> Sequence[Part]:
+    """Return the part of each value of a column."""
+    types = set(map(type, column))
+    if types.isdisjoint((dict, list)):
+        return [False] * len(column)
+    if name in _ONLY_TRAITS and not with_traits:
+        return [True] * len(column)
+    if types == {dict} and name in _NESTED:
+        return list(map(tuple, column))
+    return [_part(name, value) for value in column]
+
+
+def _ends(values: list[Any]) -> Part:
+    """Return the positions and keys of the first and the last map in a list."""
+    maps = [(position, tuple(value)) for position, value in enumerate(values) if isinstance(value, dict)]
+    return (*maps[:1], *maps[1:][-1:])
+
+
+class Plan:
+    """How records of one shape are mapped."""
+
+    def __init__(self, flat: dict[str, Path]) -> None:
+        self.fields: dict[str, list[Path]] = {}
+        """For each field the paths of the values that it may be read from, the best first."""
+        for field, names in _NAMES.items():
+            paths = [flat[name] for name in names if name in flat]
+            if paths:
+                self.fields[field] = paths
+        self.traits = {name: path for name, path in flat.items() if name not in _NOT_TRAITS}
+        """The path of each trait."""
+
+
+@lru_cache(1024)
+def _plan(keys: tuple[str, ...], parts: tuple[Part, ...]) -> Plan:
+    """Make the plan for a shape: find out under which name each value would stand in a flat record."""
+    flat: dict[str, Path] = {}
+    for name, part in zip(keys, parts, strict=True):
+        if isinstance(part, bool):
+            flat[name] = (name,)
+        elif name == _SUBDIVISIONS:
+            flat |= _subdivisions(part)
+        else:
+            flat |= _NESTED[name](name, {key: (name, key) for key in part})
+    return Plan(_network(flat) if not any(parts) and {"name", "asn"} <= flat.keys() else flat)
+
+
+def _named(name: str, paths: dict[str, Path]) -> dict[str, Path]:
+    """Flatten what has a code and names: `iso_code` of a country becomes `country_code`."""
+    flat = {_joined(name, key): path for key, path in paths.items() if key != "names"}
+    if "names" in paths:
+        flat[_joined(name, "name")] = (*paths["names"], LANGUAGE)
+    return flat
+
+
+def _joined(name: str, key: str) -> str:
+    return f"{name}_{key.removeprefix('iso_')}"
+
+
+def _renamed(flat: dict[str, Path], old: str, new: str) -> dict[str, Path]:
+    return {**{name: path for name, path in flat.items() if name != old}, **({new: flat[old]} if old in flat else {})}
+
+
+def _country(name: str, paths: dict[str, Path]) -> dict[str, Path]:
+    return _renamed(_named(name, paths), "country_is_in_european_union", "is_in_european_union")
+
+
+def _city(name: str, paths: dict[str, Path]) -> dict[str, Path]:
+    return _renamed(_named(name, paths), "city_name", "city")
+
+
+def _inner(_: str, paths: dict[str, Path]) -> dict[str, Path]:
+    return paths
+
+
+_SUBDIVISIONS = "subdivisions"
+_NESTED: dict[str, Callable[[str, dict[str, Path]], dict[str, Path]]] = {
+    "continent": _named,
+    "country": _country,
+    "city": _city,
+    "location": _inner,
+    "traits": _inner,
+    "postal": _named,
+    "registered_country": _named,
+    "represented_country": _named,
+}
+
+
+def _network(flat: dict[str, Path]) -> dict[str, Path]:
+    """Rename what IPinfo's and IPLocate's ASN files have of a network: its country is where it is registered."""
+    names = {"country_code": "as_country_code", "country": "as_country_code"}
+    if flat.keys().isdisjoint(("org", "as_name")):
+        names["name"] = "as_name"
+    return {names.get(name, name): path for name, path in flat.items()}
+
+
+def _subdivisions(maps: tuple[Any, ...]) -> dict[str, Path]:
+    """Name the first-level subdivision; of smaller ones only the code is kept."""
+    if not maps:
+        return {}
+    position, keys = maps[0]
+    flat = _renamed(_named("region", {key: (_SUBDIVISIONS, position, key) for key in keys}), "region_name", "region")
+    last, keys = maps[-1]
+    if last != position and "iso_code" in keys:
+        flat["subdivision_code"] = (_SUBDIVISIONS, last, "iso_code")
+    return flat
