@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,10 +44,12 @@ def test_keys_get_the_numbers_that_they_are_given() -> None:
 
 @pytest.mark.parametrize("step", [pow(0x9E3779B97F4A7C15, -1, 1 << 64), 1, 1 << 32, 1 << 48])
 @pytest.mark.parametrize("words", [1, 2])
-def test_nobody_can_choose_keys_that_meet(step: int, words: int) -> None:
-    """Whoever sends addresses, or makes a database, chooses them: they are spread over the slots all the same."""
+@pytest.mark.parametrize("seed", range(20))
+def test_keys_that_are_chosen_do_not_meet(step: int, words: int, seed: int) -> None:
+    """Addresses and databases may be made by an attacker; their keys are spread over the slots, by any secret."""
+    drawn = np.frombuffer(random.Random(seed).randbytes(24), np.uint64)  # noqa: S311 (the same in each run)
     chosen = np.arange(1, 30_001, dtype=np.uint64) * np.uint64(step)
-    slots = hashed([chosen] * words, 1 << 16)
+    slots = hashed([chosen] * words, 1 << 16, drawn | np.array([0, 1, 1], np.uint64))
 
     assert len(np.unique(slots)) > 20_000
     assert 0 <= slots.min() <= slots.max() < 1 << 16

@@ -77,25 +77,35 @@ def _table(bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
     return np.zeros(1 << bits, np.uint64), np.full(1 << bits, UNKNOWN, np.int32)
 
 
-def hashed(words: Sequence[NDArray[np.unsignedinteger]], slots: int) -> NDArray[np.int64]:
-    """Return in which of so many slots, a power of 2, keys are to be looked for first; they consist of such words."""
+def hashed(
+    words: Sequence[NDArray[np.unsignedinteger]], slots: int, secret: NDArray[np.uint64] = KEYS
+) -> NDArray[np.int64]:
+    """Return the first slot to look for each key in.
+
+    Args:
+        words: of the keys, side by side.
+        slots: their number, a power of 2.
+        secret: three numbers, the last two odd.
+
+    """
     first, *others = words
-    mixed = first ^ KEYS[0]
-    _mix(mixed)
+    mixed = first ^ secret[0]
+    _mix(mixed, secret)
     for word in others:
         mixed ^= word
-        _mix(mixed)
-    mixed ^= mixed >> np.uint64(32)  # else words that differ in their first bits alone meet too often, by some KEYS
-    mixed *= KEYS[1]
+        _mix(mixed, secret)
+    # Without this, words that differ in their first bits alone meet too often with some secrets.
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= secret[1]
     mixed >>= np.uint64(65 - slots.bit_length())
     found: NDArray[np.int64] = mixed.view(np.int64)
     return found
 
 
-def _mix(words: NDArray[np.uint64]) -> None:
-    words *= KEYS[1]
+def _mix(words: NDArray[np.uint64], secret: NDArray[np.uint64]) -> None:
+    words *= secret[1]
     words ^= words >> np.uint64(32)
-    words *= KEYS[2]
+    words *= secret[2]
 
 
 def _enter(
