@@ -5,6 +5,7 @@ So the plain forms, which shells and cron run all day, need not load one.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from geocli.console import complain, write
@@ -75,10 +76,25 @@ class LookupRequest(Value):
 
 
 def open_cache(chosen: Settings, problems: Problems) -> GeoCache:
-    """Return the cache that the settings name."""
-    from geocli.cache import GeoCache
+    """Return the cache that the settings name; root becomes the owner of its directory before anything there is opened.
 
-    return GeoCache(chosen=chosen, on_problem=problems)
+    What only root can read is read before: the keys of web services, and which directories of databases there are.
+    """
+    from geocli.cache import GeoCache
+    from geocli.storage.ownership import other_owner
+
+    if (owner := other_owner(chosen.data_dir)) is None:
+        return GeoCache(chosen=chosen, on_problem=problems)
+    from geocli.privileges import become
+
+    chosen = chosen.replace(database_dirs=tuple(filter(os.path.isdir, chosen.database_dirs)))
+    cache = GeoCache(chosen=chosen, on_problem=problems)
+    if cache.chain.services:
+        from geocli.resolvers.services import read_keys
+
+        read_keys(cache.chain.services)
+    become(owner, chosen.data_dir)
+    return cache
 
 
 def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None = None) -> int:
@@ -145,7 +161,7 @@ def batch(
     problems = Problems()
     if shows_progress is None:
         shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
-    with workers, open_cache(chosen, problems) as cache, timed("batch", files=list(request.files)) as facts:
+    with open_cache(chosen, problems) as cache, workers, timed("batch", files=list(request.files)) as facts:
         if is_verbose():
             facts["sources"] = ", ".join(label for label, _ in cache.sources(is_labeled=False)[0])
         answer: Answer

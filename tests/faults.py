@@ -26,7 +26,7 @@ from tests.conftest import Geocli
 from tests.running import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 STORED, DIRTY = "8.8.8.8", "1.1.1.1"
 """What is in the store, and in the journal, before each fault."""
@@ -280,12 +280,14 @@ class Held:
 
 
 @contextmanager
-def held(home: Path, scenario: Scenario, call: Call) -> Iterator[tuple[Geocli, Held]]:
+def held(
+    home: Path, scenario: Scenario, call: Call, prepare: Callable[[Path, Scenario], Geocli] = prepared
+) -> Iterator[tuple[Geocli, Held]]:
     """Hold a command just before one of its calls, for as long as it takes."""
     for delay_seconds in DELAYS_SECONDS:
         own_home = home / f"{delay_seconds}"
         own_home.mkdir()
-        geocli = prepared(own_home, scenario)
+        geocli = prepare(own_home, scenario)
         with Held(geocli, scenario, call, delay_seconds) as holding:
             if holding.is_before_call():
                 yield geocli, holding

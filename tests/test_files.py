@@ -245,24 +245,27 @@ def test_file_whose_rights_cannot_be_set_is_not_left_open() -> None:
 
 
 @as_root
-def test_root_gives_files_to_the_owner_of_the_directory(tmp_path: Path) -> None:
-    """What root makes in a user's directory belongs to that user and group."""
-    os.chown(tmp_path, SOMEBODY, SOMEBODY + 1)
+def test_root_gives_files_to_the_group_of_its_directory(tmp_path: Path) -> None:
+    """What root makes in a group's directory of its own belongs to that group, also without the directory's help."""
+    os.chown(tmp_path, 0, SOMEBODY)
+    tmp_path.chmod(0o770)
     os.close(local(tmp_path).open("journal", CREATE))
     found = (tmp_path / "journal").stat()
-    assert (SOMEBODY, SOMEBODY + 1) == (found.st_uid, found.st_gid)
+    assert (0, SOMEBODY) == (found.st_uid, found.st_gid)
 
 
 @as_root
-def test_root_gives_no_file_away_that_has_another_name(directory: DataDirectory, tmp_path: Path) -> None:
-    """A user who links a file of root's into the directory does not get it."""
+def test_root_makes_no_file_in_a_users_directory(directory: DataDirectory, tmp_path: Path) -> None:
+    """The user could let root write elsewhere: nothing is opened, made, or given away."""
     directory.prepare()
     os.chown(directory.path, SOMEBODY, SOMEBODY)
     (tmp_path / "secret").touch(mode=0o600)
     os.link(tmp_path / "secret", directory.file("journal"))
-    with pytest.raises(StorageError, match="one name"):
-        local(Path(directory.path)).open("journal", CREATE)
+    for name in ("journal", "journal.lock"):
+        with pytest.raises(StorageError, match=f"it belongs to user {SOMEBODY}; run this as that user$"):
+            local(Path(directory.path)).open(name, CREATE)
     assert 0 == (tmp_path / "secret").stat().st_uid
+    assert ["journal"] == os.listdir(directory.path)
 
 
 @as_root

@@ -116,7 +116,7 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
 @needs_root
 def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
     """In a private directory of a user all files that root makes are the user's, who goes on with them."""
-    root = Geocli(shared)
+    root = Geocli(shared, is_measured=False)
     root.data_dir.mkdir(mode=0o700)
     os.chown(root.data_dir, MEMBER, MEMBER)
     user = as_user(root)
@@ -126,6 +126,7 @@ def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
     with _reading(root):
         runs = [user("lookup", "--cached-only", "8.8.8.8"), user("lookup", "1.1.1.1"), user("flush")]
         _damaged(user)
+        os.chown(root.data_dir / "journal", MEMBER, MEMBER)
         root("batch", stdin=b"9.9.9.9\n")
         runs += [user("flush"), user("stats")]
         files = {path.name: path.stat() for path in root.data_dir.iterdir()}

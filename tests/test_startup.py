@@ -24,7 +24,7 @@ HEAVY = {
 }
 
 
-def _imported(geocli: Geocli, *arguments: str) -> set[str]:
+def imported_by(geocli: Geocli, *arguments: str) -> set[str]:
     """Return the modules that a command imports, by `-X importtime`, which must succeed."""
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "from geocli.__main__ import main; main()", *arguments],
@@ -63,7 +63,7 @@ def stored(installed: Geocli) -> Geocli:
 
 def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
     """A lookup that the store answers needs sqlite3, and none of the packages."""
-    imported = _imported(stored, "lookup", "81.2.69.160")
+    imported = imported_by(stored, "lookup", "81.2.69.160")
 
     assert "sqlite3" in imported
     assert set() == imported & (HEAVY | {"maxminddb_rust"})
@@ -71,7 +71,7 @@ def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
 
 def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
     """A flush with nothing to do ends before it needs a package."""
-    imported = _imported(stored, "flush")
+    imported = imported_by(stored, "flush")
 
     assert "geocli.storage.flushing" in imported
     assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.writer"})
@@ -79,7 +79,7 @@ def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
 
 def test_a_miss_that_a_database_answers_imports_its_reader_alone(stored: Geocli) -> None:
     """A lookup that an .mmdb file answers adds the reader."""
-    imported = _imported(stored, "lookup", "81.2.69.161")
+    imported = imported_by(stored, "lookup", "81.2.69.161")
 
     assert "maxminddb_rust" in imported
     assert set() == imported & HEAVY
@@ -89,7 +89,7 @@ def test_a_flush_into_a_store_of_the_current_schema_needs_no_sqlite_utils(stored
     """The schema is made once; from then on cron's flushes need sqlite3 alone."""
     assert stored("lookup", "81.2.69.162").returncode == 0
 
-    assert "sqlite_utils" not in _imported(stored, "flush")
+    assert "sqlite_utils" not in imported_by(stored, "flush")
 
 
 def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
@@ -97,7 +97,7 @@ def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
     installed.environ |= {"GEOCLI_IP_API": "true", "GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": "/key"}
     assert installed("lookup", "81.2.69.160").returncode == 0
     assert installed("flush").returncode == 0
-    hit, miss = (_imported(installed, "lookup", f"81.2.69.{number}") for number in (160, 161))
+    hit, miss = (imported_by(installed, "lookup", f"81.2.69.{number}") for number in (160, 161))
 
     assert set() == hit & (HEAVY | {"maxminddb_rust"})
     assert set() == miss & (HEAVY | {"geocli.http", "geocli.storage.backoff"})
@@ -108,7 +108,7 @@ def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
     stored: Geocli, arguments: tuple[str, ...]
 ) -> None:
     """What needs the option parser does not pay for tables, logs, downloads or arrays too."""
-    imported = _imported(stored, *arguments)
+    imported = imported_by(stored, *arguments)
 
     assert "typer" in imported
     assert set() == imported & {"numpy", "rich", "structlog", "sqlite_utils", "geoip2", "requests", "pydantic"}

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
@@ -14,6 +15,7 @@ from shutil import rmtree
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from geocli.errors import ClusterError
 from geocli.storage.files import told_of_termination
 
 if TYPE_CHECKING:
@@ -27,7 +29,15 @@ gc.set_threshold(200_000)  # there, too, what is imported is no garbage; Dask is
 
 @contextmanager
 def loaded_workers() -> Iterator[None]:
-    """Start that process; it ends with this one, and forks no worker before somebody asks."""
+    """Start that process; it ends with this one, and forks no worker before somebody asks.
+
+    Raises:
+        ClusterError: this user, whom root became, cannot run Python.
+
+    """
+    if not os.access(sys.executable, os.X_OK, effective_ids=True):
+        reason = f"user {os.geteuid()}, who owns the data directory, cannot run it, nor start workers with it"
+        raise ClusterError(sys.executable, reason, exit_status=1)
     with told_of_termination():
         os.environ |= {"DASK_LOGGING__DISTRIBUTED": "critical", "PYTHONWARNINGS": "ignore"}  # one line here says it
         try:

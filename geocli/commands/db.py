@@ -57,11 +57,17 @@ def update(
     from geocli import rendering
     from geocli.cache import utc_now
     from geocli.databases.updates import update as update_databases
+    from geocli.privileges import acting_as_owner
 
     problems = actions.Problems()
     with rendering.bars(of_bytes=True) as on_read:
         replaced = update_databases(
-            names or (), options.chosen(ctx), utc_now(), on_problem=problems.weigh, on_read=on_read
+            names or (),
+            options.chosen(ctx),
+            utc_now(),
+            on_problem=problems.weigh,
+            on_read=on_read,
+            acting=acting_as_owner,
         )
     if sys.stderr.isatty() or logs.is_verbose():
         rendering.print_replaced(replaced)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cached_property
@@ -23,6 +23,7 @@ from geocli.storage.files import DataDirectory, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from geocli.settings import Settings
 
@@ -45,6 +46,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
     limits: Limits | None = None,
     on_problem: Callable[[UpdateError], None] = _raise,
     on_read: Callable[[str, int, int | None], None] = lambda _name, _count, _total: None,
+    acting: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> list[str]:
     """Bring databases up to date, and return the names of those that were replaced.
 
@@ -56,6 +58,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
         limits: what a download may cost.
         on_problem: called with each database that could not be brought up to date; its old file is still in place.
         on_read: told for each name how many bytes of it were read, and of how many, if that is known.
+        acting: entered while a directory is used, with its path, by a process that is to be its owner meanwhile.
 
     Raises:
         SettingsError: a name is unknown, or an account is needed.
@@ -68,7 +71,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
     wanted = names or installed(chosen) or sources.configured() or DEFAULT_NAMES
     placed = [(sources.directory_of(name), name) for name in wanted]
     for directory, group in groupby(placed, itemgetter(0)):
-        with _telling(on_problem, directory):
+        with _telling(on_problem, directory), acting(directory):
             make_directory(directory, 0o755)
             place = DataDirectory(directory, allow_network_fs=chosen.allow_network_fs)
             with place.locked(LOCK, chosen.lock_timeout_seconds):

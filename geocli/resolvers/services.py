@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import stat
 from _thread import allocate_lock
+from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 from math import ceil
 from time import sleep
 
@@ -19,7 +21,7 @@ from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
     from typing import Any, TypeAlias
 
@@ -56,6 +58,7 @@ class Service(ForkAware):
         name: str,
         takes: int,
         load: Callable[[], Ask],
+        key: Callable[[], str | None],
         *settings: str,
         chosen: Settings,
         directory: Callable[[], DataDirectory],
@@ -67,6 +70,7 @@ class Service(ForkAware):
             name: as `source` has it.
             takes: how many addresses a request may have.
             load: returns what sends requests, and raises HttpError or ServiceError, or what parsing raises.
+            key: returns the key, if there is one; read once.
             settings: all else that answers depend on: the kind of service, its URL, what is asked of it.
             chosen: says how long an answer may take and how long it holds, and how patient we are.
             directory: returns where it is kept when the service may be asked again.
@@ -79,7 +83,7 @@ class Service(ForkAware):
         """Its name, and a digest of its settings: a URL may hold a password."""
         self.lifetime = timedelta(days=chosen.service_lifetime_days)
         """How long an answer holds."""
-        self._takes, self._load, self._directory, self._now = takes, load, directory, now
+        self._takes, self._load, self._key, self._directory, self._now = takes, load, key, directory, now
         self._timeout_seconds, self._wait_seconds = chosen.service_timeout_seconds, chosen.service_wait_seconds
         self._lock = allocate_lock()
         self._ask: Ask | None = None
@@ -89,6 +93,11 @@ class Service(ForkAware):
         """Leave an answer that another thread waits for, and the connections, to the parent."""
         self._lock = allocate_lock()
         self._ask = None
+
+    def read_key(self) -> None:
+        """Read the key while this user can; if that fails, it is tried again when the service is asked."""
+        with suppress(ServiceError):
+            self._key()
 
     def resolve_many(self, addresses: Sequence[Address], report: Report) -> dict[Address, Answer | None]:
         """Return what is known of global addresses; those that are missing could not be asked for.
@@ -170,27 +179,40 @@ def configured(
 
     """
 
+    @cache
+    def maxmind_key() -> str:
+        return _key(chosen.maxmind_host, chosen.license_key_file, warn)
+
+    @cache
+    def ip_api_key() -> str | None:
+        return _key(IP_API, chosen.ip_api_key_file, warn) if chosen.ip_api_key_file else None
+
     def maxmind() -> Ask:
         from geocli.resolvers.web import MaxMind
 
-        key = _key(chosen.maxmind_host, chosen.license_key_file, warn)
         host, edition = chosen.maxmind_host, chosen.maxmind_service
-        return MaxMind(host, edition, chosen.account_id, key, chosen.service_timeout_seconds)
+        return MaxMind(host, edition, chosen.account_id, maxmind_key(), chosen.service_timeout_seconds)
 
     def ip_api() -> Ask:
         from geocli.resolvers.ipapi import IpApi
 
-        key = _key(IP_API, chosen.ip_api_key_file, warn) if chosen.ip_api_key_file else None
-        return IpApi(IP_API, ip_api_url, key, chosen.service_timeout_seconds)
+        return IpApi(IP_API, ip_api_url, ip_api_key(), chosen.service_timeout_seconds)
 
     default_url = IP_API_KEYED_URL if chosen.ip_api_key_file else IP_API_URL
     ip_api_url = (chosen.ip_api_url or default_url).rstrip("/")
     kinds: list[tuple[Any, ...]] = []
     if chosen.account_id:
-        kinds += [(chosen.maxmind_host, 1, maxmind, "maxmind", chosen.maxmind_service)]
+        kinds += [(chosen.maxmind_host, 1, maxmind, maxmind_key, "maxmind", chosen.maxmind_service)]
     if chosen.ip_api:
-        kinds += [(IP_API, IP_API_TAKES, ip_api, "ip-api", ip_api_url)]
+        kinds += [(IP_API, IP_API_TAKES, ip_api, ip_api_key, "ip-api", ip_api_url)]
     return [Service(*kind, chosen=chosen, directory=directory, now=now) for kind in kinds]
+
+
+def read_keys(services: Iterable[object]) -> None:
+    """Read the keys of those services that have one."""
+    for service in services:
+        if isinstance(service, Service):
+            service.read_key()
 
 
 def _key(service: str, path: str, warn: Callable[[GeocliError], None]) -> str:

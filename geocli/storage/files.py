@@ -10,6 +10,7 @@ from time import sleep
 
 from geocli.errors import BusyError, StorageError, TerminatedError
 from geocli.storage.locks import FileLock, sweep, temporary, wait_until_made
+from geocli.storage.ownership import check_owner
 from geocli.storage.trust import check_opened, network_file_system
 
 TYPE_CHECKING = False
@@ -58,8 +59,7 @@ def make_directory(path: str, mode: int) -> None:
 class DataDirectory:
     """The directory of the journal and the store.
 
-    Private (0700) or for a group (2770): files in it can be read by whom the directory lets in, and belong
-    to its owner also when root makes them.
+    Private (0700) or for a group (2770): files in it can be read by whom the directory lets in.
     """
 
     def __init__(self, path: str, *, allow_network_fs: bool = False, mountinfo: str = "/proc/self/mountinfo") -> None:
@@ -77,11 +77,13 @@ class DataDirectory:
         """Make the directory if it is missing, make sure that it can be trusted, and return what it is.
 
         Raises:
-            StorageError: it cannot be made, is no directory, anybody may write to it, or it is on a network.
+            StorageError: it cannot be made, is no directory, anybody may write to it or exchange it, or it is on a
+                network; or this is root, and it is another user's.
 
         """
         if self._prepared is not None:
             return self._prepared
+        check_owner(self.path)
         try:
             found = self._make()
         except OSError as error:
@@ -191,17 +193,17 @@ class DataDirectory:
 
     @staticmethod
     def _adopt(descriptor: int, directory: os.stat_result, mode: int) -> None:
-        """Give a file that this user owns the mode, and from root also the owner, that the directory asks for."""
+        """Give a file that this user owns the mode, and from root also the group, that the directory asks for."""
         if os.geteuid() in (0, os.fstat(descriptor).st_uid):  # else it is another user's
             DataDirectory._give(descriptor, directory, mode)
 
     @staticmethod
     def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
-        found, owner = os.fstat(descriptor), (directory.st_uid, directory.st_gid)
+        found = os.fstat(descriptor)
         if stat.S_IMODE(found.st_mode) != mode:
             os.fchmod(descriptor, mode)
-        if os.geteuid() == 0 and (found.st_uid, found.st_gid) != owner:
-            os.fchown(descriptor, *owner)
+        if os.geteuid() == 0 and (found.st_uid, found.st_gid) != (0, directory.st_gid):
+            os.fchown(descriptor, 0, directory.st_gid)
 
     def sweep(self) -> None:
         """Remove what processes that were killed left behind; what another process still writes is kept.

@@ -7,6 +7,7 @@ import stat
 from errno import EINVAL
 
 from geocli.storage import JOURNAL, SEGMENT_SUFFIX
+from geocli.storage.ownership import check_owner
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -53,8 +54,10 @@ def opened(path: str) -> BinaryIO:
 
     Raises:
         OSError: it cannot be opened, or is not a regular file, which might never end.
+        StorageError: its directory is refused.
 
     """
+    check_owner(os.path.dirname(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):

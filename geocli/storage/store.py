@@ -16,6 +16,7 @@ from geocli.entries import Entry, Place, instant
 from geocli.errors import BusyError, StoreError
 from geocli.storage import STORE
 from geocli.storage.forks import STORE_RANK, ForkAware
+from geocli.storage.ownership import check_owner
 from geocli.storage.trust import check_store, examine
 
 TYPE_CHECKING = False
@@ -107,6 +108,7 @@ class Store(ForkAware):
         return self._connection
 
     def _open(self) -> sqlite3.Connection | None:
+        check_owner(os.path.dirname(self.path))
         check_store(self.path)
         quoted = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         patience = self._patience_seconds
