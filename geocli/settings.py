@@ -11,6 +11,7 @@ import pwd
 from contextlib import suppress
 
 from geocli.errors import SettingsError
+from geocli.text import may_be_key
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -73,6 +74,8 @@ class Settings(Value):
     """The settings of MaxMind's geoipupdate, if there are any."""
     has_maxmind_account: bool = False
     """Whether these, or `GEOIPUPDATE_*`, have a licence key."""
+    maxmind_key_file: str = ""
+    """The file that this key is in, if it is in one."""
     system_databases: bool = True
     """Whether the directories that other programs install databases in are searched too."""
     dbip_url: str = "https://download.db-ip.com/free"
@@ -154,7 +157,7 @@ def load(
             raise SettingsError(name, f"does not go without {other}", origin=origins.get(name, "environment"))
     own = _xdg(environ, "DATA", ".local/share")
     update_dir = (listed or [SYSTEM_DATABASE_DIRS[1] if is_root else own])[0]
-    conf, geoip = _geoip_conf(environ)
+    conf, key_file, geoip = _geoip_conf(environ)
     is_shared = chosen.get("system_databases", True)
     geoip_dirs = [geoip["DatabaseDirectory"]] if is_shared and "DatabaseDirectory" in geoip else []
     return Settings(
@@ -164,6 +167,7 @@ def load(
         maxmind_dir=(*geoip_dirs, update_dir)[0],
         geoip_conf=conf,
         has_maxmind_account="LicenseKey" in geoip,
+        maxmind_key_file=key_file,
         databases=tuple(databases),
     )
 
@@ -223,7 +227,7 @@ def _read(path: str, *, required: bool) -> dict[str, Any]:
             reason = unknown("key", name, list(_FORMS))
             raise SettingsError(name, reason, origin=path, line=_line_of(name, text))
         if not _fits(_FORMS[name], value):
-            reason = f"{value!r} is not {_FORMS[name]}"
+            reason = f"{_shown(value)} is not {_FORMS[name]}"
             raise SettingsError(name, reason, origin=path, line=_line_of(name, text))
     return said
 
@@ -281,12 +285,16 @@ def _read_variable(variable: str, form: str, text: str) -> Any:
         with suppress(ValueError):
             value = int(text) if form == "a whole number" else float(text)
     if not _fits(form, value):
-        raise SettingsError(variable, f"{text!r} is not {form}", origin="environment")
+        raise SettingsError(variable, f"{_shown(text)} is not {form}", origin="environment")
     return value
 
 
-def _geoip_conf(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Return where the settings of geoipupdate are, and what they, or its variables, say of directory and account."""
+def _shown(value: Any) -> str:
+    return "'…'" if isinstance(value, str) and may_be_key(value) else repr(value)
+
+
+def _geoip_conf(environ: Mapping[str, str]) -> tuple[str, str, dict[str, str]]:
+    """Return the file of geoipupdate's settings, that of the key, and what it or variables say of directory and key."""
     named = environ.get("GEOIPUPDATE_CONF_FILE")
     found: tuple[str, dict[str, str]] = "", {}
     for path in [named] if named else GEOIP_CONFS:
@@ -298,7 +306,8 @@ def _geoip_conf(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         found = path, {word[0]: word[1].strip() for word in words if len(word) > 1}
         break
     said = {key: environ[name] for name, key in _GEOIPUPDATE.items() if environ.get(name)}
-    return named or found[0], found[1] | said
+    in_conf = found[0] if "LicenseKey" in found[1] and "LicenseKey" not in said else ""
+    return named or found[0], environ.get("GEOIPUPDATE_LICENSE_KEY_FILE") or in_conf, found[1] | said
 
 
 _GEOIPUPDATE = {

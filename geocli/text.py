@@ -4,6 +4,8 @@ from __future__ import annotations
 
 UNDECODABLE = range(0xDC80, 0xDD00)
 """What `surrogateescape` makes of bytes that are not UTF-8 (PEP 383)."""
+MIN_KEY_CHARS = 12
+"""MaxMind's licence keys had 12 or 16 characters, and have 40."""
 
 
 def safe(text: str) -> str:
@@ -52,3 +54,12 @@ def public_url(url: str) -> str:
     """
     scheme, mark, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0].partition('#')[0]}" if mark else url
+
+
+def may_be_key(text: str) -> bool:
+    """Return whether a text may be a licence key, which a message must not show: 12 letters, digits, `_` or more.
+
+    >>> may_be_key("abc123_ABCdefGHI456jklMNO_mmk"), may_be_key("/etc/key"), may_be_key("fortytwo")
+    (True, False, False)
+    """
+    return len(text) >= MIN_KEY_CHARS and text.isascii() and text.replace("_", "0").isalnum()

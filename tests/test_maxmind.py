@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+import subprocess
 import tarfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -378,6 +379,14 @@ class TestWhich:
         assert not directory.exists()
 
 
+def started(geocli: Geocli, *arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a directory of its own, in which relative paths may lead to anything."""
+    where = geocli.db_dir.parent / "elsewhere"
+    where.mkdir(exist_ok=True)
+    command = [*geocli.command, *arguments]
+    return subprocess.run(command, env={**geocli.environ, **environ}, cwd=where, capture_output=True, check=False)
+
+
 class TestAccount:
     @pytest.mark.parametrize(
         ("text", "reason"),
@@ -401,6 +410,92 @@ class TestAccount:
         assert str(caught.value).startswith(f"{conf}: MaxMind: {reason}")
         assert str(caught.value).endswith("; without an account: geocli db update dbip-city-lite")
         assert not directory.exists()
+
+    @pytest.mark.parametrize("key", ["abc123_ABCdefGHI456jklMNOpqrSTU789_mmk", "AbCdEf123456"])
+    @pytest.mark.parametrize(
+        "line",
+        [
+            *("AccountID {key}", "EditionIDs {key}", "EditionIDs GeoLite2-City {key}", "Host {key}", "Host {key}:443"),
+            *(
+                "Host https://{key}/",
+                "Proxy {key}://x",
+                "Proxy http://me:{key}@:x/",
+                "Proxy x:{key}",
+                "{key} x",
+                "{key}",
+            ),
+            *(
+                "ProxyUserPassword {key}\nProxy x",
+                "Parallelism {key}",
+                "RetryFor {key}",
+                "RetryFor {key}'",
+                "LockFile {key}",
+            ),
+            *("PreserveFileTimes {key}", "DatabaseDirectory {key}", "LicenseKey {key}\nLicenseKey {key}"),
+        ],
+    )
+    def test_a_key_on_a_wrong_line(
+        self, geocli: Geocli, conf: Path, httpserver: HTTPServer, line: str, key: str
+    ) -> None:
+        """Whichever line of GeoIP.conf has the key, nobody sees it, not even with -v."""
+        httpserver.expect_request(re.compile("")).respond_with_data(status=404)
+        lines = {"AccountID": "42", "LicenseKey": "secret", "EditionIDs": EDITION, "Host": httpserver.url_for("/")}
+        name = line.partition(" ")[0]
+        kept = "".join(f"{other} {value}\n" for other, value in lines.items() if other != name)
+        conf.write_text(f"{kept}{line.replace('{key}', key)}\n")
+        conf.chmod(0o600)
+        environ = {"GEOIPUPDATE_CONF_FILE": str(conf), "NO_PROXY": "", "GEOCLI_LOCK_TIMEOUT": "0"}
+        geocli.environ.pop("GEOCLI_DB_DIR")
+        for arguments in (
+            ("-v", "db", "update"),
+            ("-v", "db", "update", EDITION),
+            ("db", "list"),
+            ("lookup", "8.8.8.8"),
+        ):
+            done = started(geocli, *arguments, environ=environ)
+            assert key.lower() not in (done.stdout + done.stderr).decode().lower()
+
+    def test_a_key_in_place_of_the_directory(self, chosen: Settings) -> None:
+        """A directory that may be a key is neither made nor shown."""
+        with pytest.raises(SettingsError, match="MaxMind: `DatabaseDirectory` is not the path of a directory;"):
+            maxmind.account(chosen.replace(maxmind_dir="abc123_ABCdefGHI456jklMNOpqrSTU789_mmk"))
+
+    def test_a_key_in_place_of_its_file(self, geocli: Geocli) -> None:
+        """So it is with the settings of geocli, and variables."""
+        key = "abc123_ABCdefGHI456jklMNOpqrSTU789_mmk"
+        for environ in (
+            {"GEOIPUPDATE_LICENSE_KEY_FILE": key, "GEOIPUPDATE_ACCOUNT_ID": "1", "GEOIPUPDATE_EDITION_IDS": EDITION},
+            {"GEOCLI_ACCOUNT_ID": key},
+            {"GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": key, "GEOCLI_BUILT_IN_DATA": "false"},
+        ):
+            for arguments in (("-v", "db", "update", EDITION), ("-v", "lookup", "8.8.8.8")):
+                done = geocli(*arguments, environ=environ)
+                assert key not in (done.stdout + done.stderr).decode()
+
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o604])
+    @pytest.mark.parametrize("is_file", [True, False])
+    def test_a_key_that_others_can_read(  # noqa: PLR0913, PLR0917 (fixtures)
+        self,
+        geocli: Geocli,
+        conf: Path,
+        data: bytes,
+        httpserver: HTTPServer,
+        mode: int,
+        is_file: bool,  # noqa: FBT001
+    ) -> None:
+        """GeoIP.conf, or the file of the key that a variable names, is warned of once, and used."""
+        offer(httpserver, data)
+        environ = {"NO_PROXY": "*", "GEOIPUPDATE_CONF_FILE": str(conf)}
+        path = conf
+        if is_file:
+            path = conf.with_name("key")
+            path.write_text("secret\n")
+            environ["GEOIPUPDATE_LICENSE_KEY_FILE"] = str(path)
+            conf.chmod(0o644)
+        path.chmod(mode)
+        done = geocli("db", "update", EDITION, environ=environ)
+        warning = f"geocli: {path}: others can read this key; chmod o-r\n" if mode & 0o004 else ""
+        assert (0, warning) == (done.returncode, done.stderr.decode())
 
     @pytest.mark.parametrize("is_file", [True, False])
     def test_no_account(self, chosen: Settings, conf: Path, is_file: bool) -> None:  # noqa: FBT001 (parametrized)

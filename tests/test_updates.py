@@ -8,6 +8,8 @@ import hashlib
 import os
 import re
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -16,10 +18,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from werkzeug import Request, Response
 
+from geocli.databases.installing import check_sidecar
 from geocli.databases.updates import installed, update
-from geocli.errors import BusyError, DownloadError, RateLimitError, SettingsError, UpdateError
+from geocli.errors import (
+    BusyError,
+    DownloadError,
+    HashMismatchError,
+    RateLimitError,
+    SettingsError,
+    UpdateError,
+)
 from geocli.http import Limits
 from geocli.settings import Settings
+from tests import faults
 from tests.building import build
 from tests.running import on_terminal, wait_for
 from tests.servers import dribble, reset, serving
@@ -495,6 +506,82 @@ class TestOldFile:
         assert 0 == geocli(*command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*"}).returncode
         assert data == path.read_bytes()
         assert [".geocli-update.lock", path.name, f"{path.name}.sha256"] == sorted(os.listdir(geocli.db_dir))
+
+    @pytest.mark.parametrize("has_hash", [True, False])
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    @pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))
+    def test_killed_while_files_are_replaced(
+        self,
+        geocli: Geocli,
+        content: Callable[..., bytes],
+        httpserver: HTTPServer,
+        number: int,
+        has_hash: bool,  # noqa: FBT001 (parametrized)
+    ) -> None:
+        """Before whichever rename it is killed, the database is the old or the new one, and sound; then settled."""
+        path = geocli.db_dir / f"{NAME}.mmdb"
+        path.write_bytes(old := content({"country_code": "CA"}))
+        if has_hash:
+            (geocli.db_dir / f"{NAME}.mmdb.sha256").write_text(f"{hashlib.sha256(old).hexdigest()}  {NAME}.mmdb\n")
+        httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(new := content()))
+        arguments = command(geocli, httpserver.url_for("/free"))
+        inject = f"inject=/^rename:signal=KILL:when={number}"
+        strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=/^rename", "-e", inject]
+        environ = {**geocli.environ, "NO_PROXY": "*"}
+        killed = subprocess.run([*strace, *geocli.command, *arguments], env=environ, capture_output=True, check=False)
+        assert -9 == killed.returncode
+        assert (old if number < 3 else new) == path.read_bytes()
+        verified = geocli("db", "verify")
+        assert (0, f"{path}: 1 networks, sound\n".encode()) == (verified.returncode, verified.stdout)
+        assert 0 == geocli(*arguments, environ={"NO_PROXY": "*"}).returncode
+        assert_kept(geocli.db_dir, new)
+
+    @pytest.mark.parametrize("is_replaced", [True, False])
+    def test_sidecar_of_two_hashes(
+        self,
+        chosen: Settings,
+        directory: Path,
+        httpserver: HTTPServer,
+        old: bytes,
+        is_replaced: bool,  # noqa: FBT001 (parametrized)
+    ) -> None:
+        """What an update that was killed left is settled also where there is nothing newer; damage stays damage."""
+        digests = [hashlib.sha256(data).hexdigest() for data in (b"new", old if is_replaced else b"old")]
+        sidecar = directory / f"{NAME}.mmdb.sha256"
+        sidecar.write_text("".join(f"{digest}  {NAME}.mmdb\n" for digest in digests))
+        httpserver.expect_request(THIS_MONTH).respond_with_data(status=HTTPStatus.NOT_MODIFIED)
+        if is_replaced:
+            assert [] == update([NAME], chosen, NOW)
+            assert_kept(directory, old)
+        else:
+            with pytest.raises(DownloadError, match=r"HTTP 304$"):  # for a damaged file, that was not asked for
+                update([NAME], chosen, NOW)
+            with pytest.raises(HashMismatchError, match="expected " + digests[0]):
+                check_sidecar(str(directory / f"{NAME}.mmdb"))
+
+    def test_checking_while_it_is_replaced(
+        self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
+    ) -> None:
+        """Whoever checks a database during updates never finds it damaged."""
+        assert old
+        versions = [content({"country": {"iso_code": code}}) for code in ("US", "DE", "FR", "GB")] * 3
+        for data in versions:
+            httpserver.expect_oneshot_request(THIS_MONTH).respond_with_data(gzip.compress(data))
+        checked, is_over = 0, threading.Event()
+
+        def check() -> None:
+            nonlocal checked
+            while not is_over.is_set():
+                assert check_sidecar(str(directory / f"{NAME}.mmdb"))
+                checked += 1
+
+        with ThreadPoolExecutor() as pool:
+            checking = pool.submit(check)
+            for _ in versions:
+                update([NAME], chosen, NOW)
+            is_over.set()
+            checking.result()
+        assert checked
 
     def test_files_of_others(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes

@@ -66,6 +66,7 @@ def update(
             options.chosen(ctx),
             utc_now(),
             on_problem=problems.weigh,
+            warn=problems,
             on_read=on_read,
             acting=acting_as_owner,
         )

@@ -18,10 +18,12 @@ from geocli.storage.files import replacing, write_all
 from geocli.storage.locks import target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SIDECAR = ".sha256"
-"""Added to a database's name: its hash, in the form that `sha256sum --check` reads."""
+"""Added to a database's name: its hash, in the form that `sha256sum --check` reads; two while it is replaced."""
+MAX_SIDECAR_BYTES, DIGEST_CHARS = 4096, 64
+_DIGEST = re.compile(rf"^[0-9a-f]{{{DIGEST_CHARS}}}(?=  )", re.MULTILINE)
 PIECE_BYTES = 1 << 18
 TRIED_ADDRESSES = ("8.8.8.8", "1.1.1.1", "193.0.6.139")
 """A database that claims to know where addresses are, or whose, and knows none of these is not put in place."""
@@ -79,10 +81,13 @@ def install(  # noqa: PLR0913 (what is known of a file)
             if expected_md5 is not None and actual_md5 != expected_md5:
                 raise HashMismatchError(url, expected=expected_md5, actual=actual_md5, algorithm="MD5")
             _try(url, beside, path)
-            _write_sidecar(path, beside)
             _keep_time(beside, last_modified)
+            digest = digest_of(beside)
+            # Whichever of the two files is there when this process is killed, its hash is in the sidecar.
+            _write_sidecar(path, [digest, *_digests_before(path)])
     except _OlderError:
         return False
+    _write_sidecar(path, [digest])
     return True
 
 
@@ -122,27 +127,53 @@ def digest_of(path: str, algorithm: str = "sha256") -> str:
         return file_digest(file, algorithm).hexdigest()
 
 
-def _write_sidecar(path: str, beside: str) -> None:
+def _write_sidecar(path: str, digests: Iterable[str]) -> None:
     with replacing(f"{path}{SIDECAR}") as (descriptor, _):
-        write_all(descriptor, f"{digest_of(beside)}  {os.path.basename(path)}\n".encode())
+        lines = (f"{digest}  {os.path.basename(path)}\n" for digest in dict.fromkeys(digests))
+        write_all(descriptor, "".join(lines).encode())
+
+
+def _recorded(path: str) -> str:
+    """Return what a database's sidecar holds.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    # Opening a FIFO must not wait for its other end.
+    with open(f"{path}{SIDECAR}", "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        return (file.read(MAX_SIDECAR_BYTES) or b"").decode("ascii", "replace")
+
+
+def _digests_before(path: str) -> list[str]:
+    """Return the hashes that the database may have that is there: those that were recorded, else its own."""
+    try:
+        return _DIGEST.findall(_recorded(path))
+    except FileNotFoundError:
+        with suppress(FileNotFoundError):
+            return [digest_of(path)]
+    return []
 
 
 def check_sidecar(path: str) -> bool:
-    """Compare a database with the hash that was written when it was installed; tell whether there is one.
+    """Compare a database with the hash that was written when it was installed; return whether there is one.
+
+    While a database is replaced there are two, of the old file and of the new one.
 
     Raises:
         HashMismatchError: the bytes are others than those that were installed.
-        OSError: one of the two cannot be read.
+        OSError: one of the two files cannot be read.
 
     """
-    try:
-        with open(f"{path}{SIDECAR}", encoding="ascii", errors="replace") as file:
-            expected = file.read(64)
-    except FileNotFoundError:
-        return False
-    if expected != (actual := digest_of(path)):
-        raise HashMismatchError(path, expected=expected, actual=actual)
-    return True
+    while True:
+        try:
+            recorded = _recorded(path)
+        except FileNotFoundError:
+            return False
+        if (actual := digest_of(path)) in _DIGEST.findall(recorded):
+            return True
+        if recorded == _recorded(path):  # else an update replaced both files meanwhile
+            raise HashMismatchError(path, expected=recorded[:DIGEST_CHARS], actual=actual)
 
 
 def renew_sidecar(path: str) -> None:
@@ -150,7 +181,7 @@ def renew_sidecar(path: str) -> None:
     try:
         check_sidecar(path)
     except HashMismatchError:
-        _write_sidecar(path, path)
+        _write_sidecar(path, [digest_of(path)])
 
 
 def _keep_time(path: str, last_modified: str | None) -> None:
@@ -161,10 +192,22 @@ def _keep_time(path: str, last_modified: str | None) -> None:
 
 
 def sweep(directory: str) -> None:
-    """Remove what updates that were killed have left behind; the caller holds the lock."""
-    for target in {target_of(name) for name in os.listdir(directory)}:
+    """Remove what updates that were killed left behind, and settle their sidecars; the caller holds the lock."""
+    names = os.listdir(directory)
+    for target in {target_of(name) for name in names}:
         if target and _OURS.fullmatch(target):
             locks.sweep(directory, target)
+    for name in names:
+        if name.endswith(f"{SUFFIX}{SIDECAR}"):
+            with suppress(OSError):  # of another program, or of a database that is gone
+                _settle(os.path.join(directory, name.removesuffix(SIDECAR)))
+
+
+def _settle(path: str) -> None:
+    """Let the sidecar name one hash again, if an update was killed while it replaced the database."""
+    digests = _DIGEST.findall(_recorded(path))
+    if len(digests) > 1 and (actual := digest_of(path)) in digests:
+        _write_sidecar(path, [actual])
 
 
 _OURS = re.compile(rf".+{SUFFIX}({SIDECAR})?|\.geocli-backoff-.+\.json|\.geocli-update\.json")

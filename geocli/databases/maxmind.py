@@ -11,13 +11,17 @@ import re
 import tarfile
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from geocli.databases.installing import digest_of, install, renew_sidecar, unpacked
 from geocli.errors import SettingsError, UpdateError
+from geocli.text import may_be_key
 from geocli.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pygeoipupdate import Config
 
     from geocli.databases.client import Client
     from geocli.settings import Settings
@@ -28,6 +32,10 @@ METADATA_BYTES = 1 << 16
 """The answer that says which build is the newest is not larger than this."""
 BEFORE_BYTES = 1 << 22
 """In an archive, the licence and the like before the database are not larger than this."""
+
+
+_VALUE = re.compile(r"'(?![a-z0-9+.-]{1,8}'$|utf-8').*'|(?<=proxy type: )(?![a-z0-9]{1,8}$).*")
+"""A value that an error of pygeoipupdate shows, unless it is the scheme of a URL."""
 
 
 class Account(Value):
@@ -61,10 +69,29 @@ def account(chosen: Settings) -> Account:
     path = Path(chosen.geoip_conf) if chosen.geoip_conf else None
     try:
         said = Config.from_file(path, database_directory=Path(chosen.maxmind_dir))
-    except (ConfigError, ValueError) as error:  # ValueError: the file is not UTF-8
-        raise SettingsError("MaxMind", f"{error}; {otherwise}", origin=origin) from error
+        _check_places(said, chosen.maxmind_dir)
+    except (ConfigError, ValueError) as error:
+        reason = _VALUE.sub("'…'", str(error)) if isinstance(error, ConfigError | UnicodeError) else "not a URL"
+        raise SettingsError("MaxMind", f"{reason}; {otherwise}", origin=origin) from None
     auth = str(said.account_id), said.license_key
     return Account(auth=auth, host=said.host.rstrip("/"), proxy=said.proxy, editions=said.edition_ids)
+
+
+def _check_places(said: Config, directory: str) -> None:
+    """Refuse a licence key where something else belongs that messages show; nothing that is refused is shown.
+
+    Raises:
+        ConfigError: an edition, the host or the directory cannot be one.
+
+    """
+    from pygeoipupdate import ConfigError
+
+    if any(map(may_be_key, said.edition_ids)):
+        raise ConfigError("one of the `EditionIDs` is not the name of an edition")
+    if may_be_key(urlsplit(said.host).hostname or ""):
+        raise ConfigError("`Host` is not the name of a host")
+    if may_be_key(directory):
+        raise ConfigError("`DatabaseDirectory` is not the path of a directory")
 
 
 def update_edition(client: Client, host: str, edition: str, path: str, most_bytes: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -17,7 +18,7 @@ from geocli.databases import maxmind
 from geocli.databases.client import Client
 from geocli.databases.discovery import SUFFIX
 from geocli.databases.installing import SIDECAR, check_sidecar, install, sweep, unpacked
-from geocli.errors import DownloadError, HashMismatchError, RateLimitError, SettingsError, UpdateError
+from geocli.errors import DownloadError, ExposedError, HashMismatchError, RateLimitError, SettingsError, UpdateError
 from geocli.http import Limits
 from geocli.storage.files import DataDirectory, make_directory
 
@@ -45,6 +46,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
     *,
     limits: Limits | None = None,
     on_problem: Callable[[UpdateError], None] = _raise,
+    warn: Callable[[ExposedError], None] = lambda _: None,
     on_read: Callable[[str, int, int | None], None] = lambda _name, _count, _total: None,
     acting: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> list[str]:
@@ -57,6 +59,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
         now: the time; this month's file is tried first, then last month's.
         limits: what a download may cost.
         on_problem: called with each database that could not be brought up to date; its old file is still in place.
+        warn: told of a file with the licence key that others can read.
         on_read: told for each name how many bytes of it were read, and of how many, if that is known.
         acting: entered while a directory is used, with its path, by a process that is to be its owner meanwhile.
 
@@ -66,7 +69,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
         StorageError: a directory cannot be used.
 
     """
-    sources = _Sources(chosen, limits or Limits(), now, on_read)
+    sources = _Sources(chosen, limits or Limits(), now, on_read, warn)
     replaced = []
     wanted = names or installed(chosen) or sources.configured() or DEFAULT_NAMES
     placed = [(sources.directory_of(name), name) for name in wanted]
@@ -107,13 +110,21 @@ class _Sources:
     """Who has which database, and where it goes."""
 
     def __init__(
-        self, chosen: Settings, limits: Limits, now: datetime, on_read: Callable[[str, int, int | None], None]
+        self,
+        chosen: Settings,
+        limits: Limits,
+        now: datetime,
+        on_read: Callable[[str, int, int | None], None],
+        warn: Callable[[ExposedError], None],
     ) -> None:
-        self._chosen, self._limits, self._now, self._on_read = chosen, limits, now, on_read
+        self._chosen, self._limits, self._now, self._on_read, self._warn = chosen, limits, now, on_read, warn
 
     @cached_property
     def _account(self) -> maxmind.Account:
-        return maxmind.account(self._chosen)
+        account, key_file = maxmind.account(self._chosen), self._chosen.maxmind_key_file
+        if key_file and os.stat(key_file).st_mode & stat.S_IROTH:
+            self._warn(ExposedError(key_file))
+        return account
 
     def configured(self) -> tuple[str, ...]:
         """Return the editions that the settings of geoipupdate name."""

@@ -17,6 +17,7 @@ from time import sleep
 from geocli.errors import TOO_MANY_REQUESTS, ExposedError, ServiceError
 from geocli.hashing import blake2b
 from geocli.storage.forks import ForkAware
+from geocli.text import may_be_key
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -227,7 +228,8 @@ def _key(service: str, path: str, warn: Callable[[GeocliError], None]) -> str:
             mode = os.fstat(file.fileno()).st_mode
             text = (file.read(MOST_KEY_BYTES) if stat.S_ISREG(mode) else b"").strip()
     except OSError as error:
-        raise ServiceError(service, f"its key cannot be read: {path}: {error.strerror}") from error
+        shown = "…" if may_be_key(path) else path  # a key in place of its file
+        raise ServiceError(service, f"its key cannot be read: {shown}: {error.strerror}") from None
     if not (text.isascii() and text.decode("latin-1").isprintable() and text and b" " not in text):
         raise ServiceError(service, f"there is no key in {path}")
     if mode & stat.S_IROTH:
