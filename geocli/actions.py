@@ -43,7 +43,8 @@ class Problems:
 
     def __call__(self, problem: GeocliError) -> None:
         """Take note of a problem."""
-        key = str(getattr(problem, "path", None) or getattr(problem, "service", problem))
+        name = getattr(problem, "row", None) or getattr(problem, "path", None) or getattr(problem, "service", problem)
+        key = str(name)
         if key not in self._said:
             self._said.add(key)
             complain(problem)

@@ -182,20 +182,18 @@ class GeoCache(ForkAware):
     def _kept(self, ips: Collection[str]) -> dict[str, Entry]:
         """Return what is on disk, also what is not yet in the store."""
         dirty = self.journal.newest(ips)  # before the store, to which a flush may be moving it
-        with self.fork_lock:
-            return newest(self._store.get(list(ips)), dirty)
+        with self.locked(self.on_problem) as report:
+            return newest(self._store.get(list(ips), report), dirty)
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
         if not wanted:
             return {}
         now, is_cached = self.now(), mode != "no-cache"
-        heard: list[GeocliError] = []  # told of without the lock, since `on_problem` may wait for a thread that forks
-        with self.fork_lock:
-            sources, problems = self._sources(heard.append, is_labeled=is_cached)
+        with self.locked(self.on_problem) as report:
+            sources, problems = self._sources(report, is_labeled=is_cached)
             generation = self.chain.generation(sources)
-            known = self._known(wanted, heard.append) if is_cached else {}
-        deque(map(self.on_problem, heard), maxlen=0)
+            known = self._known(wanted, report) if is_cached else {}
         if self._settings.databases:  # then what others said does not count
             known = {ip: entry for ip, entry in known.items() if is_of(entry, generation)}
 
@@ -227,8 +225,8 @@ class GeoCache(ForkAware):
                 their paths.
 
         """
-        with self.fork_lock:
-            return self._sources(self.on_problem, is_labeled=is_labeled)
+        with self.locked(self.on_problem) as report:
+            return self._sources(report, is_labeled=is_labeled)
 
     def _sources(self, report: Tell, *, is_labeled: bool) -> tuple[list[Source], list[ResolveError]]:
         problems: list[ResolveError] = []
@@ -244,7 +242,7 @@ class GeoCache(ForkAware):
             return known
         is_dirty = self._is_journal_elsewhere or has_answers(self._settings.data_dir)
         dirty: dict[str, Entry] = self._from_disk(lambda: self.journal.newest(missing), {}, report) if is_dirty else {}
-        stored: dict[str, Entry] = self._from_disk(lambda: self._store.get(missing), {}, report)
+        stored: dict[str, Entry] = self._from_disk(lambda: self._store.get(missing, report), {}, report)
         found = newest(stored, dirty)
         self._remember(found)
         return known | found
@@ -284,8 +282,8 @@ class GeoCache(ForkAware):
             StorageError: the store cannot be read.
 
         """
-        with self.fork_lock:
-            newest = list(self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MOST_IN_MEMORY,)))
+        with self.locked(self.on_problem) as report:
+            newest = list(self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MOST_IN_MEMORY,), report))
             self._remember({entry.ip: entry for entry in newest})
         return len(newest)
 

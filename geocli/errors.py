@@ -12,7 +12,7 @@
         ServiceError                service, status, retry_after_seconds
       StorageError              4   path
         JournalError                offset_bytes
-        StoreError
+        StoreError                  row
       BusyError                 75  path, waited_seconds
       UpdateError               3   url
         DownloadError               status
@@ -162,7 +162,10 @@ class JournalError(StorageError):
 
 
 class StoreError(StorageError):
-    """The SQLite file cannot be read or written."""
+    """The SQLite file, or a row of it, cannot be read or written."""
+
+    row: str | None = None
+    """What the row has as its address, if it is one row that cannot be read."""
 
 
 class BusyError(GeocliError):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from geocli.settings import Settings
     from geocli.storage.files import DataDirectory
     from geocli.storage.journal import Journal, JournalStatus
-    from geocli.storage.store import Store
+    from geocli.storage.store import Report, Store
 
 FLUSH_PATIENCE_SECONDS = 10.0
 """How long asking again waits for cron's flush of the same minute."""
@@ -130,16 +130,17 @@ def _flush(cache: GeoCache) -> None:
 
 def _selected(store: Store, which: str | timedelta, now: datetime, cache: GeoCache) -> Iterator[Entry]:
     """Return rows, each once although what is asked for meanwhile is no longer due, and few of them at a time."""
+    report = cache.on_problem
     if isinstance(which, timedelta):
-        return _rows(store, "resolved_at <= ?", instant_text(earlier(now, which)))
+        return _rows(store, report, "resolved_at <= ?", instant_text(earlier(now, which)))
     if which == "all":
-        return _rows(store, "1")
+        return _rows(store, report, "1")
     if which == "unresolved":
-        return _retried(store, LAST, "status = 'unresolved'")
-    return _due(store, now, cache.chain.generation(cache.sources()[0]))
+        return _retried(store, report, LAST, "status = 'unresolved'")
+    return _due(store, report, now, cache.chain.generation(cache.sources()[0]))
 
 
-def _due(store: Store, now: datetime, generation: str) -> Iterator[Entry]:
+def _due(store: Store, report: Report, now: datetime, generation: str) -> Iterator[Entry]:
     """Return rows of other generations; then those whose time has come; then those with the time of a wrong clock.
 
     The local sources can always answer the first ones, so these never wait behind those of a service that fails.
@@ -147,23 +148,23 @@ def _due(store: Store, now: datetime, generation: str) -> Iterator[Entry]:
     numbers = store.generations()
     current = numbers.pop(generation, None)
     for number in (None, *numbers.values()):
-        yield from _rows(store, "geo_cache.generation IS ?", number)
+        yield from _rows(store, report, "geo_cache.generation IS ?", number)
     if current is not None:
-        yield from _retried(store, instant_text(now), OF_GENERATION, current)
+        yield from _retried(store, report, instant_text(now), OF_GENERATION, current)
         ahead = (instant_text(now + RETRY_AFTER[-1]), instant_text(now + MOST_LIFETIME), current)
-        yield from _rows(store, AHEAD, *ahead)
+        yield from _rows(store, report, AHEAD, *ahead)
 
 
-def _retried(store: Store, until: str, condition: str, *values: Any) -> Iterator[Entry]:
+def _retried(store: Store, report: Report, until: str, condition: str, *values: Any) -> Iterator[Entry]:
     """Return rows that are to be tried again until some time, in the order of theirs."""
     at = ""
     while at := store.next_retry_at(at, until):
-        yield from _rows(store, f"retry_at = ? AND {condition}", at, *values)
+        yield from _rows(store, report, f"retry_at = ? AND {condition}", at, *values)
 
 
-def _rows(store: Store, condition: str, *values: Any) -> Iterator[Entry]:
+def _rows(store: Store, report: Report, condition: str, *values: Any) -> Iterator[Entry]:
     after = 0
-    while page := store.due(condition, values, after, PAGE):
+    while page := store.due(condition, values, after, PAGE, report):
         yield from (entry for _, entry in page)
         after = page[-1][0]
 

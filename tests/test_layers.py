@@ -63,12 +63,13 @@ ROOMS: dict[str, set[str] | str] = {
     },
     "geocli.storage.store": {
         *("entries", "errors", "storage", "storage.forks", "storage.older"),
-        *("storage.ownership", "storage.trust"),
+        *("storage.ownership", "storage.rows", "storage.trust"),
     },
     "geocli.storage.older": set(),
+    "geocli.storage.rows": {"entries"},
     "geocli.storage.counting": {"storage.store"},
     "geocli.storage.writer": {"entries", "errors", "storage"},
-    "geocli.storage.schema": {"storage.store"},
+    "geocli.storage.schema": {"storage.rows", "storage.store"},
     "geocli.storage.flushing": {"errors", "values", "storage"},
     "geocli.resolvers": {
         *("addresses", "entries", "errors", "settings"),

@@ -11,12 +11,14 @@ import os
 import sys
 from _thread import RLock
 from _weakref import ref  # `weakref` takes 1 ms more
+from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 POSTPONEMENT_RANK, CACHE_RANK, STORE_RANK, FILE_RANK = range(4)
 """Ranks: a thread that holds a lock may wait for one of a higher rank, so forks take them in this order."""
@@ -34,6 +36,16 @@ class ForkAware:
         self.fork_lock = RLock()
         with _registering:
             _members.add(ref(self, _members.discard))
+
+    @contextmanager
+    def locked(self, tell: Callable[[Any], object]) -> Iterator[Callable[[Any], None]]:
+        """Hold the lock; what is reported meanwhile is told after it, to what may wait for a thread that forks."""
+        reported: list[Any] = []
+        try:
+            with self.fork_lock:
+                yield reported.append
+        finally:
+            deque(map(tell, reported), maxlen=0)
 
     def before_fork(self) -> None:
         """Give up what a child must not inherit; called with the lock held."""

@@ -10,35 +10,28 @@ import os
 import sqlite3
 from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 
-from geocli.entries import Entry, Place, instant
+from geocli.entries import Entry, instant
 from geocli.errors import BusyError, StoreError
 from geocli.storage import STORE
 from geocli.storage.forks import STORE_RANK, ForkAware
 from geocli.storage.ownership import check_owner
+from geocli.storage.rows import COLUMNS, entry_of
 from geocli.storage.trust import check_store, examine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, TypeVar
+    from typing import Any, TypeAlias, TypeVar
 
+    Report: TypeAlias = Callable[[StoreError], None]
     Row = TypeVar("Row")
 
 FILE_NAME = STORE
 SCHEMA_VERSION = 5
 """`PRAGMA user_version`; see `schema.py` for what each version added."""
-PLACE_COLUMNS = (
-    *("country_code", "country_name", "region", "city", "postal_code"),
-    *("latitude", "longitude", "time_zone", "asn", "org"),
-)
-COLUMNS = (
-    *("ip", "status", "scope"),
-    *PLACE_COLUMNS,
-    *("source", "prefix_len", "built_at", "resolved_at", "retry_at", "generation", "traits"),
-)
-"""Columns of the table `geo_cache` that make an entry, in their order."""
 READ_PATIENCE_SECONDS = 1.0
 """A lookup asks the sources again rather than wait longer for a locked store."""
 LEAST_WAIT_SECONDS, RESPITE_SECONDS = 0.1, 5.0
@@ -63,6 +56,10 @@ SELECT = (
     "LEFT JOIN generations ON generations.id = geo_cache.generation "
     "LEFT JOIN generations AS answering ON answering.id = geo_cache.answered_by "
 )
+
+
+def _raise(error: StoreError) -> None:
+    raise error
 
 
 class Store(ForkAware):
@@ -148,7 +145,7 @@ class Store(ForkAware):
             BusyError: another program keeps it locked.
 
         """
-        return self._read(sql, values, lambda row: row)
+        return self._read(sql, values, _shown)
 
     def _read(self, sql: str, values: Sequence[Any], made: Callable[[tuple[Any, ...]], Row]) -> list[Row]:
         """Ask, and return what is made of each row."""
@@ -159,14 +156,18 @@ class Store(ForkAware):
             try:
                 with sqlite_errors(self.path, self._patience_seconds):
                     connection = self.connection()
-                    return [] if connection is None else [made(row) for row in connection.execute(sql, values)]
+                    return [] if connection is None else _fetch(connection, sql, values, made)
             except BusyError:
                 if monotonic() - began > LEAST_WAIT_SECONDS:
                     self._locked_until = monotonic() + RESPITE_SECONDS
                 raise
 
-    def get(self, addresses: Sequence[str]) -> dict[str, Entry]:
+    def get(self, addresses: Sequence[str], report: Report = _raise) -> dict[str, Entry]:
         """Return the entries of those addresses that have one.
+
+        Args:
+            addresses: canonical ones.
+            report: told of each row that cannot be read, and is left out; default: it is an error.
 
         Raises:
             StoreError: the store cannot be read.
@@ -177,33 +178,42 @@ class Store(ForkAware):
         for start in range(0, len(addresses), BLOCK):
             block = addresses[start : start + BLOCK]
             marks = ",".join("?" * len(block))
-            found |= {entry.ip: entry for entry in self.entries(f"WHERE ip IN ({marks})", block)}
+            found |= {entry.ip: entry for entry in self.entries(f"WHERE ip IN ({marks})", block, report)}
         return found
 
-    def entries(self, where: str, values: Sequence[Any] = ()) -> Iterator[Entry]:
-        """Return the entries that a clause after FROM selects.
+    def entries(self, where: str, values: Sequence[Any] = (), report: Report = _raise) -> Iterator[Entry]:
+        """Return the entries that a clause after FROM selects; `report` and what is raised are those of `get`."""
+        for _, found in self._rows(where, values):
+            if isinstance(found, StoreError):
+                report(found)
+            else:
+                yield found
 
-        Raises:
-            StoreError: the store cannot be read, or holds what geocli never wrote.
-            BusyError: another program keeps it locked.
+    def _rows(self, where: str, values: Sequence[Any]) -> list[tuple[int, Entry | StoreError]]:
+        """Return rows with their numbers."""
+        return self._read(SELECT + where, values, lambda row: (row[0], self._entry(row[1:])))
 
-        """
-        return (entry for _, entry in self._numbered(where, values))
-
-    def _numbered(self, where: str, values: Sequence[Any]) -> list[tuple[int, Entry]]:
+    def _entry(self, row: Sequence[Any]) -> Entry | StoreError:
         try:
-            return self._read(SELECT + where, values, lambda row: (row[0], _entry(row[1:])))
-        except (ValueError, TypeError) as error:
-            raise StoreError(self.path, f"a row cannot be read: {error}") from error
+            return entry_of(row)
+        except ValueError as error:
+            problem = StoreError(self.path, f"a row cannot be read: {row[0]}: {error}")
+            problem.row = str(row[0])
+            return problem
 
-    def due(self, condition: str, values: Sequence[Any], after: int, count: int) -> list[tuple[int, Entry]]:
+    def due(
+        self, condition: str, values: Sequence[Any], after: int, count: int, report: Report = _raise
+    ) -> list[tuple[int, Entry]]:
         """Return the next entries that a condition selects, each with the number of its row, in their order.
+
+        A row that cannot be read is an address that nobody knows.
 
         Args:
             condition: over `geo_cache`; one that no index answers makes all rows be looked at.
             values: of the condition's parameters.
             after: the number that the last call ended on, at first 0.
             count: how many at most.
+            report: told of each row that cannot be read; default: it is an error.
 
         Raises:
             StoreError: the store cannot be read.
@@ -211,7 +221,12 @@ class Store(ForkAware):
 
         """
         clause = f"({condition}) AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
-        return self._numbered(f"WHERE {clause}", (*values, after, count))
+        rows = self._rows(f"WHERE {clause}", (*values, after, count))
+        deque(map(report, (found for _, found in rows if isinstance(found, StoreError))), maxlen=0)
+        return [
+            (number, Entry(ip=found.row or "", status="unresolved") if isinstance(found, StoreError) else found)
+            for number, found in rows
+        ]
 
     def next_retry_at(self, after: str, until: str) -> str:
         """Return the next time at which some row is to be tried again, as the store has it; an empty text for none.
@@ -255,6 +270,24 @@ def _version(connection: sqlite3.Connection | None) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0]) if connection is not None else 0
 
 
+def _fetch(
+    connection: sqlite3.Connection, sql: str, values: Sequence[Any], made: Callable[[tuple[Any, ...]], Row]
+) -> list[Row]:
+    """Return what is made of each row, also where text is not UTF-8: for SQLite that is an error of the statement."""
+    try:
+        return [made(row) for row in connection.execute(sql, values)]
+    except sqlite3.OperationalError as error:
+        if connection.text_factory is not str or "decode" not in str(error):
+            raise
+    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")  # takes a call for each text
+    return _fetch(connection, sql, values, made)
+
+
+def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a row whose text can be written."""
+    return tuple(value.encode(errors="replace").decode() if isinstance(value, str) else value for value in row)
+
+
 def check_version(path: str, version: int) -> None:
     """Refuse a store that a newer geocli made.
 
@@ -288,30 +321,3 @@ def _is_full(path: str) -> bool:
     except OSError:
         return False
     return space.f_bavail * space.f_frsize < 1 << 16
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    said = dict(zip((*COLUMNS[:-2], "traits", "generation", "answered_by"), row, strict=True))
-    traits, prefix_len = said["traits"], said["prefix_len"]
-    if bytes in map(type, row):
-        raise ValueError("bytes where a text or a number should be")
-    if prefix_len is not None and prefix_len not in range(129):
-        raise ValueError(f"prefix_len is {prefix_len!r}")
-    if traits is not None:
-        import json
-
-        traits = json.loads(traits)
-    return Entry(
-        ip=said["ip"],
-        status=said["status"],
-        scope=said["scope"],
-        place=Place(**{name: said[name] for name in PLACE_COLUMNS}, traits=traits),
-        source=said["source"],
-        prefix_len=prefix_len,
-        generation=said["generation"] or "",
-        answered_by=said["answered_by"] or "",
-        cached=True,
-        built_at=instant(said["built_at"]),
-        resolved_at=instant(said["resolved_at"]),
-        retry_at=instant(said["retry_at"]),
-    )

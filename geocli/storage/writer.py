@@ -13,7 +13,8 @@ from geocli.entries import instant_text
 from geocli.errors import StoreError
 from geocli.storage.forks import postponed
 from geocli.storage.frames import loaded
-from geocli.storage.store import COLUMNS, FILE_NAME, SCHEMA_VERSION, check_version, sqlite_errors
+from geocli.storage.rows import COLUMNS
+from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version, sqlite_errors
 from geocli.storage.trust import check_store
 
 if TYPE_CHECKING:
