@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Traits: TypeAlias = dict[str, Any]
     Known: TypeAlias = tuple[bool, int | None, str | None]
 
+ENGLISH = "en"
+"""Language of names by default, and where a record has no name in another one."""
+
 
 class Place(Value):
     """Where something is, as far as the sources know."""
@@ -24,11 +27,10 @@ class Place(Value):
     country_code: str | None = None
     """ISO 3166-1 alpha-2."""
     country_name: str | None = None
-    """In English."""
+    """In the language of names, like all names here."""
     region: str | None = None
-    """First-level subdivision, in English."""
+    """First-level subdivision."""
     city: str | None = None
-    """In English."""
     postal_code: str | None = None
     """As the postal service writes it; often its first part only."""
     latitude: float | None = None
@@ -54,16 +56,6 @@ class Place(Value):
 WHERE_FIELDS = Place.field_names - {"asn", "org", "traits"}
 """Fields of a place that say where it is; all of them come from one source."""
 
-PLACE_TRAITS = frozenset(
-    {
-        *("accuracy_radius", "average_income", "population_density", "metro_code", "state2", "geoname_id"),
-        *("continent", "continent_code", "continent_name", "continent_geoname_id", "is_in_european_union"),
-        *("country_geoname_id", "country_confidence", "region_code", "region_geoname_id", "region_confidence"),
-        *("subdivision_code", "city_geoname_id", "city_confidence", "postal_confidence"),
-    }
-)
-"""Traits that are about the place, not the network."""
-
 
 class Answer(Value):
     """What one source, or several together, say of an address."""
@@ -82,53 +74,15 @@ class Answer(Value):
         """Whether any field that says where the place is is known."""
         return self.place.known[0]
 
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether the country is the one that the network is registered in, because no other is known."""
+        return "country_is_registered" in (self.place.traits or {})
 
-def taken(first: Known, second: Known) -> frozenset[str]:
-    """Return the fields of a place that one source lacks and the next one adds.
-
-    Where the place is comes from one source alone, the first that knows: Paris from one and the latitude
-    of another would be a place that does not exist.
-    """
-    (first_where, first_asn, first_org), (second_where, second_asn, second_org) = first, second
-    where = WHERE_FIELDS if second_where and not first_where else frozenset[str]()
-    if first_asn is None and second_asn is not None:
-        return where | ({"asn", "org"} if second_org else {"asn"})
-    if first_org is None and second_org is not None and second_asn in {None, first_asn}:
-        return where | {"org"}
-    return where
-
-
-def all_traits(first: tuple[bool, Traits], second: tuple[bool, Traits]) -> Traits:
-    """Return what two sources say besides, the first before the second.
-
-    What is about the place comes from the source of the place: an accuracy radius is that of one latitude.
-
-    Args:
-        first: whether it knows where the place is, and its traits.
-        second: the same of the next one.
-
-    """
-    (first_where, said), (second_where, added) = first, second
-    if first_where:
-        added = {name: what for name, what in added.items() if name not in PLACE_TRAITS}
-    elif second_where:
-        said = {name: what for name, what in said.items() if name not in PLACE_TRAITS}
-    return {**added, **said}
-
-
-def merge(first: Answer, second: Answer) -> Answer:
-    """Add to an answer what it lacks and another source knows."""
-    added = {name: getattr(second.place, name) for name in taken(first.place.known, second.place.known)}
-    traits = all_traits(*((answer.knows_where, answer.place.traits or {}) for answer in (first, second)))
-    if not added and traits == (first.place.traits or {}):
-        return first
-    lengths = [answer.prefix_len for answer in (first, second) if answer.prefix_len is not None]
-    return first.replace(
-        place=first.place.replace(**added, traits=traits or None),
-        source=f"{first.source}+{second.source}",
-        prefix_len=max(lengths, default=None),
-        built_at=first.built_at or second.built_at,
-    )
+    @property
+    def is_empty(self) -> bool:
+        """Whether the source has a record of the address in which everything is unknown."""
+        return all(value is None for value in vars(self.place).values())
 
 
 class Entry(Value):

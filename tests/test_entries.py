@@ -24,7 +24,6 @@ from geocli.entries import (
     check_fields,
     instant,
     instant_text,
-    merge,
     settle,
     special,
     unknown,
@@ -48,106 +47,6 @@ RESOLVED = Entry(
     generation="GeoLite2-City@1780000000",
 )
 UNRESOLVED = Entry(ip="81.2.69.160", status="unresolved", resolved_at=NOW, retry_at=NOW + timedelta(hours=1))
-
-texts = st.none() | st.sampled_from(["a", "b"])
-places = st.builds(
-    Place,
-    country_code=texts,
-    city=texts,
-    latitude=st.none() | st.sampled_from([0.0, 1.5]),
-    asn=st.none() | st.sampled_from([1, 2]),
-    org=texts,
-    traits=st.none() | st.dictionaries(st.sampled_from("xyz"), st.integers(0, 2), max_size=3),
-)
-answers = st.builds(
-    Answer,
-    place=places,
-    source=st.sampled_from(["one", "two"]),
-    prefix_len=st.none() | st.integers(0, 128),
-    built_at=st.sampled_from([None, NOW, BUILT_AT]),
-)
-
-
-def _parts(place: Place, names: frozenset[str]) -> dict[str, Any]:
-    return {name: getattr(place, name) for name in names}
-
-
-class TestMerge:
-    def test_the_network_is_added_to_where_it_is(self) -> None:
-        """A City and an ASN database make one answer, by both, for the smaller of the two prefixes."""
-        city = Answer(place=LONDON, source="City", prefix_len=24, built_at=BUILT_AT)
-        asn = Answer(place=NTT, source="ASN", prefix_len=25, built_at=NOW)
-        expected = Answer(
-            place=LONDON.replace(asn=2914, org="NTT"), source="City+ASN", prefix_len=25, built_at=BUILT_AT
-        )
-        assert expected == merge(city, asn)
-
-    def test_where_it_is_is_added_to_the_network(self) -> None:
-        """The order in which City and ASN databases are asked does not matter for what is known."""
-        merged = merge(Answer(place=NTT, source="ASN"), Answer(place=LONDON, source="City", built_at=BUILT_AT))
-        assert Answer(place=LONDON.replace(asn=2914, org="NTT"), source="ASN+City", built_at=BUILT_AT) == merged
-
-    def test_two_places_are_never_mixed(self) -> None:
-        """What the first source does not know of its place is not taken from the place of another."""
-        first = Answer(place=LONDON, source="one", prefix_len=24)
-        assert first == merge(first, Answer(place=PARIS, source="two", prefix_len=30))
-
-    @pytest.mark.parametrize(
-        ("merged", "first", "second"),
-        [
-            (NTT, NTT, Place(asn=1, org="Other")),
-            (NTT, NTT, Place(asn=1)),
-            (Place(asn=2914), Place(asn=2914), Place(asn=1, org="Other")),
-            (NTT, Place(), NTT),
-            (NTT, Place(org="ISP"), NTT),
-            (Place(asn=2914, org="ISP"), Place(org="ISP"), Place(asn=2914)),
-            (Place(org="ISP"), Place(), Place(org="ISP")),
-            (Place(org="ISP"), Place(org="ISP"), Place(org="Other")),
-        ],
-    )
-    def test_networks(self, merged: Place, first: Place, second: Place) -> None:
-        """The first number counts, with its own organisation; a name without a number gives way only to one with it."""
-        found = merge(Answer(place=first, source="one"), Answer(place=second, source="two")).place
-        assert _parts(merged, frozenset({"asn", "org"})) == _parts(found, frozenset({"asn", "org"}))
-
-    def test_traits_are_joined(self) -> None:
-        """What databases say besides is joined; where two differ, the first is right."""
-        first = Answer(place=LONDON.replace(traits={"a": 1, "b": False}), source="one")
-        second = Answer(place=Place(traits={"b": True, "c": 3}), source="two")
-        assert {"a": 1, "b": False, "c": 3} == merge(first, second).place.traits
-        assert "one+two" == merge(first, second).source
-
-    def test_traits_of_a_place_stay_with_it(self) -> None:
-        """A radius or a continent comes from whoever says where the place is, whether asked first or second."""
-        here = Answer(place=LONDON.replace(traits={"accuracy_radius": 5}), source="one")
-        there = Answer(place=Place(country_code="US", traits={"continent_code": "NA", "is_proxy": False}), source="two")
-        continent = Answer(place=Place(traits={"continent_code": "EU", "isp": "A"}), source="three")
-        assert {"accuracy_radius": 5, "is_proxy": False} == merge(here, there).place.traits
-        assert {"continent_code": "NA", "is_proxy": False, "isp": "A"} == merge(continent, there).place.traits
-
-    @pytest.mark.parametrize("second", [Place(), Place(traits={}), Place(traits={"a": 2})])
-    def test_who_adds_nothing_is_not_named(self, second: Place) -> None:
-        """A source is named only if it knew something that the first did not; else the first answer stays."""
-        first = Answer(place=LONDON.replace(traits={"a": 1}), source="one", prefix_len=24)
-        assert first == merge(first, Answer(place=second, source="two", prefix_len=30, built_at=NOW))
-
-    @given(answers, answers)
-    def test_what_the_first_knows_is_kept(self, first: Answer, second: Answer) -> None:
-        """No second source changes where the first says that the place is, its number, or its traits."""
-        merged = merge(first, second).place
-        if first.knows_where:
-            assert _parts(first.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)
-        else:
-            assert _parts(second.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)
-        assert first.place.asn in {merged.asn, None}
-        assert (first.place.traits or {}).items() <= (merged.traits or {}).items()
-        assert {*(first.place.traits or {}), *(second.place.traits or {})} == {*(merged.traits or {})}
-
-    @given(answers, answers)
-    def test_a_second_time_adds_nothing(self, first: Answer, second: Answer) -> None:
-        """Asking the same source twice changes nothing."""
-        once = merge(first, second)
-        assert once == merge(once, second)
 
 
 class TestKnows:
