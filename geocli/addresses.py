@@ -6,6 +6,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from geocli.errors import AddressError
+from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ SPECIAL = """
 240.0.0.0/4         reserved
 ::/128              unspecified
 ::1/128             loopback
-64:ff9b::/96        global
+64:ff9b::/96        nat64
 64:ff9b:1::/48      private
-2001::/32           global
+2001::/32           teredo
 2001:1::1/128       global
 2001:1::2/128       global
 2001:1::3/128       global
@@ -50,6 +51,7 @@ SPECIAL = """
 2001:30::/28        global
 2001:db8::/32       documentation
 2001::/23           reserved
+2002::/16           6to4
 3fff::/20           documentation
 2000::/3            global
 fc00::/7            private
@@ -60,7 +62,12 @@ ff00::/8            multicast
 """
 """Network and scope, the first match counts: the IANA IPv4 and IPv6 special-purpose address registries
 (RFC 6890), multicast (RFC 5771, RFC 4291), the site-local addresses of RFC 3879, and all of IPv6 that
-IANA has not opened for unicast, which is all outside 2000::/3."""
+IANA has not opened for unicast, which is all outside 2000::/3. An address of `EMBEDDED_AT` has the scope of
+the IPv4 address in it."""
+EMBEDDED_AT = {"nat64": 96, "teredo": 96, "6to4": 16}
+"""First bit of the IPv4 address in an IPv6 address: RFC 6052, 2.1; RFC 4380, 4 (the client); RFC 3056, 2."""
+ISATAP = 0x5EFE
+"""First half of an interface identifier that ends in an IPv4 address, without the bits u and g (RFC 5214, 6.1)."""
 
 
 def parse(text: str) -> Address:
@@ -97,14 +104,58 @@ def scope(address: Address) -> str | None:
 
     Source: the IANA registries as of `REGISTRIES_AT`.
 
-    >>> scope(parse("100.64.0.1")), scope(parse("8.8.8.8"))
-    ('shared', None)
+    >>> scope(parse("100.64.0.1")), scope(parse("8.8.8.8")), scope(parse("64:ff9b::10.0.0.1"))
+    ('shared', None, 'private')
     """
+    name = _range_name(address)
+    if name in EMBEDDED_AT:
+        return scope(_embedded(address, name))
+    return None if name == "global" else name
+
+
+def _range_name(address: Address) -> str:
     number = int(address)
-    for first, last, name in ranges(address.version):
-        if first <= number <= last:
-            return None if name == "global" else name
-    return None
+    return next((name for first, last, name in ranges(address.version) if first <= number <= last), "global")
+
+
+def embedded(address: Address) -> Embedded | None:
+    """Return the IPv4 address that an IPv6 address of NAT64, 6to4 or Teredo stands for, None for other addresses.
+
+    >>> str(embedded(parse("2002:808:808::1")).ipv4), str(embedded(parse("2001:0:0:0:0:0:f7f7:f7f7")).ipv4)
+    ('8.8.8.8', '8.8.8.8')
+    """
+    name = _range_name(address) if address.version == 6 else ""
+    if name not in EMBEDDED_AT:
+        return None
+    return Embedded(ipv4=_embedded(address, name), first_bit=EMBEDDED_AT[name], is_obscured=name == "teredo")
+
+
+def _embedded(address: Address, name: str) -> IPv4Address:
+    number = int(address) >> (96 - EMBEDDED_AT[name]) & 0xFFFFFFFF
+    return IPv4Address(number ^ 0xFFFFFFFF if name == "teredo" else number)
+
+
+class Embedded(Value):
+    """An IPv4 address in an IPv6 address."""
+
+    ipv4: IPv4Address
+    """The address."""
+    first_bit: int
+    """Where it begins."""
+    is_obscured: bool
+    """Whether its bits are inverted, as Teredo does, so that no record of a database can be about it."""
+
+
+def for_services(address: Address) -> Address | None:
+    """Return what a web service may be asked instead of a global address, None if nothing.
+
+    An embedded IPv4 address is asked for alone. A special address in an ISATAP address is never shown to a service.
+    """
+    if found := embedded(address):
+        return found.ipv4
+    number = int(address)
+    is_isatap = address.version == 6 and (number >> 32 & 0xFCFFFFFF) == ISATAP
+    return None if is_isatap and scope(IPv4Address(number & 0xFFFFFFFF)) else address
 
 
 @cache

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.addresses import REGISTRIES_AT, parse, scope
+from geocli.addresses import REGISTRIES_AT, embedded, for_services, parse, scope
 from geocli.errors import AddressError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from geocli.addresses import Address
 
 ADDRESSES: st.SearchStrategy[Address] = st.ip_addresses()
@@ -171,6 +173,9 @@ SPECIAL = [
     ("loopback", "::1", "::1"),
     ("reserved", "::2", "64:ff9a:ffff:ffff:ffff:ffff:ffff:ffff"),
     ("reserved", "64:ff9b::1:0:0", "64:ff9b:0:ffff:ffff:ffff:ffff:ffff"),
+    ("private", "64:ff9b::a00:0", "64:ff9b::aff:ffff"),
+    ("loopback", "2001::8000:0", "2001::80ff:ffff"),
+    ("shared", "2002:6440::", "2002:647f:ffff:ffff:ffff:ffff:ffff:ffff"),
     ("private", "64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff"),
     ("reserved", "100::", "100::ffff:ffff:ffff:ffff"),
     ("reserved", "100:0:0:1::", "100:0:0:1:ffff:ffff:ffff:ffff"),
@@ -207,7 +212,9 @@ GLOBAL = [
     ("198.20.0.0", "198.51.99.255"),
     ("198.51.101.0", "203.0.112.255"),
     ("203.0.114.0", "223.255.255.255"),
-    ("64:ff9b::", "64:ff9b::ffff:ffff"),
+    ("64:ff9b::100:0", "64:ff9b::9ff:ffff"),
+    ("2001::f600:0", "2001::feff:ffff"),
+    ("2002:b00::", "2002:643f:ffff:ffff:ffff:ffff:ffff:ffff"),
     ("2000::", "2000:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     ("2001:1::1", "2001:1::3"),
     ("2001:3::", "2001:3:ffff:ffff:ffff:ffff:ffff:ffff"),
@@ -271,3 +278,65 @@ class TestScope:
     def test_the_registries_have_a_date(self) -> None:
         """The code says which edition of the registries it follows: one since they began."""
         assert date(2013, 4, 1) < date.fromisoformat(REGISTRIES_AT)
+
+
+def nat64(ipv4: IPv4Address) -> IPv6Address:
+    """Make the address of RFC 6052, 2.1, from its text."""
+    return IPv6Address(f"64:ff9b::{ipv4}")
+
+
+def sixtofour(ipv4: IPv4Address) -> IPv6Address:
+    """Make an address of RFC 3056, 2, whose rest embeds another address."""
+    high, low = divmod(int(ipv4), 1 << 16)
+    return IPv6Address(f"2002:{high:x}:{low:x}:1::10.0.0.1")
+
+
+def teredo(client: IPv4Address) -> IPv6Address:
+    """Make an address of RFC 4380, 4: server, flags, port, and the client with its bits inverted."""
+    return IPv6Address(f"2001:0:102:304:8000:63bf:{IPv4Address(int(client) ^ 0xFFFFFFFF)}")
+
+
+def isatap(ipv4: IPv4Address, *, identifier: str = "0:5efe", prefix: str = "2a00:1450:4000:1") -> IPv6Address:
+    """Make an address of RFC 5214, 6.1."""
+    return IPv6Address(f"{prefix}:{identifier}:{ipv4}")
+
+
+class TestEmbedded:
+    @pytest.mark.parametrize(("make", "first_bit"), [(nat64, 96), (sixtofour, 16), (teredo, 96)])
+    @given(ipv4=st.ip_addresses(v=4))
+    def test_each_kind(self, make: Callable[[IPv4Address], IPv6Address], first_bit: int, ipv4: IPv4Address) -> None:
+        """NAT64, 6to4 and Teredo addresses stand for an IPv4 address, which decides on their scope."""
+        address = make(ipv4)
+        found = embedded(address)
+        assert found is not None
+        assert (ipv4, first_bit, make is teredo) == (found.ipv4, found.first_bit, found.is_obscured)
+        assert scope(ipv4) == scope(address)
+
+    @given(ADDRESSES.filter(lambda address: not _is_disputed(address)))
+    def test_others(self, address: Address) -> None:
+        """No other address stands for an IPv4 address."""
+        assert embedded(address) is None
+
+    @pytest.mark.parametrize("text", ["64:ff9b:1::8.8.8.8", "::8.8.8.8", "::ffff:0:8.8.8.8", "2001:1::8.8.8.8"])
+    def test_other_ways_to_embed(self, text: str) -> None:
+        """NAT64 for local use (RFC 8215) and IPv4-compatible or translated addresses are special as they are."""
+        assert embedded(ip_address(text)) is None
+        assert scope(ip_address(text)) in {"private", "reserved"}
+
+    @pytest.mark.parametrize("make", [nat64, sixtofour, teredo])
+    def test_services_see_the_ipv4_address_alone(self, make: Callable[[IPv4Address], IPv6Address]) -> None:
+        """A service gets the address that the place is of, without what else is in the IPv6 address."""
+        assert IPv4Address("8.8.8.8") == for_services(make(IPv4Address("8.8.8.8")))
+
+    @pytest.mark.parametrize("identifier", ["0:5efe", "200:5efe", "100:5efe", "300:5efe"])
+    @given(ipv4=st.ip_addresses(v=4))
+    def test_isatap(self, identifier: str, ipv4: IPv4Address) -> None:
+        """An ISATAP address is located by its prefix, but a special address in it is shown to no service."""
+        address = isatap(ipv4, identifier=identifier)
+        assert (None, None) == (embedded(address), scope(address))
+        assert (address if scope(ipv4) is None else None) == for_services(address)
+
+    @given(st.ip_addresses(v=4))
+    def test_ipv4(self, ipv4: IPv4Address) -> None:
+        """An IPv4 address stands for itself."""
+        assert (None, ipv4) == (embedded(ipv4), for_services(ipv4))
