@@ -328,11 +328,29 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
 
 ODD: list[tuple[object, Place]] = [
     (None, Place()),
-    ("GB", Place()),
-    ([LONDON], Place()),
+    ("GB", Place(country_code="GB", country_name="United Kingdom")),
+    ("gb", Place(traits={"value": "gb"})),
+    ("GBR", Place(traits={"value": "GBR"})),
+    ("ÄÖ", Place(traits={"value": "ÄÖ"})),
+    ("A1", Place(traits={"value": "A1"})),
+    ("1.1.1.1/32", Place(traits={"value": "1.1.1.1/32"})),
+    ("ZZ", Place()),
+    ("-", Place()),
+    ("", Place()),
+    (7, Place(traits={"value": 7})),
+    (0, Place(traits={"value": 0})),
+    (1 << 127, Place(traits={"value": 1 << 127})),
+    (-1.5, Place(traits={"value": -1.5})),
+    (nan, Place()),
+    (True, Place(traits={"value": True})),
+    (False, Place(traits={"value": False})),
+    (b"\x01", Place(traits={"value": "01"})),
+    (["CN", "cloudflare"], Place(traits={"value": ["CN", "cloudflare"]})),
+    ([{"code": 1}], Place(traits={"value": [{"code": 1}]})),
+    ([], Place()),
     ({}, Place()),
     ({"country": {}}, Place()),
-    ({"country": {"names": {"fr": "Espagne"}, "iso_code": "ES"}}, Place(country_code="ES", country_name="Spain")),
+    ({"country": {"names": {"fr": "Espagne"}, "iso_code": "ES"}}, Place(country_code="ES", country_name="Espagne")),
     ({"country": {"name": "Spain", "code": "es"}}, Place(country_code="ES", country_name="Spain")),
     ({"country": {"iso_code": "ES", "names": "Spain"}}, Place(country_code="ES", country_name="Spain")),
     ({"country": "Spain"}, Place(country_name="Spain")),
@@ -345,7 +363,8 @@ ODD: list[tuple[object, Place]] = [
     ({"city": ""}, Place()),
     ({"city": 7}, Place()),
     ({"city": ["London"]}, Place()),
-    ({"city": {"names": {"de": "Wien"}}}, Place()),
+    ({"city": {"names": {"de": "Wien"}}}, Place(city="Wien")),
+    ({"city": {"names": {"en": "-", "zh-CN": "北京"}}}, Place(city="北京")),
     ({"city": {"names": {"en": 7}}}, Place()),
     ({"city": b"London"}, Place()),
     ({"subdivisions": []}, Place()),
@@ -357,7 +376,7 @@ ODD: list[tuple[object, Place]] = [
     ({"latitude": "nan", "longitude": "1e999"}, Place()),
     ({"latitude": 90.5, "longitude": -180.5}, Place()),
     ({"latitude": -90, "longitude": 180}, Place(latitude=-90.0, longitude=180.0)),
-    ({"latitude": 0.0, "longitude": 0.0}, Place(latitude=0.0, longitude=0.0)),
+    ({"latitude": 0.0, "longitude": 0.5}, Place(latitude=0.0, longitude=0.5)),
     ({"latitude": 51.507400512695312, "longitude": -0.12770000100135803}, Place(latitude=51.5074, longitude=-0.1277)),
     ({"latitude": 34.54438018798828, "longitude": 179.99998474121094}, Place(latitude=34.54438, longitude=179.99998)),
     ({"latitude": 51.5074000126953, "longitude": 1e-7}, Place(latitude=51.5074000126953, longitude=1e-7)),
@@ -380,14 +399,132 @@ ODD: list[tuple[object, Place]] = [
     ({"score": nan, "range": inf}, Place()),
     ({"hash": b"\x00\xff"}, Place(traits={"hash": "00ff"})),
     ({"hash": bytearray(b"\x01")}, Place(traits={"hash": "01"})),
-    ({"is_proxy": False, "hits": 0, "note": ""}, Place(traits={"is_proxy": False, "hits": 0, "note": ""})),
+    ({"is_proxy": False, "hits": 0, "note": ""}, Place(traits={"is_proxy": False, "hits": 0})),
     ({"seen": {"on": [1, nan, {"b": b"\x02"}]}}, Place(traits={"seen": {"on": [1, None, {"b": "02"}]}})),
     ({"deep": {"a": {"b": {"c": {"d": {"e": 1}}}}}}, Place(traits={"deep": {"a": {"b": {"c": {"d": None}}}}})),
     ({"what": ...}, Place()),
 ]
 
 
+UNKNOWN: dict[str, dict[str, Any]] = {
+    "IP2Location, nested": {
+        "country": {"iso_code": "-", "names": {"en": "-"}},
+        "subdivisions": [{"names": {"en": "-"}}],
+        "city": {"names": {"en": "-"}},
+        "postal": {"code": "-"},
+        "location": {"latitude": 0.0, "longitude": 0.0, "time_zone": "-"},
+    },
+    "IP2Location, flat": {
+        **dict.fromkeys(("country_code", "country_name", "region_name", "city_name", "zip_code", "time_zone"), "-"),
+        "latitude": "0.000000",
+        "longitude": "0.000000",
+    },
+    "IP2Location ASN": {"autonomous_system_number": "-", "autonomous_system_organization": "-"},
+    "IP2Proxy": dict.fromkeys(("country_code", "country_name", "proxy_type", "isp", "domain", "usage_type"), "-"),
+    "DB-IP": {
+        "continent": {"code": "ZZ", "names": {"en": "Unknown"}},
+        "country": {"iso_code": "ZZ", "is_in_european_union": False, "names": {"en": "Reserved"}},
+    },
+    "IPinfo": {"country": "", "country_name": "", "continent": "", "asn": "", "as_name": "", "as_domain": ""},
+    "iptoasn": {"asn": 0, "country_code": "None", "as_name": "Not routed"},
+    "Tor's geoip": {"country_code": "??"},
+    "GeoIP Legacy": {"country_code": "--", "country_name": "N/A"},
+    "hostip.info": {"country_code": "XX", "country_name": "(Unknown Country?)", "city": ""},
+    "null island": {"latitude": 0, "longitude": -0.0, "accuracy_radius": 1000},
+    "words": {"city": "unknown", "region": "n/a", "country": "UNKNOWN", "org": " - ", "note": "N/A", "tags": []},
+}
+
+
 class TestPlaceFrom:
+    @pytest.mark.parametrize("record", UNKNOWN.values(), ids=UNKNOWN)
+    def test_unknown_in_the_makers_way(self, record: dict[str, Any]) -> None:
+        """What each maker writes for an unknown value leaves nothing behind, neither fields nor traits."""
+        assert Place() == place_from(record)
+
+    def test_known_beside_unknown(self) -> None:
+        """A known value counts although a better name for the same field has an unknown one."""
+        record = {"region": "-", "state1": "Tokyo", "autonomous_system_organization": "", "as_name": "NTT"}
+        assert Place(region="Tokyo", org="NTT") == place_from(record)
+
+    def test_null_island_of_a_place(self) -> None:
+        """The coordinates 0, 0 are kept where the record names a place."""
+        record = {"city": "Null Island Buoy", "latitude": 0, "longitude": 0}
+        assert Place(city="Null Island Buoy", latitude=0.0, longitude=0.0) == place_from(record)
+
+    @pytest.mark.parametrize(
+        "zone", ["-08:00", "+0530", "UTC+3", "utc-03:30", "GMT+8", "UTC +03:00", "\u22123", -8, 5.5]
+    )
+    @pytest.mark.parametrize("name", ["time_zone", "timezone"])
+    def test_offset(self, name: str, zone: object) -> None:
+        """An offset is no time zone, since it says nothing of summer time: it goes to the traits under its name."""
+        assert Place(city="A", traits={name: zone}) == place_from({"city": "A", "location": {name: zone}})
+
+    @pytest.mark.parametrize(
+        "zone", ["Europe/London", "Etc/GMT+8", "UTC", "GMT", "GMT0", "GMT-0", "EST5EDT", "W-SU", "Zulu", "Mars/Base-1"]
+    )
+    def test_name_of_a_time_zone(self, zone: str) -> None:
+        """Every other name is kept, also one that is not in the IANA time zone database."""
+        assert Place(time_zone=zone) == place_from({"time_zone": zone})
+
+    def test_name_beside_an_offset(self) -> None:
+        """Of a name and an offset each goes to its place."""
+        expected = Place(time_zone="Asia/Tokyo", traits={"time_zone": "+09:00"})
+        assert expected == place_from({"time_zone": "+09:00", "timezone": "Asia/Tokyo"})
+
+    @pytest.mark.parametrize("country", [None, {}, {"iso_code": "ZZ"}, {"iso_code": "-", "names": {"en": "-"}}])
+    def test_registered_country_stands_in(self, country: object) -> None:
+        """Without a country, that of the network's registration is shown, and marked."""
+        record = {"registered_country": {"iso_code": "FR", "names": {"en": "France", "de": "Frankreich"}}}
+        traits = {
+            "registered_country_code": "FR",
+            "registered_country_name": "France",
+            "country_is_registered": True,
+        }
+        expected = Place(country_code="FR", country_name="France", traits=traits)
+        assert expected == place_from(record if country is None else {**record, "country": country})
+
+    @pytest.mark.parametrize("code", ["ZZ", "-", ""])
+    def test_unknown_registered_country(self, code: str) -> None:
+        """An unknown country of registration does not stand in."""
+        place = place_from({"registered_country": {"iso_code": code, "names": {"en": "-"}}, "asn": 1})
+        assert (None, None, 1) == (place.country_code, place.country_name, place.asn)
+
+    def test_country_is_not_that_of_registration(self) -> None:
+        """A country that is known stays, and nothing is marked."""
+        place = place_from({"country": {"iso_code": "DE"}, "registered_country": {"iso_code": "FR"}})
+        assert ("DE", "Germany", {"registered_country_code": "FR"}) == (
+            place.country_code,
+            place.country_name,
+            place.traits,
+        )
+
+    @pytest.mark.parametrize(
+        ("language", "expected"),
+        [
+            ("de", ("Pekin", "Volksrepublik China", "Asien")),
+            ("zh-CN", ("北京", "中国", "亚洲")),
+            ("zh-TW", ("北京", "中国", "亚洲")),
+            ("zh", ("北京", "中国", "亚洲")),
+            ("fr", ("Beijing", "China", "Asia")),
+            ("en", ("Beijing", "China", "Asia")),
+        ],
+    )
+    def test_language(self, language: str, expected: tuple[str, str, str]) -> None:
+        """Every name is in the language that is asked for, else in English."""
+        record = {
+            "city": {"names": {"de": "Pekin", "en": "Beijing", "zh-CN": "北京"}},
+            "continent": {"names": {"de": "Asien", "en": "Asia", "zh-CN": "亚洲"}},
+            "registered_country": {"names": {"de": "Volksrepublik China", "en": "China", "zh-CN": "中国"}},
+        }
+        place = place_from(record, language)
+        assert expected == (place.city, place.country_name, (place.traits or {})["continent_name"])
+
+    def test_only_name(self) -> None:
+        """A name in any language is better than none."""
+        subdivisions = [{"names": {"fa": "البرز"}}]
+        place = place_from({"city": {"names": {"zh-CN": "海淀"}}, "subdivisions": subdivisions}, "de")
+        assert ("海淀", "البرز") == (place.city, place.region)
+
     @pytest.mark.parametrize(("record", "place"), SCHEMAS.values(), ids=SCHEMAS)
     def test_schema(self, record: dict[str, Any], place: Place) -> None:
         """Each schema that is about is mapped to the same fields; what has none goes to the traits."""
@@ -434,11 +571,30 @@ class TestAsk:
             place=rounded(answer.place)
         )
 
-    @pytest.mark.parametrize("record", [{}, {"city": ""}, {"country": {"names": {}}}, "text", 7])
-    def test_record_of_no_use(self, tmp_path: Path, record: Any) -> None:
-        """A record that says nothing is no answer, so that the next source is asked."""
+    @pytest.mark.parametrize("record", [{}, {"city": ""}, {"country": {"names": {}}}, "-", "ZZ", []])
+    def test_record_in_which_all_is_unknown(self, tmp_path: Path, record: Any) -> None:
+        """A record that says nothing is an answer without a place, which has the network of the record."""
         path = build(tmp_path / "a.mmdb", {"81.2.69.0/24": record})
-        assert ask(Database(examine(str(path))), GB) is None
+        answer = ask(Database(examine(str(path))), GB)
+        assert answer is not None
+        assert (Place(), 24, True) == (answer.place, answer.prefix_len, answer.is_empty)
+
+    @pytest.mark.parametrize(
+        ("record", "place"),
+        [
+            ("GB", Place(country_code="GB", country_name="United Kingdom")),
+            ("office", Place(traits={"value": "office"})),
+            (7, Place(traits={"value": 7})),
+            (2.5, Place(traits={"value": 2.5})),
+            (True, Place(traits={"value": True})),
+            (["a", 1], Place(traits={"value": ["a", 1]})),
+        ],
+        ids=repr,
+    )
+    def test_record_of_any_type_in_a_file(self, tmp_path: Path, record: Any, place: Place) -> None:
+        """A record may be a string, a number, a boolean or a list: a code is a country, the rest is a trait."""
+        answer = ask(Database(examine(str(build(tmp_path / "a.mmdb", {"81.2.69.0/24": record})))), GB)
+        assert place == (answer and answer.place)
 
     def test_no_record(self, tmp_path: Path) -> None:
         """An address without a record is no answer."""
@@ -491,6 +647,19 @@ class TestMmdbResolver:
         build(tmp_path / "GeoLite2-City.mmdb", CITIES)
         build(tmp_path / "GeoLite2-ASN.mmdb", NETWORKS, edition="GeoLite2-ASN")
         assert "GeoLite2-City" == self.resolve(MmdbResolver([str(tmp_path)]), GB_WITHOUT_ASN, problems).source
+
+    def test_unknown_in_the_first_database(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """A database in which an address is unknown is not among the sources, and the next one answers."""
+        first = build(tmp_path / "a.mmdb", {"81.2.69.128/26": UNKNOWN["IP2Location, nested"]}, edition="A")
+        second = build(tmp_path / "b.mmdb", {"81.2.69.0/24": LONDON}, edition="B")
+        answer = self.resolve(resolver_of(first, second), GB, problems)
+        assert ("B", "London", 24) == (answer.source, answer.place.city, answer.prefix_len)
+
+    def test_language_of_a_resolver(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """A resolver asks for names in its language."""
+        path = build(tmp_path / "a.mmdb", {"81.2.69.0/24": LONDON})
+        place = self.resolve(MmdbResolver(files=[str(path)], language="de"), GB, problems).place
+        assert ("Vereinigtes Königreich", "London") == (place.country_name, place.city)
 
     def test_nobody_knows(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """An address that no database knows has no answer, and that is no problem."""

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 
     Conversion: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 
+_UNKNOWN_WORDS = ("", "-", "--", "?", "??", "n/a", "zz", "unknown", "null", "not routed")
+UNKNOWN = frozenset(form for word in _UNKNOWN_WORDS for form in (word, word.upper(), word.capitalize(), word.title()))
+"""Strings that mean that a value is unknown: IP2Location writes `-`, DB-IP `ZZ`, iptoasn `Not routed`."""
+UNKNOWN_COUNTRIES = ("ZZ", "XX", "zz", "xx")
+"""Codes that ISO 3166-1 leaves to users and that stand for an unknown country."""
+_OFFSET_CHARS = "+-\u2212\u00b10123456789:. "
+"""What an offset from UTC consists of; U+2212 is the minus sign and U+00B1 plus-minus."""
+_DIGITS = frozenset("0123456789")
+_ZONE_NAMES = frozenset({"GMT0", "GMT+0", "GMT-0"})
+"""Names of the IANA time zone database that look like offsets."""
 DECIMALS = 10_000
 """A number of degrees that is a multiple of one ten-thousandth needs no rounding."""
 MAX_ASN = (1 << 32) - 1
@@ -38,9 +48,55 @@ def json_value(value: Any, depth: int = 4) -> Any:
     return value if isinstance(value, float) and isfinite(value) else None
 
 
+def trait_values(values: Sequence[Any]) -> list[Any]:
+    """Return values as JSON can hold them, None for those that are empty or unknown."""
+    return [None if is_unknown(value) else value for value in json_values(values)]
+
+
+def is_unknown(value: Any) -> bool:
+    """Return whether a value is an empty map or list, or a string that stands for an unknown value."""
+    return value.strip() in UNKNOWN if isinstance(value, str) else isinstance(value, dict | list) and not value
+
+
 def texts(values: Sequence[Any]) -> list[str | None]:
-    """Return strings that are not empty."""
-    return [value if isinstance(value, str) and value else None for value in values]
+    """Return strings, but for those that stand for an unknown value."""
+    return [value if isinstance(value, str) and value.strip() not in UNKNOWN else None for value in values]
+
+
+def names(values: Sequence[Any], language: str) -> list[str | None]:
+    """Return one of the names in each map: that in a language, else in English, else the first one that is known."""
+    found = texts([value.get(language) if isinstance(value, dict) else None for value in values])
+    return [
+        _other_name(value, language) if name is None and isinstance(value, dict) else name
+        for name, value in zip(found, values, strict=True)
+    ]
+
+
+def _other_name(names: dict[str, Any], language: str) -> str | None:
+    from geocli.languages import by_preference
+
+    ordered = texts([names[key] for key in by_preference(tuple(names), language)])
+    return next((name for name in ordered if name is not None), None)
+
+
+def time_zones(values: Sequence[Any]) -> list[str | None]:
+    """Return names of time zones, no offsets from UTC."""
+    return [None if is_offset(value) else value for value in texts(values)]
+
+
+def is_offset(value: Any) -> bool:
+    """Return whether a value is an offset from UTC, not the name of a time zone.
+
+    >>> [is_offset(value) for value in ("-08:00", "UTC+3", 5.5, "Etc/GMT+8", "UTC", "GMT+0")]
+    [True, True, True, False, False, False]
+    """
+    if not isinstance(value, str):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if "/" in value:
+        return False
+    text = value.strip().upper()
+    offset = text.removeprefix("UTC").removeprefix("GMT")
+    return text not in _ZONE_NAMES and not _DIGITS.isdisjoint(offset) and not offset.strip(_OFFSET_CHARS)
 
 
 def country_codes(values: Sequence[Any]) -> list[str | None]:
@@ -49,13 +105,18 @@ def country_codes(values: Sequence[Any]) -> list[str | None]:
 
 
 def country_names(values: Sequence[Any]) -> list[str | None]:
-    """Return strings that are not empty, and no country codes either."""
-    return [value if isinstance(value, str) and value and not _country_code(value) else None for value in values]
+    """Return strings that are not unknown, and no country codes either."""
+    return [None if value is None or is_alpha_2(value) else value for value in texts(values)]
 
 
 @lru_cache(1024)
 def _country_code(text: str) -> str | None:
-    return text.upper() if len(text) == 2 and text.isascii() and text.isalpha() else None
+    return text.upper() if is_alpha_2(text) and text not in UNKNOWN_COUNTRIES else None
+
+
+def is_alpha_2(value: Any) -> bool:
+    """Return whether a value has the form of an ISO 3166-1 alpha-2 code, in either case."""
+    return isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha()
 
 
 def asns(values: Sequence[Any]) -> list[int | None]:

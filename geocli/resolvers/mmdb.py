@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geocli.databases.discovery import Database, digest_of, examine, find, order_of
-from geocli.entries import Answer, merge
+from geocli.entries import ENGLISH, Answer
 from geocli.errors import DatabaseError
 
 TYPE_CHECKING = False
@@ -22,9 +22,11 @@ MAX_READS = 5
 class MmdbResolver:
     """Asks all databases of some directories, or exactly the files that a user named."""
 
-    def __init__(self, directories: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+    def __init__(self, directories: Sequence[str] = (), files: Sequence[str] = (), *, language: str = ENGLISH) -> None:
         """Name the directories in their order, or the files in theirs; with files, directories are left alone."""
         self._directories, self._files = directories, files
+        self.language = language
+        """Language of names, as `settings.language` has it."""
         self._found: list[DatabaseFile] = []
         self._open: dict[str, Database] = {}
         self._ordered: tuple[list[Database], list[DatabaseError]] | None = None
@@ -119,12 +121,14 @@ class MmdbResolver:
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Ask each database, and merge what they say."""
+        from geocli.merging import merge
+
         answer: Answer | None = None
         for database in self.databases(report):
             if database.skips(address):
                 continue
             try:
-                said = ask(database, address)
+                said = ask(database, address, self.language)
             except DatabaseError as error:
                 report(error)
             else:
@@ -133,8 +137,10 @@ class MmdbResolver:
         return answer
 
 
-def ask(database: Database, address: Address) -> Answer | None:
-    """Return what one database says of an address, None if it has no record or nothing of use in it.
+def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer | None:
+    """Return what one database says of an address, None if it has no record.
+
+    A record in which everything is unknown is an answer with an empty place: its prefix is known.
 
     Raises:
         DatabaseError: the database is damaged there.
@@ -143,9 +149,9 @@ def ask(database: Database, address: Address) -> Answer | None:
     from geocli.resolvers.mmdb_schemas import place_from
 
     record, prefix_len = record_at(database, address)
-    place = place_from(record)
-    if not vars(place):
+    if record is None:
         return None
+    place = place_from(record, language)
     return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
 
 

@@ -1,7 +1,8 @@
 """Records of every known schema, mapped to the fields of places.
 
 Nested records are MaxMind's and DB-IP's, flat ones IPinfo's and ip-location-db's. A value without a field of its own
-is a trait, under its own name. Values of a wrong type are left out.
+is a trait, under its own name. A record that is no map is a country's code, if it is two capital letters, else the
+trait `value`. Unknown values and those of a wrong type are left out.
 
 A record's shape is its keys and those of the maps in it. For each shape a plan is made once: from which values a field
 is read, the best one first. So records of one shape are mapped together, column by column.
@@ -10,10 +11,11 @@ is read, the best one first. So records of one shape are mapped together, column
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import repeat
 from operator import itemgetter
 
-from geocli.entries import Place
-from geocli.resolvers import conversions
+from geocli.entries import ENGLISH, Place
+from geocli.resolvers import conversions, place_rules
 from geocli.resolvers.countries import country_name
 
 TYPE_CHECKING = False
@@ -30,17 +32,15 @@ if TYPE_CHECKING:
     True for a map or a list that is a trait as it stands; False for a scalar."""
     Columns: TypeAlias = dict[str, Sequence[Any]]
 
-LANGUAGE = "en"
-"""The language of names."""
 _NAMES = {
     "country_code": ("country_code", "country"),
     "country_name": ("country_name", "country"),
-    "region": ("region", "state1", "stateprov"),
-    "city": ("city",),
-    "postal_code": ("postal_code", "postcode", "postal", "zip"),
+    "region": ("region", "region_name", "state1", "stateprov"),
+    "city": ("city", "city_name"),
+    "postal_code": ("postal_code", "postcode", "postal", "zip", "zip_code"),
     "latitude": ("latitude", "lat"),
     "longitude": ("longitude", "lng", "lon"),
-    "time_zone": ("time_zone", "timezone"),
+    "time_zone": place_rules.TIME_ZONES,
     "asn": ("autonomous_system_number", "asn"),
     "org": ("autonomous_system_organization", "as_name", "org", "isp"),
 }
@@ -52,6 +52,7 @@ _CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(_NAMES, conversions.texts),
     "country_code": conversions.country_codes,
     "country_name": conversions.country_names,
+    "time_zone": conversions.time_zones,
     "latitude": conversions.latitudes,
     "longitude": conversions.longitudes,
     "asn": conversions.asns,
@@ -61,79 +62,120 @@ _ONLY_TRAITS = {"continent", "registered_country", "represented_country"}
 _NOT_TRAITS = {name for names in _NAMES.values() for name in names} - {"isp"}
 
 
-def place_from(record: object) -> Place:
-    """Map one record to a place."""
-    if not isinstance(record, dict):
-        return Place()
+def place_from(record: object, language: str = ENGLISH) -> Place:
+    """Map one record to a place.
+
+    Args:
+        record: as the reader returns it; it is not changed.
+        language: of names, as `settings.language` has it; English where there is no such name.
+
+    """
+    record = _as_map(record)
     plan = _plan(tuple(record), tuple(map(_part, record, record.values())))
-    fields = {
-        field: value for field, paths in plan.fields.items() if (value := _value(record, field, paths)) is not None
-    }
+    flat = {name: _at(record, path, language) for name, path in plan.flat.items()}
+    fields = {field: value for field in plan.fields if (value := _value(flat, field)) is not None}
+    values = conversions.trait_values([flat[name] for name in plan.traits])
+    traits = {name: value for name, value in zip(plan.traits, values, strict=True) if value is not None}
+    place_rules.apply(fields, traits, flat)
     if "country_name" not in fields and (name := country_name(fields.get("country_code"))):
         fields["country_name"] = name
-    values = conversions.json_values([_at(record, path) for path in plan.traits.values()])
-    traits = {name: value for name, value in zip(plan.traits, values, strict=True) if value is not None}
     return Place(**fields, traits=traits) if traits else Place(**fields)
 
 
-def _value(record: Any, field: str, paths: Sequence[Path]) -> Any:
+def _as_map(record: Any) -> dict[str, Any]:
+    if isinstance(record, dict):
+        return record
+    is_country = conversions.is_alpha_2(record) and record.isupper()
+    return {"country_code" if is_country else "value": record}
+
+
+def _value(flat: Mapping[str, Any], field: str) -> Any:
     """Return the value of a field of one record, None if it has none."""
-    for path in paths:
-        (value,) = _CONVERSIONS[field]((_at(record, path),))
+    for name in _NAMES[field]:
+        (value,) = _CONVERSIONS[field]((flat.get(name),))
         if value is not None:
             return value
     return None
 
 
-def _at(record: Any, path: Path) -> Any:
+def _at(record: Any, path: Path, language: str) -> Any:
     """Return the value at a path, before any conversion."""
-    if path[-2:] == _NAME:
-        return _name(_at(record, path[:-1]))
+    if path[-1] is _NAME:
+        (name,) = conversions.names((_at(record, path[:-1], language),), language)
+        return name
     for key in path:
         record = record[key]
     return record
 
 
-def shapes(records: Sequence[object], *, with_traits: bool = True) -> Iterator[Shape]:
-    """Divide records by their shapes; those that are no maps are left out.
+def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: bool = True) -> Iterator[Shape]:
+    """Divide records by their shapes; None is left out.
 
     Args:
         records: as the reader returns them.
+        language: of names, as for `place_from`.
         with_traits: whether traits are asked for; without, less of a record is looked at.
 
     """
     by_keys: dict[tuple[str, ...], list[int]] = {}
-    for position, record in enumerate(records):
-        if isinstance(record, dict):
+    maps = [None if record is None else _as_map(record) for record in records]
+    for position, record in enumerate(maps):
+        if record is not None:
             by_keys.setdefault(tuple(record), []).append(position)
     for keys, positions in by_keys.items():
-        chosen: list[Any] = [records[position] for position in positions]
+        chosen: list[Any] = [maps[position] for position in positions]
         columns = dict(zip(keys, zip(*map(dict.values, chosen), strict=True), strict=True))
         parts = [_parts(name, column, with_traits=with_traits) for name, column in columns.items()]
         rows: dict[tuple[Part, ...], list[int]] = {}
-        for row, shape in enumerate(zip(*parts, strict=True)):
+        for row, shape in enumerate(zip(*parts, strict=True) if parts else repeat((), len(positions))):
             rows.setdefault(shape, []).append(row)
         for shape, which in rows.items():
             plan = _plan(keys, shape)
             if len(which) == len(positions):
-                yield Shape(positions, columns, plan)
+                yield Shape(positions, chosen, columns, plan, language)
             else:
                 divided = {name: [column[row] for row in which] for name, column in columns.items()}
-                yield Shape([positions[row] for row in which], divided, plan)
+                rest = [chosen[row] for row in which]
+                yield Shape([positions[row] for row in which], rest, divided, plan, language)
 
 
 class Shape:
     """Records of one shape; columns are in the order of their positions."""
 
-    def __init__(self, positions: Sequence[int], columns: Mapping[str, Sequence[Any]], plan: Plan) -> None:
+    def __init__(
+        self,
+        positions: Sequence[int],
+        records: Sequence[Any],
+        columns: Mapping[str, Sequence[Any]],
+        plan: Plan,
+        language: str,
+    ) -> None:
         self.positions = positions
         """Which of the records these are."""
         self._columns: dict[Path, Sequence[Any]] = {(name,): column for name, column in columns.items()}
-        self._plan = plan
+        self._plan, self._language = plan, language
+        self._converted = self._fields()
+        rows = place_rules.are_needed(self._converted, plan.flat, len(records))
+        self._single = {row: place_from(records[row], language) for row in rows}
+        """The places of those records whose values must be looked at together, by row."""
 
     def fields(self) -> Columns:
         """Return the fields of places, None where a record does not have one."""
-        found = {}
+        found = dict(self._converted)
+        for name in self._converted.keys() | {*place_rules.COUNTRY_FIELDS} if self._single else ():
+            values = list(found.get(name, [None] * len(self.positions)))
+            for row, place in self._single.items():
+                values[row] = getattr(place, name)
+            found[name] = values
+        codes = found.get("country_code")
+        if codes and None in (names := found.get("country_name", [None])):
+            named = list(map(country_name, codes))
+            found["country_name"] = _first(names, named) if len(names) == len(codes) else named
+        return found
+
+    def _fields(self) -> Columns:
+        """Convert each value by itself."""
+        found: Columns = {}
         for field, paths in self._plan.fields.items():
             convert = _CONVERSIONS[field]
             values = convert(self._column(paths[0]))
@@ -141,39 +183,40 @@ class Shape:
                 if None in values:
                     values = _first(values, convert(self._column(path)))
             found[field] = values
-        codes = found.get("country_code")
-        if codes and None in (names := found.get("country_name", [None])):
-            named = list(map(country_name, codes))
-            found["country_name"] = _first(names, named) if len(names) == len(codes) else named
         return found
 
     def traits(self) -> list[dict[str, Any]]:
         """Return the traits of each record, by name."""
         columns = self._traits()
-        if not columns:
-            return [{} for _ in self.positions]
-        rows = zip(*columns.values(), strict=True)
+        rows = zip(*columns.values(), strict=True) if columns else iter([()] * len(self.positions))
         if any(None in column for column in columns.values()):
-            return [
+            found = [
                 {name: value for name, value in zip(columns, row, strict=True) if value is not None} for row in rows
             ]
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        else:
+            found = [dict(zip(columns, row, strict=True)) for row in rows]
+        for row, place in self._single.items():
+            found[row] = place.traits or {}
+        return found
 
     def trait_names(self) -> list[tuple[str, ...]]:
         """Return the names of the traits of each record."""
         columns = self._traits()
-        if any(None in column for column in columns.values()):
+        if self._single or any(None in column for column in columns.values()):
             return list(map(tuple, self.traits()))
         return [tuple(columns)] * len(self.positions)
 
     def _traits(self) -> Columns:
-        return {name: conversions.json_values(self._column(path)) for name, path in self._plan.traits.items()}
+        return {name: conversions.trait_values(self._column(path)) for name, path in self._plan.traits.items()}
 
     def _column(self, path: Path) -> Sequence[Any]:
         """Return the values at a path, before any conversion."""
         if path not in self._columns:
             parents = self._column(path[:-1])
-            self._columns[path] = list(map(_name if path[-2:] == _NAME else itemgetter(path[-1]), parents))
+            if path[-1] is _NAME:
+                self._columns[path] = conversions.names(parents, self._language)
+            else:
+                self._columns[path] = list(map(itemgetter(path[-1]), parents))
         return self._columns[path]
 
 
@@ -182,13 +225,8 @@ def _first(values: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     return [other if value is None else value for value, other in zip(values, others, strict=True)]
 
 
-_NAME: Path = ("names", LANGUAGE)
-"""The end of the path to a name in several languages."""
-
-
-def _name(names: Any) -> Any:
-    """Return a name in `LANGUAGE`."""
-    return names.get(LANGUAGE) if isinstance(names, dict) else None
+_NAME = "name in the language"
+"""The end of the path to one of the names in several languages."""
 
 
 def _part(name: str, value: object) -> Part:
@@ -222,6 +260,8 @@ class Plan:
     """How records of one shape are mapped."""
 
     def __init__(self, flat: dict[str, Path]) -> None:
+        self.flat = flat
+        """The path of each value, by the name that it has in a flat record."""
         self.fields: dict[str, list[Path]] = {}
         """For each field the paths of the values that it may be read from, the best first."""
         for field, names in _NAMES.items():
@@ -250,7 +290,7 @@ def _named(name: str, paths: dict[str, Path]) -> dict[str, Path]:
     """Flatten what has a code and names: `iso_code` of a country becomes `country_code`."""
     flat = {_joined(name, key): path for key, path in paths.items() if key != "names"}
     if "names" in paths:
-        flat[_joined(name, "name")] = (*paths["names"], LANGUAGE)
+        flat[_joined(name, "name")] = (*paths["names"], _NAME)
     return flat
 
 
