@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 
 from geocli import addresses
-from geocli.entries import IANA, Answer, Entry, Place, merge
+from geocli.entries import IANA, Answer, Entry, Place
 from geocli.freshness import holds_until, next_retry_at
 from geocli.logs import timed
+from geocli.resolvers import of_embedded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +66,10 @@ class Asking:
         deque(map(self._report, failed), maxlen=0)
 
     def everywhere(self) -> list[str]:
-        """Return the addresses that services can be asked for: all but special ones, if there are services."""
-        return [ip for ip, scope in self._scopes.items() if scope is None] if self._chain.services else []
+        """Return the addresses that services can be asked for, if there are services."""
+        if not self._chain.services:
+            return []
+        return [ip for ip, scope in self._scopes.items() if scope is None and addresses.for_services(self._wanted[ip])]
 
     def unknown(self) -> list[str]:
         """Return those of them of which no local source knows where they are."""
@@ -88,21 +91,25 @@ class Asking:
             if not ips:
                 return
             failed: list[ResolveError] = []
-            with timed("asked", source=service.name, addresses=len(ips)) as facts:
-                said = service.resolve_many([self._wanted[ip] for ip in ips], failed.append)
+            sent = {ip: address for ip in ips if (address := addresses.for_services(self._wanted[ip]))}
+            with timed("asked", source=service.name, addresses=len(sent)) as facts:
+                said = service.resolve_many(list(dict.fromkeys(sent.values())), failed.append)
                 facts |= {"answered": len(said), "problems": len(failed)}
             self._note(failed)
-            for ip in ips:
-                if self._wanted[ip] not in said:
+            for ip, address in sent.items():
+                if address not in said:
                     self._failed[ip] = [*failed, *self._failed[ip]]
-                elif answer := said[self._wanted[ip]]:
+                elif answer := said[address]:
+                    if found := addresses.embedded(self._wanted[ip]):
+                        answer = of_embedded(answer, found)
                     self._answers[ip] = _both(self._answers.get(ip), answer)
                     self._until[ip] = self._now + service.lifetime
-            ips = [ip for ip in ips if not ((answer := said.get(self._wanted[ip])) and answer.knows_where)]
+            ips = [ip for ip, address in sent.items() if not ((answer := said.get(address)) and answer.knows_where)]
 
     def entry(self, ip: str, earlier: Entry | None) -> Entry:
         """Return what came of asking; an entry with an error is one that somebody who failed might know."""
-        answer = None if ip in self._held else self._answers.get(ip)
+        said = self._answers.get(ip)
+        answer = None if said is None or said.is_empty or ip in self._held else said
         error = next(map(str, self._failed[ip]), None)
         scope, is_known = self._scopes[ip], answer is not None or self._scopes[ip] is not None
         retry_at = None if is_known and error is None else self._held.get(ip) or next_retry_at(earlier, self._now)
@@ -110,7 +117,14 @@ class Asking:
         if is_poorer and scope is not None and earlier is not None:
             return earlier.replace(error=error)
         if not is_known or is_poorer:
-            return Entry(ip=ip, status="unresolved", resolved_at=self._now, retry_at=retry_at, error=error)
+            return Entry(
+                ip=ip,
+                status="unresolved",
+                prefix_len=said.prefix_len if said is not None and said.is_empty else None,
+                resolved_at=self._now,
+                retry_at=retry_at,
+                error=error,
+            )
         answer = answer or Answer(place=Place(), source=IANA)
         return Entry(
             ip=ip,
@@ -135,4 +149,6 @@ def _is_poorer(answer: Answer | None, earlier: Entry | None, scope: str | None) 
 def _both(earlier: Answer | None, later: Answer) -> Answer:
     if earlier is None:
         return later
+    from geocli.merging import merge
+
     return merge(later, earlier) if earlier.knows_where else merge(earlier, later)

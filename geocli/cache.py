@@ -13,7 +13,7 @@ from geocli.entries import Entry, earlier, newest, settle, special
 from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
 from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log
-from geocli.resolvers import Chain, default_resolvers, default_services
+from geocli.resolvers import Chain, default_resolvers, default_services, settings_of
 from geocli.storage import has_answers
 from geocli.storage.forks import CACHE_RANK, ForkAware
 from geocli.storage.store import FILE_NAME, Store
@@ -95,7 +95,8 @@ class GeoCache(ForkAware):
         self.on_problem = on_problem
         if services is None and resolvers is None:
             services = default_services(self._settings, lambda: self.directory, clock, on_problem)
-        self.chain = Chain(default_resolvers(self._settings) if resolvers is None else resolvers, services or ())
+        resolvers = default_resolvers(self._settings) if resolvers is None else resolvers
+        self.chain = Chain(resolvers, services or (), settings_of(self._settings))
         self._memory: dict[str, Entry] = {}
         self.digests = Digests(self._settings.data_dir, lambda: self.directory)
 

@@ -131,6 +131,55 @@ class TestWhoIsAsked:
         assert [BLOCK, 20] == [len(request) for request in bench.web.requests]
 
 
+NAT64, SIXTOFOUR, TEREDO = "64:ff9b::5102:45a0", "2002:5102:45a0::1", "2001:0:102:304::aefd:ba5f"
+"""Addresses that stand for `GB`."""
+
+
+class TestEmbedded:
+    """Addresses of NAT64, 6to4 and Teredo."""
+
+    @pytest.mark.parametrize(("text", "length"), [(NAT64, 120), (SIXTOFOUR, 40), (TEREDO, 120)])
+    def test_place_of_the_ipv4_address(self, bench: Bench, text: str, length: int) -> None:
+        """Where no source knows the IPv6 address, the place is that of the IPv4 address in it, for its network."""
+        (entry,) = bench.ask(text)
+        assert GREAT_BRITAIN.replace(traits={"embedded_ipv4": GB}) == entry.place
+        assert ("resolved", "atlas", length) == (entry.status, entry.source, entry.prefix_len)
+        assert [] == bench.web.requests
+
+    @pytest.mark.parametrize("text", [NAT64, SIXTOFOUR])
+    def test_own_record_comes_first(self, bench: Bench, text: str) -> None:
+        """A record of the IPv6 address itself counts."""
+        bench.local.places[text] = OSAKA
+        (entry,) = bench.ask(text)
+        assert (OSAKA, 24) == (entry.place, entry.prefix_len)
+
+    def test_teredo_is_where_its_client_is(self, bench: Bench) -> None:
+        """A record of a Teredo address is about its server, so it is not asked for."""
+        bench.local.places[TEREDO] = OSAKA
+        assert ["GB"] == [entry.place.country_code for entry in bench.ask(TEREDO)]
+        assert [GB] == bench.local.asked
+
+    def test_services(self, bench: Bench) -> None:
+        """A service is asked for the IPv4 address, once, and its answer is for all addresses that stand for it."""
+        bench.local.places.clear()
+        found = bench.ask(NAT64, SIXTOFOUR, TEREDO, GB)
+        assert [[GB]] == bench.web.requests
+        assert ["JP"] * 4 == [entry.place.country_code for entry in found]
+        assert [GB, GB, GB, None] == [(entry.place.traits or {}).get("embedded_ipv4") for entry in found]
+
+    @pytest.mark.parametrize("mode", ["cache", "no-cache", "refresh", "due", "again"])
+    @pytest.mark.parametrize(
+        "text", ["64:ff9b::a00:1", "2002:a00:1::1", "2001:0:102:304::f5ff:fffe", "2a00:1450::5efe:a00:1"]
+    )
+    def test_services_never_see_a_private_address(self, bench: Bench, text: str, mode: Any) -> None:
+        """Whatever is asked for, an address that embeds a private one is sent to no service."""
+        bench.local.places.clear()
+        (entry,) = bench.ask(text, mode=mode)
+        expected = ("unresolved", None) if "5efe" in text else ("special", "private")
+        assert expected == (entry.status, entry.scope)
+        assert [] == bench.web.requests
+
+
 class TestWhatIsKept:
     def test_a_web_answer_is_on_disk_before_it_is_returned(self, bench: Bench) -> None:
         """Like every other answer, with its lifetime."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
-from geocli.entries import merge
+from geocli.addresses import embedded
+from geocli.entries import ENGLISH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from typing import Protocol, TypeAlias
 
-    from geocli.addresses import Address
+    from geocli.addresses import Address, Embedded
     from geocli.databases.discovery import DatabaseFile
     from geocli.entries import Answer
     from geocli.errors import GeocliError, ResolveError
@@ -78,8 +77,9 @@ def default_resolvers(chosen: Settings) -> list[Resolver]:
     from geocli.resolvers.rir import RirResolver
 
     if chosen.databases:
-        return [MmdbResolver(files=chosen.databases)]
-    return [MmdbResolver(chosen.database_dirs), *([RirResolver()] if chosen.built_in_data else [])]
+        return [MmdbResolver(files=chosen.databases, language=chosen.language)]
+    databases = MmdbResolver(chosen.database_dirs, language=chosen.language)
+    return [databases, *([RirResolver()] if chosen.built_in_data else [])]
 
 
 def default_services(
@@ -94,6 +94,12 @@ def default_services(
     from geocli.resolvers.services import configured
 
     return configured(chosen, directory, now, warn)
+
+
+def settings_of(chosen: Settings) -> list[str]:
+    """Return the settings that answers depend on, as `Chain` takes them."""
+    # English is left out, so that answers of releases without languages stay fresh.
+    return [] if chosen.language == ENGLISH else [f"language@{chosen.language}"]
 
 
 class Chain:
@@ -136,16 +142,39 @@ class Chain:
         from geocli.resolvers.mmdb import MmdbResolver
 
         databases = [resolver for resolver in self.resolvers if isinstance(resolver, MmdbResolver)]
-        answers = [answer for database in databases if (answer := database.resolve(address, report))]
-        return reduce(merge, answers) if answers else None
+        return self._resolve(databases, address, report)
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Ask one resolver after another until it is known where the address is."""
+        return self._resolve(self.resolvers, address, report)
+
+    @staticmethod
+    def _resolve(resolvers: Sequence[Resolver], address: Address, report: Report) -> Answer | None:
+        """Ask each resolver for an embedded IPv4 address, too, unless it knows where the IPv6 address is."""
+        found = embedded(address)
         answer: Answer | None = None
-        for resolver in self.resolvers:
-            said = resolver.resolve(address, report)
-            if said is not None:
-                answer = said if answer is None else merge(answer, said)
+        for resolver in resolvers:
+            if found is None or not found.is_obscured:
+                answer = _joined(answer, resolver.resolve(address, report))
+            if found is not None and not (answer and answer.knows_where):
+                said = resolver.resolve(found.ipv4, report)
+                answer = _joined(answer, said and of_embedded(said, found))
             if answer is not None and answer.knows_where:
                 return answer
         return answer
+
+
+def _joined(first: Answer | None, second: Answer | None) -> Answer | None:
+    if first is None or second is None:
+        return first or second
+    from geocli.merging import merge
+
+    return merge(first, second)
+
+
+def of_embedded(answer: Answer, found: Embedded) -> Answer:
+    """Turn an answer for an embedded IPv4 address into one for the IPv6 address."""
+    prefix_len = None if answer.prefix_len is None else found.first_bit + answer.prefix_len
+    traits = {**(answer.place.traits or {}), "embedded_ipv4": str(found.ipv4)}
+    place = answer.place if answer.is_empty else answer.place.replace(traits=traits)
+    return answer.replace(place=place, prefix_len=prefix_len)
