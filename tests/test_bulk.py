@@ -86,6 +86,28 @@ OPERATORS: dict[str, Any] = {
     "1.2.3.0/24": {"asn": "64497", "name": "EX-AP", "org": "Example", "country_code": "AU", "domain": "example.com"},
     "81.0.0.0/8": {"asn": "AS64498", "name": "British"},
 }
+UNKNOWN: dict[str, Any] = {
+    "1.0.0.0/9": {"country_code": "-", "city_name": "-", "latitude": 0, "longitude": 0, "time_zone": "-"},
+    "1.2.0.0/16": {"country": {"iso_code": "ZZ", "names": {"en": "Reserved"}, "is_in_european_union": False}},
+    "1.2.3.0/24": {"registered_country": {"iso_code": "FR", "names": {"en": "France", "de": "Frankreich"}}},
+    "1.3.0.0/16": {"city": {"names": {"zh-CN": "北京"}}, "location": {"time_zone": "+08:00"}},
+    "1.4.0.0/16": {},
+    "8.8.8.0/24": "-",
+    "81.2.69.0/24": {"country": {"names": {"de": "Vereinigtes Königreich", "en": "United Kingdom"}}},
+    "2a00::/12": {"registered_country": {"iso_code": "DE"}, "asn": 64500},
+    "2a00:1450:4000::/37": {},
+    "2002:102::/32": LONDON,
+}
+ANY_KIND: dict[str, Any] = {
+    "1.0.0.0/9": "AU",
+    "1.2.0.0/16": "office",
+    "1.2.3.0/24": 7,
+    "1.2.3.4/32": ["a", {"b": -1.5}],
+    "1.3.0.0/16": True,
+    "1.4.0.0/16": "ZZ",
+    "2a00::/12": "DE",
+    "81.0.0.0/8": {"city": "London"},
+}
 IPV4_ONLY: dict[str, Any] = {name: what for name, what in MORE_CITIES.items() if ":" not in name}
 WORLDS: dict[str, Databases] = {
     "City and ASN": {"GeoLite2-City": (MORE_CITIES, 6), "GeoLite2-ASN": (NUMBERS, 6)},
@@ -100,6 +122,10 @@ WORLDS: dict[str, Databases] = {
     },
     "operators": {"ip-to-asn": (OPERATORS, 6)},
     "flat and nested": {"DBIP-City": (FLAT, 6), "GeoLite2-Country": (MORE_CITIES, 6)},
+    "unknown": {"Own": (UNKNOWN, 6)},
+    "unknown and known": {"City-Own": (UNKNOWN, 6), "Country": (MORE_CITIES, 6), "GeoLite2-ASN": (NUMBERS, 6)},
+    "any kind": {"Own": (ANY_KIND, 6)},
+    "any kind and known": {"Own": (ANY_KIND, 6), "City-Own": (UNKNOWN, 6), "GeoIP2-ISP": (TRAITS, 6)},
 }
 """Names of databases, with their networks and the family of their trees."""
 REQUESTS: list[dict[str, Any]] = [
@@ -116,7 +142,7 @@ FOR_ONE_FIELD: list[dict[str, Any]] = [
     *({"format": "jsonl", "fields": (name,)} for name in ("network", "resolved_at", "traits.accuracy_radius")),
     {"fields": ("city",), "end": "\0"},
 ]
-CASES = [*product(WORLDS, REQUESTS), *product(("none", "three", "flat and nested"), FOR_ONE_FIELD)]
+CASES = [*product(WORLDS, REQUESTS), *product(("none", "three", "flat and nested", "unknown and known"), FOR_ONE_FIELD)]
 """One field alone is the same text as among others; whether it is there at all is seen in some worlds."""
 
 
@@ -188,6 +214,8 @@ def some(count: int, first: int = 1) -> list[Address]:
 ODD = (
     *("", " ", "x", "example.com", "010.8.8.8", "1.2.3", "1.2.3.4.5", "256.1.1.1", "é", "\x1b[2J", '"', "a,b", "=1+1"),
     *("1.2.3.4:80", " 1.2.3.4 ", "[2a00:1450:4000::1]:443", "::ffff:1.2.3.4", "2A00:1450:4000:0::1", "fe80::1%eth0"),
+    *("64:ff9b::10.0.0.1", "64:ff9b::8.8.8.8", "2002:a00:1::1", "2002:102:304::5efe:10.0.0.1", "2a00::5efe:10.0.0.1"),
+    *("2001:0:102:304::fefd:fcfb", "2001:0:102:304::f5ff:fffe", "2001::", "64:ff9b::", "64:ff9b:1::1.2.3.4"),
     *("::1.2.3.4", "64:ff9b::1.2.3.4", "2002:102:304::", "1.2.3.4\r", "-0.5", "10.0.0.1/8", "\0", "\xa01.2.3.4"),
 )
 
@@ -501,12 +529,13 @@ def edges(version: int) -> list[Address]:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_special_addresses_at_every_edge(world: Callable[..., World], version: int) -> None:
-    """The scope is that of a lookup, and so is the row."""
+    """The scope is that of a lookup, which also decides on addresses that embed one, and so is the row."""
     found = edges(version)
     numbers = np.array([int(address) for address in found], np.uint32) if version == 4 else halves(found)
     kinds, _ = scopes(numbers)
 
-    assert [addresses.scope(address) for address in found] == [SCOPES[kind] for kind in kinds.tolist()]
+    expected = ["embedded" if addresses.embedded(address) else addresses.scope(address) for address in found]
+    assert expected == [[*SCOPES, "embedded"][kind] for kind in kinds.tolist()]
     asked = world(WORLDS["City and ASN"])
     texts = list(map(str, found)) * (SMALL_BYTES // len(found) + 1)
     rows, _ = asked.answer(

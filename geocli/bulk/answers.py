@@ -15,10 +15,11 @@ from geocli.bulk.database_records import RECORD_BYTES, Records
 from geocli.bulk.numbering import Numbering
 from geocli.bulk.rendered import Rendered, grown
 from geocli.bulk.rows import NO_PREFIX
-from geocli.bulk.scopes import GLOBAL, SCOPES, scopes
+from geocli.bulk.scopes import EMBEDDING, GLOBAL, SCOPES, scopes
 from geocli.bulk.tree import NOTHING, Tree
-from geocli.entries import instant_text, merge
+from geocli.entries import ENGLISH, instant_text
 from geocli.errors import DatabaseError
+from geocli.merging import merge
 from geocli.resolvers.rir import registered
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from geocli.bulk.outputs import Output
     from geocli.databases.discovery import Database
     from geocli.entries import Answer
-    from geocli.resolvers import Source
     from geocli.resolvers.rir import RirResolver
 
 TABLE_BITS = 24
@@ -53,10 +53,11 @@ class Answers:
         databases: Sequence[Database],
         rir: RirResolver | None,
         output: Output,
-        sources: Sequence[Source] = (),
+        generation: str = "",
         *,
         is_kept: bool,
         has_services: bool = False,
+        language: str = ENGLISH,
     ) -> None:
         """Take those who know, and how answers are rendered.
 
@@ -64,25 +65,25 @@ class Answers:
             databases: asked for each record once, in their order.
             rir: asked for addresses of which no database knows where they are.
             output: what lines look like.
-            sources: all of these, as `Chain.sources` returns them.
+            generation: what the answers are fresh for, as `Chain.generation` returns it.
             is_kept: whether answers go to the journal. Then what nobody knows must be looked up by itself,
                 since the cache may know it.
             has_services: whether web services are asked for what nobody knows; then, too, it must be.
+            language: of names.
 
         Raises:
             DatabaseError: a database cannot be mapped.
 
         """
-        self.generation = ", ".join(label for label, _ in sources)
-        """The labels of all sources."""
+        self.generation = generation
         self._databases, self._rir, self._is_kept, self._has_services = databases, rir, is_kept, has_services
         self._trees = [Tree.of(database) for database in databases]
         with_traits = is_kept or "traits" in output.fields
-        self._records = Records(databases, output, with_values=is_kept, with_traits=with_traits)
+        self._records = Records(databases, output, with_values=is_kept, with_traits=with_traits, language=language)
         self._table = np.zeros(1 << TABLE_BITS, np.int32)
         self._numberings = [Numbering() for _ in databases]
         """Each numbers the pairs of what the one before it numbers, at first the scopes, and a record of a database."""
-        self._numbers = np.full(len(SCOPES), UNASKED, np.int32)
+        self._numbers = np.full(EMBEDDING + 1, UNASKED, np.int32)
         """The numbers of answers by what the last of these numbers, with `ASKED`."""
         self._waiting: dict[int, Answer | None] = {}
         """What the databases know of answers for which the registries are to be asked, by number."""
@@ -186,12 +187,12 @@ class Answers:
         self, kinds: NDArray[np.uint32], offsets: NDArray[np.uint32], texts: Sequence[bytes], places: NDArray[np.intp]
     ) -> NDArray[np.int32]:
         """Ask for new answers, and give them numbers; the caller holds the lock."""
-        found = np.zeros(len(kinds), np.int32)
+        found = np.full(len(kinds), ONE_BY_ONE, np.int32)
         for kind in set(kinds.tolist()):
             which = np.flatnonzero(kinds == kind)
             if kind == GLOBAL:
                 found[which] = self._recorded(offsets[which], [texts[place].decode() for place in places[which]])
-            else:
+            elif kind != EMBEDDING:
                 values = {"status": ["special"], "scope": [SCOPES[kind]], "source": ["iana"]}
                 found[which] = self.rendered.add(values, np.zeros(1, np.uint32))
         return found | ASKED
@@ -202,7 +203,7 @@ class Answers:
         for merged in self._records.merged(offsets.T.tolist(), texts):
             answer, sources = merged.recipe.answer, merged.recipe.sources
             if answer is None:
-                found[merged.positions] = self._numbered([(None, WAITING if self._rir else 0)])
+                found[merged.positions] = self._numbered([(None, sources | (WAITING if self._rir else 0))])
                 continue
             if not answer.knows_where:
                 if self._rir:
@@ -269,7 +270,7 @@ class Answers:
             if new := set(pairs) - self._by_country.keys():
                 self._by_country |= zip(new, self._numbered([self._registered(*pair) for pair in new]), strict=True)
             numbers = np.array(list(map(self._by_country.__getitem__, pairs)), np.int32)
-        return numbers << 8 | found & 0xFF
+        return numbers << 8 | np.where(self.rendered.sources[numbers], found & 0xFF, NO_PREFIX)
 
     def _registered(self, number: int, code: str | None) -> tuple[Answer | None, int]:
         """Merge an answer of the databases with the country of registration."""
@@ -277,7 +278,7 @@ class Answers:
         if code is None:
             return answer, sources
         country = registered(code)
-        return country if answer is None else merge(answer, country), sources
+        return (country, 0) if answer is None else (merge(answer, country), sources)
 
 
 def _values(answer: Answer | None) -> dict[str, list[Any]]:

@@ -11,8 +11,9 @@ from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from geocli.bulk.tree import NOTHING
-from geocli.entries import WHERE_FIELDS, Answer, Place, instant_text, merge
+from geocli.entries import ENGLISH, WHERE_FIELDS, Answer, Place, instant_text
 from geocli.errors import DatabaseError
+from geocli.merging import merge
 from geocli.resolvers.mmdb import record_at
 from geocli.resolvers.mmdb_schemas import place_from, shapes
 
@@ -40,6 +41,13 @@ class Kind(NamedTuple):
     has_org: bool
     traits: tuple[str, ...]
     """Names of its traits; of one database alone, without traits in the output, only whether it has any."""
+    is_there: bool = True
+    """Whether there is a record, be it one in which everything is unknown."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known, or there is no record."""
+        return not any((self.knows_where, self.has_asn, self.has_org, self.traits))
 
 
 class _Kinds(dict[Kind | None, int]):
@@ -61,7 +69,7 @@ class Recipe(NamedTuple):
     answer: Answer | None
     """Source and build of the merged answer; None if no record has anything."""
     sources: int
-    """The databases that it is from: bit i stands for the i-th."""
+    """The databases that it is from, or that have an empty record, if no record has anything: bit i is the i-th."""
     fields: Mapping[str, int]
     """The database of each field."""
     traits: Mapping[str, int]
@@ -85,13 +93,23 @@ class Merged(NamedTuple):
         base = self.recipe.answer
         names = [name for name in self.values if name in Place.field_names]
         rows = zip(*(self.values[name] for name in names), strict=True) if names else repeat((), len(self.positions))
-        return [base and base.replace(place=Place(**dict(zip(names, row, strict=True)))) for row in rows]
+        # Traits that nobody asks for stay as the recipe has them, since they make their database a source.
+        unread: dict[str, Any] = {} if base is None or "traits" in names else {"traits": base.place.traits}
+        return [base and base.replace(place=Place(**dict(zip(names, row, strict=True)), **unread)) for row in rows]
 
 
 class Records:
     """Reads and merges the records of some databases. For one thread at a time."""
 
-    def __init__(self, databases: Sequence[Database], output: Output, *, with_values: bool, with_traits: bool) -> None:
+    def __init__(
+        self,
+        databases: Sequence[Database],
+        output: Output,
+        *,
+        with_values: bool,
+        with_traits: bool,
+        language: str = ENGLISH,
+    ) -> None:
         """Choose what is wanted of records.
 
         Args:
@@ -99,9 +117,10 @@ class Records:
             output: renders their fields.
             with_values: whether `Merged.values` has all fields, rather than those without a cell.
             with_traits: whether traits are among them.
+            language: of names.
 
         """
-        self._databases, self._output = databases, output
+        self._databases, self._output, self._language = databases, output, language
         self._with_values, self._with_traits = with_values, with_traits
         self._kinds = _Kinds()
         self._recipes: dict[tuple[tuple[Kind, ...], tuple[int, ...]], Recipe] = {}
@@ -110,7 +129,8 @@ class Records:
     def _new_tables(self) -> list[_Table]:
         with_names = self._with_traits or len(self._databases) > 1  # names decide whether a database is a source
         options = {"with_traits": self._with_traits, "with_names": with_names}
-        return [_Table(database, self._output, self._kinds, **options) for database in self._databases]
+        language = self._language
+        return [_Table(database, self._output, self._kinds, language, **options) for database in self._databases]
 
     @property
     def size_bytes(self) -> int:
@@ -162,7 +182,7 @@ class Records:
         whole: Answer | None = None
         sources = 0
         for bit, (kind, database) in enumerate(zip(kinds, self._databases, strict=True)):
-            if not any(kind):
+            if kind.is_empty:
                 continue
             place = Place(
                 country_code=bit + 1 if kind.knows_where else None,  # type: ignore[arg-type]  # stands for all of where
@@ -172,8 +192,10 @@ class Records:
             )
             answer = Answer(place=place, source=database.name, built_at=database.built_at)
             both = answer if whole is None else merge(whole, answer)
-            sources |= (both is not whole) << bit
+            sources = 1 << bit if both is answer else sources | (both is not whole) << bit
             whole = both
+        if whole is None:
+            sources = sum(kind.is_there << bit for bit, kind in enumerate(kinds))
         self._recipes[kinds, asns] = recipe = self._made(kinds, whole, sources)
         return recipe
 
@@ -219,10 +241,10 @@ class Records:
 class _Table:
     """The records of one database, by row; row 0 stands for no record."""
 
-    def __init__(
-        self, database: Database, output: Output, kinds: _Kinds, *, with_traits: bool, with_names: bool
+    def __init__(  # noqa: PLR0913 (as for all of them)
+        self, database: Database, output: Output, kinds: _Kinds, language: str, *, with_traits: bool, with_names: bool
     ) -> None:
-        self._database, self._output, self._numbers = database, output, kinds
+        self._database, self._output, self._numbers, self._language = database, output, kinds, language
         self._with_traits, self._with_names = with_traits, with_names
         self._rows = {NOTHING: 0}
         self.kinds: list[int] = []
@@ -250,7 +272,8 @@ class _Table:
     def _take(self, offsets: Sequence[int], records: Sequence[Any]) -> None:
         """Map and render records."""
         self._rows |= dict.fromkeys(offsets, 0)
-        for shape in shapes(records, with_traits=self._with_names):
+        sound = [None if record is _DAMAGED else record for record in records]
+        for shape in shapes(sound, self._language, with_traits=self._with_names):
             first, fields = len(self.kinds), shape.fields()
             names = shape.trait_names() if self._with_names else _has_traits(shape, fields, records)
             self._add(self._kinds_of(fields, names), fields, shape.traits() if self._with_traits else [])
@@ -275,8 +298,8 @@ class _Table:
             cells.extend(self._output.cells(name, fields.get(name, nothing)))
 
 
-NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=())
-"""The kind of a record without anything of use."""
+NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_there=False)
+"""The kind of a record that is not there."""
 _FIELDS = Place.field_names - {"traits"}
 _DAMAGED = object()
 _UNNAMED = ("",)

@@ -178,7 +178,8 @@ class Flow:
             if problems or len(databases) > MOST_DATABASES:
                 return None
             has = {"is_kept": self._is_kept, "has_services": self._has_services}
-            return Answers(databases, rir, self._form.output, sources, **has)
+            generation = self._cache.chain.generation(sources)
+            return Answers(databases, rir, self._form.output, generation, language=mmdb.language, **has)
         except DatabaseError as error:  # whoever asks one by one gets what can be had
             self._cache.on_problem(error)
             return None

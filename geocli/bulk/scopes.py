@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geocli.addresses import ranges, scope
+from geocli.addresses import EMBEDDED_AT, ranges, scope
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GLOBAL = 0
-SCOPES = (None, *sorted({name for version in (4, 6) for *_, name in ranges(version)} - {"global"}))
+SCOPES = (None, *sorted({name for version in (4, 6) for *_, name in ranges(version)} - {"global", *EMBEDDED_AT}))
 """What a special address is for, by number; `GLOBAL` is none."""
+EMBEDDING = len(SCOPES)
+"""The number of addresses that stand for an IPv4 address, whose scope and place the scalar path finds out."""
+_NUMBERS = {str(name): number for number, name in enumerate(SCOPES)}
+_NUMBERS |= {"global": GLOBAL, **dict.fromkeys(EMBEDDED_AT, EMBEDDING)}
 
 
 def scopes(addresses: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
@@ -26,7 +30,8 @@ def scopes(addresses: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.uint32], 
         addresses: as `Tree.walk` takes them.
 
     Returns:
-        The number of each address's scope, as uint32; and the length in bits of a prefix that has it, as uint8.
+        The number of each address's scope, or `EMBEDDING`, as uint32; and the length in bits of a prefix that has it,
+        as uint8.
 
     """
     if addresses.ndim == 1:
@@ -35,9 +40,7 @@ def scopes(addresses: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.uint32], 
         return numbers[at], lengths[at]
     found = np.zeros(len(addresses), np.uint32)
     for first, last, name in reversed(ranges(6)):
-        found[_reaches(addresses, first) & ~_reaches(addresses, last + 1)] = (
-            SCOPES.index(name) if name in SCOPES else GLOBAL
-        )
+        found[_reaches(addresses, first) & ~_reaches(addresses, last + 1)] = _NUMBERS[name]
     return found, np.full(len(addresses), 128, np.uint8)
 
 
