@@ -16,7 +16,7 @@ from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 SYSTEM_CONFIG = "/etc/geocli/config.toml"
@@ -44,6 +44,7 @@ _FORMS = {
     "service_timeout_seconds": "a number of seconds",
     "service_wait_seconds": "a number of seconds",
     "service_lifetime_days": "a number of days",
+    "language": "a language like de or pt-BR",
 }
 """What may stand in a configuration file, and in which form."""
 _VARIABLES = {name: f"GEOCLI_{name.upper()}" for name in _FORMS} | {
@@ -110,6 +111,8 @@ class Settings(Value):
     """How long to wait for the end of a web service's rate limit."""
     service_lifetime_days: float = 30.0
     """How long an answer of a web service holds."""
+    language: str = "en"
+    """Language of names, where a source has names in it; else they are in English."""
 
 
 def load(
@@ -150,6 +153,8 @@ def load(
             path, "a file where a directory is needed; to ask this one: --db FILE", origin="database_dirs"
         )
     chosen |= said | ({} if data_dir is None else {"data_dir": data_dir})
+    if "language" in chosen:
+        chosen["language"] = _canonical(chosen["language"])
     if not chosen["data_dir"]:
         raise SettingsError("--data-dir", "empty", origin="command line")
     for name, other in (_ACCOUNT, _ACCOUNT[::-1]):
@@ -264,9 +269,20 @@ def _fits(form: str, value: Any) -> bool:
         return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value <= _MOST[form]
     if not isinstance(value, str) or not value or "\0" in value:
         return False
-    if form == "the name of a host":
-        return all(char.isascii() and (char.isalnum() or char in _HOST_MARKS) for char in value)
-    return form == "a text" or value in form.replace(" or", ",").split(", ")
+    return bool(_CHECKS[form](value)) if form in _CHECKS else value in form.replace(" or", ",").split(", ")
+
+
+def _canonical(language: str) -> str:
+    from geocli.languages import canonical
+
+    return canonical(language)
+
+
+_CHECKS: dict[str, Callable[[str], object]] = {
+    "a text": bool,
+    "the name of a host": lambda text: all(char.isascii() and (char.isalnum() or char in _HOST_MARKS) for char in text),
+    _FORMS["language"]: _canonical,  # an empty string for what is not a language
+}
 
 
 def _from(environ: Mapping[str, str]) -> dict[str, Any]:

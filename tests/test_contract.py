@@ -318,6 +318,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--cached-only": ("lookup", "--cached-only", "10.0.0.1"),
         "--no-cache": ("lookup", "--no-cache", "81.2.69.160"),
         "--refresh": ("lookup", "--refresh", "81.2.69.160"),
+        "--lang": ("lookup", "--lang", "de", "81.2.69.160"),
     },
     "batch": {
         "--format": ("batch", "-f", "jsonl"),
@@ -329,6 +330,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--cached-only": ("batch", "--cached-only"),
         "--no-cache": ("batch", "--no-cache"),
         "--refresh": ("batch", "--refresh"),
+        "--lang": ("batch", "--lang", "de"),
         "--strict": ("batch", "--strict"),
         "--input": ("batch", "-i", "log"),
         "--column": ("batch", "-i", "jsonl", "-c", "client.ip"),

@@ -197,6 +197,7 @@ class TestPrecedence:
             ("GEOCLI_SERVICE_TIMEOUT_SECONDS", "2.5", "service_timeout_seconds", 2.5),
             ("GEOCLI_SERVICE_WAIT_SECONDS", "0", "service_wait_seconds", 0),
             ("GEOCLI_SERVICE_LIFETIME_DAYS", "7", "service_lifetime_days", 7),
+            ("GEOCLI_LANGUAGE", "PT_br", "language", "pt-BR"),
         ],
     )
     def test_each_key_has_a_variable(
@@ -350,6 +351,9 @@ class TestBadFiles:
             ("maxmind_host = ''", "'' is not the name of a host"),
             ("maxmind_service = ''", "'' is not city, country or insights"),
             ("service_lifetime_days = 367", "367 is not a number of days"),
+            ("language = 'german'", "'german' is not a language like de or pt-BR"),
+            ("language = 49", "49 is not a language like de or pt-BR"),
+            ("language = ['de']", "['de'] is not a language like de or pt-BR"),
         ],
     )
     def test_a_value_of_another_form(

@@ -66,7 +66,7 @@ def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
     imported = imported_by(stored, "lookup", "81.2.69.160")
 
     assert "sqlite3" in imported
-    assert set() == imported & (HEAVY | {"maxminddb_rust"})
+    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.languages"})
 
 
 def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from geocli import __version__
+from geocli.entries import ENGLISH
 from geocli.errors import GeocliError, SettingsError
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.rir import RirResolver
@@ -40,6 +41,8 @@ class Job(Value):
     """All who are asked, with the files that the journal is to name."""
     work: str
     """URL of the directory for rows that are not yet in place."""
+    language: str = ENGLISH
+    """Of names."""
     version: str = __version__
     """Of geocli."""
 
@@ -47,7 +50,7 @@ class Job(Value):
         """Return what stands for a part, its input, and all that its rows depend on."""
         rows = self.request.replace(jobs=1).as_dict()
         labels, digests = [label for label, _ in self.sources], [database.digest for database in self.databases]
-        return sha256(repr((self.version, rows, labels, digests, part.as_dict())).encode()).hexdigest()
+        return sha256(repr((self.version, rows, labels, digests, self.language, part.as_dict())).encode()).hexdigest()
 
 
 def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
@@ -79,6 +82,7 @@ def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
         ),
         sources=tuple(sources),
         work=work,
+        language=mmdb.language,
     )
 
 

@@ -84,7 +84,7 @@ class _Desk:
         others = [source for source in self._job.sources if source[1] is None]
         if others and others != (ours := RirResolver().sources(None, _raise)):
             raise ClusterError("a worker", f"has {ours[0][0]}, not {others[0][0]}")
-        mmdb = _SameDatabases(files, named)
+        mmdb = _SameDatabases(files, named, self._job.language)
         return [mmdb, RirResolver()] if others else [mmdb]
 
     def _file(self, sent: SentDatabase) -> DatabaseFile:
@@ -101,7 +101,7 @@ class _Desk:
         name = f"part-{part.number:06}-{uuid4().hex}"
         report, problems, frames = BatchReport(), list[GeocliError](), Frames()
         cache = GeoCache(
-            chosen=Settings(data_dir=os.path.join(self._scratch, "none")),
+            chosen=Settings(data_dir=os.path.join(self._scratch, "none"), language=self._job.language),
             journal=frames,
             resolvers=resolvers,
             on_problem=problems.append,
@@ -154,8 +154,8 @@ class _Desk:
 class _SameDatabases(MmdbResolver):
     """Asks databases that have been checked, and says that they are those of whoever started the batch."""
 
-    def __init__(self, files: Sequence[DatabaseFile], sources: Sequence[Source]) -> None:
-        super().__init__(files=[file.path for file in files])
+    def __init__(self, files: Sequence[DatabaseFile], sources: Sequence[Source], language: str) -> None:
+        super().__init__(files=[file.path for file in files], language=language)
         self._checked, self._sources = [file.identity for file in files], list(sources)
 
     def sources(self, known: Labels | None, report: Report) -> list[Any]:

@@ -85,6 +85,7 @@ def batch(
     cached_only: options.CachedOnly = False,
     no_cache: options.NoCache = False,
     refresh: options.Refresh = False,
+    lang: options.Lang = None,
     jobs: Jobs = None,
     cluster: Cluster = None,
     block_size: BlockSize = None,
@@ -96,6 +97,8 @@ def batch(
     if not files and sys.stdin.isatty():
         ctx.get_help()  # which prints it
         return 2
+    mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
+    chosen, mode = options.in_language(options.chosen(ctx, db), lang, mode)
     request = options.batch_request(
         files or ["-"],
         form=input_,
@@ -111,7 +114,7 @@ def batch(
         output=output,
         is_strict=strict,
         is_counted=summary,
-        mode=options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh),
+        mode=mode,
     )
     machines = options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
-    return actions.batch(options.chosen(ctx, db), request, machines, shows_progress=progress)
+    return actions.batch(chosen, request, machines, shows_progress=progress)

@@ -31,6 +31,7 @@ def lookup(
     cached_only: options.CachedOnly = False,
     no_cache: options.NoCache = False,
     refresh: options.Refresh = False,
+    lang: options.Lang = None,
     quiet: Annotated[
         bool,
         typer.Option("-q", "--quiet", help="Print nothing; the exit status tells.", rich_help_panel=options.OUTPUT),
@@ -41,11 +42,8 @@ def lookup(
     Exits with 1 if nobody knows one of them, 2 if one is not an address,
     3 if a database failed and nothing else could answer.
     """
-    request = actions.LookupRequest(
-        format=format_,
-        fields=options.fields_of(fields),
-        mode=options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh),
-        is_quiet=quiet,
-    )
+    mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
+    chosen, mode = options.in_language(options.chosen(ctx, db), lang, mode)
+    request = actions.LookupRequest(format=format_, fields=options.fields_of(fields), mode=mode, is_quiet=quiet)
     texts = lines("-") if addresses == ["-"] else addresses
-    return actions.lookup(texts, options.chosen(ctx, db), request)
+    return actions.lookup(texts, chosen, request)

@@ -11,6 +11,7 @@ import typer
 from geocli import settings
 from geocli.entries import check_fields
 from geocli.errors import SettingsError
+from geocli.languages import language_of
 from geocli.values import Value
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ CachedOnly = Annotated[bool, typer.Option("--cached-only", help="Never ask a sou
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.", rich_help_panel=SOURCES)]
 Refresh = Annotated[
     bool, typer.Option("--refresh", help="Ask the sources even if the answer is cached.", rich_help_panel=SOURCES)
+]
+Lang = Annotated[
+    str | None,
+    typer.Option(
+        "--lang",
+        metavar="LANG",
+        help="Names in this language, such as de; English where there is none.",
+        rich_help_panel=SOURCES,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)]
 
@@ -71,6 +81,23 @@ def mode_of(*, cached_only: bool, no_cache: bool, refresh: bool) -> Mode:
     if len(named) > 1:
         raise SettingsError(" and ".join(f"--{mode}" for mode in named), "contradict each other", origin="command line")
     return named[0] if named else "cache"
+
+
+def in_language(chosen: settings.Settings, lang: str | None, mode: Mode) -> tuple[settings.Settings, Mode]:
+    """Return the settings and the mode for names in a language; default: the configured one.
+
+    Answers with names in another language are neither read from the cache nor written to it.
+
+    Raises:
+        SettingsError: the text is not a language, or the cache alone is to be read in another one.
+
+    """
+    if lang is None or (language := language_of(lang, "--lang")) == chosen.language:
+        return chosen, mode
+    if mode == "cached-only":
+        reason = f"contradict each other: the names in the cache are for the language {chosen.language}"
+        raise SettingsError("--lang and --cached-only", reason, origin="command line")
+    return chosen.replace(language=language), "no-cache"
 
 
 def selection(*, unresolved: bool, older_than: str | None, everything: bool) -> timedelta | str:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from geocli.entries import Answer
+from geocli.entries import ENGLISH, Answer
 from geocli.errors import ServiceError
 from geocli.http import BoundedSession, Limits, error_of, json_of, seconds_of
+from geocli.languages import by_preference
 from geocli.resolvers.mmdb_schemas import place_from
 from geocli.resolvers.services import Reply
 
@@ -41,6 +42,8 @@ _NAMES = {
 }
 """What is asked for, and what databases call it."""
 _FIELDS = ",".join(("status", "message", "query", "as", *_NAMES))
+_LANGUAGES = ("en", "de", "es", "pt-BR", "fr", "ja", "zh-CN", "ru")
+"""Languages that names can be asked for in."""
 _NOWHERE = {"private range", "reserved range"}
 """Reasons for no answer that are answers."""
 
@@ -48,10 +51,12 @@ _NOWHERE = {"private range", "reserved range"}
 class IpApi:
     """Asks for up to a hundred addresses at once."""
 
-    def __init__(self, name: str, url: str, key: str | None, timeout_seconds: float) -> None:
-        """Take the name of the service, where it is, the key if there is one, and how long it may take."""
+    def __init__(self, name: str, url: str, key: str | None, timeout_seconds: float, language: str) -> None:
+        """Take the service's name, where it is, the key if any, how long it may take, and the language of names."""
         self._name, self._url = name, f"{url}/batch"
         self._parameters = {"fields": _FIELDS} | ({"key": key} if key else {})
+        if (nearest := by_preference(_LANGUAGES, language)[0]) != ENGLISH:
+            self._parameters["lang"] = nearest
         limits = Limits(
             connect_seconds=timeout_seconds,
             idle_seconds=timeout_seconds,
@@ -82,7 +87,7 @@ class IpApi:
 
     def _answer(self, said: dict[str, Any]) -> Answer | None:
         number, _, org = said["as"].partition(" ") if isinstance(said.get("as"), str) else ("", "", "")
-        named = {ours: said.get(its) for its, ours in _NAMES.items() if said.get(its) != ""}
+        named = {ours: said.get(its) for its, ours in _NAMES.items()}
         place = place_from({**named, "asn": number, "org": org})
         return Answer(place=place, source=self._name) if vars(place) else None
 

@@ -192,12 +192,13 @@ def configured(
         from geocli.resolvers.web import MaxMind
 
         host, edition = chosen.maxmind_host, chosen.maxmind_service
-        return MaxMind(host, edition, chosen.account_id, maxmind_key(), chosen.service_timeout_seconds)
+        seconds, language = chosen.service_timeout_seconds, chosen.language
+        return MaxMind(host, edition, chosen.account_id, maxmind_key(), seconds, language=language)
 
     def ip_api() -> Ask:
         from geocli.resolvers.ipapi import IpApi
 
-        return IpApi(IP_API, ip_api_url, ip_api_key(), chosen.service_timeout_seconds)
+        return IpApi(IP_API, ip_api_url, ip_api_key(), chosen.service_timeout_seconds, chosen.language)
 
     default_url = IP_API_KEYED_URL if chosen.ip_api_key_file else IP_API_URL
     ip_api_url = (chosen.ip_api_url or default_url).rstrip("/")

@@ -41,9 +41,11 @@ _REASONS = {
 class MaxMind:
     """Asks for one address."""
 
-    def __init__(self, host: str, edition: str, account_id: int, key: str | None, timeout_seconds: float) -> None:
-        """Take where to ask, which of the services, for whom, and how long it may take."""
-        self._host, self._edition = host, edition
+    def __init__(  # noqa: PLR0913 (what is asked, and how)
+        self, host: str, edition: str, account_id: int, key: str | None, timeout_seconds: float, *, language: str
+    ) -> None:
+        """Take where to ask, which of the services, for whom, how long it may take, and the language of names."""
+        self._host, self._edition, self._language = host, edition, language
         self._client = _RecordClient(account_id, key or "", host, ["en"], timeout_seconds)
 
     def __call__(self, addresses: Sequence[Address]) -> Reply:
@@ -67,7 +69,7 @@ class MaxMind:
             raise ServiceError(self._host, "an answer for another address")
         prefix_len = _prefix_len(traits.pop("network", None), address)
         record.pop("maxmind", None)  # how many queries are left
-        place = place_from(record)
+        place = place_from(record, self._language)
         answer = Answer(place=place, source=self._host, prefix_len=prefix_len) if vars(place) else None
         return Reply(answers={address: answer})
 
