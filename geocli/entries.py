@@ -122,8 +122,8 @@ class Entry(Value):
         >>> Entry(ip="81.2.69.160", status="resolved", prefix_len=27).network
         '81.2.69.160/27'
         """
-        if self.prefix_len is None:
-            return None
+        if self.prefix_len is None or not 0 <= self.prefix_len <= (128 if ":" in self.ip else 32):
+            return None  # unknown, or of the other family
         from ipaddress import ip_network
 
         return str(ip_network(f"{self.ip}/{self.prefix_len}", strict=False))

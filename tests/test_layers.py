@@ -54,7 +54,7 @@ ROOMS: dict[str, set[str] | str] = {
         *("errors", "storage.locks", "storage.ownership", "storage.targets", "storage.trust"),
     },
     "geocli.storage.backoff": {"entries", "errors", "values", "storage.files"},
-    "geocli.storage.frames": {"entries", "hashing", "values"},
+    "geocli.storage.frames": {"entries", "hashing", "values", "storage.rows"},
     "geocli.storage.sharing": {"storage.frames"},
     "geocli.storage.scanning": {"values", "storage.frames"},
     "geocli.storage.dirty": {"entries", "storage.frames", "storage.scanning"},

@@ -11,10 +11,12 @@ import pytest
 
 from geocli.cache import GeoCache
 from geocli.errors import StoreError
+from geocli.storage.frames import encode, pack
 from geocli.storage.rows import COLUMNS, MAX_DEPTH
 from geocli.storage.store import Store
 from tests.conftest import Geocli
 from tests.running import complaints, objects, stored
+from tests.storing import resolved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,3 +155,45 @@ def test_bad_row_is_an_error_for_who_does_not_listen(kept: Geocli) -> None:
             store.get([BAD, GOOD])
         assert {GOOD} == set(store.get([BAD, GOOD], told.append))
     assert [BAD] == [error.row for error in told]
+
+
+@pytest.mark.parametrize(
+    ("rows", "traits"),
+    [
+        (f'["{BAD}",0,24]', f'{{"a":{"[" * 50}{"]" * 50}}}'),
+        (f'["{BAD}",0,24]', f'{{"a":{"[" * 100_000}{"]" * 100_000}}}'),
+        (f'["{BAD}",0,24]', '{"a":1e999}'),
+        (f'["{BAD}",0,24]', "[1]"),
+    ],
+)
+def test_bad_record_of_the_journal_is_set_aside(kept: Geocli, rows: str, traits: str) -> None:
+    """A record that geocli never writes ends no command, is kept for people to look at, and all others are stored."""
+    place = f'{{"status":"resolved","country_code":"FR","traits":{traits}}}'
+    payload = f'{{"at":"2026-06-01T12:00:00Z","generation":"x","places":[{place}],"rows":[{rows}]}}'
+    assert 0 == kept("lookup", "9.9.9.9").returncode
+    with (kept.data_dir / "journal").open("ab") as journal:
+        journal.write(encode(payload.encode()))
+    assert 0 == kept("lookup", "81.2.69.160").returncode
+
+    assert {BAD, GOOD} == {entry["ip"] for entry in objects(kept("lookup", BAD, GOOD).stdout)}
+    flushed = kept("flush")
+
+    bytes_ = len(encode(payload.encode()))
+    assert [f"{kept.data_dir}/journal.bad: {bytes_} damaged bytes were set aside"] == complaints(flushed)
+    assert {BAD: "US", GOOD: "AU", "9.9.9.9": "US", "81.2.69.160": "GB"} == dict(stored(kept, "ip, country_code"))
+
+
+def test_wrong_prefix_in_the_journal_is_no_network(kept: Geocli) -> None:
+    """A prefix of the other family ends no command: the network is unknown, and once it is stored the row is named."""
+    payload = next(pack([resolved("9.9.9.9", prefix_len=64)]))
+    (kept.data_dir / "journal").write_bytes(encode(payload))
+
+    only, flushed, after = (
+        kept(*arguments)
+        for arguments in (("lookup", "--cached-only", "9.9.9.9", GOOD), ("flush",), ("lookup", "9.9.9.9", GOOD))
+    )
+
+    assert [("9.9.9.9", None), (GOOD, None)] == [(entry["ip"], entry["network"]) for entry in objects(only.stdout)]
+    assert (0, b"") == (flushed.returncode, flushed.stderr)
+    assert [f"{kept.data_dir}/geocli.db: a row cannot be read: 9.9.9.9: prefix_len is 64"] == complaints(after)
+    assert ["US", "AU"] == [entry["country_code"] for entry in objects(after.stdout)]

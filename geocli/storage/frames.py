@@ -30,6 +30,7 @@ from json.encoder import encode_basestring_ascii
 
 from geocli.entries import Entry, Place, instant, instant_text
 from geocli.hashing import blake2b
+from geocli.storage.rows import check_json
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -50,6 +51,7 @@ MOST_KNOWN_BYTES = 32 << 20
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
 _TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
+_FLAT = {str, int, bool, type(None)}
 compact_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _KEYS = {name: f'"{name}":' for name in (*_ENTRY_KEYS, *Place.field_names)}
 
@@ -293,6 +295,9 @@ def _check_places(places: list[dict[str, Any]]) -> None:
         _check_types(said, *_TYPES[name])
         if name.endswith("_at"):
             deque(map(instant, said), maxlen=0)
+        elif name == "traits":
+            nested = [traits for traits in said if not _FLAT.issuperset(map(type, traits.values()))]
+            deque(map(check_json, nested), maxlen=0)
 
 
 def _check(frame: Frame) -> None:

@@ -93,17 +93,22 @@ def _traits(text: str | None) -> dict[str, Any] | None:
         raise ValueError(f"traits are no JSON: {text!r:.40}") from None
     if not isinstance(traits, dict):
         raise ValueError(f"traits are no JSON object: {text!r:.40}")  # noqa: TRY004 (of a row, as all others)
-    _check_json(traits, MAX_DEPTH)
+    check_json(traits)
     return traits
 
 
-def _check_json(value: Any, depth: int) -> None:
-    """Refuse what JSON cannot say, and what is nested too deep to be worked with."""
+def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
+    """Refuse traits that JSON cannot say, or that are nested too deep to be worked with.
+
+    Raises:
+        ValueError: they are refused.
+
+    """
     if isinstance(value, dict | list):
         if not depth:
             raise ValueError(f"traits are nested more than {MAX_DEPTH} deep")
         for element in [*value, *value.values()] if isinstance(value, dict) else value:
-            _check_json(element, depth - 1)
+            check_json(element, depth - 1)
     elif isinstance(value, str):
         _check_text(value)
     elif isinstance(value, float) and not isfinite(value):
