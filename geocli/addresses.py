@@ -1,4 +1,8 @@
-"""Text to address, and the addresses that are nowhere."""
+"""Text to address, and the addresses that are nowhere.
+
+`parse` is the one definition of how an address may be written: `lookup`, lists, cells of CSV and values of JSON are
+read by it, and so is what the scanner of logs (`geocli.bulk.finding`) takes out of a line.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +74,23 @@ ISATAP = 0x5EFE
 """First half of an interface identifier that ends in an IPv4 address, without the bits u and g (RFC 5214, 6.1)."""
 
 
+DEFANGED = {"[.]": ".", "(.)": ".", "{.}": ".", "[dot]": ".", "[:]": ":", "[::]": "::"}
+"""Spellings of dots and colons in threat reports, which keep addresses from being links."""
+ENCODED_COLON = "%3a"
+"""A colon in a URL's query (RFC 3986, 2.1)."""
+QUOTES = "\"'`"
+BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}"}
+TAG = "ipv6:"
+"""Precedes IPv6 addresses in mail, in any case (RFC 5321, 4.1.3)."""
+
+
 def parse(text: str) -> Address:
     """Read an address as people and logs write it.
 
-    White space around it, brackets, a port and a zone (`%eth0`) are dropped; an IPv4-mapped IPv6 address
-    is the IPv4 address in it (RFC 4291, 2.5.5.2).
+    White space, quotes, brackets, a port, a zone (`%eth0`) and the tag `IPv6:` are dropped, defanged dots and colons
+    (`[.]`, `[:]`) are read as such; an IPv4-mapped IPv6 address is the IPv4 address in it (RFC 4291, 2.5.5.2).
 
-    >>> parse(" [fe80::1%eth0]:22 "), parse("::ffff:10.0.0.1"), parse("127.0.0.1:80")
+    >>> parse(" [fe80::1%eth0]:22 "), parse("::ffff:10.0.0.1"), parse("127[.]0[.]0[.]1:80")
     (IPv6Address('fe80::1'), IPv4Address('10.0.0.1'), IPv4Address('127.0.0.1'))
 
     Raises:
@@ -87,6 +101,7 @@ def parse(text: str) -> Address:
     try:
         address = ip_address(bare)
     except ValueError:
+        bare = refanged(_unquoted(bare))
         try:
             address = ip_address(_without_decoration(bare))
         except ValueError:
@@ -97,6 +112,30 @@ def parse(text: str) -> Address:
         if address.scope_id is not None:
             return IPv6Address(int(address))
     return address
+
+
+def is_address(text: str) -> bool:
+    """Return whether `parse` reads a text."""
+    try:
+        parse(text)
+    except AddressError:
+        return False
+    return True
+
+
+def refanged(text: str) -> str:
+    """Replace the spellings of dots and colons that `DEFANGED` lists, and colons that are encoded as in URLs.
+
+    >>> refanged("198[.]51[DOT]100{.}7"), refanged("2001%3Adb8%3A%3A1")
+    ('198.51.100.7', '2001:db8::1')
+    """
+    if any(bracket in text for bracket in "[({"):
+        text = text.replace("[DOT]", "[dot]").replace("[Dot]", "[dot]")
+        for spelling, plain in DEFANGED.items():  # not at the start, where [::] is an address in brackets
+            text = text[:1] + text[1:].replace(spelling, plain)
+    if ":" not in text:  # else a percent sign begins a zone
+        text = text.replace(ENCODED_COLON.upper(), ":").replace(ENCODED_COLON, ":")
+    return text
 
 
 def scope(address: Address) -> str | None:
@@ -166,18 +205,36 @@ def ranges(version: int) -> list[tuple[int, int, str]]:
     return [(int(network[0]), int(network[-1]), name) for network, name in networks]
 
 
+def _unquoted(text: str) -> str:
+    return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] and text[0] in QUOTES else text
+
+
 def _without_decoration(text: str) -> str:
-    """Drop brackets and a port; raise ValueError if what is dropped is not that."""
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        port = rest[1:] if rest.startswith(":") else "" if rest else "0"
-        plausible = bracket and ":" in host
+    """Drop brackets, a port and a tag; raise ValueError if what is dropped is not that."""
+    closing = BRACKETS.get(text[:1])
+    if closing is None:
+        host, port = _divided(text)
     else:
-        host, _, port = text.partition(":")
-        plausible = True
-    if not (plausible and port.isascii() and port.isdigit() and int(port[:6]) <= 0xFFFF):
+        host, bracket, rest = text[1:].partition(closing)
+        port = rest.removeprefix(":") if closing == "]" and rest else None
+        if not bracket or (rest and (port is None or port == rest)):
+            raise ValueError(text)
+    if port is not None and not (port.isascii() and port.isdigit() and int(port[:6]) <= 0xFFFF):
         raise ValueError(text)
-    return host
+    return host[len(TAG) :] if host[: len(TAG)].lower() == TAG and ":" in host[len(TAG) :] else host
+
+
+def _divided(text: str) -> tuple[str, str | None]:
+    """Return an address without brackets, and its port, None without one.
+
+    In IPv6 a port is certain only behind eight groups or an IPv4 address (`::ffff:192.0.2.1:443`).
+    """
+    start = len(TAG) if text[: len(TAG)].lower() == TAG else 0
+    colons = text.count(":", start)
+    host, colon, port = text.rpartition(":")
+    if (colons == 1 and not start) or (colons == 8 and "::" not in text) or "." in host.rpartition(":")[2]:
+        return (host, port) if colon else (text, None)
+    return text, None
 
 
 def _reason(text: str) -> str:

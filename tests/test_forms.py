@@ -457,6 +457,7 @@ def test_what_an_ending_stands_for(path: str, form: str) -> None:
         (b"null", b'{"line": "null", "geo": {"country_code": null}}'),
         (b'["81.2.69.160"]', b'{"line": "[\\"81.2.69.160\\"]", "geo": {"country_code": null}}'),
         (b'"81.2.69.160"', b'{"line": "\\"81.2.69.160\\"", "geo": {"country_code": null}}'),
+        (b"81.2.69.160", b'{"line": "81.2.69.160", "geo": {"country_code": null}}'),
         (b'{"ip":"1"} {"ip":"2"}', b'{"line": "{\\"ip\\":\\"1\\"} {\\"ip\\":\\"2\\"}", "geo": {"country_code": null}}'),
         (b'{"ip":"1"},{"ip":"2"}', b'{"line": "{\\"ip\\":\\"1\\"},{\\"ip\\":\\"2\\"}", "geo": {"country_code": null}}'),
         (b'{"ip":"81.2.69.160"', b'{"line": "{\\"ip\\":\\"81.2.69.160\\"", "geo": {"country_code": null}}'),

@@ -8,12 +8,13 @@ import re
 from codecs import BOM_UTF8
 from itertools import chain
 
+from geocli.addresses import is_address
 from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, Block, lines_of
 from geocli.bulk.inputs import MOST_LINE_BYTES
 from geocli.bulk.outputs import Output, json_text
 from geocli.entries import KNOWN_FIELDS
 from geocli.errors import SettingsError
-from geocli.text import safe
+from geocli.text import decoded, safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class JsonLinesForm:
         if body is not None and self._geo in said:
             body = self._without_answer(body, said)
         if body is None:
-            return line[:MOST_LINE_BYTES], f'{{"line": {json_text(line.decode("utf-8", "backslashreplace"))}, '.encode()
+            asked = b"" if is_address(decoded(line)) else line[:MOST_LINE_BYTES]  # what is no object has no answer
+            return asked, f'{{"line": {json_text(line.decode("utf-8", "backslashreplace"))}, '.encode()
         text = said.get(self._path)
         if text is None:
             text = _at_path(said, self._path.split("."))
