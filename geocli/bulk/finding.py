@@ -1,178 +1,284 @@
-"""Addresses in any text: logs, mails, configuration files."""
+"""Addresses in any text: logs, mails, configuration files.
+
+`spans` finds candidates, and decides which of them are addresses:
+
+* four numbers with dots between them, by what is beside them (`geocli.bulk.boundaries`: tables) and, where that leaves
+  it open, by more of their line (`geocli.bulk.ipv4_context`: a function whose results are remembered);
+* runs of hexadecimal groups (`geocli.bulk.ipv6_context`), in which no IPv4 address of its own is looked for;
+* defanged and URL-encoded spellings (`geocli.bulk.spellings`).
+
+Long texts are searched for candidates with numpy, short ones with regular expressions; what is found is the same.
+"""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from geocli.addresses import parse
+from geocli.bulk import boundaries, spellings
+from geocli.bulk.boundaries import ASK, BETWEEN, FIRST_NUMBERS, MAX_BETWEEN, NO, SMALL_BEHIND
+from geocli.bulk.ipv4_context import verdict, window
+from geocli.bulk.ipv6_context import AFTER_BYTES as AFTER_RUN_BYTES
+from geocli.bulk.ipv6_context import BEFORE_BYTES as BEFORE_RUN_BYTES
+from geocli.bulk.ipv6_context import is_run, span_of
+from geocli.errors import AddressError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import TypeAlias
+    from collections.abc import Iterable, Sequence
+    from typing import Any, TypeAlias
 
     import numpy as np
     from numpy.typing import NDArray
 
-    Spans: TypeAlias = list[tuple[int, int]]
+    Octets: TypeAlias = NDArray[np.uint8]
+    Span: TypeAlias = tuple[int, int]
 
-_NUMBER = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = rb"(?:%b\.){3}%b" % (_NUMBER, _NUMBER)
-_GROUP = rb"[0-9A-Fa-f]{1,4}"
-_IPV6 = (
-    rb"(?!(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}(?![0-9A-Fa-f]))"
-    rb"(?:(?:%(group)b:){7}%(group)b|(?:%(group)b:){6}%(ipv4)b"
-    rb"|(?:%(group)b(?::%(group)b){0,6})?::(?:(?:%(group)b:){0,5}%(ipv4)b|%(group)b(?::%(group)b){0,6})?)"
-    rb"(?:%%[0-9A-Za-z_.-]{0,30}[0-9A-Za-z_])?"
-) % {b"group": _GROUP, b"ipv4": _IPV4}
-ADDRESS = re.compile(rb"(?<![\w.])(?:(?<![0-9A-Fa-f:]:)%b|%b)(?!\w|\.[0-9])" % (_IPV6, _IPV4))
-"""An address that nothing runs into: `185.1.2.3` has no `85.1.2.3` in it, and `1.2.3.4.5` none at all. Eight numbers of
-two digits each are of hardware (EUI-64, or EUI-48 in a row, as netfilter shows them)."""
-_BEFORE_PRODUCT = rb"(?:\A|[^\w/\\:.@-])"
-PRODUCT = re.compile(_BEFORE_PRODUCT + rb"([A-Za-z][\w.-]*)\\?/\Z")
-"""What may stand before the version of a product (RFC 9110, 10.1.5), as in `Chrome/126.0.0.0`; in JSON `Chrome\\/`."""
-OTHER_PRODUCT = re.compile(_BEFORE_PRODUCT + rb"(?!HTTP)[A-Za-z][\w.-]*\\?/[0-9]+(?:\.[0-9]+){0,2}(?![.\w])")
-"""A product whose version certainly is no address, as in `Safari/537.36`."""
-BRANDS = (b';v="', b';v=\\"')
-"""What stands before the version of a brand (User-Agent Client Hints), as in `"Chrome";v="126.0.0.0"`, also in JSON."""
-NETWORK = re.compile(rb"/[0-9]{1,3}(?!\w|\.\w)")
-"""What stands behind the first address of a network."""
-COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
-"""Sets the colour of what follows (ECMA-48, 8.3.117); its last letter is no part of a word."""
-BEFORE_BYTES, AFTER_BYTES, MOST_KNOWN = 80, 16, 1000
-"""So much around a number tells whether it is a version; of so many such texts it is known, since most visitors have
-the same few browsers."""
 SMALL_BYTES = 4096
 """A shorter text is searched without numpy."""
+_MARGIN = b"\n" * 8
+_QUAD = re.compile(rb"(?<![0-9])(?=[0-9])[0-9]*?([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?![0-9])")
+_ANCHOR = re.compile(rb"(?<=:):|:(?:[0-9A-Fa-f]{1,4}:){5}")
+_IN_RUN = b"0123456789abcdefABCDEF:."
+_RUN_END = re.compile(rb"(?:[0-9A-Fa-f:]|\.(?!\.))*")
+_PREFIX = re.compile(rb"/(0|[1-9][0-9]{0,2})(?!\w|\.\w)")
 
-_WORD = b"_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_MARGIN = b"    "
-_RUN = rb"[0-9A-Fa-f:.]*"
-_BEFORE, _AFTER = re.compile(_RUN + rb"\Z"), re.compile(_RUN)
-MOST_RUN_BYTES = 64
-"""No address is longer."""
-MOST_ZONE_BYTES = 40
-"""Nor the name of a network interface, which may stand behind it."""
+
+class Spans(NamedTuple):
+    """Where addresses are in a text, in their order."""
+
+    starts: list[int]
+    """Offset of the first byte of each address."""
+    ends: list[int]
+    """Offset behind its last byte."""
+    stops: list[int]
+    """Offset behind the prefix length that makes a network of it; the end of the address without one."""
 
 
 def spans(text: bytes) -> Spans:
-    """Return where the addresses of a text begin and end; versions of products are none."""
-    if b"\x1b[" in text:
-        text = COLOUR.sub(lambda match: b" " * len(match[0]), text)
-    return _spans(text) if len(text) > SMALL_BYTES else _simply(text)
+    """Return where the addresses of a text are, in their order.
 
-
-def _simply(text: bytes) -> Spans:
-    return _no_versions(text, _matched(text, [(0, len(text))]))
-
-
-def _no_versions(text: bytes, found: Iterable[tuple[int, int]]) -> Spans:
-    return [
-        (start, end)
-        for start, end in found
-        if text[start - 1 : start] not in b'/"' or not _is_version(text, start, end)
-    ]
-
-
-def _is_version(text: bytes, start: int, end: int) -> bool:
-    first = max(start - BEFORE_BYTES, 0)
-    return _has_version(text[first : end + AFTER_BYTES], start - first, end - first)
-
-
-@lru_cache(MOST_KNOWN)
-def _has_version(text: bytes, start: int, end: int) -> bool:
-    """Tell whether a number is the version of a product, rather than an address behind a name and a slash.
-
-    The name of a product has a capital letter; and the version ends in zeros, or there are other products beside it, or
-    a user agent in quotes begins with it. What has a port or the length of a prefix behind it is an address.
+    Where an address and a prefix length behind it (`192.0.2.0/24`) are a network, that is its last bits are zero, the
+    span ends behind the prefix length. What is found may turn out to be no address when it is read, if one of its
+    numbers is larger than 255.
     """
-    before, number, after = text[:start].rpartition(b"\n")[2], text[start:end], text[end:].partition(b"\n")[0]
-    if before.endswith(BRANDS):
-        return True
-    product = PRODUCT.search(before)
-    if not product or product[1].islower() or after.startswith((b":", b"(")) or NETWORK.match(after) or b":" in number:
-        return False
-    is_first = product[1].isalpha() and product[0].startswith((b'"', b"'"))
-    is_among_others = OTHER_PRODUCT.search(before, 0, product.start(1)) or OTHER_PRODUCT.match(after)
-    return number.endswith(b".0.0") or is_first or bool(is_among_others)
+    return _in_long(text) if len(text) > SMALL_BYTES else _in_short(text)
 
 
-def _spans(text: bytes) -> Spans:
-    """Look only where an address may be: around three dots, or around two colons together, or six."""
+def _in_short(text: bytes) -> Spans:
+    """Search with regular expressions."""
+    judged = [found for at in _candidates(text) if (found := _judged(text, *at))]
+    anchors = [match.end() - 1 for match in _ANCHOR.finditer(text)]
+    spelled = [match.start() for match in spellings.ANCHOR.finditer(text)]
+    return _together(text, _with_stops(text, judged), anchors, spelled)
+
+
+def _candidates(text: bytes) -> Iterable[Span]:
+    at = 0
+    while found := _QUAD.search(text, at):
+        yield found.span(1)
+        at = text.index(b".", found.start(1)) + 1
+
+
+def _in_long(text: bytes) -> Spans:
+    """Search with numpy."""
     import numpy as np
 
-    octets = np.frombuffer(b"%b%b%b" % (_MARGIN, text, _MARGIN), np.uint8)
-    runs = _runs(text, np.flatnonzero(octets == ord(":")) - len(_MARGIN))
-    found = _quads(text, octets, np.flatnonzero(octets == ord(".")))
-    if not runs:
-        return found
-    matched = _matched(text, runs)
+    octets = np.frombuffer(b"".join((_MARGIN, text, _MARGIN)), np.uint8)
+    flags = np.empty(len(octets), np.bool_)  # one for all: to get new memory takes longer than to compare
+    dots, colons, brackets, percents = (np.flatnonzero(np.equal(octets, ord(mark), out=flags)) for mark in ".:[%")
+    anchors = (_anchors(colons) - len(_MARGIN)).tolist()
+    return _together(text, _quads(text, octets, dots), anchors, _spelled(octets, dots, brackets, percents))
+
+
+def _together(text: bytes, quads: Spans, anchors: Iterable[int], spelled: Iterable[int]) -> Spans:
+    """Return all addresses in their order; in a run of groups there is none but its own."""
+    runs, groups = _groups(text, anchors)
+    if found := spellings.spans(text, spelled):
+        groups = [*found, *_outside(groups, found, text)]
+    if not (runs or groups):
+        return quads
+    singles = zip(quads.starts, quads.ends, strict=True)
+    return _with_stops(text, sorted([*groups, *_outside(singles, [*runs, *groups], text)]))
+
+
+def _outside(found: Iterable[Span], others: Iterable[Span], text: bytes) -> list[Span]:
+    """Return the spans that do not begin in one of some others."""
     is_inside = bytearray(len(text))
-    for start, end in (*runs, *matched):
+    for start, end in others:
         is_inside[start:end] = b"\1" * (end - start)
-    return sorted([*(span for span in found if not is_inside[span[0]]), *_no_versions(text, matched)])
+    return [span for span in found if not is_inside[span[0]]]
 
 
-def _matched(text: bytes, runs: Iterable[tuple[int, int]]) -> Spans:
-    """Return the addresses that begin in some parts of a text, in their order; a zone may go on behind them."""
-    found: Spans = []
-    last = 0
-    for start, end in runs:
-        for match in ADDRESS.finditer(text, max(start, last), min(end + MOST_ZONE_BYTES, len(text))):
-            if match.start() < end:
-                found.append(match.span())
-                last = match.end()
-    return found
+def _with_stops(text: bytes, found: Sequence[Span]) -> Spans:
+    starts, ends = [start for start, _ in found], [end for _, end in found]
+    return Spans(starts, ends, [_stop(text, start, end) for start, end in found])
 
 
-def _quads(text: bytes, octets: NDArray[np.uint8], dots: NDArray[np.intp]) -> Spans:
-    """Return what could be IPv4 addresses by their dots and ends; whether they are is seen when they are read.
+def _stop(text: bytes, start: int, end: int) -> int:
+    """Return the end of the prefix length behind an address, if the two are a network; else that of the address."""
+    prefix = _PREFIX.match(text, end) if text[end : end + 1] == b"/" else None
+    return prefix.end() if prefix and network_length(text[start:end], int(prefix[1])) is not None else end
 
-    Versions are none.
+
+def network_length(text: bytes, length: int) -> int | None:
+    """Return the prefix length of a network by its canonical first address; None if the two are no network.
+
+    They are none if the address has bits behind the prefix: firewalls write a port behind a slash, `198.51.100.7/25`.
+
+    Args:
+        text: an address; one that is IPv4-mapped has a prefix of 96 bits before the IPv4 address.
+        length: the length of a prefix of it, in bits.
+
     """
+    try:
+        address = parse(text.decode("latin-1"))
+    except AddressError:
+        return None
+    if isinstance(address, IPv4Address) and text.count(b":") > 1:
+        length -= 96
+    width = address.max_prefixlen
+    return length if 0 <= length <= width and not int(address) & ((1 << (width - length)) - 1) else None
+
+
+def _judged(text: bytes, start: int, end: int) -> Span | None:
+    """Return the span of a candidate if it is an address by its surroundings."""
+    skipped = verdict(*window(text, start, end))
+    return None if skipped is None else (start + skipped, end)
+
+
+def _groups(text: bytes, anchors: Iterable[int]) -> tuple[list[Span], list[Span]]:
+    """Return the runs around some colons, and the IPv6 addresses in them."""
+    runs, found = [], []
+    last = 0
+    for at in anchors:
+        if at < last:
+            continue
+        start = last + len(text[last:at].rstrip(_IN_RUN))
+        if (dots := text.rfind(b"..", start, at)) >= 0:
+            start = dots + 2
+        end = next(_RUN_END.finditer(text, at)).end()
+        last = end
+        run = text[start:end]
+        if not is_run(run):
+            continue
+        runs.append((start, end))
+        before = text[max(start - BEFORE_RUN_BYTES, 0) : start].rpartition(b"\n")[2]
+        after = text[end : end + AFTER_RUN_BYTES].partition(b"\n")[0]
+        if span := span_of(before, run, after):
+            found.append((start + span[0], start + span[1]))
+    return runs, found
+
+
+@cache
+def _tables() -> tuple[Any, ...]:
+    import numpy as np
+
+    tables = (boundaries.pairs(boundaries.BEFORE), boundaries.pairs(boundaries.AFTER), boundaries.endings())
+    return (*(np.frombuffer(table, np.uint8) for table in tables), _members(BETWEEN).astype(np.intp))
+
+
+def _quads(text: bytes, octets: Octets, dots: NDArray[np.intp]) -> Spans:
+    """Return what could be IPv4 addresses by their dots, their ends and their surroundings."""
     import numpy as np
 
     gaps = np.diff(dots)
     is_near = (gaps >= 2) & (gaps <= 4)
     at = np.flatnonzero(is_near[:-1] & is_near[1:])
     first, third = dots[at], dots[at + 2]
-    starts, ends = first - _digits(octets, first, -1), third + _digits(octets, third, 1) + 1
-    before, after = octets[starts - 1], octets[ends]
-    is_number = (after == ord(".")) & _is_digit(octets[ends + 1])
-    is_word = np.zeros(256, np.bool_)
-    is_word[list(_WORD)] = True
-    is_free = ~(is_word[before] | (before == ord(".")) | is_word[after] | is_number)
-    is_free &= (starts < first) & (ends > third + 1)
-    is_brand = (before == ord('"')) & np.isin(octets[starts - 2], (ord("="), ord("\\")))
-    doubtful = np.flatnonzero(is_free & ((before == ord("/")) | is_brand))
+    sizes, last_sizes = _digits(octets, first, -1), _digits(octets, third, 1)
+    befores, afters, _, _ = _tables()
+    starts, ends = first - sizes, third + last_sizes + 1
+    before = befores[_pair(octets, starts - 2)]
+    after = afters[_pair(octets, ends)]
+    is_open = (before != NO) & (after != NO) & (sizes > 0) & (last_sizes > 0)
+    is_small = (sizes < 3) & (last_sizes < 3) & (gaps[at] < 4) & (gaps[at + 1] < 4)
+    at = np.flatnonzero(is_open)
+    starts, ends, is_asked = starts[at], ends[at], (before[at] == ASK) | (after[at] == ASK)
+    is_asked |= _needs_line(octets, starts, is_small[at])
+    is_slash = octets[ends] == ord("/")
     starts, ends = starts - len(_MARGIN), ends - len(_MARGIN)
-    spans = zip(starts[doubtful].tolist(), ends[doubtful].tolist(), strict=True)
-    is_free[doubtful] = [not _is_version(text, *span) for span in spans]
-    return list(zip(starts[is_free].tolist(), ends[is_free].tolist(), strict=True))
+    if len(asked := np.flatnonzero(is_asked)):
+        judged = [_judged(text, *span) for span in zip(starts[asked].tolist(), ends[asked].tolist(), strict=True)]
+        starts[asked] = [-1 if found is None else found[0] for found in judged]
+        is_kept = starts >= 0
+        starts, ends, is_slash = starts[is_kept], ends[is_kept], is_slash[is_kept]
+    stops = ends.copy()
+    for number in np.flatnonzero(is_slash).tolist():
+        stops[number] = _stop(text, int(starts[number]), int(ends[number]))
+    return Spans(starts.tolist(), ends.tolist(), stops.tolist())
 
 
-def _digits(octets: NDArray[np.uint8], dots: NDArray[np.intp], step: int) -> NDArray[np.intp]:
+def _needs_line(octets: Octets, starts: NDArray[np.intp], is_small: NDArray[np.bool_]) -> Any:
+    """Return which candidates need more of their line than the characters beside them."""
+    import numpy as np
+
+    *_, endings, is_between = _tables()
+    needs = np.zeros(len(starts), np.bool_)
+    for number in FIRST_NUMBERS:
+        is_number = np.ones(len(starts), np.bool_)
+        for offset, byte in enumerate(number):
+            is_number &= octets[starts + offset] == byte
+        needs |= is_number
+    is_start = octets[starts - 1] == ord("\n")
+    is_ten = (octets[starts] == ord("1")) & (octets[starts + 1] == ord("0")) & (octets[starts + 2] == ord("."))
+    needs |= is_small & ~is_ten & _members(SMALL_BEHIND)[octets[starts - 1]]
+    inside = np.flatnonzero(~is_start & ~needs)
+    at = starts[inside] - 1
+    for _ in range(MAX_BETWEEN):
+        at -= is_between[octets[at]]
+    third, second, last = ((octets[at - back] & 31).astype(np.intp) for back in (2, 1, 0))
+    needs[inside] = endings[third << 10 | second << 5 | last] != 0
+    return needs
+
+
+def _pair(octets: Octets, at: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return two bytes as the index of a table of pairs."""
+    index: NDArray[np.intp] = octets[at].astype("intp") << 8 | octets[at + 1]
+    return index
+
+
+def _digits(octets: Octets, dots: NDArray[np.intp], step: int) -> NDArray[np.intp]:
     """Count the digits, three at most, before or after dots."""
-    one, two, three = (_is_digit(octets[dots + step * distance]) for distance in (1, 2, 3))
+    one, two, three = (octets[dots + step * distance] - ord("0") < 10 for distance in (1, 2, 3))
     return one.astype(int) + (one & two) + (one & two & three)
 
 
-def _is_digit(octets: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return octets - ord("0") < 10
-
-
-def _runs(text: bytes, colons: NDArray[np.intp]) -> Spans:
-    """Return the runs of letters of addresses around two colons together, or around six."""
+def _anchors(colons: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the colons that are the second of two together, or the last of six near one another."""
     import numpy as np
 
     gaps = np.diff(colons)
     is_near = (gaps >= 2) & (gaps <= 5)
     is_anchor = gaps == 1
     if len(gaps) >= 5:
-        is_anchor[4:] |= np.lib.stride_tricks.sliding_window_view(is_near, 5).all(axis=1)
-    runs: dict[int, int] = {}
-    end = 0
-    for at in colons[1:][is_anchor].tolist():
-        if at >= end:
-            start = next(match.start() for match in _BEFORE.finditer(text, max(at - MOST_RUN_BYTES, 0), at))
-            runs[start] = end = next(_AFTER.finditer(text, at)).end()
-    return list(runs.items())
+        is_anchor[4:] |= is_near[4:] & is_near[3:-1] & is_near[2:-2] & is_near[1:-3] & is_near[:-4]
+    found: NDArray[np.intp] = colons[1:][is_anchor]
+    return found
+
+
+def _spelled(
+    octets: Octets, dots: NDArray[np.intp], brackets: NDArray[np.intp], percents: NDArray[np.intp]
+) -> list[int]:
+    """Return where dots or colons may be spelled in other ways."""
+    import numpy as np
+
+    brackets = brackets[_members(b".:dD")[octets[brackets + 1]]]
+    brackets = brackets[_members(b":" + boundaries.HEX)[octets[brackets - 1]]]
+    percents = percents[(octets[percents + 1] == ord("3")) & (octets[percents + 2] | 32 == ord("a"))]
+    others = dots[_members(b"({")[octets[dots - 1]]] - 1
+    at: list[int] = (np.sort(np.concatenate([brackets, percents, others])) - len(_MARGIN)).tolist()
+    return at
+
+
+@cache
+def _members(members: bytes) -> Any:
+    """Return which bytes are some of these."""
+    import numpy as np
+
+    flags = np.zeros(256, np.bool_)
+    flags[list(members)] = True
+    return flags

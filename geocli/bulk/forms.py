@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain, pairwise
+from itertools import chain
 from typing import NamedTuple, Protocol
 
-from geocli.bulk.finding import ADDRESS, spans
+from geocli.addresses import is_address
+from geocli.bulk.finding import network_length, spans
 from geocli.bulk.inputs import MOST_LINE_BYTES
+from geocli.bulk.labels import places
 from geocli.bulk.outputs import Output
 from geocli.entries import CSV_FIELDS
 from geocli.errors import SettingsError
@@ -14,7 +16,10 @@ from geocli.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from geocli.bulk.finding import Spans
+    from geocli.bulk.labels import Places
 
 MOST_RECORD_BYTES = 4 << 20
 """A longer row, object or line of a log is cut short."""
@@ -46,6 +51,10 @@ class Block(NamedTuple):
     """The texts, each with a newline behind it, if they came so."""
     only_addresses: bool = False
     """Whether what is no address after all has no answer."""
+    prefixes: Mapping[int, bytes] = {}
+    """By position, what is shown behind the addresses of networks: a slash and the length of the prefix."""
+    places: Places | None = None
+    """Where labels differ from those elsewhere."""
 
 
 class Form(Protocol):
@@ -102,14 +111,31 @@ class LogForm:
         return chunks
 
     def cut(self, chunk: bytes) -> Block:
-        """Return a text for each address, and all that is around them, to the byte."""
+        """Return a text for each address, and all that is around them, to the byte.
+
+        A network is answered as its first address is.
+        """
         found = spans(chunk)
-        texts = [chunk[start:end] for start, end in found]
+        texts = [chunk[start:end] for start, end in zip(found.starts, found.ends, strict=True)]
+        prefixes = _prefixes(chunk, found)
         if self._is_extract:
-            return Block(texts, only_addresses=True)
-        ends = [0, *(end for _, end in found)]
-        before = [chunk[last:end] for last, end in pairwise(ends)]
-        return Block(texts, before, after=chunk[ends[-1] :], only_addresses=True)
+            return Block(texts, only_addresses=True, prefixes=prefixes)
+        stops = [0, *found.stops]
+        before = [chunk[last:stop] for last, stop in zip(stops, found.stops, strict=False)]
+        after, around = chunk[stops[-1] :], places(chunk, found)
+        return Block(texts, before, after=after, only_addresses=True, prefixes=prefixes, places=around)
+
+
+def _prefixes(chunk: bytes, found: Spans) -> dict[int, bytes]:
+    """Return the length of the prefix of each network, with its slash, by position."""
+    if found.ends == found.stops:
+        return {}
+    lengths = {
+        at: network_length(chunk[start:end], int(chunk[end + 1 : stop]))
+        for at, (start, end, stop) in enumerate(zip(*found, strict=True))
+        if stop > end
+    }
+    return {at: b"/%d" % length for at, length in lengths.items() if length is not None}
 
 
 class CsvForm:
@@ -226,7 +252,7 @@ class CsvForm:
 def _place_of(column: str | None, header: Sequence[str]) -> int:
     """Return the place of a column by its name."""
     name = column or (header[0] if len(header) == 1 else DEFAULT_COLUMN)
-    if odd := [cell for cell in header if ADDRESS.fullmatch(cell.strip().encode("utf-8", "surrogateescape"))]:
+    if odd := [cell for cell in header if is_address(cell)]:
         reason = f"{safe(odd[0])} is no name of a column: there must be a header; without one it is a log: -i log"
         raise SettingsError("input", reason, origin="csv")
     if (

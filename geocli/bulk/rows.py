@@ -7,6 +7,7 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from geocli.bulk.labels import adjust
 from geocli.entries import instant_text
 from geocli.text import decoded
 
@@ -102,7 +103,7 @@ class RowMaker:
         block = self._form.cut(chunk)
         distinct = list(dict.fromkeys(block.texts))
         asked = dict(zip(distinct, self._asked(distinct), strict=True))
-        entries = [asked[text] for text in block.texts]
+        entries = [_as_network(asked[text], block, at) for at, text in enumerate(block.texts)]
         lines = self._lines(entries, block)
         return Rows(self._joined(block, [lines], max(map(len, lines), default=0)), _shown(entries, block))
 
@@ -127,11 +128,13 @@ class RowMaker:
         return [b"" if none and entry.status == "invalid" else self._form.output.block([entry]) for entry in entries]
 
     @staticmethod
-    def _joined(block: Block, columns: Sequence[Sequence[bytes]], longest: int) -> Iterator[bytes]:
+    def _joined(block: Block, columns: Sequence[list[bytes]], longest: int) -> Iterator[bytes]:
         """Return what is written: for each text what goes before it, then its part of each column.
 
         No piece of a column is longer than `longest`, which bounds how much is put together at a time.
         """
+        if block.places is not None:
+            adjust(block.places, columns)
         columns = [column for column in (block.before, block.padding, *columns) if column is not None]
         pieces: list[bytes] = [b""] * (len(block.texts) * len(columns) + 1)
         for number, column in enumerate(columns):
@@ -156,7 +159,7 @@ class RowMaker:
         for places, numbers, texts in parsed.families():
             cells[places] = answers.find(numbers, texts)
         found = Found(answers, cells, parsed)
-        columns = self._columns(found, parsed)
+        columns = self._columns(found, parsed, block.prefixes)
         if self._mode == "no-cache":
             found = found._replace(parsed=None)
         if single := np.flatnonzero(found.numbers == 0).tolist():
@@ -176,18 +179,26 @@ class RowMaker:
         for at, text in zip(pieces.single, texts, strict=True):
             for column in pieces.columns:
                 column[at] = b""
-            pieces.columns[-1][at] = lines[text]
+            is_network = at in pieces.block.prefixes
+            (pieces.columns[-1][at],) = (
+                self._lines([_as_network(entries[text], pieces.block, at)], pieces.block)
+                if is_network
+                else [lines[text]]
+            )
         longest = max(pieces.found.answers.rendered.longest, *map(len, lines.values()))
         data = self._joined(pieces.block, pieces.columns, longest)
         return Rows(data, _shown([entries[text] for text in texts], pieces.block), pieces.found)
 
-    def _columns(self, found: Found, parsed: Parsed) -> list[list[bytes]]:
+    def _columns(self, found: Found, parsed: Parsed, prefixes: Mapping[int, bytes]) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""
         rendered, numbers = found.answers.rendered, found.numbers
         first, *others = (column[numbers].tolist() for column in rendered.segments)
         columns = [] if rendered.begins_blank and others else [first]
         for name, segments in zip(rendered.variable, others, strict=True):
             columns += [self._varying(name, found.cells, parsed), segments]
+            if name == "ip":
+                for at, prefix in prefixes.items():
+                    columns[-2][at] += prefix
         return columns
 
     def _varying(self, name: str, cells: NDArray[np.int32], parsed: Parsed) -> list[bytes]:
@@ -202,6 +213,12 @@ class RowMaker:
             nothing if length == NO_PREFIX else b"%b%b%b" % (quote, network, quote)
             for network, length in zip(parsed.networks(lengths), lengths.tolist(), strict=True)
         ]
+
+
+def _as_network(entry: Entry, block: Block, at: int) -> Entry:
+    """Return an entry with the length of the prefix behind its address, if its text is a network."""
+    prefix = block.prefixes.get(at)
+    return entry if prefix is None else entry.replace(ip=entry.ip + prefix.decode())
 
 
 def _shown(entries: Sequence[Entry], block: Block) -> list[Entry]:

@@ -1,0 +1,121 @@
+"""Lines of many programs, each with the addresses that are in it: tests/text-cases.jsonl.
+
+`kind` groups them, `found` has each address as it stands in the line, and in canonical form.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geocli.addresses import is_address, parse
+from geocli.bulk import finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Geocli
+
+CASES: list[dict[str, Any]] = [
+    json.loads(line) for line in (Path(__file__).parent / "text-cases.jsonl").read_text().splitlines()
+]
+PADDING = b"x " * finding.SMALL_BYTES + b"\n"
+DELIMITERS = st.sampled_from([b" ", b"\t", b"\n", b",", b";", b"(", b")", b"[", b"]", b"<", b">", b'"', b"'", b"="])
+WORDS = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ_0123456789", min_size=1, max_size=8).map(str.encode)
+TEXTS = st.ip_addresses().filter(lambda address: address.version == 6 or not _is_like_mask(int(address))).map(str)
+ATOMS = st.sampled_from(
+    [
+        *(token.encode() for case in CASES for token in case["line"].split()),
+        *(
+            b" ",
+            b":",
+            b".",
+            b"-",
+            b"/",
+            b"[",
+            b"]",
+            b"x",
+            b"a",
+            b"5",
+            b"_",
+            b"%",
+            b"\n",
+            b"=",
+            b"#011",
+            b"\\t",
+            b"\\u0020",
+        ),
+        *(b"\xff", b"\0", b"%20", b"\x1b[1m", b"[.]", b"[:]", b"..", b"version ", b"mask ", b"*>i", b"10.0.0.5", b"::"),
+    ]
+)
+
+
+def _is_like_mask(number: int) -> bool:
+    return number >> 24 in {0, 0xFF}
+
+
+def found(text: bytes, find: Callable[[bytes], finding.Spans] = finding.spans) -> list[list[str]]:
+    """Return the addresses in a text, as they stand there and in canonical form."""
+    spans = find(text)
+    texts = [text[start:end].decode() for start, end in zip(spans.starts, spans.ends, strict=True)]
+    return [[text, str(parse(text))] for text in texts if is_address(text)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case['kind']}-{number}" for number, case in enumerate(CASES)])
+def test_the_addresses_of_a_line(case: dict[str, Any]) -> None:
+    """All of them and nothing else, in a short text and in a long one."""
+    line = case["line"].encode()
+
+    assert case["found"] == found(line)
+    assert case["found"] == found(PADDING + line) == found(line + b"\n" + PADDING)
+
+
+def test_a_label_stands_behind_each_address(located: Geocli) -> None:
+    """Or behind the prefix length of a network; all else of the lines is as it was."""
+    text = "".join(f"{case['line']}\n" for case in CASES if " [" not in case["line"])
+    for lines in (text, text * 60):  # one by one, and together
+        run = located("batch", "-i", "log", "-F", "ip", stdin=lines.encode())
+        rows = (
+            located("batch", "--extract", "-f", "value", "-F", "ip", stdin=lines.encode()).stdout.decode().splitlines()
+        )
+        labelled = run.stdout.decode()
+        for row in rows:
+            labelled = labelled.replace(f" [{row}]", "", 1)
+
+        assert lines == labelled
+        assert [address for _, address in found(lines.encode())] == [row.partition("/")[0] for row in rows]
+
+
+@settings(max_examples=500, deadline=None)
+@given(TEXTS, DELIMITERS, DELIMITERS)
+def test_an_address_between_any_two_delimiters_is_found(text: str, before: bytes, after: bytes) -> None:
+    """Whatever address it is, but for masks and the unspecified one of IPv6, which depend on more of the line."""
+    if text != "::":
+        line = b"%bx%b%b%by%b" % (before, before, text.encode(), after, after)
+
+        assert [[text, str(parse(text))]] == found(line) == found(PADDING + line)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.ip_addresses(v=4).map(str), WORDS, WORDS)
+def test_nothing_inside_a_word_is_an_address(text: str, before: bytes, after: bytes) -> None:
+    """An address that runs into letters, digits or underscores is part of something else."""
+    for line in (b" %b%b " % (before, text.encode()), b" %b%b " % (text.encode(), after)):
+        assert text not in [stands for stands, _ in found(line)]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(ATOMS | st.binary(max_size=3), max_size=12).map(b"".join))
+def test_short_and_long_texts_agree(text: bytes) -> None:
+    """Regular expressions and numpy find the same in any bytes."""
+    assert found_bytes(text, finding._in_short) == found_bytes(text, finding._in_long)  # noqa: SLF001 (the two ways)
+
+
+def found_bytes(text: bytes, find: Callable[[bytes], finding.Spans]) -> list[tuple[int, int, int]]:
+    """Return the spans of what is an address when it is read."""
+    return [span for span in zip(*find(text), strict=True) if is_address(text[span[0] : span[1]].decode("latin-1"))]
