@@ -81,6 +81,11 @@ class Asking:
         found = {ip: holds_until(known[ip], labels, self._now) for ip in self.unknown() if ip in known}
         self._held = {ip: until for ip, until in found.items() if until is not None}
 
+    def release(self) -> list[str]:
+        """Let no earlier answer hold any more, and return the addresses of those that did."""
+        held, self._held = list(self._held), {}
+        return held
+
     def remotely(self, ips: Collection[str]) -> None:
         """Ask one service after another for addresses, together, until it is known where they are.
 

@@ -9,10 +9,11 @@ from itertools import islice
 from geocli import addresses, settings
 from geocli.asking import Asking
 from geocli.databases.digests import Digests
-from geocli.entries import Entry, earlier, newest, settle, special
-from geocli.errors import AddressError, BusyError, GeocliError, StorageError, StoreError
+from geocli.entries import Entry, earlier, instant_text, settle, special
+from geocli.errors import AddressError, GeocliError
 from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log
+from geocli.memory import Recall, asked
 from geocli.resolvers import Chain, default_resolvers, default_services, settings_of
 from geocli.storage import has_answers
 from geocli.storage.forks import CACHE_RANK, ForkAware
@@ -20,7 +21,7 @@ from geocli.storage.store import FILE_NAME, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from typing import Any, Literal, Self, TypeAlias
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from geocli.errors import ResolveError
     from geocli.resolvers import Resolver, Service, Source
     from geocli.storage.files import DataDirectory
-    from geocli.storage.flushing import FlushReport
+    from geocli.storage.flushing import Flush, FlushReport
     from geocli.storage.journal import Journal
     from geocli.upkeep import ReResolveReport, Stats
 
@@ -40,8 +41,8 @@ HOLDING = {"cache", "due"}
 """The modes in which what a web service said holds for its lifetime."""
 BLOCK = 500
 """Addresses that are looked up, and journaled with one sync, together."""
-MOST_IN_MEMORY = 100_000
-"""Entries that one instance keeps in memory, about 100 MB."""
+AGAIN = {"due", "again"}
+"""The modes in which stored rows are asked for again: answers are kept only for rows that are still there."""
 
 
 def utc_now() -> datetime:
@@ -89,7 +90,7 @@ class GeoCache(ForkAware):
         self._store = store or Store(
             f"{self._settings.data_dir}/{FILE_NAME}", busy_timeout_seconds=self._settings.busy_timeout_seconds
         )
-        self._journal, self._is_journal_elsewhere = journal, journal is not None
+        self._journal, self._is_journal_given = journal, journal is not None
         self._directory: DataDirectory | None = None
         self.now = clock
         self.on_problem = on_problem
@@ -97,7 +98,7 @@ class GeoCache(ForkAware):
             services = default_services(self._settings, lambda: self.directory, clock, on_problem)
         resolvers = default_resolvers(self._settings) if resolvers is None else resolvers
         self.chain = Chain(resolvers, services or (), settings_of(self._settings))
-        self._memory: dict[str, Entry] = {}
+        self._recall = Recall(self._store, lambda: self.journal, self._has_answers, self.locked)
         self.digests = Digests(self._settings.data_dir, lambda: self.directory)
 
     def __enter__(self) -> Self:
@@ -130,6 +131,9 @@ class GeoCache(ForkAware):
 
             self._journal = Journal(self.directory, lock_timeout_seconds=self._settings.lock_timeout_seconds)
         return self._journal
+
+    def _has_answers(self) -> bool:
+        return self._is_journal_given or has_answers(self._settings.data_dir)
 
     def lookup(self, address: str | Address) -> Entry:
         """Return the entry of one address.
@@ -176,15 +180,9 @@ class GeoCache(ForkAware):
         return {entry.ip: entry for entry in found if entry.status in {"resolved", "special"}}
 
     def _cached_only(self, wanted: Wanted) -> dict[str, Entry]:
-        known = self._kept(wanted)
+        known = self._recall.on_disk(wanted, self.on_problem)
         none = Entry(ip="", status="unresolved", error="not in the cache")
         return {ip: known.get(ip) or special(ip, addresses.scope(wanted[ip])) or none.replace(ip=ip) for ip in wanted}
-
-    def _kept(self, ips: Collection[str]) -> dict[str, Entry]:
-        """Return what is on disk, also what is not yet in the store."""
-        dirty = self.journal.newest(ips)  # before the store, to which a flush may be moving it
-        with self.locked(self.on_problem) as report:
-            return newest(self._store.get(list(ips), report), dirty)
 
     def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
         """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
@@ -194,29 +192,42 @@ class GeoCache(ForkAware):
         with self.locked(self.on_problem) as report:
             sources, problems = self._sources(report, is_labeled=is_cached)
             generation = self.chain.generation(sources)
-            known = self._known(wanted, report) if is_cached else {}
-        if self._settings.databases:  # then what others said does not count
-            known = {ip: entry for ip, entry in known.items() if is_of(entry, generation)}
+            found, revision = self._recall.known(wanted, report) if is_cached else ({}, 0)
+        known = self._believed(found, generation)
 
         def hits(ips: Iterable[str]) -> dict[str, Entry]:
-            asked = {ip: addresses.scope(wanted[ip]) for ip in ips if ip in known}
-            return {ip: known[ip] for ip, scope in asked.items() if is_hit(known[ip], scope, generation, now)}
+            scopes = {ip: addresses.scope(wanted[ip]) for ip in ips if ip in known}
+            return {ip: known[ip] for ip, scope in scopes.items() if is_hit(known[ip], scope, generation, now)}
 
         answered = hits(wanted) if mode == "cache" else {}
         rest = {ip: address for ip, address in wanted.items() if ip not in answered}
         asking = Asking(self.chain, rest, problems, now, self.on_problem)
         remote = asking.everywhere() if mode == "refresh" else asking.unknown()
         if remote and mode in HOLDING:
-            kept = self._from_disk(lambda: self._kept(set(remote)), {}, self.on_problem)  # kept by others meanwhile
+            kept = asked(lambda: self._recall.on_disk(remote, self.on_problem), {}, self.on_problem)
             known |= kept
             answered |= hits(kept)
             asking.hold(known)
         asking.remotely([ip for ip in remote if ip not in answered])
-        fresh = [asking.entry(ip, known.get(ip)).replace(generation=generation) for ip in rest if ip not in answered]
+        while True:
+            stored = self._recall.stored(rest) if mode in AGAIN else set()
+            fresh = [asking.entry(ip, known.get(ip)) for ip in rest if ip not in answered]
+            fresh = [entry.replace(generation=generation) for entry in fresh]
+            lasting = [entry for entry in fresh if entry.error is None and (mode not in AGAIN or entry.ip in stored)]
+            if not is_cached or self._recall.keep(lasting, revision, self.on_problem):
+                break
+            # What was known may be cleared: only the answers of now count, and none is asked for twice.
+            found, revision = self._recall.known(rest, self.on_problem)
+            known = self._believed(found, generation)
+            asking.remotely(asking.release())
         if is_cached:
-            self._keep([entry for entry in fresh if entry.error is None])
             self.digests.save()
         return answered | {entry.ip: settle(known.get(entry.ip), entry) for entry in fresh}
+
+    def _believed(self, known: Mapping[str, Entry], generation: str) -> dict[str, Entry]:
+        """Return what counts of what is known: if files were named, only what they answered."""
+        is_open = not self._settings.databases
+        return {ip: entry for ip, entry in known.items() if is_open or is_of(entry, generation)}
 
     def sources(self, *, is_labeled: bool = True) -> tuple[list[Source], list[ResolveError]]:
         """Return the sources that can be asked now, and what is wrong with others.
@@ -235,46 +246,13 @@ class GeoCache(ForkAware):
         deque(map(report, problems), maxlen=0)
         return sources, problems
 
-    def _known(self, wanted: Wanted, report: Tell) -> dict[str, Entry]:
-        """Return what memory knows, then the journal, then the store; the caller holds the lock."""
-        known = {ip: self._memory[ip] for ip in wanted if ip in self._memory}
-        missing = [ip for ip in wanted if ip not in known]
-        if not missing:
-            return known
-        is_dirty = self._is_journal_elsewhere or has_answers(self._settings.data_dir)
-        dirty: dict[str, Entry] = self._from_disk(lambda: self.journal.newest(missing), {}, report) if is_dirty else {}
-        stored: dict[str, Entry] = self._from_disk(lambda: self._store.get(missing, report), {}, report)
-        found = newest(stored, dirty)
-        self._remember(found)
-        return known | found
+    def revision(self) -> int:
+        """Return the number of the last clear: nothing that was known before it may be kept or believed."""
+        return self._recall.revision(self.on_problem)
 
-    def _from_disk(self, ask: Callable[[], Any], otherwise: Any, report: Tell) -> Any:
-        """Ask the journal or the store; if it cannot answer, say so and go on without it."""
-        try:
-            return ask()
-        except BusyError as error:
-            report(StoreError(error.path, "locked by another program; asking the sources instead"))
-        except StorageError as error:
-            report(error)
-        return otherwise
-
-    def _remember(self, found: Mapping[str, Entry]) -> None:
-        self._memory |= found
-        for ip in list(islice(self._memory, max(len(self._memory) - MOST_IN_MEMORY, 0))):
-            del self._memory[ip]
-
-    def _keep(self, fresh: Sequence[Entry]) -> None:
-        """Append to the journal what is new, then to the memory."""
-        if not fresh:
-            return
-        try:
-            self.journal.append(fresh)
-        except (StorageError, BusyError) as error:
-            self.on_problem(error)
-            return
-        kept = {entry.ip: settle(self._memory.get(entry.ip), entry).replace(cached=True) for entry in fresh}
-        with self.fork_lock:
-            self._remember(kept)
+    def is_current(self, revision: int) -> bool:
+        """Return whether nothing was cleared since a revision, or that cannot be found out."""
+        return self._recall.is_current(revision)
 
     def load_from_db(self) -> int:
         """Bring the newest entries of the store into memory, and return how many.
@@ -283,10 +261,7 @@ class GeoCache(ForkAware):
             StorageError: the store cannot be read.
 
         """
-        with self.locked(self.on_problem) as report:
-            newest = list(self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MOST_IN_MEMORY,), report))
-            self._remember({entry.ip: entry for entry in newest})
-        return len(newest)
+        return self._recall.load(self.on_problem)
 
     def flush_dirty(self, *, wait_seconds: float = 0) -> FlushReport:
         """Move the journal into the store.
@@ -299,10 +274,12 @@ class GeoCache(ForkAware):
             StorageError: something could not be stored; it is kept, and the next flush tries again.
 
         """
+        return self._flush().run(wait_seconds)
+
+    def _flush(self) -> Flush:
         from geocli.storage.flushing import Flush
 
-        patience = self._settings.busy_timeout_seconds
-        return Flush(self.directory, self.journal, self.now, patience, self.on_problem).run(wait_seconds)
+        return Flush(self.directory, self.journal, self.now, self._settings.busy_timeout_seconds, self.on_problem)
 
     def re_resolve(self, which: str | timedelta = "due", **options: Any) -> ReResolveReport:
         """Ask the sources again for rows that are due; see `upkeep.re_resolve`."""
@@ -317,7 +294,7 @@ class GeoCache(ForkAware):
         return upkeep.stats(self.journal, self._store, self._settings, self.now(), by=by, top=top, **options)
 
     def clear(self, *, unresolved: bool = False, older_than: timedelta | None = None) -> int:
-        """Flush, then forget rows, all of them by default, and return how many.
+        """Forget rows, those that a flush would make too, all of them by default, and return how many.
 
         Args:
             unresolved: only those that nobody knows.
@@ -327,14 +304,11 @@ class GeoCache(ForkAware):
             StorageError: the store cannot be written; or BusyError.
 
         """
-        from geocli import upkeep
+        from geocli.storage.clears import Clear
 
-        self.flush_dirty(wait_seconds=self._settings.lock_timeout_seconds)
-        before = None if older_than is None else earlier(self.now(), older_than)
-        cleared = upkeep.clear(self.directory, self._settings, unresolved=unresolved, resolved_before=before)
-        with self.fork_lock:
-            self._memory.clear()
-        return cleared
+        before = None if older_than is None else instant_text(earlier(self.now(), older_than))
+        wanted = Clear(only_unresolved=unresolved, resolved_before=before)
+        return self._flush().clear(wanted, self._settings.lock_timeout_seconds)
 
     def clear_negative(self) -> int:
         """Forget the rows that nobody knows, so that they are asked for again, and return how many."""

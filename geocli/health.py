@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geocli.storage.files import DataDirectory
-    from geocli.storage.journal import JournalStatus
+    from geocli.storage.journal_reader import JournalStatus
     from geocli.upkeep import DatabaseStats, Stats
 
 OLD_DATABASE = timedelta(days=35)

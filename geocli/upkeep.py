@@ -14,19 +14,17 @@ from geocli.freshness import MOST_LIFETIME, RETRY_AFTER
 from geocli.logs import log
 from geocli.storage import counting
 from geocli.storage.flushing import LOCK
-from geocli.storage.forks import postponed
-from geocli.storage.store import FILE_NAME
 from geocli.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from geocli.cache import GeoCache, Mode
     from geocli.databases.discovery import Database
     from geocli.entries import Entry
     from geocli.settings import Settings
-    from geocli.storage.files import DataDirectory
-    from geocli.storage.journal import Journal, JournalStatus
+    from geocli.storage.journal import Journal
+    from geocli.storage.journal_reader import JournalStatus
     from geocli.storage.store import Report, Store
 
 FLUSH_PATIENCE_SECONDS = 10.0
@@ -292,30 +290,3 @@ def _described(database: Database) -> DatabaseStats:
 def _damaged(problem: DatabaseError) -> DatabaseStats:
     name = os.path.basename(problem.path).removesuffix(".mmdb")
     return DatabaseStats(name=name, path=problem.path, size_bytes=0, built_at=None, error=str(problem))
-
-
-def clear(directory: DataDirectory, chosen: Settings, *, unresolved: bool, resolved_before: datetime | None) -> int:
-    """Delete rows of the store, all by default, and return how many.
-
-    Raises:
-        BusyError: a flush is running, or another program keeps the store locked.
-        StoreError: nothing was deleted.
-
-    """
-    from geocli.storage.writer import StoreWriter
-
-    if not os.path.lexists(directory.file(FILE_NAME)):
-        return 0
-    conditions: list[tuple[str, Sequence[Any]]] = [("1", ())]
-    if unresolved:
-        conditions.append(("status = 'unresolved'", ()))
-    if resolved_before is not None:
-        conditions.append(("resolved_at < ?", (instant_text(resolved_before),)))
-    where = " AND ".join(condition for condition, _ in conditions)
-    values = tuple(value for _, given in conditions for value in given)
-    with directory.locked(LOCK, chosen.lock_timeout_seconds), postponed():
-        writer = StoreWriter(directory, busy_timeout_seconds=chosen.busy_timeout_seconds)
-        try:
-            return writer.delete(where, values)
-        finally:
-            writer.close()

@@ -423,11 +423,11 @@ def test_what_could_not_be_kept_is_kept_when_it_comes_again(
     texts = [str(address) for address in some(20_000)]
     append, tries = Journal.append_packed, count()
 
-    def fails_once(journal: Journal, payloads: Iterable[bytes]) -> None:
+    def fails_once(journal: Journal, payloads: Iterable[bytes], is_current: Callable[[], bool]) -> bool:
         packed = list(payloads)
         if next(tries) == 0:
             raise BusyError("journal", 10)
-        append(journal, packed)
+        return append(journal, packed, is_current)
 
     monkeypatch.setattr(Journal, "append_packed", fails_once)
     asked.answer(together(texts * 5), jobs=jobs)

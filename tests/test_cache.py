@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.cache import BLOCK, MOST_IN_MEMORY, GeoCache, utc_now
+from geocli.cache import BLOCK, GeoCache, utc_now
 from geocli.databases.discovery import examine
 from geocli.entries import Entry, Place
 from geocli.errors import (
@@ -29,6 +29,7 @@ from geocli.errors import (
     StoreError,
 )
 from geocli.logs import raise_or_log
+from geocli.memory import MAX_ENTRIES
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.storage.files import DataDirectory
 from geocli.storage.journal import Journal
@@ -527,15 +528,16 @@ class TestSpecial:
 class Forgetful(Journal):
     """A journal for tests of memory alone: it keeps nothing."""
 
-    def append(self, entries: Iterable[Entry]) -> None:
+    def append(self, entries: Iterable[Entry], is_current: Callable[[], bool] = lambda: True) -> bool:  # noqa: ARG002
         """Keep nothing."""
+        return True
 
 
 class TestMemory:
     def test_is_bounded(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of more addresses than memory holds, the oldest are forgotten, and asked for again."""
-        most = MOST_IN_MEMORY // 10
-        monkeypatch.setattr("geocli.cache.MOST_IN_MEMORY", most)
+        most = MAX_ENTRIES // 10
+        monkeypatch.setattr("geocli.memory.MAX_ENTRIES", most)
         texts = [str(ip_address(0x08000000 + number)) for number in range(most + 1)]
         bench.source.everywhere = JAPAN
         with bench(journal=Forgetful(DataDirectory(bench.data_dir))) as cache:

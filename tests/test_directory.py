@@ -169,8 +169,8 @@ class Linked(Journal):
         self._link(self._directory.file("journal"))
         return super().seal(at_least)
 
-    def replay(self, segment: Segment) -> Iterator[Frame | Damage]:
-        for number, found in enumerate(super().replay(segment)):
+    def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
+        for number, found in enumerate(super().replay_from(segment, start)):
             if not number:
                 self._link(self._directory.file(segment.name))
             yield found

@@ -8,7 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +17,7 @@ from geocli.__main__ import _plain
 from geocli.console import guard
 from geocli.errors import JournalError
 from geocli.storage.journal import Journal
+from geocli.storage.store import Store
 from tests.faults import COUNTRIES, DIRTY, SCENARIOS, STORED, check, prepared
 from tests.running import complaint, complaints, dirty, objects, stored
 from tests.storing import in_child, local, resolved
@@ -140,6 +141,24 @@ def test_nothing_left(filled: Geocli, command: str) -> None:
         assert (4, b"") == (ran.returncode, ran.stdout)
     assert _is_clear(ran)
     _check_when_there_is_room(filled, {STORED, DIRTY})
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["alone", "beside a reader"])
+def test_clearing_everything_needs_little_room(geocli: Geocli, *, reads: bool) -> None:
+    """On a disk that a large store and journal have filled, all is forgotten in 400 KB, and the space is given back."""
+    with _tmpfs(geocli.data_dir, "size=16m"):
+        journal = Journal(local(geocli.data_dir))
+        journal.append(resolved(f"8.{a}.{b}.1") for a in range(100) for b in range(200))
+        assert 0 == geocli("flush").returncode
+        journal.append(resolved(f"9.{a}.{b}.1") for a in range(100) for b in range(200))
+        _leave(geocli.data_dir, 100)
+        with closing(Store(str(geocli.data_dir / "geocli.db"))) as reader:
+            if reads:
+                assert [] != reader.query("SELECT 1 FROM geo_cache LIMIT 1")
+            ran = geocli("clear", "--yes")
+        assert (0, b"40000 rows forgotten\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
+        assert [] == stored(geocli)
+        assert (os.statvfs(geocli.data_dir).f_bfree - 100) * PAGE_BYTES > 3 << 20
 
 
 @pytest.mark.parametrize("pages", [0, 2, 4, 6, 8, 9, 10, 11, 12, 14])

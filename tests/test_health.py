@@ -14,7 +14,7 @@ import pytest
 from geocli.cache import GeoCache
 from geocli.health import notes, unhealthy
 from geocli.storage.files import DataDirectory
-from geocli.storage.journal import JournalStatus
+from geocli.storage.journal_reader import JournalStatus
 from geocli.upkeep import DatabaseStats, Stats
 from tests.building import CITIES, build
 from tests.faults import SCENARIOS, copied

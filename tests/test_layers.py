@@ -36,9 +36,10 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.entries": {"errors", "values"},
     "geocli.asking": {"addresses", "entries", "errors", "freshness", "logs", "merging", "resolvers"},
     "geocli.cache": {
-        *("addresses", "asking", "entries", "errors", "freshness", "settings", "logs", "upkeep"),
+        *("addresses", "asking", "entries", "errors", "freshness", "memory", "settings", "logs", "upkeep"),
         *("resolvers", "storage", "databases.digests"),
     },
+    "geocli.memory": {"entries", "errors", "storage"},
     "geocli.upkeep": {
         *("cache", "entries", "errors", "freshness", "logs", "settings", "values"),
         *("databases.discovery", "resolvers.mmdb", "storage"),
@@ -57,14 +58,20 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.storage.frames": {"entries", "hashing", "values", "storage.rows"},
     "geocli.storage.sharing": {"storage.frames"},
     "geocli.storage.scanning": {"values", "storage.frames"},
-    "geocli.storage.dirty": {"entries", "storage.frames", "storage.scanning"},
+    "geocli.storage.clears": {"entries", "values"},
+    "geocli.storage.clearing": {"storage"},
+    "geocli.storage.dirty": {"entries", "storage.clears", "storage.frames", "storage.scanning"},
     "geocli.storage.segments": {"values", "storage", "storage.ownership"},
+    "geocli.storage.journal_reader": {
+        *("entries", "errors", "values", "storage", "storage.clears", "storage.dirty"),
+        *("storage.files", "storage.frames", "storage.scanning", "storage.segments"),
+    },
     "geocli.storage.journal": {
-        *("entries", "errors", "values"),
-        *("storage", "storage.files", "storage.frames", "storage.scanning", "storage.segments"),
+        *("entries", "errors"),
+        *("storage", "storage.files", "storage.frames", "storage.journal_reader", "storage.segments"),
     },
     "geocli.storage.store": {
-        *("entries", "errors", "storage", "storage.forks", "storage.older"),
+        *("entries", "errors", "storage", "storage.clears", "storage.forks", "storage.older"),
         *("storage.ownership", "storage.rows", "storage.trust"),
     },
     "geocli.storage.older": set(),
@@ -138,7 +145,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.jobs": {"cache", "entries", "errors", "values", "resolvers", "bulk.parts", "bulk.pipeline"},
     "geocli.bulk.working": {
         *("cache", "entries", "errors", "settings", "databases.discovery", "resolvers"),
-        *("bulk", "storage.frames", "storage.journal"),
+        *("bulk", "storage.clears", "storage.frames", "storage.journal"),
     },
     "geocli.bulk.placing": {
         *("errors", "values", "bulk.jobs", "bulk.parts", "bulk.pipeline", "storage.files", "storage.locks")
@@ -149,7 +156,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.rendering.places": {"bulk.outputs", "entries", "rendering", "resolvers.countries"},
     "geocli.rendering.statistics": {
         *("bulk.outputs", "console", "entries", "rendering", "resolvers.countries"),
-        *("storage.files", "storage.journal", "upkeep"),
+        *("storage.files", "storage.journal_reader", "upkeep"),
     },
     "geocli.rendering.prometheus": {"entries", "text", "upkeep"},
     "geocli.rendering.worldmap": set(),

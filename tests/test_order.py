@@ -70,11 +70,11 @@ class Troubled(Journal):
             raise KilledError
         return sealed
 
-    def replay(self, segment: Segment) -> Iterator[Frame | Damage]:
+    def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
         fault = self.fault()
         if fault == "unreadable":
             raise JournalError(segment.name, "cannot be read: Input/output error")
-        yield from super().replay(segment)
+        yield from super().replay_from(segment, start)
         if fault == "killed while it is read":
             raise KilledError
         if fault == "killed before it is discarded":

@@ -15,7 +15,7 @@ import pytest
 from geocli.databases.attributions import ATTRIBUTIONS
 from geocli.rendering import print_databases
 from geocli.rendering.statistics import print_stats
-from geocli.storage.journal import JournalStatus
+from geocli.storage.journal_reader import JournalStatus
 from geocli.upkeep import DatabaseStats, Stats
 from tests.building import LONDON, build
 from tests.running import STYLE, complaint, on_terminal, words

@@ -13,8 +13,8 @@ from geocli import upkeep
 from geocli.cache import GeoCache
 from geocli.databases.attributions import ATTRIBUTIONS
 from geocli.errors import DatabaseError, StoreError
-from geocli.storage.journal import JournalStatus
-from geocli.upkeep import DatabaseStats, ReResolveReport, Stats, clear, databases
+from geocli.storage.journal_reader import JournalStatus
+from geocli.upkeep import DatabaseStats, ReResolveReport, Stats, databases
 from tests.building import CITIES, NETWORKS, build
 from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
 from tests.storing import change
@@ -354,19 +354,17 @@ class TestClear:
             (False, timedelta(hours=-1), ["10.0.0.1", JP, GB, NOWHERE]),
         ],
     )
-    def test_selection(  # noqa: PLR0913, PLR0917 (fixtures)
+    def test_selection(
         self,
         filled: GeoCache,
         geocli: Geocli,
-        clock: Clock,
         unresolved: bool,  # noqa: FBT001 (parametrized)
         before: timedelta | None,
         left: list[str],
     ) -> None:
         """Rows go if they meet each of the conditions; the rest stays."""
-        instant = None if before is None else clock() + before
-        count = clear(filled.directory, geocli.settings(), unresolved=unresolved, resolved_before=instant)
-        assert 4 - len(left) == count
+        older_than = None if before is None else -before
+        assert 4 - len(left) == filled.clear(unresolved=unresolved, older_than=older_than)
         with GeoCache(chosen=geocli.settings(), resolvers=[]) as other:
             other.load_from_db()
             kept = other.lookup_batch(["10.0.0.1", JP, GB, NOWHERE], mode="cached-only")
@@ -374,7 +372,7 @@ class TestClear:
 
     def test_no_store(self, cache: GeoCache, geocli: Geocli) -> None:
         """Without a store no row is deleted, and none is made."""
-        assert 0 == clear(cache.directory, geocli.settings(), unresolved=False, resolved_before=None)
+        assert 0 == cache.clear()
         assert not geocli.data_dir.exists()
 
     def test_damaged_store(self, cache: GeoCache, geocli: Geocli) -> None:

@@ -16,6 +16,9 @@ from sqlite_utils import Database
 
 from geocli.entries import Place
 from geocli.errors import BusyError, JournalError, StoreError
+from geocli.storage.clearing import clear
+from geocli.storage.clears import Clear
+from geocli.storage.journal import Journal
 from geocli.storage.schema import MIGRATIONS
 from geocli.storage.segments import Segment
 from geocli.storage.store import SCHEMA_VERSION, Store
@@ -268,14 +271,14 @@ def test_store_in_a_refused_directory_is_an_error_of_the_directory(tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", ["IMMEDIATE", "EXCLUSIVE"])
-def test_locked_store_is_busy(writer: StoreWriter, how: str) -> None:
+def test_locked_store_is_busy(directory: DataDirectory, writer: StoreWriter, how: str) -> None:
     """While another program writes, storing and deleting are refused, and nothing has changed."""
     apply(writer, resolved("1.1.1.1"))
     with closing(sqlite3.connect(writer.path, isolation_level=None)) as other:
         other.execute(f"BEGIN {how}")
         attempts: list[Callable[[], object]] = [
             lambda: apply(writer, resolved("1.1.1.2"), number=2),
-            lambda: writer.delete("1"),
+            lambda: clear(writer, Journal(directory), Clear()),
         ]
         for attempt in attempts:
             with pytest.raises(BusyError) as caught:
@@ -523,21 +526,14 @@ def test_late_answer_notes_who_gave_it(directory: DataDirectory, writer: StoreWr
     assert ("resolved", "rir@4", SOURCES) == (kept.status, kept.generation, kept.answered_by)
 
 
-def test_delete_returns_how_many(directory: DataDirectory, writer: StoreWriter) -> None:
-    """The rows that a condition selects are deleted, and counted."""
+def test_clear_returns_how_many(directory: DataDirectory, writer: StoreWriter) -> None:
+    """The rows that meet the conditions are deleted, and counted."""
     apply(writer, resolved("1.1.1.1"), unresolved("1.1.1.2"), resolved("1.1.1.3", resolved_at=EARLIER))
-    assert 1 == writer.delete("resolved_at < ?", ("2026-06-01T12:00:00Z",))
+    journal = Journal(directory)
+    assert 1 == clear(writer, journal, Clear(resolved_before="2026-06-01T12:00:00Z"))
     assert ["1.1.1.1", "1.1.1.2"] == list(stored(directory))
-    assert 2 == writer.delete("1")
+    assert 2 == clear(writer, journal, Clear())
     assert {} == stored(directory)
-
-
-def test_condition_that_is_no_sql_deletes_nothing(directory: DataDirectory, writer: StoreWriter) -> None:
-    """What SQLite refuses is an error of the store, and nothing is deleted."""
-    apply(writer, resolved())
-    with pytest.raises(StoreError, match="no such column: altitude; nothing was changed"):
-        writer.delete("altitude > 35")
-    assert 1 == len(stored(directory))
 
 
 def test_killed_writer_leaves_the_store_whole(directory: DataDirectory, writer: StoreWriter) -> None:

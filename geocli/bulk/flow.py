@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ class Flow:
         self._passed: Callable[[], None] = lambda: None
         self._workers: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
-        self._keeper: tuple[Answers, Keeper] | None = None
+        self._keeper: tuple[Answers, int, Keeper] | None = None
         self.answers: tuple[object, Answers | None] | None = None
         """What the sources say, as far as it was asked; for another flow too, if its lines look the same."""
 
@@ -149,10 +150,14 @@ class Flow:
 
             founds = list(same)
             answers = founds[0].answers
-            if self._keeper is None or self._keeper[0] is not answers:  # others may say something else
-                self._keeper = answers, Keeper()
-            start = head(self._cache.now(), answers.generation)
-            self._cache.journal.append_packed(self._keeper[1].payloads(start, founds))
+            start, is_kept = head(self._cache.now(), answers.generation), False
+            while not is_kept:
+                revision = self._cache.revision()
+                if self._keeper is None or self._keeper[:2] != (answers, revision):  # what it has seen was cleared
+                    self._keeper = answers, revision, Keeper()
+                payloads = self._keeper[2].payloads(start, founds)
+                is_kept = self._cache.journal.append_packed(payloads, partial(self._cache.is_current, revision))
+                self._keeper = self._keeper if is_kept else None
             self._cache.digests.save()
 
     def _current(self) -> Answers | None:

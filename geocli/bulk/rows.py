@@ -97,6 +97,8 @@ class RowMaker:
         self._cache, self._mode, self._form = cache, mode, form
         self._lock = allocate_lock()
         self._remembered: dict[bytes, Entry] = {}
+        self._revision = 0
+        """As of which clear answers are remembered."""
 
     def one_by_one(self, chunk: bytes) -> Rows:
         """Look each text up by itself; what is new is on disk when this returns."""
@@ -114,6 +116,9 @@ class RowMaker:
         cost another request.
         """
         with self._lock:
+            if self._remembered and self._mode != "no-cache" and not self._cache.is_current(self._revision):
+                self._remembered.clear()
+            self._revision = self._revision if self._remembered else self._cache.revision()
             new = [text for text in texts if text not in self._remembered]
             found = dict(zip(new, self._cache.lookup_batch(map(decoded, new), mode=self._mode), strict=True))
             entries = [found.get(text) or self._remembered[text] for text in texts]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from geocli.databases.discovery import DatabaseFile
     from geocli.entries import Entry
     from geocli.resolvers import Labels, Report, Resolver, Source
+    from geocli.storage.clears import Clear
 
 APPEND_BYTES = 4 << 20
 """About so much goes to the journal with one sync."""
@@ -178,12 +179,13 @@ class Frames(Journal):
         self._pieces: list[bytes] = []
         self._lock = Lock()
 
-    def append_packed(self, payloads: Iterable[bytes]) -> None:
+    def append_packed(self, payloads: Iterable[bytes], is_current: Callable[[], bool] = lambda: True) -> bool:  # noqa: ARG002
         """Keep entries that are packed already."""
         with self._lock:
             self._pieces += (self._packer.compress(encode(payload)) for payload in payloads)
+        return True
 
-    def newest(self, addresses: Collection[str]) -> dict[str, Entry]:  # noqa: ARG002 (as every journal)
+    def newest(self, addresses: Collection[str], clears: Sequence[Clear] = ()) -> dict[str, Entry]:  # noqa: ARG002
         """Return nothing: what was appended goes to another machine, and none of it is the cache's."""
         return {}
 

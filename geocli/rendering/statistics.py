@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from geocli.rendering import Cell
-    from geocli.storage.journal import JournalStatus
+    from geocli.storage.journal_reader import JournalStatus
     from geocli.upkeep import Stats
 
 BAR_CELLS = 30

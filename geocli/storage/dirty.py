@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
     from geocli.entries import Entry
+    from geocli.storage.clears import Clear
     from geocli.storage.frames import Frame
 
     Row: TypeAlias = tuple[str, int, int | None]
     """Address, number of its place, and prefix length."""
+    Numbered: TypeAlias = tuple[int | None, BinaryIO]
+    """The number of a segment, None for the journal, and the open file."""
+    Found: TypeAlias = tuple[int | None, Entry]
+    """The number of a segment, and an entry in it."""
     Indexed: TypeAlias = tuple["_Page", int, int | None, "Indexed | None"]
     """Where a row is, number of its place, prefix length, and the row of the same address before it."""
     FrameReader: TypeAlias = Callable[[int, int], Frame | None]
@@ -39,6 +44,8 @@ OVERLAP_BYTES = 64
 """Chunks overlap by more than the length of an address."""
 MAX_ROWS, MAX_PAYLOAD_BYTES = 500_000, 128 << 20
 """Beyond either the index is given up, which would take 250 MB, and each call reads the files."""
+PART_BYTES = 8 << 20
+"""Distinct addresses are counted in parts, of about 60 MB in memory for so much of a journal."""
 MARK_BYTES = 64
 """Bytes at both ends of what was read by which a file is recognised, since inode numbers are reused."""
 
@@ -51,48 +58,56 @@ class DirtyEntries:
         self._asked = 0
         self._index = _Index()
 
-    def newest(self, addresses: Collection[str], files: Sequence[BinaryIO]) -> dict[str, Entry]:
+    def newest(
+        self, addresses: Collection[str], files: Sequence[Numbered], clears: Sequence[Clear] = ()
+    ) -> dict[str, Entry]:
         """Return the newest entry of each address that has one.
 
         Args:
             addresses: canonical texts.
-            files: open journals, oldest first.
+            files: segments, oldest first, and the journal.
+            clears: what was cleared, whose entries are left out.
 
         """
         self._asked += len(addresses)
         if self._asked <= SEARCHED_ADDRESSES:
-            return search(addresses, files)
-        index = self._index if self._index.continues(files) else _Index()
-        index.read(files)
+            return search(addresses, files, clears)
+        opened = [file for _, file in files]
+        index = self._index if self._index.continues(opened) else _Index()
+        index.read(opened)
         self._index = index
-        return read_through(addresses, files) if index.is_full else index.newest(addresses)
+        if index.is_full:
+            return read_through(addresses, files, clears)
+        return index.newest(addresses, [number for number, _ in files], clears)
 
 
-def search(addresses: Collection[str], files: Sequence[BinaryIO]) -> dict[str, Entry]:
+def search(addresses: Collection[str], files: Sequence[Numbered], clears: Sequence[Clear] = ()) -> dict[str, Entry]:
     """Return the newest entry of each address by searching the bytes of files, the last file first."""
     frame_at = lru_cache(SEARCHED_ADDRESSES)(_frame_at)  # several addresses may be in one frame
-    found = {ip: _settled(_entries_backwards(ip, files, frame_at)) for ip in addresses}
+    found = {ip: _settled(_entries_backwards(ip, files, frame_at), clears) for ip in addresses}
     return {ip: entry for ip, entry in found.items() if entry is not None}
 
 
-def _settled(entries: Iterator[Entry]) -> Entry | None:
+def _settled(found: Iterator[Found], clears: Sequence[Clear]) -> Entry | None:
     """Return what entries of an address come to, the newest first; no more are read than count."""
     newest = None
-    for entry in entries:
+    for number, entry in found:
+        if any(clear.covers(number, entry) for clear in clears):
+            continue
         newest = newest or entry
         if entry.status != "unresolved":
             return settle(entry, newest)
     return newest
 
 
-def _entries_backwards(ip: str, files: Sequence[BinaryIO], frame_at: FrameReader) -> Iterator[Entry]:
+def _entries_backwards(ip: str, files: Sequence[Numbered], frame_at: FrameReader) -> Iterator[Found]:
     """Return the entries of an address, the newest first; one may come twice."""
-    for descriptor in (file.fileno() for file in reversed(files)):
-        for at in _positions_backwards(ip.encode(), descriptor):
-            if frame := frame_at(descriptor, at):
-                for name, number, prefix_len in reversed(frame.rows):
+    for number, file in reversed(files):
+        for at in _positions_backwards(ip.encode(), file.fileno()):
+            if frame := frame_at(file.fileno(), at):
+                for name, place, prefix_len in reversed(frame.rows):
                     if name == ip:
-                        yield frame.shape(number).replace(ip=ip, prefix_len=prefix_len)
+                        yield number, frame.shape(place).replace(ip=ip, prefix_len=prefix_len)
 
 
 def _positions_backwards(needle: bytes, descriptor: int) -> Iterator[int]:
@@ -174,23 +189,36 @@ def _outlines(files: Sequence[BinaryIO]) -> Iterator[tuple[bytes, str, list[Row]
                 yield payload, at, rows
 
 
-def read_through(addresses: Collection[str], files: Sequence[BinaryIO]) -> dict[str, Entry]:
+def read_through(
+    addresses: Collection[str], files: Sequence[Numbered], clears: Sequence[Clear] = ()
+) -> dict[str, Entry]:
     """Return the newest entry of each address by reading files to their ends, in bounded memory."""
     wanted, known = set(addresses), set[bytes]()
     found: dict[str, Entry] = {}
-    for payload, _, rows in _outlines(files):
-        if not wanted.isdisjoint(name for name, _, _ in rows) and (frame := _unpacked(payload, known)):
-            for name, number, prefix_len in frame.rows:
+    for number, file in files:
+        for payload, _, rows in _outlines([file]):
+            if wanted.isdisjoint(name for name, _, _ in rows) or not (frame := _unpacked(payload, known)):
+                continue
+            for name, place, prefix_len in frame.rows:
                 if name in wanted:
-                    entry = frame.shape(number).replace(ip=name, prefix_len=prefix_len)
-                    found[name] = settle(found.get(name), entry)
+                    entry = frame.shape(place).replace(ip=name, prefix_len=prefix_len)
+                    if not any(clear.covers(number, entry) for clear in clears):
+                        found[name] = settle(found.get(name), entry)
     return found
 
 
-class _Page:
-    """A payload that is read when an entry of it is wanted."""
+def distinct(files: Sequence[BinaryIO], part_bytes: int = PART_BYTES) -> Iterator[set[str]]:
+    """Return the addresses of files, each once, in sets of bounded size: the files are read once for each."""
+    parts = 1 + sum(os.fstat(file.fileno()).st_size for file in files) // part_bytes
+    for part in range(parts):
+        yield {ip for _, _, rows in _outlines(files) for ip, _, _ in rows if hash(ip) % parts == part}
 
-    def __init__(self, payload: bytes) -> None:
+
+class _Page:
+    """A payload of a file, by its place among the files, that is read when an entry of it is wanted."""
+
+    def __init__(self, payload: bytes, file: int) -> None:
+        self.file = file
         self._payload: bytes | None = payload
         self._frame: Frame | None = None
 
@@ -230,20 +258,20 @@ class _Index:
         marks = []
         for number, file in enumerate(files):
             read_bytes = self._marks[number][1] if number < len(self._marks) else 0
-            marks.append(_mark(file, self._read(file, read_bytes)))
+            marks.append(_mark(file, self._read(number, file, read_bytes)))
         self._marks = marks
 
-    def _read(self, file: BinaryIO, start: int) -> int:
+    def _read(self, number: int, file: BinaryIO, start: int) -> int:
         """Read a file from an offset on, and return where its last sound frame ends."""
         read_bytes = start
         file.seek(start)
         for _, end, payload in regions(file):
             if isinstance(payload, bytes):
                 read_bytes = start + end
-                self._add(payload)
+                self._add(payload, number)
         return read_bytes
 
-    def _add(self, payload: bytes) -> None:
+    def _add(self, payload: bytes, file: int) -> None:
         try:
             _, rows = outline(payload)
         except ValueError:
@@ -253,21 +281,23 @@ class _Index:
         if self.is_full:
             self._rows.clear()
             return
-        page = _Page(payload)
+        page = _Page(payload, file)
         for ip, number, prefix_len in rows:
             self._rows[ip] = page, number, prefix_len, self._rows.get(ip)
 
-    def newest(self, addresses: Collection[str]) -> dict[str, Entry]:
-        """Return the newest entry of each address that has one."""
-        found = {ip: _settled(self._entries_backwards(ip)) for ip in addresses if ip in self._rows}
+    def newest(
+        self, addresses: Collection[str], numbers: Sequence[int | None], clears: Sequence[Clear]
+    ) -> dict[str, Entry]:
+        """Return the newest entry of each address that has one; `numbers` are those of the files now."""
+        found = {ip: _settled(self._entries_backwards(ip, numbers), clears) for ip in addresses if ip in self._rows}
         return {ip: entry for ip, entry in found.items() if entry is not None}
 
-    def _entries_backwards(self, ip: str) -> Iterator[Entry]:
+    def _entries_backwards(self, ip: str, numbers: Sequence[int | None]) -> Iterator[Found]:
         row = self._rows.get(ip)
         while row is not None:
-            page, number, prefix_len, row = row
-            if entry := page.entry(ip, number, prefix_len, self._known):
-                yield entry
+            page, place, prefix_len, row = row
+            if entry := page.entry(ip, place, prefix_len, self._known):
+                yield numbers[page.file], entry
 
 
 def _mark(file: BinaryIO, read_bytes: int) -> tuple[tuple[int, int], int, bytes]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 
 from geocli.errors import BusyError, JournalError, StoreError
 from geocli.storage import STORE
 from geocli.storage.forks import postponed
 from geocli.storage.frames import Frame
-from geocli.storage.journal import QUARANTINE
+from geocli.storage.journal_reader import QUARANTINE
 from geocli.values import Value
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geocli.errors import StorageError
+    from geocli.storage.clears import Clear
     from geocli.storage.files import DataDirectory
     from geocli.storage.journal import Journal
     from geocli.storage.segments import Segment
@@ -68,18 +69,10 @@ class Flush:
         """
         if not self._journal.is_dirty() and not self._is_outdated():
             return FlushReport()
-        with self._directory.locked(LOCK, wait_seconds), postponed():
-            from geocli.storage.writer import StoreWriter
-
-            self._directory.sweep()
+        with self._writing(wait_seconds) as writer:
             began = self._now()
-            with closing(StoreWriter(self._directory, busy_timeout_seconds=self._busy_timeout_seconds)) as writer:
-                problems = self._drain(writer, self._journal.segments())
-                sealed = self._journal.seal(writer.next_number())
-                problems += self._drain(writer, [sealed] if sealed else [])
-        if self._dropped_bytes:
-            reason = f"{self._dropped_bytes} damaged bytes were set aside"
-            self._on_problem(StoreError(self._directory.file(QUARANTINE), reason))
+            problems = self._drain_all(writer)
+        self._tell_of_damage()
         if problems:
             others = {str(problem): problem for problem in problems if str(problem) != str(problems[0])}
             deque(map(self._on_problem, others.values()), maxlen=0)
@@ -90,6 +83,50 @@ class Flush:
             dropped_bytes=self._dropped_bytes,
             duration_seconds=round(max((self._now() - began).total_seconds(), 0), 3),
         )
+
+    def clear(self, wanted: Clear, wait_seconds: float = 0) -> int:
+        """Forget what is in the store and in the journal, all or some of it, and return how many rows that were.
+
+        What is dirty becomes rows before some of them are chosen; if all is forgotten, it needs no room for that.
+
+        Raises:
+            BusyError: a flush is running, or another program keeps the store or the journal locked.
+            StorageError: nothing was forgotten.
+
+        """
+        if not self._journal.is_dirty() and not os.path.exists(self._directory.file(STORE)):
+            return 0
+        with self._writing(wait_seconds) as writer:
+            from geocli.storage.clearing import clear
+
+            problems = [] if wanted.is_whole else self._drain_all(writer)
+            count = clear(writer, self._journal, wanted)
+            if wanted.is_whole:
+                writer.give_back()
+            problems += self._drain(writer, self._journal.segments())
+        self._tell_of_damage()
+        deque(map(self._on_problem, {str(problem): problem for problem in problems}.values()), maxlen=0)
+        return count
+
+    @contextmanager
+    def _writing(self, wait_seconds: float) -> Iterator[StoreWriter]:
+        """Write the store while no other flush does."""
+        with self._directory.locked(LOCK, wait_seconds), postponed():
+            from geocli.storage.writer import StoreWriter
+
+            self._directory.sweep()
+            with closing(StoreWriter(self._directory, busy_timeout_seconds=self._busy_timeout_seconds)) as writer:
+                yield writer
+
+    def _drain_all(self, writer: StoreWriter) -> list[StorageError]:
+        problems = self._drain(writer, self._journal.segments())
+        sealed = self._journal.seal(writer.next_number())
+        return problems + self._drain(writer, [sealed] if sealed else [])
+
+    def _tell_of_damage(self) -> None:
+        if self._dropped_bytes:
+            reason = f"{self._dropped_bytes} damaged bytes were set aside"
+            self._on_problem(StoreError(self._directory.file(QUARANTINE), reason))
 
     def _is_outdated(self) -> bool:
         """Return whether the store is to be migrated; errors are for a flush that has something to store."""

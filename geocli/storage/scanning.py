@@ -34,12 +34,19 @@ def scan(stream: BinaryIO) -> Iterator[Frame | Damage]:
     Empty lines and zeros (what a power cut leaves of a block) are skipped; so is a last frame that is cut
     short, because nobody was told that it was kept.
     """
+    return (found for _, found in scan_from(stream, 0))
+
+
+def scan_from(stream: BinaryIO, start: int) -> Iterator[tuple[int, Frame | Damage]]:
+    """Read a journal from an offset at which a region begins, likewise, with the offset at which the next one does."""
+    stream.seek(start)
     fix, known = _Repairs(), set[bytes]()
-    for start, _, found in regions(stream):
+    for begin, end, found in regions(stream):
         if isinstance(found, Damage):
-            yield from _salvaged(found, fix)
+            for one in _salvaged(found.replace(offset_bytes=start + begin), fix):
+                yield start + end, one
         else:
-            yield _frame(found, known) or Damage(offset_bytes=start, data=encode(found))
+            yield start + end, _frame(found, known) or Damage(offset_bytes=start + begin, data=encode(found))
 
 
 class _Window:

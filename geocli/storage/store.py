@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     Report: TypeAlias = Callable[[StoreError], None]
     Row = TypeVar("Row")
 
+    from geocli.storage.clears import Clear
+
 FILE_NAME = STORE
 SCHEMA_VERSION = 5
 """`PRAGMA user_version`; see `schema.py` for what each version added."""
@@ -137,6 +139,21 @@ class Store(ForkAware):
         """
         return any(version < SCHEMA_VERSION for (version,) in self.query("PRAGMA user_version"))
 
+    def clears(self) -> list[Clear]:
+        """Return what was cleared, as far as segments may be left from before; the last one is always among them.
+
+        Raises:
+            StoreError: the store cannot be read.
+            BusyError: another program keeps it locked.
+
+        """
+        rows = self.query("SELECT number, only_unresolved, resolved_before FROM clears ORDER BY number")
+        if not rows:
+            return []
+        from geocli.storage.clears import Clear
+
+        return [Clear(number=row[0], only_unresolved=bool(row[1]), resolved_before=row[2]) for row in rows]
+
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Ask, and return the rows; none if there is no store yet.
 
@@ -179,6 +196,15 @@ class Store(ForkAware):
             block = addresses[start : start + BLOCK]
             marks = ",".join("?" * len(block))
             found |= {entry.ip: entry for entry in self.entries(f"WHERE ip IN ({marks})", block, report)}
+        return found
+
+    def present(self, addresses: Sequence[str]) -> set[str]:
+        """Return which of these addresses have a row, also one that cannot be read; raises as `get`."""
+        found: set[str] = set()
+        for start in range(0, len(addresses), BLOCK):
+            block = addresses[start : start + BLOCK]
+            marks = ",".join("?" * len(block))
+            found.update(str(ip) for (ip,) in self.query(f"SELECT ip FROM geo_cache WHERE ip IN ({marks})", block))
         return found
 
     def entries(self, where: str, values: Sequence[Any] = (), report: Report = _raise) -> Iterator[Entry]:

@@ -1,16 +1,17 @@
-"""Writing the store: its schema, segments, and what users delete."""
+"""Writing the store: its schema, and segments."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from geocli.entries import instant_text
 from geocli.errors import StoreError
+from geocli.storage.clears import Clear
 from geocli.storage.forks import postponed
 from geocli.storage.frames import loaded
 from geocli.storage.rows import COLUMNS
@@ -18,7 +19,7 @@ from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version, sqlit
 from geocli.storage.trust import check_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from geocli.storage.files import DataDirectory
@@ -58,6 +59,11 @@ _TRIED = (
     "answered_by = NULLIF(IFNULL(answered_by, generation), ?2) "
     "WHERE ip = ?3 AND status = 'resolved' AND IFNULL(tried_segment, 0) <= ?4"
 )
+_NEXT_NUMBER = (
+    "SELECT IFNULL(MAX(number), 0) + 1 FROM (SELECT number FROM applied_segments UNION ALL SELECT number FROM clears)"
+)
+_UNNEEDED_CLEARS = "DELETE FROM clears WHERE number <= ? AND number < (SELECT MAX(number) FROM clears)"
+"""The last one stays, for whoever compares what it knows with the number of the last."""
 
 
 @cache
@@ -113,11 +119,12 @@ class StoreWriter:
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         self._db.execute("PRAGMA temp_store = MEMORY")
+        self._db.execute("PRAGMA secure_delete = OFF")  # which Debian turns on: each freed page would be written
         self._db.execute(f"CREATE TEMP TABLE places (id INTEGER PRIMARY KEY, {', '.join(_PLACE)})")
         if self._version() < SCHEMA_VERSION:
             from geocli.storage.schema import migrate
 
-            with self._transaction():
+            with self.transaction():
                 migrate(self._db, self._version())  # asked again: another process may have been faster
 
     def _version(self) -> int:
@@ -132,22 +139,36 @@ class StoreWriter:
         return sqlite_errors(self.path, self._busy_timeout_seconds)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit all or nothing. IMMEDIATE: a read that turns into a write is refused without waiting."""
         with self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def next_number(self) -> int:
-        """Return a number for a segment that is newer than all that were stored."""
+    def give_back(self) -> None:
+        """Let the file shrink to what is in it, as far as readers allow; what they keep from that is used again."""
+        with suppress(sqlite3.Error):
+            self._db.execute("VACUUM")
+            self.checkpoint()
+
+    def checkpoint(self) -> bool:
+        """Bring what was committed into the file, empty the log, and return whether no reader kept it from that."""
         with self._errors():
-            return int(self._values("SELECT IFNULL(MAX(number), 0) + 1 FROM applied_segments")[0])
+            self._db.execute("PRAGMA busy_timeout = 0")
+            ((is_busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._db.execute(f"PRAGMA busy_timeout = {self._busy_timeout_seconds * 1000:.0f}")
+        return not is_busy
+
+    def next_number(self) -> int:
+        """Return a number for a segment that is newer than all that was stored or cleared."""
+        with self._errors():
+            return int(self._values(_NEXT_NUMBER)[0])
 
     def apply(
         self,
@@ -176,19 +197,20 @@ class StoreWriter:
             BusyError: nothing was stored, because another program keeps the store locked.
 
         """
-        with self._transaction():
+        with self.transaction():
             if self._is_applied(segment):
                 return 0
             self._began = self._began or now()
             self._forget_places()
             stored = 0
-            for block in self._blocks(frames):
+            for block in self._blocks(frames, self._clears_after(segment)):
                 self._store(block, segment.number)
                 stored += len(block)
             ended = now()
             applied = (segment.uuid, segment.number, instant_text(ended))
             self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
             self._db.execute("DELETE FROM applied_segments WHERE number < ?", (oldest,))
+            self._db.execute(_UNNEEDED_CLEARS, (oldest,))
             flushed = (instant_text(ended), self._stored + stored, max((ended - self._began).total_seconds(), 0))
             self._db.execute("INSERT OR REPLACE INTO last_flush VALUES (1, ?, ?, ?)", flushed)
         self._stored += stored
@@ -197,15 +219,26 @@ class StoreWriter:
     def _is_applied(self, segment: Segment) -> bool:
         return bool(self._values("SELECT 1 FROM applied_segments WHERE uuid = ?", segment.uuid))
 
+    def _clears_after(self, segment: Segment) -> list[Clear]:
+        sql = "SELECT number, only_unresolved, resolved_before FROM clears WHERE number > ?"
+        rows = self._db.execute(sql, (segment.number,)).fetchall()
+        return [
+            Clear(number=number, only_unresolved=bool(only), resolved_before=before) for number, only, before in rows
+        ]
+
     def _values(self, sql: str, *values: Any) -> list[Any]:
         return [value for (value,) in self._db.execute(sql, values)]
 
-    def _blocks(self, frames: Iterable[Frame]) -> Iterator[Block]:
-        """Gather frames into blocks of bounded size."""
+    def _blocks(self, frames: Iterable[Frame], clears: Sequence[Clear]) -> Iterator[Block]:
+        """Gather what was not cleared of frames into blocks of bounded size."""
         generation = cache(self._generation)
         block = Block()
         for frame in frames:
-            block.add(frame, self._numbered(frame.places), generation(frame.generation))
+            covering = [clear for clear in clears if clear.covers_time(frame.at)]
+            if any(not clear.only_unresolved for clear in covering):
+                continue
+            places = self._numbered(frame.places)
+            block.add(frame, places, generation(frame.generation), with_unknown=not covering)
             if len(block) >= BLOCK:
                 yield block
                 block = Block()
@@ -248,17 +281,6 @@ class StoreWriter:
         self._db.execute("INSERT OR IGNORE INTO generations (sources) VALUES (?)", (sources,))
         return int(self._values("SELECT id FROM generations WHERE sources = ?", sources)[0])
 
-    def delete(self, where: str, values: tuple[Any, ...] = ()) -> int:
-        """Delete the rows that a condition selects, and return how many.
-
-        Raises:
-            StoreError: nothing was deleted.
-            BusyError: nothing was deleted, because another program keeps the store locked.
-
-        """
-        with self._transaction():
-            return int(self._db.execute(f"DELETE FROM geo_cache WHERE {where}", values).rowcount)
-
 
 class Block:
     """Rows that are upserted together: the last one of each address, but nothing found hides no good answer."""
@@ -273,8 +295,8 @@ class Block:
         """Return the number of addresses."""
         return len(self.known) + len(self.unknown)
 
-    def add(self, frame: Frame, places: list[_Numbered], generation: int) -> None:
-        """Add the rows of a frame, which are later than those that are here."""
+    def add(self, frame: Frame, places: list[_Numbered], generation: int, *, with_unknown: bool = True) -> None:
+        """Add the rows of a frame, which are later than those that are here; those without an answer if they count."""
         at = frame.at or None
         for ip, number, prefix_len in frame.rows:
             place, is_known, retry_at = places[number]
@@ -284,6 +306,8 @@ class Block:
                 if self.tried:
                     self.unknown.pop(ip, None)
                     self.tried.pop(ip, None)
+                continue
+            if not with_unknown:
                 continue
             self.tried[ip] = retry_at, generation
             if ip not in self.known:

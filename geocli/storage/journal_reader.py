@@ -1,0 +1,202 @@
+"""Reading the journal and its segments, which wait for a flush."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager, suppress
+from errno import ELOOP
+
+from geocli.errors import JournalError, StorageError
+from geocli.storage import JOURNAL, is_dirty
+from geocli.storage.frames import Frame
+from geocli.storage.scanning import Damage, scan, scan_from
+from geocli.storage.segments import opened, segments_among
+from geocli.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from datetime import datetime
+    from typing import BinaryIO
+
+    from geocli.entries import Entry
+    from geocli.storage.clears import Clear
+    from geocli.storage.dirty import DirtyEntries
+    from geocli.storage.files import DataDirectory
+    from geocli.storage.segments import Segment
+
+QUARANTINE = "journal.bad"
+
+
+class JournalStatus(Value):
+    """What is dirty."""
+
+    entries: int
+    """Entries in sound frames."""
+    size_bytes: int
+    """Bytes of the journal and its segments."""
+    oldest_at: datetime | None
+    """When the oldest entry was resolved; UTC."""
+    segments: int
+    """Sealed segments that are not yet in the store."""
+    quarantined_bytes: int
+    """Size of `journal.bad`: bytes that were no frames."""
+
+
+class JournalReader:
+    """Reads what is dirty, without a lock."""
+
+    def __init__(self, directory: DataDirectory) -> None:
+        """Name the journal of a data directory."""
+        self._directory = directory
+        self._entries: DirtyEntries | None = None
+
+    def is_dirty(self) -> bool:
+        """Tell whether a flush has something to do: a segment, or a journal that is not empty.
+
+        Raises:
+            JournalError: the directory cannot be read.
+
+        """
+        try:
+            return is_dirty(self._directory.path)
+        except OSError as error:
+            raise self._error(f"cannot be looked at: {error.strerror}") from error
+
+    def segments(self) -> list[Segment]:
+        """Return the sealed segments that are not yet discarded, oldest first.
+
+        Raises:
+            JournalError: the directory cannot be read.
+
+        """
+        with self._errors("listed"):
+            return segments_among(self._directory.names())
+
+    def next_number(self, at_least: int = 1) -> int:
+        """Return the lowest number from one on that is higher than those of all segments.
+
+        Raises:
+            JournalError: the directory cannot be read.
+
+        """
+        return max(at_least, *(segment.number + 1 for segment in self.segments()), 1)
+
+    def replay(self, segment: Segment) -> Iterator[Frame | Damage]:
+        """Read a segment from its beginning, in bounded memory; raises as `replay_from`."""
+        return (found for _, found in self.replay_from(segment, 0))
+
+    def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
+        """Read a segment from an offset on, likewise, with the offset from which on the rest can be read.
+
+        Raises:
+            JournalError: it cannot be read.
+
+        """
+        path = self._directory.file(segment.name)
+        with self._errors("read", path), opened(path) as file:
+            yield from scan_from(file, start)
+
+    def dirty(self) -> Iterator[Entry]:
+        """Read all dirty entries, oldest first, without a lock.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        with self._errors("read"), ExitStack() as stack:
+            for _, file in self._files(stack):
+                for frame in scan(file):
+                    if isinstance(frame, Frame):
+                        yield from frame.entries()
+
+    def _files(self, stack: ExitStack) -> list[tuple[int | None, BinaryIO]]:
+        """Open the segments with their numbers, oldest first, then the journal.
+
+        The journal is opened first, so that a flush meanwhile hides nothing. What was discarded meanwhile is in
+        the store, for those who read the store after this.
+        """
+        journal = None
+        with suppress(FileNotFoundError):
+            journal = stack.enter_context(opened(self._directory.file(JOURNAL)))
+        files: list[tuple[int | None, BinaryIO]] = []
+        for segment in self.segments():
+            with suppress(FileNotFoundError):
+                file = stack.enter_context(opened(self._directory.file(segment.name)))
+                if journal is None or not os.path.sameopenfile(file.fileno(), journal.fileno()):
+                    files.append((segment.number, file))
+        return files if journal is None else [*files, (None, journal)]
+
+    def newest(self, addresses: Collection[str], clears: Sequence[Clear] = ()) -> dict[str, Entry]:
+        """Return the newest dirty entry of each address that has one; nothing is read if nothing is dirty.
+
+        Args:
+            addresses: canonical texts.
+            clears: what was cleared, read from the store before; its entries are left out.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        if not addresses or not self.is_dirty():
+            return {}
+        from geocli.storage.dirty import DirtyEntries
+
+        self._entries = self._entries or DirtyEntries()
+        with self._errors("read"), ExitStack() as stack:
+            return self._entries.newest(addresses, self._files(stack), clears)
+
+    def distinct(self) -> Iterator[set[str]]:
+        """Return the dirty addresses, each once, in sets of bounded size.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        from geocli.storage.dirty import distinct
+
+        with self._errors("read"), ExitStack() as stack:
+            yield from distinct([file for _, file in self._files(stack)])
+
+    def status(self) -> JournalStatus:
+        """Count what is dirty.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        from geocli.storage.dirty import count
+
+        names = [segment.name for segment in self.segments()]
+        with self._errors("read"), ExitStack() as stack:
+            entries, oldest_at = count([file for _, file in self._files(stack)])
+        return JournalStatus(
+            entries=entries,
+            size_bytes=sum(map(self._size_bytes, [JOURNAL, *names])),
+            oldest_at=oldest_at,
+            segments=len(names),
+            quarantined_bytes=self._size_bytes(QUARANTINE),
+        )
+
+    def _size_bytes(self, name: str) -> int:
+        try:
+            return os.lstat(self._directory.file(name)).st_size
+        except OSError:
+            return 0
+
+    def _error(self, reason: str) -> JournalError:
+        return JournalError(self._directory.file(JOURNAL), reason)
+
+    @contextmanager
+    def _errors(self, verb: str, path: str | None = None) -> Iterator[None]:
+        """Turn what the operating system and the directory say into a JournalError."""
+        try:
+            yield
+        except OSError as error:
+            reason = "a symbolic link; move it away" if error.errno == ELOOP else error.strerror or error
+            path = path or (error.filename if isinstance(error.filename, str) else self._directory.file(JOURNAL))
+            raise JournalError(path, f"cannot be {verb}: {reason}") from error
+        except StorageError as error:
+            if isinstance(error, JournalError):
+                raise
+            raise JournalError(error.path, str(error).removeprefix(f"{error.path}: ")) from error
