@@ -50,26 +50,13 @@ class Kind(NamedTuple):
         return not any((self.knows_where, self.has_asn, self.has_org, self.traits))
 
 
-class _Kinds(dict[Kind | None, int]):
-    """The numbers of kinds, None for a damaged record; a new one gets the next number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.by_number: list[Kind | None] = []
-
-    def __missing__(self, kind: Kind | None) -> int:
-        self[kind] = number = len(self.by_number)
-        self.by_number.append(kind)
-        return number
-
-
 class Recipe(NamedTuple):
     """How records of some kinds are merged; databases are numbered from 0."""
 
     answer: Answer | None
     """Source and build of the merged answer; None if no record has anything."""
     sources: int
-    """The databases that it is from, or that have an empty record, if no record has anything: bit i is the i-th."""
+    """The databases that it is from: bit i stands for the i-th."""
     fields: Mapping[str, int]
     """The database of each field."""
     traits: Mapping[str, int]
@@ -93,9 +80,7 @@ class Merged(NamedTuple):
         base = self.recipe.answer
         names = [name for name in self.values if name in Place.field_names]
         rows = zip(*(self.values[name] for name in names), strict=True) if names else repeat((), len(self.positions))
-        # Traits that nobody asks for stay as the recipe has them, since they make their database a source.
-        unread: dict[str, Any] = {} if base is None or "traits" in names else {"traits": base.place.traits}
-        return [base and base.replace(place=Place(**dict(zip(names, row, strict=True)), **unread)) for row in rows]
+        return [base and base.replace(place=Place(**dict(zip(names, row, strict=True)))) for row in rows]
 
 
 class Records:
@@ -120,22 +105,18 @@ class Records:
             language: of names.
 
         """
-        self._databases, self._output, self._language = databases, output, language
+        self._databases, self._output = databases, output
         self._with_values, self._with_traits = with_values, with_traits
-        self._kinds = _Kinds()
         self._recipes: dict[tuple[tuple[Kind, ...], tuple[int, ...]], Recipe] = {}
-        self._tables = self._new_tables()
-
-    def _new_tables(self) -> list[_Table]:
-        with_names = self._with_traits or len(self._databases) > 1  # names decide whether a database is a source
-        options = {"with_traits": self._with_traits, "with_names": with_names}
-        language = self._language
-        return [_Table(database, self._output, self._kinds, language, **options) for database in self._databases]
+        with_names = with_traits or len(databases) > 1  # traits alone make a database a source, too
+        options = {"with_traits": with_traits, "with_names": with_names}
+        self._readers = [_Reader(database, output, language, **options) for database in databases]
+        self._tables = [_Table(reader) for reader in self._readers]
 
     @property
     def size_bytes(self) -> int:
         """Memory of the records that are kept, about."""
-        return sum(len(table.kinds) for table in self._tables) * RECORD_BYTES
+        return sum(map(len, self._tables)) * RECORD_BYTES
 
     def merged(self, offsets: Sequence[Sequence[int]], texts: Sequence[str]) -> Iterator[Merged]:
         """Merge the records of addresses; those with a damaged record are left out.
@@ -145,35 +126,41 @@ class Records:
             texts: the addresses; different ones have different combinations of records.
 
         """
-        rows = [table.rows(column, texts) for table, column in zip(self._tables, offsets, strict=True)]
-        kinds = [list(map(table.kinds.__getitem__, row)) for table, row in zip(self._tables, rows, strict=True)]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for position, numbers in enumerate(zip(*kinds, strict=True) if kinds else repeat((), len(texts))):
-            groups.setdefault(numbers, []).append(position)
-        for numbers, positions in groups.items():
-            combination = tuple(kind for number in numbers if (kind := self._kinds.by_number[number]))
-            if len(combination) < len(numbers):
+        if len(offsets) == 1:
+            return self._of_one(offsets[0], texts)
+        return self._of_several(offsets, texts)
+
+    def _of_one(self, offsets: Sequence[int], texts: Sequence[str]) -> Iterator[Merged]:
+        """Return records that are not kept, since the caller keeps what comes of each."""
+        groups = _Groups(self._output)
+        there = [position for position, offset in enumerate(offsets) if offset != NOTHING]
+        groups[NO_KIND].keys += [position for position, offset in enumerate(offsets) if offset == NOTHING]
+        ordered = sorted(there, key=offsets.__getitem__)  # records that lie together are read together
+        self._readers[0].read(ordered, list(map(texts.__getitem__, ordered)), groups)
+        for group in groups.values():
+            if group.kind is not None and group.keys:
+                yield self._merge(self._recipe((group.kind,), ()), group.keys, [group], None)
+
+    def _of_several(self, offsets: Sequence[Sequence[int]], texts: Sequence[str]) -> Iterator[Merged]:
+        for table, column in zip(self._tables, offsets, strict=True):
+            table.read(column, texts)
+        found = [
+            map(table.groups_by_offset.__getitem__, column) for table, column in zip(self._tables, offsets, strict=True)
+        ]
+        combinations: dict[tuple[_Group, ...], list[int]] = {}
+        for position, groups in enumerate(zip(*found, strict=True) if found else repeat((), len(texts))):
+            combinations.setdefault(groups, []).append(position)
+        for groups, positions in combinations.items():
+            kinds = tuple(group.kind for group in groups if group.kind is not None)
+            if len(kinds) < len(groups):
                 continue  # damaged: the scalar path reports it
-            for asns, which in self._by_network(combination, positions, rows):
-                yield self._merge(self._recipe(combination, asns), which, rows)
-        if len(self._tables) == 1:  # the caller keeps what comes of each record
-            self._tables = self._new_tables()
-
-    def _by_network(
-        self, kinds: tuple[Kind, ...], positions: list[int], rows: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-        """Divide addresses by the networks that the databases name, where it matters whether these are the same.
-
-        That is where one names a network without its organisation, which another one may add.
-        """
-        if not any(kind.has_asn and not kind.has_org for kind in kinds) or not any(kind.has_org for kind in kinds):
-            yield (), positions
-            return
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for position in positions:
-            asns = (table.values["asn"][row[position]] for table, row in zip(self._tables, rows, strict=True))
-            groups.setdefault(tuple(asns), []).append(position)
-        yield from groups.items()
+            rows = [
+                list(map(table.rows_by_offset.__getitem__, map(column.__getitem__, positions)))
+                for table, column in zip(self._tables, offsets, strict=True)
+            ]
+            for asns, which in _by_network(kinds, groups, rows):
+                chosen = rows if len(which) == len(positions) else [[row[at] for at in which] for row in rows]
+                yield self._merge(self._recipe(kinds, asns), [positions[at] for at in which], groups, chosen)
 
     def _recipe(self, kinds: tuple[Kind, ...], asns: tuple[int, ...]) -> Recipe:
         """Find out what is from which database by merging their numbers, from 1 on, in place of their values."""
@@ -185,7 +172,7 @@ class Records:
             if kind.is_empty:
                 continue
             place = Place(
-                country_code=bit + 1 if kind.knows_where else None,  # type: ignore[arg-type]  # stands for all of where
+                country_code=bit + 1 if kind.knows_where else None,  # type: ignore[arg-type]  # for all of where
                 asn=(asns[bit] if asns else bit + 1) if kind.has_asn else None,
                 org=bit + 1 if kind.has_org else None,  # type: ignore[arg-type]
                 traits=dict.fromkeys(kind.traits, bit) or None,
@@ -196,106 +183,192 @@ class Records:
             whole = both
         if whole is None:
             sources = sum(kind.is_there << bit for bit, kind in enumerate(kinds))
-        self._recipes[kinds, asns] = recipe = self._made(kinds, whole, sources)
+        self._recipes[kinds, asns] = recipe = _made(kinds, whole, sources)
         return recipe
 
-    @staticmethod
-    def _made(kinds: tuple[Kind, ...], whole: Answer | None, sources: int) -> Recipe:
-        fields: dict[str, int] = {}
-        place = whole.place if whole else Place()
-        if place.country_code is not None:
-            fields |= dict.fromkeys(WHERE_FIELDS, int(place.country_code) - 1)
-        if place.asn is not None:
-            fields["asn"] = next(bit for bit, kind in enumerate(kinds) if kind.has_asn)
-        if place.org is not None:
-            fields["org"] = int(place.org) - 1
-        return Recipe(whole, sources, fields, place.traits or {})
+    def _merge(
+        self, recipe: Recipe, positions: Sequence[int], groups: Sequence[_Group], rows: Sequence[Sequence[int]] | None
+    ) -> Merged:
+        """Put together what the recipe takes from records, those in the given rows of the groups, or all of them."""
+        if recipe.answer is None:
+            return Merged(positions, recipe, {}, {})
 
-    def _merge(self, recipe: Recipe, positions: Sequence[int], rows: Sequence[Sequence[int]]) -> Merged:
-        """Put together what the recipe takes from the records of some addresses."""
-        chosen = [list(map(row.__getitem__, positions)) for row in rows]
-        values: Columns = {}
-        if recipe.answer is not None:
-            values = {"status": ["resolved"] * len(positions), "source": [recipe.answer.source] * len(positions)}
-            if recipe.answer.built_at:
-                values["built_at"] = [instant_text(recipe.answer.built_at)] * len(positions)
-        knows_where = "country_code" in recipe.fields
+        def column(bit: int, values: Sequence[Any]) -> Sequence[Any]:
+            return values if rows is None else list(map(values.__getitem__, rows[bit]))
+
+        count = len(positions)
+        values: Columns = {"status": ["resolved"] * count, "source": [recipe.answer.source] * count}
+        if recipe.answer.built_at:
+            values["built_at"] = [instant_text(recipe.answer.built_at)] * count
+        has_all = self._with_values or not recipe.answer.knows_where
         for name, bit in recipe.fields.items():
-            if self._with_values or name == "country_code" or not knows_where:
-                values[name] = list(map(self._tables[bit].values[name].__getitem__, chosen[bit]))
+            if has_all or name == "country_code":
+                values[name] = column(bit, groups[bit].values[name])
         if self._with_traits and recipe.traits:
-            values["traits"] = self._traits(recipe, chosen)
+            columns = [
+                [traits[name] for traits in column(bit, groups[bit].traits)] for name, bit in recipe.traits.items()
+            ]
+            values["traits"] = [dict(zip(recipe.traits, row, strict=True)) for row in zip(*columns, strict=True)]
         cells = {
-            name: list(map(self._tables[bit].cells[name].__getitem__, chosen[bit]))
+            name: column(bit, groups[bit].cells[name])
             for name, bit in recipe.fields.items()
             if name in self._output.cell_names
         }
         return Merged(positions, recipe, values, cells)
 
-    def _traits(self, recipe: Recipe, chosen: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
-        """Return the traits of addresses, each from the database that the recipe takes it from."""
-        columns = [[self._tables[bit].traits[row][name] for row in chosen[bit]] for name, bit in recipe.traits.items()]
-        return [dict(zip(recipe.traits, row, strict=True)) for row in zip(*columns, strict=True)]
+
+def _by_network(
+    kinds: tuple[Kind, ...], groups: Sequence[_Group], rows: Sequence[Sequence[int]]
+) -> Iterator[tuple[tuple[int, ...], Sequence[int]]]:
+    """Divide addresses by the networks that the databases name, where it matters whether these are the same.
+
+    That is where one names a network without its organisation, which another one may add.
+    """
+    count = len(rows[0]) if rows else 0
+    if not any(kind.has_asn and not kind.has_org for kind in kinds) or not any(kind.has_org for kind in kinds):
+        yield (), range(count)
+        return
+    networks: dict[tuple[int, ...], list[int]] = {}
+    for at in range(count):
+        asns = tuple(
+            group.values["asn"][row[at]] if kind.has_asn else 0
+            for kind, group, row in zip(kinds, groups, rows, strict=True)
+        )
+        networks.setdefault(asns, []).append(at)
+    yield from networks.items()
 
 
-class _Table:
-    """The records of one database, by row; row 0 stands for no record."""
+def _made(kinds: tuple[Kind, ...], whole: Answer | None, sources: int) -> Recipe:
+    """Return the recipe that a merged answer of the databases' numbers stands for."""
+    fields: dict[str, int] = {}
+    place = whole.place if whole else Place()
+    if place.country_code is not None:
+        fields |= dict.fromkeys(WHERE_FIELDS, int(place.country_code) - 1)
+    if place.asn is not None:
+        fields["asn"] = next(bit for bit, kind in enumerate(kinds) if kind.has_asn)
+    if place.org is not None:
+        fields["org"] = int(place.org) - 1
+    return Recipe(whole, sources, fields, place.traits or {})
 
-    def __init__(  # noqa: PLR0913 (as for all of them)
-        self, database: Database, output: Output, kinds: _Kinds, language: str, *, with_traits: bool, with_names: bool
-    ) -> None:
-        self._database, self._output, self._numbers, self._language = database, output, kinds, language
-        self._with_traits, self._with_names = with_traits, with_names
-        self._rows = {NOTHING: 0}
-        self.kinds: list[int] = []
-        """The number of each record's kind."""
+
+class _Group:
+    """Records of one kind, side by side."""
+
+    def __init__(self, kind: Kind | None, output: Output) -> None:
+        self.kind = kind
+        """None for damaged records."""
+        self.keys: list[int] = []
+        """What the caller knows the records by."""
         self.values: dict[str, list[Any]] = {name: [] for name in _FIELDS}
         self.cells: dict[str, list[str]] = {name: [] for name in _FIELDS if name in output.cell_names}
         self.traits: list[dict[str, Any]] = []
-        self._add([kinds[NO_KIND]], {}, [{}])
 
-    def rows(self, offsets: Sequence[int], texts: Sequence[str]) -> list[int]:
-        """Return the rows of the records of some addresses."""
-        new = {offset: text for offset, text in zip(offsets, texts, strict=True) if offset not in self._rows}
-        ordered = sorted(new)  # records that lie together are read together
-        for start in range(0, len(ordered), READ_TOGETHER):
-            together = ordered[start : start + READ_TOGETHER]
-            self._take(together, [self._read(new[offset]) for offset in together])
-        return list(map(self._rows.__getitem__, offsets))
 
-    def _read(self, text: str) -> Any:
+class _Groups(dict["Kind | None", _Group]):
+    """The groups of some records by their kind."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def __missing__(self, kind: Kind | None) -> _Group:
+        self[kind] = group = _Group(kind, self._output)
+        return group
+
+
+class _Reader:
+    """Reads, maps and renders the records of one database."""
+
+    def __init__(
+        self, database: Database, output: Output, language: str, *, with_traits: bool, with_names: bool
+    ) -> None:
+        self._database, self.output, self._language = database, output, language
+        self._with_traits, self._with_names = with_traits, with_names
+
+    def read(self, keys: Sequence[int], texts: Sequence[str], groups: _Groups) -> None:
+        """Add the records of addresses to groups.
+
+        Args:
+            keys: become those of the records.
+            texts: the addresses.
+            groups: what is added to.
+
+        """
+        for start in range(0, len(keys), READ_TOGETHER):
+            block = slice(start, start + READ_TOGETHER)
+            self._take(keys[block], self._records(texts[block]), groups)
+
+    def _records(self, texts: Sequence[str]) -> list[Any]:
+        try:
+            return list(map(self._database.reader.get, texts))
+        except (RuntimeError, ValueError):  # one of them is damaged
+            return [self._record(text) for text in texts]
+
+    def _record(self, text: str) -> Any:
         try:
             return record_at(self._database, text)[0]
         except DatabaseError:
             return _DAMAGED
 
-    def _take(self, offsets: Sequence[int], records: Sequence[Any]) -> None:
-        """Map and render records."""
-        self._rows |= dict.fromkeys(offsets, 0)
+    def _take(self, keys: Sequence[int], records: Sequence[Any], groups: _Groups) -> None:
         sound = [None if record is _DAMAGED else record for record in records]
         for shape in shapes(sound, self._language, with_traits=self._with_names):
-            first, fields = len(self.kinds), shape.fields()
+            fields = shape.fields()
             names = shape.trait_names() if self._with_names else _has_traits(shape, fields, records)
-            self._add(self._kinds_of(fields, names), fields, shape.traits() if self._with_traits else [])
-            self._rows |= zip(map(offsets.__getitem__, shape.positions), range(first, len(self.kinds)), strict=True)
-        for offset in (offset for offset, record in zip(offsets, records, strict=True) if record is _DAMAGED):
-            self._rows[offset] = len(self.kinds)
-            self._add([self._numbers[None]], {}, [{}])
+            traits = shape.traits() if self._with_traits else None
+            own = list(map(keys.__getitem__, shape.positions))
+            for kind, which in _kinds(fields, names):
+                self._add(groups[kind], own, fields, traits, which)
+        groups[None].keys += [key for key, record in zip(keys, records, strict=True) if record is _DAMAGED]
 
-    def _kinds_of(self, fields: Columns, names: Sequence[tuple[str, ...]]) -> list[int]:
-        """Return the numbers of the kinds of records that have these fields and traits."""
-        count = len(names)
-        where, asn, org = (_is_known(fields, chosen, count) for chosen in (WHERE_FIELDS, ("asn",), ("org",)))
-        return [self._numbers[kind] for kind in map(Kind, where, asn, org, names)]
+    def _add(
+        self,
+        group: _Group,
+        keys: Sequence[int],
+        fields: Columns,
+        traits: Sequence[dict[str, Any]] | None,
+        rows: Sequence[int],
+    ) -> None:
+        """Add some rows of columns to a group."""
+        nothing = [None] * len(rows)
 
-    def _add(self, kinds: list[int], fields: Columns, traits: list[dict[str, Any]]) -> None:
-        nothing = [None] * len(kinds)
-        self.kinds += kinds
-        self.traits += traits
-        for name, values in self.values.items():
-            values.extend(fields.get(name, nothing))
-        for name, cells in self.cells.items():
-            cells.extend(self._output.cells(name, fields.get(name, nothing)))
+        def chosen(column: Sequence[Any]) -> Sequence[Any]:
+            return column if len(rows) == len(keys) else list(map(column.__getitem__, rows))
+
+        group.keys.extend(chosen(keys))
+        for name, values in group.values.items():
+            column = chosen(fields[name]) if name in fields else nothing
+            values.extend(column)
+            if name in group.cells:
+                group.cells[name].extend(self.output.cells(name, column))
+        if traits is not None:
+            group.traits.extend(chosen(traits))
+
+
+class _Table:
+    """Records of one database that are kept."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self._groups = _Groups(reader.output)
+        self.groups_by_offset = {NOTHING: self._groups[NO_KIND]}
+        self.rows_by_offset = {NOTHING: 0}
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.rows_by_offset)
+
+    def read(self, offsets: Sequence[int], texts: Sequence[str]) -> None:
+        """Read the records that are not yet here."""
+        new = {offset: text for offset, text in zip(offsets, texts, strict=True) if offset not in self.rows_by_offset}
+        ordered = sorted(new)  # records that lie together are read together
+        counts = {kind: len(group.keys) for kind, group in self._groups.items()}
+        self._reader.read(ordered, list(map(new.__getitem__, ordered)), self._groups)
+        for kind, group in self._groups.items():
+            first = counts.get(kind, 0)
+            added = group.keys[first:]
+            self.groups_by_offset |= dict.fromkeys(added, group)
+            self.rows_by_offset |= zip(added, range(first, len(group.keys)), strict=True)
 
 
 NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_there=False)
@@ -306,6 +379,17 @@ _UNNAMED = ("",)
 """Stands for the names of traits that nobody asks for."""
 
 
+def _kinds(fields: Columns, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
+    """Return the kinds of records that have these fields and names of traits, and the rows of each."""
+    flags = [_is_known(fields, chosen, len(names)) for chosen in (WHERE_FIELDS, ("asn",), ("org",))]
+    if all(len(set(column)) == 1 for column in (*flags, names)):
+        return [(Kind(*(column[0] for column in (*flags, names))), range(len(names)))]  # type: ignore[arg-type]
+    rows: dict[Kind, list[int]] = {}
+    for row, kind in enumerate(map(Kind, *flags, names)):
+        rows.setdefault(kind, []).append(row)
+    return rows.items()
+
+
 def _is_known(fields: Columns, names: Iterable[str], count: int) -> Sequence[bool]:
     """Return whether each record has one of some fields."""
     columns = [fields[name] for name in names if name in fields]
@@ -314,9 +398,11 @@ def _is_known(fields: Columns, names: Iterable[str], count: int) -> Sequence[boo
     return [any(value is not None for value in row) for row in zip(*columns, strict=True)] or [False] * count
 
 
-def _has_traits(shape: Shape, fields: Columns, records: Sequence[Any]) -> list[tuple[str, ...]]:
-    """Return `_UNNAMED` for records that may have traits alone, as far as it matters: those without any field."""
+def _has_traits(shape: Shape, fields: Columns, records: Sequence[Any]) -> Sequence[tuple[str, ...]]:
+    """Return `_UNNAMED` for records that have traits alone; of those with a field it does not matter."""
     known = _is_known(fields, _FIELDS, len(shape.positions))
+    if all(known):
+        return [()] * len(known)
     return [
         () if is_known or not place_from(records[position]).traits else _UNNAMED
         for is_known, position in zip(known, shape.positions, strict=True)
