@@ -182,6 +182,8 @@ class DatabaseStats(Value):
     """Why it cannot be asked."""
     attribution: str | None = None
     """What its licence asks those to show who show its data."""
+    kind: str | None = None
+    """The kind of value that its first record is: `map`, `string`, `number`, `boolean`, `list` or `bytes`."""
 
 
 class Stats(Value):
@@ -284,6 +286,7 @@ def _described(database: Database) -> DatabaseStats:
         size_bytes=file.size_bytes,
         built_at=database.built_at,
         attribution=database.attribution,
+        kind=database.kind,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -37,14 +38,14 @@ def sidecar(path: Path) -> None:
 
 
 def test_sound(path: Path) -> None:
-    """A sound database is read to its end, and its networks are counted."""
-    assert verify(str(path)) == 2
+    """A sound database is read to its end, and its networks are counted by the kind of their records."""
+    assert {"map": 2} == verify(str(path))
 
 
 def test_without_a_hash(path: Path) -> None:
     """A database that somebody else installed has no hash, and is read all the same."""
     os.unlink(f"{path}.sha256")
-    assert verify(str(path)) == 2
+    assert {"map": 2} == verify(str(path))
 
 
 def test_other_bytes(path: Path) -> None:
@@ -169,7 +170,7 @@ def test_progress(tmp_path: Path) -> None:
     records = {f"{1 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24": {"asn": n} for n in range(TOLD_AFTER + 1)}
     path = build(tmp_path / "a.mmdb", records)
     told: list[tuple[str, int, int | None]] = []
-    assert TOLD_AFTER + 1 == verify(str(path), lambda *words: told.append(words))
+    assert {"map": TOLD_AFTER + 1} == verify(str(path), lambda *words: told.append(words))
     ((name, count, total),) = told
     assert (str(path), TOLD_AFTER) == (name, count)
     assert total is not None
@@ -182,5 +183,43 @@ def test_bar_on_a_terminal(geocli: Geocli) -> None:
     path = build(geocli.db_dir / "a.mmdb", records)
     status, shown = on_terminal(geocli, "db", "verify", environ={"COLUMNS": "200"})
     assert re.search(rf"a\.mmdb .*{TOLD_AFTER}/\d+", shown)
-    assert shown.endswith(f"{path}: {TOLD_AFTER + 1} networks, sound\n")
+    assert shown.endswith(f"{path}: {TOLD_AFTER + 1} networks, sound; records: map\n")
     assert 0 == status
+
+
+KINDS: list[tuple[Any, str]] = [
+    ({"a": 1}, "map"),
+    ({}, "map"),
+    (["a"], "list"),
+    ("GB", "string"),
+    (True, "boolean"),
+    (7, "number"),
+    (2.5, "number"),
+]
+
+
+@pytest.mark.parametrize(("record", "kind"), KINDS, ids=[repr(record) for record, _ in KINDS])
+def test_kind_of_records(geocli: Geocli, record: Any, kind: str) -> None:
+    """`db verify` and `db list` name what kind of value the records are."""
+    path = build(geocli.db_dir / "a.mmdb", {"81.2.69.0/24": record})
+    assert f"{path}: 1 networks, sound; records: {kind}\n".encode() == geocli("db", "verify").stdout
+    assert [kind] == [row["kind"] for row in json.loads(geocli("db", "list").stdout)]
+    (row,) = (line for line in geocli("db", "list", "-f", "table").stdout.decode().splitlines() if str(path) in line)
+    assert kind in row.split()
+
+
+def test_records_of_several_kinds(geocli: Geocli) -> None:
+    """`db verify` counts each kind, the most frequent first."""
+    records = {"81.2.69.0/24": "GB", "98.0.0.0/24": 7, "99.0.0.0/24": "US"}
+    path = build(geocli.db_dir / "a.mmdb", records)
+    assert f"{path}: 3 networks, sound; records: 2 string, 1 number\n".encode() == geocli("db", "verify").stdout
+
+
+def test_kind_of_a_damaged_record(geocli: Geocli) -> None:
+    """A database whose first record cannot be read is listed without a kind."""
+    path = build(geocli.db_dir / "a.mmdb", {"81.2.69.0/24": {"city": "London"}})
+    data = path.read_bytes()
+    at = data.index(bytes(16)) + 16
+    path.write_bytes(data[:at] + b"\x5f\xff\xff\xff" + data[at + 4 :])
+    run = geocli("db", "list")
+    assert (0, [None]) == (run.returncode, [row["kind"] for row in json.loads(run.stdout)])

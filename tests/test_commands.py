@@ -306,7 +306,7 @@ def test_stats_has_its_keys(located: Geocli) -> None:
     assert ["finished_at", "entries", "duration_seconds"] == list(after["last_flush"])
     assert 2 == after["last_flush"]["entries"]
     assert ["GeoLite2-City", "GeoLite2-ASN"] == [row["name"] for row in after["databases"]]
-    assert ["name", "path", "size_bytes", "built_at", "error", "attribution"] == list(after["databases"][0])
+    assert ["name", "path", "size_bytes", "built_at", "error", "attribution", "kind"] == list(after["databases"][0])
     assert [] == after["problems"]
 
 
@@ -494,6 +494,7 @@ def test_db_list_has_the_order_in_which_databases_are_asked(located: Geocli, tmp
         "built_at": "2020-09-13T12:26:40Z",
         "error": None,
         "attribution": "IP geolocation by DB-IP (https://db-ip.com), CC BY 4.0",
+        "kind": "map",
     } == found[0]
     maxminds = "This product includes GeoLite data created by MaxMind, available from https://www.maxmind.com"
     assert [maxminds, maxminds, None] == [row["attribution"] for row in found[1:]]
@@ -518,8 +519,8 @@ def test_db_verify_reads_all_that_are_found(located: Geocli) -> None:
 
     assert (0, b"") == (run.returncode, run.stderr)
     assert [
-        f"{located.db_dir}/GeoLite2-City.mmdb: 3 networks, sound",
-        f"{located.db_dir}/GeoLite2-ASN.mmdb: 2 networks, sound",
+        f"{located.db_dir}/GeoLite2-City.mmdb: 3 networks, sound; records: map",
+        f"{located.db_dir}/GeoLite2-ASN.mmdb: 2 networks, sound; records: map",
     ] == run.stdout.decode().splitlines()
 
 
@@ -532,7 +533,7 @@ def test_db_verify_compares_with_the_hash(located: Geocli) -> None:
     (located.db_dir / "GeoLite2-ASN.mmdb.sha256").write_text(f"{digest}  GeoLite2-ASN.mmdb\n")
     run = located("db", "verify", str(city), str(asn))
 
-    assert (3, f"{asn}: 2 networks, sound\n".encode()) == (run.returncode, run.stdout)
+    assert (3, f"{asn}: 2 networks, sound; records: map\n".encode()) == (run.returncode, run.stdout)
     assert f"{city}: SHA-256 is {actual}, expected {'0' * 64}" == complaint(run)
 
 
@@ -541,7 +542,7 @@ def test_db_verify_finds_damage(located: Geocli) -> None:
     (located.db_dir / "broken.mmdb").write_bytes(b"<html>")
     run = located("db", "verify")
 
-    assert (3, 2) == (run.returncode, run.stdout.count(b" networks, sound\n"))
+    assert (3, 2) == (run.returncode, run.stdout.count(b" networks, sound; records: map\n"))
     assert complaint(run).startswith(f"{located.db_dir}/broken.mmdb: not a readable MaxMind DB")
 
 

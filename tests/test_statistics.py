@@ -63,7 +63,7 @@ def test_the_table_of_statistics(capsys: pytest.CaptureFixture[str]) -> None:
         ["oldest", "2", "days", "ago"],
         ["quarantined", "7", "bytes"],
         ["last", "flush", "1", "min", "ago:", "4", "entries", "in", "0.0125", "s"],
-        ["database", "built", "age", "size", "path"],
+        ["database", "built", "age", "size", "records", "path"],
         ["GeoLite2-City", "2026-04-22", "40", "days", "ago", "10", "bytes", "/x/City.mmdb"],
         ["broken", "/x/b.mmdb:", "empty"],
         ["country", "rows", "share"],
@@ -110,7 +110,7 @@ def test_databases_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     print_databases(databases, NOW)
     header, _, first, second, *rest = words(capsys.readouterr().out)
 
-    assert ["database", "built", "age", "size", "path"] == header
+    assert ["database", "built", "age", "size", "records", "path"] == header
     assert ["GeoLite2-City", "2026-04-22", "40", "days", "ago", "10", "bytes", "/x/City.mmdb"] == first
     assert ["broken", "/x/b.mmdb:", "empty"] == second
     assert ["Data by Somebody", ATTRIBUTIONS["rir"]] == [" ".join(line) for line in rest]
@@ -202,6 +202,7 @@ def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
                 "built_at": "2026-04-22T12:00:00Z",
                 "error": None,
                 "attribution": None,
+                "kind": None,
             },
             {
                 "name": "broken",
@@ -210,6 +211,7 @@ def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
                 "built_at": None,
                 "error": "/x/b.mmdb: empty",
                 "attribution": None,
+                "kind": None,
             },
         ],
         "by": "country",

@@ -648,7 +648,10 @@ class TestCommands:
         assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
         assert b"AQ\n" == geocli("lookup", "-f", "value", "-F", "country_code", "8.8.8.8").stdout
         done = geocli("db", "verify")
-        assert (0, f"{geocli.db_dir}/{NAME}.mmdb: 1 networks, sound\n".encode()) == (done.returncode, done.stdout)
+        assert (0, f"{geocli.db_dir}/{NAME}.mmdb: 1 networks, sound; records: map\n".encode()) == (
+            done.returncode,
+            done.stdout,
+        )
 
     def test_failure(self, geocli: Geocli, httpserver: HTTPServer) -> None:
         """A failed `db update` is one line, and exit status 3."""

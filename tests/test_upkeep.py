@@ -316,6 +316,7 @@ class TestDatabases:
                 size_bytes=path.stat().st_size,
                 built_at=built_at,
                 attribution=ATTRIBUTIONS["geolite"],
+                kind="map",
             )
             for path in (city, asn)
         ]

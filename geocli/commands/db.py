@@ -97,8 +97,10 @@ def verify(
     for path in found:
         try:
             with rendering.bars(of_bytes=False) as on_read:
-                count = verify_file(path, on_read)
-            write(f"{safe(path)}: {count} networks, sound\n".encode())
+                kinds = verify_file(path, on_read)
+            records = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            records = next(iter(kinds)) if len(kinds) == 1 else records
+            write(f"{safe(path)}: {kinds.total()} networks, sound; records: {records}\n".encode())
         except GeocliError as error:
             problems.weigh(error)
     return problems.status

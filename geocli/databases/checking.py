@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from geocli.databases.discovery import Database, examine
+from geocli.databases.discovery import Database, examine, kind_of
 from geocli.databases.installing import check_sidecar
 from geocli.errors import DatabaseError
 
@@ -20,7 +21,9 @@ TOLD_AFTER = 1_000
 """Networks between two reports."""
 
 
-def verify(path: str, on_read: Callable[[str, int, int | None], None] = lambda _path, _count, _total: None) -> int:
+def verify(
+    path: str, on_read: Callable[[str, int, int | None], None] = lambda _path, _count, _total: None
+) -> Counter[str]:
     """Compare a database with the hash that was written when it was installed, then read all of it.
 
     Args:
@@ -28,7 +31,7 @@ def verify(path: str, on_read: Callable[[str, int, int | None], None] = lambda _
         on_read: told of which file how many networks more were read, and about how many there are.
 
     Returns:
-        The number of its networks.
+        The numbers of its networks by the kind of their records: `map`, `string`, ...
 
     Raises:
         HashMismatchError: the bytes are others than those that were installed.
@@ -39,17 +42,18 @@ def verify(path: str, on_read: Callable[[str, int, int | None], None] = lambda _
     try:
         check_sidecar(path)
         _check_metadata(database)
-        count, node_count = 0, database.reader.metadata().node_count
-        for count, _ in enumerate(database.reader, 1):
+        kinds, node_count = Counter[str](), database.reader.metadata().node_count
+        for count, (_, record) in enumerate(database.reader, 1):
+            kinds[kind_of(record)] += 1
             if not count % TOLD_AFTER:
                 on_read(path, TOLD_AFTER, node_count)
     except (RuntimeError, ValueError) as error:
         raise DatabaseError(path, f"damaged: {error}; {REPLACE_SAFELY}") from error
     except OSError as error:
         raise DatabaseError(error.filename or path, f"cannot be read: {error.strerror}") from error
-    if not count:
+    if not kinds:
         raise DatabaseError(path, f"holds no network; {REPLACE_SAFELY}")
-    return count
+    return kinds
 
 
 def _check_metadata(database: Database) -> None:

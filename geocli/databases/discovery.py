@@ -75,6 +75,14 @@ class Database:
         """When it was built; UTC; None if its metadata hold no date."""
 
     @property
+    def kind(self) -> str | None:
+        """The kind of value that the first record is: `map`, `string`; None if there is no record, or none readable."""
+        try:
+            return next((kind_of(record) for _, record in self.reader), None)
+        except (RuntimeError, ValueError):
+            return None
+
+    @property
     def attribution(self) -> str | None:
         """What its licence asks those to show who show its data, as far as is known."""
         from geocli.databases.attributions import attribution_of
@@ -112,6 +120,21 @@ def digest_of(path: str) -> str:
             return file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DatabaseError(path, f"cannot be read: {error.strerror}") from error
+
+
+def kind_of(record: object) -> str:
+    """Return the kind of value that a record is (MaxMind DB spec, data field format)."""
+    return _KINDS[type(record)]
+
+
+_KINDS: dict[type, str] = {
+    dict: "map",
+    list: "list",
+    str: "string",
+    bool: "boolean",
+    **dict.fromkeys((int, float), "number"),
+    **dict.fromkeys((bytes, bytearray), "bytes"),
+}
 
 
 def examine(path: str, directory: int = 0) -> DatabaseFile:

@@ -151,12 +151,13 @@ def databases_table(found: Sequence[DatabaseStats], now: datetime) -> Table:
             row.built_at.date().isoformat() if row.built_at else "",
             (ago(row.built_at, now), freshness(row.built_at, now)),
             size_text(row.size_bytes) if row.size_bytes else "",
+            row.kind or "",
             row.error or row.path,
         )
         for row in found
     ]
-    none: list[tuple[Cell, ...]] = [("rir", "", "", "", "built in: no .mmdb file was found")]
-    return make_table(("database", "built", "age", "size", "path"), rows or none)
+    none: list[tuple[Cell, ...]] = [("rir", "", "", "", "", "built in: no .mmdb file was found")]
+    return make_table(("database", "built", "age", "size", "records", "path"), rows or none)
 
 
 def print_replaced(names: Sequence[str]) -> None:
