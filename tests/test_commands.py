@@ -599,7 +599,7 @@ def test_db_update_of_what_the_server_does_not_have(mirror: Geocli, httpserver: 
     run = mirror("db", "update", "dbip-asn-lite")
 
     assert (3, b"") == (run.returncode, run.stdout)
-    assert re.fullmatch(r"http://\S+/free/dbip-asn-lite-\d{4}-\d{2}\.mmdb\.gz: HTTP 404 .*", complaint(run))
+    assert re.fullmatch(r"http://\S+/free/dbip-asn-lite-\d{4}-\d{2}\.mmdb\.gz: HTTP 404", complaint(run))
     assert [] == list(mirror.db_dir.glob("*.mmdb*"))
 
 

@@ -532,7 +532,7 @@ class TestOldFile:
         assert -9 == killed.returncode
         assert (old if number < 3 else new) == path.read_bytes()
         verified = geocli("db", "verify")
-        assert (0, f"{path}: 1 networks, sound\n".encode()) == (verified.returncode, verified.stdout)
+        assert (0, f"{path}: 1 networks, sound; records: map\n".encode()) == (verified.returncode, verified.stdout)
         assert 0 == geocli(*arguments, environ={"NO_PROXY": "*"}).returncode
         assert_kept(geocli.db_dir, new)
 
