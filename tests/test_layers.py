@@ -151,6 +151,7 @@ ROOMS: dict[str, set[str] | str] = {
         *("errors", "values", "bulk.jobs", "bulk.parts", "bulk.pipeline", "storage.files", "storage.locks")
     },
     "geocli.bulk.forking": {"errors", "storage.files"},
+    "geocli.bulk.local_cluster": set(),
     "geocli.bulk.cluster": {"cache", "errors", "bulk", "storage.files"},
     "geocli.rendering": {*("console", "databases.attributions", "entries", "resolvers.countries", "text", "upkeep")},
     "geocli.rendering.places": {"bulk.outputs", "entries", "rendering", "resolvers.countries"},
@@ -175,7 +176,7 @@ OWNERS = {
     "pygeoipupdate": {"geocli.databases.maxmind"},
     "geoip2": {"geocli.resolvers.web"},
     "dask": {"geocli.bulk.cluster"},
-    "distributed": {"geocli.bulk.cluster"},
+    "distributed": {"geocli.bulk.cluster", "geocli.bulk.local_cluster"},
     "fsspec": {"geocli.bulk.parts"},
     "numpy": {
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),

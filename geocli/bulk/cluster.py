@@ -15,15 +15,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from multiprocessing import active_children
 from queue import Empty, Queue
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, get_worker, secede
+from distributed import Client, Future, KilledWorker, get_worker, secede
 
 from geocli.bulk.forking import held_back
 from geocli.bulk.inputs import total_bytes
 from geocli.bulk.jobs import Done, job_of
+from geocli.bulk.local_cluster import LocalCluster
 from geocli.bulk.parts import divided
 from geocli.bulk.pipeline import BatchReport
 from geocli.bulk.placing import PartDirectory
@@ -294,13 +296,14 @@ def _connected(request: ClusterRequest) -> Iterator[Client]:
 
 @contextmanager
 def _local(request: ClusterRequest) -> Iterator[LocalCluster]:
-    """Start workers; signals that end the run wait until these can be ended in order."""
-    options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": True}
+    """Start workers with a private directory; signals that end the run wait until these can be ended in order."""
     others = active_children()
-    with dask.config.set(SETTINGS), ExitStack() as stack:
+    with ExitStack() as stack:
+        directory = stack.enter_context(TemporaryDirectory(prefix="geocli-", ignore_cleanup_errors=True))
+        stack.enter_context(dask.config.set(SETTINGS | {"temporary-directory": directory}))
         with held_back(_patience_seconds()):
             try:
-                cluster = stack.enter_context(LocalCluster(n_workers=request.workers, **options))
+                cluster = stack.enter_context(LocalCluster(n_workers=request.workers or 0))
             except LOST as error:
                 for process in {*active_children()} - {*others}:
                     process.kill()

@@ -1,0 +1,129 @@
+"""Workers on this machine: nobody else reads their files, reaches a port without their keys, or sees a dashboard."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from distributed import Client
+
+from geocli.bulk import cluster
+from geocli.bulk.pipeline import ClusterRequest
+from tests.running import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import SpecCluster
+
+LISTENING = "0A"
+"""The state of a socket in /proc/net/tcp (proc(5))."""
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SpecCluster]:
+    """Start two workers as a batch does, with a directory for temporary files that is this test's."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with cluster._local(ClusterRequest(address="local:2")) as found:  # noqa: SLF001 (what starts them)
+        yield found
+
+
+def _descendants(pid: int) -> set[int]:
+    """Return a process and all that it started."""
+    found = {pid}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found |= _descendants(int(child))
+    return found
+
+
+def _listeners() -> list[tuple[str, int]]:
+    """Return where this process, and those that it started, listen for TCP."""
+    inodes = set()
+    for pid in _descendants(os.getpid()):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                inodes.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
+    found = []
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == LISTENING and words[9] in inodes:
+                address, port = words[1].split(":")
+                raw = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
+                found.append((socket.inet_ntop(family, raw), int(port, 16)))
+    return found
+
+
+def _speaks_http(address: tuple[str, int]) -> bool:
+    connection = http.client.HTTPConnection(*address, timeout=60)
+    try:
+        connection.request("GET", "/health")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def _takes_strangers(address: tuple[str, int]) -> bool:
+    """Return whether TLS is spoken with somebody who has no key; a refusal comes with the first read (TLS 1.3)."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(address, timeout=60) as plain,
+            context.wrap_socket(plain) as wrapped,
+        ):
+            wrapped.sendall(b"\0" * 8)
+            return bool(wrapped.recv(1))
+    except OSError:
+        return False
+
+
+def test_nothing_listens_but_with_tls_on_loopback(workers: SpecCluster) -> None:
+    """The scheduler, two workers and who watches over them listen; each wants a key, and none speaks HTTP."""
+    with Client(workers, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        found = _listeners()
+        speaking = [address for address in found if _speaks_http(address)]
+        taking = [address for address in found if _takes_strangers(address)]
+        answer = client.submit(sum, [1, 2]).result(timeout=60)
+
+    assert 5 == len(found)
+    assert {"127.0.0.1"} == {host for host, _ in found}
+    assert [] == speaking
+    assert [] == taking
+    assert 3 == answer
+    assert workers.scheduler_address.startswith("tls://")
+    assert workers.scheduler is not None
+    assert {} == workers.scheduler.services
+
+
+def test_directory_of_workers_is_private(workers: SpecCluster, tmp_path: Path) -> None:
+    """It is made for this run alone, under a name that nobody foresees, for this user alone."""
+    (directory,) = tmp_path.iterdir()
+    with Client(workers, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        used = client.run(lambda dask_worker: str(dask_worker.local_directory)).values()
+
+    assert (os.geteuid(), 0o700) == (directory.stat().st_uid, stat.S_IMODE(directory.stat().st_mode))
+    assert len("geocli-") + 8 == len(directory.name)
+    assert {True} == {path.startswith(f"{directory}/") for path in used}
+
+
+def test_directory_of_workers_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """When the workers end, nothing of theirs is left."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with cluster._local(ClusterRequest(address="local:1")):  # noqa: SLF001 (what starts them)
+        assert 1 == len(os.listdir(tmp_path))
+
+    wait_for(lambda: not os.listdir(tmp_path))
