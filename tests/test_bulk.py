@@ -254,7 +254,7 @@ def test_the_rows_are_the_same(world: Callable[..., World], databases: str, requ
     assert [] == asked.problems
 
 
-@pytest.mark.parametrize("databases", ["none", "three", "flat and nested"])
+@pytest.mark.parametrize("databases", ["none", "three", "flat and nested", "unknown and known"])
 @pytest.mark.parametrize(
     "fields",
     [None, ("network",), ("network", "country_code"), ("asn", "network", "ip", "network", "city"), ("traits",)],
@@ -269,7 +269,7 @@ def test_the_labels_are_the_same(world: Callable[..., World], databases: str, fi
     assert not any(word in found for word in (b"[, ", b", ]", b"[]"))
 
 
-@pytest.mark.parametrize("databases", ["City and ASN", "ASN", "flat"])
+@pytest.mark.parametrize("databases", ["City and ASN", "ASN", "flat", "unknown", "any kind and known"])
 def test_the_rows_are_the_same_where_databases_are_named(world: Callable[..., World], databases: str) -> None:
     """Then nobody else is asked, and what they do not know is unresolved."""
     asked = world(WORLDS[databases], named=True)
