@@ -51,16 +51,14 @@ class Asking:
         self._scopes = {ip: addresses.scope(address) for ip, address in wanted.items()}
         for ip, address in wanted.items():
             failed: list[ResolveError] = []
-            if self._scopes[ip] is None:
-                with timed("asked", ip=ip) as facts:
-                    answer = chain.resolve(address, failed.append)
-                    facts |= {"source": answer and answer.source, "problems": len(failed)}
-                if answer:
-                    self._answers[ip] = answer
-                self._note(failed)
-                self._failed[ip] = [*failed, *problems]
-            else:
-                self._failed[ip] = []
+            resolve = chain.resolve if self._scopes[ip] is None else chain.resolve_special
+            with timed("asked", ip=ip) as facts:
+                answer = resolve(address, failed.append)
+                facts |= {"source": answer and answer.source, "problems": len(failed)}
+            if answer:
+                self._answers[ip] = answer
+            self._note(failed)
+            self._failed[ip] = [*failed, *problems]
 
     def _note(self, failed: Sequence[ResolveError]) -> None:
         deque(map(self._report, failed), maxlen=0)

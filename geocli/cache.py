@@ -246,6 +246,10 @@ class GeoCache(ForkAware):
         deque(map(report, problems), maxlen=0)
         return sources, problems
 
+    def with_retry_times(self) -> set[str]:
+        """Return the addresses whose cached answers hold until some time, whatever the local sources know now."""
+        return self._recall.with_retry_times(self.now(), self.on_problem)
+
     def revision(self) -> int:
         """Return the number of the last clear: nothing that was known before it may be kept or believed."""
         return self._recall.revision(self.on_problem)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from itertools import islice
 
-from geocli.entries import newest, settle
+from geocli.entries import instant_text, newest, settle
 from geocli.errors import BusyError, StorageError, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from typing import Any, TypeAlias
 
     from geocli.entries import Entry
@@ -113,6 +114,17 @@ class Recall:
         dirty = self._journal().newest(ips, clears)  # before the store, to which a flush may be moving it
         with self._locked(tell) as report:
             return newest(self._store.get(list(ips), report), dirty)
+
+    def with_retry_times(self, now: datetime, tell: Tell) -> set[str]:
+        """Return the addresses whose answers hold until some time, whatever the local sources know now.
+
+        Most are answers of web services; the others were given while a better source failed.
+        """
+        where, values = "WHERE retry_at > ? AND status <> 'unresolved'", (instant_text(now),)
+        with self._locked(tell) as report:
+            dirty: set[str] = asked(self._journal().with_retry_times, set(), report) if self._has_answers() else set()
+            rows: list[Entry] = asked(lambda: list(self._store.entries(where, values, report)), [], report)
+        return dirty | {entry.ip for entry in rows}
 
     def stored(self, ips: Collection[str]) -> set[str]:
         """Return which addresses have a row, also one that cannot be read.

@@ -229,3 +229,35 @@ def test_segments_that_come_back_are_in_their_order(directory: DataDirectory, jo
     shutil.move(directory.file("elsewhere"), directory.file(sealed.name))
     assert "Paris" == reader.newest(["1.1.1.1", *MANY])["1.1.1.1"].place.city
     assert set(expected(journal)) == set(chain(reader.newest(["1.1.1.1", *MANY])))
+
+
+def test_what_is_appended_later_is_not_found_while_frozen(journal: Journal, finding: list[str]) -> None:
+    """A frozen journal finds what was dirty then, also when a flush has sealed it; a thawed one finds all."""
+    journal.append([resolved("1.1.1.1"), resolved("1.1.1.2")])
+    journal.freeze()
+    journal.append([resolved("1.1.1.2", place=Place(city="Paris")), resolved("1.1.1.3")])
+    ips = ["1.1.1.1", "1.1.1.2", "1.1.1.3", *finding]
+    before = {"1.1.1.1": resolved("1.1.1.1"), "1.1.1.2": resolved("1.1.1.2")}
+    assert before == journal.newest(ips)
+    journal.seal()
+    journal.append([resolved("1.1.1.4")])
+    assert before == journal.newest(ips)
+    journal.thaw()
+    assert expected(journal) == journal.newest([*ips, "1.1.1.4"])
+
+
+def test_an_idle_journal_that_is_frozen_is_not_read(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a batch appends to a journal that was empty is never read again."""
+    journal.freeze()
+    journal.append([resolved("1.1.1.1")])
+    monkeypatch.setattr(Journal, "_files", lambda *_: pytest.fail("read"))
+    assert {} == journal.newest(["1.1.1.1"])
+
+
+def test_answers_with_a_time_to_ask_again(directory: DataDirectory, journal: Journal) -> None:
+    """Of all segments and the journal those are found that were answered, and hold until some time."""
+    assert set() == journal.with_retry_times()
+    later = AT + timedelta(days=30)
+    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3", retry_at=later)])), segment(3))
+    journal.append([resolved("1.1.1.1"), resolved("1.1.1.2", retry_at=later), unresolved("1.1.1.4", retry_at=later)])
+    assert {"1.1.1.2", "1.1.1.3"} == journal.with_retry_times()

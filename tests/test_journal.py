@@ -609,7 +609,7 @@ def test_newest_never_hides_a_good_answer(journal: Journal) -> None:
     later = unresolved("1.1.1.1", retry_at=AT + timedelta(hours=1), generation="rir@4")
     journal.append([resolved("1.1.1.1")])
     journal.append([later])
-    expected = resolved("1.1.1.1", retry_at=later.retry_at, generation="rir@4")
+    expected = resolved("1.1.1.1", retry_at=later.retry_at, generation="rir@4", answered_by=SOURCES)
     assert {"1.1.1.1": expected} == journal.newest(["1.1.1.1"])
 
 

@@ -60,10 +60,11 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.storage.scanning": {"values", "storage.frames"},
     "geocli.storage.clears": {"entries", "values"},
     "geocli.storage.clearing": {"storage"},
-    "geocli.storage.dirty": {"entries", "storage.clears", "storage.frames", "storage.scanning"},
+    "geocli.storage.beginnings": set(),
+    "geocli.storage.dirty": {"entries", "storage.beginnings", "storage.clears", "storage.frames", "storage.scanning"},
     "geocli.storage.segments": {"values", "storage", "storage.ownership"},
     "geocli.storage.journal_reader": {
-        *("entries", "errors", "values", "storage", "storage.clears", "storage.dirty"),
+        *("entries", "errors", "values", "storage", "storage.beginnings", "storage.clears", "storage.dirty"),
         *("storage.files", "storage.frames", "storage.scanning", "storage.segments"),
     },
     "geocli.storage.journal": {

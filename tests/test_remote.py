@@ -119,6 +119,28 @@ class TestLookup:
         assert 0 == geocli("lookup", UNKNOWN).returncode
 
 
+class TestSettings:
+    def test_a_service_with_other_settings_is_another(self, geocli: Geocli, web: Web) -> None:
+        """An answer holds for the service as it was set up; as it is set up now, it is asked."""
+        assert "Osaka" == objects(geocli("lookup", UNKNOWN).stdout)[0]["city"]
+        assert objects(geocli("lookup", UNKNOWN).stdout)[0]["cached"]
+        other = geocli.environ["GEOCLI_IP_API_URL"].replace("127.0.0.1", "localhost")
+        for cached in (False, True):
+            run = geocli("lookup", UNKNOWN, environ={"GEOCLI_IP_API_URL": other})
+            assert cached is objects(run.stdout)[0]["cached"]
+        assert [[UNKNOWN]] * 2 == web.asked
+
+    def test_an_answer_of_an_earlier_release_holds(self, geocli: Geocli, web: Web) -> None:
+        """Services were noted by their names alone: after an upgrade what was paid for is not asked for again."""
+        assert geocli("lookup", UNKNOWN).returncode == geocli("flush").returncode == 0
+        change(str(geocli.data_dir / "geocli.db"), "UPDATE generations SET sources = 'ip-api'")
+        assert "Osaka" == objects(geocli("lookup", UNKNOWN).stdout)[0]["city"]
+        run = geocli("re-resolve", "--json")
+        assert 0 == run.returncode
+        assert objects(geocli("lookup", UNKNOWN).stdout)[0]["cached"]
+        assert [[UNKNOWN]] == web.asked
+
+
 class TestBatch:
     @pytest.mark.parametrize("options", [(), ("--no-cache",)])
     @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -166,6 +188,23 @@ class TestBatch:
         run = located("batch", "--refresh", "-F", "city", "-f", "value", list_of(tmp_path / "list", texts))
         assert [100, 51] == [len(asked) for asked in web.asked]
         assert (["Osaka"] * 151 + [""]) * 400 == run.stdout.decode().splitlines()
+
+    @pytest.mark.parametrize("is_flushed", [False, True])
+    @pytest.mark.parametrize("count", [1, 20_000])
+    def test_the_size_of_the_input_changes_no_answer(
+        self, located: Geocli, web: Web, tmp_path: Path, count: int, *, is_flushed: bool
+    ) -> None:
+        """What was paid for with --refresh is answered while it holds, however many lines there are."""
+        assert located("lookup", KNOWN).returncode == 0
+        assert located("flush").returncode == 0
+        assert "Osaka" == objects(located("lookup", "--refresh", KNOWN).stdout)[0]["city"]
+        if is_flushed:
+            assert located("flush").returncode == 0
+        texts = [KNOWN, "81.2.69.161"] * count
+        run = located("batch", "-F", "ip,city", "-f", "value", list_of(tmp_path / "list", texts))
+        assert [f"{KNOWN}\tOsaka", "81.2.69.161\tLondon"] * count == run.stdout.decode().splitlines()
+        assert "Osaka" == objects(located("lookup", KNOWN).stdout)[0]["city"]
+        assert [[KNOWN]] == web.asked
 
     def test_failures(self, located: Geocli, web: Web, tmp_path: Path) -> None:
         """A service that fails is asked once, and the status is 3; what the databases know is answered and kept."""

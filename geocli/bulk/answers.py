@@ -6,6 +6,7 @@ The table is the DIR-24-8 scheme of Gupta, Lin and McKeown, "Routing Lookups in 
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from geocli.bulk.rendered import Rendered, grown
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import EMBEDDING, GLOBAL, SCOPES, scopes
 from geocli.bulk.tree import NOTHING, Tree
-from geocli.entries import ENGLISH, instant_text
+from geocli.entries import ENGLISH, IANA, instant_text
 from geocli.errors import DatabaseError
 from geocli.merging import merge
 from geocli.resolvers.rir import registered
@@ -136,7 +137,7 @@ class Answers:
                     offsets, length = np.zeros(len(addresses), np.int64), np.zeros(len(addresses), np.uint8)
                 else:
                     offsets, length = tree.walk(addresses)
-                columns.append(np.where(kinds == GLOBAL, offsets, NOTHING).astype(np.uint32))
+                columns.append(np.where(kinds == EMBEDDING, NOTHING, offsets).astype(np.uint32))
                 lengths.append(length)
         except DatabaseError:  # whoever looks them up one by one hears of it
             return np.full(len(addresses), ONE_BY_ONE << 8 | NO_PREFIX, np.int32)
@@ -190,16 +191,30 @@ class Answers:
         found = np.full(len(kinds), ONE_BY_ONE, np.int32)
         for kind in set(kinds.tolist()):
             which = np.flatnonzero(kinds == kind)
-            if kind == GLOBAL:
-                found[which] = self._recorded(offsets[which], [texts[place].decode() for place in places[which]])
-            elif kind != EMBEDDING:
-                values = {"status": ["special"], "scope": [SCOPES[kind]], "source": ["iana"]}
-                found[which] = self.rendered.add(values, np.zeros(1, np.uint32))
+            if kind == EMBEDDING:
+                continue
+            recorded = self._recorded if kind == GLOBAL else partial(self._special, SCOPES[kind])
+            found[which] = recorded(offsets[which], [texts[place].decode() for place in places[which]])
         return found | ASKED
+
+    def _special(self, scope: str, offsets: NDArray[np.uint32], texts: Sequence[str]) -> NDArray[np.int32]:
+        """Give numbers to special addresses of a scope, with what databases know; the caller holds the lock."""
+        found = np.full(len(offsets), ONE_BY_ONE, np.int32)  # a damaged record stays: the scalar path reports it
+        for merged in self._records.merged(offsets.T.tolist(), texts):
+            count = len(merged.positions)
+            values = {
+                "source": [IANA] * count,
+                **merged.values,
+                "status": ["special"] * count,
+                "scope": [scope] * count,
+            }
+            sources = np.full(count, merged.recipe.sources if merged.recipe.answer else 0, np.uint32)
+            found[merged.positions] = self.rendered.add(values, sources, merged.cells)
+        return found
 
     def _recorded(self, offsets: NDArray[np.uint32], texts: Sequence[str]) -> NDArray[np.int32]:
         """Give numbers to the answers of the databases; the caller holds the lock."""
-        found = np.full(len(offsets), ONE_BY_ONE, np.int32)  # a damaged record stays: the scalar path reports it
+        found = np.full(len(offsets), ONE_BY_ONE, np.int32)  # as above
         for merged in self._records.merged(offsets.T.tolist(), texts):
             answer, sources = merged.recipe.answer, merged.recipe.sources
             if answer is None:

@@ -66,6 +66,8 @@ class Flow:
         self._workers: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._keeper: tuple[Answers, int, Keeper] | None = None
+        self._held: frozenset[bytes] | None = None
+        """Addresses whose cached answers hold, whatever the local sources know; None before the first large chunk."""
         self.answers: tuple[object, Answers | None] | None = None
         """What the sources say, as far as it was asked; for another flow too, if its lines look the same."""
 
@@ -81,6 +83,8 @@ class Flow:
                 self.drain()
                 is_done = True
         finally:
+            if self._held is not None:
+                self._cache.journal.thaw()
             for pool in filter(None, (self._workers, self._writer)):
                 pool.shutdown(wait=is_done, cancel_futures=True)
 
@@ -93,9 +97,10 @@ class Flow:
             self._waiting.append(self._done(self._maker.one_by_one(chunk)))
             self.drain()
         elif self._workers is None:
-            self._waiting.append(self._done(self._maker.together(chunk, answers)))
+            self._waiting.append(self._done(self._maker.together(chunk, answers, self._held or ())))
         else:
-            self._waiting.append(self._workers.submit(self._maker.together, chunk, answers).result)
+            held = self._held or ()
+            self._waiting.append(self._workers.submit(self._maker.together, chunk, answers, held).result)
         ahead = 0 if self._workers is None else self._jobs - 1
         if len(self._waiting) >= self._group + ahead:
             self._pass_on(self._group)
@@ -166,9 +171,24 @@ class Flow:
         if problems:  # then the cache may know better
             return None
         key = [(label, file and file.identity) for label, file in sources]
+        if self._held is None:
+            self._held = self._begun() if self._is_kept else frozenset()
         if self.answers is None or self.answers[0] != key or (self.answers[1] and self.answers[1].is_full):
             self.answers = key, self._made(sources)
         return self.answers[1]
+
+    def _begun(self) -> frozenset[bytes]:
+        """Read what must be known of the cache before all else is asked of the local sources.
+
+        The journal is not read again: what this batch appends, it need not look up. But services cost more than that.
+        """
+        held = self._cache.with_retry_times() if self._mode == "cache" else set[str]()
+        if not self._has_services:
+            try:
+                self._cache.journal.freeze()
+            except StorageError as error:
+                self._cache.on_problem(error)
+        return frozenset(ip.encode() for ip in held)
 
     def _made(self, sources: Sequence[Source]) -> Answers | None:
         mmdb, *others = self._cache.chain.resolvers

@@ -12,7 +12,7 @@ from geocli.entries import instant_text
 from geocli.text import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -150,8 +150,15 @@ class RowMaker:
             return iter((b"".join(pieces),))
         return (b"".join(pieces[start : start + step]) for start in range(0, len(pieces), step))
 
-    def together(self, chunk: bytes, answers: Answers) -> Rows | Pieces:
-        """Look all texts up together; what is new is returned, to be kept before the rows are written."""
+    def together(self, chunk: bytes, answers: Answers, held: Collection[bytes] = ()) -> Rows | Pieces:
+        """Look all texts up together; what is new is returned, to be kept before the rows are written.
+
+        Args:
+            chunk: as it was read.
+            answers: what the local sources know.
+            held: canonical addresses that are looked up by themselves, since the cache knows better.
+
+        """
         import numpy as np
 
         from geocli.bulk.parsing import Parsed
@@ -162,7 +169,10 @@ class RowMaker:
         parsed = Parsed(block.texts, block.joined)
         cells = np.full(len(block.texts), NO_PREFIX, np.int32)
         for places, numbers, texts in parsed.families():
-            cells[places] = answers.find(numbers, texts)
+            numbered = answers.find(numbers, texts)
+            if held:
+                numbered[[at for at, text in enumerate(texts) if text in held]] = NO_PREFIX
+            cells[places] = numbered
         found = Found(answers, cells, parsed)
         columns = self._columns(found, parsed, block.prefixes)
         if self._mode == "no-cache":

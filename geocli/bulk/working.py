@@ -189,6 +189,13 @@ class Frames(Journal):
         """Return nothing: what was appended goes to another machine, and none of it is the cache's."""
         return {}
 
+    def with_retry_times(self) -> set[str]:
+        """Return nothing, likewise."""
+        return set()
+
+    def freeze(self) -> None:
+        """Do nothing: nothing is read."""
+
     def packed(self) -> bytes:
         """Return all frames, compressed; nothing can be appended any more."""
         return b"".join([*self._pieces, self._packer.flush()])

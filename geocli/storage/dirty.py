@@ -13,7 +13,8 @@ import os
 from functools import lru_cache
 
 from geocli.entries import instant, settle
-from geocli.storage.frames import HEADER_BYTES, MAGIC, MOST_BYTES, payload_at, rows_of, unpack
+from geocli.storage.beginnings import Beginning
+from geocli.storage.frames import HEADER_BYTES, MAGIC, MOST_BYTES, loaded, payload_at, rows_of, unpack
 from geocli.storage.scanning import regions
 
 TYPE_CHECKING = False
@@ -81,6 +82,18 @@ class DirtyEntries:
         return index.newest(addresses, [number for number, _ in files], clears)
 
 
+def with_retry_times(files: Sequence[Numbered]) -> set[str]:
+    """Return the addresses of entries that were found, and are to be asked for again at some time."""
+    found: set[str] = set()
+    for _, file in files:
+        for _, _, payload in regions(file):
+            if isinstance(payload, bytes) and b'"retry_at"' in payload and (frame := _unpacked(payload)):
+                places = [loaded(place) for place in frame.places]
+                is_timed = [place["status"] != "unresolved" and "retry_at" in place for place in places]
+                found |= {ip for ip, number, _ in frame.rows if is_timed[number]}
+    return found
+
+
 def search(addresses: Collection[str], files: Sequence[Numbered], clears: Sequence[Clear] = ()) -> dict[str, Entry]:
     """Return the newest entry of each address by searching the bytes of files, the last file first."""
     frame_at = lru_cache(SEARCHED_ADDRESSES)(_frame_at)  # several addresses may be in one frame
@@ -103,18 +116,19 @@ def _settled(found: Iterator[Found], clears: Sequence[Clear]) -> Entry | None:
 def _entries_backwards(ip: str, files: Sequence[Numbered], frame_at: FrameReader) -> Iterator[Found]:
     """Return the entries of an address, the newest first; one may come twice."""
     for number, file in reversed(files):
-        for at in _positions_backwards(ip.encode(), file.fileno()):
-            if frame := frame_at(file.fileno(), at):
+        descriptor = file.fileno()
+        size_bytes = file.size_bytes if isinstance(file, Beginning) else os.fstat(descriptor).st_size
+        for at in _positions_backwards(ip.encode(), descriptor, size_bytes):
+            if frame := frame_at(descriptor, at):
                 for name, place, prefix_len in reversed(frame.rows):
                     if name == ip:
                         yield number, frame.shape(place).replace(ip=ip, prefix_len=prefix_len)
 
 
-def _positions_backwards(needle: bytes, descriptor: int) -> Iterator[int]:
+def _positions_backwards(needle: bytes, descriptor: int, size_bytes: int) -> Iterator[int]:
     """Return where an address stands in a file as a whole JSON string or word of one, the last place first."""
-    size_bytes = os.fstat(descriptor).st_size
     for start in range((size_bytes - 1) // CHUNK_BYTES * CHUNK_BYTES, -1, -CHUNK_BYTES):
-        chunk = os.pread(descriptor, CHUNK_BYTES + OVERLAP_BYTES, start)
+        chunk = os.pread(descriptor, min(CHUNK_BYTES + OVERLAP_BYTES, size_bytes - start), start)
         end = len(chunk)
         # `find` skips most bytes, `rfind` none: what is nowhere in a chunk is decided in half the time
         while needle in chunk and (at := chunk.rfind(needle, 0, end)) >= 0:

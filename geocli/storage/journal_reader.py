@@ -50,6 +50,7 @@ class JournalReader:
         """Name the journal of a data directory."""
         self._directory = directory
         self._entries: DirtyEntries | None = None
+        self._frozen: dict[tuple[int, int], int] | None = None
 
     def is_dirty(self) -> bool:
         """Tell whether a flush has something to do: a segment, or a journal that is not empty.
@@ -138,13 +139,43 @@ class JournalReader:
             JournalError: the journal cannot be read.
 
         """
-        if not addresses or not self.is_dirty():
+        frozen = self._frozen
+        if not addresses or frozen == {} or not self.is_dirty():
             return {}
+        from geocli.storage.beginnings import beginnings
         from geocli.storage.dirty import DirtyEntries
 
         self._entries = self._entries or DirtyEntries()
         with self._errors("read"), ExitStack() as stack:
-            return self._entries.newest(addresses, self._files(stack), clears)
+            return self._entries.newest(addresses, beginnings(self._files(stack), frozen), clears)
+
+    def freeze(self) -> None:
+        """Let `newest` read no more than what is dirty now, until `thaw`: a batch does not read what it appends.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        from geocli.storage.beginnings import sizes_of
+
+        with self._errors("read"), ExitStack() as stack:
+            self._frozen = sizes_of(self._files(stack))
+
+    def thaw(self) -> None:
+        """Let `newest` read all that is dirty."""
+        self._frozen = None
+
+    def with_retry_times(self) -> set[str]:
+        """Return the addresses of dirty answers that are to be asked for again at some time, as a service's are.
+
+        Raises:
+            JournalError: the journal cannot be read.
+
+        """
+        from geocli.storage.dirty import with_retry_times
+
+        with self._errors("read"), ExitStack() as stack:
+            return with_retry_times(self._files(stack))
 
     def distinct(self) -> Iterator[set[str]]:
         """Return the dirty addresses, each once, in sets of bounded size.
