@@ -23,16 +23,21 @@ def canonical(text: str) -> str:
     return "-".join([first.lower(), *map(_spelled, others)])
 
 
-def language_of(text: str, name: str) -> str:
+def language_of(text: str, name: str, origin: str = "command line") -> str:
     """Return the usual spelling of a language.
 
+    Args:
+        text: the language as a user writes it.
+        name: the option or argument that has it, for the error.
+        origin: where that comes from, likewise.
+
     Raises:
-        SettingsError: the text, which the option or argument of this name has, is not a language tag.
+        SettingsError: the text is not a language tag.
 
     """
     if found := canonical(text):
         return found
-    raise SettingsError(name, f"{text!r} is not a language like de or pt-BR", origin="command line")
+    raise SettingsError(name, f"{text!r} is not a language like de or pt-BR", origin=origin)
 
 
 def _is_subtag(text: str) -> bool:

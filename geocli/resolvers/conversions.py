@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import isfinite
+from math import inf, isfinite
 from struct import Struct
 
 TYPE_CHECKING = False
@@ -91,7 +91,7 @@ def is_offset(value: Any) -> bool:
     [True, True, True, False, False, False]
     """
     if not isinstance(value, str):
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
     if "/" in value:
         return False
     text = value.strip().upper()
