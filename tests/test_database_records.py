@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geocli.bulk.database_records import READ_TOGETHER, Records
+from geocli.bulk.database_records import Records
 from geocli.bulk.outputs import Output
+from geocli.bulk.record_reader import READ_TOGETHER
 from geocli.bulk.tree import Tree
 from geocli.databases.discovery import Database, examine
 from geocli.entries import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS, instant_text

@@ -128,9 +128,12 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.tree": {"errors", "databases.discovery"},
     "geocli.bulk.scopes": {"addresses"},
     "geocli.bulk.numbering": set(),
-    "geocli.bulk.database_records": {
-        *("entries", "errors", "merging", "databases.discovery", "resolvers.mmdb", "resolvers.mmdb_schemas"),
+    "geocli.bulk.record_reader": {
+        *("entries", "errors", "databases.discovery", "resolvers.mmdb", "resolvers.mmdb_schemas"),
         *("bulk.outputs", "bulk.tree"),
+    },
+    "geocli.bulk.database_records": {
+        *("entries", "merging", "databases.discovery", "bulk.outputs", "bulk.record_reader", "bulk.tree"),
     },
     "geocli.bulk.rendered": {"storage.sharing", "bulk.outputs"},
     "geocli.bulk.answers": {"entries", "errors", "merging", "databases.discovery", "resolvers", "bulk"},

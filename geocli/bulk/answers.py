@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geocli.bulk.database_records import RECORD_BYTES, Records
+from geocli.bulk.database_records import Records
 from geocli.bulk.numbering import Numbering
+from geocli.bulk.record_reader import RECORD_BYTES
 from geocli.bulk.rendered import Rendered, grown
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import EMBEDDING, GLOBAL, SCOPES, scopes

@@ -1,4 +1,4 @@
-"""The records of databases: each is read, mapped and rendered once, then merged with those of other databases.
+"""The records of several databases, merged; see `record_reader` for those of one.
 
 Which database a field is from depends on what each of them has: where the place is, a network, its organisation, and
 which traits. So a recipe is made once for each combination, by the merge rule of `entries`, and holds for all records
@@ -10,44 +10,20 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from geocli.bulk.record_reader import NO_KIND, RECORD_BYTES, Groups, RecordReader, Table
 from geocli.bulk.tree import NOTHING
 from geocli.entries import ENGLISH, WHERE_FIELDS, Answer, Place, instant_text
-from geocli.errors import DatabaseError
 from geocli.merging import merge
-from geocli.resolvers.mmdb import record_at
-from geocli.resolvers.mmdb_schemas import place_from, shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from geocli.bulk.outputs import Output
+    from geocli.bulk.record_reader import Group, Kind
     from geocli.databases.discovery import Database
-    from geocli.resolvers.mmdb_schemas import Shape
 
     Columns: TypeAlias = dict[str, Sequence[Any]]
-
-READ_TOGETHER = 128
-"""Records that are mapped together: these are still in the processor's cache when they are."""
-RECORD_BYTES = 500
-"""Memory of a record that is kept, about."""
-
-
-class Kind(NamedTuple):
-    """What a record has; it decides what is taken from it."""
-
-    knows_where: bool
-    has_asn: bool
-    has_org: bool
-    traits: tuple[str, ...]
-    """Names of its traits; of one database alone, without traits in the output, only whether it has any."""
-    is_there: bool = True
-    """Whether there is a record, be it one in which everything is unknown."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is known, or there is no record."""
-        return not any((self.knows_where, self.has_asn, self.has_org, self.traits))
 
 
 class Recipe(NamedTuple):
@@ -56,7 +32,7 @@ class Recipe(NamedTuple):
     answer: Answer | None
     """Source and build of the merged answer; None if no record has anything."""
     sources: int
-    """The databases that it is from: bit i stands for the i-th."""
+    """The databases that it is from, or that have an empty record, if no record has anything: bit i is the i-th."""
     fields: Mapping[str, int]
     """The database of each field."""
     traits: Mapping[str, int]
@@ -80,7 +56,9 @@ class Merged(NamedTuple):
         base = self.recipe.answer
         names = [name for name in self.values if name in Place.field_names]
         rows = zip(*(self.values[name] for name in names), strict=True) if names else repeat((), len(self.positions))
-        return [base and base.replace(place=Place(**dict(zip(names, row, strict=True)))) for row in rows]
+        # Traits that nobody asks for stay as the recipe has them, since they make their database a source.
+        unread: dict[str, Any] = {} if base is None or "traits" in names else {"traits": base.place.traits}
+        return [base and base.replace(place=Place(**dict(zip(names, row, strict=True)), **unread)) for row in rows]
 
 
 class Records:
@@ -110,8 +88,8 @@ class Records:
         self._recipes: dict[tuple[tuple[Kind, ...], tuple[int, ...]], Recipe] = {}
         with_names = with_traits or len(databases) > 1  # traits alone make a database a source, too
         options = {"with_traits": with_traits, "with_names": with_names}
-        self._readers = [_Reader(database, output, language, **options) for database in databases]
-        self._tables = [_Table(reader) for reader in self._readers]
+        self._readers = [RecordReader(database, output, language, **options) for database in databases]
+        self._tables = [Table(reader) for reader in self._readers]
 
     @property
     def size_bytes(self) -> int:
@@ -132,7 +110,7 @@ class Records:
 
     def _of_one(self, offsets: Sequence[int], texts: Sequence[str]) -> Iterator[Merged]:
         """Return records that are not kept, since the caller keeps what comes of each."""
-        groups = _Groups(self._output)
+        groups = Groups(self._output)
         there = [position for position, offset in enumerate(offsets) if offset != NOTHING]
         groups[NO_KIND].keys += [position for position, offset in enumerate(offsets) if offset == NOTHING]
         ordered = sorted(there, key=offsets.__getitem__)  # records that lie together are read together
@@ -147,7 +125,7 @@ class Records:
         found = [
             map(table.groups_by_offset.__getitem__, column) for table, column in zip(self._tables, offsets, strict=True)
         ]
-        combinations: dict[tuple[_Group, ...], list[int]] = {}
+        combinations: dict[tuple[Group, ...], list[int]] = {}
         for position, groups in enumerate(zip(*found, strict=True) if found else repeat((), len(texts))):
             combinations.setdefault(groups, []).append(position)
         for groups, positions in combinations.items():
@@ -187,7 +165,7 @@ class Records:
         return recipe
 
     def _merge(
-        self, recipe: Recipe, positions: Sequence[int], groups: Sequence[_Group], rows: Sequence[Sequence[int]] | None
+        self, recipe: Recipe, positions: Sequence[int], groups: Sequence[Group], rows: Sequence[Sequence[int]] | None
     ) -> Merged:
         """Put together what the recipe takes from records, those in the given rows of the groups, or all of them."""
         if recipe.answer is None:
@@ -218,7 +196,7 @@ class Records:
 
 
 def _by_network(
-    kinds: tuple[Kind, ...], groups: Sequence[_Group], rows: Sequence[Sequence[int]]
+    kinds: tuple[Kind, ...], groups: Sequence[Group], rows: Sequence[Sequence[int]]
 ) -> Iterator[tuple[tuple[int, ...], Sequence[int]]]:
     """Divide addresses by the networks that the databases name, where it matters whether these are the same.
 
@@ -249,161 +227,3 @@ def _made(kinds: tuple[Kind, ...], whole: Answer | None, sources: int) -> Recipe
     if place.org is not None:
         fields["org"] = int(place.org) - 1
     return Recipe(whole, sources, fields, place.traits or {})
-
-
-class _Group:
-    """Records of one kind, side by side."""
-
-    def __init__(self, kind: Kind | None, output: Output) -> None:
-        self.kind = kind
-        """None for damaged records."""
-        self.keys: list[int] = []
-        """What the caller knows the records by."""
-        self.values: dict[str, list[Any]] = {name: [] for name in _FIELDS}
-        self.cells: dict[str, list[str]] = {name: [] for name in _FIELDS if name in output.cell_names}
-        self.traits: list[dict[str, Any]] = []
-
-
-class _Groups(dict["Kind | None", _Group]):
-    """The groups of some records by their kind."""
-
-    def __init__(self, output: Output) -> None:
-        super().__init__()
-        self._output = output
-
-    def __missing__(self, kind: Kind | None) -> _Group:
-        self[kind] = group = _Group(kind, self._output)
-        return group
-
-
-class _Reader:
-    """Reads, maps and renders the records of one database."""
-
-    def __init__(
-        self, database: Database, output: Output, language: str, *, with_traits: bool, with_names: bool
-    ) -> None:
-        self._database, self.output, self._language = database, output, language
-        self._with_traits, self._with_names = with_traits, with_names
-
-    def read(self, keys: Sequence[int], texts: Sequence[str], groups: _Groups) -> None:
-        """Add the records of addresses to groups.
-
-        Args:
-            keys: become those of the records.
-            texts: the addresses.
-            groups: what is added to.
-
-        """
-        for start in range(0, len(keys), READ_TOGETHER):
-            block = slice(start, start + READ_TOGETHER)
-            self._take(keys[block], self._records(texts[block]), groups)
-
-    def _records(self, texts: Sequence[str]) -> list[Any]:
-        try:
-            return list(map(self._database.reader.get, texts))
-        except (RuntimeError, ValueError):  # one of them is damaged
-            return [self._record(text) for text in texts]
-
-    def _record(self, text: str) -> Any:
-        try:
-            return record_at(self._database, text)[0]
-        except DatabaseError:
-            return _DAMAGED
-
-    def _take(self, keys: Sequence[int], records: Sequence[Any], groups: _Groups) -> None:
-        sound = [None if record is _DAMAGED else record for record in records]
-        for shape in shapes(sound, self._language, with_traits=self._with_names):
-            fields = shape.fields()
-            names = shape.trait_names() if self._with_names else _has_traits(shape, fields, records)
-            traits = shape.traits() if self._with_traits else None
-            own = list(map(keys.__getitem__, shape.positions))
-            for kind, which in _kinds(fields, names):
-                self._add(groups[kind], own, fields, traits, which)
-        groups[None].keys += [key for key, record in zip(keys, records, strict=True) if record is _DAMAGED]
-
-    def _add(
-        self,
-        group: _Group,
-        keys: Sequence[int],
-        fields: Columns,
-        traits: Sequence[dict[str, Any]] | None,
-        rows: Sequence[int],
-    ) -> None:
-        """Add some rows of columns to a group."""
-        nothing = [None] * len(rows)
-
-        def chosen(column: Sequence[Any]) -> Sequence[Any]:
-            return column if len(rows) == len(keys) else list(map(column.__getitem__, rows))
-
-        group.keys.extend(chosen(keys))
-        for name, values in group.values.items():
-            column = chosen(fields[name]) if name in fields else nothing
-            values.extend(column)
-            if name in group.cells:
-                group.cells[name].extend(self.output.cells(name, column))
-        if traits is not None:
-            group.traits.extend(chosen(traits))
-
-
-class _Table:
-    """Records of one database that are kept."""
-
-    def __init__(self, reader: _Reader) -> None:
-        self._reader = reader
-        self._groups = _Groups(reader.output)
-        self.groups_by_offset = {NOTHING: self._groups[NO_KIND]}
-        self.rows_by_offset = {NOTHING: 0}
-
-    def __len__(self) -> int:
-        """Return the number of records."""
-        return len(self.rows_by_offset)
-
-    def read(self, offsets: Sequence[int], texts: Sequence[str]) -> None:
-        """Read the records that are not yet here."""
-        new = {offset: text for offset, text in zip(offsets, texts, strict=True) if offset not in self.rows_by_offset}
-        ordered = sorted(new)  # records that lie together are read together
-        counts = {kind: len(group.keys) for kind, group in self._groups.items()}
-        self._reader.read(ordered, list(map(new.__getitem__, ordered)), self._groups)
-        for kind, group in self._groups.items():
-            first = counts.get(kind, 0)
-            added = group.keys[first:]
-            self.groups_by_offset |= dict.fromkeys(added, group)
-            self.rows_by_offset |= zip(added, range(first, len(group.keys)), strict=True)
-
-
-NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_there=False)
-"""The kind of a record that is not there."""
-_FIELDS = Place.field_names - {"traits"}
-_DAMAGED = object()
-_UNNAMED = ("",)
-"""Stands for the names of traits that nobody asks for."""
-
-
-def _kinds(fields: Columns, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
-    """Return the kinds of records that have these fields and names of traits, and the rows of each."""
-    flags = [_is_known(fields, chosen, len(names)) for chosen in (WHERE_FIELDS, ("asn",), ("org",))]
-    if all(len(set(column)) == 1 for column in (*flags, names)):
-        return [(Kind(*(column[0] for column in (*flags, names))), range(len(names)))]  # type: ignore[arg-type]
-    rows: dict[Kind, list[int]] = {}
-    for row, kind in enumerate(map(Kind, *flags, names)):
-        rows.setdefault(kind, []).append(row)
-    return rows.items()
-
-
-def _is_known(fields: Columns, names: Iterable[str], count: int) -> Sequence[bool]:
-    """Return whether each record has one of some fields."""
-    columns = [fields[name] for name in names if name in fields]
-    if any(None not in column for column in columns):
-        return [True] * count
-    return [any(value is not None for value in row) for row in zip(*columns, strict=True)] or [False] * count
-
-
-def _has_traits(shape: Shape, fields: Columns, records: Sequence[Any]) -> Sequence[tuple[str, ...]]:
-    """Return `_UNNAMED` for records that have traits alone; of those with a field it does not matter."""
-    known = _is_known(fields, _FIELDS, len(shape.positions))
-    if all(known):
-        return [()] * len(known)
-    return [
-        () if is_known or not place_from(records[position]).traits else _UNNAMED
-        for is_known, position in zip(known, shape.positions, strict=True)
-    ]

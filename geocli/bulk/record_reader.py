@@ -1,0 +1,202 @@
+"""Records of one database: each is read, mapped and rendered once, those of one kind side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from geocli.bulk.tree import NOTHING
+from geocli.entries import WHERE_FIELDS, Place
+from geocli.errors import DatabaseError
+from geocli.resolvers.mmdb import record_at
+from geocli.resolvers.mmdb_schemas import place_from, shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from geocli.bulk.outputs import Output
+    from geocli.databases.discovery import Database
+    from geocli.resolvers.mmdb_schemas import Shape
+
+    Columns: TypeAlias = Mapping[str, Sequence[Any]]
+
+READ_TOGETHER = 128
+"""Records that are mapped together: these are still in the processor's cache when they are."""
+RECORD_BYTES = 500
+"""Memory of a record that is kept, about."""
+
+
+class Kind(NamedTuple):
+    """What a record has; it decides what is taken from it."""
+
+    knows_where: bool
+    has_asn: bool
+    has_org: bool
+    traits: tuple[str, ...]
+    """Names of its traits; of one database alone, without traits in the output, only whether it has any."""
+    is_there: bool = True
+    """Whether there is a record, be it one in which everything is unknown."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known, or there is no record."""
+        return not any((self.knows_where, self.has_asn, self.has_org, self.traits))
+
+
+NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_there=False)
+"""The kind of a record that is not there."""
+_FIELDS = Place.field_names - {"traits"}
+_DAMAGED = object()
+_UNNAMED = ("",)
+"""Stands for the names of traits that nobody asks for."""
+
+
+class Group:
+    """Records of one kind, side by side."""
+
+    def __init__(self, kind: Kind | None, output: Output) -> None:
+        self.kind = kind
+        """None for damaged records."""
+        self.keys: list[int] = []
+        """What the caller knows the records by."""
+        self.values: dict[str, list[Any]] = {name: [] for name in _FIELDS}
+        self.cells: dict[str, list[str]] = {name: [] for name in _FIELDS if name in output.cell_names}
+        self.traits: list[dict[str, Any]] = []
+
+
+class Groups(dict["Kind | None", Group]):
+    """The groups of some records by their kind."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def __missing__(self, kind: Kind | None) -> Group:
+        """Add a group for a kind."""
+        self[kind] = group = Group(kind, self._output)
+        return group
+
+
+class RecordReader:
+    """Reads, maps and renders the records of one database."""
+
+    def __init__(
+        self, database: Database, output: Output, language: str, *, with_traits: bool, with_names: bool
+    ) -> None:
+        self._database, self.output, self._language = database, output, language
+        self._with_traits, self._with_names = with_traits, with_names
+
+    def read(self, keys: Sequence[int], texts: Sequence[str], groups: Groups) -> None:
+        """Add the records of addresses to groups.
+
+        Args:
+            keys: become those of the records.
+            texts: the addresses.
+            groups: what is added to.
+
+        """
+        for start in range(0, len(keys), READ_TOGETHER):
+            block = slice(start, start + READ_TOGETHER)
+            self._take(keys[block], self._records(texts[block]), groups)
+
+    def _records(self, texts: Sequence[str]) -> list[Any]:
+        try:
+            return list(map(self._database.reader.get, texts))
+        except (RuntimeError, ValueError):  # one of them is damaged
+            return [self._record(text) for text in texts]
+
+    def _record(self, text: str) -> Any:
+        try:
+            return record_at(self._database, text)[0]
+        except DatabaseError:
+            return _DAMAGED
+
+    def _take(self, keys: Sequence[int], records: Sequence[Any], groups: Groups) -> None:
+        sound = [None if record is _DAMAGED else record for record in records]
+        for shape in shapes(sound, self._language, with_traits=self._with_names):
+            fields = shape.fields()
+            names = shape.trait_names() if self._with_names else _has_traits(shape, fields, records)
+            traits = shape.traits() if self._with_traits else None
+            own = list(map(keys.__getitem__, shape.positions))
+            for kind, which in _kinds(fields, names):
+                self._add(groups[kind], own, fields, traits, which)
+        groups[None].keys += [key for key, record in zip(keys, records, strict=True) if record is _DAMAGED]
+
+    def _add(
+        self,
+        group: Group,
+        keys: Sequence[int],
+        fields: Columns,
+        traits: Sequence[dict[str, Any]] | None,
+        rows: Sequence[int],
+    ) -> None:
+        """Add some rows of columns to a group."""
+        nothing = [None] * len(rows)
+
+        def chosen(column: Sequence[Any]) -> Sequence[Any]:
+            return column if len(rows) == len(keys) else list(map(column.__getitem__, rows))
+
+        group.keys.extend(chosen(keys))
+        for name, values in group.values.items():
+            column = chosen(fields[name]) if name in fields else nothing
+            values.extend(column)
+            if name in group.cells:
+                group.cells[name].extend(self.output.cells(name, column))
+        if traits is not None:
+            group.traits.extend(chosen(traits))
+
+
+class Table:
+    """Records of one database that are kept."""
+
+    def __init__(self, reader: RecordReader) -> None:
+        self._reader = reader
+        self._groups = Groups(reader.output)
+        self.groups_by_offset = {NOTHING: self._groups[NO_KIND]}
+        self.rows_by_offset = {NOTHING: 0}
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.rows_by_offset)
+
+    def read(self, offsets: Sequence[int], texts: Sequence[str]) -> None:
+        """Read the records that are not yet here."""
+        new = {offset: text for offset, text in zip(offsets, texts, strict=True) if offset not in self.rows_by_offset}
+        ordered = sorted(new)  # records that lie together are read together
+        counts = {kind: len(group.keys) for kind, group in self._groups.items()}
+        self._reader.read(ordered, list(map(new.__getitem__, ordered)), self._groups)
+        for kind, group in self._groups.items():
+            first = counts.get(kind, 0)
+            added = group.keys[first:]
+            self.groups_by_offset |= dict.fromkeys(added, group)
+            self.rows_by_offset |= zip(added, range(first, len(group.keys)), strict=True)
+
+
+def _kinds(fields: Columns, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
+    """Return the kinds of records that have these fields and names of traits, and the rows of each."""
+    flags = [_is_known(fields, chosen, len(names)) for chosen in (WHERE_FIELDS, ("asn",), ("org",))]
+    if all(len(set(column)) == 1 for column in (*flags, names)):
+        return [(Kind(*(column[0] for column in (*flags, names))), range(len(names)))]  # type: ignore[arg-type]
+    rows: dict[Kind, list[int]] = {}
+    for row, kind in enumerate(map(Kind, *flags, names)):
+        rows.setdefault(kind, []).append(row)
+    return rows.items()
+
+
+def _is_known(fields: Columns, names: Iterable[str], count: int) -> Sequence[bool]:
+    """Return whether each record has one of some fields."""
+    columns = [fields[name] for name in names if name in fields]
+    if any(None not in column for column in columns):
+        return [True] * count
+    return [any(value is not None for value in row) for row in zip(*columns, strict=True)] or [False] * count
+
+
+def _has_traits(shape: Shape, fields: Columns, records: Sequence[Any]) -> Sequence[tuple[str, ...]]:
+    """Return `_UNNAMED` for records that have traits alone; of those with a field it does not matter."""
+    known = _is_known(fields, _FIELDS, len(shape.positions))
+    if all(known):
+        return [()] * len(known)
+    return [
+        () if is_known or not place_from(records[position]).traits else _UNNAMED
+        for is_known, position in zip(known, shape.positions, strict=True)
+    ]
