@@ -6,11 +6,10 @@ from collections import deque
 from datetime import UTC, datetime
 from itertools import islice
 
-from geocli import addresses, settings
+from geocli import addresses, arguments, settings
 from geocli.asking import Asking
 from geocli.databases.digests import Digests
 from geocli.entries import Entry, earlier, instant_text, settle, special
-from geocli.errors import AddressError, GeocliError
 from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log
 from geocli.memory import Recall, asked
@@ -23,10 +22,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
-    from typing import Any, Literal, Self, TypeAlias
+    from os import PathLike
+    from typing import Literal, Self, TypeAlias
 
     from geocli.addresses import Address
-    from geocli.errors import ResolveError
+    from geocli.errors import GeocliError, ResolveError
     from geocli.resolvers import Resolver, Service, Source
     from geocli.storage.files import DataDirectory
     from geocli.storage.flushing import Flush, FlushReport
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from geocli.upkeep import ReResolveReport, Stats
 
     Mode: TypeAlias = Literal["cache", "cached-only", "refresh", "no-cache", "due", "again"]
+    Which: TypeAlias = Literal["due", "unresolved", "all"] | timedelta
+    By: TypeAlias = Literal["country", "asn", "city", "source"]
+    Text: TypeAlias = str | Address | float | None
+    """An address; NaN and None are what data frames have for none."""
     Wanted: TypeAlias = dict[str, Address]
     Tell: TypeAlias = Callable[[GeocliError], None]
 
@@ -62,8 +66,10 @@ class GeoCache(ForkAware):
 
     def __init__(  # noqa: PLR0913 (everything can be injected)
         self,
-        data_dir: str | None = None,
+        data_dir: str | PathLike[str] | None = None,
         *,
+        databases: Sequence[str | PathLike[str]] | None = None,
+        language: str | None = None,
         chosen: settings.Settings | None = None,
         store: Store | None = None,
         journal: Journal | None = None,
@@ -76,7 +82,9 @@ class GeoCache(ForkAware):
 
         Args:
             data_dir: directory of the journal and the store; default: as the command line has it.
-            chosen: all settings; default: as the command line reads them, but for `data_dir`.
+            databases: .mmdb files that are asked instead of all other sources; default: those that are found.
+            language: of names; answers in another language are asked for again; default: the configured one.
+            chosen: all settings but those above; default: as the command line reads them.
             store: reads what was flushed; default: `geocli.db` in the data directory.
             journal: keeps what was answered; default: `journal` in the data directory.
             resolvers: who is asked, in this order; default: the databases at hand, then the built-in data.
@@ -84,9 +92,12 @@ class GeoCache(ForkAware):
             clock: returns the time, in UTC.
             on_problem: called with each problem that leaves an answer poorer or not kept.
 
+        Raises:
+            SettingsError: a setting is wrong.
+
         """
         super().__init__()
-        self._settings = chosen or settings.load(data_dir=data_dir)
+        self._settings = arguments.with_overrides(chosen or settings.load(), data_dir, databases, language)
         self._store = store or Store(
             f"{self._settings.data_dir}/{FILE_NAME}", busy_timeout_seconds=self._settings.busy_timeout_seconds
         )
@@ -140,36 +151,41 @@ class GeoCache(ForkAware):
 
         Raises:
             AddressError: the text is no address.
+            TypeError: it is neither text nor an address of `ipaddress`.
             JournalError: the answer could not be kept (unless `on_problem` says otherwise).
 
         """
-        parsed = addresses.parse(address) if isinstance(address, str) else address
-        return next(self.lookup_batch([str(parsed)]))
+        return next(self.lookup_batch([arguments.address_of(address)]))
 
-    def lookup_batch(self, texts: Iterable[str], *, mode: Mode = "cache") -> Iterator[Entry]:
-        """Return an entry for each text, in their order; texts that are no address get `status="invalid"`.
+    def lookup_batch(self, texts: Iterable[Text], *, mode: Mode = "cache") -> Iterator[Entry]:
+        """Return an entry for each text, in their order; what is not an address, as None, gets `status="invalid"`.
 
         Answers are kept, with one sync for each 500, before they are returned.
 
         Args:
-            texts: addresses as people and logs write them.
+            texts: addresses as people and logs write them; any iterable, such as a column of a data frame.
             mode: `cache` looks into the cache first; `cached-only` looks nowhere else; `refresh` asks the
                 sources whatever is in the cache, web services too; `no-cache` asks them and keeps nothing.
                 `due` and `again` ask the local sources whatever is in the cache, and the web services for what
                 these do not know: `due` unless the last answer of a service holds still.
 
         Raises:
+            TypeError: `texts` is one string, or not iterable.
+            ValueError: the mode is unknown.
             JournalError: answers could not be kept (unless `on_problem` says otherwise).
 
         """
-        rest = iter(texts)
+        arguments.one_of("mode", mode, arguments.MODES)
+        return self._in_blocks(arguments.each_address(texts), mode)
+
+    def _in_blocks(self, rest: Iterator[object], mode: Mode) -> Iterator[Entry]:
         while block := list(islice(rest, BLOCK)):
-            parsed = [_parsed(text) for text in block]
+            parsed = list(map(arguments.address_or_entry, block))
             wanted = {str(found): found for found in parsed if not isinstance(found, Entry)}
             answered = self._cached_only(wanted) if mode == "cached-only" else self._answered(wanted, mode)
             yield from (found if isinstance(found, Entry) else answered[str(found)] for found in parsed)
 
-    def lookup_cached_only(self, texts: Iterable[str]) -> dict[str, Entry]:
+    def lookup_cached_only(self, texts: Iterable[Text]) -> dict[str, Entry]:
         """Return the entries, by canonical address, of those addresses that are in the cache; asks no source.
 
         Raises:
@@ -285,17 +301,32 @@ class GeoCache(ForkAware):
 
         return Flush(self.directory, self.journal, self.now, self._settings.busy_timeout_seconds, self.on_problem)
 
-    def re_resolve(self, which: str | timedelta = "due", **options: Any) -> ReResolveReport:
-        """Ask the sources again for rows that are due; see `upkeep.re_resolve`."""
+    def re_resolve(
+        self, which: Which = "due", *, limit: int | None = None, dry_run: bool = False, flush: bool = True
+    ) -> ReResolveReport:
+        """Ask the sources again for rows that are due; see `upkeep.re_resolve`.
+
+        Raises:
+            ValueError: `which` is unknown, or `limit` negative.
+
+        """
         from geocli import upkeep
 
-        return upkeep.re_resolve(self, self._store, self.now(), which, **options)
+        arguments.selection(which, limit)
+        return upkeep.re_resolve(self, self._store, self.now(), which, limit=limit, dry_run=dry_run, flush=flush)
 
-    def stats(self, *, by: str = "country", top: int = 10, **options: Any) -> Stats:
-        """Count what is in the cache; see `upkeep.stats`."""
+    def stats(self, *, by: By = "country", top: int = 10, with_countries: bool = False) -> Stats:
+        """Count what is in the cache; see `upkeep.stats`.
+
+        Raises:
+            ValueError: `by` is unknown, or `top` negative.
+
+        """
         from geocli import upkeep
 
-        return upkeep.stats(self.journal, self._store, self._settings, self.now(), by=by, top=top, **options)
+        arguments.count(by, top)
+        kept = self.journal, self._store, self._settings, self.now()
+        return upkeep.stats(*kept, by=by, top=top, with_countries=with_countries)
 
     def clear(self, *, unresolved: bool = False, older_than: timedelta | None = None) -> int:
         """Forget rows, those that a flush would make too, all of them by default, and return how many.
@@ -317,10 +348,3 @@ class GeoCache(ForkAware):
     def clear_negative(self) -> int:
         """Forget the rows that nobody knows, so that they are asked for again, and return how many."""
         return self.clear(unresolved=True)
-
-
-def _parsed(text: str) -> Address | Entry:
-    try:
-        return addresses.parse(text)
-    except AddressError as error:
-        return Entry(ip=text, status="invalid", error=error.reason)

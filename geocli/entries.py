@@ -115,6 +115,15 @@ class Entry(Value):
     error: str | None = None
     """Why there is no answer, or what is wrong with the address."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return every field that `-F` knows by name, in its JSON form; those of the place beside all else.
+
+        >>> entry = Entry(ip="81.2.69.160", status="resolved", place=Place(city="London"), prefix_len=27)
+        >>> {name: value for name, value in entry.as_dict().items() if value}
+        {'ip': '81.2.69.160', 'status': 'resolved', 'city': 'London', 'network': '81.2.69.160/27'}
+        """
+        return as_json(self, KNOWN_FIELDS)
+
     @property
     def network(self) -> str | None:
         """The prefix that the answer holds for.

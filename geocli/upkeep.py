@@ -19,7 +19,7 @@ from geocli.values import Value
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geocli.cache import GeoCache, Mode
+    from geocli.cache import GeoCache, Mode, Which
     from geocli.databases.discovery import Database
     from geocli.entries import Entry
     from geocli.settings import Settings
@@ -68,7 +68,7 @@ def re_resolve(  # noqa: PLR0913 (each is an option of the command)
     cache: GeoCache,
     store: Store,
     now: datetime,
-    which: str | timedelta = "due",
+    which: Which = "due",
     *,
     limit: int | None = None,
     dry_run: bool = False,
@@ -126,7 +126,7 @@ def _flush(cache: GeoCache) -> None:
             raise
 
 
-def _selected(store: Store, which: str | timedelta, now: datetime, cache: GeoCache) -> Iterator[Entry]:
+def _selected(store: Store, which: Which, now: datetime, cache: GeoCache) -> Iterator[Entry]:
     """Return rows, each once although what is asked for meanwhile is no longer due, and few of them at a time."""
     report = cache.on_problem
     if isinstance(which, timedelta):

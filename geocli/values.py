@@ -71,21 +71,24 @@ class Value:
 
     def __eq__(self, other: object) -> bool:
         """Compare class and fields."""
-        return type(other) is type(self) and self.as_dict() == other.as_dict()
+        return type(other) is type(self) and self._values() == other._values()
 
     def __hash__(self) -> int:
         """Hash the fields, which must be hashable themselves."""
-        return hash(tuple(self.as_dict().values()))
+        return hash(tuple(self._values().values()))
 
     def __repr__(self) -> str:
         """Show the fields that differ from their defaults."""
         default = type(self).__dict__
-        said = {name: value for name, value in self.as_dict().items() if name not in default or value != default[name]}
+        said = {name: value for name, value in self._values().items() if name not in default or value != default[name]}
         shown = ", ".join(f"{name}={value!r}" for name, value in said.items())
         return f"{type(self).__name__}({shown})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field with its value, in a fixed order."""
+        return self._values()
+
+    def _values(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._order}
 
     def replace(self, **changes: Any) -> Self:

@@ -35,8 +35,9 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.addresses": {"errors", "values"},
     "geocli.entries": {"errors", "values"},
     "geocli.asking": {"addresses", "entries", "errors", "freshness", "logs", "merging", "resolvers"},
+    "geocli.arguments": {"addresses", "entries", "errors", "languages", "settings"},
     "geocli.cache": {
-        *("addresses", "asking", "entries", "errors", "freshness", "memory", "settings", "logs", "upkeep"),
+        *("addresses", "arguments", "asking", "entries", "errors", "freshness", "memory", "settings", "logs", "upkeep"),
         *("resolvers", "storage", "databases.digests"),
     },
     "geocli.memory": {"entries", "errors", "storage"},

@@ -116,7 +116,7 @@ def test_there_are_examples_of_every_kind() -> None:
     """The parser of the README finds what a reader sees."""
     assert len(_examples()) >= 40
     assert len(_blocks("sh")) == 2
-    assert len(_blocks("python")) == 2
+    assert len(_blocks("python")) == 3
     assert len(_blocks("ini")) == 2
 
 
@@ -129,6 +129,35 @@ def test_the_python_example_runs(geocli: Geocli, tmp_path: Path) -> None:
     )
 
     assert "US rir\n193.0.6.139 resolved\nnonsense invalid\n2\n" == ran.stdout
+
+
+def test_the_example_for_iterables_and_asyncio_runs(geocli: Geocli, tmp_path: Path) -> None:
+    """What is not an address in a column has a row, and lookups run in threads; it prints what is said below."""
+    code = _blocks("python")[2].replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=geocli.environ, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    first, second = ran.stdout.splitlines()
+    assert f"This prints `{first}`\nand `{second}`." in README
+
+
+def test_the_python_examples_are_typed(tmp_path: Path) -> None:
+    """A program that begins as an example does passes mypy's strict checks."""
+    pytest.importorskip("mypy")
+    for number, code in enumerate(_blocks("python")):
+        (tmp_path / f"example_{number}.py").write_text(code)
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "") == (ran.returncode, ran.stderr), ran.stdout
 
 
 @pytest.fixture

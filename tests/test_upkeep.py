@@ -273,7 +273,7 @@ class TestStats:
         ],
     )
     @pytest.mark.parametrize("most", [0, 1, 10])
-    def test_top(self, cache: GeoCache, source: Source, by: str, top: list[Any], most: int) -> None:
+    def test_top(self, cache: GeoCache, source: Source, by: Any, top: list[Any], most: int) -> None:
         """Rows are counted by what was asked for, the most frequent first, and unknown as None."""
         london = GREAT_BRITAIN.replace(city="London", asn=20712)
         source.places |= {"81.2.69.1": london, "81.2.69.2": london}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geocli.bulk.pipeline import BatchRequest, ClusterRequest
-    from geocli.cache import Mode
+    from geocli.cache import Mode, Which
 
 SOURCES = "Sources"
 OUTPUT = "Output"
@@ -100,17 +100,18 @@ def in_language(chosen: settings.Settings, lang: str | None, mode: Mode) -> tupl
     return chosen.replace(language=language), "no-cache"
 
 
-def selection(*, unresolved: bool, older_than: str | None, everything: bool) -> timedelta | str:
+def selection(*, unresolved: bool, older_than: str | None, everything: bool) -> Which:
     """Return which rows to resolve again: `due`, `unresolved`, `all`, or the age of the youngest of them.
 
     Raises:
         SettingsError: the options contradict each other.
 
     """
-    named = [name for name, is_named in (("unresolved", unresolved), ("all", everything)) if is_named]
-    if len(named) + bool(older_than) > 1:
+    if unresolved + everything + bool(older_than) > 1:
         raise SettingsError("--unresolved, --older-than, --all", "choose one of them", origin="command line")
-    return duration_of(older_than) if older_than else (*named, "due")[0]
+    if older_than:
+        return duration_of(older_than)
+    return "unresolved" if unresolved else "all" if everything else "due"
 
 
 def fields_of(text: str | None) -> tuple[str, ...] | None:
