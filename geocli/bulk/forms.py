@@ -51,7 +51,7 @@ class Block(NamedTuple):
     """The texts, each with a newline behind it, if they came so."""
     only_addresses: bool = False
     """Whether what is no address after all has no answer."""
-    prefixes: Mapping[int, bytes] = {}
+    prefixes: Mapping[int, str] = {}
     """By position, what is shown behind the addresses of networks: a slash and the length of the prefix."""
     places: Places | None = None
     """Where labels differ from those elsewhere."""
@@ -126,7 +126,7 @@ class LogForm:
         return Block(texts, before, after=after, only_addresses=True, prefixes=prefixes, places=around)
 
 
-def _prefixes(chunk: bytes, found: Spans) -> dict[int, bytes]:
+def _prefixes(chunk: bytes, found: Spans) -> dict[int, str]:
     """Return the length of the prefix of each network, with its slash, by position."""
     if found.ends == found.stops:
         return {}
@@ -135,7 +135,7 @@ def _prefixes(chunk: bytes, found: Spans) -> dict[int, bytes]:
         for at, (start, end, stop) in enumerate(zip(*found, strict=True))
         if stop > end
     }
-    return {at: b"/%d" % length for at, length in lengths.items() if length is not None}
+    return {at: f"/{length}" for at, length in lengths.items() if length is not None}
 
 
 class CsvForm:

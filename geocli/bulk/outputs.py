@@ -87,6 +87,12 @@ class Output:
             return f"[\n  {inner}\n]{self.end}".encode()
         return "".join(f"{self.line([*map(self.cell, self._read(entry))])}{self.end}" for entry in entries).encode()
 
+    def row(self, entry: Entry, prefix: str) -> bytes:
+        """Return the line of an entry with its end; what is shown behind its address may be a prefix length."""
+        values = zip(self.cell_names, self._read(entry), strict=True)
+        cells = [self.cell(f"{value}{prefix}" if name == "ip" else value) for name, value in values]
+        return f"{self.line(cells)}{self.end}".encode()
+
     def lines(
         self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int
     ) -> Iterable[str]:

@@ -105,8 +105,8 @@ class RowMaker:
         block = self._form.cut(chunk)
         distinct = list(dict.fromkeys(block.texts))
         asked = dict(zip(distinct, self._asked(distinct), strict=True))
-        entries = [_as_network(asked[text], block, at) for at, text in enumerate(block.texts)]
-        lines = self._lines(entries, block)
+        entries = [asked[text] for text in block.texts]
+        lines = [self._line(entry, block, at) for at, entry in enumerate(entries)]
         return Rows(self._joined(block, [lines], max(map(len, lines), default=0)), _shown(entries, block))
 
     def _asked(self, texts: Sequence[bytes]) -> list[Entry]:
@@ -128,9 +128,11 @@ class RowMaker:
                     del self._remembered[text]
             return entries
 
-    def _lines(self, entries: Sequence[Entry], block: Block) -> list[bytes]:
-        none = block.only_addresses
-        return [b"" if none and entry.status == "invalid" else self._form.output.block([entry]) for entry in entries]
+    def _line(self, entry: Entry, block: Block, at: int) -> bytes:
+        """Return the line of a text that has been looked up by itself."""
+        if block.only_addresses and entry.status == "invalid":
+            return b""
+        return self._form.output.row(entry, block.prefixes.get(at, ""))
 
     @staticmethod
     def _joined(block: Block, columns: Sequence[list[bytes]], longest: int) -> Iterator[bytes]:
@@ -189,22 +191,20 @@ class RowMaker:
 
     def _completed(self, pieces: Pieces, entries: Mapping[bytes, Entry]) -> Rows:
         texts = pieces.texts
-        odd = list(dict.fromkeys(texts))
-        lines = dict(zip(odd, self._lines([entries[text] for text in odd], pieces.block), strict=True))
+        prefixes = pieces.block.prefixes
+        lines: dict[tuple[bytes, str], bytes] = {}
         for at, text in zip(pieces.single, texts, strict=True):
             for column in pieces.columns:
                 column[at] = b""
-            is_network = at in pieces.block.prefixes
-            (pieces.columns[-1][at],) = (
-                self._lines([_as_network(entries[text], pieces.block, at)], pieces.block)
-                if is_network
-                else [lines[text]]
-            )
+            key = text, prefixes.get(at, "")
+            if key not in lines:
+                lines[key] = self._line(entries[text], pieces.block, at)
+            pieces.columns[-1][at] = lines[key]
         longest = max(pieces.found.answers.rendered.longest, *map(len, lines.values()))
         data = self._joined(pieces.block, pieces.columns, longest)
         return Rows(data, _shown([entries[text] for text in texts], pieces.block), pieces.found)
 
-    def _columns(self, found: Found, parsed: Parsed, prefixes: Mapping[int, bytes]) -> list[list[bytes]]:
+    def _columns(self, found: Found, parsed: Parsed, prefixes: Mapping[int, str]) -> list[list[bytes]]:
         """Return what lines are made of, column by column."""
         rendered, numbers = found.answers.rendered, found.numbers
         first, *others = (column[numbers].tolist() for column in rendered.segments)
@@ -213,7 +213,7 @@ class RowMaker:
             columns += [self._varying(name, found.cells, parsed), segments]
             if name == "ip":
                 for at, prefix in prefixes.items():
-                    columns[-2][at] += prefix
+                    columns[-2][at] += prefix.encode()
         return columns
 
     def _varying(self, name: str, cells: NDArray[np.int32], parsed: Parsed) -> list[bytes]:
@@ -228,12 +228,6 @@ class RowMaker:
             nothing if length == NO_PREFIX else b"%b%b%b" % (quote, network, quote)
             for network, length in zip(parsed.networks(lengths), lengths.tolist(), strict=True)
         ]
-
-
-def _as_network(entry: Entry, block: Block, at: int) -> Entry:
-    """Return an entry with the length of the prefix behind its address, if its text is a network."""
-    prefix = block.prefixes.get(at)
-    return entry if prefix is None else entry.replace(ip=entry.ip + prefix.decode())
 
 
 def _shown(entries: Sequence[Entry], block: Block) -> list[Entry]:
