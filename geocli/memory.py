@@ -182,6 +182,9 @@ def asked(question: Callable[[], Any], otherwise: Any, report: Tell) -> Any:
         return question()
     except BusyError as error:
         report(StoreError(error.path, "locked by another program; asking the sources instead"))
-    except StorageError as error:
+    except StoreError as error:
         report(error)
+    except StorageError as error:
+        # A journal that cannot be read leaves answers poorer, like a store; only what cannot be kept fails a command.
+        report(StoreError(error.path, str(error).removeprefix(f"{error.path}: ")))
     return otherwise

@@ -32,7 +32,7 @@ STORED, DIRTY = "8.8.8.8", "1.1.1.1"
 """What is in the store, and in the journal, before each fault."""
 COUNTRIES = {STORED: "US", DIRTY: "AU", "9.9.9.9": "US", "81.2.69.160": "GB", "193.0.6.139": "NL", "200.3.14.10": "UY"}
 """All that is ever asked for, and where it is."""
-KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "re-resolve.lock"}
+KEPT = {"digests", "geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "re-resolve.lock"}
 """What may stay in a data directory in which nothing is dirty."""
 NAMELESS = "a file without a name"
 """One that is being made; where that cannot be done, it is made under a temporary name."""
