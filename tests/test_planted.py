@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
+import stat
 import subprocess
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from geocli.errors import StorageError
 from geocli.storage.backoff import BackOff
+from tests.building import LONDON, build
 from tests.conftest import Clock
 from tests.running import complaints, objects
 from tests.storing import local
@@ -21,6 +25,10 @@ from tests.troubles import ANSWERS, COMMANDS, DIRTY, LEFT_OVER, STORED, is_all_t
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pytest_httpserver import HTTPServer
+
+    from tests.conftest import Geocli
 
 PRECIOUS = b"precious\n"
 PATIENCE_SECONDS = 30
@@ -205,3 +213,33 @@ def test_a_file_that_is_opened_is_examined_first(tmp_path: Path, plant: Callable
     assert PRECIOUS == other.read_bytes()
     assert not other.with_name("made").exists()
     assert before == len(os.listdir("/proc/self/fd"))
+
+
+DATABASE = "dbip-city-lite.mmdb"
+
+
+@pytest.mark.parametrize("plant", KINDS, ids=lambda plant: plant.__name__.strip("_"))
+@pytest.mark.parametrize("name", [DATABASE, f"{DATABASE}.sha256", ".geocli-update.lock"])
+def test_nothing_planted_is_updated(
+    geocli: Geocli, tmp_path: Path, httpserver: HTTPServer, name: str, plant: Callable[[Path, Path], None]
+) -> None:
+    """`db update` and `db verify` end at once: what was planted is named, or replaced itself, and nothing else is."""
+    data = build(tmp_path / "made.mmdb", {"8.8.8.0/24": LONDON}).read_bytes()
+    path = f"/dbip-city-lite-{datetime.now(UTC):%Y-%m}.mmdb.gz"
+    httpserver.expect_request(path).respond_with_data(gzip.compress(data))
+    environ = {"GEOCLI_DBIP_URL": httpserver.url_for("/"), "NO_PROXY": "*"}
+    other = tmp_path / "other"
+    other.write_bytes(PRECIOUS)
+    plant(geocli.db_dir / name, other)
+    update = geocli("db", "update", "dbip-city-lite", environ=environ)
+    verify = geocli("db", "verify", str(geocli.db_dir / DATABASE))
+
+    assert PRECIOUS == other.read_bytes()
+    assert not other.with_name("made").exists()
+    if update.returncode:
+        assert complaints(update)[0].startswith(f"{geocli.db_dir}/{name}: ")
+        assert verify.returncode or name == ".geocli-update.lock"
+    else:
+        assert (0, b"") == (verify.returncode, verify.stderr)
+        assert stat.S_ISREG((geocli.db_dir / name).lstat().st_mode)
+        assert data == (geocli.db_dir / DATABASE).read_bytes()

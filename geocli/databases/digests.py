@@ -86,8 +86,8 @@ class Digests:
         lines = _lines(list(newest.values())[-MAX_LINES:])
         directory, name = self._directory(), f"{FILE_NAME}.part"
         with directory.locked(name, 0):  # another process writes its own: the next one writes ours
-            descriptor = directory.open(name, os.O_WRONLY | os.O_TRUNC)
-            with open(descriptor, "wb") as part:
+            with open(directory.open(name, os.O_WRONLY), "wb") as part:
+                part.truncate()
                 part.write(os.fsencode("".join(lines)))
             os.replace(directory.file(name), self._path)
 

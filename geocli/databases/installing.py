@@ -7,8 +7,10 @@ import re
 import zlib
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
+from errno import EINVAL
 from gzip import BadGzipFile, GzipFile
 from hashlib import file_digest, md5
+from stat import S_ISDIR, S_ISREG
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from geocli.databases.discovery import SUFFIX, Database, examine
@@ -76,7 +78,7 @@ def install(  # noqa: PLR0913 (what is known of a file)
 
     """
     try:
-        with replacing(path) as (descriptor, beside):
+        with replacing(path, is_ours=True) as (descriptor, beside):
             actual_md5 = _copy(data, descriptor, url, most_bytes)
             if expected_md5 is not None and actual_md5 != expected_md5:
                 raise HashMismatchError(url, expected=expected_md5, actual=actual_md5, algorithm="MD5")
@@ -122,13 +124,28 @@ def _try(url: str, beside: str, path: str) -> None:
 
 
 def digest_of(path: str, algorithm: str = "sha256") -> str:
-    """Return the digest of a file, in hex."""
-    with open(path, "rb") as file:
+    """Return the digest of a file, in hex.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+
+    """
+    with open(path, "rb", opener=_open_regular) as file:
         return file_digest(file, algorithm).hexdigest()
 
 
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file, but nothing that might never end, or waits for its other end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if S_ISREG(mode) or S_ISDIR(mode):  # of which Python says what it is
+        return descriptor
+    os.close(descriptor)
+    raise OSError(EINVAL, "not a regular file", path)
+
+
 def _write_sidecar(path: str, digests: Iterable[str]) -> None:
-    with replacing(f"{path}{SIDECAR}") as (descriptor, _):
+    with replacing(f"{path}{SIDECAR}", is_ours=True) as (descriptor, _):
         lines = (f"{digest}  {os.path.basename(path)}\n" for digest in dict.fromkeys(digests))
         write_all(descriptor, "".join(lines).encode())
 
@@ -137,12 +154,11 @@ def _recorded(path: str) -> str:
     """Return what a database's sidecar holds.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is not a regular file.
 
     """
-    # Opening a FIFO must not wait for its other end.
-    with open(f"{path}{SIDECAR}", "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        return (file.read(MAX_SIDECAR_BYTES) or b"").decode("ascii", "replace")
+    with open(f"{path}{SIDECAR}", "rb", opener=_open_regular) as file:
+        return file.read(MAX_SIDECAR_BYTES).decode("ascii", "replace")
 
 
 def _digests_before(path: str) -> list[str]:

@@ -293,7 +293,7 @@ def told_of_termination() -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
+def replacing(path: str, mode: int = 0o644, *, is_ours: bool = False) -> Iterator[tuple[int, str]]:
     """Write a file beside another, and put it in its place when all of it is on disk.
 
     Yields a descriptor to write to, and the path that the file has until then. On any error the old file
@@ -303,6 +303,7 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
     Args:
         path: of the file.
         mode: of a file that is new, less the umask; one that is replaced keeps its mode, see `targets`.
+        is_ours: whether no user named it: then a pipe or a device under its name was planted, and is replaced too.
 
     Raises:
         OSError: the file cannot be written or renamed.
@@ -312,14 +313,14 @@ def replacing(path: str, mode: int = 0o644) -> Iterator[tuple[int, str]]:
 
     with told_of_termination():
         try:
-            if (special := open_special(path)) is not None:
+            if not is_ours and (special := open_special(path)) is not None:
                 with open(special, "wb", buffering=0) as stream:
                     yield stream.fileno(), path
                 return
             directory = os.path.dirname(path) or "."
             with suppress(OSError):
                 sweep(directory, os.path.basename(path))
-            is_new = not os.path.exists(path)
+            is_new = not os.path.isfile(path)
             with temporary(path, mode if is_new else 0o600) as (descriptor, beside):
                 if not is_new:
                     inherit_rights(descriptor, path)
