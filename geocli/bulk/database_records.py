@@ -104,6 +104,8 @@ class Records:
             texts: the addresses; different ones have different combinations of records.
 
         """
+        if not offsets:
+            return iter([self._merge(self._recipe((), ()), range(len(texts)), (), None)])
         if len(offsets) == 1:
             return self._of_one(offsets[0], texts)
         return self._of_several(offsets, texts)
@@ -126,7 +128,7 @@ class Records:
             map(table.groups_by_offset.__getitem__, column) for table, column in zip(self._tables, offsets, strict=True)
         ]
         combinations: dict[tuple[Group, ...], list[int]] = {}
-        for position, groups in enumerate(zip(*found, strict=True) if found else repeat((), len(texts))):
+        for position, groups in enumerate(zip(*found, strict=True)):
             combinations.setdefault(groups, []).append(position)
         for groups, positions in combinations.items():
             kinds = tuple(group.kind for group in groups if group.kind is not None)
