@@ -53,7 +53,8 @@ AFTER: tuple[tuple[bytes, bytes, int], ...] = (
 WORDS = (
     *("version", "versions", "versionnumber", "versionstring", "ver", "vers", "rev", "rv", "v", "is"),
     *("release", "rel", "build", "firmware", "fw", "software", "sw", "patch", "hotfix", "kernel", "driver", "bios"),
-    *("section", "chapter", "clause"),
+    *("section", "chapter", "clause", "openssl", "openssh", "php", "python", "perl", "ruby", "java", "jdk", "jre"),
+    *("tomcat", "nginx", "openresty", "apache", "gcc", "glibc", "linux"),
     *("chrome", "chromium", "edge", "opera", "brave", "vivaldi", "firefox", "safari", "electron"),
     *("mask", "wildcard", "bits"),
     *("oid", "identifier", "id"),

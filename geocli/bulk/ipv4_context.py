@@ -43,7 +43,7 @@ ESCAPE = re.compile(
 )
 """A character that is written as several, or a change of colour, with nothing behind it."""
 MAX_ESCAPE_BYTES = 24
-BGP_STATUS = re.compile(rb"(?=.*[*>])[ *>=abcdfhmrstxRS]*i\Z")
+BGP_STATUS = re.compile(rb"(?:(?=.*[*>])[ *>=abcdfhmrstxRS]*|[dhrsRS] )i\Z")
 """What `show ip bgp` writes at the start of a line, up to the letter for an internal route."""
 
 _HOST_NAME = re.compile(rb"(?:%b|-)\w[\w-]*(?:%b[\w-]+)*" % (DOT, DOT))
@@ -58,9 +58,9 @@ FILE_ENDINGS = frozenset(
 
 _PORT = re.compile(rb"\.([1-9][0-9]{0,4})(?!\w|\.\w)")
 _FLOW_BEFORE = re.compile(
-    rb"[<>]\s*\Z|\bIP6?\s\Z|\A\s*(?:tcp|udp)\w*\s+[0-9]+\s+[0-9]+\s+\Z|%b\.[0-9]{1,5}\s+\Z" % QUAD
+    rb"[<>]\s*\Z|\bIP6?\s\Z|\A\s*(?:tcp|udp)\w*\s+[0-9]+\s+[0-9]+\s+\Z|%b\.[0-9]{1,5}\s+(?:to\s+)?\Z" % QUAD
 )
-_FLOW_AFTER = re.compile(rb"\.[0-9]+(?:\s*-?[<>]|\s+(?:\*\.|%b\.[0-9]))" % QUAD)
+_FLOW_AFTER = re.compile(rb"\.[0-9]+(?:\s*-?[<>]|\s+\*\.|\s+(?:to\s+)?%b\.[0-9])" % QUAD)
 """What tcpdump and netstat write around an address with a port behind a dot."""
 _PROGRAM = re.compile(rb"[A-Z][A-Za-z]+ \Z")
 

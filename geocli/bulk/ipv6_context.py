@@ -36,6 +36,7 @@ _ADDRESS = (
 _PORT = rb"(?:[1-9][0-9]{0,4})"
 _RUN = re.compile(rb"(%b)(?:[:.]%b)?(?:\.[A-Fa-f][0-9A-Fa-f]*)?[:.]?" % (_ADDRESS, _PORT))
 _IS_RUN = re.compile(rb"(?!%b::\Z).*(?:::|:(?:%b:){5})" % (QUAD, _GROUP))
+_LONG_GROUP = re.compile(rb"[0-9A-Fa-f]{5,}:")
 _WORD = re.compile(rb"\w")
 _HEX_LETTERS = re.compile(rb"(?<=[^:][:.])[A-Fa-f][0-9A-Fa-f]*\Z")
 _ZONE = re.compile(rb"%[0-9A-Za-z_.-]{0,30}[0-9A-Za-z_]")
@@ -52,7 +53,7 @@ _ENCLOSED = {b"[": b"]", b"(": b")", b"<": b">", b"{": b"}", b">": b"<", b"=": b
 _ENCLOSED |= {mark: mark for mark in (b'"', b"'", b"`", b",", b"|", b"\t", b";")}
 _TARGET = re.compile(rb"/[0-9]|%[0-9A-Za-z]|\s+port\b|\\[\"']")
 _ANY_PORT = re.compile(rb":(?:%b(?![\w:])|\*)" % _PORT)
-_IS_NAME = re.compile(rb"[A-Fa-f]+::[A-Fa-f]+")
+_IS_NAME = re.compile(rb"[A-Fa-f]+::[A-Fa-f]*")
 """What Perl, C++ and Rust call a class of their own (`DB::DB`), rather than an address."""
 
 
@@ -102,11 +103,18 @@ def _start(before: bytes, run: bytes) -> int | None:
         if last == b"i" and BGP_STATUS.match(before):
             return 0
         start = run.find(b":") + 1
-        is_tag = run[start : start + 1] != b":" or run[start : start + 3] == b"::1" or b":" in run[start + 2 :]
-        return start if is_tag and run[start:] and run[start - 1 : start + 1] != b".:" else None
+        return start if _is_behind_tag(run[start:]) else None
+    if _LONG_GROUP.match(run):  # no group has five digits: a word, like facade or 12345
+        start = run.index(b":") + 1
+        return start if _is_behind_tag(run[start:]) else None
     if run.startswith(b":") and not run.startswith(b"::"):
         return 1
     return None if run.startswith(b".") else 0
+
+
+def _is_behind_tag(rest: bytes) -> bool:
+    """Return whether an address may follow a word and its colon; two colons together would be a path of C++ or Rust."""
+    return bool(rest) and (rest[:1] != b":" or rest[:3] == b"::1" or b":" in rest[2:])
 
 
 def _is_none(before: bytes, found: re.Match[bytes], after: bytes) -> bool:
@@ -114,7 +122,8 @@ def _is_none(before: bytes, found: re.Match[bytes], after: bytes) -> bool:
     address = found[1]
     if address == b"::":
         return not _is_unspecified(before, after)
-    return _IS_NAME.fullmatch(address) is not None or is_behind_mask_word(before)
+    is_name = _IS_NAME.fullmatch(address) is not None and not after.startswith(b"/")
+    return is_name or is_behind_mask_word(before)
 
 
 def _is_unspecified(before: bytes, after: bytes) -> bool:

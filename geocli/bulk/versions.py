@@ -20,8 +20,10 @@ _VERSION = re.compile(
     rb"|(?<![a-z])(?:oid|object identifier)|Microsoft SMTP Server(?: \([^()]*\))? id)\Z"
 )
 """Says that what follows is a version, or an object identifier."""
+_PROGRAMS = rb"openssl|openssh|php|python|perl|ruby|java|jdk|jre|tomcat|nginx|openresty|apache|gcc|glibc|linux"
 _RATHER = re.compile(
-    rb"(?i)(?<![a-z])(?:release|rel|build|firmware|fw|software|sw|patch|hotfix|kernel|driver|bios|section|chapter|clause)\Z"
+    rb"(?i)(?<![a-z])(?:release|rel|build|firmware|fw|software|sw|patch|hotfix|kernel|driver|bios|section|chapter|clause"
+    rb"|%b)\Z" % _PROGRAMS
 )
 """Says that what follows is likely to be one."""
 _ENDINGS = frozenset(word[-3:].encode() for word in WORDS)
@@ -57,9 +59,9 @@ _ADDRESS_WORDS = frozenset(
 )
 """Names to which an address, rather than a version, is joined or compared."""
 _REVISION = re.compile(
-    rb"(?i)\+(?:[0-9]|dfsg|ds|deb|git|svn|b[0-9]|nmu|build|ubuntu)|~[0-9a-z]"
+    rb"(?i)\+(?:[0-9]|dfsg|ds|deb|git|svn|b[0-9]|nmu|build|ubuntu)|~(?!%b)[0-9a-z]"
     rb"|-(?!%b)(?:[0-9]|r[0-9]|rc|alpha|beta|pre|dev|git|snapshot|final|release|ga\b|el[0-9]|fc[0-9]"
-    rb"|deb|ubuntu|microsoft|generic)" % QUAD
+    rb"|deb|ubuntu|microsoft|generic)" % (QUAD, QUAD)
 )
 """What goes on behind the version of a package."""
 
@@ -71,8 +73,9 @@ _COMMENTS = rb"(?:\([^()]*\)[\s+]*)*"
 _PRODUCT_BEFORE = re.compile(rb"%b%b[\s+;,]+%b\Z" % (_BEFORE_PRODUCT, _VERSIONED, _COMMENTS))
 _PRODUCT_AFTER = re.compile(rb"(?:[-~+][\w.]+)?[\s+;,]+%b%b(?![.\w])" % (_COMMENTS, _VERSIONED))
 """Another product beside it, whose version certainly is no address, as in `Safari/537.36`."""
+_IS_PROGRAM = re.compile(_PROGRAMS + rb"|kernel")
 _HEADER = re.compile(
-    rb"(?i)(?:server|user[-_]?agent|x-powered-by|x-mailer|product|agent|ua)[\"'\\]*\s*[:=]\s*[\"'\\]*\Z"
+    rb"(?i)(?:version|server|user[-_]?agent|x-powered-by|x-mailer|product|agent|ua)[\"'\\]*\s*[:=]\s*[\"'\\]*\Z"
 )
 _GOES_ON = re.compile(rb":[0-9]|\(|/[0-9]{1,5}(?!\w|\.\w)")
 """Behind an address, not behind a version: a port, or the length of a prefix."""
@@ -132,14 +135,14 @@ def is_version_like(number: bytes) -> bool:
 def _is_of_product(product: re.Match[bytes], before: bytes, number: bytes, after: bytes) -> bool:
     """Return whether a number is the version of a product, rather than an address behind a name and a slash.
 
-    It is behind the name of a header; or the product's name has a capital letter, and the version ends in zeros, or
-    there are other products beside it, or a text in quotes begins with it.
+    It is behind the name of a header or of a well-known program; or the product's name has a capital letter, and the
+    version ends in zeros, or there are other products beside it, or a text in quotes begins with it.
     """
     rest = before[: product.start(1)]
     if _HEADER.search(rest):
         return True
     if product[1].islower():
-        return False
+        return is_version_like(number) and _IS_PROGRAM.fullmatch(product[1]) is not None
     is_first = product[1].isalpha() and product[0].startswith((b'"', b"'"))
     if number.endswith(b".0.0") or (is_first and is_version_like(number)):
         return True
