@@ -372,6 +372,20 @@ def formats(bench: Bench) -> None:
     compare(bench, "input", programs, claims, FEW_ROUNDS)
 
 
+def logs(bench: Bench) -> None:
+    source, lines = bench.random(MILLION)
+    programs, claims = [batch("list", source, lines, bench.city)], []
+    for name, write, limit in (
+        ("access log", cities.write_log, 8),
+        ("JSON log", cities.write_json_log, 9),
+        ("mail log", cities.write_mail_log, 3),
+    ):
+        path = bench.made(f"{source.name}.{name}", write, source)
+        programs.append(batch(name, path, lines, bench.city, options=("--no-cache", "-i", "log")))
+        claims.append(Claim("CPU", name, "list", limit))
+    compare(bench, "logs", programs, claims, FEW_ROUNDS)
+
+
 def loops(bench: Bench) -> None:
     source, lines = bench.random(MILLION)
     programs = [*bench.c(source, lines, bench.city), batch("geocli", source, lines, bench.city)]
@@ -447,6 +461,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "rir": no_database,
     "memory": memory,
     "formats": formats,
+    "logs": logs,
     "latency": latency,
     "loops": loops,
 }

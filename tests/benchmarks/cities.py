@@ -277,6 +277,18 @@ def write_log(path: Path, addresses: Path) -> None:
     _write_rows(path, addresses, "", request + agent)
 
 
+def write_json_log(path: Path, addresses: Path) -> None:
+    """Write the same as a service that logs JSON, with a user agent that has a version of four numbers."""
+    row = '{{"ts":"2026-06-01T12:00:{:02}.250Z","level":"info","msg":"request","remote_addr":"{}","uri":"/item/{}",'
+    agent = '"ua":"Mozilla/5.0 (X11) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"}}\n'
+    _write_rows(path, addresses, "", f'{row}"status":200,{agent}')
+
+
+def write_mail_log(path: Path, addresses: Path) -> None:
+    """Write connections to a mail server, in the format of syslog."""
+    _write_rows(path, addresses, "", "Jun  1 12:00:{:02} mx postfix/smtpd[411]: connect from unknown[{}], number {}\n")
+
+
 def _write_rows(path: Path, addresses: Path, header: str, row: str) -> None:
     """Write a row for each address: a second, the address and a number go into it."""
     with path.open("w") as out, addresses.open() as lines:
