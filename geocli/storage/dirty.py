@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     """The number of a segment, and an entry in it."""
     Indexed: TypeAlias = tuple["_Page", int, int | None, "Indexed | None"]
     """Where a row is, number of its place, prefix length, and the row of the same address before it."""
-    FrameReader: TypeAlias = Callable[[int, int], Frame | None]
+    FrameReader: TypeAlias = Callable[[BinaryIO, int], Frame | None]
 
 SEARCHED_ADDRESSES = 8
 """More addresses are found faster by an index, which takes as long as searching for about twenty."""
@@ -116,19 +116,18 @@ def _settled(found: Iterator[Found], clears: Sequence[Clear]) -> Entry | None:
 def _entries_backwards(ip: str, files: Sequence[Numbered], frame_at: FrameReader) -> Iterator[Found]:
     """Return the entries of an address, the newest first; one may come twice."""
     for number, file in reversed(files):
-        descriptor = file.fileno()
-        size_bytes = file.size_bytes if isinstance(file, Beginning) else os.fstat(descriptor).st_size
-        for at in _positions_backwards(ip.encode(), descriptor, size_bytes):
-            if frame := frame_at(descriptor, at):
+        size_bytes = file.size_bytes if isinstance(file, Beginning) else os.fstat(file.fileno()).st_size
+        for at in _positions_backwards(ip.encode(), file, size_bytes):
+            if frame := frame_at(file, at):
                 for name, place, prefix_len in reversed(frame.rows):
                     if name == ip:
                         yield number, frame.shape(place).replace(ip=ip, prefix_len=prefix_len)
 
 
-def _positions_backwards(needle: bytes, descriptor: int, size_bytes: int) -> Iterator[int]:
+def _positions_backwards(needle: bytes, file: BinaryIO, size_bytes: int) -> Iterator[int]:
     """Return where an address stands in a file as a whole JSON string or word of one, the last place first."""
     for start in range((size_bytes - 1) // CHUNK_BYTES * CHUNK_BYTES, -1, -CHUNK_BYTES):
-        chunk = os.pread(descriptor, min(CHUNK_BYTES + OVERLAP_BYTES, size_bytes - start), start)
+        chunk = os.pread(file.fileno(), min(CHUNK_BYTES + OVERLAP_BYTES, size_bytes - start), start)
         end = len(chunk)
         # `find` skips most bytes, `rfind` none: what is nowhere in a chunk is decided in half the time
         while needle in chunk and (at := chunk.rfind(needle, 0, end)) >= 0:
@@ -137,9 +136,10 @@ def _positions_backwards(needle: bytes, descriptor: int, size_bytes: int) -> Ite
                 yield start + at
 
 
-def _frame_at(descriptor: int, at: int) -> Frame | None:
+def _frame_at(file: BinaryIO, at: int) -> Frame | None:
     """Return the sound frame of a file around an offset, None if there is none."""
     begin = max(at - MOST_BYTES - HEADER_BYTES, 0)
+    descriptor = file.fileno()
     before = os.pread(descriptor, at - begin, begin)
     start = before.rfind(MAGIC)
     while start >= 0:

@@ -10,14 +10,14 @@ from geocli.errors import JournalError, StorageError
 from geocli.storage import JOURNAL, is_dirty
 from geocli.storage.frames import Frame
 from geocli.storage.scanning import Damage, scan, scan_from
-from geocli.storage.segments import opened, segments_among
+from geocli.storage.segments import SegmentFile, opened, segments_among
 from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from geocli.entries import Entry
     from geocli.storage.clears import Clear
@@ -112,20 +112,19 @@ class JournalReader:
                         yield from frame.entries()
 
     def _files(self, stack: ExitStack) -> list[tuple[int | None, BinaryIO]]:
-        """Open the segments with their numbers, oldest first, then the journal.
+        """Return the segments with their numbers, oldest first, then the journal.
 
-        The journal is opened first, so that a flush meanwhile hides nothing. What was discarded meanwhile is in
-        the store, for those who read the store after this.
+        The journal is opened first, so that a flush meanwhile hides nothing.
         """
         journal = None
         with suppress(FileNotFoundError):
             journal = stack.enter_context(opened(self._directory.file(JOURNAL)))
-        files: list[tuple[int | None, BinaryIO]] = []
+        files: list[Any] = []
+        reading = stack.enter_context(ExitStack())
         for segment in self.segments():
-            with suppress(FileNotFoundError):
-                file = stack.enter_context(opened(self._directory.file(segment.name)))
-                if journal is None or not os.path.sameopenfile(file.fileno(), journal.fileno()):
-                    files.append((segment.number, file))
+            path = self._directory.file(segment.name)
+            if journal is None or not _is_same(path, journal):
+                files.append((segment.number, SegmentFile(path, reading)))
         return files if journal is None else [*files, (None, journal)]
 
     def newest(self, addresses: Collection[str], clears: Sequence[Clear] = ()) -> dict[str, Entry]:
@@ -231,3 +230,11 @@ class JournalReader:
             if isinstance(error, JournalError):
                 raise
             raise JournalError(error.path, str(error).removeprefix(f"{error.path}: ")) from error
+
+
+def _is_same(path: str, file: BinaryIO) -> bool:
+    """Return whether a path is that of an open file."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

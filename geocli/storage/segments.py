@@ -13,6 +13,7 @@ from geocli.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import ExitStack
     from typing import BinaryIO
 
 MAX_DIGITS = 18
@@ -64,3 +65,41 @@ def opened(path: str) -> BinaryIO:
         return open(descriptor, "rb")
     os.close(descriptor)
     raise OSError(EINVAL, f"{'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}; move it away", path)
+
+
+class SegmentFile:
+    """A segment as a stream that is open while it is read, since there may be more segments than descriptors.
+
+    One that was flushed meanwhile is empty: its entries are in the store, for those who read the store after this.
+    """
+
+    def __init__(self, path: str, reading: ExitStack) -> None:
+        """Name the file; what `reading` holds open is closed before this is opened."""
+        self._path, self._reading = path, reading
+        self._file: BinaryIO | None = None
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None or self._file.closed:
+            self._reading.close()
+            try:
+                file = opened(self._path)
+            except FileNotFoundError:
+                file = open(os.devnull, "rb")  # noqa: SIM115 (closed by `reading`)
+            self._file = self._reading.enter_context(file)
+        return self._file
+
+    def fileno(self) -> int:
+        """Return the descriptor, which is valid until another segment is read."""
+        return self._opened().fileno()
+
+    def seek(self, offset_bytes: int) -> int:
+        """Go to an offset from the beginning; each reading begins with this."""
+        return self._opened().seek(offset_bytes)
+
+    def tell(self) -> int:
+        """Return the offset."""
+        return self._opened().tell()
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes."""
+        return self._opened().read(count)
