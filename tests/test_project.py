@@ -1,0 +1,54 @@
+"""What the project promises about itself: how to report a vulnerability, and that dependencies are audited."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def _anchors(text: str) -> set[str]:
+    """Return the anchors of the headings of a page, as hosting sites make them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_within_the_pages_lead_somewhere() -> None:
+    """Each link to a file of the project, or to a heading, has its target."""
+    for page in (ROOT / "README.md", *(ROOT / ".github").glob("*.md")):
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            path, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            file = (page.parent / path).resolve() if path else page
+            assert file.exists(), target
+            assert not anchor or anchor in _anchors(file.read_text()), target
+
+
+def test_security_policy_names_a_private_way_and_no_address() -> None:
+    """A report goes by the private form of the hosting site, whatever its address is; none is made up."""
+    text = (ROOT / ".github" / "SECURITY.md").read_text()
+
+    assert "Report a vulnerability" in text
+    assert "What is promised, and to whom" in text
+    assert not re.search(r"https?://|@", text)
+
+
+def test_tests_that_the_readme_names_exist() -> None:
+    """The table of promises names tests that are there."""
+    named = set(re.findall(r"`(?:tests/)?(test_\w+\.py)`", (ROOT / "README.md").read_text()))
+
+    assert len(named) > 20
+    assert set() == {name for name in named if not (ROOT / "tests" / name).exists()}
+
+
+def test_continuous_integration_runs_all_and_audits() -> None:
+    """The workflow runs the script that everybody can run, and audits what is installed; both can fail it."""
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+    assert "- run: .ci/run\n" in text
+    assert "pip-audit --strict" in text
+    assert "schedule:" in text
+    assert "continue-on-error" not in text
+    assert "permissions:\n  contents: read\n" in text
