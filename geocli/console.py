@@ -91,7 +91,13 @@ def _described(error: Exception) -> Exception | str:
         named = "standard streams" if error.filename is None else error.filename or "an empty name"
         if isinstance(error, FileNotFoundError) and error.filename is None:
             named = "current directory"  # only who asks for it gets this
-        return f"{named}: {error.strerror or error}"
+        whom = f" to user {os.geteuid()}, who owns the data directory" if _is_denied_to_owner(error) else ""
+        return f"{named}: {error.strerror or error}{whom}"
     if isinstance(error, MemoryError) or str(error) == NO_THREAD:
         return "out of memory, or of threads; a smaller -j needs less"
     return f"internal error: {type(error).__name__}: {error}; geocli -v shows where"
+
+
+def _is_denied_to_owner(error: OSError) -> bool:
+    """Return whether root, which may do anything, became a user who may not do this."""
+    return isinstance(error, PermissionError) and os.getuid() == 0 != os.geteuid()
