@@ -166,6 +166,8 @@ class StoreError(StorageError):
 
     row: str | None = None
     """What the row has as its address, if it is one row that cannot be read."""
+    is_full: bool = False
+    """Whether the disk is full."""
 
 
 class BusyError(GeocliError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from geocli.entries import instant_text
 from geocli.errors import BusyError, StorageError
 from geocli.storage import JOURNAL
 from geocli.storage.flushing import LOCK
+from geocli.storage.room import ENTRY_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES, free_bytes
 from geocli.storage.store import FILE_NAME
 from geocli.storage.writer import check_writable
 
@@ -26,7 +28,7 @@ OLD_DATABASE = timedelta(days=35)
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """Answers may be this far in the future before somebody must look at the clock."""
 LEAST_FREE_BYTES = 1 << 20
-"""With less than this, or twice the journal, a flush may find the disk full."""
+"""With less than this the disk is full: answers may not be kept."""
 WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7))
 """Releases within the range that have the correction (https://sqlite.org/wal.html#walresetbug)."""
 
@@ -40,8 +42,8 @@ def unhealthy(found: Stats, directory: DataDirectory, max_lag: timedelta) -> lis
         max_lag: how old a dirty entry may be.
 
     """
-    size_bytes = found.journal.size_bytes if found.journal is not None else 0
-    reasons = [*_of_directory(directory, size_bytes), *found.problems]
+    entries = found.journal.entries if found.journal is not None else 0
+    reasons = [*_of_directory(directory, entries), *_of_log(directory), *found.problems]
     if found.journal is not None:
         reasons += _of_journal(found.at, found.journal, max_lag, directory)
     if found.last_flush is not None and datetime.fromisoformat(found.last_flush[0]) > found.at + CLOCK_TOLERANCE:
@@ -64,7 +66,7 @@ def notes(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> list[str]:
     return [f"note: SQLite {running} {fault}; let no other program write {FILE_NAME}"]
 
 
-def _of_directory(directory: DataDirectory, journal_bytes: int) -> Iterator[str]:
+def _of_directory(directory: DataDirectory, entries: int) -> Iterator[str]:
     if not os.path.lexists(directory.path):  # which the first answer makes
         return
     try:
@@ -76,11 +78,24 @@ def _of_directory(directory: DataDirectory, journal_bytes: int) -> Iterator[str]
     journal = directory.file(JOURNAL)
     if os.path.isfile(journal) and os.lstat(journal).st_nlink != 1:
         yield f"{journal}: has another name too, and takes no answers; run geocli flush"
-    free_bytes = space.f_bavail * space.f_frsize
+    free, needed = free_bytes(directory.path), LEAST_FREE_BYTES + entries * ENTRY_BYTES
     if space.f_flag & os.ST_RDONLY:
         yield f"{directory.path}: the file system is read-only; mount it to be written"
-    elif free_bytes < max(LEAST_FREE_BYTES, 2 * journal_bytes):
-        yield f"{directory.path}: the disk is full, {free_bytes >> 10} KiB are free; make room"
+    elif free < LEAST_FREE_BYTES:
+        yield f"{directory.path}: the disk is full, {free >> 10} KiB are free; make room"
+    elif free < needed:
+        taken = f"{entries} entries of the journal may take {needed >> 10} KiB in the store"
+        yield f"{directory.path}: {free >> 10} KiB are free, and {taken}; make room"
+
+
+def _of_log(directory: DataDirectory) -> Iterator[str]:
+    """Report a log of the store that is large though nobody writes it."""
+    path = directory.file(f"{FILE_NAME}{LOG_SUFFIX}")
+    with suppress(OSError, BusyError, StorageError):
+        if (size_bytes := os.path.getsize(path)) > USUAL_LOG_BYTES:
+            with directory.locked(LOCK, 0):
+                keeper = "kept by a program that reads the store"
+                yield f"{path}: {size_bytes / (1 << 20):.1f} MiB, {keeper}; fuser -v {path} names it"
 
 
 def _of_journal(now: datetime, journal: JournalStatus, max_lag: timedelta, directory: DataDirectory) -> Iterator[str]:

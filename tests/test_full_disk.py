@@ -6,21 +6,27 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import closing, contextmanager
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from geocli.__main__ import _plain
 from geocli.console import guard
+from geocli.entries import Place
 from geocli.errors import JournalError
+from geocli.storage.frames import Frame
 from geocli.storage.journal import Journal
+from geocli.storage.room import Room
 from geocli.storage.store import Store
+from geocli.storage.writer import StoreWriter
 from tests.faults import COUNTRIES, DIRTY, SCENARIOS, STORED, check, prepared
 from tests.running import complaint, complaints, dirty, objects, stored
-from tests.storing import in_child, local, resolved
+from tests.storing import AT, in_child, local, resolved, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,6 +165,92 @@ def test_clearing_everything_needs_little_room(geocli: Geocli, *, reads: bool) -
         assert (0, b"40000 rows forgotten\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
         assert [] == stored(geocli)
         assert (os.statvfs(geocli.data_dir).f_bfree - 100) * PAGE_BYTES > 3 << 20
+
+
+def _large_update(geocli: Geocli, rows: int) -> Journal:
+    """Store rows in the order of their keys, and let a journal change all of them in any order."""
+    journal = Journal(local(geocli.data_dir))
+    ips = [f"{8 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.1" for number in range(rows)]
+    journal.append(resolved(ip) for ip in ips)
+    assert 0 == geocli("flush").returncode
+    Random(5).shuffle(ips)  # noqa: S311 (the same each time)
+    journal.append(resolved(ip, place=Place(country_code="FR", city="Paris")) for ip in ips)
+    return journal
+
+
+def _countries(geocli: Geocli) -> list[tuple[str, int]]:
+    return select(str(geocli.data_dir / "geocli.db"), "SELECT country_code, COUNT(*) FROM geo_cache GROUP BY 1")
+
+
+@pytest.mark.parametrize("spare_mb", [3, 6, 30])
+def test_a_flush_goes_on_in_the_room_that_there_is(geocli: Geocli, spare_mb: int) -> None:
+    """A segment that changes a large store is stored in several transactions where one would fill the disk."""
+    rows = 30_000
+    with _tmpfs(geocli.data_dir, "size=64m"):
+        journal = _large_update(geocli, rows)
+        store_bytes = (geocli.data_dir / "geocli.db").stat().st_size
+        assert 4 << 20 < store_bytes < 20 << 20
+        _leave(geocli.data_dir, (spare_mb << 20) // PAGE_BYTES)
+        ran = geocli("flush", "--json")
+        assert (0, b"") == (ran.returncode, ran.stderr)
+        assert rows == objects(ran.stdout)[0]["flushed"]
+        assert [("FR", rows)] == _countries(geocli)
+        assert not journal.is_dirty()
+        assert [] == select(str(geocli.data_dir / "geocli.db"), "SELECT * FROM segment_offsets")
+
+
+def test_a_flush_that_is_killed_between_two_transactions_goes_on_behind_the_first(geocli: Geocli) -> None:
+    """What is stored of a segment is not stored again; damage of that part is kept all the same."""
+    rows = 30_000
+    with _tmpfs(geocli.data_dir, "size=64m"):
+        journal = _large_update(geocli, rows)
+        with (geocli.data_dir / "journal").open("r+b") as file:
+            data = file.read()
+            file.seek(0)
+            file.write(b"garbage\n" + data)
+        _leave(geocli.data_dir, (3 << 20) // PAGE_BYTES)
+        directory = local(geocli.data_dir)
+
+        def die_behind_the_first() -> None:
+            with closing(StoreWriter(directory)) as writer:
+                sealed = journal.seal(writer.next_number())
+                assert sealed is not None
+                ends = [0]
+
+                def frames() -> Iterator[Frame]:
+                    for end, found in journal.replay_from(sealed, 0):
+                        if isinstance(found, Frame):
+                            yield found
+                        ends.append(end)
+
+                writer.apply(sealed, frames(), lambda: AT, oldest=1, offset=lambda: ends[-1], room=Room(writer.path))
+                assert 0 < writer.stored_bytes(sealed) < len(data)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        assert -signal.SIGKILL == in_child(die_behind_the_first)
+        stored_before = dict(_countries(geocli))["FR"]
+        assert 0 < stored_before < rows
+        ran = geocli("flush", "--json")
+        assert rows - stored_before == objects(ran.stdout)[0]["flushed"]
+        assert [("FR", rows)] == _countries(geocli)
+        assert b"garbage\n" == (geocli.data_dir / "journal.bad").read_bytes()
+
+
+def test_a_flush_that_finds_no_room_gives_back_what_it_took(geocli: Geocli) -> None:
+    """Where not even the smallest part fits, the disk is as full as before, and nothing is lost."""
+    with _tmpfs(geocli.data_dir, "size=64m"):
+        journal = _large_update(geocli, 20_000)
+        _leave(geocli.data_dir, 60)
+        with closing(Store(str(geocli.data_dir / "geocli.db"))) as reader:
+            assert 1 == len(reader.query("SELECT 1 FROM geo_cache LIMIT 1"))
+            ran = geocli("flush")
+            assert 4 == ran.returncode
+            assert FULL.search(complaint(ran))
+            assert os.statvfs(geocli.data_dir).f_bfree > 30
+        (geocli.data_dir / FILLER).unlink()
+        assert 0 == geocli("flush").returncode
+        assert [("FR", 20_000)] == _countries(geocli)
+        assert not journal.is_dirty()
 
 
 @pytest.mark.parametrize("pages", [0, 2, 4, 6, 8, 9, 10, 11, 12, 14])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 from contextlib import closing, contextmanager
@@ -14,11 +15,14 @@ import pytest
 from geocli.cache import GeoCache
 from geocli.health import notes, unhealthy
 from geocli.storage.files import DataDirectory
+from geocli.storage.journal import Journal
 from geocli.storage.journal_reader import JournalStatus
+from geocli.storage.room import free_bytes
 from geocli.upkeep import DatabaseStats, Stats
 from tests.building import CITIES, build
 from tests.faults import SCENARIOS, copied
 from tests.running import complaints, held
+from tests.storing import local, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -287,3 +291,39 @@ def test_sqlite_with_the_wal_reset_bug(version: tuple[int, int, int], *, is_name
     assert [f"note: SQLite {text} has the WAL-reset bug"] * is_named == [
         note.partition(",")[0] for note in notes(version)
     ]
+
+
+def test_little_room_is_told_before_a_flush_needs_it(located: Geocli) -> None:
+    """Free space that is less than what is dirty will take in the store is reported beforehand, with both figures."""
+    directory = local(located.data_dir)
+    Journal(directory).append([resolved()])
+    free = free_bytes(located.data_dir.as_posix())
+    entries = free // 600 + 1
+    journal = TestUnhealthy.JOURNAL.replace(entries=entries)
+    (reason,) = unhealthy(TestUnhealthy.WELL.replace(journal=journal), directory, LAG)
+    stem = rf"{located.data_dir}: \d+ KiB are free, and {entries} entries of the journal may take \d+ KiB in the store"
+    assert re.fullmatch(rf"{stem}; make room", reason)
+    journal = TestUnhealthy.JOURNAL.replace(entries=entries // 2)
+    assert [] == unhealthy(TestUnhealthy.WELL.replace(journal=journal), directory, LAG)
+
+
+def test_a_log_that_a_reader_keeps_is_told_with_its_size(located: Geocli) -> None:
+    """A large log of the store is reported while a reader keeps it, and not while a flush writes it."""
+    journal = Journal(local(located.data_dir))
+    journal.append([resolved("1.1.1.1")])
+    assert 0 == located("flush").returncode
+    journal.append(resolved(f"8.{a}.{b}.1") for a in range(100) for b in range(300))
+    log = located.data_dir / "geocli.db-wal"
+    with closing(sqlite3.connect(located.data_dir / "geocli.db")) as reader:
+        rows = reader.execute("SELECT * FROM geo_cache UNION ALL SELECT * FROM geo_cache")
+        assert rows.fetchone()
+        assert 0 == located("flush").returncode
+        size = f"{log.stat().st_size / (1 << 20):.1f}"
+        told = f"{log}: {size} MiB, kept by a program that reads the store; fuser -v {log} names it"
+        assert told in complaints(located("stats", "--check"))
+        with held(located.data_dir / "flush.lock"):
+            assert told not in complaints(located("stats", "--check"))
+        rows.close()  # or the connection would stay
+    journal.append([resolved("1.1.1.2")])
+    assert 0 == located("flush").returncode
+    assert told not in complaints(located("stats", "--check"))

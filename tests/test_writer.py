@@ -19,10 +19,11 @@ from geocli.errors import BusyError, JournalError, StoreError
 from geocli.storage.clearing import clear
 from geocli.storage.clears import Clear
 from geocli.storage.journal import Journal
+from geocli.storage.room import BLOCK_ROWS as BLOCK
 from geocli.storage.schema import MIGRATIONS
 from geocli.storage.segments import Segment
 from geocli.storage.store import SCHEMA_VERSION, Store
-from geocli.storage.writer import BLOCK, StoreWriter
+from geocli.storage.writer import StoreWriter
 from tests.storing import AT, SOURCES, change, framed, in_child, local, resolved, select, stored, unresolved
 
 if TYPE_CHECKING:

@@ -58,6 +58,8 @@ class Flush:
         self._on_problem = on_problem
         self._flushed = self._segments = self._dropped_bytes = 0
         self._is_damaged = False
+        self._offset_bytes = 0
+        """Where in its segment the frame begins that was asked for last."""
 
     def run(self, wait_seconds: float = 0) -> FlushReport:
         """Flush, and migrate a store of an older schema. With nothing to do, nothing heavy is imported.
@@ -146,7 +148,7 @@ class Flush:
             oldest = min((present.number for present in self._journal.segments()), default=segment.number)
             self._is_damaged = False
             try:
-                stored = writer.apply(segment, self._frames(segment), self._now, oldest=oldest)
+                stored = self._store(writer, segment, oldest)
                 self._flushed += stored
                 if self._is_damaged or not stored:  # which may have been stored before, and killed then
                     self._dropped_bytes += self._journal.quarantine(self._damage(segment))
@@ -156,12 +158,31 @@ class Flush:
                 problems.append(error)
         return problems
 
-    def _frames(self, segment: Segment) -> Iterator[Frame]:
-        for found in self._journal.replay(segment):
+    def _store(self, writer: StoreWriter, segment: Segment, oldest: int) -> int:
+        """Store a segment in one transaction, or where there is little room on the disk in several."""
+        from geocli.storage.room import Room
+
+        stored, room = 0, Room(writer.path)
+        while not writer.is_applied(segment):
+            frames = self._frames(segment, writer.stored_bytes(segment))
+            try:
+                stored += writer.apply(
+                    segment, frames, self._now, oldest=oldest, offset=lambda: self._offset_bytes, room=room
+                )
+            except StoreError as error:
+                if not (error.is_full and room.shrink()):
+                    raise
+        return stored
+
+    def _frames(self, segment: Segment, start: int) -> Iterator[Frame]:
+        self._offset_bytes = start
+        self._is_damaged = self._is_damaged or start > 0  # perhaps before what is stored already
+        for end, found in self._journal.replay_from(segment, start):
             if isinstance(found, Frame):
                 yield found
             else:
                 self._is_damaged = True
+            self._offset_bytes = end
 
     def _damage(self, segment: Segment) -> Iterator[bytes]:
         return (found.data for found in self._journal.replay(segment) if not isinstance(found, Frame))

@@ -44,7 +44,8 @@ def _version_4(db: Database) -> None:
 def _version_5(db: Database) -> None:
     clears = {"number": int, "only_unresolved": int, "resolved_before": str}
     db.table("clears").create(clears, pk="number", not_null={"only_unresolved"})
-    db.table("segment_offsets").create({"uuid": str, "stored_bytes": int}, pk="uuid", not_null={"stored_bytes"})
+    offsets = {"uuid": str, "stored_bytes": int, "stored_rows": int}
+    db.table("segment_offsets").create(offsets, pk="uuid", not_null={"stored_bytes", "stored_rows"})
     db.table("geo_cache").add_column("answered_by", int)
     db.table("source_files").drop()  # databases are named by their content now; see databases/digests.py
 

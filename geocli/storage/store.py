@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import deque
-from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 
@@ -19,6 +18,7 @@ from geocli.storage import STORE
 from geocli.storage.forks import STORE_RANK, ForkAware
 from geocli.storage.ownership import check_owner
 from geocli.storage.rows import COLUMNS, entry_of
+from geocli.storage.sqlite_errors import sqlite_errors
 from geocli.storage.trust import check_store, examine
 
 TYPE_CHECKING = False
@@ -41,17 +41,6 @@ LEAST_WAIT_SECONDS, RESPITE_SECONDS = 0.1, 5.0
 BLOCK = 500
 """Addresses that one SELECT asks for."""
 
-_MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the next flush makes a new one"
-_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-"""Another program has the lock; the last is said of that of the log's index, after ten seconds."""
-_ADVICE = {
-    sqlite3.SQLITE_NOTADB: _MOVE,
-    sqlite3.SQLITE_CORRUPT: _MOVE,
-    sqlite3.SQLITE_FULL: "make room on the disk",
-    sqlite3.SQLITE_IOERR: "look at the disk",
-    sqlite3.SQLITE_READONLY: "let this user write it",
-    sqlite3.SQLITE_CANTOPEN: "let this user open it",
-}
 SELECT = (
     f"SELECT {', '.join(f'geo_cache.{name}' for name in ('rowid', *COLUMNS) if name != 'generation')}, "
     "generations.sources, answering.sources FROM geo_cache "
@@ -324,26 +313,3 @@ def check_version(path: str, version: int) -> None:
     if version > SCHEMA_VERSION:
         reason = f"made by a newer geocli (schema {version}, this one knows {SCHEMA_VERSION}); update geocli"
         raise StoreError(path, reason)
-
-
-@contextmanager
-def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
-    """Turn what SQLite says into a StoreError or BusyError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _LOCKED:
-            raise BusyError(path, waited_seconds) from error
-        advice = _ADVICE.get(code, "see geocli stats --check")
-        if code == sqlite3.SQLITE_IOERR and _is_full(path):
-            raise StoreError(path, f"{error}: the disk is full; nothing was changed; make room") from error
-        raise StoreError(path, f"{error}; nothing was changed; {advice}") from error
-
-
-def _is_full(path: str) -> bool:
-    try:
-        space = os.statvfs(os.path.dirname(path))
-    except OSError:
-        return False
-    return space.f_bavail * space.f_frsize < 1 << 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from functools import cache
@@ -10,31 +11,28 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from geocli.entries import instant_text
-from geocli.errors import StoreError
+from geocli.errors import BusyError, StorageError, StoreError
+from geocli.storage.blocks import Block
 from geocli.storage.clears import Clear
 from geocli.storage.forks import postponed
 from geocli.storage.frames import loaded
+from geocli.storage.room import BLOCK_ROWS, CACHE_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES
 from geocli.storage.rows import COLUMNS
-from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version, sqlite_errors
+from geocli.storage.sqlite_errors import is_full, sqlite_errors
+from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version
 from geocli.storage.trust import check_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from geocli.storage.blocks import Numbered
     from geocli.storage.files import DataDirectory
     from geocli.storage.frames import Frame
+    from geocli.storage.room import Room
     from geocli.storage.segments import Segment
 
-    _Numbered = tuple[int, bool, str | None]
-    """Number of a place in the table `places`, whether somebody knew, and when to ask again."""
-    _Row = tuple[str, int, int | None, str | None, int]
-    """What `_ROW` names."""
 
-CACHE_KIBIBYTES = 96 * 1024
-"""Page cache of a flush: random keys cost half as much as with SQLite's default of 2 MB."""
-BLOCK = 25_000
-"""Rows that are sorted and upserted together."""
 STATEMENT_ROWS = 500
 """Rows of one INSERT: half the time of one each goes into statements."""
 MOST_PLACES_BYTES = 32 << 20
@@ -96,7 +94,7 @@ class StoreWriter:
         self._busy_timeout_seconds = busy_timeout_seconds
         self._began: datetime | None = None
         self._stored = 0
-        self._places: dict[bytes, _Numbered] = {}
+        self._places: dict[bytes, Numbered] = {}
         self._places_bytes = 0
         try:
             directory.create(FILE_NAME)
@@ -117,9 +115,10 @@ class StoreWriter:
             raise StoreError(self.path, "another program's SQLite file; move it away")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         self._db.execute("PRAGMA temp_store = MEMORY")
         self._db.execute("PRAGMA secure_delete = OFF")  # which Debian turns on: each freed page would be written
+        self._db.execute(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")
+        self._page_bytes = int(self._values("PRAGMA page_size")[0])
         self._db.execute(f"CREATE TEMP TABLE places (id INTEGER PRIMARY KEY, {', '.join(_PLACE)})")
         if self._version() < SCHEMA_VERSION:
             from geocli.storage.schema import migrate
@@ -131,7 +130,10 @@ class StoreWriter:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a large log, which SQLite keeps while others have the file open, is emptied before."""
+        with suppress(OSError, StorageError, BusyError):
+            if os.path.getsize(f"{self.path}{LOG_SUFFIX}") > USUAL_LOG_BYTES:
+                self.checkpoint()
         with self._errors():
             self._db.close()
 
@@ -146,9 +148,12 @@ class StoreWriter:
             try:
                 yield self._db
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error) and is_full(error, self.path):
+                    with suppress(sqlite3.Error, StorageError):
+                        self.checkpoint()  # else the log keeps the space that it has taken
                 raise
 
     def give_back(self) -> None:
@@ -170,24 +175,29 @@ class StoreWriter:
         with self._errors():
             return int(self._values(_NEXT_NUMBER)[0])
 
-    def apply(
+    def apply(  # noqa: PLR0913 (what a transaction depends on)
         self,
         segment: Segment,
         frames: Iterable[Frame],
         now: Callable[[], datetime],
         *,
         oldest: int,
+        offset: Callable[[], int] = lambda: 0,
+        room: Room | None = None,
     ) -> int:
-        """Store a segment exactly once, in one transaction that is on disk when this returns.
+        """Store a segment exactly once, or as much of it as the room allows, in one transaction.
 
-        Entries take the place of those before them, except that nothing found never hides a good answer.
-        A segment that was left over while later ones were stored only adds what these had no answer for.
+        It is on disk when this returns. Entries take the place of those before them, except that nothing found never
+        hides a good answer. A segment that was left over while later ones were stored only adds what these had no
+        answer for.
 
         Args:
             segment: names what is stored.
-            frames: what it holds.
+            frames: what it holds, from `stored_bytes` on.
             now: the clock, for when the flush began and ended.
             oldest: the number of the oldest segment on disk; what was noted of older ones is dropped.
+            offset: returns where in the segment the frame begins that was asked for last.
+            room: the space that there is; default: enough.
 
         Returns:
             How many entries were stored; 0 if the segment was stored before.
@@ -197,27 +207,54 @@ class StoreWriter:
             BusyError: nothing was stored, because another program keeps the store locked.
 
         """
+        if room:
+            room.begin()
+            self._db.execute(f"PRAGMA cache_size = -{room.cache_bytes >> 10}")
         with self.transaction():
-            if self._is_applied(segment):
+            if self.is_applied(segment):
                 return 0
             self._began = self._began or now()
             self._forget_places()
-            stored = 0
-            for block in self._blocks(frames, self._clears_after(segment)):
+            stored, pages, is_part = 0, self._pages(), False
+            blocks = self._blocks(segment, frames, room.block_rows if room else BLOCK_ROWS)
+            for block, next_row in blocks:
                 self._store(block, segment.number)
                 stored += len(block)
-            ended = now()
-            applied = (segment.uuid, segment.number, instant_text(ended))
-            self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
-            self._db.execute("DELETE FROM applied_segments WHERE number < ?", (oldest,))
-            self._db.execute(_UNNEEDED_CLEARS, (oldest,))
-            flushed = (instant_text(ended), self._stored + stored, max((ended - self._began).total_seconds(), 0))
-            self._db.execute("INSERT OR REPLACE INTO last_flush VALUES (1, ?, ?, ?)", flushed)
+                if room and not room.is_enough((self._pages() - pages) * self._page_bytes):
+                    mark = segment.uuid, offset(), next_row
+                    if is_part := next(blocks, None) is not None:
+                        self._db.execute("INSERT OR REPLACE INTO segment_offsets VALUES (?, ?, ?)", mark)
+                        break
+            if not is_part:
+                self._finish(segment, stored, now(), oldest)
         self._stored += stored
+        if is_part:
+            self.checkpoint()
         return stored
 
-    def _is_applied(self, segment: Segment) -> bool:
-        return bool(self._values("SELECT 1 FROM applied_segments WHERE uuid = ?", segment.uuid))
+    def _finish(self, segment: Segment, stored: int, ended: datetime, oldest: int) -> None:
+        """Note that a segment is stored, and drop what was noted of others."""
+        applied = (segment.uuid, segment.number, instant_text(ended))
+        self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
+        self._db.execute("DELETE FROM applied_segments WHERE number < ?", (oldest,))
+        self._db.execute("DELETE FROM segment_offsets WHERE uuid = ?", (segment.uuid,))
+        self._db.execute(_UNNEEDED_CLEARS, (oldest,))
+        seconds = max((ended - self._began).total_seconds(), 0) if self._began else 0
+        flushed = (instant_text(ended), self._stored + stored, seconds)
+        self._db.execute("INSERT OR REPLACE INTO last_flush VALUES (1, ?, ?, ?)", flushed)
+
+    def is_applied(self, segment: Segment) -> bool:
+        """Return whether all of a segment is stored."""
+        with self._errors():
+            return bool(self._values("SELECT 1 FROM applied_segments WHERE uuid = ?", segment.uuid))
+
+    def stored_bytes(self, segment: Segment) -> int:
+        """Return how many bytes of a segment are stored."""
+        with self._errors():
+            return sum(self._values("SELECT stored_bytes FROM segment_offsets WHERE uuid = ?", segment.uuid))
+
+    def _pages(self) -> int:
+        return int(self._values("PRAGMA page_count")[0])
 
     def _clears_after(self, segment: Segment) -> list[Clear]:
         sql = "SELECT number, only_unresolved, resolved_before FROM clears WHERE number > ?"
@@ -229,24 +266,32 @@ class StoreWriter:
     def _values(self, sql: str, *values: Any) -> list[Any]:
         return [value for (value,) in self._db.execute(sql, values)]
 
-    def _blocks(self, frames: Iterable[Frame], clears: Sequence[Clear]) -> Iterator[Block]:
-        """Gather what was not cleared of frames into blocks of bounded size."""
-        generation = cache(self._generation)
+    def _blocks(self, segment: Segment, frames: Iterable[Frame], rows: int) -> Iterator[tuple[Block, int]]:
+        """Gather what was not cleared into blocks of bounded size, each when the next row is there.
+
+        Yields:
+            The block, and the number of that row in its frame.
+
+        """
+        clears, generation = self._clears_after(segment), cache(self._generation)
+        first = sum(self._values("SELECT stored_rows FROM segment_offsets WHERE uuid = ?", segment.uuid))
         block = Block()
         for frame in frames:
             covering = [clear for clear in clears if clear.covers_time(frame.at)]
-            if any(not clear.only_unresolved for clear in covering):
-                continue
-            places = self._numbered(frame.places)
-            block.add(frame, places, generation(frame.generation), with_unknown=not covering)
-            if len(block) >= BLOCK:
-                yield block
-                block = Block()
-                if self._places_bytes > MOST_PLACES_BYTES:
-                    self._forget_places()
-        yield block
+            is_left = all(clear.only_unresolved for clear in covering)
+            for start in range(first, len(frame.rows), rows) if is_left else ():
+                if len(block) >= rows:
+                    yield block, start
+                    block = Block()
+                    if self._places_bytes > MOST_PLACES_BYTES:
+                        self._forget_places()
+                part = frame.replace(rows=frame.rows[start : start + rows])
+                places = self._numbered(frame.places)
+                block.add(part, places, generation(frame.generation), with_unknown=not covering)
+            first = 0
+        yield block, 0
 
-    def _numbered(self, texts: list[bytes]) -> list[_Numbered]:
+    def _numbered(self, texts: list[bytes]) -> list[Numbered]:
         """Return the places' numbers in the table `places`, given them now if they are new."""
         new = [text for text in dict.fromkeys(texts) if text not in self._places]
         values = []
@@ -280,38 +325,6 @@ class StoreWriter:
         """Return the number of a generation, given it now if it is new."""
         self._db.execute("INSERT OR IGNORE INTO generations (sources) VALUES (?)", (sources,))
         return int(self._values("SELECT id FROM generations WHERE sources = ?", sources)[0])
-
-
-class Block:
-    """Rows that are upserted together: the last one of each address, but nothing found hides no good answer."""
-
-    def __init__(self) -> None:
-        """Begin without rows."""
-        self.known: dict[str, _Row] = {}
-        self.unknown: dict[str, _Row] = {}
-        self.tried: dict[str, tuple[str | None, int]] = {}
-
-    def __len__(self) -> int:
-        """Return the number of addresses."""
-        return len(self.known) + len(self.unknown)
-
-    def add(self, frame: Frame, places: list[_Numbered], generation: int, *, with_unknown: bool = True) -> None:
-        """Add the rows of a frame, which are later than those that are here; those without an answer if they count."""
-        at = frame.at or None
-        for ip, number, prefix_len in frame.rows:
-            place, is_known, retry_at = places[number]
-            row = ip, place, prefix_len, at, generation
-            if is_known:
-                self.known[ip] = row
-                if self.tried:
-                    self.unknown.pop(ip, None)
-                    self.tried.pop(ip, None)
-                continue
-            if not with_unknown:
-                continue
-            self.tried[ip] = retry_at, generation
-            if ip not in self.known:
-                self.unknown[ip] = row
 
 
 _json = json.JSONEncoder(ensure_ascii=False).encode

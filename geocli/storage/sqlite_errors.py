@@ -1,0 +1,55 @@
+"""What SQLite says, as errors of the store, with what to do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+
+from geocli.errors import BusyError, StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the next flush makes a new one"
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+"""Another program has the lock; the last is said of that of the log's index, after ten seconds."""
+_ADVICE = {
+    sqlite3.SQLITE_NOTADB: _MOVE,
+    sqlite3.SQLITE_CORRUPT: _MOVE,
+    sqlite3.SQLITE_FULL: "make room on the disk",
+    sqlite3.SQLITE_IOERR: "look at the disk",
+    sqlite3.SQLITE_READONLY: "let this user write it",
+    sqlite3.SQLITE_CANTOPEN: "let this user open it",
+}
+
+
+@contextmanager
+def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
+    """Turn what SQLite says into a StoreError or BusyError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _LOCKED:
+            raise BusyError(path, waited_seconds) from error
+        advice = _ADVICE.get(code, "see geocli stats --check")
+        reason = f"{error}; nothing was changed; {advice}"
+        if code == sqlite3.SQLITE_IOERR and is_full(error, path):
+            reason = f"{error}: the disk is full; nothing was changed; make room"
+        problem = StoreError(path, reason)
+        problem.is_full = is_full(error, path)
+        raise problem from error
+
+
+def is_full(error: sqlite3.Error, path: str) -> bool:
+    """Return whether an error of SQLite means that the disk is full."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code != sqlite3.SQLITE_IOERR:
+        return code == sqlite3.SQLITE_FULL
+    try:
+        space = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return False
+    return space.f_bavail * space.f_frsize < 1 << 16
