@@ -118,7 +118,7 @@ def set_value(key: bytes, value: bytes) -> Callable[[bytes], bytes]:
     ("spoil", "reason"),
     [
         (spoil_data, "damaged: Iteration error: "),
-        (loop, "damaged: Iteration error: "),
+        (loop, "damaged: its search tree is deeper than addresses have bits"),
         (point_beyond, "damaged: Iteration error: "),
         (add_node, "its search tree does not end where its metadata say"),
         (set_value(b"binary_format_major_version", b"\xa1\x03"), "not a readable MaxMind DB"),

@@ -94,7 +94,8 @@ class Records:
     @property
     def size_bytes(self) -> int:
         """Memory of the records that are kept, about."""
-        return sum(map(len, self._tables)) * RECORD_BYTES
+        kept_bytes = sum(map(len, self._tables)) * RECORD_BYTES
+        return kept_bytes + sum(reader.large_bytes for reader in self._readers)
 
     def merged(self, offsets: Sequence[Sequence[int]], texts: Sequence[str]) -> Iterator[Merged]:
         """Merge the records of addresses; those with a damaged record are left out.

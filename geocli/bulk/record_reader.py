@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from geocli.bulk.tree import NOTHING
 from geocli.entries import WHERE_FIELDS, Place
 from geocli.errors import DatabaseError
-from geocli.resolvers.mmdb import record_at
 from geocli.resolvers.mmdb_schemas import place_from, shapes
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 READ_TOGETHER = 128
 """Records that are mapped together: these are still in the processor's cache when they are."""
+LARGE_RECORD_BYTES, MAX_LARGE_BYTES = 8192, 64 << 20
+"""Of records that are larger than the first, no more than the second is kept in all."""
 RECORD_BYTES = 500
 """Memory of a record that is kept, about."""
 
@@ -85,6 +86,8 @@ class RecordReader:
     ) -> None:
         self._database, self.output, self._language = database, output, language
         self._with_traits, self._with_names = with_traits, with_names
+        self.large_bytes = 0
+        """Size of the large records that were read."""
 
     def read(self, keys: Sequence[int], texts: Sequence[str], groups: Groups) -> None:
         """Add the records of addresses to groups.
@@ -100,16 +103,21 @@ class RecordReader:
             self._take(keys[block], self._records(texts[block]), groups)
 
     def _records(self, texts: Sequence[str]) -> list[Any]:
-        try:
-            return list(map(self._database.reader.get, texts))
-        except (RuntimeError, ValueError):  # one of them is damaged
-            return [self._record(text) for text in texts]
+        records = []
+        for text in texts:
+            try:
+                record, _, size_bytes = self._database.read(text)
+            except DatabaseError:
+                record = _DAMAGED
+            else:
+                if size_bytes > LARGE_RECORD_BYTES and self._is_full(size_bytes):
+                    record = _DAMAGED  # the scalar path answers
+            records.append(record)
+        return records
 
-    def _record(self, text: str) -> Any:
-        try:
-            return record_at(self._database, text)[0]
-        except DatabaseError:
-            return _DAMAGED
+    def _is_full(self, size_bytes: int) -> bool:
+        self.large_bytes += size_bytes
+        return self.large_bytes > MAX_LARGE_BYTES
 
     def _take(self, keys: Sequence[int], records: Sequence[Any], groups: Groups) -> None:
         sound = [None if record is _DAMAGED else record for record in records]

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from geocli.databases.discovery import Database, examine, kind_of
+from geocli.databases.discovery import MAX_RECORD_BYTES, TOO_LARGE, Database, examine, kind_of, size_of
 from geocli.databases.installing import check_sidecar
+from geocli.databases.structure import SEPARATOR_BYTES, check_tree
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-SEPARATOR_BYTES = 16
-"""Zeros between the search tree and the data."""
 REPLACE_SAFELY = "install it anew: geocli db update, or write it beside the old one and mv it into place"
 """What to do; cutting a file short that others have open would kill them."""
 TOLD_AFTER = 1_000
@@ -42,9 +41,10 @@ def verify(
     try:
         check_sidecar(path)
         _check_metadata(database)
+        check_tree(database)
         kinds, node_count = Counter[str](), database.reader.metadata().node_count
         for count, (_, record) in enumerate(database.reader, 1):
-            kinds[kind_of(record)] += 1
+            kinds[_kind_of(record)] += 1
             if not count % TOLD_AFTER:
                 on_read(path, TOLD_AFTER, node_count)
     except (RuntimeError, ValueError) as error:
@@ -54,6 +54,18 @@ def verify(
     if not kinds:
         raise DatabaseError(path, f"holds no network; {REPLACE_SAFELY}")
     return kinds
+
+
+def _kind_of(record: object) -> str:
+    """Return the kind of a record.
+
+    Raises:
+        ValueError: it is too large.
+
+    """
+    if size_of(record) > MAX_RECORD_BYTES:
+        raise ValueError(TOO_LARGE)
+    return kind_of(record)
 
 
 def _check_metadata(database: Database) -> None:

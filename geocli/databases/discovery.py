@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime
+from marshal import dumps
+from time import thread_time
 
 from geocli.errors import DatabaseError
 from geocli.values import Value
@@ -13,13 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from ipaddress import IPv4Address, IPv6Address
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from maxminddb_rust import Reader
 
     Identity: TypeAlias = tuple[str, int, int, int, int, int]
 
 SUFFIX = ".mmdb"
+MAX_TYPE_CHARS = 256
+MAX_RECORD_BYTES = 32 * 1024
+"""Size of a record as `size_of` measures it; MaxMind's largest take about 3,000. Larger ones could not be kept."""
+TOO_LARGE = f"a record of more than {MAX_RECORD_BYTES} bytes"
+MAX_REFUSED, SLOW_SECONDS = 100, 0.001
+"""Records that were too large, or that took this long and were damaged: then a database is not asked any more."""
 RICHEST_FIRST = ("enterprise", "city", "location", "country", "lite", "isp", "asn")
 """Words in a database's type; of several databases in a directory those that know more are asked first."""
 
@@ -67,7 +76,12 @@ class Database:
         if examine(file.path, file.directory) != file:
             raise DatabaseError(file.path, "was replaced at this moment; ask again")
         metadata = self.reader.metadata()
+        if len(metadata.database_type) > MAX_TYPE_CHARS:  # it would be the source of each answer
+            raise DatabaseError(
+                file.path, f"not a readable MaxMind DB: its type has more than {MAX_TYPE_CHARS} characters"
+            )
         self.file = file
+        self._refused = 0
         self.only_ipv4 = metadata.ip_version == 4
         self.name = _name(metadata.database_type) or _name(os.path.basename(file.path).removesuffix(SUFFIX))
         """Its edition: `GeoLite2-City`."""
@@ -77,10 +91,43 @@ class Database:
     @property
     def kind(self) -> str | None:
         """The kind of value that the first record is: `map`, `string`; None if there is no record, or none readable."""
+        from geocli.databases.structure import check_tree
+
         try:
+            check_tree(self)
             return next((kind_of(record) for _, record in self.reader), None)
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError, OSError):
             return None
+
+    def read(self, address: IPv4Address | IPv6Address | str) -> tuple[Any, int, int]:
+        """Return the record at an address, the length of the prefix that it holds for, and the size of the record.
+
+        Raises:
+            DatabaseError: the database is damaged there, the record is too large, or too many took too long.
+
+        """
+        if self._refused >= MAX_REFUSED:
+            raise self._damaged(f"more than {MAX_REFUSED} records that take long to read")
+        try:
+            record, prefix_len = self.reader.get_with_prefix_len(address)
+        except (RuntimeError, ValueError) as error:  # maxminddb_rust.InvalidDatabaseError is a RuntimeError
+            self._refused += self._is_slow(address)
+            raise self._damaged(error) from error
+        if (size_bytes := size_of(record)) > MAX_RECORD_BYTES:
+            del record  # which the traceback of the error would keep
+            self._refused += 1
+            raise self._damaged(TOO_LARGE)
+        return record, prefix_len, size_bytes
+
+    def _is_slow(self, address: IPv4Address | IPv6Address | str) -> bool:
+        """Return whether reading a damaged record takes so long that it must have been made for that."""
+        start = thread_time()
+        with suppress(RuntimeError, ValueError):
+            self.reader.get(address)
+        return thread_time() - start > SLOW_SECONDS
+
+    def _damaged(self, reason: object) -> DatabaseError:
+        return DatabaseError(self.file.path, f"damaged: {reason}; install it anew")
 
     @property
     def attribution(self) -> str | None:
@@ -120,6 +167,11 @@ def digest_of(path: str) -> str:
             return file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DatabaseError(path, f"cannot be read: {error.strerror}") from error
+
+
+def size_of(record: Any) -> int:
+    """Return the size of a record in bytes, in the order of the memory that it takes."""
+    return len(dumps(record))
 
 
 def kind_of(record: object) -> str:

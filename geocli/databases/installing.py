@@ -14,6 +14,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from geocli.databases.discovery import SUFFIX, Database, examine
+from geocli.databases.structure import check_tree
 from geocli.errors import DatabaseError, HashMismatchError, UpdateError
 from geocli.storage import locks
 from geocli.storage.files import replacing, write_all
@@ -108,6 +109,7 @@ def _try(url: str, beside: str, path: str) -> None:
     """Open a database, and ask it for addresses that everybody knows, or for the first that it knows."""
     try:
         new = Database(examine(beside))
+        check_tree(new)
         is_known = any(new.reader.get(address) for address in TRIED_ADDRESSES)
         knows_all = any(word in os.path.basename(path).lower() for word in _KNOW_ALL)
         if not is_known and not knows_all:

@@ -9,7 +9,6 @@ from geocli.errors import DatabaseError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
 
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile
@@ -148,21 +147,8 @@ def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer
     """
     from geocli.resolvers.mmdb_schemas import place_from
 
-    record, prefix_len = record_at(database, address)
+    record, prefix_len, _ = database.read(address)
     if record is None:
         return None
     place = place_from(record, language)
     return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
-
-
-def record_at(database: Database, address: Address | str) -> tuple[Any, int]:
-    """Return what a database holds at an address, and the length of the prefix that it holds for.
-
-    Raises:
-        DatabaseError: the database is damaged there.
-
-    """
-    try:
-        return database.reader.get_with_prefix_len(address)
-    except (RuntimeError, ValueError) as error:  # maxminddb_rust.InvalidDatabaseError is a RuntimeError
-        raise DatabaseError(database.file.path, f"damaged: {error}; install it anew") from error
