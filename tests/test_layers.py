@@ -105,7 +105,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.resolvers.mmdb": {"addresses", "entries", "errors", "merging", "databases.discovery", "resolvers"},
     "geocli.databases": set(),
     "geocli.databases.attributions": set(),
-    "geocli.databases.discovery": {"errors", "values", "databases.attributions", "databases.structure"},
+    "geocli.databases.discovery": {"errors", "values", "databases.attributions"},
     "geocli.databases.structure": {"databases.discovery"},
     "geocli.databases.client": {"errors", "http", "text", "storage.backoff", "storage.files"},
     "geocli.databases.digests": {"errors", "databases.discovery", "storage.files"},

@@ -27,6 +27,8 @@ MAX_TYPE_CHARS = 256
 MAX_RECORD_BYTES = 32 * 1024
 """Size of a record as `size_of` measures it; MaxMind's largest take about 3,000. Larger ones could not be kept."""
 TOO_LARGE = f"a record of more than {MAX_RECORD_BYTES} bytes"
+MAX_STEPS = 1000
+"""Networks without a record that are looked at before the first record."""
 MAX_REFUSED, SLOW_SECONDS = 100, 0.001
 """Records that were too large, or that took this long and were damaged: then a database is not asked any more."""
 RICHEST_FIRST = ("enterprise", "city", "location", "country", "lite", "isp", "asn")
@@ -91,13 +93,19 @@ class Database:
     @property
     def kind(self) -> str | None:
         """The kind of value that the first record is: `map`, `string`; None if there is no record, or none readable."""
-        from geocli.databases.structure import check_tree
+        from ipaddress import IPv4Address, IPv6Address
 
-        try:
-            check_tree(self)
-            return next((kind_of(record) for _, record in self.reader), None)
-        except (RuntimeError, ValueError, OSError):
-            return None
+        make, bits = (IPv4Address, 32) if self.only_ipv4 else (IPv6Address, 128)
+        number = 0
+        with suppress(DatabaseError):
+            for _ in range(MAX_STEPS):  # from network to network; iterating the reader may not end
+                if number >> bits:
+                    break
+                record, prefix_len, _ = self.read(make(number))
+                if record is not None:
+                    return kind_of(record)
+                number = (number >> (bits - prefix_len)) + 1 << (bits - prefix_len)
+        return None
 
     def read(self, address: IPv4Address | IPv6Address | str) -> tuple[Any, int, int]:
         """Return the record at an address, the length of the prefix that it holds for, and the size of the record.
