@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from geocli.bulk.pipeline import BatchReport, BatchRequest, ClusterRequest
     from geocli.cache import GeoCache, Mode
+    from geocli.empty_fields import EmptyFields
     from geocli.entries import Entry
     from geocli.settings import Settings
 
@@ -110,7 +111,19 @@ def lookup(texts: Iterable[str], chosen: Settings, request: LookupRequest | None
     for entry in found:
         if entry.status == "invalid":
             complain(AddressError(entry.ip, entry.error or ""))
+    if request.fields and not request.is_quiet:
+        from geocli.empty_fields import EmptyFields
+
+        empty = EmptyFields(request.fields)
+        empty.see(found)
+        _complain_of(empty, chosen, request.mode)
     return problems.exit_status(max((_status(entry, request.mode) for entry in found), default=0))
+
+
+def _complain_of(empty: EmptyFields, chosen: Settings, mode: Mode) -> None:
+    """Say which of the chosen fields no resolved row has."""
+    for text in empty.complaints(can_update=not chosen.databases and mode != "cached-only"):
+        complain(text)
 
 
 def _status(entry: Entry, mode: Mode) -> int:
@@ -181,6 +194,7 @@ def batch(
         from geocli.rendering import print_summary
 
         print_summary(report.counts)
+    _complain_of(report.empty, chosen, request.mode)
     return problems.exit_status(report.exit_status)
 
 

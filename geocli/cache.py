@@ -107,7 +107,7 @@ class GeoCache(ForkAware):
         self.on_problem = on_problem
         if services is None and resolvers is None:
             services = default_services(self._settings, lambda: self.directory, clock, on_problem)
-        resolvers = default_resolvers(self._settings) if resolvers is None else resolvers
+        resolvers = default_resolvers(self._settings, on_problem) if resolvers is None else resolvers
         self.chain = Chain(resolvers, services or (), settings_of(self._settings))
         self._recall = Recall(self._store, lambda: self.journal, self._has_answers, self.locked)
         self.digests = Digests(self._settings.data_dir, lambda: self.directory)

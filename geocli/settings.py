@@ -67,6 +67,8 @@ class Settings(Value):
     """Directory of the journal and the store."""
     database_dirs: tuple[str, ...] = ()
     """Directories that are searched for .mmdb files, in this order."""
+    named_dirs: tuple[str, ...] = ()
+    """Those of them that the user named."""
     update_dir: str = ""
     """Directory that `db update` installs databases in."""
     maxmind_dir: str = ""
@@ -149,9 +151,8 @@ def load(
     said = _at_home(_from(environ), environ)
     listed = [*said.pop("database_dirs", []), *listed]
     for path in filter(os.path.isfile, listed):
-        raise SettingsError(
-            path, "a file where a directory is needed; to ask this one: --db FILE", origin="database_dirs"
-        )
+        reason = "a file where a directory is needed; to ask this one: --db FILE"
+        raise SettingsError(path, reason, origin="database_dirs")
     chosen |= said | ({} if data_dir is None else {"data_dir": data_dir})
     if "language" in chosen:
         chosen["language"] = _canonical(chosen["language"])
@@ -167,6 +168,7 @@ def load(
     geoip_dirs = [geoip["DatabaseDirectory"]] if is_shared and "DatabaseDirectory" in geoip else []
     return Settings(
         **chosen,
+        named_dirs=tuple(listed),
         database_dirs=(*listed, own, *geoip_dirs, *(SYSTEM_DATABASE_DIRS if is_shared else ())),
         update_dir=update_dir,
         maxmind_dir=(*geoip_dirs, update_dir)[0],
@@ -337,10 +339,6 @@ def shows_flags(environ: Mapping[str, str] | None = None) -> bool:
     """Tell whether the terminal is one of those that are known to show flags; most show two letters, or nothing.
 
     Inside tmux or screen nobody knows, and these set the variables to their own names.
-
-    Args:
-        environ: the environment; default `os.environ`.
-
     """
     environ = os.environ if environ is None else environ
     return environ.get("TERM_PROGRAM") in _FLAG_PROGRAMS or environ.get("TERM") in _FLAG_TERMS

@@ -255,7 +255,7 @@ def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
         countries={code: count for code, count in countries.items() if code} if with_countries else None,
         journal=ask(journal.status, None),
         last_flush=ask(store.last_flush, None),
-        databases=databases(chosen),
+        databases=[*databases(chosen), *missing_directories(chosen)],
         problems=problems,
     )
 
@@ -276,6 +276,13 @@ def databases(chosen: Settings) -> list[DatabaseStats]:
     resolver.sources(None, problems.append)
     found = [_described(database) for database in resolver.databases(problems.append)]
     return found + [_damaged(problem) for problem in problems]
+
+
+def missing_directories(chosen: Settings) -> list[DatabaseStats]:
+    """Return the directories of databases that the user named and that are not there, as databases with an error."""
+    from geocli.databases.discovery import missing
+
+    return [_damaged(problem) for problem in missing(() if chosen.databases else chosen.named_dirs)]
 
 
 def _described(database: Database) -> DatabaseStats:

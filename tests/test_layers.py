@@ -17,7 +17,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.commands": set(),
     "geocli.commands.*": ANY,
     "geocli.actions": {
-        *("bulk", "cache", "console", "entries", "errors", "logs", "rendering", "settings", "values"),
+        *("bulk", "cache", "console", "empty_fields", "entries", "errors", "logs", "rendering", "settings", "values"),
         *("privileges", "resolvers.services", "storage.ownership"),
     },
     "geocli.privileges": {"errors", "storage.ownership"},
@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.addresses": {"errors", "values"},
     "geocli.entries": {"errors", "values"},
     "geocli.asking": {"addresses", "entries", "errors", "freshness", "logs", "merging", "resolvers"},
+    "geocli.empty_fields": {"entries"},
     "geocli.arguments": {"addresses", "entries", "errors", "languages", "settings"},
     "geocli.cache": {
         *("addresses", "arguments", "asking", "entries", "errors", "freshness", "memory", "settings", "logs", "upkeep"),
@@ -153,7 +154,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.flow": {"cache", "errors", "resolvers", "bulk", "storage.frames"},
     "geocli.bulk.outputs": {"entries", "text"},
     "geocli.bulk.pipeline": {
-        *("cache", "console", "errors", "text", "values"),
+        *("cache", "console", "empty_fields", "errors", "text", "values"),
         *("bulk", "storage.files"),
     },
     "geocli.bulk.parts": {"errors", "values", "bulk.forms", "bulk.inputs", "bulk.pipeline"},

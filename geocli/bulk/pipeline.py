@@ -13,6 +13,7 @@ from geocli.bulk.inputs import opened, whole_lines
 from geocli.bulk.jsonlines import JsonLinesForm
 from geocli.bulk.outputs import Output
 from geocli.console import complain, write
+from geocli.empty_fields import EmptyFields
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
 from geocli.text import visible
 from geocli.values import Value
@@ -107,8 +108,9 @@ class ClusterRequest(Value):
 class BatchReport:
     """What a batch came to."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, fields: Sequence[str] | None = None) -> None:
+        """Begin with nothing, but the fields that the user chose."""
+        self.empty = EmptyFields(fields)
         self.exit_status = 0
         """3 if somebody who failed might know an address, 2 for an unread file, 1 with `is_strict` for no answer."""
         self.counts: Counter[str] = Counter()
@@ -120,6 +122,10 @@ class BatchReport:
 
     def count(self, rows: Rows, request: BatchRequest) -> None:
         """Take rows into account."""
+        self.empty.see(rows.entries)
+        if rows.found is not None:
+            rendered = rows.found.answers.rendered
+            self.empty.fill(rendered.filled, rendered.resolved_by)
         if request.mode != "cached-only" and any(one.status == "unresolved" and one.error for one in rows.entries):
             self.raise_to(ResolveError.exit_status)
         if request.is_strict or request.is_counted:
@@ -163,7 +169,7 @@ class _Batch:
         self._cache, self._request, self._on_read, self._put = cache, request, on_read, put
         self._header = b""
         self._is_shown = request.output is None and request.is_raw and sys.stdout.isatty()
-        self.report = BatchReport()
+        self.report = BatchReport(request.fields)
 
     def answer(self, path: str) -> None:
         """Answer the lines of a file."""

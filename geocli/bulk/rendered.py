@@ -53,6 +53,10 @@ class Rendered:
         """The databases that an answer is from, by number: bit i stands for the i-th."""
         self.labels: list[str] = [""]
         """What an answer is counted as, by number: the code of a country, else its status."""
+        self.filled = {"ip", "status", "source", "resolved_at", "cached"}
+        """Fields that some resolved answer has, of those that are written."""
+        self.resolved_by: set[str] = set()
+        """Names of the sources of resolved answers."""
         self.longest = 1
         """No segment has more bytes."""
         self.size_bytes = 0
@@ -74,6 +78,8 @@ class Rendered:
         """
         count = len(sources)
         first, after = len(self.labels), len(self.labels) + count
+        if "resolved" in values["status"]:
+            self._note(values, cells or {}, sources)
         if after > len(self.sources):
             self.segments = [grown(column, after) for column in self.segments]
             self.sources = grown(self.sources, after)
@@ -89,6 +95,23 @@ class Rendered:
         self.labels += [code or status for code, status in zip(codes, values["status"], strict=True)]
         self.size_bytes += count * OVERHEAD_BYTES
         return range(first, after)
+
+    def _note(
+        self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], sources: NDArray[np.uint32]
+    ) -> None:
+        """Note which fields resolved answers have, and what they are from; looks at most fields once."""
+        self.resolved_by.update(*(source.split("+") for source in set(values["source"])))
+        if sources.any():
+            self.filled.add("network")
+        nothing = self._output.cell(None)
+        for name in set(self._output.cell_names) - self.filled:
+            field, _, trait = name.partition(".")
+            known = values.get(field, ())
+            if trait:
+                known = [(traits or {}).get(trait) for traits in known]
+            rendered = cells.get(name, ())
+            if any(value is not None for value in known) or any(cell != nothing for cell in rendered):
+                self.filled.add(name)
 
     def _written(
         self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], sources: NDArray[np.uint32]

@@ -27,9 +27,10 @@ def list_(
     from geocli import rendering
     from geocli.bulk.outputs import json_text
     from geocli.cache import utc_now
-    from geocli.upkeep import databases
+    from geocli.upkeep import databases, missing_directories
 
-    found = databases(options.chosen(ctx))
+    chosen = options.chosen(ctx)
+    found = [*databases(chosen), *missing_directories(chosen)]
     if (format_ or ("table" if sys.stdout.isatty() else "json")) == "table":
         rendering.print_databases(found, utc_now())
     else:

@@ -240,6 +240,12 @@ def find(directories: Iterable[str], report: Callable[[DatabaseError], None]) ->
     return list(found.values())
 
 
+def missing(directories: Iterable[str]) -> list[DatabaseError]:
+    """Return an error for each directory that a user named and that is not there."""
+    reason = "not there, but GEOCLI_DB_DIR or database_dirs names it"
+    return [DatabaseError(path, reason) for path in dict.fromkeys(directories) if not os.path.exists(path)]
+
+
 def _listed(directory: str, report: Callable[[DatabaseError], None]) -> list[str]:
     try:
         names = os.listdir(directory)

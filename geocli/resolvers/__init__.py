@@ -71,14 +71,20 @@ if TYPE_CHECKING:
             """
 
 
-def default_resolvers(chosen: Settings) -> list[Resolver]:
-    """Return the resolvers that geocli asks: the databases, then the built-in answer; named databases alone."""
+def default_resolvers(chosen: Settings, warn: Report = lambda _: None) -> list[Resolver]:
+    """Return the resolvers that geocli asks: the databases, then the built-in answer; named databases alone.
+
+    Args:
+        chosen: the settings.
+        warn: told of directories of databases that are not there, when these are first asked.
+
+    """
     from geocli.resolvers.mmdb import MmdbResolver
     from geocli.resolvers.rir import RirResolver
 
     if chosen.databases:
         return [MmdbResolver(files=chosen.databases, language=chosen.language)]
-    databases = MmdbResolver(chosen.database_dirs, language=chosen.language)
+    databases = MmdbResolver(chosen.database_dirs, language=chosen.language, named=chosen.named_dirs, warn=warn)
     return [databases, *([RirResolver()] if chosen.built_in_data else [])]
 
 

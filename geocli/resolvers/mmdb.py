@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geocli.databases.discovery import Database, digest_of, examine, find, order_of
+from geocli.databases.discovery import Database, digest_of, examine, find, missing, order_of
 from geocli.entries import ENGLISH, Answer
 from geocli.errors import DatabaseError
 
@@ -21,9 +21,27 @@ MAX_READS = 5
 class MmdbResolver:
     """Asks all databases of some directories, or exactly the files that a user named."""
 
-    def __init__(self, directories: Sequence[str] = (), files: Sequence[str] = (), *, language: str = ENGLISH) -> None:
-        """Name the directories in their order, or the files in theirs; with files, directories are left alone."""
+    def __init__(
+        self,
+        directories: Sequence[str] = (),
+        files: Sequence[str] = (),
+        *,
+        language: str = ENGLISH,
+        named: Sequence[str] = (),
+        warn: Report = lambda _: None,
+    ) -> None:
+        """Name the directories in their order, or the files in theirs; with files, directories are not searched.
+
+        Args:
+            directories: searched for databases.
+            files: asked instead.
+            language: of names.
+            named: those of the directories that must be there.
+            warn: told of each of them that is not, once, when the databases are first asked.
+
+        """
         self._directories, self._files = directories, files
+        self._named, self._warn = named, warn
         self.language = language
         """Language of names, as `settings.language` has it."""
         self._found: list[DatabaseFile] = []
@@ -103,6 +121,9 @@ class MmdbResolver:
 
         Each call reports those that cannot be opened: no answer is complete without them.
         """
+        named, self._named = self._named, ()
+        for problem in missing(named):
+            self._warn(problem)
         opened = self._ordered or self._opened()
         for problem in opened[1]:
             report(problem)
