@@ -32,7 +32,10 @@ STORED, DIRTY = "8.8.8.8", "1.1.1.1"
 """What is in the store, and in the journal, before each fault."""
 COUNTRIES = {STORED: "US", DIRTY: "AU", "9.9.9.9": "US", "81.2.69.160": "GB", "193.0.6.139": "NL", "200.3.14.10": "UY"}
 """All that is ever asked for, and where it is."""
-KEPT = {"digests", "geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "re-resolve.lock"}
+KEPT = {
+    *("digests", "digests.part", "geocli.db", "geocli.db-shm", "geocli.db-wal"),
+    *("flush.lock", "journal.lock", "re-resolve.lock"),
+}
 """What may stay in a data directory in which nothing is dirty."""
 NAMELESS = "a file without a name"
 """One that is being made; where that cannot be done, it is made under a temporary name."""
@@ -67,6 +70,10 @@ class Scenario(NamedTuple):
     arguments: tuple[str, ...]
     stdin: bytes = b""
     before: tuple[tuple[str, ...], ...] = (("lookup", STORED), ("flush",), ("lookup", DIRTY))
+    prepare: Callable[[Geocli], object] = lambda _: None
+    """Called before each run, after `before` was restored."""
+    places: tuple[str, ...] = ("data",)
+    """The directories of the home whose files count."""
 
     def promised(self) -> set[str]:
         """Return what must be in the table whatever becomes of the command."""
@@ -122,6 +129,7 @@ def prepared(home: Path, scenario: Scenario) -> Geocli:
     (home / "more").write_text("193.0.6.139\n")
     if scenario.before:
         copied(scenario, geocli)
+    scenario.prepare(geocli)
     return geocli
 
 
@@ -148,12 +156,13 @@ def traced(geocli: Geocli, scenario: Scenario, *options: str) -> tuple[subproces
     ran = subprocess.run(
         command, input=scenario.stdin, capture_output=True, env=geocli.environ, timeout=PATIENCE_SECONDS, check=False
     )
-    return ran, read_calls(log.read_text(errors="replace"), geocli.data_dir)
+    return ran, read_calls(log.read_text(errors="replace"), geocli.data_dir.parent, scenario.places)
 
 
-def read_calls(log: str, data_dir: Path) -> list[Call]:
-    """Read the calls on the data directory from what strace wrote."""
-    path = re.compile(rf'["<]{re.escape(str(data_dir))}(?:/([^">]*))?[">]')
+def read_calls(log: str, home: Path, places: tuple[str, ...]) -> list[Call]:
+    """Read the calls on some directories from what strace wrote."""
+    directories = "|".join(re.escape(str(home / place)) for place in places)
+    path = re.compile(rf'["<](?:{directories})(?:/([^">]*))?[">]')
     found, numbers = [], dict.fromkeys(TRACED, 0)
     for line in LINE.finditer(log):
         name, rest = line["name"], line["rest"]
@@ -161,6 +170,7 @@ def read_calls(log: str, data_dir: Path) -> list[Call]:
         file = PRINTED if name == "write" and rest.startswith("1<") else ""
         if named := path.search(rest):
             file = re.sub(r"^journal\..*\.draining$", "segment", named[1] or ".")
+            file = re.sub(r"\.[0-9a-f]{12}\.part$", ".part", file)
         if "O_TMPFILE" in rest or re.match(r"#\d+", file):
             file = NAMELESS
         if file == "." and (name == "fdatasync" or (name == "openat" and "O_DIRECTORY" not in rest)):
@@ -170,6 +180,11 @@ def read_calls(log: str, data_dir: Path) -> list[Call]:
         if file and "LOCK_UN" not in rest and (name != "fcntl" or is_lock):
             found.append(Call(name, numbers[name], file, is_change and file != PRINTED))
     return found
+
+
+def run(geocli: Geocli, scenario: Scenario) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as it is."""
+    return geocli(*_arguments(geocli, scenario), stdin=scenario.stdin)
 
 
 def calls_of(geocli: Geocli, scenario: Scenario) -> list[Call]:
@@ -182,10 +197,15 @@ def calls_of(geocli: Geocli, scenario: Scenario) -> list[Call]:
 @cache
 def calls(name: str) -> list[Call]:
     """Return the calls of a scenario."""
-    scenario = SCENARIOS[name]
+    return calls_in(SCENARIOS[name])
+
+
+@cache
+def calls_in(scenario: Scenario) -> list[Call]:
+    """Return the calls of a scenario, by letting it run twice, of which the first time compiles what it imports."""
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as home:
         geocli = prepared(Path(first), scenario)
-        geocli(*_arguments(geocli, scenario), stdin=scenario.stdin)  # compiles what it imports, once for all
+        geocli(*_arguments(geocli, scenario), stdin=scenario.stdin)
         return calls_of(prepared(Path(home), scenario), scenario)
 
 
@@ -209,7 +229,7 @@ class Held:
         log.unlink(missing_ok=True)
         os.mkfifo(log)
         self._log = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
-        self._geocli, self._call, self._read = geocli, call, ""
+        self._geocli, self._scenario, self._call, self._read = geocli, scenario, call, ""
         delay = f"inject={call.name}:delay_enter={delay_seconds * 1e6:.0f}:when={call.number}"
         self._strace = subprocess.Popen(
             _command(geocli, scenario, log, "-e", delay),
@@ -245,7 +265,8 @@ class Held:
     def is_before_call(self) -> bool:
         """Tell whether the call has not been made yet."""
         ready, _, _ = select.select([self._log], [], [], 0)
-        return not ready and self._call == read_calls(self._read, self._geocli.data_dir)[-1]
+        made = read_calls(self._read, self._geocli.data_dir.parent, self._scenario.places)
+        return not ready and self._call == made[-1]
 
     def go_on(self) -> subprocess.CompletedProcess[bytes]:
         """Let the call be made, and all that comes after it."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import socket
+import tempfile
 import time
 from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+from pytest_httpserver import HTTPServer
+
+from tests.building import build
 
 if TYPE_CHECKING:
     import ssl
@@ -139,3 +148,31 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Any, Event], object], str]] = {
     "429": (send(b"HTTP/1.1 429 ", b"x" * 9999, b"\r\n\r\n"), "too many requests"),
     "503": (send(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n"), "HTTP 503"),
 }
+
+
+DATABASE = "dbip-country-lite"
+
+
+@cache
+def database(code: str) -> bytes:
+    """Return a database that says of every address that it is in a country."""
+    with tempfile.TemporaryDirectory() as home:
+        records = {"0.0.0.0/0": {"country": {"iso_code": code, "names": {"en": code}}}}
+        edition = "DBIP-Country-Lite"
+        return build(Path(home) / "database.mmdb", records, edition=edition, build_epoch=1_780_000_000).read_bytes()
+
+
+@cache
+def _mirror() -> HTTPServer:
+    """Serve such databases in place of DB-IP, until this process ends."""
+    server = HTTPServer("127.0.0.1", 0)
+    for code in ("CA", "MX"):
+        packed = gzip.compress(database(code), mtime=0)
+        server.expect_request(re.compile(f"/{code}/{DATABASE}-.*gz")).respond_with_data(packed)
+    server.start()
+    return server
+
+
+def database_url(code: str) -> str:
+    """Return where `db update` gets a database: of CA or MX."""
+    return _mirror().url_for(f"/{code}")

@@ -29,6 +29,7 @@ from tests.building import CITIES, build
 from tests.conftest import Geocli
 from tests.faults import COUNTRIES, TRACED, leftovers, missing
 from tests.running import PATIENCE_SECONDS, objects, read_line
+from tests.servers import DATABASE, database_url
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -51,6 +52,8 @@ makes due every 5 seconds, names and sizes are written down at any moment, but n
 IMAGE_BYTES = 16 << 20
 MAKE = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=1,nodiscard")
 """The block size of larger disks; without what the kernel would otherwise write in the background."""
+MAKING = ("O_CREAT", "O_TMPFILE", "O_APPEND")
+"""Flags of calls that open what is about to be changed."""
 UNCOMMITTED = ("pwrite64", "ftruncate", "fchown")  # SQLite makes too many for a commit after each
 READER = """
 import sqlite3, sys
@@ -71,26 +74,46 @@ class Step(NamedTuple):
     """What a database says that is installed just before, and that the store is to say once the command is done."""
     is_read: bool = False
     """Whether another program keeps the store open, in a transaction that reads."""
+    output: str | None = None
+    """The file that is replaced, on the file system, which is `{point}` among the arguments."""
+    mirror: str = ""
+    """The country of the database that can be downloaded meanwhile."""
 
 
 MANY = tuple(f"8.8.{number >> 8}.{number & 255}" for number in range(1100))
 """More than two of the blocks that a batch keeps with one sync each."""
 LOOKUP = ("lookup", "-f", "jsonl")
+WRITE = ("batch", "-f", "jsonl", "-o", "{point}/rows", "{asked}")
+UPDATE = ("db", "update", DATABASE)
+INSTALLED = f"share/geocli/{DATABASE}.mmdb"
 STEPS = {
     "first lookup": Step((*LOOKUP, "8.8.8.8", "81.2.69.160"), asked=("8.8.8.8", "81.2.69.160")),
     "lookup": Step((*LOOKUP, "1.1.1.1"), asked=("1.1.1.1",)),
     "first flush": Step(("flush",)),
-    "batch": Step(("batch", "-f", "jsonl", "{asked}"), asked=MANY),
+    "batch": Step(("batch", "-f", "jsonl", "{asked}"), asked=MANY[:-2]),
     "second flush": Step(("flush",)),
     "lookup beside a reader": Step((*LOOKUP, "9.9.9.9"), asked=("9.9.9.9",), is_read=True),
     "flush beside a reader": Step(("flush",), is_read=True),
     "next lookup beside a reader": Step((*LOOKUP, "193.0.6.139"), asked=("193.0.6.139",), is_read=True),
     "next flush beside a reader": Step(("flush",), is_read=True),
     "re-resolve": Step(("re-resolve", "--all"), learns={"81.2.69.160": ("GB", "London")}),
+    "first batch -o": Step(WRITE, asked=("200.3.14.10",), output="rows"),
+    "batch -o": Step(WRITE, asked=MANY[-2:], output="rows"),
+    "stats -o": Step(("stats", "-o", "{point}/rows"), output="rows"),
+    "first db update": Step((*UPDATE,), output=INSTALLED, mirror="CA"),
+    "db update": Step((*UPDATE,), output=INSTALLED, mirror="MX"),
 }
 APPENDING = ("openat", "write", "fdatasync", "fsync")
 STORING = ("rename", "fsync", "pwrite64", "fdatasync", "unlink")
-CALLS = {"lookup": APPENDING, "batch": APPENDING, "flush": STORING, "re-resolve": APPENDING + STORING}
+REPLACING = ("openat", "write", "fsync", "rename")
+CALLS = {
+    "lookup": APPENDING,
+    "batch": APPENDING,
+    "flush": STORING,
+    "re-resolve": APPENDING + STORING,
+    "stats": REPLACING,
+    "db": REPLACING,
+}
 """How the calls begin after which the power must have been cut, by command."""
 
 
@@ -104,6 +127,8 @@ class Cut(NamedTuple):
     """What must be in the store."""
     coming: Answers
     """What may be there in its place or beside it: the answers of the command in which the power was cut."""
+    output: tuple[str, set[bytes | None]]
+    """The file that is replaced, and what may be in it: None if it may be missing."""
 
 
 def _missing() -> str | None:
@@ -239,7 +264,7 @@ class Story:
         self.calls: dict[str, list[str]] = {name: [] for name in STEPS}
         self.cuts: dict[str, list[Cut]] = {}
         self.copies = 0
-        self.last: tuple[Disk, Answers] = {}, {}
+        self.last: tuple[Disk, Answers, bool] = {}, {}, False
 
     def run(self) -> None:
         """Run all steps."""
@@ -255,43 +280,66 @@ class Story:
             build(self.geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
         asked, said = self.home / "asked", self.home / "said"
         asked.write_text("".join(f"{ip:99}\n" for ip in step.asked))  # so long that batch reads and prints them twice
-        command = [*self.geocli.command, *(argument.format(asked=asked) for argument in step.arguments)]
-        before, found = self.acknowledged, []
-        with closing(_stops(command, self.geocli.environ, said)) as stops:
+        places = {"asked": asked, "point": self.point}
+        command = [*self.geocli.command, *(argument.format(**places) for argument in step.arguments)]
+        before, found, old = self.acknowledged, [], self._content(step)
+        with closing(_stops(command, self._environ(step), said)) as stops:
             for call in stops:
-                is_change = not call.startswith("openat") or "O_CREAT" in call
+                is_change = not call.startswith("openat") or any(flag in call for flag in MAKING)
                 if (str(self.point) in call and is_change) or str(said) in call:
                     calls.append(call)
-                    found += self._copy(call, before | _answers(said))
-        assert set(step.asked) == set(_answers(said))
-        self.acknowledged = before | _answers(said) | dict(step.learns)
-        found += self._copy("exit", self.acknowledged)
-        return [Cut(image, after, acknowledged, self.acknowledged) for image, after, acknowledged in found]
+                    found += self._copy(call, before | _answers(step, said))
+        answers = _answers(step, self.point / step.output if step.output and step.asked else said)
+        assert set(step.asked) == set(answers)
+        self.acknowledged = before | answers | dict(step.learns)
+        found += self._copy("exit", self.acknowledged, is_output=step.output is not None)
+        new, name = self._content(step), step.output or ""
+        return [
+            Cut(image, after, acknowledged, self.acknowledged, (name, {new} if after == "exit" else {old, new}))
+            for image, after, acknowledged in found
+        ]
 
-    def _copy(self, call: str, acknowledged: Answers) -> list[tuple[Path, str, Answers]]:
+    def _environ(self, step: Step) -> dict[str, str]:
+        if not step.mirror:
+            return self.geocli.environ
+        installed = {"GEOCLI_DB_DIR": os.path.dirname(self.point / INSTALLED)}
+        return {**self.geocli.environ, **installed, "GEOCLI_DBIP_URL": database_url(step.mirror), "NO_PROXY": "*"}
+
+    def _content(self, step: Step) -> bytes | None:
+        path = self.point / (step.output or "")
+        return path.read_bytes() if path.is_file() else None
+
+    def _copy(self, call: str, acknowledged: Answers, *, is_output: bool = False) -> list[tuple[Path, str, Answers]]:
         """Copy what is on the disk, unless it is what it was, and no more must be in it."""
         if self.is_committed and not call.startswith(UNCOMMITTED):
             with tempfile.TemporaryFile(dir=self.point) as neighbour:
                 os.fsync(neighbour.fileno())  # which makes ext4 commit all that it has begun
-        now = _on_disk(self.image), acknowledged
+        now = _on_disk(self.image), acknowledged, is_output
         if now == self.last:
             return []
         self.last = now
         self.copies += 1
         return [(_write(now[0], self.home / f"cut.{self.copies}"), call, acknowledged)]
 
-    def recovered(self, image: Path) -> tuple[tuple[int, bytes, bytes], Answers, list[str]]:
+    def recovered(self, cut: Cut) -> tuple[tuple[int, bytes, bytes], Answers, list[str]]:
         """Flush what a power cut left, and return what it said, the rows of the store, and the files left over."""
-        with _mounted(image, self.point, "barrier=0"):  # nobody cuts this one's power: no need to wait for the disk
+        with _mounted(cut.image, self.point, "barrier=0"):  # nobody cuts this one's power: no need to wait for the disk
             flushed = self.geocli("flush")
             store = self.geocli.data_dir / "geocli.db"
             rows = _rows(store) if store.exists() else {}
             files = leftovers(self.geocli) if self.geocli.data_dir.exists() else []
+            output = self.point / cut.output[0]
+            assert (cut.after, True) == (
+                cut.after,
+                (output.read_bytes() if output.is_file() else None) in cut.output[1],
+            )
         return (flushed.returncode, flushed.stdout, flushed.stderr), rows, files
 
 
-def _answers(said: Path) -> Answers:
-    """Return what a command has printed so far."""
+def _answers(step: Step, said: Path) -> Answers:
+    """Return what a command has printed so far, or written to its file in the end."""
+    if not step.asked:
+        return {}
     return {entry["ip"]: (entry["country_code"], entry["city"]) for entry in objects(said.read_bytes())}
 
 
@@ -318,7 +366,7 @@ def story(request: pytest.FixtureRequest) -> Iterator[Story]:
 def test_power_cut(story: Story, step: str) -> None:
     """Whenever the power is cut, what was acknowledged is in the store after a flush, and nothing is left over."""
     for cut in story.cuts[step]:
-        flushed, rows, left_over = story.recovered(cut.image)
+        flushed, rows, left_over = story.recovered(cut)
 
         assert (cut.after, (0, b"", b"")) == (cut.after, flushed)
         assert (cut.after, []) == (cut.after, [ip for ip in cut.acknowledged if ip not in rows])
@@ -336,9 +384,17 @@ def test_power_is_cut_at_each_call(story: Story, step: str) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_names_are_synced(story: Story, step: str) -> None:
-    """The directory is synced next after an append, a seal, and a discard, which ext4 may do without being asked."""
-    directory = re.escape(str(story.geocli.data_dir))
-    changes = re.compile(r"rename.*\.draining|unlink.*\.draining|fdatasync.*/journal>")
+    """A directory is synced next after an append, a seal, a discard and a file that is replaced.
+
+    That is so also where ext4 does it without being asked.
+    """
+    written = STEPS[step].output
+    place = os.path.dirname(story.point / written) if written else story.geocli.data_dir
+    directory = re.escape(str(place))
+    name = re.escape(os.path.basename(written or ""))
+    changes = re.compile(
+        rf"rename.*{name}\.\w+\.part" if written else r"rename.*\.draining|unlink.*\.draining|fdatasync.*/journal>"
+    )
     after = [next_call for call, next_call in pairwise([*story.calls[step], "exit"]) if changes.match(call)]
     assert after
     assert [] == [call for call in after if not re.match(rf"fsync\(\d+<{directory}>\) += 0", call)]

@@ -176,6 +176,7 @@ class DataDirectory:
             with temporary(self.file(name), 0o600) as (descriptor, path):
                 self._give(descriptor, directory, self._mode(directory))
                 os.link(path, self.file(name))
+                os.unlink(path)
 
     def _make_nameless(self, name: str, directory: os.stat_result) -> None:
         """Make a file that is gone if its process is killed before it has its name (open(2), O_TMPFILE)."""
@@ -327,8 +328,8 @@ def replacing(path: str, mode: int = 0o644, *, is_ours: bool = False) -> Iterato
                 yield descriptor, beside
                 os.fsync(descriptor)
                 os.replace(beside, path)
-            with suppress(PermissionError):  # of a directory that may not be listed
-                _sync(directory)
+                with suppress(PermissionError):  # of a directory that may not be listed
+                    _sync(directory)
         except OSError as error:
             if error.filename is None or str(error.filename).startswith(path):
                 error.filename = path

@@ -122,7 +122,7 @@ def locked_directory(path: str) -> Iterator[None]:
 
 @contextmanager
 def temporary(path: str, mode: int) -> Iterator[tuple[int, str]]:
-    """Make a temporary file beside another, and return a descriptor and its path; it is removed unless it was renamed.
+    """Make a temporary file beside another, and return a descriptor and its path; on any error it is removed.
 
     Raises:
         OSError: it cannot be made.
@@ -131,9 +131,11 @@ def temporary(path: str, mode: int) -> Iterator[tuple[int, str]]:
     lock, beside = _locked_temporary(path, mode)
     try:
         yield lock.descriptor, beside
-    finally:
-        with suppress(FileNotFoundError):
+    except BaseException:
+        with suppress(FileNotFoundError):  # renamed
             os.unlink(beside)
+        raise
+    finally:
         lock.close()
 
 
