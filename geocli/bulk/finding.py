@@ -89,7 +89,11 @@ def _in_long(text: bytes) -> Spans:
 
     octets = np.frombuffer(b"".join((_MARGIN, text, _MARGIN)), np.uint8)
     flags = np.empty(len(octets), np.bool_)  # one for all: to get new memory takes longer than to compare
-    dots, colons, brackets, percents = (np.flatnonzero(np.equal(octets, ord(mark), out=flags)) for mark in ".:[%")
+    none = np.zeros(0, np.intp)
+    dots, colons, brackets, percents = (
+        np.flatnonzero(np.equal(octets, mark[0], out=flags)) if mark in text else none
+        for mark in (b".", b":", b"[", b"%")
+    )
     anchors = (_anchors(colons) - len(_MARGIN)).tolist()
     return _together(text, _quads(text, octets, dots), anchors, _spelled(octets, dots, brackets, percents))
 
@@ -269,6 +273,7 @@ def _spelled(
     brackets = brackets[_members(b".:dD")[octets[brackets + 1]]]
     brackets = brackets[_members(b":" + boundaries.HEX)[octets[brackets - 1]]]
     percents = percents[(octets[percents + 1] == ord("3")) & (octets[percents + 2] | 32 == ord("a"))]
+    percents = percents[_members(b"%" + boundaries.HEX)[octets[percents + 3]]]
     others = dots[_members(b"({")[octets[dots - 1]]] - 1
     at: list[int] = (np.sort(np.concatenate([brackets, percents, others])) - len(_MARGIN)).tolist()
     return at

@@ -31,7 +31,7 @@ QUOTE_BYTES = 24
 """Bytes before a candidate in which what is before a quote still counts."""
 MAX_REMEMBERED = 2000
 
-DOT = rb"(?:\.|%b)" % rb"|".join(re.escape(text).encode() for text, plain in DEFANGED.items() if plain == ".")
+DOT = rb"(?i:\.|%b)" % rb"|".join(re.escape(text).encode() for text, plain in DEFANGED.items() if plain == ".")
 _IS_QUAD = re.compile(QUAD)
 
 _CONTROL = rb"(?:\x1b|\\(?:u001[Bb]|x1[Bb]|e|033)|#033|%1[Bb]|\^\[)\[[0-9;]*[A-Za-z]"
@@ -108,7 +108,7 @@ def _skipped(before: bytes, number: bytes) -> int | None:
     last = before[-1:]
     if last == b"." and before[-2:] != b"..":
         return None
-    if not (last.isalnum() or last in b"_%") or not last:
+    if not last.isalnum() and last not in {b"_", b"%"}:
         return 0
     for count in reversed(range(len(number.partition(b".")[0]))):
         if ESCAPE.search((before + number[:count])[-MAX_ESCAPE_BYTES:]):

@@ -80,12 +80,13 @@ def _chosen(text: bytes, spans: Spans) -> tuple[Sequence[int], list[int]]:
         return everywhere, [at for at in everywhere if text.startswith(b" [", spans.stops[at])]
     import numpy as np
 
-    octets = np.frombuffer(b"".join((b"\n\n", text, b"\n\n")), np.uint8)
-    starts, stops = np.array(spans.starts, np.intp) + 2, np.array(spans.stops, np.intp) + 2
-    before, after, second = octets[starts - 1], octets[stops], octets[stops + 1]
+    octets = np.frombuffer(text, np.uint8)
+    starts, stops = np.array(spans.starts, np.intp), np.array(spans.stops, np.intp)
+    before, after, second = octets[starts - 1], octets.take(stops, mode="clip"), octets.take(stops + 1, mode="clip")
     is_blank, is_edge = _members(b" \t\"'"), _members(b" \t\"',\r\n")
     is_comma = _members(b",\n")[before] | (is_blank[before] & is_edge[octets[starts - 2]])
     is_comma &= _members(b",\r\n")[after] | (is_blank[after] & is_edge[second])
+    is_comma[:1] = is_comma[-1:] = True  # at an edge of the text there is nothing to be seen
     is_bracket = (after == ord(" ")) & (second == ord("["))
     commas: list[int] = np.flatnonzero(is_comma).tolist()
     brackets: list[int] = np.flatnonzero(is_bracket).tolist()

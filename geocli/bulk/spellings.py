@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _COLON = rb"(?:\[::?\]|:|%3[Aa])"
-ANCHOR = re.compile(rb"(?<=[0-9])(?!\.)%b(?=[0-9])|\[::?\]|%%3[Aa]" % DOT.replace(rb"\[dot\]", rb"\[(?i:dot)\]"))
+ANCHOR = re.compile(rb"(?<=[0-9])(?!\.)%b(?=[0-9])|\[::?\]|(?<=[0-9A-Fa-f])%%3[Aa](?=[0-9A-Fa-f]|%%3[Aa])" % DOT)
 """A dot or a colon that is spelled so."""
 _SPELLED = re.compile(
     rb"[0-9]{1,3}(?:%b[0-9]{1,3}){3}(?![0-9])|(?:[0-9A-Fa-f]{1,4}|(?=:))(?:%b{1,2}[0-9A-Fa-f]{1,4})+(?:%b%b)?"
-    % (DOT.replace(rb"\[dot\]", rb"\[(?i:dot)\]"), _COLON, _COLON, _COLON)
+    % (DOT, _COLON, _COLON, _COLON)
 )
 MAX_BYTES = 80
 """No such address is longer."""
+_GROUP_BEFORE = re.compile(rb"[0-9A-Fa-f](?:%3[Aa]|\[:\])\Z")
 _MORE = re.compile(rb"%b[0-9]|\w" % DOT)
 
 
@@ -33,8 +34,9 @@ def spans(text: bytes, anchors: Iterable[int]) -> list[tuple[int, int]]:
         for match in _SPELLED.finditer(text, max(at - MAX_BYTES, last), at + MAX_BYTES):
             if match.start() > at:
                 break
-            if match.end() > at and _is_address(text, *match.span()):
-                found.append(match.span())
+            if match.end() > at:
+                if _is_address(text, *match.span()):
+                    found.append(match.span())
                 last = match.end()
                 break
     return found
@@ -46,7 +48,7 @@ def _is_address(text: bytes, start: int, end: int) -> bool:
     is_inside = last.isalnum() or (last and last in b"_.:")
     if (is_inside and not ESCAPE.search(before)) or after[:1].isalnum() or after[:1] == b"_":
         return False
-    if is_host_name(after) if is_ipv4 else after[:1] == b":":
+    if is_host_name(after) if is_ipv4 else (after[:1] == b":" or _GROUP_BEFORE.search(before)):
         return False
     if _MORE.match(after):
         return False
