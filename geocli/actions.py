@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from geocli.console import complain, write
+from geocli.console import close_output, complain, write
 from geocli.errors import AddressError, BusyError, GeocliError, ResolveError, SettingsError, StoreError
 from geocli.logs import is_verbose, timed
 from geocli.values import Value
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     Answer: TypeAlias = Callable[..., BatchReport]
 
 
+MEGABYTE = 1_000_000
+
+
 class Problems:
     """Says what is wrong with each file or service once, and remembers what the command must exit with because of them.
 
@@ -36,9 +39,10 @@ class Problems:
     cost is seen from the entries.
     """
 
-    def __init__(self) -> None:
-        """Begin without problems."""
+    def __init__(self, *, is_silent: bool = False) -> None:
+        """Begin without problems, to be told to users or not."""
         self.status = 0
+        self._is_silent = is_silent
         self._failure = ResolveError.exit_status
         self._said: set[str] = set()
 
@@ -48,7 +52,8 @@ class Problems:
         key = str(name)
         if key not in self._said:
             self._said.add(key)
-            complain(problem)
+            if not self._is_silent:
+                complain(problem)
         if isinstance(problem, ResolveError):
             self._failure = max(self._failure, problem.exit_status)
         elif problem.exit_status >= StoreError.exit_status and not isinstance(problem, StoreError):
@@ -195,7 +200,27 @@ def batch(
 
         print_summary(report.counts)
     _complain_of(report.empty, chosen, request.mode)
+    if request.mode != "no-cache":
+        _flush_long_journal(chosen)
     return problems.exit_status(report.exit_status)
+
+
+def _flush_long_journal(chosen: Settings) -> None:
+    """Flush a journal past its limit, which no cron does; who reads the output need not wait, and nobody hears of it.
+
+    What keeps it from that is for the next flush, and for `stats --check`.
+    """
+    from contextlib import suppress
+
+    from geocli.storage import dirty_bytes
+
+    if dirty_bytes(chosen.data_dir) <= chosen.journal_limit_mb * MEGABYTE:
+        return
+    impatient = chosen.replace(lock_timeout_seconds=0, busy_timeout_seconds=0)
+    with suppress(GeocliError, OSError, MemoryError, KeyboardInterrupt):
+        close_output()
+        with open_cache(impatient, Problems(is_silent=True)) as cache:
+            cache.flush_dirty()
 
 
 def _divided(cache: GeoCache, request: BatchRequest, machines: ClusterRequest) -> tuple[Answer, int]:

@@ -52,6 +52,12 @@ def write(data: bytes) -> None:
     stream.flush()
 
 
+def close_output() -> None:
+    """Close standard output for good, so that its reader need not wait for what is done after it."""
+    sys.stdout.flush()
+    _point_at_null(sys.stdout.fileno())
+
+
 def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = lambda: False) -> int:
     """Call, and return the exit status; errors become one line, without a traceback unless it is asked for."""
     try:

@@ -33,19 +33,22 @@ WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7))
 """Releases within the range that have the correction (https://sqlite.org/wal.html#walresetbug)."""
 
 
-def unhealthy(found: Stats, directory: DataDirectory, max_lag: timedelta) -> list[str]:
+def unhealthy(found: Stats, directory: DataDirectory, max_lag: timedelta, *, journal_limit_mb: int = 64) -> list[str]:
     """Return what must be looked at, a line each; nothing if all is well.
 
     Args:
         found: what is in the cache.
         directory: where it is.
         max_lag: how old a dirty entry may be.
+        journal_limit_mb: how many megabytes the journal may have.
 
     """
     entries = found.journal.entries if found.journal is not None else 0
     reasons = [*_of_directory(directory, entries), *_of_log(directory), *found.problems]
     if found.journal is not None:
         reasons += _of_journal(found.at, found.journal, max_lag, directory)
+        if (size_mb := found.journal.size_bytes / 1_000_000) > journal_limit_mb:
+            reasons.append(f"the journal has {size_mb:.0f} MB, more than {journal_limit_mb} MB; run geocli flush")
     if found.last_flush is not None and datetime.fromisoformat(found.last_flush[0]) > found.at + CLOCK_TOLERANCE:
         reasons.append(f"the last flush was at {found.last_flush[0]}, which is in the future; is the clock right?")
     reasons += (reason for database in found.databases for reason in _of_database(found.at, database))

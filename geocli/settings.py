@@ -44,6 +44,7 @@ _FORMS = {
     "service_timeout_seconds": "a number of seconds",
     "service_wait_seconds": "a number of seconds",
     "service_lifetime_days": "a number of days",
+    "journal_limit_mb": "a whole number",
     "language": "a language like de or pt-BR",
 }
 """What may stand in a configuration file, and in which form."""
@@ -111,6 +112,8 @@ class Settings(Value):
     """How long one answer of a web service may take, all in all."""
     service_wait_seconds: float = 60.0
     """How long to wait for the end of a web service's rate limit."""
+    journal_limit_mb: int = 64
+    """Past how many MB of the journal a batch flushes at its end, and `stats --check` warns."""
     service_lifetime_days: float = 30.0
     """How long an answer of a web service holds."""
     language: str = "en"
@@ -194,15 +197,15 @@ def _at_home(said: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]
 def _xdg(environ: Mapping[str, str], kind: str, default: str) -> str:
     """Return geocli's directory of a kind; a variable that is not absolute is ignored, as XDG says."""
     base = environ.get(f"XDG_{kind}_HOME", "")
-    home = environ.get("HOME") or _home()
-    return os.path.join(base if os.path.isabs(base) else os.path.join(home, default), "geocli")
+    own = os.path.join(environ.get("HOME") or _home(), default)
+    return os.path.join(base if os.path.isabs(base) else own, "geocli")
 
 
 def _home() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:  # a container's user without a name
-        return "/"
+    except KeyError:
+        return "/"  # a container's user without a name
 
 
 def _configs(environ: Mapping[str, str], config: str | None) -> list[tuple[str, bool]]:
@@ -228,14 +231,12 @@ def _read(path: str, *, required: bool) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SettingsError("configuration", f"not TOML: {error}", origin=path) from error
     for name, value in said.items():
-        if name not in _FORMS:
-            from geocli.entries import unknown
+        if name in _FORMS and _fits(_FORMS[name], value):
+            continue
+        from geocli.entries import unknown
 
-            reason = unknown("key", name, list(_FORMS))
-            raise SettingsError(name, reason, origin=path, line=_line_of(name, text))
-        if not _fits(_FORMS[name], value):
-            reason = f"{_shown(value)} is not {_FORMS[name]}"
-            raise SettingsError(name, reason, origin=path, line=_line_of(name, text))
+        reason = f"{_shown(value)} is not {_FORMS[name]}" if name in _FORMS else unknown("key", name, list(_FORMS))
+        raise SettingsError(name, reason, origin=path, line=_line_of(name, text))
     return said
 
 

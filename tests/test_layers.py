@@ -18,7 +18,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.commands.*": ANY,
     "geocli.actions": {
         *("bulk", "cache", "console", "empty_fields", "entries", "errors", "logs", "rendering", "settings", "values"),
-        *("privileges", "resolvers.services", "storage.ownership"),
+        *("privileges", "resolvers.services", "storage", "storage.ownership"),
     },
     "geocli.privileges": {"errors", "storage.ownership"},
     "geocli.console": {"errors", "text"},

@@ -64,7 +64,8 @@ def stats(
     with actions.open_cache(options.chosen(ctx), actions.Problems()) as cache:
         found = cache.stats(by=by, top=top, with_countries=map_)
     if check:
-        reasons = health.unhealthy(found, cache.directory, options.duration_of(max_lag))
+        limit = options.chosen(ctx).journal_limit_mb
+        reasons = health.unhealthy(found, cache.directory, options.duration_of(max_lag), journal_limit_mb=limit)
         status = rendering.print_reasons(reasons)
         if reasons or sys.stderr.isatty():  # a monitor that finds all well hears nothing
             rendering.print_reasons(health.notes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from stat import S_ISREG
 
 STORE, JOURNAL, SEGMENT_SUFFIX = "geocli.db", "journal", ".draining"
@@ -29,6 +30,17 @@ def is_dirty(directory: str) -> bool:
     except FileNotFoundError:
         return False
     return any(name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX) for name in names)
+
+
+def dirty_bytes(directory: str) -> int:
+    """Return the size of the journal and its segments, 0 for what cannot be looked at."""
+    size_bytes = 0
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            if name == JOURNAL or (name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX)):
+                with suppress(OSError):
+                    size_bytes += os.lstat(f"{directory}/{name}").st_size
+    return size_bytes
 
 
 def has_answers(directory: str) -> bool:
