@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from errno import EBADF
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from geocli.bulk.jobs import Done, SentDatabase
 from geocli.bulk.pipeline import BatchRequest
 from geocli.bulk.placing import Note, PartDirectory
 from geocli.errors import BusyError, ClusterError, SettingsError
+from tests import faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -237,3 +240,32 @@ def test_parts_are_named_by_what_is_in_them(tmp_path: Path, asked: dict[str, Any
     directory.place(0, "a", _done(tmp_path / "out", 0, b""))
 
     assert [f"part-000000.{ending}"] == _names(tmp_path / "out")[1:]
+
+
+FINISH = """
+import sys
+from pathlib import Path
+from tests.test_placing import KEYS, _begun, _directory, _done
+
+home = Path(sys.argv[1])
+directory = _directory(home)
+_begun(directory)
+for number, key in enumerate(KEYS):
+    directory.place(number, key, _done(home, number, b"rows"))
+directory.finish(len(KEYS))
+"""
+
+
+@pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))
+def test_names_of_parts_are_on_disk_in_the_end(tmp_path: Path) -> None:
+    """The directory is synced after the last part is in place, and the one above it when it was made."""
+    home, log = tmp_path / "above" / "out", tmp_path / "log"
+    strace = ["strace", "-f", "-y", "-qq", "-o", str(log), "-e", "trace=?mkdir,?rename,?renameat2,?renameat,fsync"]
+    subprocess.run([*strace, sys.executable, "-c", FINISH, str(home)], check=True)
+
+    calls = log.read_text().splitlines()
+
+    made = min(at for at, call in enumerate(calls) if f'mkdir("{home}"' in call)  # fsspec tries again
+    placed = max(at for at, call in enumerate(calls) if "rename" in call and f'"{home}/part-' in call)
+    assert [] != [call for call in calls[made:placed] if f"<{home.parent}>) = 0" in call]
+    assert [] != [call for call in calls[placed:] if f"<{home}>) = 0" in call]

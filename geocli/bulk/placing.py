@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from geocli.bulk.parts import is_local, located
 from geocli.errors import ClusterError, SettingsError
-from geocli.storage.files import replacing, write_all
+from geocli.storage.files import make_directory, replacing, sync_directory, write_all
 from geocli.storage.locks import locked_directory
 from geocli.values import Value
 
@@ -92,6 +92,8 @@ class PartDirectory:
         """
         with ExitStack() as stack:
             with self._errors():
+                if is_local(self._system):
+                    make_directory(self._path, 0o777)
                 self._system.makedirs(self._path, exist_ok=True)
                 if is_local(self._system):
                     stack.enter_context(locked_directory(self._path))
@@ -197,6 +199,8 @@ class PartDirectory:
                 for name in self._names(work):
                     if not name.endswith(".json"):
                         self._system.rm_file(f"{work}/{name}")
+                if is_local(self._system):
+                    sync_directory(self._path)
 
     def _copy(self, path: str, put: Callable[[bytes], object]) -> None:
         with self._system.open(path, "rb") as stream:

@@ -24,8 +24,13 @@ _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Follow no link, and do not wait for the other end of a FIFO."""
 
 
-def _sync(path: str) -> None:
-    """Put a directory's entries on disk."""
+def sync_directory(path: str) -> None:
+    """Put a directory's entries on disk.
+
+    Raises:
+        OSError: they may not be there.
+
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -53,7 +58,7 @@ def make_directory(path: str, mode: int) -> None:
             os.mkdir(directory, mode)
             os.chmod(directory, stat.S_IMODE(os.stat(directory).st_mode) | 0o700)  # whatever the umask
             with suppress(PermissionError):  # of a parent that may not be listed
-                _sync(os.path.dirname(directory))
+                sync_directory(os.path.dirname(directory))
 
 
 class DataDirectory:
@@ -222,7 +227,7 @@ class DataDirectory:
             OSError: they may not be there.
 
         """
-        _sync(self.path)
+        sync_directory(self.path)
 
     def names(self) -> list[str]:
         """Return the names in the directory, none if it is not there yet.
@@ -329,7 +334,7 @@ def replacing(path: str, mode: int = 0o644, *, is_ours: bool = False) -> Iterato
                 os.fsync(descriptor)
                 os.replace(beside, path)
                 with suppress(PermissionError):  # of a directory that may not be listed
-                    _sync(directory)
+                    sync_directory(directory)
         except OSError as error:
             if error.filename is None or str(error.filename).startswith(path):
                 error.filename = path
