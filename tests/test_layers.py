@@ -129,6 +129,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.bulk.spellings": {"addresses", "bulk.ipv4_context"},
     "geocli.bulk.finding": {
         *("addresses", "errors", "bulk.boundaries", "bulk.ipv4_context", "bulk.ipv6_context", "bulk.spellings"),
+        "bulk.versions",
     },
     "geocli.bulk.labels": {"bulk.finding"},
     "geocli.bulk.forms": {

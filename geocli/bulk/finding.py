@@ -24,6 +24,7 @@ from geocli.bulk.ipv4_context import verdict, window
 from geocli.bulk.ipv6_context import AFTER_BYTES as AFTER_RUN_BYTES
 from geocli.bulk.ipv6_context import BEFORE_BYTES as BEFORE_RUN_BYTES
 from geocli.bulk.ipv6_context import is_run, span_of
+from geocli.bulk.versions import NEAR_BYTES, is_product
 from geocli.errors import AddressError
 
 TYPE_CHECKING = False
@@ -150,6 +151,8 @@ def network_length(text: bytes, length: int) -> int | None:
 
 def _judged(text: bytes, start: int, end: int) -> Span | None:
     """Return the span of a candidate if it is an address by its surroundings."""
+    if text.startswith(b"/", start - 1) and is_product(text[start - NEAR_BYTES : end + 1], end - start):
+        return None
     skipped = verdict(*window(text, start, end))
     return None if skipped is None else (start + skipped, end)
 

@@ -8,9 +8,12 @@ prefix behind it is an address, unless a certain word is before it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from geocli.bulk.boundaries import BETWEEN, MAX_BETWEEN, SMALL_BEHIND, WORDS
 
+NEAR_BYTES = 24
+MAX_REMEMBERED = 1000
 NUMBER = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 QUAD = rb"(?:%b\.){3}%b" % (NUMBER, NUMBER)
 
@@ -68,6 +71,8 @@ _REVISION = re.compile(
 _BEFORE_PRODUCT = rb"(?:\A|[^\w/\\:.@-])"
 PRODUCT = re.compile(_BEFORE_PRODUCT + rb"([A-Za-z][\w.-]*)\\?/\Z")
 """What may stand before the version of a product (RFC 9110, 10.1.5), as in `Chrome/126.0.0.0`; in JSON `Chrome\\/`."""
+_PRODUCT_NEAR = re.compile(rb"[^\w/\\:.@-]([A-Za-z][\w.-]*)\\?/\Z")
+_ZEROS = re.compile(rb"/%b\.%b\.0\.0[^:(/\w]\Z" % (NUMBER, NUMBER))
 _VERSIONED = rb"(?!HTTP)[A-Za-z][\w.-]*\\?/[0-9]+(?:\.[0-9]+){1,3}"
 _COMMENTS = rb"(?:\([^()]*\)[\s+]*)*"
 _PRODUCT_BEFORE = re.compile(rb"%b%b[\s+;,]+%b\Z" % (_BEFORE_PRODUCT, _VERSIONED, _COMMENTS))
@@ -79,6 +84,21 @@ _HEADER = re.compile(
 )
 _GOES_ON = re.compile(rb":[0-9]|\(|/[0-9]{1,5}(?!\w|\.\w)")
 """Behind an address, not behind a version: a port, or the length of a prefix."""
+
+
+@lru_cache(MAX_REMEMBERED)
+def is_product(near: bytes, size: int) -> bool:
+    """Return whether a number certainly is the version of a product that ends in zeros, as most user agents have one.
+
+    `is_version` says the same, but looks at more of the line.
+
+    Args:
+        near: `NEAR_BYTES` before the number, the number, and the byte behind it.
+        size: how many bytes the number has.
+
+    """
+    product = _PRODUCT_NEAR.search(near[: -size - 1])
+    return product is not None and not product[1].islower() and _ZEROS.search(near) is not None
 
 
 def word_before(before: bytes) -> tuple[bytes, bytes]:
