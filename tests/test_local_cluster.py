@@ -28,8 +28,15 @@ LISTENING = "0A"
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SpecCluster]:
+def listening() -> set[tuple[str, int]]:
+    """Return where servers of other tests listen."""
+    return set(_listeners())
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listening: set[tuple[str, int]]) -> Iterator[SpecCluster]:
     """Start two workers as a batch does, with a directory for temporary files that is this test's."""
+    del listening  # which must be known before
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with cluster._local(ClusterRequest(address="local:2")) as found:  # noqa: SLF001 (what starts them)
         yield found
@@ -89,11 +96,11 @@ def _takes_strangers(address: tuple[str, int]) -> bool:
         return False
 
 
-def test_nothing_listens_but_with_tls_on_loopback(workers: SpecCluster) -> None:
+def test_nothing_listens_but_with_tls_on_loopback(workers: SpecCluster, listening: set[tuple[str, int]]) -> None:
     """The scheduler, two workers and who watches over them listen; each wants a key, and none speaks HTTP."""
     with Client(workers, set_as_default=False) as client:
         client.wait_for_workers(2)
-        found = _listeners()
+        found = set(_listeners()) - listening
         speaking = [address for address in found if _speaks_http(address)]
         taking = [address for address in found if _takes_strangers(address)]
         answer = client.submit(sum, [1, 2]).result(timeout=60)
