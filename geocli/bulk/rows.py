@@ -116,13 +116,15 @@ class RowMaker:
         cost another request.
         """
         with self._lock:
-            if self._remembered and self._mode != "no-cache" and not self._cache.is_current(self._revision):
-                self._remembered.clear()
-            self._revision = self._revision if self._remembered else self._cache.revision()
+            is_remembering = self._cache.chain.services and self._mode in {"refresh", "no-cache"}
+            if is_remembering and self._mode == "refresh":  # else the cache, if it is read, sees to this
+                if self._remembered and not self._cache.is_current(self._revision):
+                    self._remembered.clear()
+                self._revision = self._revision if self._remembered else self._cache.revision()
             new = [text for text in texts if text not in self._remembered]
             found = dict(zip(new, self._cache.lookup_batch(map(decoded, new), mode=self._mode), strict=True))
             entries = [found.get(text) or self._remembered[text] for text in texts]
-            if self._cache.chain.services and self._mode in {"refresh", "no-cache"}:
+            if is_remembering:
                 self._remembered |= {text: entry for text, entry in found.items() if entry.error is None}
                 for text in list(islice(self._remembered, max(len(self._remembered) - MOST_REMEMBERED, 0))):
                     del self._remembered[text]
