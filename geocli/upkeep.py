@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from geocli.entries import earlier, instant_text
-from geocli.errors import BusyError, DatabaseError, StorageError
+from geocli.errors import BusyError, DatabaseError, JournalError, StorageError
 from geocli.freshness import MOST_LIFETIME, RETRY_AFTER
 from geocli.logs import log
 from geocli.storage import counting
@@ -124,6 +124,8 @@ def _flush(cache: GeoCache) -> None:
     except BusyError as error:
         if not error.path.endswith(LOCK):  # else another flush is at it, and the next one has the rest
             raise
+    except JournalError as error:  # a segment that cannot be read; all others are stored
+        cache.on_problem(error)
 
 
 def _selected(store: Store, which: Which, now: datetime, cache: GeoCache) -> Iterator[Entry]:

@@ -197,3 +197,15 @@ def test_wrong_prefix_in_the_journal_is_no_network(kept: Geocli) -> None:
     assert (0, b"") == (flushed.returncode, flushed.stderr)
     assert [f"{kept.data_dir}/geocli.db: a row cannot be read: 9.9.9.9: prefix_len is 64"] == complaints(after)
     assert ["US", "AU"] == [entry["country_code"] for entry in objects(after.stdout)]
+
+
+def test_segment_that_cannot_be_read_does_not_end_asking_again(kept: Geocli) -> None:
+    """`re-resolve` names a file that it cannot read, asks again for all rows, and stores what it can."""
+    damage(kept, "prefix of the other family")
+    (kept.data_dir / "journal.7-x.draining").mkdir()
+
+    ran = kept("re-resolve", "--all")
+
+    assert 4 == ran.returncode
+    assert f"{kept.data_dir}/journal.7-x.draining: cannot be read: a directory; move it away" in complaints(ran)
+    assert [(GOOD, None), (BAD, None)] == stored(kept, "ip, prefix_len")
