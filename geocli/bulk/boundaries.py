@@ -55,7 +55,7 @@ WORDS = (
     *("release", "rel", "build", "firmware", "fw", "software", "sw", "patch", "hotfix", "kernel", "driver", "bios"),
     *("section", "chapter", "clause", "openssl", "openssh", "php", "python", "perl", "ruby", "java", "jdk", "jre"),
     *("tomcat", "nginx", "openresty", "apache", "gcc", "glibc", "linux"),
-    *("chrome", "chromium", "edge", "opera", "brave", "vivaldi", "firefox", "safari", "electron"),
+    *("chrome", "chromium", "opera", "brave", "vivaldi", "firefox", "safari", "electron"),
     *("mask", "wildcard", "bits"),
     *("oid", "identifier", "id"),
 )

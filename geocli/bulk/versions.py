@@ -18,14 +18,14 @@ NUMBER = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 QUAD = rb"(?:%b\.){3}%b" % (NUMBER, NUMBER)
 
 _VERSION = re.compile(
-    rb"(?i)(?:versions?(?:_?number|_?string)?(?: is)?|(?<![aeiourl])ver|(?<![a-z])(?:vers|rv|rev)"
-    rb"|(?<![a-z])(?:chrome|chromium|edge|opera|brave|vivaldi|firefox|safari|electron)"
+    rb"(?i)(?:versions?(?:_?number|_?string)?(?: is)?|(?<![aeiourl])ver|(?<![a-z])(?:vers|rv)"
+    rb"|(?<![a-z])(?:chrome|chromium|opera|brave|vivaldi|firefox|safari|electron)"
     rb"|(?<![a-z])(?:oid|object identifier)|Microsoft SMTP Server(?: \([^()]*\))? id)\Z"
 )
 """Says that what follows is a version, or an object identifier."""
 _PROGRAMS = rb"openssl|openssh|php|python|perl|ruby|java|jdk|jre|tomcat|nginx|openresty|apache|gcc|glibc|linux"
 _RATHER = re.compile(
-    rb"(?i)(?<![a-z])(?:release|rel|build|firmware|fw|software|sw|patch|hotfix|kernel|driver|bios|section|chapter|clause"
+    rb"(?i)(?<![a-z])(?:release|rel|rev|build|firmware|fw|software|sw|patch|hotfix|kernel|driver|bios|section|chapter|clause"
     rb"|%b)\Z" % _PROGRAMS
 )
 """Says that what follows is likely to be one."""
