@@ -526,6 +526,7 @@ class TestCommand:
         self, geocli: Geocli, data: bytes, httpserver: HTTPServer, tmp_path: Path
     ) -> None:
         """`geocli db update` gets what the variables of geoipupdate name, silently, and lookups use it."""
+        (tmp_path / "key").touch(mode=0o600)
         (tmp_path / "key").write_text("secret\n")
         offer(httpserver, data)
         environ = {

@@ -179,14 +179,14 @@ class TestMisbehaviour:
         odd = dict.fromkeys(names, "@")
         text = _changed(desk.web, **({"location": odd} if desk.web.is_maxmind else odd)).replace('"@"', number)
         desk.web.behave = desk.web.raw(text)
-        place = desk.ask(FIRST)[FIRST].place
+        place = desk.ask(FIRST, service_timeout_seconds=30.0)[FIRST].place
         assert [] == desk.said
         assert ("Osaka", None, None) == (place.city, place.latitude, place.longitude)
 
     def test_cookies(self, desk: Desk) -> None:
         """What a service wants to be told again is forgotten, on the same connection as well."""
         desk.web.headers = {"Set-Cookie": "id=1; Path=/"}
-        service = desk.service()
+        service = desk.service(service_timeout_seconds=30.0)
         for address in (FIRST, FIRST + 1):
             assert [address] == list(service.resolve_many([address], desk.problems.append))
         assert desk.web.request is not None
@@ -201,11 +201,11 @@ class TestMisbehaviour:
         """Each form of Retry-After is obeyed."""
         desk.web.behave = desk.web.raw("", status, **{"Retry-After": retry_after})
         for _ in range(2):
-            desk.ask(FIRST)
+            desk.ask(FIRST, service_timeout_seconds=30.0)
         assert desk.said[1].startswith("left alone for 90 s more: ")
         desk.clock.forward(seconds=91)
         desk.web.behave = desk.web.answer
-        assert [FIRST] == list(desk.ask(FIRST))
+        assert [FIRST] == list(desk.ask(FIRST, service_timeout_seconds=30.0))
 
     def test_nobody_listens(self, desk: Desk) -> None:
         """A service that cannot be reached is a failure, and the line says why, without the address that was asked."""

@@ -34,7 +34,7 @@ BEFORE_BYTES = 1 << 22
 """In an archive, the licence and the like before the database are not larger than this."""
 
 
-_VALUE = re.compile(r"'(?![a-z0-9+.-]{1,8}'$|utf-8').*'|(?<=proxy type: )(?![a-z0-9]{1,8}$).*")
+_VALUE = re.compile(r"'(?![a-z0-9+.-]{1,8}'$).*'|(?<=proxy type: )(?![a-z0-9]{1,8}$).*")
 """A value that an error of pygeoipupdate shows, unless it is the scheme of a URL."""
 
 
@@ -71,7 +71,8 @@ def account(chosen: Settings) -> Account:
         said = Config.from_file(path, database_directory=Path(chosen.maxmind_dir))
         _check_places(said, chosen.maxmind_dir)
     except (ConfigError, ValueError) as error:
-        reason = _VALUE.sub("'…'", str(error)) if isinstance(error, ConfigError | UnicodeError) else "not a URL"
+        said_why = _VALUE.sub("'…'", str(error)) if isinstance(error, ConfigError) else "a URL or number that is none"
+        reason = str(error) if isinstance(error, UnicodeError) else said_why
         raise SettingsError("MaxMind", f"{reason}; {otherwise}", origin=origin) from None
     auth = str(said.account_id), said.license_key
     return Account(auth=auth, host=said.host.rstrip("/"), proxy=said.proxy, editions=said.edition_ids)
