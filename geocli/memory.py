@@ -82,7 +82,7 @@ class Recall:
         Args:
             store: holds what was flushed.
             journal: returns what holds all else; called when that is needed.
-            has_answers: returns whether that may hold anything.
+            has_answers: returns whether that may hold anything, or raises StorageError.
             locked: lets threads take turns, and problems be told afterwards.
 
         """
@@ -96,8 +96,7 @@ class Recall:
             clears, revision = self._memory.clears, self._memory.revision
             known = self._memory.known(ips)
             if missing := [ip for ip in ips if ip not in known]:
-                is_dirty = self._has_answers()
-                dirty = asked(lambda: self._journal().newest(missing, clears), {}, report) if is_dirty else {}
+                dirty = asked(lambda: self._dirty(missing, clears), {}, report)
                 found = newest(asked(lambda: self._store.get(missing, report), {}, report), dirty)
                 self._memory.remember(found)
                 known |= found
@@ -122,9 +121,15 @@ class Recall:
         """
         where, values = "WHERE retry_at > ? AND status <> 'unresolved'", (instant_text(now),)
         with self._locked(tell) as report:
-            dirty: set[str] = asked(self._journal().with_retry_times, set(), report) if self._has_answers() else set()
+            dirty: set[str] = asked(self._dirty_with_retry_times, set(), report)
             rows: list[Entry] = asked(lambda: list(self._store.entries(where, values, report)), [], report)
         return dirty | {entry.ip for entry in rows}
+
+    def _dirty(self, ips: Sequence[str], clears: Sequence[Clear]) -> dict[str, Entry]:
+        return self._journal().newest(ips, clears) if self._has_answers() else {}
+
+    def _dirty_with_retry_times(self) -> set[str]:
+        return self._journal().with_retry_times() if self._has_answers() else set()
 
     def stored(self, ips: Collection[str]) -> set[str]:
         """Return which addresses have a row, also one that cannot be read.

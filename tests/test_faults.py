@@ -160,7 +160,8 @@ def test_call_that_fails(tmp_path: Path, scenario: str, call: Call, error: str) 
     assert all(line.startswith(b"geocli: /") for line in ran.stderr.splitlines())
     is_repeated = call.file == NAMELESS or error == "EINTR" or (call.name, error) == ("flock", "EAGAIN")
     if not _is_sqlite(call) and not is_repeated:
-        assert ran.returncode == 4
+        # A lookup that cannot look into the journal says so, and keeps its answers all the same.
+        assert ran.returncode == (0 if re.search(rb"/data(/journal\S*)?: cannot be (listed|read): ", ran.stderr) else 4)
         assert os.strerror(getattr(errno, error)).encode() in ran.stderr
     faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
 

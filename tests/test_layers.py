@@ -47,7 +47,7 @@ ROOMS: dict[str, set[str] | str] = {
         *("databases.discovery", "resolvers.mmdb", "storage"),
     },
     "geocli.health": {"entries", "errors", "storage", "upkeep"},
-    "geocli.storage": set(),
+    "geocli.storage": {"errors"},
     "geocli.storage.forks": set(),
     "geocli.storage.locks": {"errors", "storage.forks"},
     "geocli.storage.trust": {"errors"},

@@ -46,11 +46,19 @@ def dirty_bytes(directory: str) -> int:
 def has_answers(directory: str) -> bool:
     """Return whether answers may be read that are not yet in the store.
 
-    As `is_dirty`, but a directory that cannot be read has none, nor has anything but a file in the journal's place:
-    appending reports these.
+    As `is_dirty`, but what is not a directory has none, nor has anything but a file in the journal's place: appending
+    reports these.
+
+    Raises:
+        StorageError: the directory cannot be read.
+
     """
     journal = f"{directory}/{JOURNAL}"
     try:
         return is_dirty(directory) and (os.path.isfile(journal) or not os.path.lexists(journal))
-    except OSError:
+    except NotADirectoryError:
         return False
+    except OSError as error:
+        from geocli.errors import StorageError
+
+        raise StorageError(directory, f"cannot be listed: {error.strerror}") from error
