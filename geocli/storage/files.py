@@ -215,10 +215,13 @@ class DataDirectory:
         """Remove what processes that were killed left behind; what another process still writes is kept.
 
         Raises:
-            OSError: something cannot be removed.
+            StorageError: the directory cannot be listed.
 
         """
-        sweep(self.path)
+        try:
+            sweep(self.path)
+        except OSError as error:
+            raise StorageError(self.path, f"cannot be listed: {error.strerror}") from error
 
     def sync(self) -> None:
         """Put the directory's entries on disk.
