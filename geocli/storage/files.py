@@ -25,12 +25,7 @@ _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def sync_directory(path: str) -> None:
-    """Put a directory's entries on disk.
-
-    Raises:
-        OSError: they may not be there.
-
-    """
+    """Put a directory's entries on disk, or raise OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -224,12 +219,7 @@ class DataDirectory:
             raise StorageError(self.path, f"cannot be listed: {error.strerror}") from error
 
     def sync(self) -> None:
-        """Put the directory's entries on disk.
-
-        Raises:
-            OSError: they may not be there.
-
-        """
+        """Put the directory's entries on disk, or raise OSError."""
         sync_directory(self.path)
 
     def names(self) -> list[str]:
