@@ -449,7 +449,8 @@ def test_answers_may_be_added_while_others_are_kept() -> None:
     rendered = Rendered(Output("csv", ("ip", "country_code")), is_kept=True)
 
     def add(number: int) -> None:
-        rendered.add({"status": ["resolved"], "country_name": [f"C{number}"]}, np.zeros(1, np.uint32))
+        values = {"status": ["resolved"], "source": ["Own"], "country_name": [f"C{number}"]}
+        rendered.add(values, np.zeros(1, np.uint32))
 
     add(0)
     adding = Thread(target=lambda: deque(map(add, range(1, 5000)), maxlen=0))

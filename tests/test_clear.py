@@ -353,3 +353,16 @@ def test_dirty_entries_are_cleared_without_being_stored(geocli: Geocli) -> None:
     assert (0, b"4000 rows forgotten\n") == _outcome(geocli, "clear", "--yes")
     assert [] == dirty(geocli)
     assert os.path.getsize(geocli.data_dir / "geocli.db") < 200 << 10
+
+
+def test_a_segment_that_cannot_be_read_does_not_keep_the_rest_from_being_cleared(geocli: Geocli) -> None:
+    """It is named, and cleared too, once it can be read."""
+    geocli("lookup", "8.8.8.8")
+    geocli("flush")
+    segment = geocli.data_dir / "journal.9-00000000-0000-4000-8000-000000000000.draining"
+    segment.mkdir()
+    cleared = geocli("clear", "--yes")
+
+    assert (0, b"1 rows forgotten\n") == (cleared.returncode, cleared.stdout)
+    assert f"geocli: {segment}: ".encode() in cleared.stderr
+    assert [] == rows(geocli, "ip")

@@ -61,7 +61,7 @@ ROOMS: dict[str, set[str] | str] = {
     "geocli.storage.sharing": {"storage.frames"},
     "geocli.storage.scanning": {"values", "storage.frames"},
     "geocli.storage.clears": {"entries", "values"},
-    "geocli.storage.clearing": {"storage"},
+    "geocli.storage.clearing": {"errors", "storage"},
     "geocli.storage.beginnings": set(),
     "geocli.storage.dirty": {"entries", "storage.beginnings", "storage.clears", "storage.frames", "storage.scanning"},
     "geocli.storage.segments": {"values", "storage", "storage.ownership"},

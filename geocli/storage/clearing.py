@@ -6,9 +6,11 @@ before and is not yet stored was cleared too, and nothing that was read before m
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from geocli.errors import JournalError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,7 +37,7 @@ def clear(writer: StoreWriter, journal: Journal, wanted: Clear) -> int:
 
     """
     with ExitStack() as held, writer.transaction() as db:
-        count = sum(_not_stored(db, addresses) for addresses in journal.distinct()) if wanted.is_whole else 0
+        count = _count_dirty(db, journal) if wanted.is_whole else 0
         count += _delete(db, wanted)
         # Until the end of the transaction nobody can append what was read before it.
         held.enter_context(journal.sealing(writer.next_number()))
@@ -54,6 +56,15 @@ def _delete(db: sqlite3.Connection, wanted: Clear) -> int:
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     values = [wanted.resolved_before] if wanted.resolved_before is not None else []
     return db.execute(f"DELETE FROM geo_cache{where}", values).rowcount
+
+
+def _count_dirty(db: sqlite3.Connection, journal: Journal) -> int:
+    """Return how many dirty addresses have no row, as far as the journal can be read."""
+    count = 0
+    with suppress(JournalError):  # told when the segments are discarded
+        for addresses in journal.distinct():
+            count += _not_stored(db, addresses)
+    return count
 
 
 def _not_stored(db: sqlite3.Connection, addresses: Iterable[str]) -> int:
