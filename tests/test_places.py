@@ -33,11 +33,12 @@ def test_lookup_on_a_terminal_is_a_table(located: Geocli) -> None:
 
 
 def test_fields_that_were_asked_for_are_shown_even_if_empty(located: Geocli) -> None:
-    """The user named them, so they have their columns."""
+    """The user named them, so they have their columns; that one is empty is said below."""
     _, shown = on_terminal(located, "lookup", "-F", "ip,postal_code,cached", "98.0.0.1")
-    header, _, row = words(shown)
+    header, _, row, below = words(shown)
 
     assert (["ip", "postal_code", "cached"], "98.0.0.1") == (header, row[0])
+    assert ["geocli:", "postal_code:", "empty", "in", "every", "resolved", "row"] == below
 
 
 def test_other_formats_are_the_same_on_a_terminal(located: Geocli) -> None:
