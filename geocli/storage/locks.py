@@ -128,28 +128,32 @@ def temporary(path: str, mode: int) -> Iterator[tuple[int, str]]:
         OSError: it cannot be made.
 
     """
-    lock, beside = _locked_temporary(path, mode)
-    try:
+    lock: FileLock | None = None
+    beside = ""
+    try:  # from before it is made on, for a signal may come as soon as it is
+        while lock is None:
+            beside = f"{path}.{os.urandom(TEMPORARY_DIGITS // 2).hex()}{TEMPORARY_SUFFIX}"
+            lock = _made_and_locked(beside, mode)
         yield lock.descriptor, beside
     except BaseException:
-        with suppress(FileNotFoundError):  # renamed
+        with suppress(OSError):  # renamed, or not made
             os.unlink(beside)
         raise
     finally:
-        lock.close()
+        if lock is not None:
+            lock.close()
 
 
-def _locked_temporary(path: str, mode: int) -> tuple[FileLock, str]:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    while True:
-        beside = f"{path}.{os.urandom(TEMPORARY_DIGITS // 2).hex()}{TEMPORARY_SUFFIX}"
-        lock = FileLock(partial(os.open, beside, flags, mode))
-        is_free = True
-        with suppress(OSError):  # where there are no locks, `sweep` removes nothing
-            is_free = lock.acquire()
-        if is_free and lock.is_at(beside):
-            return lock, beside
-        lock.close()  # swept before it was locked
+def _made_and_locked(path: str, mode: int) -> FileLock | None:
+    """Make a file and lock it; None if it was swept before it was locked."""
+    lock = FileLock(partial(os.open, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+    is_free = True
+    with suppress(OSError):  # where there are no locks, `sweep` removes nothing
+        is_free = lock.acquire()
+    if is_free and lock.is_at(path):
+        return lock
+    lock.close()
+    return None
 
 
 def target_of(name: str) -> str | None:
