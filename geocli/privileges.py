@@ -76,12 +76,15 @@ def _groups(owner: os.stat_result) -> tuple[int, list[int]]:
 
 
 def _keep_importing() -> None:
-    """Let modules be imported that only root can read, as of a Python in root's home."""
+    """Let modules be imported that only root can read, as of a Python in root's home; find out their release now."""
     hidden = [path for path in sys.path if path and not os.access(path, os.R_OK | os.X_OK, effective_ids=True)]
     user = os.geteuid()
     os.seteuid(0)
     try:
         if any(map(os.path.exists, hidden)) and not any(isinstance(finder, _RootsModules) for finder in sys.meta_path):
+            from geocli.resolvers.rir import release
+
+            release()  # which reads the directory of the package
             sys.meta_path.insert(sys.meta_path.index(PathFinder), _RootsModules())
     finally:
         os.seteuid(user)

@@ -20,7 +20,7 @@ ROOMS: dict[str, set[str] | str] = {
         *("bulk", "cache", "console", "empty_fields", "entries", "errors", "logs", "rendering", "settings", "values"),
         *("privileges", "resolvers.services", "storage", "storage.ownership"),
     },
-    "geocli.privileges": {"errors", "storage.ownership"},
+    "geocli.privileges": {"errors", "storage.ownership", "resolvers.rir"},
     "geocli.console": {"errors", "text"},
     "geocli.errors": {"text"},
     "geocli.http": {"errors", "text", "values"},

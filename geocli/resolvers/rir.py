@@ -28,7 +28,7 @@ class RirResolver:
     def sources(self, known: Labels | None, report: Report) -> list[tuple[str, None]]:
         """Return one label, with the release of iptocc, which is made anew each night."""
         del known, report
-        return [(f"{NAME}@{_release()}", None)]
+        return [(f"{NAME}@{release()}", None)]
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Return the country of registration, None for addresses that no registry has allocated."""
@@ -52,7 +52,7 @@ def registered(code: str) -> Answer:
 
 
 @cache
-def _release() -> str:
+def release() -> str:
     """Return the installed release, read off the name of its metadata: `importlib.metadata` takes 30 ms."""
     spec = PathFinder.find_spec(_PACKAGE)
     site = os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else os.curdir
