@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import ssl
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,7 @@ from tests.running import wait_for
 from tests.servers import HEAD, MISBEHAVIOUR, dribble, drip, send, serving
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from threading import Event
 
@@ -79,6 +80,32 @@ def test_handshake(answer: Callable[[Any, Event], object], reason: str) -> None:
     with serving(answer) as url, BoundedSession(LIMITS) as session, pytest.raises(HttpError) as caught:
         session.get(url.replace("http:", "https:"))
     assert caught.value.reason.startswith(reason)
+
+
+@pytest.fixture
+def full() -> Iterator[str]:
+    """Return the URL of a server that never accepts: its backlog is full, so Linux drops further attempts."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting.enter_context(socket.create_connection(listener.getsockname()))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (LIMITS.replace(connect_seconds=0.2, whole_seconds=30), "no complete answer within 0.2 s"),
+        (LIMITS, LATE),
+    ],
+    ids=["connection", "whole"],
+)
+def test_connection_that_times_out(full: str, limits: Limits, reason: str) -> None:
+    """A server that cannot be reached in time is an error, which says which time it was."""
+    with BoundedSession(limits) as session, pytest.raises(HttpError) as caught:
+        session.get(full)
+
+    assert reason == caught.value.reason
 
 
 def test_interrupted_stream() -> None:
