@@ -23,7 +23,6 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from geocli.cache import GeoCache
-    from geocli.entries import Answer, Entry, Place
     from geocli.errors import (
         AddressError,
         BusyError,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
         StoreError,
         UpdateError,
     )
+    from geocli.models import Answer, Entry, Place
     from geocli.settings import Settings
     from geocli.storage.flushing import FlushReport
 
@@ -78,9 +78,9 @@ __all__ = [
 ]
 _HOMES = {
     "GeoCache": "geocli.cache",
-    "Answer": "geocli.entries",
-    "Entry": "geocli.entries",
-    "Place": "geocli.entries",
+    "Answer": "geocli.models",
+    "Entry": "geocli.models",
+    "Place": "geocli.models",
     "Settings": "geocli.settings",
     "FlushReport": "geocli.storage.flushing",
 }

@@ -10,8 +10,8 @@ import sys
 
 from geocli.console import close_output, complain, write
 from geocli.errors import AddressError, BusyError, GeocliError, ResolveError, SettingsError, StoreError
+from geocli.immutable import Value
 from geocli.logs import is_verbose, timed
-from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from geocli.bulk.pipeline import BatchReport, BatchRequest, ClusterRequest
     from geocli.cache import GeoCache, Mode
     from geocli.empty_fields import EmptyFields
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.settings import Settings
 
     Answer: TypeAlias = Callable[..., BatchReport]

@@ -10,7 +10,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from geocli.errors import AddressError
-from geocli.values import Value
+from geocli.immutable import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ from collections import deque
 from datetime import UTC, datetime
 from itertools import islice
 
-from geocli import addresses, arguments, settings
-from geocli.asking import Asking
+from geocli import addresses, api_arguments, settings
+from geocli.cache_tiers import Recall, asked
 from geocli.databases.digests import Digests
-from geocli.entries import Entry, earlier, instant_text, settle, special
+from geocli.fork_safety import CACHE_RANK, ForkAware
 from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log
-from geocli.memory import Recall, asked
+from geocli.models import Entry, earlier, instant_text, settle, special
+from geocli.resolution import Asking
 from geocli.resolvers import Chain, default_resolvers, default_services, settings_of
 from geocli.storage import has_answers
-from geocli.storage.forks import CACHE_RANK, ForkAware
 from geocli.storage.store import FILE_NAME, Store
 
 TYPE_CHECKING = False
@@ -97,7 +97,7 @@ class GeoCache(ForkAware):
 
         """
         super().__init__()
-        self._settings = arguments.with_overrides(chosen or settings.load(), data_dir, databases, language)
+        self._settings = api_arguments.with_overrides(chosen or settings.load(), data_dir, databases, language)
         self._store = store or Store(
             f"{self._settings.data_dir}/{FILE_NAME}", busy_timeout_seconds=self._settings.busy_timeout_seconds
         )
@@ -155,7 +155,7 @@ class GeoCache(ForkAware):
             JournalError: the answer could not be kept (unless `on_problem` says otherwise).
 
         """
-        return next(self.lookup_batch([arguments.address_of(address)]))
+        return next(self.lookup_batch([api_arguments.address_of(address)]))
 
     def lookup_batch(self, texts: Iterable[Text], *, mode: Mode = "cache") -> Iterator[Entry]:
         """Return an entry for each text, in their order; what is not an address, as None, gets `status="invalid"`.
@@ -175,12 +175,12 @@ class GeoCache(ForkAware):
             JournalError: answers could not be kept (unless `on_problem` says otherwise).
 
         """
-        arguments.one_of("mode", mode, arguments.MODES)
-        return self._in_blocks(arguments.each_address(texts), mode)
+        api_arguments.one_of("mode", mode, api_arguments.MODES)
+        return self._in_blocks(api_arguments.each_address(texts), mode)
 
     def _in_blocks(self, rest: Iterator[object], mode: Mode) -> Iterator[Entry]:
         while block := list(islice(rest, BLOCK)):
-            parsed = list(map(arguments.address_or_entry, block))
+            parsed = list(map(api_arguments.address_or_entry, block))
             wanted = {str(found): found for found in parsed if not isinstance(found, Entry)}
             answered = self._cached_only(wanted) if mode == "cached-only" else self._answered(wanted, mode)
             yield from (found if isinstance(found, Entry) else answered[str(found)] for found in parsed)
@@ -312,7 +312,7 @@ class GeoCache(ForkAware):
         """
         from geocli import upkeep
 
-        arguments.selection(which, limit)
+        api_arguments.selection(which, limit)
         return upkeep.re_resolve(self, self._store, self.now(), which, limit=limit, dry_run=dry_run, flush=flush)
 
     def stats(self, *, by: By = "country", top: int = 10, with_countries: bool = False) -> Stats:
@@ -324,7 +324,7 @@ class GeoCache(ForkAware):
         """
         from geocli import upkeep
 
-        arguments.count(by, top)
+        api_arguments.count(by, top)
         kept = self.journal, self._store, self._settings, self.now()
         return upkeep.stats(*kept, by=by, top=top, with_countries=with_countries)
 

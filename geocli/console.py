@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 
 from geocli.errors import GeocliError, TerminatedError
-from geocli.text import safe
+from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

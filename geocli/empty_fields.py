@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from geocli.entries import value
+from geocli.models import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
 
 ALWAYS_EMPTY = frozenset({"scope", "error"})
 """Fields that no resolved row ever has."""

@@ -26,7 +26,7 @@ A ServiceError exits with 75 where the service asks for patience. TerminatedErro
 
 from __future__ import annotations
 
-from geocli.text import public_url, shorten
+from geocli.sanitize import public_url, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

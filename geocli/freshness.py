@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from geocli.entries import IANA
+from geocli.models import IANA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
 
 RETRY_AFTER = (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
 """How long an address that nobody knows is left alone: after the first, the second and each later time."""

@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from geocli.entries import instant_text
 from geocli.errors import BusyError, StorageError
+from geocli.models import instant_text
 from geocli.storage import JOURNAL
 from geocli.storage.flushing import LOCK
 from geocli.storage.room import ENTRY_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES, free_bytes

@@ -21,8 +21,8 @@ from urllib3.connection import HTTPConnection
 
 from geocli import __version__
 from geocli.errors import TOO_MANY_REQUESTS
-from geocli.text import public_url, shorten
-from geocli.values import Value
+from geocli.immutable import Value
+from geocli.sanitize import public_url, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable

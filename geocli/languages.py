@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from geocli.entries import ENGLISH
 from geocli.errors import SettingsError
+from geocli.models import ENGLISH
 
 
 def canonical(text: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from geocli.errors import BusyError, GeocliError, StorageError, StoreError
-from geocli.text import safe
+from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from geocli.entries import WHERE_FIELDS, Place
+from geocli.models import WHERE_FIELDS, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from geocli.entries import Answer, Known, Traits
+    from geocli.models import Answer, Known, Traits
 
 PLACE_TRAITS = frozenset(
     {

@@ -11,8 +11,8 @@ import pwd
 from contextlib import suppress
 
 from geocli.errors import SettingsError
-from geocli.text import may_be_key
-from geocli.values import Value
+from geocli.immutable import Value
+from geocli.sanitize import may_be_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _read(path: str, *, required: bool) -> dict[str, Any]:
     for name, value in said.items():
         if name in _FORMS and _fits(_FORMS[name], value):
             continue
-        from geocli.entries import unknown
+        from geocli.models import unknown
 
         reason = f"{_shown(value)} is not {_FORMS[name]}" if name in _FORMS else unknown("key", name, list(_FORMS))
         raise SettingsError(name, reason, origin=path, line=_line_of(name, text))

@@ -8,20 +8,20 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from geocli.entries import earlier, instant_text
 from geocli.errors import BusyError, DatabaseError, JournalError, StorageError
 from geocli.freshness import MOST_LIFETIME, RETRY_AFTER
+from geocli.immutable import Value
 from geocli.logs import log
+from geocli.models import earlier, instant_text
 from geocli.storage import counting
 from geocli.storage.flushing import LOCK
-from geocli.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geocli.cache import GeoCache, Mode, Which
     from geocli.databases.discovery import Database
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.settings import Settings
     from geocli.storage.journal import Journal
     from geocli.storage.journal_reader import JournalStatus

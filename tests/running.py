@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from tests.conftest import Geocli
 
 PATIENCE_SECONDS = 60

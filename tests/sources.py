@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from geocli.entries import Answer, Place
+from geocli.models import Answer, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

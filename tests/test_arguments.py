@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli import AddressError, GeoCache, SettingsError
-from geocli.entries import FIELDS, FIELDS_ON_REQUEST
+from geocli.models import FIELDS, FIELDS_ON_REQUEST
 from tests.building import LONDON, build
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.asking import Asking
 from geocli.cache import BLOCK, GeoCache
-from geocli.entries import Answer, Entry, Place
 from geocli.errors import DatabaseError, GeocliError, ServiceError
+from geocli.models import Answer, Entry, Place
+from geocli.resolution import Asking
 from geocli.resolvers import Chain
 from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
 

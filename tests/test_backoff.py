@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.storage.backoff import LOCK, BackOff
+from geocli.backoff import LOCK, BackOff
 from geocli.storage.files import DataDirectory
 from tests.running import held
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geocli.bulk.pipeline import BatchReport
-    from geocli.entries import Entry
     from geocli.errors import GeocliError
+    from geocli.models import Entry
     from tests.conftest import Clock
 
     Address: TypeAlias = IPv4Address | IPv6Address

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.cache import BLOCK, GeoCache, utc_now
+from geocli.cache_tiers import MAX_ENTRIES
 from geocli.databases.discovery import examine
-from geocli.entries import Entry, Place
 from geocli.errors import (
     AddressError,
     BusyError,
@@ -29,7 +29,7 @@ from geocli.errors import (
     StoreError,
 )
 from geocli.logs import raise_or_log
-from geocli.memory import MAX_ENTRIES
+from geocli.models import Entry, Place
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.storage.files import DataDirectory
 from geocli.storage.journal import Journal
@@ -537,7 +537,7 @@ class TestMemory:
     def test_is_bounded(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of more addresses than memory holds, the oldest are forgotten, and asked for again."""
         most = MAX_ENTRIES // 10
-        monkeypatch.setattr("geocli.memory.MAX_ENTRIES", most)
+        monkeypatch.setattr("geocli.cache_tiers.MAX_ENTRIES", most)
         texts = [str(ip_address(0x08000000 + number)) for number in range(most + 1)]
         bench.source.everywhere = JAPAN
         with bench(journal=Forgetful(DataDirectory(bench.data_dir))) as cache:

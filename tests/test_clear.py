@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from geocli.addresses import Address
-    from geocli.entries import Answer
+    from geocli.models import Answer
     from geocli.resolvers import Report
     from geocli.storage.files import DataDirectory
     from geocli.storage.segments import Segment

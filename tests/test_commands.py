@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from werkzeug import Response
 
-from geocli.entries import Entry
+from geocli.models import Entry
 from geocli.storage.files import DataDirectory
 from geocli.storage.journal import Journal
 from tests.building import CITIES, LONDON, TOKYO, build

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.entries import Place
+from geocli.models import Place
 from geocli.storage.counting import LEAST_SPAN_ROWS, organisations, tally
 from geocli.storage.store import Store
 from tests.storing import change, resolved

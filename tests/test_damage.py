@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.entries import Entry, Place
+from geocli.models import Entry, Place
 from geocli.storage.flushing import Flush
 from geocli.storage.frames import HEADER_BYTES, MOST_BYTES, encode, pack
 from geocli.storage.journal import Journal

@@ -15,9 +15,9 @@ from geocli.bulk.outputs import Output
 from geocli.bulk.record_reader import READ_TOGETHER
 from geocli.bulk.tree import Tree
 from geocli.databases.discovery import Database, examine
-from geocli.entries import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS, instant_text
 from geocli.errors import DatabaseError
 from geocli.merging import merge
+from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS, instant_text
 from geocli.resolvers.mmdb import ask
 from tests.building import build
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from geocli.entries import Answer
+    from geocli.models import Answer
 
     Known = tuple[dict[str, Any], int, bool]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.entries import Place, settle
+from geocli.models import Place, settle
 from geocli.storage import dirty as module
 from geocli.storage import is_dirty
 from geocli.storage.dirty import SEARCHED_ADDRESSES
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.storage.files import DataDirectory
 
 MANY = [f"9.9.9.{number}" for number in range(SEARCHED_ADDRESSES + 1)]

@@ -13,8 +13,8 @@ import geocli
 
 MODULES = ["geocli", *(found.name for found in pkgutil.walk_packages(geocli.__path__, "geocli."))]
 WITH_EXAMPLES = {
-    *("geocli", "geocli.addresses", "geocli.entries", "geocli.errors", "geocli.text"),
-    *("geocli.commands.options", "geocli.rendering.worldmap", "geocli.resolvers.countries"),
+    *("geocli", "geocli.addresses", "geocli.models", "geocli.errors", "geocli.sanitize"),
+    *("geocli.commands.options", "geocli.rendering.worldmap", "geocli.countries"),
 }
 
 

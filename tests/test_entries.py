@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.entries import (
+from geocli.errors import SettingsError
+from geocli.models import (
     CSV_FIELDS,
     FIELDS,
     FIELDS_ON_REQUEST,
@@ -29,7 +30,6 @@ from geocli.entries import (
     unknown,
     value,
 )
-from geocli.errors import SettingsError
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BUILT_AT = datetime(2026, 5, 26, 1, 46, 40, tzinfo=UTC)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.cache import GeoCache
-from geocli.entries import Place
 from geocli.errors import BusyError, JournalError, StorageError, StoreError
+from geocli.models import Place
 from geocli.storage.flushing import Flush, FlushReport
 from geocli.storage.frames import encode, pack
 from geocli.storage.journal import Journal
@@ -31,7 +31,7 @@ from tests.sources import JAPAN, Source
 from tests.storing import AT, change, holding, in_child, local, resolved, select, stored, unresolved
 
 if TYPE_CHECKING:
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.storage.files import DataDirectory
     from geocli.storage.segments import Segment
 

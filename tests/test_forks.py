@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.cache import GeoCache
-from geocli.entries import Place
 from geocli.errors import BusyError, StoreError
-from geocli.storage.forks import postponed
+from geocli.fork_safety import postponed
+from geocli.models import Place
 from geocli.storage.locks import FileLock, locked_directory
 from geocli.storage.store import Store
 from tests.running import PATIENCE_SECONDS

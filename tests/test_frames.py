@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.entries import Entry, Place
+from geocli.models import Entry, Place
 from geocli.storage.frames import MOST_BYTES, Frame, encode, head, loaded, members_of, pack, payload, unpack
 from geocli.storage.scanning import MOST_REPAIRS, Damage, scan
 from geocli.storage.sharing import place_texts

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from geocli.entries import Entry
 from geocli.freshness import RETRY_AFTER, holds_until, is_hit, is_of, next_retry_at
+from geocli.models import Entry
 from tests.test_entries import NOW, RESOLVED, UNRESOLVED
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from geocli.__main__ import _plain
 from geocli.console import guard
-from geocli.entries import Place
 from geocli.errors import JournalError
+from geocli.models import Place
 from geocli.storage.frames import Frame
 from geocli.storage.journal import Journal
 from geocli.storage.room import Room

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.entries import Place
 from geocli.errors import BusyError, JournalError
+from geocli.models import Place
 from geocli.storage.files import DataDirectory
 from geocli.storage.frames import Frame, encode, pack
 from geocli.storage.journal import Journal

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.entries import WHERE_FIELDS, Answer, Place
 from geocli.merging import merge
+from geocli.models import WHERE_FIELDS, Answer, Place
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BUILT_AT = datetime(2026, 5, 26, 1, 46, 40, tzinfo=UTC)

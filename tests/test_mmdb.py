@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from geocli.databases.discovery import Database, examine
-from geocli.entries import Answer, Place
 from geocli.errors import DatabaseError
+from geocli.models import Answer, Place
 from geocli.resolvers.mmdb import MmdbResolver, ask
 from geocli.resolvers.mmdb_schemas import place_from
 from tests.building import CITIES, LONDON, NETWORKS, TOKYO, build

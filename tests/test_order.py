@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from geocli.databases.discovery import digest_of
-from geocli.entries import Place
 from geocli.errors import GeocliError, JournalError
+from geocli.models import Place
 from geocli.storage.flushing import Flush
 from geocli.storage.journal import Journal
 from geocli.storage.writer import StoreWriter
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.storage.files import DataDirectory
     from geocli.storage.frames import Frame
     from geocli.storage.scanning import Damage

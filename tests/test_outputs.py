@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from geocli.bulk.outputs import FORMATS, SIMPLE, Output, json_text
-from geocli.entries import CSV_FIELDS, FIELDS, JSON_FIELDS, Entry, Place
+from geocli.models import CSV_FIELDS, FIELDS, JSON_FIELDS, Entry, Place
 
 LONDON = Entry(
     ip="81.2.69.160",

@@ -9,7 +9,7 @@ import pytest
 
 from geocli.bulk.flow import SMALL_BYTES
 from geocli.cache import GeoCache
-from geocli.entries import Place
+from geocli.models import Place
 from geocli.resolvers.mmdb import MmdbResolver
 from tests.building import LONDON, build
 from tests.running import objects

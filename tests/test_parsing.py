@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from geocli import addresses
 from geocli.bulk.parsing import Parsed, numbers
 from geocli.errors import AddressError
-from geocli.text import decoded
+from geocli.sanitize import decoded
 
 PARTS = st.sampled_from(["0", "1", "9", "10", "99", "100", "199", "255", "256", "300", "999", "1000", "01", "001", ""])
 ODD = st.lists(PARTS, min_size=3, max_size=5).map(".".join)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geocli.backoff import BackOff
 from geocli.errors import StorageError
-from geocli.storage.backoff import BackOff
 from tests.building import LONDON, build
 from tests.conftest import Clock
 from tests.running import complaints, objects

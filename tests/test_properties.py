@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from geocli.cache import GeoCache
-from geocli.entries import Entry
 from geocli.errors import AddressError, GeocliError
 from geocli.freshness import RETRY_AFTER
+from geocli.immutable import Value
+from geocli.models import Entry
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.settings import Settings
-from geocli.values import Value
 from tests.building import build
 from tests.conftest import Clock
 

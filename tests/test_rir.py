@@ -15,8 +15,8 @@ from babel import Locale
 from iptocc import country_code
 
 from geocli.cache import GeoCache
-from geocli.entries import Answer, Place
-from geocli.resolvers.countries import country_name
+from geocli.countries import country_name
+from geocli.models import Answer, Place
 from geocli.resolvers.rir import RirResolver
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
     hit, miss = (imported_by(installed, "lookup", f"81.2.69.{number}") for number in (160, 161))
 
     assert set() == hit & (HEAVY | {"maxminddb_rust"})
-    assert set() == miss & (HEAVY | {"geocli.http", "geocli.storage.backoff"})
+    assert set() == miss & (HEAVY | {"geocli.http", "geocli.backoff"})
 
 
 @pytest.mark.parametrize("arguments", [("stats",), ("lookup", "-f", "csv", "81.2.69.160"), ("flush", "--json")])

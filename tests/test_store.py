@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.entries import Entry, Place
 from geocli.errors import BusyError, StoreError
+from geocli.models import Entry, Place
 from geocli.storage import counting
 from geocli.storage.segments import Segment
 from geocli.storage.store import BLOCK, RESPITE_SECONDS, SCHEMA_VERSION, SELECT, Store

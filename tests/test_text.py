@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.text import safe, shorten
+from geocli.sanitize import safe, shorten
 
 C0 = [chr(number) for number in range(0x20)]
 DEL_AND_C1 = [chr(number) for number in range(0x7F, 0xA0)]

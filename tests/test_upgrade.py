@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.cache import GeoCache
-from geocli.entries import instant_text
+from geocli.models import instant_text
 from geocli.storage.store import SCHEMA_VERSION
 from tests.storing import change, select
 

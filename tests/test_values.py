@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from geocli.values import Value
+from geocli.immutable import Value
 
 
 class Point(Value):

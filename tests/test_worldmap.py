@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from geocli.countries import _names
 from geocli.rendering.worldmap import ASCII, COLUMNS, NORTH, SOUTH, cell, world
-from geocli.resolvers.countries import _names
 
 BOXES = {
     "US": (25, 49, -125, -67),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlite_utils import Database
 
-from geocli.entries import Place
 from geocli.errors import BusyError, JournalError, StoreError
+from geocli.models import Place
 from geocli.storage.clearing import clear
 from geocli.storage.clears import Clear
 from geocli.storage.journal import Journal
@@ -29,7 +29,7 @@ from tests.storing import AT, SOURCES, change, framed, in_child, local, resolved
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.storage.files import DataDirectory
     from geocli.storage.frames import Frame
 

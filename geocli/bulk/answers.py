@@ -19,9 +19,9 @@ from geocli.bulk.rendered import Rendered, grown
 from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import EMBEDDING, GLOBAL, SCOPES, scopes
 from geocli.bulk.tree import NOTHING, Tree
-from geocli.entries import ENGLISH, IANA, instant_text
 from geocli.errors import DatabaseError
 from geocli.merging import merge
+from geocli.models import ENGLISH, IANA, instant_text
 from geocli.resolvers.rir import registered
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from geocli.bulk.outputs import Output
     from geocli.databases.discovery import Database
-    from geocli.entries import Answer
+    from geocli.models import Answer
     from geocli.resolvers.rir import RirResolver
 
 TABLE_BITS = 24

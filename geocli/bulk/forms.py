@@ -10,9 +10,9 @@ from geocli.bulk.finding import network_length, spans
 from geocli.bulk.inputs import MOST_LINE_BYTES
 from geocli.bulk.labels import places
 from geocli.bulk.outputs import Output
-from geocli.entries import CSV_FIELDS
 from geocli.errors import SettingsError
-from geocli.text import safe
+from geocli.models import CSV_FIELDS
+from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from errno import EIO
 from functools import partial
 
 from geocli.errors import InputError
-from geocli.text import decoded
+from geocli.sanitize import decoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from geocli import __version__
-from geocli.entries import ENGLISH
 from geocli.errors import GeocliError, SettingsError
+from geocli.immutable import Value
+from geocli.models import ENGLISH
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.rir import RirResolver
-from geocli.values import Value
 
 if TYPE_CHECKING:
     from geocli.bulk.parts import Part

@@ -12,9 +12,9 @@ from geocli.addresses import is_address
 from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, Block, lines_of
 from geocli.bulk.inputs import MOST_LINE_BYTES
 from geocli.bulk.outputs import Output, json_text
-from geocli.entries import KNOWN_FIELDS
 from geocli.errors import SettingsError
-from geocli.text import decoded, safe
+from geocli.models import KNOWN_FIELDS
+from geocli.sanitize import decoded, safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ import re
 from itertools import chain
 from json.encoder import encode_basestring
 
-from geocli.entries import CSV_FIELDS, JSON_FIELDS, reader
-from geocli.text import safe
+from geocli.models import CSV_FIELDS, JSON_FIELDS, reader
+from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that starts like this for a formula (CWE-1236)."""

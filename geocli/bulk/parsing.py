@@ -10,7 +10,7 @@ import numpy as np
 
 from geocli import addresses
 from geocli.errors import AddressError
-from geocli.text import decoded
+from geocli.sanitize import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

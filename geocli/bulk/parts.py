@@ -20,7 +20,7 @@ from geocli.bulk.forms import CsvForm
 from geocli.bulk.inputs import READ_BYTES, refuse_others, whole_lines
 from geocli.bulk.pipeline import OTHER_COLUMNS
 from geocli.errors import InputError, OpenCellError, SettingsError
-from geocli.values import Value
+from geocli.immutable import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

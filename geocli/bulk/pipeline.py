@@ -15,8 +15,8 @@ from geocli.bulk.outputs import Output
 from geocli.console import complain, write
 from geocli.empty_fields import EmptyFields
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
-from geocli.text import visible
-from geocli.values import Value
+from geocli.immutable import Value
+from geocli.sanitize import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from geocli.bulk.tree import NOTHING
-from geocli.entries import WHERE_FIELDS, Place
 from geocli.errors import DatabaseError
+from geocli.models import WHERE_FIELDS, Place
 from geocli.resolvers.mmdb_schemas import place_from, shapes
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.bulk.labels import adjust
-from geocli.entries import instant_text
-from geocli.text import decoded
+from geocli.models import instant_text
+from geocli.sanitize import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from geocli.bulk.forms import Block, Form
     from geocli.bulk.parsing import Parsed
     from geocli.cache import GeoCache, Mode
-    from geocli.entries import Entry
+    from geocli.models import Entry
 
 
 MOST_JOINED_BYTES = 16 << 20

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from geocli.bulk.parts import Part
     from geocli.bulk.rows import Rows
     from geocli.databases.discovery import DatabaseFile
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.resolvers import Labels, Report, Resolver, Source
     from geocli.storage.clears import Clear
 

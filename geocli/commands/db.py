@@ -11,7 +11,7 @@ from geocli import actions, logs
 from geocli.commands import options
 from geocli.console import write
 from geocli.errors import GeocliError
-from geocli.text import safe
+from geocli.sanitize import safe
 
 app = typer.Typer(help="The .mmdb databases at hand, getting them, checking them.", no_args_is_help=True)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geocli import settings
-from geocli.entries import check_fields
 from geocli.errors import SettingsError
+from geocli.immutable import Value
 from geocli.languages import language_of
-from geocli.values import Value
+from geocli.models import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from geocli.backoff import BackOff
 from geocli.errors import TOO_MANY_REQUESTS, DownloadError, RateLimitError, UpdateError
 from geocli.http import BoundedSession, HttpError, Limits, error_of
-from geocli.storage.backoff import BackOff
-from geocli.text import public_url
+from geocli.sanitize import public_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

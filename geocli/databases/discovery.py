@@ -10,7 +10,7 @@ from marshal import dumps
 from time import thread_time
 
 from geocli.errors import DatabaseError
-from geocli.values import Value
+from geocli.immutable import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from geocli.databases.installing import digest_of, install, renew_sidecar, unpacked
 from geocli.errors import SettingsError, UpdateError
-from geocli.text import may_be_key
-from geocli.values import Value
+from geocli.immutable import Value
+from geocli.sanitize import may_be_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

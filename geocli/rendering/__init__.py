@@ -8,10 +8,10 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 from geocli.console import complain
+from geocli.countries import country_name
 from geocli.databases.attributions import ATTRIBUTIONS, attribution_of
-from geocli.entries import instant_text
-from geocli.resolvers.countries import country_name
-from geocli.text import safe
+from geocli.models import instant_text
+from geocli.sanitize import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from geocli.bulk.outputs import json_text
-from geocli.entries import value
+from geocli.countries import country_name
+from geocli.models import value
 from geocli.rendering import ago, harmless, make_table, open_console
-from geocli.resolvers.countries import country_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.rendering import Cell
 
 TABLE_FIELDS = ("ip", "status", "country_name", "city", "org", "source")

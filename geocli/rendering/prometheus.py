@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geocli.entries import instant
-from geocli.text import safe
+from geocli.models import instant
+from geocli.sanitize import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from geocli.bulk.outputs import json_text
 from geocli.console import write
-from geocli.entries import instant, instant_text
+from geocli.countries import country_name
+from geocli.models import instant, instant_text
 from geocli.rendering import (
     PIPE_CELLS,
     ago,
@@ -22,7 +23,6 @@ from geocli.rendering import (
 )
 from geocli.rendering.prometheus import prometheus
 from geocli.rendering.worldmap import ASCII, BLOCKS, COLUMNS, world
-from geocli.resolvers.countries import country_name
 from geocli.storage.files import replacing, write_all
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geocli.addresses import embedded
-from geocli.entries import ENGLISH
+from geocli.models import ENGLISH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from geocli.addresses import Address, Embedded
     from geocli.databases.discovery import DatabaseFile
-    from geocli.entries import Answer
     from geocli.errors import GeocliError, ResolveError
+    from geocli.models import Answer
     from geocli.settings import Settings
     from geocli.storage.files import DataDirectory
 

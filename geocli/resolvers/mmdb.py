@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from geocli.databases.discovery import Database, digest_of, examine, find, missing, order_of
-from geocli.entries import ENGLISH, Answer
 from geocli.errors import DatabaseError
+from geocli.models import ENGLISH, Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

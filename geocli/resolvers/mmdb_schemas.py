@@ -14,9 +14,9 @@ from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
 
-from geocli.entries import ENGLISH, Place
+from geocli.countries import country_name
+from geocli.models import ENGLISH, Place
 from geocli.resolvers import conversions, place_rules
-from geocli.resolvers.countries import country_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

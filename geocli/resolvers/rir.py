@@ -11,7 +11,7 @@ import os
 from functools import cache
 from importlib.machinery import PathFinder
 
-from geocli.entries import Answer, Place
+from geocli.models import Answer, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class RirResolver:
 
 def registered(code: str) -> Answer:
     """Return the answer that an address is registered in a country."""
-    from geocli.resolvers.countries import country_name
+    from geocli.countries import country_name
 
     return Answer(place=Place(country_code=code, country_name=country_name(code)), source=NAME)
 

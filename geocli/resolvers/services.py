@@ -15,10 +15,10 @@ from math import ceil
 from time import sleep
 
 from geocli.errors import TOO_MANY_REQUESTS, ExposedError, ServiceError
+from geocli.fork_safety import ForkAware
 from geocli.hashing import blake2b
-from geocli.storage.forks import ForkAware
-from geocli.text import may_be_key
-from geocli.values import Value
+from geocli.immutable import Value
+from geocli.sanitize import may_be_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from geocli.addresses import Address
-    from geocli.entries import Answer
+    from geocli.backoff import BackOff
     from geocli.errors import GeocliError
+    from geocli.models import Answer
     from geocli.resolvers import Report
     from geocli.settings import Settings
-    from geocli.storage.backoff import BackOff
     from geocli.storage.files import DataDirectory
 
     Ask: TypeAlias = Callable[[Sequence[Address]], "Reply"]
@@ -122,7 +122,7 @@ class Service(ForkAware):
 
     def _asked(self, addresses: Sequence[Address]) -> dict[Address, Answer | None]:
         """Send one request, unless the service asked for patience."""
-        from geocli.storage.backoff import BackOff
+        from geocli.backoff import BackOff
 
         self._back_off = self._back_off or BackOff(self._directory(), f"backoff-{self.name}")
         self._wait(self._back_off)

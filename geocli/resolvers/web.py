@@ -17,9 +17,9 @@ from geoip2.errors import (
 )
 from geoip2.webservice import Client
 
-from geocli.entries import Answer
 from geocli.errors import ServiceError
 from geocli.http import BoundedSession, Limits, json_of
+from geocli.models import Answer
 from geocli.resolvers.mmdb_schemas import place_from
 from geocli.resolvers.services import Reply
 

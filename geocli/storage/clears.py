@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from geocli.entries import instant_text
-from geocli.values import Value
+from geocli.immutable import Value
+from geocli.models import instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
 
 
 class Clear(Value):

@@ -12,7 +12,7 @@ import json
 import os
 from functools import lru_cache
 
-from geocli.entries import instant, settle
+from geocli.models import instant, settle
 from geocli.storage.beginnings import Beginning
 from geocli.storage.frames import HEADER_BYTES, MAGIC, MOST_BYTES, loaded, payload_at, rows_of, unpack
 from geocli.storage.scanning import regions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import BinaryIO, TypeAlias
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.storage.clears import Clear
     from geocli.storage.frames import Frame
 

@@ -7,11 +7,11 @@ from collections import deque
 from contextlib import closing, contextmanager, suppress
 
 from geocli.errors import BusyError, JournalError, StoreError
+from geocli.fork_safety import postponed
+from geocli.immutable import Value
 from geocli.storage import STORE
-from geocli.storage.forks import postponed
 from geocli.storage.frames import Frame
 from geocli.storage.journal_reader import QUARANTINE
-from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from functools import lru_cache
 from itertools import islice
 from json.encoder import encode_basestring_ascii
 
-from geocli.entries import Entry, Place, instant, instant_text
 from geocli.hashing import blake2b
+from geocli.immutable import Value
+from geocli.models import Entry, Place, instant, instant_text
 from geocli.storage.rows import check_json
-from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

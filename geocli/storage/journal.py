@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.storage.files import DataDirectory
     from geocli.storage.segments import Segment
 

@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from errno import ELOOP
 
 from geocli.errors import JournalError, StorageError
+from geocli.immutable import Value
 from geocli.storage import JOURNAL, is_dirty
 from geocli.storage.frames import Frame
 from geocli.storage.scanning import Damage, scan, scan_from
 from geocli.storage.segments import SegmentFile, opened, segments_among
-from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, BinaryIO
 
-    from geocli.entries import Entry
+    from geocli.models import Entry
     from geocli.storage.clears import Clear
     from geocli.storage.dirty import DirtyEntries
     from geocli.storage.files import DataDirectory

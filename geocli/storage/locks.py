@@ -14,7 +14,7 @@ from functools import partial
 from time import sleep
 
 from geocli.errors import BusyError
-from geocli.storage.forks import FILE_RANK, ForkAware
+from geocli.fork_safety import FILE_RANK, ForkAware
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from geocli.entries import Entry, Place, instant
+from geocli.models import Entry, Place, instant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

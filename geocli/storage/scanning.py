@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from geocli.immutable import Value
 from geocli.storage.frames import HEADER_BYTES, MAGIC, MOST_BYTES, Frame, encode, payload_at, unpack
-from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

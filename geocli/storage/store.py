@@ -12,10 +12,10 @@ from collections import deque
 from functools import partial
 from time import monotonic
 
-from geocli.entries import Entry, instant
 from geocli.errors import BusyError, StoreError
+from geocli.fork_safety import STORE_RANK, ForkAware
+from geocli.models import Entry, instant
 from geocli.storage import STORE
-from geocli.storage.forks import STORE_RANK, ForkAware
 from geocli.storage.ownership import check_owner
 from geocli.storage.rows import COLUMNS, entry_of
 from geocli.storage.sqlite_errors import sqlite_errors

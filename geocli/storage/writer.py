@@ -10,11 +10,11 @@ from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from geocli.entries import instant_text
 from geocli.errors import BusyError, StorageError, StoreError
+from geocli.fork_safety import postponed
+from geocli.models import instant_text
 from geocli.storage.blocks import Block
 from geocli.storage.clears import Clear
-from geocli.storage.forks import postponed
 from geocli.storage.frames import loaded
 from geocli.storage.room import BLOCK_ROWS, CACHE_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES
 from geocli.storage.rows import COLUMNS

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import maxminddb
 from mmdb_writer import MMDBWriter, SearchTreeLeaf, SearchTreeNode
 
-from geocli.resolvers.countries import country_name
+from geocli.countries import country_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -10,7 +10,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from geocli.resolvers.countries import _names
+from geocli.countries import _names
 from tests.benchmarks.flush import run
 from tests.conftest import Geocli
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
-from geocli.entries import instant_text, newest, settle
 from geocli.errors import BusyError, StorageError, StoreError
+from geocli.models import instant_text, newest, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, TypeAlias
 
-    from geocli.entries import Entry
     from geocli.errors import GeocliError
+    from geocli.models import Entry
     from geocli.storage.clears import Clear
     from geocli.storage.journal import Journal
     from geocli.storage.store import Store

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 
 from geocli import addresses
-from geocli.entries import IANA, Answer, Entry, Place
 from geocli.freshness import holds_until, next_retry_at
 from geocli.logs import timed
+from geocli.models import IANA, Answer, Entry, Place
 from geocli.resolvers import of_embedded
 
 TYPE_CHECKING = False

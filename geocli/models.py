@@ -7,7 +7,7 @@ from functools import lru_cache
 from operator import attrgetter
 
 from geocli.errors import SettingsError
-from geocli.values import Value
+from geocli.immutable import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

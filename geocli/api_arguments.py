@@ -7,8 +7,8 @@ from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address
 
 from geocli import addresses
-from geocli.entries import Entry
 from geocli.errors import AddressError
+from geocli.models import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import os
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 
-from geocli.entries import instant, instant_text
 from geocli.errors import BusyError, StorageError
+from geocli.immutable import Value
+from geocli.models import instant, instant_text
 from geocli.storage.files import write_all
-from geocli.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
