@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from geocli.models import Answer, Entry, Place
     from geocli.settings import Settings
-    from geocli.storage.flushing import FlushReport
+    from geocli.storage.flush import FlushReport
 
 __all__ = [
     "AddressError",
@@ -82,7 +82,7 @@ _HOMES = {
     "Entry": "geocli.models",
     "Place": "geocli.models",
     "Settings": "geocli.settings",
-    "FlushReport": "geocli.storage.flushing",
+    "FlushReport": "geocli.storage.flush",
 }
 
 

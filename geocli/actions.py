@@ -88,7 +88,7 @@ def open_cache(chosen: Settings, problems: Problems) -> GeoCache:
     What only root can read is read before: the keys of web services, and which directories of databases there are.
     """
     from geocli.cache import GeoCache
-    from geocli.storage.ownership import other_owner
+    from geocli.files.ownership import other_owner
 
     if (owner := other_owner(chosen.data_dir)) is None:
         return GeoCache(chosen=chosen, on_problem=problems)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from geocli.errors import BusyError, StorageError
 from geocli.immutable import Value
 from geocli.models import instant, instant_text
-from geocli.storage.files import write_all
+from geocli.storage.directory import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
 """After the first failure, and after many in a row; each next pause is twice as long."""

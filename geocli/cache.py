@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
     from geocli.errors import GeocliError, ResolveError
     from geocli.resolvers import Resolver, Service, Source
-    from geocli.storage.files import DataDirectory
-    from geocli.storage.flushing import Flush, FlushReport
+    from geocli.storage.directory import DataDirectory
+    from geocli.storage.flush import Flush, FlushReport
     from geocli.storage.journal import Journal
     from geocli.upkeep import ReResolveReport, Stats
 
@@ -129,7 +129,7 @@ class GeoCache(ForkAware):
     def directory(self) -> DataDirectory:
         """The data directory."""
         if self._directory is None:
-            from geocli.storage.files import DataDirectory
+            from geocli.storage.directory import DataDirectory
 
             self._directory = DataDirectory(self._settings.data_dir, allow_network_fs=self._settings.allow_network_fs)
         return self._directory
@@ -297,7 +297,7 @@ class GeoCache(ForkAware):
         return self._flush().run(wait_seconds)
 
     def _flush(self) -> Flush:
-        from geocli.storage.flushing import Flush
+        from geocli.storage.flush import Flush
 
         return Flush(self.directory, self.journal, self.now, self._settings.busy_timeout_seconds, self.on_problem)
 
@@ -339,7 +339,7 @@ class GeoCache(ForkAware):
             StorageError: the store cannot be written; or BusyError.
 
         """
-        from geocli.storage.clears import Clear
+        from geocli.storage.tombstones import Clear
 
         before = None if older_than is None else instant_text(earlier(self.now(), older_than))
         wanted = Clear(only_unresolved=unresolved, resolved_before=before)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from geocli.errors import BusyError, StorageError
 from geocli.models import instant_text
 from geocli.storage import JOURNAL
-from geocli.storage.flushing import LOCK
-from geocli.storage.room import ENTRY_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES, free_bytes
+from geocli.storage.disk_space import ENTRY_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES, free_bytes
+from geocli.storage.flush import LOCK
 from geocli.storage.store import FILE_NAME
-from geocli.storage.writer import check_writable
+from geocli.storage.store_writer import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
     from geocli.storage.journal_reader import JournalStatus
     from geocli.upkeep import DatabaseStats, Stats
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.machinery import PathFinder
 
 from geocli.errors import StorageError
-from geocli.storage.ownership import other_owner
+from geocli.files.ownership import other_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

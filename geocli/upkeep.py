@@ -13,8 +13,8 @@ from geocli.freshness import MOST_LIFETIME, RETRY_AFTER
 from geocli.immutable import Value
 from geocli.logs import log
 from geocli.models import earlier, instant_text
-from geocli.storage import counting
-from geocli.storage.flushing import LOCK
+from geocli.storage import aggregates
+from geocli.storage.flush import LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,7 +240,7 @@ def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
 
     def tally(column: str | None) -> tuple[dict[str, int], Counter[Any]]:
         found: tuple[dict[str, int], Counter[Any]] = ask(
-            lambda: counting.tally(store, column, STATUSES), ({}, Counter())
+            lambda: aggregates.tally(store, column, STATUSES), ({}, Counter())
         )
         return found
 
@@ -253,7 +253,7 @@ def stats(  # noqa: PLR0913 (each is an option, or a part of the cache)
         statuses=statuses,
         by=by,
         top=most_frequent,
-        organisations=ask(lambda: counting.organisations(store, asns), None) if by == "asn" else None,
+        organisations=ask(lambda: aggregates.organisations(store, asns), None) if by == "asn" else None,
         countries={code: count for code, count in countries.items() if code} if with_countries else None,
         journal=ask(journal.status, None),
         last_flush=ask(store.last_flush, None),

@@ -14,7 +14,7 @@ import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
 from geocli.storage.journal import Journal
 
 if TYPE_CHECKING:

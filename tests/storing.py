@@ -14,7 +14,7 @@ from socket import inet_ntoa
 from typing import TYPE_CHECKING, Any
 
 from geocli.models import Entry, Place
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
 from geocli.storage.frames import Frame, encode, pack, unpack
 from geocli.storage.store import FILE_NAME, Store
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.backoff import LOCK, BackOff
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
 from tests.running import held
 
 if TYPE_CHECKING:

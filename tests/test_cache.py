@@ -31,7 +31,7 @@ from geocli.errors import (
 from geocli.logs import raise_or_log
 from geocli.models import Entry, Place
 from geocli.resolvers.mmdb import MmdbResolver
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
 from tests.building import LONDON, TOKYO, build

@@ -13,10 +13,10 @@ import pytest
 
 from geocli.cache import GeoCache
 from geocli.errors import JournalError
-from geocli.storage.clears import Clear
-from geocli.storage.flushing import Flush
+from geocli.storage.flush import Flush
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
+from geocli.storage.tombstones import Clear
 from tests.building import CITIES, build
 from tests.running import dirty, read_line
 from tests.running import stored as rows
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
     from geocli.models import Answer
     from geocli.resolvers import Report
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
     from geocli.storage.segments import Segment
     from tests.conftest import Clock, Geocli
 

@@ -13,7 +13,7 @@ from geocli import __version__
 from geocli.databases.client import Client
 from geocli.errors import DownloadError, RateLimitError, UpdateError
 from geocli.http import Limits
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
 from tests.servers import dribble, reset, serving
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from werkzeug import Response
 
 from geocli.models import Entry
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
 from geocli.storage.journal import Journal
 from tests.building import CITIES, LONDON, TOKYO, build
 from tests.running import STYLE, complaint, complaints, dirty, held, on_terminal, stored

@@ -24,7 +24,7 @@ from geocli.errors import (
     UpdateError,
 )
 from geocli.storage.frames import Frame
-from geocli.storage.scanning import scan
+from geocli.storage.recovery import scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

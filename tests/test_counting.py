@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.models import Place
-from geocli.storage.counting import LEAST_SPAN_ROWS, organisations, tally
+from geocli.storage.aggregates import LEAST_SPAN_ROWS, organisations, tally
 from geocli.storage.store import Store
 from tests.storing import change, resolved
 from tests.test_store import fill

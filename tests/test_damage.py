@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.models import Entry, Place
-from geocli.storage.flushing import Flush
+from geocli.storage.flush import Flush
 from geocli.storage.frames import HEADER_BYTES, MOST_BYTES, encode, pack
 from geocli.storage.journal import Journal
-from geocli.storage.scanning import MOST_REPAIRS, REPAIR_BYTES
-from geocli.storage.writer import StoreWriter
+from geocli.storage.recovery import MOST_REPAIRS, REPAIR_BYTES
+from geocli.storage.store_writer import StoreWriter
 from tests.conftest import Clock
 from tests.storing import AT, local
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
     from tests.conftest import Geocli
 
 HERE, OTHER = "81.2.69.160", "81.3.0.1"

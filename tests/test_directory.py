@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.storage.flushing import Flush
+from geocli.storage.flush import Flush
 from geocli.storage.journal import Journal
 from tests.conftest import Clock, Geocli
 from tests.others import IS_ROOT
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from geocli.storage.frames import Frame
-    from geocli.storage.scanning import Damage
+    from geocli.storage.recovery import Damage
     from geocli.storage.segments import Segment
 
 

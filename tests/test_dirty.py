@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.models import Place, settle
-from geocli.storage import dirty as module
 from geocli.storage import is_dirty
-from geocli.storage.dirty import SEARCHED_ADDRESSES
+from geocli.storage import journal_lookup as module
 from geocli.storage.frames import MOST_BYTES, encode, pack
 from geocli.storage.journal import Journal
+from geocli.storage.journal_lookup import SEARCHED_ADDRESSES
 from tests.storing import AT, HEAD, local, resolved, unresolved
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from geocli.models import Entry
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
 
 MANY = [f"9.9.9.{number}" for number in range(SEARCHED_ADDRESSES + 1)]
 """Addresses that are nowhere, and more than are searched for."""

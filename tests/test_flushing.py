@@ -20,11 +20,11 @@ import pytest
 from geocli.cache import GeoCache
 from geocli.errors import BusyError, JournalError, StorageError, StoreError
 from geocli.models import Place
-from geocli.storage.flushing import Flush, FlushReport
+from geocli.storage.flush import Flush, FlushReport
 from geocli.storage.frames import encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
-from geocli.storage.writer import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.building import CITIES, build
 from tests.conftest import Clock, Geocli
 from tests.sources import JAPAN, Source
@@ -32,7 +32,7 @@ from tests.storing import AT, change, holding, in_child, local, resolved, select
 
 if TYPE_CHECKING:
     from geocli.models import Entry
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
     from geocli.storage.segments import Segment
 
 
@@ -110,8 +110,8 @@ def test_idle_flush_loads_nothing_heavy(tmp_path: Path) -> None:
     """With nothing dirty no database library is loaded."""
     code = (
         "import sys\n"
-        "from geocli.storage.files import DataDirectory\n"
-        "from geocli.storage.flushing import Flush\n"
+        "from geocli.storage.directory import DataDirectory\n"
+        "from geocli.storage.flush import Flush\n"
         "from geocli.storage.journal import Journal\n"
         "directory, before = DataDirectory(sys.argv[1]), set(sys.modules)\n"
         "Flush(directory, Journal(directory), print, 0).run()\n"

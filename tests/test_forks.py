@@ -14,9 +14,9 @@ import pytest
 
 from geocli.cache import GeoCache
 from geocli.errors import BusyError, StoreError
+from geocli.files.locks import FileLock, locked_directory
 from geocli.fork_safety import postponed
 from geocli.models import Place
-from geocli.storage.locks import FileLock, locked_directory
 from geocli.storage.store import Store
 from tests.running import PATIENCE_SECONDS
 from tests.sources import Source

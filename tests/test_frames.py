@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from geocli.models import Entry, Place
 from geocli.storage.frames import MOST_BYTES, Frame, encode, head, loaded, members_of, pack, payload, unpack
-from geocli.storage.scanning import MOST_REPAIRS, Damage, scan
-from geocli.storage.sharing import place_texts
+from geocli.storage.place_encoding import place_texts
+from geocli.storage.recovery import MOST_REPAIRS, Damage, scan
 from tests.storing import AT, SOURCES, resolved, unresolved
 
 if TYPE_CHECKING:

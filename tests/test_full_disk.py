@@ -19,11 +19,11 @@ from geocli.__main__ import _plain
 from geocli.console import guard
 from geocli.errors import JournalError
 from geocli.models import Place
+from geocli.storage.disk_space import Room
 from geocli.storage.frames import Frame
 from geocli.storage.journal import Journal
-from geocli.storage.room import Room
 from geocli.storage.store import Store
-from geocli.storage.writer import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.faults import COUNTRIES, DIRTY, SCENARIOS, STORED, check, prepared
 from tests.running import complaint, complaints, dirty, objects, stored
 from tests.storing import AT, in_child, local, resolved, select

@@ -14,10 +14,10 @@ import pytest
 
 from geocli.cache import GeoCache
 from geocli.health import notes, unhealthy
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
+from geocli.storage.disk_space import free_bytes
 from geocli.storage.journal import Journal
 from geocli.storage.journal_reader import JournalStatus
-from geocli.storage.room import free_bytes
 from geocli.upkeep import DatabaseStats, Stats
 from tests.building import CITIES, build
 from tests.faults import SCENARIOS, copied

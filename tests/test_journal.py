@@ -19,11 +19,11 @@ import pytest
 
 from geocli.errors import BusyError, JournalError
 from geocli.models import Place
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
 from geocli.storage.frames import Frame, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.journal_reader import JournalStatus
-from geocli.storage.scanning import Damage
+from geocli.storage.recovery import Damage
 from geocli.storage.segments import Segment
 from tests.storing import AT, SOURCES, holding, in_child, local, resolved, unresolved
 

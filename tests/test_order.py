@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from geocli.databases.discovery import digest_of
 from geocli.errors import GeocliError, JournalError
 from geocli.models import Place
-from geocli.storage.flushing import Flush
+from geocli.storage.flush import Flush
 from geocli.storage.journal import Journal
-from geocli.storage.writer import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.building import LONDON, QUOTED, TOKYO, build
 from tests.conftest import Clock
 from tests.running import objects
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from geocli.models import Entry
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
     from geocli.storage.frames import Frame
-    from geocli.storage.scanning import Damage
+    from geocli.storage.recovery import Damage
     from geocli.storage.segments import Segment
     from tests.conftest import Geocli
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli import GeoCache, StorageError
-from geocli.storage.ownership import check_owner, other_owner, owner_of
+from geocli.files.ownership import check_owner, other_owner, owner_of
 from geocli.storage.store import Store
 from tests import faults
 from tests.building import CITIES, build
@@ -449,7 +449,7 @@ def test_an_idle_flush_of_a_user_imports_nothing_heavy(users: Geocli) -> None:
     """Cron's flush as root in a user's directory costs no package either."""
     assert [0, 0] == [users(*arguments).returncode for arguments in (("lookup", "8.8.8.8"), ("flush",))]
 
-    assert set() == imported_by(users, "flush") & (HEAVY | {"maxminddb_rust", "geocli.storage.writer"})
+    assert set() == imported_by(users, "flush") & (HEAVY | {"maxminddb_rust", "geocli.storage.store_writer"})
 
 
 def test_modules_are_found_wherever_they_are(users: Geocli, shared: Path) -> None:

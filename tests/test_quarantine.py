@@ -15,10 +15,10 @@ import pytest
 
 from geocli.errors import StorageError
 from geocli.rendering import size_text
-from geocli.storage.flushing import Flush
+from geocli.storage.flush import Flush
 from geocli.storage.frames import encode, pack
 from geocli.storage.journal import Journal
-from geocli.storage.writer import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.conftest import Clock
 from tests.others import IS_ROOT, unprivileged
 from tests.running import complaint, complaints, dirty, stored

@@ -20,7 +20,7 @@ import requests
 from geocli import settings
 from geocli.cli import app
 from geocli.models import FIELDS, FIELDS_ON_REQUEST
-from geocli.storage.rows import COLUMNS
+from geocli.storage.store_rows import COLUMNS
 from tests.building import CITIES, NETWORKS, build
 from tests.running import dirty, stored, wait_for
 

@@ -12,8 +12,8 @@ import pytest
 from geocli.cache import GeoCache
 from geocli.errors import StoreError
 from geocli.storage.frames import encode, pack
-from geocli.storage.rows import COLUMNS, MAX_DEPTH
 from geocli.storage.store import Store
+from geocli.storage.store_rows import COLUMNS, MAX_DEPTH
 from tests.conftest import Geocli
 from tests.running import complaints, objects, stored
 from tests.storing import resolved

@@ -14,7 +14,7 @@ from geocli.errors import ExposedError, GeocliError, ServiceError
 from geocli.resolvers import default_services
 from geocli.resolvers.services import IP_API_KEYED_URL, IP_API_URL
 from geocli.settings import load
-from geocli.storage.files import DataDirectory
+from geocli.storage.directory import DataDirectory
 from tests import servers
 from tests.serving import Web
 

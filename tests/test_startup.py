@@ -73,8 +73,8 @@ def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
     """A flush with nothing to do ends before it needs a package."""
     imported = imported_by(stored, "flush")
 
-    assert "geocli.storage.flushing" in imported
-    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.writer"})
+    assert "geocli.storage.flush" in imported
+    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.store_writer"})
 
 
 def test_a_miss_that_a_database_answers_imports_its_reader_alone(stored: Geocli) -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from geocli.errors import BusyError, StoreError
 from geocli.models import Entry, Place
-from geocli.storage import counting
+from geocli.storage import aggregates
 from geocli.storage.segments import Segment
 from geocli.storage.store import BLOCK, RESPITE_SECONDS, SCHEMA_VERSION, SELECT, Store
-from geocli.storage.writer import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from geocli.upkeep import AHEAD, OF_GENERATION
 from tests.running import wait_for
 from tests.storing import AT, change, framed, local, resolved, unresolved
@@ -31,7 +31,7 @@ QUESTIONS: list[tuple[Callable[[Store], Any], Any]] = [
     (lambda store: list(store.entries("ORDER BY ip")), []),
     (lambda store: store.due("1", (), 0, 10), []),
     (lambda store: store.generations(), {}),
-    (lambda store: counting.tally(store, "status", ("resolved",)), ({"resolved": 0}, {})),
+    (lambda store: aggregates.tally(store, "status", ("resolved",)), ({"resolved": 0}, {})),
     (lambda store: store.last_flush(), None),
 ]
 each_question = pytest.mark.parametrize(

@@ -16,21 +16,21 @@ from sqlite_utils import Database
 
 from geocli.errors import BusyError, JournalError, StoreError
 from geocli.models import Place
-from geocli.storage.clearing import clear
-from geocli.storage.clears import Clear
+from geocli.storage.clear import clear
+from geocli.storage.disk_space import BLOCK_ROWS as BLOCK
 from geocli.storage.journal import Journal
-from geocli.storage.room import BLOCK_ROWS as BLOCK
-from geocli.storage.schema import MIGRATIONS
+from geocli.storage.migrations import MIGRATIONS
 from geocli.storage.segments import Segment
 from geocli.storage.store import SCHEMA_VERSION, Store
-from geocli.storage.writer import StoreWriter
+from geocli.storage.store_writer import StoreWriter
+from geocli.storage.tombstones import Clear
 from tests.storing import AT, SOURCES, change, framed, in_child, local, resolved, select, stored, unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from geocli.models import Entry
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
     from geocli.storage.frames import Frame
 
 CONTRACT = [

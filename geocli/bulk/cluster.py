@@ -31,7 +31,7 @@ from geocli.bulk.pipeline import BatchReport
 from geocli.bulk.placing import PartDirectory
 from geocli.bulk.working import answer, unpacked
 from geocli.errors import ClusterError, GeocliError, MissingDatabaseError, OpenCellError, SettingsError
-from geocli.storage.files import told_of_termination
+from geocli.storage.directory import told_of_termination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

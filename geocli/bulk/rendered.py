@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geocli.storage.sharing import place_texts
+from geocli.storage.place_encoding import place_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

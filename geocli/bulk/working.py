@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from geocli.databases.discovery import DatabaseFile
     from geocli.models import Entry
     from geocli.resolvers import Labels, Report, Resolver, Source
-    from geocli.storage.clears import Clear
+    from geocli.storage.tombstones import Clear
 
 APPEND_BYTES = 4 << 20
 """About so much goes to the journal with one sync."""

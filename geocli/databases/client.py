@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geocli.http import OnRead
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
 
 BACK_OFF = ".geocli-backoff-"
 """How the names of the files begin that hold when a server may be asked again."""

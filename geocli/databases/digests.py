@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from geocli.databases.discovery import DatabaseFile, Identity
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
 
 FILE_NAME = "digests"
 SETTLED_NS = 2_000_000_000

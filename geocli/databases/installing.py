@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from geocli.databases.discovery import SUFFIX, Database, examine
 from geocli.databases.structure import check_tree
 from geocli.errors import DatabaseError, HashMismatchError, UpdateError
-from geocli.storage import locks
-from geocli.storage.files import replacing, write_all
-from geocli.storage.locks import target_of
+from geocli.files import locks
+from geocli.files.locks import target_of
+from geocli.storage.directory import replacing, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

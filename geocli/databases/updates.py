@@ -20,7 +20,7 @@ from geocli.databases.discovery import SUFFIX
 from geocli.databases.installing import SIDECAR, check_sidecar, install, sweep, unpacked
 from geocli.errors import DownloadError, ExposedError, HashMismatchError, RateLimitError, SettingsError, UpdateError
 from geocli.http import Limits
-from geocli.storage.files import DataDirectory, make_directory
+from geocli.storage.directory import DataDirectory, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

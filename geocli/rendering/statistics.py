@@ -23,7 +23,7 @@ from geocli.rendering import (
 )
 from geocli.rendering.prometheus import prometheus
 from geocli.rendering.worldmap import ASCII, BLOCKS, COLUMNS, world
-from geocli.storage.files import replacing, write_all
+from geocli.storage.directory import replacing, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

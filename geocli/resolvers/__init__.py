@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from geocli.errors import GeocliError, ResolveError
     from geocli.models import Answer
     from geocli.settings import Settings
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
 
     Report: TypeAlias = Callable[[ResolveError], None]
     Source: TypeAlias = tuple[str, DatabaseFile | None]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from geocli.models import Answer
     from geocli.resolvers import Report
     from geocli.settings import Settings
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
 
     Ask: TypeAlias = Callable[[Sequence[Address]], "Reply"]
 

@@ -31,7 +31,7 @@ from json.encoder import encode_basestring_ascii
 from geocli.hashing import blake2b
 from geocli.immutable import Value
 from geocli.models import Entry, Place, instant, instant_text
-from geocli.storage.rows import check_json
+from geocli.storage.store_rows import check_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from itertools import chain
 
 from geocli.errors import JournalError, StorageError
 from geocli.storage import JOURNAL
-from geocli.storage.files import write_all
+from geocli.storage.directory import write_all
 from geocli.storage.frames import pack, parts
 from geocli.storage.journal_reader import QUARANTINE, JournalReader
 from geocli.storage.segments import next_segment
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from geocli.models import Entry
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
     from geocli.storage.segments import Segment
 
 LOCK = "journal.lock"

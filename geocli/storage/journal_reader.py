@@ -10,7 +10,7 @@ from geocli.errors import JournalError, StorageError
 from geocli.immutable import Value
 from geocli.storage import JOURNAL, is_dirty
 from geocli.storage.frames import Frame
-from geocli.storage.scanning import Damage, scan, scan_from
+from geocli.storage.recovery import Damage, scan, scan_from
 from geocli.storage.segments import SegmentFile, opened, segments_among
 
 TYPE_CHECKING = False
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from geocli.models import Entry
-    from geocli.storage.clears import Clear
-    from geocli.storage.dirty import DirtyEntries
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
+    from geocli.storage.journal_lookup import DirtyEntries
     from geocli.storage.segments import Segment
+    from geocli.storage.tombstones import Clear
 
 QUARANTINE = "journal.bad"
 
@@ -141,8 +141,8 @@ class JournalReader:
         frozen = self._frozen
         if not addresses or frozen == {} or not self.is_dirty():
             return {}
-        from geocli.storage.beginnings import beginnings
-        from geocli.storage.dirty import DirtyEntries
+        from geocli.storage.journal_lookup import DirtyEntries
+        from geocli.storage.snapshots import beginnings
 
         self._entries = self._entries or DirtyEntries()
         with self._errors("read"), ExitStack() as stack:
@@ -155,7 +155,7 @@ class JournalReader:
             JournalError: the journal cannot be read.
 
         """
-        from geocli.storage.beginnings import sizes_of
+        from geocli.storage.snapshots import sizes_of
 
         with self._errors("read"), ExitStack() as stack:
             self._frozen = sizes_of(self._files(stack))
@@ -171,7 +171,7 @@ class JournalReader:
             JournalError: the journal cannot be read.
 
         """
-        from geocli.storage.dirty import with_retry_times
+        from geocli.storage.journal_lookup import with_retry_times
 
         with self._errors("read"), ExitStack() as stack:
             return with_retry_times(self._files(stack))
@@ -183,7 +183,7 @@ class JournalReader:
             JournalError: the journal cannot be read.
 
         """
-        from geocli.storage.dirty import distinct
+        from geocli.storage.journal_lookup import distinct
 
         with self._errors("read"), ExitStack() as stack:
             yield from distinct([file for _, file in self._files(stack)])
@@ -195,7 +195,7 @@ class JournalReader:
             JournalError: the journal cannot be read.
 
         """
-        from geocli.storage.dirty import count
+        from geocli.storage.journal_lookup import count
 
         names = [segment.name for segment in self.segments()]
         with self._errors("read"), ExitStack() as stack:

@@ -6,9 +6,9 @@ import os
 import stat
 from errno import EINVAL
 
+from geocli.files.ownership import check_owner
 from geocli.immutable import Value
 from geocli.storage import JOURNAL, SEGMENT_SUFFIX
-from geocli.storage.ownership import check_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

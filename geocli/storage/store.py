@@ -13,13 +13,13 @@ from functools import partial
 from time import monotonic
 
 from geocli.errors import BusyError, StoreError
+from geocli.files.file_checks import check_store, examine
+from geocli.files.ownership import check_owner
 from geocli.fork_safety import STORE_RANK, ForkAware
 from geocli.models import Entry, instant
 from geocli.storage import STORE
-from geocli.storage.ownership import check_owner
-from geocli.storage.rows import COLUMNS, entry_of
 from geocli.storage.sqlite_errors import sqlite_errors
-from geocli.storage.trust import check_store, examine
+from geocli.storage.store_rows import COLUMNS, entry_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     Report: TypeAlias = Callable[[StoreError], None]
     Row = TypeVar("Row")
 
-    from geocli.storage.clears import Clear
+    from geocli.storage.tombstones import Clear
 
 FILE_NAME = STORE
 SCHEMA_VERSION = 5
-"""`PRAGMA user_version`; see `schema.py` for what each version added."""
+"""`PRAGMA user_version`; see `migrations.py` for what each version added."""
 READ_PATIENCE_SECONDS = 1.0
 """A lookup asks the sources again rather than wait longer for a locked store."""
 LEAST_WAIT_SECONDS, RESPITE_SECONDS = 0.1, 5.0
@@ -107,7 +107,7 @@ class Store(ForkAware):
             self._version = _version(connection)
             check_version(self.path, self._version)
             if 0 < self._version < SCHEMA_VERSION:
-                from geocli.storage.older import stand_in
+                from geocli.storage.old_schemas import stand_in
 
                 stand_in(connection, self._version)
         except BaseException:
@@ -139,7 +139,7 @@ class Store(ForkAware):
         rows = self.query("SELECT number, only_unresolved, resolved_before FROM clears ORDER BY number")
         if not rows:
             return []
-        from geocli.storage.clears import Clear
+        from geocli.storage.tombstones import Clear
 
         return [Clear(number=row[0], only_unresolved=bool(row[1]), resolved_before=row[2]) for row in rows]
 

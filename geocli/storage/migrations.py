@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
 
-from geocli.storage.rows import COLUMNS
 from geocli.storage.store import SCHEMA_VERSION
+from geocli.storage.store_rows import COLUMNS
 
 if TYPE_CHECKING:
     import sqlite3

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-    from geocli.storage.clears import Clear
     from geocli.storage.journal import Journal
-    from geocli.storage.writer import StoreWriter
+    from geocli.storage.store_writer import StoreWriter
+    from geocli.storage.tombstones import Clear
 
 STATEMENT_ADDRESSES = 500
 """Addresses that one SELECT asks for."""

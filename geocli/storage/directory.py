@@ -9,9 +9,9 @@ from errno import EINVAL
 from time import sleep
 
 from geocli.errors import BusyError, StorageError, TerminatedError
-from geocli.storage.locks import FileLock, sweep, temporary, wait_until_made
-from geocli.storage.ownership import check_owner
-from geocli.storage.trust import check_opened, network_file_system
+from geocli.files.file_checks import check_opened, network_file_system
+from geocli.files.locks import FileLock, sweep, temporary, wait_until_made
+from geocli.files.ownership import check_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def replacing(path: str, mode: int = 0o644, *, is_ours: bool = False) -> Iterato
         OSError: the file cannot be written or renamed.
 
     """
-    from geocli.storage.targets import inherit_rights, open_special
+    from geocli.files.output_targets import inherit_rights, open_special
 
     with told_of_termination():
         try:

@@ -11,26 +11,26 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from geocli.errors import BusyError, StorageError, StoreError
+from geocli.files.file_checks import check_store
 from geocli.fork_safety import postponed
 from geocli.models import instant_text
-from geocli.storage.blocks import Block
-from geocli.storage.clears import Clear
+from geocli.storage.disk_space import BLOCK_ROWS, CACHE_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES
 from geocli.storage.frames import loaded
-from geocli.storage.room import BLOCK_ROWS, CACHE_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES
-from geocli.storage.rows import COLUMNS
 from geocli.storage.sqlite_errors import is_full, sqlite_errors
 from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version
-from geocli.storage.trust import check_store
+from geocli.storage.store_rows import COLUMNS
+from geocli.storage.tombstones import Clear
+from geocli.storage.upserts import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from geocli.storage.blocks import Numbered
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
+    from geocli.storage.disk_space import Room
     from geocli.storage.frames import Frame
-    from geocli.storage.room import Room
     from geocli.storage.segments import Segment
+    from geocli.storage.upserts import Numbered
 
 
 STATEMENT_ROWS = 500
@@ -121,7 +121,7 @@ class StoreWriter:
         self._page_bytes = int(self._values("PRAGMA page_size")[0])
         self._db.execute(f"CREATE TEMP TABLE places (id INTEGER PRIMARY KEY, {', '.join(_PLACE)})")
         if self._version() < SCHEMA_VERSION:
-            from geocli.storage.schema import migrate
+            from geocli.storage.migrations import migrate
 
             with self.transaction():
                 migrate(self._db, self._version())  # asked again: another process may have been faster

@@ -13,9 +13,9 @@ import os
 from functools import lru_cache
 
 from geocli.models import instant, settle
-from geocli.storage.beginnings import Beginning
 from geocli.storage.frames import HEADER_BYTES, MAGIC, MOST_BYTES, loaded, payload_at, rows_of, unpack
-from geocli.storage.scanning import regions
+from geocli.storage.recovery import regions
+from geocli.storage.snapshots import Beginning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
     from geocli.models import Entry
-    from geocli.storage.clears import Clear
     from geocli.storage.frames import Frame
+    from geocli.storage.tombstones import Clear
 
     Row: TypeAlias = tuple[str, int, int | None]
     """Address, number of its place, and prefix length."""

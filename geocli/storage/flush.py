@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geocli.errors import StorageError
-    from geocli.storage.clears import Clear
-    from geocli.storage.files import DataDirectory
+    from geocli.storage.directory import DataDirectory
     from geocli.storage.journal import Journal
     from geocli.storage.segments import Segment
-    from geocli.storage.writer import StoreWriter
+    from geocli.storage.store_writer import StoreWriter
+    from geocli.storage.tombstones import Clear
 
 LOCK = "flush.lock"
 
@@ -99,7 +99,7 @@ class Flush:
         if not self._journal.is_dirty() and not os.path.exists(self._directory.file(STORE)):
             return 0
         with self._writing(wait_seconds) as writer:
-            from geocli.storage.clearing import clear
+            from geocli.storage.clear import clear
 
             problems = [] if wanted.is_whole else self._drain_all(writer)
             count = clear(writer, self._journal, wanted)
@@ -114,7 +114,7 @@ class Flush:
     def _writing(self, wait_seconds: float) -> Iterator[StoreWriter]:
         """Write the store while no other flush does."""
         with self._directory.locked(LOCK, wait_seconds), postponed():
-            from geocli.storage.writer import StoreWriter
+            from geocli.storage.store_writer import StoreWriter
 
             self._directory.sweep()
             with closing(StoreWriter(self._directory, busy_timeout_seconds=self._busy_timeout_seconds)) as writer:
@@ -160,7 +160,7 @@ class Flush:
 
     def _store(self, writer: StoreWriter, segment: Segment, oldest: int) -> int:
         """Store a segment in one transaction, or where there is little room on the disk in several."""
-        from geocli.storage.room import Room
+        from geocli.storage.disk_space import Room
 
         stored, room = 0, Room(writer.path)
         while not writer.is_applied(segment):

@@ -1,0 +1,1 @@
+"""Files that are safe to open, to lock and to replace."""
