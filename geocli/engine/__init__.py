@@ -1,0 +1,1 @@
+"""The engine of large batches: addresses to numbers of answers to rows."""

@@ -1,0 +1,857 @@
+/* The inner loops of `geocli batch`; geocli/engine/kernel.py calls them, geocli/docs/engine.md explains them.
+ *
+ * All memory belongs to the caller: nothing is allocated here, and there are no global variables. Everything is bounded by
+ * sizes that the caller passes. Databases and texts may be hostile.
+ *
+ * One thread at a time may call the functions that change an engine (`geocli_add`, `geocli_render`, `geocli_settle`);
+ * others may call `geocli_find` and `geocli_assemble` meanwhile. What these read is published by release stores.
+ */
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+
+#define KERNEL_VERSION 1
+
+enum {
+    TABLE_BITS = 20,        /* leading bits of an address that index the tables */
+    MAX_DATABASES = 30,     /* bits in a mask of sources */
+    SEPARATOR_BYTES = 16,   /* zeros between the tree and the data of a database */
+    IPV4_DEPTH = 96,        /* zeros before an IPv4 address in a tree of IPv6 */
+    NO_PREFIX = 255,        /* the prefix length of an answer that names no network */
+    MAX_BLANKS = 3,         /* between an address and a comma */
+};
+
+/* Numbers of answers: those of UNREAD addresses are not yet found, SINGLE ones are looked up by themselves, MISSING ones must
+ * be added; all others begin at FIRST_NUMBER. */
+enum { UNREAD, SINGLE, MISSING, FIRST_NUMBER };
+/* What is known of an answer, by number. */
+enum { NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY };
+/* What follows a piece of a line. In a rendered line, a byte with such a value stands for the field. */
+enum { LINE_END, ADDRESS, NETWORK, TIME, FIELD_KINDS };
+
+struct tree {
+    const uint8_t *map;
+    uint64_t size_bytes;
+    uint32_t node_count, record_bits, ip_version, ipv4_root, ipv4_depth;
+    _Atomic uint32_t *nodes[2]; /* by the leading bits of an address (IPv4, IPv6): the node after them, 0 if unknown */
+};
+
+/* Ranges of special addresses. */
+struct ranges {
+    const uint32_t *ipv4_starts; /* ascending; each range ends where the next one begins */
+    const uint8_t *ipv4_scopes, *ipv4_prefixes;
+    uint64_t ipv4_count;
+    const uint64_t *ipv6_bounds; /* four words a range: first and last address, high half first; the first match counts */
+    const uint8_t *ipv6_scopes;
+    uint64_t ipv6_count;
+    uint32_t embedding; /* the scope of addresses that embed an IPv4 address */
+};
+
+/* A hash table with linear probing from pairs to the numbers of answers, or to names of pairs for the next database. */
+struct numbering {
+    _Atomic uint64_t *keys; /* 0: free */
+    uint32_t *values;
+    uint64_t mask, count, capacity;
+};
+
+struct engine {
+    uint64_t secret[3];
+    uint64_t database_count;
+    struct tree *trees;
+    struct numbering *numberings; /* one for each database, or one without any */
+    struct ranges ranges;
+    _Atomic uint32_t *table;         /* the number of the answer for all addresses with some leading bits */
+    _Atomic uint8_t *table_prefixes; /* and the prefix length of that answer */
+    _Atomic uint8_t *states;         /* by number */
+    uint32_t *sources;               /* by number: bit i stands for database i */
+    uint64_t *lines;                 /* by number: offset in `arena` of the rendered line */
+    uint8_t *arena;
+    uint64_t arena_used, arena_bytes, next_number, max_numbers;
+};
+
+/* Where the addresses of a block are, and what is found for each. */
+struct block {
+    const uint8_t *text;
+    uint64_t text_bytes, count, room;
+    uint32_t *starts, *ends, *stops;   /* an address, and the end of the prefix length behind it */
+    uint32_t *copy_starts, *copy_ends; /* the input that is copied before each answer; may be null */
+    uint32_t *padding;                 /* how many delimiters are added to that; may be null */
+    uint32_t *numbers;
+    uint8_t *prefixes;
+    uint64_t unread, singles, unregistered; /* how many addresses are in these states */
+    uint8_t delimiter;
+};
+
+struct address {
+    uint32_t is_ipv6;
+    uint32_t ipv4;
+    uint64_t high, low;
+};
+
+int32_t geocli_version(void) { return KERNEL_VERSION; }
+
+/* Input. */
+
+/* Divide whole lines into addresses; a carriage return before the end of a line is not part of it. */
+int64_t geocli_split(struct block *block, uint8_t end) {
+    const uint8_t *text = block->text;
+    uint64_t at = 0, count = 0;
+    while (at < block->text_bytes && count < block->room) {
+        const uint8_t *found = memchr(text + at, end, block->text_bytes - at);
+        if (!found) return -1;
+        uint64_t stop = found - text;
+        block->starts[count] = at;
+        at = stop + 1;
+        if (end == '\n' && stop > block->starts[count] && text[stop - 1] == '\r') stop--;
+        block->ends[count] = block->stops[count] = stop;
+        count++;
+    }
+    block->count = count;
+    return at == block->text_bytes ? (int64_t)count : -1;
+}
+
+/* Divide whole rows of CSV without quotes, and find a column. A row with too few cells has an address without bytes. */
+int64_t geocli_cells(struct block *block, uint64_t column, uint64_t width) {
+    const uint8_t *text = block->text;
+    uint64_t at = 0, count = 0;
+    while (at < block->text_bytes && count < block->room) {
+        const uint8_t *found = memchr(text + at, '\n', block->text_bytes - at);
+        if (!found) return -1;
+        uint64_t row = at, stop = found - text, cells = 1, begin = row, end = stop;
+        at = stop + 1;
+        if (stop > row && text[stop - 1] == '\r') end = --stop;
+        for (uint64_t i = row; i < stop; i++) {
+            if (text[i] != block->delimiter) continue;
+            if (cells == column) begin = i + 1;
+            if (cells == column + 1) end = i;
+            cells++;
+        }
+        if (cells <= column) begin = end = stop;
+        block->copy_starts[count] = row;
+        block->copy_ends[count] = stop;
+        block->starts[count] = begin;
+        block->ends[count] = block->stops[count] = end;
+        block->padding[count] = cells < width ? width - cells : 0;
+        count++;
+    }
+    block->count = count;
+    return at == block->text_bytes ? (int64_t)count : -1;
+}
+
+/* Addresses. */
+
+static int is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
+
+/* Parse a dotted quad without leading zeros (RFC 6943, section 3.1.1). */
+static int parse_ipv4(const uint8_t *at, const uint8_t *end, uint32_t *address) {
+    uint32_t whole = 0;
+    if (end - at < 7 || end - at > 15) return 0;
+    for (int part = 0; part < 4; part++) {
+        if (at == end || !is_digit(*at)) return 0;
+        uint32_t value = *at++ - '0';
+        for (int digits = 1; value && digits < 3 && at < end && is_digit(*at); digits++) value = value * 10 + *at++ - '0';
+        if (value > 255) return 0;
+        whole = whole << 8 | value;
+        if (part < 3 && (at == end || *at++ != '.')) return 0;
+    }
+    *address = whole;
+    return at == end;
+}
+
+/* Write an address as RFC 5952 has it, into 40 bytes, and return its length. */
+static uint64_t format_ipv6(const uint16_t *groups, uint8_t *to) {
+    int longest = 1, first = -1; /* the longest run of two zeros or more */
+    for (int i = 0, run = 0; i < 8; i++) {
+        run = groups[i] ? 0 : run + 1;
+        if (run > longest) longest = run, first = i - run + 1;
+    }
+    uint8_t *begin = to;
+    for (int i = 0; i < 8; i++) {
+        if (i == first) {
+            *to++ = ':';
+            *to++ = ':';
+            i += longest - 1;
+            continue;
+        }
+        if (i && i != first + longest) *to++ = ':';
+        int shift = groups[i] > 0xfff ? 12 : groups[i] > 0xff ? 8 : groups[i] > 0xf ? 4 : 0;
+        for (; shift >= 0; shift -= 4) *to++ = "0123456789abcdef"[groups[i] >> shift & 15];
+    }
+    return to - begin;
+}
+
+/* Parse an IPv6 address in canonical form, unless it begins with 64 zeros and may embed an IPv4 address. */
+static int parse_ipv6(const uint8_t *text, const uint8_t *end, struct address *address) {
+    uint16_t groups[8] = {0};
+    uint8_t canonical[40];
+    int count = 0, gap = -1;
+    const uint8_t *at = text;
+    if (end - at < 3 || end - at > 39) return 0;
+    while (at < end) {
+        if (*at == ':') {
+            int is_gap = at + 1 < end && at[1] == ':';
+            if (is_gap && gap >= 0) return 0;
+            if (!is_gap && (!count || at + 1 == end)) return 0;
+            if (is_gap) gap = count;
+            at += 1 + is_gap;
+            if (at == end) break;
+        } else if (count) {
+            return 0;
+        }
+        uint32_t value = 0;
+        int digits = 0;
+        for (; at < end && *at != ':'; at++, digits++) {
+            uint8_t byte = *at;
+            if (digits == 4) return 0;
+            if (is_digit(byte)) value = value << 4 | (byte - '0');
+            else if (byte >= 'a' && byte <= 'f') value = value << 4 | (byte - 'a' + 10);
+            else return 0;
+        }
+        if (!digits || count == 8) return 0;
+        groups[count++] = value;
+    }
+    if (gap < 0 ? count != 8 : count > 6) return 0; /* a gap stands for two groups or more */
+    if (gap >= 0) {
+        int moved = count - gap;
+        memmove(groups + 8 - moved, groups + gap, moved * sizeof *groups);
+        memset(groups + gap, 0, (8 - count) * sizeof *groups);
+    }
+    if (format_ipv6(groups, canonical) != (uint64_t)(end - text) || memcmp(canonical, text, end - text)) return 0;
+    address->is_ipv6 = 1;
+    address->high = (uint64_t)groups[0] << 48 | (uint64_t)groups[1] << 32 | (uint64_t)groups[2] << 16 | groups[3];
+    address->low = (uint64_t)groups[4] << 48 | (uint64_t)groups[5] << 32 | (uint64_t)groups[6] << 16 | groups[7];
+    return address->high || address->low <= 0xffff;
+}
+
+static int parse(const struct block *block, uint64_t i, struct address *address) {
+    const uint8_t *start = block->text + block->starts[i], *end = block->text + block->ends[i];
+    memset(address, 0, sizeof *address);
+    return parse_ipv4(start, end, &address->ipv4) || parse_ipv6(start, end, address);
+}
+
+static uint32_t bit_of(const struct address *address, uint32_t depth) {
+    if (!address->is_ipv6) return address->ipv4 >> (31 - depth) & 1;
+    return (depth < 64 ? address->high >> (63 - depth) : address->low >> (127 - depth)) & 1;
+}
+
+static uint32_t leading_bits(const struct address *address) {
+    return address->is_ipv6 ? (uint32_t)(address->high >> (64 - TABLE_BITS)) : address->ipv4 >> (32 - TABLE_BITS);
+}
+
+/* The search tree (MaxMind DB file format, version 2.0). */
+
+static uint32_t big_endian(const uint8_t *at) {
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* Return the left or right record of a node, which must be below `node_count`. */
+static uint32_t child(const struct tree *tree, uint32_t node, uint32_t bit) {
+    const uint8_t *at = tree->map + (uint64_t)node * (tree->record_bits / 4);
+    if (tree->record_bits == 24) return big_endian(at + 3 * bit) >> 8; /* the separator is behind the last node */
+    if (tree->record_bits == 32) return big_endian(at + 4 * bit);
+    uint32_t word = big_endian(at + 3 * bit);
+    return bit ? word & 0x0FFFFFFF : word >> 8 | (word & 0xF0) << 20;
+}
+
+/* Check a tree against the size of its file, and find where IPv4 begins in it. Return whether it can be walked. */
+int32_t geocli_open(struct tree *tree) {
+    uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4);
+    int is_known_size = tree->record_bits == 24 || tree->record_bits == 28 || tree->record_bits == 32;
+    if (!is_known_size || !tree->node_count || (tree->ip_version != 4 && tree->ip_version != 6)) return 0;
+    if (tree->size_bytes <= SEPARATOR_BYTES || tree_bytes >= tree->size_bytes - SEPARATOR_BYTES) return 0;
+    tree->ipv4_root = 0;
+    for (int depth = 0; tree->ip_version == 6 && depth < IPV4_DEPTH && tree->ipv4_root < tree->node_count; depth++)
+        tree->ipv4_root = child(tree, tree->ipv4_root, 0);
+    return 1;
+}
+
+/* Find the offset of the data of an address, 0 if there are none, and the length of the prefix that has them. Return whether
+ * the tree is sound on the way. */
+static int walk(const struct tree *tree, const struct address *address, uint32_t *offset, uint32_t *prefix) {
+    if (address->is_ipv6 && tree->ip_version == 4) {
+        *offset = *prefix = 0;
+        return 1;
+    }
+    uint32_t bits = address->is_ipv6 ? 128 : 32, depth = 0, node = address->is_ipv6 ? 0 : tree->ipv4_root;
+    _Atomic uint32_t *known = &tree->nodes[address->is_ipv6][leading_bits(address)];
+    uint32_t reached = atomic_load_explicit(known, memory_order_relaxed);
+    if (reached) node = reached, depth = TABLE_BITS;
+    while (node < tree->node_count && depth < bits) {
+        if (depth == TABLE_BITS && !reached) atomic_store_explicit(known, node, memory_order_relaxed);
+        node = child(tree, node, bit_of(address, depth));
+        depth++;
+    }
+    if (node < tree->node_count) return 0;
+    *offset = node - tree->node_count;
+    *prefix = depth;
+    uint64_t data_bytes = tree->size_bytes - (uint64_t)tree->node_count * (tree->record_bits / 4) - SEPARATOR_BYTES;
+    return *offset < data_bytes && (!*offset || *offset >= SEPARATOR_BYTES);
+}
+
+/* Where a walk over the networks of a tree in their order has got; zeros at the beginning. */
+struct cursor {
+    uint64_t high, low; /* the next address; that of an IPv4 tree is in the low half */
+    uint32_t nodes[129], depth, is_done;
+};
+
+struct network {
+    uint64_t high, low;
+    uint32_t prefix, offset;
+};
+
+/* Write the next networks in the order of their addresses, those without data too, at most `room`; return how many these are, -1
+ * for a damaged tree. In a graph there may be 2^128. */
+int64_t geocli_networks(const struct tree *tree, struct cursor *cursor, struct network *networks, uint64_t room) {
+    uint32_t bits = tree->ip_version == 4 ? 32 : 128, depth = cursor->depth;
+    uint64_t count = 0;
+    for (; count < room && !cursor->is_done; count++) {
+        struct address address = {tree->ip_version == 6, (uint32_t)cursor->low, cursor->high, cursor->low};
+        uint32_t node = cursor->nodes[depth];
+        for (; node < tree->node_count && depth < bits; node = cursor->nodes[depth])
+            cursor->nodes[depth + 1] = child(tree, node, bit_of(&address, depth)), depth++;
+        if (node < tree->node_count) return -1;
+        networks[count] = (struct network){cursor->high, cursor->low, depth, node - tree->node_count};
+        while (depth && bit_of(&address, depth - 1)) depth--; /* up to where the walk went to the left */
+        if (!depth--) {
+            cursor->is_done = 1;
+            continue;
+        }
+        uint32_t from_end = bits - 1 - depth; /* set this bit, clear those behind it */
+        if (from_end >= 64) {
+            cursor->high = (cursor->high >> (from_end - 64) | 1) << (from_end - 64);
+            cursor->low = 0;
+        } else {
+            cursor->low = (cursor->low >> from_end | 1) << from_end;
+        }
+    }
+    cursor->depth = depth;
+    return count;
+}
+
+/* Answers. */
+
+static uint64_t hashed(const uint64_t *secret, uint64_t key) {
+    key = (key ^ secret[0]) * secret[1];
+    key = (key ^ key >> 32) * secret[2];
+    return (key ^ key >> 32) * secret[1] >> 20;
+}
+
+/* Return the slot of a key, or the free one where it belongs. There is one, since a table is never full. */
+static uint64_t slot_of(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
+    uint64_t slot = hashed(engine->secret, key) & numbering->mask;
+    for (;;) {
+        uint64_t there = atomic_load_explicit(&numbering->keys[slot], memory_order_acquire);
+        if (there == key || !there) return slot;
+        slot = (slot + 1) & numbering->mask;
+    }
+}
+
+/* Return the scope of an address, and the length of a prefix that has it. */
+static uint32_t scope_of(const struct ranges *ranges, const struct address *address, uint32_t *prefix) {
+    if (!address->is_ipv6) {
+        uint64_t low = 0, high = ranges->ipv4_count;
+        while (high - low > 1) {
+            uint64_t middle = (low + high) / 2;
+            if (ranges->ipv4_starts[middle] <= address->ipv4) low = middle;
+            else high = middle;
+        }
+        *prefix = ranges->ipv4_prefixes[low];
+        return ranges->ipv4_scopes[low];
+    }
+    *prefix = 128;
+    for (uint64_t i = 0; i < ranges->ipv6_count; i++) {
+        const uint64_t *bounds = ranges->ipv6_bounds + 4 * i;
+        int is_before = address->high < bounds[0] || (address->high == bounds[0] && address->low < bounds[1]);
+        int is_behind = address->high > bounds[2] || (address->high == bounds[2] && address->low > bounds[3]);
+        if (!is_before && !is_behind) return ranges->ipv6_scopes[i];
+    }
+    return 0;
+}
+
+/* The records of an address. */
+struct records {
+    uint32_t scope, widest; /* the length of a prefix whose addresses all have these records and this scope */
+    uint32_t offsets[MAX_DATABASES], prefixes[MAX_DATABASES];
+};
+
+/* Find the records of an address. Return whether it can be answered from them. */
+static int find_records(const struct engine *engine, const struct address *address, struct records *records) {
+    records->scope = scope_of(&engine->ranges, address, &records->widest);
+    if (records->scope == engine->ranges.embedding) return 0;
+    for (uint64_t i = 0; i < engine->database_count; i++) {
+        if (!walk(&engine->trees[i], address, &records->offsets[i], &records->prefixes[i])) return 0;
+        if (records->prefixes[i] > records->widest) records->widest = records->prefixes[i];
+    }
+    return 1;
+}
+
+/* Return the number of the answer for some records, MISSING if there is none yet. */
+static uint32_t number_of(const struct engine *engine, const struct records *records) {
+    uint64_t name = records->scope + 1;
+    uint64_t count = engine->database_count ? engine->database_count : 1;
+    for (uint64_t i = 0; i < count; i++) {
+        const struct numbering *numbering = &engine->numberings[i];
+        uint64_t key = name << 32 | (engine->database_count ? records->offsets[i] : 0);
+        uint64_t slot = slot_of(engine, numbering, key);
+        if (atomic_load_explicit(&numbering->keys[slot], memory_order_acquire) != key) return MISSING;
+        name = numbering->values[slot];
+    }
+    return name;
+}
+
+/* The same, but give a number to records that have none. */
+static uint32_t added_number(struct engine *engine, const struct records *records) {
+    uint64_t name = records->scope + 1;
+    uint64_t count = engine->database_count ? engine->database_count : 1;
+    for (uint64_t i = 0; i < count; i++) {
+        struct numbering *numbering = &engine->numberings[i];
+        uint64_t key = name << 32 | (engine->database_count ? records->offsets[i] : 0);
+        uint64_t slot = slot_of(engine, numbering, key);
+        if (atomic_load_explicit(&numbering->keys[slot], memory_order_relaxed) != key) {
+            int is_last = i + 1 == count;
+            if (numbering->count >= numbering->capacity || (is_last && engine->next_number >= engine->max_numbers))
+                return SINGLE;
+            numbering->count++;
+            numbering->values[slot] = is_last ? engine->next_number++ : numbering->count;
+            atomic_store_explicit(&numbering->keys[slot], key, memory_order_release);
+        }
+        name = numbering->values[slot];
+    }
+    return name;
+}
+
+/* Return the longest prefix of the databases that an answer is from. */
+static uint32_t answer_prefix(uint32_t sources, const struct records *records) {
+    uint32_t longest = NO_PREFIX;
+    for (uint32_t i = 0; sources; i++, sources >>= 1)
+        if (sources & 1 && (longest == NO_PREFIX || records->prefixes[i] > longest)) longest = records->prefixes[i];
+    return longest;
+}
+
+/* Enter an answer for all addresses of a prefix. */
+static void fill(struct engine *engine, uint32_t index, uint32_t widest, uint32_t number, uint32_t prefix) {
+    uint32_t count = 1u << (TABLE_BITS - widest), start = index & ~(count - 1);
+    for (uint32_t i = start; i < start + count; i++) {
+        atomic_store_explicit(&engine->table_prefixes[i], prefix, memory_order_relaxed);
+        atomic_store_explicit(&engine->table[i], number, memory_order_release);
+    }
+}
+
+/* Find the answer of an address that is UNREAD. */
+static uint32_t found_number(struct engine *engine, struct block *block, uint64_t i) {
+    struct address address;
+    struct records records;
+    if (!parse(block, i, &address)) return UNREAD;
+    uint32_t index = leading_bits(&address);
+    if (!address.is_ipv6) {
+        uint32_t number = atomic_load_explicit(&engine->table[index], memory_order_acquire);
+        block->prefixes[i] = atomic_load_explicit(&engine->table_prefixes[index], memory_order_relaxed);
+        if (number) return number;
+    }
+    if (!find_records(engine, &address, &records)) return SINGLE;
+    uint32_t number = number_of(engine, &records);
+    if (number == MISSING) return MISSING;
+    uint32_t state = atomic_load_explicit(&engine->states[number], memory_order_acquire);
+    if (state == NEW) return MISSING;
+    block->prefixes[i] = answer_prefix(engine->sources[number], &records);
+    if (state == IS_SINGLE) number = SINGLE;
+    if (!address.is_ipv6 && records.widest <= TABLE_BITS)
+        fill(engine, index, records.widest, number, block->prefixes[i]);
+    return number;
+}
+
+/* Find the answers of the addresses that are UNREAD, and count the states of all. What cannot be parsed here stays UNREAD.
+ * Return how many are MISSING, for which `geocli_add` must be called. */
+int64_t geocli_find(struct engine *engine, struct block *block) {
+    int64_t missing = 0;
+    block->unread = block->singles = block->unregistered = 0;
+    for (uint64_t i = 0; i < block->count; i++) {
+        if (block->numbers[i] == UNREAD) block->numbers[i] = found_number(engine, block, i);
+        uint32_t number = block->numbers[i];
+        if (number == UNREAD) block->unread++;
+        else if (number == SINGLE) block->singles++;
+        else if (number == MISSING) missing++;
+        else if (atomic_load_explicit(&engine->states[number], memory_order_relaxed) == NEEDS_REGISTRY)
+            block->unregistered++;
+    }
+    return missing;
+}
+
+/* Return how many addresses have a state, with their positions: that of NEW for UNREAD ones. */
+int64_t geocli_pick(const struct engine *engine, const struct block *block, uint8_t state, uint32_t *positions) {
+    int64_t count = 0;
+    for (uint64_t i = 0; i < block->count; i++)
+        if (atomic_load_explicit(&engine->states[block->numbers[i]], memory_order_relaxed) == state) positions[count++] = i;
+    return count;
+}
+
+/* Give numbers to the records of addresses that are missing. Return how many of these are new, with an address for each, its
+ * scope and its offsets, `database_count` for each. Afterwards the missing are unread: `geocli_find` finds them. */
+int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *positions, uint32_t *scopes, uint32_t *offsets) {
+    uint64_t count = 0, databases = engine->database_count;
+    for (uint64_t i = 0; i < block->count; i++) {
+        struct address address;
+        struct records records;
+        if (block->numbers[i] != MISSING) continue;
+        block->numbers[i] = UNREAD;
+        if (!parse(block, i, &address) || !find_records(engine, &address, &records)) continue;
+        uint64_t before = engine->next_number;
+        if (added_number(engine, &records) == SINGLE) block->numbers[i] = SINGLE;
+        if (engine->next_number == before) continue;
+        positions[count] = i;
+        scopes[count] = records.scope;
+        memcpy(offsets + count * databases, records.offsets, databases * sizeof *offsets);
+        count++;
+    }
+    return count;
+}
+
+/* Lines of output. */
+
+/* Add the rendered lines of answers, each with the bytes of FIELD_KINDS in place of its fields. Return whether there was room.
+ *
+ * A line in the arena is a list of pieces: two words for the length of a text and what follows it, then the text. */
+int32_t geocli_render(struct engine *engine, const uint32_t *numbers, uint64_t count, const uint8_t *text,
+                      const uint64_t *ends) {
+    uint64_t at = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        engine->lines[numbers[i]] = engine->arena_used;
+        for (uint32_t kind = ADDRESS; kind != LINE_END;) {
+            uint64_t stop = at;
+            while (stop < ends[i] && (text[stop] == LINE_END || text[stop] >= FIELD_KINDS)) stop++;
+            kind = stop < ends[i] ? text[stop] : LINE_END;
+            uint32_t piece[2] = {stop - at, kind};
+            if (engine->arena_bytes - engine->arena_used < sizeof piece + piece[0]) return 0;
+            memcpy(engine->arena + engine->arena_used, piece, sizeof piece);
+            memcpy(engine->arena + engine->arena_used + sizeof piece, text + at, piece[0]);
+            engine->arena_used += sizeof piece + piece[0];
+            at = stop + (kind != LINE_END);
+        }
+    }
+    return 1;
+}
+
+/* Publish what is known of answers, which is complete by now. */
+void geocli_settle(struct engine *engine, const uint32_t *numbers, const uint8_t *states, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++)
+        atomic_store_explicit(&engine->states[numbers[i]], states[i], memory_order_release);
+}
+
+/* What the fields of lines are made of. */
+struct style {
+    const uint8_t *time, *no_network; /* texts */
+    uint64_t time_bytes, no_network_bytes;
+    uint32_t is_network_quoted, is_label;
+};
+
+static uint64_t put_decimal(uint8_t *to, uint32_t value) {
+    uint64_t digits = value > 99 ? 3 : value > 9 ? 2 : 1;
+    for (uint64_t i = digits; i--; value /= 10) to[i] = '0' + value % 10;
+    return digits;
+}
+
+/* Write the network of an address into 48 bytes, and return its length. */
+static uint64_t put_network(const struct address *address, uint32_t prefix, uint8_t *to) {
+    uint8_t *begin = to;
+    uint32_t width = address->is_ipv6 ? 128 : 32;
+    prefix = prefix > width ? width : prefix;
+    if (!address->is_ipv6) {
+        uint32_t masked = prefix ? address->ipv4 & ~0u << (32 - prefix) : 0;
+        for (int shift = 24; shift >= 0; shift -= 8) {
+            to += put_decimal(to, masked >> shift & 255);
+            *to++ = shift ? '.' : '/';
+        }
+    } else {
+        uint16_t groups[8];
+        for (uint32_t i = 0; i < 8; i++) {
+            uint32_t group = (i < 4 ? address->high >> (48 - 16 * i) : address->low >> (112 - 16 * i)) & 0xffff;
+            uint32_t kept = prefix > 16 * i ? prefix - 16 * i : 0;
+            groups[i] = kept >= 16 ? group : group & (0xffffu << (16 - kept));
+        }
+        to += format_ipv6(groups, to);
+        *to++ = '/';
+    }
+    to += put_decimal(to, prefix);
+    return to - begin;
+}
+
+/* Write a field into `room` bytes; return its length, or `room` + 1 if there is not enough. */
+static uint64_t put_field(const struct block *block, uint64_t i, uint32_t kind, const struct style *style, uint8_t *to,
+                          uint64_t room) {
+    uint8_t network[56];
+    const uint8_t *text = network;
+    uint64_t size = 0;
+    struct address address;
+    if (kind == ADDRESS) {
+        text = block->text + block->starts[i];
+        size = block->stops[i] - block->starts[i];
+    } else if (kind == TIME) {
+        text = style->time;
+        size = style->time_bytes;
+    } else if (block->prefixes[i] == NO_PREFIX || !parse(block, i, &address)) {
+        text = style->no_network;
+        size = style->no_network_bytes;
+    } else {
+        if (style->is_network_quoted) network[size++] = '"';
+        size += put_network(&address, block->prefixes[i], network + size);
+        if (style->is_network_quoted) network[size++] = '"';
+    }
+    if (size > room) return room + 1;
+    memcpy(to, text, size);
+    return size;
+}
+
+/* Write the line of an address into `room` bytes; return its length, or `room` + 1 if there is not enough. */
+static uint64_t put_line(const struct engine *engine, const struct block *block, uint64_t i, const struct style *style,
+                         uint8_t *to, uint64_t room) {
+    const uint8_t *line = engine->arena + engine->lines[block->numbers[i]];
+    uint64_t size = 0;
+    for (;;) {
+        uint32_t piece[2];
+        memcpy(piece, line, sizeof piece);
+        if (piece[0] > room - size) return room + 1;
+        memcpy(to + size, line + sizeof piece, piece[0]);
+        size += piece[0];
+        line += sizeof piece + piece[0];
+        if (piece[1] == LINE_END) return size;
+        uint64_t field = put_field(block, i, piece[1], style, to + size, room - size);
+        if (field > room - size) return room + 1;
+        size += field;
+    }
+}
+
+/* How far the output of a block has got. */
+struct progress {
+    uint64_t position, single; /* the next address, and the next of those that were looked up by themselves */
+    uint64_t labelled;         /* what of the input is a label that an earlier run inserted ends here */
+};
+
+static int is_blank(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '"' || byte == '\''; }
+
+/* Return whether an address stands between commas, or between one and the edge of a line; blanks and quotes do not count. */
+static int is_between_commas(const struct block *block, uint64_t i) {
+    const uint8_t *text = block->text, *end = text + block->text_bytes;
+    const uint8_t *before = text + block->starts[i], *after = text + block->stops[i];
+    for (int n = 0; n < MAX_BLANKS && before > text && is_blank(before[-1]); n++) before--;
+    for (int n = 0; n < MAX_BLANKS && after < end && is_blank(*after); n++) after++;
+    int is_comma_before = before > text && before[-1] == ',', is_comma_after = after < end && *after == ',';
+    int is_start = before == text || before[-1] == '\n';
+    if (after + 1 < end && *after == '\r') after++;
+    int is_end = after == end || *after == '\n';
+    return (is_comma_before && (is_comma_after || is_end)) || (is_comma_after && is_start);
+}
+
+/* Leave the commas out of a label, and a blank in place of each that has none behind it; return its length. */
+static uint64_t without_commas(uint8_t *label, uint64_t size) {
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < size; i++) {
+        if (label[i] != ',') label[kept++] = label[i];
+        else if (i + 1 == size || label[i + 1] != ' ') label[kept++] = ' ';
+    }
+    return kept;
+}
+
+static int stands_there(const struct block *block, uint64_t at, const uint8_t *label, uint64_t size) {
+    return size <= block->text_bytes - at && !memcmp(block->text + at, label, size);
+}
+
+/* Fit a label to its place: without commas between commas, and nothing where it stands already. Return its length. */
+static uint64_t fitted(const struct block *block, uint64_t i, struct progress *progress, uint8_t *label, uint64_t size) {
+    uint64_t stop = block->stops[i];
+    if (block->starts[i] < progress->labelled) return 0;
+    if (is_between_commas(block, i)) size = without_commas(label, size);
+    if (!size || !stands_there(block, stop, (const uint8_t *)" [", 2)) return size;
+    if (!stands_there(block, stop, label, size)) {
+        uint8_t other[256];
+        if (size > sizeof other) return size;
+        memcpy(other, label, size);
+        uint64_t shorter = without_commas(other, size);
+        if (!stands_there(block, stop, other, shorter)) return size;
+        size = shorter;
+    }
+    progress->labelled = stop + size;
+    return 0;
+}
+
+/* Write what is copied and the line of each address, until `room` is used up or all is done; return the bytes written. The
+ * lines of singles are `singles`, which end at `single_ends`. */
+int64_t geocli_assemble(const struct engine *engine, const struct block *block, const struct style *style,
+                        const uint8_t *singles, const uint64_t *single_ends, struct progress *progress, uint8_t *out,
+                        uint64_t room) {
+    uint64_t used = 0;
+    for (; progress->position < block->count; progress->position++) {
+        uint64_t i = progress->position, size = used, line;
+        if (block->copy_starts) {
+            uint64_t copied = block->copy_ends[i] - block->copy_starts[i], padding = block->padding ? block->padding[i] : 0;
+            if (copied + padding > room - size) return used;
+            memcpy(out + size, block->text + block->copy_starts[i], copied);
+            memset(out + size + copied, block->delimiter, padding);
+            size += copied + padding;
+        }
+        if (block->numbers[i] < FIRST_NUMBER) {
+            uint64_t begin = progress->single ? single_ends[progress->single - 1] : 0;
+            line = single_ends[progress->single] - begin;
+            if (line > room - size) return used;
+            memcpy(out + size, singles + begin, line);
+            progress->single++;
+        } else {
+            line = put_line(engine, block, i, style, out + size, room - size);
+            if (line > room - size) return used;
+        }
+        used = size + (style->is_label ? fitted(block, i, progress, out + size, line) : line);
+    }
+    return used;
+}
+
+/* Answers for the journal. */
+
+struct packer {
+    uint64_t *seen; /* two words an address, both 0 where a slot is free */
+    uint64_t mask, count, capacity;
+    const uint64_t *places;     /* by number: offset in the arena of what only this answer has */
+    const uint32_t *place_bytes, *groups; /* by number: its length, and the group of answers with which it shares the rest */
+    const uint64_t *group_texts; /* by group: offset in the arena of what they share, without the closing brace */
+    const uint32_t *group_bytes;
+    uint64_t group_count;
+};
+
+struct row {
+    const uint8_t *address;
+    uint32_t number;
+    uint8_t address_bytes, prefix;
+};
+
+/* Append rows for the addresses of a block that were not yet packed, and remember these; return how many there are. When the
+ * table is full it is emptied, so that some may come twice. */
+int64_t geocli_collect(struct packer *packer, const struct engine *engine, const struct block *block, struct row *rows,
+                       uint64_t count) {
+    for (uint64_t i = 0; i < block->count; i++) {
+        struct address address;
+        if (block->numbers[i] < FIRST_NUMBER || !parse(block, i, &address)) continue;
+        uint64_t high = address.high, low = address.is_ipv6 ? address.low : 1ull << 32 | address.ipv4;
+        uint64_t slot = hashed(engine->secret, high ^ hashed(engine->secret, low)) & packer->mask;
+        if (packer->count >= packer->capacity) {
+            memset(packer->seen, 0, (packer->mask + 1) * 2 * sizeof *packer->seen);
+            packer->count = 0;
+        }
+        uint64_t *there = packer->seen + 2 * slot;
+        for (; (there[0] || there[1]) && (there[0] != high || there[1] != low); there = packer->seen + 2 * slot)
+            slot = (slot + 1) & packer->mask;
+        if (there[0] || there[1]) continue;
+        there[0] = high;
+        there[1] = low;
+        packer->count++;
+        rows[count++] = (struct row){block->text + block->starts[i], block->numbers[i],
+                                     block->ends[i] - block->starts[i], block->prefixes[i]};
+    }
+    return count;
+}
+
+/* Sort rows by one of their properties, those with the same stay in their order; `starts` has room for all its values. */
+static void sort_by(const struct packer *packer, int property, const struct row *from, struct row *to, uint64_t count,
+                    uint32_t *starts, uint64_t values) {
+    memset(starts, 0, values * sizeof *starts);
+    for (int is_moving = 0; is_moving < 2; is_moving++) {
+        for (uint64_t i = 0; i < count; i++) {
+            uint32_t number = from[i].number;
+            uint32_t value = property == 0 ? from[i].prefix : property == 1 ? number : packer->groups[number];
+            if (is_moving) to[starts[value]++] = from[i];
+            else starts[value]++;
+        }
+        for (uint64_t value = 0, sum = 0; !is_moving && value < values; value++) {
+            uint32_t size = starts[value];
+            starts[value] = sum;
+            sum += size;
+        }
+    }
+}
+
+/* Sort rows by their groups, then their numbers, then their prefixes. The result is in `other`; both arrays are changed. */
+void geocli_sort(const struct packer *packer, const struct engine *engine, struct row *rows, struct row *other, uint64_t count,
+                 uint32_t *starts) {
+    sort_by(packer, 0, rows, other, count, starts, 256);
+    sort_by(packer, 1, other, rows, count, starts, engine->next_number);
+    sort_by(packer, 2, rows, other, count, starts, packer->group_count);
+}
+
+/* A text that is written; beyond `room` it is only counted. */
+struct writer {
+    uint8_t *to;
+    uint64_t used, room;
+};
+
+static void put(struct writer *writer, const void *text, uint64_t size) {
+    if (writer->used <= writer->room && size <= writer->room - writer->used) memcpy(writer->to + writer->used, text, size);
+    writer->used += size;
+}
+
+static void put_number(struct writer *writer, uint64_t value) {
+    uint8_t digits[20];
+    int at = 20;
+    do digits[--at] = '0' + value % 10;
+    while (value /= 10);
+    put(writer, digits + at, 20 - at);
+}
+
+/* Return how many of the sorted rows go into the next payload, so that this has at most `max_bytes`, or one row. */
+static uint64_t payload_rows(const struct packer *packer, const struct row *rows, uint64_t count, uint64_t max_bytes) {
+    uint64_t size = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        const struct row *row = rows + i, *last = i ? row - 1 : NULL;
+        int is_place = !last || row->number != last->number;
+        size += row->address_bytes + 1;
+        if (is_place || row->prefix != last->prefix) size += sizeof "[123456,123456,null]," - 1;
+        if (is_place) size += packer->place_bytes[row->number] + 1;
+        if (!last || packer->groups[row->number] != packer->groups[last->number])
+            size += packer->group_bytes[packer->groups[row->number]] + sizeof ",\"places\":[]}," - 1;
+        if (i && size > max_bytes) return i;
+    }
+    return count;
+}
+
+/* Write the payload of the next frame of sorted rows (geocli/storage/frames.py), which begins with `head`. Return how many rows
+ * are in it; its length is `written`, and it is only there if this is at most `room`. */
+int64_t geocli_payload(const struct packer *packer, const struct engine *engine, const struct row *rows, uint64_t count,
+                       const uint8_t *head, uint64_t head_bytes, uint64_t max_bytes, uint8_t *out, uint64_t room,
+                       uint64_t *written) {
+    struct writer writer = {out, 0, room};
+    uint64_t packed = payload_rows(packer, rows, count, max_bytes), place = 0;
+    put(&writer, head, head_bytes);
+    put(&writer, ",\"ips\":\"", 8);
+    for (uint64_t i = 0; i < packed; i++) {
+        if (i) put(&writer, " ", 1);
+        put(&writer, rows[i].address, rows[i].address_bytes);
+    }
+    put(&writer, "\",\"places\":[", 12);
+    for (uint64_t i = 0; i < packed; i++) {
+        uint32_t number = rows[i].number, group = packer->groups[number];
+        if (i && rows[i - 1].number == number) continue;
+        int is_first = !i || packer->groups[rows[i - 1].number] != group;
+        if (is_first) {
+            if (i) put(&writer, "]},", 3);
+            put(&writer, engine->arena + packer->group_texts[group], packer->group_bytes[group]);
+            put(&writer, ",\"places\":[", 11);
+        } else {
+            put(&writer, ",", 1);
+        }
+        put(&writer, engine->arena + packer->places[number], packer->place_bytes[number]);
+    }
+    put(&writer, "]}],\"rows\":[", 12);
+    for (uint64_t i = 0, begin = 0; i < packed; i++) {
+        int is_last = i + 1 == packed, is_same = !is_last && rows[i + 1].number == rows[i].number;
+        if (is_same && rows[i + 1].prefix == rows[i].prefix) continue;
+        put(&writer, "[", 1);
+        put_number(&writer, i + 1 - begin);
+        put(&writer, ",", 1);
+        put_number(&writer, place);
+        put(&writer, ",", 1);
+        if (rows[i].prefix == NO_PREFIX) put(&writer, "null", 4);
+        else put_number(&writer, rows[i].prefix);
+        put(&writer, is_last ? "]" : "],", is_last ? 1 : 2);
+        begin = i + 1;
+        place += !is_same;
+    }
+    put(&writer, "]}", 2);
+    *written = writer.used;
+    return packed;
+}

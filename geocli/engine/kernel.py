@@ -1,0 +1,198 @@
+"""The kernel: C for the inner loops of large batches, called by ctypes. Without it, batches look addresses up one by one.
+
+`kernel.c` documents the functions and structures. Memory belongs to Python; ctypes releases the interpreter's lock
+during each call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from array import array
+from functools import cache
+from mmap import mmap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERSION = 1
+"""The version of the functions that this module calls."""
+LIBRARY = os.path.join(os.path.dirname(__file__), "_kernel.so")
+UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
+"""Numbers of answers, as in the kernel: not yet found, to be looked up alone, to be added; all others are answers."""
+NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
+"""States of answers, as in the kernel."""
+ADDRESS, NETWORK, TIME = "\1", "\2", "\3"
+"""Characters that stand for fields in rendered lines; rendered text has none of them."""
+TABLE_BITS, NO_PREFIX = 20, 255
+_U8, _U32, _U64, _POINTER = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
+
+
+class Tree(ctypes.Structure):
+    """The search tree of a mapped database."""
+
+    _fields_ = (
+        ("map", _POINTER),
+        ("size_bytes", _U64),
+        *((name, _U32) for name in ("node_count", "record_bits", "ip_version", "ipv4_root", "ipv4_depth")),
+        ("nodes", _POINTER * 2),
+    )
+
+
+class Ranges(ctypes.Structure):
+    """Ranges of special addresses."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("ipv4_starts", "ipv4_scopes", "ipv4_prefixes")),
+        ("ipv4_count", _U64),
+        *((name, _POINTER) for name in ("ipv6_bounds", "ipv6_scopes")),
+        ("ipv6_count", _U64),
+        ("embedding", _U32),
+    )
+
+
+class Numbering(ctypes.Structure):
+    """A hash table from records to the numbers of answers."""
+
+    _fields_ = (("keys", _POINTER), ("values", _POINTER), ("mask", _U64), ("count", _U64), ("capacity", _U64))
+
+
+class Engine(ctypes.Structure):
+    """Databases, and the answers that were found in them."""
+
+    _fields_ = (
+        ("secret", _U64 * 3),
+        ("database_count", _U64),
+        ("trees", _POINTER),
+        ("numberings", _POINTER),
+        ("ranges", Ranges),
+        *((name, _POINTER) for name in ("table", "table_prefixes", "states", "sources", "lines", "arena")),
+        *((name, _U64) for name in ("arena_used", "arena_bytes", "next_number", "max_numbers")),
+    )
+
+
+class Addresses(ctypes.Structure):
+    """Where the addresses of a block are, and what is found for each."""
+
+    _fields_ = (
+        ("text", _POINTER),
+        *((name, _U64) for name in ("text_bytes", "count", "room")),
+        *((name, _POINTER) for name in ("starts", "ends", "stops", "copy_starts", "copy_ends", "padding")),
+        *((name, _POINTER) for name in ("numbers", "prefixes")),
+        *((name, _U64) for name in ("unread", "singles", "unregistered")),
+        ("delimiter", _U8),
+    )
+
+
+class Style(ctypes.Structure):
+    """What the fields of lines are made of."""
+
+    _fields_ = (
+        *((name, ctypes.c_char_p) for name in ("time", "no_network")),
+        *((name, _U64) for name in ("time_bytes", "no_network_bytes")),
+        *((name, _U32) for name in ("is_network_quoted", "is_label")),
+    )
+
+
+class Progress(ctypes.Structure):
+    """How far the output of a block has got."""
+
+    _fields_ = (("position", _U64), ("single", _U64), ("labelled", _U64))
+
+
+class Packer(ctypes.Structure):
+    """Answers as the journal keeps them."""
+
+    _fields_ = (
+        ("seen", _POINTER),
+        *((name, _U64) for name in ("mask", "count", "capacity")),
+        *((name, _POINTER) for name in ("places", "place_bytes", "groups", "group_texts", "group_bytes")),
+        ("group_count", _U64),
+    )
+
+
+class Row(ctypes.Structure):
+    """An address and the number of its answer."""
+
+    _fields_ = (("address", _POINTER), ("number", _U32), ("address_bytes", _U8), ("prefix", _U8))
+
+
+class Cursor(ctypes.Structure):
+    """How far a walk over the networks of a tree has got."""
+
+    _fields_ = (("high", _U64), ("low", _U64), ("nodes", _U32 * 129), ("depth", _U32), ("is_done", _U32))
+
+
+class Network(ctypes.Structure):
+    """A network of a tree, and the offset of its data."""
+
+    _fields_ = (("high", _U64), ("low", _U64), ("prefix", _U32), ("offset", _U32))
+
+
+_FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
+    "split": (ctypes.c_int64, (_POINTER, _U8)),
+    "cells": (ctypes.c_int64, (_POINTER, _U64, _U64)),
+    "open": (ctypes.c_int32, (_POINTER,)),
+    "networks": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),
+    "find": (ctypes.c_int64, (_POINTER, _POINTER)),
+    "pick": (ctypes.c_int64, (_POINTER, _POINTER, _U8, _POINTER)),
+    "add": (ctypes.c_int64, (_POINTER,) * 5),
+    "render": (ctypes.c_int32, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _POINTER)),
+    "settle": (None, (_POINTER, _POINTER, _POINTER, _U64)),
+    "assemble": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _POINTER, _U64)),
+    "collect": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _POINTER, _U64)),
+    "sort": (None, (_POINTER, _POINTER, _POINTER, _POINTER, _U64, _POINTER)),
+    "payload": (ctypes.c_int64, (*(_POINTER,) * 3, _U64, ctypes.c_char_p, _U64, _U64, _POINTER, _U64, _POINTER)),
+}
+
+
+class Kernel:
+    """The functions of the library."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(library, f"geocli_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+
+    def __getattr__(self, name: str) -> Any:
+        """Name the functions for type checkers; all of them are attributes."""
+        raise AttributeError(name)
+
+
+@cache
+def load() -> Kernel | None:
+    """Return the kernel; None where it was not built, or for another version of this module."""
+    try:
+        library = ctypes.CDLL(LIBRARY)
+        is_right = library.geocli_version() == VERSION
+    except (OSError, AttributeError):
+        return None
+    return Kernel(library) if is_right else None
+
+
+def kernel() -> Kernel:
+    """Return the kernel where it is known to be there."""
+    found = load()
+    assert found is not None  # noqa: S101 (for type checkers)
+    return found
+
+
+def allocated(size_bytes: int) -> mmap:
+    """Return memory of zeros, which takes room when it is written."""
+    return mmap(-1, size_bytes)
+
+
+def address_of(memory: mmap | array[int] | bytearray | ctypes.Structure | ctypes.Array[Any]) -> int:
+    """Return the address of writable memory, which the caller keeps alive and does not resize."""
+    if isinstance(memory, array):
+        return memory.buffer_info()[0]
+    if isinstance(memory, ctypes.Structure | ctypes.Array):
+        return ctypes.addressof(memory)
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def address_of_bytes(text: bytes) -> int:
+    """Return the address of bytes, which the caller keeps alive and does not change."""
+    return ctypes.cast(ctypes.c_char_p(text), _POINTER).value or 0
