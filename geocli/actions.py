@@ -143,12 +143,12 @@ def show(found: Sequence[Entry], request: LookupRequest, now: Callable[[], datet
     """Print entries in the format that was asked for."""
     format_ = request.format or ("table" if sys.stdout.isatty() else "jsonl")
     if format_ == "table":
-        from geocli.rendering.places import print_entries
+        from geocli.formats.cards import print_entries
         from geocli.settings import shows_flags
 
         print_entries(found, request.fields, now(), with_flags=sys.stdout.isatty() and shows_flags())
         return
-    from geocli.bulk.outputs import Output
+    from geocli.formats.rows import Output
 
     output = Output(format_, request.fields)
     write(output.header + output.block(found))
@@ -189,14 +189,14 @@ def batch(
         else:
             answer, total = _divided(cache, request, machines)
         if shows_progress:
-            from geocli.rendering import progress
+            from geocli.formats.progress import progress
 
             with progress(total) as on_read:
                 report = answer(on_read)
         else:
             report = answer()
     if request.is_counted:
-        from geocli.rendering import print_summary
+        from geocli.formats.tables import print_summary
 
         print_summary(report.counts)
     _complain_of(report.empty, chosen, request.mode)
@@ -252,7 +252,7 @@ def flush(chosen: Settings, *, wait_seconds: float = 0, as_json: bool = False, i
 def tell(report: Value, sentence: str, *, as_json: bool, always: bool = False) -> None:
     """Report what was done: as JSON on standard output, or a sentence for people, or nothing for cron."""
     if as_json:
-        from geocli.bulk.outputs import json_text
+        from geocli.formats.rows import json_text
 
         write(json_text(report.as_dict()).encode() + b"\n")
     elif always or sys.stderr.isatty():

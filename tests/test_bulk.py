@@ -18,7 +18,6 @@ from geocli.bulk.flow import SMALL_BYTES
 from geocli.bulk.forms import Block
 from geocli.bulk.inputs import READ_BYTES
 from geocli.bulk.keeping import Keeper
-from geocli.bulk.outputs import Output
 from geocli.bulk.parsing import Parsed
 from geocli.bulk.pipeline import BatchRequest, run
 from geocli.bulk.rendered import Rendered
@@ -27,6 +26,7 @@ from geocli.bulk.scopes import SCOPES, scopes
 from geocli.cache import GeoCache
 from geocli.databases.discovery import digest_of
 from geocli.errors import BusyError
+from geocli.formats.rows import Output
 from geocli.settings import Settings
 from geocli.storage.frames import TARGET_BYTES, head, unpack
 from geocli.storage.journal import Journal

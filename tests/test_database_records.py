@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geocli.bulk.database_records import Records
-from geocli.bulk.outputs import Output
 from geocli.bulk.record_reader import READ_TOGETHER
 from geocli.bulk.tree import Tree
 from geocli.databases.discovery import Database, examine
 from geocli.errors import DatabaseError
+from geocli.formats.rows import Output
 from geocli.merging import merge
 from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS, instant_text
 from geocli.resolvers.mmdb import ask

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from geocli.bulk.flow import SMALL_BYTES
 from geocli.bulk.forms import CsvForm, LogForm
 from geocli.bulk.jsonlines import JsonLinesForm
-from geocli.bulk.outputs import Output
 from geocli.bulk.pipeline import BatchRequest, run
 from geocli.cache import GeoCache
 from geocli.commands.options import form_of
 from geocli.errors import SettingsError
+from geocli.formats.rows import Output
 from tests.running import complaint, complaints, objects
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from geocli.bulk.outputs import FORMATS, SIMPLE, Output, json_text
+from geocli.formats.rows import FORMATS, SIMPLE, Output, json_text
 from geocli.models import CSV_FIELDS, FIELDS, JSON_FIELDS, Entry, Place
 
 LONDON = Entry(

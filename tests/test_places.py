@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geocli.formats.cards import print_entries
 from geocli.models import Entry, Place
-from geocli.rendering.places import print_entries
 from tests.building import build
 from tests.running import STYLE, on_terminal, words
 

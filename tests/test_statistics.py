@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.databases.attributions import ATTRIBUTIONS
-from geocli.rendering import print_databases
-from geocli.rendering.statistics import print_stats
+from geocli.formats.statistics import print_stats
+from geocli.formats.tables import print_databases
 from geocli.storage.journal_reader import JournalStatus
 from geocli.upkeep import DatabaseStats, Stats
 from tests.building import LONDON, build

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geocli.bulk.outputs import Output
     from geocli.databases.discovery import Database
+    from geocli.formats.rows import Output
     from geocli.models import Answer
     from geocli.resolvers.rir import RirResolver
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from geocli.bulk.outputs import Output
     from geocli.bulk.record_reader import Group, Kind
     from geocli.databases.discovery import Database
+    from geocli.formats.rows import Output
 
     Columns: TypeAlias = dict[str, Sequence[Any]]
 

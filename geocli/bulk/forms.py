@@ -9,8 +9,8 @@ from geocli.addresses import is_address
 from geocli.bulk.finding import network_length, spans
 from geocli.bulk.inputs import MOST_LINE_BYTES
 from geocli.bulk.labels import places
-from geocli.bulk.outputs import Output
 from geocli.errors import SettingsError
+from geocli.formats.rows import Output
 from geocli.models import CSV_FIELDS
 from geocli.sanitize import safe
 

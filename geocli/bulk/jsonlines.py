@@ -11,8 +11,8 @@ from itertools import chain
 from geocli.addresses import is_address
 from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, Block, lines_of
 from geocli.bulk.inputs import MOST_LINE_BYTES
-from geocli.bulk.outputs import Output, json_text
 from geocli.errors import SettingsError
+from geocli.formats.rows import Output, json_text
 from geocli.models import KNOWN_FIELDS
 from geocli.sanitize import decoded, safe
 

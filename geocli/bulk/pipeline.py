@@ -11,10 +11,10 @@ from geocli.bulk.flow import Flow
 from geocli.bulk.forms import CsvForm, ListForm, LogForm
 from geocli.bulk.inputs import opened, whole_lines
 from geocli.bulk.jsonlines import JsonLinesForm
-from geocli.bulk.outputs import Output
 from geocli.console import complain, write
 from geocli.empty_fields import EmptyFields
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
+from geocli.formats.rows import Output
 from geocli.immutable import Value
 from geocli.sanitize import visible
 

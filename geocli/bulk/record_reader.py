@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from geocli.bulk.outputs import Output
     from geocli.databases.discovery import Database
+    from geocli.formats.rows import Output
     from geocli.resolvers.mmdb_schemas import Shape
 
     Columns: TypeAlias = Mapping[str, Sequence[Any]]

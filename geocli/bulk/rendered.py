@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geocli.bulk.outputs import Output
+    from geocli.formats.rows import Output
 
 MARK, MARK_BYTE = "\0", b"\0"
 """Stands in a rendered line for what differs from address to address; no rendered text has it."""

@@ -24,17 +24,17 @@ def list_(
     ] = None,
 ) -> int:
     """List the databases that are found, in the order in which they are asked."""
-    from geocli import rendering
-    from geocli.bulk.outputs import json_text
     from geocli.cache import utc_now
+    from geocli.formats import tables
+    from geocli.formats.rows import json_text
     from geocli.upkeep import databases, missing_directories
 
     chosen = options.chosen(ctx)
     found = [*databases(chosen), *missing_directories(chosen)]
     if (format_ or ("table" if sys.stdout.isatty() else "json")) == "table":
-        rendering.print_databases(found, utc_now())
+        tables.print_databases(found, utc_now())
     else:
-        write(json_text(rendering.databases_json(found)).encode() + b"\n")
+        write(json_text(tables.databases_json(found)).encode() + b"\n")
     return 0
 
 
@@ -55,13 +55,13 @@ def update(
     or GEOIPUPDATE_EDITION_IDS names, else dbip-city-lite and dbip-asn-lite.
     The old file stays in place until the new one is there, whole and tried.
     """
-    from geocli import rendering
     from geocli.cache import utc_now
     from geocli.databases.updates import update as update_databases
+    from geocli.formats import progress, tables
     from geocli.privileges import acting_as_owner
 
     problems = actions.Problems()
-    with rendering.bars(of_bytes=True) as on_read:
+    with progress.bars(of_bytes=True) as on_read:
         replaced = update_databases(
             names or (),
             options.chosen(ctx),
@@ -72,7 +72,7 @@ def update(
             acting=acting_as_owner,
         )
     if sys.stderr.isatty() or logs.is_verbose():
-        rendering.print_replaced(replaced)
+        tables.print_replaced(replaced)
     return problems.status
 
 
@@ -87,8 +87,8 @@ def verify(
     into place, as geocli db update does: cutting short or overwriting a file
     kills or misleads the programs that have it open.
     """
-    from geocli import rendering
     from geocli.databases.checking import verify as verify_file
+    from geocli.formats import progress
     from geocli.upkeep import databases
 
     problems = actions.Problems()
@@ -97,7 +97,7 @@ def verify(
         write(b"no .mmdb file was found\n")
     for path in found:
         try:
-            with rendering.bars(of_bytes=False) as on_read:
+            with progress.bars(of_bytes=False) as on_read:
                 kinds = verify_file(path, on_read)
             records = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
             records = next(iter(kinds)) if len(kinds) == 1 else records

@@ -55,8 +55,9 @@ def stats(
     ] = "5m",
 ) -> int:
     """What is in the cache, and is everything healthy?"""
-    from geocli import health, rendering
-    from geocli.rendering.statistics import print_stats
+    from geocli import health
+    from geocli.formats import tables
+    from geocli.formats.statistics import print_stats
 
     if map_ and format_ not in {None, "table"}:
         raise SettingsError("--map", f"does not go with -f {format_}", origin="command line")
@@ -66,9 +67,9 @@ def stats(
     if check:
         limit = options.chosen(ctx).journal_limit_mb
         reasons = health.unhealthy(found, cache.directory, options.duration_of(max_lag), journal_limit_mb=limit)
-        status = rendering.print_reasons(reasons)
+        status = tables.print_reasons(reasons)
         if reasons or sys.stderr.isatty():  # a monitor that finds all well hears nothing
-            rendering.print_reasons(health.notes())
+            tables.print_reasons(health.notes())
         return status
     print_stats(found, format_, output)
     return 0

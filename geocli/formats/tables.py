@@ -1,9 +1,8 @@
-"""What people see: tables, progress, messages; rich is loaded when a table is drawn."""
+"""Tables for people; rich is imported when one is drawn."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -14,11 +13,10 @@ from geocli.models import instant_text
 from geocli.sanitize import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import Console
-    from rich.progress import TaskID
     from rich.table import Table
     from rich.text import Text
 
@@ -74,54 +72,6 @@ def harmless(cell: Cell) -> Text:
 
     text, style = (cell, "") if isinstance(cell, str) else cell
     return Text(safe(text), style)
-
-
-@contextmanager
-def progress(total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how far a batch is, on standard error; yields what is told how many bytes were read.
-
-    A bar with the rate and the time left if it is known how many there are, else a count and the rate.
-    """
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = [] if total_bytes is None else [BarColumn(), TimeRemainingColumn()]
-    with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=open_console(sys.stderr)) as shown:
-        task = shown.add_task("", total=total_bytes)
-        yield lambda count: shown.advance(task, count)
-
-
-@contextmanager
-def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show how far several things are, if standard error is a terminal, until all is done.
-
-    Args:
-        of_bytes: whether bytes are counted, and their rate is shown.
-
-    Yields:
-        what is told which thing has got on, by how much, and how much it is in all, if that is known.
-
-    """
-    if not sys.stderr.isatty():
-        yield lambda _name, _count, _total: None
-        return
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
-
-    counters = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]
-    columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counters]
-    shown = Progress(*columns, console=open_console(sys.stderr), transient=True)
-    tasks: dict[tuple[str, int | None], TaskID] = {}
-
-    def tell(name: str, count: int, total: int | None) -> None:
-        if (name, total) not in tasks:
-            tasks[name, total] = shown.add_task(safe(name), total=total)
-            shown.start()
-        shown.advance(tasks[name, total], count)
-
-    try:
-        yield tell
-    finally:
-        if tasks:
-            shown.stop()
 
 
 def print_summary(counts: Mapping[str, int]) -> None:

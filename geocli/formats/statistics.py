@@ -6,11 +6,11 @@ import sys
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from geocli.bulk.outputs import json_text
 from geocli.console import write
 from geocli.countries import country_name
-from geocli.models import instant, instant_text
-from geocli.rendering import (
+from geocli.formats.prometheus import prometheus
+from geocli.formats.rows import json_text
+from geocli.formats.tables import (
     PIPE_CELLS,
     ago,
     databases_json,
@@ -21,8 +21,8 @@ from geocli.rendering import (
     print_reasons,
     size_text,
 )
-from geocli.rendering.prometheus import prometheus
-from geocli.rendering.worldmap import ASCII, BLOCKS, COLUMNS, world
+from geocli.formats.worldmap import ASCII, BLOCKS, COLUMNS, world
+from geocli.models import instant, instant_text
 from geocli.storage.directory import replacing, write_all
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from geocli.rendering import Cell
+    from geocli.formats.tables import Cell
     from geocli.storage.journal_reader import JournalStatus
     from geocli.upkeep import Stats
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geocli.bulk.outputs import json_text
 from geocli.countries import country_name
+from geocli.formats.rows import json_text
+from geocli.formats.tables import ago, harmless, make_table, open_console
 from geocli.models import value
-from geocli.rendering import ago, harmless, make_table, open_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from geocli.formats.tables import Cell
     from geocli.models import Entry
-    from geocli.rendering import Cell
 
 TABLE_FIELDS = ("ip", "status", "country_name", "city", "org", "source")
 """Columns for several addresses on a terminal."""
