@@ -24,14 +24,16 @@ def _plain() -> int:
     """Run the plain forms, `lookup ADDRESS...` and `flush`, without the option parser; all else with it."""
     match sys.argv[1:]:
         case ["lookup", *addresses] if addresses and not any(text.startswith("-") for text in addresses):
-            from geocli import actions, settings
+            from geocli import settings
+            from geocli.cli.run_lookup import lookup
 
-            return actions.lookup(addresses, settings.load())
+            return lookup(addresses, settings.load())
         case ["flush"]:
-            from geocli import actions, settings
+            from geocli import settings
+            from geocli.cli.run_flush import flush
 
-            return actions.flush(settings.load())
-    from geocli.cli import run
+            return flush(settings.load())
+    from geocli.cli.app import run
 
     return run()
 

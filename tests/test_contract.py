@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 import geocli as package
-from geocli.cli import app
+from geocli.cli.app import app
 from tests.building import LONDON, build
 from tests.running import COLOUR, complaint, complaints, dirty, held, objects, on_terminal, read_line, stored
 

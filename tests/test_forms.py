@@ -17,7 +17,7 @@ from geocli.bulk.forms import CsvForm, LogForm
 from geocli.bulk.jsonlines import JsonLinesForm
 from geocli.bulk.pipeline import BatchRequest, run
 from geocli.cache import GeoCache
-from geocli.commands.options import form_of
+from geocli.cli.options import form_of
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
 from tests.running import complaint, complaints, objects

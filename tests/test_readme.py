@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from geocli import settings
-from geocli.cli import app
+from geocli.cli.app import app
 from geocli.models import FIELDS, FIELDS_ON_REQUEST
 from geocli.storage.store_rows import COLUMNS
 from tests.building import CITIES, NETWORKS, build

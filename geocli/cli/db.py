@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from geocli import actions, logs
-from geocli.commands import options
+from geocli import logs
+from geocli.cli import options
+from geocli.cli.session import Problems
 from geocli.console import write
 from geocli.errors import GeocliError
 from geocli.sanitize import safe
@@ -60,7 +61,7 @@ def update(
     from geocli.formats import progress, tables
     from geocli.privileges import acting_as_owner
 
-    problems = actions.Problems()
+    problems = Problems()
     with progress.bars(of_bytes=True) as on_read:
         replaced = update_databases(
             names or (),
@@ -91,7 +92,7 @@ def verify(
     from geocli.formats import progress
     from geocli.upkeep import databases
 
-    problems = actions.Problems()
+    problems = Problems()
     found = files or [row.path for row in databases(options.chosen(ctx))]
     if not found:
         write(b"no .mmdb file was found\n")

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from geocli import actions
-from geocli.commands import options
+from geocli.cli import options
+from geocli.cli.run_batch import batch as run
 
 INPUT, OUTPUT, MACHINES = "Input", options.OUTPUT, "More machines"
 
@@ -117,4 +117,4 @@ def batch(
         mode=mode,
     )
     machines = options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
-    return actions.batch(chosen, request, machines, shows_progress=progress)
+    return run(chosen, request, machines, shows_progress=progress)

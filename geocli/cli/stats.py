@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from geocli import actions
-from geocli.commands import options
+from geocli.cli import options
+from geocli.cli.session import Problems, open_cache
 from geocli.errors import SettingsError
 
 HEALTH = "Health"
@@ -62,7 +62,7 @@ def stats(
     if map_ and format_ not in {None, "table"}:
         raise SettingsError("--map", f"does not go with -f {format_}", origin="command line")
     top = 0 if check or format_ == "prometheus" else top  # which name none of them
-    with actions.open_cache(options.chosen(ctx), actions.Problems()) as cache:
+    with open_cache(options.chosen(ctx), Problems()) as cache:
         found = cache.stats(by=by, top=top, with_countries=map_)
     if check:
         limit = options.chosen(ctx).journal_limit_mb

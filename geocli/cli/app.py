@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from geocli import __version__, logs
-from geocli.commands import batch, clear, db, flush, lookup, options, re_resolve, stats
+from geocli.cli import batch, clear, db, flush, lookup, options, re_resolve, stats
 from geocli.console import complain, guard, write
 
 if TYPE_CHECKING:

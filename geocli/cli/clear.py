@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from geocli import actions
-from geocli.commands import options
+from geocli.cli import options
+from geocli.cli.session import Problems, open_cache
 from geocli.console import write
 from geocli.errors import SettingsError
 
@@ -26,7 +26,7 @@ def clear(
             "clear", "say what to forget: --unresolved, --older-than AGE, or all with --yes", origin="command line"
         )
     age = options.duration_of(older_than) if older_than else None
-    with actions.open_cache(options.chosen(ctx), actions.Problems()) as cache:
+    with open_cache(options.chosen(ctx), Problems()) as cache:
         cleared = cache.clear(unresolved=unresolved, older_than=age)
     write(f"{cleared} rows forgotten\n".encode())
     return 0

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from geocli import actions, logs
-from geocli.commands import options
+from geocli import logs
+from geocli.cli import options
+from geocli.cli.run_flush import flush as run
 
 
 def flush(
@@ -16,4 +17,4 @@ def flush(
     wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait for a flush that is running.")] = 0,
 ) -> int:
     """Move the dirty journal into SQLite. For cron, every minute: silent when all is well."""
-    return actions.flush(options.chosen(ctx), wait_seconds=wait, as_json=as_json, is_verbose=logs.is_verbose())
+    return run(options.chosen(ctx), wait_seconds=wait, as_json=as_json, is_verbose=logs.is_verbose())

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from geocli import actions
 from geocli.bulk.inputs import lines
-from geocli.commands import options
+from geocli.cli import options
+from geocli.cli.run_lookup import LookupRequest
+from geocli.cli.run_lookup import lookup as run
 
 
 def lookup(
@@ -44,6 +45,6 @@ def lookup(
     """
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     chosen, mode = options.in_language(options.chosen(ctx, db), lang, mode)
-    request = actions.LookupRequest(format=format_, fields=options.fields_of(fields), mode=mode, is_quiet=quiet)
+    request = LookupRequest(format=format_, fields=options.fields_of(fields), mode=mode, is_quiet=quiet)
     texts = lines("-") if addresses == ["-"] else addresses
-    return actions.lookup(texts, chosen, request)
+    return run(texts, chosen, request)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from geocli import actions, logs
-from geocli.commands import options
+from geocli import logs
+from geocli.cli import options
+from geocli.cli.session import Problems, open_cache, tell
 from geocli.errors import BusyError, StorageError
 
 ROWS = "Rows"
@@ -32,8 +33,8 @@ def re_resolve(
 ) -> int:
     """Try unresolved rows again when their time has come, and refresh rows that newer sources may know better."""
     which = options.selection(unresolved=unresolved, older_than=older_than, everything=everything)
-    problems = actions.Problems()
-    with actions.open_cache(options.chosen(ctx), problems) as cache:
+    problems = Problems()
+    with open_cache(options.chosen(ctx), problems) as cache:
         try:
             report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
         except (StorageError, BusyError) as error:  # which the answers may have met before
@@ -42,5 +43,5 @@ def re_resolve(
             problems(error)
             return error.exit_status
     sentence = f"{report.retried} would be retried" if dry_run else report.sentence
-    actions.tell(report, sentence, as_json=as_json, always=logs.is_verbose() or dry_run)
+    tell(report, sentence, as_json=as_json, always=logs.is_verbose() or dry_run)
     return problems.status
