@@ -22,11 +22,11 @@ import pytest
 from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
-from geocli.bulk import cluster, forking
-from geocli.bulk.cluster import GO_ON, ClusterBatch, _Run
-from geocli.bulk.jobs import Done
 from geocli.bulk.pipeline import BatchRequest, ClusterRequest, run
 from geocli.cache import GeoCache
+from geocli.cluster import coordinator, forkserver
+from geocli.cluster.coordinator import GO_ON, ClusterBatch, _Run
+from geocli.cluster.messages import Done
 from geocli.errors import ClusterError, JournalError
 from tests.building import LONDON, TOKYO, build
 from tests.running import complaint, dirty, on_terminal, wait_for
@@ -421,8 +421,8 @@ def test_workers_that_cannot_start_are_not_waited_for(
     reason: str,
 ) -> None:
     """As where they may have too little memory; and Ctrl-C ends that sooner."""
-    monkeypatch.setattr(cluster, "LocalCluster", start)
-    monkeypatch.setattr(forking, "HELD_SECONDS", 0)
+    monkeypatch.setattr(coordinator, "LocalCluster", start)
+    monkeypatch.setattr(forkserver, "HELD_SECONDS", 0)
     before = _signals()
     if error is KeyboardInterrupt:
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -430,7 +430,7 @@ def test_workers_that_cannot_start_are_not_waited_for(
     with (
         dask.config.set({"distributed.comm.timeouts.connect": f"{patience_seconds} s"}),
         pytest.raises(error, match=reason),
-        cluster._local(ClusterRequest(address="local:2")),  # noqa: SLF001 (what starts them)
+        coordinator._local(ClusterRequest(address="local:2")),  # noqa: SLF001 (what starts them)
     ):
         pytest.fail("nothing was started")
 
@@ -445,16 +445,16 @@ def _signals() -> list[Any]:
 
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGHUP under nohup does not end the start of workers, nor does another thread hear of any."""
-    monkeypatch.setattr(forking, "HELD_SECONDS", 0)
+    monkeypatch.setattr(forkserver, "HELD_SECONDS", 0)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     waited: list[Any] = []
 
     def elsewhere() -> None:
-        with forking.held_back(0):
+        with forkserver.held_back(0):
             waited.append(_signals())
 
     try:
-        with forking.held_back(60):
+        with forkserver.held_back(60):
             signal.raise_signal(signal.SIGHUP)
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             time.sleep(0.1)

@@ -186,18 +186,35 @@ ROOMS: dict[str, set[str] | str] = {
         *("cache", "console", "empty_fields", "errors", "sanitize", "immutable"),
         *("bulk", "formats.rows", "storage.directory"),
     },
-    "geocli.bulk.parts": {"errors", "immutable", "bulk.forms", "bulk.inputs", "bulk.pipeline"},
-    "geocli.bulk.jobs": {"cache", "models", "errors", "immutable", "resolvers", "bulk.parts", "bulk.pipeline"},
-    "geocli.bulk.working": {
+    "geocli.cluster.splits": {"errors", "immutable", "bulk.forms", "bulk.inputs", "bulk.pipeline"},
+    "geocli.cluster.messages": {
+        "cache",
+        "models",
+        "errors",
+        "immutable",
+        "resolvers",
+        "cluster.splits",
+        "bulk.pipeline",
+    },
+    "geocli.cluster.worker": {
         *("cache", "models", "errors", "settings", "databases.discovery", "resolvers"),
-        *("bulk", "storage.tombstones", "storage.frames", "storage.journal"),
+        *("bulk", "cluster", "storage.tombstones", "storage.frames", "storage.journal"),
     },
-    "geocli.bulk.placing": {
-        *("errors", "immutable", "bulk.jobs", "bulk.parts", "bulk.pipeline", "storage.directory", "files.locks")
+    "geocli.cluster.output_directory": {
+        *(
+            "errors",
+            "immutable",
+            "cluster.messages",
+            "cluster.splits",
+            "bulk.pipeline",
+            "storage.directory",
+            "files.locks",
+        )
     },
-    "geocli.bulk.forking": {"errors", "storage.directory"},
-    "geocli.bulk.local_cluster": set(),
-    "geocli.bulk.cluster": {"cache", "errors", "bulk", "storage.directory"},
+    "geocli.cluster.forkserver": {"errors", "storage.directory"},
+    "geocli.cluster.local_cluster": set(),
+    "geocli.cluster": set(),
+    "geocli.cluster.coordinator": {"cache", "errors", "bulk", "cluster", "storage.directory"},
     "geocli.formats": set(),
     "geocli.formats.tables": {*("console", "databases.attributions", "models", "countries", "sanitize", "upkeep")},
     "geocli.formats.progress": {"formats.tables", "sanitize"},
@@ -230,9 +247,9 @@ OWNERS = {
     "urllib3": {"geocli.http"},
     "pygeoipupdate": {"geocli.databases.maxmind"},
     "geoip2": {"geocli.resolvers.web"},
-    "dask": {"geocli.bulk.cluster"},
-    "distributed": {"geocli.bulk.cluster", "geocli.bulk.local_cluster"},
-    "fsspec": {"geocli.bulk.parts"},
+    "dask": {"geocli.cluster.coordinator"},
+    "distributed": {"geocli.cluster.coordinator", "geocli.cluster.local_cluster"},
+    "fsspec": {"geocli.cluster.splits"},
     "numpy": {
         "geocli.databases.structure",
         *("geocli.bulk.tree", "geocli.bulk.scopes", "geocli.bulk.parsing", "geocli.bulk.finding"),
@@ -309,7 +326,7 @@ def test_only_settings_reads_the_environment() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
 
-    assert {"geocli.settings", "geocli.cli.app", "geocli.bulk", "geocli.bulk.forking"} == readers
+    assert {"geocli.settings", "geocli.cli.app", "geocli.bulk", "geocli.cluster.forkserver"} == readers
 
 
 def test_only_the_default_clock_reads_the_time() -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from distributed import Client
 
-from geocli.bulk import cluster
 from geocli.bulk.pipeline import ClusterRequest
+from geocli.cluster import coordinator
 from tests.running import wait_for
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listening: set[tupl
     """Start two workers as a batch does, with a directory for temporary files that is this test's."""
     del listening  # which must be known before
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with cluster._local(ClusterRequest(address="local:2")) as found:  # noqa: SLF001 (what starts them)
+    with coordinator._local(ClusterRequest(address="local:2")) as found:  # noqa: SLF001 (what starts them)
         yield found
 
 
@@ -130,7 +130,7 @@ def test_directory_of_workers_is_private(workers: SpecCluster, tmp_path: Path) -
 def test_directory_of_workers_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """When the workers end, nothing of theirs is left."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with cluster._local(ClusterRequest(address="local:1")):  # noqa: SLF001 (what starts them)
+    with coordinator._local(ClusterRequest(address="local:1")):  # noqa: SLF001 (what starts them)
         assert 1 == len(os.listdir(tmp_path))
 
     wait_for(lambda: not os.listdir(tmp_path))

@@ -44,7 +44,7 @@ def batch(
 
     workers: AbstractContextManager[None] = nullcontext()
     if machines is not None and machines.workers:
-        from geocli.bulk.forking import loaded_workers
+        from geocli.cluster.forkserver import loaded_workers
 
         workers = loaded_workers()
     problems = Problems()
@@ -96,7 +96,7 @@ def _flush_long_journal(chosen: Settings) -> None:
 def _divided(cache: GeoCache, request: BatchRequest, machines: ClusterRequest) -> tuple[Answer, int]:
     """Return what answers a batch on many machines, and how many bytes it reads."""
     try:
-        from geocli.bulk.cluster import ClusterBatch
+        from geocli.cluster.coordinator import ClusterBatch
     except ImportError as error:
         reason = f"needs Dask ({error}); get it with: pip install '.[cluster]' in a clone of geocli"
         raise SettingsError("--cluster", reason, origin="command line") from error

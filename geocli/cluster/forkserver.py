@@ -21,7 +21,13 @@ from geocli.storage.directory import told_of_termination
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOADED = (__name__, "geocli.bulk.working", "geocli.bulk.answers", "geocli.bulk.keeping", "geocli.bulk.local_cluster")
+LOADED = (
+    __name__,
+    "geocli.cluster.worker",
+    "geocli.bulk.answers",
+    "geocli.bulk.keeping",
+    "geocli.cluster.local_cluster",
+)
 HELD_SECONDS = 5
 """So long workers may take to start when somebody wants that to end."""
 gc.set_threshold(200_000)  # there, too, what is imported is no garbage; Dask is 116,000 objects

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.bulk import working
-from geocli.bulk.jobs import Job, job_of
-from geocli.bulk.parts import Part, divided
 from geocli.bulk.pipeline import BatchRequest
-from geocli.bulk.working import Frames, answer, unpacked
 from geocli.cache import GeoCache
+from geocli.cluster import worker
+from geocli.cluster.messages import Job, job_of
+from geocli.cluster.splits import Part, divided
+from geocli.cluster.worker import Frames, answer, unpacked
 from geocli.databases.discovery import digest_of
 from geocli.errors import (
     ClusterError,
@@ -192,7 +192,7 @@ def test_a_copy_with_other_bytes_is_an_error(bench: Bench) -> None:
 def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_gone: bool) -> None:
     """No part has answers of two builds, or of one database less."""
     job = bench.job()
-    desk = working._Desk(job, str(bench.scratch))  # noqa: SLF001 (between its two steps)
+    desk = worker._Desk(job, str(bench.scratch))  # noqa: SLF001 (between its two steps)
     resolvers = desk.resolvers()
     city = bench.geocli.db_dir / "GeoLite2-City.mmdb"
     if is_gone:

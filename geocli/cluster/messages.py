@@ -13,9 +13,9 @@ from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.rir import RirResolver
 
 if TYPE_CHECKING:
-    from geocli.bulk.parts import Part
     from geocli.bulk.pipeline import BatchRequest
     from geocli.cache import GeoCache
+    from geocli.cluster.splits import Part
     from geocli.resolvers import Source
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from geocli.bulk.parts import is_local, located
+from geocli.cluster.splits import is_local, located
 from geocli.errors import ClusterError, SettingsError
 from geocli.files.locks import locked_directory
 from geocli.immutable import Value
@@ -21,8 +21,8 @@ from geocli.storage.directory import make_directory, replacing, sync_directory, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from geocli.bulk.jobs import Done, SentDatabase
     from geocli.bulk.pipeline import BatchRequest
+    from geocli.cluster.messages import Done, SentDatabase
 
 WORK = "_geocli"
 """Readers of directories of parts pass over what begins with an underscore."""

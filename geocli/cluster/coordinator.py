@@ -22,25 +22,25 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, KilledWorker, get_worker, secede
 
-from geocli.bulk.forking import held_back
 from geocli.bulk.inputs import total_bytes
-from geocli.bulk.jobs import Done, job_of
-from geocli.bulk.local_cluster import LocalCluster
-from geocli.bulk.parts import divided
 from geocli.bulk.pipeline import BatchReport
-from geocli.bulk.placing import PartDirectory
-from geocli.bulk.working import answer, unpacked
+from geocli.cluster.forkserver import held_back
+from geocli.cluster.local_cluster import LocalCluster
+from geocli.cluster.messages import Done, job_of
+from geocli.cluster.output_directory import PartDirectory
+from geocli.cluster.splits import divided
+from geocli.cluster.worker import answer, unpacked
 from geocli.errors import ClusterError, GeocliError, MissingDatabaseError, OpenCellError, SettingsError
 from geocli.storage.directory import told_of_termination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from geocli.bulk.jobs import Job
-    from geocli.bulk.parts import Part
     from geocli.bulk.pipeline import BatchRequest, ClusterRequest
-    from geocli.bulk.placing import Note
     from geocli.cache import GeoCache
+    from geocli.cluster.messages import Job
+    from geocli.cluster.output_directory import Note
+    from geocli.cluster.splits import Part
 
 ATTEMPTS = 3
 """So often a part is tried that cannot be answered, or whose worker dies; of a scheduler elsewhere, as it is set."""

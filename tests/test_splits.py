@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geocli.bulk.inputs import OTHERS
-from geocli.bulk.parts import Part, divided, records_of
 from geocli.bulk.pipeline import BatchRequest
+from geocli.cluster.splits import Part, divided, records_of
 from geocli.errors import InputError, OpenCellError, SettingsError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def test_lines_may_end_in_nul(records: list[bytes], block_bytes: int) -> None:
 
 def test_a_line_that_is_longer_than_a_part_is_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts within a long line are empty, and it is found however much one read brings."""
-    monkeypatch.setattr("geocli.bulk.parts.READ_BYTES", 10)
+    monkeypatch.setattr("geocli.cluster.splits.READ_BYTES", 10)
     data = b"8.8.8.8\n" + b"x" * 95 + b"\n1.1.1.1"
     _put(data)
     request = _request(input="log")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.bulk.jobs import Done, SentDatabase
 from geocli.bulk.pipeline import BatchRequest
-from geocli.bulk.placing import Note, PartDirectory
+from geocli.cluster.messages import Done, SentDatabase
+from geocli.cluster.output_directory import Note, PartDirectory
 from geocli.errors import BusyError, ClusterError, SettingsError
 from tests import faults
 
@@ -245,7 +245,7 @@ def test_parts_are_named_by_what_is_in_them(tmp_path: Path, asked: dict[str, Any
 FINISH = """
 import sys
 from pathlib import Path
-from tests.test_placing import KEYS, _begun, _directory, _done
+from tests.test_output_directory import KEYS, _begun, _directory, _done
 
 home = Path(sys.argv[1])
 directory = _directory(home)

@@ -14,10 +14,10 @@ from zlib import compressobj, decompressobj
 
 from geocli import __version__
 from geocli.bulk.flow import Flow
-from geocli.bulk.jobs import Done
-from geocli.bulk.parts import is_local, located, records_of
 from geocli.bulk.pipeline import BatchReport
 from geocli.cache import GeoCache
+from geocli.cluster.messages import Done
+from geocli.cluster.splits import is_local, located, records_of
 from geocli.databases.discovery import digest_of, examine
 from geocli.errors import ClusterError, DatabaseError, GeocliError, MissingDatabaseError
 from geocli.resolvers.mmdb import MmdbResolver
@@ -29,9 +29,9 @@ from geocli.storage.journal import Journal
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from geocli.bulk.jobs import Job, SentDatabase
-    from geocli.bulk.parts import Part
     from geocli.bulk.rows import Rows
+    from geocli.cluster.messages import Job, SentDatabase
+    from geocli.cluster.splits import Part
     from geocli.databases.discovery import DatabaseFile
     from geocli.models import Entry
     from geocli.resolvers import Labels, Report, Resolver, Source

@@ -1,0 +1,1 @@
+"""A batch on many machines, by Dask."""
