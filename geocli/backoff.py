@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 
 from geocli.errors import BusyError, StorageError
+from geocli.files.atomic import write_all
 from geocli.immutable import Value
 from geocli.models import instant, instant_text
-from geocli.storage.directory import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.errors import BusyError, StorageError
+from geocli.files.atomic import replacing, write_all
 from geocli.files.file_checks import NETWORK_FILE_SYSTEMS
-from geocli.storage.directory import DataDirectory, replacing, write_all
+from geocli.storage.directory import DataDirectory
 from tests.storing import holding, in_child, local, orphaned
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.storage.directory import replacing, write_all
+from geocli.files.atomic import replacing, write_all
 from tests.others import IS_ROOT
 from tests.running import complaint
 from tests.storing import in_child

@@ -206,7 +206,7 @@ def _sink(path: str | None) -> Iterator[Callable[[bytes], None]]:
     if path is None:
         yield write
         return
-    from geocli.storage.directory import replacing, write_all
+    from geocli.files.atomic import replacing, write_all
 
     with replacing(path) as (descriptor, _):
         yield lambda data: write_all(descriptor, data)

@@ -31,7 +31,7 @@ from geocli.cluster.output_directory import PartDirectory
 from geocli.cluster.splits import divided
 from geocli.cluster.worker import answer, unpacked
 from geocli.errors import ClusterError, GeocliError, MissingDatabaseError, OpenCellError, SettingsError
-from geocli.storage.directory import told_of_termination
+from geocli.signals import told_of_termination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

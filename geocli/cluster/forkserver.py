@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from geocli.errors import ClusterError
-from geocli.storage.directory import told_of_termination
+from geocli.signals import told_of_termination
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from geocli.cluster.splits import is_local, located
 from geocli.errors import ClusterError, SettingsError
+from geocli.files.atomic import make_directory, replacing, sync_directory, write_all
 from geocli.files.locks import locked_directory
 from geocli.immutable import Value
-from geocli.storage.directory import make_directory, replacing, sync_directory, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

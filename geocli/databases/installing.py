@@ -17,8 +17,8 @@ from geocli.databases.discovery import SUFFIX, Database, examine
 from geocli.databases.structure import check_tree
 from geocli.errors import DatabaseError, HashMismatchError, UpdateError
 from geocli.files import locks
+from geocli.files.atomic import replacing, write_all
 from geocli.files.locks import target_of
-from geocli.storage.directory import replacing, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,8 +19,9 @@ from geocli.databases.client import Client
 from geocli.databases.discovery import SUFFIX
 from geocli.databases.installing import SIDECAR, check_sidecar, install, sweep, unpacked
 from geocli.errors import DownloadError, ExposedError, HashMismatchError, RateLimitError, SettingsError, UpdateError
+from geocli.files.atomic import make_directory
 from geocli.http import Limits
-from geocli.storage.directory import DataDirectory, make_directory
+from geocli.storage.directory import DataDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from geocli.console import write
 from geocli.countries import country_name
+from geocli.files.atomic import replacing, write_all
 from geocli.formats.prometheus import prometheus
 from geocli.formats.rows import json_text
 from geocli.formats.tables import (
@@ -23,7 +24,6 @@ from geocli.formats.tables import (
 )
 from geocli.formats.worldmap import ASCII, BLOCKS, COLUMNS, world
 from geocli.models import instant, instant_text
-from geocli.storage.directory import replacing, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 
 from geocli.errors import JournalError, StorageError
+from geocli.files.atomic import write_all
 from geocli.storage import JOURNAL
-from geocli.storage.directory import write_all
 from geocli.storage.frames import pack, parts
 from geocli.storage.journal_reader import QUARANTINE, JournalReader
 from geocli.storage.segments import next_segment
