@@ -8,7 +8,7 @@ from itertools import islice
 
 from geocli import addresses, api_arguments, settings
 from geocli.cache_tiers import Recall, asked
-from geocli.databases.digests import Digests
+from geocli.databases.digest_cache import Digests
 from geocli.fork_safety import CACHE_RANK, ForkAware
 from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log

@@ -82,7 +82,7 @@ def _keep_importing() -> None:
     os.seteuid(0)
     try:
         if any(map(os.path.exists, hidden)) and not any(isinstance(finder, _RootsModules) for finder in sys.meta_path):
-            from geocli.resolvers.rir import release
+            from geocli.resolvers.registries import release
 
             release()  # which reads the directory of the package
             sys.meta_path.insert(sys.meta_path.index(PathFinder), _RootsModules())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.databases.checking import TOLD_AFTER, verify
+from geocli.databases.verify import TOLD_AFTER, verify
 from geocli.errors import DatabaseError, HashMismatchError
 from tests.building import LONDON, build
 from tests.running import on_terminal

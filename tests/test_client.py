@@ -10,7 +10,7 @@ import pytest
 from werkzeug import Request, Response
 
 from geocli import __version__
-from geocli.databases.client import Client
+from geocli.databases.download import Client
 from geocli.errors import DownloadError, RateLimitError, UpdateError
 from geocli.http import Limits
 from geocli.storage.directory import DataDirectory

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.databases.digests import FILE_NAME, MAX_LINES, SETTLED_NS, Digests
+from geocli.databases.digest_cache import FILE_NAME, MAX_LINES, SETTLED_NS, Digests
 from geocli.databases.discovery import DatabaseFile, examine, find
 from tests.building import LONDON, TOKYO, build
 from tests.running import complaint, stored

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from geocli.databases import maxmind
-from geocli.databases.updates import installed, update
+from geocli.databases.update import installed, update
 from geocli.errors import DownloadError, HashMismatchError, RateLimitError, SettingsError, UpdateError
 from geocli.http import Limits
 from geocli.settings import Settings

@@ -17,7 +17,7 @@ from iptocc import country_code
 from geocli.cache import GeoCache
 from geocli.countries import country_name
 from geocli.models import Answer, Place
-from geocli.resolvers.rir import RirResolver
+from geocli.resolvers.registries import RirResolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

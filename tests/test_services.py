@@ -12,7 +12,7 @@ import pytest
 
 from geocli.errors import ExposedError, GeocliError, ServiceError
 from geocli.resolvers import default_services
-from geocli.resolvers.services import IP_API_KEYED_URL, IP_API_URL
+from geocli.resolvers.web_services import IP_API_KEYED_URL, IP_API_URL
 from geocli.settings import load
 from geocli.storage.directory import DataDirectory
 from tests import servers

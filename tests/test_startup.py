@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.databases.digests import SETTLED_NS
+from geocli.databases.digest_cache import SETTLED_NS
 from tests.building import CITIES, build
 from tests.running import wait_for
 

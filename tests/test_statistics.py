@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.databases.attributions import ATTRIBUTIONS
+from geocli.databases.licences import ATTRIBUTIONS
 from geocli.formats.statistics import print_stats
 from geocli.formats.tables import print_databases
 from geocli.storage.journal_reader import JournalStatus

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from werkzeug import Request, Response
 
-from geocli.databases.installing import check_sidecar
-from geocli.databases.updates import installed, update
+from geocli.databases.install import check_sidecar
+from geocli.databases.update import installed, update
 from geocli.errors import (
     BusyError,
     DownloadError,

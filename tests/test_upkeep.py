@@ -11,7 +11,7 @@ import pytest
 
 from geocli import upkeep
 from geocli.cache import GeoCache
-from geocli.databases.attributions import ATTRIBUTIONS
+from geocli.databases.licences import ATTRIBUTIONS
 from geocli.errors import DatabaseError, StoreError
 from geocli.storage.journal_reader import JournalStatus
 from geocli.upkeep import DatabaseStats, ReResolveReport, Stats, databases

@@ -22,7 +22,7 @@ from geocli.errors import (
     MissingDatabaseError,
     SettingsError,
 )
-from geocli.resolvers.rir import RirResolver
+from geocli.resolvers.registries import RirResolver
 from geocli.storage.frames import TARGET_BYTES, unpack
 from tests.building import CITIES, LONDON, build
 

@@ -22,7 +22,7 @@ from geocli.bulk.tree import NOTHING, Tree
 from geocli.errors import DatabaseError
 from geocli.merging import merge
 from geocli.models import ENGLISH, IANA, instant_text
-from geocli.resolvers.rir import registered
+from geocli.resolvers.registries import registered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from geocli.databases.discovery import Database
     from geocli.formats.rows import Output
     from geocli.models import Answer
-    from geocli.resolvers.rir import RirResolver
+    from geocli.resolvers.registries import RirResolver
 
 TABLE_BITS = 24
 ONE_BY_ONE = 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from geocli.bulk.rows import RowMaker
 from geocli.errors import BusyError, DatabaseError, InputError, StorageError
 from geocli.resolvers.mmdb import MmdbResolver
-from geocli.resolvers.rir import RirResolver
+from geocli.resolvers.registries import RirResolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

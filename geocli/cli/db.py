@@ -57,7 +57,7 @@ def update(
     The old file stays in place until the new one is there, whole and tried.
     """
     from geocli.cache import utc_now
-    from geocli.databases.updates import update as update_databases
+    from geocli.databases.update import update as update_databases
     from geocli.formats import progress, tables
     from geocli.privileges import acting_as_owner
 
@@ -88,7 +88,7 @@ def verify(
     into place, as geocli db update does: cutting short or overwriting a file
     kills or misleads the programs that have it open.
     """
-    from geocli.databases.checking import verify as verify_file
+    from geocli.databases.verify import verify as verify_file
     from geocli.formats import progress
     from geocli.upkeep import databases
 

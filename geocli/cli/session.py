@@ -77,7 +77,7 @@ def open_cache(chosen: Settings, problems: Problems) -> GeoCache:
     chosen = chosen.replace(database_dirs=tuple(filter(os.path.isdir, chosen.database_dirs)))
     cache = GeoCache(chosen=chosen, on_problem=problems)
     if cache.chain.services:
-        from geocli.resolvers.services import read_keys
+        from geocli.resolvers.web_services import read_keys
 
         read_keys(cache.chain.services)
     become(owner, chosen.data_dir)

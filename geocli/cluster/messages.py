@@ -10,7 +10,7 @@ from geocli.errors import GeocliError, SettingsError
 from geocli.immutable import Value
 from geocli.models import ENGLISH
 from geocli.resolvers.mmdb import MmdbResolver
-from geocli.resolvers.rir import RirResolver
+from geocli.resolvers.registries import RirResolver
 
 if TYPE_CHECKING:
     from geocli.bulk.pipeline import BatchRequest

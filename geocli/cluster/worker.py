@@ -21,7 +21,7 @@ from geocli.cluster.splits import is_local, located, records_of
 from geocli.databases.discovery import digest_of, examine
 from geocli.errors import ClusterError, DatabaseError, GeocliError, MissingDatabaseError
 from geocli.resolvers.mmdb import MmdbResolver
-from geocli.resolvers.rir import RirResolver
+from geocli.resolvers.registries import RirResolver
 from geocli.settings import Settings
 from geocli.storage.frames import encode, payload_at
 from geocli.storage.journal import Journal

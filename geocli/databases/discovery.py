@@ -140,7 +140,7 @@ class Database:
     @property
     def attribution(self) -> str | None:
         """What its licence asks those to show who show its data, as far as is known."""
-        from geocli.databases.attributions import attribution_of
+        from geocli.databases.licences import attribution_of
 
         described = " ".join(map(str, self.reader.metadata().description.values()))
         return attribution_of(f"{self.name} {os.path.basename(self.file.path)} {described}")

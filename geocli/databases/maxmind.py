@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from geocli.databases.installing import digest_of, install, renew_sidecar, unpacked
+from geocli.databases.install import digest_of, install, renew_sidecar, unpacked
 from geocli.errors import SettingsError, UpdateError
 from geocli.immutable import Value
 from geocli.sanitize import may_be_key
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pygeoipupdate import Config
 
-    from geocli.databases.client import Client
+    from geocli.databases.download import Client
     from geocli.settings import Settings
 
 EDITION = re.compile(r"(GeoLite2|GeoIP2?)(-[A-Za-z0-9]+)+")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from geocli.console import complain
 from geocli.countries import country_name
-from geocli.databases.attributions import ATTRIBUTIONS, attribution_of
+from geocli.databases.licences import ATTRIBUTIONS, attribution_of
 from geocli.models import instant_text
 from geocli.sanitize import safe
 

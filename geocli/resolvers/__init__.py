@@ -80,7 +80,7 @@ def default_resolvers(chosen: Settings, warn: Report = lambda _: None) -> list[R
 
     """
     from geocli.resolvers.mmdb import MmdbResolver
-    from geocli.resolvers.rir import RirResolver
+    from geocli.resolvers.registries import RirResolver
 
     if chosen.databases:
         return [MmdbResolver(files=chosen.databases, language=chosen.language)]
@@ -97,7 +97,7 @@ def default_services(
     """Return the web services that a user has set up, none beside named databases; see `services.configured`."""
     if chosen.databases or not (chosen.account_id or chosen.ip_api):
         return ()
-    from geocli.resolvers.services import configured
+    from geocli.resolvers.web_services import configured
 
     return configured(chosen, directory, now, warn)
 

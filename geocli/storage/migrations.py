@@ -47,7 +47,7 @@ def _version_5(db: Database) -> None:
     offsets = {"uuid": str, "stored_bytes": int, "stored_rows": int}
     db.table("segment_offsets").create(offsets, pk="uuid", not_null={"stored_bytes", "stored_rows"})
     db.table("geo_cache").add_column("answered_by", int)
-    db.table("source_files").drop()  # databases are named by their content now; see databases/digests.py
+    db.table("source_files").drop()  # databases are named by their content now; see databases/digest_cache.py
 
 
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3, _version_4, _version_5)

@@ -189,14 +189,14 @@ def configured(
         return _key(IP_API, chosen.ip_api_key_file, warn) if chosen.ip_api_key_file else None
 
     def maxmind() -> Ask:
-        from geocli.resolvers.web import MaxMind
+        from geocli.resolvers.maxmind_web import MaxMind
 
         host, edition = chosen.maxmind_host, chosen.maxmind_service
         seconds, language = chosen.service_timeout_seconds, chosen.language
         return MaxMind(host, edition, chosen.account_id, maxmind_key(), seconds, language=language)
 
     def ip_api() -> Ask:
-        from geocli.resolvers.ipapi import IpApi
+        from geocli.resolvers.ip_api import IpApi
 
         return IpApi(IP_API, ip_api_url, ip_api_key(), chosen.service_timeout_seconds, chosen.language)
 

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from geocli.databases.discovery import MAX_RECORD_BYTES, TOO_LARGE, Database, examine, kind_of, size_of
-from geocli.databases.installing import check_sidecar
-from geocli.databases.structure import SEPARATOR_BYTES, check_tree
+from geocli.databases.install import check_sidecar
+from geocli.databases.tree_check import SEPARATOR_BYTES, check_tree
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from geocli.http import BoundedSession, Limits, error_of, json_of, seconds_of
 from geocli.languages import by_preference
 from geocli.models import ENGLISH, Answer
 from geocli.resolvers.mmdb_schemas import place_from
-from geocli.resolvers.services import Reply
+from geocli.resolvers.web_services import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

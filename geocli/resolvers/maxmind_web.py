@@ -21,7 +21,7 @@ from geocli.errors import ServiceError
 from geocli.http import BoundedSession, Limits, json_of
 from geocli.models import Answer
 from geocli.resolvers.mmdb_schemas import place_from
-from geocli.resolvers.services import Reply
+from geocli.resolvers.web_services import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

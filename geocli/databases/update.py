@@ -15,9 +15,9 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from geocli.databases import maxmind
-from geocli.databases.client import Client
 from geocli.databases.discovery import SUFFIX
-from geocli.databases.installing import SIDECAR, check_sidecar, install, sweep, unpacked
+from geocli.databases.download import Client
+from geocli.databases.install import SIDECAR, check_sidecar, install, sweep, unpacked
 from geocli.errors import DownloadError, ExposedError, HashMismatchError, RateLimitError, SettingsError, UpdateError
 from geocli.files.atomic import make_directory
 from geocli.http import Limits

@@ -14,7 +14,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from geocli.databases.discovery import SUFFIX, Database, examine
-from geocli.databases.structure import check_tree
+from geocli.databases.tree_check import check_tree
 from geocli.errors import DatabaseError, HashMismatchError, UpdateError
 from geocli.files import locks
 from geocli.files.atomic import replacing, write_all
