@@ -1,4 +1,4 @@
-"""Each form of an address in the README's table is read alike by lookup, in lists, CSV, JSON lines and logs."""
+"""Each form of an address in `geocli docs inputs` is read alike by lookup, in lists, CSV, JSON lines and logs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import csv
 import io
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from geocli.addresses import BRACKETS, DEFANGED, QUOTES
 from tests.conftest import Geocli
+from tests.pages import PAGES
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-TABLE = README.partition("| how an address may be written | is read as |\n|---|---|\n")[2].partition("\n\n")[0]
+TABLE = PAGES["inputs"].partition("| how an address may be written | is read as |\n|---|---|\n")[2].partition("\n\n")[0]
 ROWS = [row.strip("| ").rsplit(" | ", 1) for row in TABLE.splitlines()]
 FORMS = [
     (form.strip("`") if "``" not in form else form.strip("`").strip(), address.strip("`"))
@@ -24,7 +23,7 @@ FORMS = [
 
 
 def test_the_table_has_all_defanged_spellings_quotes_and_brackets() -> None:
-    """The table in the README and those in the code list the same."""
+    """The table in the documentation and those in the code list the same."""
     forms = [form for form, _ in FORMS]
 
     assert [] == [spelling for spelling in DEFANGED if not any(spelling in form for form in forms)]

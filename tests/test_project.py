@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.pages import PAGES, PATHS, ROOT
 
 
 def _anchors(text: str) -> set[str]:
@@ -16,7 +15,7 @@ def _anchors(text: str) -> set[str]:
 
 def test_links_within_the_pages_lead_somewhere() -> None:
     """Each link to a file of the project, or to a heading, has its target."""
-    for page in (ROOT / "README.md", *(ROOT / ".github").glob("*.md")):
+    for page in (*PATHS.values(), *(ROOT / ".github").glob("*.md")):
         for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
             path, _, anchor = target.partition("#")
             if "://" in target:
@@ -35,9 +34,9 @@ def test_security_policy_names_a_private_way_and_no_address() -> None:
     assert not re.search(r"https?://|@", text)
 
 
-def test_tests_that_the_readme_names_exist() -> None:
+def test_tests_that_the_documentation_names_exist() -> None:
     """The table of promises names tests that are there."""
-    named = set(re.findall(r"`(?:tests/)?(test_\w+\.py)`", (ROOT / "README.md").read_text()))
+    named = set(re.findall(r"`(?:tests/)?(test_\w+\.py)`", PAGES["durability"]))
 
     assert len(named) > 20
     assert set() == {name for name in named if not (ROOT / "tests" / name).exists()}

@@ -1,4 +1,4 @@
-"""Who may not write to the data directory reads a copy of the store, made as the README says."""
+"""Who may not write to the data directory reads a copy of the store, made as `geocli docs store` says."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import Geocli
 from tests.others import IS_ROOT, MEMBER, as_user
+from tests.pages import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
 SELECT = "SELECT ip, country_code FROM geo_cache"
 
 pytestmark = pytest.mark.skipif(
@@ -47,19 +47,19 @@ def readable(shared: Path) -> Iterator[Geocli]:
 
 
 def test_store_cannot_be_read_without_permission_to_write(readable: Geocli) -> None:
-    """SQLite says so in the words that the README quotes; geocli of that user asks the sources, and says why."""
+    """SQLite says so in the words that the page quotes; geocli of that user asks the sources, and says why."""
     run = read(str(readable.data_dir / "geocli.db"), SELECT)
     lookup = as_user(readable)("lookup", "--no-cache", "-f", "value", "8.8.8.8")
 
     assert run.returncode
     assert "attempt to write a readonly database" in run.stderr
-    assert "attempt to write a readonly database" in README.read_text()
+    assert "attempt to write a readonly database" in PAGES["store"]
     assert (0, b"US\n") == (lookup.returncode, lookup.stdout)
 
 
-def test_copy_that_the_readme_makes_can_be_read(readable: Geocli, shared: Path) -> None:
-    """The README's command, run by who may write, makes a file that needs no permission and has no companions."""
-    (command,) = re.findall(r"^\$ (sqlite3 .*\.backup .*)$", README.read_text(), re.MULTILINE)
+def test_copy_that_the_page_makes_can_be_read(readable: Geocli, shared: Path) -> None:
+    """The page's command, run by who may write, makes a file that needs no permission and has no companions."""
+    (command,) = re.findall(r"^\$ (sqlite3 .*\.backup .*)$", PAGES["store"], re.MULTILINE)
     subprocess.run(["sh", "-c", command], env=readable.environ, check=True, capture_output=True)
     (shared / "report.db").chmod(0o644)
 

@@ -1,4 +1,4 @@
-"""Whatever the README shows is run, and its output compared."""
+"""Every command that the README and the pages of `geocli docs` show is run, and its output compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sysconfig
 import time
 from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,26 +21,14 @@ from geocli.cli.app import app
 from geocli.models import FIELDS, FIELDS_ON_REQUEST
 from geocli.storage.store_rows import COLUMNS
 from tests.building import CITIES, NETWORKS, build
+from tests.pages import ALL, PAGES, ROOT, code_blocks, console_examples
 from tests.running import dirty, stored, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import Geocli
-
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def _examples() -> list[tuple[str, str]]:
-    """Return each command that is shown after `$`, with the output that is shown for it."""
-    shown = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(_blocks("console")), re.MULTILINE)
-    return [(command, output) for command, output in shown]
-
 
 VARYING = (
     (r'(?<="duration_seconds": )[0-9.]+', "SECONDS"),
@@ -54,6 +41,7 @@ VARYING = (
     (r"[─]+", ""),
 )
 """What differs from run to run, and from machine to machine."""
+PYTHON = code_blocks(PAGES["python"], "python")
 STAND_INS = {
     "fail2ban-client": "193.0.6.139\n1.1.1.1",
     "last": "ada      pts/0        193.0.6.139      Thu Nov 26 09:12   still logged in",
@@ -76,14 +64,15 @@ def _install_stand_ins(directory: Path) -> None:
         (directory / name).chmod(0o755)
 
 
-def test_the_examples_print_what_is_shown(geocli: Geocli, tmp_path: Path) -> None:
-    """The examples, run in their order by a shell, write what the README says, on either stream."""
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if console_examples(text)])
+def test_the_examples_print_what_is_shown(geocli: Geocli, tmp_path: Path, page: str) -> None:
+    """The examples of a page, run in their order by a shell, write what the page says, on either stream."""
     programs, work = tmp_path / "bin", tmp_path / "work"
     programs.mkdir()
     work.mkdir()
     _install_stand_ins(programs)
     environ = {**geocli.environ, "PATH": f"{programs}:{sysconfig.get_path('scripts')}:{os.environ['PATH']}"}
-    for command, output in _examples():
+    for command, output in console_examples(PAGES[page]):
         if command.startswith("ls "):  # which shows that there are databases now
             build_epoch = int(time.time()) - 3 * 86_400
             build(geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=build_epoch)
@@ -93,7 +82,7 @@ def test_the_examples_print_what_is_shown(geocli: Geocli, tmp_path: Path) -> Non
         assert _comparable(output) == _comparable(ran.stdout + ran.stderr), command
 
 
-@pytest.mark.parametrize("unit", _blocks("ini"), ids=lambda unit: unit.split("\n")[1])
+@pytest.mark.parametrize("unit", code_blocks(ALL, "ini"), ids=lambda unit: unit.split("\n")[1])
 def test_the_units_of_systemd_are_units(geocli: Geocli, unit: str) -> None:
     """Each has a section that systemd knows, and a command that geocli knows, which is silent."""
     parsed = ConfigParser()
@@ -109,20 +98,20 @@ def test_the_units_of_systemd_are_units(geocli: Geocli, unit: str) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_lines_for_completion_are_those_that_are_tested(shell: str) -> None:
     """`test_completion.py` loads what these lines load."""
-    assert f"_GEOCLI_COMPLETE=source_{shell} geocli" in README
+    assert f"_GEOCLI_COMPLETE=source_{shell} geocli" in ALL
 
 
 def test_there_are_examples_of_every_kind() -> None:
-    """The parser of the README finds what a reader sees."""
-    assert len(_examples()) >= 40
-    assert len(_blocks("sh")) == 2
-    assert len(_blocks("python")) == 3
-    assert len(_blocks("ini")) == 2
+    """The parser of the pages finds what a reader sees."""
+    assert len(console_examples(ALL)) >= 47
+    assert len(code_blocks(PAGES["README"], "sh")) == 2
+    assert len(PYTHON) == 3
+    assert len(code_blocks(ALL, "ini")) == 2
 
 
 def test_the_python_example_runs(geocli: Geocli, tmp_path: Path) -> None:
     """The tutorial's code prints the country, the rows and the number of flushed entries."""
-    code = _blocks("python")[0].replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
+    code = PYTHON[0].replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
 
     ran = subprocess.run(
         [sys.executable, "-c", code], env=geocli.environ, cwd=ROOT, capture_output=True, text=True, check=True
@@ -133,20 +122,20 @@ def test_the_python_example_runs(geocli: Geocli, tmp_path: Path) -> None:
 
 def test_the_example_for_iterables_and_asyncio_runs(geocli: Geocli, tmp_path: Path) -> None:
     """What is not an address in a column has a row, and lookups run in threads; it prints what is said below."""
-    code = _blocks("python")[2].replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
+    code = PYTHON[2].replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
 
     ran = subprocess.run(
         [sys.executable, "-c", code], env=geocli.environ, cwd=ROOT, capture_output=True, text=True, check=True
     )
 
     first, second = ran.stdout.splitlines()
-    assert f"This prints `{first}`\nand `{second}`." in README
+    assert f"This prints `{first}`\nand `{second}`." in ALL
 
 
 def test_the_python_examples_are_typed(tmp_path: Path) -> None:
     """A program that begins as an example does passes mypy's strict checks."""
     pytest.importorskip("mypy")
-    for number, code in enumerate(_blocks("python")):
+    for number, code in enumerate(PYTHON):
         (tmp_path / f"example_{number}.py").write_text(code)
 
     ran = subprocess.run(
@@ -163,7 +152,7 @@ def test_the_python_examples_are_typed(tmp_path: Path) -> None:
 @pytest.fixture
 def service(geocli: Geocli, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Start the web service of the README, which flushes each tenth of a second here, and return its address."""
-    code = _blocks("python")[1].replace("/tmp/geocli-example", str(geocli.data_dir))  # noqa: S108 (replaced)
+    code = PYTHON[1].replace("/tmp/geocli-example", str(geocli.data_dir))  # noqa: S108 (replaced)
     (tmp_path / "module.py").write_text(code.replace("sleep(60)", "sleep(0.1)"))
     command = [sys.executable, "-m", "uvicorn", "module:app", "--port", "0"]
     with subprocess.Popen(command, env=geocli.environ, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
@@ -200,13 +189,13 @@ def test_the_web_service_answers_and_flushes(geocli: Geocli, service: tuple[str,
 @pytest.mark.parametrize("name", [*FIELDS, *FIELDS_ON_REQUEST])
 def test_every_field_is_documented(name: str) -> None:
     """The table of fields is complete."""
-    assert f"`{name}`" in README
+    assert f"`{name}`" in PAGES["commands"]
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_every_column_is_documented(name: str) -> None:
     """The description of the table geo_cache is complete."""
-    section = README.partition("### The table geo_cache")[2].partition("\n## ")[0]
+    section = PAGES["store"].partition("## The table geo_cache")[2].partition("\n## ")[0]
 
     assert re.search(rf"\b{name}\b", section)
 
@@ -214,12 +203,12 @@ def test_every_column_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", settings._FORMS)  # noqa: SLF001 (the keys themselves)
 def test_every_key_of_the_configuration_is_documented(name: str) -> None:
     """The table of keys is complete."""
-    assert f"`{name}`" in README
+    assert f"`{name}`" in PAGES["configuration"]
 
 
 def test_every_room_is_on_the_map() -> None:
     """A new module or package beside the others has its place in the table for contributors."""
-    section = README.partition("## Contributing")[2].partition("\n## ")[0]
+    section = PAGES["contributing"]
     rooms = {
         path.stem for path in (ROOT / "geocli").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
@@ -235,11 +224,11 @@ def test_every_metric_is_documented(located: Geocli) -> None:
     names = re.findall(r"^# TYPE (\S+) gauge$", located("stats", "-f", "prometheus").stdout.decode(), re.MULTILINE)
 
     assert len(names) == 9
-    assert [] == [name for name in names if f"`{name}" not in README]
+    assert [] == [name for name in names if f"`{name}" not in PAGES["recipes"]]
 
 
 def test_every_command_is_documented() -> None:
     """Each command that Typer knows stands in the README."""
     names = [command.name for command in app.registered_commands]
 
-    assert [] == [name for name in names if f"`{name}" not in README]
+    assert [] == [name for name in names if f"`{name}" not in PAGES["README"]]

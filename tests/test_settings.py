@@ -15,6 +15,7 @@ import pytest
 
 from geocli.errors import SettingsError
 from geocli.settings import GEOIP_CONFS, SYSTEM_CONFIG, SYSTEM_DATA_DIR, SYSTEM_DATABASE_DIRS, Settings, load
+from tests.pages import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,10 +225,10 @@ class TestPrecedence:
                 load(environ, config=file)
             assert origin == str(caught.value)
 
-    def test_every_key_is_in_the_readme(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """Each key that may stand in a file is in a table of the README, with what it means."""
+    def test_every_key_is_documented(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """Each key that may stand in a file is in the table of `geocli docs configuration`, with what it means."""
         keys = _refusal(config("xyzzy = 1"), home).partition("known: ")[2].split(", ")
-        rows = Path(__file__).parent.parent.joinpath("README.md").read_text().splitlines()
+        rows = PAGES["configuration"].splitlines()
         assert len(keys) > 10
         assert [] == [key for key in keys if not any(f"`{key}`" in row for row in rows if row.startswith("| `"))]
 
