@@ -29,7 +29,7 @@ JSON_KEYS = [
 ]
 CSV_HEADER = b"ip,status,country_code,country_name,region,city,latitude,longitude,time_zone,asn,org,source"
 COMMANDS = (
-    *("lookup", "batch", "flush", "re-resolve", "stats", "clear"),
+    *("lookup", "batch", "flush", "re-resolve", "stats", "clear", "docs"),
     *("db list", "db update", "db verify"),
 )
 NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -371,6 +371,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "db list": {"--format": ("db", "list", "-f", "json")},
     "db update": {},
+    "docs": {},
     "db verify": {},
 }
 """For each option of each command, a command line that has it and succeeds."""

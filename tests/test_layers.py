@@ -224,13 +224,17 @@ ROOMS: dict[str, set[str] | str] = {
         *("formats", "console", "models", "countries"),
         *("storage.journal_reader", "upkeep"),
     },
+    "geocli.formats.pages": {"console", "errors", "formats.tables"},
     "geocli.formats.prometheus": {"models", "sanitize", "upkeep"},
     "geocli.formats.worldmap": set(),
 }
 """Each module, and the rooms that it may import; a room includes what is in it."""
 OWNERS = {
     "typer": {"geocli.cli.*"},
-    "rich": {"geocli.formats.tables", "geocli.formats.progress", "geocli.formats.cards", "geocli.formats.statistics"},
+    "rich": {
+        *("geocli.formats.tables", "geocli.formats.progress", "geocli.formats.cards", "geocli.formats.statistics"),
+        "geocli.formats.pages",
+    },
     "sqlite_utils": {"geocli.storage.migrations"},
     "sqlite3": {
         *(

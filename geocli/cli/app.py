@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from geocli import __version__, logs
-from geocli.cli import batch, clear, db, flush, lookup, options, re_resolve, stats
+from geocli.cli import batch, clear, db, docs, flush, lookup, options, re_resolve, stats
 from geocli.console import complain, guard, write
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ app.command("re-resolve")(re_resolve.re_resolve)
 app.command("stats")(stats.stats)
 app.add_typer(db.app, name="db")
 app.command("clear")(clear.clear)
+app.command("docs")(docs.docs)
 
 
 def _show_version(value: bool) -> None:

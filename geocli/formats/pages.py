@@ -1,0 +1,55 @@
+"""Pages of the documentation, which are Markdown files in `geocli/docs`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from geocli.console import write
+from geocli.errors import SettingsError
+from geocli.formats.tables import make_table, open_console
+
+DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "docs")
+_RELATIVE_LINK = re.compile(r"\[([^]]+)\]\((?!https?:)[^)]+\)")
+"""A link to another page, which a terminal cannot follow; its text names the command that shows the page."""
+
+
+def topics() -> list[str]:
+    """Return the names of the pages, sorted."""
+    return sorted(name.removesuffix(".md") for name in os.listdir(DIRECTORY) if name.endswith(".md"))
+
+
+def print_topics() -> None:
+    """Print each topic with the first sentence of its page."""
+    console = open_console()
+    console.print(make_table(("", ""), [(topic, _summary(_read(topic))) for topic in topics()]))
+    console.print("To read one: geocli docs TOPIC")
+
+
+def print_page(topic: str) -> None:
+    """Print a page, formatted on a terminal, else as Markdown.
+
+    Raises:
+        SettingsError: there is no such page.
+
+    """
+    if topic not in topics():
+        raise SettingsError("docs", f"no page {topic}; pages: {', '.join(topics())}", origin="command line")
+    text = _read(topic)
+    if not sys.stdout.isatty():
+        write(text.encode())
+        return
+    from rich.markdown import Markdown
+
+    open_console().print(Markdown(_RELATIVE_LINK.sub(r"\1", text), hyperlinks=False))
+
+
+def _read(topic: str) -> str:
+    with open(os.path.join(DIRECTORY, f"{topic}.md"), encoding="utf-8") as page:
+        return page.read()
+
+
+def _summary(text: str) -> str:
+    """Return the paragraph below the title of a page."""
+    return text.split("\n\n", 2)[1].replace("\n", " ")

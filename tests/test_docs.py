@@ -1,0 +1,62 @@
+"""`geocli docs`: the list of pages, and a page on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pages import PAGES
+from tests.running import STYLE, complaint, on_terminal
+
+if TYPE_CHECKING:
+    from tests.conftest import Geocli
+
+TOPICS = [name for name in PAGES if name != "README"]
+
+
+def test_the_pages_are_listed_with_a_line_each(geocli: Geocli) -> None:
+    """Each line begins with a topic and has the first sentence of its page."""
+    run = geocli("docs")
+    *lines, hint = filter(None, map(str.strip, run.stdout.decode().splitlines()))
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert TOPICS == [line.split()[0] for line in lines]
+    assert [] == [line for line in lines if not line.endswith(".")]
+    assert "To read one: geocli docs TOPIC" == hint
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_page_comes_through_a_pipe_as_it_is(geocli: Geocli, topic: str) -> None:
+    """Where nobody looks, it is the file, byte for byte."""
+    run = geocli("docs", topic)
+
+    assert (0, PAGES[topic], b"") == (run.returncode, run.stdout.decode(), run.stderr)
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_page_is_formatted_on_a_terminal(geocli: Geocli, topic: str) -> None:
+    """Headings and links have no marks of Markdown; a link to another page is only its text."""
+    status, shown = on_terminal(geocli, "docs", topic)
+    text = STYLE.sub("", shown)
+
+    assert 0 == status
+    assert "\x1b" in shown
+    assert PAGES[topic].splitlines()[0].removeprefix("# ") in text
+    assert "\n## " not in text
+    assert ".md" not in text.replace("README.md", "").replace("GeoIP.conf.md", "")
+
+
+def test_a_page_that_is_not_there_is_a_wrong_argument(geocli: Geocli) -> None:
+    """The error names the pages that there are; a path is no topic."""
+    for topic in ("nonsense", "../errors", ""):
+        run = geocli("docs", topic)
+
+        assert (2, b"") == (run.returncode, run.stdout)
+        assert f"command line: docs: no page {topic}; pages: {', '.join(TOPICS)}" == complaint(run)
+
+
+def test_documentation_needs_no_data_directory(geocli: Geocli) -> None:
+    """Nothing is made where answers are kept."""
+    assert 0 == geocli("docs", "store").returncode
+    assert not geocli.data_dir.exists()
