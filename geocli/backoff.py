@@ -10,7 +10,7 @@ from datetime import timedelta
 from geocli.errors import BusyError, StorageError
 from geocli.files.atomic import write_all
 from geocli.immutable import Value
-from geocli.models import instant, instant_text
+from geocli.timestamps import instant, instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ from geocli.databases.digest_cache import Digests
 from geocli.fork_safety import CACHE_RANK, ForkAware
 from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log
-from geocli.models import Entry, earlier, instant_text, settle, special
+from geocli.models import Entry, settle, special
 from geocli.resolution import Asking
 from geocli.resolvers import Chain, default_resolvers, default_services, settings_of
 from geocli.storage import has_answers
 from geocli.storage.store import FILE_NAME, Store
+from geocli.timestamps import earlier, instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import islice
 
 from geocli.errors import BusyError, StorageError, StoreError
-from geocli.models import instant_text, newest, settle
+from geocli.models import newest, settle
+from geocli.timestamps import instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

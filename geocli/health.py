@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from geocli.errors import BusyError, StorageError
-from geocli.models import instant_text
 from geocli.storage import JOURNAL
 from geocli.storage.disk_space import ENTRY_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES, free_bytes
 from geocli.storage.flush import LOCK
 from geocli.storage.store import FILE_NAME
 from geocli.storage.store_writer import check_writable
+from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

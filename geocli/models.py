@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 
 from geocli.errors import SettingsError
 from geocli.immutable import Value
+from geocli.timestamps import instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
     from typing import Any, TypeAlias
 
     Traits: TypeAlias = dict[str, Any]
@@ -240,34 +241,3 @@ def _trait(name: str) -> Callable[[Traits | None], Any]:
 
 def _instant_or_none(when: datetime | None) -> str | None:
     return None if when is None else instant_text(when)
-
-
-def instant_text(instant: datetime) -> str:
-    """Write an instant as ISO 8601 with seconds and `Z`."""
-    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
-
-
-def earlier(now: datetime, age: timedelta) -> datetime:
-    """Return the instant that is so long ago, or the first one there is."""
-    try:
-        return now - age
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC)
-
-
-def instant(text: str | None) -> datetime | None:
-    """Read what `instant_text` wrote; None stays None.
-
-    Raises:
-        ValueError: the text is no instant, or does not say in which zone.
-
-    """
-    if text is None:
-        return None
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
-    try:
-        return found.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError(f"{text!r} is out of range") from error

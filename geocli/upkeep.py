@@ -12,9 +12,9 @@ from geocli.errors import BusyError, DatabaseError, JournalError, StorageError
 from geocli.freshness import MOST_LIFETIME, RETRY_AFTER
 from geocli.immutable import Value
 from geocli.logs import log
-from geocli.models import earlier, instant_text
 from geocli.storage import aggregates
 from geocli.storage.flush import LOCK
+from geocli.timestamps import earlier, instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,9 @@ from geocli.databases.discovery import Database, examine
 from geocli.errors import DatabaseError
 from geocli.formats.rows import Output
 from geocli.merging import merge
-from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS, instant_text
+from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS
 from geocli.resolvers.mmdb import ask
+from geocli.timestamps import instant_text
 from tests.building import build
 
 if TYPE_CHECKING:

@@ -23,13 +23,12 @@ from geocli.models import (
     Place,
     as_json,
     check_fields,
-    instant,
-    instant_text,
     settle,
     special,
     unknown,
     value,
 )
+from geocli.timestamps import instant, instant_text
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BUILT_AT = datetime(2026, 5, 26, 1, 46, 40, tzinfo=UTC)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.cache import GeoCache
-from geocli.models import instant_text
 from geocli.storage.store import SCHEMA_VERSION
+from geocli.timestamps import instant_text
 from tests.storing import change, select
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from geocli.bulk.scopes import EMBEDDING, GLOBAL, SCOPES, scopes
 from geocli.bulk.tree import NOTHING, Tree
 from geocli.errors import DatabaseError
 from geocli.merging import merge
-from geocli.models import ENGLISH, IANA, instant_text
+from geocli.models import ENGLISH, IANA
 from geocli.resolvers.registries import registered
+from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from geocli.bulk.record_reader import NO_KIND, RECORD_BYTES, Groups, RecordReader, Table
 from geocli.bulk.tree import NOTHING
 from geocli.merging import merge
-from geocli.models import ENGLISH, WHERE_FIELDS, Answer, Place, instant_text
+from geocli.models import ENGLISH, WHERE_FIELDS, Answer, Place
+from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.bulk.labels import adjust
-from geocli.models import instant_text
 from geocli.sanitize import decoded
+from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

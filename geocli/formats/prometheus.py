@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geocli.models import instant
 from geocli.sanitize import safe
+from geocli.timestamps import instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

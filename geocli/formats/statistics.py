@@ -23,7 +23,7 @@ from geocli.formats.tables import (
     size_text,
 )
 from geocli.formats.worldmap import ASCII, BLOCKS, COLUMNS, world
-from geocli.models import instant, instant_text
+from geocli.timestamps import instant, instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

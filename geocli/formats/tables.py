@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from geocli.console import complain
 from geocli.countries import country_name
 from geocli.databases.licences import ATTRIBUTIONS, attribution_of
-from geocli.models import instant_text
 from geocli.sanitize import safe
+from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -30,8 +30,9 @@ from json.encoder import encode_basestring_ascii
 
 from geocli.hashing import blake2b
 from geocli.immutable import Value
-from geocli.models import Entry, Place, instant, instant_text
+from geocli.models import Entry, Place
 from geocli.storage.store_rows import check_json
+from geocli.timestamps import instant, instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

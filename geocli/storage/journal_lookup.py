@@ -12,10 +12,11 @@ import json
 import os
 from functools import lru_cache
 
-from geocli.models import instant, settle
+from geocli.models import settle
 from geocli.storage.frames import HEADER_BYTES, MAGIC, MOST_BYTES, loaded, payload_at, rows_of, unpack
 from geocli.storage.recovery import regions
 from geocli.storage.snapshots import Beginning
+from geocli.timestamps import instant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

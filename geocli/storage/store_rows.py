@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import isfinite
 
-from geocli.models import Entry, Place, instant
+from geocli.models import Entry, Place
+from geocli.timestamps import instant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from geocli.errors import BusyError, StorageError, StoreError
 from geocli.files.file_checks import check_store
 from geocli.fork_safety import postponed
-from geocli.models import instant_text
 from geocli.storage.disk_space import BLOCK_ROWS, CACHE_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES
 from geocli.storage.frames import loaded
 from geocli.storage.sqlite_errors import is_full, sqlite_errors
@@ -21,6 +20,7 @@ from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version
 from geocli.storage.store_rows import COLUMNS
 from geocli.storage.tombstones import Clear
 from geocli.storage.upserts import Block
+from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

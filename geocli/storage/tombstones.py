@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geocli.immutable import Value
-from geocli.models import instant_text
+from geocli.timestamps import instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
