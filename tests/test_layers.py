@@ -154,6 +154,9 @@ ROOMS: dict[str, set[str] | str] = {
         "databases.install",
     },
     "geocli.databases.update": {"errors", "files", "http", "settings", "databases", "storage.directory"},
+    "geocli.engine": set(),
+    "geocli.engine.kernel": set(),
+    "geocli.engine.build_kernel": set(),
     "geocli.bulk": set(),
     "geocli.bulk.inputs": {"errors", "sanitize"},
     "geocli.bulk.boundaries": set(),
@@ -258,6 +261,8 @@ ROOMS: dict[str, set[str] | str] = {
 }
 """Each module, and the rooms that it may import; a room includes what is in it."""
 OWNERS = {
+    "hatchling": {"geocli.engine.build_kernel"},
+    "packaging": {"geocli.engine.build_kernel"},
     "typer": {"geocli.cli.*"},
     "rich": {
         *("geocli.formats.tables", "geocli.formats.progress", "geocli.formats.cards", "geocli.formats.statistics"),
@@ -351,7 +356,7 @@ def test_a_package_is_imported_by_its_owner_alone(module: str) -> None:
 
 
 def test_only_settings_reads_the_environment() -> None:
-    """`os.environ` is read in one module; others set variables: for `--no-color`, numpy, and Dask."""
+    """`os.environ` is read in one module; others set variables: for `--no-color`, numpy, Dask and zig."""
     readers = {
         module
         for module, tree in MODULES.items()
@@ -359,7 +364,13 @@ def test_only_settings_reads_the_environment() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
 
-    assert {"geocli.settings", "geocli.cli.app", "geocli.bulk", "geocli.cluster.forkserver"} == readers
+    assert {
+        "geocli.settings",
+        "geocli.cli.app",
+        "geocli.bulk",
+        "geocli.cluster.forkserver",
+        "geocli.engine.build_kernel",
+    } == readers
 
 
 def test_only_the_default_clock_reads_the_time() -> None:

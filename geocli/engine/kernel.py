@@ -1,4 +1,4 @@
-"""The kernel: C for the inner loops of large batches, called by ctypes. Without it, batches look addresses up one by one.
+"""The kernel: C for the inner loops of large batches, called by ctypes. Without it, batches look up one by one.
 
 `kernel.c` documents the functions and structures. Memory belongs to Python; ctypes releases the interpreter's lock
 during each call.
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """The version of the functions that this module calls."""
-LIBRARY = os.path.join(os.path.dirname(__file__), "_kernel.so")
+LIBRARY = os.path.join(os.path.dirname(__file__), "kernel.library")
+"""Compiled by build_kernel.py. A name that ends in `.so` would be one of a Python module, which it is not."""
 UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
 """Numbers of answers, as in the kernel: not yet found, to be looked up alone, to be added; all others are answers."""
 NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
