@@ -34,6 +34,23 @@ def test_security_policy_names_a_private_way_and_no_address() -> None:
     assert not re.search(r"https?://|@", text)
 
 
+def test_the_contributors_commands_are_the_same_on_both_pages() -> None:
+    """A hosting site shows CONTRIBUTING.md, `geocli docs contributing` the page; neither falls behind."""
+    rows = [
+        re.findall(r"^\| (install|test|lint|measure) \| `([^`]+)`", text, re.MULTILINE)
+        for text in (PAGES["contributing"], (ROOT / ".github" / "CONTRIBUTING.md").read_text())
+    ]
+
+    assert 4 == len(rows[0])
+    assert rows[0] == rows[1]
+
+
+def test_licence_text_is_part_of_the_package() -> None:
+    """The licence that pyproject names has its text beside the modules, so each wheel has it."""
+    assert (ROOT / "geocli" / "LICENSE").read_text().startswith("MIT License\n")
+    assert 'license-files = ["geocli/LICENSE"]' in (ROOT / "pyproject.toml").read_text()
+
+
 def test_tests_that_the_documentation_names_exist() -> None:
     """The table of promises names tests that are there."""
     named = set(re.findall(r"`(?:tests/)?(test_\w+\.py)`", PAGES["durability"]))
@@ -48,6 +65,7 @@ def test_continuous_integration_runs_all_and_audits() -> None:
 
     assert "- run: .ci/run\n" in text
     assert "pip-audit --strict" in text
+    assert 'python: ["3.11", "3.12", "3.13", "3.14"]' in text
     assert "schedule:" in text
     assert "continue-on-error" not in text
     assert "permissions:\n  contents: read\n" in text
