@@ -273,8 +273,8 @@ def test_nowhere_to_print_is_one_line(located: Geocli, arguments: tuple[str, ...
     [
         ("datadir = '/x'", "1: datadir: unknown key; did you mean data_dir?"),
         ("zzz = 1", "1: zzz: unknown key; known: data_dir, database_dirs, "),
-        ("data_dir = 1", "1: data_dir: 1 is not a text"),
-        ("database_dirs = '/x'", "1: database_dirs: '/x' is not a list of texts"),
+        ("data_dir = 1", "1: data_dir: 1 is not a string"),
+        ("database_dirs = '/x'", "1: database_dirs: '/x' is not a list of strings"),
         ("lock_timeout_seconds = -1", "1: lock_timeout_seconds: -1 is not a number of seconds"),
         ("busy_timeout_seconds = nan", "1: busy_timeout_seconds: nan is not a number of seconds"),
         ("allow_network_fs = 'yes'", "1: allow_network_fs: 'yes' is not true or false"),

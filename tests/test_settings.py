@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.errors import SettingsError
-from geocli.settings import GEOIP_CONFS, SYSTEM_CONFIG, SYSTEM_DATA_DIR, SYSTEM_DATABASE_DIRS, Settings, load
+from geocli.geoip_conf import GEOIP_CONFS
+from geocli.settings import SYSTEM_CONFIG, SYSTEM_DATA_DIR, SYSTEM_DATABASE_DIRS, Settings, load
 from tests.pages import PAGES
 
 if TYPE_CHECKING:
@@ -214,11 +215,11 @@ class TestPrecedence:
         assert (42, "/key") == (found.account_id, found.license_key_file)
         assert 7 == load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key", "GEOCLI_ACCOUNT_ID": "7"}).account_id
         for environ, file, origin in (
-            (home, path, f"{path}: account_id: does not go without license_key_file"),
+            (home, path, f"{path}: account_id: needs license_key_file, too"),
             (
                 {**home, "GEOCLI_LICENSE_KEY_FILE": "/key"},
                 config("", "other.toml"),
-                "environment: license_key_file: does not go without account_id",
+                "environment: license_key_file: needs account_id, too",
             ),
         ):
             with pytest.raises(SettingsError) as caught:
@@ -329,14 +330,14 @@ class TestBadFiles:
     @pytest.mark.parametrize(
         ("line", "form"),
         [
-            ("data_dir = 5", "5 is not a text"),
-            ('data_dir = "/d\\u0000"', r"'/d\x00' is not a text"),
-            ('database_dirs = ["/d\\u0000"]', r"['/d\x00'] is not a list of texts"),
-            ("data_dir = ['/d']", "['/d'] is not a text"),
-            ("dbip_url = true", "True is not a text"),
-            ("[data_dir]", "{} is not a text"),
-            ("database_dirs = '/d'", "'/d' is not a list of texts"),
-            ("database_dirs = ['/d', 5]", "['/d', 5] is not a list of texts"),
+            ("data_dir = 5", "5 is not a string"),
+            ('data_dir = "/d\\u0000"', r"'/d\x00' is not a string"),
+            ('database_dirs = ["/d\\u0000"]', r"['/d\x00'] is not a list of strings"),
+            ("data_dir = ['/d']", "['/d'] is not a string"),
+            ("dbip_url = true", "True is not a string"),
+            ("[data_dir]", "{} is not a string"),
+            ("database_dirs = '/d'", "'/d' is not a list of strings"),
+            ("database_dirs = ['/d', 5]", "['/d', 5] is not a list of strings"),
             ("lock_timeout_seconds = '5'", "'5' is not a number of seconds"),
             ("lock_timeout_seconds = true", "True is not a number of seconds"),
             ("lock_timeout_seconds = -1", "-1 is not a number of seconds"),
@@ -345,11 +346,11 @@ class TestBadFiles:
             ("busy_timeout_seconds = 1_000_000_000", "1000000000 is not a number of seconds"),
             ("allow_network_fs = 1", "1 is not true or false"),
             ("system_databases = 'no'", "'no' is not true or false"),
-            ("account_id = -1", "-1 is not a whole number"),
-            ("account_id = 1.5", "1.5 is not a whole number"),
-            ("account_id = true", "True is not a whole number"),
-            ("maxmind_host = 'https://geolite.info/'", "'https://geolite.info/' is not the name of a host"),
-            ("maxmind_host = ''", "'' is not the name of a host"),
+            ("account_id = -1", "-1 is not an integer"),
+            ("account_id = 1.5", "1.5 is not an integer"),
+            ("account_id = true", "True is not an integer"),
+            ("maxmind_host = 'https://geolite.info/'", "'https://geolite.info/' is not a host name"),
+            ("maxmind_host = ''", "'' is not a host name"),
             ("maxmind_service = ''", "'' is not city, country or insights"),
             ("service_lifetime_days = 367", "367 is not a number of days"),
             ("language = 'german'", "'german' is not a language like de or pt-BR"),
@@ -445,8 +446,8 @@ class TestBadEnvironment:
         ("variable", "text", "form"),
         [
             ("GEOCLI_IP_API", "maybe", "true or false"),
-            ("GEOCLI_ACCOUNT_ID", "4.2", "a whole number"),
-            ("GEOCLI_MAXMIND_HOST", "a/b", "the name of a host"),
+            ("GEOCLI_ACCOUNT_ID", "4.2", "an integer"),
+            ("GEOCLI_MAXMIND_HOST", "a/b", "a host name"),
             ("GEOCLI_MAXMIND_SERVICE", "region", "city, country or insights"),
             ("GEOCLI_SERVICE_LIFETIME_DAYS", "1e3", "a number of days"),
         ],
@@ -582,5 +583,5 @@ def test_a_file_is_no_directory_of_databases(tmp_path: Path) -> None:
     """It is easily named where the directory is meant, and nothing would be found."""
     database = tmp_path / "x.mmdb"
     database.touch()
-    with pytest.raises(SettingsError, match="to ask this one: --db FILE"):
+    with pytest.raises(SettingsError, match="to use only this database: --db FILE"):
         load({"GEOCLI_DB_DIR": str(database)})
