@@ -18,8 +18,6 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from geocli.cache import GeoCache
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
     from geocli.models import Answer, Entry, Place
     from geocli.settings import Settings
     from geocli.storage.flush import FlushReport
+    from geocli.version import __version__
 
 __all__ = [
     "AddressError",
@@ -83,6 +82,7 @@ _HOMES = {
     "Place": "geocli.models",
     "Settings": "geocli.settings",
     "FlushReport": "geocli.storage.flush",
+    "__version__": "geocli.version",
 }
 
 

@@ -14,10 +14,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
-    from typing import Any
+    from typing import Any, Literal, TypeAlias
 
     from geocli.addresses import Address
     from geocli.settings import Settings
+
+    Mode: TypeAlias = Literal["cache", "cached-only", "refresh", "no-cache", "due", "again"]
+    Which: TypeAlias = Literal["due", "unresolved", "all"] | timedelta
+    By: TypeAlias = Literal["country", "asn", "city", "source"]
+    Text: TypeAlias = str | Address | float | None
+    """An address; NaN and None are what data frames have for none."""
 
 MODES = ("cache", "cached-only", "refresh", "no-cache", "due", "again")
 SELECTIONS = ("due", "unresolved", "all")

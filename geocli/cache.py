@@ -14,8 +14,8 @@ from geocli.freshness import is_hit, is_of
 from geocli.logs import raise_or_log
 from geocli.models import Entry, settle, special
 from geocli.resolution import Asking
-from geocli.resolvers import Chain, default_resolvers, default_services, settings_of
-from geocli.storage import has_answers
+from geocli.resolvers.chain import Chain, default_resolvers, default_services, settings_of
+from geocli.storage.dirty_check import has_answers
 from geocli.storage.store import FILE_NAME, Store
 from geocli.timestamps import earlier, instant_text
 
@@ -24,21 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from os import PathLike
-    from typing import Literal, Self, TypeAlias
+    from typing import Self, TypeAlias
 
     from geocli.addresses import Address
+    from geocli.api_arguments import By, Mode, Text, Which
     from geocli.errors import GeocliError, ResolveError
-    from geocli.resolvers import Resolver, Service, Source
+    from geocli.re_resolve import ReResolveReport
+    from geocli.resolvers.protocols import Resolver, Service, Source
+    from geocli.stats import Stats
     from geocli.storage.directory import DataDirectory
     from geocli.storage.flush import Flush, FlushReport
     from geocli.storage.journal import Journal
-    from geocli.upkeep import ReResolveReport, Stats
 
-    Mode: TypeAlias = Literal["cache", "cached-only", "refresh", "no-cache", "due", "again"]
-    Which: TypeAlias = Literal["due", "unresolved", "all"] | timedelta
-    By: TypeAlias = Literal["country", "asn", "city", "source"]
-    Text: TypeAlias = str | Address | float | None
-    """An address; NaN and None are what data frames have for none."""
     Wanted: TypeAlias = dict[str, Address]
     Tell: TypeAlias = Callable[[GeocliError], None]
 
@@ -79,7 +76,7 @@ class GeoCache(ForkAware):
         clock: Callable[[], datetime] = utc_now,
         on_problem: Callable[[GeocliError], None] = raise_or_log,
     ) -> None:
-        """Name a cache; no file is touched before the first question.
+        """No file is touched before the first question.
 
         Args:
             data_dir: directory of the journal and the store; default: as the command line has it.
@@ -187,12 +184,7 @@ class GeoCache(ForkAware):
             yield from (found if isinstance(found, Entry) else answered[str(found)] for found in parsed)
 
     def lookup_cached_only(self, texts: Iterable[Text]) -> dict[str, Entry]:
-        """Return the entries, by canonical address, of those addresses that are in the cache; asks no source.
-
-        Raises:
-            StorageError: the journal or the store cannot be read; or BusyError.
-
-        """
+        """Return the cached entries by canonical address; asks no source, raises StorageError or BusyError."""
         found = self.lookup_batch(texts, mode="cached-only")
         return {entry.ip: entry for entry in found if entry.status in {"resolved", "special"}}
 
@@ -263,6 +255,10 @@ class GeoCache(ForkAware):
         deque(map(report, problems), maxlen=0)
         return sources, problems
 
+    def generation(self) -> str:
+        """Return what new answers are fresh for: the labels of the sources that would be asked now."""
+        return self.chain.generation(self.sources()[0])
+
     def with_retry_times(self) -> set[str]:
         """Return the addresses whose cached answers hold until some time, whatever the local sources know now."""
         return self._recall.with_retry_times(self.now(), self.on_problem)
@@ -305,29 +301,29 @@ class GeoCache(ForkAware):
     def re_resolve(
         self, which: Which = "due", *, limit: int | None = None, dry_run: bool = False, flush: bool = True
     ) -> ReResolveReport:
-        """Ask the sources again for rows that are due; see `upkeep.re_resolve`.
+        """Resolve stored rows again; see `geocli.re_resolve`.
 
         Raises:
             ValueError: `which` is unknown, or `limit` negative.
 
         """
-        from geocli import upkeep
+        from geocli.re_resolve import re_resolve
 
         api_arguments.selection(which, limit)
-        return upkeep.re_resolve(self, self._store, self.now(), which, limit=limit, dry_run=dry_run, flush=flush)
+        return re_resolve(self, self._store, self.now(), which, limit=limit, dry_run=dry_run, flush=flush)
 
     def stats(self, *, by: By = "country", top: int = 10, with_countries: bool = False) -> Stats:
-        """Count what is in the cache; see `upkeep.stats`.
+        """Count what is in the cache; see `geocli.stats`.
 
         Raises:
             ValueError: `by` is unknown, or `top` negative.
 
         """
-        from geocli import upkeep
+        from geocli.stats import collect
 
         api_arguments.count(by, top)
         kept = self.journal, self._store, self._settings, self.now()
-        return upkeep.stats(*kept, by=by, top=top, with_countries=with_countries)
+        return collect(*kept, by=by, top=top, with_countries=with_countries)
 
     def clear(self, *, unresolved: bool = False, older_than: timedelta | None = None) -> int:
         """Forget rows, those that a flush would make too, all of them by default, and return how many.

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from geocli.errors import BusyError, StorageError
-from geocli.storage import JOURNAL
+from geocli.storage.dirty_check import JOURNAL
 from geocli.storage.disk_space import ENTRY_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES, free_bytes
 from geocli.storage.flush import LOCK
 from geocli.storage.store import FILE_NAME
@@ -19,9 +19,9 @@ from geocli.timestamps import instant_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from geocli.stats import DatabaseStats, Stats
     from geocli.storage.directory import DataDirectory
     from geocli.storage.journal_reader import JournalStatus
-    from geocli.upkeep import DatabaseStats, Stats
 
 OLD_DATABASE = timedelta(days=35)
 """Databases are built at least once a month; an older one is no longer being updated."""

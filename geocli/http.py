@@ -19,10 +19,10 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
-from geocli import __version__
 from geocli.errors import TOO_MANY_REQUESTS
 from geocli.immutable import Value
 from geocli.sanitize import public_url, shorten
+from geocli.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable

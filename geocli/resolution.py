@@ -8,7 +8,7 @@ from geocli import addresses
 from geocli.freshness import holds_until, next_retry_at
 from geocli.logs import timed
 from geocli.models import IANA, Answer, Entry, Place
-from geocli.resolvers import of_embedded
+from geocli.resolvers.chain import of_embedded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from geocli.addresses import Address
     from geocli.errors import ResolveError
-    from geocli.resolvers import Chain
+    from geocli.resolvers.chain import Chain
 
 
 class Asking:

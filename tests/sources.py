@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile
     from geocli.errors import ResolveError
-    from geocli.resolvers import Labels, Report
+    from geocli.resolvers.protocols import Labels, Report
 
 GREAT_BRITAIN = Place(country_code="GB", country_name="United Kingdom")
 JAPAN = Place(country_code="JP", country_name="Japan")

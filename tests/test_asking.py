@@ -12,14 +12,14 @@ from geocli.cache import BLOCK, GeoCache
 from geocli.errors import DatabaseError, GeocliError, ServiceError
 from geocli.models import Answer, Entry, Place
 from geocli.resolution import Asking
-from geocli.resolvers import Chain
+from geocli.resolvers.chain import Chain
 from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geocli.addresses import Address
-    from geocli.resolvers import Report, Service
+    from geocli.resolvers.protocols import Report, Service
     from tests.conftest import Clock, Geocli
 
 GB, JP, NOWHERE, SPECIAL = "81.2.69.160", "2001:218::1", "81.3.0.1", "10.0.0.1"

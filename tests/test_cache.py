@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geocli.databases.discovery import DatabaseFile
-    from geocli.resolvers import Labels, Report
+    from geocli.resolvers.protocols import Labels, Report
     from geocli.settings import Settings
     from tests.conftest import Clock, Geocli
 

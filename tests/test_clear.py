@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from geocli.addresses import Address
     from geocli.models import Answer
-    from geocli.resolvers import Report
+    from geocli.resolvers.protocols import Report
     from geocli.storage.directory import DataDirectory
     from geocli.storage.segments import Segment
     from tests.conftest import Clock, Geocli

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.models import Place, settle
-from geocli.storage import is_dirty
 from geocli.storage import journal_lookup as module
+from geocli.storage.dirty_check import is_dirty
 from geocli.storage.frames import MOST_BYTES, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.journal_lookup import SEARCHED_ADDRESSES

@@ -14,11 +14,11 @@ import pytest
 
 from geocli.cache import GeoCache
 from geocli.health import notes, unhealthy
+from geocli.stats import DatabaseStats, Stats
 from geocli.storage.directory import DataDirectory
 from geocli.storage.disk_space import free_bytes
 from geocli.storage.journal import Journal
 from geocli.storage.journal_reader import JournalStatus
-from geocli.upkeep import DatabaseStats, Stats
 from tests.building import CITIES, build
 from tests.faults import SCENARIOS, copied
 from tests.running import complaints, held

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.errors import ExposedError, GeocliError, ServiceError
-from geocli.resolvers import default_services
-from geocli.resolvers.web_services import IP_API_KEYED_URL, IP_API_URL
+from geocli.resolvers.chain import default_services
+from geocli.resolvers.configured_services import IP_API_KEYED_URL, IP_API_URL
 from geocli.settings import load
 from geocli.storage.directory import DataDirectory
 from tests import servers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geocli.addresses import Address
-    from geocli.resolvers import Service
+    from geocli.resolvers.protocols import Service
     from geocli.settings import Settings
     from tests.conftest import Clock, Geocli
 

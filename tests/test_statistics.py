@@ -15,8 +15,8 @@ import pytest
 from geocli.databases.licences import ATTRIBUTIONS
 from geocli.formats.statistics import print_stats
 from geocli.formats.tables import print_databases
+from geocli.stats import DatabaseStats, Stats
 from geocli.storage.journal_reader import JournalStatus
-from geocli.upkeep import DatabaseStats, Stats
 from tests.building import LONDON, build
 from tests.running import STYLE, complaint, on_terminal, words
 from tests.storing import change

@@ -15,11 +15,11 @@ import pytest
 
 from geocli.errors import BusyError, StoreError
 from geocli.models import Entry, Place
+from geocli.re_resolve import AHEAD, OF_GENERATION
 from geocli.storage import aggregates
 from geocli.storage.segments import Segment
 from geocli.storage.store import BLOCK, RESPITE_SECONDS, SCHEMA_VERSION, SELECT, Store
 from geocli.storage.store_writer import StoreWriter
-from geocli.upkeep import AHEAD, OF_GENERATION
 from tests.running import wait_for
 from tests.storing import AT, change, framed, local, resolved, unresolved
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli import upkeep
+from geocli import re_resolve
 from geocli.cache import GeoCache
 from geocli.databases.licences import ATTRIBUTIONS
 from geocli.errors import DatabaseError, StoreError
+from geocli.re_resolve import ReResolveReport
+from geocli.stats import DatabaseStats, Stats, databases
 from geocli.storage.journal_reader import JournalStatus
-from geocli.upkeep import DatabaseStats, ReResolveReport, Stats, databases
 from tests.building import CITIES, NETWORKS, build
 from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
 from tests.storing import change
@@ -65,7 +66,7 @@ def addresses(count: int) -> list[str]:
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a page be small."""
-    monkeypatch.setattr(upkeep, "PAGE", PAGE)
+    monkeypatch.setattr(re_resolve, "PAGE", PAGE)
 
 
 class TestReResolve:

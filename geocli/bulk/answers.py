@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geocli.bulk.database_records import Records
-from geocli.bulk.numbering import Numbering
+from geocli.bulk.numbering import NO_PREFIX, Numbering
 from geocli.bulk.record_reader import RECORD_BYTES
 from geocli.bulk.rendered import Rendered, grown
-from geocli.bulk.rows import NO_PREFIX
 from geocli.bulk.scopes import EMBEDDING, GLOBAL, SCOPES, scopes
 from geocli.bulk.tree import NOTHING, Tree
 from geocli.errors import DatabaseError

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from typing import Self
 
+    from geocli.api_arguments import Mode
     from geocli.bulk.answers import Answers
     from geocli.bulk.forms import Form
     from geocli.bulk.keeping import Keeper
     from geocli.bulk.rows import Pieces, Rows
-    from geocli.cache import GeoCache, Mode
+    from geocli.cache import GeoCache
     from geocli.errors import ResolveError
-    from geocli.resolvers import Source
+    from geocli.resolvers.protocols import Source
 
     Result = Callable[[], Rows | Pieces]
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geocli.bulk.numbering import hashed
-from geocli.bulk.rows import NO_PREFIX
+from geocli.bulk.numbering import NO_PREFIX, hashed
 from geocli.storage.frames import HEADER_BYTES, TARGET_BYTES, payload
 
 if TYPE_CHECKING:

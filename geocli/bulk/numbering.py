@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 """The number of a key that has none."""
+NO_PREFIX = 255
+"""Stands for the prefix of an answer that names none."""
 LEAST_BITS = 10
 """A table has at least so many slots, as a power of 2."""
 KEYS = np.frombuffer(os.urandom(24), np.uint64) | np.array([0, 1, 1], np.uint64)

@@ -21,9 +21,10 @@ from geocli.sanitize import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from geocli.api_arguments import Mode
     from geocli.bulk.forms import Form
     from geocli.bulk.rows import Rows
-    from geocli.cache import GeoCache, Mode
+    from geocli.cache import GeoCache
 
 
 OTHER_COLUMNS = "its columns are not those of the files before it"

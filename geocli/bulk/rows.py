@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.bulk.labels import adjust
+from geocli.bulk.numbering import NO_PREFIX
 from geocli.sanitize import decoded
 from geocli.timestamps import instant_text
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from geocli.api_arguments import Mode
     from geocli.bulk.answers import Answers
     from geocli.bulk.forms import Block, Form
     from geocli.bulk.parsing import Parsed
-    from geocli.cache import GeoCache, Mode
+    from geocli.cache import GeoCache
     from geocli.models import Entry
 
 
@@ -28,8 +30,6 @@ MOST_JOINED_BYTES = 16 << 20
 """So much of what is written is put together at a time; usually all of a block is less."""
 MOST_REMEMBERED = 50_000
 """So many entries are remembered, in about 50 MB."""
-NO_PREFIX = 255
-"""Stands for the prefix of an answer that names none."""
 
 
 class Found(NamedTuple):

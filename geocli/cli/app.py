@@ -9,9 +9,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from geocli import __version__, logs
+from geocli import logs
 from geocli.cli import batch, clear, db, docs, flush, lookup, options, re_resolve, stats
 from geocli.console import complain, guard, write
+from geocli.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

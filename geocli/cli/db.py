@@ -28,7 +28,7 @@ def list_(
     from geocli.cache import utc_now
     from geocli.formats import tables
     from geocli.formats.rows import json_text
-    from geocli.upkeep import databases, missing_directories
+    from geocli.stats import databases, missing_directories
 
     chosen = options.chosen(ctx)
     found = [*databases(chosen), *missing_directories(chosen)]
@@ -90,7 +90,7 @@ def verify(
     """
     from geocli.databases.verify import verify as verify_file
     from geocli.formats import progress
-    from geocli.upkeep import databases
+    from geocli.stats import databases
 
     problems = Problems()
     found = files or [row.path for row in databases(options.chosen(ctx))]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from geocli.api_arguments import Mode, Which
     from geocli.bulk.pipeline import BatchRequest, ClusterRequest
-    from geocli.cache import Mode, Which
 
 SOURCES = "Sources"
 OUTPUT = "Output"

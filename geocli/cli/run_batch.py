@@ -82,7 +82,7 @@ def _flush_long_journal(chosen: Settings) -> None:
     """
     from contextlib import suppress
 
-    from geocli.storage import dirty_bytes
+    from geocli.storage.dirty_check import dirty_bytes
 
     if dirty_bytes(chosen.data_dir) <= chosen.journal_limit_mb * MEGABYTE:
         return

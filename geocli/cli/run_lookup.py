@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from geocli.cache import Mode
+    from geocli.api_arguments import Mode
     from geocli.models import Entry
     from geocli.settings import Settings
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from geocli.api_arguments import Mode
     from geocli.bulk.pipeline import BatchReport
-    from geocli.cache import GeoCache, Mode
+    from geocli.cache import GeoCache
     from geocli.empty_fields import EmptyFields
     from geocli.immutable import Value
     from geocli.settings import Settings
@@ -77,7 +78,7 @@ def open_cache(chosen: Settings, problems: Problems) -> GeoCache:
     chosen = chosen.replace(database_dirs=tuple(filter(os.path.isdir, chosen.database_dirs)))
     cache = GeoCache(chosen=chosen, on_problem=problems)
     if cache.chain.services:
-        from geocli.resolvers.web_services import read_keys
+        from geocli.resolvers.configured_services import read_keys
 
         read_keys(cache.chain.services)
     become(owner, chosen.data_dir)

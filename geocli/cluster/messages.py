@@ -5,18 +5,18 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from geocli import __version__
 from geocli.errors import GeocliError, SettingsError
 from geocli.immutable import Value
 from geocli.models import ENGLISH
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.registries import RirResolver
+from geocli.version import __version__
 
 if TYPE_CHECKING:
     from geocli.bulk.pipeline import BatchRequest
     from geocli.cache import GeoCache
     from geocli.cluster.splits import Part
-    from geocli.resolvers import Source
+    from geocli.resolvers.protocols import Source
 
 
 class SentDatabase(Value):

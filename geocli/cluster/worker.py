@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from zlib import compressobj, decompressobj
 
-from geocli import __version__
 from geocli.bulk.flow import Flow
 from geocli.bulk.pipeline import BatchReport
 from geocli.cache import GeoCache
@@ -25,6 +24,7 @@ from geocli.resolvers.registries import RirResolver
 from geocli.settings import Settings
 from geocli.storage.frames import encode, payload_at
 from geocli.storage.journal import Journal
+from geocli.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from geocli.cluster.splits import Part
     from geocli.databases.discovery import DatabaseFile
     from geocli.models import Entry
-    from geocli.resolvers import Labels, Report, Resolver, Source
+    from geocli.resolvers.protocols import Labels, Report, Resolver, Source
     from geocli.storage.tombstones import Clear
 
 APPEND_BYTES = 4 << 20

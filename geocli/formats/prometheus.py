@@ -10,7 +10,7 @@ from geocli.timestamps import instant
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from geocli.upkeep import Stats
+    from geocli.stats import Stats
 
     Samples = Iterable[tuple[str, float]]
     """Labels, as they are written, with numbers."""

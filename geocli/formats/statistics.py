@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from geocli.formats.tables import Cell
+    from geocli.stats import Stats
     from geocli.storage.journal_reader import JournalStatus
-    from geocli.upkeep import Stats
 
 BAR_CELLS = 30
 """Length of the longest bar, where there is room."""

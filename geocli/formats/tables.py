@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from geocli.upkeep import DatabaseStats
+    from geocli.stats import DatabaseStats
 
     Cell = str | tuple[str, str]
     """What is in a cell of a table, perhaps with a style of Rich."""

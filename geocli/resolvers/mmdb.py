@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from geocli.addresses import Address
     from geocli.databases.discovery import DatabaseFile
-    from geocli.resolvers import Labels, Report
+    from geocli.resolvers.protocols import Labels, Report
 
 MAX_READS = 5
 """A database that was replaced while its content was read is read again, this often in all."""

@@ -16,7 +16,7 @@ from geocli.models import Answer, Place
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from geocli.addresses import Address
-    from geocli.resolvers import Labels, Report
+    from geocli.resolvers.protocols import Labels, Report
 
 NAME = "rir"
 _PACKAGE = "iptocc"

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from geocli.errors import BusyError, JournalError, StoreError
 from geocli.fork_safety import postponed
 from geocli.immutable import Value
-from geocli.storage import STORE
+from geocli.storage.dirty_check import STORE
 from geocli.storage.frames import Frame
 from geocli.storage.journal_reader import QUARANTINE
 

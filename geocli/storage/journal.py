@@ -13,7 +13,7 @@ from itertools import chain
 
 from geocli.errors import JournalError, StorageError
 from geocli.files.atomic import write_all
-from geocli.storage import JOURNAL
+from geocli.storage.dirty_check import JOURNAL
 from geocli.storage.frames import pack, parts
 from geocli.storage.journal_reader import QUARANTINE, JournalReader
 from geocli.storage.segments import next_segment

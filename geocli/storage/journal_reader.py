@@ -8,7 +8,7 @@ from errno import ELOOP
 
 from geocli.errors import JournalError, StorageError
 from geocli.immutable import Value
-from geocli.storage import JOURNAL, is_dirty
+from geocli.storage.dirty_check import JOURNAL, is_dirty
 from geocli.storage.frames import Frame
 from geocli.storage.recovery import Damage, scan, scan_from
 from geocli.storage.segments import SegmentFile, opened, segments_among

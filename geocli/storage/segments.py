@@ -8,7 +8,7 @@ from errno import EINVAL
 
 from geocli.files.ownership import check_owner
 from geocli.immutable import Value
-from geocli.storage import JOURNAL, SEGMENT_SUFFIX
+from geocli.storage.dirty_check import JOURNAL, SEGMENT_SUFFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

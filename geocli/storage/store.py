@@ -17,7 +17,7 @@ from geocli.files.file_checks import check_store, examine
 from geocli.files.ownership import check_owner
 from geocli.fork_safety import STORE_RANK, ForkAware
 from geocli.models import Entry
-from geocli.storage import STORE
+from geocli.storage.dirty_check import STORE
 from geocli.storage.sqlite_errors import sqlite_errors
 from geocli.storage.store_rows import COLUMNS, entry_of
 from geocli.timestamps import instant

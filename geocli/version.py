@@ -1,0 +1,3 @@
+"""The release of geocli."""
+
+__version__ = "0.1.0"
