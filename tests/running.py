@@ -64,7 +64,11 @@ def stored(geocli: Geocli, columns: str = "ip") -> list[tuple[Any, ...]]:
 
 
 def on_terminal(geocli: Geocli, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Run a command with a terminal for all its streams, and return its exit status and what is shown."""
+    """Run a command with a terminal for all its streams, and return its exit status and what is shown.
+
+    The data directory exists, because root is told on a terminal when it is created.
+    """
+    geocli.data_dir.mkdir(mode=0o700, exist_ok=True)
     ours, its = pty.openpty()
     process = subprocess.Popen(
         [*geocli.command, *arguments],

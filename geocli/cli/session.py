@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 
 from geocli.console import complain, write
 from geocli.errors import GeocliError, ResolveError, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
     from geocli.api_arguments import Mode
@@ -63,7 +64,22 @@ class Problems:
         self.status = max(self.status, problem.exit_status)
 
 
-def open_cache(chosen: Settings, problems: Problems) -> GeoCache:
+@contextmanager
+def open_cache(chosen: Settings, problems: Problems) -> Iterator[GeoCache]:
+    """Open the cache that the settings name; on a terminal, tell root which data directory was created.
+
+    Root's is shared by the whole machine, so root should know where it is.
+    """
+    is_missing = os.geteuid() == 0 and sys.stderr.isatty() and not os.path.lexists(chosen.data_dir)
+    try:
+        with _open(chosen, problems) as cache:
+            yield cache
+    finally:
+        if is_missing and os.path.isdir(chosen.data_dir):
+            complain(f"created the data directory {chosen.data_dir}")
+
+
+def _open(chosen: Settings, problems: Problems) -> GeoCache:
     """Return the cache that the settings name; root becomes the owner of its directory before anything there is opened.
 
     What only root can read is read before: the keys of web services, and which directories of databases there are.
