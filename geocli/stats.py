@@ -13,7 +13,7 @@ from geocli.storage import aggregates
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from geocli.databases.discovery import Database
+    from geocli.databases.database import Database
     from geocli.errors import DatabaseError
     from geocli.settings import Settings
     from geocli.storage.journal import Journal

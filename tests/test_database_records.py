@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from geocli.bulk.database_records import Records
 from geocli.bulk.record_reader import READ_TOGETHER
 from geocli.bulk.tree import Tree
-from geocli.databases.discovery import Database, examine
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine
 from geocli.errors import DatabaseError
 from geocli.formats.rows import Output
 from geocli.merging import merge

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.databases.discovery import Database, examine, find
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine, find
 from geocli.errors import DatabaseError
 from tests.building import CITIES, build
 

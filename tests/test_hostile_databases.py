@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.databases.discovery import MAX_RECORD_BYTES, MAX_TYPE_CHARS, Database, examine
+from geocli.databases.database import MAX_RECORD_BYTES, MAX_TYPE_CHARS, Database
+from geocli.databases.discovery import examine
 from geocli.databases.tree_check import MAX_WAYS, check_tree
 from tests.building import LONDON, build
 from tests.running import complaints, objects

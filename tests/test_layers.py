@@ -20,7 +20,7 @@ OWNERS = {
         "geocli.health",
     },
     "structlog": {"geocli.logs"},
-    "maxminddb_rust": {"geocli.databases.discovery"},
+    "maxminddb_rust": {"geocli.databases.database"},
     "iptocc": {"geocli.resolvers.registries"},
     "requests": {"geocli.http", "geocli.databases.download", "geocli.resolvers.ip_api", "geocli.resolvers.maxmind_web"},
     "urllib3": {"geocli.http"},

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from geocli.databases.discovery import Database, examine
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine
 from geocli.errors import DatabaseError
 from geocli.models import Answer, Place
 from geocli.resolvers.mmdb import MmdbResolver, ask

@@ -106,7 +106,8 @@ def test_a_cache_that_stays_open_notices(
 
 def test_an_open_reader_keeps_the_old_file(geocli: Geocli, path: Path) -> None:
     """An answer that is under way when a database is replaced is that of the old one, whole."""
-    from geocli.databases.discovery import Database, examine
+    from geocli.databases.database import Database
+    from geocli.databases.discovery import examine
 
     database = Database(examine(str(path)))
     replace(path)

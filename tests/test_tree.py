@@ -14,7 +14,8 @@ from maxminddb_rust import InvalidDatabaseError
 from mmdb_writer import METADATA_MAGIC, Encoder
 
 from geocli.bulk.tree import NOTHING, SEPARATOR_BYTES, Tree
-from geocli.databases.discovery import Database, examine
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine
 from geocli.errors import DatabaseError
 from tests.building import CITIES, NETWORKS, build
 

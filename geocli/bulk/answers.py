@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geocli.databases.discovery import Database
+    from geocli.databases.database import Database
     from geocli.formats.rows import Output
     from geocli.models import Answer
     from geocli.resolvers.registries import RirResolver

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geocli.bulk.record_reader import Group, Kind
-    from geocli.databases.discovery import Database
+    from geocli.databases.database import Database
     from geocli.formats.rows import Output
 
     Columns: TypeAlias = dict[str, Sequence[Any]]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from geocli.databases.discovery import Database
+    from geocli.databases.database import Database
     from geocli.formats.rows import Output
     from geocli.resolvers.mmdb_schemas import Shape
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geocli.databases.discovery import Database, DatabaseFile
+    from geocli.databases.database import Database
+    from geocli.databases.discovery import DatabaseFile
 
 NOTHING = 0
 """The offset of an address without a record; data begin after 16 zeros, so that no record is there."""

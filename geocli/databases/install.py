@@ -13,12 +13,12 @@ from hashlib import file_digest, md5
 from stat import S_ISDIR, S_ISREG
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from geocli.databases.discovery import SUFFIX, Database, examine
+from geocli.databases.database import Database
+from geocli.databases.discovery import SUFFIX, examine
 from geocli.databases.tree_check import check_tree
 from geocli.errors import DatabaseError, HashMismatchError, UpdateError
-from geocli.files import locks
+from geocli.files import temporary
 from geocli.files.atomic import replacing, write_all
-from geocli.files.locks import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -212,9 +212,9 @@ def _keep_time(path: str, last_modified: str | None) -> None:
 def sweep(directory: str) -> None:
     """Remove what updates that were killed left behind, and settle their sidecars; the caller holds the lock."""
     names = os.listdir(directory)
-    for target in {target_of(name) for name in names}:
+    for target in {temporary.target_of(name) for name in names}:
         if target and _OURS.fullmatch(target):
-            locks.sweep(directory, target)
+            temporary.sweep(directory, target)
     for name in names:
         if name.endswith(f"{SUFFIX}{SIDECAR}"):
             with suppress(OSError):  # of another program, or of a database that is gone

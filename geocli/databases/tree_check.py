@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from geocli.databases.discovery import Database
+    from geocli.databases.database import Database
 
 SEPARATOR_BYTES = 16
 """Zeros between the search tree and the data."""

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from functools import cached_property
-from http import HTTPStatus
 from itertools import groupby
 from operator import itemgetter
 from time import sleep
 from typing import TYPE_CHECKING
 
-from geocli.databases import maxmind
+from geocli.databases import dbip, maxmind
 from geocli.databases.discovery import SUFFIX
 from geocli.databases.download import Client
-from geocli.databases.install import SIDECAR, check_sidecar, install, sweep, unpacked
-from geocli.errors import DownloadError, ExposedError, HashMismatchError, RateLimitError, SettingsError, UpdateError
+from geocli.databases.install import SIDECAR, sweep
+from geocli.errors import DownloadError, ExposedError, RateLimitError, SettingsError, UpdateError
 from geocli.files.atomic import make_directory
 from geocli.http import Limits
 from geocli.storage.directory import DataDirectory
@@ -26,11 +23,10 @@ from geocli.storage.directory import DataDirectory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from geocli.settings import Settings
 
-NAMES = ("dbip-city-lite", "dbip-country-lite", "dbip-asn-lite")
-"""Databases that need no account."""
 DEFAULT_NAMES = ("dbip-city-lite", "dbip-asn-lite")
 LOCK = ".geocli-update.lock"
 """In each directory that databases are installed in."""
@@ -54,7 +50,7 @@ def update(  # noqa: PLR0913 (each is an option of the command)
     """Bring databases up to date, and return the names of those that were replaced.
 
     Args:
-        names: of `NAMES`, or of MaxMind's editions; default: those that were installed before, else those that
+        names: of `dbip.NAMES`, or of MaxMind's editions; default: those that were installed before, else those that
             the settings of geoipupdate name, else `DEFAULT_NAMES`.
         chosen: says where to, and from where.
         now: the time; this month's file is tried first, then last month's.
@@ -98,7 +94,7 @@ def _telling(on_problem: Callable[[UpdateError], None], directory: str) -> Itera
 
 def installed(chosen: Settings) -> list[str]:
     """Return the names of the databases that were installed before; those of MaxMind have their hash beside them."""
-    found = [name for name in NAMES if os.path.exists(os.path.join(chosen.update_dir, name + SUFFIX))]
+    found = [name for name in dbip.NAMES if os.path.exists(os.path.join(chosen.update_dir, name + SUFFIX))]
     ending = f"{SUFFIX}{SIDECAR}"
     try:
         editions = [name.removesuffix(ending) for name in os.listdir(chosen.maxmind_dir) if name.endswith(ending)]
@@ -133,12 +129,12 @@ class _Sources:
 
     def directory_of(self, name: str) -> str:
         """Return where a database goes."""
-        if name in NAMES:
+        if name in dbip.NAMES:
             return self._chosen.update_dir
         if maxmind.EDITION.fullmatch(name):
             self._account  # noqa: B018 (which must be there)
             return self._chosen.maxmind_dir
-        known = f"{', '.join(NAMES)}, GeoLite2-City and other editions of MaxMind"
+        known = f"{', '.join(dbip.NAMES)}, GeoLite2-City and other editions of MaxMind"
         raise SettingsError(name, f"unknown database; known: {known}", origin="command line")
 
     def update(self, name: str, place: DataDirectory) -> bool:
@@ -155,36 +151,7 @@ class _Sources:
     def _update(self, name: str, place: DataDirectory) -> bool:
         path = place.file(name + SUFFIX)
         client = Client(place, self._now, self._limits, lambda count, total: self._on_read(name, count, total))
-        if name in NAMES:
-            return self._update_dbip(client, name, path)
+        if name in dbip.NAMES:
+            return dbip.update(client, self._chosen.dbip_url, name, path, self._now, self._limits.max_bytes)
         client.auth, client.proxy = self._account.auth, self._account.proxy
         return maxmind.update_edition(client, self._account.host, name, path, self._limits.max_bytes)
-
-    def _update_dbip(self, client: Client, name: str, path: str) -> bool:
-        months = (self._now, self._now.replace(day=1) - timedelta(days=1))
-        this_month, last_month = (f"{self._chosen.dbip_url}/{name}-{month:%Y-%m}{SUFFIX}.gz" for month in months)
-        try:
-            return self._fetch(client, this_month, path)
-        except DownloadError as error:
-            if error.status != 404:
-                raise
-        return self._fetch(client, last_month, path)
-
-    def _fetch(self, client: Client, url: str, path: str) -> bool:
-        """Put what a URL has into place, and tell whether it was newer than what is there."""
-        with client.get(url, _since(path)) as response:
-            if response.status_code == HTTPStatus.NOT_MODIFIED:
-                return False
-            last_modified = response.headers.get("Last-Modified")
-            with unpacked(url, response.raw) as data:
-                return install(data, path, url=url, most_bytes=self._limits.max_bytes, last_modified=last_modified)
-
-
-def _since(path: str) -> dict[str, str]:
-    """Return the header that asks for a newer file than the one that is there, if that is still as it was."""
-    try:
-        check_sidecar(path)
-        modified_at = datetime.fromtimestamp(os.stat(path).st_mtime, UTC)
-    except (FileNotFoundError, HashMismatchError):
-        return {}
-    return {"If-Modified-Since": format_datetime(modified_at, usegmt=True)}

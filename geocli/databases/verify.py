@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from geocli.databases.discovery import MAX_RECORD_BYTES, TOO_LARGE, Database, examine, kind_of, size_of
+from geocli.databases.database import MAX_RECORD_BYTES, TOO_LARGE, Database, kind_of, size_of
+from geocli.databases.discovery import examine
 from geocli.databases.install import check_sidecar
 from geocli.databases.tree_check import SEPARATOR_BYTES, check_tree
 from geocli.errors import DatabaseError

@@ -7,7 +7,7 @@ import stat
 from contextlib import contextmanager, suppress
 from errno import EINVAL
 
-from geocli.files.locks import sweep, temporary
+from geocli.files.temporary import sweep, temporary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geocli.databases.discovery import Database, digest_of, examine, find, missing, order_of
+from geocli.databases.discovery import digest_of, examine, find, missing, order_of
 from geocli.errors import DatabaseError
 from geocli.models import ENGLISH, Answer
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from geocli.addresses import Address
+    from geocli.databases.database import Database
     from geocli.databases.discovery import DatabaseFile
     from geocli.resolvers.protocols import Labels, Report
 
@@ -111,6 +112,8 @@ class MmdbResolver:
 
     def _database(self, file: DatabaseFile) -> Database:
         """Return an open database, opened anew if the file was replaced."""
+        from geocli.databases.database import Database
+
         database = self._open.get(file.path)
         if database is None or database.file.identity != file.identity:
             database = self._open[file.path] = Database(file)

@@ -11,8 +11,9 @@ from time import sleep
 from geocli.errors import BusyError, StorageError
 from geocli.files.atomic import make_directory, sync_directory
 from geocli.files.file_checks import check_opened, network_file_system
-from geocli.files.locks import FileLock, sweep, temporary, wait_until_made
+from geocli.files.locks import FileLock
 from geocli.files.ownership import check_owner
+from geocli.files.temporary import sweep, temporary, wait_until_made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
