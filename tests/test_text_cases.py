@@ -14,17 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geocli.addresses import is_address, parse
-from geocli.bulk import finding
+from tests.scanning import PADDING, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.conftest import Geocli
 
 CASES: list[dict[str, Any]] = [
     json.loads(line) for line in (Path(__file__).parent / "text-cases.jsonl").read_text().splitlines()
 ]
-PADDING = b"x " * finding.SMALL_BYTES + b"\n"
 DELIMITERS = st.sampled_from([b" ", b"\t", b"\n", b",", b";", b"(", b")", b"[", b"]", b"<", b">", b'"', b"'", b"="])
 WORDS = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ_0123456789", min_size=1, max_size=8).map(str.encode)
 TEXTS = st.ip_addresses().filter(lambda address: address.version == 6 or not _is_like_mask(int(address))).map(str)
@@ -59,10 +56,10 @@ def _is_like_mask(number: int) -> bool:
     return number >> 24 in {0, 0xFF}
 
 
-def found(text: bytes, find: Callable[[bytes], finding.Spans] = finding.spans) -> list[list[str]]:
+def found(text: bytes) -> list[list[str]]:
     """Return the addresses in a text, as they stand there and in canonical form."""
-    spans = find(text)
-    texts = [text[start:end].decode() for start, end in zip(spans.starts, spans.ends, strict=True)]
+    starts, ends, _ = spans(text)
+    texts = [text[start:end].decode() for start, end in zip(starts, ends, strict=True)]
     return [[text, str(parse(text))] for text in texts if is_address(text)]
 
 
@@ -111,11 +108,7 @@ def test_nothing_inside_a_word_is_an_address(text: str, before: bytes, after: by
 
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(ATOMS | st.binary(max_size=3), max_size=12).map(b"".join))
-def test_short_and_long_texts_agree(text: bytes) -> None:
-    """Regular expressions and numpy find the same in any bytes."""
-    assert found_bytes(text, finding._in_short) == found_bytes(text, finding._in_long)  # noqa: SLF001 (the two ways)
-
-
-def found_bytes(text: bytes, find: Callable[[bytes], finding.Spans]) -> list[tuple[int, int, int]]:
-    """Return the spans of what is an address when it is read."""
-    return [span for span in zip(*find(text), strict=True) if is_address(text[span[0] : span[1]].decode("latin-1"))]
+def test_the_kernel_agrees_with_the_definition_on_any_bytes(text: bytes) -> None:
+    """Wherever they stand: blocks of 64 bytes are looked at together."""
+    for before in (b"", b"x" * 31 + b"\n", b"x" * 62 + b"\n"):
+        spans(before + text)

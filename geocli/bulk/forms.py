@@ -6,7 +6,8 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 from geocli.addresses import is_address
-from geocli.bulk.finding import network_length, spans
+from geocli.bulk import finding
+from geocli.bulk.finding import network_length
 from geocli.bulk.inputs import MOST_LINE_BYTES
 from geocli.bulk.labels import places
 from geocli.errors import SettingsError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_RECORD_BYTES = 4 << 20
 """A longer row, object or line of a log is cut short."""
+SMALL_BYTES = 4096
+"""A shorter text is searched without the kernel."""
 MOST_CELL_BYTES = 2 << 20
 """A quote that is not closed within so many bytes opens no cell."""
 DEFAULT_COLUMN = "ip"
@@ -115,7 +118,7 @@ class LogForm:
 
         A network is answered as its first address is.
         """
-        found = spans(chunk)
+        found = _spans(chunk)
         texts = [chunk[start:end] for start, end in zip(found.starts, found.ends, strict=True)]
         prefixes = _prefixes(chunk, found)
         if self._is_extract:
@@ -124,6 +127,16 @@ class LogForm:
         before = [chunk[last:stop] for last, stop in zip(stops, found.stops, strict=False)]
         after, around = chunk[stops[-1] :], places(chunk, found)
         return Block(texts, before, after=after, only_addresses=True, prefixes=prefixes, places=around)
+
+
+def _spans(chunk: bytes) -> Spans:
+    if len(chunk) > SMALL_BYTES:
+        from geocli.bulk import scanner
+        from geocli.engine import kernel
+
+        if kernel.load() is not None:
+            return scanner.spans(chunk)
+    return finding.spans(chunk)
 
 
 def _prefixes(chunk: bytes, found: Spans) -> dict[int, str]:

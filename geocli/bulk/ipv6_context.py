@@ -26,6 +26,8 @@ BEFORE_BYTES, AFTER_BYTES = 48, 48
 MAX_RUN_BYTES = 256
 """A longer run is no address."""
 MAX_REMEMBERED = 1000
+ESCAPE_ENDS = b"%\\#"
+"""The last bytes of escapes before digits."""
 
 _GROUP = rb"[0-9A-Fa-f]{1,4}"
 _ADDRESS = (
@@ -93,7 +95,7 @@ def span_of(before: bytes, run: bytes, after: bytes) -> tuple[int, int] | None:
 def _start(before: bytes, run: bytes) -> int | None:
     """Return how much of a run belongs to what is before it; None if all of it does."""
     last = before[-1:]
-    if last.isalnum() or (last and last in b"_%\\#="):
+    if last.isalnum() or (last and last in b"_=" + ESCAPE_ENDS):
         digits = len(run) - len(run.lstrip(b"0123456789abcdefABCDEF"))
         for count in range(min(digits, 4), -1, -1):
             is_needed = last != b"=" or digits > 4

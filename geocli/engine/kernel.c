@@ -703,6 +703,408 @@ int64_t geocli_assemble(const struct engine *engine, const struct block *block, 
     return used;
 }
 
+/* Addresses in any text: what geocli/bulk/finding.py defines. */
+
+/* Properties of bytes, and decisions, as in geocli/bulk/boundaries.py. */
+enum { DIGIT = 1, HEX = 2, WORD = 4, LETTER = 8, BETWEEN = 16, SMALL_BEHIND = 32, BESIDE_RUN = 64, IN_RUN = 128 };
+enum { YES, NO, ASK };
+/* What Python decides: a candidate for an IPv4 address, a run of hexadecimal groups, a dot or colon that may be spelled in
+ * another way, and whether a prefix length and the address before it are a network. */
+enum { CANDIDATE, RUN, SPELLED, PREFIX };
+/* What is remembered: whether a candidate is the version of a product, by the bytes near it; what it is, by its window. */
+enum { NEAR, WINDOW };
+enum { UNKNOWN, IS_NONE, IS_OPEN, IS_ADDRESS }; /* IS_ADDRESS + n: behind n digits of an escape */
+enum { WAYS = 4, KEY_BYTES = 179, BLOCK_BYTES = 64 };
+
+struct doubt {
+    uint32_t position, kind;
+};
+
+struct remembered {
+    uint64_t hash;
+    uint32_t sizes; /* of what is before the candidate, of the candidate, of what is behind it; and the kind of question */
+    uint8_t key[KEY_BYTES], answer;
+};
+
+struct scanner {
+    const uint8_t *before, *after; /* 65,536 decisions each, by the two bytes beside a candidate */
+    const uint8_t *endings;        /* 32,768 flags, by the last three letters of the word before it */
+    const uint8_t *firsts;         /* 256 flags, by its first number */
+    const uint8_t *properties;     /* 256 sets of properties of bytes */
+    struct remembered *memory;     /* a hash table with sets of WAYS slots */
+    uint64_t secret, set_mask;
+    uint32_t max_between, near_bytes, quote_bytes, before_bytes, after_bytes, max_run_bytes;
+};
+
+/* A text that is searched. It begins and ends with an empty line. */
+struct scan {
+    const struct scanner *scanner;
+    struct block *block;
+    struct doubt *doubts;
+    uint64_t doubt_count;
+    const uint8_t *text;
+    int64_t size;
+    int64_t region_end, run_end; /* of the last stretch of bytes that may be in a run, and of the last one that is a run */
+};
+
+static inline uint8_t byte_at(const struct scan *scan, int64_t at) {
+    return (uint64_t)at < (uint64_t)scan->size ? scan->text[at] : '\n';
+}
+
+static inline uint32_t pair_at(const struct scan *scan, int64_t at) {
+    return (uint32_t)byte_at(scan, at) << 8 | byte_at(scan, at + 1);
+}
+
+static inline int is_in(const struct scan *scan, int64_t at, int properties) {
+    return scan->scanner->properties[byte_at(scan, at)] & properties;
+}
+
+static int add_span(struct scan *scan, int64_t start, int64_t end) {
+    struct block *block = scan->block;
+    if (block->count == block->room) return 0;
+    block->starts[block->count] = start;
+    block->ends[block->count++] = end;
+    return 1;
+}
+
+static int add_doubt(struct scan *scan, int64_t start, int64_t end, uint32_t kind) {
+    if (!add_span(scan, start, end)) return 0;
+    scan->doubts[scan->doubt_count++] = (struct doubt){scan->block->count - 1, kind};
+    return 1;
+}
+
+/* Drop the spans that begin at a place or behind it. */
+static void drop_from(struct scan *scan, int64_t start) {
+    struct block *block = scan->block;
+    while (block->count && block->starts[block->count - 1] >= start) block->count--;
+    while (scan->doubt_count && scan->doubts[scan->doubt_count - 1].position >= block->count) scan->doubt_count--;
+}
+
+/* The bytes that decide what a candidate is. */
+struct question {
+    int64_t first, start, end, last;
+    uint32_t kind;
+};
+
+static struct question near_question(const struct scan *scan, int64_t start, int64_t end) {
+    return (struct question){start - scan->scanner->near_bytes, start, end, end + (end < scan->size), NEAR};
+}
+
+/* Return what `window` of geocli/bulk/ipv4_context.py returns. */
+static struct question window_question(const struct scan *scan, int64_t start, int64_t end) {
+    const struct scanner *scanner = scan->scanner;
+    int64_t least = start > scanner->before_bytes ? start - scanner->before_bytes : 0, first = start, last = end;
+    int64_t most = scan->size - end > scanner->after_bytes ? end + scanner->after_bytes : scan->size;
+    for (; first > least && scan->text[first - 1] != '\n'; first--)
+        if (scan->text[first] == '"' && start - first > scanner->quote_bytes) break;
+    while (last < most && scan->text[last] != '\n' && scan->text[last] != '"') last++;
+    return (struct question){first, start, end, last, WINDOW};
+}
+
+static uint32_t sizes_of(const struct question *question) {
+    return (question->start - question->first) | (question->end - question->start) << 8 |
+           (question->last - question->end) << 16 | question->kind << 24;
+}
+
+static uint64_t key_hash(const struct scanner *scanner, const uint8_t *key, uint64_t size) {
+    uint64_t hash = scanner->secret ^ size, word = 0;
+    for (; size >= sizeof word; key += sizeof word, size -= sizeof word) {
+        memcpy(&word, key, sizeof word);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 29;
+    }
+    word = 0;
+    memcpy(&word, key, size);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+    return hash ^ hash >> 32;
+}
+
+static int recall(const struct scan *scan, struct question question) {
+    const struct scanner *scanner = scan->scanner;
+    const uint8_t *key = scan->text + question.first;
+    uint64_t size = question.last - question.first, hash = key_hash(scanner, key, size);
+    const struct remembered *slot = scanner->memory + (hash & scanner->set_mask) * WAYS;
+    for (int way = 0; way < WAYS; way++, slot++)
+        if (slot->hash == hash && slot->sizes == sizes_of(&question) && size <= KEY_BYTES && !memcmp(slot->key, key, size))
+            return slot->answer;
+    return UNKNOWN;
+}
+
+/* Remember the answer to a question of some kind about a candidate. */
+void geocli_remember(const struct scanner *scanner, const struct block *block, uint32_t start, uint32_t end, uint32_t kind,
+                     uint8_t answer) {
+    struct scan scan = {.scanner = scanner, .text = block->text, .size = block->text_bytes};
+    struct question question = kind == NEAR ? near_question(&scan, start, end) : window_question(&scan, start, end);
+    const uint8_t *key = scan.text + question.first;
+    uint64_t size = question.last - question.first;
+    if (question.first < 0 || size > KEY_BYTES) return;
+    uint64_t hash = key_hash(scanner, key, size);
+    struct remembered *set = scanner->memory + (hash & scanner->set_mask) * WAYS;
+    memmove(set + 1, set, (WAYS - 1) * sizeof *set); /* the oldest one goes */
+    set->hash = hash;
+    set->sizes = sizes_of(&question);
+    memcpy(set->key, key, size);
+    set->answer = answer;
+}
+
+static int remembered_answer(const struct scan *scan, int64_t start, int64_t end) {
+    if (byte_at(scan, start - 1) == '/' && start >= scan->scanner->near_bytes) {
+        int answer = recall(scan, near_question(scan, start, end));
+        if (answer != IS_OPEN) return answer;
+    }
+    return recall(scan, window_question(scan, start, end));
+}
+
+/* Return the value of a number of up to three digits, -1 if it is larger than 255 or has a leading zero. */
+static int octet(const uint8_t *digits, int64_t size) {
+    int value = 0;
+    if (size > 1 && digits[0] == '0') return -1;
+    for (int64_t i = 0; i < size; i++) value = value * 10 + digits[i] - '0';
+    return value <= 255 ? value : -1;
+}
+
+/* Count the digits, three at most, that end before a place, or begin there. */
+static int64_t digits_before(const struct scan *scan, int64_t at) {
+    int64_t size = 0;
+    while (size < 3 && is_in(scan, at - size - 1, DIGIT)) size++;
+    return size;
+}
+
+static int64_t digits_from(const struct scan *scan, int64_t at) {
+    int64_t size = 0;
+    while (size < 3 && is_in(scan, at + size, DIGIT)) size++;
+    return size;
+}
+
+/* Return whether the word before a place may be one that makes more of the line decide. */
+static int is_behind_word(const struct scan *scan, int64_t start) {
+    int64_t at = start - 1;
+    for (uint32_t step = 0; step < scan->scanner->max_between && is_in(scan, at, BETWEEN); step++) at--;
+    if (!is_in(scan, at, LETTER)) return 0;
+    uint32_t third = byte_at(scan, at - 2) & 31, second = byte_at(scan, at - 1) & 31, last = byte_at(scan, at) & 31;
+    return scan->scanner->endings[third << 10 | second << 5 | last];
+}
+
+/* Look at the candidate around a third dot. Return whether there was room. */
+static int take_candidate(struct scan *scan, int64_t third_dot) {
+    const struct scanner *scanner = scan->scanner;
+    const uint8_t *text = scan->text;
+    int64_t dot = third_dot, size = 0;
+    int is_small = 1;
+    for (int number = 0; number < 2; number++, dot -= size + 1) {
+        size = digits_before(scan, dot);
+        is_small &= size < 3;
+        if (!size || byte_at(scan, dot - size - 1) != '.' || octet(text + dot - size, size) < 0) return 1;
+    }
+    int64_t first_size = digits_before(scan, dot), last_size = digits_from(scan, third_dot + 1);
+    int64_t start = dot - first_size, end = third_dot + 1 + last_size;
+    if (!first_size || !last_size || octet(text + third_dot + 1, last_size) < 0 || start < scan->run_end) return 1;
+    int before = scanner->before[pair_at(scan, start - 2)], after = scanner->after[pair_at(scan, end)];
+    int first = octet(text + start, first_size);
+    if (before == NO || after == NO || (before == YES && first < 0)) return 1;
+    is_small &= first_size < 3 && last_size < 3 && first != 10;
+    if (before == YES && after == YES && !scanner->firsts[first] &&
+        !(is_small && is_in(scan, start - 1, SMALL_BEHIND)) && !is_behind_word(scan, start))
+        return add_span(scan, start, end);
+    int answer = remembered_answer(scan, start, end);
+    if (answer == IS_NONE) return 1;
+    return answer < IS_ADDRESS ? add_doubt(scan, start, end, CANDIDATE) : add_span(scan, start + answer - IS_ADDRESS, end);
+}
+
+/* Return whether six colons with up to four hexadecimal digits between them end at a place. */
+static int are_six_colons(const struct scan *scan, int64_t at) {
+    for (int gap = 0; gap < 5; gap++) {
+        int64_t size = 0;
+        while (size < 4 && is_in(scan, at - size - 1, HEX)) size++;
+        if (!size || byte_at(scan, at - size - 1) != ':') return 0;
+        at -= size + 1;
+    }
+    return 1;
+}
+
+/* Return what `is_run` of geocli/bulk/ipv6_context.py returns. */
+static int is_run(const struct scan *scan, int64_t start, int64_t end) {
+    const uint8_t *text = scan->text;
+    int has_anchor = 0;
+    if (end - start > scan->scanner->max_run_bytes) return 0;
+    for (int64_t at = start + 1; at < end && !has_anchor; at++)
+        has_anchor = text[at] == ':' && (text[at - 1] == ':' || (at - start >= 10 && are_six_colons(scan, at)));
+    if (!has_anchor) return 0;
+    int64_t at = start;
+    for (int number = 0; number < 4; number++) {
+        int64_t size = digits_from(scan, at);
+        if (!size || octet(text + at, size) < 0) return 1;
+        at += size;
+        if (byte_at(scan, at++) != (number < 3 ? '.' : ':')) return 1;
+    }
+    return at + 1 != end || text[at] != ':'; /* the host of an rsync module */
+}
+
+/* Decide whether all of a run is an address, or nothing of it, if neither depends on more of the line. */
+static int judge_run(const struct scan *scan, int64_t start, int64_t end) {
+    const uint8_t *text = scan->text;
+    int groups = 0, pairs = 0, doubles = 0, has_decimal = 0;
+    if (is_in(scan, end, WORD) || byte_at(scan, end) == '%' || !is_in(scan, start - 1, BESIDE_RUN)) return ASK;
+    for (int64_t at = start; at < end;) {
+        int digits = 0, colons = 0;
+        for (; at < end && text[at] != ':'; at++, digits++) {
+            if (text[at] == '.') return ASK;
+            has_decimal |= is_digit(text[at]);
+        }
+        for (; at < end && text[at] == ':'; at++) colons++;
+        groups += digits > 0;
+        pairs += digits == 2;
+        doubles += colons == 2;
+        if (digits > 4 || colons > 2 || (colons == 1 && (!groups || at == end))) return ASK;
+    }
+    if (!doubles && (groups > 9 || (groups == 8 && pairs == 8))) return NO; /* longer than an address; EUI-64 */
+    if (doubles ? doubles > 1 || groups > 7 : groups != 8) return ASK;
+    return has_decimal && !is_behind_word(scan, start) ? YES : ASK;
+}
+
+/* Look at the stretch of bytes that may be in a run around an anchor. Return whether there was room. */
+static int take_run(struct scan *scan, int64_t anchor) {
+    const uint8_t *text = scan->text;
+    int64_t start = anchor, end = anchor;
+    if (anchor < scan->region_end) return 1;
+    while (start > scan->region_end && is_in(scan, start - 1, IN_RUN)) {
+        if (text[start - 1] == '.' && text[start] == '.') {
+            start++;
+            break;
+        }
+        start--;
+    }
+    while (is_in(scan, end, IN_RUN) && !(text[end] == '.' && byte_at(scan, end + 1) == '.')) end++;
+    scan->region_end = end;
+    if (!is_run(scan, start, end)) return 1;
+    scan->run_end = end;
+    drop_from(scan, start); /* no IPv4 address in a run is one of its own */
+    int decision = judge_run(scan, start, end);
+    if (decision == ASK) return add_doubt(scan, start, end, RUN);
+    return decision == NO || add_span(scan, start, end);
+}
+
+/* Look at the byte before a place, with which a dot or a colon may be spelled in another way. Return whether there was room. */
+static int take_spelled(struct scan *scan, int64_t at) {
+    if (byte_at(scan, at - 1) == '%') {
+        if ((byte_at(scan, at + 1) | 32) != 'a' || !(is_in(scan, at + 2, HEX) || byte_at(scan, at + 2) == '%')) return 1;
+    }
+    if (!is_in(scan, at - 2, HEX) && byte_at(scan, at - 2) != ':') return 1;
+    return add_doubt(scan, at - 1, at - 1, SPELLED);
+}
+
+typedef uint8_t vector __attribute__((vector_size(16)));
+
+static inline vector all(uint8_t byte) { return (vector){0} + byte; }
+
+/* Return a bit for each byte of a vector of bytes that are 0 or 255. */
+static inline uint64_t bits_of(vector flags) {
+#ifdef __SSE2__
+    return (uint32_t)__builtin_ia32_pmovmskb128((char __attribute__((vector_size(16))))flags);
+#else
+    uint64_t halves[2], bits = 0;
+    memcpy(halves, &flags, sizeof halves);
+    for (int i = 0; i < 2; i++) bits |= ((halves[i] & 0x0101010101010101u) * 0x0102040810204080u >> 56) << 8 * i;
+    return bits;
+#endif
+}
+
+struct marks {
+    uint64_t dots, colons, spelled;
+};
+
+/* Note where dots and colons are in a vector, and where they may be spelled in another way; a byte is before it. */
+static inline void mark(struct marks *marks, const uint8_t *bytes, int at) {
+    vector last, next;
+    memcpy(&last, bytes + at, sizeof last);
+    memcpy(&next, bytes + at + 1, sizeof next);
+    vector dot = (vector)(next == all('.')), colon = (vector)(next == all(':'));
+    vector letter = (vector)((next | all(' ')) == all('d')), three = (vector)(next == all('3'));
+    vector bracket = (vector)(last == all('[')), percent = (vector)(last == all('%'));
+    vector other = (vector)(last == all('(')) | (vector)(last == all('{'));
+    marks->dots |= bits_of(dot) << at;
+    marks->colons |= bits_of(colon) << at;
+    marks->spelled |= bits_of((bracket & (dot | colon | letter)) | (other & dot) | (percent & three)) << at;
+}
+
+/* Return the bits of a block that are so many bytes behind others, of this block and of the one before it. */
+static inline uint64_t behind(uint64_t bits, uint64_t earlier, int bytes) {
+    return bits << bytes | earlier >> (BLOCK_BYTES - bytes);
+}
+
+static inline uint64_t near_dots(uint64_t bits, uint64_t earlier) {
+    return behind(bits, earlier, 2) | behind(bits, earlier, 3) | behind(bits, earlier, 4);
+}
+
+static inline uint64_t near_colons(uint64_t bits, uint64_t earlier) { return near_dots(bits, earlier) | behind(bits, earlier, 5); }
+
+/* Find what may be an address in the text of a block. Return how many of these are doubtful, -1 if there are too many for
+ * the room. Python drops a span by making it empty. */
+int64_t geocli_scan(const struct scanner *scanner, struct block *block, struct doubt *doubts) {
+    struct scan scan = {.scanner = scanner, .block = block, .doubts = doubts, .text = block->text, .size = block->text_bytes};
+    struct marks earlier = {0, 0, 0};
+    uint64_t second = 0, near = 0, nearer = 0; /* of the last block */
+    block->count = 0;
+    for (int64_t base = 0; base < scan.size; base += BLOCK_BYTES) {
+        uint8_t padded[BLOCK_BYTES + 1];
+        const uint8_t *bytes = padded;
+        int64_t there = scan.size - base < BLOCK_BYTES ? scan.size - base : BLOCK_BYTES;
+        if (base && there == BLOCK_BYTES) {
+            bytes = scan.text + base - 1;
+        } else {
+            memset(padded, '\n', sizeof padded);
+            padded[0] = byte_at(&scan, base - 1);
+            memcpy(padded + 1, scan.text + base, there);
+        }
+        struct marks marks = {0, 0, 0};
+        mark(&marks, bytes, 0);
+        mark(&marks, bytes, 16);
+        mark(&marks, bytes, 32);
+        mark(&marks, bytes, 48);
+        uint64_t twos = marks.dots & near_dots(marks.dots, earlier.dots), threes = marks.dots & near_dots(twos, second);
+        uint64_t colons = marks.colons, close = colons & near_colons(colons, earlier.colons);
+        uint64_t closer = colons & near_colons(close, near), closest = colons & near_colons(closer, nearer);
+        uint64_t doubles = colons & behind(colons, earlier.colons, 1);
+        earlier = marks, second = twos, near = close, nearer = closer;
+        for (uint64_t left = threes | doubles | closest | marks.spelled; left; left &= left - 1) {
+            uint64_t bit = left & -left;
+            int64_t at = base + __builtin_ctzll(left);
+            int is_anchor = doubles & bit || (closest & bit && are_six_colons(&scan, at));
+            if (threes & bit && !take_candidate(&scan, at)) return -1;
+            if (is_anchor && !take_run(&scan, at)) return -1;
+            if (marks.spelled & bit && !take_spelled(&scan, at)) return -1;
+        }
+    }
+    return scan.doubt_count;
+}
+
+/* Drop the spans of a block that are empty or begin in the one before them, and find the prefix lengths that make networks of
+ * addresses, unless an address begins in them. Return how many remain for Python to look at. */
+int64_t geocli_trim(const struct scanner *scanner, struct block *block, struct doubt *doubts) {
+    struct scan scan = {.scanner = scanner, .text = block->text, .size = block->text_bytes};
+    uint64_t kept = 0, count = 0;
+    for (uint64_t i = 0; i < block->count; i++) {
+        uint64_t end = block->ends[i];
+        if (end == block->starts[i] || (kept && block->starts[i] < block->ends[kept - 1])) continue;
+        if (kept && block->starts[i] < block->stops[kept - 1]) block->stops[kept - 1] = block->ends[kept - 1];
+        block->starts[kept] = block->starts[i];
+        block->ends[kept] = block->stops[kept] = end;
+        if (byte_at(&scan, end) == '/' && is_in(&scan, end + 1, DIGIT)) {
+            int64_t size = digits_from(&scan, end + 1), stop = end + 1 + size;
+            int length = octet(scan.text + end + 1, size);
+            uint32_t ipv4;
+            int is_ipv4 = parse_ipv4(scan.text + block->starts[kept], scan.text + end, &ipv4);
+            int runs_on = is_in(&scan, stop, WORD) || (byte_at(&scan, stop) == '.' && is_in(&scan, stop + 1, WORD));
+            if (!is_ipv4 && !runs_on) doubts[count++] = (struct doubt){kept, PREFIX};
+            if (is_ipv4 && !runs_on && length >= 0 && length <= 32 && !((uint64_t)ipv4 << length & 0xffffffff))
+                block->stops[kept] = stop;
+        }
+        kept++;
+    }
+    block->count = kept;
+    return count;
+}
+
 /* Answers for the journal. */
 
 struct packer {

@@ -142,6 +142,9 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "render": (ctypes.c_int32, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _POINTER)),
     "settle": (None, (_POINTER, _POINTER, _POINTER, _U64)),
     "assemble": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _POINTER, _U64)),
+    "scan": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
+    "trim": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
+    "remember": (None, (_POINTER, _POINTER, _U32, _U32, _U32, _U8)),
     "collect": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _POINTER, _U64)),
     "sort": (None, (_POINTER, _POINTER, _POINTER, _POINTER, _U64, _POINTER)),
     "payload": (ctypes.c_int64, (*(_POINTER,) * 3, _U64, ctypes.c_char_p, _U64, _U64, _POINTER, _U64, _POINTER)),
@@ -185,7 +188,7 @@ def allocated(size_bytes: int) -> mmap:
     return mmap(-1, size_bytes)
 
 
-def address_of(memory: mmap | array[int] | bytearray | ctypes.Structure | ctypes.Array[Any]) -> int:
+def address_of(memory: mmap | array[int] | bytearray | memoryview | ctypes.Structure | ctypes.Array[Any]) -> int:
     """Return the address of writable memory, which the caller keeps alive and does not resize."""
     if isinstance(memory, array):
         return memory.buffer_info()[0]
