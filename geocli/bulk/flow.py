@@ -1,6 +1,6 @@
 """How blocks become rows in their order: several at a time, kept before they are written, in bounded memory.
 
-Threads, because numpy and SQLite let others run while they work, and rows need not be copied between processes.
+Threads, because the kernel and SQLite let others run while they work, and rows need not be copied between processes.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from typing import Self
 
     from geocli.api_arguments import Mode
-    from geocli.bulk.answers import Answers
     from geocli.bulk.forms import Form
-    from geocli.bulk.keeping import Keeper
-    from geocli.bulk.rows import Pieces, Rows
+    from geocli.bulk.rows import Rows
     from geocli.cache import GeoCache
+    from geocli.engine.journal_packing import JournalPacker
+    from geocli.engine.lookup_table import Found, LookupTable
     from geocli.errors import ResolveError
     from geocli.resolvers.protocols import Source
 
-    Result = Callable[[], Rows | Pieces]
+    Result = Callable[[], Rows | Found]
 
 SMALL_BYTES = 16 * 1024
-"""Before a chunk of this size, addresses are looked up one by one, as in `lookup`: numpy would take longer to load."""
+"""Before a chunk of this size, addresses are looked up one by one, as in `lookup`: the kernel would take longer to load."""
 MOST_DATABASES = 30
 """Of more than these it is not noted which of them an answer is from; then addresses are looked up one by one."""
 TOGETHER = 2
@@ -66,10 +66,10 @@ class Flow:
         self._passed: Callable[[], None] = lambda: None
         self._workers: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
-        self._keeper: tuple[Answers, int, Keeper] | None = None
+        self._keeper: tuple[LookupTable, int, JournalPacker] | None = None
         self._held: frozenset[bytes] | None = None
         """Addresses whose cached answers hold, whatever the local sources know; None before the first large chunk."""
-        self.answers: tuple[object, Answers | None] | None = None
+        self.answers: tuple[object, LookupTable | None] | None = None
         """What the sources say, as far as it was asked; for another flow too, if its lines look the same."""
 
     def __enter__(self) -> Self:
@@ -98,10 +98,10 @@ class Flow:
             self._waiting.append(self._done(self._maker.one_by_one(chunk)))
             self.drain()
         elif self._workers is None:
-            self._waiting.append(self._done(self._maker.together(chunk, answers, self._held or ())))
+            self._waiting.append(self._done(self._maker.find(chunk, answers, self._held or ())))
         else:
             held = self._held or ()
-            self._waiting.append(self._workers.submit(self._maker.together, chunk, answers, held).result)
+            self._waiting.append(self._workers.submit(self._maker.find, chunk, answers, held).result)
         ahead = 0 if self._workers is None else self._jobs - 1
         if len(self._waiting) >= self._group + ahead:
             self._pass_on(self._group)
@@ -109,7 +109,7 @@ class Flow:
             self._hire()
 
     @staticmethod
-    def _done(rows: Rows | Pieces) -> Result:
+    def _done(rows: Rows | Found) -> Result:
         return lambda: rows
 
     def _hire(self) -> None:
@@ -136,7 +136,7 @@ class Flow:
         else:
             self._passed = self._writer.submit(self._finish, group).result
 
-    def _finish(self, pieces: Sequence[Rows | Pieces]) -> None:
+    def _finish(self, pieces: Sequence[Rows | Found]) -> None:
         """Look up what is left, keep what is new, then let the rows be written."""
         group = self._maker.completed(pieces)
         try:
@@ -151,22 +151,22 @@ class Flow:
         from geocli.storage.frames import head
 
         everything = [rows.found for rows in group if rows.found is not None]
-        for _, same in groupby(everything, key=lambda found: id(found.answers)):
-            from geocli.bulk.keeping import Keeper
+        for _, same in groupby(everything, key=lambda found: id(found.table)):
+            from geocli.engine.journal_packing import JournalPacker
 
             founds = list(same)
-            answers = founds[0].answers
+            answers = founds[0].table
             start, is_kept = head(self._cache.now(), answers.generation), False
             while not is_kept:
                 revision = self._cache.revision()
                 if self._keeper is None or self._keeper[:2] != (answers, revision):  # what it has seen was cleared
-                    self._keeper = answers, revision, Keeper()
+                    self._keeper = answers, revision, JournalPacker()
                 payloads = self._keeper[2].payloads(start, founds)
                 is_kept = self._cache.journal.append_packed(payloads, partial(self._cache.is_current, revision))
                 self._keeper = self._keeper if is_kept else None
             self._cache.digests.save()
 
-    def _current(self) -> Answers | None:
+    def _current(self) -> LookupTable | None:
         """Return what the sources that are there now say; None if they must be asked one by one."""
         sources, problems = self._cache.sources(is_labeled=self._is_kept)
         if problems:  # then the cache may know better
@@ -191,11 +191,18 @@ class Flow:
                 self._cache.on_problem(error)
         return frozenset(ip.encode() for ip in held)
 
-    def _made(self, sources: Sequence[Source]) -> Answers | None:
+    def _made(self, sources: Sequence[Source]) -> LookupTable | None:
+        from geocli.engine.kernel import load
+
         mmdb, *others = self._cache.chain.resolvers
-        if not isinstance(mmdb, MmdbResolver) or not all(isinstance(other, RirResolver) for other in others):
+        if (
+            load() is None
+            or not isinstance(mmdb, MmdbResolver)
+            or not all(isinstance(other, RirResolver) for other in others)
+        ):
             return None
-        from geocli.bulk.answers import Answers
+
+        from geocli.engine.lookup_table import LookupTable
 
         problems: list[ResolveError] = []
         databases = mmdb.databases(problems.append)
@@ -205,7 +212,7 @@ class Flow:
                 return None
             has = {"is_kept": self._is_kept, "has_services": self._has_services}
             generation = self._cache.chain.generation(sources)
-            return Answers(databases, rir, self._form.output, generation, language=mmdb.language, **has)
+            return LookupTable(databases, rir, self._form.output, generation, language=mmdb.language, **has)
         except DatabaseError as error:  # whoever asks one by one gets what can be had
             self._cache.on_problem(error)
             return None

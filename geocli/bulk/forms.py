@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
-from typing import NamedTuple, Protocol
+from itertools import accumulate, chain
+from typing import Protocol
 
 from geocli.addresses import is_address
 from geocli.bulk import finding
-from geocli.bulk.finding import network_length
 from geocli.bulk.inputs import MOST_LINE_BYTES
-from geocli.bulk.labels import places
+from geocli.engine.blocks import Block, offsets, zeros
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
 from geocli.models import CSV_FIELDS
@@ -17,47 +16,20 @@ from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from geocli.bulk.finding import Spans
-    from geocli.bulk.labels import Places
+    from collections.abc import Iterator, Sequence
 
 MOST_RECORD_BYTES = 4 << 20
 """A longer row, object or line of a log is cut short."""
-SMALL_BYTES = 4096
-"""A shorter text is searched without the kernel."""
 MOST_CELL_BYTES = 2 << 20
 """A quote that is not closed within so many bytes opens no cell."""
 DEFAULT_COLUMN = "ip"
 OTHER_DELIMITERS = ";\t|"
 """If the only column has one of these in its name, it is more than one column."""
+COPIED = ("copy_starts", "copy_ends", "padding")
 END = b"end of records"
 """A row of one cell that is not in a file, but behind it."""
 CR, NO_CR = "\r", "\ufffe"
 """The csv module takes a carriage return for an end, also within a row; so it is shown a character instead."""
-
-
-class Block(NamedTuple):
-    """What of a chunk is asked for, and what is written around the answers."""
-
-    texts: list[bytes]
-    """What should be addresses, in their order."""
-    before: list[bytes] | None = None
-    """What is written before each answer, as it is; None for nothing."""
-    padding: list[bytes] | None = None
-    """What is written between that and each answer; None for nothing."""
-    padding_bytes: int = 0
-    """No padding is longer."""
-    after: bytes = b""
-    """What is written after the last one."""
-    joined: bytes = b""
-    """The texts, each with a newline behind it, if they came so."""
-    only_addresses: bool = False
-    """Whether what is no address after all has no answer."""
-    prefixes: Mapping[int, str] = {}
-    """By position, what is shown behind the addresses of networks: a slash and the length of the prefix."""
-    places: Places | None = None
-    """Where labels differ from those elsewhere."""
 
 
 class Form(Protocol):
@@ -73,8 +45,8 @@ class Form(Protocol):
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Take what a file begins with, and return the rest in chunks that can be cut by themselves."""
 
-    def cut(self, chunk: bytes) -> Block:
-        """Divide a chunk into what is asked for and what is not. Safe in any thread."""
+    def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
+        """Find the addresses of a chunk; by the kernel, if it is large. Safe in any thread."""
 
 
 class ListForm:
@@ -92,11 +64,20 @@ class ListForm:
         """Return the chunks as they are."""
         return chunks
 
-    def cut(self, chunk: bytes) -> Block:
-        """Return a text for each line; a carriage return before its end is dropped."""
-        if self._end == b"\n" and b"\r" in chunk:
-            chunk = chunk.replace(b"\r\n", b"\n")
-        return Block(lines_of(chunk, self._end), joined=chunk if self._end == b"\n" else b"")
+    def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
+        """Return an address for each line; a carriage return before its end is not part of it."""
+        if is_large:
+            from geocli.engine.kernel import kernel
+
+            count = chunk.count(self._end)
+            block = Block(chunk, zeros(count), zeros(count))
+            kernel().split(block.pointer(), self._end[0])
+            return block
+        lines = lines_of(chunk, self._end)
+        starts = offsets(accumulate((len(line) + 1 for line in lines[:-1]), initial=0))
+        if self._end == b"\n":
+            lines = [line.removesuffix(b"\r") for line in lines]
+        return Block(chunk, starts, offsets(start + len(line) for start, line in zip(starts, lines, strict=True)))
 
 
 class LogForm:
@@ -113,42 +94,24 @@ class LogForm:
         """Return the chunks as they are."""
         return chunks
 
-    def cut(self, chunk: bytes) -> Block:
-        """Return a text for each address, and all that is around them, to the byte.
+    def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
+        """Return the addresses of a text, and all that is around them, to the byte.
 
         A network is answered as its first address is.
         """
-        found = _spans(chunk)
-        texts = [chunk[start:end] for start, end in zip(found.starts, found.ends, strict=True)]
-        prefixes = _prefixes(chunk, found)
+        if is_large:
+            from geocli.bulk import scanner
+
+            found = scanner.spans(chunk)
+        else:
+            found = finding.spans(chunk)
+        bounds = map(offsets, found)
         if self._is_extract:
-            return Block(texts, only_addresses=True, prefixes=prefixes)
-        stops = [0, *found.stops]
-        before = [chunk[last:stop] for last, stop in zip(stops, found.stops, strict=False)]
-        after, around = chunk[stops[-1] :], places(chunk, found)
-        return Block(texts, before, after=after, only_addresses=True, prefixes=prefixes, places=around)
-
-
-def _spans(chunk: bytes) -> Spans:
-    if len(chunk) > SMALL_BYTES:
-        from geocli.bulk import scanner
-        from geocli.engine import kernel
-
-        if kernel.load() is not None:
-            return scanner.spans(chunk)
-    return finding.spans(chunk)
-
-
-def _prefixes(chunk: bytes, found: Spans) -> dict[int, str]:
-    """Return the length of the prefix of each network, with its slash, by position."""
-    if found.ends == found.stops:
-        return {}
-    lengths = {
-        at: network_length(chunk[start:end], int(chunk[end + 1 : stop]))
-        for at, (start, end, stop) in enumerate(zip(*found, strict=True))
-        if stop > end
-    }
-    return {at: f"/{length}" for at, length in lengths.items() if length is not None}
+            return Block(chunk, *bounds, only_addresses=True)
+        starts, ends, stops = bounds
+        copied = {"copy_starts": offsets(chain((0,), stops[:-1])) if stops else stops, "copy_ends": stops}
+        tail = chunk[stops[-1] if stops else 0 :]
+        return Block(chunk, starts, ends, stops, **copied, tail=tail, only_addresses=True, is_labelled=True)
 
 
 class CsvForm:
@@ -243,23 +206,27 @@ class CsvForm:
             last = reader.line_num
         return found
 
-    def cut(self, chunk: bytes) -> Block:
+    def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
         """Return the cell of each row, and before it the row, filled up where it is too short."""
         at, width, byte = self._at, self._width, self._byte
-        if b'"' not in chunk and b"\r" not in chunk.replace(b"\r\n", b""):
+        is_plain = b'"' not in chunk and b"\r" not in chunk.replace(b"\r\n", b"")
+        if is_plain and is_large:
+            from geocli.engine.kernel import kernel
+
+            columns = [zeros(chunk.count(b"\n")) for _ in range(5)]
+            block = Block(chunk, *columns[:2], **dict(zip(COPIED, columns[2:], strict=True)), delimiter=byte)
+            kernel().cells(block.pointer(), at, width)
+            return block
+        if is_plain:
             rows = lines_of(chunk.replace(b"\r\n", b"\n"))
-            lacks = [width - 1 - row.count(byte) for row in rows]
+            missing = [width - 1 - row.count(byte) for row in rows]
             texts = [row.split(byte, at + 1)[at] if row.count(byte) >= at else b"" for row in rows]
         else:
             records = self._read(chunk)
             rows = [raw for _, raw in records]
-            lacks = [width - max(len(cells), 1) for cells, _ in records]
+            missing = [width - max(len(cells), 1) for cells, _ in records]
             texts = [cells[at].encode("utf-8", "surrogateescape") if at < len(cells) else b"" for cells, _ in records]
-        most = max(lacks, default=0)
-        if most <= 0:
-            return Block(texts, rows)
-        pads = {lack: byte * lack for lack in set(lacks)}  # shared, since a header may be very wide
-        return Block(texts, rows, padding=[pads[lack] for lack in lacks], padding_bytes=most)
+        return Block.joined(texts, rows, offsets(max(count, 0) for count in missing), byte)
 
 
 def _place_of(column: str | None, header: Sequence[str]) -> int:

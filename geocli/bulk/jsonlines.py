@@ -9,8 +9,9 @@ from codecs import BOM_UTF8
 from itertools import chain
 
 from geocli.addresses import is_address
-from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, Block, lines_of
+from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, lines_of
 from geocli.bulk.inputs import MOST_LINE_BYTES
+from geocli.engine.blocks import Block
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output, json_text
 from geocli.models import KNOWN_FIELDS
@@ -67,11 +68,12 @@ class JsonLinesForm:
             raise SettingsError(safe(self._geo), f"in the input already, with other fields; {hint}", origin="jsonl")
         return chain([first] if first else [], chunks)
 
-    def cut(self, chunk: bytes) -> Block:
+    def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
         """Return the value of each line's key, and before it the line up to its last brace."""
+        del is_large
         lines = lines_of(chunk)
         found = list(map(self._divided, lines, _objects(lines)))
-        return Block([text for text, _ in found], [before for _, before in found])
+        return Block.joined([text for text, _ in found], [before for _, before in found])
 
     def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
         body = line.removeprefix(BOM_UTF8) if isinstance(said, dict) else None

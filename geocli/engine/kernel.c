@@ -1114,7 +1114,6 @@ struct packer {
     const uint32_t *place_bytes, *groups; /* by number: its length, and the group of answers with which it shares the rest */
     const uint64_t *group_texts; /* by group: offset in the arena of what they share, without the closing brace */
     const uint32_t *group_bytes;
-    uint64_t group_count;
 };
 
 struct row {
@@ -1168,12 +1167,13 @@ static void sort_by(const struct packer *packer, int property, const struct row 
     }
 }
 
-/* Sort rows by their groups, then their numbers, then their prefixes. The result is in `other`; both arrays are changed. */
-void geocli_sort(const struct packer *packer, const struct engine *engine, struct row *rows, struct row *other, uint64_t count,
-                 uint32_t *starts) {
+/* Sort rows by their groups, then their numbers, then their prefixes. The result is in `other`; both arrays are changed. All
+ * numbers and groups are below `numbers` and `groups`; `starts` has room for as many counts, and for 256. */
+void geocli_sort(const struct packer *packer, struct row *rows, struct row *other, uint64_t count, uint32_t *starts,
+                 uint64_t numbers, uint64_t groups) {
     sort_by(packer, 0, rows, other, count, starts, 256);
-    sort_by(packer, 1, other, rows, count, starts, engine->next_number);
-    sort_by(packer, 2, rows, other, count, starts, packer->group_count);
+    sort_by(packer, 1, other, rows, count, starts, numbers);
+    sort_by(packer, 2, rows, other, count, starts, groups);
 }
 
 /* A text that is written; beyond `room` it is only counted. */

@@ -109,7 +109,6 @@ class Packer(ctypes.Structure):
         ("seen", _POINTER),
         *((name, _U64) for name in ("mask", "count", "capacity")),
         *((name, _POINTER) for name in ("places", "place_bytes", "groups", "group_texts", "group_bytes")),
-        ("group_count", _U64),
     )
 
 
@@ -146,7 +145,7 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "trim": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
     "remember": (None, (_POINTER, _POINTER, _U32, _U32, _U32, _U8)),
     "collect": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _POINTER, _U64)),
-    "sort": (None, (_POINTER, _POINTER, _POINTER, _POINTER, _U64, _POINTER)),
+    "sort": (None, (_POINTER, _POINTER, _POINTER, _U64, _POINTER, _U64, _U64)),
     "payload": (ctypes.c_int64, (*(_POINTER,) * 3, _U64, ctypes.c_char_p, _U64, _U64, _POINTER, _U64, _POINTER)),
 }
 

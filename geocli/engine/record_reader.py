@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from geocli.bulk.tree import NOTHING
 from geocli.errors import DatabaseError
 from geocli.models import WHERE_FIELDS, Place
 from geocli.resolvers.mmdb_schemas import place_from, shapes
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     Columns: TypeAlias = Mapping[str, Sequence[Any]]
 
+NOTHING = 0
+"""The offset of an address without a record; data begin behind 16 zeros, so that no record is there."""
 READ_TOGETHER = 128
 """Records that are mapped together: these are still in the processor's cache when they are."""
 LARGE_RECORD_BYTES, MAX_LARGE_BYTES = 8192, 64 << 20

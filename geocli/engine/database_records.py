@@ -10,8 +10,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from geocli.bulk.record_reader import NO_KIND, RECORD_BYTES, Groups, RecordReader, Table
-from geocli.bulk.tree import NOTHING
+from geocli.engine.record_reader import NO_KIND, NOTHING, RECORD_BYTES, Groups, RecordReader, Table
 from geocli.merging import merge
 from geocli.models import ENGLISH, WHERE_FIELDS, Answer, Place
 from geocli.timestamps import instant_text
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from geocli.bulk.record_reader import Group, Kind
     from geocli.databases.database import Database
+    from geocli.engine.record_reader import Group, Kind
     from geocli.formats.rows import Output
 
     Columns: TypeAlias = dict[str, Sequence[Any]]

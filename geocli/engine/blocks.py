@@ -1,0 +1,127 @@
+"""Blocks: addresses in a text, and what of the text is written before the answer of each."""
+
+from __future__ import annotations
+
+from array import array
+from itertools import accumulate, chain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from geocli.engine.kernel import Addresses
+
+
+def offsets(values: Iterable[int] = ()) -> array[int]:
+    """Return offsets in a text."""
+    return array("I", values)
+
+
+def zeros(count: int) -> array[int]:
+    """Return so many zeros."""
+    return array("I", bytes(4 * count))
+
+
+class Block:
+    """Addresses in a text, in their order.
+
+    Attributes:
+        text: what was read, or pieces of it.
+        starts, ends: offsets of the addresses; what is there may turn out not to be an address.
+        stops: offsets of the ends of the prefix lengths behind them, which make networks of them; else as `ends`.
+        copy_starts, copy_ends: offsets of what is written before each answer; None if nothing is.
+        padding: how many delimiters are written behind that; None for none.
+        delimiter: one byte.
+        tail: what is written after the last answer.
+        only_addresses: whether what is not an address after all has no answer.
+        is_labelled: whether answers are labels, which depend on what is around them.
+
+    """
+
+    def __init__(  # noqa: PLR0913 (its attributes)
+        self,
+        text: bytes,
+        starts: array[int],
+        ends: array[int],
+        stops: array[int] | None = None,
+        *,
+        copy_starts: array[int] | None = None,
+        copy_ends: array[int] | None = None,
+        padding: array[int] | None = None,
+        delimiter: bytes = b",",
+        tail: bytes = b"",
+        only_addresses: bool = False,
+        is_labelled: bool = False,
+    ) -> None:
+        self.text, self.starts, self.ends, self.stops = text, starts, ends, ends if stops is None else stops
+        self.copy_starts, self.copy_ends = copy_starts, copy_ends
+        self.padding, self.delimiter, self.tail = padding, delimiter, tail
+        self.only_addresses, self.is_labelled = only_addresses, is_labelled
+
+    @classmethod
+    def joined(
+        cls, texts: Sequence[bytes], copied: Sequence[bytes], padding: array[int] | None = None, delimiter: bytes = b","
+    ) -> Block:
+        """Make a block of addresses, and of what is written before the answer of each."""
+        pieces = list(chain.from_iterable(zip(copied, texts, strict=True)))
+        ends = [*accumulate(map(len, pieces))]
+        bounds = offsets(chain((0,), ends))
+        return cls(
+            b"".join(pieces),
+            bounds[1::2],
+            bounds[2::2],
+            copy_starts=bounds[:-1:2],
+            copy_ends=bounds[1::2],
+            padding=padding,
+            delimiter=delimiter,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of addresses."""
+        return len(self.starts)
+
+    def address(self, position: int) -> bytes:
+        """Return an address as it is written."""
+        return self.text[self.starts[position] : self.ends[position]]
+
+    def addresses(self) -> list[bytes]:
+        """Return all addresses as they are written."""
+        return [self.text[start:end] for start, end in zip(self.starts, self.ends, strict=True)]
+
+    def suffix(self, position: int) -> bytes:
+        """Return the prefix length behind an address, with its slash; nothing without one."""
+        return self.text[self.ends[position] : self.stops[position]]
+
+    def copied(self, position: int) -> bytes:
+        """Return what is written before an answer."""
+        if self.copy_starts is None or self.copy_ends is None:
+            return b""
+        copied = self.text[self.copy_starts[position] : self.copy_ends[position]]
+        return copied if self.padding is None else copied + self.delimiter * self.padding[position]
+
+    def for_kernel(self, numbers: array[int] | None = None, prefixes: bytearray | None = None) -> Addresses:
+        """Return the block as the kernel takes it: pointers, so it must be kept as it is."""
+        from geocli.engine.kernel import Addresses, address_of, address_of_bytes
+
+        pointers = {
+            name: address_of(memory)
+            for name in ("starts", "ends", "stops", "copy_starts", "copy_ends", "padding")
+            if (memory := getattr(self, name)) is not None
+        }
+        if numbers is not None and prefixes is not None:
+            pointers |= {"numbers": address_of(numbers), "prefixes": address_of(prefixes)}
+        return Addresses(
+            text=address_of_bytes(self.text),
+            text_bytes=len(self.text),
+            count=len(self),
+            room=len(self),
+            delimiter=self.delimiter[0],
+            **pointers,
+        )
+
+    def pointer(self) -> Any:
+        """Return a pointer to the block as the kernel takes it, to be filled."""
+        from ctypes import byref
+
+        return byref(self.for_kernel())

@@ -1,0 +1,132 @@
+"""Answers of a batch to frames of the journal: each address once a run, and each place once a frame."""
+
+from __future__ import annotations
+
+from ctypes import byref, c_uint64, sizeof
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from geocli.engine.blocks import zeros
+from geocli.engine.kernel import Packer, Row, address_of, allocated, kernel
+from geocli.storage.frames import HEADER_BYTES, MOST_BYTES, TARGET_BYTES
+from geocli.storage.place_encoding import place_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from mmap import mmap
+
+    from geocli.engine.kernel import Engine
+    from geocli.engine.lookup_table import Found
+
+SEEN_SLOTS = 1 << 20
+"""Slots for addresses that were packed; with five eighths as many, the table is emptied."""
+AROUND_BYTES = len(',"ips":"","places":[]}],"rows":[[]}\n')
+
+
+class Places:
+    """What the journal keeps of answers, divided into what is only theirs and what they share with others.
+
+    Attributes:
+        packer: the same for the kernel.
+        group_count: groups of answers that share something.
+
+    """
+
+    def __init__(self, engine: Engine, arena: mmap, max_numbers: int) -> None:
+        self._engine, self._arena = engine, arena
+        widths = {"places": 8, "place_bytes": 4, "groups": 4, "group_texts": 8, "group_bytes": 4}
+        self._memory = {name: allocated(width * max_numbers) for name, width in widths.items()}
+        self._views = {name: memoryview(self._memory[name]).cast("Q" if widths[name] == 8 else "I") for name in widths}
+        self.packer = Packer(**{name: address_of(memory) for name, memory in self._memory.items()})
+        self._groups: dict[str, int] = {}
+
+    @property
+    def group_count(self) -> int:
+        """Return the number of groups."""
+        return len(self._groups)
+
+    def add(self, numbers: Sequence[int], values: Mapping[str, Sequence[Any]]) -> bool:
+        """Add answers by number; fields as `Renderer.lines` takes them. Return whether there was room."""
+        shared, own = place_texts(values)
+        new = [text for text in dict.fromkeys(shared) if text not in self._groups]
+        groups = range(len(self._groups), len(self._groups) + len(new))
+        has_room = self._store(groups, [text[:-1].encode() for text in new], "group_texts", "group_bytes")
+        if not (has_room and self._store(numbers, [text.encode() for text in own], "places", "place_bytes")):
+            return False
+        self._groups |= zip(new, groups, strict=True)
+        for number, text in zip(numbers, shared, strict=True):
+            self._views["groups"][number] = self._groups[text]
+        return True
+
+    def _store(self, numbers: Sequence[int], texts: Sequence[bytes], offset_name: str, size_name: str) -> bool:
+        used = self._engine.arena_used
+        *starts, end = accumulate(map(len, texts), initial=used)
+        if end > len(self._arena):
+            return False
+        self._arena[used:end] = b"".join(texts)
+        self._engine.arena_used = end
+        offsets, sizes = self._views[offset_name], self._views[size_name]
+        for number, start, text in zip(numbers, starts, texts, strict=True):
+            offsets[number], sizes[number] = start, len(text)
+        return True
+
+
+class JournalPacker:
+    """Packs addresses that are new in a run into payloads of frames. For one thread."""
+
+    def __init__(self) -> None:
+        self._seen = allocated(16 * SEEN_SLOTS)
+        self._count = 0
+        self._out = bytearray(2 * TARGET_BYTES)
+
+    def payloads(self, head: str, blocks: Sequence[Found]) -> Iterator[bytes]:
+        """Return payloads with what is new among addresses of one table.
+
+        An address that was packed before in this run is left out. After half a million others it may be packed again:
+        that takes one row more in the journal, and changes nothing.
+
+        Args:
+            head: as `frames.head` returns it.
+            blocks: their addresses go together; a place comes once, and again only in another frame.
+
+        Raises:
+            ValueError: a payload is larger than a reader takes.
+
+        """
+        table = blocks[0].table
+        places = table.places
+        if places is None:
+            return
+        engine, calls = table.engine, kernel()
+        packer = Packer.from_buffer_copy(places.packer)
+        packer.seen, packer.mask, packer.count = address_of(self._seen), SEEN_SLOTS - 1, self._count
+        packer.capacity = SEEN_SLOTS // 8 * 5
+        total = sum(len(found.block) for found in blocks)
+        rows, other = bytearray(total * sizeof(Row)), bytearray(total * sizeof(Row))
+        count = 0
+        for found in blocks:
+            count = calls.collect(byref(packer), byref(engine), byref(found.native), address_of(rows), count)
+        self._count = packer.count
+        numbers, groups = engine.next_number, places.group_count
+        starts = zeros(max(256, numbers, groups))
+        calls.sort(byref(packer), address_of(rows), address_of(other), count, address_of(starts), numbers, groups)
+        start, text = address_of(other), head.encode("ascii")
+        room = TARGET_BYTES - HEADER_BYTES - len(text) - AROUND_BYTES
+        while count:
+            packed, payload = self._payload(packer, engine, start, count, text, room)
+            start, count = start + packed * sizeof(Row), count - packed
+            yield payload
+
+    def _payload(  # noqa: PLR0913, PLR0917 (as the kernel takes them)
+        self, packer: Packer, engine: Engine, start: int, count: int, head: bytes, max_bytes: int
+    ) -> tuple[int, bytes]:
+        """Return how many of the sorted rows go into the next payload, and this."""
+        size_bytes = c_uint64()
+        arguments = byref(packer), byref(engine), start, count, head, len(head), max_bytes
+        packed = kernel().payload(*arguments, address_of(self._out), len(self._out), byref(size_bytes))
+        if size_bytes.value > MOST_BYTES:
+            raise ValueError(f"an entry of {size_bytes.value} bytes is more than a frame holds")
+        if size_bytes.value > len(self._out):
+            self._out = bytearray(size_bytes.value)
+            return self._payload(packer, engine, start, count, head, max_bytes)
+        return packed, bytes(memoryview(self._out)[: size_bytes.value])

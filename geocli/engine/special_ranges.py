@@ -1,0 +1,39 @@
+"""Special addresses as the kernel finds them (IANA special-purpose address registries)."""
+
+from __future__ import annotations
+
+from array import array
+from functools import cache
+from ipaddress import IPv4Address, summarize_address_range
+from itertools import pairwise
+
+from geocli.addresses import EMBEDDED_AT, ranges, scope
+from geocli.engine.kernel import Ranges, address_of
+
+GLOBAL = 0
+SCOPES = (None, *sorted({name for version in (4, 6) for *_, name in ranges(version)} - {"global", *EMBEDDED_AT}))
+"""Scopes of special addresses, by number; `GLOBAL` stands for all other addresses."""
+EMBEDDING = len(SCOPES)
+"""The number of addresses that embed an IPv4 address, of which the scalar path finds the scope and the place."""
+_NUMBERS = {str(name): number for number, name in enumerate(SCOPES)}
+_NUMBERS |= {"global": GLOBAL, **dict.fromkeys(EMBEDDED_AT, EMBEDDING)}
+_HALF = (1 << 64) - 1
+
+
+@cache
+def special_ranges() -> tuple[Ranges, tuple[array[int], ...]]:
+    """Return the ranges, and the memory that they point to."""
+    edges = sorted({0, 1 << 32, *(edge for first, last, _ in ranges(4) for edge in (first, last + 1))})
+    spans = [(IPv4Address(first), IPv4Address(after - 1)) for first, after in pairwise(edges)]
+    networks = [network for span in spans for network in summarize_address_range(*span)]
+    bounds = [half for first, last, _ in ranges(6) for edge in (first, last) for half in (edge >> 64, edge & _HALF)]
+    memory = (
+        array("I", [int(network[0]) for network in networks]),
+        array("B", [SCOPES.index(scope(network[0])) for network in networks]),
+        array("B", [network.prefixlen for network in networks]),
+        array("Q", bounds),
+        array("B", [_NUMBERS[name] for *_, name in ranges(6)]),
+    )
+    starts, scopes, prefixes, ipv6_bounds, ipv6_scopes = map(address_of, memory)
+    found = Ranges(starts, scopes, prefixes, len(networks), ipv6_bounds, ipv6_scopes, len(memory[4]), EMBEDDING)
+    return found, memory
