@@ -44,7 +44,7 @@ def _say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 (for people)
 
 
-def write(data: bytes) -> None:
+def write(data: bytes | memoryview) -> None:
     """Write to standard output, at once and completely."""
     stream, view = sys.stdout.buffer, memoryview(data)
     while view:  # with PYTHONUNBUFFERED the stream is raw, and may take a part only

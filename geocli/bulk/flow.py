@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Result = Callable[[], Rows | Found]
 
 SMALL_BYTES = 16 * 1024
-"""Before a chunk of this size, addresses are looked up one by one, as in `lookup`: the kernel would take longer to load."""
+"""Before a chunk of this size, addresses are looked up one by one: loading the kernel would take longer."""
 MOST_DATABASES = 30
 """Of more than these it is not noted which of them an answer is from; then addresses are looked up one by one."""
 TOGETHER = 2

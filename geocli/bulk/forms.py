@@ -25,7 +25,6 @@ MOST_CELL_BYTES = 2 << 20
 DEFAULT_COLUMN = "ip"
 OTHER_DELIMITERS = ";\t|"
 """If the only column has one of these in its name, it is more than one column."""
-COPIED = ("copy_starts", "copy_ends", "padding")
 END = b"end of records"
 """A row of one cell that is not in a file, but behind it."""
 CR, NO_CR = "\r", "\ufffe"
@@ -109,9 +108,18 @@ class LogForm:
         if self._is_extract:
             return Block(chunk, *bounds, only_addresses=True)
         starts, ends, stops = bounds
-        copied = {"copy_starts": offsets(chain((0,), stops[:-1])) if stops else stops, "copy_ends": stops}
-        tail = chunk[stops[-1] if stops else 0 :]
-        return Block(chunk, starts, ends, stops, **copied, tail=tail, only_addresses=True, is_labelled=True)
+        copy_starts = offsets((0, *stops[:-1])) if stops else stops
+        return Block(
+            chunk,
+            starts,
+            ends,
+            stops,
+            copy_starts=copy_starts,
+            copy_ends=stops,
+            tail=chunk[stops[-1] if stops else 0 :],
+            only_addresses=True,
+            is_labelled=True,
+        )
 
 
 class CsvForm:
@@ -213,8 +221,8 @@ class CsvForm:
         if is_plain and is_large:
             from geocli.engine.kernel import kernel
 
-            columns = [zeros(chunk.count(b"\n")) for _ in range(5)]
-            block = Block(chunk, *columns[:2], **dict(zip(COPIED, columns[2:], strict=True)), delimiter=byte)
+            starts, ends, rows, row_ends, padding = (zeros(chunk.count(b"\n")) for _ in range(5))
+            block = Block(chunk, starts, ends, copy_starts=rows, copy_ends=row_ends, padding=padding, delimiter=byte)
             kernel().cells(block.pointer(), at, width)
             return block
         if is_plain:

@@ -165,7 +165,11 @@ class _Batch:
     """Answers one file after another."""
 
     def __init__(
-        self, cache: GeoCache, request: BatchRequest, on_read: Callable[[int], None], put: Callable[[bytes], None]
+        self,
+        cache: GeoCache,
+        request: BatchRequest,
+        on_read: Callable[[int], None],
+        put: Callable[[bytes | memoryview], None],
     ) -> None:
         self._cache, self._request, self._on_read, self._put = cache, request, on_read, put
         self._header = b""
@@ -202,7 +206,7 @@ class _Batch:
 
 
 @contextmanager
-def _sink(path: str | None) -> Iterator[Callable[[bytes], None]]:
+def _sink(path: str | None) -> Iterator[Callable[[bytes | memoryview], None]]:
     """Return what rows are given to: standard output, or a file that is put in place when complete."""
     if path is None:
         yield write

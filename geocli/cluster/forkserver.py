@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LOADED = (
     __name__,
     "geocli.cluster.worker",
-    "geocli.bulk.answers",
-    "geocli.bulk.keeping",
+    "geocli.engine.lookup_table",
+    "geocli.engine.journal_packing",
     "geocli.cluster.local_cluster",
 )
 HELD_SECONDS = 5

@@ -42,7 +42,7 @@ from geocli.engine.special_ranges import GLOBAL, SCOPES, special_ranges
 from geocli.errors import AddressError
 from geocli.merging import merge
 from geocli.models import ENGLISH, IANA
-from geocli.resolvers.rir import registered
+from geocli.resolvers.registries import registered
 from geocli.sanitize import decoded
 from geocli.timestamps import instant_text
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from geocli.engine.database_records import Merged
     from geocli.formats.rows import Output
     from geocli.models import Answer
-    from geocli.resolvers.rir import RirResolver
+    from geocli.resolvers.registries import RirResolver
 
 SLOTS, MAX_NUMBERS = 1 << 19, 1 << 18
 """Slots of a hash table, and numbers of answers."""
@@ -139,10 +139,10 @@ class Assembly:
     @property
     def is_complete(self) -> bool:
         """Whether all was written."""
-        return self._progress.position == len(self._found.block)
+        return bool(self._progress.position == len(self._found.block))
 
     def write(self, out: bytearray) -> int:
-        """Write as many rows as there is room for; return how many bytes these take, 0 if there is not enough for one."""
+        """Write the rows that there is room for; return the bytes written, 0 if there is not enough room for one."""
         found = self._found
         pointers = byref(found.table.engine), byref(found.native), byref(self._style)
         singles = self._singles, address_of(self._single_ends)
@@ -300,9 +300,9 @@ class LookupTable:
         recipe, count = merged.recipe, len(numbers)
         answer, sources = recipe.answer, recipe.sources
         if scope != GLOBAL:
-            said = {"status": ["special"] * count, "scope": [SCOPES[scope]] * count}
-            values = {"source": [IANA] * count, **merged.values, **said}
-            return self._render(numbers, values, sources if answer else 0, merged.cells)
+            special: dict[str, Sequence[Any]] = {"status": ["special"] * count, "scope": [SCOPES[scope]] * count}
+            special = {"source": [IANA] * count, **merged.values, **special}
+            return self._render(numbers, special, sources if answer else 0, merged.cells)
         if answer is not None and answer.knows_where:
             return self._render(numbers, merged.values, sources, merged.cells)
         if self._rir:

@@ -90,7 +90,7 @@ def replacing(path: str, mode: int = 0o644, *, is_ours: bool = False) -> Iterato
             raise
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all bytes to a descriptor, however many calls it takes."""
     view = memoryview(data)
     while view:
