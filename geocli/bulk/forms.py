@@ -221,8 +221,8 @@ class CsvForm:
         if is_plain and is_large:
             from geocli.engine.kernel import kernel
 
-            starts, ends, rows, row_ends, padding = (zeros(chunk.count(b"\n")) for _ in range(5))
-            block = Block(chunk, starts, ends, copy_starts=rows, copy_ends=row_ends, padding=padding, delimiter=byte)
+            starts, ends, begins, stops, padding = (zeros(chunk.count(b"\n")) for _ in range(5))
+            block = Block(chunk, starts, ends, copy_starts=begins, copy_ends=stops, padding=padding, delimiter=byte)
             kernel().cells(block.pointer(), at, width)
             return block
         if is_plain:
