@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from functools import cache
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from geocli.errors import BusyError, StorageError, StoreError
 from geocli.files.file_checks import check_store
 from geocli.fork_safety import postponed
 from geocli.storage.disk_space import BLOCK_ROWS, CACHE_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES
-from geocli.storage.frames import loaded
 from geocli.storage.sqlite_errors import is_full, sqlite_errors
 from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version
-from geocli.storage.store_rows import COLUMNS
 from geocli.storage.tombstones import Clear
-from geocli.storage.upserts import Block
+from geocli.storage.upserts import RowBlock, Upserts
 from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
@@ -30,52 +26,13 @@ if TYPE_CHECKING:
     from geocli.storage.disk_space import Room
     from geocli.storage.frames import Frame
     from geocli.storage.segments import Segment
-    from geocli.storage.upserts import Numbered
 
 
-STATEMENT_ROWS = 500
-"""Rows of one INSERT: half the time of one each goes into statements."""
-MOST_PLACES_BYTES = 32 << 20
-"""Texts of places that are kept to be shared by rows, in three times the memory."""
-
-_PLACE = tuple(name for name in COLUMNS if name not in {"ip", "prefix_len", "resolved_at", "generation"})
-"""Columns that rows of one place share."""
-_ROW = ("ip", "place", "prefix_len", "resolved_at", "generation")
-_WRITTEN = (*COLUMNS, "segment", "tried_segment", "answered_by")
-"""Segments decide what is newer, and no clock: one may have been left over while later ones were stored."""
-_IS_LATEST_TRY = "excluded.tried_segment >= IFNULL(geo_cache.tried_segment, 0)"
-_TRY = {
-    name: f"CASE WHEN {_IS_LATEST_TRY} THEN excluded.{name} ELSE geo_cache.{name} END"
-    for name in ("retry_at", "generation", "tried_segment")
-}
-_TRY["answered_by"] = f"NULLIF(excluded.generation, {_TRY['generation']})"
-_UPDATES = ", ".join(f"{name} = {_TRY.get(name, f'excluded.{name}')}" for name in _WRITTEN[1:])
-_IS_NEWS = "excluded.segment >= IFNULL(geo_cache.segment, 0) OR geo_cache.status = 'unresolved'"
-_IS_NO_LOSS = f"{_IS_LATEST_TRY} AND geo_cache.status <> 'resolved'"
-_TRIED = (
-    "UPDATE geo_cache SET retry_at = ?1, generation = ?2, tried_segment = ?4, "
-    "answered_by = NULLIF(IFNULL(answered_by, generation), ?2) "
-    "WHERE ip = ?3 AND status = 'resolved' AND IFNULL(tried_segment, 0) <= ?4"
-)
 _NEXT_NUMBER = (
     "SELECT IFNULL(MAX(number), 0) + 1 FROM (SELECT number FROM applied_segments UNION ALL SELECT number FROM clears)"
 )
 _UNNEEDED_CLEARS = "DELETE FROM clears WHERE number <= ? AND number < (SELECT MAX(number) FROM clears)"
 """The last one stays, for whoever compares what it knows with the number of the last."""
-
-
-@cache
-def _upsert(rows: int, condition: str) -> str:
-    """Return the statement that upserts rows; its values are the segment twice, then `_ROW` of each."""
-    sources = {name: f"said.column{number}" for number, name in enumerate(_ROW, 1)}
-    sources |= {"segment": "?", "tried_segment": "?", "answered_by": "NULL"}
-    selected = ", ".join(sources.get(name, f"places.{name}") for name in _WRITTEN)
-    marks = ", ".join([f"({', '.join('?' * len(_ROW))})"] * rows)
-    return (
-        f"INSERT INTO geo_cache ({', '.join(_WRITTEN)}) SELECT {selected} FROM (VALUES {marks}) AS said "
-        f"CROSS JOIN temp.places AS places WHERE places.id = said.column2 "
-        f"ON CONFLICT(ip) DO UPDATE SET {_UPDATES} WHERE {condition}"
-    )
 
 
 class StoreWriter:
@@ -94,8 +51,6 @@ class StoreWriter:
         self._busy_timeout_seconds = busy_timeout_seconds
         self._began: datetime | None = None
         self._stored = 0
-        self._places: dict[bytes, Numbered] = {}
-        self._places_bytes = 0
         try:
             directory.create(FILE_NAME)
         except OSError as error:
@@ -119,7 +74,7 @@ class StoreWriter:
         self._db.execute("PRAGMA secure_delete = OFF")  # which Debian turns on: each freed page would be written
         self._db.execute(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")
         self._page_bytes = int(self._values("PRAGMA page_size")[0])
-        self._db.execute(f"CREATE TEMP TABLE places (id INTEGER PRIMARY KEY, {', '.join(_PLACE)})")
+        self._upserts = Upserts(self._db)
         if self._version() < SCHEMA_VERSION:
             from geocli.storage.migrations import migrate
 
@@ -214,11 +169,11 @@ class StoreWriter:
             if self.is_applied(segment):
                 return 0
             self._began = self._began or now()
-            self._forget_places()
+            self._upserts.forget_places()
             stored, pages, is_part = 0, self._pages(), False
             blocks = self._blocks(segment, frames, room.block_rows if room else BLOCK_ROWS)
             for block, next_row in blocks:
-                self._store(block, segment.number)
+                self._upserts.write(block, segment.number)
                 stored += len(block)
                 if room and not room.is_enough((self._pages() - pages) * self._page_bytes):
                     mark = segment.uuid, offset(), next_row
@@ -266,68 +221,30 @@ class StoreWriter:
     def _values(self, sql: str, *values: Any) -> list[Any]:
         return [value for (value,) in self._db.execute(sql, values)]
 
-    def _blocks(self, segment: Segment, frames: Iterable[Frame], rows: int) -> Iterator[tuple[Block, int]]:
-        """Gather what was not cleared into blocks of bounded size, each when the next row is there.
+    def _blocks(self, segment: Segment, frames: Iterable[Frame], rows: int) -> Iterator[tuple[RowBlock, int]]:
+        """Gather the rows that were not cleared into blocks of bounded size, each when the next row is known.
 
         Yields:
-            The block, and the number of that row in its frame.
+            The block, and the number of the next row in its frame.
 
         """
-        clears, generation = self._clears_after(segment), cache(self._generation)
+        clears, generation = self._clears_after(segment), cache(self._upserts.number_generation)
         first = sum(self._values("SELECT stored_rows FROM segment_offsets WHERE uuid = ?", segment.uuid))
-        block = Block()
+        block = RowBlock()
         for frame in frames:
             covering = [clear for clear in clears if clear.covers_time(frame.at)]
             is_left = all(clear.only_unresolved for clear in covering)
             for start in range(first, len(frame.rows), rows) if is_left else ():
                 if len(block) >= rows:
                     yield block, start
-                    block = Block()
-                    if self._places_bytes > MOST_PLACES_BYTES:
-                        self._forget_places()
+                    block = RowBlock()
+                    if self._upserts.is_full:
+                        self._upserts.forget_places()
                 part = frame.replace(rows=frame.rows[start : start + rows])
-                places = self._numbered(frame.places)
-                block.add(part, places, generation(frame.generation), with_unknown=not covering)
+                places = self._upserts.number_places(frame.places)
+                block.add(part, places, generation(frame.generation), with_unresolved=not covering)
             first = 0
         yield block, 0
-
-    def _numbered(self, texts: list[bytes]) -> list[Numbered]:
-        """Return the places' numbers in the table `places`, given them now if they are new."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._places]
-        values = []
-        for text in new:
-            said = loaded(text)
-            number = len(self._places)
-            self._places_bytes += len(text)
-            self._places[text] = number, said["status"] != "unresolved", said.get("retry_at")
-            traits = said.get("traits")
-            values.append((number, *map({**said, "traits": _json(traits) if traits else None}.get, _PLACE)))
-        self._db.executemany(f"INSERT INTO temp.places VALUES (?{', ?' * len(_PLACE)})", values)
-        return list(map(self._places.__getitem__, texts))
-
-    def _forget_places(self) -> None:
-        """Begin anew, when no row that is yet to be stored refers to a place; a rollback forgets them too."""
-        self._places.clear()
-        self._places_bytes = 0
-        self._db.execute("DELETE FROM temp.places")
-
-    def _store(self, block: Block, segment: int) -> None:
-        """Upsert rows in the order of their keys, which SQLite stores twice as fast."""
-        for rows, condition in ((block.known, _IS_NEWS), (block.unknown, _IS_NO_LOSS)):
-            ordered = iter(sorted(rows))
-            while ips := list(islice(ordered, STATEMENT_ROWS)):
-                values = chain.from_iterable(map(rows.__getitem__, ips))
-                self._db.execute(_upsert(len(ips), condition), (segment, segment, *values))
-        tried = ((*when, ip, segment) for ip, when in block.tried.items())
-        self._db.executemany(_TRIED, tried)
-
-    def _generation(self, sources: str) -> int:
-        """Return the number of a generation, given it now if it is new."""
-        self._db.execute("INSERT OR IGNORE INTO generations (sources) VALUES (?)", (sources,))
-        return int(self._values("SELECT id FROM generations WHERE sources = ?", sources)[0])
-
-
-_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def check_writable(path: str) -> None:
