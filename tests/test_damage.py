@@ -13,7 +13,7 @@ import pytest
 
 from geocli.models import Entry, Place
 from geocli.storage.flush import Flush
-from geocli.storage.frames import HEADER_BYTES, MOST_BYTES, encode, pack
+from geocli.storage.frames import HEADER_BYTES, MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.recovery import MOST_REPAIRS, REPAIR_BYTES
 from geocli.storage.store_writer import StoreWriter
@@ -163,7 +163,7 @@ def test_a_flipped_bit_of_a_batch_at_the_end_costs_no_other_frame(bench: Bench) 
         assert expected == bench(FIRST + bad), number
 
 
-HUGE = b"x" * (3 * MOST_BYTES)
+HUGE = b"x" * (3 * MAX_BYTES)
 HALF = len(BATCH) // 2
 
 
@@ -171,7 +171,7 @@ HALF = len(BATCH) // 2
     ("data", "expected", "bad"),
     [
         pytest.param(b"\0" * 4096 + FIRST + b"\0" * 4096 + LAST + b"\0" * 4096, "FL", b"", id="zero blocks"),
-        pytest.param(FIRST + b"\0" * 5 * MOST_BYTES + LAST, "FL", b"", id="many zero blocks"),
+        pytest.param(FIRST + b"\0" * 5 * MAX_BYTES + LAST, "FL", b"", id="many zero blocks"),
         pytest.param(FIRST + BATCH[:HALF] + b"\0" * (4096 - HALF % 4096) + LAST, "FL", None, id="zeros in a frame"),
         pytest.param(FIRST + LAST[:60] + b"\0" * 4096, "F", b"", id="zeros in the last frame"),
         pytest.param(b"\xff\xfe\x01garbage\n" + JOURNAL, "FBL", b"\xff\xfe\x01garbage\n", id="garbage first"),
@@ -204,7 +204,7 @@ def test_what_is_no_frame_is_set_aside(bench: Bench, data: bytes, expected: str,
 def test_damage_of_any_size_is_kept(bench: Bench) -> None:
     """Much damage is in `journal.bad`, line for line, and all frames are stored."""
     line = b"no frame " * 99 + b"\n"
-    damage = line * (16 * MOST_BYTES // len(line))
+    damage = line * (16 * MAX_BYTES // len(line))
     found, bad = bench(FIRST + damage + BATCH + LAST)
 
     assert rows(GB, *MANY, JP) == found

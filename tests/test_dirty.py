@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.models import Place, settle
-from geocli.storage import journal_lookup as module
+from geocli.storage import journal_index, journal_lookup
 from geocli.storage.dirty_check import is_dirty
-from geocli.storage.frames import MOST_BYTES, encode, pack
+from geocli.storage.frames import MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.journal_lookup import SEARCHED_ADDRESSES
 from tests.storing import AT, HEAD, local, resolved, unresolved
@@ -70,7 +70,7 @@ def compact(*ips: str) -> bytes:
 def finding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return addresses to ask for besides, so that one of the ways is taken."""
     if request.param == "reading":
-        monkeypatch.setattr(module, "MAX_ROWS", 2)
+        monkeypatch.setattr(journal_index, "MAX_ROWS", 2)
     return [] if request.param == "search" else MANY
 
 
@@ -101,7 +101,7 @@ def test_addresses_at_every_offset_of_a_chunk(
     ips = [f"81.2.{number}.{number}" for number in range(30)]
     put(directory, compact(*ips) + compact("1.1.1.1"))
     for size in range(1, 200, 7):
-        monkeypatch.setattr(module, "CHUNK_BYTES", size)
+        monkeypatch.setattr(journal_lookup, "CHUNK_BYTES", size)
         assert expected(journal).keys() >= {"81.2.7.7"}
         assert {"81.2.7.7": expected(journal)["81.2.7.7"]} == Journal(directory).newest(["81.2.7.7"])
 
@@ -123,7 +123,7 @@ def test_large_frames_are_read_whole(directory: DataDirectory, finding: list[str
     """An address at either end of the largest frame is found."""
     filler = [f"1.{a}.{b}.1" for a in range(200) for b in range(250)]
     put(directory, compact("8.8.8.1", *filler, "8.8.8.2"))
-    assert 0.4 * MOST_BYTES < os.path.getsize(directory.file("journal")) < MOST_BYTES
+    assert 0.4 * MAX_BYTES < os.path.getsize(directory.file("journal")) < MAX_BYTES
     for ip in ("8.8.8.1", "8.8.8.2"):
         assert [ip] == list(Journal(directory).newest([ip, *finding]))
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geocli.models import Entry, Place
-from geocli.storage.frames import MOST_BYTES, Frame, encode, head, loaded, members_of, pack, payload, unpack
+from geocli.storage.frames import MAX_BYTES, Frame, encode, head, loaded, members_of, pack, payload, unpack
 from geocli.storage.place_encoding import place_texts
 from geocli.storage.recovery import MOST_REPAIRS, Damage, scan
 from tests.storing import AT, SOURCES, resolved, unresolved
@@ -179,7 +179,7 @@ def test_entry_larger_than_a_frame_has_one_alone() -> None:
 
 def test_nothing_is_packed_that_cannot_be_read() -> None:
     """An entry too large for the reader is refused, or made to fit: never acknowledged and then unreadable."""
-    huge = resolved(place=Place(country_code="GB", traits={"note": "x" * MOST_BYTES}))
+    huge = resolved(place=Place(country_code="GB", traits={"note": "x" * MAX_BYTES}))
     try:
         frames = b"".join(map(encode, pack([huge])))
     except ValueError:
@@ -364,7 +364,7 @@ def test_unknown_keys_beside_the_rows_are_ignored() -> None:
     assert ["::1"] == [entry.ip for entry in unpack(payload_with(host="a", version=3)).entries()]
 
 
-@pytest.mark.parametrize("text", [b"", b"\n", b"\n\n\n", b"\0" * 4096, b"\0" * (3 * MOST_BYTES), b"\0\n\0\n"])
+@pytest.mark.parametrize("text", [b"", b"\n", b"\n\n\n", b"\0" * 4096, b"\0" * (3 * MAX_BYTES), b"\0\n\0\n"])
 def test_emptiness_is_not_damage(text: bytes) -> None:
     """Empty lines and blocks of zeros are skipped, before, between and after frames."""
     one, other = journal(LOOPBACK), journal(ANYTHING)
@@ -488,7 +488,7 @@ def test_what_is_no_frame_is_damage(
 
 def test_overlong_frame_is_damage() -> None:
     """A payload longer than any writer makes is damage, digest or not."""
-    overlong = encode(payload_with(note="x" * MOST_BYTES))
+    overlong = encode(payload_with(note="x" * MAX_BYTES))
     assert [LOOPBACK] == entries_in(overlong + journal(LOOPBACK))
     assert overlong[:-1] == b"".join(damage_in(overlong + journal(LOOPBACK)))
 
@@ -514,7 +514,7 @@ def test_frames_over_many_reads_are_all_found() -> None:
     """Frames that lie across the parts in which a large file is read are read like all others."""
     entries = [resolved(str(number), place=Place(org=str(number) * 15_000)) for number in range(250)]
     data = journal(*entries)
-    assert 2 * 4 * MOST_BYTES < len(data)
+    assert 2 * 4 * MAX_BYTES < len(data)
     assert entries == entries_in(data)
 
 

@@ -44,9 +44,9 @@ MAGIC = b"G1 "
 HEADER_BYTES = len(b"G1 00000000 0011223344556677 ")
 TARGET_BYTES = 64 * 1024
 """A writer packs entries into frames of at most this size, where one entry alone is not larger."""
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 """A reader takes a longer payload for damage."""
-MOST_KNOWN_BYTES = 32 << 20
+MAX_CHECKED_BYTES = 32 << 20
 """About so much text of places a reader keeps, so that it checks each once."""
 
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
@@ -165,7 +165,7 @@ def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes], ips: byte
     """
     begin = b'%b,"ips":"%b"' % (head.encode("ascii"), ips) if ips else head.encode("ascii")
     whole = b"".join((begin, b',"places":[', *places, b'],"rows":[', *rows, b"]}"))
-    if len(whole) > MOST_BYTES:
+    if len(whole) > MAX_BYTES:
         raise ValueError(f"an entry of {len(whole)} bytes is more than a frame holds")
     return whole
 
@@ -225,6 +225,14 @@ def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
     return frame
 
 
+def unpack_or_none(payload: bytes, checked: set[bytes] | None = None) -> Frame | None:
+    """Return the frame of a payload, as `unpack`, but None if it is malformed."""
+    try:
+        return unpack(payload, checked)
+    except ValueError:
+        return None
+
+
 def rows_of(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int | None]]:
     """Return a row for each address, of rows that name one, or that say how many of `ips` they are about."""
     if ips is None:
@@ -275,7 +283,7 @@ def _places(texts: bytes, known: set[bytes]) -> list[bytes]:
         places = [b'{"%b}' % text for text in texts[2:-1].split(b'},{"')]
     if new := set(places) - known:
         _check_places([*map(loaded, new)])
-        if len(known) * len(texts) > MOST_KNOWN_BYTES * len(places):
+        if len(known) * len(texts) > MAX_CHECKED_BYTES * len(places):
             known.clear()
         known |= new
     return places
@@ -331,7 +339,7 @@ def payload_at(data: bytes, start: int = 0) -> bytes | None:
     except ValueError:
         return None
     payload = data[start + HEADER_BYTES : start + HEADER_BYTES + length]
-    if length > MOST_BYTES or len(payload) < length or _digest(header[3:11], payload) != header[12:28]:
+    if length > MAX_BYTES or len(payload) < length or _digest(header[3:11], payload) != header[12:28]:
         return None
     return payload
 

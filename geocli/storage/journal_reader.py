@@ -142,11 +142,11 @@ class JournalReader:
         if not addresses or frozen == {} or not self.is_dirty():
             return {}
         from geocli.storage.journal_lookup import DirtyEntries
-        from geocli.storage.snapshots import beginnings
+        from geocli.storage.snapshots import prefixes
 
         self._entries = self._entries or DirtyEntries()
         with self._errors("read"), ExitStack() as stack:
-            return self._entries.newest(addresses, beginnings(self._files(stack), frozen), clears)
+            return self._entries.newest(addresses, prefixes(self._files(stack), frozen), clears)
 
     def freeze(self) -> None:
         """Let `newest` read no more than what is dirty now, until `thaw`: a batch does not read what it appends.
@@ -171,7 +171,7 @@ class JournalReader:
             JournalError: the journal cannot be read.
 
         """
-        from geocli.storage.journal_lookup import with_retry_times
+        from geocli.storage.journal_outline import with_retry_times
 
         with self._errors("read"), ExitStack() as stack:
             return with_retry_times(self._files(stack))
@@ -183,7 +183,7 @@ class JournalReader:
             JournalError: the journal cannot be read.
 
         """
-        from geocli.storage.journal_lookup import distinct
+        from geocli.storage.journal_outline import distinct
 
         with self._errors("read"), ExitStack() as stack:
             yield from distinct([file for _, file in self._files(stack)])
@@ -195,7 +195,7 @@ class JournalReader:
             JournalError: the journal cannot be read.
 
         """
-        from geocli.storage.journal_lookup import count
+        from geocli.storage.journal_outline import count
 
         names = [segment.name for segment in self.segments()]
         with self._errors("read"), ExitStack() as stack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geocli.immutable import Value
-from geocli.storage.frames import HEADER_BYTES, MAGIC, MOST_BYTES, Frame, encode, payload_at, unpack
+from geocli.storage.frames import HEADER_BYTES, MAGIC, MAX_BYTES, Frame, encode, payload_at, unpack_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def scan_from(stream: BinaryIO, start: int) -> Iterator[tuple[int, Frame | Damag
             for one in _salvaged(found.replace(offset_bytes=start + begin), fix):
                 yield start + end, one
         else:
-            yield start + end, _frame(found, known) or Damage(offset_bytes=start + begin, data=encode(found))
+            yield start + end, unpack_or_none(found, known) or Damage(offset_bytes=start + begin, data=encode(found))
 
 
 class _Window:
@@ -57,8 +57,8 @@ class _Window:
 
     def fill(self) -> bool:
         """Read on if needed; False at the end."""
-        if len(self.data) - self.position < MOST_BYTES + HEADER_BYTES + 1:
-            self.data = self.data[self.position :] + self.stream.read(4 * MOST_BYTES)
+        if len(self.data) - self.position < MAX_BYTES + HEADER_BYTES + 1:
+            self.data = self.data[self.position :] + self.stream.read(4 * MAX_BYTES)
             self.position = 0
         return self.position < len(self.data)
 
@@ -89,7 +89,7 @@ def regions(stream: BinaryIO) -> Iterator[tuple[int, int, bytes | Damage]]:
         if payload is None:
             bad += window.take_bad()
         start = window.offset_bytes
-        if bad and (payload is not None or len(bad) > MOST_BYTES):
+        if bad and (payload is not None or len(bad) > MAX_BYTES):
             yield start - len(bad), start, Damage(offset_bytes=start - len(bad), data=bytes(bad))
             bad.clear()
         if payload is not None:
@@ -99,14 +99,6 @@ def regions(stream: BinaryIO) -> Iterator[tuple[int, int, bytes | Damage]]:
     if bad:
         start = window.offset_bytes - len(bad)
         yield start, window.offset_bytes, Damage(offset_bytes=start, data=bytes(bad), is_last=True)
-
-
-def _frame(payload: bytes, known: set[bytes]) -> Frame | None:
-    """Return the frame of a payload that has the right digest, None if it is of the wrong form all the same."""
-    try:
-        return unpack(payload, known)
-    except ValueError:
-        return None
 
 
 def _salvaged(damage: Damage, fix: _Repairs) -> Iterator[Frame | Damage]:
@@ -153,6 +145,6 @@ def repair(data: bytes) -> Frame | None:
         trial[number >> 3] ^= 1 << (number & 7)
         payload = payload_at(bytes(trial), 0)
         if payload is not None and HEADER_BYTES + len(payload) >= len(trial) - 1:
-            return _frame(payload, set())
+            return unpack_or_none(payload)
         trial[number >> 3] ^= 1 << (number & 7)
     return None

@@ -1,30 +1,35 @@
-"""Clearing as an event in the order of segments: what was forgotten, and until which of them."""
+"""What was cleared: an event in the order of segments, which hides older entries that are not yet stored."""
 
 from __future__ import annotations
 
 from geocli.immutable import Value
+from geocli.models import settle
 from geocli.timestamps import instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
 
     from geocli.models import Entry
 
+    SegmentEntry: TypeAlias = tuple[int | None, Entry]
+    """The number of a segment, None for the journal, and one of its entries."""
+
 
 class Clear(Value):
-    """What was cleared: the rows of all earlier segments that meet each of the conditions."""
+    """One clear: the rows of all earlier segments that meet each of the conditions."""
 
     number: int = 0
-    """Its number in the order of segments: those with lower numbers are earlier. 0 until it has happened."""
+    """Position in the order of segments: those with lower numbers are earlier. 0 until it is stored."""
     only_unresolved: bool = False
-    """Whether only rows without an answer were cleared."""
+    """Whether only unresolved rows are cleared."""
     resolved_before: str | None = None
-    """Only rows that were resolved before this instant were cleared; None for all."""
+    """Only rows that were resolved before this instant are cleared; None for all."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything was cleared."""
+        """Whether everything is cleared."""
         return not self.only_unresolved and self.resolved_before is None
 
     def covers_time(self, resolved_at: str | None) -> bool:
@@ -32,17 +37,32 @@ class Clear(Value):
         return self.resolved_before is None or (bool(resolved_at) and str(resolved_at) < self.resolved_before)
 
     def covers(self, segment: int | None, entry: Entry) -> bool:
-        """Return whether an entry was cleared.
+        """Return whether an entry is cleared.
 
         Args:
-            segment: the number of its segment, None for the journal, which is later than all that was cleared.
+            segment: the number of its segment, None for the journal, which is later than every clear.
             entry: the entry.
 
         """
         is_earlier = segment is not None and segment < self.number
-        is_chosen = not self.only_unresolved or entry.status == "unresolved"
-        return is_earlier and is_chosen and self.covers_time(_text(entry.resolved_at))
+        is_selected = not self.only_unresolved or entry.status == "unresolved"
+        resolved_at = None if entry.resolved_at is None else instant_text(entry.resolved_at)
+        return is_earlier and is_selected and self.covers_time(resolved_at)
 
 
-def _text(instant: datetime | None) -> str | None:
-    return None if instant is None else instant_text(instant)
+def newest_of(entries: Iterable[SegmentEntry], clears: Sequence[Clear]) -> Entry | None:
+    """Return the newest entry of an address that was not cleared.
+
+    Args:
+        entries: those of the address, the newest first; no more are read than needed.
+        clears: what was cleared.
+
+    """
+    newest = None
+    for number, entry in entries:
+        if any(clear.covers(number, entry) for clear in clears):
+            continue
+        newest = newest or entry
+        if entry.status != "unresolved":
+            return settle(entry, newest)
+    return newest
