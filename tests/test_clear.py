@@ -115,7 +115,7 @@ def test_a_long_lived_cache_believes_nothing_that_was_cleared(
         assert cache.lookup(GB).cached
         if is_flushed:
             cache.flush_dirty()
-        assert (0, b"1 rows forgotten\n") == _outcome(geocli, "clear", "--yes")
+        assert (0, b"1 rows deleted\n") == _outcome(geocli, "clear", "--yes")
         source.asked.clear()
         assert not cache.lookup(GB).cached
         assert [GB] == source.asked
@@ -176,7 +176,7 @@ def test_a_running_batch_keeps_once_more_what_was_cleared(geocli: Geocli, count:
     assert batch.stdout is not None
     batch.stdin.write(block)
     assert block.splitlines() == [read_line(batch.stdout).rstrip() for _ in range(count)]
-    assert (0, b"%d rows forgotten\n" % count) == _outcome(geocli, "clear", "--yes")
+    assert (0, b"%d rows deleted\n" % count) == _outcome(geocli, "clear", "--yes")
     assert [] == flushed(geocli)
     batch.stdin.write(block)
     batch.stdin.close()
@@ -197,7 +197,7 @@ def test_a_batch_that_refreshes_keeps_once_more_what_was_cleared(geocli: Geocli,
         for _ in range(2):
             assert [b"JP\n"] == list(maker.one_by_one(GB.encode() + b"\n").data)
         assert 1 == len(web.requests)
-        assert (0, b"1 rows forgotten\n") == _outcome(geocli, "clear", "--yes")
+        assert (0, b"1 rows deleted\n") == _outcome(geocli, "clear", "--yes")
         assert [b"JP\n"] == list(maker.one_by_one(GB.encode() + b"\n").data)
     assert 2 == len(web.requests)
     assert [GB] == flushed(geocli)
@@ -350,7 +350,7 @@ def test_dirty_entries_are_cleared_without_being_stored(geocli: Geocli) -> None:
     """Everything is cleared without the room that a flush would take: no row is written."""
     journal = Journal(local(geocli.data_dir))
     journal.append(resolved(f"8.{a}.{b}.1") for a in range(20) for b in range(200))
-    assert (0, b"4000 rows forgotten\n") == _outcome(geocli, "clear", "--yes")
+    assert (0, b"4000 rows deleted\n") == _outcome(geocli, "clear", "--yes")
     assert [] == dirty(geocli)
     assert os.path.getsize(geocli.data_dir / "geocli.db") < 200 << 10
 
@@ -363,6 +363,6 @@ def test_a_segment_that_cannot_be_read_does_not_keep_the_rest_from_being_cleared
     segment.mkdir()
     cleared = geocli("clear", "--yes")
 
-    assert (0, b"1 rows forgotten\n") == (cleared.returncode, cleared.stdout)
+    assert (0, b"1 rows deleted\n") == (cleared.returncode, cleared.stdout)
     assert f"geocli: {segment}: ".encode() in cleared.stderr
     assert [] == rows(geocli, "ip")

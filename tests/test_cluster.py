@@ -550,14 +550,14 @@ def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_
     ("arguments", "reason"),
     [
         (("--cluster", "local:2"), "--cluster: say with -o where the rows go"),
-        (("--cluster", "local:two", "-o", "out"), "--cluster local:two: say how many workers, as in local:4"),
-        (("--cluster", "local:0", "-o", "out"), "--cluster local:0: say how many workers, as in local:4"),
+        (("--cluster", "local:two", "-o", "out"), "--cluster local:two: name the number of workers, as in local:4"),
+        (("--cluster", "local:0", "-o", "out"), "--cluster local:0: name the number of workers, as in local:4"),
         (("--cluster", "nowhere://x", "-o", "{home}/out"), "--cluster nowhere://x: unknown address scheme"),
         (("--cluster", "local:1", "-o", "out", "--block-size", "x"), "x: not a size like 64MB, 512kB or 1GiB"),
         (("--cluster", "local:1", "-o", "out", "--block-size", "0"), "0: not a size like 64MB, 512kB or 1GiB"),
-        (("--cluster", "local:1", "-o", "out", "--cached-only"), "--cached-only: does not go with --cluster"),
-        (("--merge",), "--merge: goes with --cluster only"),
-        (("--block-size", "1MB"), "--block-size: goes with --cluster only"),
+        (("--cluster", "local:1", "-o", "out", "--cached-only"), "--cached-only: cannot be used with --cluster"),
+        (("--merge",), "--merge: needs --cluster"),
+        (("--block-size", "1MB"), "--block-size: needs --cluster"),
     ],
 )
 def test_options_that_cannot_be(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:

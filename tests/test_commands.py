@@ -415,8 +415,9 @@ def test_clear_wants_to_be_told_what(located: Geocli) -> None:
     run = located("clear")
 
     assert (2, b"") == (run.returncode, run.stdout)
-    assert "command line: clear: say what to forget: --unresolved, --older-than AGE, or all with --yes" == complaint(
-        run
+    assert (
+        "command line: clear: choose rows with --unresolved or --older-than AGE, or delete all with --yes"
+        == complaint(run)
     )
     assert [("81.2.69.160",)] == stored(located)
 
@@ -439,7 +440,7 @@ def test_clear_forgets_rows_and_says_how_many(located: Geocli, arguments: tuple[
     located("lookup", "81.2.69.160")
     run = located("clear", *arguments)
 
-    assert (0, f"{2 - len(left)} rows forgotten\n".encode(), b"") == (run.returncode, run.stdout, run.stderr)
+    assert (0, f"{2 - len(left)} rows deleted\n".encode(), b"") == (run.returncode, run.stdout, run.stderr)
     assert (left, []) == ([ip for (ip,) in stored(located)], dirty(located))
 
 
@@ -450,13 +451,13 @@ def test_clear_forgets_old_rows(located: Geocli) -> None:
     with closing(sqlite3.connect(located.data_dir / "geocli.db")) as db, db:
         db.execute("UPDATE geo_cache SET resolved_at = '2020-01-01T00:00:00Z' WHERE ip = '98.0.0.1'")
 
-    assert (0, b"1 rows forgotten\n", b"") == _outcome(located, "clear", "--older-than", "2w")
+    assert (0, b"1 rows deleted\n", b"") == _outcome(located, "clear", "--older-than", "2w")
     assert [("81.2.69.160",)] == stored(located)
 
 
 def test_clear_without_a_store(geocli: Geocli) -> None:
     """There is nothing to forget, and nothing is made."""
-    assert (0, b"0 rows forgotten\n", b"") == _outcome(geocli, "clear", "--yes")
+    assert (0, b"0 rows deleted\n", b"") == _outcome(geocli, "clear", "--yes")
     assert not geocli.data_dir.exists()
 
 

@@ -259,16 +259,16 @@ def test_version(geocli: Geocli) -> None:
     ("arguments", "expected"),
     [
         (("--nope",), "options: No such option: --nope; see geocli -h"),
-        (("nope",), "options: No such command 'nope'; to look an address up: geocli lookup ADDRESS; see geocli -h"),
+        (("nope",), "options: No such command 'nope'; to look up an address: geocli lookup ADDRESS; see geocli -h"),
         (("db", "nope"), "db: No such command 'nope'; see geocli db -h"),
         (("flush", "--nope"), "flush: No such option: --nope; see geocli flush -h"),
         (
             ("flush", "-v"),
-            "flush: No such option: -v; it goes before the command: geocli -v flush; see geocli flush -h",
+            "flush: No such option: -v; place it before the command: geocli -v flush; see geocli flush -h",
         ),
         (
             ("db", "list", "--data-dir=x"),
-            "db list: No such option: --data-dir; it goes before the command: geocli --data-dir db list; ",
+            "db list: No such option: --data-dir; place it before the command: geocli --data-dir db list; ",
         ),
         (("flush", "nope"), "flush: Got unexpected extra argument(s) (nope); see geocli flush -h"),
         (("lookup",), "lookup: Missing argument 'ADDRESS...'; see geocli lookup -h"),

@@ -17,7 +17,7 @@ from geocli.bulk.forms import CsvForm, LogForm
 from geocli.bulk.jsonlines import JsonLinesForm
 from geocli.bulk.pipeline import BatchRequest, run
 from geocli.cache import GeoCache
-from geocli.cli.options import form_of
+from geocli.cli.batch_options import format_of
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
 from tests.running import complaint, complaints, objects
@@ -419,7 +419,7 @@ def test_the_form_is_that_of_the_name(located: Geocli, tmp_path: Path) -> None:
 )
 def test_what_an_ending_stands_for(path: str, form: str) -> None:
     """The last one counts, but for .gz."""
-    assert form == form_of(path)
+    assert form == format_of(path)
 
 
 @pytest.mark.parametrize(
@@ -611,7 +611,7 @@ def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> N
 )
 def test_the_form_follows_from_the_name(name: str, form: str) -> None:
     """Also if the file was rotated."""
-    assert form == form_of(name)
+    assert form == format_of(name)
 
 
 @pytest.mark.parametrize(
@@ -744,21 +744,21 @@ def test_extract_of_a_log_without_addresses(batch: Batch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("-i", "csv", "-f", "csv"), "-f: does not go with csv input"),
-        (("-i", "csv", "-0"), "-0: does not go with csv input"),
-        (("-i", "jsonl", "-f", "jsonl"), "-f: does not go with jsonl input"),
-        (("-i", "jsonl", "--delimiter", ";"), "--delimiter: does not go with jsonl input"),
-        (("-i", "log", "-f", "csv"), "-f: does not go with log input"),
-        (("-i", "log", "-0"), "-0: does not go with log input"),
-        (("-i", "log", "-c", "a"), "-c: does not go with log input"),
-        (("--extract", "--prefix", "a"), "--prefix: does not go with log input"),
-        (("-c", "a"), "-c: does not go with list input"),
-        (("--delimiter", ";"), "--delimiter: does not go with list input"),
-        (("-i", "list", "--extract"), "--extract: does not go with list input"),
-        (("-i", "csv", "--extract"), "--extract: does not go with csv input"),
+        (("-i", "csv", "-f", "csv"), "-f: cannot be used with csv input"),
+        (("-i", "csv", "-0"), "-0: cannot be used with csv input"),
+        (("-i", "jsonl", "-f", "jsonl"), "-f: cannot be used with jsonl input"),
+        (("-i", "jsonl", "--delimiter", ";"), "--delimiter: cannot be used with jsonl input"),
+        (("-i", "log", "-f", "csv"), "-f: cannot be used with log input"),
+        (("-i", "log", "-0"), "-0: cannot be used with log input"),
+        (("-i", "log", "-c", "a"), "-c: cannot be used with log input"),
+        (("--extract", "--prefix", "a"), "--prefix: cannot be used with log input"),
+        (("-c", "a"), "-c: cannot be used with list input"),
+        (("--delimiter", ";"), "--delimiter: cannot be used with list input"),
+        (("-i", "list", "--extract"), "--extract: cannot be used with list input"),
+        (("-i", "csv", "--extract"), "--extract: cannot be used with csv input"),
         (("-i", "csv", "--delimiter", "ab"), "--delimiter: 'ab' is not one character"),
         (("-i", "csv", "--delimiter", '"'), "--delimiter: '\"' is not one character"),
-        (("a.csv", "b.log"), "-i: the files look like csv and log; say which"),
+        (("a.csv", "b.log"), "-i: the files look like csv and log; choose one format"),
     ],
 )
 def test_options_that_do_not_go_together(located: Geocli, arguments: tuple[str, ...], reason: str) -> None:

@@ -162,7 +162,7 @@ def test_clearing_everything_needs_little_room(geocli: Geocli, *, reads: bool) -
             if reads:
                 assert [] != reader.query("SELECT 1 FROM geo_cache LIMIT 1")
             ran = geocli("clear", "--yes")
-        assert (0, b"40000 rows forgotten\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
+        assert (0, b"40000 rows deleted\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
         assert [] == stored(geocli)
         assert (os.statvfs(geocli.data_dir).f_bfree - 100) * PAGE_BYTES > 3 << 20
 

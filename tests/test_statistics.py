@@ -177,7 +177,7 @@ def test_a_map_goes_with_a_table_alone(located: Geocli, format_: str) -> None:
     """Programs have no use for it."""
     run = located("stats", "--map", "-f", format_)
 
-    assert (2, f"command line: --map: does not go with -f {format_}") == (run.returncode, complaint(run))
+    assert (2, f"command line: --map: cannot be used with -f {format_}") == (run.returncode, complaint(run))
 
 
 def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -1,1 +1,1 @@
-"""The subcommands: each turns its options into one call, and shows what comes back."""
+"""The command line: one module a command, which parses its options, makes one call, and renders the result."""

@@ -1,4 +1,4 @@
-"""The command line: the Typer app, the options before the command, and the mapping of its errors."""
+"""The Typer app: the commands, the options before them, and what usage errors print."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""The class of Typer's own copy of Click; that of the package click is another one."""
+"""Class of the copy of Click within Typer, which is not that of the package click."""
 
 
 class Group(TyperGroup):
-    """Maps the errors of all commands to a line and an exit status, in tests and in the installed script."""
+    """Maps errors of all commands to a line on stderr and an exit status."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was named, and exit with its status."""
+        """Run the command, and exit with its status."""
         raise typer.Exit(guard(lambda: self._invoke(ctx), is_verbose=logs.is_verbose))
 
     def _invoke(self, ctx: Any) -> int:
         try:
             status = super().invoke(ctx)
-        except typer.Exit as ended:
-            return ended.exit_code
+        except typer.Exit as exit_:
+            return exit_.exit_code
         except UsageError as error:
-            return _explained(error)
+            return _explain(error)
         return status if isinstance(status, int) else 0
 
 
-def _explained(error: Any) -> int:
+def _explain(error: Any) -> int:
+    """Print a usage error, and return the exit status."""
     path = error.ctx.command_path if error.ctx else "geocli"
     name = path.removeprefix("geocli").strip() or "options"
     message = error.format_message().rstrip(".")
     if message.startswith("No such command") and path == "geocli":
-        message += "; to look an address up: geocli lookup ADDRESS"
+        message += "; to look up an address: geocli lookup ADDRESS"
     option = getattr(error, "option_name", None)
-    if error.ctx and error.ctx.parent and any(option in one.opts for one in error.ctx.find_root().command.params):
-        message += f"; it goes before the command: geocli {option} {name}"
+    if error.ctx and error.ctx.parent and any(option in param.opts for param in error.ctx.find_root().command.params):
+        message += f"; place it before the command: geocli {option} {name}"
     if message:  # else it printed help instead
         complain(f"{name}: {message}; see {path} -h")
     return int(error.exit_code)
@@ -58,7 +59,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Tell where IP addresses are, and never forget it.",
 )
 app.command("lookup")(lookup.lookup)
 app.command("batch")(batch.batch)
@@ -85,16 +85,16 @@ def _refuse_color(value: bool) -> None:
 def start(
     ctx: typer.Context,
     data_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Directory of the journal and the store.")] = None,
-    config: Annotated[str | None, typer.Option(metavar="FILE", help="The only configuration file to read.")] = None,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell what is done, on standard error.")] = False,
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="Read only this configuration file.")] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log events to stderr.")] = False,
     no_color: Annotated[
-        bool, typer.Option("--no-color", callback=_refuse_color, is_eager=True, help="No colour.")
+        bool, typer.Option("--no-color", callback=_refuse_color, is_eager=True, help="Print without colours.")
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Tell where IP addresses are, and never forget it."""
+    """Look up where IP addresses are, and keep every answer."""
     del version, no_color
     ctx.obj = options.Globals(data_dir=data_dir, config=config)
     if verbose:
@@ -108,4 +108,4 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(get_command(app).main(arguments, prog_name="geocli", standalone_mode=False) or 0)
     except UsageError as error:  # in the options before the command
-        return _explained(error)
+        return _explain(error)

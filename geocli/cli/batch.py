@@ -1,16 +1,17 @@
-"""`geocli batch`: lists, CSV, JSON lines and logs through a pipe."""
+"""`geocli batch`."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any, Literal
 
 import typer
 
-from geocli.cli import options
+from geocli.cli import batch_options, options
 from geocli.cli.run_batch import batch as run
 
-INPUT, OUTPUT, MACHINES = "Input", options.OUTPUT, "More machines"
+INPUT, OUTPUT, CLUSTER = "Input", options.OUTPUT, "Cluster"
 
 
 def _option(panel: str, *names: str, text: str, **more: Any) -> Any:
@@ -18,12 +19,17 @@ def _option(panel: str, *names: str, text: str, **more: Any) -> Any:
 
 
 Files = Annotated[
-    list[str] | None, typer.Argument(metavar="[FILE...]", help="Files, also .gz; - or nothing: standard input.")
+    list[str] | None,
+    typer.Argument(metavar="[FILE...]", help="Files, also .gz; - for standard input, which is the default."),
 ]
 Input = Annotated[
     Literal["list", "csv", "jsonl", "log"] | None,
     _option(
-        INPUT, "-i", "--input", text="list, csv, jsonl or log; default: by the file's name, else list.", metavar="FORM"
+        INPUT,
+        "-i",
+        "--input",
+        text="list, csv, jsonl or log; default: by the name of the file, else list.",
+        metavar="FORMAT",
     ),
 ]
 Column = Annotated[
@@ -31,38 +37,41 @@ Column = Annotated[
     _option(INPUT, "-c", "--column", text="Column or dotted key of the address; default: ip.", metavar="NAME"),
 ]
 Delimiter = Annotated[
-    str | None, _option(INPUT, "--delimiter", text="Divides cells of CSV; default: a comma.", metavar="CHAR")
+    str | None, _option(INPUT, "--delimiter", text="Delimiter of CSV; default: a comma.", metavar="CHAR")
 ]
-Extract = Annotated[bool, _option(INPUT, "--extract", text="A row for each address in a log, not the log.")]
-Null = Annotated[bool, _option(INPUT, "-0", "--null", text="Lines of a list end in NUL, on both sides.")]
+Extract = Annotated[bool, _option(INPUT, "--extract", text="Print a row for each address in a log, not the log.")]
+Null = Annotated[bool, _option(INPUT, "-0", "--null", text="End lines of a list in NUL, in input and output.")]
 Format = Annotated[
     Literal["csv", "tsv", "jsonl", "value"] | None,
     _option(OUTPUT, "-f", "--format", text="csv, tsv, jsonl or value; default: csv.", metavar="FORMAT"),
 ]
 Prefix = Annotated[
-    str, _option(OUTPUT, "--prefix", text="Begins the names of appended columns, or of the key geo.", metavar="TEXT")
+    str, _option(OUTPUT, "--prefix", text="Prefix of the names of added columns, or of the key geo.", metavar="TEXT")
 ]
-NoHeader = Annotated[bool, _option(OUTPUT, "--no-header", text="No header line (csv, tsv).")]
+NoHeader = Annotated[bool, _option(OUTPUT, "--no-header", text="Omit the header (csv, tsv).")]
 OutputFile = Annotated[
-    str | None, _option(OUTPUT, "-o", "--output", text="Write to a file, put in place when complete.", metavar="FILE")
+    str | None, _option(OUTPUT, "-o", "--output", text="Write to a file, replaced when complete.", metavar="FILE")
 ]
-Summary = Annotated[bool, _option(OUTPUT, "--summary", text="Count the rows by country, on standard error.")]
+Summary = Annotated[bool, _option(OUTPUT, "--summary", text="Count the rows by country on stderr.")]
 Progress = Annotated[
-    bool | None, _option(OUTPUT, "--progress/--no-progress", text="Show how far it is; default: if somebody sees it.")
+    bool | None,
+    _option(
+        OUTPUT, "--progress/--no-progress", text="Show a progress bar on stderr (default: when stderr is a terminal)."
+    ),
 ]
 Jobs = Annotated[
-    int | None, _option(INPUT, "-j", "--jobs", text="Threads for large input; default: the cores.", min=1, metavar="N")
+    int | None, _option(INPUT, "-j", "--jobs", text="Threads for large input; default: all cores.", min=1, metavar="N")
 ]
 Cluster = Annotated[
     str | None,
-    _option(MACHINES, "--cluster", text="Scheduler of a Dask cluster, or local:N workers here.", metavar="ADDRESS"),
+    _option(CLUSTER, "--cluster", text="Scheduler of a Dask cluster, or local:N for workers here.", metavar="ADDRESS"),
 ]
 BlockSize = Annotated[
     str | None,
-    _option(MACHINES, "--block-size", text="Size of the parts of the input; default: 64MB.", metavar="BYTES"),
+    _option(CLUSTER, "--block-size", text="Size of a part of the input; default: 64MB.", metavar="BYTES"),
 ]
-Merge = Annotated[bool, _option(MACHINES, "--merge", text="One output file, not a directory of parts.")]
-Resume = Annotated[bool, _option(MACHINES, "--resume", text="Leave parts as they are that an earlier run has done.")]
+Merge = Annotated[bool, _option(CLUSTER, "--merge", text="Write one output file instead of a directory of parts.")]
+Resume = Annotated[bool, _option(CLUSTER, "--resume", text="Keep the parts that an earlier run completed.")]
 Strict = Annotated[bool, _option(OUTPUT, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
 
 
@@ -93,28 +102,34 @@ def batch(
     resume: Resume = False,
     strict: Strict = False,
 ) -> int:
-    """Where are the addresses of a list, a table or a log? One row out for each line in, in the same order."""
+    """Look up the addresses of a list, a table or a log: one row for each line, in the same order."""
     if not files and sys.stdin.isatty():
         ctx.get_help()  # which prints it
         return 2
+    from geocli.bulk.pipeline import BatchRequest
+
+    files = files or ["-"]
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
-    chosen, mode = options.in_language(options.chosen(ctx, db), lang, mode)
-    request = options.batch_request(
-        files or ["-"],
-        form=input_,
-        delimiter=delimiter,
-        null=null,
-        format_=format_,
-        jobs=jobs or (1 if cluster else None),
+    settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
+    form = batch_options.input_format(files, input_, is_extract=extract)
+    given = {"-c": column, "--prefix": prefix, "--delimiter": delimiter, "-0": null, "-f": format_}
+    batch_options.check_applicable(form, given, is_extract=extract)
+    request = BatchRequest(
+        files=tuple(files),
+        input=form,
         column=column,
+        delimiter=batch_options.delimiter_of(delimiter, files[0]),
         prefix=prefix,
         is_extract=extract,
+        format=format_ or "csv",
         fields=options.fields_of(fields),
         with_header=not no_header,
+        end="\0" if null else "\n",
         output=output,
         is_strict=strict,
-        is_counted=summary,
         mode=mode,
+        jobs=jobs or (1 if cluster else len(os.sched_getaffinity(0))),
+        is_counted=summary,
     )
-    machines = options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
-    return run(chosen, request, machines, shows_progress=progress)
+    parts = batch_options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
+    return run(settings, request, parts, shows_progress=progress)

@@ -1,4 +1,4 @@
-"""`geocli clear`: forget rows."""
+"""`geocli clear`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from geocli.cli import options
 from geocli.cli.session import Problems, open_cache
 from geocli.console import write
 from geocli.errors import SettingsError
+from geocli.settings import COMMAND_LINE
 
 
 def clear(
     ctx: typer.Context,
-    unresolved: Annotated[bool, typer.Option("--unresolved", help="Only rows that nobody knows.")] = False,
+    unresolved: Annotated[bool, typer.Option("--unresolved", help="Delete only unresolved rows.")] = False,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Only rows resolved longer ago, like 90d.")
+        str | None, typer.Option(metavar="AGE", help="Delete only rows resolved longer ago, like 90d.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Forget all rows, without being asked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete all rows, without confirmation.")] = False,
 ) -> int:
-    """Forget rows: those that nobody knows, old ones, or all of them with --yes."""
+    """Delete cached rows: unresolved ones, old ones, or all of them with --yes."""
     if not (unresolved or older_than or yes):
-        raise SettingsError(
-            "clear", "say what to forget: --unresolved, --older-than AGE, or all with --yes", origin="command line"
-        )
+        reason = "choose rows with --unresolved or --older-than AGE, or delete all with --yes"
+        raise SettingsError("clear", reason, origin=COMMAND_LINE)
     age = options.duration_of(older_than) if older_than else None
-    with open_cache(options.chosen(ctx), Problems()) as cache:
+    with open_cache(options.settings_of(ctx), Problems()) as cache:
         cleared = cache.clear(unresolved=unresolved, older_than=age)
-    write(f"{cleared} rows forgotten\n".encode())
+    write(f"{cleared} rows deleted\n".encode())
     return 0

@@ -1,4 +1,4 @@
-"""`geocli db`: the .mmdb databases at hand, getting them, checking them."""
+"""`geocli db`: list, update and verify .mmdb databases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geocli.console import write
 from geocli.errors import GeocliError
 from geocli.sanitize import safe
 
-app = typer.Typer(help="The .mmdb databases at hand, getting them, checking them.", no_args_is_help=True)
+app = typer.Typer(help="List, update and verify .mmdb databases.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -24,18 +24,18 @@ def list_(
         Literal["table", "json"] | None, typer.Option("-f", "--format", help="Default: table on a terminal, else json.")
     ] = None,
 ) -> int:
-    """List the databases that are found, in the order in which they are asked."""
+    """List the databases in the order in which they are asked."""
     from geocli.cache import utc_now
     from geocli.formats import tables
     from geocli.formats.rows import json_text
     from geocli.stats import databases, missing_directories
 
-    chosen = options.chosen(ctx)
-    found = [*databases(chosen), *missing_directories(chosen)]
+    settings = options.settings_of(ctx)
+    rows = [*databases(settings), *missing_directories(settings)]
     if (format_ or ("table" if sys.stdout.isatty() else "json")) == "table":
-        tables.print_databases(found, utc_now())
+        tables.print_databases(rows, utc_now())
     else:
-        write(json_text(tables.databases_json(found)).encode() + b"\n")
+        write(json_text(tables.databases_json(rows)).encode() + b"\n")
     return 0
 
 
@@ -50,11 +50,11 @@ def update(
         ),
     ] = None,
 ) -> int:
-    """Download databases that are newer than those installed.
+    """Download newer databases.
 
-    Default: those that were installed before, else the editions that GeoIP.conf
-    or GEOIPUPDATE_EDITION_IDS names, else dbip-city-lite and dbip-asn-lite.
-    The old file stays in place until the new one is there, whole and tried.
+    Default: those that are installed, else the editions that GeoIP.conf or
+    GEOIPUPDATE_EDITION_IDS names, else dbip-city-lite and dbip-asn-lite. A file
+    is replaced when the new one is complete and has been tested.
     """
     from geocli.cache import utc_now
     from geocli.databases.update import update as update_databases
@@ -65,9 +65,9 @@ def update(
     with progress.bars(of_bytes=True) as on_read:
         replaced = update_databases(
             names or (),
-            options.chosen(ctx),
+            options.settings_of(ctx),
             utc_now(),
-            on_problem=problems.weigh,
+            on_problem=problems.fail,
             warn=problems,
             on_read=on_read,
             acting=acting_as_owner,
@@ -80,23 +80,23 @@ def update(
 @app.command("verify")
 def verify(
     ctx: typer.Context,
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE...]", help="Default: all that are found.")] = None,
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE...]", help="Default: all listed ones.")] = None,
 ) -> int:
-    """Compare databases with the hash that was written when they were installed, then read all of each.
+    """Compare databases with their hash at installation, and read every record.
 
-    To replace one by hand, write the new file beside the old one, and mv it
-    into place, as geocli db update does: cutting short or overwriting a file
-    kills or misleads the programs that have it open.
+    To replace one by hand, write the new file to the same directory, and rename
+    it with mv, as geocli db update does: programs that have a file open crash or
+    give wrong answers when it is truncated or overwritten.
     """
     from geocli.databases.verify import verify as verify_file
     from geocli.formats import progress
     from geocli.stats import databases
 
     problems = Problems()
-    found = files or [row.path for row in databases(options.chosen(ctx))]
-    if not found:
+    paths = files or [row.path for row in databases(options.settings_of(ctx))]
+    if not paths:
         write(b"no .mmdb file was found\n")
-    for path in found:
+    for path in paths:
         try:
             with progress.bars(of_bytes=False) as on_read:
                 kinds = verify_file(path, on_read)
@@ -104,5 +104,5 @@ def verify(
             records = next(iter(kinds)) if len(kinds) == 1 else records
             write(f"{safe(path)}: {kinds.total()} networks, sound; records: {records}\n".encode())
         except GeocliError as error:
-            problems.weigh(error)
+            problems.fail(error)
     return problems.status

@@ -1,4 +1,4 @@
-"""`geocli flush`: move the dirty journal into SQLite."""
+"""`geocli flush`."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def flush(
     as_json: options.AsJson = False,
     wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait for a flush that is running.")] = 0,
 ) -> int:
-    """Move the dirty journal into SQLite. For cron, every minute: silent when all is well."""
-    return run(options.chosen(ctx), wait_seconds=wait, as_json=as_json, is_verbose=logs.is_verbose())
+    """Move the journal into SQLite. For cron, every minute: silent unless something is wrong."""
+    return run(options.settings_of(ctx), wait_seconds=wait, as_json=as_json, is_verbose=logs.is_verbose())

@@ -1,4 +1,4 @@
-"""`geocli lookup`: where are these addresses?"""
+"""`geocli lookup`."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def lookup(
     lang: options.Lang = None,
     quiet: Annotated[
         bool,
-        typer.Option("-q", "--quiet", help="Print nothing; the exit status tells.", rich_help_panel=options.OUTPUT),
+        typer.Option("-q", "--quiet", help="Print nothing, only set the exit status.", rich_help_panel=options.OUTPUT),
     ] = False,
 ) -> int:
-    """Where are these addresses?
+    """Look up IP addresses.
 
-    Exits with 1 if nobody knows one of them, 2 if one is not an address,
-    3 if a database failed and nothing else could answer.
+    Exits with 1 if an address is unknown to all sources, 2 if one is invalid,
+    3 if a database failed and no other source could answer.
     """
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
-    chosen, mode = options.in_language(options.chosen(ctx, db), lang, mode)
+    settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
     request = LookupRequest(format=format_, fields=options.fields_of(fields), mode=mode, is_quiet=quiet)
     texts = lines("-") if addresses == ["-"] else addresses
-    return run(texts, chosen, request)
+    return run(texts, settings, request)

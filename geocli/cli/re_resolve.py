@@ -1,15 +1,19 @@
-"""`geocli re-resolve`: try unresolved rows again, refresh stale ones."""
+"""`geocli re-resolve`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geocli import logs
 from geocli.cli import options
-from geocli.cli.session import Problems, open_cache, tell
-from geocli.errors import BusyError, StorageError
+from geocli.cli.session import Problems, open_cache, print_report
+from geocli.errors import BusyError, SettingsError, StorageError
+from geocli.settings import COMMAND_LINE
+
+if TYPE_CHECKING:
+    from geocli.api_arguments import Which
 
 ROWS = "Rows"
 
@@ -18,30 +22,42 @@ def re_resolve(
     ctx: typer.Context,
     unresolved: Annotated[
         bool,
-        typer.Option("--unresolved", help="All unresolved rows, also before their retry time.", rich_help_panel=ROWS),
+        typer.Option("--unresolved", help="All unresolved rows, even before their retry time.", rich_help_panel=ROWS),
     ] = False,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Rows resolved longer ago, like 30d or 12h.", rich_help_panel=ROWS)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All rows.", rich_help_panel=ROWS)] = False,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="At most so many rows.", rich_help_panel=ROWS)
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the rows, and ask nobody.")] = False,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most N rows.", rich_help_panel=ROWS)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the rows.")] = False,
     no_flush: Annotated[bool, typer.Option("--no-flush", help="Leave the answers in the journal.")] = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Try unresolved rows again when their time has come, and refresh rows that newer sources may know better."""
-    which = options.selection(unresolved=unresolved, older_than=older_than, everything=everything)
+    """Resolve rows again: by default unresolved ones whose retry time has come, and stale ones."""
+    which = _selection(unresolved=unresolved, older_than=older_than, everything=everything)
     problems = Problems()
-    with open_cache(options.chosen(ctx), problems) as cache:
+    with open_cache(options.settings_of(ctx), problems) as cache:
         try:
             report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
-        except (StorageError, BusyError) as error:  # which the answers may have met before
+        except (StorageError, BusyError) as error:  # perhaps reported by a lookup before
             if error.path.endswith("re-resolve.lock") and isinstance(error, BusyError):
-                return 0  # another run is at it
+                return 0  # another run has the lock
             problems(error)
             return error.exit_status
     sentence = f"{report.retried} would be retried" if dry_run else report.sentence
-    tell(report, sentence, as_json=as_json, always=logs.is_verbose() or dry_run)
+    print_report(report, sentence, as_json=as_json, always=logs.is_verbose() or dry_run)
     return problems.status
+
+
+def _selection(*, unresolved: bool, older_than: str | None, everything: bool) -> Which:
+    """Return which rows to resolve again: `due`, `unresolved`, `all`, or those of at least an age.
+
+    Raises:
+        SettingsError: the options contradict each other.
+
+    """
+    if unresolved + everything + bool(older_than) > 1:
+        raise SettingsError("--unresolved, --older-than, --all", "choose one of them", origin=COMMAND_LINE)
+    if older_than:
+        return options.duration_of(older_than)
+    return "unresolved" if unresolved else "all" if everything else "due"

@@ -1,104 +1,108 @@
-"""What `batch` does once its options are parsed."""
+"""`batch`, after its options are parsed."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from geocli.cli.session import Problems, complain_of_empty_fields, open_cache
 from geocli.console import close_output
 from geocli.errors import GeocliError, SettingsError
 from geocli.logs import is_verbose, timed
+from geocli.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from typing import TypeAlias
 
     from geocli.bulk.pipeline import BatchReport, BatchRequest, ClusterRequest
     from geocli.cache import GeoCache
     from geocli.settings import Settings
 
-    Answer: TypeAlias = Callable[..., BatchReport]
-
 MEGABYTE = 1_000_000
 
 
 def batch(
-    chosen: Settings, request: BatchRequest, machines: ClusterRequest | None = None, *, shows_progress: bool | None
+    settings: Settings, request: BatchRequest, cluster: ClusterRequest | None = None, *, shows_progress: bool | None
 ) -> int:
-    """Answer a batch, and return the exit status.
+    """Run a batch, and return the exit status.
 
     Args:
-        chosen: the settings.
-        request: what is asked.
-        machines: on which it runs; default: on this one.
-        shows_progress: whether to show how far it is; default: if somebody sees it, and the rows are not in the way.
+        settings: the settings.
+        request: input, output, and where answers come from.
+        cluster: the machines to run it on; default: this one.
+        shows_progress: whether to show a progress bar; default: if standard error is a terminal, and rows do not
+            go to a terminal, too.
 
     """
-    from contextlib import nullcontext
-    from functools import partial
-
-    from geocli.bulk.inputs import total_bytes
-    from geocli.bulk.pipeline import run
-
-    workers: AbstractContextManager[None] = nullcontext()
-    if machines is not None and machines.workers:
-        from geocli.cluster.forkserver import loaded_workers
-
-        workers = loaded_workers()
     problems = Problems()
     if shows_progress is None:
         shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
-    with open_cache(chosen, problems) as cache, workers, timed("batch", files=list(request.files)) as facts:
+    workers = _workers(cluster)
+    with open_cache(settings, problems) as cache, workers, timed("batch", files=list(request.files)) as facts:
         if is_verbose():
             facts["sources"] = ", ".join(label for label, _ in cache.sources(is_labeled=False)[0])
-        answer: Answer
-        if machines is None:
-            answer, total = partial(run, cache, request), total_bytes(request.files)
-        else:
-            answer, total = _divided(cache, request, machines)
-        if shows_progress:
-            from geocli.formats.progress import progress
-
-            with progress(total) as on_read:
-                report = answer(on_read)
-        else:
-            report = answer()
+        run, total_bytes = _prepared(cache, request, cluster)
+        with _progress(total_bytes, is_shown=shows_progress) as on_read:
+            report = run(on_read)
     if request.is_counted:
         from geocli.formats.tables import print_summary
 
         print_summary(report.counts)
-    complain_of_empty_fields(report.empty, chosen, request.mode)
+    complain_of_empty_fields(report.empty, settings, request.mode)
     if request.mode != "no-cache":
-        _flush_long_journal(chosen)
+        _flush_long_journal(settings)
     return problems.exit_status(report.exit_status)
 
 
-def _flush_long_journal(chosen: Settings) -> None:
-    """Flush a journal past its limit, which no cron does; who reads the output need not wait, and nobody hears of it.
+def _progress(total_bytes: int | None, *, is_shown: bool) -> AbstractContextManager[Callable[[int], None]]:
+    """Return a context with a function that is called with the number of bytes of each read."""
+    if not is_shown:
+        return nullcontext(lambda _: None)
+    from geocli.formats.progress import progress
 
-    What keeps it from that is for the next flush, and for `stats --check`.
-    """
-    from contextlib import suppress
-
-    from geocli.storage.dirty_check import dirty_bytes
-
-    if dirty_bytes(chosen.data_dir) <= chosen.journal_limit_mb * MEGABYTE:
-        return
-    impatient = chosen.replace(lock_timeout_seconds=0, busy_timeout_seconds=0)
-    with suppress(GeocliError, OSError, MemoryError, KeyboardInterrupt):
-        close_output()
-        with open_cache(impatient, Problems(is_silent=True)) as cache:
-            cache.flush_dirty()
+    return progress(total_bytes)
 
 
-def _divided(cache: GeoCache, request: BatchRequest, machines: ClusterRequest) -> tuple[Answer, int]:
-    """Return what answers a batch on many machines, and how many bytes it reads."""
+def _workers(cluster: ClusterRequest | None) -> AbstractContextManager[None]:
+    """Return a context with the process that workers on this machine are forked from, if there are to be any."""
+    if cluster is None or not cluster.workers:
+        return nullcontext()
+    from geocli.cluster.forkserver import loaded_workers
+
+    return loaded_workers()
+
+
+def _prepared(
+    cache: GeoCache, request: BatchRequest, cluster: ClusterRequest | None
+) -> tuple[Callable[[Callable[[int], None]], BatchReport], int | None]:
+    """Return a function that runs the batch, and the size of its input, if that is known."""
+    if cluster is None:
+        from geocli.bulk.inputs import total_bytes
+        from geocli.bulk.pipeline import run
+
+        return (lambda on_read: run(cache, request, on_read)), total_bytes(request.files)
     try:
         from geocli.cluster.coordinator import ClusterBatch
     except ImportError as error:
         reason = f"needs Dask ({error}); get it with: pip install '.[cluster]' in a clone of geocli"
-        raise SettingsError("--cluster", reason, origin="command line") from error
-    batch = ClusterBatch(cache, request, machines)
-    return batch.run, batch.size_bytes
+        raise SettingsError("--cluster", reason, origin=COMMAND_LINE) from error
+    divided = ClusterBatch(cache, request, cluster)
+    return divided.run, divided.size_bytes
+
+
+def _flush_long_journal(settings: Settings) -> None:
+    """Flush a journal that has grown past its limit; readers of the output do not wait for it.
+
+    Failures are not reported: the next flush or `stats --check` will report them.
+    """
+    from geocli.storage.dirty_check import dirty_bytes
+
+    if dirty_bytes(settings.data_dir) <= settings.journal_limit_mb * MEGABYTE:
+        return
+    impatient = settings.replace(lock_timeout_seconds=0, busy_timeout_seconds=0)
+    with suppress(GeocliError, OSError, MemoryError, KeyboardInterrupt):
+        close_output()
+        with open_cache(impatient, Problems(is_silent=True)) as cache:
+            cache.flush_dirty()

@@ -1,8 +1,8 @@
-"""What `flush` does once its options are parsed; imports no option parser, for the fast path of `__main__`."""
+"""`flush`, after its options are parsed."""
 
 from __future__ import annotations
 
-from geocli.cli.session import Problems, open_cache, tell
+from geocli.cli.session import Problems, open_cache, print_report
 from geocli.errors import BusyError
 
 TYPE_CHECKING = False
@@ -10,16 +10,15 @@ if TYPE_CHECKING:
     from geocli.settings import Settings
 
 
-def flush(chosen: Settings, *, wait_seconds: float = 0, as_json: bool = False, is_verbose: bool = False) -> int:
-    """Flush, say what was done if somebody wants to know, and return the exit status."""
-    with open_cache(chosen, Problems()) as cache:
+def flush(settings: Settings, *, wait_seconds: float = 0, as_json: bool = False, is_verbose: bool = False) -> int:
+    """Flush the journal, print a report, and return the exit status."""
+    with open_cache(settings, Problems()) as cache:
         try:
             report = cache.flush_dirty(wait_seconds=wait_seconds)
         except BusyError as error:
             if error.path.endswith("flush.lock") and not wait_seconds:
-                return 0  # another flush is at it
+                return 0  # another flush is running
             raise
-    tell(
-        report, f"{report.flushed} entries flushed in {report.duration_seconds:g} s", as_json=as_json, always=is_verbose
-    )
+    sentence = f"{report.flushed} entries flushed in {report.duration_seconds:g} s"
+    print_report(report, sentence, as_json=as_json, always=is_verbose)
     return 0

@@ -1,4 +1,4 @@
-"""`geocli stats`: what is in the cache, is everything healthy?"""
+"""`geocli stats`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from geocli.cli import options
 from geocli.cli.session import Problems, open_cache
 from geocli.errors import SettingsError
+from geocli.settings import COMMAND_LINE
 
 HEALTH = "Health"
 
@@ -31,10 +32,10 @@ def stats(
         typer.Option(help="What to count rows by.", rich_help_panel=options.OUTPUT),
     ] = "country",
     top: Annotated[
-        int, typer.Option(metavar="N", min=0, help="How many of them to show.", rich_help_panel=options.OUTPUT)
+        int, typer.Option(metavar="N", min=0, help="Show the N most frequent ones.", rich_help_panel=options.OUTPUT)
     ] = 10,
     map_: Annotated[
-        bool, typer.Option("--map", help="Draw where in the world they are.", rich_help_panel=options.OUTPUT)
+        bool, typer.Option("--map", help="Draw the countries on a map of the world.", rich_help_panel=options.OUTPUT)
     ] = False,
     output: Annotated[
         str | None,
@@ -42,34 +43,35 @@ def stats(
             "-o",
             "--output",
             metavar="FILE",
-            help="Write to a file, put in place when complete.",
+            help="Write to a file, replaced when complete.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Exit with 1, and say why, if something is unhealthy.", rich_help_panel=HEALTH),
+        typer.Option("--check", help="Print what is unhealthy; exit with 1 if anything is.", rich_help_panel=HEALTH),
     ] = False,
     max_lag: Annotated[
-        str, typer.Option(metavar="AGE", help="How old a dirty entry may be for --check.", rich_help_panel=HEALTH)
+        str, typer.Option(metavar="AGE", help="Maximum age of a dirty entry for --check.", rich_help_panel=HEALTH)
     ] = "5m",
 ) -> int:
-    """What is in the cache, and is everything healthy?"""
+    """Count cached rows, and check the health of the cache."""
     from geocli import health
-    from geocli.formats import tables
     from geocli.formats.statistics import print_stats
+    from geocli.formats.tables import print_reasons
 
     if map_ and format_ not in {None, "table"}:
-        raise SettingsError("--map", f"does not go with -f {format_}", origin="command line")
-    top = 0 if check or format_ == "prometheus" else top  # which name none of them
-    with open_cache(options.chosen(ctx), Problems()) as cache:
-        found = cache.stats(by=by, top=top, with_countries=map_)
-    if check:
-        limit = options.chosen(ctx).journal_limit_mb
-        reasons = health.unhealthy(found, cache.directory, options.duration_of(max_lag), journal_limit_mb=limit)
-        status = tables.print_reasons(reasons)
-        if reasons or sys.stderr.isatty():  # a monitor that finds all well hears nothing
-            tables.print_reasons(health.notes())
-        return status
-    print_stats(found, format_, output)
-    return 0
+        raise SettingsError("--map", f"cannot be used with -f {format_}", origin=COMMAND_LINE)
+    top = 0 if check or format_ == "prometheus" else top  # these do not show them
+    settings = options.settings_of(ctx)
+    with open_cache(settings, Problems()) as cache:
+        counted = cache.stats(by=by, top=top, with_countries=map_)
+    if not check:
+        print_stats(counted, format_, output)
+        return 0
+    max_age = options.duration_of(max_lag)
+    reasons = health.unhealthy(counted, cache.directory, max_age, journal_limit_mb=settings.journal_limit_mb)
+    status = print_reasons(reasons)
+    if reasons or sys.stderr.isatty():  # silent for a monitor when all is well
+        print_reasons(health.notes())
+    return status

@@ -81,7 +81,7 @@ class ClusterBatch:
         if request.output is None:
             raise SettingsError("--cluster", "say with -o where the rows go", origin="command line")
         if request.mode == "cached-only":
-            raise SettingsError("--cached-only", "does not go with --cluster", origin="command line")
+            raise SettingsError("--cached-only", "cannot be used with --cluster", origin="command line")
         self.cluster, self._cache = cluster, cache
         self.directory = PartDirectory(request, request.output, is_merged=cluster.is_merged)
         self.parts = divided(request, _shared_out(cluster, total_bytes(request.files)))

@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how far a batch is, on standard error; yields what is told how many bytes were read.
+    """Show the progress of a batch; yields a function to call with the number of bytes of each read.
 
-    A bar with the rate and the time left if it is known how many there are, else a count and the rate.
+    A bar with the rate and the time left if the total is known, else a count and the rate.
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     columns = [] if total_bytes is None else [BarColumn(), TimeRemainingColumn()]
-    with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=open_console(sys.stderr)) as shown:
-        task = shown.add_task("", total=total_bytes)
-        yield lambda count: shown.advance(task, count)
+    with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=open_console(sys.stderr)) as bar:
+        task = bar.add_task("", total=total_bytes)
+        yield lambda count: bar.advance(task, count)
 
 
 @contextmanager
 def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show how far several things are, if standard error is a terminal, until all is done.
+    """Show a bar for each of several tasks, if standard error is a terminal.
 
     Args:
         of_bytes: whether bytes are counted, and their rate is shown.
 
     Yields:
-        what is told which thing has got on, by how much, and how much it is in all, if that is known.
+        A function to call with the name of a task, the progress since the last call, and the total, if known.
 
     """
     if not sys.stderr.isatty():
@@ -47,17 +47,17 @@ def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
 
     counters = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counters]
-    shown = Progress(*columns, console=open_console(sys.stderr), transient=True)
+    display = Progress(*columns, console=open_console(sys.stderr), transient=True)
     tasks: dict[tuple[str, int | None], TaskID] = {}
 
-    def tell(name: str, count: int, total: int | None) -> None:
+    def advance(name: str, count: int, total: int | None) -> None:
         if (name, total) not in tasks:
-            tasks[name, total] = shown.add_task(safe(name), total=total)
-            shown.start()
-        shown.advance(tasks[name, total], count)
+            tasks[name, total] = display.add_task(safe(name), total=total)
+            display.start()
+        display.advance(tasks[name, total], count)
 
     try:
-        yield tell
+        yield advance
     finally:
         if tasks:
-            shown.stop()
+            display.stop()

@@ -1,4 +1,4 @@
-"""Entries to CSV, TSV, JSON lines, JSON, bare values, or labels in a text; in UTF-8."""
+"""Rows: entries rendered as CSV, TSV, JSON lines, JSON, bare values, or labels in a log; in UTF-8."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from geocli.models import Entry
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that starts like this for a formula (CWE-1236)."""
+"""Prefixes of cells that spreadsheets evaluate as formulas (CWE-1236)."""
 SIMPLE = re.compile(r"\w[\w ./-]*")
-"""Most texts: no format has anything to escape or to quote in them, if none of these characters separates cells."""
-MOST_CELLS = 10_000
-"""So many cells are rendered once; most names of places come again and again."""
+"""Strings that no format escapes or quotes, unless one of these characters is the separator."""
+MAX_CELLS = 10_000
+"""Cells of a field that are remembered, since most names of places recur."""
 
 
 class Output:
-    """Renders entries in one format: a header, then any number of blocks. A line is a join of its cells."""
+    """Renders entries in one format: a header, then any number of blocks. A line is its cells, joined."""
 
-    def __init__(  # noqa: PLR0913 (what a line looks like)
+    def __init__(  # noqa: PLR0913 (the parts of a line)
         self,
         format_: str,
         fields: Sequence[str] | None = None,
@@ -38,57 +38,60 @@ class Output:
         end: str = "\n",
         separator: str = ",",
     ) -> None:
-        r"""Choose what lines look like.
+        r"""Prepare to render lines.
 
         Args:
             format_: `csv`, `tsv`, `jsonl`, `json`, `value`, or `label`, which is ` [London, GB]`.
-            fields: the names of the cells; default: those of the format.
+            fields: names of the cells; default: those of the format.
             with_header: whether CSV and TSV begin with the names.
-            before: what goes before the first cell of a line.
-            end: what goes after its last one.
-            separator: what stands between the cells of CSV.
+            before: prefix of every line.
+            end: suffix of every line.
+            separator: between cells of CSV.
 
         """
         self.format = format_
         self.names = tuple(fields or _DEFAULTS[format_])
+        self.cell_names = (*self.names, "scope") if format_ == "label" else self.names
+        """The fields of a line, in the order of its cells."""
         self.end = end
         self._before = before
         self.separator = {"csv": separator, "label": ", "}.get(format_, "\t")
-        """What stands between cells."""
-        self._shows_simple_as_is = not (self.is_json or SIMPLE.fullmatch(f"_{self.separator}"))
-        self._keys = [f"{', ' if number else '{'}{json_text(name)}: " for number, name in enumerate(self.names)]
-        self.cell_names = (*self.names, "scope") if format_ == "label" else self.names
-        """The fields that a line is made of, in the order of its cells."""
+        """Separator of cells."""
+        self._has_plain_simple_cells = not (self.is_json or SIMPLE.fullmatch(f"_{self.separator}"))
+        self._keys = _json_keys(self.names)
         self._read = reader(self.cell_names)
         self._cells = {name: _Cells(self.cell) for name in self.cell_names}
-        self._nothing = "null" if self.is_json else ""
+        self._unknown = "null" if self.is_json else ""
         self.blank = '""' if format_ == "csv" and len(self.names) == 1 and not before else ""
-        """What stands for a line without anything, which is no row of CSV."""
+        """Line of a single empty cell; an empty line would not be a row of CSV."""
         self.is_plain = format_ in {"csv", "tsv", "value"} and not (before or self.blank)
-        """Whether a line is its cells with separators between them, and no more."""
-        has_header = with_header and format_ in {"csv", "tsv"}
-        self.header = f"{self.separator.join(map(safe, self.names))}{end}".encode() if has_header else b""
-        """What goes before all blocks."""
+        """Whether a line is just its cells with separators."""
+        self.header = self._header() if with_header else b""
+
+    def _header(self) -> bytes:
+        if self.format not in {"csv", "tsv"}:
+            return b""
+        return f"{self.separator.join(map(safe, self.names))}{self.end}".encode()
 
     @property
     def fields(self) -> frozenset[str]:
-        """The fields of entries that a line is made of."""
+        """Fields of entries that lines contain."""
         return frozenset(name.partition(".")[0] for name in self.cell_names)
 
     @property
     def is_json(self) -> bool:
-        """Whether a cell is a value of JSON, rather than bare text."""
+        """Whether cells are values of JSON."""
         return self.format in {"json", "jsonl"}
 
     def block(self, entries: Iterable[Entry]) -> bytes:
-        """Return the lines of some entries, each with its end; for `json`, the whole document."""
+        """Return the lines of entries; for `json`, the whole document."""
         if self.format == "json":
             inner = ",\n  ".join(self.line([*map(self.cell, self._read(entry))]) for entry in entries)
             return f"[\n  {inner}\n]{self.end}".encode()
         return "".join(f"{self.line([*map(self.cell, self._read(entry))])}{self.end}" for entry in entries).encode()
 
     def row(self, entry: Entry, prefix: str) -> bytes:
-        """Return the line of an entry with its end; what is shown behind its address may be a prefix length."""
+        """Return the line of an entry; a prefix length, if any, follows its address."""
         values = zip(self.cell_names, self._read(entry), strict=True)
         cells = [self.cell(f"{value}{prefix}" if name == "ip" else value) for name, value in values]
         return f"{self.line(cells)}{self.end}".encode()
@@ -99,8 +102,8 @@ class Output:
         """Return the lines of answers, without their ends.
 
         Args:
-            values: fields in their JSON form, side by side; None where unknown.
-            cells: fields that are rendered already, which count before `values`.
+            values: columns by field, in their JSON form; None where unknown.
+            cells: columns by field that are already rendered; they override `values`.
             count: the number of answers.
 
         """
@@ -114,69 +117,73 @@ class Output:
             return cells[name]
         field, _, trait = name.partition(".")
         if field not in values:
-            return [self._nothing] * count
+            return [self._unknown] * count
         if field == "traits":
             return [self.cell((traits or {}).get(trait) if trait else traits) for traits in values[field]]
         return self.cells(name, values[field])
 
     def cells(self, name: str, values: Sequence[Any]) -> Sequence[str]:
-        """Return the cells of a field, which is no trait, of some answers."""
-        if name in {"latitude", "longitude", "asn"}:  # which seldom come again
+        """Return a column of cells; the field must not be a trait."""
+        if name in {"latitude", "longitude", "asn"}:  # which seldom recur
             if None not in values:
                 return list(map(repr, values))
-            return [self._nothing if value is None else repr(value) for value in values]
+            return [self._unknown if value is None else repr(value) for value in values]
         return list(map(self._cells[name].__getitem__, values))
 
-    def cell(self, what: Any) -> str:
-        """Return the cell of a field whose JSON form is given."""
-        if what is None:
-            return self._nothing
-        if not isinstance(what, str):
-            return repr(what) if type(what) in {float, int} else self.quoted(json_text(what))
-        if self._shows_simple_as_is and SIMPLE.fullmatch(what):
-            return what
+    def cell(self, value: Any) -> str:
+        """Return the cell of a value in its JSON form."""
+        if value is None:
+            return self._unknown
+        if not isinstance(value, str):
+            return repr(value) if type(value) in {float, int} else self.quoted(json_text(value))
+        if self._has_plain_simple_cells and SIMPLE.fullmatch(value):
+            return value
         if self.is_json:
-            return json_text(what)
-        text = safe(what)
-        if self.format in {"csv", "tsv"} and what.startswith(FORMULA_STARTS) and not _is_number(what):
+            return json_text(value)
+        text = safe(value)
+        if self.format in {"csv", "tsv"} and value.startswith(FORMULA_STARTS) and not _is_number(value):
             text = "'" + text
         return self.quoted(text)
 
     def quoted(self, text: str) -> str:
-        """Quote a cell of CSV that needs it (RFC 4180)."""
+        """Return a cell of CSV, quoted if necessary (RFC 4180)."""
         if self.format == "csv" and ('"' in text or self.separator in text):
             return '"' + text.replace('"', '""') + '"'
         return text
 
     def line(self, cells: Sequence[str]) -> str:
-        """Return a line of these cells, without its end."""
+        """Return the line of cells, without its end."""
         if self.is_plain:
             return self.separator.join(cells)
         if self.is_json:
             return f"{self._before}{''.join(chain.from_iterable(zip(self._keys, cells, strict=True)))}}}"
         if self.format == "label":
-            *said, scope = cells
-            return f" [{', '.join(filter(None, said)) or scope or 'unknown'}]"
+            *names, scope = cells
+            return f" [{', '.join(filter(None, names)) or scope or 'unknown'}]"
         return self._before + self.separator.join(cells) or self.blank
 
 
 class _Cells(dict[object, str]):
-    """The cells of one field by what they say, each rendered once."""
+    """Cells of one field by value, each rendered once."""
 
     def __init__(self, render: Callable[[Any], str]) -> None:
         super().__init__()
         self._render = render
 
-    def __missing__(self, what: object) -> str:
-        if len(self) >= MOST_CELLS:
+    def __missing__(self, value: object) -> str:
+        if len(self) >= MAX_CELLS:
             self.clear()
-        self[what] = cell = self._render(what)
+        self[value] = cell = self._render(value)
         return cell
 
 
-def json_text(what: object) -> str:
-    """Return JSON on one line, in which all that could do something to a terminal is escaped."""
-    text = encode_basestring(what) if isinstance(what, str) else _ENCODER.encode(what)
+def _json_keys(names: Sequence[str]) -> list[str]:
+    return [f"{', ' if number else '{'}{json_text(name)}: " for number, name in enumerate(names)]
+
+
+def json_text(value: object) -> str:
+    """Return JSON on one line, in which every character that could control a terminal is escaped."""
+    text = encode_basestring(value) if isinstance(value, str) else _ENCODER.encode(value)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

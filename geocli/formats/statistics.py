@@ -1,4 +1,4 @@
-"""Statistics: a table with bars and a map for people, JSON, or Prometheus's text."""
+"""Statistics of a cache as a table with bars and a map, as JSON, or for Prometheus."""
 
 from __future__ import annotations
 
@@ -36,113 +36,113 @@ if TYPE_CHECKING:
     from geocli.storage.journal_reader import JournalStatus
 
 BAR_CELLS = 30
-"""Length of the longest bar, where there is room."""
-BESIDE_BARS = 45
-"""Cells of a line that are left to what stands beside the bars."""
+"""Maximum length of a bar."""
+LABEL_CELLS = 45
+"""Cells of a line that are not for the bar."""
 LATE_SECONDS = 300
-"""Cron flushes each minute; an older entry makes `--check` complain."""
+"""Age of the oldest dirty entry from which it is coloured; cron flushes every minute."""
 MAP_STYLES = ("dim", "bold yellow")
-"""Of land and sea, and of marks."""
+"""Styles of land and sea, and of marks."""
 
 
-def print_stats(found: Stats, format_: str | None, output: str | None) -> None:
-    """Print statistics as a table, JSON or Prometheus's text, or write them to a file all at once."""
-    for_people = found.countries is not None or (sys.stdout.isatty() and output is None)
+def print_stats(stats: Stats, format_: str | None, output: str | None) -> None:
+    """Print statistics in a format, or replace a file with them."""
+    for_people = stats.countries is not None or (sys.stdout.isatty() and output is None)
     format_ = format_ or ("table" if for_people else "json")
-    if format_ != "json":  # which has a place for them
-        print_reasons(found.problems)
+    if format_ != "json":  # which contains the problems
+        print_reasons(stats.problems)
     if output is not None:
         with replacing(output) as (descriptor, _):
-            write_all(descriptor, _FORMATS[format_](found).encode())
+            write_all(descriptor, _FORMATS[format_](stats).encode())
     elif format_ == "table":
         console = open_console()
-        console.print(*_parts(found, console))
+        console.print(*_parts(stats, console))
     else:
-        write(_FORMATS[format_](found).encode())
+        write(_FORMATS[format_](stats).encode())
 
 
-def _table_text(found: Stats) -> str:
+def _table_text(stats: Stats) -> str:
     text = StringIO()
     console = open_console(text)
-    console.print(*_parts(found, console))
+    console.print(*_parts(stats, console))
     return text.getvalue()
 
 
-def _parts(found: Stats, console: Console) -> Iterator[RenderableType]:
-    yield make_table(("cache", ""), _rows(found))
-    yield databases_table(found.databases, found.at)
-    if found.top:
-        yield _bars(found, console)
-    if found.countries is not None:
-        yield _map(found, console)
+def _parts(stats: Stats, console: Console) -> Iterator[RenderableType]:
+    yield make_table(("cache", ""), _rows(stats))
+    yield databases_table(stats.databases, stats.at)
+    if stats.top:
+        yield _bars(stats, console)
+    if stats.countries is not None:
+        yield _map(stats, console)
 
 
-def _rows(found: Stats) -> Iterator[tuple[str, Cell]]:
-    total = sum(found.statuses.values())
+def _rows(stats: Stats) -> Iterator[tuple[str, Cell]]:
+    total = sum(stats.statuses.values())
     yield "rows", f"{total:,}"
-    for status, count in found.statuses.items():
+    for status, count in stats.statuses.items():
         yield f"  {status}", f"{count:,}{f'  {count / total:.1%}' if count else ''}"
-    if found.journal is not None:
-        yield from _journal_rows(found, found.journal)
-    if found.last_flush is not None:
-        at, entries, seconds = found.last_flush
-        yield "last flush", f"{ago(instant(at), found.at)}: {entries:,} entries in {seconds:g} s"
+    if stats.journal is not None:
+        yield from _journal_rows(stats, stats.journal)
+    if stats.last_flush is not None:
+        at, entries, seconds = stats.last_flush
+        yield "last flush", f"{ago(instant(at), stats.at)}: {entries:,} entries in {seconds:g} s"
 
 
-def _journal_rows(found: Stats, journal: JournalStatus) -> Iterator[tuple[str, Cell]]:
+def _journal_rows(stats: Stats, journal: JournalStatus) -> Iterator[tuple[str, Cell]]:
     yield "dirty entries", f"{journal.entries:,}"
     yield "  size", size_text(journal.size_bytes)
     if journal.oldest_at is not None:
-        is_late = (found.at - journal.oldest_at).total_seconds() > LATE_SECONDS
-        yield "  oldest", (ago(journal.oldest_at, found.at), "yellow" if is_late else "")
+        is_late = (stats.at - journal.oldest_at).total_seconds() > LATE_SECONDS
+        yield "  oldest", (ago(journal.oldest_at, stats.at), "yellow" if is_late else "")
     if journal.quarantined_bytes:
         yield "quarantined", (size_text(journal.quarantined_bytes), "red")
 
 
-def _bars(found: Stats, console: Console) -> Table:
-    total, longest = sum(found.statuses.values()), found.top[0][1]
+def _bars(stats: Stats, console: Console) -> Table:
+    total, longest = sum(stats.statuses.values()), stats.top[0][1]
     full = "█" if has_blocks(console) else "#"
-    cells = max(min(BAR_CELLS, console.width - BESIDE_BARS), 5)
+    cells = max(min(BAR_CELLS, console.width - LABEL_CELLS), 5)
     rows: list[tuple[Cell, ...]] = [
-        (_name(found, what), f"{count:,}", f"{count / total:.1%}", (full * -(-count * cells // longest), "cyan"))
-        for what, count in found.top
+        (_name(stats, value), f"{count:,}", f"{count / total:.1%}", (full * -(-count * cells // longest), "cyan"))
+        for value, count in stats.top
     ]
-    return make_table((found.by, "rows", "share", ""), rows, fixed=(1, 2, 3))
+    return make_table((stats.by, "rows", "share", ""), rows, fixed=(1, 2, 3))
 
 
-def _name(found: Stats, what: str | int | None) -> str:
-    if what is None:
-        return f"no {found.by}"
-    if found.by == "asn" and isinstance(what, int):
-        return f"AS{what} {(found.organisations or {}).get(what, '')}".strip()
-    return f"{what} {country_name(str(what)) or ''}".strip() if found.by == "country" else str(what)
+def _name(stats: Stats, value: str | int | None) -> str:
+    if value is None:
+        return f"no {stats.by}"
+    if stats.by == "asn" and isinstance(value, int):
+        return f"AS{value} {(stats.organisations or {}).get(value, '')}".strip()
+    return f"{value} {country_name(str(value)) or ''}".strip() if stats.by == "country" else str(value)
 
 
-def _map(found: Stats, console: Console) -> RenderableType:
+def _map(stats: Stats, console: Console) -> RenderableType:
     from rich.text import Text
 
-    total = sum(found.statuses.values()) or 1
-    shares = {code: count / total for code, count in (found.countries or {}).items()}
+    total = sum(stats.statuses.values()) or 1
+    shares = {code: count / total for code, count in (stats.countries or {}).items()}
     pen = BLOCKS if has_blocks(console) else ASCII
     width = console.width if console.width < PIPE_CELLS else COLUMNS
     styled = ([(piece, MAP_STYLES[is_mark]) for piece, is_mark in line] for line in world(shares, width, pen))
     return Text("\n").join(Text.assemble(*pieces) for pieces in styled)
 
 
-def _json(found: Stats) -> str:
-    journal = found.journal
-    flush = dict(zip(("finished_at", "entries", "duration_seconds"), found.last_flush or (), strict=False)) or None
-    said = {
-        "entries": found.statuses,
+def _json(stats: Stats) -> str:
+    journal = stats.journal
+    flush = dict(zip(("finished_at", "entries", "duration_seconds"), stats.last_flush or (), strict=False)) or None
+    fields = {
+        "entries": stats.statuses,
         "journal": journal
         and {**journal.as_dict(), "oldest_at": journal.oldest_at and instant_text(journal.oldest_at)},
         "last_flush": flush,
-        "databases": databases_json(found.databases),
-        "by": found.by,
-        "top": [{"value": what, "entries": count} for what, count in found.top],
-        "problems": found.problems,
+        "databases": databases_json(stats.databases),
+        "by": stats.by,
+        "top": [{"value": value, "entries": count} for value, count in stats.top],
+        "problems": stats.problems,
     }
-    return json_text(said) + "\n"
+    return json_text(fields) + "\n"
 
 
 _FORMATS: dict[str, Callable[[Stats], str]] = {"json": _json, "prometheus": prometheus, "table": _table_text}

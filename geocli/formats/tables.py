@@ -23,37 +23,37 @@ if TYPE_CHECKING:
     from geocli.stats import DatabaseStats
 
     Cell = str | tuple[str, str]
-    """What is in a cell of a table, perhaps with a style of Rich."""
+    """The text of a cell, perhaps with a style of Rich."""
 
 FRESH_DAYS, OLD_DAYS = 31, 35
-"""Up to so many days a database is fresh, or at least not old."""
+"""Age up to which a database is fresh (green), or not yet old (yellow)."""
 PIPE_CELLS = 4096
-"""Where nobody knows how wide the paper is, nothing is cut off."""
+"""Width of output that does not go to a terminal, so that nothing is cut off."""
 
 
 def open_console(stream: TextIO | None = None) -> Console:
-    """Return a console that cuts nothing off when it does not write to a terminal; default: standard output."""
+    """Return a console for a stream, by default standard output; it cuts nothing off unless that is a terminal."""
     from rich.console import Console
 
     stream = stream or sys.stdout
     if isinstance(stream, TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show all letters
+        stream.reconfigure(errors="backslashreplace")  # for terminals whose encoding lacks characters
     width = None if stream.isatty() else PIPE_CELLS
     return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
 
 
 def has_blocks(console: Console) -> bool:
-    """Tell whether the console's encoding has characters to draw with, beyond those of ASCII."""
+    """Return whether the console's encoding has characters to draw with, beyond ASCII."""
     return console.encoding.lower().startswith("utf")
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], fixed: Collection[int] = (0,)) -> Table:
-    """Return a table, without a head if no column has a name; all of it is text, whatever is in it.
+    """Return a table, without a header if no column has a name; cells are not interpreted as markup.
 
     Args:
         columns: their names.
         rows: their cells.
-        fixed: the numbers of columns that keep their width where the terminal is narrow; others are folded.
+        fixed: indexes of the columns that keep their width on a narrow terminal; the others are folded.
 
     """
     from rich import box
@@ -67,7 +67,7 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], fixed: Co
 
 
 def harmless(cell: Cell) -> Text:
-    """Return what is in a cell as text in which nothing is interpreted, as the terminal may show it."""
+    """Return a cell as text without markup, and without characters that control a terminal."""
     from rich.text import Text
 
     text, style = (cell, "") if isinstance(cell, str) else cell
@@ -75,26 +75,25 @@ def harmless(cell: Cell) -> Text:
 
 
 def print_summary(counts: Mapping[str, int]) -> None:
-    """Print how many rows there are of each country and status, on standard error."""
+    """Print the number of rows of each country and status to standard error."""
     total = sum(counts.values())
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    names = [(name, country_name(name) or "", count) for name, count in rows]
-    cells = [[code, name, f"{count:,}", f"{count / total:.1%}"] for code, name, count in names]
+    cells = [[code, country_name(code) or "", f"{count:,}", f"{count / total:.1%}"] for code, count in rows]
     open_console(sys.stderr).print(
         make_table(["", "country", "rows", "share"], [*cells, ["all", "", f"{total:,}", ""]])
     )
 
 
-def print_databases(found: Sequence[DatabaseStats], now: datetime) -> None:
-    """Print the databases at hand as a table, and what licences ask to be shown."""
+def print_databases(databases: Sequence[DatabaseStats], now: datetime) -> None:
+    """Print a table of databases, and the attributions that their licences require."""
     console = open_console()
-    console.print(databases_table(found, now))
-    for line in dict.fromkeys(filter(None, [*(row.attribution for row in found), ATTRIBUTIONS["rir"]])):
+    console.print(databases_table(databases, now))
+    for line in dict.fromkeys(filter(None, [*(row.attribution for row in databases), ATTRIBUTIONS["rir"]])):
         console.print(harmless(line))
 
 
-def databases_table(found: Sequence[DatabaseStats], now: datetime) -> Table:
-    """Return a table of the databases at hand, with the colour of their age."""
+def databases_table(databases: Sequence[DatabaseStats], now: datetime) -> Table:
+    """Return a table of databases, coloured by age."""
     rows: list[tuple[Cell, ...]] = [
         (
             row.name,
@@ -104,25 +103,25 @@ def databases_table(found: Sequence[DatabaseStats], now: datetime) -> Table:
             row.kind or "",
             row.error or row.path,
         )
-        for row in found
+        for row in databases
     ]
-    none: list[tuple[Cell, ...]] = [("rir", "", "", "", "", "built in: no .mmdb file was found")]
-    return make_table(("database", "built", "age", "size", "records", "path"), rows or none)
+    built_in: list[tuple[Cell, ...]] = [("rir", "", "", "", "", "built in: no .mmdb file was found")]
+    return make_table(("database", "built", "age", "size", "records", "path"), rows or built_in)
 
 
 def print_replaced(names: Sequence[str]) -> None:
-    """Say which databases were replaced, and what their licences ask to be shown, on standard error."""
+    """Print which databases were replaced, and the attributions that licences require, to standard error."""
     lines = [f"{', '.join(names) or 'nothing'} replaced", *filter(None, map(attribution_of, names))]
     print(*dict.fromkeys(lines), sep="\n", file=sys.stderr)
 
 
-def databases_json(found: Sequence[DatabaseStats]) -> list[dict[str, Any]]:
-    """Return the databases at hand ready for JSON."""
-    return [{**row.as_dict(), "built_at": row.built_at and instant_text(row.built_at)} for row in found]
+def databases_json(databases: Sequence[DatabaseStats]) -> list[dict[str, Any]]:
+    """Return databases as values of JSON."""
+    return [{**row.as_dict(), "built_at": row.built_at and instant_text(row.built_at)} for row in databases]
 
 
 def ago(at: datetime | None, now: datetime) -> str:
-    """Say how long ago something was, in the largest unit that gives a whole number."""
+    """Return how long ago an instant was, in the largest unit of which at least one has passed."""
     if at is None:
         return ""
     seconds = max(int((now - at).total_seconds()), 0)
@@ -134,7 +133,7 @@ _UNITS = (("days", 86400), ("h", 3600), ("min", 60))
 
 
 def freshness(built_at: datetime | None, now: datetime) -> str:
-    """Return the colour for a database of that age: databases are built at least once a month."""
+    """Return the colour of a database's age; databases are built at least once a month."""
     if built_at is None:
         return ""
     days = (now - built_at).days
@@ -142,14 +141,14 @@ def freshness(built_at: datetime | None, now: datetime) -> str:
 
 
 def size_text(size_bytes: int) -> str:
-    """Say how large something is, as people read it."""
+    """Return a size as people read it."""
     from rich.filesize import decimal
 
     return decimal(size_bytes)
 
 
 def print_reasons(reasons: Sequence[str]) -> int:
-    """Say on standard error what is wrong, a line each, and return the exit status."""
+    """Print complaints to standard error, and return the exit status."""
     for reason in reasons:
         complain(reason)
     return 1 if reasons else 0

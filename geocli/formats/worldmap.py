@@ -1,4 +1,4 @@
-"""A world map in characters, with marks where countries are; our own drawing, of the coasts as they are."""
+"""A world map in characters, with marks on countries."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _LAND = """
 
 
 """
-"""Where most of 3 by 3 degrees is land: from 84 N to 60 S, and from 180 W to 180 E."""
+"""Cells of 3 by 3 degrees that are mostly land: from 84 N to 60 S, and from 180 W to 180 E."""
 _CENTRES = """
 AD 43 2; AE 24 54; AF 34 66; AG 17 -62; AI 18 -63; AL 41 20; AM 40 45; AO -12 18; AQ -77 31; AR -35 -65; AS -14 -171
 AT 48 14; AU -26 134; AW 13 -70; AX 60 20; AZ 40 48; BA 44 18; BB 13 -60; BD 24 90; BE 51 5; BF 12 -2; BG 43 25
@@ -86,19 +86,19 @@ TL -9 126; TM 39 59; TN 34 10; TO -21 -175; TR 39 35; TT 10 -61; TV -9 179; TW 2
 UM 19 167; US 40 -99; UY -33 -56; UZ 42 63; VA 42 12; VC 13 -61; VE 7 -66; VG 18 -65; VI 18 -65; VN 16 108; VU -15 167
 WF -14 -178; WS -14 -172; XK 43 21; YE 16 48; YT -13 45; ZA -29 25; ZM -13 28; ZW -19 30
 """
-"""The middle of the largest part of each country, in whole degrees of latitude and longitude, WGS 84."""
+"""Centre of the largest part of each country, in integer degrees of latitude and longitude, WGS 84."""
 NORTH, SOUTH = 84, -60
 COLUMNS = 120
-"""Width of the drawing, and of the largest map; a cell of a terminal is about twice as high as it is wide."""
+"""Width of `_LAND`, and maximum width of a map; a cell of a terminal is about twice as high as it is wide."""
 
 
 class Pen(NamedTuple):
-    """The characters that a map is drawn with."""
+    """Characters to draw a map with."""
 
     halves: Sequence[str]
-    """Sea, land in the upper half of a cell, in the lower one, in both."""
+    """Characters for sea, and for land in the upper half of a cell, the lower one, and both."""
     mark: str
-    """Where a country is."""
+    """Character for a country."""
 
 
 BLOCKS = Pen(" ▀▄█", "●")
@@ -106,35 +106,42 @@ ASCII = Pen(" '.:", "o")
 
 
 def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterator[list[tuple[str, bool]]]:
-    """Draw the world, with a mark in the middle of each country, and its share beside it where there is room.
+    """Draw the world, with a mark in the centre of each country, and its share next to it where there is room.
 
     Args:
-        shares: between 0 and 1, by ISO 3166-1 alpha-2 code; the largest get their places first.
-        width: of the terminal, in cells.
+        shares: between 0 and 1, by ISO 3166-1 alpha-2 code; the largest are placed first.
+        width: width of the terminal, in cells.
         pen: the characters.
 
     Yields:
-        Each line in pieces, with whether a piece is a mark with its share rather than land or sea.
+        Lines in pieces; each piece with whether it is a mark rather than land or sea.
 
     """
     columns = min(width, COLUMNS)
     lines = [list(line) for line in _coasts(columns, pen.halves)]
     marked: set[tuple[int, int]] = set()
-    known = {code: share for code, share in shares.items() if code in _centres()}
-    for code, share in sorted(known.items(), key=lambda item: (-item[1], item[0])):
-        row, column = cell(code, columns)
-        for first, text in _labels(column, share, pen.mark):
-            cells = {(row, first + number) for number in range(len(text))}
-            if cells.isdisjoint(marked) and first >= 0 and first + len(text) <= columns:
-                lines[row][first : first + len(text)] = text
-                marked |= cells
-                break
+    for code, share in sorted(shares.items(), key=lambda item: (-item[1], item[0])):
+        if code in _centres():
+            _mark(lines, marked, cell(code, columns), share, pen.mark)
     for row, line in enumerate(lines):
         yield list(_pieces(line, [(row, column) in marked for column in range(columns)]))
 
 
+def _mark(
+    lines: list[list[str]], marked: set[tuple[int, int]], centre: tuple[int, int], share: float, mark: str
+) -> None:
+    """Write a mark and its share where they cover no other mark."""
+    row, column = centre
+    for first, text in _labels(column, share, mark):
+        cells = {(row, first + number) for number in range(len(text))}
+        if cells.isdisjoint(marked) and first >= 0 and first + len(text) <= len(lines[row]):
+            lines[row][first : first + len(text)] = text
+            marked |= cells
+            return
+
+
 def cell(code: str, columns: int) -> tuple[int, int]:
-    """Return the line and the column, from 0, of the middle of a country on a map of so many columns.
+    """Return the row and column, from 0, of the centre of a country on a map of a width in columns.
 
     >>> cell("NZ", 80)
     (14, 78)
@@ -150,10 +157,10 @@ def _rows(columns: int) -> int:
 
 
 def _labels(column: int, share: float, mark: str) -> Iterator[tuple[int, str]]:
-    """Propose first columns and texts: the share behind the mark, before it, or the mark alone."""
-    said = f"{share:.0%}" if share >= 0.005 else ""
-    yield column, mark + said
-    yield column - len(said), said + mark
+    """Return candidates, as first column and text: the share after the mark, before it, and the mark alone."""
+    percent = f"{share:.0%}" if share >= 0.005 else ""
+    yield column, mark + percent
+    yield column - len(percent), percent + mark
     yield column, mark
 
 
@@ -171,7 +178,7 @@ def _coasts(columns: int, halves: Sequence[str]) -> Iterator[str]:
 
 
 def _is_land(drawn: Sequence[str], line: tuple[int, int], column: tuple[int, int]) -> bool:
-    """Tell whether half of what is drawn in a part of the map is land; parts are (number, how many there are)."""
+    """Return whether at least half of a cell is land; `line` and `column` are pairs of index and count."""
     across = slice(*_span(*column, COLUMNS))
     part = "".join(row[across] for row in drawn[slice(*_span(*line, len(drawn)))])
     return part.count("#") * 2 >= len(part)
