@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geocli.engine.blocks import zeros
 from geocli.engine.kernel import Packer, Row, address_of, allocated, kernel
-from geocli.storage.frames import HEADER_BYTES, MOST_BYTES, TARGET_BYTES
+from geocli.storage.frames import HEADER_BYTES, MAX_BYTES, TARGET_BYTES
 from geocli.storage.place_encoding import place_texts
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class JournalPacker:
         size_bytes = c_uint64()
         arguments = byref(packer), byref(engine), start, count, head, len(head), max_bytes
         packed = kernel().payload(*arguments, address_of(self._out), len(self._out), byref(size_bytes))
-        if size_bytes.value > MOST_BYTES:
+        if size_bytes.value > MAX_BYTES:
             raise ValueError(f"an entry of {size_bytes.value} bytes is more than a frame holds")
         if size_bytes.value > len(self._out):
             self._out = bytearray(size_bytes.value)
