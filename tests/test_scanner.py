@@ -13,6 +13,7 @@ import pytest
 from geocli.bulk import finding, scanner
 from geocli.bulk.finding import Spans
 from geocli.bulk.scanner import SETS, WAYS, Room, Scanner
+from geocli.engine.blocks import offsets
 from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel
 
 LINES = [json.loads(line)["line"].encode() for line in (Path(__file__).parent / "text-cases.jsonl").open()]
@@ -63,8 +64,8 @@ def test_nothing_outside_the_text_is_read(is_at_end: bool) -> None:  # noqa: FBT
 
 def found(block: Addresses) -> Spans:
     """Return the spans of a block."""
-    array = ctypes.c_uint32 * block.count
-    starts, ends, stops = (array.from_address(column)[:] for column in (block.starts, block.ends, block.stops))
+    column = ctypes.c_uint32 * block.count
+    starts, ends, stops = (offsets(column.from_address(at)[:]) for at in (block.starts, block.ends, block.stops))
     return Spans(starts, ends, stops)
 
 
@@ -99,7 +100,7 @@ def test_what_was_decided_once_is_remembered() -> None:
     assert kernel().scan(ctypes.byref(reader.rules), ctypes.byref(first), address_of(room.doubts)) == 3
     assert reader.scan(text, first, room.doubts)
     assert kernel().scan(ctypes.byref(reader.rules), ctypes.byref(second), address_of(room.doubts)) == 0
-    assert found(first).starts == found(second).starts[:3] == [0, len(text) // 3, 2 * len(text) // 3]
+    assert found(first).starts == found(second).starts[:3] == offsets([0, len(text) // 3, 2 * len(text) // 3])
 
 
 def test_more_user_agents_than_can_be_remembered() -> None:

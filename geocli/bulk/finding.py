@@ -21,10 +21,12 @@ from geocli.bulk import spellings
 from geocli.bulk.boundaries import HEX
 from geocli.bulk.ipv4_context import verdict, window
 from geocli.bulk.ipv6_context import AFTER_BYTES, BEFORE_BYTES, is_run, span_of
+from geocli.engine.blocks import offsets
 from geocli.errors import AddressError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable
     from typing import TypeAlias
 
@@ -40,11 +42,11 @@ _PREFIX = re.compile(rb"/(0|[1-9][0-9]{0,2})(?!\w|\.\w)")
 class Spans(NamedTuple):
     """Where addresses are in a text, in their order."""
 
-    starts: list[int]
+    starts: array[int]
     """Offset of the first byte of each address."""
-    ends: list[int]
+    ends: array[int]
     """Offset behind its last byte."""
-    stops: list[int]
+    stops: array[int]
     """Offset behind the prefix length that makes a network of it; the end of the address without one."""
 
 
@@ -73,7 +75,7 @@ def _candidates(text: bytes) -> Iterable[Span]:
 
 def _apart(text: bytes, found: Iterable[Span]) -> Spans:
     """Drop each address that begins in the one before it, and each prefix length in which one begins."""
-    spans = Spans([], [], [])
+    spans = Spans(offsets(), offsets(), offsets())
     for start, end in found:
         if spans.ends and start < spans.ends[-1]:
             continue

@@ -104,19 +104,15 @@ class LogForm:
             found = scanner.spans(chunk)
         else:
             found = finding.spans(chunk)
-        bounds = map(offsets, found)
         if self._is_extract:
-            return Block(chunk, *bounds, only_addresses=True)
-        starts, ends, stops = bounds
-        copy_starts = offsets((0, *stops[:-1])) if stops else stops
+            return Block(chunk, *found, only_addresses=True)
+        bounds = offsets((0,)) + found.stops
         return Block(
             chunk,
-            starts,
-            ends,
-            stops,
-            copy_starts=copy_starts,
-            copy_ends=stops,
-            tail=chunk[stops[-1] if stops else 0 :],
+            *found,
+            copy_starts=bounds[:-1],
+            copy_ends=found.stops,
+            tail=chunk[bounds[-1] :],
             only_addresses=True,
             is_labelled=True,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import secrets
+from array import array
 from functools import cache
 from threading import local
 from typing import TYPE_CHECKING
@@ -53,8 +54,7 @@ def spans(text: bytes) -> Spans:
         _own.scanner, _own.room = Scanner(), Room(FIRST_ROOM)
     while not _own.scanner.scan(text, block := _own.room.block(text), _own.room.doubts):
         _own.room = Room(2 * block.room)
-    found = _BlockSpans(block)
-    return Spans(found.starts[:], found.ends[:], found.stops[:])
+    return Spans(*_own.room.columns(block.count))
 
 
 class Room:
@@ -69,6 +69,10 @@ class Room:
         starts, ends, stops = map(address_of, self._columns)
         at, size = address_of_bytes(text), len(text)
         return Addresses(text=at, text_bytes=size, room=self._room, starts=starts, ends=ends, stops=stops)
+
+    def columns(self, count: int) -> list[array[int]]:
+        """Return copies of the starts, ends and stops of some addresses."""
+        return [array("I", column[: 4 * count]) for column in self._columns]
 
 
 _own = local()
