@@ -1,15 +1,15 @@
-"""geocli: where IP addresses are, remembered without loss.
+"""geocli looks up where IP addresses are, and keeps every answer.
 
 >>> from tempfile import TemporaryDirectory
 >>> from geocli import AddressError, GeoCache
 >>> directory = TemporaryDirectory()
 >>> with GeoCache(directory.name) as cache:
 ...     entry = cache.lookup("8.8.8.8")
-...     others = [(other.ip, other.status) for other in cache.lookup_batch(["[::1]:80", "nonsense"])]
+...     statuses = [(each.ip, each.status) for each in cache.lookup_batch(["[::1]:80", "nonsense"])]
 ...     flushed = cache.flush_dirty().flushed
 >>> entry.status, entry.place.country_code, entry.cached
 ('resolved', 'US', False)
->>> others
+>>> statuses
 [('::1', 'special'), ('nonsense', 'invalid')]
 >>> flushed
 2

@@ -1,10 +1,9 @@
-"""The standard streams: what goes where, and the one place where errors become a line and an exit status."""
+"""The standard streams, and the one place where errors become a line and an exit status."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from contextlib import suppress
 
 from geocli.errors import GeocliError, TerminatedError
@@ -14,17 +13,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIGNALED = 128
-"""Plus the number of a signal: what ends a process that a signal stopped."""
+SIGNAL_BASE = 128
+"""Exit status of a process that a signal stopped, less the number of the signal."""
 INTERRUPTED = 130
 READER_GONE = 141
 
 NO_THREAD = "can't start new thread"
-"""What Python says, in a RuntimeError, where the system has no room for one."""
+"""Message of the RuntimeError that Python raises where the system cannot start another thread."""
 
 
 def open_missing_descriptors() -> None:
-    """Open /dev/null on each standard descriptor that is closed, or the next file would become one of them."""
+    """Open /dev/null on each standard descriptor that is closed, so that no other file gets its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -34,76 +33,84 @@ def open_missing_descriptors() -> None:
 
 
 def complain(error: Exception | str) -> None:
-    """Say what is wrong in one line on standard error."""
-    _say(f"geocli: {safe(str(error))}")
+    """Print an error as a line on standard error."""
+    _print_error(f"geocli: {safe(str(error))}")
 
 
-def _say(line: str) -> None:
-    """Write a line on standard error; if nobody can read it, the exit status must do."""
+def _print_error(line: str) -> None:
+    # If standard error cannot be written, the exit status is all that is left to report the error.
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)  # noqa: T201 (for people)
 
 
-def write(data: bytes | memoryview) -> None:
-    """Write to standard output, at once and completely."""
+def write(data: bytes) -> None:
+    """Write all data to standard output, unbuffered."""
     stream, view = sys.stdout.buffer, memoryview(data)
-    while view:  # with PYTHONUNBUFFERED the stream is raw, and may take a part only
+    while view:  # with PYTHONUNBUFFERED the stream is raw, and may write only a part
         view = view[stream.write(view) :]
     stream.flush()
 
 
 def close_output() -> None:
-    """Close standard output for good, so that its reader need not wait for what is done after it."""
+    """Close standard output, so that its reader does not wait for the end of the process."""
     sys.stdout.flush()
-    _point_at_null(sys.stdout.fileno())
+    _redirect_to_null(sys.stdout.fileno())
 
 
 def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = lambda: False) -> int:
-    """Call, and return the exit status; errors become one line, without a traceback unless it is asked for."""
+    """Call a function, print any error as one line, and return the exit status.
+
+    Args:
+        call: the function, which returns an exit status.
+        is_verbose: returns whether to print a traceback, too.
+
+    """
     try:
         status = call() or 0
-        if status < SIGNALED:  # else a thread may be writing still, and this would wait for it
+        if status < SIGNAL_BASE:  # else another thread may still hold the lock of the stream
             sys.stdout.flush()
-    except (BrokenPipeError, SystemExit) as ended:
-        if isinstance(ended, SystemExit) and not ended.code:
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:
             return 0  # shell completion
-        _point_at_null(sys.stdout.fileno())
-        return READER_GONE  # which Rich and Typer make a SystemExit of
-    except KeyboardInterrupt as stop:
-        return stop.exit_status if isinstance(stop, TerminatedError) else INTERRUPTED
+        # Rich and Typer turn a broken pipe into a SystemExit.
+        _redirect_to_null(sys.stdout.fileno())
+        return READER_GONE
+    except KeyboardInterrupt as interrupt:
+        return interrupt.exit_status if isinstance(interrupt, TerminatedError) else INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the one place where errors end)
         if is_verbose():
             from traceback import format_exc
 
-            deque(map(_say, map(safe, format_exc().splitlines())), maxlen=0)
-        complain(_described(error))
+            for line in format_exc().splitlines():
+                _print_error(safe(line))
+        complain(_message(error))
         if isinstance(error, OSError):
-            _point_at_null(sys.stdout.fileno())  # what is buffered would fail again
+            _redirect_to_null(sys.stdout.fileno())  # writing the rest of the buffer would fail again
         return error.exit_status if isinstance(error, GeocliError) else 1
     return status
 
 
-def _point_at_null(descriptor: int) -> None:
-    """Let what is still buffered go nowhere, so that the interpreter does not complain at its end."""
+def _redirect_to_null(descriptor: int) -> None:
+    """Discard what is still buffered, which the interpreter would fail to write when it exits."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
 
 
-def _described(error: Exception) -> Exception | str:
+def _message(error: Exception) -> str:
     if isinstance(error, GeocliError):
-        return error
+        return str(error)
     if isinstance(error, OSError):
-        named = "standard streams" if error.filename is None else error.filename or "an empty name"
-        if isinstance(error, FileNotFoundError) and error.filename is None:
-            named = "current directory"  # only who asks for it gets this
-        whom = f" to user {os.geteuid()}, who owns the data directory" if _is_denied_to_owner(error) else ""
-        return f"{named}: {error.strerror or error}{whom}"
+        return _os_error_message(error)
     if isinstance(error, MemoryError) or str(error) == NO_THREAD:
-        return "out of memory, or of threads; a smaller -j needs less"
-    return f"internal error: {type(error).__name__}: {error}; geocli -v shows where"
+        return "out of memory or threads; try a smaller -j"
+    return f"internal error: {type(error).__name__}: {error}; for a traceback: geocli -v"
 
 
-def _is_denied_to_owner(error: OSError) -> bool:
-    """Return whether root, which may do anything, became a user who may not do this."""
-    return isinstance(error, PermissionError) and os.getuid() == 0 != os.geteuid()
+def _os_error_message(error: OSError) -> str:
+    name = "standard streams" if error.filename is None else error.filename or "empty path"
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        name = "current directory"  # only os.getcwd() raises this without a file name
+    is_denied_to_owner = isinstance(error, PermissionError) and os.getuid() == 0 != os.geteuid()
+    owner = f" for user {os.geteuid()}, the owner of the data directory" if is_denied_to_owner else ""
+    return f"{name}: {error.strerror or error}{owner}"

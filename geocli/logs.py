@@ -1,4 +1,4 @@
-"""Events on standard error, for those who ask with `-v`; structlog is loaded for them alone."""
+"""Events on standard error, with `-v`; structlog is imported only then."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ _state = {"is_verbose": False}
 
 
 def be_verbose() -> None:
-    """Write events from now on: for people on a terminal, as JSON lines otherwise.
+    """Log events from now on: as text on a terminal, else as JSON lines.
 
-    No control character is passed on: `safe` and JSON escape them.
+    Both escape control characters: by `safe`, and as JSON does.
     """
     import structlog
 
     _state["is_verbose"] = True
-    by_time = structlog.processors.TimeStamper
-    for_people: list[Any] = [
-        by_time("%H:%M:%S", utc=False),
+    timestamp = structlog.processors.TimeStamper
+    text: list[Any] = [
+        timestamp("%H:%M:%S", utc=False),
         _harmless,
         structlog.dev.ConsoleRenderer(colors=False),
     ]
-    for_programs: list[Any] = [structlog.processors.add_log_level, by_time("iso"), structlog.processors.JSONRenderer()]
+    json: list[Any] = [structlog.processors.add_log_level, timestamp("iso"), structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=for_people if sys.stderr.isatty() else for_programs,
+        processors=text if sys.stderr.isatty() else json,
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
 
 def _harmless(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    return {name: safe(what) if isinstance(what, str) else what for name, what in event.items()}
+    return {name: safe(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def is_verbose() -> bool:
-    """Tell whether events are written."""
+    """Return whether events are logged."""
     return _state["is_verbose"]
 
 
 def log(event: str, **facts: Any) -> None:
-    """Write an event, if somebody asked for events."""
+    """Log an event, with `-v`."""
     if is_verbose():
         import structlog
 
@@ -57,14 +57,14 @@ def log(event: str, **facts: Any) -> None:
 
 @contextmanager
 def timed(event: str, **facts: Any) -> Iterator[dict[str, Any]]:
-    """Write an event at the end of a block, with how many seconds it took; yields facts, to be added to."""
-    began = monotonic()
+    """Log an event at the end of a block, with its duration; yields a dict to which facts can be added."""
+    started_at = monotonic()
     yield facts
-    log(event, **facts, seconds=round(monotonic() - began, 6))
+    log(event, **facts, seconds=round(monotonic() - started_at, 6))
 
 
 def raise_or_log(problem: GeocliError) -> None:
-    """Raise if an answer may be lost, and log all else; what a GeoCache does with problems by default.
+    """Raise a problem that may lose answers, and log any other; the default of a GeoCache.
 
     Raises:
         GeocliError: the problem.

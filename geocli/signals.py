@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP as exceptions, for as long as something is half done."""
+"""SIGTERM and SIGHUP as exceptions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told_of_termination() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise meanwhile, so that what is half done is put in order; in the main thread alone."""
+def termination_raises() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise TerminatedError, so that the block can clean up; only in the main thread."""
     import signal
 
     def stop(number: int, _: object) -> None:
         raise TerminatedError(number)
 
-    caught = []
-    with suppress(ValueError):  # in another thread, which hears no signals
+    handled = []
+    with suppress(ValueError):  # in another thread, which gets no signals
         for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # whoever started us may ignore it, as nohup does
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, ignores SIGHUP
                 signal.signal(number, stop)
-                caught.append(number)
+                handled.append(number)
     try:
         yield
     finally:
-        for number in caught:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)

@@ -78,11 +78,11 @@ class TestGuard:
             (1, "/out.csv: No space left on device", OSError(28, "No space left on device", "/out.csv")),
             (1, "standard streams: Input/output error", OSError(5, "Input/output error")),
             (1, "standard streams: odd", OSError("odd")),
-            (1, "an empty name: Is a directory", OSError(21, "Is a directory", "")),
+            (1, "empty path: Is a directory", OSError(21, "Is a directory", "")),
             (1, "current directory: No such file or directory", OSError(2, "No such file or directory")),
-            (1, "out of memory, or of threads; a smaller -j needs less", MemoryError("Unable to allocate 64.0 MiB")),
-            (1, "out of memory, or of threads; a smaller -j needs less", RuntimeError("can't start new thread")),
-            (1, "internal error: ValueError: odd; geocli -v shows where", ValueError("odd")),
+            (1, "out of memory or threads; try a smaller -j", MemoryError("Unable to allocate 64.0 MiB")),
+            (1, "out of memory or threads; try a smaller -j", RuntimeError("can't start new thread")),
+            (1, "internal error: ValueError: odd; for a traceback: geocli -v", ValueError("odd")),
             (4, r"/d\nevil\x1b[2J: empty", StorageError("/d\nevil\x1b[2J", "empty")),
         ],
         ids=lambda case: type(case).__name__,
@@ -104,7 +104,7 @@ class TestGuard:
         assert 1 == guard(_raise(ValueError("odd")), is_verbose=lambda: True)
         found = capfd.readouterr()
         assert found.err.startswith("Traceback (most recent call last):\n")
-        assert found.err.endswith("\ngeocli: internal error: ValueError: odd; geocli -v shows where\n")
+        assert found.err.endswith("\ngeocli: internal error: ValueError: odd; for a traceback: geocli -v\n")
         assert "" == found.out
 
     @BUFFERING

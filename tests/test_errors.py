@@ -37,7 +37,7 @@ URL = "https://example.net/a.mmdb.gz"
 CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
     (GeocliError("odd: it happened"), 1, "odd: it happened", {}),
     (AddressError("1.2.3", "too short"), 2, "1.2.3: too short", {"text": "1.2.3", "reason": "too short"}),
-    (AddressError("", "nothing"), 2, "empty text: nothing", {"text": ""}),
+    (AddressError("", "nothing"), 2, "empty string: nothing", {"text": ""}),
     (
         SettingsError("data_dir", "5 is not a string", origin="/etc/geocli/config.toml"),
         2,
@@ -50,7 +50,7 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
         "/c.toml:7: data_dir: 5 is not a string",
         {"origin": "/c.toml", "line": 7},
     ),
-    (ExposedError("/key"), 0, "/key: others can read this key; chmod o-r", {"path": "/key"}),
+    (ExposedError("/key"), 0, "/key: other users can read this key; run: chmod o-r", {"path": "/key"}),
     (
         ServiceError("ip-api", "HTTP 503", status=503),
         3,
@@ -94,7 +94,7 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
     ),
     (OpenCellError("/a.csv", "no end"), 2, "/a.csv: no end", {"path": "/a.csv"}),
     (MissingDatabaseError("/a.mmdb", "not there"), 3, "/a.mmdb: not there", {"path": "/a.mmdb"}),
-    (ClusterError("part 1", "lost"), 75, "part 1: lost", {"what": "part 1"}),
+    (ClusterError("part 1", "lost"), 75, "part 1: lost", {"subject": "part 1"}),
     (ClusterError("part 1", "unreadable", exit_status=2), 2, "part 1: unreadable", {}),
 ]
 

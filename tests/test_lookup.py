@@ -82,7 +82,7 @@ def test_addresses_that_are_nowhere_are_answered_without_a_source(
     [
         ("010.8.8.8", f"010.8.8.8: {ZEROS}"),
         ("8.8.8.08:53", f"8.8.8.08:53: {ZEROS}"),
-        ("", "empty text: there is no address in it"),
+        ("", "empty string: there is no address in it"),
         ("example.com", f"example.com: {HOST_NAME.format('example.com')}"),
         ("localhost", f"localhost: {HOST_NAME.format('localhost')}"),
         ("8.8.8.256", "8.8.8.256: not an IP address: a part is larger than 255"),

@@ -494,7 +494,7 @@ class TestAccount:
             conf.chmod(0o644)
         path.chmod(mode)
         done = geocli("db", "update", EDITION, environ=environ)
-        warning = f"geocli: {path}: others can read this key; chmod o-r\n" if mode & 0o004 else ""
+        warning = f"geocli: {path}: other users can read this key; run: chmod o-r\n" if mode & 0o004 else ""
         assert (0, warning) == (done.returncode, done.stderr.decode())
 
     @pytest.mark.parametrize("is_file", [True, False])

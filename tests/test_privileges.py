@@ -301,7 +301,7 @@ def test_output_is_the_users_too(users: Geocli, shared: Path, command: tuple[str
         )
 
     assert (0, (MEMBER, MEMBER)) == (written.returncode, owners(shared / "theirs").pop())
-    reason = f"Permission denied to user {MEMBER}, who owns the data directory"
+    reason = f"Permission denied for user {MEMBER}, the owner of the data directory"
     assert (1, f"{shared}/out: {reason}") == (refused.returncode, complaint(refused))
     assert not (shared / "out").exists()
     assert (shared / "redirected").read_bytes()

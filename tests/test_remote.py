@@ -107,7 +107,7 @@ class TestLookup:
         """Others can read it: that is said once, and is no failure."""
         os.chmod(web.key_file, 0o644)
         run = geocli("lookup", UNKNOWN, environ={"GEOCLI_IP_API_KEY_FILE": web.key_file})
-        assert (0, f"{web.key_file}: others can read this key; chmod o-r") == (run.returncode, complaint(run))
+        assert (0, f"{web.key_file}: other users can read this key; run: chmod o-r") == (run.returncode, complaint(run))
 
     def test_by_the_configuration(self, geocli: Geocli, web: Web, tmp_path: Path) -> None:
         """A file turns a service on as well as the environment does."""

@@ -366,7 +366,7 @@ class TestKeys:
         """That is said, and the key is used."""
         os.chmod(desk.key_file, 0o644)
         assert [FIRST] == list(desk.ask(FIRST, ip_api_key_file=desk.key_file))
-        assert [f"{desk.key_file}: others can read this key; chmod o-r"] == list(map(str, desk.warnings))
+        assert [f"{desk.key_file}: other users can read this key; run: chmod o-r"] == list(map(str, desk.warnings))
         assert isinstance(desk.warnings[0], ExposedError)
 
     @pytest.mark.parametrize("text", ["", " \n", "two words", "caf\xe9", "a\tb", "\0"])

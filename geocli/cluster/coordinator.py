@@ -31,7 +31,7 @@ from geocli.cluster.output_directory import PartDirectory
 from geocli.cluster.splits import divided
 from geocli.cluster.worker import answer, unpacked
 from geocli.errors import ClusterError, GeocliError, MissingDatabaseError, OpenCellError, SettingsError
-from geocli.signals import told_of_termination
+from geocli.signals import termination_raises
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,7 +108,7 @@ class ClusterBatch:
                 if part.number in notes:
                     on_read(part.share_bytes)
             if left:
-                with told_of_termination(), _connected(self.cluster) as client:
+                with termination_raises(), _connected(self.cluster) as client:
                     run = _Run(client, self, notes)
                     for part, done in run.answered(left):
                         self._keep(part, done)

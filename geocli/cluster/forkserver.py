@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from geocli.errors import ClusterError
-from geocli.signals import told_of_termination
+from geocli.signals import termination_raises
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def loaded_workers() -> Iterator[None]:
     if not os.access(sys.executable, os.X_OK, effective_ids=True):
         reason = f"user {os.geteuid()}, who owns the data directory, cannot run it, nor start workers with it"
         raise ClusterError(sys.executable, reason, exit_status=1)
-    with told_of_termination():
+    with termination_raises():
         os.environ |= {"DASK_LOGGING__DISTRIBUTED": "critical", "PYTHONWARNINGS": "ignore"}  # one line here says it
         try:
             with suppress(OSError):  # the path of its socket may be too long; then workers load by themselves
