@@ -19,6 +19,8 @@ enum {
     IPV4_DEPTH = 96,        /* zeros before an IPv4 address in a tree of IPv6 */
     NO_PREFIX = 255,        /* the prefix length of an answer that names no network */
     MAX_BLANKS = 3,         /* between an address and a comma */
+    BATCH = 16,             /* addresses that are searched for together */
+    AHEAD = 8,              /* lines whose text is fetched before it is needed */
 };
 
 /* Numbers of answers: those of UNREAD addresses are not yet found, SINGLE ones are looked up by themselves, MISSING ones must
@@ -40,7 +42,7 @@ struct tree {
 struct ranges {
     const uint32_t *ipv4_starts; /* ascending; each range ends where the next one begins */
     const uint8_t *ipv4_scopes, *ipv4_prefixes;
-    uint64_t ipv4_count;
+    const uint32_t *ipv4_first; /* by the first octet, and one more: the range in which its addresses begin */
     const uint64_t *ipv6_bounds; /* four words a range: first and last address, high half first; the first match counts */
     const uint8_t *ipv6_scopes;
     uint64_t ipv6_count;
@@ -48,9 +50,13 @@ struct ranges {
 };
 
 /* A hash table with linear probing from pairs to the numbers of answers, or to names of pairs for the next database. */
+struct slot {
+    _Atomic uint64_t key; /* 0: free */
+    uint64_t value;
+};
+
 struct numbering {
-    _Atomic uint64_t *keys; /* 0: free */
-    uint32_t *values;
+    struct slot *slots;
     uint64_t mask, count, capacity;
 };
 
@@ -265,27 +271,67 @@ int32_t geocli_open(struct tree *tree) {
     return 1;
 }
 
-/* Find the offset of the data of an address, 0 if there are none, and the length of the prefix that has them. Return whether
- * the tree is sound on the way. */
-static int walk(const struct tree *tree, const struct address *address, uint32_t *offset, uint32_t *prefix) {
-    if (address->is_ipv6 && tree->ip_version == 4) {
-        *offset = *prefix = 0;
-        return 1;
-    }
-    uint32_t bits = address->is_ipv6 ? 128 : 32, depth = 0, node = address->is_ipv6 ? 0 : tree->ipv4_root;
-    _Atomic uint32_t *known = &tree->nodes[address->is_ipv6][leading_bits(address)];
-    uint32_t reached = atomic_load_explicit(known, memory_order_relaxed);
-    if (reached) node = reached, depth = TABLE_BITS;
-    while (node < tree->node_count && depth < bits) {
-        if (depth == TABLE_BITS && !reached) atomic_store_explicit(known, node, memory_order_relaxed);
-        node = child(tree, node, bit_of(address, depth));
-        depth++;
-    }
-    if (node < tree->node_count) return 0;
-    *offset = node - tree->node_count;
-    *prefix = depth;
+/* An address whose answer is searched for, and its records. */
+struct search {
+    struct address address;
+    uint64_t position;
+    uint32_t index;         /* the leading bits of the address */
+    uint32_t scope, widest; /* the length of a prefix whose addresses all have these records and this scope */
+    uint32_t offsets[MAX_DATABASES], prefixes[MAX_DATABASES];
+    int32_t is_sound; /* whether all trees are, on the way to the address */
+};
+
+/* Where the walk to an address has got. */
+struct walk {
+    struct search *search;
+    uint32_t node, depth, bits;
+};
+
+static void prefetch_node(const struct tree *tree, uint32_t node) {
+    if (node < tree->node_count) __builtin_prefetch(tree->map + (uint64_t)node * (tree->record_bits / 4));
+}
+
+/* Finish a walk: note the offset of the data of the address, 0 if there are none, and the length of the prefix that has them. */
+static void arrive(const struct tree *tree, uint64_t database, const struct walk *walk) {
+    struct search *search = walk->search;
     uint64_t data_bytes = tree->size_bytes - (uint64_t)tree->node_count * (tree->record_bits / 4) - SEPARATOR_BYTES;
-    return *offset < data_bytes && (!*offset || *offset >= SEPARATOR_BYTES);
+    uint32_t offset = walk->node - tree->node_count;
+    if (walk->node < tree->node_count || offset >= data_bytes || (offset && offset < SEPARATOR_BYTES)) search->is_sound = 0;
+    search->offsets[database] = offset;
+    search->prefixes[database] = walk->depth;
+    if (walk->depth > search->widest) search->widest = walk->depth;
+}
+
+/* Walk to several addresses side by side: while the memory for one node is on its way, others take a step. */
+static void walk_all(const struct tree *tree, uint64_t database, struct search *searches, uint64_t count) {
+    struct walk walks[BATCH];
+    uint64_t active = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        struct search *search = searches + i;
+        int is_ipv6 = search->address.is_ipv6;
+        search->offsets[database] = search->prefixes[database] = 0;
+        if (is_ipv6 && tree->ip_version == 4) continue;
+        uint32_t reached = atomic_load_explicit(&tree->nodes[is_ipv6][search->index], memory_order_relaxed);
+        uint32_t node = reached ? reached : is_ipv6 ? 0 : tree->ipv4_root;
+        walks[active++] = (struct walk){search, node, reached ? TABLE_BITS : 0, is_ipv6 ? 128 : 32};
+        prefetch_node(tree, node);
+    }
+    while (active) {
+        for (uint64_t i = 0; i < active;) {
+            struct walk *walk = walks + i;
+            const struct address *address = &walk->search->address;
+            if (walk->node >= tree->node_count || walk->depth == walk->bits) {
+                arrive(tree, database, walk);
+                *walk = walks[--active];
+                continue;
+            }
+            walk->node = child(tree, walk->node, bit_of(address, walk->depth++));
+            prefetch_node(tree, walk->node);
+            if (walk->depth == TABLE_BITS && walk->node < tree->node_count)
+                atomic_store_explicit(&tree->nodes[address->is_ipv6][walk->search->index], walk->node, memory_order_relaxed);
+            i++;
+        }
+    }
 }
 
 /* Where a walk over the networks of a tree in their order has got; zeros at the beginning. */
@@ -337,19 +383,19 @@ static uint64_t hashed(const uint64_t *secret, uint64_t key) {
 }
 
 /* Return the slot of a key, or the free one where it belongs. There is one, since a table is never full. */
-static uint64_t slot_of(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
-    uint64_t slot = hashed(engine->secret, key) & numbering->mask;
+static struct slot *slot_of(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
+    uint64_t at = hashed(engine->secret, key) & numbering->mask;
     for (;;) {
-        uint64_t there = atomic_load_explicit(&numbering->keys[slot], memory_order_acquire);
-        if (there == key || !there) return slot;
-        slot = (slot + 1) & numbering->mask;
+        uint64_t there = atomic_load_explicit(&numbering->slots[at].key, memory_order_acquire);
+        if (there == key || !there) return numbering->slots + at;
+        at = (at + 1) & numbering->mask;
     }
 }
 
 /* Return the scope of an address, and the length of a prefix that has it. */
 static uint32_t scope_of(const struct ranges *ranges, const struct address *address, uint32_t *prefix) {
     if (!address->is_ipv6) {
-        uint64_t low = 0, high = ranges->ipv4_count;
+        uint64_t low = ranges->ipv4_first[address->ipv4 >> 24], high = ranges->ipv4_first[(address->ipv4 >> 24) + 1] + 1;
         while (high - low > 1) {
             uint64_t middle = (low + high) / 2;
             if (ranges->ipv4_starts[middle] <= address->ipv4) low = middle;
@@ -368,63 +414,62 @@ static uint32_t scope_of(const struct ranges *ranges, const struct address *addr
     return 0;
 }
 
-/* The records of an address. */
-struct records {
-    uint32_t scope, widest; /* the length of a prefix whose addresses all have these records and this scope */
-    uint32_t offsets[MAX_DATABASES], prefixes[MAX_DATABASES];
-};
-
-/* Find the records of an address. Return whether it can be answered from them. */
-static int find_records(const struct engine *engine, const struct address *address, struct records *records) {
-    records->scope = scope_of(&engine->ranges, address, &records->widest);
-    if (records->scope == engine->ranges.embedding) return 0;
-    for (uint64_t i = 0; i < engine->database_count; i++) {
-        if (!walk(&engine->trees[i], address, &records->offsets[i], &records->prefixes[i])) return 0;
-        if (records->prefixes[i] > records->widest) records->widest = records->prefixes[i];
+/* Find the records of addresses. */
+static void find_records(const struct engine *engine, struct search *searches, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) {
+        searches[i].scope = scope_of(&engine->ranges, &searches[i].address, &searches[i].widest);
+        searches[i].is_sound = 1;
     }
-    return 1;
+    for (uint64_t i = 0; i < engine->database_count; i++) walk_all(&engine->trees[i], i, searches, count);
 }
 
+static int can_be_answered(const struct engine *engine, const struct search *search) {
+    return search->is_sound && search->scope != engine->ranges.embedding;
+}
+
+static uint64_t key_of(const struct engine *engine, const struct search *search, uint64_t database, uint64_t name) {
+    return name << 32 | (engine->database_count ? search->offsets[database] : 0);
+}
+
+static uint64_t numbering_count(const struct engine *engine) { return engine->database_count ? engine->database_count : 1; }
+
 /* Return the number of the answer for some records, MISSING if there is none yet. */
-static uint32_t number_of(const struct engine *engine, const struct records *records) {
-    uint64_t name = records->scope + 1;
-    uint64_t count = engine->database_count ? engine->database_count : 1;
-    for (uint64_t i = 0; i < count; i++) {
-        const struct numbering *numbering = &engine->numberings[i];
-        uint64_t key = name << 32 | (engine->database_count ? records->offsets[i] : 0);
-        uint64_t slot = slot_of(engine, numbering, key);
-        if (atomic_load_explicit(&numbering->keys[slot], memory_order_acquire) != key) return MISSING;
-        name = numbering->values[slot];
+static uint32_t number_of(const struct engine *engine, const struct search *search) {
+    uint64_t name = search->scope + 1;
+    for (uint64_t i = 0; i < numbering_count(engine); i++) {
+        uint64_t key = key_of(engine, search, i, name);
+        struct slot *slot = slot_of(engine, &engine->numberings[i], key);
+        if (atomic_load_explicit(&slot->key, memory_order_acquire) != key) return MISSING;
+        name = slot->value;
     }
     return name;
 }
 
-/* The same, but give a number to records that have none. */
-static uint32_t added_number(struct engine *engine, const struct records *records) {
-    uint64_t name = records->scope + 1;
-    uint64_t count = engine->database_count ? engine->database_count : 1;
-    for (uint64_t i = 0; i < count; i++) {
+/* The same, but give a number to records that have none; SINGLE if there is no room. */
+static uint32_t added_number(struct engine *engine, const struct search *search) {
+    uint64_t name = search->scope + 1;
+    for (uint64_t i = 0; i < numbering_count(engine); i++) {
         struct numbering *numbering = &engine->numberings[i];
-        uint64_t key = name << 32 | (engine->database_count ? records->offsets[i] : 0);
-        uint64_t slot = slot_of(engine, numbering, key);
-        if (atomic_load_explicit(&numbering->keys[slot], memory_order_relaxed) != key) {
-            int is_last = i + 1 == count;
+        uint64_t key = key_of(engine, search, i, name);
+        struct slot *slot = slot_of(engine, numbering, key);
+        if (atomic_load_explicit(&slot->key, memory_order_relaxed) != key) {
+            int is_last = i + 1 == numbering_count(engine);
             if (numbering->count >= numbering->capacity || (is_last && engine->next_number >= engine->max_numbers))
                 return SINGLE;
             numbering->count++;
-            numbering->values[slot] = is_last ? engine->next_number++ : numbering->count;
-            atomic_store_explicit(&numbering->keys[slot], key, memory_order_release);
+            slot->value = is_last ? engine->next_number++ : numbering->count;
+            atomic_store_explicit(&slot->key, key, memory_order_release);
         }
-        name = numbering->values[slot];
+        name = slot->value;
     }
     return name;
 }
 
 /* Return the longest prefix of the databases that an answer is from. */
-static uint32_t answer_prefix(uint32_t sources, const struct records *records) {
+static uint32_t answer_prefix(uint32_t sources, const struct search *search) {
     uint32_t longest = NO_PREFIX;
     for (uint32_t i = 0; sources; i++, sources >>= 1)
-        if (sources & 1 && (longest == NO_PREFIX || records->prefixes[i] > longest)) longest = records->prefixes[i];
+        if (sources & 1 && (longest == NO_PREFIX || search->prefixes[i] > longest)) longest = search->prefixes[i];
     return longest;
 }
 
@@ -437,36 +482,73 @@ static void fill(struct engine *engine, uint32_t index, uint32_t widest, uint32_
     }
 }
 
-/* Find the answer of an address that is UNREAD. */
-static uint32_t found_number(struct engine *engine, struct block *block, uint64_t i) {
-    struct address address;
-    struct records records;
-    if (!parse(block, i, &address)) return UNREAD;
-    uint32_t index = leading_bits(&address);
-    if (!address.is_ipv6) {
-        uint32_t number = atomic_load_explicit(&engine->table[index], memory_order_acquire);
-        block->prefixes[i] = atomic_load_explicit(&engine->table_prefixes[index], memory_order_relaxed);
-        if (number) return number;
-    }
-    if (!find_records(engine, &address, &records)) return SINGLE;
-    uint32_t number = number_of(engine, &records);
+/* Look an IPv4 address up in the table. */
+static uint32_t table_number(const struct engine *engine, struct block *block, const struct search *search) {
+    uint32_t number = atomic_load_explicit(&engine->table[search->index], memory_order_acquire);
+    if (number)
+        block->prefixes[search->position] =
+            atomic_load_explicit(&engine->table_prefixes[search->index], memory_order_relaxed);
+    return number;
+}
+
+/* Return the number of the answer for the records of an address. */
+static uint32_t found_number(struct engine *engine, struct block *block, const struct search *search) {
+    if (!can_be_answered(engine, search)) return SINGLE;
+    uint32_t number = number_of(engine, search);
     if (number == MISSING) return MISSING;
     uint32_t state = atomic_load_explicit(&engine->states[number], memory_order_acquire);
     if (state == NEW) return MISSING;
-    block->prefixes[i] = answer_prefix(engine->sources[number], &records);
+    uint32_t prefix = answer_prefix(engine->sources[number], search);
     if (state == IS_SINGLE) number = SINGLE;
-    if (!address.is_ipv6 && records.widest <= TABLE_BITS)
-        fill(engine, index, records.widest, number, block->prefixes[i]);
+    block->prefixes[search->position] = prefix;
+    if (!search->address.is_ipv6 && search->widest <= TABLE_BITS)
+        fill(engine, search->index, search->widest, number, prefix);
     return number;
+}
+
+/* Find the answers of some addresses. */
+static void find_batch(struct engine *engine, struct block *block, struct search *searches, uint64_t count) {
+    uint64_t left = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        struct search *search = searches + i;
+        uint32_t number = search->address.is_ipv6 ? 0 : table_number(engine, block, search);
+        if (number) {
+            block->numbers[search->position] = number;
+            continue;
+        }
+        for (uint64_t j = 0; j < engine->database_count; j++)
+            __builtin_prefetch((const void *)&engine->trees[j].nodes[search->address.is_ipv6][search->index]);
+        if (left != i) searches[left] = *search;
+        left++;
+    }
+    find_records(engine, searches, left);
+    for (uint64_t i = 0; i < left; i++) {
+        uint64_t key = key_of(engine, searches + i, 0, searches[i].scope + 1);
+        __builtin_prefetch(engine->numberings->slots + (hashed(engine->secret, key) & engine->numberings->mask));
+    }
+    for (uint64_t i = 0; i < left; i++) block->numbers[searches[i].position] = found_number(engine, block, searches + i);
 }
 
 /* Find the answers of the addresses that are UNREAD, and count the states of all. What cannot be parsed here stays UNREAD.
  * Return how many are MISSING, for which `geocli_add` must be called. */
 int64_t geocli_find(struct engine *engine, struct block *block) {
+    struct search searches[BATCH];
+    uint64_t waiting = 0;
     int64_t missing = 0;
     block->unread = block->singles = block->unregistered = 0;
+    for (uint64_t i = 0; i <= block->count; i++) {
+        if (waiting == BATCH || i == block->count) {
+            find_batch(engine, block, searches, waiting);
+            waiting = 0;
+        }
+        struct search *search = searches + waiting;
+        if (i == block->count || block->numbers[i] != UNREAD || !parse(block, i, &search->address)) continue;
+        search->position = i;
+        search->index = leading_bits(&search->address);
+        __builtin_prefetch((const void *)&engine->table[search->index]);
+        waiting++;
+    }
     for (uint64_t i = 0; i < block->count; i++) {
-        if (block->numbers[i] == UNREAD) block->numbers[i] = found_number(engine, block, i);
         uint32_t number = block->numbers[i];
         if (number == UNREAD) block->unread++;
         else if (number == SINGLE) block->singles++;
@@ -490,17 +572,18 @@ int64_t geocli_pick(const struct engine *engine, const struct block *block, uint
 int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *positions, uint32_t *scopes, uint32_t *offsets) {
     uint64_t count = 0, databases = engine->database_count;
     for (uint64_t i = 0; i < block->count; i++) {
-        struct address address;
-        struct records records;
+        struct search search;
         if (block->numbers[i] != MISSING) continue;
         block->numbers[i] = UNREAD;
-        if (!parse(block, i, &address) || !find_records(engine, &address, &records)) continue;
+        if (!parse(block, i, &search.address)) continue;
+        search.index = leading_bits(&search.address);
+        find_records(engine, &search, 1);
         uint64_t before = engine->next_number;
-        if (added_number(engine, &records) == SINGLE) block->numbers[i] = SINGLE;
+        if (!can_be_answered(engine, &search) || added_number(engine, &search) == SINGLE) block->numbers[i] = SINGLE;
         if (engine->next_number == before) continue;
         positions[count] = i;
-        scopes[count] = records.scope;
-        memcpy(offsets + count * databases, records.offsets, databases * sizeof *offsets);
+        scopes[count] = search.scope;
+        memcpy(offsets + count * databases, search.offsets, databases * sizeof *offsets);
         count++;
     }
     return count;
@@ -681,6 +764,7 @@ int64_t geocli_assemble(const struct engine *engine, const struct block *block, 
     uint64_t used = 0;
     for (; progress->position < block->count; progress->position++) {
         uint64_t i = progress->position, size = used, line;
+        if (i + AHEAD < block->count) __builtin_prefetch(engine->arena + engine->lines[block->numbers[i + AHEAD]]);
         if (block->copy_starts) {
             uint64_t copied = block->copy_ends[i] - block->copy_starts[i], padding = block->padding ? block->padding[i] : 0;
             if (copied + padding > room - size) return used;

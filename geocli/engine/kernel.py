@@ -45,8 +45,7 @@ class Ranges(ctypes.Structure):
     """Ranges of special addresses."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("ipv4_starts", "ipv4_scopes", "ipv4_prefixes")),
-        ("ipv4_count", _U64),
+        *((name, _POINTER) for name in ("ipv4_starts", "ipv4_scopes", "ipv4_prefixes", "ipv4_first")),
         *((name, _POINTER) for name in ("ipv6_bounds", "ipv6_scopes")),
         ("ipv6_count", _U64),
         ("embedding", _U32),
@@ -56,7 +55,7 @@ class Ranges(ctypes.Structure):
 class Numbering(ctypes.Structure):
     """A hash table from records to the numbers of answers."""
 
-    _fields_ = (("keys", _POINTER), ("values", _POINTER), ("mask", _U64), ("count", _U64), ("capacity", _U64))
+    _fields_ = (("slots", _POINTER), ("mask", _U64), ("count", _U64), ("capacity", _U64))
 
 
 class Engine(ctypes.Structure):

@@ -205,9 +205,9 @@ class LookupTable:
         }
         self._memory["states"][SINGLE] = IS_SINGLE
         self._sources = memoryview(self._memory["sources"]).cast("I")
-        tables = [(allocated(8 * SLOTS), allocated(4 * SLOTS)) for _ in range(max(len(databases), 1))]
+        tables = [allocated(16 * SLOTS) for _ in range(max(len(databases), 1))]
         slots = {"mask": SLOTS - 1, "capacity": MAX_NUMBERS}
-        numberings = [Numbering(keys=address_of(keys), values=address_of(values), **slots) for keys, values in tables]
+        numberings = [Numbering(slots=address_of(table), **slots) for table in tables]
         ranges, *kept = special_ranges()
         self._kept = kept, tables, (Tree * len(databases))(*(tree.tree for tree in self._trees))
         self._numberings = (Numbering * len(numberings))(*numberings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from functools import cache
 from ipaddress import IPv4Address, summarize_address_range
 from itertools import pairwise
@@ -27,13 +28,14 @@ def special_ranges() -> tuple[Ranges, tuple[array[int], ...]]:
     spans = [(IPv4Address(first), IPv4Address(after - 1)) for first, after in pairwise(edges)]
     networks = [network for span in spans for network in summarize_address_range(*span)]
     bounds = [half for first, last, _ in ranges(6) for edge in (first, last) for half in (edge >> 64, edge & _HALF)]
+    starts = [int(network[0]) for network in networks]
     memory = (
-        array("I", [int(network[0]) for network in networks]),
+        array("I", starts),
         array("B", [SCOPES.index(scope(network[0])) for network in networks]),
         array("B", [network.prefixlen for network in networks]),
+        array("I", [bisect_right(starts, octet << 24) - 1 for octet in range(257)]),
         array("Q", bounds),
         array("B", [_NUMBERS[name] for *_, name in ranges(6)]),
     )
-    starts, scopes, prefixes, ipv6_bounds, ipv6_scopes = map(address_of, memory)
-    found = Ranges(starts, scopes, prefixes, len(networks), ipv6_bounds, ipv6_scopes, len(memory[4]), EMBEDDING)
-    return found, memory
+    *ipv4, ipv6_bounds, ipv6_scopes = map(address_of, memory)
+    return Ranges(*ipv4, ipv6_bounds, ipv6_scopes, len(memory[-1]), EMBEDDING), memory
