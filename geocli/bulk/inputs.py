@@ -33,6 +33,8 @@ MOST_LINE_BYTES = 4096
 """A longer line of a list is no address; what is beyond this is dropped."""
 MOST_LINES, MOST_MARKS = 75_000, 300_000
 """No chunk has more lines than this, and no large one of several lines more dots and colons, so many addresses."""
+SAMPLES, SAMPLE_BYTES = 16, 2048
+"""Places of a chunk in which lines, dots and colons are counted."""
 SHOWN_BYTES = 4096
 """What is left of a line that is too long."""
 ELLIPSIS = "…".encode()
@@ -76,14 +78,14 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
     while data := read(wanted_bytes):
         on_read(len(data))
         text = rest + data
-        if len(text) >= len(mark) or end in text:  # else the mark may not be there yet
+        if mark and (len(text) >= len(mark) or end in text):  # else the mark may not be there yet
             text, mark = text.removeprefix(mark), b""
-        whole, found, rest = text.rpartition(end)
-        chunk = _shortened(whole + found, end, most_bytes)
-        count = chunk.count(end)
+        whole_bytes = text.rfind(end) + 1
+        chunk, rest = _shortened(text[:whole_bytes], end, most_bytes), text[whole_bytes:]
+        count = _about(chunk, end)
         if count * wanted_bytes < FULL_LINES * len(data):  # it may have got less than it asked for
             wanted_bytes = min(2 * wanted_bytes, MOST_BYTES)
-        if found:
+        if chunk:
             yield from _halves(chunk, end, count)
         if len(rest) > most_bytes:
             rest = rest[: most_bytes + 1]
@@ -91,17 +93,25 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
         yield _shortened(rest + end, end, most_bytes).removesuffix(b"" if adds_end else end)
 
 
-def _halves(chunk: bytes, end: bytes, count: int | None = None) -> Iterator[bytes]:
+def _halves(chunk: bytes, end: bytes, count: int) -> Iterator[bytes]:
     """Divide a chunk of very many lines or addresses, whose answers would take much more room than they do."""
     at = chunk.find(end, len(chunk) // 2) + len(end)
-    is_dense = (chunk.count(end) if count is None else count) > MOST_LINES or (
-        len(chunk) > READ_BYTES and chunk.count(b".") + chunk.count(b":") > MOST_MARKS
-    )
+    is_dense = count > MOST_LINES or (len(chunk) > READ_BYTES and _about(chunk, b".", b":") > MOST_MARKS)
     if not is_dense or at in {0, len(chunk)}:
         yield chunk
     else:
-        yield from _halves(chunk[:at], end)
-        yield from _halves(chunk[at:], end)
+        for half in (chunk[:at], chunk[at:]):
+            yield from _halves(half, end, _about(half, end))
+
+
+def _about(chunk: bytes, *marks: bytes) -> int:
+    """Return how many marks a chunk has; if it is large, by samples of it, since to count takes long."""
+    step = len(chunk) // SAMPLES
+    if step <= SAMPLE_BYTES:
+        return sum(map(chunk.count, marks))
+    starts = range(0, SAMPLES * step, step)
+    found = sum(chunk.count(mark, start, start + SAMPLE_BYTES) for mark in marks for start in starts)
+    return found * len(chunk) // (SAMPLES * SAMPLE_BYTES)
 
 
 def lines(path: str) -> Iterator[str]:
@@ -119,7 +129,7 @@ def lines(path: str) -> Iterator[str]:
 def _shortened(chunk: bytes, end: bytes, most_bytes: int) -> bytes:
     """Cut lines that are too long. A line that is has no end in some window of half that size."""
     half = most_bytes // 2
-    if all(end in chunk[at : at + half] for at in range(0, len(chunk) - half, half)):
+    if all(chunk.find(end, at, at + half) >= 0 for at in range(0, len(chunk) - half, half)):
         return chunk
     lines = chunk.split(end)
     return end.join(line if len(line) <= most_bytes else line[:SHOWN_BYTES] + ELLIPSIS for line in lines)
