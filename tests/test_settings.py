@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ import pytest
 
 from geocli.errors import SettingsError
 from geocli.geoip_conf import GEOIP_CONFS
-from geocli.settings import SYSTEM_CONFIG, SYSTEM_DATA_DIR, SYSTEM_DATABASE_DIRS, Settings, load
-from tests.pages import PAGES
+from geocli.settings import SETTINGS, SYSTEM_CONFIG, SYSTEM_DATA_DIR, SYSTEM_DATABASE_DIRS, Settings, load
+from tests.pages import ALL, PAGES, code_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +62,16 @@ def _run(program: str, environ: dict[str, str]) -> str:
     return subprocess.run(
         command, env={**kept, **environ}, check=True, capture_output=True, text=True, timeout=60
     ).stdout
+
+
+def _documented(name: str) -> str:
+    """Return the row of the documentation's table for a setting."""
+    setting = SETTINGS[name]
+    kind = setting.kind.name.removeprefix("a ").removeprefix("an ")
+    default = getattr(Settings, name, "")
+    shown = f"{default:g}" if isinstance(default, float) else str(default or "")
+    shown = str(default).lower() if isinstance(default, bool) else shown
+    return f"| `{name}` | `{setting.variable}` | {kind} | {shown and f'`{shown}`'} | {setting.help} |"
 
 
 def _refusal(path: str, environ: dict[str, str]) -> str:
@@ -232,6 +243,22 @@ class TestPrecedence:
         rows = PAGES["configuration"].splitlines()
         assert len(keys) > 10
         assert [] == [key for key in keys if not any(f"`{key}`" in row for row in rows if row.startswith("| `"))]
+
+    @pytest.mark.parametrize("name", SETTINGS)
+    def test_the_documentation_repeats_the_declaration(self, name: str) -> None:
+        """The row of a setting has its variable, kind, default and help."""
+        (row,) = [row for row in PAGES["configuration"].splitlines() if row.startswith(f"| `{name}` ")]
+        assert _documented(name) == row
+
+    @pytest.mark.parametrize("text", code_blocks(ALL, "toml"))
+    def test_examples_in_the_documentation_are_configurations(
+        self, home: dict[str, str], config: Callable[[str], str], text: str
+    ) -> None:
+        """A file with the lines of an example is read."""
+        for name, value in tomllib.loads(text).items():
+            assert (tuple(value) if isinstance(value, list) else value) in {
+                getattr(load(home, config=config(text)), key) for key in (name, "named_dirs")
+            }
 
     def test_databases_are_flags_alone(self, home: dict[str, str]) -> None:
         """Files that are named are passed on as they are."""
