@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+
+def _unit(text: str) -> ConfigParser:
+    unit = ConfigParser()
+    unit.read_string(text)
+    return unit
+
+
 VARYING = (
     (r'(?<="duration_seconds": )[0-9.]+', "SECONDS"),
     (r"in [0-9.]+ s\b", "in SECONDS s"),
@@ -42,6 +49,8 @@ VARYING = (
 )
 """What differs from run to run, and from machine to machine."""
 PYTHON = code_blocks(PAGES["python"], "python")
+UNITS = {text.split("\n")[0].removeprefix("# "): _unit(text) for text in code_blocks(ALL, "ini")}
+"""The units of systemd, by the name of their file."""
 STAND_INS = {
     "fail2ban-client": "193.0.6.139\n1.1.1.1",
     "last": "ada      pts/0        193.0.6.139      Thu Nov 26 09:12   still logged in",
@@ -82,17 +91,37 @@ def test_the_examples_print_what_is_shown(geocli: Geocli, tmp_path: Path, page: 
         assert _comparable(output) == _comparable(ran.stdout + ran.stderr), command
 
 
-@pytest.mark.parametrize("unit", code_blocks(ALL, "ini"), ids=lambda unit: unit.split("\n")[1])
-def test_the_units_of_systemd_are_units(geocli: Geocli, unit: str) -> None:
-    """Each has a section that systemd knows, and a command that geocli knows, which is silent."""
-    parsed = ConfigParser()
-    parsed.read_string(unit)
+@pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
+def test_the_units_of_systemd_are_units(geocli: Geocli, unit: ConfigParser) -> None:
+    """Each has the sections that systemd knows; the flush is silent, like those of cron."""
+    assert {"Unit", "Service"} == set(unit.sections()) or {"Unit", "Timer", "Install"} == set(unit.sections())
+    if "Service" in unit:
+        program, *arguments = unit["Service"]["ExecStart"].split()
+        assert "/usr/local/bin/geocli" == program
+        if arguments == ["flush"]:
+            run = geocli(*arguments)
+            assert (0, b"", b"") == (run.returncode, run.stdout, run.stderr)
 
-    assert {"Unit", "Service"} == set(parsed.sections()) or {"Unit", "Timer", "Install"} == set(parsed.sections())
-    if "Service" in parsed:
-        program, *arguments = parsed["Service"]["ExecStart"].split()
-        run = geocli(*arguments)
-        assert ("/usr/local/bin/geocli", 0, b"", b"") == (program, run.returncode, run.stdout, run.stderr)
+
+def test_the_units_of_systemd_do_what_cron_does() -> None:
+    """Each job of `crontab.example` has a service, whose command is tested there, and each service a timer."""
+    jobs = re.findall(r"^[^#]+ \$GEOCLI (.+)$", (ROOT / "crontab.example").read_text(), re.MULTILINE)
+    services = {name.removesuffix(".service"): unit for name, unit in UNITS.items() if "Service" in unit}
+
+    assert [f"/usr/local/bin/geocli {job}" for job in jobs] == [
+        unit["Service"]["ExecStart"] for unit in services.values()
+    ]
+    assert {f"{name}.timer" for name in services} == {name for name, unit in UNITS.items() if "Timer" in unit}
+
+
+def test_the_readme_makes_a_file_for_cron_of_the_example() -> None:
+    """In /etc/cron.d each job has a user before its command, and nothing else of the example changes."""
+    (command,) = re.findall(r"^(sed .*) >/etc/cron.d/geocli", PAGES["README"], re.MULTILINE)
+    made = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    example = (ROOT / "crontab.example").read_text()
+
+    assert 4 == len(re.findall(r"^(?:[-0-9*/,]+ ){5}root \$GEOCLI ", made, re.MULTILINE))
+    assert example == made.replace(" root $GEOCLI", " $GEOCLI")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -104,9 +133,9 @@ def test_the_lines_for_completion_are_those_that_are_tested(shell: str) -> None:
 def test_there_are_examples_of_every_kind() -> None:
     """The parser of the pages finds what a reader sees."""
     assert len(console_examples(ALL)) >= 47
-    assert len(code_blocks(PAGES["README"], "sh")) == 2
+    assert len(code_blocks(PAGES["README"], "sh")) == 3
     assert len(PYTHON) == 3
-    assert len(code_blocks(ALL, "ini")) == 2
+    assert len(UNITS) == 8
 
 
 def test_the_python_example_runs(geocli: Geocli, tmp_path: Path) -> None:
