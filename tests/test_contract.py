@@ -14,6 +14,7 @@ from typer.main import get_command
 import geocli as package
 from geocli.cli.app import app
 from tests.building import LONDON, build
+from tests.pages import PAGES
 from tests.running import COLOUR, complaint, complaints, dirty, held, objects, on_terminal, read_line, stored
 
 if TYPE_CHECKING:
@@ -381,6 +382,22 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 def test_every_option_of_a_command_is_exercised_here(command: str) -> None:
     """A new option needs a line in the table above."""
     assert set(OPTIONS[command]) == _options(_leaves(get_command(app))[command])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_a_command_is_documented(command: str) -> None:
+    """The section of a command in `geocli docs commands` names all of its options."""
+    (section,) = re.findall(rf"^## (?:.*, )?{command}(?:,.*)?\n((?:(?!## ).*\n)*)", PAGES["commands"], re.MULTILINE)
+    missing = [name for name in _options(_leaves(get_command(app))[command]) if f"`{name}" not in section]
+
+    assert [] == sorted(missing)
+
+
+def test_every_option_before_the_command_is_documented() -> None:
+    """The table at the top of `geocli docs commands` is complete; completion is in `geocli docs recipes`."""
+    missing = [name for name in _options(get_command(app)) if f"`{name}" not in PAGES["commands"]]
+
+    assert {"--install-completion", "--show-completion"} >= set(missing)
 
 
 @pytest.mark.parametrize("arguments", [line for lines in OPTIONS.values() for line in lines.values()], ids=" ".join)
