@@ -1,27 +1,26 @@
-"""GeoCache: what is known of addresses, in memory, in the store, from the sources; and nothing is lost."""
+"""GeoCache: looks addresses up in memory, in the journal and the store, then by the sources."""
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import UTC, datetime
 from itertools import islice
 
-from geocli import addresses, api_arguments, settings
-from geocli.cache_tiers import Recall, asked
+from geocli import addresses, api_arguments
+from geocli.cache_tiers import CacheTiers
 from geocli.databases.digest_cache import Digests
 from geocli.fork_safety import CACHE_RANK, ForkAware
-from geocli.freshness import is_hit, is_of
+from geocli.freshness import hits, is_of
 from geocli.logs import raise_or_log
-from geocli.models import Entry, settle, special
-from geocli.resolution import Asking
+from geocli.models import Entry, special
 from geocli.resolvers.chain import Chain, default_resolvers, default_services, settings_of
+from geocli.settings import load as load_settings
 from geocli.storage.dirty_check import has_answers
 from geocli.storage.store import FILE_NAME, Store
 from geocli.timestamps import earlier, instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
     from os import PathLike
     from typing import Self, TypeAlias
@@ -31,20 +30,16 @@ if TYPE_CHECKING:
     from geocli.errors import GeocliError, ResolveError
     from geocli.re_resolve import ReResolveReport
     from geocli.resolvers.protocols import Resolver, Service, Source
+    from geocli.settings import Settings
     from geocli.stats import Stats
     from geocli.storage.directory import DataDirectory
     from geocli.storage.flush import Flush, FlushReport
     from geocli.storage.journal import Journal
 
-    Wanted: TypeAlias = dict[str, Address]
-    Tell: TypeAlias = Callable[[GeocliError], None]
+    Report: TypeAlias = Callable[[GeocliError], None]
 
-HOLDING = {"cache", "due"}
-"""The modes in which what a web service said holds for its lifetime."""
 BLOCK = 500
-"""Addresses that are looked up, and journaled with one sync, together."""
-AGAIN = {"due", "again"}
-"""The modes in which stored rows are asked for again: answers are kept only for rows that are still there."""
+"""Addresses that are looked up together, and appended to the journal with one sync."""
 
 
 def utc_now() -> datetime:
@@ -53,11 +48,17 @@ def utc_now() -> datetime:
 
 
 class GeoCache(ForkAware):
-    """Looks addresses up: in memory, in the store, then by the sources, whose answers go to the journal.
+    """A cache of entries: lookups read it, then ask the sources, whose answers are appended to the journal.
 
-    What a method returns is on disk. One instance may be shared by threads, and any number of processes
-    may use the same data directory. After a fork both sides may use the instance; the fork waits for a thread that
-    reads or writes the store.
+    What a method returns is on disk. Threads may share an instance, and processes a data directory. After a fork both
+    processes may use the instance; a fork waits for threads that read or write the store.
+
+    Attributes:
+        now: the clock, in UTC.
+        on_problem: called with each problem that leaves an answer poorer, or not on disk.
+        chain: the sources.
+        digests: digests of the content of databases.
+
     """
 
     fork_rank = CACHE_RANK
@@ -68,7 +69,7 @@ class GeoCache(ForkAware):
         *,
         databases: Sequence[str | PathLike[str]] | None = None,
         language: str | None = None,
-        chosen: settings.Settings | None = None,
+        settings: Settings | None = None,
         store: Store | None = None,
         journal: Journal | None = None,
         resolvers: Sequence[Resolver] | None = None,
@@ -76,26 +77,26 @@ class GeoCache(ForkAware):
         clock: Callable[[], datetime] = utc_now,
         on_problem: Callable[[GeocliError], None] = raise_or_log,
     ) -> None:
-        """No file is touched before the first question.
+        """Read the settings; no other file is opened before the first lookup.
 
         Args:
-            data_dir: directory of the journal and the store; default: as the command line has it.
-            databases: .mmdb files that are asked instead of all other sources; default: those that are found.
-            language: of names; answers in another language are asked for again; default: the configured one.
-            chosen: all settings but those above; default: as the command line reads them.
-            store: reads what was flushed; default: `geocli.db` in the data directory.
-            journal: keeps what was answered; default: `journal` in the data directory.
-            resolvers: who is asked, in this order; default: the databases at hand, then the built-in data.
-            services: who is asked for what no resolver knows; default: those of the settings; none beside `resolvers`.
+            data_dir: directory of the journal and the store; default: that of the command line.
+            databases: .mmdb files, the only sources then; default: all sources that are found.
+            language: of names; cached answers in another language are stale; default: the configured one.
+            settings: all other settings; default: those of the command line.
+            store: default: `geocli.db` in the data directory.
+            journal: default: `journal` in the data directory.
+            resolvers: local sources in their order; default: the databases, then the built-in data.
+            services: asked for what no resolver knows; default: the configured ones, none with `resolvers`.
             clock: returns the time, in UTC.
-            on_problem: called with each problem that leaves an answer poorer or not kept.
+            on_problem: called with each problem that leaves an answer poorer, or not on disk.
 
         Raises:
             SettingsError: a setting is wrong.
 
         """
         super().__init__()
-        self._settings = api_arguments.with_overrides(chosen or settings.load(), data_dir, databases, language)
+        self._settings = api_arguments.with_overrides(settings or load_settings(), data_dir, databases, language)
         self._store = store or Store(
             f"{self._settings.data_dir}/{FILE_NAME}", busy_timeout_seconds=self._settings.busy_timeout_seconds
         )
@@ -107,7 +108,7 @@ class GeoCache(ForkAware):
             services = default_services(self._settings, lambda: self.directory, clock, on_problem)
         resolvers = default_resolvers(self._settings, on_problem) if resolvers is None else resolvers
         self.chain = Chain(resolvers, services or (), settings_of(self._settings))
-        self._recall = Recall(self._store, lambda: self.journal, self._has_answers, self.locked)
+        self._tiers = CacheTiers(self._store, lambda: self.journal, self._has_answers, self.locked)
         self.digests = Digests(self._settings.data_dir, lambda: self.directory)
 
     def __enter__(self) -> Self:
@@ -134,7 +135,7 @@ class GeoCache(ForkAware):
 
     @property
     def journal(self) -> Journal:
-        """What was answered and is not yet in the store."""
+        """The journal, opened when it is first needed."""
         if self._journal is None:
             from geocli.storage.journal import Journal
 
@@ -148,29 +149,29 @@ class GeoCache(ForkAware):
         """Return the entry of one address.
 
         Raises:
-            AddressError: the text is no address.
-            TypeError: it is neither text nor an address of `ipaddress`.
-            JournalError: the answer could not be kept (unless `on_problem` says otherwise).
+            AddressError: the string is not an address.
+            TypeError: it is neither a string nor an address of `ipaddress`.
+            JournalError: the answer could not be appended (unless `on_problem` does not raise).
 
         """
         return next(self.lookup_batch([api_arguments.address_of(address)]))
 
     def lookup_batch(self, texts: Iterable[Text], *, mode: Mode = "cache") -> Iterator[Entry]:
-        """Return an entry for each text, in their order; what is not an address, as None, gets `status="invalid"`.
+        """Return an entry for each text, in their order; one that is not an address gets `status="invalid"`.
 
-        Answers are kept, with one sync for each 500, before they are returned.
+        Answers are appended to the journal, with one sync for each 500, before they are returned.
 
         Args:
             texts: addresses as people and logs write them; any iterable, such as a column of a data frame.
-            mode: `cache` looks into the cache first; `cached-only` looks nowhere else; `refresh` asks the
-                sources whatever is in the cache, web services too; `no-cache` asks them and keeps nothing.
-                `due` and `again` ask the local sources whatever is in the cache, and the web services for what
-                these do not know: `due` unless the last answer of a service holds still.
+            mode: `cache` reads the cache first; `cached-only` reads nothing else; `refresh` asks all sources whatever
+                is cached, web services too; `no-cache` asks them and appends nothing. `due` and `again` ask the local
+                sources whatever is cached, and the web services for what these do not know: `due` only if the last
+                answer of a service has expired.
 
         Raises:
             TypeError: `texts` is one string, or not iterable.
             ValueError: the mode is unknown.
-            JournalError: answers could not be kept (unless `on_problem` says otherwise).
+            JournalError: answers could not be appended (unless `on_problem` does not raise).
 
         """
         api_arguments.one_of("mode", mode, api_arguments.MODES)
@@ -178,107 +179,99 @@ class GeoCache(ForkAware):
 
     def _in_blocks(self, rest: Iterator[object], mode: Mode) -> Iterator[Entry]:
         while block := list(islice(rest, BLOCK)):
-            parsed = list(map(api_arguments.address_or_entry, block))
-            wanted = {str(found): found for found in parsed if not isinstance(found, Entry)}
-            answered = self._cached_only(wanted) if mode == "cached-only" else self._answered(wanted, mode)
-            yield from (found if isinstance(found, Entry) else answered[str(found)] for found in parsed)
+            parsed = [api_arguments.address_or_entry(text) for text in block]
+            wanted = {str(address): address for address in parsed if not isinstance(address, Entry)}
+            entries = self._cached_only(wanted) if mode == "cached-only" else self._resolve(wanted, mode)
+            yield from (item if isinstance(item, Entry) else entries[str(item)] for item in parsed)
 
     def lookup_cached_only(self, texts: Iterable[Text]) -> dict[str, Entry]:
         """Return the cached entries by canonical address; asks no source, raises StorageError or BusyError."""
-        found = self.lookup_batch(texts, mode="cached-only")
-        return {entry.ip: entry for entry in found if entry.status in {"resolved", "special"}}
+        entries = self.lookup_batch(texts, mode="cached-only")
+        return {entry.ip: entry for entry in entries if entry.status in {"resolved", "special"}}
 
-    def _cached_only(self, wanted: Wanted) -> dict[str, Entry]:
-        known = self._recall.on_disk(wanted, self.on_problem)
-        none = Entry(ip="", status="unresolved", error="not in the cache")
-        return {ip: known.get(ip) or special(ip, addresses.scope(wanted[ip])) or none.replace(ip=ip) for ip in wanted}
+    def _cached_only(self, wanted: dict[str, Address]) -> dict[str, Entry]:
+        cached = self._tiers.on_disk(wanted, self.on_problem)
+        missing = Entry(ip="", status="unresolved", error="not in the cache")
+        return {
+            ip: cached.get(ip) or special(ip, addresses.scope(address)) or missing.replace(ip=ip)
+            for ip, address in wanted.items()
+        }
 
-    def _answered(self, wanted: Wanted, mode: Mode) -> dict[str, Entry]:
-        """Answer from the cache what it knows, from the sources what it does not, and keep what is new."""
+    def _resolve(self, wanted: dict[str, Address], mode: Mode) -> dict[str, Entry]:
+        """Return an entry for each address: fresh ones of the cache, else new ones of the sources."""
         if not wanted:
             return {}
         now, is_cached = self.now(), mode != "no-cache"
         with self.locked(self.on_problem) as report:
             sources, problems = self._sources(report, is_labeled=is_cached)
             generation = self.chain.generation(sources)
-            found, revision = self._recall.known(wanted, report) if is_cached else ({}, 0)
-        known = self._believed(found, generation)
+            found, revision = self._tiers.read(wanted, report) if is_cached else ({}, 0)
+        cached = self._trusted(found, generation)
+        entries = hits(cached, wanted, generation, now) if mode == "cache" else {}
+        if rest := {ip: address for ip, address in wanted.items() if ip not in entries}:
+            from geocli.resolution import Resolution
 
-        def hits(ips: Iterable[str]) -> dict[str, Entry]:
-            scopes = {ip: addresses.scope(wanted[ip]) for ip in ips if ip in known}
-            return {ip: known[ip] for ip, scope in scopes.items() if is_hit(known[ip], scope, generation, now)}
-
-        answered = hits(wanted) if mode == "cache" else {}
-        rest = {ip: address for ip, address in wanted.items() if ip not in answered}
-        asking = Asking(self.chain, rest, problems, now, self.on_problem)
-        remote = asking.everywhere() if mode == "refresh" else asking.unknown()
-        if remote and mode in HOLDING:
-            kept = asked(lambda: self._recall.on_disk(remote, self.on_problem), {}, self.on_problem)
-            known |= kept
-            answered |= hits(kept)
-            asking.hold(known)
-        asking.remotely([ip for ip in remote if ip not in answered])
-        while True:
-            stored = self._recall.stored(rest) if mode in AGAIN else set()
-            fresh = [asking.entry(ip, known.get(ip)) for ip in rest if ip not in answered]
-            fresh = [entry.replace(generation=generation) for entry in fresh]
-            lasting = [entry for entry in fresh if entry.error is None and (mode not in AGAIN or entry.ip in stored)]
-            if not is_cached or self._recall.keep(lasting, revision, self.on_problem):
-                break
-            # What was known may be cleared: only the answers of now count, and none is asked for twice.
-            found, revision = self._recall.known(rest, self.on_problem)
-            known = self._believed(found, generation)
-            asking.remotely(asking.release())
+            resolution = Resolution(
+                self.chain,
+                self._tiers,
+                trusted=lambda found: self._trusted(found, generation),
+                generation=generation,
+                now=now,
+                report=self.on_problem,
+            )
+            entries |= resolution.run(rest, mode, cached, revision, problems)
         if is_cached:
             self.digests.save()
-        return answered | {entry.ip: settle(known.get(entry.ip), entry) for entry in fresh}
+        return entries
 
-    def _believed(self, known: Mapping[str, Entry], generation: str) -> dict[str, Entry]:
-        """Return what counts of what is known: if files were named, only what they answered."""
-        is_open = not self._settings.databases
-        return {ip: entry for ip, entry in known.items() if is_open or is_of(entry, generation)}
+    def _trusted(self, entries: dict[str, Entry], generation: str) -> dict[str, Entry]:
+        """Return the cached entries that may be used: with named databases, only entries of these."""
+        if not self._settings.databases:
+            return entries
+        return {ip: entry for ip, entry in entries.items() if is_of(entry, generation)}
 
     def sources(self, *, is_labeled: bool = True) -> tuple[list[Source], list[ResolveError]]:
-        """Return the sources that can be asked now, and what is wrong with others.
+        """Return the sources that can be asked now, and an error for each of the others.
 
         Args:
-            is_labeled: whether databases are labelled by their content, for which one that is new is read; else by
-                their paths.
+            is_labeled: whether databases are labelled by their content, for which new ones are read; else by their
+                paths.
 
         """
         with self.locked(self.on_problem) as report:
             return self._sources(report, is_labeled=is_labeled)
 
-    def _sources(self, report: Tell, *, is_labeled: bool) -> tuple[list[Source], list[ResolveError]]:
+    def _sources(self, report: Report, *, is_labeled: bool) -> tuple[list[Source], list[ResolveError]]:
         problems: list[ResolveError] = []
         sources = self.chain.sources(self.digests if is_labeled else None, problems.append)
-        deque(map(report, problems), maxlen=0)
+        for problem in problems:
+            report(problem)
         return sources, problems
 
     def generation(self) -> str:
-        """Return what new answers are fresh for: the labels of the sources that would be asked now."""
+        """Return the current generation: the labels of the sources that would be asked now."""
         return self.chain.generation(self.sources()[0])
 
     def with_retry_times(self) -> set[str]:
-        """Return the addresses whose cached answers hold until some time, whatever the local sources know now."""
-        return self._recall.with_retry_times(self.now(), self.on_problem)
+        """Return the addresses whose cached answers have a retry time in the future."""
+        return self._tiers.with_retry_times(self.now(), self.on_problem)
 
     def revision(self) -> int:
-        """Return the number of the last clear: nothing that was known before it may be kept or believed."""
-        return self._recall.revision(self.on_problem)
+        """Return the number of the last clear: entries that were read before it must not be used after it."""
+        return self._tiers.revision(self.on_problem)
 
     def is_current(self, revision: int) -> bool:
-        """Return whether nothing was cleared since a revision, or that cannot be found out."""
-        return self._recall.is_current(revision)
+        """Return whether no row was cleared since a revision; also if the store cannot be read."""
+        return self._tiers.is_current(revision)
 
     def load_from_db(self) -> int:
-        """Bring the newest entries of the store into memory, and return how many.
+        """Read the newest entries of the store into memory, and return their number.
 
         Raises:
             StorageError: the store cannot be read.
 
         """
-        return self._recall.load(self.on_problem)
+        return self._tiers.load(self.on_problem)
 
     def flush_dirty(self, *, wait_seconds: float = 0) -> FlushReport:
         """Move the journal into the store.
@@ -288,7 +281,7 @@ class GeoCache(ForkAware):
 
         Raises:
             BusyError: another flush is running, or another program keeps the store locked.
-            StorageError: something could not be stored; it is kept, and the next flush tries again.
+            StorageError: some entries could not be stored; the next flush tries again.
 
         """
         return self._flush().run(wait_seconds)
@@ -313,7 +306,7 @@ class GeoCache(ForkAware):
         return re_resolve(self, self._store, self.now(), which, limit=limit, dry_run=dry_run, flush=flush)
 
     def stats(self, *, by: By = "country", top: int = 10, with_countries: bool = False) -> Stats:
-        """Count what is in the cache; see `geocli.stats`.
+        """Count the cached rows; see `geocli.stats`.
 
         Raises:
             ValueError: `by` is unknown, or `top` negative.
@@ -322,15 +315,15 @@ class GeoCache(ForkAware):
         from geocli.stats import collect
 
         api_arguments.count(by, top)
-        kept = self.journal, self._store, self._settings, self.now()
-        return collect(*kept, by=by, top=top, with_countries=with_countries)
+        parts = self.journal, self._store, self._settings, self.now()
+        return collect(*parts, by=by, top=top, with_countries=with_countries)
 
     def clear(self, *, unresolved: bool = False, older_than: timedelta | None = None) -> int:
-        """Forget rows, those that a flush would make too, all of them by default, and return how many.
+        """Delete cached rows, stored or dirty, and return their number.
 
         Args:
-            unresolved: only those that nobody knows.
-            older_than: only those that were resolved longer ago.
+            unresolved: only unresolved rows.
+            older_than: only rows that were resolved longer ago.
 
         Raises:
             StorageError: the store cannot be written; or BusyError.
@@ -343,5 +336,5 @@ class GeoCache(ForkAware):
         return self._flush().clear(wanted, self._settings.lock_timeout_seconds)
 
     def clear_negative(self) -> int:
-        """Forget the rows that nobody knows, so that they are asked for again, and return how many."""
+        """Delete the unresolved rows, so that the next lookup asks for them, and return their number."""
         return self.clear(unresolved=True)

@@ -1,4 +1,4 @@
-"""What one GeoCache knows already: in memory, until something is cleared, in the journal and in the store."""
+"""The tiers of a cache: memory, the journal, the store; read in this order, appended to from the journal up."""
 
 from __future__ import annotations
 
@@ -21,46 +21,49 @@ if TYPE_CHECKING:
     from geocli.storage.store import Store
     from geocli.storage.tombstones import Clear
 
-    Tell: TypeAlias = Callable[[GeocliError], None]
+    Report: TypeAlias = Callable[[GeocliError], None]
 
 MAX_ENTRIES = 100_000
 """Entries in memory, about 100 MB."""
 
 
 class Memory:
-    """Entries of one revision, which is the number of the last clear. Threads take turns."""
+    """Entries in memory, all of one revision: the number of the last clear. The caller holds a lock.
+
+    Attributes:
+        clears: the clears of the store when it was last read.
+
+    """
 
     def __init__(self) -> None:
-        """Begin without entries, before the first clear."""
         self._entries: dict[str, Entry] = {}
         self.clears: Sequence[Clear] = ()
-        """What was cleared, as far as it was seen."""
 
     @property
     def revision(self) -> int:
-        """The number of the last clear that was seen."""
+        """The number of the last clear."""
         return revision_of(self.clears)
 
-    def see(self, clears: Sequence[Clear]) -> None:
-        """Forget all if something else was cleared than what was seen."""
+    def update(self, clears: Sequence[Clear]) -> None:
+        """Take the clears of the store; drop all entries if there is a new one."""
         if revision_of(clears) != self.revision:
             self._entries.clear()
         self.clears = clears
 
-    def known(self, ips: Iterable[str]) -> dict[str, Entry]:
+    def get(self, ips: Iterable[str]) -> dict[str, Entry]:
         """Return the entries of those addresses that have one."""
         return {ip: self._entries[ip] for ip in ips if ip in self._entries}
 
-    def remember(self, found: Mapping[str, Entry]) -> None:
-        """Add entries; of too many the oldest go."""
-        self._entries |= found
+    def add(self, entries: Mapping[str, Entry]) -> None:
+        """Add entries; beyond `MAX_ENTRIES` the oldest are dropped."""
+        self._entries |= entries
         for ip in list(islice(self._entries, max(len(self._entries) - MAX_ENTRIES, 0))):
             del self._entries[ip]
 
-    def learn(self, fresh: Collection[Entry], revision: int) -> None:
-        """Add answers that were kept at a revision, unless that has passed; nothing found hides no good answer."""
+    def add_new(self, entries: Collection[Entry], revision: int) -> None:
+        """Add entries that were appended to the journal at a revision, unless that has passed."""
         if revision == self.revision:
-            self.remember({e.ip: settle(self._entries.get(e.ip), e).replace(cached=True) for e in fresh})
+            self.add({entry.ip: settle(self._entries.get(entry.ip), entry).replace(cached=True) for entry in entries})
 
 
 def revision_of(clears: Sequence[Clear]) -> int:
@@ -68,62 +71,65 @@ def revision_of(clears: Sequence[Clear]) -> int:
     return clears[-1].number if clears else 0
 
 
-class Recall:
-    """What is known in memory, then in the journal, then in the store; and what is to be known from now on."""
+class CacheTiers:
+    """Memory, the journal and the store as one cache.
+
+    Args:
+        store: the flushed entries.
+        journal: returns the journal; called when it is first needed.
+        has_answers: returns whether the journal may have entries, or raises StorageError.
+        locked: the lock of the cache; problems are reported when it is free again.
+
+    """
 
     def __init__(
         self,
         store: Store,
         journal: Callable[[], Journal],
         has_answers: Callable[[], bool],
-        locked: Callable[[Tell], AbstractContextManager[Tell]],
+        locked: Callable[[Report], AbstractContextManager[Report]],
     ) -> None:
-        """Take where answers are.
-
-        Args:
-            store: holds what was flushed.
-            journal: returns what holds all else; called when that is needed.
-            has_answers: returns whether that may hold anything, or raises StorageError.
-            locked: lets threads take turns, and problems be told afterwards.
-
-        """
         self._store, self._journal, self._has_answers, self._locked = store, journal, has_answers, locked
         self._memory = Memory()
 
-    def known(self, ips: Collection[str], tell: Tell) -> tuple[dict[str, Entry], int]:
-        """Return what is known, and the revision of that; what cannot be asked or read is told and left out."""
-        with self._locked(tell) as report:
-            self._memory.see(asked(self._store.clears, self._memory.clears, report))
+    def read(self, ips: Collection[str], report: Report) -> tuple[dict[str, Entry], int]:
+        """Return the cached entries of addresses, and their revision; what cannot be read is reported."""
+        with self._locked(report) as report_later:
+            self._memory.update(read_or_default(self._store.clears, self._memory.clears, report_later))
             clears, revision = self._memory.clears, self._memory.revision
-            known = self._memory.known(ips)
-            if missing := [ip for ip in ips if ip not in known]:
-                dirty = asked(lambda: self._dirty(missing, clears), {}, report)
-                found = newest(asked(lambda: self._store.get(missing, report), {}, report), dirty)
-                self._memory.remember(found)
-                known |= found
-        return known, revision
+            cached = self._memory.get(ips)
+            if missing := [ip for ip in ips if ip not in cached]:
+                dirty = read_or_default(lambda: self._dirty(missing, clears), {}, report_later)
+                stored = read_or_default(lambda: self._store.get(missing, report_later), {}, report_later)
+                found = newest(stored, dirty)
+                self._memory.add(found)
+                cached |= found
+        return cached, revision
 
-    def on_disk(self, ips: Collection[str], tell: Tell) -> dict[str, Entry]:
-        """Return what is known but for memory; rows that cannot be read are told.
+    def on_disk(self, ips: Collection[str], report: Report) -> dict[str, Entry]:
+        """Return the entries of the journal and the store; rows that cannot be read are reported.
 
         Raises:
             StorageError: the journal or the store cannot be read; or BusyError.
 
         """
         clears = self._store.clears()
-        dirty = self._journal().newest(ips, clears)  # before the store, to which a flush may be moving it
-        with self._locked(tell) as report:
-            return newest(self._store.get(list(ips), report), dirty)
+        # Before the store: a flush may move entries into it meanwhile.
+        dirty = self._journal().newest(ips, clears)
+        with self._locked(report) as report_later:
+            return newest(self._store.get(list(ips), report_later), dirty)
 
-    def with_retry_times(self, now: datetime, tell: Tell) -> set[str]:
-        """Return the addresses whose answers hold until some time, whatever the local sources know now.
+    def with_retry_times(self, now: datetime, report: Report) -> set[str]:
+        """Return the addresses whose answers have a retry time in the future.
 
         Most are answers of web services; the others were given while a better source failed.
         """
         where, values = "WHERE retry_at > ? AND status <> 'unresolved'", (instant_text(now),)
-        with self._locked(tell) as report:
-            dirty: set[str] = asked(self._dirty_with_retry_times, set(), report)
-            rows: list[Entry] = asked(lambda: list(self._store.entries(where, values, report)), [], report)
+        with self._locked(report) as report_later:
+            dirty: set[str] = read_or_default(self._dirty_with_retry_times, set(), report_later)
+            rows: list[Entry] = read_or_default(
+                lambda: list(self._store.entries(where, values, report_later)), [], report_later
+            )
         return dirty | {entry.ip for entry in rows}
 
     def _dirty(self, ips: Sequence[str], clears: Sequence[Clear]) -> dict[str, Entry]:
@@ -133,7 +139,7 @@ class Recall:
         return self._journal().with_retry_times() if self._has_answers() else set()
 
     def stored(self, ips: Collection[str]) -> set[str]:
-        """Return which addresses have a row, also one that cannot be read.
+        """Return the addresses that have a row, including rows that cannot be read.
 
         Raises:
             StorageError: the store cannot be read; or BusyError.
@@ -141,56 +147,56 @@ class Recall:
         """
         return self._store.present(list(ips))
 
-    def revision(self, tell: Tell) -> int:
-        """Return the number of the last clear: nothing that was known before it may be kept or believed."""
-        with self._locked(tell) as report:
-            self._memory.see(asked(self._store.clears, self._memory.clears, report))
+    def revision(self, report: Report) -> int:
+        """Return the number of the last clear: entries that were read before it must not be used after it."""
+        with self._locked(report) as report_later:
+            self._memory.update(read_or_default(self._store.clears, self._memory.clears, report_later))
             return self._memory.revision
 
     def is_current(self, revision: int) -> bool:
-        """Return whether nothing was cleared since a revision, or that cannot be found out."""
+        """Return whether no row was cleared since a revision; also if the store cannot be read."""
         try:
             return revision == revision_of(self._store.clears())
         except (StorageError, BusyError):
             return True
 
-    def keep(self, fresh: Sequence[Entry], revision: int, report: Tell) -> bool:
-        """Append answers to the journal, then to memory; return False if something was cleared meanwhile."""
-        if not fresh:
+    def append(self, entries: Sequence[Entry], revision: int, report: Report) -> bool:
+        """Append entries to the journal, then add them to memory; return False if rows were cleared meanwhile."""
+        if not entries:
             return True
         try:
-            if not self._journal().append(fresh, lambda: self.is_current(revision)):
+            if not self._journal().append(entries, lambda: self.is_current(revision)):
                 return False
         except (StorageError, BusyError) as error:
             report(error)
             return True
         with self._locked(report):
-            self._memory.learn(fresh, revision)
+            self._memory.add_new(entries, revision)
         return True
 
-    def load(self, tell: Tell) -> int:
-        """Bring the newest entries of the store into memory, and return how many; rows that cannot be read are told.
+    def load(self, report: Report) -> int:
+        """Read the newest entries of the store into memory, and return their number.
 
         Raises:
             StorageError: the store cannot be read.
 
         """
-        with self._locked(tell) as report:
-            self._memory.see(self._store.clears())
-            entries = list(self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MAX_ENTRIES,), report))
-            self._memory.remember({entry.ip: entry for entry in entries})
+        with self._locked(report) as report_later:
+            self._memory.update(self._store.clears())
+            entries = list(self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MAX_ENTRIES,), report_later))
+            self._memory.add({entry.ip: entry for entry in entries})
         return len(entries)
 
 
-def asked(question: Callable[[], Any], otherwise: Any, report: Tell) -> Any:
-    """Ask the journal or the store; if it cannot answer, say so and go on without it."""
+def read_or_default(read: Callable[[], Any], default: Any, report: Report) -> Any:
+    """Read the journal or the store; if that fails, report it as a StoreError and return a default."""
     try:
-        return question()
+        return read()
     except BusyError as error:
         report(StoreError(error.path, "locked by another program; asking the sources instead"))
     except StoreError as error:
         report(error)
     except StorageError as error:
-        # A journal that cannot be read leaves answers poorer, like a store; only what cannot be kept fails a command.
+        # An unreadable journal makes answers poorer, like an unreadable store. Only a failed append fails a command.
         report(StoreError(error.path, str(error).removeprefix(f"{error.path}: ")))
-    return otherwise
+    return default

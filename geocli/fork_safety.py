@@ -11,7 +11,6 @@ import os
 import sys
 from _thread import RLock
 from _weakref import ref  # `weakref` takes 1 ms more
-from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 
@@ -38,14 +37,15 @@ class ForkAware:
             _members.add(ref(self, _members.discard))
 
     @contextmanager
-    def locked(self, tell: Callable[[Any], object]) -> Iterator[Callable[[Any], None]]:
-        """Hold the lock; what is reported meanwhile is told after it, to what may wait for a thread that forks."""
-        reported: list[Any] = []
+    def locked(self, report: Callable[[Any], object]) -> Iterator[Callable[[Any], None]]:
+        """Hold the lock, and report problems once it is free: `report` may wait for a thread that forks."""
+        problems: list[Any] = []
         try:
             with self.fork_lock:
-                yield reported.append
+                yield problems.append
         finally:
-            deque(map(tell, reported), maxlen=0)
+            for problem in problems:
+                report(problem)
 
     def before_fork(self) -> None:
         """Give up what a child must not inherit; called with the lock held."""

@@ -1,30 +1,32 @@
-"""When a cached entry may be repeated, and when asking again makes sense."""
+"""When a cached entry is fresh, and when its address is due."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from geocli.addresses import scope
 from geocli.models import IANA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
+    from geocli.addresses import Address
     from geocli.models import Entry
 
 RETRY_AFTER = (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
-"""How long an address that nobody knows is left alone: after the first, the second and each later time."""
-MOST_LIFETIME = timedelta(days=366)
-"""No answer holds for longer; a time beyond this is one of a wrong clock."""
+"""Pauses before an unresolved address is due: after the first, the second and each later time."""
+MAX_LIFETIME = timedelta(days=366)
+"""Longest lifetime of an answer; a later retry time was set by a wrong clock."""
 
 
-def next_retry_at(earlier: Entry | None, now: datetime) -> datetime:
-    """Return when an address that nobody knows is to be tried again: in an hour, then a day, then a week."""
+def next_retry_at(cached: Entry | None, now: datetime) -> datetime:
+    """Return when an unresolved address is due: in an hour, then a day, then a week."""
     waited = timedelta()
-    if earlier is not None and earlier.retry_at is not None and earlier.resolved_at is not None:
-        was_known = earlier.status == "resolved"  # its `resolved_at` is that of the good answer
-        waited = RETRY_AFTER[0] if was_known else earlier.retry_at - earlier.resolved_at
+    if cached is not None and cached.retry_at is not None and cached.resolved_at is not None:
+        # The `resolved_at` of a resolved entry is that of its answer, not that of the last try.
+        waited = RETRY_AFTER[0] if cached.status == "resolved" else cached.retry_at - cached.resolved_at
     return now + next((pause for pause in RETRY_AFTER if pause > waited), RETRY_AFTER[-1])
 
 
@@ -37,13 +39,30 @@ def is_of(entry: Entry, generation: str) -> bool:
     return labels <= set(generation.split(", ")) and names <= {label.partition("@")[0] for label in labels}
 
 
-def is_hit(entry: Entry, scope: str | None, generation: str, now: datetime) -> bool:
-    """Tell whether asking now would say the same: the same sources are there, and no retry time has come.
+def hits(
+    cached: Mapping[str, Entry], wanted: Mapping[str, Address], generation: str, now: datetime
+) -> dict[str, Entry]:
+    """Return the fresh ones of cached entries.
 
     Args:
-        entry: what the cache holds.
-        scope: what the address is for, if it is special.
-        generation: the sources that would be asked now.
+        cached: entries by canonical address.
+        wanted: addresses by their canonical text.
+        generation: the current generation.
+        now: the time, in UTC.
+
+    """
+    return {
+        ip: entry for ip, entry in cached.items() if ip in wanted and is_hit(entry, scope(wanted[ip]), generation, now)
+    }
+
+
+def is_hit(entry: Entry, scope: str | None, generation: str, now: datetime) -> bool:
+    """Return whether an entry is fresh: of the current generation and scope, and not due.
+
+    Args:
+        entry: the cached entry.
+        scope: the scope of the address, None for a global one.
+        generation: the current generation.
         now: the time, in UTC.
 
     """
@@ -53,24 +72,26 @@ def is_hit(entry: Entry, scope: str | None, generation: str, now: datetime) -> b
 
 
 def _is_ahead(entry: Entry, now: datetime) -> bool:
-    """Tell whether the time to ask again is yet to come, and was not set by a wrong clock."""
-    most = RETRY_AFTER[-1] if entry.status == "unresolved" else MOST_LIFETIME
-    return entry.retry_at is not None and now < entry.retry_at <= now + most
+    """Return whether the retry time is in the future, and was not set by a wrong clock."""
+    latest = now + (RETRY_AFTER[-1] if entry.status == "unresolved" else MAX_LIFETIME)
+    return entry.retry_at is not None and now < entry.retry_at <= latest
 
 
-def holds_until(entry: Entry, services: Collection[str], now: datetime) -> datetime | None:
-    """Return until when an answer of a web service holds, None if it does not, or if it is none.
+def kept_until(entry: Entry, services: Collection[str], now: datetime) -> datetime | None:
+    """Return when the answer of a web service expires, None if it has expired, or is none.
 
     Args:
-        entry: what the cache holds.
-        services: the labels of the services that can be asked.
+        entry: the cached entry.
+        services: the labels of the configured services.
         now: the time, in UTC.
 
     """
     if entry.status != "resolved" or not _is_ahead(entry, now):
         return None
     names, answered_by = (entry.source or "").split("+"), (entry.answered_by or entry.generation).split(", ")
-    # Earlier releases noted services by their names alone, or not at all; what was paid for then holds as well.
-    asked = {label: label.partition("@")[0] for label in services}
-    is_theirs = any(name in names and {"", name, label} & set(answered_by) for label, name in asked.items())
-    return entry.retry_at if is_theirs else None
+    # Earlier releases recorded services by their names alone, or not at all; those answers were paid for, too.
+    services_by_label = {label: label.partition("@")[0] for label in services}
+    is_of_service = any(
+        name in names and {"", name, label} & set(answered_by) for label, name in services_by_label.items()
+    )
+    return entry.retry_at if is_of_service else None

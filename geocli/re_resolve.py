@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from geocli.errors import BusyError, JournalError
-from geocli.freshness import MOST_LIFETIME, RETRY_AFTER
+from geocli.freshness import MAX_LIFETIME, RETRY_AFTER
 from geocli.immutable import Value
 from geocli.logs import log
 from geocli.storage.flush import LOCK
@@ -164,7 +164,7 @@ def _due(store: Store, report: Report, now: datetime, generation: str) -> Iterat
         yield from _rows(store, report, "geo_cache.generation IS ?", number)
     if current is not None:
         yield from _retried(store, report, instant_text(now), OF_GENERATION, current)
-        ahead = (instant_text(now + RETRY_AFTER[-1]), instant_text(now + MOST_LIFETIME), current)
+        ahead = (instant_text(now + RETRY_AFTER[-1]), instant_text(now + MAX_LIFETIME), current)
         yield from _rows(store, report, AHEAD, *ahead)
 
 

@@ -1,13 +1,12 @@
-"""Asking for a block of addresses: the local sources one by one, then the services, for what these do not know."""
+"""Resolve a block of addresses: local sources, then services, then one entry each, then the journal."""
 
 from __future__ import annotations
 
-from collections import deque
-
 from geocli import addresses
-from geocli.freshness import holds_until, next_retry_at
+from geocli.cache_tiers import read_or_default
+from geocli.freshness import hits, kept_until, next_retry_at
 from geocli.logs import timed
-from geocli.models import IANA, Answer, Entry, Place
+from geocli.models import IANA, Answer, Entry, Place, settle
 from geocli.resolvers.chain import of_embedded
 
 TYPE_CHECKING = False
@@ -16,12 +15,95 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geocli.addresses import Address
-    from geocli.errors import ResolveError
+    from geocli.api_arguments import Mode
+    from geocli.cache_tiers import CacheTiers
+    from geocli.errors import GeocliError, ResolveError
     from geocli.resolvers.chain import Chain
+    from geocli.resolvers.protocols import Service
+
+KEEPING_MODES = {"cache", "due"}
+"""Modes in which the answer of a service is used for its lifetime."""
+RE_RESOLVE_MODES = {"due", "again"}
+"""Modes that resolve stored rows again: answers are appended only for rows that are still there."""
 
 
-class Asking:
-    """What the sources say of a block of addresses."""
+class Resolution:
+    """One pass over the addresses of a block.
+
+    Attributes:
+        chain: the sources.
+        tiers: the cache, which is read again for services, and appended to.
+        trusted: returns the cached entries that may be used.
+        generation: the generation of new entries.
+        now: the time, in UTC.
+        report: called with each problem.
+
+    """
+
+    def __init__(  # noqa: PLR0913 (the parts of a cache)
+        self,
+        chain: Chain,
+        tiers: CacheTiers,
+        *,
+        trusted: Callable[[dict[str, Entry]], dict[str, Entry]],
+        generation: str,
+        now: datetime,
+        report: Callable[[GeocliError], None],
+    ) -> None:
+        self.chain, self.tiers = chain, tiers
+        self.trusted, self.generation, self.now, self.report = trusted, generation, now, report
+
+    def run(
+        self,
+        wanted: Mapping[str, Address],
+        mode: Mode,
+        cached: dict[str, Entry],
+        revision: int,
+        problems: Sequence[ResolveError],
+    ) -> dict[str, Entry]:
+        """Resolve addresses, append the answers, and return an entry for each address.
+
+        Args:
+            wanted: the addresses by their canonical text.
+            mode: as of `GeoCache.lookup_batch`.
+            cached: cached entries of these addresses.
+            revision: the revision of the cache at which they were read.
+            problems: what is wrong with sources that cannot be asked.
+
+        """
+        sources = SourceAnswers(self.chain, wanted, problems, self.now, self.report)
+        remote = sources.for_services() if mode == "refresh" else sources.unknown()
+        answered: dict[str, Entry] = {}
+        if remote and mode in KEEPING_MODES:
+            # Another process may have asked a service since memory was filled.
+            on_disk = read_or_default(lambda: self.tiers.on_disk(remote, self.report), {}, self.report)
+            cached = {**cached, **on_disk}
+            answered = hits(on_disk, wanted, self.generation, self.now)
+            sources.keep(cached)
+        sources.ask_services([ip for ip in remote if ip not in answered])
+        while True:
+            entries = self._entries(sources, [ip for ip in wanted if ip not in answered], cached)
+            if mode == "no-cache" or self._append(entries.values(), mode, revision):
+                return answered | {ip: settle(cached.get(ip), entry) for ip, entry in entries.items()}
+            # Rows were cleared since they were read: only answers of this pass count, and no source is asked twice.
+            found, revision = self.tiers.read(wanted, self.report)
+            cached = self.trusted(found)
+            sources.ask_services(sources.drop_kept())
+
+    def _entries(self, sources: SourceAnswers, ips: Collection[str], cached: Mapping[str, Entry]) -> dict[str, Entry]:
+        return {ip: sources.entry(ip, cached.get(ip)).replace(generation=self.generation) for ip in ips}
+
+    def _append(self, entries: Collection[Entry], mode: Mode, revision: int) -> bool:
+        """Append answers to the journal; return False if rows were cleared since a revision."""
+        lasting = [entry for entry in entries if entry.error is None]
+        if mode in RE_RESOLVE_MODES:
+            stored = self.tiers.stored([entry.ip for entry in lasting])
+            lasting = [entry for entry in lasting if entry.ip in stored]
+        return self.tiers.append(lasting, revision, self.report)
+
+
+class SourceAnswers:
+    """Answers of the sources for a block of addresses."""
 
     def __init__(
         self,
@@ -34,101 +116,112 @@ class Asking:
         """Ask the local sources.
 
         Args:
-            chain: who is asked.
+            chain: the sources.
             wanted: the addresses by their canonical text.
             problems: what is wrong with sources that cannot be asked.
             now: the time, in UTC.
-            report: told of each source that fails.
+            report: called with each failure of a source.
 
         """
         self._chain, self._wanted, self._now, self._report = chain, wanted, now, report
         self._answers: dict[str, Answer] = {}
-        self._failed: dict[str, Sequence[ResolveError]] = {}
-        self._until: dict[str, datetime] = {}
-        """When new answers of services end to hold."""
-        self._held: dict[str, datetime] = {}
-        """When earlier ones do, where they hold still."""
+        self._failures: dict[str, Sequence[ResolveError]] = {}
+        self._expires_at: dict[str, datetime] = {}
+        """Of new answers of services."""
+        self._kept_until: dict[str, datetime] = {}
+        """Of cached answers of services that are still fresh."""
         self._scopes = {ip: addresses.scope(address) for ip, address in wanted.items()}
         for ip, address in wanted.items():
-            failed: list[ResolveError] = []
-            resolve = chain.resolve if self._scopes[ip] is None else chain.resolve_special
-            with timed("asked", ip=ip) as facts:
-                answer = resolve(address, failed.append)
-                facts |= {"source": answer and answer.source, "problems": len(failed)}
-            if answer:
-                self._answers[ip] = answer
-            self._note(failed)
-            self._failed[ip] = [*failed, *problems]
+            failures = self._ask_local(ip, address)
+            self._failures[ip] = [*failures, *problems]
 
-    def _note(self, failed: Sequence[ResolveError]) -> None:
-        deque(map(self._report, failed), maxlen=0)
+    def _ask_local(self, ip: str, address: Address) -> list[ResolveError]:
+        failures: list[ResolveError] = []
+        resolve = self._chain.resolve if self._scopes[ip] is None else self._chain.resolve_special
+        with timed("asked", ip=ip) as facts:
+            answer = resolve(address, failures.append)
+            facts |= {"source": answer and answer.source, "problems": len(failures)}
+        if answer:
+            self._answers[ip] = answer
+        self._report_all(failures)
+        return failures
 
-    def everywhere(self) -> list[str]:
-        """Return the addresses that services can be asked for, if there are services."""
+    def _report_all(self, failures: Sequence[ResolveError]) -> None:
+        for failure in failures:
+            self._report(failure)
+
+    def for_services(self) -> list[str]:
+        """Return the addresses that services may be asked for, none without services."""
         if not self._chain.services:
             return []
         return [ip for ip, scope in self._scopes.items() if scope is None and addresses.for_services(self._wanted[ip])]
 
     def unknown(self) -> list[str]:
-        """Return those of them of which no local source knows where they are."""
-        return [ip for ip in self.everywhere() if ip not in self._answers or not self._answers[ip].knows_where]
+        """Return those of them whose place no local source knows."""
+        return [ip for ip in self.for_services() if ip not in self._answers or not self._answers[ip].knows_where]
 
-    def hold(self, known: Mapping[str, Entry]) -> None:
-        """Let earlier answers of services hold for their lifetime where no local source knows better."""
+    def keep(self, cached: Mapping[str, Entry]) -> None:
+        """Keep cached answers of services for their lifetime, where no local source knows the place."""
         labels = self._chain.service_labels
-        found = {ip: holds_until(known[ip], labels, self._now) for ip in self.unknown() if ip in known}
-        self._held = {ip: until for ip, until in found.items() if until is not None}
+        ends = {ip: kept_until(cached[ip], labels, self._now) for ip in self.unknown() if ip in cached}
+        self._kept_until = {ip: end for ip, end in ends.items() if end is not None}
 
-    def release(self) -> list[str]:
-        """Let no earlier answer hold any more, and return the addresses of those that did."""
-        held, self._held = list(self._held), {}
-        return held
+    def drop_kept(self) -> list[str]:
+        """Keep no cached answer any longer, and return the addresses that had one."""
+        ips, self._kept_until = list(self._kept_until), {}
+        return ips
 
-    def remotely(self, ips: Collection[str]) -> None:
-        """Ask one service after another for addresses, together, until it is known where they are.
+    def ask_services(self, ips: Collection[str]) -> None:
+        """Ask one service after another for addresses, together, until their places are known.
 
-        What a service says comes first where the local sources know the place too: then somebody wants it anew.
+        Answers of services take precedence over local ones: with `refresh` the user wants them.
         """
-        ips = [ip for ip in ips if ip not in self._held]
+        rest = [ip for ip in ips if ip not in self._kept_until]
         for service in self._chain.services:
-            if not ips:
+            if not rest:
                 return
-            failed: list[ResolveError] = []
-            sent = {ip: address for ip in ips if (address := addresses.for_services(self._wanted[ip]))}
-            with timed("asked", source=service.name, addresses=len(sent)) as facts:
-                said = service.resolve_many(list(dict.fromkeys(sent.values())), failed.append)
-                facts |= {"answered": len(said), "problems": len(failed)}
-            self._note(failed)
-            for ip, address in sent.items():
-                if address not in said:
-                    self._failed[ip] = [*failed, *self._failed[ip]]
-                elif answer := said[address]:
-                    if found := addresses.embedded(self._wanted[ip]):
-                        answer = of_embedded(answer, found)
-                    self._answers[ip] = _both(self._answers.get(ip), answer)
-                    self._until[ip] = self._now + service.lifetime
-            ips = [ip for ip, address in sent.items() if not ((answer := said.get(address)) and answer.knows_where)]
+            rest = self._ask_service(service, rest)
 
-    def entry(self, ip: str, earlier: Entry | None) -> Entry:
-        """Return what came of asking; an entry with an error is one that somebody who failed might know."""
-        said = self._answers.get(ip)
-        answer = None if said is None or said.is_empty or ip in self._held else said
-        error = next(map(str, self._failed[ip]), None)
-        scope, is_known = self._scopes[ip], answer is not None or self._scopes[ip] is not None
-        retry_at = None if is_known and error is None else self._held.get(ip) or next_retry_at(earlier, self._now)
-        is_poorer = error is not None and _is_poorer(answer, earlier, scope)
-        if is_poorer and scope is not None and earlier is not None:
-            return earlier.replace(error=error)
-        if not is_known or is_poorer:
-            return Entry(
-                ip=ip,
-                status="unresolved",
-                prefix_len=said.prefix_len if said is not None and said.is_empty else None,
-                resolved_at=self._now,
-                retry_at=retry_at,
-                error=error,
-            )
+    def _ask_service(self, service: Service, ips: Sequence[str]) -> list[str]:
+        """Ask a service, and return the addresses whose places it does not know."""
+        sent = {ip: address for ip in ips if (address := addresses.for_services(self._wanted[ip]))}
+        failures: list[ResolveError] = []
+        with timed("asked", source=service.name, addresses=len(sent)) as facts:
+            replies = service.resolve_many(list(dict.fromkeys(sent.values())), failures.append)
+            facts |= {"answered": len(replies), "problems": len(failures)}
+        self._report_all(failures)
+        rest = []
+        for ip, address in sent.items():
+            answer = replies.get(address)
+            if address not in replies:
+                self._failures[ip] = [*failures, *self._failures[ip]]
+            elif answer:
+                self._add(ip, answer)
+                self._expires_at[ip] = self._now + service.lifetime
+            if not (answer and answer.knows_where):
+                rest.append(ip)
+        return rest
+
+    def _add(self, ip: str, answer: Answer) -> None:
+        """Add the answer of a service to earlier ones."""
+        if embedded := addresses.embedded(self._wanted[ip]):
+            answer = of_embedded(answer, embedded)
+        if earlier := self._answers.get(ip):
+            from geocli.merging import merge
+
+            answer = merge(answer, earlier) if earlier.knows_where else merge(earlier, answer)
+        self._answers[ip] = answer
+
+    def entry(self, ip: str, cached: Entry | None) -> Entry:
+        """Return the entry of an address; it has an error if a source that failed might know more."""
+        answer, scope = self._usable(ip), self._scopes[ip]
+        error = next(map(str, self._failures[ip]), None)
+        if cached is not None and error is not None and _is_poorer(answer, cached, scope):
+            return self._unresolved(ip, cached, error) if scope is None else cached.replace(error=error)
+        if answer is None and scope is None:
+            return self._unresolved(ip, cached, error)
         answer = answer or Answer(place=Place(), source=IANA)
+        retry_at = next_retry_at(cached, self._now) if error else None
         return Entry(
             ip=ip,
             status="resolved" if scope is None else "special",
@@ -138,20 +231,28 @@ class Asking:
             prefix_len=answer.prefix_len,
             built_at=answer.built_at,
             resolved_at=self._now,
-            retry_at=self._until.get(ip, retry_at),
+            retry_at=self._expires_at.get(ip, retry_at),
+        )
+
+    def _usable(self, ip: str) -> Answer | None:
+        """Return the answer, None if it is empty, or a cached one is kept instead."""
+        answer = self._answers.get(ip)
+        return None if answer is None or answer.is_empty or ip in self._kept_until else answer
+
+    def _unresolved(self, ip: str, cached: Entry | None, error: str | None) -> Entry:
+        answer = self._answers.get(ip)
+        return Entry(
+            ip=ip,
+            status="unresolved",
+            prefix_len=answer.prefix_len if answer is not None and answer.is_empty else None,
+            resolved_at=self._now,
+            retry_at=self._kept_until.get(ip) or next_retry_at(cached, self._now),
+            error=error,
         )
 
 
-def _is_poorer(answer: Answer | None, earlier: Entry | None, scope: str | None) -> bool:
-    """Return whether a source that answered earlier did not now."""
-    if earlier is None or earlier.scope != scope or earlier.status == "unresolved" or earlier.source in {None, IANA}:
+def _is_poorer(answer: Answer | None, cached: Entry, scope: str | None) -> bool:
+    """Return whether a source of a cached answer is not among those of a new one."""
+    if cached.scope != scope or cached.status == "unresolved" or cached.source in {None, IANA}:
         return False
-    return not set((earlier.source or "").split("+")) <= set(answer.source.split("+") if answer else ())
-
-
-def _both(earlier: Answer | None, later: Answer) -> Answer:
-    if earlier is None:
-        return later
-    from geocli.merging import merge
-
-    return merge(later, earlier) if earlier.knows_where else merge(earlier, later)
+    return not set((cached.source or "").split("+")) <= set(answer.source.split("+") if answer else ())

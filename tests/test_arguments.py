@@ -29,7 +29,7 @@ NO_ADDRESSES: list[Any] = [None, b"8.8.8.8", bytearray(b"8.8.8.8"), 134744072, 8
 
 @pytest.fixture
 def cache(located: Geocli) -> Iterator[GeoCache]:
-    with GeoCache(chosen=located.settings()) as opened:
+    with GeoCache(settings=located.settings()) as opened:
         yield opened
 
 
@@ -116,9 +116,9 @@ def test_named_databases(geocli: Geocli, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_language(located: Geocli) -> None:
     """Names are in the language of the cache."""
-    with GeoCache(chosen=located.settings(), language="de") as cache:
+    with GeoCache(settings=located.settings(), language="de") as cache:
         assert "Vereinigtes Königreich" == cache.lookup(GB).place.country_name
-    with GeoCache(chosen=located.settings()) as cache:
+    with GeoCache(settings=located.settings()) as cache:
         assert "United Kingdom" == cache.lookup(GB).place.country_name
 
 
@@ -136,7 +136,7 @@ def test_language(located: Geocli) -> None:
 def test_a_cache_refuses_what_cannot_be_meant(located: Geocli, options: dict[str, Any], error: type[Exception]) -> None:
     """When it is made, not when it is first asked."""
     with pytest.raises(error):
-        GeoCache(chosen=located.settings(), **options)
+        GeoCache(settings=located.settings(), **options)
 
 
 def test_an_entry_as_a_dict_is_flat(cache: GeoCache) -> None:

@@ -11,7 +11,7 @@ import pytest
 from geocli.cache import BLOCK, GeoCache
 from geocli.errors import DatabaseError, GeocliError, ServiceError
 from geocli.models import Answer, Entry, Place
-from geocli.resolution import Asking
+from geocli.resolution import SourceAnswers
 from geocli.resolvers.chain import Chain
 from tests.sources import GREAT_BRITAIN, JAPAN, Source, WebSource
 
@@ -42,7 +42,7 @@ class Bench:
     def __call__(self, services: Sequence[Service] | None = None) -> GeoCache:
         """Return a new cache."""
         return GeoCache(
-            chosen=self.chosen,
+            settings=self.chosen,
             resolvers=[self.local],
             services=self.services if services is None else services,
             clock=self.clock,
@@ -195,10 +195,10 @@ class TestWhatIsKept:
         built_at = bench.clock() - timedelta(days=3)
         about: dict[str, Any] = {"place": OSAKA, "source": "a+b", "prefix_len": 25, "built_at": built_at}
         chain = _Fixed(Answer(**about))
-        asking = Asking(chain, {GB: ip_address(GB)}, [FAILURE] * failed, bench.clock(), bench.problems.append)
+        answers = SourceAnswers(chain, {GB: ip_address(GB)}, [FAILURE] * failed, bench.clock(), bench.problems.append)
         retry_at = bench.clock() + timedelta(hours=1) if failed else None
         expected = Entry(ip=GB, status="resolved", resolved_at=bench.clock(), retry_at=retry_at, **about)
-        assert expected == asking.entry(GB, None)
+        assert expected == answers.entry(GB, None)
 
     @pytest.mark.parametrize("flushed", [True, False])
     def test_it_holds_for_its_lifetime(self, bench: Bench, flushed: bool) -> None:  # noqa: FBT001 (parametrized)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
+from geocli.bulk.keeping import Keeper
+from geocli.bulk.parsing import Parsed
+from geocli.bulk.rendered import Rendered
+from geocli.bulk.scopes import SCOPES, scopes
 
 from geocli import addresses
 from geocli.bulk.flow import SMALL_BYTES
 from geocli.bulk.forms import Block
 from geocli.bulk.inputs import READ_BYTES
-from geocli.bulk.keeping import Keeper
-from geocli.bulk.parsing import Parsed
 from geocli.bulk.pipeline import BatchRequest, run
-from geocli.bulk.rendered import Rendered
 from geocli.bulk.rows import MOST_JOINED_BYTES, Found, RowMaker
-from geocli.bulk.scopes import SCOPES, scopes
 from geocli.cache import GeoCache
 from geocli.databases.discovery import digest_of
 from geocli.errors import BusyError
@@ -162,7 +162,7 @@ class World:
 
     def cache(self, name: str = "data") -> GeoCache:
         chosen = Settings(data_dir=str(self.home / name), **self._sources)
-        return GeoCache(chosen=chosen, clock=self._clock, on_problem=self.problems.append)
+        return GeoCache(settings=chosen, clock=self._clock, on_problem=self.problems.append)
 
     def answer(
         self,

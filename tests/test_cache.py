@@ -61,7 +61,7 @@ class Bench:
     def __call__(self, **options: Any) -> GeoCache:
         """Return a new cache that asks the one source; `resolvers=None` asks the databases at hand."""
         given = {"resolvers": [self.source], "on_problem": self.problems.append, **options}
-        return GeoCache(chosen=self.chosen, clock=self.clock, **given)
+        return GeoCache(settings=self.chosen, clock=self.clock, **given)
 
     @property
     def data_dir(self) -> str:
@@ -573,7 +573,7 @@ class TestThreads:
     def test_one_instance_for_many(self, located: Geocli, clock: Clock) -> None:
         """Threads that share an instance, while one of them flushes, all get right answers, and all are kept."""
         texts = [f"81.2.69.{number}" for number in range(200)] + [f"2001:218::{number:x}" for number in range(1, 200)]
-        with GeoCache(chosen=located.settings(), clock=clock) as cache:
+        with GeoCache(settings=located.settings(), clock=clock) as cache:
 
             def look(shift: int) -> list[Entry]:
                 turned = texts[shift * 40 :] + texts[: shift * 40]

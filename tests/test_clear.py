@@ -60,7 +60,7 @@ def source() -> Interrupted:
 @pytest.fixture
 def opened(geocli: Geocli, clock: Clock, source: Interrupted) -> Callable[..., GeoCache]:
     """Return what opens caches of one data directory, each as another process would."""
-    return lambda **options: GeoCache(chosen=geocli.settings(), clock=clock, **{"resolvers": [source], **options})
+    return lambda **options: GeoCache(settings=geocli.settings(), clock=clock, **{"resolvers": [source], **options})
 
 
 def flushed(geocli: Geocli) -> list[str]:
@@ -192,7 +192,7 @@ def test_a_batch_that_refreshes_keeps_once_more_what_was_cleared(geocli: Geocli,
     from geocli.formats.rows import Output
 
     web = WebSource({GB: JAPAN})
-    with GeoCache(chosen=geocli.settings(), resolvers=[source], services=[web]) as cache:
+    with GeoCache(settings=geocli.settings(), resolvers=[source], services=[web]) as cache:
         maker = RowMaker(cache, "refresh", ListForm(Output("value", ("country_code",))))
         for _ in range(2):
             assert [b"JP\n"] == list(maker.one_by_one(GB.encode() + b"\n").data)

@@ -61,7 +61,7 @@ def address() -> Iterator[str]:
 
 def _spread(geocli: Geocli, request: BatchRequest, address: str, block_bytes: int = SMALL, **more: Any) -> ClusterBatch:
     """Run a batch from this process."""
-    with GeoCache(chosen=geocli.settings()) as cache:
+    with GeoCache(settings=geocli.settings()) as cache:
         batch = ClusterBatch(cache, request, ClusterRequest(address=address, block_bytes=block_bytes, **more))
         batch.run()
     return batch
@@ -69,7 +69,7 @@ def _spread(geocli: Geocli, request: BatchRequest, address: str, block_bytes: in
 
 def _alone(geocli: Geocli, request: BatchRequest, output: Path) -> bytes:
     """Return what one machine writes."""
-    with GeoCache(chosen=geocli.settings()) as cache:
+    with GeoCache(settings=geocli.settings()) as cache:
         run(cache, request.replace(output=str(output), mode="no-cache"))
     return output.read_bytes()
 
@@ -112,7 +112,7 @@ def test_workers_here_get_parts_of_the_same_size(
     path.touch()
     os.truncate(path, sum(sizes))
     request = BatchRequest(files=(str(path),), output=str(tmp_path / "out"))
-    with GeoCache(chosen=geocli.settings()) as cache:
+    with GeoCache(settings=geocli.settings()) as cache:
         batch = ClusterBatch(cache, request, ClusterRequest(address=address, block_bytes=block_bytes))
 
     assert sizes == [part.share_bytes for part in batch.parts]
@@ -191,7 +191,7 @@ def test_answers_that_were_damaged_on_the_way_are_not_kept(located: Geocli, tmp_
     (tmp_path / "list").write_bytes(LIST)
     request = BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out")
     done = Done(begin=0, stop=0, rows="", frames=b"no frames", counts={}, exit_status=0, problems=())
-    with GeoCache(chosen=located.settings()) as cache:
+    with GeoCache(settings=located.settings()) as cache:
         batch = ClusterBatch(cache, request, ClusterRequest(address="local:1"))
 
         with pytest.raises(ClusterError, match=r"part 0 \(.*\): its answers: Error -3 while decompressing"):
@@ -209,7 +209,7 @@ def test_the_answers_are_those_of_one_machine(located: Geocli, address: str, tmp
 
     kept = {entry.ip: entry.replace(resolved_at=None, retry_at=None) for entry in dirty(located)}
     (located.data_dir / "journal").unlink()
-    with GeoCache(chosen=located.settings()) as cache:
+    with GeoCache(settings=located.settings()) as cache:
         run(cache, request.replace(output=str(tmp_path / "alone")))
     assert {entry.ip: entry.replace(resolved_at=None, retry_at=None) for entry in dirty(located)} == kept
     assert len(kept) > 2000

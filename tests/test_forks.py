@@ -75,7 +75,7 @@ def chosen(geocli: Geocli) -> Settings:
 
 
 def opened(chosen: Settings, on_problem: Callable[[GeocliError], None] = lambda _: None) -> GeoCache:
-    return GeoCache(chosen=chosen, resolvers=[Source(everywhere=SOMEWHERE)], on_problem=on_problem)
+    return GeoCache(settings=chosen, resolvers=[Source(everywhere=SOMEWHERE)], on_problem=on_problem)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Batch:
         given, out = self._home / "given", self._home / "out"
         given.write_bytes(data)
         request = BatchRequest(files=(str(given),), output=str(out), **{"fields": COUNTRY, "mode": "no-cache", **asked})
-        with GeoCache(chosen=self._geocli.settings()) as cache:
+        with GeoCache(settings=self._geocli.settings()) as cache:
             run(cache, request)
         return out.read_bytes()
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from geocli.freshness import RETRY_AFTER, holds_until, is_hit, is_of, next_retry_at
+from geocli.freshness import RETRY_AFTER, is_hit, is_of, kept_until, next_retry_at
 from geocli.models import Entry
 from tests.test_entries import NOW, RESOLVED, UNRESOLVED
 
@@ -77,9 +77,9 @@ class TestHoldsUntil:
         """An answer holds while its service has the same settings; of before that was noted, always."""
         entry = RESOLVED.replace(source=source, generation=answered_by, retry_at=self.LATER)
         until = self.LATER if expected else None
-        assert until == holds_until(entry, ["web@settings"], NOW)
-        assert until == holds_until(entry.replace(answered_by=answered_by, generation=""), ["web@settings"], NOW)
-        assert holds_until(entry, ["web@settings"], self.LATER) is None
+        assert until == kept_until(entry, ["web@settings"], NOW)
+        assert until == kept_until(entry.replace(answered_by=answered_by, generation=""), ["web@settings"], NOW)
+        assert kept_until(entry, ["web@settings"], self.LATER) is None
 
 
 class TestIsHit:

@@ -38,7 +38,7 @@ NOWHERE = DataDirectory("/nonexistent/geocli")
 
 @pytest.fixture
 def cache(geocli: Geocli, clock: Clock) -> Iterator[GeoCache]:
-    with GeoCache(chosen=geocli.settings(), clock=clock, on_problem=lambda _: None) as opened:
+    with GeoCache(settings=geocli.settings(), clock=clock, on_problem=lambda _: None) as opened:
         yield opened
 
 

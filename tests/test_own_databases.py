@@ -73,7 +73,7 @@ def test_service_is_asked(alone: Geocli, clock: Clock, record: Any) -> None:
     path = build(alone.db_dir / "own.mmdb", {"81.2.69.0/24": record})
     web = WebSource({IP: JAPAN})
     local = MmdbResolver(files=[str(path)])
-    with GeoCache(chosen=alone.settings(), resolvers=[local], services=[web], clock=clock) as cache:
+    with GeoCache(settings=alone.settings(), resolvers=[local], services=[web], clock=clock) as cache:
         entry = cache.lookup(IP)
     assert ([[IP]], JAPAN, "web") == (web.requests, entry.place, entry.source)
 

@@ -359,10 +359,10 @@ def test_library_refuses(users: Geocli) -> None:
     ]
     reason = f"it belongs to user {MEMBER}; run this as that user"
     for use in uses:
-        with GeoCache(chosen=users.settings()) as cache, pytest.raises(StorageError) as caught:
+        with GeoCache(settings=users.settings()) as cache, pytest.raises(StorageError) as caught:
             use(cache)
         assert f"{users.data_dir}: cannot be the data directory: {reason}" == str(caught.value)
-    with GeoCache(chosen=users.settings()) as cache:
+    with GeoCache(settings=users.settings()) as cache:
         assert any(reason in problem for problem in cache.stats().problems)
     with pytest.raises(StorageError):
         list(Store(f"{users.data_dir}/geocli.db").entries("LIMIT 1"))
@@ -376,7 +376,7 @@ def test_library_of_the_user_works(users: Geocli) -> None:
         os.setgroups([])
         os.setegid(MEMBER)
         os.seteuid(MEMBER)
-        with GeoCache(chosen=users.settings().replace(database_dirs=())) as cache:
+        with GeoCache(settings=users.settings().replace(database_dirs=())) as cache:
             assert "US" == cache.lookup("8.8.8.8").place.country_code
 
     assert 0 == in_child(use)

@@ -92,7 +92,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     def opened(self) -> GeoCache:
         return GeoCache(
-            chosen=Settings(data_dir=os.path.join(self.home.name, "data")),
+            settings=Settings(data_dir=os.path.join(self.home.name, "data")),
             resolvers=[MmdbResolver([self.db_dir])],
             clock=self.clock,
             on_problem=self.problems.append,
@@ -316,7 +316,7 @@ def test_one_is_like_many(texts: list[str], versions: tuple[int, int]) -> None:
         clock, kept, found = Clock(), [], []
         for name in ("one", "many"):
             chosen = Settings(data_dir=os.path.join(home, name), database_dirs=(home,))
-            with GeoCache(chosen=chosen, clock=clock) as cache:
+            with GeoCache(settings=chosen, clock=clock) as cache:
                 answers = cache.lookup_batch(texts) if name == "many" else [one_by_one(cache, text) for text in texts]
                 found.append([entry.replace(cached=False) for entry in answers])
                 kept.append(list(cache.journal.dirty()))

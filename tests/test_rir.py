@@ -110,6 +110,6 @@ class TestRirResolver:
         elsewhere.mkdir()
         (elsewhere / "iptocc").symlink_to(os.path.dirname(iptocc.__file__))
         assert geocli("lookup", "8.8.8.8", environ={"PYTHONPATH": str(elsewhere)}).returncode == 0
-        with GeoCache(chosen=geocli.settings()) as cache:
+        with GeoCache(settings=geocli.settings()) as cache:
             (entry,) = cache.journal.dirty()
         assert f"rir@{version('iptocc')}" == entry.generation

@@ -92,7 +92,7 @@ def test_bad_row_is_named_and_the_rest_goes_on(kept: Geocli, wrong: str) -> None
     columns = ", ".join({*COLUMNS} - {"resolved_at"})
     before, expected = stored(kept, columns), damage(kept, wrong)
     told: list[str] = []
-    with GeoCache(chosen=kept.settings(), on_problem=lambda problem: told.append(str(problem))) as cache:
+    with GeoCache(settings=kept.settings(), on_problem=lambda problem: told.append(str(problem))) as cache:
         only = {entry.ip: entry.place.country_code for entry in cache.lookup_batch([BAD, GOOD], mode="cached-only")}
         assert {BAD: None, GOOD: "AU"} == only
         assert 1 == cache.load_from_db()
@@ -126,7 +126,7 @@ def test_text_that_is_not_utf8_is_counted(kept: Geocli, column: str) -> None:
     """Counting goes on over text that nobody can read, which SQLite takes for an error of the whole statement."""
     change(kept.data_dir / "geocli.db", f"UPDATE geo_cache SET {column} = CAST(x'ff41' AS TEXT) WHERE ip = '{BAD}'")
 
-    with GeoCache(chosen=kept.settings()) as cache:
+    with GeoCache(settings=kept.settings()) as cache:
         for by in ("country", "asn", "city", "source"):
             counted = cache.stats(by=by)
 

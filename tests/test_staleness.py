@@ -95,7 +95,7 @@ def test_a_cache_that_stays_open_notices(
     said: tuple[str | None, str, bool],
 ) -> None:
     """Rows are hits until there is another build; while a file is damaged, what it said is not forgotten."""
-    with GeoCache(chosen=geocli.settings(), on_problem=lambda _: None) as cache:
+    with GeoCache(settings=geocli.settings(), on_problem=lambda _: None) as cache:
         assert [False, True] == [cache.lookup(ADDRESS).cached for _ in range(2)]
         if is_flushed:
             cache.flush_dirty()

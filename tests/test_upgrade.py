@@ -117,7 +117,7 @@ def test_an_idle_flush_migrates_it(older: Geocli) -> None:
 
 def test_a_cache_that_has_it_open_goes_on_after_the_migration(older: Geocli) -> None:
     """A long-lived process reads it before and after another one migrates it."""
-    with GeoCache(chosen=older.settings()) as cache:
+    with GeoCache(settings=older.settings()) as cache:
         assert "NL" == cache.lookup_cached_only([PAID])[PAID].place.country_code
         assert 0 == older("flush").returncode
         change(path(older), f"UPDATE geo_cache SET country_code = 'BE' WHERE ip = '{PAID}'")

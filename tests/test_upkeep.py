@@ -40,7 +40,7 @@ def source() -> Source:
 def cache(geocli: Geocli, clock: Clock, source: Source) -> Iterator[GeoCache]:
     """Return a cache that asks one source."""
     with GeoCache(
-        chosen=geocli.settings().replace(lock_timeout_seconds=0),
+        settings=geocli.settings().replace(lock_timeout_seconds=0),
         resolvers=[source],
         clock=clock,
         on_problem=lambda _: None,
@@ -367,7 +367,7 @@ class TestClear:
         """Rows go if they meet each of the conditions; the rest stays."""
         older_than = None if before is None else -before
         assert 4 - len(left) == filled.clear(unresolved=unresolved, older_than=older_than)
-        with GeoCache(chosen=geocli.settings(), resolvers=[]) as other:
+        with GeoCache(settings=geocli.settings(), resolvers=[]) as other:
             other.load_from_db()
             kept = other.lookup_batch(["10.0.0.1", JP, GB, NOWHERE], mode="cached-only")
             assert left == [entry.ip for entry in kept if entry.cached]

@@ -47,7 +47,7 @@ class Bench:
 
     def job(self, **asked: Any) -> Job:
         request = BatchRequest(**{"files": (str(self.source),), "fields": ("ip", "country_code", "source"), **asked})
-        with GeoCache(chosen=self.geocli.settings()) as cache:
+        with GeoCache(settings=self.geocli.settings()) as cache:
             return job_of(cache, request, f"file://{self.work}")
 
     def part(self, block_bytes: int = 1000) -> Part:

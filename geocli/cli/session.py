@@ -83,11 +83,11 @@ def _open(settings: Settings, problems: Problems) -> GeoCache:
     from geocli.files.ownership import other_owner
 
     if (owner := other_owner(settings.data_dir)) is None:
-        return GeoCache(chosen=settings, on_problem=problems)
+        return GeoCache(settings=settings, on_problem=problems)
     from geocli.privileges import become
 
     settings = settings.replace(database_dirs=tuple(filter(os.path.isdir, settings.database_dirs)))
-    cache = GeoCache(chosen=settings, on_problem=problems)
+    cache = GeoCache(settings=settings, on_problem=problems)
     if cache.chain.services:
         from geocli.resolvers.configured_services import read_keys
 

@@ -102,7 +102,7 @@ class _Desk:
         name = f"part-{part.number:06}-{uuid4().hex}"
         report, problems, frames = BatchReport(), list[GeocliError](), Frames()
         cache = GeoCache(
-            chosen=Settings(data_dir=os.path.join(self._scratch, "none"), language=self._job.language),
+            settings=Settings(data_dir=os.path.join(self._scratch, "none"), language=self._job.language),
             journal=frames,
             resolvers=resolvers,
             on_problem=problems.append,
