@@ -32,7 +32,7 @@ class JournalStatus(Value):
     """What is dirty."""
 
     entries: int
-    """Entries in sound frames."""
+    """Entries in whole frames, whose digests are not checked."""
     size_bytes: int
     """Bytes of the journal and its segments."""
     oldest_at: datetime | None

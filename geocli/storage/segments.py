@@ -103,3 +103,7 @@ class SegmentFile:
     def read(self, count: int) -> bytes:
         """Return the next bytes."""
         return self._opened().read(count)
+
+    def readline(self, count: int) -> bytes:
+        """Return the next line with its newline, or the first `count` bytes of it."""
+        return self._opened().readline(count)
