@@ -101,7 +101,7 @@ def test_addresses_at_every_offset_of_a_chunk(
     ips = [f"81.2.{number}.{number}" for number in range(30)]
     put(directory, compact(*ips) + compact("1.1.1.1"))
     for size in range(1, 200, 7):
-        monkeypatch.setattr(journal_lookup, "CHUNK_BYTES", size)
+        monkeypatch.setattr(journal_lookup, "STRETCH_BYTES", size)
         assert expected(journal).keys() >= {"81.2.7.7"}
         assert {"81.2.7.7": expected(journal)["81.2.7.7"]} == Journal(directory).newest(["81.2.7.7"])
 

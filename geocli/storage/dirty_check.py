@@ -8,6 +8,8 @@ from stat import S_ISREG
 
 STORE, JOURNAL, SEGMENT_SUFFIX = "geocli.db", "journal", ".draining"
 """The SQLite file; the file that answers are appended to; the end of the names of its sealed segments."""
+STRETCH_BYTES = 1 << 19
+"""Bytes of a journal that are summarised, and searched, at a time."""
 
 
 def is_dirty(directory: str) -> bool:

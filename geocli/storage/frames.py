@@ -8,8 +8,8 @@ A frame is `G1 LENGTH DIGEST PAYLOAD\n`. LENGTH is that of the payload, in 8 hex
      "rows": [["81.2.69.160", 0, 27], ...]}
 
 Each row names an address, the number of its place in `places`, and the length of the prefix that the
-answer holds for, or null. Other members, as those that earlier releases wrote, are ignored. Where there are many
-rows, they are written shorter:
+answer holds for, or null. Other members, as those that earlier releases wrote, are ignored, as are frames
+without rows (`journal_summaries`). Where there are many rows, they are written shorter:
 
      "ips": "81.2.69.160 81.2.69.161 2.125.160.216 ...",
      "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", ...,

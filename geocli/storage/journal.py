@@ -13,7 +13,7 @@ from itertools import chain
 
 from geocli.errors import JournalError, StorageError
 from geocli.files.atomic import write_all
-from geocli.storage.dirty_check import JOURNAL
+from geocli.storage.dirty_check import JOURNAL, STRETCH_BYTES
 from geocli.storage.frames import pack, parts
 from geocli.storage.journal_reader import QUARANTINE, JournalReader
 from geocli.storage.segments import next_segment
@@ -94,6 +94,11 @@ class Journal(JournalReader):
             raise self._error(f"an earlier sync failed ({self._failed}), and no later one can be believed")
         if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
             data = b"\n" + data  # somebody died in the middle of a frame
+        if (size_bytes + len(data)) // STRETCH_BYTES > size_bytes // STRETCH_BYTES:
+            from geocli.storage.journal_summaries import summary
+
+            with suppress(OSError):  # a search takes longer without it
+                data += summary(descriptor, size_bytes, data)
         written_bytes = os.write(descriptor, data)
         if written_bytes != len(data):
             os.ftruncate(descriptor, size_bytes)

@@ -13,9 +13,11 @@ import os
 from functools import lru_cache
 
 from geocli.models import settle
+from geocli.storage.dirty_check import STRETCH_BYTES
 from geocli.storage.frames import HEADER_BYTES, MAGIC, MAX_BYTES, payload_at, unpack_or_none
 from geocli.storage.journal_index import Index
 from geocli.storage.journal_outline import outlines
+from geocli.storage.journal_summaries import is_absent
 from geocli.storage.snapshots import FilePrefix
 from geocli.storage.tombstones import newest_of
 
@@ -33,10 +35,8 @@ if TYPE_CHECKING:
 
 SEARCHED_ADDRESSES = 8
 """Addresses that are searched for. An index takes as long as searching for about twenty."""
-CHUNK_BYTES = 1 << 18
-"""Bytes that are searched at a time."""
 OVERLAP_BYTES = 64
-"""Overlap of chunks, longer than any address."""
+"""Overlap of the stretches that are searched, longer than any address."""
 
 
 class DirtyEntries:
@@ -89,10 +89,13 @@ def _entries_backwards(ip: str, files: Sequence[NumberedFile], frame_at: FrameRe
 
 def _offsets_backwards(needle: bytes, file: BinaryIO, size_bytes: int) -> Iterator[int]:
     """Return the offsets of an address as a whole JSON string, or a word of one, the last first."""
-    for start in range((size_bytes - 1) // CHUNK_BYTES * CHUNK_BYTES, -1, -CHUNK_BYTES):
-        chunk = os.pread(file.fileno(), min(CHUNK_BYTES + OVERLAP_BYTES, size_bytes - start), start)
+    descriptor = file.fileno()
+    for start in range((size_bytes - 1) // STRETCH_BYTES * STRETCH_BYTES, -1, -STRETCH_BYTES):
+        if is_absent(needle, descriptor, start):
+            continue
+        chunk = os.pread(descriptor, min(STRETCH_BYTES + OVERLAP_BYTES, size_bytes - start), start)
         end = len(chunk)
-        # `in` skips most bytes, `rfind` none, so chunks without the address take half the time.
+        # `in` skips most bytes, `rfind` none, so stretches without the address take half the time.
         while needle in chunk and (at := chunk.rfind(needle, 0, end)) >= 0:
             end = at + len(needle) - 1
             if chunk[at - 1 : at] in {b'"', b" "} and chunk[at + len(needle) : at + len(needle) + 1] in {b'"', b" "}:
