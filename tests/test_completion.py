@@ -37,7 +37,7 @@ RC = {
 
 
 class Shell:
-    """An interactive shell on a terminal of its own, with geocli's completion loaded as the README says."""
+    """An interactive shell on a terminal of its own, with geocli's completion loaded as `geocli docs recipes` says."""
 
     def __init__(self, name: str, geocli: Geocli, home: Path) -> None:
         environ = {**geocli.environ, "TERM": "dumb", "HOME": str(home), "ZDOTDIR": str(home), "LC_ALL": "C.UTF-8"}
