@@ -43,7 +43,7 @@ def _print_error(line: str) -> None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 (for people)
 
 
-def write(data: bytes) -> None:
+def write(data: bytes | memoryview) -> None:
     """Write all data to standard output, unbuffered."""
     stream, view = sys.stdout.buffer, memoryview(data)
     while view:  # with PYTHONUNBUFFERED the stream is raw, and may write only a part

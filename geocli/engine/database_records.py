@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from geocli.databases.database import Database
     from geocli.engine.record_reader import Group, Kind
+    from geocli.engine.search_tree import SearchTree
     from geocli.formats.rows import Output
 
     Columns: TypeAlias = dict[str, Sequence[Any]]
@@ -66,7 +66,7 @@ class Records:
 
     def __init__(
         self,
-        databases: Sequence[Database],
+        trees: Sequence[SearchTree],
         output: Output,
         *,
         with_values: bool,
@@ -76,19 +76,19 @@ class Records:
         """Choose what is wanted of records.
 
         Args:
-            databases: in the order in which they are asked.
+            trees: of the databases, in the order in which they are asked.
             output: renders their fields.
             with_values: whether `Merged.values` has all fields, rather than those without a cell.
             with_traits: whether traits are among them.
             language: of names.
 
         """
-        self._databases, self._output = databases, output
+        self._databases, self._output = [tree.database for tree in trees], output
         self._with_values, self._with_traits = with_values, with_traits
         self._recipes: dict[tuple[tuple[Kind, ...], tuple[int, ...]], Recipe] = {}
-        with_names = with_traits or len(databases) > 1  # traits alone make a database a source, too
+        with_names = with_traits or len(trees) > 1  # traits alone make a database a source, too
         options = {"with_traits": with_traits, "with_names": with_names}
-        self._readers = [RecordReader(database, output, language, **options) for database in databases]
+        self._readers = [RecordReader(tree, output, language, **options) for tree in trees]
         self._tables = [Table(reader) for reader in self._readers]
 
     @property
@@ -117,7 +117,8 @@ class Records:
         there = [position for position, offset in enumerate(offsets) if offset != NOTHING]
         groups[NO_KIND].keys += [position for position, offset in enumerate(offsets) if offset == NOTHING]
         ordered = sorted(there, key=offsets.__getitem__)  # records that lie together are read together
-        self._readers[0].read(ordered, list(map(texts.__getitem__, ordered)), groups)
+        own = list(map(offsets.__getitem__, ordered))
+        self._readers[0].read(ordered, own, list(map(texts.__getitem__, ordered)), groups)
         for group in groups.values():
             if group.kind is not None and group.keys:
                 yield self._merge(self._recipe((group.kind,), ()), group.keys, [group], None)

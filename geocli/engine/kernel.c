@@ -334,6 +334,320 @@ static void walk_all(const struct tree *tree, uint64_t database, struct search *
     }
 }
 
+/* A text that is written; beyond `room` it is only counted. */
+struct writer {
+    uint8_t *to;
+    uint64_t used, room;
+};
+
+static void put(struct writer *writer, const void *text, uint64_t size) {
+    if (writer->used <= writer->room && size <= writer->room - writer->used) memcpy(writer->to + writer->used, text, size);
+    writer->used += size;
+}
+
+static void put_number(struct writer *writer, uint64_t value) {
+    uint8_t digits[20];
+    int at = 20;
+    do digits[--at] = '0' + value % 10;
+    while (value /= 10);
+    put(writer, digits + at, 20 - at);
+}
+
+/* Records (MaxMind DB file format, data section), rewritten in the format of Python's marshal, version 3. */
+
+enum { POINTER = 1, STRING, DOUBLE, BYTES, UINT16, UINT32, MAP, INT32, UINT64, UINT128, ARRAY, BOOLEAN = 14, FLOAT };
+enum { MAX_DEPTH = 16, MAX_NAMES = 32, MAX_RECORD_BYTES = 8192, FLAG_REF = 0x80 };
+/* Where a value stands: it is a record, a map with names in one, a list of those, its names, or anything else. */
+enum { IN_RECORD, NAMED, LISTED, NAMES, ELSEWHERE };
+
+/* What an offset was written as: an object that can be referred to, with its size. */
+struct reference {
+    uint64_t key; /* the offset and where the value stands; 0: free */
+    uint32_t number, size_bytes;
+};
+
+struct decoder {
+    const uint8_t *data, *language; /* the data section; the language of names */
+    uint64_t data_bytes, language_bytes;
+    struct reference *references;
+    uint64_t reference_mask, reference_count;
+    uint32_t next_number;
+    uint64_t expanded; /* bytes of the record, if it had no references */
+    struct writer out;
+};
+
+/* The head of a value, behind pointers. */
+struct value {
+    uint32_t type, size, is_shared;
+    uint64_t begin, end; /* of the contents; where the next value is, if this one is no map or array */
+};
+
+static int read_head(const struct decoder *decoder, uint64_t at, struct value *value) {
+    const uint8_t *data = decoder->data;
+    if (at >= decoder->data_bytes) return 0;
+    uint32_t control = data[at++], more = 0;
+    value->type = control >> 5;
+    if (value->type == POINTER) more = (control >> 3 & 3) + 1;
+    else if (value->type == 0) {
+        if (at >= decoder->data_bytes) return 0;
+        value->type = data[at++] + 7;
+        if (value->type <= MAP) return 0;
+    }
+    if (value->type != POINTER) more = (control & 31) > 28 ? (control & 31) - 28 : 0;
+    if (decoder->data_bytes - at < more) return 0;
+    uint32_t number = 0;
+    for (uint32_t i = 0; i < more; i++) number = number << 8 | data[at++];
+    if (value->type == POINTER) {
+        const uint32_t bases[] = {0, 2048, 526336, 0};
+        value->size = more == 4 ? number : ((control & 7) << 8 * more | number) + bases[more - 1];
+    } else {
+        const uint32_t bases[] = {0, 29, 285, 65821};
+        value->size = more ? bases[more] + number : control & 31;
+    }
+    value->begin = at;
+    value->end = at + (value->type == POINTER || value->type == BOOLEAN ? 0 : value->size);
+    if (value->type == MAP || value->type == ARRAY) value->end = at;
+    return value->end <= decoder->data_bytes;
+}
+
+/* Read the head of a value, or of that which a pointer there points to; `next` is where the next value is. */
+static int read_value(const struct decoder *decoder, uint64_t at, struct value *value, uint64_t *next) {
+    if (!read_head(decoder, at, value)) return 0;
+    *next = value->end;
+    value->is_shared = value->type == POINTER;
+    return !value->is_shared || (read_head(decoder, value->size, value) && value->type != POINTER);
+}
+
+/* Return whether text is valid UTF-8 without surrogates; `is_ascii` says whether it has nothing else. */
+static int is_utf8(const uint8_t *text, uint64_t size, int *is_ascii) {
+    *is_ascii = 1;
+    for (uint64_t i = 0; i < size;) {
+        uint8_t byte = text[i++];
+        if (byte < 0x80) continue;
+        *is_ascii = 0;
+        uint32_t more = byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : 1;
+        if (byte < 0xc2 || byte > 0xf4 || size - i < more) return 0;
+        if ((byte == 0xe0 && text[i] < 0xa0) || (byte == 0xed && text[i] > 0x9f)) return 0;
+        if ((byte == 0xf0 && text[i] < 0x90) || (byte == 0xf4 && text[i] > 0x8f)) return 0;
+        for (; more; more--)
+            if ((text[i++] & 0xc0) != 0x80) return 0;
+    }
+    return 1;
+}
+
+static void put_code(struct decoder *decoder, uint8_t code) { put(&decoder->out, &code, 1); }
+
+static void put_u32(struct decoder *decoder, uint32_t value) {
+    uint8_t bytes[] = {value, value >> 8, value >> 16, value >> 24};
+    put(&decoder->out, bytes, 4);
+}
+
+static void put_integer(struct decoder *decoder, uint64_t value, int is_signed) {
+    if (is_signed || value <= INT32_MAX) {
+        put_code(decoder, 'i');
+        put_u32(decoder, value);
+        return;
+    }
+    uint32_t digits = 0;
+    for (uint64_t rest = value; rest; rest >>= 15) digits++;
+    put_code(decoder, 'l');
+    put_u32(decoder, digits);
+    for (; value; value >>= 15) {
+        uint8_t bytes[] = {value, value >> 8 & 0x7f};
+        put(&decoder->out, bytes, 2);
+    }
+}
+
+static int put_text(struct decoder *decoder, const struct value *value, uint8_t flag) {
+    const uint8_t *text = decoder->data + value->begin;
+    int is_ascii;
+    if (!is_utf8(text, value->size, &is_ascii)) return 0;
+    uint8_t is_short = is_ascii && value->size < 256, size = value->size;
+    put_code(decoder, (is_short ? 'z' : 'u') | flag);
+    if (is_short) put(&decoder->out, &size, 1);
+    else put_u32(decoder, value->size);
+    put(&decoder->out, text, value->size);
+    return 1;
+}
+
+static int put_scalar(struct decoder *decoder, const struct value *value, uint8_t flag) {
+    const uint8_t *at = decoder->data + value->begin;
+    uint64_t number = 0;
+    if (value->type == STRING) return put_text(decoder, value, flag);
+    if (value->type == BOOLEAN) {
+        put_code(decoder, value->size ? 'T' : 'F');
+        return value->size < 2;
+    }
+    if (value->size > 8) return 0;
+    for (uint32_t i = 0; i < value->size; i++) number = number << 8 | at[i];
+    if (value->type == DOUBLE || value->type == FLOAT) {
+        if (value->size != (value->type == DOUBLE ? 8 : 4)) return 0;
+        uint32_t bits = number;
+        float single;
+        double real;
+        memcpy(&single, &bits, sizeof single);
+        memcpy(&real, &number, sizeof real);
+        real = value->type == FLOAT ? single : real;
+        memcpy(&number, &real, sizeof number);
+        put_code(decoder, 'g');
+        put_u32(decoder, number);
+        put_u32(decoder, number >> 32);
+        return 1;
+    }
+    uint32_t most = value->type == UINT16 ? 2 : value->type == UINT64 ? 8 : 4;
+    if (value->size > most || (value->type != UINT16 && value->type != UINT32 && value->type != UINT64 && value->type != INT32))
+        return 0;
+    put_integer(decoder, number, value->type == INT32);
+    return 1;
+}
+
+static int is_text(const struct decoder *decoder, const struct value *value, const void *text, uint64_t size) {
+    return value->type == STRING && value->size == size && !memcmp(decoder->data + value->begin, text, size);
+}
+
+/* Return where the value of a key stands. */
+static int inner(const struct decoder *decoder, const struct value *key, int place) {
+    static const char *const named[] = {"continent", "country", "city", "postal", "registered_country", "represented_country"};
+    if (place == NAMED && is_text(decoder, key, "names", 5)) return NAMES;
+    if (place != IN_RECORD) return ELSEWHERE;
+    for (uint32_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (is_text(decoder, key, named[i], strlen(named[i]))) return NAMED;
+    return is_text(decoder, key, "subdivisions", 12) ? LISTED : ELSEWHERE;
+}
+
+/* Return whether a name is certainly none of the words for unknown values, which are short, and begin with these letters. */
+static int is_known_name(const struct decoder *decoder, const struct value *name) {
+    const uint8_t *text = decoder->data + name->begin;
+    if (name->type != STRING || !name->size) return 0;
+    uint8_t first = text[0] | 0x20, last = text[name->size - 1] | 0x20;
+    int is_letter = first >= 'a' && first <= 'z' && text[0] < 0x80;
+    if (is_letter && first != 'n' && first != 'u' && first != 'z') return 1;
+    if (is_letter && name->size > 10 && last >= 'a' && last <= 'z') return 1;
+    return text[0] >= 0xc3 && (text[0] < 0xe1 || text[0] > 0xe3); /* no space of Unicode begins so */
+}
+
+static int put_value(struct decoder *decoder, uint64_t at, int place, int depth, uint64_t *next);
+
+/* Find the name in the language among names; return whether it is there and known. */
+static int find_name(const struct decoder *decoder, const struct value *names, uint64_t *key_at, uint64_t *name_at) {
+    uint64_t at = names->begin;
+    for (uint32_t i = 0; i < names->size && i < MAX_NAMES; i++) {
+        struct value key, name;
+        uint64_t key_begin = at;
+        if (!read_value(decoder, at, &key, &at)) return 0;
+        uint64_t name_begin = at;
+        if (!read_value(decoder, at, &name, &at) || name.type == MAP || name.type == ARRAY) return 0;
+        if (!is_text(decoder, &key, decoder->language, decoder->language_bytes)) continue;
+        *key_at = key_begin;
+        *name_at = name_begin;
+        return is_known_name(decoder, &name);
+    }
+    return 0;
+}
+
+static int put_map(struct decoder *decoder, const struct value *map, int place, int depth, uint8_t flag, uint64_t *next) {
+    uint64_t at = map->begin, key_at, name, ignored;
+    put_code(decoder, '{' | flag);
+    if (place == NAMES && map->is_shared && find_name(decoder, map, &key_at, &name)) {
+        if (!put_value(decoder, key_at, ELSEWHERE, depth, &ignored)) return 0;
+        if (!put_value(decoder, name, ELSEWHERE, depth, &ignored)) return 0;
+    } else {
+        for (uint32_t i = 0; i < map->size; i++) {
+            struct value key;
+            if (!read_value(decoder, at, &key, &ignored) || key.type != STRING) return 0;
+            if (!put_value(decoder, at, ELSEWHERE, depth, &at)) return 0;
+            if (!put_value(decoder, at, inner(decoder, &key, place), depth, &at)) return 0;
+        }
+        *next = at;
+    }
+    put_code(decoder, '0');
+    return 1;
+}
+
+static int put_array(struct decoder *decoder, const struct value *array, int place, int depth, uint8_t flag, uint64_t *next) {
+    *next = array->begin;
+    put_code(decoder, '[' | flag);
+    put_u32(decoder, array->size);
+    for (uint32_t i = 0; i < array->size; i++)
+        if (!put_value(decoder, *next, place == LISTED ? NAMED : ELSEWHERE, depth, next)) return 0;
+    return 1;
+}
+
+/* Return the reference for a value, or the free one where it belongs. */
+static struct reference *reference_of(struct decoder *decoder, uint64_t key) {
+    uint64_t at = key * 0x9e3779b97f4a7c15u >> 32;
+    for (;; at++) {
+        struct reference *reference = decoder->references + (at & decoder->reference_mask);
+        if (reference->key == key || !reference->key) return reference;
+    }
+}
+
+/* Write the value at an offset of the data section; return whether it is sound, small, and of a kind known here. What a pointer
+ * points to becomes one object for all records: most maps and strings are shared by many. */
+static int put_value(struct decoder *decoder, uint64_t at, int place, int depth, uint64_t *next) {
+    struct value value;
+    uint64_t begin = decoder->out.used, expanded = decoder->expanded, behind, key = 0;
+    struct reference *reference = NULL;
+    if (depth == MAX_DEPTH || !read_value(decoder, at, &value, next)) return 0;
+    if (value.is_shared && (value.type == STRING || value.type == MAP || value.type == ARRAY)) {
+        key = (value.begin << 3 | place) + 1;
+        reference = reference_of(decoder, key);
+        if (reference->key) {
+            put_code(decoder, 'r');
+            put_u32(decoder, reference->number);
+            decoder->expanded += reference->size_bytes;
+            return decoder->expanded <= MAX_RECORD_BYTES;
+        }
+        if (decoder->reference_count * 2 > decoder->reference_mask) reference = NULL;
+    }
+    uint32_t number = reference ? decoder->next_number++ : 0;
+    uint8_t flag = reference ? FLAG_REF : 0;
+    if (value.type == MAP || value.type == ARRAY) {
+        uint64_t *after = value.is_shared ? &behind : next;
+        if (value.type == MAP && !put_map(decoder, &value, place, depth + 1, flag, after)) return 0;
+        if (value.type == ARRAY && !put_array(decoder, &value, place, depth + 1, flag, after)) return 0;
+        decoder->expanded += value.type == MAP ? 2 : 5;
+    } else {
+        if (!put_scalar(decoder, &value, flag)) return 0;
+        decoder->expanded += decoder->out.used - begin;
+    }
+    if (reference) {
+        reference = reference_of(decoder, key); /* the values in it may have taken the place */
+        *reference = (struct reference){key, number, decoder->expanded - expanded};
+        decoder->reference_count++;
+    }
+    return decoder->expanded <= MAX_RECORD_BYTES;
+}
+
+/* Write records by their offsets as a list of `count` values of marshal, None for those that are unusual, to be read by the
+ * reader: damaged, large, of a rare type. Of names in several languages only one is written where the others do not matter.
+ * Return the bytes written, which are at most `room`. */
+int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *language,
+                      uint64_t language_bytes, struct reference *references, uint64_t reference_mask, uint8_t *out,
+                      uint64_t room) {
+    uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, ignored;
+    uint64_t references_bytes = (reference_mask + 1) * sizeof *references;
+    struct decoder decoder = {tree->map + tree_bytes, language, tree->size_bytes - tree_bytes, language_bytes, references,
+                              reference_mask, 0, 0, 0, {out, 0, room}};
+    memset(references, 0, references_bytes);
+    put_code(&decoder, '[');
+    put_u32(&decoder, count);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t used = decoder.out.used;
+        uint32_t next_number = decoder.next_number;
+        decoder.expanded = 0;
+        if (offsets[i] >= SEPARATOR_BYTES && put_value(&decoder, offsets[i] - SEPARATOR_BYTES, IN_RECORD, 0, &ignored) &&
+            decoder.out.used <= room)
+            continue;
+        decoder.out.used = used;
+        decoder.next_number = next_number; /* what was written since then is gone, and so are references to it */
+        decoder.reference_count = 0;
+        memset(references, 0, references_bytes);
+        put_code(&decoder, 'N');
+    }
+    return decoder.out.used <= room ? (int64_t)decoder.out.used : -1;
+}
+
 /* Where a walk over the networks of a tree in their order has got; zeros at the beginning. */
 struct cursor {
     uint64_t high, low; /* the next address; that of an IPv4 tree is in the low half */
@@ -1258,25 +1572,6 @@ void geocli_sort(const struct packer *packer, struct row *rows, struct row *othe
     sort_by(packer, 0, rows, other, count, starts, 256);
     sort_by(packer, 1, other, rows, count, starts, numbers);
     sort_by(packer, 2, rows, other, count, starts, groups);
-}
-
-/* A text that is written; beyond `room` it is only counted. */
-struct writer {
-    uint8_t *to;
-    uint64_t used, room;
-};
-
-static void put(struct writer *writer, const void *text, uint64_t size) {
-    if (writer->used <= writer->room && size <= writer->room - writer->used) memcpy(writer->to + writer->used, text, size);
-    writer->used += size;
-}
-
-static void put_number(struct writer *writer, uint64_t value) {
-    uint8_t digits[20];
-    int at = 20;
-    do digits[--at] = '0' + value % 10;
-    while (value /= 10);
-    put(writer, digits + at, 20 - at);
 }
 
 /* Return how many of the sorted rows go into the next payload, so that this has at most `max_bytes`, or one row. */

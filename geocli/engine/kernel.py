@@ -133,6 +133,7 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "split": (ctypes.c_int64, (_POINTER, _U8)),
     "cells": (ctypes.c_int64, (_POINTER, _U64, _U64)),
     "open": (ctypes.c_int32, (_POINTER,)),
+    "decode": (ctypes.c_int64, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _U64, _POINTER, _U64)),
     "networks": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),
     "find": (ctypes.c_int64, (_POINTER, _POINTER)),
     "pick": (ctypes.c_int64, (_POINTER, _POINTER, _U8, _POINTER)),

@@ -192,7 +192,8 @@ class LookupTable:
         self._rir, self._is_kept, self._has_services = rir, is_kept, has_services
         self._databases, self._trees = databases, [SearchTree(database) for database in databases]
         with_traits = is_kept or "traits" in output.fields
-        self._records = Records(databases, output, with_values=is_kept, with_traits=with_traits, language=language)
+        wanted = {"with_values": is_kept, "with_traits": with_traits}
+        self._records = Records(self._trees, output, language=language, **wanted)
         self.rendered = Renderer(output)
         self._kernel, self._lock = native.kernel(), Lock()
         self._memory: dict[str, Any] = {

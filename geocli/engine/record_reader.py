@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from geocli.engine.search_tree import MAX_RECORDS
 from geocli.errors import DatabaseError
 from geocli.models import WHERE_FIELDS, Place
 from geocli.resolvers.mmdb_schemas import place_from, shapes
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from geocli.databases.database import Database
+    from geocli.engine.search_tree import SearchTree
     from geocli.formats.rows import Output
     from geocli.resolvers.mmdb_schemas import Shape
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 NOTHING = 0
 """The offset of an address without a record; data begin behind 16 zeros, so that no record is there."""
-READ_TOGETHER = 128
-"""Records that are mapped together: these are still in the processor's cache when they are."""
 LARGE_RECORD_BYTES, MAX_LARGE_BYTES = 8192, 64 << 20
 """Of records that are larger than the first, no more than the second is kept in all."""
 RECORD_BYTES = 500
@@ -82,38 +81,39 @@ class Groups(dict["Kind | None", Group]):
 class RecordReader:
     """Reads, maps and renders the records of one database."""
 
-    def __init__(
-        self, database: Database, output: Output, language: str, *, with_traits: bool, with_names: bool
-    ) -> None:
-        self._database, self.output, self._language = database, output, language
+    def __init__(self, tree: SearchTree, output: Output, language: str, *, with_traits: bool, with_names: bool) -> None:
+        self._tree, self.output, self._language = tree, output, language
         self._with_traits, self._with_names = with_traits, with_names
         self.large_bytes = 0
         """Size of the large records that were read."""
 
-    def read(self, keys: Sequence[int], texts: Sequence[str], groups: Groups) -> None:
+    def read(self, keys: Sequence[int], offsets: Sequence[int], texts: Sequence[str], groups: Groups) -> None:
         """Add the records of addresses to groups.
 
         Args:
             keys: become those of the records.
+            offsets: of the records.
             texts: the addresses.
             groups: what is added to.
 
         """
-        for start in range(0, len(keys), READ_TOGETHER):
-            block = slice(start, start + READ_TOGETHER)
-            self._take(keys[block], self._records(texts[block]), groups)
+        for start in range(0, len(keys), MAX_RECORDS):
+            block = slice(start, start + MAX_RECORDS)
+            self._take(keys[block], self._records(offsets[block], texts[block]), groups)
 
-    def _records(self, texts: Sequence[str]) -> list[Any]:
-        records = []
-        for text in texts:
+    def _records(self, offsets: Sequence[int], texts: Sequence[str]) -> list[Any]:
+        records = self._tree.records(offsets, self._language)
+        for position, known in enumerate(records):
+            if known is not None:
+                continue
             try:
-                record, _, size_bytes = self._database.read(text)
+                record, _, size_bytes = self._tree.database.read(texts[position])
             except DatabaseError:
                 record = _DAMAGED
             else:
                 if size_bytes > LARGE_RECORD_BYTES and self._is_full(size_bytes):
                     record = _DAMAGED  # the scalar path answers
-            records.append(record)
+            records[position] = record
         return records
 
     def _is_full(self, size_bytes: int) -> bool:
@@ -173,7 +173,7 @@ class Table:
         new = {offset: text for offset, text in zip(offsets, texts, strict=True) if offset not in self.rows_by_offset}
         ordered = sorted(new)  # records that lie together are read together
         counts = {kind: len(group.keys) for kind, group in self._groups.items()}
-        self._reader.read(ordered, list(map(new.__getitem__, ordered)), self._groups)
+        self._reader.read(ordered, ordered, list(map(new.__getitem__, ordered)), self._groups)
         for kind, group in self._groups.items():
             first = counts.get(kind, 0)
             added = group.keys[first:]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import marshal
 import mmap
 import os
+from array import array
 from ctypes import byref
 from typing import TYPE_CHECKING
 
@@ -11,15 +13,24 @@ from geocli.engine.kernel import TABLE_BITS, Tree, address_of, allocated, kernel
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from geocli.databases.database import Database
     from geocli.databases.discovery import DatabaseFile
+
+MAX_RECORDS, MAX_RECORD_BYTES = 512, 8192
+"""Records that are read together, and the size above which one is unusual."""
+REFERENCES = 8192
+"""Slots for values that records share."""
 
 
 class SearchTree:
     """A search tree in a memory map of its file.
 
     Attributes:
-        tree: the tree as the kernel takes it.
+        database: which it is from.
+        tree: the same for the kernel.
 
     """
 
@@ -30,9 +41,10 @@ class SearchTree:
             DatabaseError: it is damaged, or was replaced.
 
         """
-        metadata = database.reader.metadata()
+        self.database, metadata = database, database.reader.metadata()
         self._map = _mapped(database.file)
         self._nodes = [allocated(4 << TABLE_BITS) for _ in (4, 6)]
+        self._references, self._out = allocated(16 * REFERENCES), allocated(MAX_RECORDS * (MAX_RECORD_BYTES << 1))
         self.tree = Tree(
             map=address_of(self._map),
             size_bytes=len(self._map),
@@ -44,6 +56,24 @@ class SearchTree:
         if not kernel().open(byref(self.tree)):
             reason = "damaged: its search tree does not fit into the file; install it anew"
             raise DatabaseError(database.file.path, reason)
+
+    def records(self, offsets: Sequence[int], language: str) -> list[Any]:
+        """Return the records at some offsets, None for unusual ones, which the reader reads.
+
+        Of names in several languages, only that in the language may be there. Values are shared by records, so they
+        must not be changed. For one thread at a time.
+
+        Args:
+            offsets: at most `MAX_RECORDS` of them.
+            language: of names.
+
+        """
+        which, code = array("I", offsets), language.encode()
+        arguments = byref(self.tree), address_of(which), len(which), code, len(code), address_of(self._references)
+        out = address_of(self._out), len(self._out)
+        size_bytes = kernel().decode(*arguments, REFERENCES - 1, *out)
+        records: list[Any] = marshal.loads(memoryview(self._out)[:size_bytes])  # noqa: S302 (the kernel has written it)
+        return records
 
 
 def _mapped(file: DatabaseFile) -> mmap.mmap:

@@ -26,7 +26,7 @@ _ZONE_NAMES = frozenset({"GMT0", "GMT+0", "GMT-0"})
 DECIMALS = 10_000
 """A number of degrees that is a multiple of one ten-thousandth needs no rounding."""
 MAX_ASN = (1 << 32) - 1
-_JSON_SCALARS = {str, int, bool}
+_STRINGS, _JSON_SCALARS = {str}, {str, int, bool}
 _pack, _unpack = Struct("f").pack, Struct("f").unpack
 
 
@@ -60,6 +60,8 @@ def is_unknown(value: Any) -> bool:
 
 def texts(values: Sequence[Any]) -> list[str | None]:
     """Return strings, but for those that stand for an unknown value."""
+    if _STRINGS.issuperset(map(type, values)) and UNKNOWN.isdisjoint(map(str.strip, values)):
+        return list(values)
     return [value if isinstance(value, str) and value.strip() not in UNKNOWN else None for value in values]
 
 
@@ -81,7 +83,12 @@ def _other_name(names: dict[str, Any], language: str) -> str | None:
 
 def time_zones(values: Sequence[Any]) -> list[str | None]:
     """Return names of time zones, no offsets from UTC."""
-    return [None if is_offset(value) else value for value in texts(values)]
+    return list(map(_time_zone, texts(values)))
+
+
+@lru_cache(1024)
+def _time_zone(text: str | None) -> str | None:
+    return None if is_offset(text) else text
 
 
 def is_offset(value: Any) -> bool:

@@ -11,7 +11,6 @@ is read, the best one first. So records of one shape are mapped together, column
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import repeat
 from operator import itemgetter
 
 from geocli.countries import country_name
@@ -21,7 +20,7 @@ from geocli.resolvers import conversions, place_rules
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any, TypeAlias, TypeVar
 
     from geocli.resolvers.conversions import Conversion
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     """What the shape keeps of a value: the keys of a map; of a list, the positions and keys of its first and last map;
     True for a map or a list that is a trait as it stands; False for a scalar."""
     Columns: TypeAlias = dict[str, Sequence[Any]]
+    _T = TypeVar("_T")
 
 _NAMES = {
     "country_code": ("country_code", "country"),
@@ -117,19 +117,15 @@ def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: b
         with_traits: whether traits are asked for; without, less of a record is looked at.
 
     """
-    by_keys: dict[tuple[str, ...], list[int]] = {}
-    maps = [None if record is None else _as_map(record) for record in records]
-    for position, record in enumerate(maps):
-        if record is not None:
-            by_keys.setdefault(tuple(record), []).append(position)
-    for keys, positions in by_keys.items():
-        chosen: list[Any] = [maps[position] for position in positions]
+    maps = [record if isinstance(record, dict) else _as_map(record) for record in records if record is not None]
+    there = [position for position, record in enumerate(records) if record is not None]
+    for keys, rows in _grouped(list(map(tuple, maps))).items():
+        chosen: list[Any] = [maps[row] for row in rows]
+        positions = [there[row] for row in rows]
         columns = dict(zip(keys, zip(*map(dict.values, chosen), strict=True), strict=True))
         parts = [_parts(name, column, with_traits=with_traits) for name, column in columns.items()]
-        rows: dict[tuple[Part, ...], list[int]] = {}
-        for row, shape in enumerate(zip(*parts, strict=True) if parts else repeat((), len(positions))):
-            rows.setdefault(shape, []).append(row)
-        for shape, which in rows.items():
+        shaped = list(zip(*parts, strict=True)) if parts else [()] * len(positions)
+        for shape, which in _grouped(shaped).items():
             plan = _plan(keys, shape)
             if len(which) == len(positions):
                 yield Shape(positions, chosen, columns, plan, language)
@@ -137,6 +133,16 @@ def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: b
                 divided = {name: [column[row] for row in which] for name, column in columns.items()}
                 rest = [chosen[row] for row in which]
                 yield Shape([positions[row] for row in which], rest, divided, plan, language)
+
+
+def _grouped(values: Sequence[_T]) -> dict[_T, Sequence[int]]:
+    """Return the rows of each value, in the order of their first ones."""
+    if values and values.count(values[0]) == len(values):
+        return {values[0]: range(len(values))}
+    rows: dict[_T, list[int]] = {}
+    for row, value in enumerate(values):
+        rows.setdefault(value, []).append(row)
+    return {**rows}
 
 
 class Shape:
