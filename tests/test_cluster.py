@@ -25,8 +25,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from geocli.bulk.pipeline import BatchRequest, ClusterRequest, run
 from geocli.cache import GeoCache
 from geocli.cluster import coordinator, forkserver
-from geocli.cluster.coordinator import GO_ON, ClusterBatch, _Run
-from geocli.cluster.messages import Done
+from geocli.cluster.coordinator import RESUME_HINT, ClusterBatch, _Run
+from geocli.cluster.messages import PartResult
 from geocli.errors import ClusterError, JournalError
 from tests.building import LONDON, TOKYO, build
 from tests.running import complaint, dirty, on_terminal, wait_for
@@ -165,7 +165,7 @@ def test_a_quote_that_is_never_closed_ends_a_run(located: Geocli, address: str, 
     (tmp_path / "table.csv").write_bytes(b'text,ip\n"' + b"x,8.8.8.8\n" * 110_000)
     request = BatchRequest(files=(f"{tmp_path}/table.csv",), output=f"{tmp_path}/out", input="csv")
 
-    with pytest.raises(ClusterError, match=r"part 0 .* a quote is not closed within 1 MiB; mend it") as caught:
+    with pytest.raises(ClusterError, match=r"part 0 .* a quote is not closed within 1 MiB; repair it") as caught:
         _spread(located, request, address, 400_000)
 
     assert 2 == caught.value.exit_status
@@ -190,12 +190,12 @@ def test_answers_that_were_damaged_on_the_way_are_not_kept(located: Geocli, tmp_
     """A part whose frames are not whole is not done."""
     (tmp_path / "list").write_bytes(LIST)
     request = BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out")
-    done = Done(begin=0, stop=0, rows="", frames=b"no frames", counts={}, exit_status=0, problems=())
+    done = PartResult(begin=0, stop=0, rows="", frames=b"no frames", counts={}, exit_status=0, problems=())
     with GeoCache(settings=located.settings()) as cache:
         batch = ClusterBatch(cache, request, ClusterRequest(address="local:1"))
 
         with pytest.raises(ClusterError, match=r"part 0 \(.*\): its answers: Error -3 while decompressing"):
-            batch._keep(batch.parts[0], done)  # noqa: SLF001 (no worker sends such)
+            batch._append(batch.parts[0], done)  # noqa: SLF001 (no worker sends such)
 
     assert not located.data_dir.exists()
 
@@ -302,8 +302,8 @@ def test_a_run_goes_on_where_another_one_failed(located: Geocli, address: str, t
 
     assert 2 == failed.returncode
     number = len(LIST) // 2000 + 1
-    assert f"part {number} ({bad}, all of it): {bad}: " in complaint(failed)
-    assert complaint(failed).endswith("; with --resume a new run goes on from here")
+    assert f"part {number} ({bad}, whole file): {bad}: " in complaint(failed)
+    assert complaint(failed).endswith("; to continue, run again with --resume")
     assert (0, b"") == (resumed.returncode, resumed.stderr)
     assert before
     assert before == {name: (out / name).stat() for name in before}
@@ -409,7 +409,7 @@ def _fails(**_: object) -> None:
     ("start", "patience_seconds", "error", "reason"),
     [
         (_fails, 60, ClusterError, "local:2: its workers cannot start: Nanny failed to start"),
-        (_never, 0, ClusterError, "local:2: its workers cannot start: that took too long"),
+        (_never, 0, ClusterError, "local:2: its workers cannot start: timed out"),
         (_never, 60, KeyboardInterrupt, "^$"),
     ],
 )
@@ -422,7 +422,7 @@ def test_workers_that_cannot_start_are_not_waited_for(
 ) -> None:
     """As where they may have too little memory; and Ctrl-C ends that sooner."""
     monkeypatch.setattr(coordinator, "LocalCluster", start)
-    monkeypatch.setattr(forkserver, "HELD_SECONDS", 0)
+    monkeypatch.setattr(forkserver, "DELAY_SECONDS", 0)
     before = _signals()
     if error is KeyboardInterrupt:
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -445,16 +445,16 @@ def _signals() -> list[Any]:
 
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGHUP under nohup does not end the start of workers, nor does another thread hear of any."""
-    monkeypatch.setattr(forkserver, "HELD_SECONDS", 0)
+    monkeypatch.setattr(forkserver, "DELAY_SECONDS", 0)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     waited: list[Any] = []
 
     def elsewhere() -> None:
-        with forkserver.held_back(0):
+        with forkserver.signals_delayed(0):
             waited.append(_signals())
 
     try:
-        with forkserver.held_back(60):
+        with forkserver.signals_delayed(60):
             signal.raise_signal(signal.SIGHUP)
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             time.sleep(0.1)
@@ -512,7 +512,7 @@ def test_a_worker_without_memory_is_an_error(located: Geocli, tmp_path: Path) ->
 
     assert 75 == failed.returncode
     assert complaint(failed).startswith(f"part 0 ({tmp_path}/list, bytes 0 to ")
-    assert "all workers died that tried it, perhaps for want of memory; choose a smaller" in complaint(failed)
+    assert "every worker that tried it died, perhaps for lack of memory; choose a smaller" in complaint(failed)
     assert ["_geocli"] == [path.name for path in (tmp_path / "out").iterdir()]
 
 
@@ -530,14 +530,17 @@ def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_
         wait_for(lambda: list((tmp_path / "out").glob("part-*")))
         worker.kill()
         _, said = process.communicate()
-        assert (75, f"geocli: {address}: there was no worker for 2 s; {GO_ON}\n") == (process.returncode, said.decode())
+        assert (75, f"geocli: {address}: there was no worker for 2 s; {RESUME_HINT}\n") == (
+            process.returncode,
+            said.decode(),
+        )
         located.environ[patience] = "30s"
         with located.start(*arguments, "--resume", "--cluster", address) as waiting:
             with Client(address, set_as_default=False) as watcher:
                 wait_for(lambda: watcher.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
             scheduler.kill()
             _, said = waiting.communicate()
-        assert (75, f"geocli: {address}: the scheduler is lost; {GO_ON}\n") == (waiting.returncode, said.decode())
+        assert (75, f"geocli: {address}: the scheduler is lost; {RESUME_HINT}\n") == (waiting.returncode, said.decode())
     located.environ[patience] = "2s"
     nobody = located(*arguments, "--resume", "--cluster", address)
     assert (75, True) == (nobody.returncode, "no scheduler answers: " in complaint(nobody))
@@ -549,7 +552,7 @@ def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--cluster", "local:2"), "--cluster: say with -o where the rows go"),
+        (("--cluster", "local:2"), "--cluster: needs -o, where the rows go"),
         (("--cluster", "local:two", "-o", "out"), "--cluster local:two: name the number of workers, as in local:4"),
         (("--cluster", "local:0", "-o", "out"), "--cluster local:0: name the number of workers, as in local:4"),
         (("--cluster", "nowhere://x", "-o", "{home}/out"), "--cluster nowhere://x: unknown address scheme"),

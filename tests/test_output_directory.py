@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.bulk.pipeline import BatchRequest
-from geocli.cluster.messages import Done, SentDatabase
-from geocli.cluster.output_directory import Note, PartDirectory
+from geocli.cluster.messages import PartResult, SharedDatabase
+from geocli.cluster.output_directory import CompletedPart, OutputDirectory
 from geocli.errors import BusyError, ClusterError, SettingsError
 from tests import faults
 
@@ -23,20 +23,22 @@ if TYPE_CHECKING:
 KEYS = ("a", "b", "c")
 
 
-def _directory(output: Path | str, *, is_merged: bool = False, **asked: Any) -> PartDirectory:
-    return PartDirectory(BatchRequest(**asked), str(output), is_merged=is_merged)
+def _directory(output: Path | str, *, is_merged: bool = False, **asked: Any) -> OutputDirectory:
+    return OutputDirectory(BatchRequest(**asked), str(output), is_merged=is_merged)
 
 
-def _begun(directory: PartDirectory, keys: Sequence[str] = KEYS, *, is_resumed: bool = False) -> dict[int, Note]:
-    with directory.begun(keys, is_resumed=is_resumed) as done:
+def _begun(
+    directory: OutputDirectory, keys: Sequence[str] = KEYS, *, is_resumed: bool = False
+) -> dict[int, CompletedPart]:
+    with directory.opened(keys, is_resumed=is_resumed) as done:
         return done
 
 
-def _done(home: Path, number: int, rows: bytes) -> Done:
+def _done(home: Path, number: int, rows: bytes) -> PartResult:
     """Write rows as a worker does."""
     name = f"part-{number:06}-0123"
     (home / "_geocli" / name).write_bytes(rows)
-    return Done(
+    return PartResult(
         begin=8 * number, stop=8 * number + 8, rows=name, frames=b"", counts={"GB": 1}, exit_status=0, problems=()
     )
 
@@ -48,7 +50,7 @@ def half(tmp_path: Path) -> Path:
     directory = _directory(home)
     assert {} == _begun(directory)
     for number in (0, 2):
-        directory.place(number, KEYS[number], _done(home, number, b"rows %d\n" % number))
+        directory.commit(number, KEYS[number], _done(home, number, b"rows %d\n" % number))
     (home / "_geocli" / "part-000001-0456").write_bytes(b"half of")
     return home
 
@@ -117,7 +119,7 @@ def test_a_directory_with_something_in_it_is_left_alone(half: Path, tmp_path: Pa
     foreign.mkdir()
     (foreign / "part-000000.csv").write_text("another program's")
 
-    with pytest.raises(SettingsError, match="out is not empty; --resume goes on with an earlier run, or choose"):
+    with pytest.raises(SettingsError, match="out is not empty; --resume continues an earlier run, or choose"):
         _begun(_directory(half))
     with pytest.raises(SettingsError, match="foreign is not empty, and not of an earlier run; choose another name"):
         _begun(_directory(foreign), is_resumed=True)
@@ -131,11 +133,11 @@ def test_at_the_end_only_parts_and_notes_are_left(half: Path) -> None:
     directory = _directory(half)
     database = half.parent / "x.mmdb"
     database.write_bytes(b"database")
-    sent = SentDatabase(path=str(database), digest="0123", copy=f"{directory.work}/0123")
-    directory.provide(sent)
+    sent = SharedDatabase(path=str(database), digest="0123", copy=f"{directory.work}/0123")
+    directory.upload(sent)
     assert b"database" == (half / "_geocli" / "0123").read_bytes()
     database.unlink()
-    directory.provide(sent)
+    directory.upload(sent)
 
     directory.finish(3)
 
@@ -153,7 +155,7 @@ def test_parts_are_merged_in_order(tmp_path: Path, scheme: str) -> None:
         with directory._system.open(rows, "wb") as stream:  # noqa: SLF001 (as a worker does)
             stream.write(b"rows %d\n" % number)
         done = _done_at(number)
-        directory.place(number, KEYS[number], done)
+        directory.commit(number, KEYS[number], done)
 
     directory.finish(3)
 
@@ -162,8 +164,8 @@ def test_parts_are_merged_in_order(tmp_path: Path, scheme: str) -> None:
     assert ["out.csv"] == [path.rpartition("/")[2] for path in system.ls(str(tmp_path), detail=False)]
 
 
-def _done_at(number: int) -> Done:
-    return Done(begin=0, stop=0, rows=f"part-x{number}", frames=b"", counts={}, exit_status=0, problems=())
+def _done_at(number: int) -> PartResult:
+    return PartResult(begin=0, stop=0, rows=f"part-x{number}", frames=b"", counts={}, exit_status=0, problems=())
 
 
 def test_rows_that_cannot_be_seen_here_are_an_error(tmp_path: Path) -> None:
@@ -171,8 +173,8 @@ def test_rows_that_cannot_be_seen_here_are_an_error(tmp_path: Path) -> None:
     directory = _directory(tmp_path / "out")
     _begun(directory)
 
-    with pytest.raises(ClusterError, match="cannot be seen here; it must be a directory that all share"):
-        directory.place(0, "a", _done_at(0))
+    with pytest.raises(ClusterError, match="is not here; the directory must be shared by all machines"):
+        directory.commit(0, "a", _done_at(0))
 
 
 @pytest.mark.parametrize("is_merged", [False, True])
@@ -180,7 +182,7 @@ def test_one_batch_at_a_time_is_in_a_directory(tmp_path: Path, is_merged: bool) 
     """Their rows would be mixed; so the second one ends, and the first one's rows are what they are."""
     first, second = (_directory(tmp_path / "out", is_merged=is_merged) for _ in range(2))
 
-    with first.begun(KEYS, is_resumed=False), pytest.raises(BusyError, match=r"out.*: busy: another"):
+    with first.opened(KEYS, is_resumed=False), pytest.raises(BusyError, match=r"out.*: busy: another"):
         _begun(second, is_resumed=True)
     assert {} == _begun(second, is_resumed=True)
 
@@ -237,7 +239,7 @@ def test_parts_are_named_by_what_is_in_them(tmp_path: Path, asked: dict[str, Any
     directory = _directory(tmp_path / "out", **asked)
     _begun(directory)
 
-    directory.place(0, "a", _done(tmp_path / "out", 0, b""))
+    directory.commit(0, "a", _done(tmp_path / "out", 0, b""))
 
     assert [f"part-000000.{ending}"] == _names(tmp_path / "out")[1:]
 
@@ -251,7 +253,7 @@ home = Path(sys.argv[1])
 directory = _directory(home)
 _begun(directory)
 for number, key in enumerate(KEYS):
-    directory.place(number, key, _done(home, number, b"rows"))
+    directory.commit(number, key, _done(home, number, b"rows"))
 directory.finish(len(KEYS))
 """
 

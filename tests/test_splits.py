@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from geocli.bulk.inputs import OTHERS
 from geocli.bulk.pipeline import BatchRequest
-from geocli.cluster.splits import Part, divided, records_of
+from geocli.cluster.splits import Part, open_part, split
 from geocli.errors import InputError, OpenCellError, SettingsError
 
 if TYPE_CHECKING:
@@ -33,15 +32,15 @@ def _put(data: bytes, url: str = URL) -> None:
 
 def _read(part: Part, request: BatchRequest) -> tuple[bytes, int, int | None]:
     """Return the rows of a part, and where they begin and end."""
-    with records_of(part, request.form(), request.end.encode()) as records:
-        rows = b"".join(records.chunks())
-        return rows, records.begin, records.stop
+    with open_part(part, request.form(), request.end.encode()) as reader:
+        rows = b"".join(reader.blocks())
+        return rows, reader.begin, reader.stop
 
 
 def _in_order(request: BatchRequest, block_bytes: int) -> bytes:
     """Return the rows of all parts, each of which begins where the one before it ends."""
     found, before = b"", None
-    for part in divided(request, block_bytes):
+    for part in split(request, block_bytes):
         rows, begin, stop = _read(part, request)
         if part.begin is None and begin != before:
             assert request.input == "csv"
@@ -90,16 +89,17 @@ def test_the_cells_of_parts_are_those_of_the_whole(body: str, block_bytes: int) 
     """However quotes, newlines and carriage returns follow each other, each part has whole records."""
     request, rows = _request(input="csv"), body.encode() + (b"" if body.endswith("\n") or not body else b"\n")
     form = request.form()
-    deque(form.begin(iter([b"text,ip\n"])), maxlen=0)
+    for _ in form.begin(iter([b"text,ip\n"])):
+        pass
     _put(b"text,ip\n" + body.encode())
 
     found, before = list[bytes](), None
-    for part in divided(request, block_bytes):
+    for part in split(request, block_bytes):
         known = part if before is None else part.replace(begin=before)
         inside, _, before = _read(known, request)
-        found += form.cut(inside).texts if inside else []
+        found += form.cut(inside).addresses() if inside else []
 
-    assert (form.cut(rows).texts if rows else []) == found
+    assert (form.cut(rows).addresses() if rows else []) == found
 
 
 def test_parts_that_are_cut_within_cells_mostly_find_their_first_record() -> None:
@@ -108,7 +108,7 @@ def test_parts_that_are_cut_within_cells_mostly_find_their_first_record() -> Non
     _put(b"id,text,ip\n" + b"".join(rows))
     request = _request(input="csv")
 
-    found = [_read(part, request) for part in divided(request, 2000)]
+    found = [_read(part, request) for part in split(request, 2000)]
 
     assert len(found) > 40
     assert [begin for _, begin, _ in found[1:-1]] == [stop for *_, stop in found[:-2]]
@@ -131,7 +131,7 @@ def test_a_line_that_is_longer_than_a_part_is_in_one(monkeypatch: pytest.MonkeyP
     _put(data)
     request = _request(input="log")
 
-    rows = [_read(part, request)[0] for part in divided(request, 20)]
+    rows = [_read(part, request)[0] for part in split(request, 20)]
 
     assert data == b"".join(rows)
     assert [b"", b"", b""] == rows[1:4]
@@ -143,7 +143,7 @@ def test_a_packed_file_is_one_part() -> None:
     _put(gzip.compress(b"text,ip\nx,8.8.8.8\n" * 100), url)
     request = _request(files=(url,), input="csv")
 
-    (part,) = divided(request, 10)
+    (part,) = split(request, 10)
 
     assert (b"x,8.8.8.8\n" + b"text,ip\nx,8.8.8.8\n" * 99, 0, None) == _read(part, request)
 
@@ -154,7 +154,7 @@ def test_a_table_without_rows_is_one_part(data: bytes) -> None:
     _put(data)
     request = _request(input="csv")
 
-    (part,) = divided(request, 10)
+    (part,) = split(request, 10)
 
     assert b"" == _read(part, request)[0].strip()
     assert (data.strip(b"\xef\xbb\xbf\n") == b"ip") is part.has_header
@@ -165,7 +165,7 @@ def test_the_header_is_that_of_the_first_file_with_one() -> None:
     _put(b"", "memory://parts/empty")
     _put(b"text,ip\n" + b"x,8.8.8.8\n" * 9)
 
-    parts = divided(_request(files=("memory://parts/empty", URL, URL), input="csv"), 50)
+    parts = split(_request(files=("memory://parts/empty", URL, URL), input="csv"), 50)
 
     assert [False, True, False, False, False] == [part.has_header for part in parts]
     assert [0, 1, 2, 3, 4] == [part.number for part in parts]
@@ -177,18 +177,18 @@ def test_other_columns_are_an_error() -> None:
     _put(b"ip,text\n8.8.8.8,x\n", "memory://parts/other")
 
     with pytest.raises(InputError, match="its columns are not those of the files before it"):
-        divided(_request(files=(URL, "memory://parts/other"), input="csv"), 10)
+        split(_request(files=(URL, "memory://parts/other"), input="csv"), 10)
 
 
 def test_a_quote_that_is_never_closed_is_an_error() -> None:
     """Where records end is not known then, so such a file is only read as a whole."""
     _put(b'text,ip\nx,8.8.8.8\ny,"' + b"1.1.1.1\n" * 150_000)
     request = _request(input="csv")
-    first, *_ = divided(request, 20)
+    first, *_ = split(request, 20)
 
-    with pytest.raises(OpenCellError, match="not closed within 1 MiB; mend it, or choose a --block-size as large"):
+    with pytest.raises(OpenCellError, match="not closed within 1 MiB; repair it, or choose a --block-size as large"):
         _read(first, request)
-    assert 1 == len(divided(request, 2_000_000))
+    assert 1 == len(split(request, 2_000_000))
 
 
 def test_a_header_that_never_ends_is_an_error() -> None:
@@ -196,14 +196,14 @@ def test_a_header_that_never_ends_is_an_error() -> None:
     _put(b'text,"ip\n' + b"1.1.1.1\n" * 200_000)
 
     with pytest.raises(OpenCellError, match="the header does not end within 1 MiB"):
-        divided(_request(input="csv"), 100)
+        split(_request(input="csv"), 100)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("memory://parts/missing", "memory://parts/missing: "),
-        ("/proc/self", "/proc/self: not a file whose size is known"),
+        ("/proc/self", "/proc/self: not a file of known size"),
         ("nowhere://x", "nowhere://x: Protocol not known: nowhere"),
         ("memory://parts/damaged.gz", "memory://parts/damaged.gz: Not a gzipped file"),
     ],
@@ -213,7 +213,7 @@ def test_what_cannot_be_read_is_an_error(name: str, reason: str) -> None:
     _put(b"8.8.8.8\n", "memory://parts/damaged.gz")
 
     with pytest.raises(InputError) as caught:
-        divided(_request(files=(name,)), 100)
+        split(_request(files=(name,)), 100)
 
     assert str(caught.value).startswith(reason)
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_read_is_an_error(name: str, reason: str) -> None:
 def test_standard_input_stays_here() -> None:
     """Nobody else can read it."""
     with pytest.raises(SettingsError, match="cannot read standard input"):
-        divided(_request(files=("-",)), 100)
+        split(_request(files=("-",)), 100)
 
 
 def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
@@ -229,10 +229,10 @@ def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(b"8.8.8.8\n" * 10)
     request = _request(files=(str(path),))
-    *_, last = divided(request, 20)
+    *_, last = split(request, 20)
     os.utime(path, (0, 0))
 
-    with pytest.raises(InputError, match=f"{path}: changed meanwhile"):
+    with pytest.raises(InputError, match=f"{path}: changed during the batch"):
         _read(last, request)
 
 
@@ -241,13 +241,13 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> Non
     path = tmp_path / "list"
     path.write_bytes(b"8.8.8.8\n" * 10)
     request = _request(files=(str(path),))
-    first, *_ = divided(request, 40)
+    first, *_ = split(request, 40)
 
-    with records_of(first, request.form(), b"\n") as records:
-        chunks = records.chunks()
+    with open_part(first, request.form(), b"\n") as reader:
+        blocks = reader.blocks()
         os.truncate(path, 8)
-        with pytest.raises(InputError, match="shorter than it was"):
-            list(chunks)
+        with pytest.raises(InputError, match="was truncated while it was read"):
+            list(blocks)
         path.write_bytes(b"8.8.8.8\n" * 10)
         os.utime(path, (0, float(first.modified)))
 
@@ -257,7 +257,7 @@ def test_a_part_names_itself() -> None:
     _put(b"8.8.8.8\n" * 10)
     _put(gzip.compress(b"8.8.8.8\n"), f"{URL}.gz")
 
-    first, *_, last = divided(_request(files=(URL, f"{URL}.gz")), 70)
+    first, *_, last = split(_request(files=(URL, f"{URL}.gz")), 70)
 
     assert f"part 0 ({URL}, bytes 0 to 70)" == str(first)
-    assert f"part 2 ({URL}.gz, all of it)" == str(last)
+    assert f"part 2 ({URL}.gz, whole file)" == str(last)

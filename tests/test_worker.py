@@ -13,8 +13,8 @@ from geocli.bulk.pipeline import BatchRequest
 from geocli.cache import GeoCache
 from geocli.cluster import worker
 from geocli.cluster.messages import Job, job_of
-from geocli.cluster.splits import Part, divided
-from geocli.cluster.worker import Frames, answer, unpacked
+from geocli.cluster.splits import Part, split
+from geocli.cluster.worker import MemoryJournal, payloads_of, run_part
 from geocli.databases.discovery import digest_of
 from geocli.errors import (
     ClusterError,
@@ -51,10 +51,10 @@ class Bench:
             return job_of(cache, request, f"file://{self.work}")
 
     def part(self, block_bytes: int = 1000) -> Part:
-        return divided(BatchRequest(files=(str(self.source),)), block_bytes)[0]
+        return split(BatchRequest(files=(str(self.source),)), block_bytes)[0]
 
-    def answer(self, job: Job) -> bytes:
-        done = answer(job, self.part(), str(self.scratch))
+    def run_part(self, job: Job) -> bytes:
+        done = run_part(job, self.part(), str(self.scratch))
         return (self.work / done.rows).read_bytes()
 
 
@@ -73,7 +73,7 @@ nonsense,,
 
 def test_a_part_is_answered(bench: Bench) -> None:
     """The rows go to a file of their own, and nothing to a cache."""
-    assert ANSWERED == bench.answer(bench.job())
+    assert ANSWERED == bench.run_part(bench.job())
     assert [] == list(bench.scratch.iterdir())
     assert not bench.geocli.data_dir.exists()
 
@@ -83,7 +83,7 @@ def test_the_next_part_need_not_wait_for_the_disk(bench: Bench, monkeypatch: pyt
     happened: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda _: happened.append("synced"))
 
-    done = answer(bench.job(), bench.part(), str(bench.scratch), lambda: happened.append("written"))
+    done = run_part(bench.job(), bench.part(), str(bench.scratch), lambda: happened.append("written"))
 
     assert ["written", "synced"] == happened
     assert ANSWERED == (bench.work / done.rows).read_bytes()
@@ -93,18 +93,18 @@ def test_the_answers_come_back_in_frames(bench: Bench) -> None:
     """What is new is returned as the journal has it, with the sources of whoever gave the part."""
     job = bench.job()
 
-    done = answer(job, bench.part(), str(bench.scratch))
+    done = run_part(job, bench.part(), str(bench.scratch))
 
-    (frame,) = [unpack(payload) for payloads in unpacked(done.frames) for payload in payloads]
+    (frame,) = [unpack(payload) for payloads in payloads_of(done.frames) for payload in payloads]
     assert {"81.2.69.160", "10.0.0.1"} == {row[0] for row in frame.rows}
     assert ", ".join(label for label, _ in job.sources) == frame.generation
 
 
 def test_without_a_cache_no_answers_come_back(bench: Bench) -> None:
     """With `--no-cache` there is nothing to keep."""
-    done = answer(bench.job(mode="no-cache"), bench.part(), str(bench.scratch))
+    done = run_part(bench.job(mode="no-cache"), bench.part(), str(bench.scratch))
 
-    assert [] == [payload for payloads in unpacked(done.frames) for payload in payloads]
+    assert [] == [payload for payloads in payloads_of(done.frames) for payload in payloads]
 
 
 def test_many_answers_come_back_in_frames_of_the_usual_size(bench: Bench) -> None:
@@ -112,9 +112,9 @@ def test_many_answers_come_back_in_frames_of_the_usual_size(bench: Bench) -> Non
     addresses = [f"{n >> 8 & 255 | 1}.{n & 255}.7.{n >> 16}" for n in range(40_000)]
     bench.source.write_text("\n".join(addresses))
 
-    done = answer(bench.job(), bench.part(10**7), str(bench.scratch))
+    done = run_part(bench.job(), bench.part(10**7), str(bench.scratch))
 
-    payloads = [payload for payloads in unpacked(done.frames) for payload in payloads]
+    payloads = [payload for payloads in payloads_of(done.frames) for payload in payloads]
     assert len(payloads) > 5
     assert max(map(len, payloads)) <= TARGET_BYTES
     assert set(addresses) == {row[0] for payload in payloads for row in unpack(payload).rows}
@@ -123,24 +123,29 @@ def test_many_answers_come_back_in_frames_of_the_usual_size(bench: Bench) -> Non
 @pytest.mark.parametrize("at", [5, 40, -3])
 def test_damaged_frames_are_not_taken_for_answers(at: int) -> None:
     """Bytes that changed on their way are noticed: each frame has a digest, and all of them have a checksum."""
-    frames = Frames()
+    frames = MemoryJournal()
     frames.append_packed([b'{"x":%d}' % number for number in range(100)])
-    packed = bytearray(frames.packed())
-    packed[at] ^= 1
+    compressed = bytearray(frames.compressed())
+    compressed[at] ^= 1
 
     with pytest.raises((ValueError, zlib.error)):
-        list(unpacked(bytes(packed)))
+        list(payloads_of(bytes(compressed)))
 
 
 def test_what_is_no_stream_of_frames_is_not_taken_for_answers() -> None:
     """What ends too early, and what never was a frame, is an error too."""
-    frames = Frames()
+    frames = MemoryJournal()
     frames.append_packed([b"{}"] * 3)
-    packed = frames.packed()
+    compressed = frames.compressed()
 
-    for wrong in (packed[:-6], zlib.compress(b"no frame\n"), zlib.compress(zlib.decompress(packed) + b"G1 "), b""):
-        with pytest.raises(ValueError, match="damaged on the way"):
-            list(unpacked(wrong))
+    for wrong in (
+        compressed[:-6],
+        zlib.compress(b"no frame\n"),
+        zlib.compress(zlib.decompress(compressed) + b"G1 "),
+        b"",
+    ):
+        with pytest.raises(ValueError, match="damaged in transit"):
+            list(payloads_of(wrong))
 
 
 def test_a_database_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
@@ -155,14 +160,14 @@ def test_a_database_that_is_not_there_is_asked_for_and_copied_once(bench: Bench)
     for sent in job.databases:
         shutil.move(sent.path, f"{sent.path}.away")
 
-    with pytest.raises(MissingDatabaseError, match=r"mmdb: a worker has no such database"):
-        bench.answer(job)
+    with pytest.raises(MissingDatabaseError, match=r"mmdb: a worker does not have this database"):
+        bench.run_part(job)
     for sent in job.databases:
         shutil.copy(f"{sent.path}.away", bench.work / sent.digest)
-    assert ANSWERED == bench.answer(job)
+    assert ANSWERED == bench.run_part(job)
     for sent in job.databases:
         (bench.work / sent.digest).unlink()
-    assert ANSWERED == bench.answer(job)
+    assert ANSWERED == bench.run_part(job)
 
 
 def test_another_build_in_the_same_place_is_not_used(bench: Bench) -> None:
@@ -173,7 +178,7 @@ def test_another_build_in_the_same_place_is_not_used(bench: Bench) -> None:
     copy.write_bytes(city.read_bytes())
     build(city, {"81.2.69.0/24": {"country": {"iso_code": "FR"}}}, build_epoch=1_780_000_000)
 
-    assert ANSWERED == bench.answer(job)
+    assert ANSWERED == bench.run_part(job)
 
 
 def test_a_copy_with_other_bytes_is_an_error(bench: Bench) -> None:
@@ -183,8 +188,8 @@ def test_a_copy_with_other_bytes_is_an_error(bench: Bench) -> None:
     shutil.move(sent.path, f"{sent.path}.away")
     (bench.work / sent.digest).write_bytes(b"something else")
 
-    with pytest.raises(DatabaseError, match="the copy that a worker got has other bytes"):
-        bench.answer(job)
+    with pytest.raises(DatabaseError, match="the copy that a worker received is damaged"):
+        bench.run_part(job)
     assert [bench.work / sent.digest] == list(bench.work.iterdir())
 
 
@@ -192,8 +197,8 @@ def test_a_copy_with_other_bytes_is_an_error(bench: Bench) -> None:
 def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_gone: bool) -> None:
     """No part has answers of two builds, or of one database less."""
     job = bench.job()
-    desk = worker._Desk(job, str(bench.scratch))  # noqa: SLF001 (between its two steps)
-    resolvers = desk.resolvers()
+    state = worker._JobState(job, str(bench.scratch))  # noqa: SLF001 (between its two steps)
+    resolvers = state.resolvers()
     city = bench.geocli.db_dir / "GeoLite2-City.mmdb"
     if is_gone:
         city.unlink()
@@ -201,7 +206,7 @@ def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_g
         build(city, {**CITIES, "1.0.0.0/24": LONDON})
 
     with pytest.raises(DatabaseError, match=r"GeoLite2-City.mmdb: (was replaced meanwhile|cannot be read: No such)"):
-        desk.answer(bench.part(), resolvers, print)
+        state.run_part(bench.part(), resolvers, print)
     assert [] == list(bench.work.iterdir())
 
 
@@ -215,7 +220,7 @@ def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_g
 def test_another_release_is_an_error(bench: Bench, changes: dict[str, Any], reason: str) -> None:
     """A worker whose program or built-in data are not the same answers nothing."""
     with pytest.raises(ClusterError, match=reason):
-        bench.answer(bench.job().replace(**changes))
+        bench.run_part(bench.job().replace(**changes))
 
 
 def test_rows_that_cannot_be_written_are_an_error(bench: Bench) -> None:
@@ -223,7 +228,7 @@ def test_rows_that_cannot_be_written_are_an_error(bench: Bench) -> None:
     job = bench.job().replace(work=f"file://{bench.home}/nowhere")
 
     with pytest.raises(ClusterError, match=r"nowhere: a worker cannot write there: .*No such file") as caught:
-        bench.answer(job)
+        bench.run_part(job)
     assert 1 == caught.value.exit_status
 
 

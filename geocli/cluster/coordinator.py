@@ -1,7 +1,7 @@
-"""A batch on many machines: Dask gives parts to workers, and their answers come back to this machine's journal.
+"""The coordinator of a batch on a cluster: submits parts to workers, and appends their answers to the journal.
 
-The scheduler runs a part again whose worker dies, and each attempt writes a file of its own; one of them is put in
-place here, after its answers are on disk. So each row is there once, whatever fails.
+The scheduler runs a part again when its worker dies. Each attempt writes a file of its own; the coordinator moves one
+of them to the output after its answers are on disk, so that each row is written exactly once, whatever fails.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from distributed import Client, Future, KilledWorker, get_worker, secede
 
 from geocli.bulk.inputs import total_bytes
 from geocli.bulk.pipeline import BatchReport
-from geocli.cluster.forkserver import held_back
+from geocli.cluster.forkserver import signals_delayed
 from geocli.cluster.local_cluster import LocalCluster
-from geocli.cluster.messages import Done, job_of
-from geocli.cluster.output_directory import PartDirectory
-from geocli.cluster.splits import divided
-from geocli.cluster.worker import answer, unpacked
+from geocli.cluster.messages import job_of
+from geocli.cluster.output_directory import OutputDirectory
+from geocli.cluster.splits import split
+from geocli.cluster.worker import payloads_of, run_part
 from geocli.errors import ClusterError, GeocliError, MissingDatabaseError, OpenCellError, SettingsError
+from geocli.settings import COMMAND_LINE
 from geocli.signals import termination_raises
 
 if TYPE_CHECKING:
@@ -38,283 +39,283 @@ if TYPE_CHECKING:
 
     from geocli.bulk.pipeline import BatchRequest, ClusterRequest
     from geocli.cache import GeoCache
-    from geocli.cluster.messages import Job
-    from geocli.cluster.output_directory import Note
+    from geocli.cluster.messages import Job, PartResult
+    from geocli.cluster.output_directory import CompletedPart
     from geocli.cluster.splits import Part
 
-ATTEMPTS = 3
-"""So often a part is tried that cannot be answered, or whose worker dies; of a scheduler elsewhere, as it is set."""
-AHEAD = 3
-"""So many parts for each thread of the workers are given out and not yet in place."""
-LEAST_BYTES = 8_000_000
-"""Parts do not get shorter than this, if nobody asks for it, only because there are more workers."""
-TURNS = 8
-"""So many parts each of several workers gets, if these are not too short, so that all end at about the same time."""
-LOOK_SECONDS = 2
-"""After so long without news the cluster is looked at."""
+MAX_ATTEMPTS = 3
+"""Attempts at a part that fails, or whose worker dies; of another scheduler, its setting decides about the latter."""
+PARTS_AHEAD = 3
+"""Parts for each thread of the workers that are submitted, but not complete."""
+MIN_PART_BYTES = 8_000_000
+"""Size below which parts are not shortened to give all workers the same share."""
+PARTS_PER_WORKER = 8
+"""Parts for each of several workers, unless they become too short, so that all finish at about the same time."""
+POLL_SECONDS = 2
+"""Time without a result after which the cluster is checked."""
 GRACE_SECONDS = 0.2
-"""So long workers may take to end when something is wrong."""
-LOST = (OSError, RuntimeError, CancelledError)
-"""What Dask raises where a scheduler is lost."""
-GO_ON = "with --resume a new run goes on from here"
-SETTINGS = {
-    "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,  # Dask's 64 kB cost a fourth of the time
-    "distributed.worker.profile.enabled": False,  # what it samples each 10 ms nobody looks at
+"""Time that workers have to exit after an error."""
+LOST_ERRORS = (OSError, RuntimeError, CancelledError)
+"""Exceptions of Dask when the scheduler is lost."""
+RESUME_HINT = "to continue, run again with --resume"
+LOCAL_CONFIG = {
+    "distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1,
+    # Dask's 64 kB take a quarter of the time.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    # Profiles, sampled every 10 ms, are not used.
+    "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
 }
-"""For workers on this machine, which take orders from nobody who has not the keys that are made for them."""
+"""Configuration of Dask for workers on this machine."""
 
 
 class ClusterBatch:
-    """A batch that is divided, and can be run."""
+    """A batch whose input is split."""
 
     def __init__(self, cache: GeoCache, request: BatchRequest, cluster: ClusterRequest) -> None:
-        """Divide the input, and look at the sources.
+        """Split the input, and check the sources.
 
         Raises:
             InputError: a file cannot be read.
             DatabaseError: a database cannot be read.
-            SettingsError: something is asked that workers cannot do.
+            SettingsError: an option or a source cannot be used on a cluster.
 
         """
         if request.output is None:
-            raise SettingsError("--cluster", "say with -o where the rows go", origin="command line")
+            raise SettingsError("--cluster", "needs -o, where the rows go", origin=COMMAND_LINE)
         if request.mode == "cached-only":
-            raise SettingsError("--cached-only", "cannot be used with --cluster", origin="command line")
+            raise SettingsError("--cached-only", "cannot be used with --cluster", origin=COMMAND_LINE)
         self.cluster, self._cache = cluster, cache
-        self.directory = PartDirectory(request, request.output, is_merged=cluster.is_merged)
-        self.parts = divided(request, _shared_out(cluster, total_bytes(request.files)))
+        self.directory = OutputDirectory(request, request.output, is_merged=cluster.is_merged)
+        self.parts = split(request, _part_bytes(cluster, total_bytes(request.files)))
         self.job = job_of(cache, request, self.directory.work)
         self.size_bytes = sum(part.share_bytes for part in self.parts)
-        """Bytes of input."""
+        """Size of the input."""
 
     def run(self, on_read: Callable[[int], None] = lambda _: None) -> BatchReport:
-        """Answer all parts, and return when the rows are in place and the answers are on disk.
+        """Answer all parts; when this returns, the rows are complete and the answers on disk.
 
         Args:
-            on_read: told how many bytes of input are done.
+            on_read: called with the size of each part that is complete.
 
         Raises:
             ClusterError: a part failed, or the cluster did.
-            BusyError: another batch writes to the same directory, or another program keeps a lock of the cache.
-            StorageError: answers could not be kept.
+            BusyError: another batch is running in the same directory, or another program locks the cache.
+            StorageError: answers cannot be appended to the journal.
 
         """
         keys = [self.job.key(part) for part in self.parts]
-        with self.directory.begun(keys, is_resumed=self.cluster.is_resumed) as notes:
-            left = [part for part in self.parts if part.number not in notes]
-            for part in self.parts:
-                if part.number in notes:
-                    on_read(part.share_bytes)
-            if left:
+        with self.directory.opened(keys, is_resumed=self.cluster.is_resumed) as completed:
+            for number in completed:
+                on_read(self.parts[number].share_bytes)
+            if left := [part for part in self.parts if part.number not in completed]:
                 with termination_raises(), _connected(self.cluster) as client:
-                    run = _Run(client, self, notes)
-                    for part, done in run.answered(left):
-                        self._keep(part, done)
-                        notes[part.number] = self.directory.place(part.number, keys[part.number], done)
+                    for part, result in _Run(client, self, completed).results(left):
+                        self._append(part, result)
+                        completed[part.number] = self.directory.commit(part.number, keys[part.number], result)
                         on_read(part.share_bytes)
-            self._check(notes)
+            self._check(completed)
             self.directory.finish(len(keys))
         report = BatchReport()
-        for note in notes.values():
-            report.raise_to(note.exit_status)
-            report.counts.update(note.counts)
+        for part_record in completed.values():
+            report.raise_to(part_record.exit_status)
+            report.counts.update(part_record.counts)
         return report
 
-    def _keep(self, part: Part, done: Done) -> None:
-        """Put the answers of a part on disk."""
-        for problem in done.problems:
+    def _append(self, part: Part, result: PartResult) -> None:
+        """Append the answers of a part to the journal, and report its problems."""
+        for problem in result.problems:
             self._cache.on_problem(problem)
         try:
-            for payloads in unpacked(done.frames):
+            for payloads in payloads_of(result.frames):
                 self._cache.journal.append_packed(payloads)
         except (ValueError, zlib.error) as error:
-            raise ClusterError(str(part), f"its answers: {error}; {GO_ON}") from error
+            raise ClusterError(str(part), f"its answers: {error}; {RESUME_HINT}") from error
 
-    def _check(self, notes: Mapping[int, Note]) -> None:
-        """Make sure that no row is missing, and none is there twice."""
+    def _check(self, completed: Mapping[int, CompletedPart]) -> None:
+        """Check that no row is missing or duplicated."""
         for before, part in pairwise(self.parts):
-            if part.begin is None and notes[part.number].begin != notes[before.number].stop:
-                raise ClusterError(str(part), "does not begin where the one before it ends; run without --resume")
+            if part.begin is None and completed[part.number].begin != completed[before.number].stop:
+                raise ClusterError(str(part), "does not begin where the part before ends; run again without --resume")
 
 
 class _Run:
-    """Gives out parts, and takes what comes of them."""
+    """Submits parts, and returns their results."""
 
-    def __init__(self, client: Client, batch: ClusterBatch, notes: Mapping[int, Note]) -> None:
-        self._client, self._batch, self._notes = client, batch, notes
-        self._out: dict[int, Future[Done]] = {}
-        self._held: dict[int, tuple[Part, Done | None]] = {}
-        """What is answered, where it is not known yet whether it begins where it was taken to begin."""
+    def __init__(self, client: Client, batch: ClusterBatch, completed: Mapping[int, CompletedPart]) -> None:
+        self._client, self._batch, self._completed = client, batch, completed
+        self._submitted: dict[int, Future[PartResult]] = {}
+        self._unverified: dict[int, tuple[Part, PartResult | None]] = {}
+        """Results that were perhaps assumed to begin at the wrong offset."""
         self._attempts: Counter[int] = Counter()
-        self._news: Queue[tuple[Part, Future[Done]]] = Queue()
+        self._finished: Queue[tuple[Part, Future[PartResult]]] = Queue()
         self._id = uuid4().hex[:8]
 
-    def answered(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Done]]:
-        """Return each part with what came of it; the caller notes it before the next one is returned."""
+    def results(self, parts: Sequence[Part]) -> Iterator[tuple[Part, PartResult]]:
+        """Return parts with their results; the caller must complete each before it asks for the next."""
         left = deque(parts)
         try:
-            while left or self._out or self._held:
-                most = AHEAD * max(self._threads(), 1) if left else 0
-                while left and len(self._out) + len(self._held) < most:
+            while left or self._submitted or self._unverified:
+                max_ahead = PARTS_AHEAD * max(self._threads(), 1) if left else 0
+                while left and len(self._submitted) + len(self._unverified) < max_ahead:
                     self._submit(left.popleft())
-                part, future = self._arrived()
-                del self._out[part.number]
-                self._take(part, future)
-                yield from self._ready(part.number)
+                part, future = self._next_finished()
+                del self._submitted[part.number]
+                self._accept(part, future)
+                yield from self._verified(part.number)
         finally:
-            if self._out and self._client.status == "running":
-                self._client.cancel(list(self._out.values()))
+            if self._submitted and self._client.status == "running":
+                self._client.cancel(list(self._submitted.values()))
 
     def _submit(self, part: Part) -> None:
         self._attempts[part.number] += 1
         name = f"geocli-{self._id}-{part.number}-{self._attempts[part.number]}"
-        future = self._client.submit(_answered, self._batch.job, part, key=name, pure=False)
-        self._out[part.number] = future
-        future.add_done_callback(lambda future: self._news.put((part, future)))
+        future = self._client.submit(_run_part, self._batch.job, part, key=name, pure=False)
+        self._submitted[part.number] = future
+        future.add_done_callback(lambda future: self._finished.put((part, future)))
 
-    def _arrived(self) -> tuple[Part, Future[Done]]:
-        """Wait for the next part that is answered, or failed."""
+    def _next_finished(self) -> tuple[Part, Future[PartResult]]:
+        """Wait for the next part that has a result, or failed."""
         idle_seconds = 0
         while True:
             with suppress(Empty):
-                return self._news.get(timeout=LOOK_SECONDS)
-            idle_seconds = self._idle(idle_seconds, LOOK_SECONDS)
+                return self._finished.get(timeout=POLL_SECONDS)
+            idle_seconds = self._idle(idle_seconds, POLL_SECONDS)
 
-    def _result(self, future: Future[Done]) -> Done:
-        """Return what a part came to; if its worker died before it told, another one does it again meanwhile."""
-        seconds, idle_seconds = LOOK_SECONDS, 0
+    def _result(self, future: Future[PartResult]) -> PartResult:
+        """Return the result of a part; if its worker died before sending it, another one runs the part again."""
+        seconds, idle_seconds = POLL_SECONDS, 0
         while True:
             try:
                 return future.result(timeout=seconds)
             except TimeoutError:
                 idle_seconds = self._idle(idle_seconds, seconds)
                 seconds *= 2
-            except LOST as error:
+            except LOST_ERRORS as error:
                 raise self._lost("the scheduler is lost") from error
 
     def _idle(self, idle_seconds: int, more_seconds: int) -> int:
-        """Return for how long there has been no worker, after some more time without news."""
+        """Return how long there has been no worker, after some more time without a result."""
         idle_seconds = 0 if self._threads() else idle_seconds + more_seconds
-        if idle_seconds >= _patience_seconds():
+        if idle_seconds >= _timeout_seconds():
             raise self._lost(f"there was no worker for {idle_seconds} s")
         return idle_seconds
 
     def _threads(self) -> int:
         try:
             return sum(self._client.nthreads().values())
-        except LOST as error:
+        except LOST_ERRORS as error:
             raise self._lost("the scheduler is lost") from error
 
     def _lost(self, reason: str) -> ClusterError:
-        return ClusterError(self._batch.cluster.address, f"{reason}; {GO_ON}")
+        return ClusterError(self._batch.cluster.address, f"{reason}; {RESUME_HINT}")
 
-    def _take(self, part: Part, future: Future[Done]) -> None:
-        """Hold what came of a part, or give it out again."""
+    def _accept(self, part: Part, future: Future[PartResult]) -> None:
+        """Keep the result of a part, or submit the part again."""
         if future.status in {"cancelled", "lost"}:
             raise self._lost("the scheduler is lost")
         if future.status == "finished":
-            self._held[part.number] = part, self._result(future)
+            self._unverified[part.number] = part, self._result(future)
             return
         error = future.exception()
         if isinstance(error, OpenCellError) and part.begin is None:
-            self._held[part.number] = part, None  # it was cut within a cell, perhaps
+            self._unverified[part.number] = part, None  # perhaps it begins inside a cell
             return
         if isinstance(error, KilledWorker):
-            advice = "perhaps for want of memory; choose a smaller --block-size, or give them more"
-            raise ClusterError(str(part), f"all workers died that tried it, {advice}; {GO_ON}")
-        if self._attempts[part.number] >= ATTEMPTS or isinstance(error, OpenCellError):
+            advice = "perhaps for lack of memory; choose a smaller --block-size, or give workers more memory"
+            raise ClusterError(str(part), f"every worker that tried it died, {advice}; {RESUME_HINT}")
+        if self._attempts[part.number] >= MAX_ATTEMPTS or isinstance(error, OpenCellError):
             reason = str(error) if isinstance(error, GeocliError) else f"{type(error).__name__}: {error}"
             status = getattr(error, "exit_status", ClusterError.exit_status)
-            raise ClusterError(str(part), f"{reason}; {GO_ON}", exit_status=status)
+            raise ClusterError(str(part), f"{reason}; {RESUME_HINT}", exit_status=status)
         if isinstance(error, MissingDatabaseError):
-            self._batch.directory.provide(next(one for one in self._batch.job.databases if one.path == error.path))
+            databases = {database.path: database for database in self._batch.job.databases}
+            self._batch.directory.upload(databases[error.path])
         self._submit(part)
 
-    def _ready(self, number: int) -> Iterator[tuple[Part, Done]]:
-        """Return a part if it begins where it should, and those that waited for it; else give it out again."""
-        while number in self._held and (begin := self._begin(*self._held[number])) is not None:
-            part, done = self._held.pop(number)
-            if done is None or done.begin != begin:
-                if done is not None:
-                    self._batch.directory.drop(done)
+    def _verified(self, number: int) -> Iterator[tuple[Part, PartResult]]:
+        """Return a part that begins at the right offset, and those that waited for it; submit a wrong one again."""
+        while number in self._unverified and (begin := self._begin(*self._unverified[number])) is not None:
+            part, result = self._unverified.pop(number)
+            if result is None or result.begin != begin:
+                if result is not None:
+                    self._batch.directory.discard(result)
                 self._submit(part.replace(begin=begin))
                 return
-            yield part, done
+            yield part, result
             number += 1
 
-    def _begin(self, part: Part, done: Done | None) -> int | None:
-        """Return where a part must begin, None if nobody knows yet."""
+    def _begin(self, part: Part, result: PartResult | None) -> int | None:
+        """Return where a part must begin, None if that is still unknown."""
         if part.begin is not None:
             return part.begin
-        if done is not None and self._batch.job.request.input != "csv":
-            return done.begin
-        before = self._notes.get(part.number - 1)
+        if result is not None and self._batch.job.request.input != "csv":
+            return result.begin
+        before = self._completed.get(part.number - 1)
         return None if before is None else before.stop
 
 
-def _shared_out(cluster: ClusterRequest, size_bytes: int | None) -> int:
-    """Return how long parts are: for workers on this machine, so long that all of them get the same."""
+def _part_bytes(cluster: ClusterRequest, size_bytes: int | None) -> int:
+    """Return the size of a part; workers on this machine all get the same share."""
     if not size_bytes or not cluster.workers:
         return cluster.block_bytes
-    least_bytes = min(cluster.block_bytes, LEAST_BYTES)
-    turns = -(-size_bytes // (cluster.block_bytes * cluster.workers))
+    min_bytes = min(cluster.block_bytes, MIN_PART_BYTES)
+    parts_per_worker = -(-size_bytes // (cluster.block_bytes * cluster.workers))
     if cluster.workers > 1:
-        turns = max(turns, min(TURNS, size_bytes // (least_bytes * cluster.workers)))
-    return max(-(-size_bytes // (turns * cluster.workers)), least_bytes)
+        parts_per_worker = max(parts_per_worker, min(PARTS_PER_WORKER, size_bytes // (min_bytes * cluster.workers)))
+    return max(-(-size_bytes // (parts_per_worker * cluster.workers)), min_bytes)
 
 
-def _answered(job: Job, part: Part) -> Done:
-    """Run on a worker, which begins with the next part while the rows of this one go to the disk."""
-    return answer(job, part, get_worker().local_directory, secede)
+def _run_part(job: Job, part: Part) -> PartResult:
+    """Run a part on a worker, which starts the next part while the rows of this one are synced."""
+    return run_part(job, part, get_worker().local_directory, secede)
 
 
-def _patience_seconds() -> float:
-    """Return how long the user wants to wait for a cluster."""
+def _timeout_seconds() -> float:
+    """Return how long to wait for a cluster, as Dask is configured."""
     return float(dask.utils.parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")))
 
 
 @contextmanager
 def _connected(request: ClusterRequest) -> Iterator[Client]:
-    """Connect to a scheduler, or start one with workers on this machine, which end with it."""
-    logging.disable(logging.CRITICAL)  # what is wrong is said here, in one line
+    """Connect to a scheduler, or to one on this machine, which is started and stopped."""
+    logging.disable(logging.CRITICAL)  # errors are reported by exceptions, in one line
     if request.workers:
         with _local(request) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
         return
     address = request.address
     try:
-        client = Client(address, timeout=_patience_seconds(), set_as_default=False)
+        client = Client(address, timeout=_timeout_seconds(), set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise ClusterError(address, f"no scheduler answers: {error}") from error
     except ValueError as error:
-        raise SettingsError(f"--cluster {address}", str(error), origin="command line") from error
+        raise SettingsError(f"--cluster {address}", str(error), origin=COMMAND_LINE) from error
     with client:
         yield client
 
 
 @contextmanager
 def _local(request: ClusterRequest) -> Iterator[LocalCluster]:
-    """Start workers with a private directory; signals that end the run wait until these can be ended in order."""
-    others = active_children()
+    """Start workers in a private directory; signals that end the run are delayed until they can be stopped."""
+    children = {*active_children()}
     with ExitStack() as stack:
         directory = stack.enter_context(TemporaryDirectory(prefix="geocli-", ignore_cleanup_errors=True))
-        stack.enter_context(dask.config.set(SETTINGS | {"temporary-directory": directory}))
-        with held_back(_patience_seconds()):
+        stack.enter_context(dask.config.set(LOCAL_CONFIG | {"temporary-directory": directory}))
+        with signals_delayed(_timeout_seconds()):
             try:
                 cluster = stack.enter_context(LocalCluster(n_workers=request.workers or 0))
-            except LOST as error:
-                for process in {*active_children()} - {*others}:
+            except LOST_ERRORS as error:
+                for process in {*active_children()} - children:
                     process.kill()
                 raise ClusterError(request.address, f"its workers cannot start: {error}") from error
         try:
             yield cluster
         except BaseException:
-            cluster.sync(_end, cluster)
+            cluster.sync(_stop_workers, cluster)
             raise
 
 
-async def _end(cluster: LocalCluster) -> None:
-    """End workers in the middle of parts that nobody wants any more."""
+async def _stop_workers(cluster: LocalCluster) -> None:
+    """Stop workers that are running parts."""
     await gather(*(worker.close(timeout=GRACE_SECONDS) for worker in cluster.workers.values()), return_exceptions=True)

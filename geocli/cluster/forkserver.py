@@ -1,4 +1,4 @@
-"""Workers on this machine are forked from a process that loads what they need while this one still loads Dask."""
+"""The process that workers on this machine are forked from; it imports their modules while this one imports Dask."""
 
 from __future__ import annotations
 
@@ -28,37 +28,39 @@ LOADED = (
     "geocli.engine.journal_packing",
     "geocli.cluster.local_cluster",
 )
-HELD_SECONDS = 5
-"""So long workers may take to start when somebody wants that to end."""
-gc.set_threshold(200_000)  # there, too, what is imported is no garbage; Dask is 116,000 objects
+DELAY_SECONDS = 5
+"""Time that workers have to start after a signal that ends the run."""
+# Imported objects live until exit, and Dask has 116,000 of them; this is imported in workers, too.
+gc.set_threshold(200_000)
 
 
 @contextmanager
 def loaded_workers() -> Iterator[None]:
-    """Start that process; it ends with this one, and forks no worker before somebody asks.
+    """Start the process; it ends with this one.
 
     Raises:
-        ClusterError: this user, whom root became, cannot run Python.
+        ClusterError: root has become a user who cannot execute Python.
 
     """
     if not os.access(sys.executable, os.X_OK, effective_ids=True):
-        reason = f"user {os.geteuid()}, who owns the data directory, cannot run it, nor start workers with it"
+        reason = f"user {os.geteuid()}, the owner of the data directory, cannot execute it to start workers"
         raise ClusterError(sys.executable, reason, exit_status=1)
     with termination_raises():
-        os.environ |= {"DASK_LOGGING__DISTRIBUTED": "critical", "PYTHONWARNINGS": "ignore"}  # one line here says it
+        # Errors are reported by exceptions, in one line.
+        os.environ |= {"DASK_LOGGING__DISTRIBUTED": "critical", "PYTHONWARNINGS": "ignore"}
         try:
-            with suppress(OSError):  # the path of its socket may be too long; then workers load by themselves
+            with suppress(OSError):  # the path of its socket may be too long; then workers are spawned
                 _start()
                 os.environ["DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD"] = "forkserver"
             yield
         finally:
-            rmtree(get_temp_dir(), ignore_errors=True)  # with the socket that it listens on
+            rmtree(get_temp_dir(), ignore_errors=True)  # with the socket
 
 
 def _start() -> None:
-    """Start a process that Ctrl-C does not reach, as it does not reach what is forked from it."""
+    """Start the process with SIGINT blocked, so that Ctrl-C does not reach workers."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([*LOADED])
-    resource_tracker.ensure_running()  # which lets all signals through when it starts
+    resource_tracker.ensure_running()  # which unblocks all signals when it starts
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -67,31 +69,31 @@ def _start() -> None:
 
 
 @contextmanager
-def held_back(patience_seconds: float) -> Iterator[None]:
-    """Let signals that end a run come when this is over; processes that are started meanwhile never get SIGINT.
+def signals_delayed(timeout_seconds: float) -> Iterator[None]:
+    """Deliver signals that end a run after the block; processes that it starts never get SIGINT.
 
-    In another thread than the main one, which hears no signals, it does nothing.
+    Does nothing outside the main thread, which alone gets signals.
 
     Raises:
-        TimeoutError: in the block, if that takes too long, or goes on for too long after a signal.
+        TimeoutError: in the block, if it takes too long, in total or after a signal.
 
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     caught: list[int] = []
-    ends = [monotonic() + patience_seconds]
+    deadlines = [monotonic() + timeout_seconds]
 
-    def look(*_: object) -> None:
+    def check(*_: object) -> None:
         if caught or signal.SIGINT in signal.sigpending():
-            ends.append(monotonic() + HELD_SECONDS)
-        if monotonic() > min(ends):
-            raise TimeoutError("that took too long")
+            deadlines.append(monotonic() + DELAY_SECONDS)
+        if monotonic() > min(deadlines):
+            raise TimeoutError("timed out")
 
-    handlers: dict[int, Any] = {signal.SIGALRM: look}
+    handlers: dict[int, Any] = {signal.SIGALRM: check}
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) != signal.SIG_IGN:  # as under nohup
-            handlers[ending] = lambda came, _: caught.append(came)
+        if signal.getsignal(ending) != signal.SIG_IGN:  # nohup, for one, ignores SIGHUP
+            handlers[ending] = lambda number, _: caught.append(number)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     signal.setitimer(signal.ITIMER_REAL, 1, 1)
@@ -102,5 +104,5 @@ def held_back(patience_seconds: float) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
-        for came in caught:
-            signal.raise_signal(came)
+        for number in caught:
+            signal.raise_signal(number)

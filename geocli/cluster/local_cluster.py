@@ -1,7 +1,7 @@
-"""A Dask cluster on this machine that nobody else can see, give orders to, or read.
+"""A Dask cluster on this machine that other users cannot connect to.
 
-Everything that listens does so on loopback, and speaks TLS with keys that are made for this run: Dask's servers for
-dashboards and metrics, which speak plain HTTP to whoever asks, are not started.
+All servers listen on loopback with TLS, by keys that are created for this run. Dask's servers for dashboards and
+metrics, which answer plain HTTP without authentication, are not started.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ class _SilentScheduler(Scheduler):
     """A scheduler without an HTTP server."""
 
     def start_http_server(self, *_: Any, **__: Any) -> None:
-        """Start none."""
+        """Do nothing."""
 
 
 class _SilentWorker(Worker):
     """A worker without an HTTP server."""
 
     def start_http_server(self, *_: Any, **__: Any) -> None:
-        """Start none."""
+        """Do nothing."""
 
 
 class LocalCluster(SpecCluster):
     """A scheduler in this process, and workers of one thread each, which end with it."""
 
     def __init__(self, n_workers: int) -> None:
-        """Start them; Dask's `temporary-directory`, in which they keep files, should be private.
+        """Start the cluster; Dask's `temporary-directory`, where workers write files, should be private.
 
         Raises:
-            OSError: they cannot be started; or RuntimeError.
+            OSError: a worker cannot be started; or RuntimeError.
 
         """
         security = Security.temporary()

@@ -1,4 +1,4 @@
-"""What goes to a worker, and what comes back."""
+"""What the coordinator sends to workers, and what they return."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from geocli.immutable import Value
 from geocli.models import ENGLISH
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.registries import RirResolver
+from geocli.settings import COMMAND_LINE
 from geocli.version import __version__
 
 if TYPE_CHECKING:
@@ -19,58 +20,57 @@ if TYPE_CHECKING:
     from geocli.resolvers.protocols import Source
 
 
-class SentDatabase(Value):
-    """A database that must be the same everywhere."""
+class SharedDatabase(Value):
+    """A database of which all workers need the same content."""
 
     path: str
-    """Where it lies, and may lie on a worker too."""
+    """Path on the coordinator, and perhaps on workers."""
     digest: str
-    """SHA-256 of its bytes, in hex."""
+    """SHA-256 of its content, in hex."""
     copy: str
-    """URL of a copy, which is made when a worker has no such file."""
+    """URL of a copy, which is made when a worker does not have the database."""
 
 
 class Job(Value):
     """What all parts of a batch have in common."""
 
     request: BatchRequest
-    """What is asked."""
-    databases: tuple[SentDatabase, ...]
-    """In the order in which they are asked."""
+    databases: tuple[SharedDatabase, ...]
+    """The databases in the order in which they are asked."""
     sources: tuple[Source, ...]
-    """All who are asked, with the files that the journal is to name."""
+    """All sources, with the files that the journal names."""
     work: str
-    """URL of the directory for rows that are not yet in place."""
+    """URL of the directory for the rows of parts that are not complete."""
     language: str = ENGLISH
-    """Of names."""
+    """Language of names."""
     version: str = __version__
-    """Of geocli."""
+    """Version of geocli."""
 
     def key(self, part: Part) -> str:
-        """Return what stands for a part, its input, and all that its rows depend on."""
+        """Return a digest of a part, its input, and everything else that its rows depend on."""
         rows = self.request.replace(jobs=1).as_dict()
         labels, digests = [label for label, _ in self.sources], [database.digest for database in self.databases]
         return sha256(repr((self.version, rows, labels, digests, self.language, part.as_dict())).encode()).hexdigest()
 
 
 def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
-    """Return what all parts of a batch have in common.
+    """Return the job of a batch.
 
     Args:
-        cache: who would answer it on this machine.
-        request: what is asked.
-        work: as in the job.
+        cache: the cache that would answer the batch on this machine.
+        request: the batch.
+        work: see `Job.work`.
 
     Raises:
         DatabaseError: a database cannot be read.
-        SettingsError: others than databases would be asked.
+        SettingsError: sources other than databases are configured.
 
     """
     sources, problems = cache.sources()
     mmdb, *others = cache.chain.resolvers
-    are_others = cache.chain.services or not all(isinstance(other, RirResolver) for other in others)
-    if are_others or not isinstance(mmdb, MmdbResolver):
-        raise SettingsError("--cluster", "only databases can be asked; name them with --db", origin="command line")
+    has_others = cache.chain.services or not all(isinstance(other, RirResolver) for other in others)
+    if has_others or not isinstance(mmdb, MmdbResolver):
+        raise SettingsError("--cluster", "only databases can be asked; name them with --db", origin=COMMAND_LINE)
     mmdb.databases(problems.append)
     if problems:
         raise problems[0]
@@ -78,7 +78,7 @@ def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
     return Job(
         request=request.replace(files=(), output=None),
         databases=tuple(
-            SentDatabase(path=path, digest=digest, copy=f"{work}/{digest}") for path, digest in digests.items()
+            SharedDatabase(path=path, digest=digest, copy=f"{work}/{digest}") for path, digest in digests.items()
         ),
         sources=tuple(sources),
         work=work,
@@ -86,20 +86,20 @@ def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
     )
 
 
-class Done(Value):
-    """What came of a part."""
+class PartResult(Value):
+    """The result of a part."""
 
     begin: int
-    """Where its first record began."""
+    """Offset of its first record."""
     stop: int | None
-    """Where its last one ended; None for what was unpacked."""
+    """Offset of the end of its last record; None for compressed input."""
     rows: str
     """Name of the file with the rows."""
     frames: bytes
-    """Its answers in frames of the journal, compressed (RFC 1950)."""
+    """Answers as frames of the journal, compressed (RFC 1950)."""
     counts: dict[str, int]
-    """Rows by country, if somebody asked for them."""
+    """Rows by country, if they are counted."""
     exit_status: int
-    """As of a batch."""
+    """Exit status of a batch of this part alone."""
     problems: tuple[GeocliError, ...]
-    """What was wrong with sources."""
+    """Problems with sources."""

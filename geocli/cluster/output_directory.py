@@ -1,7 +1,7 @@
-"""Where the rows of parts go: a directory with a file for each part, in order, and notes of those that are done.
+"""The output directory of a batch on a cluster: one file of rows for each part, in order.
 
-`_geocli` in it has rows that are not yet in place, a note of each part that is done, and copies of databases. Rows are
-put in place after their answers are in the journal, and noted after that.
+Its subdirectory `_geocli` contains the rows of parts that are not complete, a JSON file for each part that is, and
+copies of databases. Rows are moved out of it after their answers are in the journal, and recorded after that.
 """
 
 from __future__ import annotations
@@ -12,82 +12,84 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from geocli.cluster.splits import is_local, located
+from geocli.cluster.splits import is_local, resolve_url
 from geocli.errors import ClusterError, SettingsError
 from geocli.files.atomic import make_directory, replacing, sync_directory, write_all
 from geocli.files.locks import locked_directory
 from geocli.immutable import Value
+from geocli.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from geocli.bulk.pipeline import BatchRequest
-    from geocli.cluster.messages import Done, SentDatabase
+    from geocli.cluster.messages import PartResult, SharedDatabase
 
 WORK = "_geocli"
-"""Readers of directories of parts pass over what begins with an underscore."""
-OURS = re.compile(r"part-[0-9]{6}[.-]")
+"""Other programs that read directories of parts ignore names with an underscore in front."""
+PART_NAME = re.compile(r"part-[0-9]{6}[.-]")
 COPY_BYTES = 1 << 20
-"""Parts are merged in pieces of this size."""
+"""Bytes read at once when parts are merged."""
 
 
-class Note(Value):
-    """What is noted of a part that is done."""
+class CompletedPart(Value):
+    """The record of a part that is complete."""
 
     key: str
-    """Stands for the part, its input, and all that its rows depend on."""
+    """Digest from `Job.key`."""
     begin: int
-    """Where its first record begins."""
+    """Offset of its first record."""
     stop: int | None
-    """Where its last one ends."""
+    """Offset of the end of its last record."""
     size_bytes: int
-    """Of its rows."""
+    """Size of its rows."""
     counts: dict[str, int]
-    """Rows by country, if somebody asked for them."""
+    """Rows by country, if they are counted."""
     exit_status: int
-    """As of a batch."""
+    """Exit status of a batch of this part alone."""
 
 
-class PartDirectory:
-    """The directory of the rows."""
+class OutputDirectory:
+    """The output directory."""
 
     def __init__(self, request: BatchRequest, output: str, *, is_merged: bool) -> None:
-        """Choose the directory: `output` itself, or one beside it if parts are to be merged into that file.
+        """Choose the directory: `output`, or `output.parts` if the parts are to be merged into the file `output`.
 
         Raises:
-            SettingsError: the URL is of no file system that is known.
+            SettingsError: the file system of the URL is unknown.
 
         """
         self._output, self._is_merged = output, is_merged
-        self._shown = f"{output}.parts" if is_merged else output
+        self._name = f"{output}.parts" if is_merged else output
         try:
-            self._system, self._path = located(self._shown)
+            self._system, self._path = resolve_url(self._name)
         except (ImportError, ValueError) as error:
-            raise SettingsError(f"-o {output}", str(error), origin="command line") from error
-        self._ending = _ending(request)
-        self.work: str = self._system.unstrip_protocol(f"{self._path}/{WORK}")
-        """URL of what is not yet in place."""
+            raise SettingsError(f"-o {output}", str(error), origin=COMMAND_LINE) from error
+        self._extension = _extension(request)
+        self._work = f"{self._path}/{WORK}"
+        self.work: str = self._system.unstrip_protocol(self._work)
+        """URL of the directory for the rows of parts that are not complete."""
 
     def _rows(self, number: int) -> str:
-        return f"{self._path}/part-{number:06}.{self._ending}"
+        return f"{self._path}/part-{number:06}.{self._extension}"
 
-    def _note(self, number: int) -> str:
-        return f"{self._path}/{WORK}/part-{number:06}.json"
+    def _record(self, number: int) -> str:
+        return f"{self._work}/part-{number:06}.json"
 
     @contextmanager
-    def begun(self, keys: Sequence[str], *, is_resumed: bool) -> Iterator[dict[int, Note]]:
-        """Make the directory, or put in order what an earlier run left in it, and return what of that is done.
+    def opened(self, keys: Sequence[str], *, is_resumed: bool) -> Iterator[dict[int, CompletedPart]]:
+        """Create the directory, or resume an earlier run in it; yields the parts that are complete.
 
-        In a file system of this machine, no other batch can begin in it meanwhile.
+        On a local file system the directory is locked, so that no other batch uses it.
 
         Args:
-            keys: those of all parts.
-            is_resumed: whether there may be something.
+            keys: keys of all parts.
+            is_resumed: whether the directory may contain parts.
 
         Raises:
-            BusyError: another batch is at it.
-            SettingsError: there is something that was not expected.
-            ClusterError: the directory cannot be made or read.
+            BusyError: another batch is running in this directory.
+            SettingsError: the directory contains something else.
+            ClusterError: the directory cannot be created or read.
 
         """
         with ExitStack() as stack:
@@ -97,124 +99,128 @@ class PartDirectory:
                 self._system.makedirs(self._path, exist_ok=True)
                 if is_local(self._system):
                     stack.enter_context(locked_directory(self._path))
-            yield self._ordered(keys, is_resumed=is_resumed)
+                self._check_content(is_resumed=is_resumed)
+                self._system.makedirs(self._work, exist_ok=True)
+                completed = self._completed(keys)
+                self._remove_all_but(completed)
+            yield completed
 
-    def _ordered(self, keys: Sequence[str], *, is_resumed: bool) -> dict[int, Note]:
-        work = f"{self._path}/{WORK}"
-        with self._errors():
-            there = self._names(self._path)
-            if there and (there != [WORK] or self._names(work)):  # else no part was answered in it
-                if not is_resumed:
-                    raise self._refused("is not empty; --resume goes on with an earlier run, or choose another name")
-                if WORK not in there:
-                    raise self._refused("is not empty, and not of an earlier run; choose another name")
-            self._system.makedirs(work, exist_ok=True)
-            found = {number: self._read(number) for number in range(len(keys))}
-            done = {number: note for number, note in found.items() if note and note.key == keys[number]}
-            kept = {path for number in done for path in (self._rows(number), self._note(number))}
-            for directory in (work, self._path):  # notes first
-                for path in {f"{directory}/{name}" for name in self._names(directory) if OURS.match(name)} - kept:
-                    self._system.rm_file(path)
-        return done
+    def _check_content(self, *, is_resumed: bool) -> None:
+        names = self._names(self._path)
+        if not names or (names == [WORK] and not self._names(self._work)):  # no part was ever complete
+            return
+        if not is_resumed:
+            raise self._refusal("is not empty; --resume continues an earlier run, or choose another name")
+        if WORK not in names:
+            raise self._refusal("is not empty, and not of an earlier run; choose another name")
 
-    def _refused(self, reason: str) -> SettingsError:
-        return SettingsError(f"-o {self._output}", f"{self._shown} {reason}", origin="command line")
+    def _completed(self, keys: Sequence[str]) -> dict[int, CompletedPart]:
+        records = {number: self._read(number) for number in range(len(keys))}
+        return {number: record for number, record in records.items() if record and record.key == keys[number]}
+
+    def _remove_all_but(self, completed: dict[int, CompletedPart]) -> None:
+        kept = {path for number in completed for path in (self._rows(number), self._record(number))}
+        for directory in (self._work, self._path):  # records before their rows
+            for path in {f"{directory}/{name}" for name in self._names(directory) if PART_NAME.match(name)} - kept:
+                self._system.rm_file(path)
+
+    def _refusal(self, reason: str) -> SettingsError:
+        return SettingsError(f"-o {self._output}", f"{self._name} {reason}", origin=COMMAND_LINE)
 
     def _names(self, directory: str) -> list[str]:
         self._system.invalidate_cache()
         return [path.rstrip("/").rpartition("/")[2] for path in self._system.ls(directory, detail=False)]
 
-    def _read(self, number: int) -> Note | None:
+    def _read(self, number: int) -> CompletedPart | None:
         with suppress(OSError, ValueError, TypeError):
-            note = Note(**json.loads(self._system.cat_file(self._note(number))))
-            if self._system.info(self._rows(number))["size"] == note.size_bytes:
-                return note
+            record = CompletedPart(**json.loads(self._system.cat_file(self._record(number))))
+            if self._system.info(self._rows(number))["size"] == record.size_bytes:
+                return record
         return None
 
-    def place(self, number: int, key: str, done: Done) -> Note:
-        """Put the rows of a part in their place, and note that it is done.
+    def commit(self, number: int, key: str, result: PartResult) -> CompletedPart:
+        """Move the rows of a part out of the work directory, and record that it is complete.
 
         Raises:
-            ClusterError: that was not possible.
+            ClusterError: a file cannot be written or renamed.
 
         """
-        rows = f"{self._path}/{WORK}/{done.rows}"
+        rows = f"{self._work}/{result.rows}"
         with self._errors():
-            note = Note(
+            completed = CompletedPart(
                 key=key,
-                begin=done.begin,
-                stop=done.stop,
+                begin=result.begin,
+                stop=result.stop,
                 size_bytes=self._size_bytes(rows),
-                counts=done.counts,
-                exit_status=done.exit_status,
+                counts=result.counts,
+                exit_status=result.exit_status,
             )
             self._system.mv(rows, self._rows(number))
-            beside = self._note(number).replace(".json", f"-{uuid4().hex}")
-            self._system.pipe_file(beside, json.dumps(note.as_dict()).encode())
-            self._system.mv(beside, self._note(number))
-        return note
+            temporary = self._record(number).replace(".json", f"-{uuid4().hex}")
+            self._system.pipe_file(temporary, json.dumps(completed.as_dict()).encode())
+            self._system.mv(temporary, self._record(number))
+        return completed
 
     def _size_bytes(self, rows: str) -> int:
         self._system.invalidate_cache()
         try:
             return int(self._system.info(rows)["size"])
         except FileNotFoundError as error:
-            reason = "what a worker wrote there cannot be seen here; it must be a directory that all share"
+            reason = "the file that a worker wrote is not here; the directory must be shared by all machines"
             raise OSError(reason) from error
 
-    def drop(self, done: Done) -> None:
-        """Remove rows that will not be put in place."""
+    def discard(self, result: PartResult) -> None:
+        """Remove the rows of a part that is run again."""
         with suppress(OSError):
-            self._system.rm_file(f"{self._path}/{WORK}/{done.rows}")
+            self._system.rm_file(f"{self._work}/{result.rows}")
 
-    def provide(self, database: SentDatabase) -> None:
-        """Copy a database to where all workers find it, if it is not there yet.
+    def upload(self, database: SharedDatabase) -> None:
+        """Copy a database to where all workers can read it, unless there is a copy.
 
         Raises:
-            ClusterError: that was not possible.
+            ClusterError: the copy cannot be written.
 
         """
-        _, path = located(database.copy)
+        _, path = resolve_url(database.copy)
         with self._errors():
             if not self._system.exists(path):
-                beside = f"{path}-{uuid4().hex}"
-                self._system.put_file(database.path, beside)
-                self._system.mv(beside, path)
+                temporary = f"{path}-{uuid4().hex}"
+                self._system.put_file(database.path, temporary)
+                self._system.mv(temporary, path)
 
     def finish(self, count: int) -> None:
-        """Merge the parts if that was asked for, and remove what nobody needs any more.
+        """Merge the parts, if that is wanted, and remove temporary files and copies.
 
         Raises:
-            ClusterError: that was not possible.
+            ClusterError: a file cannot be written or removed.
 
         """
-        work = f"{self._path}/{WORK}"
         with self._errors():
             if self._is_merged:
-                with self._merged() as put:
-                    for number in range(count):
-                        self._copy(self._rows(number), put)
+                self._merge(count)
                 self._system.rm(self._path, recursive=True)
-            else:
-                for name in self._names(work):
-                    if not name.endswith(".json"):
-                        self._system.rm_file(f"{work}/{name}")
-                if is_local(self._system):
-                    sync_directory(self._path)
+                return
+            for name in self._names(self._work):
+                if not name.endswith(".json"):
+                    self._system.rm_file(f"{self._work}/{name}")
+            if is_local(self._system):
+                sync_directory(self._path)
 
-    def _copy(self, path: str, put: Callable[[bytes], object]) -> None:
-        with self._system.open(path, "rb") as stream:
-            while data := stream.read(COPY_BYTES):
-                put(data)
+    def _merge(self, count: int) -> None:
+        with self._merged() as write:
+            for number in range(count):
+                with self._system.open(self._rows(number), "rb") as rows:
+                    while data := rows.read(COPY_BYTES):
+                        write(data)
 
     @contextmanager
     def _merged(self) -> Iterator[Callable[[bytes], object]]:
-        """Return what the rows of all parts are given to; the file is complete or as it was."""
-        _, path = located(self._output)
+        """Yield a function that writes to the merged file, which is replaced when it is complete."""
+        _, path = resolve_url(self._output)
         if is_local(self._system):
             with replacing(path) as (descriptor, _):
                 yield lambda data: write_all(descriptor, data)
-        else:  # there a file is complete when it is closed
+        else:  # other file systems complete a file when it is closed
             with self._system.open(path, "wb") as stream:
                 yield stream.write
 
@@ -223,11 +229,11 @@ class PartDirectory:
         try:
             yield
         except OSError as error:
-            raise ClusterError(self._shown, error.strerror or str(error), exit_status=1) from error
+            raise ClusterError(self._name, error.strerror or str(error), exit_status=1) from error
 
 
-def _ending(request: BatchRequest) -> str:
-    """Return what the names of files with such rows end in."""
+def _extension(request: BatchRequest) -> str:
+    """Return the extension of files with such rows."""
     if request.input == "csv":
         return "tsv" if request.delimiter == "\t" else "csv"
     if request.is_raw:

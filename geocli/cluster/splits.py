@@ -1,17 +1,16 @@
-r"""Inputs divided into parts of about the same size, which can be answered one by one, on any machine.
+"""Splits input into parts of about the same size, which can be answered in any order on any machine.
 
-A part has the records that begin in some range of bytes, so nobody reads a file to divide it: whoever answers a
-part looks for the line that begins first in its range, and reads on to the end of the last one. In CSV a line may begin
-within a cell. Whether it does is guessed from how well both readings of what follows fit the header; the part before
-knows, because it reads on to the end of its last record, and if that is not where this one was taken to begin, this one
-is answered again from there: see `Part.begin`.
+A part consists of the records that begin in a range of bytes, so input is not read to be split: the reader of a part
+searches for the first line that begins in its range, and reads up to the end of its last record. In CSV, a line may
+begin inside a cell. Whether it does is guessed by how well both readings of the following bytes match the header. The
+part before finds out, since it reads up to the end of its last record; if this part was assumed to begin elsewhere, it
+is read again from there: see `Part.begin`.
 """
 
 from __future__ import annotations
 
 import zlib
 from codecs import BOM_UTF8
-from collections import deque
 from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +20,7 @@ from geocli.bulk.inputs import READ_BYTES, refuse_others, whole_lines
 from geocli.bulk.pipeline import OTHER_COLUMNS
 from geocli.errors import InputError, OpenCellError, SettingsError
 from geocli.immutable import Value
+from geocli.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,55 +32,55 @@ if TYPE_CHECKING:
     from geocli.bulk.pipeline import BatchRequest
 
 GUESS_BYTES = 64 * 1024
-"""So much of a part shows whether it begins within a cell."""
-MOST_OPEN_BYTES = 1 << 20
-"""A longer record of CSV with newlines in its cells is not divided, since a quote may be astray there."""
-TIMES = ("mtime", "LastModified", "last_modified", "created")
-"""Under one of these names a file system says when a file was modified."""
+"""Bytes of a part by which it is guessed whether it begins inside a cell."""
+MAX_OPEN_BYTES = 1 << 20
+"""Maximum size of a record of CSV with newlines in its cells; in a longer one a quote is probably missing."""
+TIME_KEYS = ("mtime", "LastModified", "last_modified", "created")
+"""Keys under which file systems return the modification time."""
 
 
 class Part(Value):
-    """Records of one file that are answered together."""
+    """Records of one file that one task answers."""
 
     number: int
-    """From 0 on; the parts are in the order of the input."""
+    """Index of the part, in the order of the input."""
     name: str
-    """The file, as the user names it."""
+    """File as named by the user."""
     url: str
-    """Where everybody finds it."""
+    """URL of the file for all machines."""
     size_bytes: int
-    """Of the file."""
+    """Size of the file."""
     modified: str
-    """When the file was modified, as its file system says it."""
+    """Modification time of the file, in the format of its file system."""
     start: int
-    """The first line begins at this byte or behind it."""
+    """Offset at or after which the first line begins."""
     stop: int | None
-    """The last line begins before this byte; None for all of a file that is unpacked."""
+    """Offset before which the last line begins; None for a compressed file, which is one part."""
     begin: int | None = None
-    """Where the first record is known to begin; None before the part before it has been answered."""
+    """Offset of the first record; None until the part before it has been read."""
     head: bytes = b""
-    """The header of CSV, to which a part is read as if it stood behind it."""
+    """Header of CSV."""
     has_header: bool = False
-    """Whether the rows get the header of the whole output."""
+    """Whether the rows begin with the header of the output."""
 
     def __str__(self) -> str:
-        """Name it as an error does."""
-        where = "all of it" if self.stop is None else f"bytes {self.start} to {self.stop}"
-        return f"part {self.number} ({self.name}, {where})"
+        """Return the part as error messages name it."""
+        span = "whole file" if self.stop is None else f"bytes {self.start} to {self.stop}"
+        return f"part {self.number} ({self.name}, {span})"
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of its file, which is then read as on one machine."""
+        """Whether the part is a whole file, which is read as on one machine."""
         return not self.start and (self.stop is None or self.stop == self.size_bytes)
 
     @property
     def share_bytes(self) -> int:
-        """How much of its file it is."""
+        """Size of the part."""
         return self.size_bytes if self.stop is None else self.stop - self.start
 
 
 class _File(NamedTuple):
-    """What is divided."""
+    """A file to split; see `Part`."""
 
     name: str
     url: str
@@ -88,63 +88,75 @@ class _File(NamedTuple):
     modified: str
 
 
-def divided(request: BatchRequest, block_bytes: int) -> list[Part]:
+def split(request: BatchRequest, block_bytes: int) -> list[Part]:
     """Return the parts of all files.
 
     Args:
-        request: what is asked.
-        block_bytes: how long a part is; files that end in `.gz` are one part each.
+        request: the batch.
+        block_bytes: size of a part; a file that ends in `.gz` is one part.
 
     Raises:
-        InputError: a file cannot be read, or has other columns than those before it.
-        SettingsError: standard input is among the files, or CSV has no such column.
+        InputError: a file cannot be read, or has other columns than the file before.
+        SettingsError: a file is standard input, or CSV has no such column.
 
     """
     parts: list[Part] = []
     header = b""
     for name in request.files:
         form = request.form()
-        file, begin, head = _examined(name, form)
-        new = form.output.header
-        if header and new and header.split() != new.split():
+        file, begin, head = _examine(name, form)
+        file_header = form.output.header
+        if header and file_header and header.split() != file_header.split():
             raise InputError(name, OTHER_COLUMNS)
-        starts = [0] if name.endswith(".gz") else list(range(begin, file.size_bytes, block_bytes))
-        if len(starts) < 2:
-            ranges, begin, head = [(0, None if name.endswith(".gz") else file.size_bytes)], 0, b""
-        else:
-            ranges = list(pairwise([*starts, file.size_bytes]))
+        ranges = _ranges(file, begin, block_bytes)
+        if len(ranges) == 1:
+            begin, head = 0, b""
         for start, stop in ranges:
             part = Part(**file._asdict(), number=len(parts), start=start, stop=stop, head=head)
-            is_first = start == begin
-            parts.append(part.replace(begin=begin, has_header=bool(new) and not header) if is_first else part)
-        header = header or new
+            if start == begin:
+                part = part.replace(begin=begin, has_header=bool(file_header) and not header)
+            parts.append(part)
+        header = header or file_header
     return parts
 
 
-def _examined(name: str, form: Form) -> tuple[_File, int, bytes]:
-    """Look at a file, let the form read its header, and return where its rows begin and what that header is."""
+def _ranges(file: _File, begin: int, block_bytes: int) -> list[tuple[int, int | None]]:
+    """Return the first and the last offset of each part."""
+    if file.name.endswith(".gz"):
+        return [(0, None)]
+    starts = range(begin, file.size_bytes, block_bytes)
+    return list(pairwise([*starts, file.size_bytes])) if len(starts) > 1 else [(0, file.size_bytes)]
+
+
+def _examine(name: str, form: Form) -> tuple[_File, int, bytes]:
+    """Let the form read the header of a file; return the file, the offset of its first row, and the header of CSV."""
     if name == "-":
-        raise SettingsError("--cluster", "the workers cannot read standard input; name files", origin="command line")
-    with reading(name):
-        system, path = located(name)
+        raise SettingsError("--cluster", "workers cannot read standard input; name files", origin=COMMAND_LINE)
+    with input_errors(name):
+        system, path = resolve_url(name)
         size_bytes, modified = _stamp(system, path)
-        with unpacked(system, path) as stream:
+        with open_decompressed(system, path) as stream:
             begin, head = _head(name, stream, form)
-    deque(form.begin(iter([head] if head else [])), maxlen=0)
+    _read_header(form, head)
     return _File(name, system.unstrip_protocol(path), size_bytes, modified), begin, head
 
 
+def _read_header(form: Form, head: bytes) -> None:
+    for _ in form.begin(iter([head] if head else [])):
+        pass
+
+
 def _stamp(system: AbstractFileSystem, path: str) -> tuple[int, str]:
-    """Return the size of a file, and when it was modified."""
+    """Return the size and the modification time of a file."""
     system.invalidate_cache()
-    found = system.info(path)
-    if found["type"] != "file" or found["size"] is None:
-        raise OSError("not a file whose size is known")
-    return found["size"], next((str(found[time]) for time in TIMES if found.get(time)), "")
+    info = system.info(path)
+    if info["type"] != "file" or info["size"] is None:
+        raise OSError("not a file of known size")
+    return info["size"], next((str(info[key]) for key in TIME_KEYS if info.get(key)), "")
 
 
 def _head(name: str, stream: BinaryIO, form: Form) -> tuple[int, bytes]:
-    """Return how long what comes before the rows is, and the header of CSV in it."""
+    """Return the offset of the first row, and the header of CSV."""
     data = stream.read(READ_BYTES)
     refuse_others(name, data)
     text = data.removeprefix(BOM_UTF8)
@@ -154,56 +166,56 @@ def _head(name: str, stream: BinaryIO, form: Form) -> tuple[int, bytes]:
     begin += len(text) - len(text := text.lstrip(b"\r\n"))
     while not (length := form.first_bytes(text)) and (data := stream.read(READ_BYTES)):
         text += data
-        if len(text) > MOST_OPEN_BYTES:
+        if len(text) > MAX_OPEN_BYTES:
             raise OpenCellError(name, "the header does not end within 1 MiB")
     return begin + (length or len(text)), text[: length or len(text)]
 
 
-class Records:
-    """The records of a part."""
+class PartReader:
+    """Reads the records of a part."""
 
     def __init__(self, stream: BinaryIO, part: Part, form: Form, end: bytes) -> None:
-        """Find out where they begin and end.
+        """Find the first record and the last one.
 
         Args:
-            stream: its file, which can be read from any place.
-            part: which of them.
-            form: cuts records.
-            end: what ends a line.
+            stream: the file, which must be seekable.
+            part: the part.
+            form: how records are delimited.
+            end: end of a line.
 
         """
         self._stream, self._part, self._form, self._end = stream, part, form, end
         if isinstance(form, CsvForm) and part.head:
-            deque(form.begin(iter([part.head])), maxlen=0)
-        self.begin = self._guessed(self._line_from(part.start)) if part.begin is None else part.begin
-        """Where the first one begins."""
+            _read_header(form, part.head)
+        self.begin = self._guess_begin(self._line_from(part.start)) if part.begin is None else part.begin
+        """Offset of the first record."""
         self.stop = None if part.stop is None else max(self._line_from(part.stop), self.begin)
-        """Where the last one ends, which is certain when all have been read; None for what is unpacked."""
+        """Offset of the end of the last record, final when all have been read; None for a compressed file."""
 
-    def _guessed(self, begin: int) -> int:
-        """Return where the first record seems to begin: with a line, or behind a cell that reaches beyond it."""
+    def _guess_begin(self, begin: int) -> int:
+        """Return where the first record probably begins: at the line, or after a cell that continues in it."""
         if not isinstance(self._form, CsvForm):
             return begin
         self._seek(begin)
-        lines = self._got(GUESS_BYTES)
+        lines = self._read_some(GUESS_BYTES)
         lines = lines[: lines.rfind(b"\n") + 1]
-        behind = self._form.first_bytes(b'"' + lines) - 1
-        is_behind = behind >= 0 and self._form.fitting(lines[behind:]) > self._form.fitting(lines)
-        return begin + behind if is_behind else begin
+        after_cell = self._form.first_bytes(b'"' + lines) - 1
+        is_in_cell = after_cell >= 0 and self._form.fitting(lines[after_cell:]) > self._form.fitting(lines)
+        return begin + after_cell if is_in_cell else begin
 
     def _line_from(self, offset: int) -> int:
-        """Return where the first line begins that begins at a byte or behind it."""
+        """Return the beginning of the first line at or after an offset."""
         if not offset:
             return 0
         self._seek(offset - 1)
-        while data := self._got(READ_BYTES):
+        while data := self._read_some(READ_BYTES):
             if (at := data.find(self._end)) >= 0:
                 return offset + at
             offset += len(data)
         return offset - 1
 
-    def chunks(self) -> Iterator[bytes]:
-        """Let the form read the header, and return the rows in chunks that can be cut by themselves."""
+    def blocks(self) -> Iterator[bytes]:
+        """Let the form read the header, and return the rows in blocks of whole records."""
         form = self._form
         self._seek(self.begin)
         self._left = None if self.stop is None else self.stop - self.begin
@@ -212,101 +224,101 @@ class Records:
             self._read, self._end, form.most_bytes, adds_end=form.adds_end, mark=mark, first_bytes=READ_BYTES
         )
         if isinstance(form, CsvForm) and not self._part.is_whole:
-            lines = chain([self._part.head], self._whole(form, lines))
+            lines = chain([self._part.head], self._whole_records(form, lines))
         return form.begin(lines)
 
     def _seek(self, offset: int) -> None:
-        with reading(self._part.name):
+        with input_errors(self._part.name):
             self._stream.seek(offset)
 
-    def _got(self, count: int) -> bytes:
-        with reading(self._part.name):
+    def _read_some(self, count: int) -> bytes:
+        with input_errors(self._part.name):
             return self._stream.read(count)
 
     def _read(self, count: int) -> bytes:
-        """Read on up to the end of the part."""
+        """Read up to the end of the part."""
         if self._left is None:
-            return self._got(count)
-        data = self._got(min(count, self._left))
+            return self._read_some(count)
+        data = self._read_some(min(count, self._left))
         if self._left and not data:
-            raise InputError(self._part.name, "shorter than it was")
+            raise InputError(self._part.name, "was truncated while it was read")
         self._left -= len(data)
         return data
 
-    def _whole(self, form: CsvForm, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Return chunks that end where a record ends, the last one perhaps behind the last line of the part."""
+    def _whole_records(self, form: CsvForm, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Return blocks of whole records; the last record may end after the last line of the part."""
         rest = b""
-        for chunk in chunks:
-            rest += chunk
+        for block in blocks:
+            rest += block
             whole = form.whole_bytes(rest)
             yield rest[:whole]
-            rest = self._not_too_long(rest[whole:])
+            rest = self._check_open(rest[whole:])
         in_part_bytes = len(rest)
         while rest:
-            data = self._got(READ_BYTES)
-            rest = self._not_too_long(rest + data)
+            data = self._read_some(READ_BYTES)
+            rest = self._check_open(rest + data)
             if length := form.first_bytes(rest) if data else len(rest):
                 yield rest[:length] if rest.endswith(b"\n", 0, length) else rest + b"\n"
                 self.stop = (self.stop or 0) + length - in_part_bytes
                 return
 
-    def _not_too_long(self, rest: bytes) -> bytes:
-        if len(rest) > MOST_OPEN_BYTES:
-            reason = "a quote is not closed within 1 MiB; mend it, or choose a --block-size as large as the file"
+    def _check_open(self, rest: bytes) -> bytes:
+        if len(rest) > MAX_OPEN_BYTES:
+            reason = "a quote is not closed within 1 MiB; repair it, or choose a --block-size as large as the file"
             raise OpenCellError(self._part.name, reason)
         return rest
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Turn what file systems say into an InputError."""
+def input_errors(name: str) -> Iterator[None]:
+    """Turn exceptions of file systems into an InputError."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(name, getattr(error, "strerror", None) or str(error)) from error
-    except (ImportError, ValueError) as error:  # of a protocol that is not known, or needs a package
+    except (ImportError, ValueError) as error:  # the protocol is unknown, or needs a package
         raise InputError(name, str(error)) from error
 
 
-def located(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a path or a URL, and its path there."""
+def resolve_url(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of a path or a URL, and the path there."""
     from fsspec.core import url_to_fs
 
-    found: tuple[AbstractFileSystem, str] = url_to_fs(url)
-    return found
+    system, path = url_to_fs(url)
+    return system, path
 
 
 def is_local(system: AbstractFileSystem) -> bool:
-    """Tell whether files are those of this machine, which are not on disk before they are synced."""
+    """Return whether a file system is local, so that files have to be synced."""
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(system, LocalFileSystem)
 
 
-def unpacked(system: AbstractFileSystem, path: str) -> BinaryIO:
-    """Open a file; one that ends in `.gz` is unpacked."""
+def open_decompressed(system: AbstractFileSystem, path: str) -> BinaryIO:
+    """Open a file; one that ends in `.gz` is decompressed."""
     stream: BinaryIO = system.open(path, "rb", compression="gzip" if path.endswith(".gz") else None)
     return stream
 
 
 @contextmanager
-def records_of(part: Part, form: Form, end: bytes) -> Iterator[Records]:
-    """Open the file of a part.
+def open_part(part: Part, form: Form, end: bytes) -> Iterator[PartReader]:
+    """Open a part for reading.
 
     Raises:
-        InputError: it cannot be read, or is not the file that was divided.
+        InputError: the file cannot be read, or was changed.
 
     """
-    with reading(part.name):
-        system, path = located(part.url)
-        _check(system, path, part)
-        stream = unpacked(system, path)
+    with input_errors(part.name):
+        system, path = resolve_url(part.url)
+        _check_unchanged(system, path, part)
+        stream = open_decompressed(system, path)
     with stream:
-        yield Records(stream, part, form, end)
-        with reading(part.name):
-            _check(system, path, part)
+        yield PartReader(stream, part, form, end)
+        with input_errors(part.name):
+            _check_unchanged(system, path, part)
 
 
-def _check(system: AbstractFileSystem, path: str, part: Part) -> None:
+def _check_unchanged(system: AbstractFileSystem, path: str, part: Part) -> None:
     if _stamp(system, path) != (part.size_bytes, part.modified):
-        raise OSError("changed meanwhile")
+        raise OSError("changed during the batch")

@@ -1,6 +1,6 @@
-"""What a worker does: it answers a part by the ordinary pipeline, and hands back what it learned in frames.
+"""The task of a worker: answers a part by the ordinary pipeline, and returns new answers as frames.
 
-Its databases are those of whoever gave the part, to the byte, where they lie or as copies; it never touches a cache.
+Its databases have the same content as those of the coordinator, under the same paths or as copies; it has no cache.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from zlib import compressobj, decompressobj
 from geocli.bulk.flow import Flow
 from geocli.bulk.pipeline import BatchReport
 from geocli.cache import GeoCache
-from geocli.cluster.messages import Done
-from geocli.cluster.splits import is_local, located, records_of
+from geocli.cluster.messages import PartResult
+from geocli.cluster.splits import is_local, open_part, resolve_url
 from geocli.databases.discovery import digest_of, examine
 from geocli.errors import ClusterError, DatabaseError, GeocliError, MissingDatabaseError
 from geocli.resolvers.mmdb import MmdbResolver
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from geocli.bulk.rows import Rows
-    from geocli.cluster.messages import Job, SentDatabase
+    from geocli.cluster.messages import Job, SharedDatabase
     from geocli.cluster.splits import Part
     from geocli.databases.discovery import DatabaseFile
     from geocli.models import Entry
@@ -38,40 +38,40 @@ if TYPE_CHECKING:
     from geocli.storage.tombstones import Clear
 
 APPEND_BYTES = 4 << 20
-"""About so much goes to the journal with one sync."""
-PACKED = 1
-"""How hard zlib tries: frames get a quarter as long in little time."""
+"""Approximate bytes that are appended to the journal with one sync."""
+COMPRESSION_LEVEL = 1
+"""The fastest level of zlib compresses frames to a quarter."""
 
 
-def answer(job: Job, part: Part, scratch: str, on_written: Callable[[], None] = lambda: None) -> Done:
-    """Answer a part, and write its rows to a file of their own.
+def run_part(job: Job, part: Part, scratch: str, on_written: Callable[[], None] = lambda: None) -> PartResult:
+    """Answer a part, and write its rows to a file.
 
     Args:
-        job: what is asked.
-        part: of which records.
-        scratch: a directory of this worker's own, for copies of databases.
-        on_written: called when all is written that is to be on disk when this returns.
+        job: the job.
+        part: the part.
+        scratch: a directory of this worker, for copies of databases.
+        on_written: called when the rows are written, but not synced.
 
     Raises:
         InputError: the part cannot be read.
-        DatabaseError: a database is not what it should be.
-        MissingDatabaseError: this worker has no such database, and there is no copy yet.
-        ClusterError: the rows cannot be written, or this worker has another release of geocli or its data.
+        DatabaseError: a database has changed.
+        MissingDatabaseError: this worker does not have a database, and there is no copy yet.
+        ClusterError: the rows cannot be written, or this worker has another version of geocli or its built-in data.
 
     """
     if job.version != __version__:
         raise ClusterError("a worker", f"has geocli {__version__}, not {job.version}")
     with _lock:
-        if job not in _desks:
-            _desks.clear()  # what was kept for another batch
-            _desks[job] = _Desk(job, scratch)
-        desk = _desks[job]
-        resolvers = desk.resolvers()
-    return desk.answer(part, resolvers, on_written)
+        if job not in _states:
+            _states.clear()
+            _states[job] = _JobState(job, scratch)
+        state = _states[job]
+        resolvers = state.resolvers()
+    return state.run_part(part, resolvers, on_written)
 
 
-class _Desk:
-    """Keeps from one part of a batch to the next what both need."""
+class _JobState:
+    """What a worker keeps from one part of a job to the next."""
 
     def __init__(self, job: Job, scratch: str) -> None:
         self._job, self._scratch = job, scratch
@@ -79,37 +79,43 @@ class _Desk:
         self._answers: dict[str, Any] = {}
 
     def resolvers(self) -> list[Resolver]:
-        """Return who is asked, after making sure that they are the same as everywhere."""
-        files = [self._file(sent) for sent in self._job.databases]
-        named = [source for source in self._job.sources if source[1] is not None]
-        others = [source for source in self._job.sources if source[1] is None]
-        if others and others != (ours := RirResolver().sources(None, _raise)):
-            raise ClusterError("a worker", f"has {ours[0][0]}, not {others[0][0]}")
-        mmdb = _SameDatabases(files, named, self._job.language)
-        return [mmdb, RirResolver()] if others else [mmdb]
+        """Return the resolvers, after checking that they are those of the coordinator.
 
-    def _file(self, sent: SentDatabase) -> DatabaseFile:
-        """Return a file with the right bytes, copied if there is none."""
-        known = self._files.get(sent.digest)
-        if known is None or _examined(known.path) != known:
-            own = os.path.join(self._scratch, f"geocli-{sent.digest}", os.path.basename(sent.path))
-            known = _checked(sent.path, sent.digest) or _checked(own, sent.digest) or _copied(sent, own)
-            self._files[sent.digest] = known
-        return known
+        Raises:
+            DatabaseError: a database cannot be copied.
+            ClusterError: this worker has other built-in data.
 
-    def answer(self, part: Part, resolvers: Sequence[Resolver], on_written: Callable[[], None]) -> Done:
-        system, directory = located(self._job.work)
+        """
+        files = [self._file(database) for database in self._job.databases]
+        databases = [source for source in self._job.sources if source[1] is not None]
+        built_in = [source for source in self._job.sources if source[1] is None]
+        if built_in and built_in != (own := RirResolver().sources(None, _raise)):
+            raise ClusterError("a worker", f"has {own[0][0]}, not {built_in[0][0]}")
+        mmdb = _VerifiedDatabases(files, databases, self._job.language)
+        return [mmdb, RirResolver()] if built_in else [mmdb]
+
+    def _file(self, database: SharedDatabase) -> DatabaseFile:
+        """Return a file with the content of a database; copy it if there is none."""
+        file = self._files.get(database.digest)
+        if file is None or _examine(file.path) != file:
+            copy = os.path.join(self._scratch, f"geocli-{database.digest}", os.path.basename(database.path))
+            file = _verify(database.path, database.digest) or _verify(copy, database.digest) or _copy(database, copy)
+            self._files[database.digest] = file
+        return file
+
+    def run_part(self, part: Part, resolvers: Sequence[Resolver], on_written: Callable[[], None]) -> PartResult:
+        system, directory = resolve_url(self._job.work)
         name = f"part-{part.number:06}-{uuid4().hex}"
-        report, problems, frames = BatchReport(), list[GeocliError](), Frames()
+        report, problems, journal = BatchReport(), list[GeocliError](), MemoryJournal()
         cache = GeoCache(
             settings=Settings(data_dir=os.path.join(self._scratch, "none"), language=self._job.language),
-            journal=frames,
+            journal=journal,
             resolvers=resolvers,
             on_problem=problems.append,
         )
         try:
             with system.open(f"{directory}/{name}", "wb") as out:
-                begin, stop = self._written(part, cache, out, report)
+                begin, stop = self._write_rows(part, cache, out, report)
                 on_written()
                 if is_local(system):
                     out.flush()
@@ -120,18 +126,18 @@ class _Desk:
             if isinstance(error, OSError):
                 raise ClusterError(self._job.work, f"a worker cannot write there: {error}", exit_status=1) from error
             raise
-        return Done(
+        return PartResult(
             begin=begin,
             stop=stop,
             rows=name,
-            frames=frames.packed(),
+            frames=journal.compressed(),
             counts=dict(report.counts),
             exit_status=report.exit_status,
             problems=tuple(problems),
         )
 
-    def _written(self, part: Part, cache: GeoCache, out: Any, report: BatchReport) -> tuple[int, int | None]:
-        """Write the rows of a part, and return where its records began and ended."""
+    def _write_rows(self, part: Part, cache: GeoCache, out: Any, report: BatchReport) -> tuple[int, int | None]:
+        """Write the rows of a part, and return the offsets of its first record and of the end of its last one."""
         request = self._job.request
         form = request.form()
 
@@ -140,114 +146,113 @@ class _Desk:
                 out.writelines(rows.data)
                 report.count(rows, request)
 
-        with records_of(part, form, request.end.encode()) as records:
-            chunks = records.chunks()
+        with open_part(part, form, request.end.encode()) as reader:
+            blocks = reader.blocks()
             if part.has_header:
                 out.write(form.output.header)
             with Flow(cache, form, request.mode, request.jobs, put) as flow:
                 flow.answers = self._answers.get(form.output.end)
-                for chunk in chunks:
-                    flow.push(chunk)
+                for block in blocks:
+                    flow.push(block)
                 self._answers[form.output.end] = flow.answers
-            return records.begin, records.stop
+            return reader.begin, reader.stop
 
 
-class _SameDatabases(MmdbResolver):
-    """Asks databases that have been checked, and says that they are those of whoever started the batch."""
+class _VerifiedDatabases(MmdbResolver):
+    """Asks databases whose content has been checked, under the names that they have on the coordinator."""
 
     def __init__(self, files: Sequence[DatabaseFile], sources: Sequence[Source], language: str) -> None:
         super().__init__(files=[file.path for file in files], language=language)
-        self._checked, self._sources = [file.identity for file in files], list(sources)
+        self._identities, self._sources = [file.identity for file in files], list(sources)
 
     def sources(self, known: Labels | None, report: Report) -> list[Any]:
         del known, report
-        if wrong := [
+        if replaced := [
             file.path
-            for (_, file), identity in zip(super().sources(None, _raise), self._checked, strict=True)
+            for (_, file), identity in zip(super().sources(None, _raise), self._identities, strict=True)
             if file.identity != identity
         ]:
-            raise DatabaseError(wrong[0], "was replaced meanwhile")
+            raise DatabaseError(replaced[0], "was replaced meanwhile")
         return self._sources
 
 
-class Frames(Journal):
-    """A journal in memory, from which another machine's is appended to."""
+class MemoryJournal(Journal):
+    """A journal in memory, which the coordinator appends to its own."""
 
     def __init__(self) -> None:
-        """Begin without frames."""
-        self._packer = compressobj(PACKED)
+        self._compressor = compressobj(COMPRESSION_LEVEL)
         self._pieces: list[bytes] = []
         self._lock = Lock()
 
     def append_packed(self, payloads: Iterable[bytes], is_current: Callable[[], bool] = lambda: True) -> bool:  # noqa: ARG002
-        """Keep entries that are packed already."""
+        """Compress and keep payloads."""
         with self._lock:
-            self._pieces += (self._packer.compress(encode(payload)) for payload in payloads)
+            self._pieces += (self._compressor.compress(encode(payload)) for payload in payloads)
         return True
 
     def newest(self, addresses: Collection[str], clears: Sequence[Clear] = ()) -> dict[str, Entry]:  # noqa: ARG002
-        """Return nothing: what was appended goes to another machine, and none of it is the cache's."""
+        """Return nothing: a worker has no cache to read from."""
         return {}
 
     def with_retry_times(self) -> set[str]:
-        """Return nothing, likewise."""
+        """Return nothing: a worker has no cache to read from."""
         return set()
 
     def freeze(self) -> None:
-        """Do nothing: nothing is read."""
+        """Do nothing, since nothing is read."""
 
-    def packed(self) -> bytes:
-        """Return all frames, compressed; nothing can be appended any more."""
-        return b"".join([*self._pieces, self._packer.flush()])
+    def compressed(self) -> bytes:
+        """Return all frames, compressed; after that nothing can be appended."""
+        return b"".join([*self._pieces, self._compressor.flush()])
 
 
-def unpacked(frames: bytes) -> Iterator[list[bytes]]:
-    """Return the payloads of packed frames, so many at a time as one sync is for.
+def payloads_of(frames: bytes) -> Iterator[list[bytes]]:
+    """Return the payloads of compressed frames, in lists to append with one sync.
 
     Raises:
-        ValueError: these are not the bytes that were packed.
+        ValueError: the frames are damaged.
 
     """
-    unpacker = decompressobj()
+    decompressor = decompressobj()
     rest = b""
-    while not unpacker.eof:
-        more = unpacker.decompress(frames, APPEND_BYTES)
-        frames = unpacker.unconsumed_tail
+    while not decompressor.eof:
+        more = decompressor.decompress(frames, APPEND_BYTES)
+        frames = decompressor.unconsumed_tail
         whole, end, rest = (rest + more).rpartition(b"\n")
         payloads = [payload_at(frame + end) for frame in whole.split(b"\n")] if end else []
-        if None in payloads or not (more or unpacker.eof):
-            raise ValueError("damaged on the way")
+        if None in payloads or not (more or decompressor.eof):
+            raise ValueError("damaged in transit")
         yield [payload for payload in payloads if payload is not None]
     if rest:
-        raise ValueError("damaged on the way")
+        raise ValueError("damaged in transit")
 
 
-def _examined(path: str) -> DatabaseFile | None:
+def _examine(path: str) -> DatabaseFile | None:
     with suppress(DatabaseError):
         return examine(path)
     return None
 
 
-def _checked(path: str, digest: str) -> DatabaseFile | None:
-    """Return a file if these are its bytes."""
-    file = _examined(path)
+def _verify(path: str, digest: str) -> DatabaseFile | None:
+    """Return a file if it has this digest."""
+    file = _examine(path)
     with suppress(DatabaseError):
-        if file is not None and digest_of(path) == digest and _examined(path) == file:
+        if file is not None and digest_of(path) == digest and _examine(path) == file:
             return file
     return None
 
 
-def _copied(sent: SentDatabase, path: str) -> DatabaseFile:
-    """Copy a database, and make sure that it is the right one."""
-    system, source = located(sent.copy)
+def _copy(database: SharedDatabase, path: str) -> DatabaseFile:
+    """Copy a database, and verify the copy."""
+    system, source = resolve_url(database.copy)
     if not system.exists(source):
-        raise MissingDatabaseError(sent.path, "a worker has no such database")
+        raise MissingDatabaseError(database.path, "a worker does not have this database")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    beside = f"{path}.{uuid4().hex}"
-    system.get_file(source, beside)
-    os.replace(beside, path)
-    if (file := _checked(path, sent.digest)) is None:
-        raise DatabaseError(sent.path, "the copy that a worker got has other bytes")
+    temporary = f"{path}.{uuid4().hex}"
+    system.get_file(source, temporary)
+    os.replace(temporary, path)
+    if (file := _verify(path, database.digest)) is None:
+        raise DatabaseError(database.path, "the copy that a worker received is damaged")
     return file
 
 
@@ -255,5 +260,6 @@ def _raise(problem: GeocliError) -> None:
     raise problem
 
 
-_desks: dict[Job, _Desk] = {}
+_states: dict[Job, _JobState] = {}
+"""State of the current job."""
 _lock = Lock()
