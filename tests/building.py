@@ -73,3 +73,10 @@ def _size_at(data: bytearray, at: int) -> int:
     """Return the size of an extended-type integer (MaxMind DB spec, data field format)."""
     assert data[at + 1] == 2, "not an unsigned 64-bit integer"
     return data[at] & 0x1F
+
+
+def damage_record(path: Path) -> None:
+    """Give Tokyo's name an invalid type."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x45Tokyo")] = 0x05
+    path.write_bytes(data)

@@ -28,9 +28,8 @@ from geocli.cluster import coordinator, forkserver
 from geocli.cluster.coordinator import RESUME_HINT, ClusterBatch, _Run
 from geocli.cluster.messages import PartResult
 from geocli.errors import ClusterError, JournalError
-from tests.building import LONDON, TOKYO, build
+from tests.building import LONDON, TOKYO, build, damage_record
 from tests.running import complaint, dirty, on_terminal, wait_for
-from tests.test_bulk import damage_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -340,7 +339,7 @@ def test_a_note_that_does_not_fit_is_noticed(located: Geocli, address: str, tmp_
     note = tmp_path / "out" / "_geocli" / "part-000001.json"
     note.write_text(json.dumps({**json.loads(note.read_text()), "stop": 1}))
 
-    with pytest.raises(ClusterError, match=r"part 2 .* does not begin where the one before it ends; run without"):
+    with pytest.raises(ClusterError, match=r"part 2 .* does not begin where the part before ends; run again without"):
         _spread(located, request, address, 1000, is_resumed=True)
 
 
@@ -507,7 +506,7 @@ def test_a_worker_without_memory_is_an_error(located: Geocli, tmp_path: Path) ->
     """A part whose workers die is named, with what may help."""
     (tmp_path / "list").write_bytes(_lines(MANY))
 
-    with _elsewhere(tmp_path, "--memory-limit", "120MB") as (address, *_):
+    with _elsewhere(tmp_path, "--memory-limit", "100MB") as (address, *_):
         failed = located("batch", f"{tmp_path}/list", "--cluster", address, "-o", f"{tmp_path}/out")
 
     assert 75 == failed.returncode
@@ -609,5 +608,5 @@ def test_a_worker_that_dies_before_it_tells(workers: dict[str, int]) -> None:
         if workers:
             assert "told within 16 s" == run._result(future)  # noqa: SLF001 (a moment that no process can be stopped at)
         else:
-            with pytest.raises(ClusterError, match="there was no worker for 6 s; with --resume"):
+            with pytest.raises(ClusterError, match="there was no worker for 6 s; to continue"):
                 run._result(future)  # noqa: SLF001 (as above)

@@ -234,10 +234,13 @@ def test_rows_that_cannot_be_written_are_an_error(bench: Bench) -> None:
 
 def test_others_than_databases_are_not_asked_by_many_machines(bench: Bench) -> None:
     """A source that workers cannot have is refused, rather than left out."""
-    chosen = bench.geocli.settings()
+    configured = bench.geocli.settings()
     refused = "--cluster: only databases can be asked; name them with --db"
 
-    for options in ({"chosen": chosen, "resolvers": [RirResolver()]}, {"chosen": chosen.replace(ip_api=True)}):
+    for options in (
+        {"settings": configured, "resolvers": [RirResolver()]},
+        {"settings": configured.replace(ip_api=True)},
+    ):
         with GeoCache(**options) as cache, pytest.raises(SettingsError, match=refused):
             job_of(cache, BatchRequest(), "file:///nowhere")
 
