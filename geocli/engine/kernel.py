@@ -188,12 +188,12 @@ def allocated(size_bytes: int) -> mmap:
 
 
 def address_of(memory: mmap | array[int] | bytearray | memoryview | ctypes.Structure | ctypes.Array[Any]) -> int:
-    """Return the address of writable memory, which the caller keeps alive and does not resize."""
+    """Return the address of writable memory, 0 if it is empty; the caller keeps it alive and does not resize it."""
     if isinstance(memory, array):
         return memory.buffer_info()[0]
     if isinstance(memory, ctypes.Structure | ctypes.Array):
         return ctypes.addressof(memory)
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory)) if memory else 0
 
 
 def address_of_bytes(text: bytes) -> int:

@@ -1,0 +1,75 @@
+"""What the kernel finds for addresses: the scope and the offsets of their records, before Python reads any."""
+
+from __future__ import annotations
+
+from array import array
+from ctypes import byref, c_uint32
+from typing import TYPE_CHECKING, NamedTuple
+
+from geocli.engine.blocks import Block, zeros
+from geocli.engine.kernel import MISSING, RENDERED, SINGLE, UNREAD, Ranges, address_of, kernel
+from geocli.engine.lookup_table import MAX_NUMBERS, Found, LookupTable
+from geocli.formats.rows import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geocli.databases.database import Database
+
+EVERYTHING = array("I", [0]), array("B", [0]), array("B", [0]), array("I", [0] * 257)
+"""One range of IPv4 addresses, none of which is special."""
+
+
+class Walk(NamedTuple):
+    """What is found for an address."""
+
+    scope: int
+    """As in `SCOPES`."""
+    offsets: tuple[int, ...]
+    """Where its record begins in each database, 0 without one."""
+    prefix: int
+    """The longest prefix of the databases, in bits."""
+
+
+class Walker:
+    """Walks the trees of databases for many addresses."""
+
+    def __init__(self, databases: Sequence[Database], *, has_scopes: bool = False) -> None:
+        """Map the databases; without scopes all addresses are walked alike."""
+        self.table = LookupTable(databases, None, Output("csv", ("ip",)), is_kept=False)
+        if not has_scopes:
+            self.table.engine.ranges = Ranges(*map(address_of, EVERYTHING), embedding=1)
+        self._width = len(databases)
+        self._known: dict[int, tuple[int, tuple[int, ...]]] = {}
+
+    def walk(self, texts: Iterable[str]) -> list[Walk | str]:
+        """Return what is found for addresses; "unread" where the kernel reads none, "single" for those of a lookup."""
+        written = [text.encode() for text in texts]
+        found = Found(self.table, Block.joined(written, [b""] * len(written)))
+        if self._find(found):
+            self._add(found)
+        assert not self._find(found)
+        return [self._walk(number, prefix) for number, prefix in zip(found.numbers, found.prefixes, strict=True)]
+
+    def _walk(self, number: int, prefix: int) -> Walk | str:
+        assert number != MISSING
+        return {UNREAD: "unread", SINGLE: "single"}.get(number) or Walk(*self._known[number], prefix)
+
+    def _find(self, found: Found) -> int:
+        missing: int = kernel().find(byref(self.table.engine), byref(found.native))
+        return missing
+
+    def _add(self, found: Found) -> None:
+        size, engine = len(found.block), self.table.engine
+        positions, scopes, offsets = zeros(size), zeros(size), zeros(size * max(self._width, 1))
+        first = engine.next_number
+        count = kernel().add(byref(engine), byref(found.native), *map(address_of, (positions, scopes, offsets)))
+        assert first + count == engine.next_number
+        numbers, sources = (
+            array("I", range(first, first + count)),
+            (c_uint32 * MAX_NUMBERS).from_address(engine.sources),
+        )
+        for at, number in enumerate(numbers):
+            sources[number] = (1 << self._width) - 1
+            self._known[number] = scopes[at], tuple(offsets[at * self._width : (at + 1) * self._width])
+        kernel().settle(byref(engine), address_of(numbers), bytes([RENDERED]) * count, count)

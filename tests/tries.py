@@ -1,0 +1,106 @@
+"""Search trees that tests write as they are, hostile ones too."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+from mmdb_writer import METADATA_MAGIC, Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+SIZES = (24, 28, 32)
+"""Bits of a record."""
+SEPARATOR_BYTES = 16
+"""Zeros between the tree and the data."""
+
+
+class Trie:
+    """A search tree to be written as it is, with as much room in it as a test wants."""
+
+    def __init__(self, networks: Iterable[str], ip_version: int = 6) -> None:
+        """Put in a record for each network, those of smaller networks over those of larger ones."""
+        self.ip_version = ip_version
+        self.nodes: list[list[int | None]] = [[None, None]]
+        """The two children of each node: another node, `~` the number of a record, or nothing."""
+        self.records = 0
+        for prefix in sorted(networks, key=lambda prefix: int(prefix.partition("/")[2]) + 96 * (":" not in prefix)):
+            self._put(prefix, ~self.records)
+            self.records += 1
+
+    def _put(self, prefix: str, child: int) -> None:
+        *path, last = self._bits(prefix)
+        node = 0
+        for bit in path:
+            node = self._next(node, bit)
+        self.nodes[node][last] = child
+
+    def _next(self, node: int, bit: int) -> int:
+        """Return the node below, which is made, with what is known above it, where there is none."""
+        below = self.nodes[node][bit]
+        if below is None or below < 0:
+            self.nodes.append([below, below])
+            self.nodes[node][bit] = below = len(self.nodes) - 1
+        return below
+
+    def _bits(self, prefix: str) -> list[int]:
+        network = ip_network(prefix, strict=False)
+        width = 32 if self.ip_version == 4 else 128
+        length = network.prefixlen + width - network.max_prefixlen
+        number = int(network.network_address)
+        return [number >> (width - 1 - depth) & 1 for depth in range(length)]
+
+    def alias(self, *prefixes: str) -> Trie:
+        """Let networks go on where the IPv4 addresses begin."""
+        root = 0
+        for _ in range(96):
+            root = self._next(root, 0)
+        for prefix in prefixes:
+            self._put(prefix, root)
+        return self
+
+    def write(self, path: Path, record_size: int, *, spare_nodes: int = 0, spare_bytes: int = 0) -> Path:
+        """Write a database; nodes but the first come after some spare ones, records after some spare bytes."""
+        node_count = len(self.nodes) + spare_nodes
+        first = node_count + SEPARATOR_BYTES + spare_bytes
+
+        def number(child: int | None) -> int:
+            if child is None:
+                return node_count
+            return first + 8 * ~child if child < 0 else child + spare_nodes
+
+        nodes = [packed(number(left), number(right), record_size) for left, right in self.nodes]
+        node_bytes = record_size // 4
+        with path.open("wb") as out:
+            out.write(nodes[0])
+            out.seek(node_bytes * (1 + spare_nodes))
+            out.write(b"".join(nodes[1:]))
+            out.seek(node_count * node_bytes + SEPARATOR_BYTES + spare_bytes)
+            out.write(b"".join(b"\xe1\x41n\xc4" + record.to_bytes(4, "big") for record in range(self.records)))
+            out.write(metadata(node_count, record_size, self.ip_version))
+        return path
+
+
+def packed(left: int, right: int, record_size: int) -> bytes:
+    """Return a node (MaxMind DB spec, node layout)."""
+    if record_size != 28:
+        return left.to_bytes(record_size // 8, "big") + right.to_bytes(record_size // 8, "big")
+    middle = left >> 24 << 4 | right >> 24
+    return (left & 0xFFFFFF).to_bytes(3, "big") + bytes([middle]) + (right & 0xFFFFFF).to_bytes(3, "big")
+
+
+def metadata(node_count: int, record_size: int, ip_version: int) -> bytes:
+    said: dict[str, Any] = {
+        "node_count": node_count,
+        "record_size": record_size,
+        "ip_version": ip_version,
+        "database_type": "Test",
+        "languages": ["en"],
+        "binary_format_major_version": 2,
+        "binary_format_minor_version": 0,
+        "build_epoch": 1_780_000_000,
+        "description": {"en": "Test"},
+    }
+    return METADATA_MAGIC + Encoder(cache=False).encode_meta(said)
