@@ -1,69 +1,130 @@
-"""Numbers that keys were given are found again, for many keys at once."""
+"""Records of databases, in any combination, have numbers of their own."""
 
 from __future__ import annotations
 
 import random
+from ctypes import c_uint64
+from itertools import groupby, product
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from geocli.bulk.numbering import UNKNOWN, Numbering, hashed
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine
+from geocli.engine.kernel import FIRST_NUMBER, Numbering
+from geocli.engine.lookup_table import MAX_NUMBERS, SLOTS
+from tests.kernel_walks import Walk, Walker
+from tests.tries import SEPARATOR_BYTES, Trie, metadata, packed
 
-KEYS = st.lists(st.integers(0, 12) | st.sampled_from([(1 << 64) - 1, 1 << 63, 1 << 32]), max_size=20)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
-
-def keys(numbers: list[int]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    return np.array(numbers, np.uint64)
-
-
-@given(st.lists(KEYS, max_size=5))
-def test_numbers_follow_each_other(asked: list[list[int]]) -> None:
-    """The same key has the same number, others have others, and there is no gap between them."""
-    numbering = Numbering()
-    known: dict[int, int] = {}
-    for one in asked:
-        assert [known.get(key, UNKNOWN) for key in one] == numbering.get(keys(one)).tolist()
-        found = numbering.dense(keys(one)).tolist()
-        known |= zip(one, found, strict=True)
-
-        assert [known[key] for key in one] == found
-        assert sorted(known.values()) == list(range(len(numbering)))
+LEVELS = 13
+"""Levels of a tree with a record for each of 8,192 networks."""
 
 
-def test_keys_get_the_numbers_that_they_are_given() -> None:
-    """Also 0, and the largest one."""
-    numbering = Numbering()
-    numbering.add(keys([0, (1 << 64) - 1]), np.array([7, -5]))
-    numbering.add(keys([3]), np.array([7]))
-
-    assert [7, UNKNOWN, 7, -5] == numbering.get(keys([0, 1, 3, (1 << 64) - 1])).tolist()
-    assert [[7, UNKNOWN], [7, -5]] == numbering.get(keys([0, 1, 3, (1 << 64) - 1]).reshape(2, 2)).tolist()
+def opened(path: Path) -> Database:
+    return Database(examine(str(path)))
 
 
-@pytest.mark.parametrize("step", [pow(0x9E3779B97F4A7C15, -1, 1 << 64), 1, 1 << 32, 1 << 48])
-@pytest.mark.parametrize("words", [1, 2])
-@pytest.mark.parametrize("seed", range(20))
-def test_keys_that_are_chosen_do_not_meet(step: int, words: int, seed: int) -> None:
-    """Addresses and databases may be made by an attacker; their keys are spread over the slots, by any secret."""
-    drawn = np.frombuffer(random.Random(seed).randbytes(24), np.uint64)  # noqa: S311 (the same in each run)
-    chosen = np.arange(1, 30_001, dtype=np.uint64) * np.uint64(step)
-    slots = hashed([chosen] * words, 1 << 16, drawn | np.array([0, 1, 1], np.uint64))
+def full(path: Path, offsets: Sequence[int]) -> Database:
+    """Write an IPv4 tree in which each network of 13 bits has a record at an offset of its own."""
+    node_count = (1 << LEVELS) - 1
+    children = [*range(1, node_count), *(node_count + offset for offset in offsets)]
+    nodes = b"".join(packed(*children[at : at + 2], 32) for at in range(0, len(children), 2))
+    with path.open("wb") as out:
+        out.write(nodes + bytes(SEPARATOR_BYTES))
+        out.seek(max(offsets) + 16, 1)
+        out.write(metadata(node_count, 32, 4))
+    return opened(path)
 
-    assert len(np.unique(slots)) > 20_000
-    assert 0 <= slots.min() <= slots.max() < 1 << 16
+
+def address(network: int) -> str:
+    number = network << (32 - LEVELS)
+    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
 
 
-def test_many_keys() -> None:
-    """However many there are, and however they are spread."""
-    numbering = Numbering()
-    found: dict[int, int] = {}
-    for factor in (1, 1 << 20, 0x9E3779B97F4A7C15):
-        many = np.arange(1, 3000, dtype=np.uint64) * np.uint64(factor)
-        found |= zip(many.tolist(), numbering.dense(many).tolist(), strict=True)
-    everything = keys([*found])
+EVERY = [address(network) for network in range(1 << LEVELS)]
 
-    assert [*found.values()] == numbering.get(everything).tolist()
-    assert list(range(len(numbering))) == sorted(found.values())
-    assert {UNKNOWN} == set(numbering.get(everything ^ np.uint64(1 << 63)).tolist())
+
+def used(numbering: Numbering) -> list[bool]:
+    """Return for each slot whether it has a key."""
+    words = (c_uint64 * (2 * SLOTS)).from_address(numbering.slots)[:]
+    return [key != 0 for key in words[::2]]
+
+
+def longest_run(slots: Sequence[bool]) -> int:
+    return max(len(list(run)) for is_used, run in groupby(slots) if is_used)
+
+
+@pytest.mark.parametrize("step", [16, 1 << 10, 1 << 16, 0x3_9E37])
+@pytest.mark.parametrize("seed", range(5))
+def test_records_that_are_placed_by_an_attacker_do_not_meet(tmp_path: Path, step: int, seed: int) -> None:
+    """Keys are spread over the slots by a secret, any of which does: the longest run of used slots is short."""
+    walker = Walker([full(tmp_path / "a.mmdb", [16 + step * at for at in range(1 << LEVELS)])])
+    drawn = random.Random(seed)  # noqa: S311 (the same in each run)
+    walker.table.engine.secret[:] = drawn.getrandbits(64), *(drawn.getrandbits(64) | 1 for _ in range(2))
+    walks = walker.walk(EVERY)
+    numbering = Numbering.from_address(walker.table.engine.numberings)
+    slots = used(numbering)
+
+    assert [16 + step * at for at in range(1 << LEVELS)] == [
+        walk.offsets[0] for walk in walks if isinstance(walk, Walk)
+    ]
+    assert 1 << LEVELS == numbering.count == sum(slots)
+    assert 20 > longest_run(slots)
+
+
+def test_each_combination_has_a_number(tmp_path: Path) -> None:
+    """Of scopes and of the records of several databases, and the same one for the same, as often as it comes."""
+    databases = [
+        opened(Trie(networks, ip_version=4).write(tmp_path / f"{number}.mmdb", 24))
+        for number, networks in enumerate((["1.0.0.0/10", "10.0.0.0/8"], ["1.0.0.0/9", "1.32.0.0/11"], ["1.16.0.0/12"]))
+    ]
+    walker = Walker(databases, has_scopes=True)
+    texts = [f"{first}.{second}.0.1" for first, second in product((1, 2, 10, 127), range(0, 256, 8))]
+    walks = walker.walk([*texts, *texts])
+    distinct = {(walk.scope, walk.offsets) for walk in walks if isinstance(walk, Walk)}
+
+    assert walks[: len(texts)] == walks[len(texts) :] == walker.walk(texts)
+    assert len(distinct) == walker.table.engine.next_number - FIRST_NUMBER
+    assert 7 == len(distinct)
+
+
+def test_without_databases_scopes_have_numbers() -> None:
+    """There are no records, but special addresses."""
+    walker = Walker([], has_scopes=True)
+    walks = walker.walk(["1.2.3.4", "10.0.0.1", "8.8.8.8", "127.0.0.1", "10.0.0.2"])
+
+    assert walks[0] == walks[2]
+    assert [walk.scope for walk in walks[1::3] if isinstance(walk, Walk)] == [walks[1].scope] * 2  # type: ignore[union-attr]
+    assert FIRST_NUMBER + 3 == walker.table.engine.next_number
+
+
+def test_what_there_is_no_number_for_is_looked_up_by_itself(tmp_path: Path) -> None:
+    """A table takes so many answers; those that it has stay."""
+    walker = Walker([full(tmp_path / "a.mmdb", [16 + 16 * at for at in range(1 << LEVELS)])])
+    known = walker.walk(EVERY[:100])
+    walker.table.engine.next_number = MAX_NUMBERS - 3
+    walks = walker.walk(EVERY[:200])
+
+    assert known == walks[:100]
+    assert ["single"] * 97 == walks[103:]
+    assert "single" not in walks[:103]
+    assert known == walker.walk(EVERY[:100])
+
+
+@pytest.mark.parametrize("database", [0, 1])
+def test_a_full_table_takes_no_more(tmp_path: Path, database: int) -> None:
+    """Of any database: probing would otherwise never end."""
+    offsets = [16 + 16 * at for at in range(1 << LEVELS)]
+    walker = Walker([full(tmp_path / f"{name}.mmdb", offsets) for name in "ab"])
+    numberings = (Numbering * 2).from_address(walker.table.engine.numberings)
+    numberings[database].capacity = 50
+    walks = walker.walk(EVERY[:100])
+
+    assert ["single"] * 50 == walks[50:]
+    assert [(offset, offset) for offset in offsets[:50]] == [
+        walk.offsets for walk in walks[:50] if isinstance(walk, Walk)
+    ]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ctypes import byref
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import accumulate
 
-import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geocli import addresses
-from geocli.bulk.parsing import Parsed, numbers
+from geocli.bulk.finding import network_length
+from geocli.bulk.forms import CsvForm, ListForm
+from geocli.engine.blocks import Block, offsets
+from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, kernel
+from geocli.engine.lookup_table import Found, LookupTable
 from geocli.errors import AddressError
+from geocli.formats.rows import Output
 from geocli.sanitize import decoded
 
 PARTS = st.sampled_from(["0", "1", "9", "10", "99", "100", "199", "255", "256", "300", "999", "1000", "01", "001", ""])
@@ -20,32 +28,68 @@ DECORATED = st.sampled_from(
 )
 ADDRESSES = st.ip_addresses().map(str)
 GROUPS = st.sampled_from(["0", "1", "a", "A", "0a", "ab", "ABCD", "abcd", "00ab", "0000", "", "102", "304", "1.2.3.4"])
-SPELLINGS = st.lists(GROUPS, min_size=7, max_size=9).map(":".join)
+SPELLINGS = st.lists(GROUPS, min_size=2, max_size=9).map(":".join)
+SPARSE = st.lists(st.sampled_from(["0", "0", "1", "ab", "abcd"]), min_size=8, max_size=8).map(":".join)
 LINES = st.one_of(
     ADDRESSES,
     ODD,
     SPELLINGS,
+    SPARSE,
+    SPARSE.map(lambda text: str(IPv6Address(text))),
     st.tuples(DECORATED, ADDRESSES).map(lambda both: both[0].format(both[1])),
     st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=20),
 ).map(str.encode)
 BLOCKS = st.lists(LINES, max_size=30)
+PREFIXES = st.integers(0, 128)
+
+
+@cache
+def table(*fields: str, format_: str = "csv") -> LookupTable:
+    """Return a table without databases, in which every address but a special one has the same answer."""
+    return LookupTable([], None, Output(format_, fields), is_kept=False)
+
+
+def block(lines: list[bytes]) -> Block:
+    return Block.joined(lines, [b""] * len(lines))
+
+
+def rows(found: Found, format_: str = "csv") -> list[bytes]:
+    """Return the lines of a block without those of what is looked up by itself."""
+    assembly = found.assembly(Output(format_, ("network",)), "", [b"\n"] * len(found.singles()))
+    out = bytearray(64 * len(found.block) + 64)
+    written = assembly.write(out)
+    assert assembly.is_complete
+    return bytes(out[:written]).split(b"\n")[:-1]
+
+
+def network_of(address: IPv4Address | IPv6Address, length: int) -> str:
+    return str(ip_network((address, min(length, address.max_prefixlen)), strict=False))
+
+
+def may_embed(address: IPv4Address | IPv6Address) -> bool:
+    """Return whether an address is looked up by itself, since there may be one of IPv4 in it."""
+    is_short = address.version == 6 and 0xFFFF < int(address) < 1 << 64
+    return is_short or addresses.embedded(address) is not None
 
 
 @settings(max_examples=400, deadline=None)
 @given(BLOCKS)
 def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -> None:
-    """Four numbers up to 255 without leading zeros, and nothing else in the line."""
-    found, is_plain = numbers(b"".join(line + b"\n" for line in lines))
-    expected: list[int | None] = []
+    """IPv4 without leading zeros, IPv6 as RFC 5952 has it, unless it may embed IPv4; and nothing else in the line."""
+    found = Found(table("network"), block(lines))
+    kernel().find(byref(found.table.engine), byref(found.native))
+    expected = []
     for line in lines:
+        text = line.decode()
         try:
-            expected.append(int(IPv4Address(line.decode("latin-1"))))
+            address = ip_address(text)
         except ValueError:
-            expected.append(None)
+            expected.append(False)
+        else:
+            is_mapped = address.version == 6 and 0xFFFF < int(address) < 1 << 64
+            expected.append(text == str(address) and "%" not in text and not is_mapped)
 
-    assert expected == [
-        number if plain else None for number, plain in zip(found.tolist(), is_plain.tolist(), strict=True)
-    ]
+    assert expected == [number != UNREAD for number in found.numbers]
 
 
 @settings(max_examples=400, deadline=None)
@@ -53,60 +97,126 @@ def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -
 @example([b"a:2:3:4:5:6:1.2.3.4", b"a:2:3::5:6:7:08", b"A:2:3:4:5:6:7:8", b"a:0:0:2::3:4", b"a:2:3:4:5:6:7:8"] * 2)
 def test_all_others_are_read_like_one_alone(lines: list[bytes]) -> None:
     """Ports, brackets, zones and mapped addresses come out as their canonical text, what is none as it was."""
-    parsed = Parsed(lines)
-    expected: list[tuple[str, int] | None] = []
+    found = table("ip").find(block(lines))
+    expected: list[tuple[bytes, bool]] = []
     for line in lines:
         try:
             address = addresses.parse(decoded(line))
         except AddressError:
-            expected.append(None)
+            expected.append((line, True))
         else:
-            expected.append((str(address), int(address)))
-    halves = iter(parsed.halves.tolist())
-    actual: list[tuple[str, int] | None] = []
-    for at, text in enumerate(parsed.texts):
-        if parsed.is_ipv4[at]:
-            actual.append((text.decode(), int(parsed.numbers[at])))
-        elif parsed.is_ipv6[at]:
-            high, low = next(halves)
-            actual.append((text.decode(), high << 64 | low))
-        else:
-            assert text == lines[at]
-            actual.append(None)
+            expected.append((str(address).encode(), may_embed(address)))
 
-    assert expected == actual
+    assert expected == [
+        (text, number == SINGLE) for text, number in zip(found.block.addresses(), found.numbers, strict=True)
+    ]
+
+
+@given(st.lists(st.tuples(st.ip_addresses() | SPARSE.map(IPv6Address), PREFIXES), max_size=20), st.booleans())
+def test_networks(asked: list[tuple[IPv4Address | IPv6Address, int]], is_json: bool) -> None:  # noqa: FBT001 (drawn)
+    """Each address with its prefix is in the network that `ipaddress` says it is in; this shows what was read, too."""
+    format_ = "jsonl" if is_json else "csv"
+    known = [(address, length) for address, length in asked if not may_embed(address)]
+    found = table("network", format_=format_).find(block([str(address).encode() for address, _ in known]))
+    for position, (_, length) in enumerate(known):
+        found.prefixes[position] = length
+    texts = rows(found, format_)
+    expected = [
+        b'{"network": "%s"}' % text.encode() if is_json else text.encode()
+        for text in (network_of(*one) for one in known)
+    ]
+
+    assert expected == texts
+
+
+def test_networks_that_answers_do_not_name() -> None:
+    """They are null in JSON, and empty elsewhere."""
+    found = {format_: table("network", format_=format_).find(block([b"1.2.3.4"])) for format_ in ("jsonl", "csv")}
+
+    assert {"jsonl": [b'{"network": null}'], "csv": [b'""']} == {
+        format_: rows(one, format_) for format_, one in found.items()
+    }
+
+
+FORMS = st.sampled_from(["{}", "[{}]", "{}:80", " {}", "::ffff:{}"])
+
+
+@given(st.lists(st.tuples(FORMS, st.ip_addresses(), PREFIXES), max_size=20))
+def test_prefix_lengths_stay_with_their_addresses(asked: list[tuple[str, IPv4Address | IPv6Address, int]]) -> None:
+    """However the address is spelled; that of an IPv4-mapped one is the one of IPv4."""
+    spelled = [(form.format(network_of(address, length).partition("/")[0]), length) for form, address, length in asked]
+    known = [(text.encode(), length, network_length(text.encode(), length)) for text, length in spelled]
+    pieces = [piece for text, length, own in known for piece in (text, b"" if own is None else b"/%d" % length)]
+    bounds = offsets(accumulate(map(len, pieces), initial=0))
+    found = table("ip").find(Block(b"".join(pieces), bounds[:-1:2], bounds[1::2], bounds[2::2]))
+    expected = [
+        (str(addresses.parse(text.decode())).encode(), b"" if own is None else b"/%d" % own)
+        if is_read(text)
+        else (text, b"")
+        for text, _, own in known
+    ]
+
+    assert expected == [(found.block.address(at), found.block.suffix(at)) for at in range(len(known))]
+
+
+def is_read(text: bytes) -> bool:
+    try:
+        addresses.parse(text.decode())
+    except AddressError:
+        return False
+    return True
 
 
 def test_no_lines() -> None:
     """An empty block is a block."""
-    found, is_plain = numbers(b"")
+    found = table("ip").find(block([]))
 
-    assert ([], []) == (found.tolist(), is_plain.tolist())
-
-
-def test_families_come_apart() -> None:
-    """Each family with its places; addresses of one family alone are not copied."""
-    places, found, texts = zip(*Parsed([b"1.2.3.4", b"x", b"2001:db8::1", b"5.6.7.8"]).families(), strict=True)
-
-    assert [[0, 3], [2]] == [np.asarray(place).tolist() for place in places]
-    assert [(2,), (1, 2)] == [one.shape for one in found]
-    assert ([b"1.2.3.4", b"5.6.7.8"], [b"2001:db8::1"]) == texts
+    assert ([], [], []) == (found.numbers.tolist(), found.singles(), rows(found))
 
 
-@given(st.lists(st.tuples(st.ip_addresses() | st.just("x"), st.integers(0, 128)), max_size=20))
-def test_networks(asked: list[tuple[IPv4Address | IPv6Address | str, int]]) -> None:
-    """Each address with its prefix is in the network that `ipaddress` says it is in."""
-    lengths = [min(length, 32) if isinstance(address, IPv4Address) else length for address, length in asked]
-    parsed = Parsed([str(address).encode() for address, _ in asked])
-    expected = [
-        "" if address == "x" else str(ip_network(f"{text.decode()}/{length}", strict=False))
-        for (address, _), text, length in zip(asked, parsed.texts, lengths, strict=True)
-        if not (isinstance(address, IPv6Address) and address.ipv4_mapped)
+def test_families_come_together() -> None:
+    """Each address with its place, and what is none with its own."""
+    found = table("ip").find(block([b"1.2.3.4", b"x", b"2001:4860::1", b"5.6.7.8"]))
+
+    first, *others = found.numbers
+    assert first >= FIRST_NUMBER
+    assert [SINGLE, first, first] == others
+    assert [1] == found.singles()
+
+
+LINE_BYTES = st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"").replace(b"\0", b""))
+
+
+@pytest.mark.parametrize("end", ["\n", "\0"])
+@given(lines=st.lists(LINE_BYTES | st.sampled_from([b"", b"\r", b"\r\r", b"1.2.3.4\r", b"1.2.3.4"]), min_size=1))
+def test_lines_are_divided_alike(end: str, lines: list[bytes]) -> None:
+    """By the kernel as without it; a carriage return is part of a line that ends in a zero."""
+    form = ListForm(Output("csv", ("ip",), end=end))
+    chunk = b"".join(line + end.encode() for line in lines)
+    blocks = [form.cut(chunk, is_large=is_large) for is_large in (False, True)]
+
+    assert [line if end == "\0" else line.removesuffix(b"\r") for line in lines] == blocks[0].addresses()
+    assert blocks[0].addresses() == blocks[1].addresses()
+    assert [b""] * len(lines) == [
+        blocks[1].copied(position) + blocks[1].suffix(position) for position in range(len(lines))
     ]
-    found = parsed.networks(np.array(lengths, np.int32))
 
-    assert expected == [
-        network.decode()
-        for network, (address, _) in zip(found, asked, strict=True)
-        if not (isinstance(address, IPv6Address) and address.ipv4_mapped)
-    ]
+
+CELLS = st.text(st.sampled_from("a1.,;\r\t "), max_size=12).map(lambda text: text.replace("\r", "").encode())
+
+
+@given(
+    rows_=st.lists(CELLS | LINE_BYTES.map(lambda line: line.replace(b'"', b"").replace(b"\r", b""))),
+    ends=st.lists(st.sampled_from([b"\n", b"\r\n"]), min_size=1),
+    header=st.sampled_from([b"ip\n", b"ip,b\n", b"a,ip\n", b"a,b,ip,d\n"]),
+)
+def test_rows_of_csv_are_divided_alike(rows_: list[bytes], ends: list[bytes], header: bytes) -> None:
+    """By the kernel as without it: the cell, the row, and how many cells it is short of."""
+    form = CsvForm(None, ("city",), delimiter=",", prefix="", with_header=True)
+    assert [] == list(form.begin(iter([header])))
+    chunk = b"".join(row + ends[at % len(ends)] for at, row in enumerate(rows_))
+    small, large = (form.cut(chunk, is_large=is_large) for is_large in (False, True))
+
+    assert len(rows_) == len(small) == len(large)
+    assert small.addresses() == large.addresses()
+    assert [small.copied(at) for at in range(len(small))] == [large.copied(at) for at in range(len(large))]

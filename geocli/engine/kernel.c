@@ -192,7 +192,7 @@ static int parse_ipv6(const uint8_t *text, const uint8_t *end, struct address *a
     uint8_t canonical[40];
     int count = 0, gap = -1;
     const uint8_t *at = text;
-    if (end - at < 3 || end - at > 39) return 0;
+    if (end - at < 2 || end - at > 39) return 0;
     while (at < end) {
         if (*at == ':') {
             int is_gap = at + 1 < end && at[1] == ':';
