@@ -5,16 +5,14 @@ from __future__ import annotations
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geocli.bulk.database_records import Records
-from geocli.bulk.record_reader import READ_TOGETHER
-from geocli.bulk.tree import Tree
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
+from geocli.engine.database_records import Records
+from geocli.engine.record_reader import READ_TOGETHER
 from geocli.errors import DatabaseError
 from geocli.formats.rows import Output
 from geocli.merging import merge
@@ -22,6 +20,7 @@ from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS
 from geocli.resolvers.mmdb import ask
 from geocli.timestamps import instant_text
 from tests.building import build
+from tests.kernel_walks import Walk, Walker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,18 +87,24 @@ def opened(path: Path, records: Sequence[Any]) -> Database:
     return Database(examine(str(path), 0))
 
 
+def offsets_of(databases: Sequence[Database], texts: Sequence[str]) -> list[list[int]]:
+    """Return for each database where the records of addresses begin."""
+    walks = [walk for walk in Walker(databases).walk(texts) if isinstance(walk, Walk)]
+    assert len(walks) == len(texts)
+    return [[walk.offsets[number] for walk in walks] for number in range(len(databases))]
+
+
 def read(databases: Sequence[Database], output: Output, **chosen: Any) -> list[Known | None]:
     """Return the values, sources and whether a place is known of each address, read in two parts and then at once.
 
     None stands for a damaged record.
     """
-    addresses = (np.arange(1, COUNT + 1) << 24).astype(np.uint32)
-    offsets = np.stack([Tree.of(database).walk(addresses)[0] for database in databases])
+    texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
     records = Records(databases, output, **chosen)
     found: list[Known | None] = []
-    for part in (*np.split(np.arange(COUNT), [COUNT // 2]), np.arange(COUNT)):
+    for part in (texts[: COUNT // 2], texts[COUNT // 2 :], texts):
         rows: list[Known | None] = [None] * len(part)
-        for merged in records.merged(offsets[:, part].tolist(), [f"{at + 1}.0.0.0" for at in part]):
+        for merged in records.merged(offsets_of(databases, part), part):
             answer, values = merged.recipe.answer, merged.values
             columns = zip(*values.values(), strict=True) if values else repeat(())
             for at, row in zip(merged.positions, columns, strict=False):
@@ -167,9 +172,8 @@ def test_lines_have_the_values(tmp_path: Path, said: list[list[Any]], fields: li
     home.mkdir()
     databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
     output = Output(format_, fields)
-    addresses = (np.arange(1, COUNT + 1) << 24).astype(np.uint32)
-    offsets = np.stack([Tree.of(database).walk(addresses)[0] for database in databases]).tolist()
     texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
+    offsets = offsets_of(databases, texts)
     lines: list[dict[int, str]] = []
     for with_values in (False, True):
         records = Records(databases, output, with_values=with_values, with_traits=False)
@@ -215,11 +219,9 @@ def test_more_records_than_are_read_together(tmp_path: Path) -> None:
     build(path, {f"1.{number >> 8}.{number & 255}.0/24": record for number, record in enumerate(records)}, ip_version=4)
     database = Database(examine(str(path), 0))
     texts = [f"1.{number >> 8}.{number & 255}.0" for number in range(len(records))]
-    addresses = np.array([1 << 24 | number << 8 for number in range(len(records))], np.uint32)
-    offsets = Tree.of(database).walk(addresses)[0].tolist()
     chosen = Records([database], Output("csv"), with_values=True, with_traits=False)
     found: dict[int, str] = {}
-    for merged in chosen.merged([offsets], texts):
+    for merged in chosen.merged(offsets_of([database], texts), texts):
         found |= zip(merged.positions, merged.values["city"], strict=True)
 
     assert [record["city"] for record in records] == [found[number] for number in range(len(records))]
