@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter, deque
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from collections import Counter
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import count, product
-from threading import Thread
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import pytest
 from geocli.bulk.keeping import Keeper
 from geocli.bulk.parsing import Parsed
@@ -19,16 +15,13 @@ from geocli.bulk.scopes import SCOPES, scopes
 
 from geocli import addresses
 from geocli.bulk.flow import SMALL_BYTES
-from geocli.bulk.forms import Block
 from geocli.bulk.inputs import READ_BYTES
 from geocli.bulk.pipeline import BatchRequest, run
-from geocli.bulk.rows import MOST_JOINED_BYTES, Found, RowMaker
 from geocli.cache import GeoCache
 from geocli.databases.discovery import digest_of
 from geocli.errors import BusyError
-from geocli.formats.rows import Output
 from geocli.settings import Settings
-from geocli.storage.frames import TARGET_BYTES, head, unpack
+from geocli.storage.frames import TARGET_BYTES
 from geocli.storage.journal import Journal
 from tests.building import CITIES, LONDON, NETWORKS, TOKYO, build
 
@@ -444,31 +437,6 @@ def test_what_could_not_be_kept_is_kept_when_it_comes_again(
     assert {str(addresses.parse(text)) for text in texts} == {entry.ip for entry in asked.dirty("data")}
 
 
-def test_answers_may_be_added_while_others_are_kept() -> None:
-    """One thread packs what it has into frames, while another one meets countries that are new."""
-    rendered = Rendered(Output("csv", ("ip", "country_code")), is_kept=True)
-
-    def add(number: int) -> None:
-        values = {"status": ["resolved"], "source": ["Own"], "country_name": [f"C{number}"]}
-        rendered.add(values, np.zeros(1, np.uint32))
-
-    add(0)
-    adding = Thread(target=lambda: deque(map(add, range(1, 5000)), maxlen=0))
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        adding.start()
-        while adding.is_alive():
-            found = np.full(1, 1 << 8, np.int32)
-            parsed = Parsed([b"81.2.69.160"])
-            one = Found(SimpleNamespace(rendered=rendered), found, parsed)  # type: ignore[arg-type]
-            (payload,) = Keeper().payloads(head(None, ""), [one])
-            assert [("81.2.69.160", 0, 0)] == unpack(payload).rows
-    finally:
-        sys.setswitchinterval(interval)
-        adding.join()
-
-
 def damage_record(path: Path) -> None:
     """Let Tokyo's name be of a type that there is not."""
     data = bytearray(path.read_bytes())
@@ -494,16 +462,6 @@ def test_very_many_databases(world: Callable[..., World]) -> None:
 
     assert expected.splitlines() == found.splitlines()
     assert b"43.1.2.3,resolved,,,,32," in found
-
-
-def test_what_is_written_is_put_together_in_parts() -> None:
-    """However long rows are, by what a database says or by how many cells others have, memory is bounded."""
-    texts, row = [b"1.2.3.4"] * 100, b"x" * 1_000_000
-    block = Block(texts, before=texts, padding=[b","] * 100, padding_bytes=1)
-    parts = list(RowMaker._joined(block, [[row] * 100], len(row)))  # noqa: SLF001 (a million rows would show it, too)
-
-    assert b"".join(b"1.2.3.4," + row for _ in texts) == b"".join(parts)
-    assert max(map(len, parts)) <= MOST_JOINED_BYTES
 
 
 @pytest.mark.parametrize("mode", ["no-cache", "cache"])
@@ -541,11 +499,6 @@ def edges(version: int) -> list[Address]:
 def test_special_addresses_at_every_edge(world: Callable[..., World], version: int) -> None:
     """The scope is that of a lookup, which also decides on addresses that embed one, and so is the row."""
     found = edges(version)
-    numbers = np.array([int(address) for address in found], np.uint32) if version == 4 else halves(found)
-    kinds, _ = scopes(numbers)
-
-    expected = ["embedded" if addresses.embedded(address) else addresses.scope(address) for address in found]
-    assert expected == [[*SCOPES, "embedded"][kind] for kind in kinds.tolist()]
     asked = world(WORLDS["City and ASN"])
     texts = list(map(str, found)) * (SMALL_BYTES // len(found) + 1)
     rows, _ = asked.answer(
@@ -555,16 +508,3 @@ def test_special_addresses_at_every_edge(world: Callable[..., World], version: i
         together(texts[: len(found)]), mode="no-cache", format="jsonl", fields=("ip", "status", "scope", "network")
     )
     assert once * (len(texts) // len(found)) == rows
-
-
-def halves(found: Sequence[Address]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    return np.array([[int(address) >> 64, int(address) & HALF] for address in found], np.uint64)
-
-
-def test_ipv4_prefixes_of_one_scope_have_one_scope() -> None:
-    """The prefix that is named for an address holds for the first and the last address of it."""
-    found = [address for address in (*edges(4), *some(200)) if address.version == 4]
-    kinds, lengths = scopes(np.array([int(address) for address in found], np.uint32))
-    for address, kind, length in zip(found, kinds.tolist(), lengths.tolist(), strict=True):
-        network = ip_network(f"{address}/{length}", strict=False)
-        assert {SCOPES[kind]} == {addresses.scope(ip_address(int(end))) for end in (network[0], network[-1])}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geocli.bulk.forms import Form
+    from geocli.engine.blocks import Block
     from tests.conftest import Geocli
 
 COUNTRY = ("country_code",)
@@ -311,13 +312,18 @@ def test_what_the_csv_module_writes_it_reads_back(
     lines = text.getvalue().encode().splitlines(keepends=True)
     blocks = [form.cut(chunk) for chunk in form.begin(iter(whole_lines(lines)))]
     answer = delimiter + "X" + form.output.end
-    body = b"".join(before + answer.encode() for block in blocks for before in block.before or ())
+    body = b"".join(before + answer.encode() for block in blocks for before in copied(block))
     found = (form.output.header + body).decode()
 
-    assert [ip.encode() for _, ip, _ in rows] == [text for block in blocks for text in block.texts]
+    assert [ip.encode() for _, ip, _ in rows] == [text for block in blocks for text in block.addresses()]
     assert [["a", "ip", "b", "country_code"], *([*row, "X"] for row in rows)] == list(
         csv.reader(io.StringIO(found, newline=""), delimiter=delimiter)
     )
+
+
+def copied(block: Block) -> list[bytes]:
+    """Return what is written before each answer."""
+    return [block.copied(position) for position in range(len(block))]
 
 
 def whole_lines(pieces: Iterable[bytes]) -> Iterable[bytes]:
@@ -353,10 +359,8 @@ def test_it_does_not_matter_where_a_file_is_cut(make: Callable[[], Form], data: 
     for chunks in ways:
         form = make()
         blocks = [form.cut(chunk) for chunk in form.begin(iter(chunks))]
-        texts = [text for block in blocks for text in block.texts]
-        pieces = [
-            piece for block in blocks for piece in [*(f"{b!r}" for b in block.before or ()), f"after {block.after!r}"]
-        ]
+        texts = [text for block in blocks for text in block.addresses()]
+        pieces = [piece for block in blocks for piece in [*map(repr, copied(block)), f"after {block.tail!r}"]]
         found.append((texts, [piece for piece in pieces if piece != "after b''"]))
     if isinstance(make(), LogForm):
         assert [found[0][0]] * len(found) == [texts for texts, _ in found]
@@ -672,9 +676,8 @@ def test_any_objects_come_back(lines: list[tuple[dict[str, Any], bool]]) -> None
     form = JsonLinesForm(None, COUNTRY)
     written = [json.dumps(said, ensure_ascii=plain) for said, plain in lines]
     block = form.cut("".join(f"{line}\n" for line in written).encode("utf-8", "surrogatepass"))
-    assert block.before is not None
 
-    found = [before + b'"geo": 1}' for before in block.before]
+    found = [before + b'"geo": 1}' for before in copied(block)]
     assert [repr({**said, "geo": 1}) for said, _ in lines] == [repr(json.loads(line)) for line in found]
 
 

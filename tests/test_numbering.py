@@ -32,7 +32,7 @@ def full(path: Path, offsets: Sequence[int]) -> Database:
     """Write an IPv4 tree in which each network of 13 bits has a record at an offset of its own."""
     node_count = (1 << LEVELS) - 1
     children = [*range(1, node_count), *(node_count + offset for offset in offsets)]
-    nodes = b"".join(packed(*children[at : at + 2], 32) for at in range(0, len(children), 2))
+    nodes = b"".join(packed(children[at], children[at + 1], 32) for at in range(0, len(children), 2))
     with path.open("wb") as out:
         out.write(nodes + bytes(SEPARATOR_BYTES))
         out.seek(max(offsets) + 16, 1)
