@@ -8,10 +8,6 @@ from itertools import count, product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from geocli.bulk.keeping import Keeper
-from geocli.bulk.parsing import Parsed
-from geocli.bulk.rendered import Rendered
-from geocli.bulk.scopes import SCOPES, scopes
 
 from geocli import addresses
 from geocli.bulk.flow import SMALL_BYTES

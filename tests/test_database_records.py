@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine.database_records import Records
-from geocli.engine.record_reader import READ_TOGETHER
+from geocli.engine.search_tree import MAX_RECORDS, SearchTree
 from geocli.errors import DatabaseError
 from geocli.formats.rows import Output
 from geocli.merging import merge
@@ -100,7 +100,7 @@ def read(databases: Sequence[Database], output: Output, **chosen: Any) -> list[K
     None stands for a damaged record.
     """
     texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
-    records = Records(databases, output, **chosen)
+    records = Records(list(map(SearchTree, databases)), output, **chosen)
     found: list[Known | None] = []
     for part in (texts[: COUNT // 2], texts[COUNT // 2 :], texts):
         rows: list[Known | None] = [None] * len(part)
@@ -176,7 +176,7 @@ def test_lines_have_the_values(tmp_path: Path, said: list[list[Any]], fields: li
     offsets = offsets_of(databases, texts)
     lines: list[dict[int, str]] = []
     for with_values in (False, True):
-        records = Records(databases, output, with_values=with_values, with_traits=False)
+        records = Records(list(map(SearchTree, databases)), output, with_values=with_values, with_traits=False)
         lines.append({})
         for merged in records.merged(offsets, texts):
             cells = {} if with_values else merged.cells
@@ -213,13 +213,13 @@ def test_an_organisation_is_that_of_the_same_network(tmp_path: Path, second: dic
 
 def test_more_records_than_are_read_together(tmp_path: Path) -> None:
     """Records of several shapes, read in several parts, keep their order."""
-    count = 2 * READ_TOGETHER + 3
+    count = 2 * MAX_RECORDS + 3
     records = [{"city": f"City {number}"} | ({"asn": number} if number % 3 else {}) for number in range(1, count)]
     path = tmp_path / "Edition.mmdb"
     build(path, {f"1.{number >> 8}.{number & 255}.0/24": record for number, record in enumerate(records)}, ip_version=4)
     database = Database(examine(str(path), 0))
     texts = [f"1.{number >> 8}.{number & 255}.0" for number in range(len(records))]
-    chosen = Records([database], Output("csv"), with_values=True, with_traits=False)
+    chosen = Records([SearchTree(database)], Output("csv"), with_values=True, with_traits=False)
     found: dict[int, str] = {}
     for merged in chosen.merged(offsets_of([database], texts), texts):
         found |= zip(merged.positions, merged.values["city"], strict=True)
