@@ -57,6 +57,13 @@ def test_a_page_that_is_not_there_is_a_wrong_argument(geocli: Geocli) -> None:
         assert f"command line: docs: no page {topic}; pages: {', '.join(TOPICS)}" == complaint(run)
 
 
+def test_topics_are_completed(geocli: Geocli) -> None:
+    """A shell asks for the topics that begin with what is typed."""
+    asked = {"_GEOCLI_COMPLETE": "complete_bash", "COMP_WORDS": "geocli docs con", "COMP_CWORD": "2"}
+
+    assert ["configuration", "contributing"] == geocli(environ=asked).stdout.decode().split()
+
+
 def test_documentation_needs_no_data_directory(geocli: Geocli) -> None:
     """Nothing is made where answers are kept."""
     assert 0 == geocli("docs", "store").returncode

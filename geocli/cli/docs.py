@@ -15,7 +15,8 @@ def _complete() -> list[str]:
 
 def docs(
     topic: Annotated[
-        str | None, typer.Argument(help="Page to show; default: list the pages.", autocompletion=_complete)
+        str | None,
+        typer.Argument(metavar="[TOPIC]", help="Page to show; default: list the pages.", autocompletion=_complete),
     ] = None,
 ) -> None:
     """Show a page of the documentation."""

@@ -41,8 +41,11 @@ def print_page(topic: str) -> None:
         write(text.encode())
         return
     from rich.markdown import Markdown
+    from rich.theme import Theme
 
-    open_console().print(Markdown(_RELATIVE_LINK.sub(r"\1", text), hyperlinks=False))
+    console = open_console()
+    console.push_theme(Theme({"markdown.code": "bold cyan"}))  # Rich's has a black background
+    console.print(Markdown(_RELATIVE_LINK.sub(r"\1", text), code_theme="ansi_dark", hyperlinks=False))
 
 
 def _read(topic: str) -> str:
