@@ -25,6 +25,19 @@ def test_links_within_the_pages_lead_somewhere() -> None:
             assert not anchor or anchor in _anchors(file.read_text()), target
 
 
+def test_readme_is_an_introduction() -> None:
+    """It is short, shows a log on the first screen, and names every page of the documentation."""
+    lines = PAGES["README"].splitlines()
+
+    assert 200 >= len(lines)
+    assert [line for line in lines[:25] if line.startswith("$ ") and "batch -i log" in line]
+    assert [] == [
+        topic
+        for topic in PAGES
+        if topic != "README" and f"[`geocli docs {topic}`](geocli/docs/{topic}.md)" not in PAGES["README"]
+    ]
+
+
 def test_security_policy_names_a_private_way_and_no_address() -> None:
     """A report goes by the private form of the hosting site, whatever its address is; none is made up."""
     text = (ROOT / ".github" / "SECURITY.md").read_text()
