@@ -79,15 +79,19 @@ def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = la
         return interrupt.exit_status if isinstance(interrupt, TerminatedError) else INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the one place where errors end)
         if is_verbose():
-            from traceback import format_exc
-
-            for line in format_exc().splitlines():
-                _print_error(safe(line))
+            _print_traceback()
         complain(_message(error))
         if isinstance(error, OSError):
             _redirect_to_null(sys.stdout.fileno())  # writing the rest of the buffer would fail again
         return error.exit_status if isinstance(error, GeocliError) else 1
     return status
+
+
+def _print_traceback() -> None:
+    from traceback import format_exc
+
+    for line in format_exc().splitlines():
+        _print_error(safe(line))
 
 
 def _redirect_to_null(descriptor: int) -> None:

@@ -32,12 +32,7 @@ BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20
 
 
 def input_format(files: Sequence[str], named: str | None, *, is_extract: bool) -> str:
-    """Return the format of the input: as named, else by the names of the files.
-
-    Raises:
-        SettingsError: the files have several formats.
-
-    """
+    """Return the format of the input: as named, else by the names of the files."""
     formats = sorted({"log" if is_extract else format_of(path) for path in files})
     if named is None and len(formats) > 1:
         reason = f"the files look like {' and '.join(formats)}; choose one format"
@@ -46,12 +41,7 @@ def input_format(files: Sequence[str], named: str | None, *, is_extract: bool) -
 
 
 def check_applicable(format_: str, options: Mapping[str, Any], *, is_extract: bool) -> None:
-    """Refuse options that are for other formats of the input.
-
-    Raises:
-        SettingsError: there is one.
-
-    """
+    """Refuse options that are for other formats of the input."""
     applicable = APPLICABLE[format_] | ({"-f"} if is_extract else set())
     refused = [name for name, value in options.items() if value and name not in applicable]
     if refused or (is_extract and format_ != "log"):
@@ -60,12 +50,7 @@ def check_applicable(format_: str, options: Mapping[str, Any], *, is_extract: bo
 
 
 def delimiter_of(text: str | None, path: str) -> str:
-    r"""Return the delimiter of cells: as named, also `tab` and `\t`, else by the extension of a file.
-
-    Raises:
-        SettingsError: this cannot be a delimiter.
-
-    """
+    r"""Return the delimiter of cells: as named, also `tab` and `\t`, else by the extension of a file."""
     if text is None:
         return "\t" if _without_rotation(path).endswith(".tsv") else ","
     delimiter = {"tab": "\t", "\\t": "\t"}.get(text, text)
@@ -87,12 +72,7 @@ def _without_rotation(path: str) -> str:
 
 
 def cluster_request(address: str | None, *, block_size: str | None, merge: bool, resume: bool) -> ClusterRequest | None:
-    """Return which machines a batch runs on; None for this one.
-
-    Raises:
-        SettingsError: an option needs `--cluster`, or the number of workers is missing.
-
-    """
+    """Return which machines a batch runs on; None for this one."""
     options = {"--block-size": block_size, "--merge": merge, "--resume": resume}
     if address is None:
         if name := next((name for name, value in options.items() if value), None):
@@ -108,12 +88,7 @@ def cluster_request(address: str | None, *, block_size: str | None, merge: bool,
 
 
 def bytes_of(text: str) -> int:
-    """Parse a size like `64MB`, `512kB`, `1GiB` or `4096`.
-
-    Raises:
-        SettingsError: this is not a size.
-
-    """
+    """Parse a size like `64MB`, `512kB`, `1GiB` or `4096`."""
     number = text.rstrip("kKMGiB ")
     factor = BYTES.get(text[len(number) :].strip().lower().removesuffix("b"))
     if not (factor and number.isascii() and number.isdecimal() and int(number)):

@@ -8,7 +8,6 @@ import typer
 
 from geocli.bulk.inputs import lines
 from geocli.cli import options
-from geocli.cli.run_lookup import LookupRequest
 from geocli.cli.run_lookup import lookup as run
 
 
@@ -45,6 +44,6 @@ def lookup(
     """
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
-    request = LookupRequest(format=format_, fields=options.fields_of(fields), mode=mode, is_quiet=quiet)
+    names = options.fields_of(fields)
     texts = lines("-") if addresses == ["-"] else addresses
-    return run(texts, settings, request)
+    return run(texts, settings, format_=format_, fields=names, mode=mode, is_quiet=quiet)

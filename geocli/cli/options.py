@@ -61,12 +61,7 @@ def settings_of(ctx: typer.Context, databases: Sequence[str] | None = None) -> S
 
 
 def mode_of(*, cached_only: bool, no_cache: bool, refresh: bool) -> Mode:
-    """Return where answers come from.
-
-    Raises:
-        SettingsError: the options contradict each other.
-
-    """
+    """Return where answers come from."""
     modes: dict[Mode, bool] = {"cached-only": cached_only, "no-cache": no_cache, "refresh": refresh}
     chosen = [mode for mode, is_chosen in modes.items() if is_chosen]
     if len(chosen) > 1:
@@ -78,10 +73,6 @@ def in_language(settings: Settings, lang: str | None, mode: Mode) -> tuple[Setti
     """Return the settings and the mode for names in a language; default: the configured one.
 
     Answers with names in another language are neither read from the cache nor written to it.
-
-    Raises:
-        SettingsError: this is not a language, or only the cache is to be read, which is in another one.
-
     """
     if lang is None or (language := language_of(lang, "--lang")) == settings.language:
         return settings, mode
@@ -92,12 +83,7 @@ def in_language(settings: Settings, lang: str | None, mode: Mode) -> tuple[Setti
 
 
 def fields_of(names: str | None) -> tuple[str, ...] | None:
-    """Return the fields in a comma-separated list.
-
-    Raises:
-        SettingsError: a field is unknown.
-
-    """
+    """Return the fields in a comma-separated list."""
     return None if names is None else check_fields([name.strip() for name in names.split(",")])
 
 
@@ -106,10 +92,6 @@ def duration_of(text: str) -> timedelta:
 
     >>> duration_of("2w")
     datetime.timedelta(days=14)
-
-    Raises:
-        SettingsError: this is not a duration.
-
     """
     from datetime import timedelta
 

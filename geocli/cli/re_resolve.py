@@ -50,12 +50,7 @@ def re_resolve(
 
 
 def _selection(*, unresolved: bool, older_than: str | None, everything: bool) -> Which:
-    """Return which rows to resolve again: `due`, `unresolved`, `all`, or those of at least an age.
-
-    Raises:
-        SettingsError: the options contradict each other.
-
-    """
+    """Return which rows to resolve again: `due`, `unresolved`, `all`, or those of at least an age."""
     if unresolved + everything + bool(older_than) > 1:
         raise SettingsError("--unresolved, --older-than, --all", "choose one of them", origin=COMMAND_LINE)
     if older_than:

@@ -26,15 +26,9 @@ MEGABYTE = 1_000_000
 def batch(
     settings: Settings, request: BatchRequest, cluster: ClusterRequest | None = None, *, shows_progress: bool | None
 ) -> int:
-    """Run a batch, and return the exit status.
+    """Run a batch on this machine or on a cluster, and return the exit status.
 
-    Args:
-        settings: the settings.
-        request: input, output, and where answers come from.
-        cluster: the machines to run it on; default: this one.
-        shows_progress: whether to show a progress bar; default: if standard error is a terminal, and rows do not
-            go to a terminal, too.
-
+    By default it shows progress if standard error is a terminal, and rows do not go to a terminal, too.
     """
     problems = Problems()
     if shows_progress is None:

@@ -54,12 +54,7 @@ class Job(Value):
 
 
 def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
-    """Return the job of a batch.
-
-    Args:
-        cache: the cache that would answer the batch on this machine.
-        request: the batch.
-        work: see `Job.work`.
+    """Return the job of a batch with the sources of a cache; for `work` see `Job`.
 
     Raises:
         DatabaseError: a database cannot be read.

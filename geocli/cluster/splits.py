@@ -89,11 +89,7 @@ class _File(NamedTuple):
 
 
 def split(request: BatchRequest, block_bytes: int) -> list[Part]:
-    """Return the parts of all files.
-
-    Args:
-        request: the batch.
-        block_bytes: size of a part; a file that ends in `.gz` is one part.
+    """Return the parts of all files, of `block_bytes` each; a file that ends in `.gz` is one part.
 
     Raises:
         InputError: a file cannot be read, or has other columns than the file before.
@@ -175,15 +171,7 @@ class PartReader:
     """Reads the records of a part."""
 
     def __init__(self, stream: BinaryIO, part: Part, form: Form, end: bytes) -> None:
-        """Find the first record and the last one.
-
-        Args:
-            stream: the file, which must be seekable.
-            part: the part.
-            form: how records are delimited.
-            end: end of a line.
-
-        """
+        """Find the first record and the last one in a file, whose lines end in `end`."""
         self._stream, self._part, self._form, self._end = stream, part, form, end
         if isinstance(form, CsvForm) and part.head:
             _read_header(form, part.head)

@@ -46,11 +46,7 @@ COMPRESSION_LEVEL = 1
 def run_part(job: Job, part: Part, scratch: str, on_written: Callable[[], None] = lambda: None) -> PartResult:
     """Answer a part, and write its rows to a file.
 
-    Args:
-        job: the job.
-        part: the part.
-        scratch: a directory of this worker, for copies of databases.
-        on_written: called when the rows are written, but not synced.
+    Copies of databases go to the directory `scratch`. `on_written` is called before the rows are synced.
 
     Raises:
         InputError: the part cannot be read.

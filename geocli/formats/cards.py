@@ -30,15 +30,7 @@ STATUS_STYLES = {"resolved": "green", "special": "cyan", "unresolved": "yellow",
 def print_entries(
     entries: Sequence[Entry], fields: Sequence[str] | None, now: datetime, *, with_flags: bool = False
 ) -> None:
-    """Print entries.
-
-    Args:
-        entries: the entries.
-        fields: columns of a table; default: a card, or the default columns without those that are empty.
-        now: the time, in UTC, from which ages are computed.
-        with_flags: whether the terminal shows flags.
-
-    """
+    """Print a table of fields; without fields, cards or a table of the default fields that are not empty."""
     console = open_console()
     names = fields or [name for name in TABLE_FIELDS if any(value(entry, name) is not None for entry in entries)]
     if fields or (len(entries) > 1 and console.width >= MIN_COLUMN_CELLS * len(names)):

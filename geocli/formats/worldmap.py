@@ -120,24 +120,17 @@ def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterato
     columns = min(width, COLUMNS)
     lines = [list(line) for line in _coasts(columns, pen.halves)]
     marked: set[tuple[int, int]] = set()
-    for code, share in sorted(shares.items(), key=lambda item: (-item[1], item[0])):
-        if code in _centres():
-            _mark(lines, marked, cell(code, columns), share, pen.mark)
+    known = {code: share for code, share in shares.items() if code in _centres()}
+    for code, share in sorted(known.items(), key=lambda item: (-item[1], item[0])):
+        row, column = cell(code, columns)
+        for first, text in _labels(column, share, pen.mark):
+            cells = {(row, first + number) for number in range(len(text))}
+            if cells.isdisjoint(marked) and first >= 0 and first + len(text) <= columns:
+                lines[row][first : first + len(text)] = text
+                marked |= cells
+                break
     for row, line in enumerate(lines):
         yield list(_pieces(line, [(row, column) in marked for column in range(columns)]))
-
-
-def _mark(
-    lines: list[list[str]], marked: set[tuple[int, int]], centre: tuple[int, int], share: float, mark: str
-) -> None:
-    """Write a mark and its share where they cover no other mark."""
-    row, column = centre
-    for first, text in _labels(column, share, mark):
-        cells = {(row, first + number) for number in range(len(text))}
-        if cells.isdisjoint(marked) and first >= 0 and first + len(text) <= len(lines[row]):
-            lines[row][first : first + len(text)] = text
-            marked |= cells
-            return
 
 
 def cell(code: str, columns: int) -> tuple[int, int]:
