@@ -10,13 +10,15 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from geocli.engine.kernel import FRAGMENTS
 from geocli.engine.record_reader import NO_KIND, NOTHING, RECORD_BYTES, Groups, RecordReader, Table
 from geocli.merging import merge
 from geocli.models import ENGLISH, WHERE_FIELDS, Answer, Place
 from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from array import array
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from geocli.engine.record_reader import Group, Kind
@@ -50,6 +52,10 @@ class Merged(NamedTuple):
     those without a cell."""
     cells: Mapping[str, Sequence[str]]
     """Fields that are rendered."""
+    fragments: Mapping[str, tuple[bytearray, array[int], Sequence[int]]]
+    """Fields that are rendered once for each record, by name: the texts, where each ends, and that of each address."""
+    rendered: Callable[[str], Sequence[str]]
+    """Returns the cells of a field, if it is rendered."""
 
     def answers(self) -> list[Answer | None]:
         """Return the answer of the databases to each address, made of `values`."""
@@ -85,6 +91,7 @@ class Records:
         """
         self._databases, self._output = [tree.database for tree in trees], output
         self._with_values, self._with_traits = with_values, with_traits
+        self._is_pieced = output.is_pieced and "traits" not in output.fields
         self._recipes: dict[tuple[tuple[Kind, ...], tuple[int, ...]], Recipe] = {}
         with_names = with_traits or len(trees) > 1  # traits alone make a database a source, too
         options = {"with_traits": with_traits, "with_names": with_names}
@@ -97,35 +104,36 @@ class Records:
         kept_bytes = sum(map(len, self._tables)) * RECORD_BYTES
         return kept_bytes + sum(reader.large_bytes for reader in self._readers)
 
-    def merged(self, offsets: Sequence[Sequence[int]], texts: Sequence[str]) -> Iterator[Merged]:
+    def merged(self, offsets: Sequence[Sequence[int]], count: int, address: Callable[[int], str]) -> Iterator[Merged]:
         """Merge the records of addresses; those with a damaged record are left out.
 
         Args:
             offsets: for each database where the records of the addresses begin, as `Tree.walk` returns them.
-            texts: the addresses; different ones have different combinations of records.
+            count: the number of addresses; different ones have different combinations of records.
+            address: returns one of them.
 
         """
         if not offsets:
-            return iter([self._merge(self._recipe((), ()), range(len(texts)), (), None)])
+            return iter([self._merge(self._recipe((), ()), range(count), (), None)])
         if len(offsets) == 1:
-            return self._of_one(offsets[0], texts)
-        return self._of_several(offsets, texts)
+            return self._of_one(offsets[0], address)
+        return self._of_several(offsets, address)
 
-    def _of_one(self, offsets: Sequence[int], texts: Sequence[str]) -> Iterator[Merged]:
+    def _of_one(self, offsets: Sequence[int], address: Callable[[int], str]) -> Iterator[Merged]:
         """Return records that are not kept, since the caller keeps what comes of each."""
         groups = Groups(self._output)
         there = [position for position, offset in enumerate(offsets) if offset != NOTHING]
         groups[NO_KIND].keys += [position for position, offset in enumerate(offsets) if offset == NOTHING]
         ordered = sorted(there, key=offsets.__getitem__)  # records that lie together are read together
         own = list(map(offsets.__getitem__, ordered))
-        self._readers[0].read(ordered, own, list(map(texts.__getitem__, ordered)), groups)
+        self._readers[0].read(ordered, own, lambda place: address(ordered[place]), groups)
         for group in groups.values():
             if group.kind is not None and group.keys:
                 yield self._merge(self._recipe((group.kind,), ()), group.keys, [group], None)
 
-    def _of_several(self, offsets: Sequence[Sequence[int]], texts: Sequence[str]) -> Iterator[Merged]:
+    def _of_several(self, offsets: Sequence[Sequence[int]], address: Callable[[int], str]) -> Iterator[Merged]:
         for table, column in zip(self._tables, offsets, strict=True):
-            table.read(column, texts)
+            table.read(column, address)
         found = [
             map(table.groups_by_offset.__getitem__, column) for table, column in zip(self._tables, offsets, strict=True)
         ]
@@ -173,7 +181,7 @@ class Records:
     ) -> Merged:
         """Put together what the recipe takes from records, those in the given rows of the groups, or all of them."""
         if recipe.answer is None:
-            return Merged(positions, recipe, {}, {})
+            return Merged(positions, recipe, {}, {}, {}, lambda _: ())
 
         def column(bit: int, values: Sequence[Any]) -> Sequence[Any]:
             return values if rows is None else list(map(values.__getitem__, rows[bit]))
@@ -191,12 +199,16 @@ class Records:
                 [traits[name] for traits in column(bit, groups[bit].traits)] for name, bit in recipe.traits.items()
             ]
             values["traits"] = [dict(zip(recipe.traits, row, strict=True)) for row in zip(*columns, strict=True)]
-        cells = {
-            name: column(bit, groups[bit].cells[name])
-            for name, bit in recipe.fields.items()
-            if name in self._output.cell_names
-        }
-        return Merged(positions, recipe, values, cells)
+        names = [name for name in self._output.fields if name in recipe.fields]
+
+        def rendered(name: str) -> Sequence[str]:
+            return column(bit, groups[bit].cells[name]) if (bit := recipe.fields.get(name, -1)) >= 0 else ()
+
+        if rows is None or not self._is_pieced or len(names) > len(FRAGMENTS):
+            return Merged(positions, recipe, values, {name: rendered(name) for name in names}, {}, rendered)
+        bits = {name: recipe.fields[name] for name in names}
+        fragments = {name: (*groups[bit].encoded(name), rows[bit]) for name, bit in bits.items()}
+        return Merged(positions, recipe, values, {}, fragments, rendered)
 
 
 def _by_network(
@@ -231,3 +243,14 @@ def _made(kinds: tuple[Kind, ...], whole: Answer | None, sources: int) -> Recipe
     if place.org is not None:
         fields["org"] = int(place.org) - 1
     return Recipe(whole, sources, fields, place.traits or {})
+
+
+def unmerged(answer: Answer | None) -> Merged:
+    """Return an answer that is not made of records, None for an unresolved one."""
+    nothing = Recipe(answer, 0, {}, {})
+    if answer is None:
+        return Merged((0,), nothing, {"status": ["unresolved"]}, {}, {}, lambda _: ())
+    built_at = {"built_at": [instant_text(answer.built_at)]} if answer.built_at else {}
+    fields = {name: [value] for name, value in vars(answer.place).items()}
+    values: Columns = {"status": ["resolved"], **fields, "source": [answer.source], **built_at}
+    return Merged((0,), nothing, values, {}, {}, lambda _: ())

@@ -30,6 +30,8 @@ enum { UNREAD, SINGLE, MISSING, FIRST_NUMBER };
 enum { NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY };
 /* What follows a piece of a line. In a rendered line, a byte with such a value stands for the field. */
 enum { LINE_END, ADDRESS, NETWORK, TIME, FIELD_KINDS };
+/* Bytes that stand for fragments in a line that several answers have in common. */
+enum { FIRST_FRAGMENT = 14, FRAGMENTS_END = 32 };
 
 struct tree {
     const uint8_t *map;
@@ -884,47 +886,106 @@ int64_t geocli_pick(const struct engine *engine, const struct block *block, uint
 /* Give numbers to the records of addresses that are missing. Return how many of these are new, with an address for each, its
  * scope and its offsets, `database_count` for each. Afterwards the missing are unread: `geocli_find` finds them. */
 int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *positions, uint32_t *scopes, uint32_t *offsets) {
-    uint64_t count = 0, databases = engine->database_count;
-    for (uint64_t i = 0; i < block->count; i++) {
-        struct search search;
-        if (block->numbers[i] != MISSING) continue;
+    struct search searches[BATCH];
+    uint64_t waiting = 0, added = 0, databases = engine->database_count;
+    for (uint64_t i = 0; i <= block->count; i++) {
+        if (waiting == BATCH || i == block->count) {
+            find_records(engine, searches, waiting);
+            for (struct search *search = searches; search < searches + waiting; search++) {
+                uint64_t before = engine->next_number;
+                if (!can_be_answered(engine, search) || added_number(engine, search) == SINGLE)
+                    block->numbers[search->position] = SINGLE;
+                if (engine->next_number == before) continue;
+                positions[added] = search->position;
+                scopes[added] = search->scope;
+                memcpy(offsets + added * databases, search->offsets, databases * sizeof *offsets);
+                added++;
+            }
+            waiting = 0;
+        }
+        if (i == block->count || block->numbers[i] != MISSING) continue;
         block->numbers[i] = UNREAD;
-        if (!parse(block, i, &search.address)) continue;
-        search.index = leading_bits(&search.address);
-        find_records(engine, &search, 1);
-        uint64_t before = engine->next_number;
-        if (!can_be_answered(engine, &search) || added_number(engine, &search) == SINGLE) block->numbers[i] = SINGLE;
-        if (engine->next_number == before) continue;
-        positions[count] = i;
-        scopes[count] = search.scope;
-        memcpy(offsets + count * databases, search.offsets, databases * sizeof *offsets);
-        count++;
+        struct search *search = searches + waiting;
+        if (!parse(block, i, &search->address)) continue;
+        search->position = i;
+        search->index = leading_bits(&search->address);
+        waiting++;
     }
-    return count;
+    return added;
 }
 
 /* Lines of output. */
 
-/* Add the rendered lines of answers, each with the bytes of FIELD_KINDS in place of its fields. Return whether there was room.
+/* Parts of records that are rendered already: those of a column, and the one that each answer has. */
+struct fragment {
+    const uint8_t *text;
+    const uint64_t *ends;
+    const uint32_t *rows;
+};
+
+/* Append text to the last piece of a line in the arena, which begins at `piece`; return whether there was room. */
+static int append(struct engine *engine, uint64_t piece, const uint8_t *text, uint64_t size) {
+    uint32_t head[2] = {engine->arena_used + size - piece - sizeof head, LINE_END};
+    if (size > UINT32_MAX / 2 || engine->arena_bytes - engine->arena_used < size) return 0;
+    memcpy(engine->arena + engine->arena_used, text, size);
+    memcpy(engine->arena + piece, head, sizeof head);
+    engine->arena_used += size;
+    return 1;
+}
+
+/* Begin a piece of a line; `kind` follows the piece before it, which begins at `last`. Return whether there was room. */
+static int begin_piece(struct engine *engine, uint64_t *last, uint32_t kind) {
+    uint32_t head[2] = {0, LINE_END};
+    if (engine->arena_bytes - engine->arena_used < sizeof head) return 0;
+    if (kind != LINE_END) memcpy(engine->arena + *last + sizeof *head, &kind, sizeof kind);
+    *last = engine->arena_used;
+    memcpy(engine->arena + engine->arena_used, head, sizeof head);
+    engine->arena_used += sizeof head;
+    return 1;
+}
+
+/* Add the rendered line of an answer, with bytes of FIELD_KINDS in place of its fields, and bytes from FIRST_FRAGMENT on in place
+ * of the fragments that it has in a row. Return whether there was room.
  *
  * A line in the arena is a list of pieces: two words for the length of a text and what follows it, then the text. */
+static int add_line(struct engine *engine, uint32_t number, const uint8_t *text, uint64_t size, const struct fragment *fragments,
+                    uint64_t row) {
+    uint64_t piece = 0;
+    engine->lines[number] = engine->arena_used;
+    if (!begin_piece(engine, &piece, LINE_END)) return 0;
+    for (uint64_t at = 0; at < size;) {
+        uint64_t stop = at;
+        while (stop < size && (text[stop] >= FRAGMENTS_END || text[stop] == LINE_END ||
+                               (text[stop] >= FIELD_KINDS && (!fragments || text[stop] < FIRST_FRAGMENT))))
+            stop++;
+        if (!append(engine, piece, text + at, stop - at)) return 0;
+        at = stop + 1;
+        if (stop == size) break;
+        if (text[stop] < FIELD_KINDS) {
+            if (!begin_piece(engine, &piece, text[stop])) return 0;
+            continue;
+        }
+        const struct fragment *fragment = fragments + (text[stop] - FIRST_FRAGMENT);
+        uint32_t place = fragment->rows[row];
+        uint64_t begin = place ? fragment->ends[place - 1] : 0;
+        if (!append(engine, piece, fragment->text + begin, fragment->ends[place] - begin)) return 0;
+    }
+    return 1;
+}
+
+/* Add the rendered lines of answers. Return whether there was room. */
 int32_t geocli_render(struct engine *engine, const uint32_t *numbers, uint64_t count, const uint8_t *text,
                       const uint64_t *ends) {
-    uint64_t at = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        engine->lines[numbers[i]] = engine->arena_used;
-        for (uint32_t kind = ADDRESS; kind != LINE_END;) {
-            uint64_t stop = at;
-            while (stop < ends[i] && (text[stop] == LINE_END || text[stop] >= FIELD_KINDS)) stop++;
-            kind = stop < ends[i] ? text[stop] : LINE_END;
-            uint32_t piece[2] = {stop - at, kind};
-            if (engine->arena_bytes - engine->arena_used < sizeof piece + piece[0]) return 0;
-            memcpy(engine->arena + engine->arena_used, piece, sizeof piece);
-            memcpy(engine->arena + engine->arena_used + sizeof piece, text + at, piece[0]);
-            engine->arena_used += sizeof piece + piece[0];
-            at = stop + (kind != LINE_END);
-        }
-    }
+    for (uint64_t i = 0, begin = 0; i < count; begin = ends[i++])
+        if (!add_line(engine, numbers[i], text + begin, ends[i] - begin, NULL, 0)) return 0;
+    return 1;
+}
+
+/* Add the lines of answers that differ in fragments alone. Return whether there was room. */
+int32_t geocli_join(struct engine *engine, const uint32_t *numbers, uint64_t count, const uint8_t *line, uint64_t size,
+                    const struct fragment *fragments) {
+    for (uint64_t i = 0; i < count; i++)
+        if (!add_line(engine, numbers[i], line, size, fragments, i)) return 0;
     return 1;
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from array import array
 from ctypes import byref
+from functools import partial
 from itertools import accumulate
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,11 @@ from geocli.addresses import parse
 from geocli.bulk.finding import network_length
 from geocli.engine import kernel as native
 from geocli.engine.blocks import zeros
-from geocli.engine.database_records import Records
+from geocli.engine.database_records import Records, unmerged
 from geocli.engine.journal_packing import Places
 from geocli.engine.kernel import (
     FIRST_NUMBER,
+    FRAGMENTS,
     IS_SINGLE,
     NEEDS_REGISTRY,
     NEW,
@@ -29,6 +31,7 @@ from geocli.engine.kernel import (
     RENDERED,
     SINGLE,
     Engine,
+    Fragment,
     Numbering,
     Progress,
     Style,
@@ -44,7 +47,6 @@ from geocli.merging import merge
 from geocli.models import ENGLISH, IANA
 from geocli.resolvers.registries import registered
 from geocli.sanitize import decoded
-from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -278,12 +280,14 @@ class LookupTable:
         count = self._kernel.add(byref(self.engine), byref(found.native), *pointers)
         states = bytearray([IS_SINGLE]) * count  # a damaged record is looked up by itself, which reports it
         try:
-            texts = [found.block.address(position).decode() for position in positions[:count]]
             columns = [offsets[number : count * width : width].tolist() for number in range(width)]
             for scope in set(scopes[:count]):
-                which = [at for at in range(count) if scopes[at] == scope]
-                own = [[column[at] for at in which] for column in columns]
-                for merged in self._records.merged(own, [texts[at] for at in which]):
+                which: Sequence[int] = range(count)
+                if scopes.count(scope) < missing:
+                    which = [at for at in which if scopes[at] == scope]
+                own = [list(map(column.__getitem__, which)) for column in columns]
+                address = partial(_address, found.block, positions, which)
+                for merged in self._records.merged(own, len(which), address):
                     added = [which[position] for position in merged.positions]
                     state = self._answer(scope, merged, [first + at for at in added])
                     for at in added:
@@ -298,14 +302,13 @@ class LookupTable:
 
     def _answer(self, scope: int, merged: Merged, numbers: Sequence[int]) -> int:
         """Render the answers of the databases to addresses of a scope, and return their state."""
-        recipe, count = merged.recipe, len(numbers)
-        answer, sources = recipe.answer, recipe.sources
+        answer, sources, count = merged.recipe.answer, merged.recipe.sources, len(numbers)
         if scope != GLOBAL:
             special: dict[str, Sequence[Any]] = {"status": ["special"] * count, "scope": [SCOPES[scope]] * count}
-            special = {"source": [IANA] * count, **merged.values, **special}
-            return self._render(numbers, special, sources if answer else 0, merged.cells)
+            values = {"source": [IANA] * count, **merged.values, **special}
+            return self._render(numbers, merged._replace(values=values), sources if answer else 0)
         if answer is not None and answer.knows_where:
-            return self._render(numbers, merged.values, sources, merged.cells)
+            return self._render(numbers, merged, sources)
         if self._rir:
             answers = merged.answers() if answer else [None] * count
             self._waiting |= zip(numbers, answers, strict=True)
@@ -313,8 +316,9 @@ class LookupTable:
             return NEEDS_REGISTRY
         if not self._is_final(answer):
             return IS_SINGLE
-        values = {"status": ["unresolved"] * count} if answer is None else merged.values
-        return self._render(numbers, values, sources, merged.cells)
+        if answer is None:
+            merged = merged._replace(values={"status": ["unresolved"] * count})
+        return self._render(numbers, merged, sources)
 
     def _is_final(self, answer: Answer | None) -> bool:
         """Return whether neither the cache nor a service may have a better answer."""
@@ -326,19 +330,11 @@ class LookupTable:
         for number in numbers:
             self._sources[number] = sources
 
-    def _render(
-        self,
-        numbers: Sequence[int],
-        values: Mapping[str, Sequence[Any]],
-        sources: int,
-        cells: Mapping[str, Sequence[str]],
-    ) -> int:
+    def _render(self, numbers: Sequence[int], merged: Merged, sources: int) -> int:
         """Render answers with these numbers, and return their state."""
-        count = len(numbers)
-        lines = self.rendered.lines(values, cells, count, has_network=bool(sources))
-        ends, which = array("Q", accumulate(map(len, lines))), array("I", numbers)
-        text = b"".join(lines)
-        if not self._kernel.render(byref(self.engine), address_of(which), count, text, address_of(ends)):
+        count, values = len(numbers), merged.values
+        is_added = self._join if merged.fragments else self._add_lines
+        if not is_added(array("I", numbers), merged, has_network=bool(sources)):
             return IS_SINGLE
         self._note_sources(numbers, sources)
         if self.places and not self.places.add(numbers, values):
@@ -347,6 +343,26 @@ class LookupTable:
         labels = [code or status for code, status in zip(codes, values["status"], strict=True)]
         self.labels |= zip(numbers, labels, strict=True)
         return RENDERED
+
+    def _add_lines(self, numbers: array[int], merged: Merged, *, has_network: bool) -> bool:
+        """Render the line of each answer; return whether there was room."""
+        count, cells, rendered = len(numbers), merged.cells, merged.rendered
+        lines = self.rendered.lines(merged.values, cells, count, has_network=has_network, rendered=rendered)
+        text, ends = b"".join(lines), array("Q", accumulate(map(len, lines)))
+        arguments = byref(self.engine), address_of(numbers), count, text, address_of(ends)
+        return bool(self._kernel.render(*arguments))
+
+    def _join(self, numbers: array[int], merged: Merged, *, has_network: bool) -> bool:
+        """Render what the lines of all answers have in common, and let the kernel put them together."""
+        stand_ins = {name: [char] for name, char in zip(merged.fragments, FRAGMENTS, strict=False)}
+        values = {name: column[:1] for name, column in merged.values.items()}
+        rendered = merged.rendered
+        (line,) = self.rendered.lines(values, stand_ins, 1, has_network=has_network, rendered=rendered)
+        kept = [(text, ends, array("I", rows)) for text, ends, rows in merged.fragments.values()]
+        pointers = [Fragment(address_of(text), address_of(ends), address_of(rows)) for text, ends, rows in kept]
+        fragments = (Fragment * len(kept))(*pointers)
+        arguments = byref(self.engine), address_of(numbers), len(numbers), line, len(line), address_of(fragments)
+        return bool(self._kernel.join(*arguments))
 
     def _ask_registries(self, rir: RirResolver, found: Found) -> None:
         """Ask the registries for the countries of addresses that no database knows."""
@@ -371,9 +387,13 @@ class LookupTable:
         if not self._is_final(answer) or number >= MAX_NUMBERS:
             return SINGLE
         self.engine.next_number += 1
-        state = self._render([number], _values(answer), sources, {})
+        state = self._render([number], unmerged(answer), sources)
         self._settle([number], bytearray([state]))
         return number if state == RENDERED else SINGLE
+
+
+def _address(block: Block, positions: Sequence[int], which: Sequence[int], place: int) -> str:
+    return block.address(positions[which[place]]).decode()
 
 
 def _canonical(text: bytes) -> bytes | None:
@@ -389,12 +409,3 @@ def _suffix(block: Block, position: int) -> bytes:
     suffix = block.suffix(position)
     length = network_length(block.address(position), int(suffix[1:])) if suffix else None
     return b"" if length is None else b"/%d" % length
-
-
-def _values(answer: Answer | None) -> dict[str, list[Any]]:
-    """Return the fields of one answer, as columns."""
-    if answer is None:
-        return {"status": ["unresolved"]}
-    built_at = {"built_at": [instant_text(answer.built_at)]} if answer.built_at else {}
-    fields = {name: [value] for name, value in vars(answer.place).items()}
-    return {"status": ["resolved"], **fields, "source": [answer.source], **built_at}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from geocli.engine.search_tree import MAX_RECORDS
@@ -10,7 +12,7 @@ from geocli.models import WHERE_FIELDS, Place
 from geocli.resolvers.mmdb_schemas import place_from, shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from geocli.engine.search_tree import SearchTree
@@ -63,6 +65,15 @@ class Group:
         self.values: dict[str, list[Any]] = {name: [] for name in _FIELDS}
         self.cells: dict[str, list[str]] = {name: [] for name in _FIELDS if name in output.cell_names}
         self.traits: list[dict[str, Any]] = []
+        self._encoded: dict[str, tuple[bytearray, array[int]]] = {}
+
+    def encoded(self, name: str) -> tuple[bytearray, array[int]]:
+        """Return the cells of a field in UTF-8, one after the other, and where each ends."""
+        text, ends = self._encoded.setdefault(name, (bytearray(), array("Q")))
+        new = [cell.encode() for cell in self.cells[name][len(ends) :]]
+        ends.extend(accumulate(map(len, new[1:]), initial=len(text) + len(new[0])) if new else ())
+        text += b"".join(new)
+        return text, ends
 
 
 class Groups(dict["Kind | None", Group]):
@@ -87,27 +98,27 @@ class RecordReader:
         self.large_bytes = 0
         """Size of the large records that were read."""
 
-    def read(self, keys: Sequence[int], offsets: Sequence[int], texts: Sequence[str], groups: Groups) -> None:
+    def read(self, keys: Sequence[int], offsets: Sequence[int], address: Callable[[int], str], groups: Groups) -> None:
         """Add the records of addresses to groups.
 
         Args:
             keys: become those of the records.
             offsets: of the records.
-            texts: the addresses.
+            address: returns the address of a record by its place among these.
             groups: what is added to.
 
         """
         for start in range(0, len(keys), MAX_RECORDS):
             block = slice(start, start + MAX_RECORDS)
-            self._take(keys[block], self._records(offsets[block], texts[block]), groups)
+            self._take(keys[block], self._records(offsets[block], start, address), groups)
 
-    def _records(self, offsets: Sequence[int], texts: Sequence[str]) -> list[Any]:
+    def _records(self, offsets: Sequence[int], start: int, address: Callable[[int], str]) -> list[Any]:
         records = self._tree.records(offsets, self._language)
         for position, known in enumerate(records):
             if known is not None:
                 continue
             try:
-                record, _, size_bytes = self._tree.database.read(texts[position])
+                record, _, size_bytes = self._tree.database.read(address(start + position))
             except DatabaseError:
                 record = _DAMAGED
             else:
@@ -168,12 +179,13 @@ class Table:
         """Return the number of records."""
         return len(self.rows_by_offset)
 
-    def read(self, offsets: Sequence[int], texts: Sequence[str]) -> None:
+    def read(self, offsets: Sequence[int], address: Callable[[int], str]) -> None:
         """Read the records that are not yet here."""
-        new = {offset: text for offset, text in zip(offsets, texts, strict=True) if offset not in self.rows_by_offset}
+        known = self.rows_by_offset
+        new = {offset: position for position, offset in enumerate(offsets) if offset not in known}
         ordered = sorted(new)  # records that lie together are read together
         counts = {kind: len(group.keys) for kind, group in self._groups.items()}
-        self._reader.read(ordered, ordered, list(map(new.__getitem__, ordered)), self._groups)
+        self._reader.read(ordered, ordered, lambda place: address(new[ordered[place]]), self._groups)
         for kind, group in self._groups.items():
             first = counts.get(kind, 0)
             added = group.keys[first:]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from geocli.engine.kernel import ADDRESS, NETWORK, TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from geocli.formats.rows import Output
@@ -35,19 +35,26 @@ class Renderer:
         self.resolved_by: set[str] = set()
 
     def lines(
-        self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int, *, has_network: bool
+        self,
+        values: Mapping[str, Sequence[Any]],
+        cells: Mapping[str, Sequence[str]],
+        count: int,
+        *,
+        has_network: bool,
+        rendered: Callable[[str], Sequence[str]] = lambda _: (),
     ) -> list[bytes]:
         """Return the lines of answers with their ends; bytes of the kernel stand for the fields that differ.
 
         Args:
             values: fields in their JSON form, side by side; None where unknown.
-            cells: fields that are rendered already.
+            cells: fields that are rendered already, as `Output.lines` takes them.
             count: the number of answers.
             has_network: whether the answers name networks.
+            rendered: returns the cells of a field that is rendered.
 
         """
         if "resolved" in values["status"]:
-            self._note(values, cells, has_network=has_network)
+            self._note(values, rendered, has_network=has_network)
         fields = self._fields
         if self._output.format == "label" and not has_network:  # a label has no comma for what is left out
             fields = fields | {"network": ""}
@@ -56,7 +63,7 @@ class Renderer:
         return [f"{line}{end}".encode() for line in self._output.lines(values, cells, count)]
 
     def _note(
-        self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], *, has_network: bool
+        self, values: Mapping[str, Sequence[Any]], rendered: Callable[[str], Sequence[str]], *, has_network: bool
     ) -> None:
         """Note which fields resolved answers have, and their sources; looks at most fields once."""
         self.resolved_by.update(*(source.split("+") for source in set(values["source"])))
@@ -68,6 +75,5 @@ class Renderer:
             known = values.get(field, ())
             if trait:
                 known = [(traits or {}).get(trait) for traits in known]
-            rendered = cells.get(name, ())
-            if any(value is not None for value in known) or any(cell != nothing for cell in rendered):
+            if any(value is not None for value in known) or any(cell != nothing for cell in rendered(name)):
                 self.filled.add(name)

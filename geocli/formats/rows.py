@@ -110,6 +110,11 @@ class Output:
         columns = [self._column(name, values, cells, count) for name in self.cell_names]
         return map(self.separator.join if self.is_plain else self.line, zip(*columns, strict=True))
 
+    @property
+    def is_pieced(self) -> bool:
+        """Whether a line is the same text around its cells, whatever these are."""
+        return self.format != "label" and not self.blank
+
     def _column(
         self, name: str, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int
     ) -> Sequence[str]:

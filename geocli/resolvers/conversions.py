@@ -26,7 +26,7 @@ _ZONE_NAMES = frozenset({"GMT0", "GMT+0", "GMT-0"})
 DECIMALS = 10_000
 """A number of degrees that is a multiple of one ten-thousandth needs no rounding."""
 MAX_ASN = (1 << 32) - 1
-_STRINGS, _JSON_SCALARS = {str}, {str, int, bool}
+_STRINGS, _INTEGERS, _JSON_SCALARS = {str}, {int, bool}, {str, int, bool}
 _pack, _unpack = Struct("f").pack, Struct("f").unpack
 
 
@@ -50,6 +50,9 @@ def json_value(value: Any, depth: int = 4) -> Any:
 
 def trait_values(values: Sequence[Any]) -> list[Any]:
     """Return values as JSON can hold them, None for those that are empty or unknown."""
+    types = set(map(type, values))
+    if types <= _INTEGERS or (types == _STRINGS and UNKNOWN.isdisjoint(map(str.strip, values))):
+        return list(values)
     return [None if is_unknown(value) else value for value in json_values(values)]
 
 
