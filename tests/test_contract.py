@@ -386,7 +386,7 @@ def test_every_option_of_a_command_is_exercised_here(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_of_a_command_is_documented(command: str) -> None:
-    """The section of a command in `geocli docs commands` names all of its options."""
+    """The section of a command in `geocli docs commands` lists all of its options."""
     (section,) = re.findall(rf"^## (?:.*, )?{command}(?:,.*)?\n((?:(?!## ).*\n)*)", PAGES["commands"], re.MULTILINE)
     missing = [name for name in _options(_leaves(get_command(app))[command]) if f"`{name}" not in section]
 

@@ -28,8 +28,8 @@ def test_the_pages_are_listed_with_a_line_each(geocli: Geocli) -> None:
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_a_page_comes_through_a_pipe_as_it_is(geocli: Geocli, topic: str) -> None:
-    """Where nobody looks, it is the file, byte for byte."""
+def test_page_in_a_pipe_is_markdown(geocli: Geocli, topic: str) -> None:
+    """A pipe gets the Markdown file, byte for byte."""
     run = geocli("docs", topic)
 
     assert (0, PAGES[topic], b"") == (run.returncode, run.stdout.decode(), run.stderr)
@@ -37,7 +37,7 @@ def test_a_page_comes_through_a_pipe_as_it_is(geocli: Geocli, topic: str) -> Non
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_page_is_formatted_on_a_terminal(geocli: Geocli, topic: str) -> None:
-    """Headings and links have no marks of Markdown; a link to another page is only its text."""
+    """Headings and links are rendered; a link to another page is reduced to its text."""
     status, shown = on_terminal(geocli, "docs", topic)
     text = STYLE.sub("", shown)
 
@@ -48,8 +48,8 @@ def test_a_page_is_formatted_on_a_terminal(geocli: Geocli, topic: str) -> None:
     assert not re.search(r"\]\(|\((?!https?:)\S*\.md", text)
 
 
-def test_a_page_that_is_not_there_is_a_wrong_argument(geocli: Geocli) -> None:
-    """The error names the pages that there are; a path is no topic."""
+def test_unknown_topic_is_a_usage_error(geocli: Geocli) -> None:
+    """The error lists the pages; a path is not a topic."""
     for topic in ("nonsense", "../errors", ""):
         run = geocli("docs", topic)
 
@@ -58,13 +58,13 @@ def test_a_page_that_is_not_there_is_a_wrong_argument(geocli: Geocli) -> None:
 
 
 def test_topics_are_completed(geocli: Geocli) -> None:
-    """A shell asks for the topics that begin with what is typed."""
+    """The shell completes the topics that begin with the typed letters."""
     asked = {"_GEOCLI_COMPLETE": "complete_bash", "COMP_WORDS": "geocli docs con", "COMP_CWORD": "2"}
 
     assert ["configuration", "contributing"] == geocli(environ=asked).stdout.decode().split()
 
 
 def test_documentation_needs_no_data_directory(geocli: Geocli) -> None:
-    """Nothing is made where answers are kept."""
+    """The command creates no data directory."""
     assert 0 == geocli("docs", "store").returncode
     assert not geocli.data_dir.exists()

@@ -48,7 +48,7 @@ def test_security_policy_names_a_private_way_and_no_address() -> None:
 
 
 def test_the_contributors_commands_are_the_same_on_both_pages() -> None:
-    """A hosting site shows CONTRIBUTING.md, `geocli docs contributing` the page; neither falls behind."""
+    """CONTRIBUTING.md and `geocli docs contributing` list the same commands."""
     rows = [
         re.findall(r"^\| (install|test|lint|measure) \| `([^`]+)`", text, re.MULTILINE)
         for text in (PAGES["contributing"], (ROOT / ".github" / "CONTRIBUTING.md").read_text())
@@ -59,7 +59,7 @@ def test_the_contributors_commands_are_the_same_on_both_pages() -> None:
 
 
 def test_licence_text_is_part_of_the_package() -> None:
-    """The licence that pyproject names has its text beside the modules, so each wheel has it."""
+    """The licence file that pyproject.toml names is inside the package."""
     assert (ROOT / "geocli" / "LICENSE").read_text().startswith("MIT License\n")
     assert 'license-files = ["geocli/LICENSE"]' in (ROOT / "pyproject.toml").read_text()
 

@@ -1,4 +1,4 @@
-"""The data directory that root creates is named once, on a terminal alone."""
+"""Root is told on a terminal which data directory a command created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
-needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root, who alone is told")
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: only root is told")
 
 
 @needs_root
@@ -23,7 +23,7 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root, who alone is to
 def test_root_is_told_once_which_directory_was_created(
     geocli: Geocli, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """A line on standard error when the command has created it; nothing when it is there."""
+    """The command that creates it prints a line on standard error; later ones do not."""
     (tmp_path / "list").write_text("8.8.8.8\n")
     arguments = [argument.replace("{list}", str(tmp_path / "list")) for argument in command]
     directory = tmp_path / "new" / "directory"
@@ -39,8 +39,8 @@ def test_root_is_told_once_which_directory_was_created(
 
 @needs_root
 @pytest.mark.parametrize("arguments", [("lookup", "--no-cache", "8.8.8.8"), ("flush",), ("stats",)])
-def test_nothing_is_said_where_nothing_is_created(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """A command that writes no answer creates no directory."""
+def test_no_notice_if_no_directory_is_created(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Commands that write no answer create no directory."""
     directory = tmp_path / "directory"
 
     _, shown = on_terminal(geocli, "--data-dir", str(directory), *arguments)
@@ -49,7 +49,7 @@ def test_nothing_is_said_where_nothing_is_created(geocli: Geocli, tmp_path: Path
     assert not directory.exists()
 
 
-def test_scripts_and_cron_hear_nothing(geocli: Geocli) -> None:
-    """Standard error that is no terminal stays empty."""
+def test_no_notice_without_a_terminal(geocli: Geocli) -> None:
+    """Standard error stays empty if it is not a terminal."""
     assert (0, b"") == ((run := geocli("lookup", "8.8.8.8")).returncode, run.stderr)
     assert os.path.isdir(geocli.data_dir)
