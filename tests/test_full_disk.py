@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.__main__ import _plain
+from geocli.__main__ import _run
 from geocli.console import guard
 from geocli.errors import JournalError
 from geocli.models import Place
@@ -358,7 +358,7 @@ def _with_files_up_to(
         os.environ.update(geocli.environ)
         everything = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, everything[1]))
-        status = guard(_plain)
+        status = guard(_run)
         resource.setrlimit(resource.RLIMIT_FSIZE, everything)
         sys.exit(status)
 
