@@ -132,7 +132,7 @@ def test_the_lines_for_completion_are_those_that_are_tested(shell: str) -> None:
 
 def test_there_are_examples_of_every_kind() -> None:
     """The parser of the pages finds what a reader sees."""
-    assert len(console_examples(ALL)) >= 47
+    assert len(console_examples(ALL)) >= 57
     assert len(code_blocks(PAGES["README"], "sh")) == 3
     assert len(PYTHON) == 3
     assert len(UNITS) == 8
