@@ -62,7 +62,7 @@ SLOTS, MAX_NUMBERS = 1 << 19, 1 << 18
 """Slots of a hash table, and numbers of answers."""
 FULL_NUMBERS = MAX_NUMBERS - 100_000
 """With more answers it is time for a new table: blocks that are at work may add as many as they have addresses."""
-ARENA_BYTES, FULL_ARENA_BYTES, FULL_RECORD_BYTES = 1 << 30, 64 << 20, 96 << 20
+ARENA_BYTES, FULL_ARENA_BYTES, FULL_RECORD_BYTES = 1 << 29, 64 << 20, 96 << 20
 """Memory for texts, of which pages are used that are written, and limits as above of texts and of records."""
 
 
