@@ -99,7 +99,7 @@ class CacheTiers:
             clears, revision = self._memory.clears, self._memory.revision
             cached = self._memory.get(ips)
             if missing := [ip for ip in ips if ip not in cached]:
-                dirty = read_or_default(lambda: self._dirty(missing, clears), {}, report_later)
+                dirty = self._dirty(lambda journal: journal.newest(missing, clears), {}, report_later)
                 stored = read_or_default(lambda: self._store.get(missing, report_later), {}, report_later)
                 found = newest(stored, dirty)
                 self._memory.add(found)
@@ -126,17 +126,23 @@ class CacheTiers:
         """
         where, values = "WHERE retry_at > ? AND status <> 'unresolved'", (instant_text(now),)
         with self._locked(report) as report_later:
-            dirty: set[str] = read_or_default(self._dirty_with_retry_times, set(), report_later)
+            dirty: set[str] = self._dirty(lambda journal: journal.with_retry_times(), set(), report_later)
             rows: list[Entry] = read_or_default(
                 lambda: list(self._store.entries(where, values, report_later)), [], report_later
             )
         return dirty | {entry.ip for entry in rows}
 
-    def _dirty(self, ips: Sequence[str], clears: Sequence[Clear]) -> dict[str, Entry]:
-        return self._journal().newest(ips, clears) if self._has_answers() else {}
+    def _dirty(self, read: Callable[[Journal], Any], default: Any, report: Report) -> Any:
+        """Read the journal if it may have entries; if it cannot be locked either, report that, as appends do."""
 
-    def _dirty_with_retry_times(self) -> set[str]:
-        return self._journal().with_retry_times() if self._has_answers() else set()
+        def read_or_check() -> Any:
+            try:
+                return read(self._journal()) if self._has_answers() else default
+            except StorageError:
+                self._journal().check_lock()
+                raise
+
+        return read_or_default(read_or_check, default, report)
 
     def stored(self, ips: Collection[str]) -> set[str]:
         """Return the addresses that have a row, including rows that cannot be read.

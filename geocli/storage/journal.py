@@ -11,7 +11,7 @@ import stat
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 
-from geocli.errors import JournalError, StorageError
+from geocli.errors import BusyError, JournalError, StorageError
 from geocli.files.atomic import write_all
 from geocli.storage.dirty_check import JOURNAL, STRETCH_BYTES
 from geocli.storage.frames import pack, parts
@@ -78,6 +78,11 @@ class Journal(JournalReader):
             finally:
                 os.close(descriptor)
         return True
+
+    def check_lock(self) -> None:
+        """Raise StorageError if no append can take the lock."""
+        with suppress(BusyError), self._directory.locked(LOCK, 0):
+            pass
 
     def _open(self, name: str) -> int:
         path = self._directory.file(name)
