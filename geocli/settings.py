@@ -37,7 +37,7 @@ SYSTEM_CONFIG = "/etc/geocli/config.toml"
 SYSTEM_DATA_DIR = "/var/lib/geocli"
 SYSTEM_DATABASE_DIRS = ("/usr/share/GeoIP", "/var/lib/GeoIP", "/usr/local/share/GeoIP")
 COMMAND_LINE, ENVIRONMENT = "command line", "environment"
-"""Origins of settings, beside the paths of configuration files."""
+"""Origins of settings that are not configuration files."""
 
 
 _REQUIRED = object()
@@ -117,7 +117,7 @@ class Settings(Value):
     update_dir: str = ""
     """Directory that `db update` installs databases in."""
     maxmind_dir: str = ""
-    """The same for editions of MaxMind."""
+    """Directory that `db update` installs editions of MaxMind in."""
     geoip_conf: str = ""
     """Path of GeoIP.conf; empty if there is none."""
     has_maxmind_account: bool = False

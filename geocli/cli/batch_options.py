@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 INPUT_FORMATS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log": "log"}
 """Format of the input by the extension of a file."""
 LOG_NAMES = frozenset({"syslog", "messages", "secure", "maillog"})
-"""Names of logs without an extension, beside those that end in `_log`."""
+"""Names of logs that have no extension, and do not end in `_log`."""
 ROTATION = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
-"""Suffix that logrotate and others append."""
+"""Suffixes that logrotate and similar tools append."""
 APPLICABLE = {
     "list": {"-0", "-f"},
     "csv": {"-c", "--prefix", "--delimiter"},

@@ -46,7 +46,7 @@ def update(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
-            help="dbip-city-lite, dbip-country-lite, dbip-asn-lite, or MaxMind's GeoLite2-City and others.",
+            help="dbip-city-lite, dbip-country-lite, dbip-asn-lite, or an edition of MaxMind, such as GeoLite2-City.",
         ),
     ] = None,
 ) -> int:

@@ -1,4 +1,4 @@
-"""What commands share: the cache that they open, the problems that they report, and the report that they end with.
+"""Shared by commands: opening the cache, reporting problems, and printing a final report.
 
 Imports no option parser, since `lookup ADDRESS...` and `flush`, which shells and cron run all day, need none.
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Problems:
     """Reports each problem once, and determines the exit status.
 
-    A failed database or service, or an unreadable store, does not by itself decide the exit status, since other
-    sources may have answered: the entries show whether they did.
+    A failed database or service, or an unreadable store, does not decide the exit status alone: the entries show
+    whether another source has answered.
     """
 
     def __init__(self, *, is_silent: bool = False) -> None:
@@ -77,7 +77,7 @@ def open_cache(settings: Settings, problems: Problems) -> Iterator[GeoCache]:
 def _open(settings: Settings, problems: Problems) -> GeoCache:
     """Open the cache; root first becomes the owner of its directory.
 
-    What only root can read is read before: the keys of web services, and which directories of databases exist.
+    Before that, root reads what the owner perhaps cannot: keys of web services, and which database directories exist.
     """
     from geocli.cache import GeoCache
     from geocli.files.ownership import other_owner

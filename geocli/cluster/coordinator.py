@@ -117,9 +117,9 @@ class ClusterBatch:
             self._check(completed)
             self.directory.finish(len(keys))
         report = BatchReport()
-        for part_record in completed.values():
-            report.raise_to(part_record.exit_status)
-            report.counts.update(part_record.counts)
+        for part_done in completed.values():
+            report.raise_to(part_done.exit_status)
+            report.counts.update(part_done.counts)
         return report
 
     def _append(self, part: Part, result: PartResult) -> None:

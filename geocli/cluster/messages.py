@@ -1,4 +1,4 @@
-"""What the coordinator sends to workers, and what they return."""
+"""Messages between the coordinator and its workers: jobs and results of parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SharedDatabase(Value):
 
 
 class Job(Value):
-    """What all parts of a batch have in common."""
+    """The common context of all parts of a batch."""
 
     request: BatchRequest
     databases: tuple[SharedDatabase, ...]

@@ -67,7 +67,7 @@ def run_part(job: Job, part: Part, scratch: str, on_written: Callable[[], None] 
 
 
 class _JobState:
-    """What a worker keeps from one part of a job to the next."""
+    """State of a worker that is shared by the parts of a job."""
 
     def __init__(self, job: Job, scratch: str) -> None:
         self._job, self._scratch = job, scratch
