@@ -1,4 +1,4 @@
-"""Entries on a terminal: a card, a table that fits, flags where they are shown."""
+"""Entries on a terminal: cards, tables that fit the width, flags on terminals that show them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
-def test_lookup_on_a_terminal_is_a_table(located: Geocli) -> None:
-    """One row an address, what most people look for above them, and columns that are empty throughout are left out."""
+def test_lookup_prints_a_table_on_a_terminal(located: Geocli) -> None:
+    """The table has a row for each address and the default columns, without those that are empty."""
     status, shown = on_terminal(located, "lookup", "81.2.69.160", "98.0.0.1")
     header, _, *rows = words(shown)
 
@@ -32,8 +32,8 @@ def test_lookup_on_a_terminal_is_a_table(located: Geocli) -> None:
     )[0]
 
 
-def test_fields_that_were_asked_for_are_shown_even_if_empty(located: Geocli) -> None:
-    """The user named them, so they have their columns; that one is empty is said below."""
+def test_named_fields_are_shown_even_if_empty(located: Geocli) -> None:
+    """Named fields have columns even if they are empty; the empty one is reported below the table."""
     _, shown = on_terminal(located, "lookup", "-F", "ip,postal_code,cached", "98.0.0.1")
     header, _, row, below = words(shown)
 
@@ -41,13 +41,13 @@ def test_fields_that_were_asked_for_are_shown_even_if_empty(located: Geocli) -> 
     assert ["geocli:", "postal_code:", "empty", "in", "every", "resolved", "row"] == below
 
 
-def test_other_formats_are_the_same_on_a_terminal(located: Geocli) -> None:
-    """A format that was asked for is what comes, wherever it goes."""
+def test_named_formats_are_the_same_on_a_terminal(located: Geocli) -> None:
+    """A format named with -f is printed wherever the output goes."""
     assert "GB\n" == on_terminal(located, "lookup", "-f", "value", "81.2.69.160")[1]
 
 
 def test_a_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """No entries, no crash."""
+    """No entries are printed without an error."""
     print_entries([], None, NOW)
 
     assert [] == capsys.readouterr().out.split()
@@ -59,7 +59,7 @@ def _card(capsys: pytest.CaptureFixture[str], entry: Entry, *, with_flags: bool 
 
 
 def test_one_address_is_a_card(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where it is, whose it is, who said so with the age of the data, and whether the answer was at hand."""
+    """The card shows the place, the network, the source with the age of its data, and whether the answer was cached."""
     place = Place(
         country_code="GB", country_name="United Kingdom", region="England", city="London", postal_code="EC1A",
         latitude=51.5142, longitude=-0.0931, time_zone="Europe/London", asn=20712, org="Andrews & Arnold Ltd",
@@ -104,13 +104,13 @@ def test_one_address_is_a_card(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=["special", "unresolved", "invalid", "organisation"],
 )
-def test_a_card_has_what_is_known(capsys: pytest.CaptureFixture[str], entry: Entry, expected: list[str]) -> None:
-    """Lines of which nothing is known are left out."""
+def test_a_card_shows_known_fields(capsys: pytest.CaptureFixture[str], entry: Entry, expected: list[str]) -> None:
+    """Unknown fields have no line."""
     assert expected == _card(capsys, entry)
 
 
 def test_flags_come_before_the_country(capsys: pytest.CaptureFixture[str]) -> None:
-    """On a card and in a table, and none where no country is known."""
+    """Flags are shown on a card and in a table, but not where the country is unknown."""
     malta = Entry(ip="81.2.69.160", status="resolved", place=Place(country_code="MT", country_name="Malta"))
     nowhere = Entry(ip="10.0.0.1", status="special", scope="private")
 
@@ -127,8 +127,10 @@ def test_flags_come_before_the_country(capsys: pytest.CaptureFixture[str]) -> No
     [({"TERM_PROGRAM": "iTerm.app"}, True), ({"TERM": "xterm-kitty"}, True), ({"TERM_PROGRAM": "tmux"}, False)],
     ids=["iTerm", "kitty", "tmux"],
 )
-def test_flags_are_for_terminals_that_show_them(located: Geocli, environ: dict[str, str], *, expected: bool) -> None:
-    """All others would show two letters in boxes; a pipe gets none either."""
+def test_flags_are_shown_on_terminals_that_support_them(
+    located: Geocli, environ: dict[str, str], *, expected: bool
+) -> None:
+    """Other terminals would show two letters in boxes; a pipe gets no flags either."""
     _, shown = on_terminal(located, "lookup", "81.2.69.160", environ=environ)
     run = located("lookup", "-f", "table", "81.2.69.160", environ=environ)
 
@@ -138,7 +140,7 @@ def test_flags_are_for_terminals_that_show_them(located: Geocli, environ: dict[s
 
 @pytest.mark.parametrize("width", [40, 60, 78, 80, 120])
 def test_several_addresses_fit_the_width(located: Geocli, width: int) -> None:
-    """As a table, or as cards where it is too narrow for one; every word of the answer is there either way."""
+    """A table, or cards where the terminal is too narrow for a table, contains every word of the answer."""
     addresses = ("81.2.69.160", "2001:218:aaaa:bbbb:cccc:dddd:eeee:ffff", "98.0.0.1")
     _, shown = on_terminal(located, "lookup", *addresses, environ={"COLUMNS": str(width)})
     lines = [line.rstrip() for line in STYLE.sub("", shown).splitlines()]
@@ -150,7 +152,7 @@ def test_several_addresses_fit_the_width(located: Geocli, width: int) -> None:
 
 
 def test_nothing_is_truncated_in_a_pipe(located: Geocli) -> None:
-    """However narrow the terminal is that the pipe was opened in."""
+    """The width of the terminal in which a pipe was opened does not matter."""
     long = "x" * 300
     build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": {"city": {"names": {"en": long}}}})
     run = located("lookup", "-f", "table", "81.2.69.160", "81.2.69.161", environ={"COLUMNS": "40"})
@@ -158,8 +160,8 @@ def test_nothing_is_truncated_in_a_pipe(located: Geocli) -> None:
     assert 2 == run.stdout.decode().count(long)
 
 
-def test_messages_on_a_terminal_are_lines_of_their_own(located: Geocli) -> None:
-    """After the table."""
+def test_messages_on_a_terminal_have_their_own_lines(located: Geocli) -> None:
+    """Messages are printed after the table."""
     _, shown = on_terminal(located, "lookup", "81.2.69.160", "nowhere")
 
     assert (
@@ -168,7 +170,7 @@ def test_messages_on_a_terminal_are_lines_of_their_own(located: Geocli) -> None:
 
 
 def test_an_entry_without_a_place_has_a_row(capsys: pytest.CaptureFixture[str]) -> None:
-    """Columns are those that some row fills."""
+    """A column is shown if any row fills it."""
     print_entries(
         [
             Entry(ip="10.0.0.1", status="special", scope="private", source="iana"),

@@ -1,4 +1,4 @@
-"""Exit statuses, error lines and closed descriptors, as shells, cron and pipes meet them."""
+"""Exit statuses, error lines and closed descriptors, as seen by shells, cron and pipes."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def _python(program: str, environ: dict[str, str]) -> subprocess.CompletedProces
 
 class TestGuard:
     @pytest.mark.parametrize(("expected", "returned"), [(0, None), (0, 0), (1, 1), (75, 75)])
-    def test_what_a_call_returns_is_the_exit_status(
+    def test_the_return_value_is_the_exit_status(
         self, expected: int, returned: int | None, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """A call that says nothing has gone well; nothing is printed."""
+        """A call that returns nothing has succeeded; nothing is printed."""
         assert expected == guard(lambda: returned)
         assert ("", "") == capfd.readouterr()
 
@@ -90,17 +90,17 @@ class TestGuard:
     def test_an_error_is_one_line_and_its_exit_status(
         self, status: int, line: str, error: Exception, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """Any error is a line on standard error, escaped, without a traceback, with nothing on standard output."""
+        """Any error is one escaped line on standard error, without a traceback; standard output is empty."""
         assert status == guard(_raise(error))
         assert ("", f"geocli: {line}\n") == capfd.readouterr()
 
     def test_an_interruption_is_silent(self, capfd: pytest.CaptureFixture[str]) -> None:
-        """Who presses Ctrl-C knows it."""
+        """Ctrl-C prints nothing."""
         assert 130 == guard(_raise(KeyboardInterrupt()))
         assert ("", "") == capfd.readouterr()
 
-    def test_a_traceback_is_for_those_who_ask(self, capfd: pytest.CaptureFixture[str]) -> None:
-        """Verbosely, the line follows a traceback, still on standard error."""
+    def test_a_traceback_is_printed_with_v(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """With -v, the line follows a traceback on standard error."""
         assert 1 == guard(_raise(ValueError("odd")), is_verbose=lambda: True)
         found = capfd.readouterr()
         assert found.err.startswith("Traceback (most recent call last):\n")
@@ -108,15 +108,15 @@ class TestGuard:
         assert "" == found.out
 
     @BUFFERING
-    def test_what_is_printed_is_flushed_before_the_end(self, environ: dict[str, str]) -> None:
-        """The process may end at once after the call: what it printed is out."""
+    def test_output_is_flushed_when_the_call_returns(self, environ: dict[str, str]) -> None:
+        """Output is flushed when the call returns, so the process may exit at once."""
         program = "import os; from geocli.console import guard; os._exit(guard(lambda: print('out')))"
         found = _python(program, environ)
         assert (0, b"out\n", b"") == (found.returncode, found.stdout, found.stderr)
 
     @needs_full
     def test_a_full_disk_is_an_error(self) -> None:
-        """What cannot be written at the end is not passed over."""
+        """Output that cannot be written at the end is an error."""
         program = (
             "import os, sys; from geocli.console import guard; sys.stdout = open('/dev/full', 'w'); "
             "os._exit(guard(lambda: print('out')))"
@@ -125,7 +125,7 @@ class TestGuard:
         assert (1, b"geocli: standard streams: No space left on device\n") == (found.returncode, found.stderr)
 
     def test_complain(self, capfd: pytest.CaptureFixture[str]) -> None:
-        """A complaint is one line, whatever is in it."""
+        """A complaint is one line, whatever characters it contains."""
         complain("stats: journal\n\u202eold")
         assert ("", "geocli: stats: journal\\n\\u202eold\n") == capfd.readouterr()
 
@@ -133,7 +133,7 @@ class TestGuard:
 class TestWrite:
     @BUFFERING
     def test_interrupted_writes_are_completed(self, environ: dict[str, str]) -> None:
-        """A signal in the middle of a large write loses nothing, also where Python does not buffer."""
+        """A signal during a large write loses nothing, with and without Python's buffer."""
         program = """
 import os, signal
 from geocli.console import write
@@ -156,12 +156,12 @@ os._exit(0)
 
     @BUFFERING
     def test_at_once(self, environ: dict[str, str]) -> None:
-        """What is written is out when the call returns."""
+        """Data is written when the call returns."""
         found = _python("import os; from geocli.console import write; write(b'a\\n\\xff'); os._exit(0)", environ)
         assert b"a\n\xff" == found.stdout
 
     def test_nothing(self, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-        """Writing nothing writes nothing, and comes back."""
+        """Writing no data returns at once."""
         write(b"")
         assert (b"", b"") == capfdbinary.readouterr()
 
@@ -171,7 +171,7 @@ class TestClosedDescriptors:
         "closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"], ids=str
     )
     def test_no_file_takes_their_place(self, closed: str, located: Geocli) -> None:
-        """With standard streams closed the answer is kept, and neither the journal nor the store hears any output."""
+        """With standard streams closed the answer is kept, and no output gets into the journal or the store."""
         address = "81.2.69.160"
         for arguments in (["lookup", address], ["lookup", "--refresh", address]):
             assert 0 == _in_shell(located, closed, *arguments).returncode
@@ -185,14 +185,14 @@ class TestClosedDescriptors:
 
     @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
     def test_an_open_output_still_gets_the_answer(self, closed: str, located: Geocli) -> None:
-        """The other streams work as ever."""
+        """The streams that are open work as usual."""
         arguments = ("lookup", "-F", "ip,status,scope", "10.0.0.1")
         assert located(*arguments).stdout == _in_shell(located, closed, *arguments).stdout
 
     @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
     @pytest.mark.parametrize("address", ["8.8.8", "münchen.de"])
     def test_an_error_keeps_its_exit_status(self, closed: str, address: str, geocli: Geocli) -> None:
-        """An error that nobody can read is still told by the exit status, whatever characters are in it."""
+        """If the error line cannot be written, the exit status still reports the error."""
         geocli.environ |= {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
         assert 2 == _in_shell(geocli, closed, "lookup", address).returncode
 
@@ -245,18 +245,18 @@ class TestClosedPipe:
         ids=" ".join,
     )
     def test_it_is_quiet(self, arguments: tuple[str, ...], environ: dict[str, str], located: Geocli) -> None:
-        """When the reader has gone, every command ends with 141 and says nothing."""
+        """When the reader has exited, every command ends with 141 and prints nothing."""
         assert (141, b"", b"") == _to_closed_pipe(located, environ, *arguments)
 
     @BUFFERING
     def test_the_answer_is_kept(self, environ: dict[str, str], located: Geocli) -> None:
-        """What nobody read is in the cache all the same."""
+        """Answers that nobody read are in the cache."""
         _to_closed_pipe(located, environ, "lookup", "81.2.69.160")
         assert b'"city": "London"' in located("lookup", "--cached-only", "-f", "jsonl", "81.2.69.160").stdout
 
     @BUFFERING
     def test_head_gets_its_lines(self, environ: dict[str, str], located: Geocli) -> None:
-        """A reader that has enough gets what it asked for, and batch ends quietly, however much is left."""
+        """A reader that exits early gets its lines, and batch ends silently, however much is left."""
         lines = located.data_dir.with_name("lines")
         lines.write_text("81.2.69.160\n" * 200_000)
         located.environ |= environ
@@ -268,8 +268,8 @@ class TestClosedPipe:
             assert b"" == process.stderr.read()
         assert 141 == process.returncode
 
-    def test_what_is_buffered_goes_nowhere(self) -> None:
-        """The interpreter, too, finds nothing to complain about at its end."""
+    def test_buffered_output_is_discarded(self) -> None:
+        """At exit, the interpreter does not report output that is still buffered."""
         program = """
 import os, sys
 from geocli.console import guard
@@ -287,7 +287,7 @@ sys.exit(status)
         assert (141, b"") == (found.returncode, found.stderr)
 
     def test_errors_without_a_reader_keep_the_exit_status(self, geocli: Geocli) -> None:
-        """If it is standard error whose reader has gone, answers are printed, and the exit status is the error's."""
+        """When the reader of standard error has exited, answers are printed and the exit status is the error's."""
         status, stdout, _ = _to_closed_pipe(geocli, {}, "lookup", "8.8.8", stream="stderr")
         assert b'"status": "invalid"' in stdout
         assert 2 == status
@@ -304,7 +304,7 @@ class TestFullDisk:
     def test_output_that_cannot_be_written_is_an_error(
         self, arguments: tuple[str, ...], environ: dict[str, str], located: Geocli
     ) -> None:
-        """A command whose output is lost says so, and does not exit with 0."""
+        """A command whose output cannot be written reports that, and does not exit with 0."""
         located.environ |= environ
         found = _in_shell(located, f"> {FULL}", *arguments)
         assert (1, b"geocli: standard streams: No space left on device\n") == (found.returncode, found.stderr)
@@ -316,7 +316,7 @@ class TestFullDisk:
     def test_errors_that_cannot_be_written_keep_the_exit_status(
         self, status: int, arguments: tuple[str, ...], environ: dict[str, str], located: Geocli
     ) -> None:
-        """Where the error line does not fit, the exit status still tells."""
+        """If the error line cannot be written, the exit status still reports the error."""
         located.environ |= environ
         assert status == _in_shell(located, f"2> {FULL}", *arguments).returncode
 
@@ -324,7 +324,7 @@ class TestFullDisk:
 class TestInterruption:
     @BUFFERING
     def test_ctrl_c_in_a_pipe(self, environ: dict[str, str], located: Geocli) -> None:
-        """Batch that is interrupted while it waits for input ends with 130, without a word."""
+        """A batch that is interrupted while it waits for input ends with 130 and prints nothing."""
         located.environ |= environ
         with located.start("batch", bufsize=0) as process:
             assert process.stdin is not None
@@ -360,7 +360,7 @@ class TestErrorLines:
         ],
     )
     def test_hostile_text_is_escaped(self, status: int, arguments: tuple[str, ...], geocli: Geocli) -> None:
-        """Whatever text an error quotes, standard error gets one line without a control character."""
+        """Whatever text an error quotes, standard error gets one line without control characters."""
         found = geocli(*arguments)
         assert _is_one_clean_line(found.stderr), found.stderr
         assert rb"\x1b[31m\x9b2J\u202eevil" in found.stderr
@@ -370,26 +370,26 @@ class TestErrorLines:
         "arguments", [("--config", f"/missing{HOSTILE}", "flush"), ("lookup", "-F", HOSTILE, "::")]
     )
     def test_hostile_text_is_escaped_in_a_traceback_too(self, arguments: tuple[str, ...], geocli: Geocli) -> None:
-        """Verbosely, the traceback has many lines, and none of them can do anything to a terminal."""
+        """With -v, the traceback has no control characters either."""
         found = geocli("-v", *arguments)
         assert found.stderr.startswith(b"Traceback (most recent call last):\n")
         assert all(line.isprintable() for line in found.stderr.decode().split("\n"))
 
-    def test_bytes_that_are_no_text_are_escaped(self, geocli: Geocli) -> None:
-        """An argument that is not UTF-8 is quoted with the bytes that it has."""
+    def test_bytes_that_are_not_utf_8_are_escaped(self, geocli: Geocli) -> None:
+        """An argument that is not UTF-8 is quoted with its bytes."""
         found = geocli("lookup", os.fsdecode(b"caf\xe9\xff"))
         assert b"geocli: caf\\xe9\\xff: not an IP address\n" == found.stderr
         assert 2 == found.returncode
 
-    def test_what_the_terminal_cannot_write_is_escaped(self, geocli: Geocli) -> None:
-        """Where the locale is not UTF-8, other characters are shown by their numbers."""
+    def test_characters_that_the_terminal_lacks_are_escaped(self, geocli: Geocli) -> None:
+        """Where the locale is not UTF-8, other characters are escaped."""
         ascii_only = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
         found = geocli("lookup", "münchen.de", environ=ascii_only)
         assert re.fullmatch(rb"geocli: m[\\a-z0-9]+nchen\.de: not an IP address\n", found.stderr)
         assert 2 == found.returncode
 
     def test_hostile_names_of_files_are_escaped(self, geocli: Geocli, tmp_path: Path) -> None:
-        """A damaged database with a hostile name is named harmlessly, on one line."""
+        """A damaged database with a hostile name is reported in one escaped line."""
         (geocli.db_dir / f"{HOSTILE}.mmdb").write_bytes(b"not a database")
         found = geocli("lookup", "81.2.69.160")
         assert _is_one_clean_line(found.stderr), found.stderr

@@ -1,4 +1,4 @@
-"""Each error says WHAT: WHY, carries what programs need, and has its exit status."""
+"""Each error prints as SUBJECT: REASON, has attributes for programs, and an exit status."""
 
 from __future__ import annotations
 
@@ -111,15 +111,15 @@ def _classes() -> dict[str, type[GeocliError]]:
 def test_line_exit_status_and_attributes(
     error: GeocliError, exit_status: int, line: str, facts: dict[str, Any]
 ) -> None:
-    """The text is the line that a user reads; programs find the parts as attributes."""
+    """`str(error)` is the line that a user reads; attributes have its parts."""
     assert line == str(error)
     assert exit_status == error.exit_status
     assert facts == {name: getattr(error, name) for name in facts}
 
 
 @pytest.mark.parametrize("error", [error for error, *_ in CASES], ids=lambda error: type(error).__name__)
-def test_errors_travel(error: GeocliError) -> None:
-    """From another process an error arrives as it was, with its attributes."""
+def test_errors_can_be_pickled(error: GeocliError) -> None:
+    """Pickled errors keep their attributes."""
     arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
 
     assert type(error) is type(arrived)
@@ -127,24 +127,24 @@ def test_errors_travel(error: GeocliError) -> None:
 
 
 def test_every_error_is_among_the_cases() -> None:
-    """No error is without a test of its line."""
+    """Every class of errors is tested above."""
     assert set(_classes().values()) == {type(error) for error, *_ in CASES}
 
 
 def test_an_address_error_is_a_value_error() -> None:
-    """Programs that call `ipaddress` catch ValueError, and may go on doing so."""
+    """Programs that catch ValueError, as for `ipaddress`, continue to work."""
     assert isinstance(AddressError("x", "y"), ValueError)
 
 
 def test_an_address_error_quotes_a_long_text_in_part() -> None:
-    """The line stays readable however long the text is; the whole text is an attribute."""
+    """The line has the beginning of a long text, the attribute all of it."""
     error = AddressError("x" * 1000, "not an IP address")
     assert f"{'x' * 79}…: not an IP address" == str(error)
     assert "x" * 1000 == error.text
 
 
-def test_the_tree_in_the_documentation_is_the_real_one() -> None:
-    """The module's text shows each error under its base, with its exit status where that changes."""
+def test_the_documented_tree_is_the_real_one() -> None:
+    """The docstring of the module shows each error under its base, with its exit status where that changes."""
     tree = re.findall(r"^ {4}( *)(\w+Error)\b *(?:exit )?(\d*)", errors.__doc__ or "", re.MULTILINE)
     above: list[str] = []
     for indent, name, exit_status in tree:
@@ -159,6 +159,6 @@ def test_the_tree_in_the_documentation_is_the_real_one() -> None:
 
 @pytest.mark.parametrize("name", sorted(_classes()))
 def test_every_error_is_public(name: str) -> None:
-    """Programs catch what `import geocli` offers."""
+    """Programs can import every error from `geocli`."""
     assert _classes()[name] is getattr(geocli, name)
     assert name in geocli.__all__

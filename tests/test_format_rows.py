@@ -1,4 +1,4 @@
-"""Entries in each format, to the byte."""
+"""Entries in each format, byte by byte."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ INVALID = Entry(ip="x\ty", status="invalid", error="not an IP address")
 
 
 def _cell(format_: str, text: Any) -> str:
-    """Return the one cell that a city or a latitude becomes."""
+    """Return the cell of a city or a latitude."""
     name = "city" if isinstance(text, str) else "latitude"
     output = Output(format_, [name])
     return output.block([Entry(ip="1.1.1.1", status="resolved", place=Place(**{name: text}))]).decode()
 
 
 def test_the_formats() -> None:
-    """Those that `lookup` and `batch` offer, tables aside."""
+    """FORMATS are those of `lookup` and `batch`, except for tables."""
     assert {"csv", "tsv", "json", "jsonl", "value"} == set(FORMATS)
 
 
@@ -52,7 +52,7 @@ def test_the_formats() -> None:
     [("csv", CSV_FIELDS), ("tsv", CSV_FIELDS), ("json", JSON_FIELDS), ("jsonl", JSON_FIELDS)],
 )
 def test_the_fields_of_a_format(format_: str, names: tuple[str, ...]) -> None:
-    """Without a choice, each format has the fields that the documentation lists."""
+    """By default, each format has the documented fields."""
     output = Output(format_)
     if format_ in {"csv", "tsv"}:
         separator = "," if format_ == "csv" else "\t"
@@ -87,7 +87,7 @@ def test_the_fields_of_a_format(format_: str, names: tuple[str, ...]) -> None:
     ],
 )
 def test_each_format_to_the_byte(format_: str, expected: str) -> None:
-    """Header, rows, and their ends; a tab in the data never divides a row."""
+    """Header, rows and line ends are exact; a tab in the data never splits a row."""
     output = Output(format_, ["ip", "city", "asn", "cached"])
     found = (output.header + output.block([LONDON, INVALID])).decode()
 
@@ -95,13 +95,13 @@ def test_each_format_to_the_byte(format_: str, expected: str) -> None:
 
 
 def test_value_is_the_country_unless_fields_are_named() -> None:
-    """What shell scripts want most."""
+    """The format `value` prints country codes by default."""
     assert b"GB\n" == Output("value").block([LONDON])
 
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_lines_can_end_in_nul(format_: str) -> None:
-    """Every line does, the header's too."""
+    """Every line ends in NUL, including the header."""
     output = Output(format_, ["ip"], end="\0")
     text = output.header + output.block([LONDON])
 
@@ -111,19 +111,19 @@ def test_lines_can_end_in_nul(format_: str) -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_no_entries(format_: str) -> None:
-    """Nothing, or an empty document."""
+    """Without entries the output is empty, or an empty document."""
     text = Output(format_, ["ip"]).block([]).decode()
 
     assert [] == (json.loads(text) if format_ == "json" else text.split())
 
 
-def test_a_header_can_be_left_out() -> None:
-    """For those who append."""
+def test_a_header_can_be_omitted() -> None:
+    """The header can be omitted, to append rows to a file."""
     assert b"" == Output("csv", with_header=False).header
 
 
 def test_traits_are_json_in_a_cell_and_by_name() -> None:
-    """All of them as an object, one of them as its value; false is not unknown."""
+    """`traits` is an object, `traits.NAME` a value; false is not unknown."""
     names = ["traits", "traits.accuracy_radius", "traits.is_anonymous", "traits.domain", "traits.tags", "traits.no"]
     output = Output("csv", names)
     traits, *values = next(csv.reader(io.StringIO(output.block([LONDON]).decode())))
@@ -133,7 +133,7 @@ def test_traits_are_json_in_a_cell_and_by_name() -> None:
 
 
 def test_instants_and_networks() -> None:
-    """UTC with a Z, and the prefix that the answer holds for."""
+    """Instants are UTC with a Z; networks have the prefix length of the record."""
     output = Output("value", ["resolved_at", "built_at", "network"])
 
     assert b"2026-06-01T12:00:00Z\t2026-05-28T20:26:40Z\t81.2.69.0/24\n" == output.block([LONDON])
@@ -144,7 +144,7 @@ def test_instants_and_networks() -> None:
     "text", ["=1", "+x", "-x", "@x", "=", "+", "-", "@", "-1+1", "=HYPERLINK(0)", "--1", "+1 ", "-inf+1"]
 )
 def test_a_cell_that_looks_like_a_formula_is_marked(format_: str, text: str) -> None:
-    """A quote before it makes it text for every spreadsheet (CWE-1236)."""
+    """An apostrophe in front makes it text for every spreadsheet (CWE-1236)."""
     expected = text if text == "+1 " else f"'{text}"
 
     assert f"{expected}\n" == _cell(format_, text)
@@ -152,21 +152,21 @@ def test_a_cell_that_looks_like_a_formula_is_marked(format_: str, text: str) -> 
 
 @pytest.mark.parametrize("format_", ["csv", "tsv"])
 @pytest.mark.parametrize("text", ["London", "-1", "+1.5", "-1e5", "1=1", " =1", "'=1", "", -0.5, 12.0])
-def test_other_cells_are_left_alone(format_: str, text: Any) -> None:
-    """Numbers too, whether the data have them as numbers or as text."""
+def test_other_cells_are_unchanged(format_: str, text: Any) -> None:
+    """Numbers have no apostrophe, whether the data contain them as numbers or as strings."""
     assert f"{text}\n" == _cell(format_, text).replace('""\n', "\n")
 
 
 @pytest.mark.parametrize("format_", ["value", "jsonl", "json"])
-def test_formats_for_programs_have_no_marks(format_: str) -> None:
-    """They are not for spreadsheets."""
+def test_formats_for_programs_mark_no_formulas(format_: str) -> None:
+    """JSON and values are not for spreadsheets."""
     assert "'" not in _cell(format_, "=1")
 
 
 @pytest.mark.parametrize("separator", list(";, ./-_xé|\t"))
 @pytest.mark.parametrize("text", ["Aix-en/Provence 1.x_é", "x", "New York", "a;b", "a,b"])
-def test_a_cell_that_has_the_separator_is_quoted(separator: str, text: str) -> None:
-    """Whatever separates cells, letters too."""
+def test_a_cell_with_the_separator_is_quoted(separator: str, text: str) -> None:
+    """Cells are quoted for any separator, even a letter."""
     output = Output("csv", ["city", "ip"], separator=separator)
     line = output.block([Entry(ip="1.1.1.1", status="resolved", place=Place(city=text))]).decode()
 
@@ -174,8 +174,8 @@ def test_a_cell_that_has_the_separator_is_quoted(separator: str, text: str) -> N
     assert line.startswith('"') == (separator in text)
 
 
-def test_simple_texts_can_do_nothing_to_a_terminal() -> None:
-    """They are shown as they are, so nothing that is escaped may be among them."""
+def test_simple_strings_cannot_control_a_terminal() -> None:
+    """Strings that match SIMPLE are printed unchanged, so they must not contain what is escaped."""
     simple = filter(SIMPLE.fullmatch, map(chr, range(sys.maxunicode + 1)))
 
     assert "".join(simple).isprintable()
@@ -187,7 +187,7 @@ HOSTILE = ["\x1b[31m", "\x1b]0;x\x07", "\x9b31m", "\x7f", "\x00", "a\nb", "a\r",
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_control_characters_are_escaped(format_: str, text: str) -> None:
-    """Nothing that a terminal or a reader of lines could act upon is passed on, in any format."""
+    """No format passes on characters that control a terminal or split lines."""
     shown = _cell(format_, text).replace("[\n", "[").replace("\n]", "]").removesuffix("\n")
 
     assert shown.isprintable()
@@ -197,18 +197,18 @@ def test_control_characters_are_escaped(format_: str, text: str) -> None:
 @pytest.mark.parametrize("format_", ["json", "jsonl"])
 @pytest.mark.parametrize("text", [*HOSTILE, "Orléans", "東京", "\\", '"', "\U000e0001", "😀"], ids=ascii)
 def test_json_reads_back(format_: str, text: str) -> None:
-    """Escaped or not, the text is what it was."""
+    """Escaped or not, JSON reads back as the same string."""
     said = json.loads(_cell(format_, text))
 
     assert {"city": text} == (said[0] if format_ == "json" else said)
 
 
-def test_printable_text_is_written_as_it_is() -> None:
-    """JSON is for people, too."""
+def test_printable_text_is_unchanged() -> None:
+    """JSON is readable for people, too."""
     assert '{"city": "Orléans 東京"}' == json_text({"city": "Orléans 東京"})
 
 
 @pytest.mark.parametrize("text", ['a"b', "a,b", ',"', '""', " a ", "é,è"])
 def test_csv_reads_back(text: str) -> None:
-    """The csv module finds the text that was written."""
+    """The csv module reads the string that was written."""
     assert [[text]] == list(csv.reader(io.StringIO(_cell("csv", text), newline="")))

@@ -1,4 +1,4 @@
-"""Events are for those who ask with -v: on standard error, as JSON lines unless a person is there."""
+"""Events are logged with -v on standard error: as JSON lines, or as text on a terminal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _events(stderr: bytes) -> list[dict[str, Any]]:
 
 
 def _moved(located: Geocli) -> Geocli:
-    """Look an address up, then install a database in which it has moved to another country."""
+    """Look up an address, then install a database in which it is in another country."""
     assert 0 == located("lookup", "81.2.69.160").returncode
     assert 0 == located("flush").returncode
     build(located.db_dir / "GeoLite2-City.mmdb", {**CITIES, "81.2.69.0/24": TOKYO}, build_epoch=1_790_000_000)
@@ -45,7 +45,7 @@ def _moved(located: Geocli) -> Geocli:
 
 class TestCommandLine:
     def test_events_are_json_lines_on_standard_error(self, located: Geocli) -> None:
-        """With -v a program on standard error reads what happened, when; standard output is for data alone."""
+        """With -v, standard error has an event with a time on each line; standard output has only data."""
         found = _moved(located)("-v", "re-resolve")
         asked, event = _events(found.stderr)
         assert {"event": "asked", "ip": "81.2.69.160", "problems": 0}.items() <= asked.items()
@@ -58,13 +58,13 @@ class TestCommandLine:
         assert (0, b"") == (found.returncode, found.stdout)
 
     def test_data_stay_on_standard_output(self, located: Geocli) -> None:
-        """With -v standard output holds what it holds without: one JSON object, and no event."""
+        """With -v, standard output is what it is without: one JSON object, and no event."""
         found = _moved(located)("--verbose", "re-resolve", "--json")
         assert {"retried": 1, "changed": 1}.items() <= json.loads(found.stdout).items()
         assert ["asked", "country changed"] == [event["event"] for event in _events(found.stderr)]
 
-    def test_a_lookup_tells_who_was_asked_and_how_long_it_took(self, located: Geocli) -> None:
-        """With -v, one event for each address for which a source was asked, and one for all of them."""
+    def test_a_lookup_logs_sources_and_durations(self, located: Geocli) -> None:
+        """With -v, there is an event for each address for which a source was asked, and one for all of them."""
         missed = _events(located("-v", "lookup", "81.2.69.160", "10.0.0.1").stderr)
         located("flush")
         hit = _events(located("-v", "lookup", "81.2.69.160").stderr)
@@ -73,8 +73,8 @@ class TestCommandLine:
         assert [(2, 0), (1, 1)] == [(events[-1]["addresses"], events[-1]["cached"]) for events in (missed, hit)]
         assert [] == [event for event in (*missed, *hit) if not 0 <= event["seconds"] < 60]
 
-    def test_a_batch_tells_whom_it_asked_and_how_long_it_took(self, located: Geocli) -> None:
-        """One event for all lines, since there may be millions; what is looked up by itself has its own."""
+    def test_a_batch_logs_sources_and_its_duration(self, located: Geocli) -> None:
+        """There is one event for all lines, as there may be millions; addresses on the scalar path have their own."""
         lines = "".join(f"81.2.69.{number % 256}\n" for number in range(2000)).encode()
         (event,) = _events(located("-v", "batch", stdin=lines).stderr)
 
@@ -83,14 +83,14 @@ class TestCommandLine:
         assert 0 <= event["seconds"] < 60
 
     def test_without_v_there_are_no_events(self, located: Geocli) -> None:
-        """Cron sees nothing, whatever happens."""
+        """Without -v, nothing is logged, so cron mails nothing."""
         found = _moved(located)("re-resolve")
         assert (0, b"", b"") == (found.returncode, found.stdout, found.stderr)
 
 
 class TestLibrary:
-    def test_without_be_verbose_nothing_is_written_or_loaded(self) -> None:
-        """A program that does not ask for events pays nothing for them."""
+    def test_without_be_verbose_nothing_is_written_or_imported(self) -> None:
+        """Without be_verbose(), structlog is not imported."""
         program = """
 import sys
 from geocli import logs
@@ -102,7 +102,7 @@ print("structlog" in sys.modules)
         assert (b"False\n", b"") == (found.stdout, found.stderr)
 
     def test_hostile_text_is_escaped_in_json(self) -> None:
-        """An event is one line of ASCII, whatever is in it, and reads back as it was."""
+        """An event is one line of ASCII, and reads back as it was."""
         found = _run(EVENT)
         assert b"" == found.stdout
         assert found.stderr.endswith(b"\n")
@@ -111,7 +111,7 @@ print("structlog" in sys.modules)
         assert (HOSTILE, HOSTILE, 3) == (event["event"], event["text"], event["number"])
 
     def test_hostile_text_is_escaped_on_a_terminal(self) -> None:
-        """People read names and values, escaped so that a terminal only shows them."""
+        """Names and values are escaped, so that they cannot control a terminal."""
         terminal, side = pty.openpty()
         with subprocess.Popen([sys.executable, "-c", EVENT], stdout=subprocess.PIPE, stderr=side) as process:
             os.close(side)
@@ -125,7 +125,7 @@ print("structlog" in sys.modules)
 
     @pytest.mark.parametrize("is_verbose", [False, True])
     def test_problems_of_a_cache_are_events(self, is_verbose: bool, geocli: Geocli) -> None:  # noqa: FBT001
-        """A program that uses the library sees a damaged database as an event, and gets its answer."""
+        """A program that uses the library gets an event for a damaged database, and its answer."""
         (geocli.db_dir / "a.mmdb").write_bytes(b"not a database")
         program = f"""
 from geocli import GeoCache, logs
@@ -145,7 +145,7 @@ with GeoCache() as cache:
 
 
 def _read(terminal: int) -> bytes:
-    """Read a terminal until nobody has it open any more, which Linux reports as an error."""
+    """Read a terminal until all processes have closed it, which Linux reports as an error."""
     data = b""
     try:
         while piece := os.read(terminal, 1 << 16):

@@ -1,4 +1,4 @@
-"""The plain forms, which skip the option parser, do what the option parser would do."""
+"""The fast path without the option parser has the same output as the option parser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INSTANT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|in [0-9.]+ s")
 
 @pytest.fixture
 def parsed(located: Geocli) -> Geocli:
-    """Run the same commands through the option parser, on a data directory of its own."""
+    """Run the same commands through the option parser, in another data directory."""
     other = copy.copy(located)
     other.command = (sys.executable, "-c", PARSED)
     other.data_dir = located.data_dir.with_name("atad")
@@ -37,7 +37,7 @@ def parsed(located: Geocli) -> Geocli:
 
 
 def _outcome(geocli: Geocli, *arguments: str) -> tuple[int, bytes, bytes]:
-    """Return exit status and both streams, without what tells two runs apart."""
+    """Return exit status and both streams, without what differs between two runs."""
     run = geocli(*arguments, environ={"GEOCLI_LOCK_TIMEOUT": "0.02", "GEOCLI_BUSY_TIMEOUT": "0.02"})
     ours = re.compile(re.escape(str(geocli.data_dir).encode()) + rb"\b")
     streams = (ours.sub(b"DATA", stream) for stream in (run.stdout, run.stderr))
@@ -159,7 +159,7 @@ def test_lookup_is_the_same_in_every_state(
     prepare: Callable[[Geocli], AbstractContextManager[object]],
     texts: tuple[str, ...],
 ) -> None:
-    """Hits and misses, broken directories, stores and databases: same bytes, same exit status."""
+    """Hits, misses, and broken directories, stores and databases: same bytes, same exit status."""
     plain, through_parser = _both(located, parsed, prepare, ("lookup", *texts))
 
     assert through_parser == plain
@@ -167,7 +167,7 @@ def test_lookup_is_the_same_in_every_state(
 
 @pytest.mark.parametrize("texts", LOOKUPS, ids=ascii)
 def test_lookup_is_the_same_for_every_kind_of_text(located: Geocli, parsed: Geocli, texts: tuple[str, ...]) -> None:
-    """And the same as with the format that it has anyway."""
+    """The output is also the same with the default format named."""
     plain, through_parser = _both(located, parsed, _nothing, ("lookup", *texts))
     shutil.rmtree(located.data_dir, ignore_errors=True)
     named = _outcome(located, "lookup", "--format", "jsonl", *texts)
@@ -178,7 +178,7 @@ def test_lookup_is_the_same_for_every_kind_of_text(located: Geocli, parsed: Geoc
 def test_flush_is_the_same_in_every_state(
     located: Geocli, parsed: Geocli, prepare: Callable[[Geocli], AbstractContextManager[object]]
 ) -> None:
-    """Idle, dirty, busy, broken: same bytes, same exit status."""
+    """Idle, dirty, busy and broken caches: same bytes, same exit status."""
     plain, through_parser = _both(located, parsed, prepare, ("flush",))
 
     assert through_parser == plain
@@ -186,7 +186,7 @@ def test_flush_is_the_same_in_every_state(
 
 @pytest.mark.parametrize("arguments", [("lookup", *LOOKUPS[5]), ("flush",)], ids=["lookup", "flush"])
 def test_both_are_the_same_on_a_terminal(located: Geocli, parsed: Geocli, arguments: tuple[str, ...]) -> None:
-    """A table, or a sentence."""
+    """Tables and sentences are the same."""
     outcomes = []
     for geocli in (located, parsed):
         geocli("lookup", "81.2.69.160")
@@ -198,7 +198,7 @@ def test_both_are_the_same_on_a_terminal(located: Geocli, parsed: Geocli, argume
 
 
 def test_the_states_differ(located: Geocli, tmp_path: Path) -> None:
-    """Which shows that the comparisons above compare something: the states have several exit statuses."""
+    """The states have several exit statuses, so the comparisons above compare something."""
     seen = set()
     for number, state in enumerate(STATES[:-2]):
         geocli = copy.copy(located)

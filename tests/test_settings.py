@@ -1,4 +1,4 @@
-"""Settings come from defaults, the system's file, the user's file, the environment and flags, in this order."""
+"""Settings come from defaults, the system's file, the user's file, the environment and options, in this order."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ needs_no_system_config = pytest.mark.skipif(
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """Return an environment with a home, in which nothing is set up."""
+    """Return an environment with an empty home directory."""
     return {"HOME": str(tmp_path / "home")}
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[[str], str]:
-    """Write a configuration file, and return its path."""
+    """Return a function that writes a configuration file and returns its path."""
 
     def write(text: str, name: str = "geocli.toml") -> str:
         path = tmp_path / name
@@ -56,7 +56,7 @@ def _user_config(environ: dict[str, str], text: str) -> str:
 
 
 def _run(program: str, environ: dict[str, str]) -> str:
-    """Run a program of Python's with an environment, and return what it prints."""
+    """Run a Python program with an environment, and return its output."""
     kept = {name: text for name, text in os.environ.items() if name != "HOME"}
     command = [sys.executable, "-c", program]
     return subprocess.run(
@@ -86,7 +86,7 @@ def _refusal(path: str, environ: dict[str, str]) -> str:
 @needs_no_system_config
 class TestDefaults:
     def test_a_user_has_the_directories_of_the_home(self, home: dict[str, str]) -> None:
-        """Without any file or variable a user's state and data are in the home, and the system's databases are seen."""
+        """By default, a user's state and data are in the home directory; the system's databases are searched, too."""
         found = load(home, is_root=False)
         own = f"{home['HOME']}/.local/share/geocli"
         assert f"{home['HOME']}/.local/state/geocli" == found.data_dir
@@ -96,22 +96,22 @@ class TestDefaults:
         assert ("/usr/share/GeoIP", "/var/lib/GeoIP", "/usr/local/share/GeoIP") == SYSTEM_DATABASE_DIRS
 
     def test_root_has_the_directories_of_the_system(self, home: dict[str, str]) -> None:
-        """Root keeps the state, and installs databases, where the whole system finds them."""
+        """Root's state and databases are in directories of the whole system."""
         found = load(home, is_root=True)
         assert "/var/lib/geocli" == SYSTEM_DATA_DIR == found.data_dir
         assert "/var/lib/GeoIP" == found.update_dir
 
-    def test_who_is_root_is_asked_of_the_system(self, home: dict[str, str]) -> None:
-        """Whose directories are the default depends on who runs the process."""
+    def test_defaults_depend_on_the_user(self, home: dict[str, str]) -> None:
+        """By default, the directories depend on the user who runs the process."""
         assert load(home, is_root=os.geteuid() == 0) == load(home)
 
-    def test_the_environment_is_the_processs_own(self, geocli: Geocli) -> None:
-        """Without an argument the settings are those of the process, like its home."""
+    def test_the_default_environment_is_that_of_the_process(self, geocli: Geocli) -> None:
+        """Without an argument the environment is that of the process."""
         program = "import json; from geocli.settings import load; print(json.dumps(load().as_dict()))"
         assert json.loads(json.dumps(geocli.settings().as_dict())) == json.loads(_run(program, geocli.environ))
 
     def test_numbers_and_switches(self, home: dict[str, str]) -> None:
-        """A lock is waited for 10 s, SQLite 30 s; network file systems are refused, other databases welcome."""
+        """Lock timeouts are 10 s, and 30 s for SQLite; network file systems are refused, other databases are used."""
         found = load(home)
         assert (10.0, 30.0) == (found.lock_timeout_seconds, found.busy_timeout_seconds)
         assert (False, True) == (found.allow_network_fs, found.system_databases)
@@ -125,7 +125,7 @@ class TestXdg:
     @needs_no_system_config
     @pytest.mark.parametrize("kinds", [(), ("STATE",), ("DATA",), ("CONFIG",), ("STATE", "DATA", "CONFIG")])
     def test_the_same_as_platformdirs(self, kinds: tuple[str, ...], home: dict[str, str]) -> None:
-        """State, data and configuration are where the package platformdirs has them, set up or by default."""
+        """State, data and configuration are where the package platformdirs has them, by variables and by default."""
         environ = {**home, **{f"XDG_{kind}_HOME": f"{home['HOME']}/chosen/{kind}" for kind in kinds}}
         program = (
             "import json, platformdirs as p; "
@@ -140,7 +140,7 @@ class TestXdg:
     @needs_no_system_config
     @pytest.mark.parametrize("base", ["", "relative", "./config", "~/config"])
     def test_a_relative_directory_is_ignored(self, base: str, home: dict[str, str]) -> None:
-        """A variable that is empty or not absolute is as good as none, as the specification says."""
+        """A variable that is empty or not absolute is ignored, as the specification says."""
         variables = {f"XDG_{kind}_HOME": base for kind in ("STATE", "DATA", "CONFIG")}
         _user_config(home, "lock_timeout_seconds = 7")
         assert load(home, is_root=False) == load({**home, **variables}, is_root=False)
@@ -155,8 +155,8 @@ class TestXdg:
         assert 7 == load({**home, "XDG_CONFIG_HOME": str(tmp_path / "elsewhere")}).lock_timeout_seconds
 
     @pytest.mark.parametrize("home", [{}, {"HOME": ""}])
-    def test_without_a_home_the_password_file_knows(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """Cron and containers may leave HOME out, or empty; the system knows the user's home all the same."""
+    def test_without_home_the_password_file_is_read(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """HOME may be unset or empty, as in cron; then the home directory is that of the password file."""
         program = "from geocli.settings import load; print(load(is_root=False).data_dir, end='')"
         expected = f"{pwd.getpwuid(os.getuid()).pw_dir}/.local/state/geocli"
         assert expected == _run(program, {**home, "GEOCLI_CONFIG": config("")})
@@ -190,7 +190,7 @@ class TestPrecedence:
         assert 3 == getattr(load({**home, variable: ""}, config=path), field)
 
     def test_a_file_chooses_what_has_no_variable(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """Every key of the file has its effect."""
+        """Keys of the file have their effects."""
         path = config('allow_network_fs = true\nsystem_databases = false\ndbip_url = "http://127.0.0.1/"\n')
         found = load(home, config=path)
         assert (True, False, "http://127.0.0.1/") == (found.allow_network_fs, found.system_databases, found.dbip_url)
@@ -216,11 +216,11 @@ class TestPrecedence:
     def test_each_key_has_a_variable(
         self, variable: str, text: str, field: str, value: object, home: dict[str, str]
     ) -> None:
-        """The environment says what a file can say."""
+        """Each setting can be set by a variable."""
         assert value == getattr(load({**home, variable: text}), field) != getattr(load(home), field)
 
     def test_an_account_of_maxmind(self, home: dict[str, str], config: Callable[..., str]) -> None:
-        """Its number may come from a file, and the file of its key from the environment; one alone is an error."""
+        """The account may be in a file and the key file in the environment; one without the other is an error."""
         path = config("account_id = 42")
         found = load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key"}, config=path)
         assert (42, "/key") == (found.account_id, found.license_key_file)
@@ -238,7 +238,7 @@ class TestPrecedence:
             assert origin == str(caught.value)
 
     def test_every_key_is_documented(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """Each key that may stand in a file is in the table of `geocli docs configuration`, with what it means."""
+        """Each key is in the table of `geocli docs configuration`."""
         keys = _refusal(config("xyzzy = 1"), home).partition("known: ")[2].split(", ")
         rows = PAGES["configuration"].splitlines()
         assert len(keys) > 10
@@ -261,7 +261,7 @@ class TestPrecedence:
             }
 
     def test_databases_are_flags_alone(self, home: dict[str, str]) -> None:
-        """Files that are named are passed on as they are."""
+        """Databases are passed on as they are named."""
         assert ("/a.mmdb", "b.mmdb") == load(home, databases=["/a.mmdb", "b.mmdb"]).databases
 
     @needs_no_system_config
@@ -277,7 +277,7 @@ class TestPrecedence:
         ]
 
     def test_flags_of_the_command_line(self, geocli: Geocli, tmp_path: Path) -> None:
-        """--data-dir overrides GEOCLI_DATA_DIR where the answers go."""
+        """--data-dir overrides GEOCLI_DATA_DIR."""
         chosen = tmp_path / "chosen"
         assert 0 == geocli("--data-dir", str(chosen), "lookup", "10.0.0.1").returncode
         assert (chosen / "journal").exists()
@@ -286,7 +286,7 @@ class TestPrecedence:
 
 class TestDatabaseDirectories:
     def test_in_the_order_in_which_they_are_searched(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """First the environment's, then the file's, then the user's own, then the system's."""
+        """The order is: the environment's directories, the file's, the user's own, the system's."""
         path = config('database_dirs = ["/file1", "/file2"]')
         found = load({**home, "GEOCLI_DB_DIR": ":/first::/second:"}, config=path)
         own = f"{home['HOME']}/.local/share/geocli"
@@ -295,7 +295,7 @@ class TestDatabaseDirectories:
         assert "/first" == found.update_dir
 
     def test_without_the_systems(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """Whoever wants none but their own databases can have that."""
+        """The system's directories can be excluded."""
         path = config('system_databases = false\ndatabase_dirs = ["/file"]')
         found = load(home, config=path, is_root=True)
         assert ("/file", f"{home['HOME']}/.local/share/geocli") == found.database_dirs
@@ -313,14 +313,14 @@ class TestBadFiles:
             ("dbip_url", "dbip-url"),
         ],
     )
-    def test_an_unknown_key_names_its_neighbour(
+    def test_an_unknown_key_suggests_the_nearest_one(
         self, nearest: str, key: str, home: dict[str, str], config: Callable[[str], str]
     ) -> None:
-        """A slip of the pen is an error that says what was meant."""
+        """The message for a mistyped key suggests the nearest one."""
         assert f"{key}: unknown key; did you mean {nearest}?" == _refusal(config(f"{key} = 1"), home)
 
-    def test_an_unknown_key_without_a_neighbour(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """If nothing is near, the message says what there is."""
+    def test_an_unknown_key_without_a_near_one(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """If no key is near, the message lists all keys."""
         found = _refusal(config("xyzzy = 1"), home)
         assert found.startswith("xyzzy: unknown key; known: data_dir, database_dirs, system_databases, built_in_data, ")
 
@@ -340,7 +340,7 @@ class TestBadFiles:
         ],
     )
     def test_the_line_of_a_key(self, line: int, text: str, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """The error names the line that the key begins on, whatever is in texts, lists and comments before it."""
+        """The error has the line of the key, whatever strings, lists and comments are before it."""
         path = config(text)
         with pytest.raises(SettingsError, match="xyzzy: unknown key") as caught:
             load(home, config=path)
@@ -348,7 +348,7 @@ class TestBadFiles:
         assert str(caught.value).startswith(f"{path}:{line}: xyzzy: unknown key")
 
     def test_the_line_of_a_value(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """So does that of a value that cannot be."""
+        """The error has the line of a refused value."""
         path = config("ip_api = true\nservice_lifetime_days = 0\nmaxmind_service = 'region'\n")
         with pytest.raises(SettingsError) as caught:
             load(home, config=path)
@@ -385,19 +385,19 @@ class TestBadFiles:
             ("language = ['de']", "['de'] is not a language like de or pt-BR"),
         ],
     )
-    def test_a_value_of_another_form(
+    def test_a_value_of_the_wrong_kind(
         self, line: str, form: str, home: dict[str, str], config: Callable[[str], str]
     ) -> None:
-        """A value that cannot be is refused, with what would be right."""
+        """The message for a refused value says which kind is needed."""
         name = line.strip("[]").split(" ")[0]
         assert f"{name}: {form}" == _refusal(config(line), home)
 
-    def test_an_empty_directory_is_no_directory(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """An empty name would scatter the journal and the store over two other directories; it is refused."""
+    def test_an_empty_directory_is_refused(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """An empty directory, which would put files into the current and the root directory, is refused."""
         assert _refusal(config('data_dir = ""'), home).startswith("data_dir: ")
 
-    def test_a_mark_of_utf_8_is_no_part_of_the_text(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """Editors of Windows write one; lines are counted as before."""
+    def test_a_byte_order_mark_is_ignored(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """A byte order mark, which Windows editors write, is ignored; it does not change line numbers."""
         assert "/d" == load(home, config=config("\ufeffdata_dir = '/d'")).data_dir
         assert _refusal(config("\ufeffx = 1"), home).startswith("x: ")
 
@@ -405,21 +405,21 @@ class TestBadFiles:
         "text", ["data_dir", "data_dir = ", "= 1", "data_dir = '/a'\ndata_dir = '/b'", "\0", "[" * 5]
     )
     def test_what_is_not_toml(self, text: str, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """A file that is not TOML is refused, with the reader's reason."""
+        """A file that is not TOML is refused, with the parser's reason."""
         assert _refusal(config(text), home).startswith("configuration: not TOML: ")
 
     def test_nesting_without_end_is_not_toml_either(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """No file makes the reader fail in a way of its own."""
+        """Deep nesting does not crash the parser."""
         assert _refusal(config("data_dir = " + "[" * 100_000), home).startswith("configuration: not TOML: ")
 
     def test_what_is_not_utf8(self, home: dict[str, str], tmp_path: Path) -> None:
-        """TOML is UTF-8, and other bytes are refused."""
+        """A file that is not UTF-8 is refused."""
         path = tmp_path / "latin1.toml"
         path.write_bytes(b"data_dir = '/caf\xe9'")
         assert _refusal(str(path), home).startswith("configuration: not TOML: 'utf-8' codec can't decode byte 0xe9")
 
-    def test_a_file_that_is_named_must_be_there(self, home: dict[str, str], tmp_path: Path) -> None:
-        """What a flag or GEOCLI_CONFIG names is wanted; that it is missing is said."""
+    def test_a_named_file_must_exist(self, home: dict[str, str], tmp_path: Path) -> None:
+        """A missing file is an error if --config or GEOCLI_CONFIG names it."""
         path = str(tmp_path / "missing.toml")
         expected = "configuration: cannot be read: No such file or directory"
         assert expected == _refusal(path, home)
@@ -429,7 +429,7 @@ class TestBadFiles:
 
     @pytest.mark.parametrize("is_named", [True, False])
     def test_a_directory_cannot_be_read(self, is_named: bool, home: dict[str, str]) -> None:  # noqa: FBT001
-        """What is in a file's place and is none is an error, even where no file need be."""
+        """A directory in place of a file is an error, even where the file is optional."""
         path = Path(home["HOME"], ".config/geocli/config.toml")
         path.mkdir(parents=True)
         with pytest.raises(SettingsError) as caught:
@@ -438,7 +438,7 @@ class TestBadFiles:
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
     def test_a_file_that_may_not_be_read(self, home: dict[str, str]) -> None:
-        """A user's file that is locked up is an error, not as good as none."""
+        """A user's file that cannot be read is an error; it is not ignored."""
         path = _user_config(home, "lock_timeout_seconds = 7")
         Path(path).chmod(0)
         with pytest.raises(SettingsError) as caught:
@@ -446,12 +446,12 @@ class TestBadFiles:
         assert f"{path}: configuration: cannot be read: Permission denied" == str(caught.value)
 
     @needs_no_system_config
-    def test_a_home_that_is_no_directory_has_no_file(self, home: dict[str, str]) -> None:
-        """Daemons have /dev/null for a home: there is no configuration in it, which is all right."""
+    def test_a_home_that_is_not_a_directory_has_no_file(self, home: dict[str, str]) -> None:
+        """A daemon whose home is /dev/null has no configuration file, which is not an error."""
         assert 10 == load({**home, "HOME": "/dev/null"}).lock_timeout_seconds
 
     def test_what_a_user_reads(self, geocli: Geocli, config: Callable[[str], str]) -> None:
-        """The error is one line with the file, the key and its neighbour, and the exit status is 2."""
+        """The error is one line with the file, the key and the nearest key; the exit status is 2."""
         path = config("datadir = '/d'")
         for arguments in (("lookup", "10.0.0.1"), ("flush",), ("stats",)):
             found = geocli("--config", path, *arguments)
@@ -462,8 +462,8 @@ class TestBadFiles:
 class TestBadEnvironment:
     @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e9", "5 s", " "])
     @pytest.mark.parametrize("variable", ["GEOCLI_LOCK_TIMEOUT", "GEOCLI_BUSY_TIMEOUT"])
-    def test_seconds_that_are_none(self, variable: str, text: str, home: dict[str, str]) -> None:
-        """A variable that is no number of seconds is refused by its name."""
+    def test_invalid_seconds(self, variable: str, text: str, home: dict[str, str]) -> None:
+        """A variable that is not a number of seconds is refused; the error names the variable."""
         with pytest.raises(SettingsError) as caught:
             load({**home, variable: text})
         assert f"environment: {variable}: {text!r} is not a number of seconds" == str(caught.value)
@@ -479,30 +479,30 @@ class TestBadEnvironment:
             ("GEOCLI_SERVICE_LIFETIME_DAYS", "1e3", "a number of days"),
         ],
     )
-    def test_values_of_another_form(self, variable: str, text: str, form: str, home: dict[str, str]) -> None:
-        """Each variable must be of the form of its key."""
+    def test_values_of_the_wrong_kind(self, variable: str, text: str, form: str, home: dict[str, str]) -> None:
+        """Each variable must be of its setting's kind."""
         with pytest.raises(SettingsError) as caught:
             load({**home, variable: text})
         assert f"environment: {variable}: {text!r} is not {form}" == str(caught.value)
 
     @pytest.mark.parametrize(("seconds", "text"), [(0, "0"), (0.25, ".25"), (999_999_999, "999999999")])
-    def test_seconds_that_are_some(self, seconds: float, text: str, home: dict[str, str]) -> None:
-        """Fractions and zero are numbers too."""
+    def test_valid_seconds(self, seconds: float, text: str, home: dict[str, str]) -> None:
+        """Fractions and zero are accepted."""
         assert seconds == load({**home, "GEOCLI_LOCK_TIMEOUT": text}).lock_timeout_seconds
 
     def test_what_a_user_reads(self, geocli: Geocli) -> None:
-        """The error is one line with the variable, and the exit status is 2."""
+        """The error is one line with the variable; the exit status is 2."""
         found = geocli("flush", environ={"GEOCLI_LOCK_TIMEOUT": "soon"})
         assert b"geocli: environment: GEOCLI_LOCK_TIMEOUT: 'soon' is not a number of seconds\n" == found.stderr
         assert 2 == found.returncode
 
 
 class TestSystemFiles:
-    """What lies in /etc is tried in a mount namespace of its own, where /etc has a layer on top."""
+    """Files in /etc are tested in a mount namespace, where /etc is an overlay."""
 
     @pytest.fixture
     def etc(self, tmp_path: Path) -> Path:
-        """Return a directory whose files a process started by `_loaded` sees in /etc."""
+        """Return a directory whose files are in /etc for processes started by `_loaded`."""
         command = shutil.which("unshare")
         etc = tmp_path / "etc"
         etc.mkdir()
@@ -529,7 +529,7 @@ class TestSystemFiles:
         return Settings(**{**said, **{name: tuple(said[name]) for name in ("database_dirs", "databases")}})
 
     def test_default_then_system_then_user(self, etc: Path, home: dict[str, str]) -> None:
-        """The system's file overrides the defaults, and the user's file overrides the system's, key by key."""
+        """The system's file overrides defaults, and the user's file overrides the system's, for each key."""
         Path(etc, "geocli").mkdir()
         Path(etc, "geocli/config.toml").write_text(
             'data_dir = "/system"\nlock_timeout_seconds = 3\ndatabase_dirs = ["/system"]\nsystem_databases = false\n'
@@ -551,13 +551,13 @@ class TestSystemFiles:
         ],
     )
     def test_geoip_conf(self, expected: tuple[str, ...], text: str, etc: Path, home: dict[str, str]) -> None:
-        """The directory of geoipupdate is searched before the usual ones, and after the user's own."""
+        """The directory of geoipupdate is searched after the user's own and before the usual ones."""
         Path(etc, "GeoIP.conf").write_bytes(text.encode("latin-1"))
         own = f"{home['HOME']}/.local/share/geocli"
         assert (own, *expected, *SYSTEM_DATABASE_DIRS) == self._loaded(etc, home).database_dirs
 
     def test_account(self, etc: Path, home: dict[str, str]) -> None:
-        """A licence key makes an account, in the file or in the environment, whose directory comes first."""
+        """A licence key in the file or in the environment makes an account; its directory is searched first."""
         conf = Path(etc, "GeoIP.conf")
         conf.write_text("DatabaseDirectory /srv/GeoIP\n")
         found = self._loaded(etc, home)
@@ -574,7 +574,7 @@ class TestSystemFiles:
         assert (found.update_dir, True) == (found.maxmind_dir, found.has_maxmind_account)
 
     def test_account_in_another_file(self, etc: Path, home: dict[str, str], tmp_path: Path) -> None:
-        """A variable of geoipupdate names the only file that counts, whether it is there or not."""
+        """GEOIPUPDATE_CONF_FILE names the only file that is read, even if it is missing."""
         Path(etc, "GeoIP.conf").write_text("LicenseKey x\nDatabaseDirectory /srv/GeoIP\n")
         named = {**home, "GEOIPUPDATE_CONF_FILE": str(tmp_path / "other.conf")}
         found = self._loaded(etc, named)
@@ -582,8 +582,8 @@ class TestSystemFiles:
         (tmp_path / "other.conf").write_text("LicenseKey x\n")
         assert self._loaded(etc, named).has_maxmind_account
 
-    def test_without_the_systems_databases_none_goes_there(self, etc: Path, home: dict[str, str]) -> None:
-        """An edition is installed where it will be found."""
+    def test_editions_are_not_installed_in_excluded_directories(self, etc: Path, home: dict[str, str]) -> None:
+        """An edition is installed in a directory that is searched."""
         Path(etc, "GeoIP.conf").write_text("LicenseKey x\nDatabaseDirectory /srv/GeoIP\n")
         _user_config(home, "system_databases = false")
         found = self._loaded(etc, home)
@@ -591,12 +591,12 @@ class TestSystemFiles:
         assert "/srv/GeoIP" not in found.database_dirs
 
     def test_where_geoip_conf_is(self) -> None:
-        """The files that are tried are those of GeoIP.conf(5)."""
+        """The paths of the file are those of GeoIP.conf(5)."""
         assert ("/etc/GeoIP.conf", "/usr/local/etc/GeoIP.conf") == GEOIP_CONFS
 
 
 def test_home_is_expanded(tmp_path: Path) -> None:
-    """In a configuration file and in the environment, where no shell does it, paths may begin with the user's home."""
+    """In configuration files and variables, `~/` at the beginning of a path is the user's home directory."""
     config = tmp_path / "config.toml"
     config.write_text('data_dir = "~/x"\ndatabase_dirs = ["~/a", "/b", "c~/d"]\n')
     home = {"HOME": str(tmp_path), "GEOCLI_DB_DIR": "~/e:/f"}
@@ -606,8 +606,8 @@ def test_home_is_expanded(tmp_path: Path) -> None:
     assert (f"{tmp_path}/e", "/f", f"{tmp_path}/a", "/b", "c~/d") == chosen.database_dirs[:5]
 
 
-def test_a_file_is_no_directory_of_databases(tmp_path: Path) -> None:
-    """It is easily named where the directory is meant, and nothing would be found."""
+def test_a_file_is_not_a_directory_of_databases(tmp_path: Path) -> None:
+    """A database in place of a directory is an error, since nothing would be found there."""
     database = tmp_path / "x.mmdb"
     database.touch()
     with pytest.raises(SettingsError, match="to use only this database: --db FILE"):

@@ -1,4 +1,4 @@
-"""Statistics: the table with its bars and map, JSON, Prometheus's text, and files."""
+"""Statistics as a table with bars and a map, as JSON, for Prometheus, and in files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _stats(**changes: object) -> Stats:
 
 
 def test_the_table_of_statistics(capsys: pytest.CaptureFixture[str]) -> None:
-    """Rows by status, the journal, the last flush, the databases with their ages, and bars with shares."""
+    """The table has rows by status, the journal, the last flush, databases with their ages, and bars with shares."""
     print_stats(_stats(), "table", None)
     found = capsys.readouterr()
 
@@ -74,7 +74,7 @@ def test_the_table_of_statistics(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_table_of_statistics_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing was ever looked up, and no database was found."""
+    """An empty cache without databases has a table, too."""
     empty = JournalStatus(entries=0, size_bytes=0, oldest_at=None, segments=0, quarantined_bytes=0)
     print_stats(_stats(statuses={}, top=[], journal=empty, last_flush=None, databases=[]), "table", None)
     lines = [words for words in words(capsys.readouterr().out) if set(words[0]) - {"─"}]
@@ -85,8 +85,8 @@ def test_the_table_of_statistics_of_an_empty_cache(capsys: pytest.CaptureFixture
     assert [] == [line for line in lines if line[0] in {"last", "oldest", "quarantined", "country"}]
 
 
-def test_what_cannot_be_read_is_said_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line each, on standard error; what can be read is in the table."""
+def test_what_cannot_be_read_is_reported_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be read is reported on standard error, a line each; the table has the rest."""
     print_stats(_stats(journal=None, problems=["/x/journal: gone", "/x/geocli.db: locked"]), "table", None)
     found = capsys.readouterr()
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_said_below_the_table(capsys: pytest.CaptureFixtu
 
 
 def test_statistics_on_a_terminal_are_a_table(located: Geocli) -> None:
-    """And JSON elsewhere."""
+    """Output that does not go to a terminal is JSON."""
     located("lookup", "81.2.69.160")
     located("flush")
     status, shown = on_terminal(located, "stats")
@@ -105,7 +105,7 @@ def test_statistics_on_a_terminal_are_a_table(located: Geocli) -> None:
 
 
 def test_databases_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """Family, build, age, size, path or what is wrong; then each attribution once, and that of the built-in data."""
+    """The table has edition, build, age, size, and path or error; attributions are printed once each."""
     databases = [row.replace(attribution="Data by Somebody") for row in _stats().databases]
     print_databases(databases, NOW)
     header, _, first, second, *rest = words(capsys.readouterr().out)
@@ -118,7 +118,7 @@ def test_databases_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("days", "colour"), [(0, "32"), (31, "32"), (32, "33"), (35, "33"), (36, "31")])
 def test_the_age_of_a_database_has_a_colour(geocli: Geocli, days: int, colour: str) -> None:
-    """Green while it is fresh, yellow when the next one is due, red when `--check` complains."""
+    """A database is green while it is fresh, yellow when an update is due, red when `--check` complains."""
     built = datetime.now(UTC) - timedelta(days=days, hours=1)
     build(geocli.db_dir / "City.mmdb", {"81.2.69.0/24": LONDON}, build_epoch=int(built.timestamp()))
     _, shown = on_terminal(geocli, "stats")
@@ -127,8 +127,8 @@ def test_the_age_of_a_database_has_a_colour(geocli: Geocli, days: int, colour: s
     assert re.search(rf"\x1b\[{colour}m{age}", shown)
 
 
-def test_bars_are_of_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    """Networks have their numbers as people write them, and the name of the organisation if it is known."""
+def test_bars_show_the_chosen_column(capsys: pytest.CaptureFixture[str]) -> None:
+    """Autonomous systems are shown as AS numbers, with the name of the organisation if it is known."""
     print_stats(_stats(by="asn", top=[(64500, 3), (64501, 1)], organisations={64500: "[Example]"}), "table", None)
     found = words(capsys.readouterr().out)
 
@@ -138,7 +138,7 @@ def test_bars_are_of_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_statistics_fit_the_width(located: Geocli, width: int) -> None:
-    """No word of the labels is cut off, and no line is too long; with a map, too."""
+    """No label is cut off and no line is too long, with and without a map."""
     located("lookup", "81.2.69.160", "2001:218::1")
     located("flush")
     _, shown = on_terminal(located, "stats", "--map", environ={"COLUMNS": str(width)})
@@ -152,7 +152,7 @@ def test_statistics_fit_the_width(located: Geocli, width: int) -> None:
 
 
 def test_a_map_in_a_pipe_comes_with_the_table(located: Geocli) -> None:
-    """Whoever asks for a map wants to see it."""
+    """With --map, the output is a table even in a pipe."""
     located("lookup", "81.2.69.160")
     located("flush")
     run = located("stats", "--map", "--by", "asn")
@@ -162,7 +162,7 @@ def test_a_map_in_a_pipe_comes_with_the_table(located: Geocli) -> None:
 
 
 def test_an_ascii_terminal_gets_bars_and_a_map_of_its_own(located: Geocli) -> None:
-    """Drawn with what it has."""
+    """Bars and map consist of ASCII characters."""
     located("lookup", "81.2.69.160")
     located("flush")
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -173,15 +173,15 @@ def test_an_ascii_terminal_gets_bars_and_a_map_of_its_own(located: Geocli) -> No
 
 
 @pytest.mark.parametrize("format_", ["json", "prometheus"])
-def test_a_map_goes_with_a_table_alone(located: Geocli, format_: str) -> None:
-    """Programs have no use for it."""
+def test_a_map_needs_a_table(located: Geocli, format_: str) -> None:
+    """--map cannot be used with formats for programs."""
     run = located("stats", "--map", "-f", format_)
 
     assert (2, f"command line: --map: cannot be used with -f {format_}") == (run.returncode, complaint(run))
 
 
 def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Every key, with instants as text."""
+    """JSON has all keys, and instants as strings."""
     print_stats(_stats(), "json", None)
 
     assert {
@@ -221,7 +221,7 @@ def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
 
 
 def test_statistics_as_json_of_what_cannot_be_read(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """The keys stay, without values."""
+    """Keys of figures that cannot be read have null."""
     print_stats(_stats(journal=None, last_flush=None, problems=["/x: gone"]), "json", None)
     said = json.loads(capfdbinary.readouterr().out)
 
@@ -229,8 +229,8 @@ def test_statistics_as_json_of_what_cannot_be_read(capfdbinary: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("format_", ["json", "prometheus"])
-def test_statistics_go_to_a_file_all_at_once(located: Geocli, tmp_path: Path, format_: str) -> None:
-    """Standard output stays empty, the old file is replaced, and nothing is left beside it."""
+def test_a_file_of_statistics_is_replaced_atomically(located: Geocli, tmp_path: Path, format_: str) -> None:
+    """Standard output is empty, the old file is replaced, and no temporary file remains."""
     out = tmp_path / "textfile" / "geocli.prom"
     out.parent.mkdir()
     out.write_text("old")
@@ -245,7 +245,7 @@ def test_statistics_go_to_a_file_all_at_once(located: Geocli, tmp_path: Path, fo
 
 
 def test_a_file_gets_json_also_from_a_terminal(located: Geocli, tmp_path: Path) -> None:
-    """A table is for the terminal."""
+    """The default format of a file is JSON, even on a terminal."""
     status, shown = on_terminal(located, "stats", "-o", str(tmp_path / "out.json"))
 
     assert (0, "") == (status, shown)
@@ -253,7 +253,7 @@ def test_a_file_gets_json_also_from_a_terminal(located: Geocli, tmp_path: Path) 
 
 
 def test_a_table_in_a_file_has_no_style(located: Geocli, tmp_path: Path) -> None:
-    """Though it was asked for on a terminal, and a narrow one: a file is as wide as its lines."""
+    """A table in a file has no styles, and is as wide as its lines, even from a narrow terminal."""
     out = tmp_path / "out.txt"
     options = ("-f", "table", "--map", "-o", str(out))
 
@@ -262,8 +262,8 @@ def test_a_table_in_a_file_has_no_style(located: Geocli, tmp_path: Path) -> None
     assert f"{located.db_dir}/GeoLite2-City.mmdb" in out.read_text()
 
 
-def test_a_table_is_not_printed_where_a_file_was_asked_for(located: Geocli, tmp_path: Path) -> None:
-    """`-o` with `-f table` writes the file, or says that it will not; it does not write elsewhere."""
+def test_a_table_goes_to_the_file_alone(located: Geocli, tmp_path: Path) -> None:
+    """`-o` with `-f table` writes the file, and nothing to standard output."""
     out = tmp_path / "out"
     run = located("stats", "-f", "table", "-o", str(out))
 
@@ -271,8 +271,8 @@ def test_a_table_is_not_printed_where_a_file_was_asked_for(located: Geocli, tmp_
     assert out.exists() or (run.returncode == 2 and complaint(run))
 
 
-def test_a_directory_that_is_not_there_is_one_line(located: Geocli, tmp_path: Path) -> None:
-    """The line names the file that the user named."""
+def test_a_missing_directory_is_one_line(located: Geocli, tmp_path: Path) -> None:
+    """The error is one line with the path of the file."""
     out = tmp_path / "no" / "geocli.prom"
     run = located("stats", "-f", "prometheus", "-o", str(out))
 
@@ -285,11 +285,11 @@ SAMPLE = re.compile(
     r'(?:\{[a-zA-Z_][a-zA-Z0-9_]*="(?P<label>(?:[^"\\\n]|\\[\\"n])*)"\})?'
     r" (?P<number>[0-9.eE+-]+)"
 )
-"""A sample in Prometheus's text exposition format 0.0.4, in which a label's value knows three escapes."""
+"""A sample in Prometheus's text exposition format 0.0.4, whose label values have three escapes."""
 
 
 def _samples(text: str) -> dict[tuple[str, str | None], float]:
-    """Read the text exposition format, strictly: every sample belongs to the metric that was announced last."""
+    """Parse the text exposition format strictly: every sample belongs to the last metric that was declared."""
     assert text.endswith("\n")
     samples: dict[tuple[str, str | None], float] = {}
     helped = typed = ""
@@ -310,7 +310,7 @@ def _samples(text: str) -> dict[tuple[str, str | None], float]:
 
 
 def test_prometheus(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Every number that monitoring needs, under a stable name, in base units."""
+    """Every figure that monitoring needs has a stable name, in base units."""
     print_stats(_stats(), "prometheus", None)
 
     assert {
@@ -330,7 +330,7 @@ def test_prometheus(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian's prometheus) is not installed")
 @pytest.mark.parametrize("state", ["empty", "filled", "odd"])
 def test_promtool_accepts_it(located: Geocli, tmp_path: Path, state: str) -> None:
-    """Prometheus's own linter has nothing to say, neither an error nor a hint, about the file for node_exporter."""
+    """Prometheus's own linter reports neither errors nor hints about the file for node_exporter."""
     if state != "empty":
         located("lookup", "81.2.69.160", "10.0.0.1")
         located("flush")
@@ -347,8 +347,8 @@ def test_promtool_accepts_it(located: Geocli, tmp_path: Path, state: str) -> Non
     assert (b"a\\" in out.read_bytes()) is (state == "odd")
 
 
-def test_prometheus_leaves_out_what_cannot_be_read(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """A number that is not known is not 0."""
+def test_prometheus_omits_what_cannot_be_read(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A figure that cannot be read is omitted, since 0 would be wrong."""
     print_stats(_stats(journal=None, last_flush=None), "prometheus", None)
     names = {name for name, _ in _samples(capfdbinary.readouterr().out.decode())}
 
@@ -361,7 +361,7 @@ def test_prometheus_leaves_out_what_cannot_be_read(capfdbinary: pytest.CaptureFi
     ids=ascii,
 )
 def test_prometheus_reads_any_label(capfdbinary: pytest.CaptureFixture[bytes], status: str, label: str) -> None:
-    """One odd row, which somebody else wrote into the table, does not make the whole page unreadable."""
+    """A row with an odd status, written by another program, does not make the metrics unreadable."""
     print_stats(_stats(statuses={status: 1}), "prometheus", None)
 
     assert 1 == _samples(capfdbinary.readouterr().out.decode())["cache_entries", label]

@@ -1,4 +1,4 @@
-"""The world map: coasts, and marks where countries are."""
+"""The world map: coasts, and marks on countries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BOXES = {
     "MG": (-26, -12, 43, 51),
     "SG": (1, 2, 103, 105),
 }
-"""South, north, west and east of countries, in degrees: the states on the mainland, the main islands."""
+"""Southern, northern, western and eastern limits of countries in degrees, without remote territories."""
 LAND_AND_SEA = {
     (61, 100): True,  # Siberia
     (40, -100): True,  # Kansas
@@ -52,7 +52,7 @@ def _text(line: list[tuple[str, bool]]) -> str:
 @pytest.mark.parametrize("columns", [40, 80, 120])
 @pytest.mark.parametrize("code", BOXES)
 def test_a_mark_is_in_its_country(code: str, columns: int) -> None:
-    """The cell of the mark has a part of the country in it."""
+    """The cell of the mark covers a part of the country."""
     south, north, west, east = BOXES[code]
     lines = list(world({code: 1.0}, columns))
     ((row, column),) = [(row, _text(line).index("●")) for row, line in enumerate(lines) if "●" in _text(line)]
@@ -67,8 +67,8 @@ def test_a_mark_is_in_its_country(code: str, columns: int) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 40, 80, 120])
-def test_every_country_has_a_place(columns: int) -> None:
-    """Each code of our table of names is somewhere on the map."""
+def test_every_country_is_on_the_map(columns: int) -> None:
+    """Each code of the table of country names is on the map."""
     rows = len(list(world({}, columns)))
     cells = {code: cell(code, columns) for code in _names()}
 
@@ -76,7 +76,7 @@ def test_every_country_has_a_place(columns: int) -> None:
 
 
 def test_land_is_land_and_sea_is_sea() -> None:
-    """On the largest map, at places that one knows."""
+    """The largest map is checked at well-known places."""
     lines = [_text(line) for line in world({}, COLUMNS)]
     found = {
         (latitude, longitude): lines[(NORTH - latitude) // 6][(longitude + 180) // 3] != " "
@@ -88,14 +88,14 @@ def test_land_is_land_and_sea_is_sea() -> None:
 
 @pytest.mark.parametrize(("width", "expected"), [(40, (8, 40)), (80, (16, 80)), (120, (24, 120)), (300, (24, 120))])
 def test_the_size_of_a_map(width: int, expected: tuple[int, int]) -> None:
-    """As wide as the terminal, up to a limit, and in the shape of the world, for cells twice as high as wide."""
+    """A map is as wide as the terminal, up to a maximum; cells are twice as high as wide."""
     lines = [_text(line) for line in world({"US": 0.5, "FJ": 0.5}, width)]
 
     assert (expected[0], {expected[1]}) == (len(lines), set(map(len, lines)))
 
 
-def test_shares_stand_beside_the_marks() -> None:
-    """Behind the mark, or before it at the edge; neighbours get a mark alone, and what is tiny has no number."""
+def test_shares_are_next_to_the_marks() -> None:
+    """The share is after the mark, or before it at the edge; crowded marks have none, nor do tiny shares."""
     marks = [
         piece
         for line in world({"US": 0.452, "NZ": 0.2, "FJ": 0.1, "AU": 0.001}, 40)
@@ -106,20 +106,20 @@ def test_shares_stand_beside_the_marks() -> None:
     assert {"●45%", "●", "20%●", "10%●"} == set(marks)
 
 
-def test_the_larger_one_gets_the_place() -> None:
-    """Where two countries share a cell, and no place is left for a second number."""
+def test_the_larger_share_is_shown() -> None:
+    """When two countries share a cell, only the larger one's number is shown."""
     marked = [piece for line in world({"LI": 0.1, "CH": 0.6}, 40) for piece, is_mark in line if is_mark]
 
     assert ["●60%"] == [piece.removeprefix("10%●") for piece in marked]
 
 
-def test_codes_that_are_none_have_no_place() -> None:
-    """Somebody else may have written anything into the store."""
+def test_unknown_codes_are_ignored() -> None:
+    """Unknown codes, which another program may have written to the store, are ignored."""
     assert list(world({}, 80)) == list(world({"??": 0.5, "\x1b": 0.5}, 80))
 
 
-def test_a_map_for_terminals_without_other_letters() -> None:
-    """ASCII has dots, too."""
+def test_a_map_for_ascii_terminals() -> None:
+    """On an ASCII terminal the map consists of ASCII characters."""
     lines = [_text(line) for line in world({"US": 1.0}, 80, ASCII)]
 
     assert all(line.isascii() for line in lines)
