@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from tests.conftest import Geocli
 
 SMALL = 700
-"""Bytes of a part, so that there are several."""
+"""Size of a part, so that there are several."""
 MANY = 60_000
-"""Lines that take a worker some tenths of a second."""
+"""Number of lines that take a worker some tenths of a second."""
 
 
 @pytest.fixture(params=[0, 9], ids=["forked", "spawned"])
 def temporary(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Return a directory for what is temporary; where its name is long, workers cannot be asked for by a socket."""
+    """Return a directory for temporary files; a long name is too long for the socket of the fork server."""
     with tempfile.TemporaryDirectory() as path:
         found = Path(path, *["directory name"] * request.param)
         found.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def _spread(geocli: Geocli, request: BatchRequest, address: str, block_bytes: in
 
 
 def _alone(geocli: Geocli, request: BatchRequest, output: Path) -> bytes:
-    """Return what one machine writes."""
+    """Return the output of one machine."""
     with GeoCache(settings=geocli.settings()) as cache:
         run(cache, request.replace(output=str(output), mode="no-cache"))
     return output.read_bytes()
@@ -78,7 +78,7 @@ def _joined(directory: Path) -> bytes:
 
 
 def _lines(count: int) -> bytes:
-    """Return addresses of which the databases know some."""
+    """Return addresses, some of which are in the databases."""
     drawn = random.Random(count).randbytes(2 * count)  # noqa: S311 (no secrets)
     pairs = zip(drawn[::2], drawn[1::2], strict=True)
     return b"".join(b"81.2.69.%d\n%d.%d.7.7\n" % (low, high % 223 + 1, low) for low, high in pairs)
@@ -106,7 +106,7 @@ LOG = b'81.2.69.160 - - [x] "GET /" 2001:218::1\nno address\n\xff\xfe 8.8.8.8:80
 def test_workers_here_get_parts_of_the_same_size(
     geocli: Geocli, tmp_path: Path, address: str, block_bytes: int, sizes: list[int]
 ) -> None:
-    """So that none is idle while another has a last part to do; but not parts that are hardly worth it."""
+    """No worker is idle while another has a last part to do; but parts do not become very short."""
     path = tmp_path / "list"
     path.touch()
     os.truncate(path, sum(sizes))
@@ -131,10 +131,10 @@ def test_workers_here_get_parts_of_the_same_size(
         (b"", {}),
     ],
 )
-def test_the_parts_are_what_one_machine_writes(
+def test_the_parts_are_the_output_of_one_machine(
     located: Geocli, address: str, tmp_path: Path, data: bytes, asked: dict[str, Any]
 ) -> None:
-    """One part after the other is, to the byte, what one machine makes of the same files, packed ones among them."""
+    """The parts in order are, byte for byte, the output of one machine for the same files, also for gzip files."""
     plain, packed, out = tmp_path / "plain", tmp_path / "packed.gz", tmp_path / "out"
     plain.write_bytes(data)
     packed.write_bytes(gzip.compress(data))
@@ -146,8 +146,8 @@ def test_the_parts_are_what_one_machine_writes(
     assert len(batch.parts) == len(list(out.glob("part-*"))) >= (7 if data else 3)
 
 
-def test_a_part_that_begins_in_a_cell_is_answered_again(located: Geocli, address: str, tmp_path: Path) -> None:
-    """Where a part was cut within a cell it looks like anything, even like a quote that is never closed."""
+def test_a_part_that_begins_in_a_cell_is_run_again(located: Geocli, address: str, tmp_path: Path) -> None:
+    """A part cut inside a cell may look like anything, even like a quote that is never closed."""
     row = b"x,81.2.69.160\n"
     rows = row * 28_550 + b'"' + b"8.8.8.8\n" * 100 + b'",1.1.1.1\n' + row * 90_000
     (tmp_path / "table.csv").write_bytes(b"text,ip\n" + rows)
@@ -160,7 +160,7 @@ def test_a_part_that_begins_in_a_cell_is_answered_again(located: Geocli, address
 
 
 def test_a_quote_that_is_never_closed_ends_a_run(located: Geocli, address: str, tmp_path: Path) -> None:
-    """Nobody knows then where records end, so the part with the quote is named."""
+    """The end of records is unknown then, so the error names the part with the quote."""
     (tmp_path / "table.csv").write_bytes(b'text,ip\n"' + b"x,8.8.8.8\n" * 110_000)
     request = BatchRequest(files=(f"{tmp_path}/table.csv",), output=f"{tmp_path}/out", input="csv")
 
@@ -170,8 +170,8 @@ def test_a_quote_that_is_never_closed_ends_a_run(located: Geocli, address: str, 
     assert 2 == caught.value.exit_status
 
 
-def test_what_is_wrong_with_a_database_is_said_here(located: Geocli, address: str, tmp_path: Path) -> None:
-    """A record that is damaged costs what it costs on one machine: the same rows, line, and exit status."""
+def test_a_damaged_database_is_reported_once(located: Geocli, address: str, tmp_path: Path) -> None:
+    """A damaged record has the same effect as on one machine: the same rows, message, and exit status."""
     build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": LONDON, "2001:218::/32": TOKYO})
     damage_record(located.db_dir / "GeoLite2-City.mmdb")
     (tmp_path / "list").write_bytes(LIST)
@@ -185,8 +185,8 @@ def test_what_is_wrong_with_a_database_is_said_here(located: Geocli, address: st
     assert (tmp_path / "alone").read_bytes() == _joined(tmp_path / "out")
 
 
-def test_answers_that_were_damaged_on_the_way_are_not_kept(located: Geocli, tmp_path: Path) -> None:
-    """A part whose frames are not whole is not done."""
+def test_answers_damaged_in_transit_are_not_kept(located: Geocli, tmp_path: Path) -> None:
+    """A part whose frames are damaged is not complete."""
     (tmp_path / "list").write_bytes(LIST)
     request = BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out")
     done = PartResult(begin=0, stop=0, rows="", frames=b"no frames", counts={}, exit_status=0, problems=())
@@ -200,7 +200,7 @@ def test_answers_that_were_damaged_on_the_way_are_not_kept(located: Geocli, tmp_
 
 
 def test_the_answers_are_those_of_one_machine(located: Geocli, address: str, tmp_path: Path) -> None:
-    """The journal of this machine gets what a batch on it would have put there, by the same sources."""
+    """The journal has the entries of a batch on one machine, from the same sources."""
     (tmp_path / "list").write_bytes(LIST + _lines(3000))
     request = BatchRequest(files=(str(tmp_path / "list"),), output=str(tmp_path / "out"))
 
@@ -215,7 +215,7 @@ def test_the_answers_are_those_of_one_machine(located: Geocli, address: str, tmp
 
 
 def test_without_a_cache_nothing_is_kept(located: Geocli, address: str, tmp_path: Path) -> None:
-    """`--no-cache` leaves no journal."""
+    """`--no-cache` writes no journal."""
     (tmp_path / "list").write_bytes(LIST)
 
     _spread(located, BatchRequest(files=(str(tmp_path / "list"),), output=f"{tmp_path}/out", mode="no-cache"), address)
@@ -224,7 +224,7 @@ def test_without_a_cache_nothing_is_kept(located: Geocli, address: str, tmp_path
 
 
 def test_files_may_be_anywhere(located: Geocli, tmp_path: Path) -> None:
-    """URLs are read and written as paths are; here in the memory of this process, which has a worker of its own."""
+    """URLs are read and written like paths; here in the memory of this process, which contains the worker."""
     MemoryFileSystem().pipe_file("/there/list", LIST)
     (tmp_path / "list").write_bytes(LIST)
     request = BatchRequest(files=("memory://there/list",), output="memory://there/out.csv")
@@ -237,8 +237,8 @@ def test_files_may_be_anywhere(located: Geocli, tmp_path: Path) -> None:
     assert not MemoryFileSystem().exists("/there/out.csv.parts")
 
 
-def test_databases_travel_to_those_who_lack_them(located: Geocli, address: str, tmp_path: Path) -> None:
-    """A path that leads elsewhere on the workers, here to their own directory, is no obstacle."""
+def test_missing_databases_are_copied_to_workers(located: Geocli, address: str, tmp_path: Path) -> None:
+    """A worker for which a path leads elsewhere, here to its own directory, receives a copy."""
     (tmp_path / "list").write_bytes(LIST)
     arguments = ("list", "--no-cache", "--db", "/proc/self/cwd/GeoLite2-City.mmdb", "-f", "value", "-F", "ip,city")
 
@@ -262,7 +262,7 @@ def test_databases_travel_to_those_who_lack_them(located: Geocli, address: str, 
 
 
 def test_a_summary_and_the_exit_status_are_those_of_one_machine(located: Geocli, address: str, tmp_path: Path) -> None:
-    """Rows are counted over all parts."""
+    """Rows of all parts are counted."""
     (tmp_path / "list").write_bytes(LIST)
     options = ("batch", str(tmp_path / "list"), "--no-cache", "--summary", "--strict")
 
@@ -274,7 +274,7 @@ def test_a_summary_and_the_exit_status_are_those_of_one_machine(located: Geocli,
 
 
 def test_progress_is_shown_on_a_terminal(located: Geocli, address: str, tmp_path: Path) -> None:
-    """One bar goes over the whole run, to its end."""
+    """One bar shows the whole run."""
     (tmp_path / "list").write_bytes(LIST)
 
     status, shown = on_terminal(
@@ -286,8 +286,8 @@ def test_progress_is_shown_on_a_terminal(located: Geocli, address: str, tmp_path
     assert f"{size}/{size} kB" in shown
 
 
-def test_a_run_goes_on_where_another_one_failed(located: Geocli, address: str, tmp_path: Path) -> None:
-    """A part that cannot be read is named, what is done stays, and a later run does the rest alone."""
+def test_a_run_continues_where_another_one_failed(located: Geocli, address: str, tmp_path: Path) -> None:
+    """The error names the part that cannot be read; complete parts are kept, and a later run does only the rest."""
     good, bad, out = tmp_path / "good", tmp_path / "bad.gz", tmp_path / "out"
     good.write_bytes(LIST)
     whole = gzip.compress(_lines(60_000))
@@ -310,8 +310,8 @@ def test_a_run_goes_on_where_another_one_failed(located: Geocli, address: str, t
     assert _alone(located, request, tmp_path / "alone") == _joined(out)
 
 
-def test_other_input_or_settings_are_done_again(located: Geocli, address: str, tmp_path: Path) -> None:
-    """What is done is known by the input's size and time, and by all that the rows depend on."""
+def test_changed_input_or_settings_are_run_again(located: Geocli, address: str, tmp_path: Path) -> None:
+    """A complete part is recognised by the size and time of the input, and by everything that its rows depend on."""
     path, out = tmp_path / "list", tmp_path / "out"
     path.write_bytes(LIST)
     request = BatchRequest(files=(str(path),), output=str(out))
@@ -331,8 +331,8 @@ def test_other_input_or_settings_are_done_again(located: Geocli, address: str, t
     assert count == redone()
 
 
-def test_a_note_that_does_not_fit_is_noticed(located: Geocli, address: str, tmp_path: Path) -> None:
-    """Before a run ends it makes sure that each part begins where the one before it ends."""
+def test_an_inconsistent_record_is_detected(located: Geocli, address: str, tmp_path: Path) -> None:
+    """Before a run ends it checks that each part begins where the part before ends."""
     (tmp_path / "list").write_bytes(LIST)
     request = BatchRequest(files=(str(tmp_path / "list"),), output=f"{tmp_path}/out")
     _spread(located, request, address, 1000)
@@ -343,8 +343,8 @@ def test_a_note_that_does_not_fit_is_noticed(located: Geocli, address: str, tmp_
         _spread(located, request, address, 1000, is_resumed=True)
 
 
-def test_a_part_is_not_done_before_its_answers_are_on_disk(located: Geocli, address: str, tmp_path: Path) -> None:
-    """When the journal cannot be written no rows are put in place."""
+def test_a_part_is_not_complete_before_its_answers_are_on_disk(located: Geocli, address: str, tmp_path: Path) -> None:
+    """When the journal cannot be written, no rows appear in the output."""
     (tmp_path / "list").write_bytes(LIST)
     located.data_dir.mkdir(mode=0o700)
     (located.data_dir / "journal").mkdir()
@@ -356,7 +356,7 @@ def test_a_part_is_not_done_before_its_answers_are_on_disk(located: Geocli, addr
 
 
 def test_a_worker_that_is_killed_costs_nothing(located: Geocli, tmp_path: Path) -> None:
-    """Its part is answered by another one: no row is missing, and none is there twice."""
+    """Another worker runs the part again: no row is missing or duplicated."""
     (tmp_path / "list").write_bytes(_lines(MANY))
     arguments = ("--cluster", "local:2", "--block-size", "500kB", "--no-cache", "-o", f"{tmp_path}/out")
 
@@ -372,10 +372,10 @@ def test_a_worker_that_is_killed_costs_nothing(located: Geocli, tmp_path: Path) 
 
 @pytest.mark.parametrize("when", ["loading", "starting", "working"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_process_behind(
+def test_no_process_is_left_after_a_signal(
     located: Geocli, tmp_path: Path, temporary: Path, number: int, when: str
 ) -> None:
-    """Ctrl-C, which all processes of a terminal get, ends a run quietly, also while workers start; so does SIGTERM."""
+    """Ctrl-C, which all processes of a terminal get, and SIGTERM end a run silently, also while workers start."""
     (tmp_path / "list").write_bytes(_lines(MANY))
     arguments = ("--cluster", "local:2", "--block-size", "500kB", "--no-cache", "-o", f"{tmp_path}/out")
 
@@ -419,7 +419,7 @@ def test_workers_that_cannot_start_are_not_waited_for(
     error: type[BaseException],
     reason: str,
 ) -> None:
-    """As where they may have too little memory; and Ctrl-C ends that sooner."""
+    """A run ends when workers cannot start, perhaps for lack of memory; Ctrl-C ends it sooner."""
     monkeypatch.setattr(coordinator, "LocalCluster", start)
     monkeypatch.setattr(forkserver, "DELAY_SECONDS", 0)
     before = _signals()
@@ -442,8 +442,8 @@ def _signals() -> list[Any]:
     return [mask, timer, *map(signal.getsignal, numbers)]
 
 
-def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGHUP under nohup does not end the start of workers, nor does another thread hear of any."""
+def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGHUP under nohup does not end the start of workers, and other threads get no signals."""
     monkeypatch.setattr(forkserver, "DELAY_SECONDS", 0)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     waited: list[Any] = []
@@ -503,7 +503,7 @@ def _elsewhere(home: Path, *options: str) -> Iterator[tuple[str, subprocess.Pope
 
 
 def test_a_worker_without_memory_is_an_error(located: Geocli, tmp_path: Path) -> None:
-    """A part whose workers die is named, with what may help."""
+    """The error names the part whose workers died, and suggests a remedy."""
     (tmp_path / "list").write_bytes(_lines(MANY))
 
     with _elsewhere(tmp_path, "--memory-limit", "100MB") as (address, *_):
@@ -516,7 +516,7 @@ def test_a_worker_without_memory_is_an_error(located: Geocli, tmp_path: Path) ->
 
 
 def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_path: Path) -> None:
-    """A run does not wait for ever for workers, or for a scheduler, and a later one goes on."""
+    """A run waits only some time for workers and for a scheduler; a later one continues it."""
     (tmp_path / "list").write_bytes(_lines(MANY))
     patience = "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"
     arguments = ("batch", f"{tmp_path}/list", "--no-cache", "--block-size", "500kB", "-o", f"{tmp_path}/out")
@@ -562,8 +562,8 @@ def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_
         (("--block-size", "1MB"), "--block-size: needs --cluster"),
     ],
 )
-def test_options_that_cannot_be(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
-    """A wrong option is one line that says what is wrong, and exit status 2."""
+def test_unusable_options(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
+    """An unusable option is reported in one line, with exit status 2."""
     (tmp_path / "list").write_bytes(b"8.8.8.8\n")
 
     failed = geocli("batch", f"{tmp_path}/list", *(text.replace("{home}", str(tmp_path)) for text in arguments))
@@ -572,8 +572,8 @@ def test_options_that_cannot_be(geocli: Geocli, tmp_path: Path, arguments: tuple
     assert complaint(failed).startswith(f"command line: {reason}")
 
 
-def test_without_dask_it_is_said_how_to_get_it(geocli: Geocli, tmp_path: Path) -> None:
-    """A plain installation has no Dask, and needs none for all else."""
+def test_without_dask_the_error_says_how_to_install_it(geocli: Geocli, tmp_path: Path) -> None:
+    """An installation without Dask works, except for --cluster."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "dask.py").write_text("raise ModuleNotFoundError(\"No module named 'dask'\")\n")
@@ -591,8 +591,8 @@ def test_without_dask_it_is_said_how_to_get_it(geocli: Geocli, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("workers", [{}, {"tcp://127.0.0.1:1": 1}])
-def test_a_worker_that_dies_before_it_tells(workers: dict[str, int]) -> None:
-    """What it came to is waited for as long as somebody may do it again."""
+def test_a_worker_that_dies_before_it_sends_its_result(workers: dict[str, int]) -> None:
+    """The result is waited for as long as another worker may compute it again."""
     waits = iter([TimeoutError, TimeoutError, TimeoutError])
 
     def result(timeout: float) -> str:
@@ -606,7 +606,7 @@ def test_a_worker_that_dies_before_it_tells(workers: dict[str, int]) -> None:
     run = _Run(client, batch, {})
     with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
         if workers:
-            assert "told within 16 s" == run._result(future)  # noqa: SLF001 (a moment that no process can be stopped at)
+            assert "sent within 16 s" == run._result(future)  # noqa: SLF001 (a moment that no process can be stopped at)
         else:
             with pytest.raises(ClusterError, match="there was no worker for 6 s; to continue"):
                 run._result(future)  # noqa: SLF001 (as above)

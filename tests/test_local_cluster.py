@@ -1,4 +1,4 @@
-"""Workers on this machine: nobody else reads their files, reaches a port without their keys, or sees a dashboard."""
+"""Workers on this machine: other users cannot read their files or connect without their keys; there is no dashboard."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from distributed import SpecCluster
 
 LISTENING = "0A"
-"""The state of a socket in /proc/net/tcp (proc(5))."""
+"""State of a listening socket in /proc/net/tcp (proc(5))."""
 
 
 @pytest.fixture
 def listening() -> set[tuple[str, int]]:
-    """Return where servers of other tests listen."""
+    """Return the addresses on which servers of other tests listen."""
     return set(_listeners())
 
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listening: set[tuple[str, int]]) -> Iterator[SpecCluster]:
-    """Start two workers as a batch does, with a directory for temporary files that is this test's."""
+    """Start two workers as a batch does, with a temporary directory of this test."""
     del listening  # which must be known before
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with coordinator._local(ClusterRequest(address="local:2")) as found:  # noqa: SLF001 (what starts them)
@@ -43,7 +43,7 @@ def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listening: set[tupl
 
 
 def _descendants(pid: int) -> set[int]:
-    """Return a process and all that it started."""
+    """Return a process and its descendants."""
     found = {pid}
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -52,7 +52,7 @@ def _descendants(pid: int) -> set[int]:
 
 
 def _listeners() -> list[tuple[str, int]]:
-    """Return where this process, and those that it started, listen for TCP."""
+    """Return the TCP addresses on which this process and its descendants listen."""
     inodes = set()
     for pid in _descendants(os.getpid()):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
@@ -81,8 +81,8 @@ def _speaks_http(address: tuple[str, int]) -> bool:
     return True
 
 
-def _takes_strangers(address: tuple[str, int]) -> bool:
-    """Return whether TLS is spoken with somebody who has no key; a refusal comes with the first read (TLS 1.3)."""
+def _connects_without_a_key(address: tuple[str, int]) -> bool:
+    """Return whether TLS connects without a key; TLS 1.3 refuses with the first read."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -96,13 +96,13 @@ def _takes_strangers(address: tuple[str, int]) -> bool:
         return False
 
 
-def test_nothing_listens_but_with_tls_on_loopback(workers: SpecCluster, listening: set[tuple[str, int]]) -> None:
-    """The scheduler, two workers and who watches over them listen; each wants a key, and none speaks HTTP."""
+def test_everything_listens_with_tls_on_loopback(workers: SpecCluster, listening: set[tuple[str, int]]) -> None:
+    """The scheduler, two workers and their nannies require a key, and do not speak HTTP."""
     with Client(workers, set_as_default=False) as client:
         client.wait_for_workers(2)
         found = set(_listeners()) - listening
         speaking = [address for address in found if _speaks_http(address)]
-        taking = [address for address in found if _takes_strangers(address)]
+        taking = [address for address in found if _connects_without_a_key(address)]
         answer = client.submit(sum, [1, 2]).result(timeout=60)
 
     assert 5 == len(found)
@@ -116,7 +116,7 @@ def test_nothing_listens_but_with_tls_on_loopback(workers: SpecCluster, listenin
 
 
 def test_directory_of_workers_is_private(workers: SpecCluster, tmp_path: Path) -> None:
-    """It is made for this run alone, under a name that nobody foresees, for this user alone."""
+    """The directory is created for this run, with a random name, and only this user can enter it."""
     (directory,) = tmp_path.iterdir()
     with Client(workers, set_as_default=False) as client:
         client.wait_for_workers(2)
@@ -128,7 +128,7 @@ def test_directory_of_workers_is_private(workers: SpecCluster, tmp_path: Path) -
 
 
 def test_directory_of_workers_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """When the workers end, nothing of theirs is left."""
+    """When the workers end, no file remains."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with coordinator._local(ClusterRequest(address="local:1")):  # noqa: SLF001 (what starts them)
         assert 1 == len(os.listdir(tmp_path))

@@ -1,4 +1,4 @@
-"""Inputs in parts: every record is in one of them, wherever the bytes are cut."""
+"""Input in parts: every record is in exactly one part, wherever the bytes are split."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _read(part: Part, request: BatchRequest) -> tuple[bytes, int, int | None]:
 
 
 def _in_order(request: BatchRequest, block_bytes: int) -> bytes:
-    """Return the rows of all parts, each of which begins where the one before it ends."""
+    """Return the rows of all parts, each of which begins where the part before ends."""
     found, before = b"", None
     for part in split(request, block_bytes):
         rows, begin, stop = _read(part, request)
@@ -57,7 +57,7 @@ LINES = st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")).filter
 @example(lines=[b"\xef\xbb\xbf8.8.8.8", b"\xef\xbb\xbf1.1.1.1"], is_ended=False, block_bytes=4)
 @settings(deadline=None, max_examples=100)
 def test_every_line_is_in_one_part(lines: list[bytes], is_ended: bool, block_bytes: int) -> None:  # noqa: FBT001
-    """The parts of any file, one after the other, are its lines; only the mark that it may begin with is gone."""
+    """The parts of any file, in order, are its lines, except for a byte order mark."""
     data = b"\n".join(lines) + (b"\n" if is_ended else b"")
     _put(data)
 
@@ -75,8 +75,8 @@ CELLS = st.text(alphabet='ab,"\n', max_size=8).map(lambda text: '"' + text.repla
 )
 @example(rows=[('"' + "\n" * 30 + '"', "x", "\n")] * 3, block_bytes=7)
 @settings(deadline=None, max_examples=150)
-def test_no_cell_of_csv_is_cut(rows: list[tuple[str, str, str]], block_bytes: int) -> None:
-    """Cells with newlines and quotes stay whole, also if a part ends in one, or many parts are within one."""
+def test_no_cell_of_csv_is_split(rows: list[tuple[str, str, str]], block_bytes: int) -> None:
+    """Cells with newlines and quotes stay whole, even if a part ends in one, or a cell spans several parts."""
     body = "".join(f"{text},{ip}{end}" for text, ip, end in rows).encode()
     _put(b"\xef\xbb\xbf\r\ntext,ip\n" + body)
 
@@ -86,7 +86,7 @@ def test_no_cell_of_csv_is_cut(rows: list[tuple[str, str, str]], block_bytes: in
 @given(body=st.text(alphabet='ab,"\n\r', max_size=60), block_bytes=st.integers(1, 20))
 @settings(deadline=None, max_examples=300)
 def test_the_cells_of_parts_are_those_of_the_whole(body: str, block_bytes: int) -> None:
-    """However quotes, newlines and carriage returns follow each other, each part has whole records."""
+    """In whatever order quotes, newlines and carriage returns are, each part has whole records."""
     request, rows = _request(input="csv"), body.encode() + (b"" if body.endswith("\n") or not body else b"\n")
     form = request.form()
     for _ in form.begin(iter([b"text,ip\n"])):
@@ -102,8 +102,8 @@ def test_the_cells_of_parts_are_those_of_the_whole(body: str, block_bytes: int) 
     assert (form.cut(rows).addresses() if rows else []) == found
 
 
-def test_parts_that_are_cut_within_cells_mostly_find_their_first_record() -> None:
-    """Rows of many lines, with commas and quotes in them: no part but the last, which is short, is guessed wrong."""
+def test_parts_that_begin_in_cells_mostly_find_their_first_record() -> None:
+    """Among rows of many lines, commas and quotes, only the beginning of the short last part is guessed wrong."""
     rows = [b'%d,"line, ""a""\n' % number + b"at x(1, 2)\n" * 30 + b'",81.2.69.160\n' for number in range(300)]
     _put(b"id,text,ip\n" + b"".join(rows))
     request = _request(input="csv")
@@ -125,7 +125,7 @@ def test_lines_may_end_in_nul(records: list[bytes], block_bytes: int) -> None:
 
 
 def test_a_line_that_is_longer_than_a_part_is_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts within a long line are empty, and it is found however much one read brings."""
+    """Parts inside a long line are empty, and its end is found for any size of reads."""
     monkeypatch.setattr("geocli.cluster.splits.READ_BYTES", 10)
     data = b"8.8.8.8\n" + b"x" * 95 + b"\n1.1.1.1"
     _put(data)
@@ -137,8 +137,8 @@ def test_a_line_that_is_longer_than_a_part_is_in_one(monkeypatch: pytest.MonkeyP
     assert [b"", b"", b""] == rows[1:4]
 
 
-def test_a_packed_file_is_one_part() -> None:
-    """What ends in .gz is not divided, and unpacked when it is read."""
+def test_a_compressed_file_is_one_part() -> None:
+    """A file that ends in .gz is one part, and is decompressed when it is read."""
     url = f"{URL}.gz"
     _put(gzip.compress(b"text,ip\nx,8.8.8.8\n" * 100), url)
     request = _request(files=(url,), input="csv")
@@ -150,7 +150,7 @@ def test_a_packed_file_is_one_part() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", b"ip", b"\n\n", b"ip\n"])
 def test_a_table_without_rows_is_one_part(data: bytes) -> None:
-    """A file that has nothing but a header, or not even that, is read as on one machine."""
+    """A file that consists of a header, or is empty, is read as on one machine."""
     _put(data)
     request = _request(input="csv")
 
@@ -161,7 +161,7 @@ def test_a_table_without_rows_is_one_part(data: bytes) -> None:
 
 
 def test_the_header_is_that_of_the_first_file_with_one() -> None:
-    """Parts of a file that has no header do not get that of the output; only the first one does that has."""
+    """Only the first part of the first file with a header writes the header of the output."""
     _put(b"", "memory://parts/empty")
     _put(b"text,ip\n" + b"x,8.8.8.8\n" * 9)
 
@@ -172,7 +172,7 @@ def test_the_header_is_that_of_the_first_file_with_one() -> None:
 
 
 def test_other_columns_are_an_error() -> None:
-    """Files with other headers do not run into one table, which is seen before anything is answered."""
+    """Files with other headers are refused before any row is answered."""
     _put(b"text,ip\nx,8.8.8.8\n")
     _put(b"ip,text\n8.8.8.8,x\n", "memory://parts/other")
 
@@ -181,7 +181,7 @@ def test_other_columns_are_an_error() -> None:
 
 
 def test_a_quote_that_is_never_closed_is_an_error() -> None:
-    """Where records end is not known then, so such a file is only read as a whole."""
+    """The end of records is unknown then, so such a file can only be read as a whole."""
     _put(b'text,ip\nx,8.8.8.8\ny,"' + b"1.1.1.1\n" * 150_000)
     request = _request(input="csv")
     first, *_ = split(request, 20)
@@ -192,7 +192,7 @@ def test_a_quote_that_is_never_closed_is_an_error() -> None:
 
 
 def test_a_header_that_never_ends_is_an_error() -> None:
-    """A quote that is astray in the header is seen at once."""
+    """A quote that is not closed in the header is detected at once."""
     _put(b'text,"ip\n' + b"1.1.1.1\n" * 200_000)
 
     with pytest.raises(OpenCellError, match="the header does not end within 1 MiB"):
@@ -209,7 +209,7 @@ def test_a_header_that_never_ends_is_an_error() -> None:
     ],
 )
 def test_what_cannot_be_read_is_an_error(name: str, reason: str) -> None:
-    """A file that is not there, or no file, is named before anything is answered."""
+    """A missing file, or one that is not regular, is an error before any row is answered."""
     _put(b"8.8.8.8\n", "memory://parts/damaged.gz")
 
     with pytest.raises(InputError) as caught:
@@ -218,14 +218,14 @@ def test_what_cannot_be_read_is_an_error(name: str, reason: str) -> None:
     assert str(caught.value).startswith(reason)
 
 
-def test_standard_input_stays_here() -> None:
-    """Nobody else can read it."""
+def test_standard_input_is_refused() -> None:
+    """Workers cannot read standard input."""
     with pytest.raises(SettingsError, match="cannot read standard input"):
         split(_request(files=("-",)), 100)
 
 
 def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
-    """What is read is what was divided: of this size, and from this time."""
+    """The size and time of a file must be the same when it is read as when it was split."""
     path = tmp_path / "list"
     path.write_bytes(b"8.8.8.8\n" * 10)
     request = _request(files=(str(path),))
@@ -237,7 +237,7 @@ def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
-    """A part that is not there is not taken for an empty one."""
+    """A truncated part is not mistaken for an empty one."""
     path = tmp_path / "list"
     path.write_bytes(b"8.8.8.8\n" * 10)
     request = _request(files=(str(path),))
@@ -252,8 +252,8 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> Non
         os.utime(path, (0, float(first.modified)))
 
 
-def test_a_part_names_itself() -> None:
-    """An error says which bytes of which file it is about."""
+def test_the_name_of_a_part() -> None:
+    """Error messages name the bytes and the file of a part."""
     _put(b"8.8.8.8\n" * 10)
     _put(gzip.compress(b"8.8.8.8\n"), f"{URL}.gz")
 

@@ -1,4 +1,4 @@
-"""What a worker does with a part, and what it refuses to do; without any cluster."""
+"""The task of a worker, tested without a cluster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LINES = b"81.2.69.160\nnonsense\n10.0.0.1\n"
 
 
 class Bench:
-    """A job, and a place for a worker."""
+    """A job, and directories of a worker."""
 
     def __init__(self, geocli: Geocli, home: Path) -> None:
         self.geocli, self.home = geocli, home
@@ -72,14 +72,14 @@ nonsense,,
 
 
 def test_a_part_is_answered(bench: Bench) -> None:
-    """The rows go to a file of their own, and nothing to a cache."""
+    """The rows are written to a file, and nothing to a cache."""
     assert ANSWERED == bench.run_part(bench.job())
     assert [] == list(bench.scratch.iterdir())
     assert not bench.geocli.data_dir.exists()
 
 
-def test_the_next_part_need_not_wait_for_the_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said that all rows are written before they are synced, which may take long, and once."""
+def test_the_next_part_does_not_wait_for_the_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next part starts when all rows are written, before they are synced, which may take long."""
     happened: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda _: happened.append("synced"))
 
@@ -89,8 +89,8 @@ def test_the_next_part_need_not_wait_for_the_disk(bench: Bench, monkeypatch: pyt
     assert ANSWERED == (bench.work / done.rows).read_bytes()
 
 
-def test_the_answers_come_back_in_frames(bench: Bench) -> None:
-    """What is new is returned as the journal has it, with the sources of whoever gave the part."""
+def test_answers_are_returned_as_frames(bench: Bench) -> None:
+    """New answers are returned as the journal stores them, with the sources of the coordinator."""
     job = bench.job()
 
     done = run_part(job, bench.part(), str(bench.scratch))
@@ -100,15 +100,15 @@ def test_the_answers_come_back_in_frames(bench: Bench) -> None:
     assert ", ".join(label for label, _ in job.sources) == frame.generation
 
 
-def test_without_a_cache_no_answers_come_back(bench: Bench) -> None:
-    """With `--no-cache` there is nothing to keep."""
+def test_without_a_cache_no_answers_are_returned(bench: Bench) -> None:
+    """With `--no-cache` no answers are returned."""
     done = run_part(bench.job(mode="no-cache"), bench.part(), str(bench.scratch))
 
     assert [] == [payload for payloads in payloads_of(done.frames) for payload in payloads]
 
 
-def test_many_answers_come_back_in_frames_of_the_usual_size(bench: Bench) -> None:
-    """However many addresses a part has, no payload is larger than a writer makes it."""
+def test_frames_of_many_answers_have_the_usual_size(bench: Bench) -> None:
+    """However many addresses a part has, payloads have the usual maximum size."""
     addresses = [f"{n >> 8 & 255 | 1}.{n & 255}.7.{n >> 16}" for n in range(40_000)]
     bench.source.write_text("\n".join(addresses))
 
@@ -122,7 +122,7 @@ def test_many_answers_come_back_in_frames_of_the_usual_size(bench: Bench) -> Non
 
 @pytest.mark.parametrize("at", [5, 40, -3])
 def test_damaged_frames_are_not_taken_for_answers(at: int) -> None:
-    """Bytes that changed on their way are noticed: each frame has a digest, and all of them have a checksum."""
+    """Changed bytes are detected: each frame has a digest, and the stream has a checksum."""
     frames = MemoryJournal()
     frames.append_packed([b'{"x":%d}' % number for number in range(100)])
     compressed = bytearray(frames.compressed())
@@ -132,8 +132,8 @@ def test_damaged_frames_are_not_taken_for_answers(at: int) -> None:
         list(payloads_of(bytes(compressed)))
 
 
-def test_what_is_no_stream_of_frames_is_not_taken_for_answers() -> None:
-    """What ends too early, and what never was a frame, is an error too."""
+def test_an_invalid_stream_is_not_taken_for_answers() -> None:
+    """A truncated stream, and one that does not consist of frames, are errors."""
     frames = MemoryJournal()
     frames.append_packed([b"{}"] * 3)
     compressed = frames.compressed()
@@ -149,13 +149,13 @@ def test_what_is_no_stream_of_frames_is_not_taken_for_answers() -> None:
 
 
 def test_a_database_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
-    """One that is gone is an error that names it."""
+    """A missing database is an error that names it."""
     with pytest.raises(DatabaseError, match=r"gone.mmdb: cannot be read: No such file"):
         digest_of(str(tmp_path / "gone.mmdb"))
 
 
-def test_a_database_that_is_not_there_is_asked_for_and_copied_once(bench: Bench) -> None:
-    """A worker without a file says so; when there is a copy it takes that, and has it from then on."""
+def test_a_missing_database_is_requested_and_copied_once(bench: Bench) -> None:
+    """A worker without a database requests it; it uses the copy from then on."""
     job = bench.job()
     for sent in job.databases:
         shutil.move(sent.path, f"{sent.path}.away")
@@ -171,7 +171,7 @@ def test_a_database_that_is_not_there_is_asked_for_and_copied_once(bench: Bench)
 
 
 def test_another_build_in_the_same_place_is_not_used(bench: Bench) -> None:
-    """A file with other bytes is passed over, also if it has the name and the build of the right one."""
+    """A file with another digest is not used, even if it has the same name and build."""
     job = bench.job()
     city = bench.geocli.db_dir / "GeoLite2-City.mmdb"
     copy = bench.work / next(sent.digest for sent in job.databases if sent.path == str(city))
@@ -181,8 +181,8 @@ def test_another_build_in_the_same_place_is_not_used(bench: Bench) -> None:
     assert ANSWERED == bench.run_part(job)
 
 
-def test_a_copy_with_other_bytes_is_an_error(bench: Bench) -> None:
-    """What a worker gets is what its digest says, or nothing is answered."""
+def test_a_damaged_copy_is_an_error(bench: Bench) -> None:
+    """A copy whose digest differs is an error, and nothing is answered."""
     job = bench.job()
     sent = job.databases[0]
     shutil.move(sent.path, f"{sent.path}.away")
@@ -194,8 +194,8 @@ def test_a_copy_with_other_bytes_is_an_error(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
-def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_gone: bool) -> None:
-    """No part has answers of two builds, or of one database less."""
+def test_a_database_that_is_replaced_during_a_part_is_an_error(bench: Bench, *, is_gone: bool) -> None:
+    """No part has answers of two builds, or without one of the databases."""
     job = bench.job()
     state = worker._JobState(job, str(bench.scratch))  # noqa: SLF001 (between its two steps)
     resolvers = state.resolvers()
@@ -218,13 +218,13 @@ def test_a_database_that_is_replaced_meanwhile_is_an_error(bench: Bench, *, is_g
     ],
 )
 def test_another_release_is_an_error(bench: Bench, changes: dict[str, Any], reason: str) -> None:
-    """A worker whose program or built-in data are not the same answers nothing."""
+    """A worker with another version of geocli or other built-in data answers nothing."""
     with pytest.raises(ClusterError, match=reason):
         bench.run_part(bench.job().replace(**changes))
 
 
 def test_rows_that_cannot_be_written_are_an_error(bench: Bench) -> None:
-    """A worker that does not see the directory says which one it was."""
+    """The error says that a worker cannot write to the directory."""
     job = bench.job().replace(work=f"file://{bench.home}/nowhere")
 
     with pytest.raises(ClusterError, match=r"nowhere: a worker cannot write there: .*No such file") as caught:
@@ -232,8 +232,8 @@ def test_rows_that_cannot_be_written_are_an_error(bench: Bench) -> None:
     assert 1 == caught.value.exit_status
 
 
-def test_others_than_databases_are_not_asked_by_many_machines(bench: Bench) -> None:
-    """A source that workers cannot have is refused, rather than left out."""
+def test_sources_other_than_databases_are_refused(bench: Bench) -> None:
+    """A source that workers do not have is refused, not ignored."""
     configured = bench.geocli.settings()
     refused = "--cluster: only databases can be asked; name them with --db"
 
@@ -246,7 +246,7 @@ def test_others_than_databases_are_not_asked_by_many_machines(bench: Bench) -> N
 
 
 def test_a_damaged_database_is_an_error_at_once(bench: Bench) -> None:
-    """One machine would answer without it; here each worker might decide otherwise."""
+    """One machine would answer without the database; workers might decide differently, so it is an error."""
     (bench.geocli.db_dir / "damaged.mmdb").write_bytes(b"nothing")
 
     with pytest.raises(DatabaseError, match=r"damaged.mmdb: not a readable MaxMind DB"):
