@@ -77,11 +77,17 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
     wanted_bytes = first_bytes
     while data := read(wanted_bytes):
         on_read(len(data))
-        text = rest + data
-        if mark and (len(text) >= len(mark) or end in text):  # else the mark may not be there yet
-            text, mark = text.removeprefix(mark), b""
-        whole_bytes = text.rfind(end) + 1
-        chunk, rest = _shortened(text[:whole_bytes], end, most_bytes), text[whole_bytes:]
+        if mark:
+            data, rest = rest + data, b""
+            if len(data) >= len(mark) or end in data:  # else the mark may not be there yet
+                data, mark = data.removeprefix(mark), b""
+        whole_bytes = data.rfind(end) + 1
+        chunk = b""
+        if whole_bytes:
+            chunk, rest = b"".join((rest, memoryview(data)[:whole_bytes])), data[whole_bytes:]
+            chunk = _shortened(chunk, end, most_bytes)
+        else:
+            rest += data
         count = _about(chunk, end)
         if count * wanted_bytes < FULL_LINES * len(data):  # it may have got less than it asked for
             wanted_bytes = min(2 * wanted_bytes, MOST_BYTES)

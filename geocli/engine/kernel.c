@@ -146,24 +146,63 @@ int64_t geocli_cells(struct block *block, uint64_t column, uint64_t width) {
     return at == block->text_bytes ? (int64_t)count : -1;
 }
 
+/* Bytes, sixteen at a time. */
+
+typedef uint8_t vector __attribute__((vector_size(16)));
+
+static inline vector all(uint8_t byte) { return (vector){0} + byte; }
+
+/* Return a bit for each byte of a vector of bytes that are 0 or 255. */
+static inline uint64_t bits_of(vector flags) {
+#ifdef __SSE2__
+    return (uint32_t)__builtin_ia32_pmovmskb128((char __attribute__((vector_size(16))))flags);
+#else
+    uint64_t halves[2], bits = 0;
+    memcpy(halves, &flags, sizeof halves);
+    for (int i = 0; i < 2; i++) bits |= ((halves[i] & 0x0101010101010101u) * 0x0102040810204080u >> 56) << 8 * i;
+    return bits;
+#endif
+}
+
 /* Addresses. */
 
 static int is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
 
-/* Parse a dotted quad without leading zeros (RFC 6943, section 3.1.1). */
-static int parse_ipv4(const uint8_t *at, const uint8_t *end, uint32_t *address) {
-    uint32_t whole = 0;
-    if (end - at < 7 || end - at > 15) return 0;
-    for (int part = 0; part < 4; part++) {
-        if (at == end || !is_digit(*at)) return 0;
-        uint32_t value = *at++ - '0';
-        for (int digits = 1; value && digits < 3 && at < end && is_digit(*at); digits++) value = value * 10 + *at++ - '0';
-        if (value > 255) return 0;
-        whole = whole << 8 | value;
-        if (part < 3 && (at == end || *at++ != '.')) return 0;
-    }
-    *address = whole;
-    return at == end;
+static inline uint64_t digits_of(vector bytes) {
+    vector values = bytes - all('0');
+    return bits_of((vector)(values < all(10)));
+}
+
+enum { QUAD_BYTES = 20 }; /* must be readable from the first digit of a dotted quad on */
+
+/* Return the value of one, two or three digits; more than 255 if it is larger, or has a leading zero. */
+static inline uint32_t octet(const uint8_t *digits, uint32_t size) {
+    static const uint8_t least[] = {0, 0, 10, 100};
+    uint32_t word;
+    memcpy(&word, digits, sizeof word);
+    word = word << 8 * (3 - size) & 0x0f0f0f;
+    uint32_t value = (word & 15) * 100 + (word >> 8 & 15) * 10 + (word >> 16);
+    return value < least[size] ? 256 : value;
+}
+
+/* Parse a dotted quad without leading zeros (RFC 6943, section 3.1.1); `limit` is the end of what is readable. */
+static int parse_ipv4(const uint8_t *at, const uint8_t *end, const uint8_t *limit, uint32_t *address) {
+    uint8_t copy[QUAD_BYTES] = {0};
+    uint64_t size = end - at;
+    if (size - 7 > 8) return 0;
+    if (limit - at < QUAD_BYTES) at = memcpy(copy, at, size);
+    vector bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    uint32_t all_bits = (1u << size) - 1, dots = bits_of((vector)(bytes == all('.'))) & all_bits;
+    uint32_t second_dots = dots & (dots - 1), third_dots = second_dots & (second_dots - 1);
+    if (((dots | digits_of(bytes)) & all_bits) != all_bits || !third_dots || third_dots & (third_dots - 1)) return 0;
+    uint32_t first = __builtin_ctz(dots), second = __builtin_ctz(second_dots), third = __builtin_ctz(third_dots);
+    uint32_t sizes[] = {first, second - first - 1, third - second - 1, size - third - 1};
+    if (sizes[0] - 1 > 2 || sizes[1] - 1 > 2 || sizes[2] - 1 > 2 || sizes[3] - 1 > 2) return 0;
+    uint32_t octets[] = {octet(at, sizes[0]), octet(at + first + 1, sizes[1]), octet(at + second + 1, sizes[2]),
+                         octet(at + third + 1, sizes[3])};
+    *address = octets[0] << 24 | octets[1] << 16 | octets[2] << 8 | octets[3];
+    return (octets[0] | octets[1] | octets[2] | octets[3]) <= 255;
 }
 
 /* Write an address as RFC 5952 has it, into 40 bytes, and return its length. */
@@ -234,7 +273,7 @@ static int parse_ipv6(const uint8_t *text, const uint8_t *end, struct address *a
 static int parse(const struct block *block, uint64_t i, struct address *address) {
     const uint8_t *start = block->text + block->starts[i], *end = block->text + block->ends[i];
     memset(address, 0, sizeof *address);
-    return parse_ipv4(start, end, &address->ipv4) || parse_ipv6(start, end, address);
+    return parse_ipv4(start, end, block->text + block->text_bytes, &address->ipv4) || parse_ipv6(start, end, address);
 }
 
 static uint32_t bit_of(const struct address *address, uint32_t depth) {
@@ -1314,27 +1353,6 @@ static int remembered_answer(const struct scan *scan, int64_t start, int64_t end
     return recall(scan, window_question(scan, start, end));
 }
 
-/* Return the value of a number of up to three digits, -1 if it is larger than 255 or has a leading zero. */
-static int octet(const uint8_t *digits, int64_t size) {
-    int value = 0;
-    if (size > 1 && digits[0] == '0') return -1;
-    for (int64_t i = 0; i < size; i++) value = value * 10 + digits[i] - '0';
-    return value <= 255 ? value : -1;
-}
-
-/* Count the digits, three at most, that end before a place, or begin there. */
-static int64_t digits_before(const struct scan *scan, int64_t at) {
-    int64_t size = 0;
-    while (size < 3 && is_in(scan, at - size - 1, DIGIT)) size++;
-    return size;
-}
-
-static int64_t digits_from(const struct scan *scan, int64_t at) {
-    int64_t size = 0;
-    while (size < 3 && is_in(scan, at + size, DIGIT)) size++;
-    return size;
-}
-
 /* Return whether the word before a place may be one that makes more of the line decide. */
 static int is_behind_word(const struct scan *scan, int64_t start) {
     int64_t at = start - 1;
@@ -1344,30 +1362,43 @@ static int is_behind_word(const struct scan *scan, int64_t start) {
     return scan->scanner->endings[third << 10 | second << 5 | last];
 }
 
+enum { BEFORE_DOT = 16, AROUND_DOT = 32 }; /* bytes before the third dot of a candidate, and with those behind it */
+
 /* Look at the candidate around a third dot. Return whether there was room. */
 static int take_candidate(struct scan *scan, int64_t third_dot) {
     const struct scanner *scanner = scan->scanner;
-    const uint8_t *text = scan->text;
-    int64_t dot = third_dot, size = 0;
-    int is_small = 1;
-    for (int number = 0; number < 2; number++, dot -= size + 1) {
-        size = digits_before(scan, dot);
-        is_small &= size < 3;
-        if (!size || byte_at(scan, dot - size - 1) != '.' || octet(text + dot - size, size) < 0) return 1;
+    const uint8_t *bytes = scan->text + third_dot - BEFORE_DOT;
+    uint8_t copy[AROUND_DOT];
+    if (third_dot < BEFORE_DOT || scan->size - third_dot < AROUND_DOT - BEFORE_DOT) {
+        for (int i = 0; i < AROUND_DOT; i++) copy[i] = byte_at(scan, third_dot - BEFORE_DOT + i);
+        bytes = copy;
     }
-    int64_t first_size = digits_before(scan, dot), last_size = digits_from(scan, third_dot + 1);
-    int64_t start = dot - first_size, end = third_dot + 1 + last_size;
-    if (!first_size || !last_size || octet(text + third_dot + 1, last_size) < 0 || start < scan->run_end) return 1;
-    int before = scanner->before[pair_at(scan, start - 2)], after = scanner->after[pair_at(scan, end)];
-    int first = octet(text + start, first_size);
-    if (before == NO || after == NO || (before == YES && first < 0)) return 1;
-    is_small &= first_size < 3 && last_size < 3 && first != 10;
-    if (before == YES && after == YES && !scanner->firsts[first] &&
-        !(is_small && is_in(scan, start - 1, SMALL_BEHIND)) && !is_behind_word(scan, start))
-        return add_span(scan, start, end);
-    int answer = remembered_answer(scan, start, end);
+    vector left, right;
+    memcpy(&left, bytes, sizeof left);
+    memcpy(&right, bytes + BEFORE_DOT, sizeof right);
+    uint32_t dots = bits_of((vector)(left == all('.'))), others = ~digits_of(left) & 0xffff;
+    uint32_t behind = (~digits_of(right) & 0xffff) >> 1;
+    if (!(dots & (dots - 1)) || !behind) return 1;
+    uint32_t second = 31 - __builtin_clz(dots), first = 31 - __builtin_clz(dots ^ 1u << second);
+    uint32_t before_first = others & ((1u << first) - 1), first_begin = before_first ? 32 - __builtin_clz(before_first) : 0;
+    uint32_t begin = first > first_begin + 3 ? first - 3 : first_begin, last = __builtin_ctz(behind);
+    uint32_t sizes[] = {first - begin, second - first - 1, BEFORE_DOT - 1 - second};
+    if (others >> (first + 1) != 1u << (second - first - 1)) return 1; /* digits alone between the dots */
+    if (sizes[0] - 1 > 2 || sizes[1] - 1 > 2 || sizes[2] - 1 > 2 || last - 1 > 2) return 1;
+    uint32_t number = octet(bytes + begin, sizes[0]), end = BEFORE_DOT + 1 + last;
+    uint32_t rest = octet(bytes + first + 1, sizes[1]) | octet(bytes + second + 1, sizes[2]);
+    rest |= octet(bytes + BEFORE_DOT + 1, last);
+    int before = scanner->before[bytes[begin - 2] << 8 | bytes[begin - 1]];
+    int after = scanner->after[bytes[end] << 8 | bytes[end + 1]];
+    int64_t start = third_dot - BEFORE_DOT + begin, stop = third_dot - BEFORE_DOT + end;
+    if (rest > 255 || before == NO || after == NO || (before == YES && number > 255) || start < scan->run_end) return 1;
+    int is_small = sizes[0] < 3 && sizes[1] < 3 && sizes[2] < 3 && last < 3 && number != 10;
+    int may_be_version = is_small && scanner->properties[bytes[begin - 1]] & SMALL_BEHIND;
+    if (before == YES && after == YES && !scanner->firsts[number] && !may_be_version && !is_behind_word(scan, start))
+        return add_span(scan, start, stop);
+    int answer = remembered_answer(scan, start, stop);
     if (answer == IS_NONE) return 1;
-    return answer < IS_ADDRESS ? add_doubt(scan, start, end, CANDIDATE) : add_span(scan, start + answer - IS_ADDRESS, end);
+    return answer < IS_ADDRESS ? add_doubt(scan, start, stop, CANDIDATE) : add_span(scan, start + answer - IS_ADDRESS, stop);
 }
 
 /* Return whether six colons with up to four hexadecimal digits between them end at a place. */
@@ -1389,14 +1420,9 @@ static int is_run(const struct scan *scan, int64_t start, int64_t end) {
     for (int64_t at = start + 1; at < end && !has_anchor; at++)
         has_anchor = text[at] == ':' && (text[at - 1] == ':' || (at - start >= 10 && are_six_colons(scan, at)));
     if (!has_anchor) return 0;
-    int64_t at = start;
-    for (int number = 0; number < 4; number++) {
-        int64_t size = digits_from(scan, at);
-        if (!size || octet(text + at, size) < 0) return 1;
-        at += size;
-        if (byte_at(scan, at++) != (number < 3 ? '.' : ':')) return 1;
-    }
-    return at + 1 != end || text[at] != ':'; /* the host of an rsync module */
+    int has_end = text[end - 1] == ':' && text[end - 2] == ':';
+    uint32_t host;
+    return !has_end || !parse_ipv4(text + start, text + end - 2, text + scan->size, &host); /* the host of an rsync module */
 }
 
 /* Decide whether all of a run is an address, or nothing of it, if neither depends on more of the line. */
@@ -1450,22 +1476,6 @@ static int take_spelled(struct scan *scan, int64_t at) {
     }
     if (!is_in(scan, at - 2, HEX) && byte_at(scan, at - 2) != ':') return 1;
     return add_doubt(scan, at - 1, at - 1, SPELLED);
-}
-
-typedef uint8_t vector __attribute__((vector_size(16)));
-
-static inline vector all(uint8_t byte) { return (vector){0} + byte; }
-
-/* Return a bit for each byte of a vector of bytes that are 0 or 255. */
-static inline uint64_t bits_of(vector flags) {
-#ifdef __SSE2__
-    return (uint32_t)__builtin_ia32_pmovmskb128((char __attribute__((vector_size(16))))flags);
-#else
-    uint64_t halves[2], bits = 0;
-    memcpy(halves, &flags, sizeof halves);
-    for (int i = 0; i < 2; i++) bits |= ((halves[i] & 0x0101010101010101u) * 0x0102040810204080u >> 56) << 8 * i;
-    return bits;
-#endif
 }
 
 struct marks {
@@ -1549,13 +1559,14 @@ int64_t geocli_trim(const struct scanner *scanner, struct block *block, struct d
         block->starts[kept] = block->starts[i];
         block->ends[kept] = block->stops[kept] = end;
         if (byte_at(&scan, end) == '/' && is_in(&scan, end + 1, DIGIT)) {
-            int64_t size = digits_from(&scan, end + 1), stop = end + 1 + size;
-            int length = octet(scan.text + end + 1, size);
-            uint32_t ipv4;
-            int is_ipv4 = parse_ipv4(scan.text + block->starts[kept], scan.text + end, &ipv4);
+            uint64_t stop = end + 1;
+            uint32_t length = 0, ipv4;
+            while (stop < end + 4 && is_in(&scan, stop, DIGIT)) length = length * 10 + scan.text[stop++] - '0';
+            int is_number = stop == end + 2 || scan.text[end + 1] != '0';
             int runs_on = is_in(&scan, stop, WORD) || (byte_at(&scan, stop) == '.' && is_in(&scan, stop + 1, WORD));
-            if (!is_ipv4 && !runs_on) doubts[count++] = (struct doubt){kept, PREFIX};
-            if (is_ipv4 && !runs_on && length >= 0 && length <= 32 && !((uint64_t)ipv4 << length & 0xffffffff))
+            int is_ipv4 = parse_ipv4(scan.text + block->starts[kept], scan.text + end, scan.text + scan.size, &ipv4);
+            if (!is_ipv4 && is_number && !runs_on) doubts[count++] = (struct doubt){kept, PREFIX};
+            if (is_ipv4 && is_number && !runs_on && length <= 32 && !((uint64_t)ipv4 << length & 0xffffffff))
                 block->stops[kept] = stop;
         }
         kept++;
