@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SILENT = (0, b"", b"")
 OLD_EPOCH = 1_600_000_000
-"""A build of September 2020."""
+"""A build time in September 2020."""
 
 
 def _outcome(geocli: Geocli, *arguments: str, **environ: str) -> tuple[int, bytes, bytes]:
@@ -44,7 +44,7 @@ def _json(geocli: Geocli, *arguments: str) -> Any:
 
 
 def _knows_8_8_8_8(geocli: Geocli) -> None:
-    """Let an address that the City database does not know be stored as unresolved."""
+    """Store an address that is not in the City database as unresolved."""
     geocli("lookup", "--db", str(geocli.db_dir / "GeoLite2-City.mmdb"), "8.8.8.8")
     geocli("flush")
     assert [("unresolved",)] == stored(geocli, "status")
@@ -54,7 +54,7 @@ def _knows_8_8_8_8(geocli: Geocli) -> None:
 
 
 def test_flush_is_silent(located: Geocli) -> None:
-    """With nothing to do, with something to do, and again with nothing."""
+    """Flush is silent when idle, when it stores entries, and when it is idle again."""
     assert SILENT == _outcome(located, "flush")
     located("lookup", "81.2.69.160")
     assert SILENT == _outcome(located, "flush")
@@ -63,7 +63,7 @@ def test_flush_is_silent(located: Geocli) -> None:
 
 
 def test_flush_as_json(located: Geocli) -> None:
-    """One object with the four promised keys, also when idle."""
+    """The report is an object with four documented keys, also when idle."""
     keys = ["flushed", "segments", "dropped_bytes", "duration_seconds"]
     idle = _json(located, "flush", "--json")
     located("lookup", "81.2.69.160", "98.0.0.1")
@@ -78,7 +78,7 @@ def test_flush_as_json(located: Geocli) -> None:
 
 @pytest.mark.parametrize("arguments", [("flush",), ("flush", "--wait", "0")])
 def test_flush_tells_people_what_it_did(located: Geocli, arguments: tuple[str, ...]) -> None:
-    """On a terminal, one line."""
+    """On a terminal, a flush prints one line."""
     located("lookup", "81.2.69.160")
     status, shown = on_terminal(located, *arguments)
 
@@ -88,7 +88,7 @@ def test_flush_tells_people_what_it_did(located: Geocli, arguments: tuple[str, .
 
 @pytest.mark.parametrize("arguments", [("flush",), ("flush", "--json"), ("-v", "flush")])
 def test_a_second_flush_at_the_same_time_is_silent(located: Geocli, arguments: tuple[str, ...]) -> None:
-    """Cron's minutes overlap; the dirty entries stay for the flush that is running, or the next."""
+    """Cron's flushes may overlap; dirty entries stay for the one that is running, or for the next."""
     located("lookup", "81.2.69.160")
     with held(located.data_dir / "flush.lock"):
         assert SILENT == _outcome(located, *arguments)
@@ -97,7 +97,7 @@ def test_a_second_flush_at_the_same_time_is_silent(located: Geocli, arguments: t
 
 
 def test_flush_waits_as_long_as_it_is_told(located: Geocli) -> None:
-    """Then it says who is in the way, and exits with 75."""
+    """Then the error names the lock, and the exit status is 75."""
     located("lookup", "81.2.69.160")
     lock = located.data_dir / "flush.lock"
     with held(lock):
@@ -108,7 +108,7 @@ def test_flush_waits_as_long_as_it_is_told(located: Geocli) -> None:
 
 
 def test_flush_goes_on_when_the_other_is_done(located: Geocli) -> None:
-    """A flush that waits has its turn."""
+    """A flush that waits runs after the other one."""
     located("lookup", "81.2.69.160")
     with held(located.data_dir / "flush.lock"):
         process = located.start("flush", "--wait", "60")
@@ -120,7 +120,7 @@ def test_flush_goes_on_when_the_other_is_done(located: Geocli) -> None:
 
 
 def test_a_store_that_somebody_holds_makes_flush_exit_75(located: Geocli) -> None:
-    """The entries are kept, lookups go on, and the next flush stores all of them."""
+    """Entries are kept, lookups continue, and the next flush stores all entries."""
     located("lookup", "81.2.69.160")
     located("flush")
     located("lookup", "98.0.0.1")
@@ -138,7 +138,7 @@ def test_a_store_that_somebody_holds_makes_flush_exit_75(located: Geocli) -> Non
 
 
 def test_a_store_of_a_newer_geocli_is_left_alone(located: Geocli) -> None:
-    """Flush refuses with exit status 4 and says why; lookups say so too, and still answer."""
+    """Flush refuses with exit status 4 and a reason; lookups report it, too, and still answer."""
     located("lookup", "81.2.69.160")
     located("flush")
     store = located.data_dir / "geocli.db"
@@ -155,7 +155,7 @@ def test_a_store_of_a_newer_geocli_is_left_alone(located: Geocli) -> None:
 
 
 def test_flush_warns_of_damage_and_keeps_it(located: Geocli) -> None:
-    """What is no frame goes to journal.bad, with a line that says how much; sound entries are stored."""
+    """Invalid bytes go to journal.bad, and their number is reported; valid entries are stored."""
     located("lookup", "81.2.69.160")
     with open(located.data_dir / "journal", "ab") as journal:
         journal.write(b"garbage\n")
@@ -171,7 +171,7 @@ def test_flush_warns_of_damage_and_keeps_it(located: Geocli) -> None:
 
 
 def test_re_resolve_has_nothing_to_do(located: Geocli) -> None:
-    """Without a store, and with rows that are fresh, it is silent."""
+    """Without a store, and with fresh rows, it is silent."""
     assert SILENT == _outcome(located, "re-resolve")
     located("lookup", "81.2.69.160", "10.0.0.1")
     located("flush")
@@ -179,7 +179,7 @@ def test_re_resolve_has_nothing_to_do(located: Geocli) -> None:
 
 
 def test_re_resolve_refreshes_rows_of_an_older_build(located: Geocli) -> None:
-    """A database was replaced: its rows are asked for again, and are stored."""
+    """When a database is replaced, its rows are resolved again and stored."""
     located("lookup", "81.2.69.160")
     located("flush")
     build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": TOKYO}, build_epoch=1_790_000_000)
@@ -190,7 +190,7 @@ def test_re_resolve_refreshes_rows_of_an_older_build(located: Geocli) -> None:
 
 
 def test_re_resolve_finds_what_nobody_knew(located: Geocli) -> None:
-    """Before its retry time, because `--unresolved` says so."""
+    """With `--unresolved`, rows are resolved before their retry time."""
     _knows_8_8_8_8(located)
 
     assert {"retried": 1, "found": 1, "changed": 0, "unknown": 0} == _json(
@@ -214,7 +214,7 @@ def test_re_resolve_finds_what_nobody_knew(located: Geocli) -> None:
     ],
 )
 def test_re_resolve_chooses_rows(located: Geocli, arguments: tuple[str, ...], retried: int) -> None:
-    """Special addresses are among them: a database may have a record for them by now."""
+    """Special addresses are included, since a database may have a record for them."""
     located("lookup", "81.2.69.160", "98.0.0.1", "10.0.0.1")
     located("flush")
 
@@ -222,7 +222,7 @@ def test_re_resolve_chooses_rows(located: Geocli, arguments: tuple[str, ...], re
 
 
 def test_a_dry_run_asks_nobody(located: Geocli) -> None:
-    """It says how many rows there are, and changes nothing."""
+    """A dry run prints the number of rows, and changes nothing."""
     _knows_8_8_8_8(located)
     run = located("re-resolve", "--dry-run", "--unresolved")
 
@@ -232,7 +232,7 @@ def test_a_dry_run_asks_nobody(located: Geocli) -> None:
 
 
 def test_no_flush_leaves_the_answers_in_the_journal(located: Geocli) -> None:
-    """For those who flush every minute anyway."""
+    """`--no-flush` is for those who flush every minute anyway."""
     _knows_8_8_8_8(located)
     assert SILENT == _outcome(located, "re-resolve", "--unresolved", "--no-flush")
 
@@ -241,7 +241,7 @@ def test_no_flush_leaves_the_answers_in_the_journal(located: Geocli) -> None:
 
 
 def test_re_resolve_tells_people_what_it_did(located: Geocli) -> None:
-    """On a terminal, or with -v."""
+    """On a terminal, or with -v, a report is printed."""
     _knows_8_8_8_8(located)
     status, shown = on_terminal(located, "re-resolve", "--unresolved")
 
@@ -250,7 +250,7 @@ def test_re_resolve_tells_people_what_it_did(located: Geocli) -> None:
 
 
 def test_choices_that_contradict_each_other(located: Geocli) -> None:
-    """One of them at most."""
+    """At most one of the rows is resolved."""
     run = located("re-resolve", "--all", "--older-than", "1d")
 
     assert 2 == run.returncode
@@ -259,7 +259,7 @@ def test_choices_that_contradict_each_other(located: Geocli) -> None:
 
 @pytest.mark.parametrize("what", ["damaged", "empty"])
 def test_a_failing_database_never_erases_a_good_answer(located: Geocli, what: str) -> None:
-    """A row that City answered keeps its city while the file is broken, and the problem is said."""
+    """A row that City answered keeps its city while the file is broken, and the problem is reported."""
     located("lookup", "81.2.69.160")
     located("flush")
     (located.db_dir / "GeoLite2-City.mmdb").write_bytes(b"" if what == "empty" else b"<html>")
@@ -271,7 +271,7 @@ def test_a_failing_database_never_erases_a_good_answer(located: Geocli, what: st
 
 @pytest.mark.parametrize("arguments", [("re-resolve",), ("re-resolve", "--all")])
 def test_re_resolve_of_a_store_that_is_none_says_so_once(located: Geocli, arguments: tuple[str, ...]) -> None:
-    """One line, exit status 4."""
+    """The error is one line, with exit status 4."""
     located.data_dir.mkdir(mode=0o700)
     (located.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
     run = located(*arguments)
@@ -284,7 +284,7 @@ def test_re_resolve_of_a_store_that_is_none_says_so_once(located: Geocli, argume
 
 
 def test_stats_has_its_keys(located: Geocli) -> None:
-    """What a monitor reads is there from the first day on."""
+    """Before the first lookup, a monitor finds all keys."""
     before = _json(located, "stats")
     located("lookup", "81.2.69.160", "10.0.0.1")
     located("flush")
@@ -321,7 +321,7 @@ def test_stats_has_its_keys(located: Geocli) -> None:
     ],
 )
 def test_stats_counts_by(located: Geocli, arguments: tuple[str, ...], expected: list[tuple[object, int]]) -> None:
-    """The most frequent first, then by name."""
+    """Values are sorted by count, then by name."""
     located("lookup", "81.2.69.160", "81.2.69.161", "2001:218::1", "98.0.0.1")
     located("flush")
     found = _json(located, "stats", *arguments)
@@ -330,7 +330,7 @@ def test_stats_counts_by(located: Geocli, arguments: tuple[str, ...], expected: 
 
 
 def _check(geocli: Geocli, *arguments: str) -> list[str]:
-    """Return the reasons that `stats --check` names, whose exit status must fit."""
+    """Return the reasons that `stats --check` prints, and check its exit status."""
     run = geocli("stats", "--check", *arguments)
     reasons = [line for line in complaints(run) if not line.startswith("note: ")]
     assert (1 if reasons else 0, b"") == (run.returncode, run.stdout)
@@ -338,7 +338,7 @@ def _check(geocli: Geocli, *arguments: str) -> list[str]:
 
 
 def test_check_is_silent_when_all_is_well(geocli: Geocli) -> None:
-    """Before the first lookup, with fresh dirty entries, with a fresh database, after a flush."""
+    """A cache is healthy before the first lookup, with fresh dirty entries and databases, and after a flush."""
     assert [] == _check(geocli)
     build(geocli.db_dir / "City.mmdb", CITIES)
     geocli("lookup", "81.2.69.160")
@@ -348,7 +348,7 @@ def test_check_is_silent_when_all_is_well(geocli: Geocli) -> None:
 
 
 def test_check_finds_a_journal_that_nobody_flushes(geocli: Geocli) -> None:
-    """Older than five minutes, or than what `--max-lag` says."""
+    """Entries older than five minutes, or than `--max-lag`, are unhealthy."""
     at = (datetime.now(UTC) - timedelta(hours=1)).replace(microsecond=0)
     journal = Journal(DataDirectory(str(geocli.data_dir)))
     journal.append([Entry(ip="81.2.69.160", status="resolved", resolved_at=at)])
@@ -360,7 +360,7 @@ def test_check_finds_a_journal_that_nobody_flushes(geocli: Geocli) -> None:
 
 
 def test_check_finds_quarantined_bytes(geocli: Geocli) -> None:
-    """Somebody must look at them."""
+    """Quarantined bytes are unhealthy until somebody has looked at them."""
     geocli.data_dir.mkdir(mode=0o700)
     (geocli.data_dir / "journal.bad").write_bytes(b"x" * 12)
 
@@ -368,7 +368,7 @@ def test_check_finds_quarantined_bytes(geocli: Geocli) -> None:
 
 
 def test_check_finds_old_and_damaged_databases(geocli: Geocli) -> None:
-    """Each by its path, with what to do."""
+    """Each is named by its path, with a remedy."""
     old = build(geocli.db_dir / "old.mmdb", CITIES, build_epoch=OLD_EPOCH)
     (geocli.db_dir / "empty.mmdb").touch()
 
@@ -379,7 +379,7 @@ def test_check_finds_old_and_damaged_databases(geocli: Geocli) -> None:
 
 
 def test_check_finds_a_store_that_cannot_be_read(geocli: Geocli) -> None:
-    """Once, however many questions fail."""
+    """A problem is printed once, however many figures it concerns."""
     geocli.data_dir.mkdir(mode=0o700)
     (geocli.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
     (reason,) = _check(geocli)
@@ -388,7 +388,7 @@ def test_check_finds_a_store_that_cannot_be_read(geocli: Geocli) -> None:
 
 
 def test_stats_of_what_cannot_be_read_still_says_the_rest(geocli: Geocli) -> None:
-    """The problems are in the JSON, the keys stay."""
+    """The problems are in the JSON, and the keys stay."""
     geocli("lookup", "8.8.8.8")
     (geocli.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
     found = json.loads(geocli("stats").stdout)
@@ -398,7 +398,7 @@ def test_stats_of_what_cannot_be_read_still_says_the_rest(geocli: Geocli) -> Non
 
 
 def test_a_lag_that_is_no_duration(geocli: Geocli) -> None:
-    """One line, exit status 2."""
+    """The error is one line, with exit status 2."""
     run = geocli("stats", "--check", "--max-lag", "soon")
 
     assert 2 == run.returncode
@@ -409,7 +409,7 @@ def test_a_lag_that_is_no_duration(geocli: Geocli) -> None:
 
 
 def test_clear_wants_to_be_told_what(located: Geocli) -> None:
-    """Nobody loses a cache by a slip."""
+    """Without options nothing is deleted."""
     located("lookup", "81.2.69.160")
     located("flush")
     run = located("clear")
@@ -435,7 +435,7 @@ def test_clear_wants_to_be_told_what(located: Geocli) -> None:
     ],
 )
 def test_clear_forgets_rows_and_says_how_many(located: Geocli, arguments: tuple[str, ...], left: list[str]) -> None:
-    """Dirty ones, too: it flushes first."""
+    """Dirty entries are deleted, too: the journal is flushed first."""
     _knows_8_8_8_8(located)
     located("lookup", "81.2.69.160")
     run = located("clear", *arguments)
@@ -445,7 +445,7 @@ def test_clear_forgets_rows_and_says_how_many(located: Geocli, arguments: tuple[
 
 
 def test_clear_forgets_old_rows(located: Geocli) -> None:
-    """Resolved longer ago than the age."""
+    """Rows resolved longer ago than the age are deleted."""
     located("lookup", "81.2.69.160", "98.0.0.1")
     located("flush")
     with closing(sqlite3.connect(located.data_dir / "geocli.db")) as db, db:
@@ -456,13 +456,13 @@ def test_clear_forgets_old_rows(located: Geocli) -> None:
 
 
 def test_clear_without_a_store(geocli: Geocli) -> None:
-    """There is nothing to forget, and nothing is made."""
+    """Nothing is deleted, and no file is created."""
     assert (0, b"0 rows deleted\n", b"") == _outcome(geocli, "clear", "--yes")
     assert not geocli.data_dir.exists()
 
 
 def test_clear_does_not_run_into_a_flush(located: Geocli) -> None:
-    """It waits for it, and gives up with exit status 75."""
+    """Clear waits for the lock, and gives up with exit status 75."""
     located("lookup", "81.2.69.160")
     located("flush")
     with held(located.data_dir / "flush.lock"):
@@ -477,7 +477,7 @@ def test_clear_does_not_run_into_a_flush(located: Geocli) -> None:
 
 
 def test_db_list_has_the_order_in_which_databases_are_asked(located: Geocli, tmp_path: Path) -> None:
-    """Directories in their order, in each the richest first; damaged files come last, with what is wrong."""
+    """Directories in their order, in each the richest database first; damaged files are last, with the reason."""
     first = tmp_path / "first"
     first.mkdir()
     build(first / "x.mmdb", {"81.2.69.0/24": LONDON}, edition="DBIP-Country-Lite", build_epoch=OLD_EPOCH)
@@ -502,7 +502,7 @@ def test_db_list_has_the_order_in_which_databases_are_asked(located: Geocli, tmp
 
 
 def test_db_list_on_a_terminal(located: Geocli) -> None:
-    """A table, and a word about the built-in data where nothing is installed."""
+    """The table mentions the built-in data where no database is installed."""
     _, with_some = on_terminal(located, "db", "list")
     for path in located.db_dir.iterdir():
         path.unlink()
@@ -514,7 +514,7 @@ def test_db_list_on_a_terminal(located: Geocli) -> None:
 
 
 def test_db_verify_reads_all_that_are_found(located: Geocli) -> None:
-    """A line each, on standard output."""
+    """Each database has a line on standard output."""
     run = located("db", "verify")
 
     assert (0, b"") == (run.returncode, run.stderr)
@@ -538,7 +538,7 @@ def test_db_verify_compares_with_the_hash(located: Geocli) -> None:
 
 
 def test_db_verify_finds_damage(located: Geocli) -> None:
-    """Also in files that nobody named."""
+    """Files that were not named are checked, too."""
     (located.db_dir / "broken.mmdb").write_bytes(b"<html>")
     run = located("db", "verify")
 
@@ -548,7 +548,7 @@ def test_db_verify_finds_damage(located: Geocli) -> None:
 
 @pytest.fixture
 def mirror(geocli: Geocli, httpserver: HTTPServer, tmp_path: Path) -> Geocli:
-    """Run geocli with a mirror of DB-IP on loopback, which has a City database, once."""
+    """Run geocli with a mirror of DB-IP on loopback, which serves a City database, once."""
     source = build(tmp_path / "source.mmdb", {"8.8.8.0/24": LONDON}, edition="DBIP-City-Lite")
     path = re.compile(r"/free/dbip-city-lite-\d{4}-\d{2}\.mmdb\.gz")
     seen = {"Last-Modified": "Mon, 01 Jun 2026 00:00:00 GMT"}
@@ -562,7 +562,7 @@ def mirror(geocli: Geocli, httpserver: HTTPServer, tmp_path: Path) -> Geocli:
 
 
 def test_db_update_installs_a_database(mirror: Geocli) -> None:
-    """In the first database directory, with its hash beside it, without a word; lookups use it, verify agrees."""
+    """A database is installed silently, with its hash, in the first directory; lookups use it, verify accepts it."""
     assert SILENT == _outcome(mirror, "db", "update", "dbip-city-lite")
     installed = mirror.db_dir / "dbip-city-lite.mmdb"
     digest = hashlib.sha256(installed.read_bytes()).hexdigest()
@@ -574,7 +574,7 @@ def test_db_update_installs_a_database(mirror: Geocli) -> None:
 
 
 def test_db_update_downloads_nothing_that_is_unchanged(mirror: Geocli) -> None:
-    """Without names, what was installed before is asked for; the file stays the same one."""
+    """Without names, installed databases are updated; an unchanged file is not replaced."""
     mirror("db", "update", "dbip-city-lite")
     inode = (mirror.db_dir / "dbip-city-lite.mmdb").stat().st_ino
 
@@ -583,7 +583,7 @@ def test_db_update_downloads_nothing_that_is_unchanged(mirror: Geocli) -> None:
 
 
 def test_db_update_tells_people_what_it_did_and_whose_data_they_are(mirror: Geocli) -> None:
-    """The licence asks for the attribution."""
+    """The attribution that the licence requires is printed."""
     attribution = "IP geolocation by DB-IP (https://db-ip.com), CC BY 4.0"
     first = mirror("-v", "db", "update", "dbip-city-lite")
     status, second = on_terminal(mirror, "db", "update", "dbip-city-lite")
@@ -594,7 +594,7 @@ def test_db_update_tells_people_what_it_did_and_whose_data_they_are(mirror: Geoc
 
 
 def test_db_update_of_what_the_server_does_not_have(mirror: Geocli, httpserver: HTTPServer) -> None:
-    """One line with the address that failed; the directory stays as it was."""
+    """The error is one line with the URL; the directory is unchanged."""
     httpserver.expect_request(re.compile("/free/dbip-asn-.*")).respond_with_data(status=404)
     run = mirror("db", "update", "dbip-asn-lite")
 
@@ -604,7 +604,7 @@ def test_db_update_of_what_the_server_does_not_have(mirror: Geocli, httpserver: 
 
 
 def test_db_update_of_a_name_that_nobody_knows(geocli: Geocli) -> None:
-    """A slip of the pen is wrong usage; the line has the names that there are."""
+    """An unknown name is wrong usage; the message lists the known ones."""
     run = geocli("db", "update", "dbip-moon-lite")
 
     assert (2, b"") == (run.returncode, run.stdout)
@@ -614,7 +614,7 @@ def test_db_update_of_a_name_that_nobody_knows(geocli: Geocli) -> None:
 
 
 def test_a_removed_database_is_no_longer_listed(located: Geocli) -> None:
-    """What is listed is what is there now."""
+    """The list has the databases that exist now."""
     for path in located.db_dir.iterdir():
         path.unlink()
 

@@ -1,4 +1,4 @@
-"""Completion in bash, zsh and fish: somebody types a few letters and a tab in an interactive shell."""
+"""Completion in bash, zsh and fish: a few letters and a tab are typed in an interactive shell."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RC = {
 
 
 class Shell:
-    """An interactive shell on a terminal of its own, with geocli's completion loaded as `geocli docs recipes` says."""
+    """An interactive shell on a terminal, with geocli's completion loaded as `geocli docs recipes` says."""
 
     def __init__(self, name: str, geocli: Geocli, home: Path) -> None:
         environ = {**geocli.environ, "TERM": "dumb", "HOME": str(home), "ZDOTDIR": str(home), "LC_ALL": "C.UTF-8"}
@@ -53,7 +53,7 @@ class Shell:
         os.close(its)
 
     def wait_for(self, text: str) -> None:
-        """Wait until the shell has shown a text, and forget all before."""
+        """Wait until the shell has shown a text, and discard everything before."""
 
         def is_there() -> bool:
             with suppress(OSError):  # nothing yet
@@ -76,7 +76,7 @@ class Shell:
 
 
 def _script(name: str, environ: dict[str, str]) -> str:
-    """Return what geocli prints for a shell that asks for its completion."""
+    """Return what geocli prints for a shell that requests its completion."""
     asked = {**environ, "_GEOCLI_COMPLETE": f"source_{name}"}
     return subprocess.run(["geocli"], env=asked, capture_output=True, text=True, check=True).stdout
 
@@ -100,11 +100,11 @@ TYPED = {
     "geocli db l\t-f json\r": "[]",
     "geocli lookup --cac\t-f value -F scope 10.0.0.1\r": "private",
 }
-"""A command, a value, an inner command, an option; and what the whole line prints."""
+"""Words for a command, a value, an inner command and an option; and the output of the whole line."""
 
 
 def test_a_tab_completes_and_the_command_runs(shell: Shell) -> None:
-    """The one match is put in with a space behind it, and Enter runs what is there."""
+    """The only match is inserted with a space after it, and Enter runs the line."""
     for typed, shown in TYPED.items():
         shell.type(typed)
         shell.wait_for(shown)

@@ -1,4 +1,4 @@
-"""What users, scripts and cron rely on: keys, header, exit statuses, streams, help, options."""
+"""The contract with users, scripts and cron: keys, header, exit statuses, streams, help, options."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def _leaves(command: Any, path: str = "") -> dict[str, Any]:
-    """Return the commands below a command, by what a user types."""
+    """Return the commands below a command, as a user types them."""
     if not hasattr(command, "commands"):
         return {path: command}
     found: dict[str, Any] = {}
@@ -52,7 +52,7 @@ def _options(command: Any) -> set[str]:
 
 
 def test_the_commands_are_those_that_are_documented() -> None:
-    """No command is missing, and none is unknown to these tests."""
+    """These tests cover every command."""
     assert set(COMMANDS) == set(_leaves(get_command(app)))
 
 
@@ -95,7 +95,7 @@ def test_json_has_the_promised_values(located: Geocli) -> None:
 
 @pytest.mark.parametrize("command", [("lookup", "-f", "csv", "8.8.8.8"), ("batch",), ("batch", "-f", "csv")])
 def test_the_csv_header_is_fixed(geocli: Geocli, command: tuple[str, ...]) -> None:
-    """Scripts that cut columns by number keep working."""
+    """Scripts that cut columns by number continue to work."""
     assert CSV_HEADER == geocli(*command, stdin=b"8.8.8.8\n").stdout.splitlines()[0]
 
 
@@ -129,7 +129,7 @@ def test_exit_statuses(located: Geocli, status: int, arguments: tuple[str, ...],
 
 
 def test_the_gravest_exit_status_wins(located: Geocli) -> None:
-    """An invalid address beside an answer that could not be kept exits with 4, and both are said."""
+    """An invalid address and an answer that could not be kept exit with 4; both are reported."""
     run = located("--data-dir", "/dev/null", "lookup", "81.2.69.160", "nowhere")
 
     assert 4 == run.returncode
@@ -138,7 +138,7 @@ def test_the_gravest_exit_status_wins(located: Geocli) -> None:
 
 
 def test_a_busy_journal_exits_75_after_the_answers(located: Geocli) -> None:
-    """Somebody holds the journal: the answers are printed, and the line says to try again later."""
+    """If another process locks the journal, the answers are printed, and the line says to try again later."""
     lock = located.data_dir / "journal.lock"
     with held(lock):
         run = located("lookup", "-f", "value", "81.2.69.160", environ={"GEOCLI_LOCK_TIMEOUT": "0.02"})
@@ -148,7 +148,7 @@ def test_a_busy_journal_exits_75_after_the_answers(located: Geocli) -> None:
 
 
 def test_interrupted_exits_130_without_a_word(located: Geocli) -> None:
-    """Ctrl-C ends a command quietly."""
+    """Ctrl-C ends a command silently."""
     with located.start("batch", bufsize=0) as process:
         read_line(process.stdout)
         process.send_signal(signal.SIGINT)
@@ -159,7 +159,7 @@ def test_interrupted_exits_130_without_a_word(located: Geocli) -> None:
 
 @pytest.mark.parametrize("arguments", [("lookup", "81.2.69.160"), ("lookup", "-f", "csv", "81.2.69.160")])
 def test_a_closed_pipe_exits_141_and_the_answer_is_kept(located: Geocli, arguments: tuple[str, ...]) -> None:
-    """Nobody reads: no message, and the journal has what would have been printed."""
+    """Without a reader there is no message, and the journal has the answers."""
     closed = subprocess.Popen(["true"], stdin=subprocess.PIPE)
     closed.wait(60)
     with located.start(*arguments, stdout=closed.stdin) as process:
@@ -172,7 +172,7 @@ def test_a_closed_pipe_exits_141_and_the_answer_is_kept(located: Geocli, argumen
 
 
 def test_a_full_disk_under_standard_output_is_one_line(located: Geocli) -> None:
-    """What cannot be printed is an error, and the answer is kept nevertheless."""
+    """Output that cannot be written is an error, and the answer is kept nevertheless."""
     with open("/dev/full", "wb") as full, located.start("lookup", "81.2.69.160", stdout=full) as process:
         _, errors = process.communicate(timeout=60)
 
@@ -181,7 +181,7 @@ def test_a_full_disk_under_standard_output_is_one_line(located: Geocli) -> None:
 
 
 def test_data_and_messages_go_to_different_streams(located: Geocli) -> None:
-    """Standard output holds entries only, standard error messages only."""
+    """Standard output has only entries, standard error only messages."""
     run = located("lookup", "81.2.69.160", "nowhere")
 
     assert ["81.2.69.160", "nowhere"] == [entry["ip"] for entry in objects(run.stdout)]
@@ -190,7 +190,7 @@ def test_data_and_messages_go_to_different_streams(located: Geocli) -> None:
 
 @pytest.mark.parametrize(("redirection", "entries", "messages"), [("<&-", 2, 1), (">&-", 0, 1), ("2>&-", 2, 0)])
 def test_a_closed_standard_stream_harms_nothing(located: Geocli, redirection: str, entries: int, messages: int) -> None:
-    """The journal never takes the place of a stream that was closed."""
+    """The journal never gets the number of a stream that was closed."""
     command = f'"$0" -m geocli lookup 81.2.69.160 nowhere {redirection}'
     run = subprocess.run(
         ["/bin/sh", "-c", command, located.command[0]],
@@ -206,7 +206,7 @@ def test_a_closed_standard_stream_harms_nothing(located: Geocli, redirection: st
 
 @pytest.mark.parametrize("command", ["", "db", *COMMANDS])
 def test_help_works_everywhere(geocli: Geocli, command: str) -> None:
-    """Help goes to standard output, names the command, shows all its options, and touches nothing."""
+    """Help goes to standard output, names the command, shows all its options, and touches no file."""
     run = geocli(*command.split(), "--help", environ={"COLUMNS": "160"})
     leaf = _leaves(get_command(app)).get(command)
     shown = run.stdout.decode()
@@ -219,7 +219,7 @@ def test_help_works_everywhere(geocli: Geocli, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["", "db", *COMMANDS])
 def test_help_reads_well_in_80_columns(geocli: Geocli, command: str) -> None:
-    """With -h, too: nothing is cut off, no choice is broken in two, and many options are in groups that have names."""
+    """With -h, nothing is cut off, no choice is broken in two, and many options are in named groups."""
     run = geocli(*command.split(), "-h")
     shown = run.stdout.decode()
     leaf = _leaves(get_command(app)).get(command)
@@ -234,7 +234,7 @@ def test_help_reads_well_in_80_columns(geocli: Geocli, command: str) -> None:
 
 
 def test_geocli_alone_prints_help(geocli: Geocli) -> None:
-    """Without arguments it helps, names every command, and exits 0."""
+    """Without arguments, help names every command, and the exit status is 0."""
     run = geocli()
 
     assert (0, b"") == (run.returncode, run.stderr)
@@ -242,7 +242,7 @@ def test_geocli_alone_prints_help(geocli: Geocli) -> None:
 
 
 def test_a_group_alone_prints_help_and_no_empty_message(geocli: Geocli) -> None:
-    """`geocli db` helps, too."""
+    """`geocli db` prints help, too."""
     run = geocli("db")
 
     assert b"Usage: geocli db" in run.stdout + run.stderr
@@ -292,7 +292,7 @@ def test_version(geocli: Geocli) -> None:
     ids=lambda what: " ".join(what) if isinstance(what, tuple) else "",
 )
 def test_wrong_usage_is_one_line_and_exits_2(geocli: Geocli, arguments: tuple[str, ...], expected: str) -> None:
-    """The line says what is wrong; nothing is printed, and nothing is touched."""
+    """The line says what is wrong; nothing is printed, and no file is touched."""
     run = geocli(*arguments)
 
     assert (2, b"") == (run.returncode, run.stdout)
@@ -302,7 +302,7 @@ def test_wrong_usage_is_one_line_and_exits_2(geocli: Geocli, arguments: tuple[st
 
 @pytest.mark.parametrize("hostile", ["--\x1b]0;x\x07", "--nope\nforged", "--\u202egnp"])
 def test_what_a_wrong_option_says_is_shown_harmless(geocli: Geocli, hostile: str) -> None:
-    """Control characters in arguments come back as escapes, in one line."""
+    """Control characters in arguments are escaped, in one line."""
     line = complaint(geocli("lookup", hostile, "8.8.8.8"))
 
     assert line.isprintable()
@@ -375,7 +375,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "docs": {},
     "db verify": {},
 }
-"""For each option of each command, a command line that has it and succeeds."""
+"""A command line for each option of each command, which succeeds."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -402,7 +402,7 @@ def test_every_option_before_the_command_is_documented() -> None:
 
 @pytest.mark.parametrize("arguments", [line for lines in OPTIONS.values() for line in lines.values()], ids=" ".join)
 def test_every_option_is_accepted(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """A command line with the option succeeds without a word on standard error but for what dry runs say."""
+    """A command line with the option succeeds; only dry runs print to standard error."""
     city = build(geocli.db_dir / "City.mmdb", {"81.2.69.0/24": LONDON})
     places = {"city": city, "out": tmp_path / "out", "config": tmp_path / "config.toml"}
     header = b"ip\n" if {"-i", "csv"} <= set(arguments) else b""
@@ -414,7 +414,7 @@ def test_every_option_is_accepted(geocli: Geocli, tmp_path: Path, arguments: tup
 
 
 def test_the_options_before_the_command(located: Geocli, tmp_path: Path) -> None:
-    """`--data-dir` and `--config` win over the environment; `-v` tells what was done; `--no-color` is taken."""
+    """`--data-dir` and `--config` override the environment; `-v` logs events; `--no-color` is accepted."""
     elsewhere, config = tmp_path / "elsewhere", tmp_path / "other.toml"
     config.write_text(f'database_dirs = []\nsystem_databases = false\ndata_dir = "{tmp_path}/unused"\n')
     before = ("--data-dir", str(elsewhere), "--config", str(config), "--no-color")
@@ -430,7 +430,7 @@ def test_the_options_before_the_command(located: Geocli, tmp_path: Path) -> None
 
 
 def test_a_traceback_is_shown_with_v_only(geocli: Geocli) -> None:
-    """`-v` adds where an error came from; the last line is the same."""
+    """`-v` prints a traceback; the last line is the same."""
     quiet = geocli("--data-dir", "/dev/null", "flush")
     verbose = geocli("-v", "--data-dir", "/dev/null", "flush")
 
@@ -445,7 +445,7 @@ def test_a_traceback_is_shown_with_v_only(geocli: Geocli) -> None:
     ids=" ".join,
 )
 def test_no_style_goes_into_a_pipe(located: Geocli, arguments: tuple[str, ...]) -> None:
-    """What is not a terminal gets text alone, whatever TERM says."""
+    """Output that does not go to a terminal has no styles, whatever TERM is."""
     run = located(*arguments, environ={"TERM": "xterm-256color", "GITHUB_ACTIONS": "", "FORCE_COLOR": ""})
 
     assert 0 == run.returncode
@@ -475,7 +475,7 @@ def test_help_on_a_terminal_has_colour_unless_somebody_objects(geocli: Geocli) -
     ],
 )
 def test_no_colour_where_it_is_not_wanted(located: Geocli, arguments: tuple[str, ...], environ: dict[str, str]) -> None:
-    """`NO_COLOR`, `TERM=dumb` and `--no-color` are heard, and a dumb terminal gets no escape sequence at all."""
+    """`NO_COLOR`, `TERM=dumb` and `--no-color` are obeyed, and a dumb terminal gets no escape sequences."""
     _, shown = on_terminal(located, *arguments, environ=environ)
 
     assert shown
@@ -486,7 +486,7 @@ def test_no_colour_where_it_is_not_wanted(located: Geocli, arguments: tuple[str,
 
 @pytest.fixture
 def orleans(geocli: Geocli) -> Geocli:
-    """Run geocli with a database that has a name which ASCII cannot write."""
+    """Run geocli with a database that has a name which is not ASCII."""
     record = {"country": {"iso_code": "FR", "names": {"en": "France"}}, "city": {"names": {"en": "Orléans"}}}
     build(geocli.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": record})
     return geocli
@@ -494,7 +494,7 @@ def orleans(geocli: Geocli) -> Geocli:
 
 @pytest.mark.parametrize("format_", ["jsonl", "json", "csv", "tsv", "value"])
 def test_data_is_utf8_in_any_locale(orleans: Geocli, format_: str) -> None:
-    """Files are the same wherever they are made."""
+    """Files are the same in every locale."""
     run = orleans("lookup", "-f", format_, "-F", "city", "81.2.69.160", environ=NOT_UTF8)
 
     assert (0, b"") == (run.returncode, run.stderr)
@@ -507,7 +507,7 @@ def test_data_is_utf8_in_any_locale(orleans: Geocli, format_: str) -> None:
     ids=" ".join,
 )
 def test_an_ascii_terminal_gets_what_it_can_show(orleans: Geocli, arguments: tuple[str, ...]) -> None:
-    """In a locale without UTF-8 tables and messages come out all the same."""
+    """In a locale without UTF-8 tables and messages are printed, with escapes."""
     orleans("lookup", "81.2.69.160")
     orleans("flush")
     status, shown = on_terminal(orleans, *arguments, environ=NOT_UTF8)
@@ -519,7 +519,7 @@ def test_an_ascii_terminal_gets_what_it_can_show(orleans: Geocli, arguments: tup
 
 
 def test_what_was_printed_is_in_the_store_after_a_flush(located: Geocli) -> None:
-    """The promise: an answer that was printed with status 0 is kept."""
+    """An answer that was printed with status 0 is kept."""
     printed = objects(located("lookup", "81.2.69.160", "2001:218::1", "10.0.0.1").stdout)
     assert 0 == located("flush").returncode
 
@@ -527,7 +527,7 @@ def test_what_was_printed_is_in_the_store_after_a_flush(located: Geocli) -> None
 
 
 def test_the_journal_is_empty_after_a_flush(located: Geocli) -> None:
-    """Nothing is stored twice, and nothing is left."""
+    """Nothing is stored twice, and nothing is left in the journal."""
     located("lookup", "81.2.69.160")
     located("flush")
 

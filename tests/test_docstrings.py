@@ -1,4 +1,4 @@
-"""The examples in docstrings print what they say, and what is public says what it is."""
+"""Examples in docstrings print what they show, and everything public is documented."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITH_EXAMPLES = {
 
 @pytest.fixture(autouse=True)
 def _no_databases(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let examples be answered by the built-in data, whatever the machine has."""
+    """Let the built-in data answer examples, whatever databases the machine has."""
     config = tmp_path_factory.mktemp("config") / "config.toml"
     config.write_text("system_databases = false\n")
     monkeypatch.setenv("GEOCLI_CONFIG", str(config))
@@ -29,7 +29,7 @@ def _no_databases(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "geocli.__main__"])
 def test_the_examples_of_a_module(name: str) -> None:
-    """Each is run as a reader would type it; those that newcomers read first have some."""
+    """Each example is run; modules that newcomers read first have some."""
     failed, tried = doctest.testmod(importlib.import_module(name))
 
     assert 0 == failed
@@ -38,7 +38,7 @@ def test_the_examples_of_a_module(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(geocli.__all__) - {"__version__"}))
 def test_what_is_public_says_what_it_is(name: str) -> None:
-    """`help(geocli.NAME)` begins with a sentence, and its methods have one each."""
+    """`help(geocli.NAME)` begins with a sentence, and methods have docstrings."""
     found = getattr(geocli, name)
     methods = [getattr(found, method) for method in vars(found) if not method.startswith("_")]
 

@@ -38,7 +38,7 @@ PORT = "not an IP address: the port is not a number from 0 to 65535"
     ],
 )
 def test_addresses_as_people_and_logs_write_them(geocli: Geocli, text: str, ip: str, country: str | None) -> None:
-    """Every form of an address is looked up as its canonical text, also without any database."""
+    """Every form of an address is looked up as its canonical form, also without any database."""
     run = geocli("lookup", text)
     (entry,) = objects(run.stdout)
 
@@ -97,7 +97,7 @@ def test_addresses_that_are_nowhere_are_answered_without_a_source(
     ],
 )
 def test_what_is_no_address_is_said_with_its_reason(located: Geocli, text: str, reason: str) -> None:
-    """An invalid text gives an entry with the input as given, one line with the reason, and exit status 2."""
+    """An invalid address gives an entry with the input, one line with the reason, and exit status 2."""
     run = located("lookup", text)
     (entry,) = objects(run.stdout)
 
@@ -108,7 +108,7 @@ def test_what_is_no_address_is_said_with_its_reason(located: Geocli, text: str, 
 
 
 def test_entries_come_in_the_order_of_the_arguments(located: Geocli) -> None:
-    """Also when one comes twice; it is kept once."""
+    """An address that is named twice is printed twice and kept once."""
     texts = ["98.0.0.1", "nowhere", "81.2.69.160", "98.0.0.1"]
     run = located("lookup", *texts)
 
@@ -118,7 +118,7 @@ def test_entries_come_in_the_order_of_the_arguments(located: Geocli) -> None:
 
 @pytest.mark.parametrize("stdin", [b"81.2.69.160\n\n10.0.0.1\n", b"81.2.69.160\r\n\r\n10.0.0.1"])
 def test_a_dash_reads_standard_input(located: Geocli, stdin: bytes) -> None:
-    """One address a line; the last line may lack its end, and an empty line is an invalid entry."""
+    """There is one address in a line; the last line may be unterminated, and an empty line is an invalid entry."""
     run = located("lookup", "-", stdin=stdin)
 
     assert ["resolved", "invalid", "special"] == [entry["status"] for entry in objects(run.stdout)]
@@ -128,7 +128,7 @@ def test_a_dash_reads_standard_input(located: Geocli, stdin: bytes) -> None:
 
 @pytest.mark.parametrize("errors", ["surrogateescape", "strict"])
 def test_standard_input_that_is_not_utf8_is_one_invalid_line(located: Geocli, errors: str) -> None:
-    """Bytes that are no text, in any locale, spoil their own line only."""
+    """Bytes that are not UTF-8 spoil only their own line, in any locale."""
     stdin = b"81.2.69.160\n\xff\xfe\n98.0.0.1\n"
     run = located("lookup", "-f", "value", "-F", "status", "-", stdin=stdin, environ={"PYTHONIOENCODING": f":{errors}"})
 
@@ -145,28 +145,28 @@ def test_a_dash_among_addresses_is_no_address(located: Geocli) -> None:
 
 
 def test_standard_input_with_nothing_in_it(located: Geocli) -> None:
-    """No line in, no line out, and no error."""
+    """No input gives no output, and no error."""
     run = located("lookup", "-")
 
     assert (0, b"", b"") == (run.returncode, run.stdout, run.stderr)
 
 
 def test_format_value_prints_the_value_and_nothing_else(located: Geocli) -> None:
-    """The documented one-liner."""
+    """The documented one-liner works."""
     run = located("lookup", "-f", "value", "-F", "country_code", "81.2.69.160")
 
     assert (0, b"GB\n", b"") == (run.returncode, run.stdout, run.stderr)
 
 
 def test_format_json_is_one_document(located: Geocli) -> None:
-    """A list of objects, also of one."""
+    """JSON is a list of objects, also for one address."""
     run = located("lookup", "--format", "json", "-F", "ip,asn", "81.2.69.160", "10.0.0.1")
 
     assert [{"ip": "81.2.69.160", "asn": 20712}, {"ip": "10.0.0.1", "asn": None}] == json.loads(run.stdout)
 
 
 def test_format_csv_and_tsv_have_a_header(located: Geocli) -> None:
-    """And quote as the format asks for."""
+    """Cells are quoted as the format requires."""
     as_csv = located("lookup", "-f", "csv", "-F", "ip,city,country_code", "98.0.0.1").stdout.decode()
     as_tsv = located("lookup", "-f", "tsv", "-F", "ip,city,country_code", "98.0.0.1").stdout.decode()
 
@@ -177,14 +177,14 @@ def test_format_csv_and_tsv_have_a_header(located: Geocli) -> None:
 
 
 def test_format_table_in_a_pipe_cuts_nothing_off(located: Geocli) -> None:
-    """Tables are for people, who may page them."""
+    """A table can be printed to a pipe, for a pager."""
     lines = located("lookup", "-f", "table", "81.2.69.160", "98.0.0.1").stdout.decode().splitlines()
 
     assert any("GeoLite2-City+GeoLite2-ASN" in line and "Andrews & Arnold Ltd" in line for line in lines)
 
 
 def test_format_table_of_one_address_is_a_card(located: Geocli) -> None:
-    """A line for each thing that is known, with its name before it."""
+    """Each known field has a line with its label."""
     lines = located("lookup", "-f", "table", "98.0.0.1").stdout.decode().splitlines()
     first, *others = [line.split() for line in lines]
 
@@ -194,7 +194,7 @@ def test_format_table_of_one_address_is_a_card(located: Geocli) -> None:
 
 
 def test_fields_are_shown_in_the_order_that_was_asked_for(located: Geocli) -> None:
-    """Any field, those on request, and what is in the traits; what is unknown is empty."""
+    """Any field can be chosen, also on request and in the traits; unknown ones are empty."""
     fields = "asn,ip,cached,scope,network,built_at,error,postal_code,traits.accuracy_radius,traits.nothing,traits"
     run = located("lookup", "-f", "jsonl", "-F", fields, "81.2.69.160")
     (entry,) = objects(run.stdout)
@@ -206,12 +206,12 @@ def test_fields_are_shown_in_the_order_that_was_asked_for(located: Geocli) -> No
 
 
 def test_white_space_around_fields_is_dropped(located: Geocli) -> None:
-    """As people write lists."""
+    """Spaces after commas are accepted."""
     assert b"GB\tLondon\n" == located("lookup", "-f", "value", "-F", "country_code, city", "81.2.69.160").stdout
 
 
 def test_db_names_the_files_that_are_asked_and_no_others(located: Geocli, tmp_path: Path) -> None:
-    """One file, then two of them; the databases that would be found, and the built-in data, are left alone."""
+    """One file, then two of them; the databases that would be found, and the built-in data, are not used."""
     tokyo = str(build(tmp_path / "mine.mmdb", {"81.2.69.0/24": TOKYO}))
     asn = str(located.db_dir / "GeoLite2-ASN.mmdb")
     one = located("lookup", "--db", tokyo, "-f", "value", "-F", "city,asn,source", "81.2.69.160", "8.8.8.8")
@@ -223,7 +223,7 @@ def test_db_names_the_files_that_are_asked_and_no_others(located: Geocli, tmp_pa
 
 @pytest.mark.parametrize("is_flushed", [False, True], ids=["dirty", "flushed"])
 def test_db_is_not_answered_by_what_others_said_before(located: Geocli, *, is_flushed: bool) -> None:
-    """An answer of the built-in data in the cache is none of the file that was named."""
+    """A cached answer of the built-in data is not an answer of the named file."""
     located("lookup", "8.8.8.8")
     if is_flushed:
         located("flush")
@@ -233,7 +233,7 @@ def test_db_is_not_answered_by_what_others_said_before(located: Geocli, *, is_fl
 
 
 def test_an_address_that_nobody_knows(located: Geocli) -> None:
-    """Exit status 1, an entry without a place, and no message: the status says it."""
+    """Exit status 1, an entry without a place, and no message."""
     run = located("lookup", "--db", str(located.db_dir / "GeoLite2-City.mmdb"), "8.8.8.8")
     (entry,) = objects(run.stdout)
 
@@ -250,7 +250,7 @@ def test_the_built_in_data_stand_in_where_the_databases_know_nothing(located: Ge
 
 
 def test_a_stored_answer_is_a_hit(located: Geocli) -> None:
-    """After a flush the same entry comes from the cache, and nothing is journaled again."""
+    """After a flush the same entry comes from the cache, and nothing is appended to the journal."""
     (first,) = objects(located("lookup", "81.2.69.160").stdout)
     located("flush")
     (second,) = objects(located("lookup", "81.2.69.160").stdout)
@@ -260,7 +260,7 @@ def test_a_stored_answer_is_a_hit(located: Geocli) -> None:
 
 
 def test_a_newer_database_makes_a_stored_answer_a_miss(located: Geocli) -> None:
-    """Installing a database is all that it takes to get its answers."""
+    """Once a database is installed, its answers are returned."""
     located("lookup", "81.2.69.160")
     located("flush")
     build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": TOKYO}, build_epoch=1_790_000_000)
@@ -271,7 +271,7 @@ def test_a_newer_database_makes_a_stored_answer_a_miss(located: Geocli) -> None:
 
 @pytest.mark.parametrize("is_flushed", [False, True], ids=["dirty", "flushed"])
 def test_cached_only_finds_what_was_answered_before(located: Geocli, *, is_flushed: bool) -> None:
-    """In the journal as well as in the store, and also when the databases are gone."""
+    """Entries are found in the journal and in the store, also when the databases are gone."""
     located("lookup", "81.2.69.160")
     if is_flushed:
         located("flush")
@@ -283,7 +283,7 @@ def test_cached_only_finds_what_was_answered_before(located: Geocli, *, is_flush
 
 
 def test_cached_only_asks_no_source(located: Geocli) -> None:
-    """What is not in the cache has no answer, special addresses aside, and nothing is kept."""
+    """Addresses that are not cached have no answer, except for special ones, and nothing is kept."""
     run = located("lookup", "--cached-only", "-F", "status,error", "81.2.69.160", "10.0.0.1")
 
     assert 1 == run.returncode
@@ -295,7 +295,7 @@ def test_cached_only_asks_no_source(located: Geocli) -> None:
 
 
 def test_no_cache_leaves_no_trace(located: Geocli) -> None:
-    """Not even the data directory is made."""
+    """Not even the data directory is created."""
     run = located("lookup", "--no-cache", "-f", "value", "81.2.69.160")
 
     assert (0, b"GB\n", b"") == (run.returncode, run.stdout, run.stderr)
@@ -304,7 +304,7 @@ def test_no_cache_leaves_no_trace(located: Geocli) -> None:
 
 @pytest.mark.parametrize(("option", "kept"), [("--no-cache", 0), ("--refresh", 1)])
 def test_both_ask_the_source_even_if_the_answer_is_stored(located: Geocli, option: str, kept: int) -> None:
-    """`--no-cache` keeps nothing of it, `--refresh` does."""
+    """`--no-cache` keeps nothing, `--refresh` does."""
     located("lookup", "81.2.69.160")
     located("flush")
     run = located("lookup", option, "-F", "cached", "81.2.69.160")
@@ -317,21 +317,21 @@ def test_both_ask_the_source_even_if_the_answer_is_stored(located: Geocli, optio
     ("arguments", "status"), [(("81.2.69.160",), 0), (("--cached-only", "98.0.0.1"), 1), (("nowhere",), 2)]
 )
 def test_quiet_prints_no_data(located: Geocli, arguments: tuple[str, ...], status: int) -> None:
-    """The exit status tells, as with grep."""
+    """The exit status reports the result, as with grep."""
     run = located("lookup", "-q", *arguments)
 
     assert (status, b"") == (run.returncode, run.stdout)
 
 
 def test_a_quiet_answer_is_kept(located: Geocli) -> None:
-    """Quiet is about printing alone."""
+    """Answers are kept with --quiet, too."""
     located("lookup", "--quiet", "81.2.69.160")
 
     assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
 
 
 def test_two_dashes_end_the_options(located: Geocli) -> None:
-    """What follows is an address, or is none."""
+    """Arguments after -- are addresses."""
     run = located("lookup", "--", "81.2.69.160", "-q")
 
     assert ["81.2.69.160", "-q"] == [entry["ip"] for entry in objects(run.stdout)]
@@ -339,7 +339,7 @@ def test_two_dashes_end_the_options(located: Geocli) -> None:
 
 
 def test_a_database_of_one_family_does_not_answer_for_the_other(geocli: Geocli) -> None:
-    """An IPv4 database is passed over for an IPv6 address, without a word."""
+    """An IPv4 database is skipped for an IPv6 address, silently."""
     build(geocli.db_dir / "v4.mmdb", {"81.2.69.0/24": LONDON}, ip_version=4)
     run = geocli("lookup", "-F", "source", "2001:218::1", "81.2.69.160")
 
@@ -348,7 +348,7 @@ def test_a_database_of_one_family_does_not_answer_for_the_other(geocli: Geocli) 
 
 
 def test_many_addresses_at_once(located: Geocli) -> None:
-    """More than one block of them; every answer is printed and kept."""
+    """Every answer of several blocks is printed and kept."""
     texts = [f"81.2.{number >> 8}.{number & 255}" for number in range(1200)]
     run = located("lookup", *texts)
     located("flush")

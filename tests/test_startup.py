@@ -1,4 +1,4 @@
-"""What the commands that shells and cron run all day must not import."""
+"""Modules that frequent commands must not import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAVY = {
 
 
 def imported_by(geocli: Geocli, *arguments: str) -> set[str]:
-    """Return the modules that a command imports, by `-X importtime`, which must succeed."""
+    """Return the modules that a command imports, by `-X importtime`; it must succeed."""
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "from geocli.__main__ import main; main()", *arguments],
         env={name: value for name, value in geocli.environ.items() if not name.startswith(("GEOCLI_CONFIG", "COV"))},
@@ -39,7 +39,7 @@ def imported_by(geocli: Geocli, *arguments: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make databases that are so old that their content is remembered by all processes."""
+    """Build databases that are old enough for their digests to be cached."""
     directory = tmp_path_factory.mktemp("settled")
     path = build(directory / "GeoLite2-City.mmdb", CITIES)
     wait_for(lambda: time_ns() - path.stat().st_ctime_ns > SETTLED_NS)
@@ -55,14 +55,14 @@ def installed(geocli: Geocli, settled: Path) -> Geocli:
 
 @pytest.fixture
 def stored(installed: Geocli) -> Geocli:
-    """Keep one answer in the store."""
+    """Store an answer."""
     assert installed("lookup", "81.2.69.160").returncode == 0
     assert installed("flush").returncode == 0
     return installed
 
 
 def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
-    """A lookup that the store answers needs sqlite3, and none of the packages."""
+    """A lookup that the store answers imports sqlite3, and none of the packages."""
     imported = imported_by(stored, "lookup", "81.2.69.160")
 
     assert "sqlite3" in imported
@@ -70,7 +70,7 @@ def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
 
 
 def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
-    """A flush with nothing to do ends before it needs a package."""
+    """A flush with nothing to do imports no package."""
     imported = imported_by(stored, "flush")
 
     assert "geocli.storage.flush" in imported
@@ -78,7 +78,7 @@ def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
 
 
 def test_a_miss_that_a_database_answers_imports_its_reader_alone(stored: Geocli) -> None:
-    """A lookup that an .mmdb file answers adds the reader."""
+    """A lookup that an .mmdb file answers imports its reader, too."""
     imported = imported_by(stored, "lookup", "81.2.69.161")
 
     assert "maxminddb_rust" in imported
@@ -86,14 +86,14 @@ def test_a_miss_that_a_database_answers_imports_its_reader_alone(stored: Geocli)
 
 
 def test_a_flush_into_a_store_of_the_current_schema_needs_no_sqlite_utils(stored: Geocli) -> None:
-    """The schema is made once; from then on cron's flushes need sqlite3 alone."""
+    """Once the schema exists, a flush imports only sqlite3."""
     assert stored("lookup", "81.2.69.162").returncode == 0
 
     assert "sqlite_utils" not in imported_by(stored, "flush")
 
 
 def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
-    """A hit, or a miss that a database answers, does not pay for a service that could be asked."""
+    """A hit, or a miss that a database answers, does not import a service that is configured."""
     installed.environ |= {"GEOCLI_IP_API": "true", "GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": "/key"}
     assert installed("lookup", "81.2.69.160").returncode == 0
     assert installed("flush").returncode == 0
@@ -107,7 +107,7 @@ def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
 def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
     stored: Geocli, arguments: tuple[str, ...]
 ) -> None:
-    """What needs the option parser does not pay for tables, logs, downloads or arrays too."""
+    """The option parser imports no tables, logs, downloads or arrays."""
     imported = imported_by(stored, *arguments)
 
     assert "typer" in imported
