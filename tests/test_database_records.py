@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from geocli.engine.database_records import Merged
     from geocli.models import Answer
 
     Known = tuple[dict[str, Any], int, bool]
@@ -104,7 +105,7 @@ def read(databases: Sequence[Database], output: Output, **chosen: Any) -> list[K
     found: list[Known | None] = []
     for part in (texts[: COUNT // 2], texts[COUNT // 2 :], texts):
         rows: list[Known | None] = [None] * len(part)
-        for merged in records.merged(offsets_of(databases, part), part):
+        for merged in records.merged(offsets_of(databases, part), len(part), part.__getitem__):
             answer, values = merged.recipe.answer, merged.values
             columns = zip(*values.values(), strict=True) if values else repeat(())
             for at, row in zip(merged.positions, columns, strict=False):
@@ -132,6 +133,16 @@ def alone(databases: Sequence[Database], ip: str, language: str = "en") -> tuple
             sources = 1 << bit if both is said else sources | (both is not whole) << bit
             whole = both
     return whole, sources
+
+
+def cells_of(merged: Merged) -> dict[str, Sequence[str]]:
+    """Return the fields that are rendered; texts that are put together by the kernel are those of the records."""
+    cells = dict(merged.cells)
+    for name, (text, ends, rows) in merged.fragments.items():
+        starts = [0, *ends]
+        cells[name] = [text[starts[row] : ends[row]].decode() for row in rows]
+        assert cells[name] == list(merged.rendered(name))
+    return cells
 
 
 @pytest.mark.parametrize("with_traits", [True, False])
@@ -178,8 +189,8 @@ def test_lines_have_the_values(tmp_path: Path, said: list[list[Any]], fields: li
     for with_values in (False, True):
         records = Records(list(map(SearchTree, databases)), output, with_values=with_values, with_traits=False)
         lines.append({})
-        for merged in records.merged(offsets, texts):
-            cells = {} if with_values else merged.cells
+        for merged in records.merged(offsets, len(texts), texts.__getitem__):
+            cells = {} if with_values else cells_of(merged)
             lines[-1] |= zip(merged.positions, output.lines(merged.values, cells, len(merged.positions)), strict=True)
 
     assert lines[0] == lines[1]
@@ -221,7 +232,7 @@ def test_more_records_than_are_read_together(tmp_path: Path) -> None:
     texts = [f"1.{number >> 8}.{number & 255}.0" for number in range(len(records))]
     chosen = Records([SearchTree(database)], Output("csv"), with_values=True, with_traits=False)
     found: dict[int, str] = {}
-    for merged in chosen.merged(offsets_of([database], texts), texts):
+    for merged in chosen.merged(offsets_of([database], texts), len(texts), texts.__getitem__):
         found |= zip(merged.positions, merged.values["city"], strict=True)
 
     assert [record["city"] for record in records] == [found[number] for number in range(len(records))]
