@@ -43,7 +43,7 @@ def _json(geocli: Geocli, *arguments: str) -> Any:
     return json.loads(run.stdout)
 
 
-def _knows_8_8_8_8(geocli: Geocli) -> None:
+def _store_unresolved(geocli: Geocli) -> None:
     """Store an address that is not in the City database as unresolved."""
     geocli("lookup", "--db", str(geocli.db_dir / "GeoLite2-City.mmdb"), "8.8.8.8")
     geocli("flush")
@@ -77,7 +77,7 @@ def test_flush_as_json(located: Geocli) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("flush",), ("flush", "--wait", "0")])
-def test_flush_tells_people_what_it_did(located: Geocli, arguments: tuple[str, ...]) -> None:
+def test_flush_prints_a_report_on_a_terminal(located: Geocli, arguments: tuple[str, ...]) -> None:
     """On a terminal, a flush prints one line."""
     located("lookup", "81.2.69.160")
     status, shown = on_terminal(located, *arguments)
@@ -107,7 +107,7 @@ def test_flush_waits_as_long_as_it_is_told(located: Geocli) -> None:
     assert f"{lock}: busy: another process held it for 0.03 s; try again later" == complaint(run)
 
 
-def test_flush_goes_on_when_the_other_is_done(located: Geocli) -> None:
+def test_flush_waits_for_another_one(located: Geocli) -> None:
     """A flush that waits runs after the other one."""
     located("lookup", "81.2.69.160")
     with held(located.data_dir / "flush.lock"):
@@ -119,7 +119,7 @@ def test_flush_goes_on_when_the_other_is_done(located: Geocli) -> None:
     assert [("81.2.69.160",)] == stored(located)
 
 
-def test_a_store_that_somebody_holds_makes_flush_exit_75(located: Geocli) -> None:
+def test_flush_of_a_locked_store_exits_75(located: Geocli) -> None:
     """Entries are kept, lookups continue, and the next flush stores all entries."""
     located("lookup", "81.2.69.160")
     located("flush")
@@ -137,7 +137,7 @@ def test_a_store_that_somebody_holds_makes_flush_exit_75(located: Geocli) -> Non
     assert [("81.2.69.160",), ("98.0.0.1",)] == stored(located)
 
 
-def test_a_store_of_a_newer_geocli_is_left_alone(located: Geocli) -> None:
+def test_a_store_of_a_newer_geocli_is_not_touched(located: Geocli) -> None:
     """Flush refuses with exit status 4 and a reason; lookups report it, too, and still answer."""
     located("lookup", "81.2.69.160")
     located("flush")
@@ -189,9 +189,9 @@ def test_re_resolve_refreshes_rows_of_an_older_build(located: Geocli) -> None:
     assert {"retried": 0, "found": 0, "changed": 0, "unknown": 0} == _json(located, "re-resolve", "--json")
 
 
-def test_re_resolve_finds_what_nobody_knew(located: Geocli) -> None:
+def test_re_resolve_finds_unresolved_addresses(located: Geocli) -> None:
     """With `--unresolved`, rows are resolved before their retry time."""
-    _knows_8_8_8_8(located)
+    _store_unresolved(located)
 
     assert {"retried": 1, "found": 1, "changed": 0, "unknown": 0} == _json(
         located, "re-resolve", "--unresolved", "--json"
@@ -221,9 +221,9 @@ def test_re_resolve_chooses_rows(located: Geocli, arguments: tuple[str, ...], re
     assert retried == _json(located, "re-resolve", "--json", *arguments)["retried"]
 
 
-def test_a_dry_run_asks_nobody(located: Geocli) -> None:
+def test_a_dry_run_asks_no_source(located: Geocli) -> None:
     """A dry run prints the number of rows, and changes nothing."""
-    _knows_8_8_8_8(located)
+    _store_unresolved(located)
     run = located("re-resolve", "--dry-run", "--unresolved")
 
     assert (0, b"") == (run.returncode, run.stdout)
@@ -233,16 +233,16 @@ def test_a_dry_run_asks_nobody(located: Geocli) -> None:
 
 def test_no_flush_leaves_the_answers_in_the_journal(located: Geocli) -> None:
     """`--no-flush` is for those who flush every minute anyway."""
-    _knows_8_8_8_8(located)
+    _store_unresolved(located)
     assert SILENT == _outcome(located, "re-resolve", "--unresolved", "--no-flush")
 
     assert [("8.8.8.8", "resolved")] == [(entry.ip, entry.status) for entry in dirty(located)]
     assert [("unresolved",)] == stored(located, "status")
 
 
-def test_re_resolve_tells_people_what_it_did(located: Geocli) -> None:
+def test_re_resolve_prints_a_report(located: Geocli) -> None:
     """On a terminal, or with -v, a report is printed."""
-    _knows_8_8_8_8(located)
+    _store_unresolved(located)
     status, shown = on_terminal(located, "re-resolve", "--unresolved")
 
     assert (0, "1 retried, 1 found, 0 changed, 0 still unknown\n") == (status, shown)
@@ -270,7 +270,7 @@ def test_a_failing_database_never_erases_a_good_answer(located: Geocli, what: st
 
 
 @pytest.mark.parametrize("arguments", [("re-resolve",), ("re-resolve", "--all")])
-def test_re_resolve_of_a_store_that_is_none_says_so_once(located: Geocli, arguments: tuple[str, ...]) -> None:
+def test_re_resolve_of_an_invalid_store_is_one_line(located: Geocli, arguments: tuple[str, ...]) -> None:
     """The error is one line, with exit status 4."""
     located.data_dir.mkdir(mode=0o700)
     (located.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
@@ -347,7 +347,7 @@ def test_check_is_silent_when_all_is_well(geocli: Geocli) -> None:
     assert [] == _check(geocli)
 
 
-def test_check_finds_a_journal_that_nobody_flushes(geocli: Geocli) -> None:
+def test_check_finds_a_journal_that_is_not_flushed(geocli: Geocli) -> None:
     """Entries older than five minutes, or than `--max-lag`, are unhealthy."""
     at = (datetime.now(UTC) - timedelta(hours=1)).replace(microsecond=0)
     journal = Journal(DataDirectory(str(geocli.data_dir)))
@@ -387,7 +387,7 @@ def test_check_finds_a_store_that_cannot_be_read(geocli: Geocli) -> None:
     assert reason.startswith(f"{geocli.data_dir}/geocli.db: file is not a database")
 
 
-def test_stats_of_what_cannot_be_read_still_says_the_rest(geocli: Geocli) -> None:
+def test_stats_show_what_can_be_read(geocli: Geocli) -> None:
     """The problems are in the JSON, and the keys stay."""
     geocli("lookup", "8.8.8.8")
     (geocli.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
@@ -397,7 +397,7 @@ def test_stats_of_what_cannot_be_read_still_says_the_rest(geocli: Geocli) -> Non
     assert 1 == len(found["problems"])
 
 
-def test_a_lag_that_is_no_duration(geocli: Geocli) -> None:
+def test_an_invalid_lag(geocli: Geocli) -> None:
     """The error is one line, with exit status 2."""
     run = geocli("stats", "--check", "--max-lag", "soon")
 
@@ -408,7 +408,7 @@ def test_a_lag_that_is_no_duration(geocli: Geocli) -> None:
 # clear
 
 
-def test_clear_wants_to_be_told_what(located: Geocli) -> None:
+def test_clear_needs_a_selection(located: Geocli) -> None:
     """Without options nothing is deleted."""
     located("lookup", "81.2.69.160")
     located("flush")
@@ -434,9 +434,11 @@ def test_clear_wants_to_be_told_what(located: Geocli) -> None:
         (("--older-than", "90d", "--unresolved"), ["8.8.8.8", "81.2.69.160"]),
     ],
 )
-def test_clear_forgets_rows_and_says_how_many(located: Geocli, arguments: tuple[str, ...], left: list[str]) -> None:
+def test_clear_deletes_rows_and_prints_their_number(
+    located: Geocli, arguments: tuple[str, ...], left: list[str]
+) -> None:
     """Dirty entries are deleted, too: the journal is flushed first."""
-    _knows_8_8_8_8(located)
+    _store_unresolved(located)
     located("lookup", "81.2.69.160")
     run = located("clear", *arguments)
 
@@ -444,7 +446,7 @@ def test_clear_forgets_rows_and_says_how_many(located: Geocli, arguments: tuple[
     assert (left, []) == ([ip for (ip,) in stored(located)], dirty(located))
 
 
-def test_clear_forgets_old_rows(located: Geocli) -> None:
+def test_clear_deletes_old_rows(located: Geocli) -> None:
     """Rows resolved longer ago than the age are deleted."""
     located("lookup", "81.2.69.160", "98.0.0.1")
     located("flush")
@@ -461,7 +463,7 @@ def test_clear_without_a_store(geocli: Geocli) -> None:
     assert not geocli.data_dir.exists()
 
 
-def test_clear_does_not_run_into_a_flush(located: Geocli) -> None:
+def test_clear_waits_for_a_flush(located: Geocli) -> None:
     """Clear waits for the lock, and gives up with exit status 75."""
     located("lookup", "81.2.69.160")
     located("flush")
@@ -513,7 +515,7 @@ def test_db_list_on_a_terminal(located: Geocli) -> None:
     assert b"[]\n" == located("db", "list").stdout
 
 
-def test_db_verify_reads_all_that_are_found(located: Geocli) -> None:
+def test_db_verify_reads_all_databases(located: Geocli) -> None:
     """Each database has a line on standard output."""
     run = located("db", "verify")
 
@@ -582,7 +584,7 @@ def test_db_update_downloads_nothing_that_is_unchanged(mirror: Geocli) -> None:
     assert inode == (mirror.db_dir / "dbip-city-lite.mmdb").stat().st_ino
 
 
-def test_db_update_tells_people_what_it_did_and_whose_data_they_are(mirror: Geocli) -> None:
+def test_db_update_prints_a_report_with_attributions(mirror: Geocli) -> None:
     """The attribution that the licence requires is printed."""
     attribution = "IP geolocation by DB-IP (https://db-ip.com), CC BY 4.0"
     first = mirror("-v", "db", "update", "dbip-city-lite")
@@ -593,7 +595,7 @@ def test_db_update_tells_people_what_it_did_and_whose_data_they_are(mirror: Geoc
     assert (0, "nothing replaced\n") == (status, second)
 
 
-def test_db_update_of_what_the_server_does_not_have(mirror: Geocli, httpserver: HTTPServer) -> None:
+def test_db_update_of_a_missing_file(mirror: Geocli, httpserver: HTTPServer) -> None:
     """The error is one line with the URL; the directory is unchanged."""
     httpserver.expect_request(re.compile("/free/dbip-asn-.*")).respond_with_data(status=404)
     run = mirror("db", "update", "dbip-asn-lite")
@@ -603,7 +605,7 @@ def test_db_update_of_what_the_server_does_not_have(mirror: Geocli, httpserver: 
     assert [] == list(mirror.db_dir.glob("*.mmdb*"))
 
 
-def test_db_update_of_a_name_that_nobody_knows(geocli: Geocli) -> None:
+def test_db_update_of_an_unknown_name(geocli: Geocli) -> None:
     """An unknown name is wrong usage; the message lists the known ones."""
     run = geocli("db", "update", "dbip-moon-lite")
 

@@ -66,7 +66,7 @@ def test_json_has_every_key_in_order_whatever_the_status(located: Geocli) -> Non
     assert [JSON_KEYS] * 4 == [list(entry) for entry in found]
 
 
-def test_json_has_the_promised_values(located: Geocli) -> None:
+def test_json_has_the_documented_values(located: Geocli) -> None:
     """Numbers are numbers, instants end in Z, the network is a prefix, traits keep their types."""
     (entry,) = objects(located("lookup", "81.2.69.160").stdout)
 
@@ -128,7 +128,7 @@ def test_exit_statuses(located: Geocli, status: int, arguments: tuple[str, ...],
     assert status == located(*arguments, stdin=stdin).returncode
 
 
-def test_the_gravest_exit_status_wins(located: Geocli) -> None:
+def test_the_gravest_exit_status_is_returned(located: Geocli) -> None:
     """An invalid address and an answer that could not be kept exit with 4; both are reported."""
     run = located("--data-dir", "/dev/null", "lookup", "81.2.69.160", "nowhere")
 
@@ -147,7 +147,7 @@ def test_a_busy_journal_exits_75_after_the_answers(located: Geocli) -> None:
     assert (75, b"GB\n") == (run.returncode, run.stdout)
 
 
-def test_interrupted_exits_130_without_a_word(located: Geocli) -> None:
+def test_interrupted_exits_130_silently(located: Geocli) -> None:
     """Ctrl-C ends a command silently."""
     with located.start("batch", bufsize=0) as process:
         read_line(process.stdout)
@@ -301,7 +301,7 @@ def test_wrong_usage_is_one_line_and_exits_2(geocli: Geocli, arguments: tuple[st
 
 
 @pytest.mark.parametrize("hostile", ["--\x1b]0;x\x07", "--nope\nforged", "--\u202egnp"])
-def test_what_a_wrong_option_says_is_shown_harmless(geocli: Geocli, hostile: str) -> None:
+def test_wrong_options_are_escaped(geocli: Geocli, hostile: str) -> None:
     """Control characters in arguments are escaped, in one line."""
     line = complaint(geocli("lookup", hostile, "8.8.8.8"))
 
@@ -452,7 +452,7 @@ def test_no_style_goes_into_a_pipe(located: Geocli, arguments: tuple[str, ...]) 
     assert b"\x1b" not in run.stdout + run.stderr
 
 
-def test_help_on_a_terminal_has_colour_unless_somebody_objects(geocli: Geocli) -> None:
+def test_help_on_a_terminal_has_colour_unless_disabled(geocli: Geocli) -> None:
     """This shows that the tests below can fail."""
     assert COLOUR.search(on_terminal(geocli, "lookup", "-h")[1])
 
@@ -474,7 +474,7 @@ def test_help_on_a_terminal_has_colour_unless_somebody_objects(geocli: Geocli) -
         (("db", "list"), {"TERM": "dumb"}),
     ],
 )
-def test_no_colour_where_it_is_not_wanted(located: Geocli, arguments: tuple[str, ...], environ: dict[str, str]) -> None:
+def test_no_colour_when_disabled(located: Geocli, arguments: tuple[str, ...], environ: dict[str, str]) -> None:
     """`NO_COLOR`, `TERM=dumb` and `--no-color` are obeyed, and a dumb terminal gets no escape sequences."""
     _, shown = on_terminal(located, *arguments, environ=environ)
 

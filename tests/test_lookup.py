@@ -64,9 +64,7 @@ def test_addresses_as_people_and_logs_write_them(geocli: Geocli, text: str, ip: 
         ("::ffff:192.168.0.1", "192.168.0.1", "private"),
     ],
 )
-def test_addresses_that_are_nowhere_are_answered_without_a_source(
-    located: Geocli, text: str, ip: str, scope: str
-) -> None:
+def test_special_addresses_are_answered_without_a_source(located: Geocli, text: str, ip: str, scope: str) -> None:
     """A special address has a scope, no place, and exit status 0."""
     run = located("lookup", text)
     (entry,) = objects(run.stdout)
@@ -96,7 +94,7 @@ def test_addresses_that_are_nowhere_are_answered_without_a_source(
         ("8.8.8.8\n9.9.9.9", "8.8.8.8\\n9.9.9.9: not an IP address"),
     ],
 )
-def test_what_is_no_address_is_said_with_its_reason(located: Geocli, text: str, reason: str) -> None:
+def test_an_invalid_address_is_reported_with_its_reason(located: Geocli, text: str, reason: str) -> None:
     """An invalid address gives an entry with the input, one line with the reason, and exit status 2."""
     run = located("lookup", text)
     (entry,) = objects(run.stdout)
@@ -136,7 +134,7 @@ def test_standard_input_that_is_not_utf8_is_one_invalid_line(located: Geocli, er
     assert "\\xff\\xfe: not an IP address" == complaint(run)
 
 
-def test_a_dash_among_addresses_is_no_address(located: Geocli) -> None:
+def test_a_dash_among_addresses_is_invalid(located: Geocli) -> None:
     """Standard input is read when the dash is the only argument."""
     run = located("lookup", "81.2.69.160", "-", stdin=b"98.0.0.1\n")
 
@@ -144,7 +142,7 @@ def test_a_dash_among_addresses_is_no_address(located: Geocli) -> None:
     assert "-: not an IP address" == complaint(run)
 
 
-def test_standard_input_with_nothing_in_it(located: Geocli) -> None:
+def test_empty_standard_input(located: Geocli) -> None:
     """No input gives no output, and no error."""
     run = located("lookup", "-")
 
@@ -193,7 +191,7 @@ def test_format_table_of_one_address_is_a_card(located: Geocli) -> None:
     assert ["Winston,", '"Salem",', "United", "States", "(US)"] == others[0][1:]
 
 
-def test_fields_are_shown_in_the_order_that_was_asked_for(located: Geocli) -> None:
+def test_fields_are_shown_in_the_chosen_order(located: Geocli) -> None:
     """Any field can be chosen, also on request and in the traits; unknown ones are empty."""
     fields = "asn,ip,cached,scope,network,built_at,error,postal_code,traits.accuracy_radius,traits.nothing,traits"
     run = located("lookup", "-f", "jsonl", "-F", fields, "81.2.69.160")
@@ -222,7 +220,7 @@ def test_db_names_the_files_that_are_asked_and_no_others(located: Geocli, tmp_pa
 
 
 @pytest.mark.parametrize("is_flushed", [False, True], ids=["dirty", "flushed"])
-def test_db_is_not_answered_by_what_others_said_before(located: Geocli, *, is_flushed: bool) -> None:
+def test_db_ignores_cached_answers_of_other_sources(located: Geocli, *, is_flushed: bool) -> None:
     """A cached answer of the built-in data is not an answer of the named file."""
     located("lookup", "8.8.8.8")
     if is_flushed:
@@ -232,7 +230,7 @@ def test_db_is_not_answered_by_what_others_said_before(located: Geocli, *, is_fl
     assert (1, [{"status": "unresolved", "source": None}]) == (run.returncode, objects(run.stdout))
 
 
-def test_an_address_that_nobody_knows(located: Geocli) -> None:
+def test_an_unknown_address(located: Geocli) -> None:
     """Exit status 1, an entry without a place, and no message."""
     run = located("lookup", "--db", str(located.db_dir / "GeoLite2-City.mmdb"), "8.8.8.8")
     (entry,) = objects(run.stdout)
@@ -242,7 +240,7 @@ def test_an_address_that_nobody_knows(located: Geocli) -> None:
     assert ["unresolved"] == [kept.status for kept in dirty(located)]
 
 
-def test_the_built_in_data_stand_in_where_the_databases_know_nothing(located: Geocli) -> None:
+def test_the_built_in_data_answer_where_databases_do_not(located: Geocli) -> None:
     """8.8.8.8 is in neither database."""
     run = located("lookup", "-F", "country_code,source", "8.8.8.8")
 
