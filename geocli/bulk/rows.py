@@ -42,10 +42,7 @@ class Rows(NamedTuple):
         """Count the rows by the code of their country, else by their status."""
         counts = Counter(entry.place.country_code or entry.status for entry in self.entries)
         if self.found is not None:
-            labels = self.found.table.labels
-            for number, count in Counter(self.found.numbers).items():
-                if number in labels:  # else it is among the entries
-                    counts[labels[number]] += count
+            counts += self.found.table.counts(self.found)
         return counts
 
 

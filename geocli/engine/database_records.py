@@ -7,17 +7,15 @@ that are combined like this.
 
 from __future__ import annotations
 
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from geocli.engine.kernel import FRAGMENTS
 from geocli.engine.record_reader import NO_KIND, NOTHING, RECORD_BYTES, Groups, RecordReader, Table
 from geocli.merging import merge
 from geocli.models import ENGLISH, WHERE_FIELDS, Answer, Place
 from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
@@ -52,8 +50,8 @@ class Merged(NamedTuple):
     those without a cell."""
     cells: Mapping[str, Sequence[str]]
     """Fields that are rendered."""
-    fragments: Mapping[str, tuple[bytearray, array[int], Sequence[int]]]
-    """Fields that are rendered once for each record, by name: the texts, where each ends, and that of each address."""
+    columns: Sequence[tuple[tuple[str, ...], Group, Sequence[int]]]
+    """Instead of `cells`: names of neighbouring fields of one database, the records with their cells, and rows of these."""
     rendered: Callable[[str], Sequence[str]]
     """Returns the cells of a field, if it is rendered."""
 
@@ -91,7 +89,7 @@ class Records:
         """
         self._databases, self._output = [tree.database for tree in trees], output
         self._with_values, self._with_traits = with_values, with_traits
-        self._is_pieced = output.is_pieced and "traits" not in output.fields
+        self._is_uniform = output.is_uniform and "traits" not in output.fields
         self._recipes: dict[tuple[tuple[Kind, ...], tuple[int, ...]], Recipe] = {}
         with_names = with_traits or len(trees) > 1  # traits alone make a database a source, too
         options = {"with_traits": with_traits, "with_names": with_names}
@@ -181,7 +179,7 @@ class Records:
     ) -> Merged:
         """Put together what the recipe takes from records, those in the given rows of the groups, or all of them."""
         if recipe.answer is None:
-            return Merged(positions, recipe, {}, {}, {}, lambda _: ())
+            return Merged(positions, recipe, {}, {}, (), lambda _: ())
 
         def column(bit: int, values: Sequence[Any]) -> Sequence[Any]:
             return values if rows is None else list(map(values.__getitem__, rows[bit]))
@@ -204,11 +202,12 @@ class Records:
         def rendered(name: str) -> Sequence[str]:
             return column(bit, groups[bit].cells[name]) if (bit := recipe.fields.get(name, -1)) >= 0 else ()
 
-        if rows is None or not self._is_pieced or len(names) > len(FRAGMENTS):
-            return Merged(positions, recipe, values, {name: rendered(name) for name in names}, {}, rendered)
-        bits = {name: recipe.fields[name] for name in names}
-        fragments = {name: (*groups[bit].encoded(name), rows[bit]) for name, bit in bits.items()}
-        return Merged(positions, recipe, values, {}, fragments, rendered)
+        if rows is None or not self._is_uniform:
+            return Merged(positions, recipe, values, {name: rendered(name) for name in names}, (), rendered)
+        runs = groupby(self._output.cell_names, key=lambda name: recipe.fields.get(name, -1))
+        fields = [(bit, tuple(run)) for bit, run in runs if bit >= 0]
+        columns = [(run, groups[bit], rows[bit]) for bit, run in fields]
+        return Merged(positions, recipe, values, {}, columns, rendered)
 
 
 def _by_network(
@@ -249,8 +248,8 @@ def unmerged(answer: Answer | None) -> Merged:
     """Return an answer that is not made of records, None for an unresolved one."""
     nothing = Recipe(answer, 0, {}, {})
     if answer is None:
-        return Merged((0,), nothing, {"status": ["unresolved"]}, {}, {}, lambda _: ())
+        return Merged((0,), nothing, {"status": ["unresolved"]}, {}, (), lambda _: ())
     built_at = {"built_at": [instant_text(answer.built_at)]} if answer.built_at else {}
     fields = {name: [value] for name, value in vars(answer.place).items()}
     values: Columns = {"status": ["resolved"], **fields, "source": [answer.source], **built_at}
-    return Merged((0,), nothing, values, {}, {}, lambda _: ())
+    return Merged((0,), nothing, values, {}, (), lambda _: ())

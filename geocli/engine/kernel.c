@@ -29,9 +29,7 @@ enum { UNREAD, SINGLE, MISSING, FIRST_NUMBER };
 /* What is known of an answer, by number. */
 enum { NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY };
 /* What follows a piece of a line. In a rendered line, a byte with such a value stands for the field. */
-enum { LINE_END, ADDRESS, NETWORK, TIME, FIELD_KINDS };
-/* Bytes that stand for fragments in a line that several answers have in common. */
-enum { FIRST_FRAGMENT = 14, FRAGMENTS_END = 32 };
+enum { LINE_END, ADDRESS, NETWORK, TIME, FRAGMENT, FIELD_KINDS };
 
 struct tree {
     const uint8_t *map;
@@ -73,6 +71,7 @@ struct engine {
     _Atomic uint8_t *states;         /* by number */
     uint32_t *sources;               /* by number: bit i stands for database i */
     uint64_t *lines;                 /* by number: offset in `arena` of the rendered line */
+    uint64_t *fragments;             /* by number: offset there of the offsets of the fragments in it */
     uint8_t *arena;
     uint64_t arena_used, arena_bytes, next_number, max_numbers;
 };
@@ -955,59 +954,24 @@ int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *positio
 
 /* Lines of output. */
 
-/* Parts of records that are rendered already: those of a column, and the one that each answer has. */
-struct fragment {
-    const uint8_t *text;
-    const uint64_t *ends;
-    const uint32_t *rows;
-};
-
-/* Append text to the last piece of a line in the arena, which begins at `piece`; return whether there was room. */
-static int append(struct engine *engine, uint64_t piece, const uint8_t *text, uint64_t size) {
-    uint32_t head[2] = {engine->arena_used + size - piece - sizeof head, LINE_END};
-    if (size > UINT32_MAX / 2 || engine->arena_bytes - engine->arena_used < size) return 0;
+/* Append to the arena; return whether there was room. */
+static int append(struct engine *engine, const void *text, uint64_t size) {
+    if (engine->arena_bytes - engine->arena_used < size) return 0;
     memcpy(engine->arena + engine->arena_used, text, size);
-    memcpy(engine->arena + piece, head, sizeof head);
     engine->arena_used += size;
     return 1;
 }
 
-/* Begin a piece of a line; `kind` follows the piece before it, which begins at `last`. Return whether there was room. */
-static int begin_piece(struct engine *engine, uint64_t *last, uint32_t kind) {
-    uint32_t head[2] = {0, LINE_END};
-    if (engine->arena_bytes - engine->arena_used < sizeof head) return 0;
-    if (kind != LINE_END) memcpy(engine->arena + *last + sizeof *head, &kind, sizeof kind);
-    *last = engine->arena_used;
-    memcpy(engine->arena + engine->arena_used, head, sizeof head);
-    engine->arena_used += sizeof head;
-    return 1;
-}
-
-/* Add the rendered line of an answer, with bytes of FIELD_KINDS in place of its fields, and bytes from FIRST_FRAGMENT on in place
- * of the fragments that it has in a row. Return whether there was room.
- *
- * A line in the arena is a list of pieces: two words for the length of a text and what follows it, then the text. */
-static int add_line(struct engine *engine, uint32_t number, const uint8_t *text, uint64_t size, const struct fragment *fragments,
-                    uint64_t row) {
-    uint64_t piece = 0;
-    engine->lines[number] = engine->arena_used;
-    if (!begin_piece(engine, &piece, LINE_END)) return 0;
-    for (uint64_t at = 0; at < size;) {
+/* Append a rendered line, with the bytes of FIELD_KINDS in place of its fields, and of FRAGMENT in place of its fragments: as a
+ * list of pieces, two words for the length of a text and what follows it, then the text. Return whether there was room. */
+static int append_line(struct engine *engine, const uint8_t *text, uint64_t size) {
+    for (uint64_t at = 0, is_last = 0; !is_last;) {
         uint64_t stop = at;
-        while (stop < size && (text[stop] >= FRAGMENTS_END || text[stop] == LINE_END ||
-                               (text[stop] >= FIELD_KINDS && (!fragments || text[stop] < FIRST_FRAGMENT))))
-            stop++;
-        if (!append(engine, piece, text + at, stop - at)) return 0;
+        while (stop < size && (text[stop] == LINE_END || text[stop] >= FIELD_KINDS)) stop++;
+        is_last = stop == size;
+        uint32_t piece[2] = {stop - at, is_last ? LINE_END : text[stop]};
+        if (!append(engine, piece, sizeof piece) || !append(engine, text + at, piece[0])) return 0;
         at = stop + 1;
-        if (stop == size) break;
-        if (text[stop] < FIELD_KINDS) {
-            if (!begin_piece(engine, &piece, text[stop])) return 0;
-            continue;
-        }
-        const struct fragment *fragment = fragments + (text[stop] - FIRST_FRAGMENT);
-        uint32_t place = fragment->rows[row];
-        uint64_t begin = place ? fragment->ends[place - 1] : 0;
-        if (!append(engine, piece, fragment->text + begin, fragment->ends[place] - begin)) return 0;
     }
     return 1;
 }
@@ -1015,16 +979,39 @@ static int add_line(struct engine *engine, uint32_t number, const uint8_t *text,
 /* Add the rendered lines of answers. Return whether there was room. */
 int32_t geocli_render(struct engine *engine, const uint32_t *numbers, uint64_t count, const uint8_t *text,
                       const uint64_t *ends) {
-    for (uint64_t i = 0, begin = 0; i < count; begin = ends[i++])
-        if (!add_line(engine, numbers[i], text + begin, ends[i] - begin, NULL, 0)) return 0;
+    for (uint64_t i = 0, begin = 0; i < count; begin = ends[i++]) {
+        engine->lines[numbers[i]] = engine->arena_used;
+        if (!append_line(engine, text + begin, ends[i] - begin)) return 0;
+    }
     return 1;
 }
 
-/* Add the lines of answers that differ in fragments alone. Return whether there was room. */
+/* Store fragments of lines, each behind a word for its length, and note where. Return whether there was room. */
+int32_t geocli_store(struct engine *engine, const uint8_t *text, const uint64_t *ends, uint64_t count, uint32_t *offsets) {
+    for (uint64_t i = 0, begin = 0; i < count; begin = ends[i++]) {
+        uint32_t size = ends[i] - begin;
+        offsets[i] = engine->arena_used;
+        if (!append(engine, &size, sizeof size) || !append(engine, text + begin, size)) return 0;
+    }
+    return 1;
+}
+
+/* Fragments that were stored, of which each answer has the one in a row. */
+struct column {
+    const uint32_t *offsets, *rows;
+};
+
+/* Add answers whose lines differ in their fragments alone, one of each column. Return whether there was room. */
 int32_t geocli_join(struct engine *engine, const uint32_t *numbers, uint64_t count, const uint8_t *line, uint64_t size,
-                    const struct fragment *fragments) {
-    for (uint64_t i = 0; i < count; i++)
-        if (!add_line(engine, numbers[i], line, size, fragments, i)) return 0;
+                    const struct column *columns, uint64_t column_count) {
+    uint64_t begin = engine->arena_used;
+    if (!append_line(engine, line, size)) return 0;
+    for (uint64_t i = 0; i < count; i++) {
+        engine->lines[numbers[i]] = begin;
+        engine->fragments[numbers[i]] = engine->arena_used;
+        for (const struct column *column = columns; column < columns + column_count; column++)
+            if (!append(engine, column->offsets + column->rows[i], sizeof *column->offsets)) return 0;
+    }
     return 1;
 }
 
@@ -1098,22 +1085,34 @@ static uint64_t put_field(const struct block *block, uint64_t i, uint32_t kind, 
     return size;
 }
 
+/* Write text into `room` bytes behind the `size` that are used; return how many are used then, more than `room` if it is not enough. */
+static uint64_t put_text_at(uint8_t *to, uint64_t size, uint64_t room, const uint8_t *text, uint64_t length) {
+    if (length > room - size) return room + 1;
+    memcpy(to + size, text, length);
+    return size + length;
+}
+
 /* Write the line of an address into `room` bytes; return its length, or `room` + 1 if there is not enough. */
 static uint64_t put_line(const struct engine *engine, const struct block *block, uint64_t i, const struct style *style,
                          uint8_t *to, uint64_t room) {
     const uint8_t *line = engine->arena + engine->lines[block->numbers[i]];
+    const uint8_t *fragment = engine->arena + engine->fragments[block->numbers[i]];
     uint64_t size = 0;
     for (;;) {
-        uint32_t piece[2];
+        uint32_t piece[2], offset, length;
         memcpy(piece, line, sizeof piece);
-        if (piece[0] > room - size) return room + 1;
-        memcpy(to + size, line + sizeof piece, piece[0]);
-        size += piece[0];
+        size = put_text_at(to, size, room, line + sizeof piece, piece[0]);
+        if (size > room || piece[1] == LINE_END) return size;
         line += sizeof piece + piece[0];
-        if (piece[1] == LINE_END) return size;
-        uint64_t field = put_field(block, i, piece[1], style, to + size, room - size);
-        if (field > room - size) return room + 1;
-        size += field;
+        if (piece[1] == FRAGMENT) {
+            memcpy(&offset, fragment, sizeof offset);
+            memcpy(&length, engine->arena + offset, sizeof length);
+            fragment += sizeof offset;
+            size = put_text_at(to, size, room, engine->arena + offset + sizeof length, length);
+        } else {
+            size += put_field(block, i, piece[1], style, to + size, room - size);
+        }
+        if (size > room) return room + 1;
     }
 }
 

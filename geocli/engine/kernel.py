@@ -24,10 +24,8 @@ UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
 """Numbers of answers, as in the kernel: not yet found, to be looked up alone, to be added; all others are answers."""
 NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
 """States of answers, as in the kernel."""
-ADDRESS, NETWORK, TIME = "\1", "\2", "\3"
-"""Characters that stand for fields in rendered lines; rendered text has none of them."""
-FRAGMENTS = tuple(map(chr, range(14, 32)))
-"""Characters that stand for parts of lines in what several lines have in common; rendered text has none of them."""
+ADDRESS, NETWORK, TIME, FRAGMENT = "\1", "\2", "\3", "\4"
+"""Characters that stand for fields and fragments in rendered lines; rendered text has none of them."""
 TABLE_BITS, NO_PREFIX = 20, 255
 _U8, _U32, _U64, _POINTER = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 
@@ -69,7 +67,7 @@ class Engine(ctypes.Structure):
         ("trees", _POINTER),
         ("numberings", _POINTER),
         ("ranges", Ranges),
-        *((name, _POINTER) for name in ("table", "table_prefixes", "states", "sources", "lines", "arena")),
+        *((name, _POINTER) for name in ("table", "table_prefixes", "states", "sources", "lines", "fragments", "arena")),
         *((name, _U64) for name in ("arena_used", "arena_bytes", "next_number", "max_numbers")),
     )
 
@@ -103,10 +101,10 @@ class Progress(ctypes.Structure):
     _fields_ = (("position", _U64), ("single", _U64), ("labelled", _U64))
 
 
-class Fragment(ctypes.Structure):
-    """Parts of lines: those of a column, and the one that each line has."""
+class Column(ctypes.Structure):
+    """Fragments of lines, and the row of that which each answer has."""
 
-    _fields_ = (("text", _POINTER), ("ends", _POINTER), ("rows", _POINTER))
+    _fields_ = (("offsets", _POINTER), ("rows", _POINTER))
 
 
 class Packer(ctypes.Structure):
@@ -147,7 +145,8 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "pick": (ctypes.c_int64, (_POINTER, _POINTER, _U8, _POINTER)),
     "add": (ctypes.c_int64, (_POINTER,) * 5),
     "render": (ctypes.c_int32, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _POINTER)),
-    "join": (ctypes.c_int32, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER)),
+    "store": (ctypes.c_int32, (_POINTER, ctypes.c_char_p, _POINTER, _U64, _POINTER)),
+    "join": (ctypes.c_int32, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _U64)),
     "settle": (None, (_POINTER, _POINTER, _POINTER, _U64)),
     "assemble": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _POINTER, _U64)),
     "scan": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections import Counter
 from ctypes import byref
 from functools import partial
 from itertools import accumulate
@@ -23,15 +24,14 @@ from geocli.engine.database_records import Records, unmerged
 from geocli.engine.journal_packing import Places
 from geocli.engine.kernel import (
     FIRST_NUMBER,
-    FRAGMENTS,
     IS_SINGLE,
     NEEDS_REGISTRY,
     NEW,
     NO_PREFIX,
     RENDERED,
     SINGLE,
+    Column,
     Engine,
-    Fragment,
     Numbering,
     Progress,
     Style,
@@ -54,14 +54,15 @@ if TYPE_CHECKING:
     from geocli.databases.database import Database
     from geocli.engine.blocks import Block
     from geocli.engine.database_records import Merged
+    from geocli.engine.record_reader import Group
     from geocli.formats.rows import Output
     from geocli.models import Answer
     from geocli.resolvers.registries import RirResolver
 
-SLOTS, MAX_NUMBERS = 1 << 19, 1 << 18
-"""Slots of a hash table, and numbers of answers."""
-FULL_NUMBERS = MAX_NUMBERS - 100_000
-"""With more answers it is time for a new table: blocks that are at work may add as many as they have addresses."""
+NUMBERS, NUMBERS_OF_SEVERAL = 1 << 18, 1 << 20
+"""Numbers of answers from one database, and from several, whose records come in many combinations."""
+SPARE_NUMBERS = 100_000
+"""With fewer free numbers it is time for a new table: blocks may need as many as they have addresses."""
 ARENA_BYTES, FULL_ARENA_BYTES, FULL_RECORD_BYTES = 1 << 29, 64 << 20, 96 << 20
 """Memory for texts, of which pages are used that are written, and limits as above of texts and of records."""
 
@@ -158,7 +159,6 @@ class LookupTable:
     Attributes:
         engine: the table for the kernel.
         generation: what the answers are fresh for, as `Chain.generation` returns it.
-        labels: what answers are counted as, by number: the code of a country, else the status.
         places: answers as the journal keeps them; None if it does not.
 
     """
@@ -190,7 +190,7 @@ class LookupTable:
             DatabaseError: a database cannot be mapped.
 
         """
-        self.generation, self.labels = generation, dict[int, str]()
+        self.generation = generation
         self._rir, self._is_kept, self._has_services = rir, is_kept, has_services
         self._databases, self._trees = databases, [SearchTree(database) for database in databases]
         with_traits = is_kept or "traits" in output.fields
@@ -198,18 +198,21 @@ class LookupTable:
         self._records = Records(self._trees, output, language=language, **wanted)
         self.rendered = Renderer(output)
         self._kernel, self._lock = native.kernel(), Lock()
+        self._numbers = NUMBERS if len(databases) < 2 else NUMBERS_OF_SEVERAL
         self._memory: dict[str, Any] = {
             "table": allocated(4 << native.TABLE_BITS),
             "table_prefixes": allocated(1 << native.TABLE_BITS),
-            "states": allocated(MAX_NUMBERS),
-            "sources": allocated(4 * MAX_NUMBERS),
-            "lines": allocated(8 * MAX_NUMBERS),
+            "states": allocated(self._numbers),
+            "sources": allocated(4 * self._numbers),
+            "lines": allocated(8 * self._numbers),
+            "fragments": allocated(8 * self._numbers),
             "arena": allocated(ARENA_BYTES),
         }
         self._memory["states"][SINGLE] = IS_SINGLE
         self._sources = memoryview(self._memory["sources"]).cast("I")
-        tables = [allocated(16 * SLOTS) for _ in range(max(len(databases), 1))]
-        slots = {"mask": SLOTS - 1, "capacity": MAX_NUMBERS}
+        self._labels, self._label_numbers = memoryview(allocated(2 * self._numbers)).cast("H"), dict[str, int]()
+        tables = [allocated(2 * 16 * self._numbers) for _ in range(max(len(databases), 1))]
+        slots = {"mask": 2 * self._numbers - 1, "capacity": self._numbers}
         numberings = [Numbering(slots=address_of(table), **slots) for table in tables]
         ranges, *kept = special_ranges()
         self._kept = kept, tables, (Tree * len(databases))(*(tree.tree for tree in self._trees))
@@ -222,10 +225,10 @@ class LookupTable:
             ranges=ranges,
             arena_bytes=ARENA_BYTES,
             next_number=FIRST_NUMBER,
-            max_numbers=MAX_NUMBERS,
+            max_numbers=self._numbers,
             **{name: address_of(memory) for name, memory in self._memory.items()},
         )
-        self.places = Places(self.engine, self._memory["arena"], MAX_NUMBERS) if is_kept else None
+        self.places = Places(self.engine, self._memory["arena"], self._numbers) if is_kept else None
         self._waiting: dict[int, Answer | None] = {}
         """Answers of the databases without a place, by number: the registries are asked for these."""
         self._by_country: dict[tuple[int, str | None], int] = {}
@@ -235,10 +238,18 @@ class LookupTable:
         """Whether it is time for a new table."""
         engine = self.engine
         return (
-            engine.next_number > FULL_NUMBERS
+            engine.next_number > self._numbers - SPARE_NUMBERS
             or engine.arena_used > FULL_ARENA_BYTES
             or self._records.size_bytes > FULL_RECORD_BYTES
         )
+
+    def counts(self, found: Found) -> Counter[str]:
+        """Count the answers of a block by the code of their country, else by their status; singles are left out."""
+        labels, counts = list(self._label_numbers), Counter[str]()
+        for number, count in Counter(found.numbers).items():
+            if number >= FIRST_NUMBER:
+                counts[labels[self._labels[number]]] += count
+        return counts
 
     def find(self, block: Block) -> Found:
         """Find the answers of the addresses of a block; those not in canonical form are written so."""
@@ -333,15 +344,15 @@ class LookupTable:
     def _render(self, numbers: Sequence[int], merged: Merged, sources: int) -> int:
         """Render answers with these numbers, and return their state."""
         count, values = len(numbers), merged.values
-        is_added = self._join if merged.fragments else self._add_lines
+        is_added = self._join if merged.columns else self._add_lines
         if not is_added(array("I", numbers), merged, has_network=bool(sources)):
             return IS_SINGLE
         self._note_sources(numbers, sources)
         if self.places and not self.places.add(numbers, values):
             return IS_SINGLE
         codes = values.get("country_code", [None] * count)
-        labels = [code or status for code, status in zip(codes, values["status"], strict=True)]
-        self.labels |= zip(numbers, labels, strict=True)
+        for number, code, status in zip(numbers, codes, values["status"], strict=True):
+            self._labels[number] = self._label_numbers.setdefault(code or status, len(self._label_numbers))
         return RENDERED
 
     def _add_lines(self, numbers: array[int], merged: Merged, *, has_network: bool) -> bool:
@@ -354,15 +365,26 @@ class LookupTable:
 
     def _join(self, numbers: array[int], merged: Merged, *, has_network: bool) -> bool:
         """Render what the lines of all answers have in common, and let the kernel put them together."""
-        stand_ins = {name: [char] for name, char in zip(merged.fragments, FRAGMENTS, strict=False)}
-        values = {name: column[:1] for name, column in merged.values.items()}
-        rendered = merged.rendered
-        (line,) = self.rendered.lines(values, stand_ins, 1, has_network=has_network, rendered=rendered)
-        kept = [(text, ends, array("I", rows)) for text, ends, rows in merged.fragments.values()]
-        pointers = [Fragment(address_of(text), address_of(ends), address_of(rows)) for text, ends, rows in kept]
-        fragments = (Fragment * len(kept))(*pointers)
-        arguments = byref(self.engine), address_of(numbers), len(numbers), line, len(line), address_of(fragments)
-        return bool(self._kernel.join(*arguments))
+        if not all(self._store(group, names) for names, group, _ in merged.columns):
+            return False
+        line = self.rendered.frame(merged, has_network=has_network)
+        rows = [array("I", column) for *_, column in merged.columns]
+        offsets = [group.offsets[names] for names, group, _ in merged.columns]
+        pointers = [Column(*map(address_of, memory)) for memory in zip(offsets, rows, strict=True)]
+        columns = (Column * len(pointers))(*pointers)
+        answers = byref(self.engine), address_of(numbers), len(numbers)
+        return bool(self._kernel.join(*answers, line, len(line), address_of(columns), len(columns)))
+
+    def _store(self, group: Group, names: tuple[str, ...]) -> bool:
+        """Store the cells of fields, joined, of records that are new; return whether there was room."""
+        offsets = group.offsets.setdefault(names, array("I"))
+        new = zip(*(group.cells[name][len(offsets) :] for name in names), strict=True)
+        texts = self.rendered.joined(names, new)
+        ends, added = array("Q", accumulate(map(len, texts))), zeros(len(texts))
+        pointers = address_of(ends), len(texts), address_of(added)
+        has_room = bool(self._kernel.store(byref(self.engine), b"".join(texts), *pointers))
+        offsets.extend(added if has_room else ())
+        return has_room
 
     def _ask_registries(self, rir: RirResolver, found: Found) -> None:
         """Ask the registries for the countries of addresses that no database knows."""
@@ -384,7 +406,7 @@ class LookupTable:
             country = registered(code)
             answer, sources = (country, 0) if answer is None else (merge(answer, country), sources)
         number = self.engine.next_number
-        if not self._is_final(answer) or number >= MAX_NUMBERS:
+        if not self._is_final(answer) or number >= self._numbers:
             return SINGLE
         self.engine.next_number += 1
         state = self._render([number], unmerged(answer), sources)

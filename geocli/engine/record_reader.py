@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from geocli.engine.search_tree import MAX_RECORDS
@@ -12,6 +10,7 @@ from geocli.models import WHERE_FIELDS, Place
 from geocli.resolvers.mmdb_schemas import place_from, shapes
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
@@ -65,15 +64,8 @@ class Group:
         self.values: dict[str, list[Any]] = {name: [] for name in _FIELDS}
         self.cells: dict[str, list[str]] = {name: [] for name in _FIELDS if name in output.cell_names}
         self.traits: list[dict[str, Any]] = []
-        self._encoded: dict[str, tuple[bytearray, array[int]]] = {}
-
-    def encoded(self, name: str) -> tuple[bytearray, array[int]]:
-        """Return the cells of a field in UTF-8, one after the other, and where each ends."""
-        text, ends = self._encoded.setdefault(name, (bytearray(), array("Q")))
-        new = [cell.encode() for cell in self.cells[name][len(ends) :]]
-        ends.extend(accumulate(map(len, new[1:]), initial=len(text) + len(new[0])) if new else ())
-        text += b"".join(new)
-        return text, ends
+        self.offsets: dict[tuple[str, ...], array[int]] = {}
+        """Where the cells of some fields, joined, are kept in the arena of the table, by name."""
 
 
 class Groups(dict["Kind | None", Group]):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geocli.engine.kernel import ADDRESS, NETWORK, TIME
+from geocli.engine.kernel import ADDRESS, FRAGMENT, NETWORK, TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from geocli.engine.database_records import Merged
     from geocli.formats.rows import Output
+
+DROPPED = "\5"
+"""Stands for cells that belong to the fragment before them."""
 
 
 class Renderer:
@@ -61,6 +65,21 @@ class Renderer:
         cells = {**cells, **{name: [text] * count for name, text in fields.items()}}
         end = self._output.end
         return [f"{line}{end}".encode() for line in self._output.lines(values, cells, count)]
+
+    def frame(self, merged: Merged, *, has_network: bool) -> bytes:
+        """Return what the lines of answers have in common, with the kernel's bytes for fields and for fragments."""
+        rest = [name for names, *_ in merged.columns for name in names[1:]]
+        cells = {names[0]: [FRAGMENT] for names, *_ in merged.columns} | {name: [DROPPED] for name in rest}
+        values = {name: column[:1] for name, column in merged.values.items()}
+        (line,) = self.lines(values, cells, 1, has_network=has_network, rendered=merged.rendered)
+        for name in rest:
+            line = line.replace(f"{self._output.glue(name)}{DROPPED}".encode(), b"", 1)
+        return line
+
+    def joined(self, names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[bytes]:
+        """Return the fragments of lines with the cells of neighbouring fields."""
+        pattern = "%s".join(["", *(self._output.glue(name).replace("%", "%%") for name in names[1:]), ""])
+        return [(pattern % tuple(cells)).encode() for cells in rows]
 
     def _note(
         self, values: Mapping[str, Sequence[Any]], rendered: Callable[[str], Sequence[str]], *, has_network: bool

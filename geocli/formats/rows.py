@@ -111,9 +111,13 @@ class Output:
         return map(self.separator.join if self.is_plain else self.line, zip(*columns, strict=True))
 
     @property
-    def is_pieced(self) -> bool:
-        """Whether a line is the same text around its cells, whatever these are."""
-        return self.format != "label" and not self.blank
+    def is_uniform(self) -> bool:
+        """Whether a line is the same text around its cells, whatever these are, and each comes once."""
+        return self.format != "label" and not self.blank and len({*self.names}) == len(self.names)
+
+    def glue(self, name: str) -> str:
+        """Return what stands between the cell of a field and that before it, in a uniform line."""
+        return self._keys[self.names.index(name)] if self.is_json else self.separator
 
     def _column(
         self, name: str, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int
