@@ -94,7 +94,7 @@ class Records:
         with_names = with_traits or len(trees) > 1  # traits alone make a database a source, too
         options = {"with_traits": with_traits, "with_names": with_names}
         self._readers = [RecordReader(tree, output, language, **options) for tree in trees]
-        self._tables = [Table(reader) for reader in self._readers]
+        self._tables = [Table(reader, has_all=with_values) for reader in self._readers]
 
     @property
     def size_bytes(self) -> int:
@@ -119,7 +119,7 @@ class Records:
 
     def _of_one(self, offsets: Sequence[int], address: Callable[[int], str]) -> Iterator[Merged]:
         """Return records that are not kept, since the caller keeps what comes of each."""
-        groups = Groups(self._output)
+        groups = Groups(self._output, has_all=self._with_values)
         there = [position for position, offset in enumerate(offsets) if offset != NOTHING]
         groups[NO_KIND].keys += [position for position, offset in enumerate(offsets) if offset == NOTHING]
         ordered = sorted(there, key=offsets.__getitem__)  # records that lie together are read together

@@ -48,6 +48,10 @@ class Kind(NamedTuple):
 NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_there=False)
 """The kind of a record that is not there."""
 _FIELDS = Place.field_names - {"traits"}
+_WHERE_FIELDS = ("country_code", *WHERE_FIELDS)
+"""The one that is nearly always known comes first, so that the others are not looked at."""
+_COUNTED_FIELDS = {"country_code", "asn"}
+"""Fields whose values matter wherever they are not written."""
 _DAMAGED = object()
 _UNNAMED = ("",)
 """Stands for the names of traits that nobody asks for."""
@@ -56,12 +60,13 @@ _UNNAMED = ("",)
 class Group:
     """Records of one kind, side by side."""
 
-    def __init__(self, kind: Kind | None, output: Output) -> None:
+    def __init__(self, kind: Kind | None, output: Output, *, has_all: bool) -> None:
         self.kind = kind
         """None for damaged records."""
         self.keys: list[int] = []
         """What the caller knows the records by."""
-        self.values: dict[str, list[Any]] = {name: [] for name in _FIELDS}
+        names = _FIELDS if has_all or (kind and not kind.knows_where) else _COUNTED_FIELDS
+        self.values: dict[str, list[Any]] = {name: [] for name in names}
         self.cells: dict[str, list[str]] = {name: [] for name in _FIELDS if name in output.cell_names}
         self.traits: list[dict[str, Any]] = []
         self.offsets: dict[tuple[str, ...], array[int]] = {}
@@ -71,13 +76,14 @@ class Group:
 class Groups(dict["Kind | None", Group]):
     """The groups of some records by their kind."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, *, has_all: bool) -> None:
+        """Choose whether groups have all fields, rather than `_COUNTED_FIELDS` where a place is known."""
         super().__init__()
-        self._output = output
+        self._output, self._has_all = output, has_all
 
     def __missing__(self, kind: Kind | None) -> Group:
         """Add a group for a kind."""
-        self[kind] = group = Group(kind, self._output)
+        self[kind] = group = Group(kind, self._output, has_all=self._has_all)
         return group
 
 
@@ -126,34 +132,34 @@ class RecordReader:
     def _take(self, keys: Sequence[int], records: Sequence[Any], groups: Groups) -> None:
         sound = [None if record is _DAMAGED else record for record in records]
         for shape in shapes(sound, self._language, with_traits=self._with_names):
-            fields = shape.fields()
-            names = shape.trait_names() if self._with_names else _has_traits(shape, fields, records)
+            names = shape.trait_names() if self._with_names else _has_traits(shape, records)
             traits = shape.traits() if self._with_traits else None
             own = list(map(keys.__getitem__, shape.positions))
-            for kind, which in _kinds(fields, names):
-                self._add(groups[kind], own, fields, traits, which)
+            for kind, which in _kinds(shape, names):
+                self._add(groups[kind], own, shape, traits, which)
         groups[None].keys += [key for key, record in zip(keys, records, strict=True) if record is _DAMAGED]
 
     def _add(
         self,
         group: Group,
         keys: Sequence[int],
-        fields: Columns,
+        shape: Shape,
         traits: Sequence[dict[str, Any]] | None,
         rows: Sequence[int],
     ) -> None:
         """Add some rows of columns to a group."""
         nothing = [None] * len(rows)
 
-        def chosen(column: Sequence[Any]) -> Sequence[Any]:
+        def chosen(column: Sequence[Any] | None) -> Sequence[Any]:
+            if column is None:
+                return nothing
             return column if len(rows) == len(keys) else list(map(column.__getitem__, rows))
 
         group.keys.extend(chosen(keys))
         for name, values in group.values.items():
-            column = chosen(fields[name]) if name in fields else nothing
-            values.extend(column)
-            if name in group.cells:
-                group.cells[name].extend(self.output.cells(name, column))
+            values.extend(chosen(shape.field(name)))
+        for name, cells in group.cells.items():
+            cells.extend(self.output.cells(name, chosen(shape.field(name))))
         if traits is not None:
             group.traits.extend(chosen(traits))
 
@@ -161,9 +167,9 @@ class RecordReader:
 class Table:
     """Records of one database that are kept."""
 
-    def __init__(self, reader: RecordReader) -> None:
+    def __init__(self, reader: RecordReader, *, has_all: bool) -> None:
         self._reader = reader
-        self._groups = Groups(reader.output)
+        self._groups = Groups(reader.output, has_all=has_all)
         self.groups_by_offset = {NOTHING: self._groups[NO_KIND]}
         self.rows_by_offset = {NOTHING: 0}
 
@@ -185,9 +191,9 @@ class Table:
             self.rows_by_offset |= zip(added, range(first, len(group.keys)), strict=True)
 
 
-def _kinds(fields: Columns, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
-    """Return the kinds of records that have these fields and names of traits, and the rows of each."""
-    flags = [_is_known(fields, chosen, len(names)) for chosen in (WHERE_FIELDS, ("asn",), ("org",))]
+def _kinds(shape: Shape, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
+    """Return the kinds of records of a shape that have these names of traits, and the rows of each."""
+    flags = [_is_known(shape, chosen) for chosen in (_WHERE_FIELDS, ("asn",), ("org",))]
     if all(len(set(column)) == 1 for column in (*flags, names)):
         return [(Kind(*(column[0] for column in (*flags, names))), range(len(names)))]  # type: ignore[arg-type]
     rows: dict[Kind, list[int]] = {}
@@ -196,17 +202,21 @@ def _kinds(fields: Columns, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[
     return rows.items()
 
 
-def _is_known(fields: Columns, names: Iterable[str], count: int) -> Sequence[bool]:
+def _is_known(shape: Shape, names: Iterable[str]) -> Sequence[bool]:
     """Return whether each record has one of some fields."""
-    columns = [fields[name] for name in names if name in fields]
-    if any(None not in column for column in columns):
-        return [True] * count
-    return [any(value is not None for value in row) for row in zip(*columns, strict=True)] or [False] * count
+    columns = []
+    for column in filter(None, map(shape.field, names)):
+        if None not in column:
+            return [True] * len(column)
+        columns.append(column)
+    return [any(value is not None for value in row) for row in zip(*columns, strict=True)] or [False] * len(
+        shape.positions
+    )
 
 
-def _has_traits(shape: Shape, fields: Columns, records: Sequence[Any]) -> Sequence[tuple[str, ...]]:
+def _has_traits(shape: Shape, records: Sequence[Any]) -> Sequence[tuple[str, ...]]:
     """Return `_UNNAMED` for records that have traits alone; of those with a field it does not matter."""
-    known = _is_known(fields, _FIELDS, len(shape.positions))
+    known = _is_known(shape, (*_WHERE_FIELDS, *_FIELDS))
     if all(known):
         return [()] * len(known)
     return [

@@ -160,36 +160,41 @@ class Shape:
         """Which of the records these are."""
         self._columns: dict[Path, Sequence[Any]] = {(name,): column for name, column in columns.items()}
         self._plan, self._language = plan, language
-        self._converted = self._fields()
-        rows = place_rules.are_needed(self._converted, plan.flat, len(records))
+        self._converted: dict[str, Sequence[Any] | None] = {}
+        self._fields: dict[str, Sequence[Any] | None] = {}
+        ruled = {name: values for name in place_rules.FIELDS if (values := self._convert(name)) is not None}
+        rows = place_rules.are_needed(ruled, plan.flat, len(records))
         self._single = {row: place_from(records[row], language) for row in rows}
         """The places of those records whose values must be looked at together, by row."""
 
-    def fields(self) -> Columns:
-        """Return the fields of places, None where a record does not have one."""
-        found = dict(self._converted)
-        for name in self._converted.keys() | {*place_rules.COUNTRY_FIELDS} if self._single else ():
-            values = list(found.get(name, [None] * len(self.positions)))
-            for row, place in self._single.items():
-                values[row] = getattr(place, name)
-            found[name] = values
-        codes = found.get("country_code")
-        if codes and None in (names := found.get("country_name", [None])):
-            named = list(map(country_name, codes))
-            found["country_name"] = _first(names, named) if len(names) == len(codes) else named
-        return found
+    def field(self, name: str) -> Sequence[Any] | None:
+        """Return a field of places, None where a record does not have it; None if no record of this shape does.
 
-    def _fields(self) -> Columns:
-        """Convert each value by itself."""
-        found: Columns = {}
-        for field, paths in self._plan.fields.items():
-            convert = _CONVERSIONS[field]
-            values = convert(self._column(paths[0]))
-            for path in paths[1:]:
-                if None in values:
+        It is converted when it is asked for, since few of them are written.
+        """
+        if name not in self._fields:
+            values = self._convert(name)
+            if self._single and (values is not None or name in place_rules.COUNTRY_FIELDS):
+                values = list(values or [None] * len(self.positions))
+                for row, place in self._single.items():
+                    values[row] = getattr(place, name)
+            if name == "country_name" and (values is None or None in values) and (codes := self.field("country_code")):
+                named = list(map(country_name, codes))
+                values = named if values is None else _first(values, named)
+            self._fields[name] = values
+        return self._fields[name]
+
+    def _convert(self, field: str) -> Sequence[Any] | None:
+        """Convert each value of a field by itself."""
+        if field not in self._converted:
+            convert, values = _CONVERSIONS[field], None
+            for path in self._plan.fields.get(field, ()):
+                if values is None:
+                    values = convert(self._column(path))
+                elif None in values:
                     values = _first(values, convert(self._column(path)))
-            found[field] = values
-        return found
+            self._converted[field] = values
+        return self._converted[field]
 
     def traits(self) -> list[dict[str, Any]]:
         """Return the traits of each record, by name."""

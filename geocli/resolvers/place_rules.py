@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 COUNTRY_FIELDS = ("country_code", "country_name")
+FIELDS = ("time_zone", "country_code", "latitude")
+"""Fields that `are_needed` looks at."""
 NAMED_PLACE_FIELDS = frozenset({*COUNTRY_FIELDS, "region", "city", "postal_code"})
 """Fields of which one must be known for the coordinates 0, 0 to be a place."""
 TIME_ZONES = ("time_zone", "timezone")
@@ -36,7 +38,7 @@ def are_needed(columns: Mapping[str, Sequence[Any]], flat_names: Collection[str]
     """Return the rows of records that `apply` may change.
 
     Args:
-        columns: converted fields of the records, side by side.
+        columns: those of the converted `FIELDS` that the records have, side by side.
         flat_names: the names of all values in a flat record.
         count: how many records there are.
 
