@@ -64,7 +64,9 @@ Jobs = Annotated[
 ]
 Cluster = Annotated[
     str | None,
-    _option(CLUSTER, "--cluster", text="Scheduler of a Dask cluster, or local:N for workers here.", metavar="ADDRESS"),
+    _option(
+        CLUSTER, "--cluster", text="Scheduler of a Dask cluster, or local:N for N workers here.", metavar="ADDRESS"
+    ),
 ]
 BlockSize = Annotated[
     str | None,

@@ -24,7 +24,9 @@ OUTPUT = "Output"
 
 Fields = Annotated[
     str | None,
-    typer.Option("-F", "--fields", metavar="A,B,...", help="Fields, also traits.NAME.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "-F", "--fields", metavar="A,B,...", help="Fields to print, also traits.NAME.", rich_help_panel=OUTPUT
+    ),
 ]
 Databases = Annotated[
     list[str] | None,
