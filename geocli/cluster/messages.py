@@ -62,9 +62,9 @@ def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
 
     """
     sources, problems = cache.sources()
-    mmdb, *others = cache.chain.resolvers
-    has_others = cache.chain.services or not all(isinstance(other, RirResolver) for other in others)
-    if has_others or not isinstance(mmdb, MmdbResolver):
+    mmdb, *built_in = cache.chain.resolvers
+    is_unknown = not all(isinstance(resolver, RirResolver) for resolver in built_in)
+    if cache.chain.services or is_unknown or not isinstance(mmdb, MmdbResolver):
         raise SettingsError("--cluster", "only databases can be asked; name them with --db", origin=COMMAND_LINE)
     mmdb.databases(problems.append)
     if problems:
