@@ -46,7 +46,8 @@ def _line_of(name: str, text: str) -> int:
     for end in range(1, len(lines) + 1):
         try:
             values = tomllib.loads("\n".join(lines[:end]) + "\n")
-        except ValueError:  # in the middle of a statement
+        except ValueError:
+            # The prefix ends inside a statement.
             continue
         if name in values:
             break

@@ -46,7 +46,8 @@ def _print_error(line: str) -> None:
 def write(data: bytes | memoryview) -> None:
     """Write all data to standard output, unbuffered."""
     stream, view = sys.stdout.buffer, memoryview(data)
-    while view:  # with PYTHONUNBUFFERED the stream is raw, and may write only a part
+    # With PYTHONUNBUFFERED the stream is raw, and may write only a part.
+    while view:
         view = view[stream.write(view) :]
     stream.flush()
 
@@ -67,11 +68,13 @@ def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = la
     """
     try:
         status = call() or 0
-        if status < SIGNAL_BASE:  # else another thread may still hold the lock of the stream
+        # After a signal another thread may still hold the lock of the stream.
+        if status < SIGNAL_BASE:
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and not error.code:
-            return 0  # shell completion
+            # Shell completion exits like this.
+            return 0
         # Rich and Typer turn a broken pipe into a SystemExit.
         _redirect_to_null(sys.stdout.fileno())
         return READER_GONE
@@ -82,7 +85,8 @@ def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = la
             _print_traceback()
         complain(_message(error))
         if isinstance(error, OSError):
-            _redirect_to_null(sys.stdout.fileno())  # writing the rest of the buffer would fail again
+            # Writing the rest of the buffer would fail again.
+            _redirect_to_null(sys.stdout.fileno())
         return error.exit_status if isinstance(error, GeocliError) else 1
     return status
 
@@ -114,7 +118,8 @@ def _message(error: Exception) -> str:
 def _os_error_message(error: OSError) -> str:
     name = "standard streams" if error.filename is None else error.filename or "empty path"
     if isinstance(error, FileNotFoundError) and error.filename is None:
-        name = "current directory"  # only os.getcwd() raises this without a file name
+        # Only os.getcwd() raises this without a file name.
+        name = "current directory"
     is_denied_to_owner = isinstance(error, PermissionError) and os.getuid() == 0 != os.geteuid()
     owner = f" for user {os.geteuid()}, the owner of the data directory" if is_denied_to_owner else ""
     return f"{name}: {error.strerror or error}{owner}"

@@ -256,7 +256,8 @@ def _home(environ: Mapping[str, str]) -> str:
     try:
         return environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
-        return "/"  # a container's user without a name
+        # A user of a container may have no name.
+        return "/"
 
 
 def shows_flags(environ: Mapping[str, str] | None = None) -> bool:

@@ -20,9 +20,11 @@ def termination_raises() -> Iterator[None]:
         raise TerminatedError(number)
 
     handled = []
-    with suppress(ValueError):  # in another thread, which gets no signals
+    # Other threads cannot set handlers, and get no signals.
+    with suppress(ValueError):
         for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, ignores SIGHUP
+            # nohup, for one, ignores SIGHUP.
+            if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, stop)
                 handled.append(number)
     try:

@@ -48,7 +48,8 @@ def _explain(error: Any) -> int:
     option = getattr(error, "option_name", None)
     if error.ctx and error.ctx.parent and any(option in param.opts for param in error.ctx.find_root().command.params):
         message += f"; place it before the command: geocli {option} {name}"
-    if message:  # else it printed help instead
+    # The message is empty if help was printed instead.
+    if message:
         complain(f"{name}: {message}; see {path} -h")
     return int(error.exit_code)
 
@@ -100,12 +101,14 @@ def start(
     if verbose:
         logs.be_verbose()
     if ctx.invoked_subcommand is None:
-        ctx.get_help()  # which prints it
+        # Typer prints the help as it returns it.
+        ctx.get_help()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return the exit status."""
     try:
         return int(get_command(app).main(arguments, prog_name="geocli", standalone_mode=False) or 0)
-    except UsageError as error:  # in the options before the command
+    except UsageError as error:
+        # Only errors in the options before the command get here.
         return _explain(error)

@@ -106,7 +106,8 @@ def batch(
 ) -> int:
     """Look up the addresses of a list, a table or a log: one row for each line, in the same order."""
     if not files and sys.stdin.isatty():
-        ctx.get_help()  # which prints it
+        # Typer prints the help as it returns it.
+        ctx.get_help()
         return 2
     from geocli.bulk.pipeline import BatchRequest
 

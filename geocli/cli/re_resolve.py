@@ -39,9 +39,11 @@ def re_resolve(
     with open_cache(options.settings_of(ctx), problems) as cache:
         try:
             report = cache.re_resolve(which, limit=limit, dry_run=dry_run, flush=not no_flush)
-        except (StorageError, BusyError) as error:  # perhaps reported by a lookup before
+        except (StorageError, BusyError) as error:
+            # The lookups may have reported the same error.
             if error.path.endswith("re-resolve.lock") and isinstance(error, BusyError):
-                return 0  # another run has the lock
+                # Another run holds the lock.
+                return 0
             problems(error)
             return error.exit_status
     sentence = f"{report.retried} would be retried" if dry_run else report.sentence

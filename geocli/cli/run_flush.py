@@ -17,7 +17,8 @@ def flush(settings: Settings, *, wait_seconds: float = 0, as_json: bool = False,
             report = cache.flush_dirty(wait_seconds=wait_seconds)
         except BusyError as error:
             if error.path.endswith("flush.lock") and not wait_seconds:
-                return 0  # another flush is running
+                # Another flush is running.
+                return 0
             raise
     sentence = f"{report.flushed} entries flushed in {report.duration_seconds:g} s"
     print_report(report, sentence, as_json=as_json, always=is_verbose)

@@ -62,7 +62,8 @@ def stats(
 
     if map_ and format_ not in {None, "table"}:
         raise SettingsError("--map", f"cannot be used with -f {format_}", origin=COMMAND_LINE)
-    top = 0 if check or format_ == "prometheus" else top  # these do not show them
+    # Neither output shows the most frequent values.
+    top = 0 if check or format_ == "prometheus" else top
     settings = options.settings_of(ctx)
     with open_cache(settings, Problems()) as cache:
         counted = cache.stats(by=by, top=top, with_countries=map_)
@@ -72,6 +73,7 @@ def stats(
     max_age = options.duration_of(max_lag)
     reasons = health.unhealthy(counted, cache.directory, max_age, journal_limit_mb=settings.journal_limit_mb)
     status = print_reasons(reasons)
-    if reasons or sys.stderr.isatty():  # silent for a monitor when all is well
+    # A monitor gets no output when all is well.
+    if reasons or sys.stderr.isatty():
         print_reasons(health.notes())
     return status

@@ -219,7 +219,8 @@ class _Run:
             return
         error = future.exception()
         if isinstance(error, OpenCellError) and part.begin is None:
-            self._unverified[part.number] = part, None  # perhaps it begins inside a cell
+            # Perhaps it begins inside a cell.
+            self._unverified[part.number] = part, None
             return
         if isinstance(error, KilledWorker):
             advice = "perhaps for lack of memory; choose a smaller --block-size, or give workers more memory"
@@ -279,7 +280,8 @@ def _timeout_seconds() -> float:
 @contextmanager
 def _connected(request: ClusterRequest) -> Iterator[Client]:
     """Connect to a scheduler, or to one on this machine, which is started and stopped."""
-    logging.disable(logging.CRITICAL)  # errors are reported by exceptions, in one line
+    # Errors are reported by exceptions, in one line.
+    logging.disable(logging.CRITICAL)
     if request.workers:
         with _local(request) as cluster, Client(cluster, set_as_default=False) as client:
             yield client

@@ -49,18 +49,21 @@ def loaded_workers() -> Iterator[None]:
         # Errors are reported by exceptions, in one line.
         os.environ |= {"DASK_LOGGING__DISTRIBUTED": "critical", "PYTHONWARNINGS": "ignore"}
         try:
-            with suppress(OSError):  # the path of its socket may be too long; then workers are spawned
+            # If the path of its socket is too long, workers are spawned instead.
+            with suppress(OSError):
                 _start()
                 os.environ["DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD"] = "forkserver"
             yield
         finally:
-            rmtree(get_temp_dir(), ignore_errors=True)  # with the socket
+            # The directory contains the socket.
+            rmtree(get_temp_dir(), ignore_errors=True)
 
 
 def _start() -> None:
     """Start the process with SIGINT blocked, so that Ctrl-C does not reach workers."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([*LOADED])
-    resource_tracker.ensure_running()  # which unblocks all signals when it starts
+    # It unblocks all signals when it starts, so it must start before SIGINT is blocked.
+    resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -92,7 +95,8 @@ def signals_delayed(timeout_seconds: float) -> Iterator[None]:
 
     handlers: dict[int, Any] = {signal.SIGALRM: check}
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) != signal.SIG_IGN:  # nohup, for one, ignores SIGHUP
+        # nohup, for one, ignores SIGHUP.
+        if signal.getsignal(ending) != signal.SIG_IGN:
             handlers[ending] = lambda number, _: caught.append(number)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

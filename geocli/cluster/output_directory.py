@@ -107,7 +107,8 @@ class OutputDirectory:
 
     def _check_content(self, *, is_resumed: bool) -> None:
         names = self._names(self._path)
-        if not names or (names == [WORK] and not self._names(self._work)):  # no part was ever complete
+        # A work directory without content is left by a run that completed no part.
+        if not names or (names == [WORK] and not self._names(self._work)):
             return
         if not is_resumed:
             raise self._refusal("is not empty; --resume continues an earlier run, or choose another name")
@@ -120,7 +121,8 @@ class OutputDirectory:
 
     def _remove_all_but(self, completed: dict[int, CompletedPart]) -> None:
         kept = {path for number in completed for path in (self._rows(number), self._record(number))}
-        for directory in (self._work, self._path):  # records before their rows
+        # Records are removed before their rows.
+        for directory in (self._work, self._path):
             for path in {f"{directory}/{name}" for name in self._names(directory) if PART_NAME.match(name)} - kept:
                 self._system.rm_file(path)
 
@@ -220,7 +222,8 @@ class OutputDirectory:
         if is_local(self._system):
             with replacing(path) as (descriptor, _):
                 yield lambda data: write_all(descriptor, data)
-        else:  # other file systems complete a file when it is closed
+        else:
+            # Other file systems complete a file when it is closed.
             with self._system.open(path, "wb") as stream:
                 yield stream.write
 

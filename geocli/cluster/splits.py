@@ -264,7 +264,8 @@ def input_errors(name: str) -> Iterator[None]:
         yield
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(name, getattr(error, "strerror", None) or str(error)) from error
-    except (ImportError, ValueError) as error:  # the protocol is unknown, or needs a package
+    except (ImportError, ValueError) as error:
+        # The protocol is unknown, or needs a package.
         raise InputError(name, str(error)) from error
 
 

@@ -20,7 +20,8 @@ def sync_directory(path: str) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != EINVAL:  # a file system that cannot sync directories (fsync(2))
+        # Some file systems cannot sync directories (fsync(2)).
+        if error.errno != EINVAL:
             raise
     finally:
         os.close(descriptor)
@@ -41,8 +42,10 @@ def make_directory(path: str, mode: int) -> None:
     for directory in reversed(missing):
         with suppress(FileExistsError):
             os.mkdir(directory, mode)
-            os.chmod(directory, stat.S_IMODE(os.stat(directory).st_mode) | 0o700)  # whatever the umask is
-            with suppress(PermissionError):  # a parent that may not be listed
+            # The umask may have removed rights of the owner.
+            os.chmod(directory, stat.S_IMODE(os.stat(directory).st_mode) | 0o700)
+            # The parent may not be readable.
+            with suppress(PermissionError):
                 sync_directory(os.path.dirname(directory))
 
 
@@ -82,7 +85,8 @@ def replacing(path: str, mode: int = 0o644, *, is_ours: bool = False) -> Iterato
                 yield descriptor, temporary_path
                 os.fsync(descriptor)
                 os.replace(temporary_path, path)
-                with suppress(PermissionError):  # a directory that may not be listed
+                # The directory may not be readable.
+                with suppress(PermissionError):
                     sync_directory(directory)
         except OSError as error:
             if error.filename is None or str(error.filename).startswith(path):

@@ -133,7 +133,8 @@ class Output:
 
     def cells(self, name: str, values: Sequence[Any]) -> Sequence[str]:
         """Return a column of cells; the field must not be a trait."""
-        if name in {"latitude", "longitude", "asn"}:  # which seldom recur
+        # These values seldom recur, so they are not remembered.
+        if name in {"latitude", "longitude", "asn"}:
             if None not in values:
                 return list(map(repr, values))
             return [self._unknown if value is None else repr(value) for value in values]

@@ -49,7 +49,8 @@ def print_stats(stats: Stats, format_: str | None, output: str | None) -> None:
     """Print statistics in a format, or replace a file with them."""
     for_people = stats.countries is not None or (sys.stdout.isatty() and output is None)
     format_ = format_ or ("table" if for_people else "json")
-    if format_ != "json":  # which contains the problems
+    # JSON contains the problems.
+    if format_ != "json":
         print_reasons(stats.problems)
     if output is not None:
         with replacing(output) as (descriptor, _):

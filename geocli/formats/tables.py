@@ -37,7 +37,8 @@ def open_console(stream: TextIO | None = None) -> Console:
 
     stream = stream or sys.stdout
     if isinstance(stream, TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")  # for terminals whose encoding lacks characters
+        # Characters that the encoding of a terminal lacks are escaped.
+        stream.reconfigure(errors="backslashreplace")
     width = None if stream.isatty() else PIPE_CELLS
     return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
 
