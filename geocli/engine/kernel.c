@@ -29,7 +29,7 @@ enum { UNREAD, SINGLE, MISSING, FIRST_NUMBER };
 /* What is known of an answer, by number. */
 enum { NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY };
 /* What follows a piece of a line. In a rendered line, a byte with such a value stands for the field. */
-enum { LINE_END, ADDRESS, NETWORK, TIME, FRAGMENT, FIELD_KINDS };
+enum { LINE_END, ADDRESS, NETWORK, TIME, FRAGMENT };
 
 struct tree {
     const uint8_t *map;
@@ -419,12 +419,13 @@ struct decoder {
 /* The head of a value, behind pointers. */
 struct value {
     uint32_t type, size, is_shared;
-    uint64_t begin, end; /* of the contents; where the next value is, if this one is no map or array */
+    uint64_t at, begin, end; /* of the head; of the contents; where the next value is, if this one is no map or array */
 };
 
 static int read_head(const struct decoder *decoder, uint64_t at, struct value *value) {
     const uint8_t *data = decoder->data;
     if (at >= decoder->data_bytes) return 0;
+    value->at = at;
     uint32_t control = data[at++], more = 0;
     value->type = control >> 5;
     if (value->type == POINTER) more = (control >> 3 & 3) + 1;
@@ -501,7 +502,7 @@ static void put_integer(struct decoder *decoder, uint64_t value, int is_signed) 
 static int put_text(struct decoder *decoder, const struct value *value, uint8_t flag) {
     const uint8_t *text = decoder->data + value->begin;
     int is_ascii;
-    if (!is_utf8(text, value->size, &is_ascii)) return 0;
+    if (value->size > MAX_RECORD_BYTES || !is_utf8(text, value->size, &is_ascii)) return 0;
     uint8_t is_short = is_ascii && value->size < 256, size = value->size;
     put_code(decoder, (is_short ? 'z' : 'u') | flag);
     if (is_short) put(&decoder->out, &size, 1);
@@ -568,21 +569,24 @@ static int is_known_name(const struct decoder *decoder, const struct value *name
 
 static int put_value(struct decoder *decoder, uint64_t at, int place, int depth, uint64_t *next);
 
-/* Find the name in the language among names; return whether it is there and known. */
+/* Find the name in the language among names; return whether it is there once and known, and all others are sound. */
 static int find_name(const struct decoder *decoder, const struct value *names, uint64_t *key_at, uint64_t *name_at) {
     uint64_t at = names->begin;
-    for (uint32_t i = 0; i < names->size && i < MAX_NAMES; i++) {
+    int count = 0, is_ascii;
+    for (uint32_t i = 0; i < names->size; i++) {
         struct value key, name;
         uint64_t key_begin = at;
-        if (!read_value(decoder, at, &key, &at)) return 0;
+        if (i == MAX_NAMES || !read_value(decoder, at, &key, &at)) return 0;
         uint64_t name_begin = at;
-        if (!read_value(decoder, at, &name, &at) || name.type == MAP || name.type == ARRAY) return 0;
+        if (!read_value(decoder, at, &name, &at) || name.type != STRING || key.type != STRING) return 0;
+        if (!is_utf8(decoder->data + key.begin, key.size, &is_ascii)) return 0;
+        if (!is_utf8(decoder->data + name.begin, name.size, &is_ascii)) return 0;
         if (!is_text(decoder, &key, decoder->language, decoder->language_bytes)) continue;
+        if (count++ || !is_known_name(decoder, &name)) return 0;
         *key_at = key_begin;
         *name_at = name_begin;
-        return is_known_name(decoder, &name);
     }
-    return 0;
+    return count;
 }
 
 static int put_map(struct decoder *decoder, const struct value *map, int place, int depth, uint8_t flag, uint64_t *next) {
@@ -630,7 +634,7 @@ static int put_value(struct decoder *decoder, uint64_t at, int place, int depth,
     struct reference *reference = NULL;
     if (depth == MAX_DEPTH || !read_value(decoder, at, &value, next)) return 0;
     if (value.is_shared && (value.type == STRING || value.type == MAP || value.type == ARRAY)) {
-        key = (value.begin << 3 | place) + 1;
+        key = (value.at << 3 | place) + 1;
         reference = reference_of(decoder, key);
         if (reference->key) {
             put_code(decoder, 'r');
@@ -661,7 +665,7 @@ static int put_value(struct decoder *decoder, uint64_t at, int place, int depth,
 
 /* Write records by their offsets as a list of `count` values of marshal, None for those that are unusual, to be read by the
  * reader: damaged, large, of a rare type. Of names in several languages only one is written where the others do not matter.
- * Return the bytes written, which are at most `room`. */
+ * Return the bytes written. There must be room for five bytes and one for each record. */
 int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *language,
                       uint64_t language_bytes, struct reference *references, uint64_t reference_mask, uint8_t *out,
                       uint64_t room) {
@@ -677,7 +681,7 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
         uint32_t next_number = decoder.next_number;
         decoder.expanded = 0;
         if (offsets[i] >= SEPARATOR_BYTES && put_value(&decoder, offsets[i] - SEPARATOR_BYTES, IN_RECORD, 0, &ignored) &&
-            decoder.out.used <= room)
+            decoder.out.used + (count - i) <= room) /* there is room for None in place of all others */
             continue;
         decoder.out.used = used;
         decoder.next_number = next_number; /* what was written since then is gone, and so are references to it */
@@ -685,7 +689,7 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
         memset(references, 0, references_bytes);
         put_code(&decoder, 'N');
     }
-    return decoder.out.used <= room ? (int64_t)decoder.out.used : -1;
+    return decoder.out.used;
 }
 
 /* Where a walk over the networks of a tree in their order has got; zeros at the beginning. */
@@ -962,18 +966,20 @@ static int append(struct engine *engine, const void *text, uint64_t size) {
     return 1;
 }
 
-/* Append a rendered line, with the bytes of FIELD_KINDS in place of its fields, and of FRAGMENT in place of its fragments: as a
- * list of pieces, two words for the length of a text and what follows it, then the text. Return whether there was room. */
-static int append_line(struct engine *engine, const uint8_t *text, uint64_t size) {
+/* Append a rendered line, with bytes of ADDRESS, NETWORK and TIME in place of its fields, and of FRAGMENT in place of so many
+ * fragments: as a list of pieces, two words for the length of a text and what follows it, then the text. Return whether there was
+ * room, and are all fragments. */
+static int append_line(struct engine *engine, const uint8_t *text, uint64_t size, uint64_t fragments) {
     for (uint64_t at = 0, is_last = 0; !is_last;) {
         uint64_t stop = at;
-        while (stop < size && (text[stop] == LINE_END || text[stop] >= FIELD_KINDS)) stop++;
+        while (stop < size && (text[stop] == LINE_END || text[stop] >= FRAGMENT + (fragments > 0))) stop++;
         is_last = stop == size;
+        fragments -= !is_last && text[stop] == FRAGMENT;
         uint32_t piece[2] = {stop - at, is_last ? LINE_END : text[stop]};
         if (!append(engine, piece, sizeof piece) || !append(engine, text + at, piece[0])) return 0;
         at = stop + 1;
     }
-    return 1;
+    return !fragments;
 }
 
 /* Add the rendered lines of answers. Return whether there was room. */
@@ -981,7 +987,7 @@ int32_t geocli_render(struct engine *engine, const uint32_t *numbers, uint64_t c
                       const uint64_t *ends) {
     for (uint64_t i = 0, begin = 0; i < count; begin = ends[i++]) {
         engine->lines[numbers[i]] = engine->arena_used;
-        if (!append_line(engine, text + begin, ends[i] - begin)) return 0;
+        if (!append_line(engine, text + begin, ends[i] - begin, 0)) return 0;
     }
     return 1;
 }
@@ -1005,7 +1011,7 @@ struct column {
 int32_t geocli_join(struct engine *engine, const uint32_t *numbers, uint64_t count, const uint8_t *line, uint64_t size,
                     const struct column *columns, uint64_t column_count) {
     uint64_t begin = engine->arena_used;
-    if (!append_line(engine, line, size)) return 0;
+    if (!append_line(engine, line, size, column_count)) return 0;
     for (uint64_t i = 0; i < count; i++) {
         engine->lines[numbers[i]] = begin;
         engine->fragments[numbers[i]] = engine->arena_used;
@@ -1085,7 +1091,7 @@ static uint64_t put_field(const struct block *block, uint64_t i, uint32_t kind, 
     return size;
 }
 
-/* Write text into `room` bytes behind the `size` that are used; return how many are used then, more than `room` if it is not enough. */
+/* Write text into `room` bytes behind the `size` that are used; return how many are used then, `room` + 1 if it is not enough. */
 static uint64_t put_text_at(uint8_t *to, uint64_t size, uint64_t room, const uint8_t *text, uint64_t length) {
     if (length > room - size) return room + 1;
     memcpy(to + size, text, length);
@@ -1598,7 +1604,9 @@ int64_t geocli_collect(struct packer *packer, const struct engine *engine, const
     for (uint64_t i = 0; i < block->count; i++) {
         struct address address;
         if (block->numbers[i] < FIRST_NUMBER || !parse(block, i, &address)) continue;
+        /* What begins with 64 zeros has few bits behind them, so that there is room for IPv4, and `::` is not both 0. */
         uint64_t high = address.high, low = address.is_ipv6 ? address.low : 1ull << 32 | address.ipv4;
+        if (address.is_ipv6 && !high) low |= 2ull << 32;
         uint64_t slot = hashed(engine->secret, high ^ hashed(engine->secret, low)) & packer->mask;
         if (packer->count >= packer->capacity) {
             memset(packer->seen, 0, (packer->mask + 1) * 2 * sizeof *packer->seen);
