@@ -899,11 +899,13 @@ int64_t geocli_find(struct engine *engine, struct block *block) {
             find_batch(engine, block, searches, waiting);
             waiting = 0;
         }
+        if (i + BATCH < block->count) __builtin_prefetch(block->text + block->starts[i + BATCH]);
         struct search *search = searches + waiting;
         if (i == block->count || block->numbers[i] != UNREAD || !parse(block, i, &search->address)) continue;
         search->position = i;
         search->index = leading_bits(&search->address);
         __builtin_prefetch((const void *)&engine->table[search->index]);
+        __builtin_prefetch((const void *)&engine->table_prefixes[search->index]);
         waiting++;
     }
     for (uint64_t i = 0; i < block->count; i++) {
