@@ -128,8 +128,14 @@ def test_large_frames_are_read_whole(directory: DataDirectory, finding: list[str
         assert [ip] == list(Journal(directory).newest([ip, *finding]))
 
 
-def test_one_reader_follows_what_becomes_of_the_journal(directory: DataDirectory, journal: Journal) -> None:
-    """After appends, seals and discards in any order a reader that has an index finds what is there, and only that."""
+@pytest.mark.parametrize("is_indexed", [True, False], ids=["index", "search"])
+def test_one_reader_follows_what_becomes_of_the_journal(
+    directory: DataDirectory, journal: Journal, monkeypatch: pytest.MonkeyPatch, *, is_indexed: bool
+) -> None:
+    """After appends, seals and discards in any order a reader that remembers finds what is there, and only that."""
+    if not is_indexed:
+        for name, value in {"SEARCHED_ADDRESSES": 1 << 30, "STRETCH_BYTES": 500, "MAX_BYTES": 1000}.items():
+            monkeypatch.setattr(journal_lookup, name, value)
     random, reader = Random(7), Journal(directory)  # noqa: S311 (the same each time)
     ips = [f"1.1.1.{number}" for number in range(12)]
     for step in range(150):
@@ -159,6 +165,31 @@ def test_a_journal_that_was_replaced_is_read_from_its_beginning(directory: DataD
 def _read_bytes() -> int:
     """Return how many bytes this process has read so far (proc(5), /proc/pid/io)."""
     return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_a_search_reads_little_twice(directory: DataDirectory, journal: Journal) -> None:
+    """Bytes in which an address was not found are not searched for it again, but all that were appended since are."""
+    put(directory, b"".join(compact(*(f"81.{a}.{b}.1" for b in range(250))) for a in range(2000)))
+    reader = Journal(directory)
+    assert {} == reader.newest(["8.8.8.8"])
+    before = _read_bytes()
+    for _ in range(20):
+        assert {} == reader.newest(["8.8.8.8"])
+    assert _read_bytes() - before < 20 * 0.3 * os.path.getsize(directory.file("journal"))
+    journal.append([resolved("8.8.8.8")])
+    assert {"8.8.8.8": resolved("8.8.8.8")} == reader.newest(["8.8.8.8"])
+    journal.seal()
+    assert {"8.8.8.8": resolved("8.8.8.8")} == reader.newest(["8.8.8.8"])
+
+
+def test_a_search_begins_anew_in_another_file(directory: DataDirectory) -> None:
+    """Another file under the same inode number is searched from its beginning."""
+    filler = compact(*(f"1.{a}.{b}.1" for a in range(200) for b in range(200)))
+    put(directory, compact("1.1.1.1") + filler * 3)
+    reader = Journal(directory)
+    assert {} == reader.newest(["1.1.1.2"])
+    put(directory, compact("1.1.1.2") + filler * 3)  # truncates: the inode stays
+    assert ["1.1.1.2"] == list(reader.newest(["1.1.1.2"]))
 
 
 def test_an_index_reads_nothing_twice(directory: DataDirectory, journal: Journal) -> None:

@@ -64,14 +64,14 @@ class Index:
         if len(self._marks) > len(files):
             return False
         pairs = zip(self._marks, files, strict=False)
-        return all(mark == _mark(file, read_bytes=mark[1]) for mark, file in pairs)
+        return all(known == mark(file, known[1]) for known, file in pairs)
 
     def read(self, files: Sequence[BinaryIO]) -> None:
         """Index new files, and what was appended since the last call."""
         marks = []
         for number, file in enumerate(files):
             read_bytes = self._marks[number][1] if number < len(self._marks) else 0
-            marks.append(_mark(file, self._read(number, file, read_bytes)))
+            marks.append(mark(file, self._read(number, file, read_bytes)))
         self._marks = marks
 
     def _read(self, number: int, file: BinaryIO, start: int) -> int:
@@ -113,7 +113,8 @@ class Index:
                 yield numbers[page.file], entry
 
 
-def _mark(file: BinaryIO, read_bytes: int) -> Mark:
+def mark(file: BinaryIO, read_bytes: int) -> Mark:
+    """Return a mark of the first bytes of a file, which is equal as long as they are there."""
     status = os.fstat(file.fileno())
     tail = max(read_bytes - MARK_BYTES, 0)
     ends = os.pread(file.fileno(), min(MARK_BYTES, read_bytes), 0) + os.pread(file.fileno(), read_bytes - tail, tail)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from geocli.models import settle
 from geocli.storage.dirty_check import STRETCH_BYTES
 from geocli.storage.frames import HEADER_BYTES, MAGIC, MAX_BYTES, payload_at, unpack_or_none
-from geocli.storage.journal_index import Index
+from geocli.storage.journal_index import Index, mark
 from geocli.storage.journal_outline import outlines
 from geocli.storage.journal_summaries import is_absent
 from geocli.storage.snapshots import FilePrefix
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from geocli.models import Entry
     from geocli.storage.frames import Frame
+    from geocli.storage.journal_index import Mark
     from geocli.storage.snapshots import NumberedFile
     from geocli.storage.tombstones import Clear, SegmentEntry
 
@@ -45,6 +46,8 @@ class DirtyEntries:
     def __init__(self) -> None:
         self._lookups = 0
         self._index = Index()
+        self._absent: dict[str, list[Mark]] = {}
+        """For each address that was not found, what was searched."""
 
     def newest(
         self, addresses: Collection[str], files: Sequence[NumberedFile], clears: Sequence[Clear] = ()
@@ -57,9 +60,9 @@ class DirtyEntries:
             clears: their entries are left out.
 
         """
-        self._lookups += len(addresses)
+        self._lookups += sum(ip not in self._absent for ip in addresses)
         if self._lookups <= SEARCHED_ADDRESSES:
-            return search(addresses, files, clears)
+            return self._search(addresses, files, clears)
         opened = [file for _, file in files]
         index = self._index if self._index.continues(opened) else Index()
         index.read(opened)
@@ -68,29 +71,44 @@ class DirtyEntries:
             return read_through(addresses, files, clears)
         return index.newest(addresses, [number for number, _ in files], clears)
 
+    def _search(
+        self, addresses: Collection[str], files: Sequence[NumberedFile], clears: Sequence[Clear]
+    ) -> dict[str, Entry]:
+        """Search the bytes, the last file first, without those in which an address was not found before."""
+        frame_at = lru_cache(SEARCHED_ADDRESSES)(_frame_at)  # several addresses may be in one frame
+        # The last frame may be incomplete, since another process appends it.
+        marks = [mark(file, max(_size_of(file) - MAX_BYTES - HEADER_BYTES - OVERLAP_BYTES, 0)) for _, file in files]
+        newest = {}
+        for ip in addresses:
+            known = self._absent.get(ip, [])
+            begins = [next((one[1] for one in known if one == mark(file, one[1])), 0) for _, file in files]
+            if entry := newest_of(_entries_backwards(ip, files, begins, frame_at), clears):
+                newest[ip] = entry
+            else:
+                self._absent[ip] = marks
+        return newest
 
-def search(addresses: Collection[str], files: Sequence[NumberedFile], clears: Sequence[Clear] = ()) -> dict[str, Entry]:
-    """Return the newest entry of each address by searching the bytes of files, the last file first."""
-    frame_at = lru_cache(SEARCHED_ADDRESSES)(_frame_at)  # several addresses may be in one frame
-    newest = {ip: newest_of(_entries_backwards(ip, files, frame_at), clears) for ip in addresses}
-    return {ip: entry for ip, entry in newest.items() if entry is not None}
 
-
-def _entries_backwards(ip: str, files: Sequence[NumberedFile], frame_at: FrameReader) -> Iterator[SegmentEntry]:
-    """Return the entries of an address, the newest first; one may come twice."""
-    for number, file in reversed(files):
-        size_bytes = file.size_bytes if isinstance(file, FilePrefix) else os.fstat(file.fileno()).st_size
-        for offset in _offsets_backwards(ip.encode(), file, size_bytes):
+def _entries_backwards(
+    ip: str, files: Sequence[NumberedFile], begins: Sequence[int], frame_at: FrameReader
+) -> Iterator[SegmentEntry]:
+    """Return the entries of an address, the newest first; one may come twice. Files are searched from offsets on."""
+    for (number, file), begin in zip(reversed(files), reversed(begins), strict=True):
+        for offset in _offsets_backwards(ip.encode(), file, begin):
             if frame := frame_at(file, offset):
                 for name, place, prefix_len in reversed(frame.rows):
                     if name == ip:
                         yield number, frame.shape(place).replace(ip=ip, prefix_len=prefix_len)
 
 
-def _offsets_backwards(needle: bytes, file: BinaryIO, size_bytes: int) -> Iterator[int]:
-    """Return the offsets of an address as a whole JSON string, or a word of one, the last first."""
-    descriptor = file.fileno()
-    for start in range((size_bytes - 1) // STRETCH_BYTES * STRETCH_BYTES, -1, -STRETCH_BYTES):
+def _size_of(file: BinaryIO) -> int:
+    return file.size_bytes if isinstance(file, FilePrefix) else os.fstat(file.fileno()).st_size
+
+
+def _offsets_backwards(needle: bytes, file: BinaryIO, begin: int) -> Iterator[int]:
+    """Return the offsets of an address as a whole JSON string, or a word of one, the last first; few before `begin`."""
+    descriptor, size_bytes = file.fileno(), _size_of(file)
+    for start in range((size_bytes - 1) // STRETCH_BYTES * STRETCH_BYTES, begin - STRETCH_BYTES, -STRETCH_BYTES):
         if is_absent(needle, descriptor, start):
             continue
         chunk = os.pread(descriptor, min(STRETCH_BYTES + OVERLAP_BYTES, size_bytes - start), start)
