@@ -51,7 +51,7 @@ class Merged(NamedTuple):
     cells: Mapping[str, Sequence[str]]
     """Fields that are rendered."""
     columns: Sequence[tuple[tuple[str, ...], Group, Sequence[int]]]
-    """Instead of `cells`: names of neighbouring fields of one database, the records with their cells, and rows of these."""
+    """Instead of `cells`: names of neighbouring fields of one database, records with their cells, and rows of these."""
     rendered: Callable[[str], Sequence[str]]
     """Returns the cells of a field, if it is rendered."""
 
@@ -205,7 +205,7 @@ class Records:
         if rows is None or not self._is_uniform:
             return Merged(positions, recipe, values, {name: rendered(name) for name in names}, (), rendered)
         runs = groupby(self._output.cell_names, key=lambda name: recipe.fields.get(name, -1))
-        fields = [(bit, tuple(run)) for bit, run in runs if bit >= 0]
+        fields: list[tuple[int, tuple[str, ...]]] = [(bit, tuple(run)) for bit, run in runs if bit >= 0]
         columns = [(run, groups[bit], rows[bit]) for bit, run in fields]
         return Merged(positions, recipe, values, {}, columns, rendered)
 
