@@ -206,8 +206,8 @@ class Records:
             return Merged(positions, recipe, values, {name: rendered(name) for name in names}, (), rendered)
         runs = groupby(self._output.cell_names, key=lambda name: recipe.fields.get(name, -1))
         fields: list[tuple[int, tuple[str, ...]]] = [(bit, tuple(run)) for bit, run in runs if bit >= 0]
-        columns = [(run, groups[bit], rows[bit]) for bit, run in fields]
-        return Merged(positions, recipe, values, {}, columns, rendered)
+        pieces = [(run, groups[bit], rows[bit]) for bit, run in fields]
+        return Merged(positions, recipe, values, {}, pieces, rendered)
 
 
 def _by_network(
