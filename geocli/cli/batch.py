@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from geocli.cli import batch_options, options
-from geocli.cli.run_batch import batch as run
+from geocli.cli import options
 
 INPUT, OUTPUT, CLUSTER = "Input", options.OUTPUT, "Cluster"
 
@@ -110,6 +109,8 @@ def batch(
         ctx.get_help()
         return 2
     from geocli.bulk.pipeline import BatchRequest
+    from geocli.cli import batch_options
+    from geocli.cli.run_batch import batch as run
 
     files = files or ["-"]
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)

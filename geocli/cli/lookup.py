@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from geocli.bulk.inputs import lines
 from geocli.cli import options
-from geocli.cli.run_lookup import lookup as run
 
 
 def lookup(
@@ -42,6 +40,9 @@ def lookup(
     Exits with 1 if an address is unknown to all sources, 2 if one is invalid,
     3 if a database failed and no other source could answer.
     """
+    from geocli.bulk.inputs import lines
+    from geocli.cli.run_lookup import lookup as run
+
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
     names = options.fields_of(fields)
