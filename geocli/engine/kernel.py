@@ -27,6 +27,9 @@ NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
 """States of answers, as in the kernel."""
 ADDRESS, NETWORK, TIME, FRAGMENT = "\1", "\2", "\3", "\4"
 """Characters that stand for fields and fragments in rendered lines; rendered text has none of them."""
+MAX_FREED_BYTES = 32 << 20
+"""Freed memory that is kept; blocks of 3 MB are read, some at a time."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 TABLE_BITS, NO_PREFIX = 20, 255
 _U8, _U32, _U64, _POINTER = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 
@@ -181,7 +184,16 @@ def load() -> Kernel | None:
         is_right = library.geocli_version() == VERSION
     except (OSError, AttributeError):
         return None
+    _keep_freed_memory()
     return Kernel(library) if is_right else None
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse the memory of blocks, rather than return it to the system, which clears it page by page."""
+    with suppress(OSError, AttributeError):  # other C libraries
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_TRIM_THRESHOLD, MAX_FREED_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, MAX_FREED_BYTES)
 
 
 def kernel() -> Kernel:
