@@ -1512,6 +1512,8 @@ static inline uint64_t near_dots(uint64_t bits, uint64_t earlier) {
     return behind(bits, earlier, 2) | behind(bits, earlier, 3) | behind(bits, earlier, 4);
 }
 
+enum { COLONS_BYTES = 15 }; /* from the first of four colons near each other to the last */
+
 static inline uint64_t near_colons(uint64_t bits, uint64_t earlier) { return near_dots(bits, earlier) | behind(bits, earlier, 5); }
 
 /* Find what may be an address in the text of a block. Return how many of these are doubtful, -1 if there are too many for
@@ -1538,9 +1540,13 @@ int64_t geocli_scan(const struct scanner *scanner, struct block *block, struct d
         mark(&marks, bytes, 32);
         mark(&marks, bytes, 48);
         uint64_t twos = marks.dots & near_dots(marks.dots, earlier.dots), threes = marks.dots & near_dots(twos, second);
-        uint64_t colons = marks.colons, close = colons & near_colons(colons, earlier.colons);
-        uint64_t closer = colons & near_colons(close, near), closest = colons & near_colons(closer, nearer);
-        uint64_t doubles = colons & behind(colons, earlier.colons, 1);
+        uint64_t colons = marks.colons, doubles = 0, close = 0, closer = 0, closest = 0;
+        if (colons && (colons & (colons - 1) || earlier.colons >> (BLOCK_BYTES - COLONS_BYTES))) {
+            doubles = colons & behind(colons, earlier.colons, 1);
+            close = colons & near_colons(colons, earlier.colons);
+            closer = colons & near_colons(close, near);
+            closest = colons & near_colons(closer, nearer);
+        }
         earlier = marks, second = twos, near = close, nearer = closer;
         for (uint64_t left = threes | doubles | closest | marks.spelled; left; left &= left - 1) {
             uint64_t bit = left & -left;
