@@ -8,10 +8,11 @@ import json
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,10 +37,10 @@ from geocli.storage.journal import Journal
 from geocli.storage.store import Store
 from tests.building import LONDON, TOKYO, build
 from tests.sources import GREAT_BRITAIN, JAPAN, Source
+from tests.storing import holding, local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from geocli.databases.discovery import DatabaseFile
     from geocli.resolvers.protocols import Labels, Report
@@ -944,3 +945,31 @@ def test_beside_a_broken_source_an_unreadable_journal_costs_no_answer(tmp_path: 
 
     assert "JP" == cache.lookup("8.8.8.8").place.country_code
     assert {"DatabaseError", "JournalError"} == {type(problem).__name__ for problem in problems}
+
+
+class TestJournalThatCannotBeRead:
+    @pytest.fixture(autouse=True)
+    def linked(self, bench: Bench) -> None:
+        """Have a symbolic link in the journal's place, which is not followed."""
+        with bench() as cache:
+            cache.lookup(GB)
+        os.rename(f"{bench.data_dir}/journal", f"{bench.data_dir}/elsewhere")
+        os.symlink("elsewhere", f"{bench.data_dir}/journal")
+
+    def test_it_is_reported(self, bench: Bench) -> None:
+        """The journal itself is named while its lock can be taken, now or later."""
+        for is_busy in (False, True):
+            bench.problems.clear()
+            with holding(local(Path(bench.data_dir)), "journal.lock") if is_busy else nullcontext(), bench() as cache:
+                cache.lookup(GB)
+            assert f"{bench.data_dir}/journal: cannot be read: a symbolic link; move it away" == bench.said[0]
+
+    def test_it_is_one_problem_with_its_lock(self, bench: Bench) -> None:
+        """Where no append could take the lock either, both tell of the lock."""
+        os.unlink(f"{bench.data_dir}/journal.lock")
+        os.mkdir(f"{bench.data_dir}/journal.lock")
+        with bench() as cache:
+            cache.lookup(GB)
+        assert 1 == len(set(bench.said))
+        assert bench.said[0].startswith(f"{bench.data_dir}/journal.lock: ")
+        assert [StoreError, JournalError] == [type(problem) for problem in bench.problems]
