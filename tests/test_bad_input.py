@@ -1,4 +1,4 @@
-"""Whatever is broken around it, geocli says so in one line, exits with the right status, and answers if it can."""
+"""Whatever is broken, geocli reports it in one line, exits with the right status, and answers if it can."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMANDS = [
     ("stats", "--check"),
     ("clear", "--yes"),
 ]
-"""What has to do with the data directory."""
+"""Troubles of the data directory."""
 ALL_COMMANDS = [
     *COMMANDS,
     ("lookup", "-f", "table", "81.2.69.160"),
@@ -45,13 +45,13 @@ ALL_COMMANDS = [
     ("db", "list"),
     ("db", "verify"),
 ]
-"""And the same in other ways, and what has nothing to do with it."""
+"""More troubles of the data directory, and others."""
 UNPRIVILEGED = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
-"""Starts a program for which file permissions hold, though it is root's."""
+"""Starts a program for which file permissions hold, although it is root's."""
 
 
 def _is_well_behaved(run: subprocess.CompletedProcess[bytes]) -> bool:
-    """Tell whether a run ended with a status that is documented, and said nothing but lines of ours."""
+    """Return whether a run ended with a documented status, and printed only lines of geocli's."""
     lines = complaints(run)
     return (
         run.returncode in {0, 1, 2, 3, 4, 75}
@@ -63,7 +63,7 @@ def _is_well_behaved(run: subprocess.CompletedProcess[bytes]) -> bool:
 
 @pytest.fixture
 def limited(located: Geocli) -> Geocli:
-    """Run geocli as somebody for whom file permissions hold."""
+    """Run geocli as a user for whom file permissions hold."""
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("root may write everywhere, and setpriv (util-linux) is not installed")
@@ -145,12 +145,12 @@ BROKEN = [
     *(_has_another_program_s_store, _has_a_segment_that_is_a_directory),
 ]
 BROKEN_ALL_ROUND = {_is_a_file, _has_a_directory_for_a_journal, _has_garbage_for_a_store, _has_another_program_s_store}
-"""One of each kind of trouble: in these every command is run in all of its ways."""
+"""One trouble of each kind, in which every command is run in all of its ways."""
 
 
 @pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__name__.strip("_"))
-def test_a_broken_data_directory_never_makes_a_traceback(located: Geocli, breaks: Callable[[Path], None]) -> None:
-    """Every command ends by itself with a documented status, and says each problem once, in a line."""
+def test_a_broken_data_directory_prints_no_traceback(located: Geocli, breaks: Callable[[Path], None]) -> None:
+    """Every command ends by itself with a documented status, and reports each problem once, in a line."""
     breaks(located.data_dir)
     commands = ALL_COMMANDS if breaks in BROKEN_ALL_ROUND else COMMANDS
     runs = {arguments: located(*arguments, stdin=b"81.2.69.160\n") for arguments in commands}
@@ -159,8 +159,8 @@ def test_a_broken_data_directory_never_makes_a_traceback(located: Geocli, breaks
 
 
 @pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__name__.strip("_"))
-def test_a_broken_data_directory_does_not_keep_answers_back(located: Geocli, breaks: Callable[[Path], None]) -> None:
-    """Lookup answers from the databases; the exit status is 4 if the answer is not kept, and only then."""
+def test_a_broken_data_directory_does_not_prevent_answers(located: Geocli, breaks: Callable[[Path], None]) -> None:
+    """Lookup answers from the databases; the exit status is 4 if, and only if, the answer is not kept."""
     breaks(located.data_dir)
     run = located("lookup", "-F", "city", "81.2.69.160")
 
@@ -183,8 +183,8 @@ def test_a_broken_data_directory_does_not_keep_answers_back(located: Geocli, bre
     ],
     ids=["file", "anybody"],
 )
-def test_the_reason_is_said(located: Geocli, breaks: Callable[[Path], None], reason: str) -> None:
-    """With the directory, and what to do."""
+def test_the_reason_is_reported(located: Geocli, breaks: Callable[[Path], None], reason: str) -> None:
+    """The error names the directory and a remedy."""
     breaks(located.data_dir)
     run = located("lookup", "-f", "value", "81.2.69.160")
 
@@ -192,8 +192,8 @@ def test_the_reason_is_said(located: Geocli, breaks: Callable[[Path], None], rea
     assert f"{located.data_dir}: cannot be the data directory: {reason}" in complaints(run)
 
 
-def test_a_journal_that_is_no_file_is_not_touched(located: Geocli) -> None:
-    """A link may point at what is somebody else's."""
+def test_a_journal_that_is_not_a_file_is_not_touched(located: Geocli) -> None:
+    """A link may point to a file of another user."""
     target = located.data_dir.with_name("precious")
     target.write_bytes(b"precious")
     located.data_dir.mkdir(mode=0o700)
@@ -222,7 +222,7 @@ def test_a_data_directory_without_permissions(limited: Geocli, mode: int) -> Non
     assert [] == [run for run in runs if not _is_well_behaved(run)]
 
 
-def test_a_data_directory_that_can_only_be_read_answers_all_the_same(limited: Geocli) -> None:
+def test_lookups_with_a_read_only_data_directory_answer(limited: Geocli) -> None:
     """SQLite cannot open a store in WAL mode there, so the databases are asked, and the answer is not kept."""
     limited("lookup", "81.2.69.160")
     limited("flush")
@@ -257,8 +257,8 @@ def test_a_data_directory_that_can_only_be_read_answers_all_the_same(limited: Ge
     ],
     ids=" ".join,
 )
-def test_nowhere_to_print_is_one_line(located: Geocli, arguments: tuple[str, ...]) -> None:
-    """Standard output is full: no command thinks that it has said what it could not say."""
+def test_a_full_standard_output_is_one_line(located: Geocli, arguments: tuple[str, ...]) -> None:
+    """When standard output is full, no command exits with 0."""
     with open("/dev/full", "wb") as full, located.start(*arguments, stdout=full) as process:
         _, errors = process.communicate(b"81.2.69.160\n", timeout=60)
 
@@ -283,10 +283,10 @@ def test_nowhere_to_print_is_one_line(located: Geocli, arguments: tuple[str, ...
     ],
 )
 @pytest.mark.parametrize("arguments", [("lookup", "81.2.69.160"), ("flush",), ("stats",)], ids=" ".join)
-def test_a_configuration_that_cannot_be_used(
+def test_an_unusable_configuration(
     located: Geocli, tmp_path: Path, text: str, expected: str, arguments: tuple[str, ...]
 ) -> None:
-    """What is said names the file, the line and the key; exit status 2, and nothing is done."""
+    """The error names the file, the line and the key; the exit status is 2, and nothing is done."""
     config = tmp_path / "config.toml"
     config.write_bytes(text.encode("latin-1"))
     run = located(*arguments)
@@ -298,7 +298,7 @@ def test_a_configuration_that_cannot_be_used(
 
 @pytest.mark.parametrize(("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")])
 def test_a_configuration_that_cannot_be_read(located: Geocli, tmp_path: Path, name: str, reason: str) -> None:
-    """A file that was named must be there."""
+    """A named file must exist."""
     run = located("--config", str(tmp_path / name), "stats")
 
     assert 2 == run.returncode
@@ -307,8 +307,8 @@ def test_a_configuration_that_cannot_be_read(located: Geocli, tmp_path: Path, na
 
 @pytest.mark.parametrize("variable", ["GEOCLI_LOCK_TIMEOUT", "GEOCLI_BUSY_TIMEOUT"])
 @pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan", "1e12"])
-def test_an_environment_that_cannot_be_used(located: Geocli, variable: str, text: str) -> None:
-    """The line names the variable."""
+def test_an_unusable_environment(located: Geocli, variable: str, text: str) -> None:
+    """The error names the variable."""
     run = located("lookup", "81.2.69.160", environ={variable: text})
 
     assert (2, b"") == (run.returncode, run.stdout)
@@ -363,7 +363,7 @@ damaged = pytest.mark.parametrize(
 
 @damaged
 def test_a_damaged_database_among_others(located: Geocli, damages: Callable[[Path], None], reason: str) -> None:
-    """One line names it, and the others answer: exit status 0."""
+    """One line names the database, and the others answer: exit status 0."""
     path = located.db_dir / "A.mmdb"
     damages(path)
     run = located("lookup", "-F", "city", "81.2.69.160")
@@ -388,7 +388,7 @@ def test_a_damaged_database_alone(geocli: Geocli, damages: Callable[[Path], None
 def test_a_damaged_database_that_was_named(
     geocli: Geocli, command: str, damages: Callable[[Path], None], reason: str
 ) -> None:
-    """Nothing else may answer: exit status 3, the entry says so, and the next lookup asks again."""
+    """If no other source may answer, the exit status is 3, the entry has the error, and the next lookup asks again."""
     path = geocli.db_dir / "A.mmdb"
     damages(path)
     fields = ("-F", "status,error")
@@ -404,9 +404,7 @@ def test_a_damaged_database_that_was_named(
 
 
 @damaged
-def test_a_damaged_database_is_seen_by_those_who_look_after_it(
-    geocli: Geocli, damages: Callable[[Path], None], reason: str
-) -> None:
+def test_a_damaged_database_is_reported_by_checks(geocli: Geocli, damages: Callable[[Path], None], reason: str) -> None:
     """`db verify` and `stats --check` exit with an error and name it; `db list` lists it."""
     path = geocli.db_dir / "A.mmdb"
     damages(path)
@@ -418,7 +416,7 @@ def test_a_damaged_database_is_seen_by_those_who_look_after_it(
 
 
 def test_a_database_without_permissions(limited: Geocli) -> None:
-    """One line, and another one for the field that is empty without it; the other databases answer."""
+    """A line names the database, and another one the field that is empty without it; the other databases answer."""
     path = limited.db_dir / "GeoLite2-ASN.mmdb"
     path.chmod(0)
     run = limited("lookup", "-F", "city,asn", "81.2.69.160")
@@ -430,7 +428,7 @@ def test_a_database_without_permissions(limited: Geocli) -> None:
 
 
 def test_a_database_directory_without_permissions(limited: Geocli) -> None:
-    """One line, and the built-in data answer."""
+    """A line names the database, and the built-in data answer."""
     limited.db_dir.chmod(0)
     try:
         run = limited("lookup", "-F", "source", "8.8.8.8")
@@ -442,7 +440,7 @@ def test_a_database_directory_without_permissions(limited: Geocli) -> None:
 
 
 def test_a_database_that_is_damaged_inside(geocli: Geocli) -> None:
-    """Its metadata are sound, its tree is not: one line, exit status 3 where nothing else may answer, no crash."""
+    """Metadata are valid, the tree is not: one line, exit status 3 where no other source may answer, no crash."""
     path = build(geocli.db_dir / "A.mmdb", CITIES)
     data = bytearray(path.read_bytes())
     end = data.rindex(b"\xab\xcd\xefMaxMind.com")

@@ -1,7 +1,7 @@
-"""Killed before a system call, or one that fails, in every command that changes files, beside those of `test_faults`.
+"""Kills before system calls, and failing ones, in every command that changes files; completes `test_faults`.
 
-Of the calls that do the same to the same file one is taken, and of its errors one; with `ALL_FAULTS=1` in the
-environment each call is, with each error, which takes an hour.
+Of calls that do the same to the same file, one is tested, with one of its errors; with `ALL_FAULTS=1` in the
+environment each call with each error, which takes an hour.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ COMMANDS = {
 
 
 ALIKE = {"clear some", "first batch -o"}
-"""Commands whose calls are those of others, in another order."""
+"""Commands that make the same calls as others in another order."""
 
 
 def _wanted() -> list[str]:
@@ -85,7 +85,7 @@ def _wanted() -> list[str]:
 
 
 def _groups(name: str) -> Iterator[list[Call]]:
-    """Return the calls of a command, those together that do the same to the same file."""
+    """Return the calls of a command, grouped by what they do to which file."""
     wanted = [call for call in faults.calls_in(COMMANDS[name]) if call.file != PRINTED]
     for _, group in groupby(sorted(wanted, key=_kind), key=_kind):
         yield list(group)
@@ -115,7 +115,7 @@ def _cases(cases: Iterator[tuple[object, ...]], *names: str) -> pytest.MarkDecor
 
 @_cases(_killed(), "name", "call")
 def test_command_killed_before_a_call(tmp_path: Path, name: str, call: Call) -> None:
-    """Whoever is killed there has lost nothing, left nothing half done, and the next run does the work."""
+    """A kill loses nothing, leaves nothing half done, and the next run completes the work."""
     geocli = faults.prepared(tmp_path, COMMANDS[name])
 
     ran = faults.killed(geocli, COMMANDS[name], call)
@@ -126,7 +126,7 @@ def test_command_killed_before_a_call(tmp_path: Path, name: str, call: Call) -> 
 
 @_cases(_failing(), "name", "call", "error")
 def test_call_of_a_command_that_fails(tmp_path: Path, name: str, call: Call, error: str) -> None:
-    """What fails is said in lines for people, claims no success, and the next run does the work."""
+    """A failing call is reported in lines for people, never as success, and the next run completes the work."""
     geocli = faults.prepared(tmp_path, COMMANDS[name])
 
     ran = faults.injected(geocli, COMMANDS[name], call, f"error={error}")
@@ -137,7 +137,7 @@ def test_call_of_a_command_that_fails(tmp_path: Path, name: str, call: Call, err
 
 
 def _check(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
-    """Compare what is there with what may be, before and after another run."""
+    """Compare files and rows with the permitted ones, before and after another run."""
     if name == "db update":
         _check_database(geocli, name, ran)
     elif name == "migration":
@@ -153,7 +153,7 @@ def _check(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -
 
 
 def _check_output(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
-    """The file is the old one or the whole new one, and nothing is left beside it after the next run."""
+    """The file is the old one or the complete new one, and no temporary file remains after the next run."""
     out = geocli.data_dir.parent / "out"
     left = (out / "rows").read_bytes()
 
@@ -172,7 +172,7 @@ def _check_output(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[by
 
 
 def _check_cleared(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
-    """All rows that were to be forgotten are gone, or none is; after another run they are gone."""
+    """All selected rows are deleted, or none is; after another run all are."""
     faults.check(geocli, set())
     found = set(faults.rows(geocli)) if (geocli.data_dir / "geocli.db").exists() else set()
     assert found in ([set()] if ran.returncode == 0 else [set(), {STORED, DIRTY}])
@@ -186,7 +186,7 @@ def _check_cleared(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[b
 
 
 def _check_migrated(geocli: Geocli) -> None:
-    """The store has all its rows, and after the next flush the schema of today."""
+    """The store has all its rows, and after the next flush the current schema."""
     with tempfile.TemporaryDirectory() as other:
         template = faults.prepared(Path(other), Scenario((), before=(), prepare=_with_old_store))
         countries = dict(select(str(template.data_dir / "geocli.db"), "SELECT ip, country_code FROM geo_cache"))
@@ -196,7 +196,7 @@ def _check_migrated(geocli: Geocli) -> None:
 
 
 def _check_database(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
-    """The database is the old one or the new one, and sound; after the next run it is the new one, and alone."""
+    """The database is the old one or the new one, and valid; after the next run it is the new one, alone."""
     path = geocli.db_dir / f"{DATABASE}.mmdb"
     assert path.read_bytes() in ([database("CA")] if ran.returncode == 0 else [database("FR"), database("CA")])
     assert geocli("db", "verify").returncode == 0
@@ -210,6 +210,6 @@ def _check_database(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[
 
 
 def test_each_error_is_tried() -> None:
-    """No kind of call is left without errors."""
+    """Every kind of call has errors."""
     kinds = {call.name for name in COMMANDS for group in _groups(name) for call in group}
     assert all(_errors(call) for name in COMMANDS for (call, *_) in _groups(name)), kinds - set(ERRORS)

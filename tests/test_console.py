@@ -244,7 +244,7 @@ class TestClosedPipe:
         ],
         ids=" ".join,
     )
-    def test_it_is_quiet(self, arguments: tuple[str, ...], environ: dict[str, str], located: Geocli) -> None:
+    def test_it_is_silent(self, arguments: tuple[str, ...], environ: dict[str, str], located: Geocli) -> None:
         """When the reader has exited, every command ends with 141 and prints nothing."""
         assert (141, b"", b"") == _to_closed_pipe(located, environ, *arguments)
 

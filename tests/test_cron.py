@@ -34,7 +34,7 @@ def _crontab(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str
 
 @pytest.fixture
 def crontab() -> Iterator[None]:
-    """Keep root's crontab, and put it back, or remove it if there was none."""
+    """Save root's crontab, and restore it, or remove it if there was none."""
     before = _crontab("-l")
     yield
     if before.returncode == 0:
@@ -53,7 +53,7 @@ def _is_running() -> bool:
 
 @pytest.fixture
 def daemon() -> Iterator[None]:
-    """Run cron, unless the machine runs it anyway."""
+    """Run cron, unless it is running."""
     if _is_running():
         yield
         return
@@ -71,7 +71,7 @@ def test_every_job_names_its_program_absolutely_and_nothing_else_is_a_job() -> N
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_is_a_command_that_geocli_knows(geocli: Geocli, job: str) -> None:
-    """What cron would run is accepted by the option parser."""
+    """The option parser accepts the commands."""
     arguments = job.split("$GEOCLI ")[1].split()
 
     assert 0 == geocli(*arguments, "--help").returncode
@@ -99,7 +99,7 @@ def _row(path: Path) -> tuple[str, str] | None:
 @needs_cron
 @pytest.mark.usefixtures("crontab", "daemon")
 def test_the_flush_line_moves_an_answer_into_sqlite_within_the_minute(located: Geocli) -> None:
-    """A looked-up address is in the table once cron has run exactly the example's flush line."""
+    """An address is in the store once cron has run the example's flush."""
     flush = next(job for job in JOBS if job.endswith(" flush"))
     assert 0 == _crontab("-", text=_environment(located) + flush + "\n").returncode
     assert 0 == located("lookup", "81.2.69.160").returncode

@@ -185,7 +185,9 @@ def test_flush_is_the_same_in_every_state(
 
 
 @pytest.mark.parametrize("arguments", [("lookup", *LOOKUPS[5]), ("flush",)], ids=["lookup", "flush"])
-def test_both_are_the_same_on_a_terminal(located: Geocli, parsed: Geocli, arguments: tuple[str, ...]) -> None:
+def test_lookup_and_flush_are_the_same_on_a_terminal(
+    located: Geocli, parsed: Geocli, arguments: tuple[str, ...]
+) -> None:
     """Tables and sentences are the same."""
     outcomes = []
     for geocli in (located, parsed):

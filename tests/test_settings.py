@@ -189,7 +189,7 @@ class TestPrecedence:
         assert 0.5 == getattr(load({**home, variable: "0.5"}, config=path), field)
         assert 3 == getattr(load({**home, variable: ""}, config=path), field)
 
-    def test_a_file_chooses_what_has_no_variable(self, home: dict[str, str], config: Callable[[str], str]) -> None:
+    def test_keys_of_a_file(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """Keys of the file have their effects."""
         path = config('allow_network_fs = true\nsystem_databases = false\ndbip_url = "http://127.0.0.1/"\n')
         found = load(home, config=path)
@@ -450,7 +450,7 @@ class TestBadFiles:
         """A daemon whose home is /dev/null has no configuration file, which is not an error."""
         assert 10 == load({**home, "HOME": "/dev/null"}).lock_timeout_seconds
 
-    def test_what_a_user_reads(self, geocli: Geocli, config: Callable[[str], str]) -> None:
+    def test_the_error_line(self, geocli: Geocli, config: Callable[[str], str]) -> None:
         """The error is one line with the file, the key and the nearest key; the exit status is 2."""
         path = config("datadir = '/d'")
         for arguments in (("lookup", "10.0.0.1"), ("flush",), ("stats",)):
@@ -490,7 +490,7 @@ class TestBadEnvironment:
         """Fractions and zero are accepted."""
         assert seconds == load({**home, "GEOCLI_LOCK_TIMEOUT": text}).lock_timeout_seconds
 
-    def test_what_a_user_reads(self, geocli: Geocli) -> None:
+    def test_the_error_line(self, geocli: Geocli) -> None:
         """The error is one line with the variable; the exit status is 2."""
         found = geocli("flush", environ={"GEOCLI_LOCK_TIMEOUT": "soon"})
         assert b"geocli: environment: GEOCLI_LOCK_TIMEOUT: 'soon' is not a number of seconds\n" == found.stderr

@@ -1,4 +1,4 @@
-"""Ctrl-C, `kill` and a reader that has enough, at any moment: what was printed is kept, and nothing is left about."""
+"""SIGINT, SIGTERM and a closed pipe at any moment: printed answers are kept, and no temporary file remains."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ RUNS: dict[str, tuple[Scenario, str]] = {
     "pipe": (Scenario(("batch", "-f", "value", "-F", "ip"), ROWS), "write|fdatasync|fsync"),
     "flush": (SCENARIOS["flush"], "rename|fdatasync|unlink"),
 }
-"""What is run, and which of its calls that change something are interrupted: a pattern over their names."""
+"""Commands, and patterns for the names of their system calls that are interrupted."""
 
 
 def _shell_status(returncode: int) -> int:
-    """Return what a shell shows: of a process that died of a signal, 128 and the signal's number."""
+    """Return the exit status as a shell shows it: 128 and the number of the signal that ended the process."""
     return returncode if returncode >= 0 else 128 - returncode
 
 
 def _check_is_kept(geocli: Geocli, printed: bytes) -> None:
-    """Recover as cron does, and find the rows that were printed whole, and no file that is left over."""
+    """Recover as cron does, and check that all completely printed rows are stored, and no temporary file remains."""
     ran = geocli("flush")
     assert (0, b"", b"") == (ran.returncode, ran.stdout, ran.stderr)
     assert {line.decode() for line in printed.split(b"\n")[:-1]} <= set(rows(geocli))
@@ -79,7 +79,7 @@ def _prepared(home: Path, scenario: Scenario) -> tuple[Geocli, Path]:
 
 @cache
 def _calls(run: str) -> list[tuple[str, int]]:
-    """Return each call that is to be interrupted: its name, and its number among those of its name."""
+    """Return each call to interrupt: its name, and its number among the calls with that name."""
     scenario, pattern = RUNS[run]
     with tempfile.TemporaryDirectory() as warm, tempfile.TemporaryDirectory() as home:
         geocli, _ = _prepared(Path(warm), scenario)
@@ -100,7 +100,7 @@ def _calls(run: str) -> list[tuple[str, int]]:
 
 
 def _interrupted(geocli: Geocli, scenario: Scenario, name: str, how: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a command which a signal finds in one of its calls."""
+    """Run a command that gets a signal in one of its calls."""
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e", f"trace={name}"]
     arguments = [text.format(home=geocli.data_dir.parent) for text in scenario.arguments]
     command = [*strace, "-e", f"inject={name}:{how}", *geocli.command, *arguments]
@@ -110,7 +110,7 @@ def _interrupted(geocli: Geocli, scenario: Scenario, name: str, how: str) -> sub
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each call that is found."""
+    """Make a test of each call that was traced."""
     if "call" in metafunc.fixturenames:
         metafunc.parametrize(("run", "call"), [] if missing() else list(_cases()))
 
@@ -124,7 +124,7 @@ def _cases() -> Iterator[object]:
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 @BOTH
 def test_interrupted_at_a_call(tmp_path: Path, run: str, call: tuple[str, int], number: signal.Signals) -> None:
-    """Not a word, the signal's exit status, the output file old or complete, and every printed row is kept."""
+    """The command prints nothing; the output file is old or complete, and every printed row is kept."""
     scenario, (name, which) = RUNS[run][0], call
     geocli, out = _prepared(tmp_path, scenario)
 
@@ -142,7 +142,7 @@ def test_interrupted_at_a_call(tmp_path: Path, run: str, call: tuple[str, int], 
 
 @pytest.fixture
 def many(located: Geocli) -> Path:
-    """Make a list of addresses that takes a while."""
+    """Write a list of addresses that takes some time."""
     path = located.data_dir.parent / "many"
     path.write_text("".join(f"81.{2 + (n >> 16)}.{n >> 8 & 255}.{n & 255}\n" for n in range(250_000)))
     return path
@@ -150,8 +150,8 @@ def many(located: Geocli) -> Path:
 
 @BOTH
 @pytest.mark.parametrize("after_seconds", [0.0, 0.03, 0.06, 0.1])
-def test_interrupted_at_work(located: Geocli, many: Path, number: signal.Signals, after_seconds: float) -> None:
-    """Between the first row and the last, the rows in a file that a shell opened are kept."""
+def test_interrupted_between_rows(located: Geocli, many: Path, number: signal.Signals, after_seconds: float) -> None:
+    """Rows that were written to a redirected file before the signal are kept."""
     path = many.with_name("rows")
     with path.open("wb") as out, located.start("batch", "-f", "value", "-F", "ip", str(many), stdout=out) as process:
         wait_for(lambda: path.stat().st_size)
@@ -165,8 +165,8 @@ def test_interrupted_at_work(located: Geocli, many: Path, number: signal.Signals
 
 
 @BOTH
-def test_interrupted_while_nobody_reads(located: Geocli, many: Path, number: signal.Signals) -> None:
-    """A batch that cannot get rid of its rows ends at once, and those that were read later are kept."""
+def test_interrupted_without_a_reader(located: Geocli, many: Path, number: signal.Signals) -> None:
+    """A batch that cannot write its rows ends at once, and rows that are read later are kept."""
     with located.start("batch", "-f", "value", "-F", "ip", str(many)) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -185,7 +185,7 @@ def _waiting_bytes(pipe: int) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, HANGUP])
 def test_interrupted_while_it_waits_for_input(located: Geocli, number: signal.Signals) -> None:
-    """The old output file is there, nothing is left beside it, and what was answered is kept."""
+    """The old output file is unchanged, no temporary file remains, and answers are kept."""
     out = located.data_dir.parent / "out" / "rows"
     out.parent.mkdir()
     out.write_bytes(b"old")
@@ -203,7 +203,7 @@ def test_interrupted_while_it_waits_for_input(located: Geocli, number: signal.Si
 
 @BOTH
 def test_a_signal_that_the_caller_ignores_is_ignored(located: Geocli, number: signal.Signals) -> None:
-    """As for `nohup` and for jobs in the background: whoever started it decides."""
+    """Signals that were ignored at the start, as by `nohup`, stay ignored."""
     out = located.data_dir.parent / "rows"
     script = f'trap "" {number.name.removeprefix("SIG")}; exec "$@"'
     located.command = ("sh", "-c", script, "sh", *located.command)  # type: ignore[assignment]
@@ -234,7 +234,7 @@ needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="needs bash, wh
     ],
 )
 def test_head_of_a_million_lines(located: Geocli, tmp_path: Path, pipeline: str) -> None:
-    """Quiet, exit status 141, the row is kept, and most of the million is never looked at."""
+    """The batch exits with 141 and prints no error; the row is kept, and most of the million is not looked up."""
     many = tmp_path / "many"
     if "{many}" in pipeline:
         many.write_text("".join(f"81.{2 + (n >> 16)}.{n >> 8 & 255}.{n & 255}\n" for n in range(1_000_000)))

@@ -151,7 +151,7 @@ def test_statistics_fit_the_width(located: Geocli, width: int) -> None:
     assert 2 == len(re.findall("●50%|50%●", shown))
 
 
-def test_a_map_in_a_pipe_comes_with_the_table(located: Geocli) -> None:
+def test_a_map_in_a_pipe_is_below_a_table(located: Geocli) -> None:
     """With --map, the output is a table even in a pipe."""
     located("lookup", "81.2.69.160")
     located("flush")

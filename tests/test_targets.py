@@ -1,4 +1,4 @@
-"""`-o FILE`: what is replaced, what is written to, and whose the result is."""
+"""`-o FILE`: which files are replaced or written to, and their owner and mode."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def become(user: int, *groups: int) -> None:
 
 
 @pytest.mark.parametrize("target", ["other", "disk/other", "gone", "out"], ids=["file", "below", "nothing", "itself"])
-def test_link_is_replaced_itself(tmp_path: Path, target: str) -> None:
-    """A link to a regular file, to nothing or to itself becomes the file, and what it named stays as it was."""
+def test_link_itself_is_replaced(tmp_path: Path, target: str) -> None:
+    """A link to a regular file, to nothing or to itself is replaced by the file; its target stays as it was."""
     (tmp_path / "disk").mkdir()
     for path in (tmp_path / "other", tmp_path / "disk" / "other"):
         path.write_bytes(b"old")
@@ -63,7 +63,7 @@ def test_link_is_replaced_itself(tmp_path: Path, target: str) -> None:
 
 
 def test_chain_of_links_is_replaced_at_its_beginning(tmp_path: Path) -> None:
-    """Of links that lead to each other, the one that was named becomes the file."""
+    """Of links that point to each other, the named one is replaced by the file."""
     (tmp_path / "other").write_bytes(b"old")
     (tmp_path / "second").symlink_to("other")
     (tmp_path / "out").symlink_to("second")
@@ -74,8 +74,8 @@ def test_chain_of_links_is_replaced_at_its_beginning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(0o600, 0o600), (0o640, 0o640), (0o666, 0o644), (0o400, 0o600)])
-def test_file_in_place_of_a_link_is_not_wider_than_what_it_named(tmp_path: Path, before: int, after: int) -> None:
-    """Who kept results private behind a link still does, and nobody makes them writable by a link."""
+def test_file_that_replaces_a_link_is_not_wider_than_its_target(tmp_path: Path, before: int, after: int) -> None:
+    """The mode of a private target is kept, and a link makes no file writable for others."""
     (tmp_path / "other").touch()
     (tmp_path / "other").chmod(before)
     (tmp_path / "out").symlink_to("other")
@@ -85,8 +85,8 @@ def test_file_in_place_of_a_link_is_not_wider_than_what_it_named(tmp_path: Path,
     assert before == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
-def test_hard_link_loses_one_name(tmp_path: Path) -> None:
-    """The other name of a file that is replaced keeps what it had."""
+def test_other_hard_link_is_unchanged(tmp_path: Path) -> None:
+    """The other hard link of a replaced file keeps its content."""
     (tmp_path / "other").write_bytes(b"old")
     (tmp_path / "out").hardlink_to(tmp_path / "other")
     replace(tmp_path / "out")
@@ -105,7 +105,7 @@ def _read_fifo(path: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("chain", [(), ("second",)], ids=["link", "link to a link"])
 def test_link_to_a_pipe_is_written_to(tmp_path: Path, chain: tuple[str, ...]) -> None:
-    """What is not a regular file is written to through links, which stay."""
+    """Files that are not regular are written to through links, which stay."""
     os.mkfifo(tmp_path / "pipe")
     for name, target in zip((*chain, "out"), ("pipe", *chain), strict=True):
         (tmp_path / name).symlink_to(target)
@@ -116,7 +116,7 @@ def test_link_to_a_pipe_is_written_to(tmp_path: Path, chain: tuple[str, ...]) ->
 
 
 def test_link_to_a_device_is_written_to(tmp_path: Path) -> None:
-    """A device is written to, and says what goes wrong under the name that was asked for."""
+    """A device is written to, and errors have the name that the user gave."""
     (tmp_path / "null").symlink_to("/dev/null")
     (tmp_path / "full").symlink_to("/dev/full")
     replace(tmp_path / "null")
@@ -130,7 +130,7 @@ def test_link_to_a_device_is_written_to(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["out", "out/"])
 def test_link_to_a_directory_is_an_error(tmp_path: Path, name: str) -> None:
-    """A directory is neither replaced nor written to, also behind a link; nor is a name that only a directory has."""
+    """A directory is neither replaced nor written to, also through a link; nor is a name that ends in a slash."""
     (tmp_path / "directory").mkdir()
     (tmp_path / "out").symlink_to("directory")
     with pytest.raises(IsADirectoryError) as caught:
@@ -167,7 +167,7 @@ def test_standard_output_is_written_to_whatever_it_is(geocli: Geocli, name: str,
 
 
 def test_descriptor_that_is_not_open_is_an_error(geocli: Geocli) -> None:
-    """The error names what was asked for."""
+    """The error has the name that the user gave."""
     run = geocli("batch", "-o", "/dev/fd/987", stdin=b"8.8.8.8\n")
 
     assert 1 == run.returncode
@@ -178,8 +178,8 @@ def test_descriptor_that_is_not_open_is_an_error(geocli: Geocli) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o660, 0o666, 0o444])
-def test_mode_of_what_is_replaced_stays(tmp_path: Path, mode: int) -> None:
-    """In a directory that nobody else can write to, the new file has the mode of the old one, whatever the umask."""
+def test_mode_of_a_replaced_file_is_kept(tmp_path: Path, mode: int) -> None:
+    """In a directory that only this user can write to, the new file has the mode of the old one, whatever the umask."""
     tmp_path.chmod(0o755)
     (tmp_path / "out").touch()
     (tmp_path / "out").chmod(mode)
@@ -191,7 +191,7 @@ def test_mode_of_what_is_replaced_stays(tmp_path: Path, mode: int) -> None:
 
 @pytest.mark.parametrize("command", [("batch",), ("stats", "-f", "json")])
 def test_private_result_stays_private(geocli: Geocli, command: tuple[str, ...]) -> None:
-    """A result that only its owner may read does not become one that everybody may read."""
+    """A file that only its owner may read does not become readable for others."""
     out = Path(geocli.environ["HOME"]) / "out"
     out.touch(mode=0o600)
     assert 0 == geocli(*command, "-o", str(out), stdin=b"8.8.8.8\n").returncode
@@ -205,7 +205,7 @@ def test_private_result_stays_private(geocli: Geocli, command: tuple[str, ...]) 
 def test_file_is_not_wider_than_0644_where_others_write(
     tmp_path: Path, directory: int, before: int, after: int
 ) -> None:
-    """Where somebody else may have made the file, it is not the one to say who may write the result."""
+    """Where another user may have made the file, its mode does not decide who may write the new one."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(directory)
     out = tmp_path / "shared" / "out"
@@ -218,8 +218,8 @@ def test_file_is_not_wider_than_0644_where_others_write(
 
 @as_root
 @pytest.mark.parametrize("mode", [0o700, 0o755])
-def test_owner_of_what_is_replaced_stays_in_a_directory_of_ones_own(tmp_path: Path, mode: int) -> None:
-    """What root replaces in its own directory still belongs to the service that reads it."""
+def test_owner_of_a_replaced_file_is_kept_in_a_private_directory(tmp_path: Path, mode: int) -> None:
+    """A file that root replaces in its own directory keeps its owner, such as a service."""
     tmp_path.chmod(mode)
     (tmp_path / "out").touch(mode=0o600)
     os.chown(tmp_path / "out", SOMEBODY, ELSEBODY)
@@ -238,8 +238,8 @@ def _of_somebody(path: Path) -> None:
     [_of_somebody, lambda path: path.chmod(0o1777), lambda path: path.chmod(0o775), lambda path: path.chmod(0o757)],
     ids=["another's", "sticky", "group", "everybody"],
 )
-def test_file_that_others_could_have_made_gets_nothing(tmp_path: Path, share: Callable[[Path], None]) -> None:
-    """What root writes where another user put a file does not become that user's."""
+def test_file_that_replaces_another_users_is_roots(tmp_path: Path, share: Callable[[Path], None]) -> None:
+    """A file that root writes over another user's does not become that user's."""
     (tmp_path / "out").touch()
     (tmp_path / "out").chmod(0o666)
     os.chown(tmp_path / "out", SOMEBODY, SOMEBODY)
@@ -250,8 +250,8 @@ def test_file_that_others_could_have_made_gets_nothing(tmp_path: Path, share: Ca
 
 
 @as_root
-def test_file_of_another_in_a_directory_of_ones_own_becomes_ones_own(shared: Path) -> None:
-    """A user who may not give files away replaces one of root's by one of their own, which is not wider than 0644."""
+def test_file_of_root_becomes_that_of_the_user_who_replaces_it(shared: Path) -> None:
+    """A user who may not change owners replaces one of root's files by one of their own, not wider than 0644."""
     (shared / "out").touch()
     (shared / "out").chmod(0o666)
     os.chown(shared, SOMEBODY, SOMEBODY)
@@ -265,8 +265,8 @@ def test_file_of_another_in_a_directory_of_ones_own_becomes_ones_own(shared: Pat
 
 
 @as_root
-def test_group_of_what_is_replaced_stays_for_a_member(shared: Path) -> None:
-    """A result that a group may read can still be read by it."""
+def test_group_of_a_replaced_file_is_kept_for_a_member(shared: Path) -> None:
+    """A file that a group may read stays readable for it."""
     (shared / "out").touch()
     os.chown(shared / "out", SOMEBODY, ELSEBODY)
     (shared / "out").chmod(0o640)
@@ -282,8 +282,8 @@ def test_group_of_what_is_replaced_stays_for_a_member(shared: Path) -> None:
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 @pytest.mark.parametrize("target", [None, "gone"])
-def test_new_file_keeps_to_the_umask(tmp_path: Path, umask: int, target: str | None) -> None:
-    """A file that is new has 0644, less the umask, also where a link named nothing."""
+def test_new_file_respects_the_umask(tmp_path: Path, umask: int, target: str | None) -> None:
+    """A new file has 0644, less the umask, also where a link has no target."""
     if target:
         (tmp_path / "out").symlink_to(target)
     before = os.umask(umask)
@@ -295,8 +295,8 @@ def test_new_file_keeps_to_the_umask(tmp_path: Path, umask: int, target: str | N
     assert 0o644 & ~umask == stat.S_IMODE((tmp_path / "out").stat().st_mode)
 
 
-def test_relative_name_is_of_the_current_directory(geocli: Geocli, tmp_path: Path) -> None:
-    """A name without a directory is written, and replaced, where the command was started."""
+def test_relative_name_is_in_the_working_directory(geocli: Geocli, tmp_path: Path) -> None:
+    """A name without a directory is in the working directory."""
     (tmp_path / "here").mkdir()
     for _ in range(2):
         run = subprocess.run(
