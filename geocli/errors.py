@@ -6,6 +6,7 @@
       InputError                2   path
         OpenCellError
       ExposedError              0   path
+      KernelError               0   path
       ResolveError              3
         DatabaseError               path
           MissingDatabaseError
@@ -86,6 +87,16 @@ class ExposedError(GeocliError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: other users can read this key; run: chmod o-r")
+        self.path = path
+
+
+class KernelError(GeocliError):
+    """The kernel for large batches is missing, so that Python does its work, which takes longer."""
+
+    exit_status = 0
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: missing, so large batches are slow; install a C compiler and reinstall geocli")
         self.path = path
 
 

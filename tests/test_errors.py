@@ -22,6 +22,7 @@ from geocli.errors import (
     HashMismatchError,
     InputError,
     JournalError,
+    KernelError,
     MissingDatabaseError,
     OpenCellError,
     RateLimitError,
@@ -49,6 +50,12 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
         2,
         "/c.toml:7: data_dir: 5 is not a string",
         {"origin": "/c.toml", "line": 7},
+    ),
+    (
+        KernelError("/kernel"),
+        0,
+        "/kernel: missing, so large batches are slow; install a C compiler and reinstall geocli",
+        {"path": "/kernel"},
     ),
     (ExposedError("/key"), 0, "/key: other users can read this key; run: chmod o-r", {"path": "/key"}),
     (

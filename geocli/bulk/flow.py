@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from geocli.bulk.rows import RowMaker
-from geocli.errors import BusyError, DatabaseError, InputError, StorageError
+from geocli.errors import BusyError, DatabaseError, InputError, KernelError, StorageError
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.registries import RirResolver
 
@@ -39,6 +39,8 @@ MOST_DATABASES = 30
 TOGETHER = 2
 """So many blocks wait for one another, when much has arrived, if answers are kept, since what many of them have in
 common is written once, or if web services are asked, so that these get full requests."""
+MANY_LINES = 100_000
+"""After so many lines a batch without the kernel reports that it could be faster."""
 COLLECTED = 200_000
 """So many objects are made before Python looks for garbage in cycles, of which there is hardly any."""
 
@@ -71,6 +73,8 @@ class Flow:
         """Addresses whose cached answers hold, whatever the local sources know; None before the first large chunk."""
         self.answers: tuple[object, LookupTable | None] | None = None
         """What the sources say, as far as it was asked; for another flow too, if its lines look the same."""
+        self.slow_lines = 0
+        """Lines that the kernel would have looked up, if it were there; those of earlier flows included."""
 
     def __enter__(self) -> Self:
         """Return the flow itself."""
@@ -95,6 +99,8 @@ class Flow:
         is_together = is_large and self._mode != "cached-only" and not (self._has_services and self._mode == "refresh")
         answers = self._current() if is_together else None
         if answers is None:
+            if is_together:
+                self._note_missing_kernel(chunk)
             self._waiting.append(self._done(self._maker.one_by_one(chunk)))
             self.drain()
         elif self._workers is None:
@@ -107,6 +113,16 @@ class Flow:
             self._pass_on(self._group)
             self._group = min(2 * self._group, self._together)
             self._hire()
+
+    def _note_missing_kernel(self, chunk: bytes) -> None:
+        """Report, once, that the kernel is missing, if that costs time."""
+        from geocli.engine.kernel import LIBRARY, load
+
+        if load() is None:
+            before = self.slow_lines
+            self.slow_lines += chunk.count(b"\n") + chunk.count(b"\0")
+            if before <= MANY_LINES < self.slow_lines:
+                self._cache.on_problem(KernelError(LIBRARY))
 
     @staticmethod
     def _done(rows: Rows | Found) -> Result:
@@ -168,6 +184,10 @@ class Flow:
 
     def _current(self) -> LookupTable | None:
         """Return what the sources that are there now say; None if they must be asked one by one."""
+        from geocli.engine.kernel import load
+
+        if load() is None:
+            return None
         sources, problems = self._cache.sources(is_labeled=self._is_kept)
         if problems:  # then the cache may know better
             return None
@@ -192,16 +212,9 @@ class Flow:
         return frozenset(ip.encode() for ip in held)
 
     def _made(self, sources: Sequence[Source]) -> LookupTable | None:
-        from geocli.engine.kernel import load
-
         mmdb, *others = self._cache.chain.resolvers
-        if (
-            load() is None
-            or not isinstance(mmdb, MmdbResolver)
-            or not all(isinstance(other, RirResolver) for other in others)
-        ):
+        if not isinstance(mmdb, MmdbResolver) or not all(isinstance(other, RirResolver) for other in others):
             return None
-
         from geocli.engine.lookup_table import LookupTable
 
         problems: list[ResolveError] = []

@@ -172,7 +172,7 @@ class _Batch:
         put: Callable[[bytes | memoryview], None],
     ) -> None:
         self._cache, self._request, self._on_read, self._put = cache, request, on_read, put
-        self._header = b""
+        self._header, self._slow_lines = b"", 0
         self._is_shown = request.output is None and request.is_raw and sys.stdout.isatty()
         self.report = BatchReport(request.fields)
 
@@ -187,8 +187,10 @@ class _Batch:
             chunks = whole_lines(read, end, form.most_bytes, adds_end=form.adds_end, on_read=self._on_read)
             rest = form.begin(chunks)
             self._begin(path, form.output.header)
+            flow.slow_lines = self._slow_lines
             for chunk in rest:
                 flow.push(visible(chunk) if self._is_shown else chunk)
+            self._slow_lines = flow.slow_lines
 
     def _begin(self, path: str, header: bytes) -> None:
         """Write the header, once."""

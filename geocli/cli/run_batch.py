@@ -36,7 +36,10 @@ def batch(
     workers = _workers(cluster)
     with open_cache(settings, problems) as cache, workers, timed("batch", files=list(request.files)) as facts:
         if is_verbose():
+            from geocli.engine.kernel import load
+
             facts["sources"] = ", ".join(label for label, _ in cache.sources(is_labeled=False)[0])
+            facts["kernel"] = "missing" if load() is None else "loaded"
         run, total_bytes = _prepared(cache, request, cluster)
         with _progress(total_bytes, is_shown=shows_progress) as on_read:
             report = run(on_read)
