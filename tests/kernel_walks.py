@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.engine.blocks import Block, zeros
 from geocli.engine.kernel import MISSING, RENDERED, SINGLE, UNREAD, Ranges, address_of, kernel
-from geocli.engine.lookup_table import MAX_NUMBERS, Found, LookupTable
+from geocli.engine.lookup_table import Found, LookupTable
 from geocli.formats.rows import Output
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Walker:
         assert first + count == engine.next_number
         numbers, sources = (
             array("I", range(first, first + count)),
-            (c_uint32 * MAX_NUMBERS).from_address(engine.sources),
+            (c_uint32 * engine.max_numbers).from_address(engine.sources),
         )
         for at, number in enumerate(numbers):
             sources[number] = (1 << self._width) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from geocli.cache import GeoCache
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
+from geocli.engine.blocks import Block
 from geocli.engine.database_records import Records
+from geocli.engine.lookup_table import LookupTable
 from geocli.engine.search_tree import MAX_RECORDS, SearchTree
 from geocli.errors import DatabaseError
 from geocli.formats.rows import Output
 from geocli.merging import merge
 from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS
 from geocli.resolvers.mmdb import ask
+from geocli.settings import Settings
 from geocli.timestamps import instant_text
 from tests.building import build
 from tests.kernel_walks import Walk, Walker
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from geocli.engine.database_records import Merged
     from geocli.models import Answer
 
     Known = tuple[dict[str, Any], int, bool]
@@ -79,6 +83,7 @@ RECORDS = (
     | st.lists(TEXTS, max_size=2)
 )
 COUNT = 6
+AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 def opened(path: Path, records: Sequence[Any]) -> Database:
@@ -135,16 +140,6 @@ def alone(databases: Sequence[Database], ip: str, language: str = "en") -> tuple
     return whole, sources
 
 
-def cells_of(merged: Merged) -> dict[str, Sequence[str]]:
-    """Return the fields that are rendered; texts that are put together by the kernel are those of the records."""
-    cells = dict(merged.cells)
-    for name, (text, ends, rows) in merged.fragments.items():
-        starts = [0, *ends]
-        cells[name] = [text[starts[row] : ends[row]].decode() for row in rows]
-        assert cells[name] == list(merged.rendered(name))
-    return cells
-
-
 @pytest.mark.parametrize("with_traits", [True, False])
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -178,22 +173,22 @@ def test_any_records(tmp_path: Path, said: list[list[Any]], language: str, *, wi
     format_=st.sampled_from(["csv", "tsv", "value", "jsonl", "label"]),
 )
 def test_lines_have_the_values(tmp_path: Path, said: list[list[Any]], fields: list[str], format_: str) -> None:
-    """A line of cells that were rendered once for each record is that of the merged values."""
+    """A line that the kernel puts together from what is rendered once for each record is that of a lookup."""
     home = tmp_path / str(next(_paths))
     home.mkdir()
     databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
     output = Output(format_, fields)
     texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
-    offsets = offsets_of(databases, texts)
-    lines: list[dict[int, str]] = []
-    for with_values in (False, True):
-        records = Records(list(map(SearchTree, databases)), output, with_values=with_values, with_traits=False)
-        lines.append({})
-        for merged in records.merged(offsets, len(texts), texts.__getitem__):
-            cells = {} if with_values else cells_of(merged)
-            lines[-1] |= zip(merged.positions, output.lines(merged.values, cells, len(merged.positions)), strict=True)
+    paths = tuple(database.file.path for database in databases)
+    with GeoCache(settings=Settings(data_dir=str(home), databases=paths), clock=lambda: AT) as cache:
+        expected = [output.row(entry, "") for entry in cache.lookup_batch(texts, mode="no-cache")]
+    found = LookupTable(databases, None, output, is_kept=False).find(
+        Block.joined([text.encode() for text in texts], [b""] * COUNT)
+    )
+    assembly, out = found.assembly(output, instant_text(AT), []), bytearray(1 << 16)
 
-    assert lines[0] == lines[1]
+    assert b"".join(expected) == out[: assembly.write(out)]
+    assert assembly.is_complete
 
 
 def test_records_of_two_databases_are_put_together(tmp_path: Path) -> None:

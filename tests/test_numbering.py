@@ -12,7 +12,6 @@ import pytest
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine.kernel import FIRST_NUMBER, Numbering
-from geocli.engine.lookup_table import MAX_NUMBERS, SLOTS
 from tests.kernel_walks import Walk, Walker
 from tests.tries import SEPARATOR_BYTES, Trie, metadata, packed
 
@@ -50,7 +49,7 @@ EVERY = [address(network) for network in range(1 << LEVELS)]
 
 def used(numbering: Numbering) -> list[bool]:
     """Return for each slot whether it has a key."""
-    words = (c_uint64 * (2 * SLOTS)).from_address(numbering.slots)[:]
+    words = (c_uint64 * (2 * numbering.mask + 2)).from_address(numbering.slots)[:]
     return [key != 0 for key in words[::2]]
 
 
@@ -106,7 +105,7 @@ def test_what_there_is_no_number_for_is_looked_up_by_itself(tmp_path: Path) -> N
     """A table takes so many answers; those that it has stay."""
     walker = Walker([full(tmp_path / "a.mmdb", [16 + 16 * at for at in range(1 << LEVELS)])])
     known = walker.walk(EVERY[:100])
-    walker.table.engine.next_number = MAX_NUMBERS - 3
+    walker.table.engine.next_number = walker.table.engine.max_numbers - 3
     walks = walker.walk(EVERY[:200])
 
     assert known == walks[:100]
