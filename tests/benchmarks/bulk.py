@@ -82,6 +82,8 @@ out.writerow(FIELDS)
 out.writerows(row(line.rstrip()) for line in sys.stdin)
 """
 """What a few lines of Python do, with each of the libraries for Python."""
+ADDRESS = r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b"
+"""Finds IPv4 addresses, and versions of four numbers."""
 
 
 class Run(NamedTuple):
@@ -182,6 +184,7 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=self.home) as home:
             geocli = Geocli(Path(home))
             geocli.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+            geocli.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
             yield geocli
 
 
@@ -386,6 +389,17 @@ def logs(bench: Bench) -> None:
     compare(bench, "logs", programs, claims, FEW_ROUNDS)
 
 
+def ripgrep(bench: Bench) -> None:
+    """Label an access log, beside a program that finds its addresses and writes these alone."""
+    lines = bench.lines(MILLION)
+    addresses = bench.made(f"popular-{lines}", cities.write_popular, lines, 50_000)
+    path = bench.made(f"{addresses.name}.log", cities.write_log, addresses)
+    programs = [batch("geocli -j 1", path, lines, bench.city, options=("--no-cache", "-i", "log", "-j", "1"))]
+    if found := shutil.which("rg"):
+        programs.append(Program("rg -o", [found, "-o", ADDRESS], path, lines))
+    compare(bench, "access log", programs, [Claim("CPU", "geocli -j 1", "rg -o", 1.2)])
+
+
 def loops(bench: Bench) -> None:
     source, lines = bench.random(MILLION)
     programs = [*bench.c(source, lines, bench.city), batch("geocli", source, lines, bench.city)]
@@ -462,6 +476,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "memory": memory,
     "formats": formats,
     "logs": logs,
+    "ripgrep": ripgrep,
     "latency": latency,
     "loops": loops,
 }

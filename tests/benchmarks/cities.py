@@ -273,7 +273,7 @@ def write_jsonl(path: Path, addresses: Path) -> None:
 def write_log(path: Path, addresses: Path) -> None:
     """Write the lines that a web server would have logged, in the combined format."""
     request = '{1} - - [01/Jun/2026:12:00:{0:02} +0000] "GET /item/{2} HTTP/1.1" 200 5123 "https://example.org/" '
-    agent = '"Mozilla/5.0 (X11; Linux x86_64; rv:139.0) Gecko/20100101 Firefox/139.0"\n'
+    agent = '"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"\n'
     _write_rows(path, addresses, "", request + agent)
 
 
