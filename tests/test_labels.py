@@ -14,7 +14,7 @@ PASSED = " [London GB]"
 """The label between commas."""
 NEW_YORK = {"country": {"iso_code": "US"}, "city": {"names": {"en": "Washington, D.C."}}}
 FILLER = "no address in this line\n" * 2000
-"""So much that addresses are looked up together, and searched with numpy."""
+"""So much that addresses are looked up together, and searched by the kernel."""
 
 
 def labelled(geocli: Geocli, text: str, *options: str) -> str:

@@ -29,7 +29,6 @@ OWNERS = {
     "dask": {"geocli.cluster"},
     "distributed": {"geocli.cluster"},
     "fsspec": {"geocli.cluster"},
-    "numpy": {"geocli.databases.tree_check", "geocli.bulk", "geocli.engine"},
 }
 """The modules, or packages of them, that may import each package. Layers are held by import-linter."""
 
@@ -64,7 +63,7 @@ def test_a_package_is_imported_by_its_owner_alone(module: str) -> None:
 
 
 def test_only_settings_reads_the_environment() -> None:
-    """`os.environ` is read in one module; others set variables: for `--no-color`, numpy, Dask and zig."""
+    """`os.environ` is read in one module; others set variables: for `--no-color`, Dask and zig."""
     readers = {
         module
         for module, tree in MODULES.items()
@@ -75,7 +74,6 @@ def test_only_settings_reads_the_environment() -> None:
     assert {
         "geocli.settings",
         "geocli.cli.app",
-        "geocli.bulk",
         "geocli.cluster.forkserver",
         "geocli.engine.build_kernel",
     } == readers

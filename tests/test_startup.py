@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import Geocli
 
 HEAVY = {
-    *("numpy", "rich", "structlog", "sqlite_utils", "geoip2", "iptocc", "pydantic", "asyncio"),
+    *("ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "iptocc", "pydantic", "asyncio"),
     *("typer", "platformdirs", "requests", "dataclasses", "typing", "pathlib", "hashlib", "importlib.metadata"),
 }
 
@@ -107,8 +107,8 @@ def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
 def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
     stored: Geocli, arguments: tuple[str, ...]
 ) -> None:
-    """The option parser imports no tables, logs, downloads or arrays."""
+    """The option parser imports no tables, logs, downloads or kernel."""
     imported = imported_by(stored, *arguments)
 
     assert "typer" in imported
-    assert set() == imported & {"numpy", "rich", "structlog", "sqlite_utils", "geoip2", "requests", "pydantic"}
+    assert set() == imported & {"ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "requests", "pydantic"}

@@ -497,7 +497,7 @@ def machine(bench: Bench) -> str:
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.exists() else ""
     names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    versions = [f"{name} {version(name)}" for name in ("numpy", "maxminddb", "maxminddb-rust", "geoip2")]
+    versions = [f"{name} {version(name)}" for name in ("maxminddb", "maxminddb-rust", "geoip2")]
     if bench.limit:
         versions.insert(0, f"libmaxminddb {subprocess.check_output([bench.limit], text=True).strip()}")
     return (

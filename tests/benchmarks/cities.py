@@ -214,14 +214,9 @@ def write_random(path: Path, lines: int) -> None:
 
 def _scattered(begin: int, end: int) -> list[str]:
     """Return a part of all IPv4 addresses in an order like chance: MurmurHash3's finalizer, which is a permutation."""
-    import numpy as np  # loaded in the processes that write alone: what starts a program passes its own size on
-
-    numbers = np.arange(begin, end, dtype=np.uint32)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
-        numbers ^= numbers >> np.uint32(shift)
-        numbers *= np.uint32(factor)
-    octets = numbers.astype(">u4").tobytes()
-    return [socket.inet_ntoa(octets[at : at + 4]) for at in range(0, len(octets), 4)]
+    once = [(number ^ number >> 16) * 0x85EBCA6B & 0xFFFFFFFF for number in range(begin, end)]
+    twice = [(number ^ number >> 13) * 0xC2B2AE35 & 0xFFFFFFFF for number in once]
+    return [socket.inet_ntoa((number ^ number >> 16).to_bytes(4)) for number in twice]
 
 
 def write_popular(path: Path, lines: int, distinct: int) -> None:

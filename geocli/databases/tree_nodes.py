@@ -1,0 +1,52 @@
+"""The nodes of a search tree as numbers (MaxMind DB file format, version 2.0, node layout)."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from geocli.databases.database import Database
+
+SEPARATOR_BYTES = 16
+"""Zeros between the search tree and the data."""
+_HIGH, _LOW = bytes(byte >> 4 for byte in range(256)), bytes(byte & 15 for byte in range(256))
+
+
+def nodes(database: Database) -> array[int]:
+    """Return the left and the right record of each node, one after the other.
+
+    A record below the number of nodes is a node. From there on it is the offset of data, which begin with 16 zeros, and
+    offset 0 stands for none.
+
+    Raises:
+        ValueError: the tree does not fit into its file.
+        OSError: the file cannot be read.
+
+    """
+    metadata = database.reader.metadata()
+    count, width = metadata.node_count, metadata.record_size // 4
+    if not 0 < count * width <= database.file.size_bytes - SEPARATOR_BYTES:
+        raise ValueError("its search tree does not fit into the file")
+    with open(database.file.path, "rb") as file:
+        packed = file.read(count * width)
+    if len(packed) < count * width:
+        raise ValueError("its search tree does not fit into the file")
+    records = array("I", _words(packed, count, width))
+    if sys.byteorder == "little":
+        records.byteswap()
+    return records
+
+
+def _words(packed: bytes, count: int, width: int) -> bytes | bytearray:
+    """Return nodes with records of 32 bits; by slices, since a loop would take seconds."""
+    if width == 8:
+        return packed
+    words = bytearray(8 * count)
+    for at in range(3):
+        words[1 + at :: 8] = packed[at::width]
+        words[5 + at :: 8] = packed[width - 3 + at :: width]
+    if width == 7:  # the byte in the middle has the highest four bits of each
+        words[0::8], words[4::8] = packed[3::7].translate(_HIGH), packed[3::7].translate(_LOW)
+    return words
