@@ -1,7 +1,7 @@
-"""Text to address, and the addresses that are nowhere.
+"""Parse and classify IP addresses.
 
-`parse` is the one definition of how an address may be written: `lookup`, lists, cells of CSV and values of JSON are
-read by it, and so is what the scanner of logs (`geocli.bulk.finding`) takes out of a line.
+`parse` is the only definition of how an address may be written: in arguments, lists, CSV cells and JSON values, and in
+candidates that the log scanner finds.
 """
 
 from __future__ import annotations
@@ -64,10 +64,12 @@ fec0::/10           private
 ff00::/8            multicast
 ::/0                reserved
 """
-"""Network and scope, the first match counts: the IANA IPv4 and IPv6 special-purpose address registries
-(RFC 6890), multicast (RFC 5771, RFC 4291), the site-local addresses of RFC 3879, and all of IPv6 that
-IANA has not opened for unicast, which is all outside 2000::/3. An address of `EMBEDDED_AT` has the scope of
-the IPv4 address in it."""
+"""Networks with their scopes; the first match counts.
+
+These are the IANA IPv4 and IPv6 special-purpose address registries (RFC 6890), multicast (RFC 5771, RFC 4291), the
+site-local addresses of RFC 3879, and the IPv6 addresses that IANA has not opened for unicast, all outside 2000::/3. A
+network of `EMBEDDED_AT` has the scope of the embedded IPv4 address.
+"""
 EMBEDDED_AT = {"nat64": 96, "teredo": 96, "6to4": 16}
 """First bit of the IPv4 address in an IPv6 address: RFC 6052, 2.1; RFC 4380, 4 (the client); RFC 3056, 2."""
 ISATAP = 0x5EFE
@@ -75,26 +77,26 @@ ISATAP = 0x5EFE
 
 
 DEFANGED = {"[.]": ".", "(.)": ".", "{.}": ".", "[dot]": ".", "[:]": ":", "[::]": "::"}
-"""Spellings of dots and colons in threat reports, which keep addresses from being links."""
+"""Spellings of dots and colons in threat reports, which prevent links."""
 ENCODED_COLON = "%3a"
 """A colon in a URL's query (RFC 3986, 2.1)."""
 QUOTES = "\"'`"
 BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}"}
 TAG = "ipv6:"
-"""Precedes IPv6 addresses in mail, in any case (RFC 5321, 4.1.3)."""
+"""Tag of IPv6 addresses in mail, case-insensitive (RFC 5321, 4.1.3)."""
 
 
 def parse(text: str) -> Address:
-    """Read an address as people and logs write it.
+    """Parse an address as people and logs write it.
 
-    White space, quotes, brackets, a port, a zone (`%eth0`) and the tag `IPv6:` are dropped, defanged dots and colons
-    (`[.]`, `[:]`) are read as such; an IPv4-mapped IPv6 address is the IPv4 address in it (RFC 4291, 2.5.5.2).
+    White space, quotes, brackets, a port, a zone (`%eth0`) and the tag `IPv6:` are dropped, and defanged dots and
+    colons (`[.]`, `[:]`) replaced. An IPv4-mapped IPv6 address is the embedded IPv4 address (RFC 4291, 2.5.5.2).
 
     >>> parse(" [fe80::1%eth0]:22 "), parse("::ffff:10.0.0.1"), parse("127[.]0[.]0[.]1:80")
     (IPv6Address('fe80::1'), IPv4Address('10.0.0.1'), IPv4Address('127.0.0.1'))
 
     Raises:
-        AddressError: the text is no address; the reason says what it looks like instead.
+        AddressError: this is not an address; the reason says what it may be instead.
 
     """
     bare = text.strip()
@@ -115,7 +117,7 @@ def parse(text: str) -> Address:
 
 
 def is_address(text: str) -> bool:
-    """Return whether `parse` reads a text."""
+    """Return whether `parse` accepts a string."""
     try:
         parse(text)
     except AddressError:
@@ -124,22 +126,22 @@ def is_address(text: str) -> bool:
 
 
 def refanged(text: str) -> str:
-    """Replace the spellings of dots and colons that `DEFANGED` lists, and colons that are encoded as in URLs.
+    """Replace defanged and URL-encoded dots and colons.
 
     >>> refanged("198[.]51[DOT]100{.}7"), refanged("2001%3Adb8%3A%3A1")
     ('198.51.100.7', '2001:db8::1')
     """
     if any(bracket in text for bracket in "[({"):
         text = text.replace("[DOT]", "[dot]").replace("[Dot]", "[dot]")
-        for spelling, plain in DEFANGED.items():  # not at the start, where [::] is an address in brackets
+        for spelling, plain in DEFANGED.items():  # at the start, [::] is an address in brackets
             text = text[:1] + text[1:].replace(spelling, plain)
-    if ":" not in text:  # else a percent sign begins a zone
+    if ":" not in text:  # else the percent sign begins a zone
         text = text.replace(ENCODED_COLON.upper(), ":").replace(ENCODED_COLON, ":")
     return text
 
 
 def scope(address: Address) -> str | None:
-    """Return what a special address is for (`private`, `loopback`, ...), None for a global one.
+    """Return the purpose of a special address (`private`, `loopback`, ...), None for a global one.
 
     Source: the IANA registries as of `REGISTRIES_AT`.
 
@@ -158,7 +160,7 @@ def _range_name(address: Address) -> str:
 
 
 def embedded(address: Address) -> Embedded | None:
-    """Return the IPv4 address that an IPv6 address of NAT64, 6to4 or Teredo stands for, None for other addresses.
+    """Return the IPv4 address that is embedded in an address of NAT64, 6to4 or Teredo, None for other addresses.
 
     >>> str(embedded(parse("2002:808:808::1")).ipv4), str(embedded(parse("2001:0:0:0:0:0:f7f7:f7f7")).ipv4)
     ('8.8.8.8', '8.8.8.8')
@@ -175,23 +177,23 @@ def _embedded(address: Address, name: str) -> IPv4Address:
 
 
 class Embedded(Value):
-    """An IPv4 address in an IPv6 address."""
+    """An IPv4 address that is embedded in an IPv6 address."""
 
     ipv4: IPv4Address
-    """The address."""
     first_bit: int
-    """Where it begins."""
+    """Offset in the IPv6 address, in bits."""
     is_obscured: bool
-    """Whether its bits are inverted, as Teredo does, so that no record of a database can be about it."""
+    """Whether the bits are inverted, as in Teredo, so that the IPv6 address has no record in a database."""
 
 
 def for_services(address: Address) -> Address | None:
-    """Return what a web service may be asked instead of a global address, None if nothing.
+    """Return the address that a web service may be asked for, None if there is none.
 
-    An embedded IPv4 address is asked for alone. A special address in an ISATAP address is never shown to a service.
+    Instead of an address with an embedded IPv4 address, that one is asked for. Special addresses that are embedded in
+    ISATAP addresses are never sent to a service.
     """
-    if found := embedded(address):
-        return found.ipv4
+    if inner := embedded(address):
+        return inner.ipv4
     number = int(address)
     is_isatap = address.version == 6 and (number >> 32 & 0xFCFFFFFF) == ISATAP
     return None if is_isatap and scope(IPv4Address(number & 0xFFFFFFFF)) else address
@@ -199,7 +201,7 @@ def for_services(address: Address) -> Address | None:
 
 @cache
 def ranges(version: int) -> list[tuple[int, int, str]]:
-    """Return first and last address, as numbers, and scope of each range of `SPECIAL`; the first match counts."""
+    """Return the first and the last address, as integers, and the scope of each network of `SPECIAL`."""
     rows = (line.split() for line in SPECIAL.split("\n")[1:-1] if (":" in line) == (version == 6))
     networks = ((ip_network(prefix), name) for prefix, name in rows)
     return [(int(network[0]), int(network[-1]), name) for network, name in networks]
@@ -210,26 +212,32 @@ def _unquoted(text: str) -> str:
 
 
 def _without_decoration(text: str) -> str:
-    """Drop brackets, a port and a tag; raise ValueError if what is dropped is not that."""
+    """Drop brackets, a port and a tag; raise ValueError if they are malformed."""
     closing = BRACKETS.get(text[:1])
-    if closing is None:
-        host, port = _divided(text)
-    else:
-        host, bracket, rest = text[1:].partition(closing)
-        port = rest.removeprefix(":") if closing == "]" and rest else None
-        if not bracket or (rest and (port is None or port == rest)):
-            raise ValueError(text)
+    host, port = _host_and_port(text) if closing is None else _in_brackets(text, closing)
     if port is not None and not (port.isascii() and port.isdigit() and int(port[:6]) <= 0xFFFF):
         raise ValueError(text)
-    return host[len(TAG) :] if host[: len(TAG)].lower() == TAG and ":" in host[len(TAG) :] else host
+    return host[len(TAG) :] if _has_tag(host) and ":" in host[len(TAG) :] else host
 
 
-def _divided(text: str) -> tuple[str, str | None]:
+def _in_brackets(text: str, closing: str) -> tuple[str, str | None]:
+    """Return an address in brackets, and its port, None without one; only square brackets may precede a port."""
+    host, bracket, rest = text[1:].partition(closing)
+    if not bracket or (rest and not (closing == "]" and rest.startswith(":"))):
+        raise ValueError(text)
+    return host, rest[1:] if rest else None
+
+
+def _has_tag(text: str) -> bool:
+    return text[: len(TAG)].lower() == TAG
+
+
+def _host_and_port(text: str) -> tuple[str, str | None]:
     """Return an address without brackets, and its port, None without one.
 
-    In IPv6 a port is certain only behind eight groups or an IPv4 address (`::ffff:192.0.2.1:443`).
+    After an IPv6 address, a port is unambiguous only after eight groups or an IPv4 address (`::ffff:192.0.2.1:443`).
     """
-    start = len(TAG) if text[: len(TAG)].lower() == TAG else 0
+    start = len(TAG) if _has_tag(text) else 0
     colons = text.count(":", start)
     host, colon, port = text.rpartition(":")
     if (colons == 1 and not start) or (colons == 8 and "::" not in text) or "." in host.rpartition(":")[2]:
@@ -238,9 +246,9 @@ def _divided(text: str) -> tuple[str, str | None]:
 
 
 def _reason(text: str) -> str:
-    """Say what a text looks like that is no address."""
+    """Return why a string is not an address."""
     if not text:
-        return "there is no address in it"
+        return "no address in it"
     octets = text.partition(":")[0].split(".")
     if len(octets) == 4 and all(octet.isascii() and octet.isdigit() for octet in octets):
         return _reason_of_octets(octets)
@@ -260,7 +268,7 @@ def _reason_of_octets(octets: list[str]) -> str:
 
 
 def _is_host_name(text: str) -> bool:
-    """Tell whether a text could be a name in the DNS (RFC 1123, 2.1)."""
+    """Return whether a string could be a host name (RFC 1123, 2.1)."""
     labels = text.rstrip(".").split(".")
     return (
         len(text) <= 253

@@ -1,4 +1,4 @@
-"""What callers of GeoCache pass, checked before anything is asked or written."""
+"""Check the arguments of GeoCache, before anything is read or written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Which: TypeAlias = Literal["due", "unresolved", "all"] | timedelta
     By: TypeAlias = Literal["country", "asn", "city", "source"]
     Text: TypeAlias = str | Address | float | None
-    """An address; NaN and None are what data frames have for none."""
+    """An address; data frames have NaN and None for missing ones."""
 
 MODES = ("cache", "cached-only", "refresh", "no-cache", "due", "again")
 SELECTIONS = ("due", "unresolved", "all")
@@ -31,10 +31,10 @@ COUNTED = ("country", "asn", "city", "source")
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse what is not one of the choices.
+    """Check that a value is one of the choices.
 
     Raises:
-        ValueError: it is not; the message lists them.
+        ValueError: it is not; the message lists the choices.
 
     """
     if value not in choices:
@@ -46,10 +46,10 @@ def _refusal(name: str, value: object, choices: Sequence[str]) -> ValueError:
 
 
 def selection(which: object, limit: int | None) -> None:
-    """Refuse a selection of rows that is neither known nor an age, and a negative number of them.
+    """Check a selection of rows, which may be an age, and the maximum number of rows.
 
     Raises:
-        ValueError: it is.
+        ValueError: the selection is unknown, or the number is negative.
 
     """
     if not isinstance(which, timedelta) and which not in SELECTIONS:
@@ -58,10 +58,10 @@ def selection(which: object, limit: int | None) -> None:
 
 
 def count(by: object, top: int) -> None:
-    """Refuse what rows cannot be counted by, and a negative number of values.
+    """Check the field by which rows are counted, and the number of values.
 
     Raises:
-        ValueError: it is.
+        ValueError: rows cannot be counted by the field, or the number is negative.
 
     """
     one_of("by", by, COUNTED)
@@ -75,11 +75,11 @@ def _not_negative(name: str, value: int | None) -> None:
 
 
 def address_of(value: object) -> Address:
-    """Return an address from text or from an object of `ipaddress`.
+    """Return an address from a string or an object of `ipaddress`.
 
     Raises:
-        AddressError: the text is not an address.
-        TypeError: it is neither.
+        AddressError: the string is not an address.
+        TypeError: the value is neither.
 
     """
     if isinstance(value, IPv4Address | IPv6Address):
@@ -94,7 +94,7 @@ def each_address(values: Iterable[object]) -> Iterator[object]:
     """Return an iterator over addresses.
 
     Raises:
-        TypeError: it is one string, whose characters are not addresses, or not iterable.
+        TypeError: the values are one string, or not iterable.
 
     """
     if isinstance(values, str | bytes | bytearray):
@@ -104,7 +104,7 @@ def each_address(values: Iterable[object]) -> Iterator[object]:
 
 
 def address_or_entry(value: object) -> Address | Entry:
-    """Return an address, or the entry of what is not an address, as None and NaN in a column are not."""
+    """Return an address, or the entry of an invalid one, such as None and NaN in a column."""
     try:
         return address_of(value)
     except AddressError as error:
@@ -114,17 +114,17 @@ def address_or_entry(value: object) -> Address | Entry:
 
 
 def with_overrides(
-    chosen: Settings,
+    settings: Settings,
     data_dir: str | PathLike[str] | None,
     databases: Sequence[str | PathLike[str]] | None,
     language: str | None,
 ) -> Settings:
-    """Return settings with what a caller named instead.
+    """Return settings in which the arguments that are not None replace settings.
 
     Raises:
         TypeError: `databases` is one path rather than a sequence of paths.
-        ValueError: it is empty.
-        SettingsError: `language` is not a language.
+        ValueError: `databases` is empty.
+        SettingsError: `language` is not a language tag.
 
     """
     changes: dict[str, Any] = {}
@@ -136,14 +136,14 @@ def with_overrides(
         from geocli.languages import language_of
 
         changes["language"] = language_of(language, "language")
-    return chosen.replace(**changes) if changes else chosen
+    return settings.replace(**changes) if changes else settings
 
 
 def _paths(databases: Sequence[str | PathLike[str]]) -> tuple[str, ...]:
     if isinstance(databases, str | bytes | os.PathLike):
-        msg = "databases: a list of paths is needed, not one path"
+        msg = "databases: a sequence of paths is needed, not one path"
         raise TypeError(msg)
     if not databases:
-        msg = "databases: name at least one file; without the argument those that are found are asked"
+        msg = "databases: name at least one file, or omit the argument to use the databases that are found"
         raise ValueError(msg)
     return tuple(os.fspath(path) for path in databases)

@@ -1,4 +1,4 @@
-"""When a server may be asked again: kept in a file, for all processes and for later runs."""
+"""When a server may be asked again: a file for all processes and later runs."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
     from geocli.storage.directory import DataDirectory
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
-"""After the first failure, and after many in a row; each next pause is twice as long."""
-MOST_SECONDS = 86_400.0
-"""A service that asks to be left alone for longer is asked again after a day, and so is one after a wrong clock."""
-LOCK, LOCK_PATIENCE_SECONDS = "backoff.lock", 1.0
-MOST_BYTES = 4096
-"""A larger file is none of ours."""
+FIRST_PAUSE_SECONDS, MAX_GROWN_PAUSE_SECONDS = 30.0, 3600.0
+"""Pause after the first failure, which doubles with each next one, and its maximum."""
+MAX_PAUSE_SECONDS = 86_400.0
+"""Longest pause, whatever a server asks for, or a wrong clock had set."""
+LOCK, LOCK_TIMEOUT_SECONDS = "backoff.lock", 1.0
+MAX_BYTES = 4096
+"""Longest file that geocli writes."""
 
 
 class Pause(Value):
-    """How a service fares."""
+    """A pause during which a server is not asked."""
 
     until: datetime
-    """It is left alone until then; UTC."""
+    """End of the pause; UTC."""
     failures: int
-    """How many times in a row it failed."""
+    """Number of failures in a row."""
     reason: str
-    """Why it is left alone."""
+    """Reason of the pause."""
     status: int | None
-    """The HTTP status that it answered with, if it did."""
+    """HTTP status of the response, if there was one."""
 
 
 class BackOff:
-    """Remembers of one server how long it is not to be asked, in a file NAME.json."""
+    """The pauses of one server, in a file NAME.json."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class BackOff:
         lock: str | None = LOCK,
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
-        """Name the file; nothing is touched before the first question.
+        """No file is opened before the first call of a method.
 
         Args:
-            directory: where the file is.
-            name: its name, without `.json`.
-            lock: name of the lock to take for writing; None: the caller holds one.
-            first_pause_seconds: pause after the first failure of a server that does not name one.
+            directory: directory of the file.
+            name: name of the file, without `.json`.
+            lock: name of the lock for writing; None if the caller holds one.
+            first_pause_seconds: pause after the first failure, unless the server names one.
 
         """
         self._directory, self._name, self._lock = directory, f"{name}.json", lock
@@ -67,67 +67,66 @@ class BackOff:
         self._state: Pause | None = None
 
     def pause(self, now: datetime) -> tuple[Pause, float] | None:
-        """Return why, and for how many seconds yet, the service is to be left alone; None if it may be asked."""
-        found = self._known()
-        left_seconds = (found.until - now).total_seconds() if found else 0.0
-        return (found, left_seconds) if found and 0 < left_seconds <= MOST_SECONDS + 1 else None
+        """Return the pause and the seconds until its end, None if the server may be asked."""
+        pause = self._read()
+        left_seconds = (pause.until - now).total_seconds() if pause else 0.0
+        return (pause, left_seconds) if pause and 0 < left_seconds <= MAX_PAUSE_SECONDS + 1 else None
 
     def failed(self, now: datetime, reason: str, status: int | None, asked_seconds: float | None) -> datetime:
-        """Pause for as long as the server asks, else for longer after each failure in a row; return until when."""
+        """Begin a pause, and return its end: as the server asks, else longer after each failure in a row."""
         with self._locked():
-            earlier = self._known()
+            earlier = self._read()
             failures = (earlier.failures if earlier else 0) + 1
-            grown_seconds = min(self._first_pause_seconds * 2 ** min(failures - 1, 10), LONGEST_PAUSE_SECONDS)
-            return self._keep(now, asked_seconds or grown_seconds, failures, reason, status)
+            grown_seconds = min(self._first_pause_seconds * 2 ** min(failures - 1, 10), MAX_GROWN_PAUSE_SECONDS)
+            return self._write(now, asked_seconds or grown_seconds, failures, reason, status)
 
     def answered(self, now: datetime, pause_seconds: float, reason: str, status: int) -> None:
-        """Note that the service answered, and that it wants to be left alone for some seconds, if any."""
-        if pause_seconds or self._known():
+        """End the row of failures, and begin a pause if the server asks for one."""
+        if pause_seconds or self._read():
             with self._locked():
-                self._keep(now, pause_seconds, 0, reason, status)
+                self._write(now, pause_seconds, 0, reason, status)
 
-    def _known(self) -> Pause | None:
-        """Return what was noted last by any process, else by this one."""
+    def _read(self) -> Pause | None:
+        """Return the last pause that any process wrote, else that of this process."""
         try:
             path, flags = self._directory.file(self._name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             with open(os.open(path, flags), "rb") as file:
-                said = json.loads(file.read(MOST_BYTES))
-            return _checked(said)
+                return _checked(json.loads(file.read(MAX_BYTES)))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return self._state
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Let no other process note something meanwhile; where that cannot be had, go on without it."""
-        with ExitStack() as held:
+        """Lock the file, if that is possible."""
+        with ExitStack() as stack:
             with suppress(BusyError, StorageError):
                 if self._lock:
-                    held.enter_context(self._directory.locked(self._lock, LOCK_PATIENCE_SECONDS))
+                    stack.enter_context(self._directory.locked(self._lock, LOCK_TIMEOUT_SECONDS))
             yield
 
-    def _keep(self, now: datetime, seconds: float, failures: int, reason: str, status: int | None) -> datetime:
-        until = now + timedelta(seconds=min(seconds, MOST_SECONDS))
+    def _write(self, now: datetime, seconds: float, failures: int, reason: str, status: int | None) -> datetime:
+        until = now + timedelta(seconds=min(seconds, MAX_PAUSE_SECONDS))
         self._state = Pause(until=until, failures=failures, reason=reason, status=status)
-        said = self._state.as_dict() | {"until": instant_text(until + timedelta(seconds=0.999999))}
-        beside = f"{self._name}.{os.urandom(6).hex()}.part"
-        with suppress(OSError, StorageError):  # this process remembers it all the same
-            descriptor = self._directory.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        fields = self._state.as_dict() | {"until": instant_text(until + timedelta(seconds=0.999999))}
+        temporary = f"{self._name}.{os.urandom(6).hex()}.part"
+        with suppress(OSError, StorageError):  # this process has the pause in memory
+            descriptor = self._directory.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
-                write_all(descriptor, json.dumps(said).encode())
+                write_all(descriptor, json.dumps(fields).encode())
             finally:
                 os.close(descriptor)
-            os.replace(self._directory.file(beside), self._directory.file(self._name))
+            os.replace(self._directory.file(temporary), self._directory.file(self._name))
         return until
 
 
-def _checked(said: dict[str, Any]) -> Pause:
-    """Return what a file says.
+def _checked(fields: dict[str, Any]) -> Pause:
+    """Return the pause of a file.
 
     Raises:
-        ValueError: it is not of the right form; or TypeError, KeyError.
+        ValueError: the fields are not those of a pause; or TypeError, KeyError.
 
     """
-    until, failures, reason, status = instant(said["until"]), said["failures"], said["reason"], said["status"]
+    until, failures, reason, status = instant(fields["until"]), fields["failures"], fields["reason"], fields["status"]
     if until is None or (type(failures), type(reason)) != (int, str) or type(status) not in {int, type(None)}:
-        raise ValueError(f"{said!r:.80} is no pause")
+        raise ValueError(f"not a pause: {fields!r:.80}")
     return Pause(until=until, failures=failures, reason=reason, status=status)

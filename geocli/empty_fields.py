@@ -1,4 +1,4 @@
-"""Fields that a user asked for and that no resolved row has: said once, since an empty column looks like an error."""
+"""Warn of requested fields that are empty in every resolved row, since an empty column looks like an error."""
 
 from __future__ import annotations
 
@@ -11,47 +11,50 @@ if TYPE_CHECKING:
     from geocli.models import Entry
 
 ALWAYS_EMPTY = frozenset({"scope", "error"})
-"""Fields that no resolved row ever has."""
+"""Fields that are empty in every resolved row by design."""
 PLACE, NETWORK = ("city", "location", "enterprise"), ("asn", "isp", "enterprise", "lite")
-"""Words in the names of databases that have places, or networks."""
+"""Words in the names of databases with places, or with networks."""
 INSTALLED = {
     **dict.fromkeys(("region", "city", "latitude", "longitude"), PLACE),
     **dict.fromkeys(("asn", "org"), NETWORK),
 }
-"""Fields of the databases that `db update` installs by default, and what databases with these fields are called."""
+"""Fields of the databases that `db update` installs by default, and words in the names of databases with them."""
 
 
 class EmptyFields:
-    """Notes which of the chosen fields were empty in every resolved row."""
+    """Collects the requested fields that are empty in every resolved row.
+
+    Attributes:
+        names: fields that were empty so far.
+        sources: the sources of resolved rows.
+
+    """
 
     def __init__(self, fields: Sequence[str] | None) -> None:
-        """Take the fields that the user chose; None if there was no choice."""
         self.names = [name for name in dict.fromkeys(fields or ()) if name not in ALWAYS_EMPTY]
-        """Fields that were empty so far."""
         self.sources: set[str] = set()
-        """The databases and others that resolved rows are from."""
 
     def see(self, entries: Iterable[Entry]) -> None:
-        """Look at some rows."""
+        """Take account of some rows."""
         for entry in entries if self.names else ():
             if entry.status == "resolved":
                 self.sources.update((entry.source or "").split("+"))
                 self.names = [name for name in self.names if value(entry, name) is None]
 
     def fill(self, names: Iterable[str], sources: Iterable[str]) -> None:
-        """Note fields that resolved rows have, and what these are from."""
+        """Take account of rows by the fields that they have, and by their sources."""
         self.names = [name for name in self.names if name not in set(names)]
         self.sources.update(sources)
 
     def complaints(self, *, can_update: bool) -> Iterator[str]:
-        """Return what to say of each field; nothing if there was no resolved row.
+        """Return a warning for each field, none if there was no resolved row.
 
         Args:
-            can_update: whether databases that `db update` installs would be asked.
+            can_update: whether databases that `db update` installs would be used.
 
         """
         for name in self.names if self.sources else ():
             words = INSTALLED.get(name, ())
-            is_lacking = words and not any(word in source.lower() for source in self.sources for word in words)
-            advice = "; for databases that have it: geocli db update" if can_update and is_lacking else ""
+            is_missing = words and not any(word in source.lower() for source in self.sources for word in words)
+            advice = "; for databases that have it: geocli db update" if can_update and is_missing else ""
             yield f"{name}: empty in every resolved row{advice}"

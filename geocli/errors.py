@@ -158,7 +158,7 @@ class StorageError(GeocliError):
 
 
 class JournalError(StorageError):
-    """The journal cannot be appended to, sealed or read."""
+    """The journal cannot be appended to, sealed or read; the offset is known for some errors."""
 
     def __init__(self, path: str, reason: str, *, offset_bytes: int | None = None) -> None:
         super().__init__(path, reason)

@@ -1,7 +1,7 @@
-"""Forks of this process: a child must find every lock free, and no SQLite connection of its parent.
+"""Safe forks: in a child all locks are free, and no SQLite connection of the parent is open.
 
-A lock that another thread holds stays locked in the child for ever, and so does a module that it imports. SQLite
-forbids to use or to close a connection in a child (https://sqlite.org/howtocorrupt.html, 2.6).
+A lock that another thread holds at a fork stays locked in the child forever, and so does a module that it imports.
+SQLite connections must not be used or closed in a child (https://sqlite.org/howtocorrupt.html, 2.6).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import _imp
 import os
 import sys
 from _thread import RLock
-from _weakref import ref  # `weakref` takes 1 ms more
+from _weakref import ref  # importing `weakref` takes 1 ms more
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 POSTPONEMENT_RANK, CACHE_RANK, STORE_RANK, FILE_RANK = range(4)
-"""Ranks: a thread that holds a lock may wait for one of a higher rank, so forks take them in this order."""
+"""Forks acquire locks in this order: a thread that holds a lock may wait for one of a higher rank."""
 IMPORT_TRIES = 100
-"""How often a fork waits for imports of other threads; one of its own thread does not end."""
+"""Number of times that a fork waits for imports; an import of its own thread would never end."""
 
 
 class ForkAware:
-    """Base of all that has a lock. Before a fork the lock is taken, and freed on both sides after it."""
+    """Base of classes with a lock, which is acquired before a fork, and released in both processes after it."""
 
     fork_rank = POSTPONEMENT_RANK
 
     def __init__(self) -> None:
-        """Make the lock, and be told of forks from now on."""
+        """Create the lock, and register for forks."""
         self.fork_lock = RLock()
         with _registering:
             _members.add(ref(self, _members.discard))
@@ -48,28 +48,28 @@ class ForkAware:
                 report(problem)
 
     def before_fork(self) -> None:
-        """Give up what a child must not inherit; called with the lock held."""
+        """Release what a child must not inherit; called with the lock held."""
 
     def after_fork_in_child(self) -> None:
-        """Begin again in the child; called with the lock held."""
+        """Reset the child; called with the lock held."""
 
 
 _members: set[ref[ForkAware]] = set()
 _registering = RLock()
 _forking: list[tuple[list[ForkAware], ExitStack]] = []
-"""The fork that is under way: who knows of it, and what frees their locks."""
+"""The fork in progress: its members, and the stack that releases their locks."""
 
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Let other threads' forks wait, as for the end of a transaction."""
+    """Postpone forks of other threads until the end of the block, such as a transaction."""
     postponement = ForkAware()
     with postponement.fork_lock:
         yield
 
 
 def _before() -> None:
-    """Take all locks, at a moment at which no other thread imports anything."""
+    """Acquire all locks while no other thread is importing."""
     for tries in count(1):
         if members := _living():
             _finish_imports()
@@ -78,7 +78,7 @@ def _before() -> None:
                 locks.enter_context(member.fork_lock)
                 member.before_fork()
             locks.enter_context(_registering)
-            _imp.acquire_lock()  # without which no import begins
+            _imp.acquire_lock()  # no import can begin
             locks.callback(_imp.release_lock)
             if {*members} == {*_living()} and not (members and _imports() and tries < IMPORT_TRIES):
                 _forking.append((members, locks.pop_all()))
@@ -86,19 +86,19 @@ def _before() -> None:
 
 
 def _living() -> list[ForkAware]:
-    members = (known() for known in tuple(_members))
+    members = (reference() for reference in tuple(_members))
     return sorted((member for member in members if member is not None), key=lambda member: member.fork_rank)
 
 
 def _imports() -> tuple[str, ...]:
-    """Return the names of modules that are being imported: those whose locks are in use, which nothing public tells."""
+    """Return the names of modules that are being imported; there is no public API for this."""
     return tuple(getattr(sys.modules["_frozen_importlib"], "_module_locks", ()))
 
 
 def _finish_imports() -> None:
     """Wait for the imports of other threads."""
     for name in _imports():
-        with suppress(Exception):  # the thread that began it is told
+        with suppress(Exception):  # raised in the importing thread
             __import__(name)
 
 

@@ -1,8 +1,9 @@
-"""BLAKE2b, without what `hashlib` loads."""
+"""BLAKE2b without `hashlib`."""
 
 from __future__ import annotations
 
-try:  # as the standard library's `random` does: hashlib loads OpenSSL, which takes 3 ms of each start
+# `hashlib` loads OpenSSL, which takes 3 ms of each start; `random` of the standard library avoids it likewise.
+try:
     from _blake2 import blake2b
 except ImportError:  # pragma: no cover
     from hashlib import blake2b

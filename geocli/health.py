@@ -1,4 +1,4 @@
-"""What an operator must look at, in words, with what to do."""
+"""The verdict of `stats --check`: what needs an operator, with advice."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ if TYPE_CHECKING:
     from geocli.storage.journal_reader import JournalStatus
 
 OLD_DATABASE = timedelta(days=35)
-"""Databases are built at least once a month; an older one is no longer being updated."""
+"""Age of a database that is no longer updated: all are built at least monthly."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
-"""Answers may be this far in the future before somebody must look at the clock."""
-LEAST_FREE_BYTES = 1 << 20
-"""With less than this the disk is full: answers may not be kept."""
+"""Age of future answers that a correct clock may cause."""
+MIN_FREE_BYTES = 1 << 20
+"""Below this the disk is full: appends may fail."""
 WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7))
-"""Releases within the range that have the correction (https://sqlite.org/wal.html#walresetbug)."""
+"""Releases within the range of the bug with the correction (https://sqlite.org/wal.html#walresetbug)."""
 
 
-def unhealthy(found: Stats, directory: DataDirectory, max_lag: timedelta, *, journal_limit_mb: int = 64) -> list[str]:
-    """Return what must be looked at, a line each; nothing if all is well.
+def unhealthy(stats: Stats, directory: DataDirectory, max_lag: timedelta, *, journal_limit_mb: int = 64) -> list[str]:
+    """Return a line for each problem of a cache.
 
     Args:
-        found: what is in the cache.
-        directory: where it is.
-        max_lag: how old a dirty entry may be.
-        journal_limit_mb: how many megabytes the journal may have.
+        stats: the state of the cache.
+        directory: the data directory.
+        max_lag: maximum age of a dirty entry.
+        journal_limit_mb: maximum size of the journal, in megabytes.
 
     """
-    entries = found.journal.entries if found.journal is not None else 0
-    reasons = [*_of_directory(directory, entries), *_of_log(directory), *found.problems]
-    if found.journal is not None:
-        reasons += _of_journal(found.at, found.journal, max_lag, directory)
-        if (size_mb := found.journal.size_bytes / 1_000_000) > journal_limit_mb:
+    entries = stats.journal.entries if stats.journal is not None else 0
+    reasons = [*_of_directory(directory, entries), *_of_log(directory), *stats.problems]
+    if stats.journal is not None:
+        reasons += _of_journal(stats.at, stats.journal, max_lag, directory)
+        if (size_mb := stats.journal.size_bytes / 1_000_000) > journal_limit_mb:
             reasons.append(f"the journal has {size_mb:.0f} MB, more than {journal_limit_mb} MB; run geocli flush")
-    if found.last_flush is not None and datetime.fromisoformat(found.last_flush[0]) > found.at + CLOCK_TOLERANCE:
-        reasons.append(f"the last flush was at {found.last_flush[0]}, which is in the future; is the clock right?")
-    reasons += (reason for database in found.databases for reason in _of_database(found.at, database))
+    if stats.last_flush is not None and datetime.fromisoformat(stats.last_flush[0]) > stats.at + CLOCK_TOLERANCE:
+        reasons.append(f"the last flush was at {stats.last_flush[0]}, which is in the future; is the clock right?")
+    reasons += (reason for database in stats.databases for reason in _of_database(stats.at, database))
     return list(dict.fromkeys(reasons))
 
 
 def notes(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> list[str]:
-    """Return what an operator may like to know, though nothing is wrong.
+    """Return notes for an operator that are not problems.
 
     Args:
-        version: of SQLite.
+        version: release of SQLite.
 
     """
     if not (3, 7, 0) <= version <= (3, 51, 2) or version in WAL_RESET_FIXED:
@@ -70,7 +70,7 @@ def notes(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> list[str]:
 
 
 def _of_directory(directory: DataDirectory, entries: int) -> Iterator[str]:
-    if not os.path.lexists(directory.path):  # which the first answer makes
+    if not os.path.lexists(directory.path):  # the first append creates it
         return
     try:
         directory.prepare()
@@ -80,24 +80,24 @@ def _of_directory(directory: DataDirectory, entries: int) -> Iterator[str]:
         return
     journal = directory.file(JOURNAL)
     if os.path.isfile(journal) and os.lstat(journal).st_nlink != 1:
-        yield f"{journal}: has another name too, and takes no answers; run geocli flush"
-    free, needed = free_bytes(directory.path), LEAST_FREE_BYTES + entries * ENTRY_BYTES
+        yield f"{journal}: has a hard link, so appends are refused; run geocli flush"
+    free, needed = free_bytes(directory.path), MIN_FREE_BYTES + entries * ENTRY_BYTES
     if space.f_flag & os.ST_RDONLY:
-        yield f"{directory.path}: the file system is read-only; mount it to be written"
-    elif free < LEAST_FREE_BYTES:
-        yield f"{directory.path}: the disk is full, {free >> 10} KiB are free; make room"
+        yield f"{directory.path}: the file system is read-only; remount it writable"
+    elif free < MIN_FREE_BYTES:
+        yield f"{directory.path}: the disk is full, {free >> 10} KiB are free; free some space"
     elif free < needed:
         taken = f"{entries} entries of the journal may take {needed >> 10} KiB in the store"
-        yield f"{directory.path}: {free >> 10} KiB are free, and {taken}; make room"
+        yield f"{directory.path}: {free >> 10} KiB are free, and {taken}; free some space"
 
 
 def _of_log(directory: DataDirectory) -> Iterator[str]:
-    """Report a log of the store that is large though nobody writes it."""
+    """Report a large WAL of the store while no flush is running."""
     path = directory.file(f"{FILE_NAME}{LOG_SUFFIX}")
     with suppress(OSError, BusyError, StorageError):
         if (size_bytes := os.path.getsize(path)) > USUAL_LOG_BYTES:
             with directory.locked(LOCK, 0):
-                keeper = "kept by a program that reads the store"
+                keeper = "kept large by a program that reads the store"
                 yield f"{path}: {size_bytes / (1 << 20):.1f} MiB, {keeper}; fuser -v {path} names it"
 
 
@@ -106,21 +106,21 @@ def _of_journal(now: datetime, journal: JournalStatus, max_lag: timedelta, direc
     if oldest_at is not None and oldest_at > now + CLOCK_TOLERANCE:
         yield f"the journal has answers of {instant_text(oldest_at)}, which is in the future; is the clock right?"
     if oldest_at is not None and now - oldest_at > max_lag:
-        waiting = f" ({journal.segments} sealed segments wait)" if journal.segments else ""
+        waiting = f" ({journal.segments} sealed segments are waiting)" if journal.segments else ""
         yield f"the journal was last flushed before {instant_text(oldest_at)}{waiting}; does cron run geocli flush?"
         yield from _of_flushing(directory)
     if journal.quarantined_bytes:
-        yield f"{journal.quarantined_bytes} damaged bytes are in journal.bad; look at the disk, then delete the file"
+        yield f"{journal.quarantined_bytes} damaged bytes are in journal.bad; check the disk, then delete the file"
 
 
 def _of_flushing(directory: DataDirectory) -> Iterator[str]:
-    """Say what may keep a flush from its work."""
+    """Report what may block a flush."""
     try:
         with directory.locked(LOCK, 0):
             check_writable(directory.file(FILE_NAME))
     except BusyError as error:
-        what = "a flush is at work, or hangs" if error.path.endswith(LOCK) else "another program keeps it locked"
-        yield f"{error.path}: {what}; fuser -v {error.path} names it"
+        reason = "a flush is running, or hangs" if error.path.endswith(LOCK) else "locked by another program"
+        yield f"{error.path}: {reason}; fuser -v {error.path} names it"
     except StorageError as error:
         yield str(error)
 

@@ -1,4 +1,4 @@
-"""HTTP requests that end: bounded in time, in bytes and in redirects, whatever the server does."""
+"""HTTP requests with limits on time, size and redirects, whatever the server does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from geocli.sanitize import public_url, shorten
 from geocli.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     OnRead = Callable[[int, int | None], None]
@@ -36,36 +36,42 @@ _NOT_URLS = (
     *(urllib3.exceptions.LocationValueError, UnicodeError),
 )
 MAX_DIGITS = 20
-"""Longer numbers in headers are neither lengths nor seconds."""
+"""Longest number in a header."""
 BLOCK_BYTES = 1 << 16
 
 
 class HttpError(Exception):
-    """A request failed. Its text never has a password or a key in it."""
+    """A request failed. The text never contains a password or a key.
+
+    Attributes:
+        reason: the text.
+        is_final: whether an immediate retry would fail as well.
+        status: the HTTP status, None without a response.
+
+    """
 
     def __init__(self, reason: str, response: requests.Response | None = None, *, is_final: bool = False) -> None:
-        """Take the reason, the response if there was one, and whether the same request would fail again in a moment."""
         super().__init__(reason)
         self.reason, self.is_final = reason, is_final
         self.status = None if response is None else response.status_code
         self._waits = [] if response is None else [response.headers.get(name, "") for name in ("Retry-After", "X-Ttl")]
 
     def pause_seconds(self, now: datetime) -> float | None:
-        """Return how long the server asks to wait, None if it does not say, or names a time that is over.
+        """Return the pause that the server asks for, None if there is none or it is over.
 
         Seconds or a date in Retry-After (RFC 9110, 10.2.3), else seconds in ip-api.com's X-Ttl.
         """
-        found = (seconds_of(text) or _seconds_until(text, now) for text in self._waits)
-        return next((seconds for seconds in found if seconds > 0), None)
+        pauses = (seconds_of(text) or _seconds_until(text, now) for text in self._waits)
+        return next((seconds for seconds in pauses if seconds > 0), None)
 
 
 def seconds_of(text: str) -> float | None:
-    """Return the integer in a header, None if there is none."""
+    """Return the value of a header that is an integer, else None."""
     return float(text) if text.isascii() and text.isdecimal() else None
 
 
 def _seconds_until(text: str, now: datetime) -> float:
-    """Return the seconds until a date in one of HTTP's three forms (RFC 9110, 5.6.7), 0 if it is none."""
+    """Return the seconds until a date in one of HTTP's three formats (RFC 9110, 5.6.7), 0 for other values."""
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError, TypeError):
@@ -74,7 +80,7 @@ def _seconds_until(text: str, now: datetime) -> float:
 
 
 def error_of(response: requests.Response) -> HttpError:
-    """Return the error that a status means."""
+    """Return the error for a status."""
     if response.is_redirect:
         return HttpError("redirected, which is not followed", response)
     is_busy = response.status_code == TOO_MANY_REQUESTS
@@ -82,49 +88,50 @@ def error_of(response: requests.Response) -> HttpError:
 
 
 def json_of(body: bytes | str) -> Any:
-    """Parse JSON that has one meaning.
+    """Parse unambiguous JSON.
 
     Raises:
-        ValueError: it is not JSON, not UTF-8, has a key twice in an object, or half a character.
-        RecursionError: it is nested too deeply.
+        ValueError: not JSON, not UTF-8, a duplicate key, or an unpaired surrogate.
+        RecursionError: nested too deeply.
 
     """
     parsed = json.loads(body if isinstance(body, str) else body.decode(), object_pairs_hook=_object)
-    json.dumps(parsed, ensure_ascii=False).encode()  # fails on half a surrogate pair
+    json.dumps(parsed, ensure_ascii=False).encode()  # fails on unpaired surrogates
     return parsed
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(made := dict(pairs)) < len(pairs):  # what that means is undefined (RFC 8259, 4)
-        raise ValueError("a key stands twice in an object")
-    return made
+    members = dict(pairs)
+    if len(members) < len(pairs):  # undefined (RFC 8259, 4)
+        raise ValueError("duplicate key in an object")
+    return members
 
 
 class Limits(Value):
-    """What a request may cost."""
+    """Limits of a request."""
 
     connect_seconds: float = 10.0
-    """Until the server is reached."""
+    """Time to connect."""
     idle_seconds: float = 60.0
-    """Between two pieces of an answer; its head must be complete within this, too."""
+    """Time between two reads of a response, and for its header."""
     whole_seconds: float = 3600.0
-    """From the request to the last byte, over all redirects."""
+    """Time from the request to the last byte, including redirects."""
     max_bytes: int = 4 << 30
-    """Size of the body as it is sent; of a download also when it is unpacked."""
+    """Size of the body as sent; of a download also after decompression."""
     pauses_seconds: tuple[float, ...] = (1, 5, 25)
-    """Before a download is tried again, after the network or the server failed."""
+    """Pauses before the retries of a download after a failure of the network or the server."""
 
 
 class BoundedSession(requests.Session):
-    """A session of `requests` for one thread, whose requests end. It keeps connections, but no cookies."""
+    """A session of `requests` with limits, for one thread. It reuses connections, but stores no cookies."""
 
     def __init__(self, limits: Limits, *, follows: bool = False, on_read: OnRead = lambda _count, _total: None) -> None:
-        """Take the limits.
+        """Create a session.
 
         Args:
-            limits: what each request may cost.
-            follows: whether redirects are followed, to https alone; a password is sent to the first server alone.
-            on_read: told how many bytes of the body were read, and of how many, if that is known.
+            limits: limits of each request.
+            follows: whether to follow redirects to https. The password is only sent to the first server.
+            on_read: called with the size of each read of a body, and the size of the body, None if unknown.
 
         """
         super().__init__()
@@ -134,19 +141,19 @@ class BoundedSession(requests.Session):
         for scheme in ("http://", "https://"):
             self.mount(scheme, self._adapter)
         self.headers["User-Agent"] = f"geocli/{__version__}"
-        self.headers["Accept-Encoding"] = "identity"  # what is compressed can be small and grow
+        self.headers["Accept-Encoding"] = "identity"  # the size of a compressed body is unlimited
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        """Send a request, and return the response; with `stream`, reading its body raises HttpError likewise.
+        """Send a request, and return the response; with `stream`, reading its body may raise HttpError, too.
 
         Raises:
-            HttpError: no answer within the limits, a redirect that is not followed, 429, or a failure of the server.
+            HttpError: a limit was exceeded, a redirect is not followed, status 429, or a failure of the server.
 
         """
         is_streamed = options.get("stream", False)
         options |= {
             "allow_redirects": self._follows,
-            "stream": True,  # so that a response whose body fails can be closed
+            "stream": True,  # else a response whose body fails could not be closed
             "timeout": (self._limits.connect_seconds, self._limits.idle_seconds),
         }
         response = None
@@ -161,14 +168,14 @@ class BoundedSession(requests.Session):
             if response is not None:
                 response.close()
             self.close()
-            raise failure from None  # its text may have a password in it
+            raise failure from None  # the text of the cause may contain a password
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return where a response redirects to, None if it does not.
+        """Return the target of a redirect, None if the response is not one.
 
         Raises:
-            HttpError: to anything but https.
+            HttpError: the target is not https.
 
         """
         target = super().get_redirect_target(resp)
@@ -179,18 +186,18 @@ class BoundedSession(requests.Session):
 
 
 def _check_status(response: requests.Response) -> None:
-    """Refuse what no caller can use; what 4xx means depends on the server."""
+    """Raise the errors of all servers; the meaning of 4xx depends on the server."""
     status = response.status_code
     if response.is_redirect or status == TOO_MANY_REQUESTS or status >= requests.codes.server_error:
         raise error_of(response)
 
 
 class _Adapter(HTTPAdapter):
-    """Sends requests, and shuts the sockets down when the time of a request is up.
+    """Sends requests, and shuts their sockets down at the deadline.
 
-    A timeout of a read does not bound a request: inside one call, `http.client` reads on and on through headers,
-    interim responses, extensions of chunks and trailers, as long as a byte arrives in time. So each socket has a
-    duplicate here, by which a timer ends the connection, in whichever read, and also during the TLS handshake.
+    The timeout of a read does not limit a request: in one call, `http.client` reads headers, interim responses, chunk
+    extensions and trailers without end, as long as bytes arrive in time. So a timer shuts a duplicate of each socket
+    down, which ends any read, and also a TLS handshake.
     """
 
     def __init__(self, limits: Limits, on_read: OnRead) -> None:
@@ -219,7 +226,7 @@ class _Adapter(HTTPAdapter):
     def _shut_down(self) -> None:
         self._ends = min(self._ends, monotonic())
         for each in tuple(self._sockets.values()):
-            with suppress(OSError):  # not connected any more
+            with suppress(OSError):  # already disconnected
                 each.shutdown(SHUT_RDWR)
 
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
@@ -232,29 +239,29 @@ class _Adapter(HTTPAdapter):
         for other in [each for each in self._sockets if each is connection or each.sock is None]:
             self._sockets.pop(other).close()
         self._sockets[connection] = opened.dup()
-        if monotonic() >= self._ends:  # after a name server, or a connection, that took too long
+        if monotonic() >= self._ends:  # resolving the name or connecting took too long
             self._shut_down()
 
     def send(self, *arguments: Any, **options: Any) -> requests.Response:
-        came: SimpleQueue[requests.Response | Exception] = SimpleQueue()
+        result: SimpleQueue[requests.Response | Exception] = SimpleQueue()
 
         def ask() -> None:
             try:
-                came.put(super(_Adapter, self).send(*arguments, **options))
+                result.put(super(_Adapter, self).send(*arguments, **options))
             except Exception as error:  # noqa: BLE001 (raised again by the waiting thread)
-                came.put(error)
+                result.put(error)
 
-        # Nothing bounds the look-up of a name, or the number of its addresses that are tried.
+        # Resolving a name has no timeout, nor is the number of its addresses limited.
         Thread(target=ask, daemon=True).start()
         try:
-            response = came.get(timeout=max(0, min(self._ends - monotonic(), self._limits.idle_seconds)))
+            response = result.get(timeout=max(0, min(self._ends - monotonic(), self._limits.idle_seconds)))
         except Empty:
             failure = self.failure(TimeoutError())
             self._shut_down()
             raise failure from None
         if isinstance(response, Exception):
             raise response
-        if response.is_redirect:  # a body that nobody reads, but `requests` would
+        if response.is_redirect:  # `requests` would read the body
             response.close()
             response.raw = BytesIO()
         else:
@@ -266,25 +273,39 @@ class _Adapter(HTTPAdapter):
         return monotonic() >= self._ends
 
     def failure(self, error: Exception) -> HttpError:
-        """Return what an exception of any library below means."""
+        """Translate an exception of any library."""
         if isinstance(error, HttpError):
             return error
-        chain: list[BaseException] = [error]  # the deepest one says why, the others have the URL in their texts
-        while inner := chain[-1].__cause__ or chain[-1].__context__:
-            chain.append(inner)
-        if self.is_late or any(isinstance(each, TimeoutError) for each in chain):
-            is_whole = self.is_late or self._limits.idle_seconds >= self._limits.whole_seconds
-            seconds = self._limits.whole_seconds if is_whole else self._limits.idle_seconds
-            if not is_whole and any(isinstance(each, urllib3.exceptions.ConnectTimeoutError) for each in chain):
-                seconds = self._limits.connect_seconds
-            return HttpError(f"no complete answer within {seconds:g} s", is_final=is_whole)
+        chain = _causes(error)
+        if self.is_late or _has(chain, TimeoutError):
+            return self._timeout(chain)
         if isinstance(error, requests.TooManyRedirects):
             return HttpError(f"redirected more than {MAX_REDIRECTS} times", is_final=True)
         if isinstance(error, _NOT_URLS):
             return HttpError(f"not a URL of http or https ({type(error).__name__})", is_final=True)
+        # The deepest cause has the reason; the texts of the others contain the URL.
         reason = next((each.strerror for each in reversed(chain) if isinstance(each, OSError) and each.strerror), None)
-        is_final = any(isinstance(each, gaierror) for each in chain)
-        return HttpError(f"request failed: {reason or type(chain[-1]).__name__}", is_final=is_final)
+        return HttpError(f"request failed: {reason or type(chain[-1]).__name__}", is_final=_has(chain, gaierror))
+
+    def _timeout(self, chain: Sequence[BaseException]) -> HttpError:
+        limits = self._limits
+        if self.is_late or limits.idle_seconds >= limits.whole_seconds:
+            return HttpError(f"no complete answer within {limits.whole_seconds:g} s", is_final=True)
+        is_unconnected = _has(chain, urllib3.exceptions.ConnectTimeoutError)
+        seconds = limits.connect_seconds if is_unconnected else limits.idle_seconds
+        return HttpError(f"no complete answer within {seconds:g} s")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and its causes, the deepest last."""
+    chain = [error]
+    while inner := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(inner)
+    return chain
+
+
+def _has(chain: Iterable[BaseException], kind: type[BaseException]) -> bool:
+    return any(isinstance(error, kind) for error in chain)
 
 
 class _Connection(HTTPConnection):
@@ -299,7 +320,7 @@ class _Connection(HTTPConnection):
 
 
 class _Body(RawIOBase):
-    """The bytes of a body as they are sent, so many at most."""
+    """The bytes of a body as sent, with a limit on their number."""
 
     def __init__(self, response: requests.Response, adapter: _Adapter, max_bytes: int, on_read: OnRead) -> None:
         length = response.headers.get("Content-Length", "")
@@ -310,7 +331,7 @@ class _Body(RawIOBase):
 
     def _check(self, size_bytes: int) -> None:
         if size_bytes > self._max_bytes:
-            raise HttpError(f"an answer of more than {self._max_bytes} bytes", is_final=True)
+            raise HttpError(f"answer of more than {self._max_bytes} bytes", is_final=True)
 
     def readable(self) -> bool:
         return True
@@ -320,7 +341,7 @@ class _Body(RawIOBase):
             data: bytes = self._raw.read1(len(buffer), decode_content=False)
         except Exception as error:  # noqa: BLE001 (whatever a library raises is translated)
             raise self._adapter.failure(error) from None
-        if self._adapter.is_late:  # a socket that is shut down may look like the end of a body
+        if self._adapter.is_late:  # the end of a socket that was shut down is not the end of the body
             raise self._adapter.failure(TimeoutError())
         self._size_bytes += len(data)
         self._check(self._size_bytes)
@@ -329,5 +350,5 @@ class _Body(RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        self._raw.close()  # and the connection, unless all was read
+        self._raw.close()  # closes the connection, too, unless all was read
         super().close()

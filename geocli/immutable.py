@@ -1,7 +1,7 @@
-"""Frozen records for the values that travel.
+"""Immutable value classes.
 
-`dataclasses` and `typing.NamedTuple` do the same, but importing either takes longer than the whole
-lookup of a cached address (5 ms and 2.5 ms of 10), and every shell lookup would pay for it.
+`dataclasses` and `typing.NamedTuple` do the same, but importing either takes longer (5 ms and 2.5 ms) than looking a
+cached address up.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: object) -> object:
-        """Stand in for `typing.dataclass_transform`, which only type checkers read."""
+        """Replace `typing.dataclass_transform`, which only type checkers read."""
         return lambda cls: cls
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Value:
-    """A record with the annotated fields of its class, compared by value, never changed.
+    """A record with the annotated fields of its class, compared by value.
 
-    A class attribute is a field's default; a field without one is required.
+    A class attribute is the default of a field; a field without one is required.
     """
 
     field_names: frozenset[str] = frozenset()
     """Names of all fields; not a field itself."""
 
     def __init_subclass__(cls) -> None:
-        """Note the fields, and those of them that have no default."""
+        """Collect the fields, and those without a default."""
         cls._order = tuple(cls.__annotations__)
         cls.field_names = frozenset(cls._order)
         cls._required = frozenset(name for name in cls.field_names if name not in cls.__dict__)
 
     def __init__(self, **values: Any) -> None:
-        """Take the fields by name.
+        """Set the fields.
 
         Raises:
             TypeError: a field is missing or unknown.
@@ -51,7 +51,7 @@ class Value:
     else:
 
         def __setattr__(self, name: str, _: object) -> None:
-            """Refuse: a value that travels between threads must not change.
+            """Refuse: threads share values.
 
             Raises:
                 AttributeError: always.
@@ -61,7 +61,7 @@ class Value:
             raise AttributeError(msg)
 
         def __delattr__(self, name: str) -> None:
-            """Refuse, likewise.
+            """Refuse, as `__setattr__`.
 
             Raises:
                 AttributeError: always.
@@ -80,9 +80,9 @@ class Value:
     def __repr__(self) -> str:
         """Show the fields that differ from their defaults."""
         default = type(self).__dict__
-        said = {name: value for name, value in self._values().items() if name not in default or value != default[name]}
-        shown = ", ".join(f"{name}={value!r}" for name, value in said.items())
-        return f"{type(self).__name__}({shown})"
+        values = self._values().items()
+        shown = [f"{name}={value!r}" for name, value in values if name not in default or value != default[name]]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field with its value, in a fixed order."""

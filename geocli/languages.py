@@ -1,4 +1,4 @@
-"""Languages of names: how a user names one, and which of the names that a record has comes nearest to it."""
+"""Languages of names: parse a language tag, and choose among the names of a record."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from geocli.models import ENGLISH
 
 
 def canonical(text: str) -> str:
-    """Return a language tag in its usual spelling, so that equal languages are equal strings (RFC 5646, 2.1.1).
+    """Return a language tag in its canonical case, so that equal languages are equal strings (RFC 5646, 2.1.1).
 
     Returns:
-        An empty string if the text does not have the form of a language tag.
+        An empty string if this is not a language tag.
 
     >>> canonical("PT_br"), canonical("zh-hans"), canonical("German")
     ('pt-BR', 'zh-Hans', '')
     """
-    first, *others = text.strip().replace("_", "-").split("-")
-    if not (text.isascii() and first.isalpha() and 2 <= len(first) <= 3 and all(map(_is_subtag, others))):
+    language, *subtags = text.strip().replace("_", "-").split("-")
+    if not (text.isascii() and language.isalpha() and 2 <= len(language) <= 3 and all(map(_is_subtag, subtags))):
         return ""
-    return "-".join([first.lower(), *map(_spelled, others)])
+    return "-".join([language.lower(), *map(_cased, subtags)])
 
 
 def language_of(text: str, name: str, origin: str = "command line") -> str:
-    """Return the usual spelling of a language.
+    """Return the canonical tag of a language.
 
     Args:
         text: the language as a user writes it.
-        name: the option or argument that has it, for the error.
-        origin: where that comes from, likewise.
+        name: the option or argument, for the error.
+        origin: of the option or argument, for the error.
 
     Raises:
-        SettingsError: the text is not a language tag.
+        SettingsError: this is not a language tag.
 
     """
-    if found := canonical(text):
-        return found
+    if tag := canonical(text):
+        return tag
     raise SettingsError(name, f"{text!r} is not a language like de or pt-BR", origin=origin)
 
 
@@ -44,16 +44,16 @@ def _is_subtag(text: str) -> bool:
     return text.isalnum() and len(text) <= 8
 
 
-def _spelled(subtag: str) -> str:
+def _cased(subtag: str) -> str:
     return subtag.upper() if len(subtag) == 2 else subtag.title() if len(subtag) == 4 else subtag.lower()
 
 
 @lru_cache(1024)
 def by_preference(languages: tuple[str, ...], wanted: str) -> list[str]:
-    """Sort languages: the wanted one and its varieties, English, then all others in their order.
+    """Sort languages: the wanted one and its variants, English, then the others in their order.
 
-    Of several varieties of one language the one with the most leading subtags in common comes first, as in the
-    lookup of RFC 4647, 3.4, which also finds `de` for `de-AT`; here `pt` finds `pt-BR`, too.
+    Variants with more leading subtags in common come first, as in RFC 4647, 3.4, which also finds `de` for `de-AT`;
+    unlike there, `pt` finds `pt-BR`, too.
 
     >>> by_preference(("en", "ru", "pt-PT", "pt-BR"), "pt-BR")
     ['pt-BR', 'pt-PT', 'en', 'ru']
@@ -62,8 +62,8 @@ def by_preference(languages: tuple[str, ...], wanted: str) -> list[str]:
 
     def rank(language: str) -> tuple[int, int]:
         subtags = _subtags(language)
-        found = ((at, -_common(subtags, asked)) for at, asked in enumerate(ranges) if subtags[0] == asked[0])
-        return next(found, (len(ranges), 0))
+        ranks = ((at, -_common(subtags, range_)) for at, range_ in enumerate(ranges) if subtags[0] == range_[0])
+        return next(ranks, (len(ranges), 0))
 
     return sorted(languages, key=rank)
 
@@ -73,6 +73,6 @@ def _subtags(language: str) -> list[str]:
 
 
 def _common(first: list[str], second: list[str]) -> int:
-    """Return how many leading subtags two languages have in common."""
-    pairs = zip(first, second, strict=False)
-    return next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
+    """Return the number of leading subtags that two languages have in common."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, pair in pairs if pair[0] != pair[1]), min(len(first), len(second)))

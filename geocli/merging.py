@@ -1,4 +1,4 @@
-"""One answer from those of several sources."""
+"""Merge the answers of several sources."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PLACE_TRAITS = frozenset(
         "country_is_registered",
     }
 )
-"""Traits that are about the place, not the network."""
+"""Traits about the place, not the network."""
 
 
 def taken(first: Known, second: Known) -> frozenset[str]:
-    """Return the fields of a place that one source lacks and the next one adds.
+    """Return the fields that a second source adds to those of a first one.
 
-    Where the place is comes from one source alone, the first that knows: Paris from one and the latitude
-    of another would be a place that does not exist.
+    All fields of the place come from one source, the first that knows any: Paris from one and the latitude of another
+    would be a place that does not exist.
     """
     (first_where, first_asn, first_org), (second_where, second_asn, second_org) = first, second
     where = WHERE_FIELDS if second_where and not first_where else frozenset[str]()
@@ -36,49 +36,65 @@ def taken(first: Known, second: Known) -> frozenset[str]:
 
 
 def all_traits(first: tuple[bool, Traits], second: tuple[bool, Traits]) -> Traits:
-    """Return what two sources say besides, the first before the second.
+    """Merge the traits of two sources; those of the first take precedence.
 
-    What is about the place comes from the source of the place: an accuracy radius is that of one latitude.
+    Traits about the place come from the source of the place: an accuracy radius belongs to one latitude.
 
     Args:
-        first: whether it knows where the place is, and its traits.
-        second: the same of the next one.
+        first: whether the first source knows the place, and its traits.
+        second: the same of the second source.
 
     """
-    (first_where, said), (second_where, added) = first, second
+    (first_where, first_traits), (second_where, second_traits) = first, second
     if first_where:
-        added = {name: what for name, what in added.items() if name not in PLACE_TRAITS}
+        second_traits = _network_traits(second_traits)
     elif second_where:
-        said = {name: what for name, what in said.items() if name not in PLACE_TRAITS}
-    return {**added, **said}
+        first_traits = _network_traits(first_traits)
+    return {**second_traits, **first_traits}
+
+
+def _network_traits(traits: Traits) -> Traits:
+    return {name: value for name, value in traits.items() if name not in PLACE_TRAITS}
 
 
 def merge(first: Answer, second: Answer) -> Answer:
-    """Add to an answer what it lacks and another source knows.
+    """Add fields of a second answer to a first one.
 
-    Of an answer in which everything is unknown nothing is left, unless both are. A country of registration, which
-    only stands in for an unknown one, gives way to a place.
+    Empty answers are dropped, unless both are empty. A country of registration is replaced by a known place.
     """
     if first.has_stand_in and second.knows_where and not second.has_stand_in:
         first = _without_place(first)
-    lengths = [answer.prefix_len for answer in (first, second) if answer.prefix_len is not None]
     if first.is_empty or second.is_empty:
-        known = second if first.is_empty else first
-        return known.replace(prefix_len=max(lengths, default=None)) if known.is_empty else known
+        return _not_empty(first, second)
     added = {name: getattr(second.place, name) for name in taken(first.place.known, second.place.known)}
-    traits = all_traits(*((answer.knows_where, answer.place.traits or {}) for answer in (first, second)))
-    if not added and traits == (first.place.traits or {}):
+    first_traits, second_traits = _where_and_traits(first), _where_and_traits(second)
+    traits = all_traits(first_traits, second_traits)
+    if not added and traits == first_traits[1]:
         return first
     return first.replace(
         place=first.place.replace(**added, traits=traits or None),
         source=f"{first.source}+{second.source}",
-        prefix_len=max(lengths, default=None),
+        prefix_len=_longest(first, second),
         built_at=first.built_at or second.built_at,
     )
 
 
+def _not_empty(first: Answer, second: Answer) -> Answer:
+    """Return the one of two answers that is not empty, else an empty one."""
+    answer = second if first.is_empty else first
+    return answer.replace(prefix_len=_longest(first, second)) if answer.is_empty else answer
+
+
+def _where_and_traits(answer: Answer) -> tuple[bool, Traits]:
+    return answer.knows_where, answer.place.traits or {}
+
+
+def _longest(first: Answer, second: Answer) -> int | None:
+    """Return the longer prefix length: a merged answer is valid in the smaller network."""
+    return max((answer.prefix_len for answer in (first, second) if answer.prefix_len is not None), default=None)
+
+
 def _without_place(answer: Answer) -> Answer:
-    """Return what an answer says of the network alone."""
+    """Return the fields of an answer that are about the network."""
     place = answer.place
-    traits = {name: value for name, value in (place.traits or {}).items() if name not in PLACE_TRAITS}
-    return answer.replace(place=Place(asn=place.asn, org=place.org, traits=traits or None))
+    return answer.replace(place=Place(asn=place.asn, org=place.org, traits=_network_traits(place.traits or {}) or None))

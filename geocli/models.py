@@ -1,4 +1,4 @@
-"""The values that travel: places, answers, entries, and how they look outside."""
+"""Places, answers and entries, and the fields of the output."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 
     Traits: TypeAlias = dict[str, Any]
     Known: TypeAlias = tuple[bool, int | None, str | None]
+    """Whether the place is known; the number and the organisation of the network."""
 
 ENGLISH = "en"
-"""Language of names by default, and where a record has no name in another one."""
+"""Default language of names, and the fallback where a record has no name in another one."""
 
 
 class Place(Value):
-    """Where something is, as far as the sources know."""
+    """A place; None for unknown fields."""
 
     country_code: str | None = None
     """ISO 3166-1 alpha-2."""
     country_name: str | None = None
-    """In the language of names, like all names here."""
+    """In the configured language, like all names."""
     region: str | None = None
     """First-level subdivision."""
     city: str | None = None
@@ -45,79 +46,79 @@ class Place(Value):
     org: str | None = None
     """The autonomous system's organisation, else the internet service provider."""
     traits: Traits | None = None
-    """All else that the databases say, by their own names and of their own types."""
+    """Other values of the databases, by their names there."""
 
     @property
     def known(self) -> Known:
-        """Whether it is known where the place is, and the network's number and organisation."""
-        said = self.__dict__
-        return any(said.get(name) is not None for name in WHERE_FIELDS), self.asn, self.org
+        """Whether the place is known; the number and the organisation of the network."""
+        values = self.__dict__
+        return any(values.get(name) is not None for name in WHERE_FIELDS), self.asn, self.org
 
 
 WHERE_FIELDS = Place.field_names - {"asn", "org", "traits"}
-"""Fields of a place that say where it is; all of them come from one source."""
+"""Fields that are about the place, not the network; all of them come from one source."""
 
 
 class Answer(Value):
-    """What one source, or several together, say of an address."""
+    """The answer of one or several sources for an address."""
 
     place: Place
-    """Where it is."""
+    """Place of the address."""
     source: str
-    """Who answered; several are joined by `+`."""
+    """Names of the sources, joined by `+`."""
     prefix_len: int | None = None
-    """Length in bits of the prefix that the answer holds for."""
+    """Length of the network of the answer, in bits."""
     built_at: datetime | None = None
-    """When the source's data were made; UTC."""
+    """Build time of the source's data; UTC."""
 
     @property
     def knows_where(self) -> bool:
-        """Whether any field that says where the place is is known."""
+        """Whether any of `WHERE_FIELDS` is known."""
         return self.place.known[0]
 
     @property
     def has_stand_in(self) -> bool:
-        """Whether the country is the one that the network is registered in, because no other is known."""
+        """Whether the country is the one in which the network is registered, for want of another."""
         return "country_is_registered" in (self.place.traits or {})
 
     @property
     def is_empty(self) -> bool:
-        """Whether the source has a record of the address in which everything is unknown."""
+        """Whether all values are unknown, though the source has a record of the address."""
         return all(value is None for value in vars(self.place).values())
 
 
 class Entry(Value):
-    """An address with its place, who said so, and when."""
+    """An address with its answer, status, source and times."""
 
     ip: str
-    """Canonical text of the address; for `invalid`, the input as given."""
+    """Canonical text of the address; with status `invalid`, the unchanged input."""
     status: str
     """`resolved`, `special`, `unresolved` or `invalid`."""
     scope: str | None = None
-    """What a special address is for: `private`, `loopback`, ..."""
+    """Purpose of a special address: `private`, `loopback`, ..."""
     place: Place = Place()
-    """Where it is."""
+    """Place of the address."""
     source: str | None = None
-    """Who answered: `GeoLite2-City+GeoLite2-ASN`, `rir`, `iana`."""
+    """Names of the sources: `GeoLite2-City+GeoLite2-ASN`, `rir`, `iana`."""
     prefix_len: int | None = None
-    """Length in bits of the prefix that the answer holds for."""
+    """Length of the network of the answer, in bits."""
     built_at: datetime | None = None
-    """When the source's data were made; UTC."""
+    """Build time of the source's data; UTC."""
     resolved_at: datetime | None = None
-    """When the source was asked; UTC."""
+    """When the sources were asked; UTC."""
     retry_at: datetime | None = None
-    """When asking again makes sense, if nobody knew, or a web service's answer holds no longer; UTC."""
+    """When the address is due: it is unresolved, a source failed, or the answer is a web service's; UTC."""
     generation: str = ""
-    """Labels of the sources that were there to be asked the last time, in their order, `, ` between them."""
+    """Labels of the sources at the last resolution, in their order, separated by `, `."""
     answered_by: str = ""
-    """The same of those that gave the answer; empty where they are those of `generation`."""
+    """Labels of the sources at the resolution that gave the answer, if they differ from `generation`."""
     cached: bool = False
-    """Whether the answer was at hand, rather than asked for now."""
+    """Whether the answer was cached, not resolved now."""
     error: str | None = None
-    """Why there is no answer, or what is wrong with the address."""
+    """Why there is no answer, or why the address is invalid."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every field that `-F` knows by name, in its JSON form; those of the place beside all else.
+        """Return all output fields by name, in their JSON form.
 
         >>> entry = Entry(ip="81.2.69.160", status="resolved", place=Place(city="London"), prefix_len=27)
         >>> {name: value for name, value in entry.as_dict().items() if value}
@@ -127,26 +128,26 @@ class Entry(Value):
 
     @property
     def network(self) -> str | None:
-        """The prefix that the answer holds for.
+        """The network of the answer.
 
         >>> Entry(ip="81.2.69.160", status="resolved", prefix_len=27).network
         '81.2.69.160/27'
         """
         if self.prefix_len is None or not 0 <= self.prefix_len <= (128 if ":" in self.ip else 32):
-            return None  # unknown, or of the other family
+            return None  # unknown, or of the other address family
         from ipaddress import ip_network
 
         return str(ip_network(f"{self.ip}/{self.prefix_len}", strict=False))
 
 
 IANA = "iana"
-"""The source of a special address that no database knows more about."""
+"""Source of a special address without a record in any database."""
 
 
 def settle(earlier: Entry | None, later: Entry) -> Entry:
-    """Decide between two entries of an address: the later one, but nothing found never hides a good answer.
+    """Return the later of two entries of an address; but an unresolved one never replaces an answer.
 
-    A good answer that is kept notes when asking again makes sense.
+    The answer then takes the retry time of the unresolved entry.
     """
     if earlier is None or later.status != "unresolved" or earlier.status != "resolved":
         return later
@@ -159,12 +160,12 @@ def settle(earlier: Entry | None, later: Entry) -> Entry:
 
 
 def newest(stored: Mapping[str, Entry], dirty: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Return what the store and the journal know together, by address; what is in the journal is newer."""
+    """Return the newest entry of each address; those of the journal are newer than those of the store."""
     return {**stored, **{ip: settle(stored.get(ip), entry).replace(cached=True) for ip, entry in dirty.items()}}
 
 
 def special(ip: str, scope: str | None) -> Entry | None:
-    """Return the entry of an address that is nowhere, None for one that may be somewhere."""
+    """Return the entry of a special address, None for a global one."""
     return None if scope is None else Entry(ip=ip, status="special", scope=scope, source=IANA)
 
 
@@ -172,7 +173,7 @@ FIELDS = (
     *("ip", "status", "country_code", "country_name", "region", "city", "postal_code"),
     *("latitude", "longitude", "time_zone", "asn", "org", "source", "resolved_at"),
 )
-"""The fields that every form of output knows, in their order."""
+"""Fields of every output format, in their order."""
 FIELDS_ON_REQUEST = ("scope", "network", "built_at", "cached", "error")
 KNOWN_FIELDS = (*FIELDS, *FIELDS_ON_REQUEST, "traits")
 JSON_FIELDS = (*FIELDS, "scope", "network", "built_at", "cached", "traits")
@@ -181,10 +182,10 @@ _PATHS = {name: f"place.{name}" for name in Place.field_names}
 
 
 def check_fields(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, if each is a field, `traits`, or `traits.NAME`.
+    """Return names of fields, which may be `traits` or `traits.NAME`.
 
     Raises:
-        SettingsError: one is not; the message names the nearest field.
+        SettingsError: a name is unknown; the message suggests the nearest field.
 
     """
     for name in names:
@@ -193,17 +194,17 @@ def check_fields(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def unknown(what: str, name: str, known: Sequence[str]) -> str:
-    """Say that a name is not one of the known ones, and which of them is nearest."""
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """Return the message for an unknown name, with the nearest known one."""
     from difflib import get_close_matches
 
     nearest = get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
-    return f"unknown {what}; {hint}"
+    return f"unknown {kind}; {hint}"
 
 
 def value(entry: Entry, name: str) -> Any:
-    """Return a field of an entry in its JSON form: text, number, boolean, dict, or None where unknown."""
+    """Return a field of an entry in its JSON form, None if it is unknown."""
     return reader((name,))(entry)[0]
 
 
@@ -218,19 +219,19 @@ def as_json(entry: Entry, names: Sequence[str] = JSON_FIELDS) -> dict[str, Any]:
 
 @lru_cache(64)
 def reader(names: tuple[str, ...]) -> Callable[[Entry], list[Any]]:
-    """Return what reads these fields off an entry, in their JSON form; for many entries faster than `value`."""
+    """Return a function that extracts fields from an entry, in their JSON form; faster than `value` for many."""
     paths = ["place.traits" if name.startswith("traits.") else _PATHS.get(name, name) for name in names]
-    read = attrgetter(*paths, "ip")  # of one name alone it would return no tuple
-    forms: list[tuple[int, Callable[[Any], Any]]] = [
+    read = attrgetter(*paths, "ip")  # with one name it would not return a tuple
+    conversions: list[tuple[int, Callable[[Any], Any]]] = [
         *((number, _trait(name)) for number, name in enumerate(names) if name.startswith("traits.")),
         *((number, _instant_or_none) for number, name in enumerate(names) if name.endswith("_at")),
     ]
 
     def values(entry: Entry) -> list[Any]:
-        *found, _ = read(entry)
-        for number, form in forms:
-            found[number] = form(found[number])
-        return found
+        *fields, _ = read(entry)
+        for number, convert in conversions:
+            fields[number] = convert(fields[number])
+        return fields
 
     return values
 

@@ -1,7 +1,7 @@
-"""Root in another user's directory becomes that user, as by `su` of logrotate, before anything there is opened.
+"""In a directory of another user, root becomes that user before any file is opened, as logrotate does with `su`.
 
-Else a user who exchanges the directory for a link meanwhile would let root write elsewhere. Only the command line does
-this: the user and the groups of a process are those of all of its threads.
+Otherwise that user could replace the directory by a link, and make root write elsewhere. Only the command line does
+this, since all threads of a process share its user and groups.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def become(owner: os.stat_result, path: str) -> None:
     """Take the user and the groups of the owner of a directory.
 
     Raises:
-        StorageError: that is not possible, as in a container without that capability.
+        StorageError: this is not permitted, as in a container without that capability.
 
     """
     group, groups = _groups(owner)
@@ -36,14 +36,14 @@ def become(owner: os.stat_result, path: str) -> None:
         os.setegid(group)
         os.seteuid(owner.st_uid)
     except OSError as error:
-        reason = f"it belongs to user {owner.st_uid}, whom root cannot become here: {error.strerror}"
-        raise StorageError(path, f"cannot be the data directory: {reason}") from error
+        reason = f"it belongs to user {owner.st_uid}, and root may not become that user: {error.strerror}"
+        raise StorageError(path, f"cannot be used as data directory: {reason}") from error
     _keep_importing()
 
 
 @contextmanager
 def acting_as_owner(path: str) -> Iterator[None]:
-    """Let root be the owner of a directory meanwhile, if that is another user.
+    """Make root the owner of a directory within the block, if that is another user.
 
     Raises:
         StorageError: as `become`.
@@ -63,9 +63,10 @@ def acting_as_owner(path: str) -> Iterator[None]:
 
 
 def _groups(owner: os.stat_result) -> tuple[int, list[int]]:
-    """Return the group that new files get, and all groups of a user: those of a login, for one who has no name none.
+    """Return the group of new files, and the groups of a login of the user, none for a user without a name.
 
-    The group is that of the directory if the user is a member of it. Root's group has rights of its own.
+    New files get the group of the directory if the user is a member of it. A user without a name does not get root's
+    group, which has rights of its own.
     """
     try:
         user = pwd.getpwuid(owner.st_uid)
@@ -76,7 +77,7 @@ def _groups(owner: os.stat_result) -> tuple[int, list[int]]:
 
 
 def _keep_importing() -> None:
-    """Let modules be imported that only root can read, as of a Python in root's home; find out their release now."""
+    """Keep modules importable that only root can read, as of a Python in root's home."""
     hidden = [path for path in sys.path if path and not os.access(path, os.R_OK | os.X_OK, effective_ids=True)]
     user = os.geteuid()
     os.seteuid(0)
@@ -84,14 +85,14 @@ def _keep_importing() -> None:
         if any(map(os.path.exists, hidden)) and not any(isinstance(finder, _RootsModules) for finder in sys.meta_path):
             from geocli.resolvers.registries import release
 
-            release()  # which reads the directory of the package
+            release()  # cached, since it reads the directory of the package
             sys.meta_path.insert(sys.meta_path.index(PathFinder), _RootsModules())
     finally:
         os.seteuid(user)
 
 
 class _RootsModules:
-    """Finds and loads modules as root, in the thread that imports them alone (setfsuid(2))."""
+    """Finds and loads modules as root, only in the importing thread (setfsuid(2))."""
 
     def __init__(self) -> None:
         from ctypes import CDLL
@@ -100,7 +101,7 @@ class _RootsModules:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Read files as root meanwhile."""
+        """Read files as root within the block."""
         before = self._setfsuid(0)
         try:
             yield
@@ -119,7 +120,7 @@ class _RootsModules:
 
 
 class _RootsLoader:
-    """Loads a module as root, otherwise as its own loader does."""
+    """Loads a module as root; otherwise like its own loader."""
 
     def __init__(self, finder: _RootsModules, loader: Any) -> None:
         self._finder, self._loader = finder, loader
@@ -128,11 +129,11 @@ class _RootsLoader:
         return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> Any:
-        """Make a module; that of an extension is read now."""
+        """Create a module; an extension module is read now."""
         with self._finder.reading():
             return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Read a module, and run it."""
+        """Read and run a module."""
         with self._finder.reading():
             self._loader.exec_module(module)

@@ -43,37 +43,36 @@ if TYPE_CHECKING:
             """Move the journal into the store."""
 
 
-FLUSH_PATIENCE_SECONDS = 10.0
-"""How long asking again waits for cron's flush of the same minute."""
+FLUSH_TIMEOUT_SECONDS = 10.0
+"""Time to wait for cron's flush of the same minute."""
 RE_RESOLVE_LOCK = "re-resolve.lock"
 PAGE = 500
 """Rows that are read, and resolved again, together."""
-LAST = "9999-12-31T23:59:59Z"
-"""No time is later."""
+LATEST = "9999-12-31T23:59:59Z"
 OF_GENERATION = "+geo_cache.generation = ?"
-"""The sign keeps SQLite from the index on generations, where nearly all rows are of this one."""
+"""The sign keeps SQLite from using the index on generations: nearly all rows are of this one."""
 AHEAD = (
     "geo_cache.rowid IN (SELECT rowid FROM geo_cache WHERE retry_at > ? AND (status = 'unresolved' OR retry_at > ?)) "
     f"AND {OF_GENERATION}"
 )
-"""Rows that are to be tried again after a longer time than there is; by the index on the times."""
+"""Rows whose retry time was set by a wrong clock; found by the index on retry times."""
 
 
 class ReResolveReport(Value):
-    """What asking again came to."""
+    """Result of resolving rows again."""
 
     retried: int = 0
-    """Rows that were asked for again."""
+    """Rows that were resolved again."""
     found: int = 0
-    """Of these, nobody knew before, and somebody does now."""
+    """Of these, rows that were unresolved and now are resolved."""
     changed: int = 0
-    """Of these, are in another country now."""
+    """Of these, rows whose country changed."""
     unknown: int = 0
-    """Of these, nobody knows still."""
+    """Of these, rows that still are unresolved."""
 
     @property
     def sentence(self) -> str:
-        """What a person reads."""
+        """The report for people."""
         return f"{self.retried} retried, {self.found} found, {self.changed} changed, {self.unknown} still unknown"
 
 
@@ -87,41 +86,39 @@ def re_resolve(  # noqa: PLR0913 (each is an option of the command)
     dry_run: bool = False,
     flush: bool = True,
 ) -> ReResolveReport:
-    """Ask the sources again for stored rows; the answers go through the journal, page by page.
-
-    Web services are asked for what no local source knows. Whoever is killed has kept all pages but the last.
+    """Resolve stored rows again, page by page; the answers of each page are in the journal before the next begins.
 
     Args:
-        cache: asks and keeps.
-        store: says which rows there are.
+        cache: resolves, appends and flushes.
+        store: has the rows.
         now: the time, in UTC.
-        which: `due` (other sources are there now, the retry time has come, or the lifetime of a web service's
-            answer is over), `unresolved`, `all`, or the age from which on rows are asked for again.
-        limit: at most so many rows.
-        dry_run: count the rows, and ask nobody.
-        flush: move the answers into the store at the end.
+        which: `due` (the sources changed, the retry time has come, or the answer of a web service has expired),
+            `unresolved`, `all`, or the minimum age of rows.
+        limit: maximum number of rows.
+        dry_run: whether to count the rows only.
+        flush: whether to move the answers into the store at the end.
 
     Raises:
-        StorageError: the store cannot be read, or answers cannot be kept.
-        BusyError: another run is at it, or another program keeps the store locked.
+        StorageError: the store cannot be read, or answers cannot be appended.
+        BusyError: another process resolves rows again, or another program keeps the store locked.
 
     """
     if dry_run:
         rows = islice(_selected(store, which, now, cache), limit)
         return ReResolveReport(retried=sum(1 for _ in rows))
     counts = dict.fromkeys(("retried", "found", "changed", "unknown"), 0)
-    with cache.directory.locked(RE_RESOLVE_LOCK, 0):  # a service must not be asked twice
-        if flush:  # what an earlier run that was killed has found out is not asked for again
+    with cache.directory.locked(RE_RESOLVE_LOCK, 0):  # no service may be asked twice
+        if flush:  # an earlier run may have been killed before it stored its answers
             _flush(cache)
         rows = islice(_selected(store, which, now, cache), limit)
         while page := list(islice(rows, PAGE)):
-            _ask_again(cache, page, "due" if which == "due" else "again", counts)
+            _resolve_again(cache, page, "due" if which == "due" else "again", counts)
         if flush:
             _flush(cache)
     return ReResolveReport(**counts)
 
 
-def _ask_again(cache: Cache, page: list[Entry], mode: Mode, counts: dict[str, int]) -> None:
+def _resolve_again(cache: Cache, page: list[Entry], mode: Mode, counts: dict[str, int]) -> None:
     counts["retried"] += len(page)
     for before, after in zip(page, cache.lookup_batch([entry.ip for entry in page], mode=mode), strict=True):
         counts["unknown"] += after.status == "unresolved"
@@ -133,30 +130,30 @@ def _ask_again(cache: Cache, page: list[Entry], mode: Mode, counts: dict[str, in
 
 def _flush(cache: Cache) -> None:
     try:
-        cache.flush_dirty(wait_seconds=FLUSH_PATIENCE_SECONDS)
+        cache.flush_dirty(wait_seconds=FLUSH_TIMEOUT_SECONDS)
     except BusyError as error:
-        if not error.path.endswith(LOCK):  # else another flush is at it, and the next one has the rest
+        if not error.path.endswith(LOCK):  # else another flush is running; the next one stores the rest
             raise
-    except JournalError as error:  # a segment that cannot be read; all others are stored
+    except JournalError as error:  # a segment cannot be read; the others are stored
         cache.on_problem(error)
 
 
 def _selected(store: Store, which: Which, now: datetime, cache: Cache) -> Iterator[Entry]:
-    """Return rows, each once although what is asked for meanwhile is no longer due, and few of them at a time."""
+    """Yield the selected rows, each once though resolved ones are no longer due, reading a page at a time."""
     report = cache.on_problem
     if isinstance(which, timedelta):
         return _rows(store, report, "resolved_at <= ?", instant_text(earlier(now, which)))
     if which == "all":
         return _rows(store, report, "1")
     if which == "unresolved":
-        return _retried(store, report, LAST, "status = 'unresolved'")
+        return _retried(store, report, LATEST, "status = 'unresolved'")
     return _due(store, report, now, cache.generation())
 
 
 def _due(store: Store, report: Report, now: datetime, generation: str) -> Iterator[Entry]:
-    """Return rows of other generations; then those whose time has come; then those with the time of a wrong clock.
+    """Yield rows of other generations; then rows whose retry time has come; then those with the time of a wrong clock.
 
-    The local sources can always answer the first ones, so these never wait behind those of a service that fails.
+    Local sources can always answer the first ones, which thus never wait for a service that fails.
     """
     numbers = store.generations()
     current = numbers.pop(generation, None)
@@ -169,7 +166,7 @@ def _due(store: Store, report: Report, now: datetime, generation: str) -> Iterat
 
 
 def _retried(store: Store, report: Report, until: str, condition: str, *values: Any) -> Iterator[Entry]:
-    """Return rows that are to be tried again until some time, in the order of theirs."""
+    """Yield rows with a retry time up to a time, in the order of their retry times."""
     at = ""
     while at := store.next_retry_at(at, until):
         yield from _rows(store, report, f"retry_at = ? AND {condition}", at, *values)

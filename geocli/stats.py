@@ -11,7 +11,9 @@ from geocli.immutable import Value
 from geocli.storage import aggregates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
+    from typing import TypeAlias
 
     from geocli.databases.database import Database
     from geocli.errors import DatabaseError
@@ -20,127 +22,136 @@ if TYPE_CHECKING:
     from geocli.storage.journal_reader import JournalStatus
     from geocli.storage.store import Store
 
+    Tally: TypeAlias = tuple[dict[str, int], Counter[Any]]
+
 STATUSES = ("resolved", "special", "unresolved")
-"""What a stored row can be."""
+"""Statuses of stored rows."""
 _COLUMNS = {"country": "country_code", "asn": "asn", "city": "city", "source": "source"}
 
 
 class DatabaseStats(Value):
-    """A database at hand."""
+    """A database that is used for lookups, or cannot be."""
 
     name: str
-    """Its edition."""
+    """Edition."""
     path: str
-    """Where it is."""
     size_bytes: int
-    """Of the file."""
+    """File size in bytes."""
     built_at: datetime | None
-    """When it was built; UTC."""
+    """Build time; UTC."""
     error: str | None = None
-    """Why it cannot be asked."""
+    """Why it cannot be used."""
     attribution: str | None = None
-    """What its licence asks those to show who show its data."""
+    """Attribution that its licence requires."""
     kind: str | None = None
-    """The kind of value that its first record is: `map`, `string`, `number`, `boolean`, `list` or `bytes`."""
+    """Type of its first record: `map`, `string`, `number`, `boolean`, `list` or `bytes`."""
 
 
 class Stats(Value):
-    """What is in a cache, and how it fares."""
+    """The content and the state of a cache."""
 
     at: datetime
-    """When it was counted; UTC."""
+    """Time of counting; UTC."""
     statuses: dict[str, int]
     """Rows of the store by status."""
     by: str
-    """What `top` counts by."""
+    """Field by which `top` counts."""
     top: list[tuple[str | int | None, int]]
-    """The most frequent values with their numbers of rows."""
+    """Most frequent values with their numbers of rows."""
     journal: JournalStatus | None
-    """What is dirty; None if it cannot be read."""
+    """State of the journal; None if it cannot be read."""
     last_flush: tuple[str, int, float] | None
-    """When the last flush that stored something ended, its entries, its seconds."""
+    """End, number of entries and seconds of the last flush that stored entries."""
     databases: list[DatabaseStats]
-    """In the order in which they are asked."""
+    """Databases in their order."""
     problems: list[str]
-    """What cannot be read, and why."""
+    """Errors of reading the cache."""
     organisations: dict[int, str] | None = None
-    """Of the autonomous systems in `top`, by their numbers."""
+    """Organisations of the autonomous systems in `top`, by their numbers."""
     countries: dict[str, int] | None = None
-    """Rows by the code of their country, if they were asked for."""
+    """Rows by country code, if requested."""
 
 
 def collect(  # noqa: PLR0913 (each is an option, or a part of the cache)
-    journal: Journal, store: Store, chosen: Settings, now: datetime, *, by: str, top: int, with_countries: bool = False
+    journal: Journal,
+    store: Store,
+    settings: Settings,
+    now: datetime,
+    *,
+    by: str,
+    top: int,
+    with_countries: bool = False,
 ) -> Stats:
-    """Count what is in the cache; what cannot be read is named among the problems.
+    """Count the rows of a cache; errors of reading are among the problems.
 
     Args:
-        journal: holds what is dirty.
-        store: holds all else; it is read once, twice if the countries are wanted beside another column.
-        chosen: say where databases are.
+        journal: the journal.
+        store: the store, which is read once; twice to count countries and another column.
+        settings: name the databases.
         now: the time, in UTC.
-        by: what to count by: `country`, `asn`, `city` or `source`.
-        top: how many of the most frequent ones; with 0 only statuses are counted, which is faster.
+        by: field to count by: `country`, `asn`, `city` or `source`.
+        top: number of most frequent values; with 0 only statuses are counted, which is faster.
         with_countries: whether to count all countries, too.
 
     """
     problems: list[str] = []
 
-    def ask(question: Any, otherwise: Any) -> Any:
+    def read(query: Callable[[], Any], default: Any) -> Any:
         try:
-            return question()
+            return query()
         except (StorageError, BusyError) as error:
             if str(error) not in problems:
                 problems.append(str(error))
-            return otherwise
+            return default
 
-    def tally(column: str | None) -> tuple[dict[str, int], Counter[Any]]:
-        found: tuple[dict[str, int], Counter[Any]] = ask(
-            lambda: aggregates.tally(store, column, STATUSES), ({}, Counter())
-        )
-        return found
+    def tally(column: str | None) -> Tally:
+        counts: Tally = read(lambda: aggregates.tally(store, column, STATUSES), ({}, Counter()))
+        return counts
 
     statuses, values = tally(_COLUMNS[by] if top or (with_countries and by == "country") else None)
-    countries = values if by == "country" or not with_countries else tally("country_code")[1]
+    countries = None
+    if with_countries:
+        by_country = values if by == "country" else tally("country_code")[1]
+        countries = {code: count for code, count in by_country.items() if code}
     most_frequent = _most_frequent(values, top)
-    asns = [what for what, _ in most_frequent if isinstance(what, int)]
+    asns = [value for value, _ in most_frequent if isinstance(value, int)]
     return Stats(
         at=now,
         statuses=statuses,
         by=by,
         top=most_frequent,
-        organisations=ask(lambda: aggregates.organisations(store, asns), None) if by == "asn" else None,
-        countries={code: count for code, count in countries.items() if code} if with_countries else None,
-        journal=ask(journal.status, None),
-        last_flush=ask(store.last_flush, None),
-        databases=[*databases(chosen), *missing_directories(chosen)],
+        organisations=read(lambda: aggregates.organisations(store, asns), None) if by == "asn" else None,
+        countries=countries,
+        journal=read(journal.status, None),
+        last_flush=read(store.last_flush, None),
+        databases=[*databases(settings), *missing_directories(settings)],
         problems=problems,
     )
 
 
 def _most_frequent(values: Counter[Any], top: int) -> list[tuple[str | int | None, int]]:
-    """Return so many values, the largest number first, then in the order of SQLite: nothing, numbers, texts."""
-    found = ((repr(what) if isinstance(what, bytes) else what, number) for what, number in values.items())
-    ordered = sorted(found, key=lambda item: (-item[1], item[0] is not None, isinstance(item[0], str), item[0]))
+    """Return the most frequent values; those of equal number in the order of SQLite: NULL, integers, text."""
+    counts = ((repr(value) if isinstance(value, bytes) else value, number) for value, number in values.items())
+    ordered = sorted(counts, key=lambda item: (-item[1], item[0] is not None, isinstance(item[0], str), item[0]))
     return ordered[:top]
 
 
-def databases(chosen: Settings) -> list[DatabaseStats]:
-    """Return the databases at hand, in the order in which they are asked; those that are damaged come last."""
+def databases(settings: Settings) -> list[DatabaseStats]:
+    """Return the databases in their order, then the damaged ones."""
     from geocli.resolvers.mmdb import MmdbResolver
 
     problems: list[Any] = []
-    resolver = MmdbResolver(chosen.database_dirs, chosen.databases)
+    resolver = MmdbResolver(settings.database_dirs, settings.databases)
     resolver.sources(None, problems.append)
-    found = [_described(database) for database in resolver.databases(problems.append)]
-    return found + [_damaged(problem) for problem in problems]
+    opened = [_described(database) for database in resolver.databases(problems.append)]
+    return opened + [_damaged(problem) for problem in problems]
 
 
-def missing_directories(chosen: Settings) -> list[DatabaseStats]:
-    """Return the directories of databases that the user named and that are not there, as databases with an error."""
+def missing_directories(settings: Settings) -> list[DatabaseStats]:
+    """Return the configured directories of databases that do not exist, as databases with an error."""
     from geocli.databases.discovery import missing
 
-    return [_damaged(problem) for problem in missing(() if chosen.databases else chosen.named_dirs)]
+    return [_damaged(problem) for problem in missing(() if settings.databases else settings.named_dirs)]
 
 
 def _described(database: Database) -> DatabaseStats:

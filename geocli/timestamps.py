@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def instant_text(instant: datetime) -> str:
-    """Write an instant as ISO 8601 with seconds and `Z`."""
+    """Format an instant as ISO 8601 with seconds and `Z`."""
     return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def earlier(now: datetime, age: timedelta) -> datetime:
-    """Return the instant that is so long ago, or the first one there is."""
+    """Return the instant before `now` by an age; the first representable one if that is earlier."""
     try:
         return now - age
     except OverflowError:
@@ -23,18 +23,18 @@ def earlier(now: datetime, age: timedelta) -> datetime:
 
 
 def instant(text: str | None) -> datetime | None:
-    """Read what `instant_text` wrote; None stays None.
+    """Parse an instant as `instant_text` formats it; None stays None.
 
     Raises:
-        ValueError: the text is no instant, or does not say in which zone.
+        ValueError: the string is not an instant, or has no time zone.
 
     """
     if text is None:
         return None
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
+    parsed = datetime.fromisoformat(text)
+    if parsed.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     try:
-        return found.astimezone(UTC)
+        return parsed.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"{text!r} is out of range") from error

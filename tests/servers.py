@@ -87,7 +87,7 @@ def reset(connection: socket.socket) -> None:
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 LATE = "no complete answer within "
-LARGE = "an answer of more than "
+LARGE = "answer of more than "
 
 
 def drip(data: bytes, drop: bytes = b"x") -> Callable[[Any, Event], object]:

@@ -58,8 +58,8 @@ class TestParse:
     @pytest.mark.parametrize(
         ("reason", "text"),
         [
-            ("there is no address in it", ""),
-            ("there is no address in it", " \t\r\n"),
+            ("no address in it", ""),
+            ("no address in it", " \t\r\n"),
             ("leading zeros are refused, because some programs read such numbers as octal", "010.8.8.8"),
             ("leading zeros are refused, because some programs read such numbers as octal", "8.8.8.00"),
             ("leading zeros are refused, because some programs read such numbers as octal", "8.8.8.08:53"),

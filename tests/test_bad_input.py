@@ -179,7 +179,7 @@ def test_a_broken_data_directory_does_not_prevent_answers(located: Geocli, break
     ("breaks", "reason"),
     [
         (_is_a_file, "not a directory"),
-        (_is_for_anybody, "anybody may write to it; use a directory of your own, or chmod o-w"),
+        (_is_for_anybody, "writable by all users; use a directory of your own, or chmod o-w"),
     ],
     ids=["file", "anybody"],
 )
@@ -189,7 +189,7 @@ def test_the_reason_is_reported(located: Geocli, breaks: Callable[[Path], None],
     run = located("lookup", "-f", "value", "81.2.69.160")
 
     assert (4, b"GB\n") == (run.returncode, run.stdout)
-    assert f"{located.data_dir}: cannot be the data directory: {reason}" in complaints(run)
+    assert f"{located.data_dir}: cannot be used as data directory: {reason}" in complaints(run)
 
 
 def test_a_journal_that_is_not_a_file_is_not_touched(located: Geocli) -> None:

@@ -375,7 +375,7 @@ def test_rows_are_printed_also_when_they_cannot_be_kept(located: Geocli) -> None
 
     assert 4 == run.returncode
     assert HEADER + b"81.2.69.160,resolved,GB\n98.0.0.1,resolved,US\n" == run.stdout
-    assert "/dev/null: cannot be the data directory: not a directory" in complaints(run)
+    assert "/dev/null: cannot be used as data directory: not a directory" in complaints(run)
 
 
 def test_a_problem_is_said_once_however_many_blocks(located: Geocli) -> None:

@@ -229,7 +229,7 @@ class TestTexts:
         assert statuses == [entry.status for entry in found]
         assert [
             "a host name, not an address; try: dig +short example.com | geocli batch",
-            "there is no address in it",
+            "no address in it",
             "not an IP address: a part is larger than 255",
         ] == [entry.error for entry in found if entry.status == "invalid"]
 

@@ -364,7 +364,7 @@ def test_check_finds_quarantined_bytes(geocli: Geocli) -> None:
     geocli.data_dir.mkdir(mode=0o700)
     (geocli.data_dir / "journal.bad").write_bytes(b"x" * 12)
 
-    assert ["12 damaged bytes are in journal.bad; look at the disk, then delete the file"] == _check(geocli)
+    assert ["12 damaged bytes are in journal.bad; check the disk, then delete the file"] == _check(geocli)
 
 
 def test_check_finds_old_and_damaged_databases(geocli: Geocli) -> None:

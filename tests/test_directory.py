@@ -55,7 +55,7 @@ def test_directory_that_is_not_mounted(troubled: Geocli, tmp_path: Path) -> None
 
     for command, count in ANSWERS.items():
         assert (4, count) == (runs[command].returncode, len(objects(runs[command].stdout)))
-        reason = "cannot be the data directory: No such file or directory"
+        reason = "cannot be used as data directory: No such file or directory"
         assert f"{troubled.data_dir}: {reason}" == complaint(runs[command])
     assert [] == [run for run in runs.values() if b"internal error" in run.stderr or run.returncode not in {0, 4}]
     assert not disk.exists()
@@ -148,7 +148,7 @@ def test_journal_with_another_name_is_not_written_and_is_flushed(troubled: Geocl
 
     assert (4, 2, 768) == (lookup.returncode, len(objects(lookup.stdout)), len(objects(batch.stdout)))
     assert complaint(lookup) == complaint(batch)
-    assert complaint(lookup).startswith(f"{troubled.data_dir}/journal: not a regular file with one name; ")
+    assert complaint(lookup).startswith(f"{troubled.data_dir}/journal: not a regular file, or one with a hard link; ")
     is_all_there(troubled, {STORED, LEFT_OVER, DIRTY})
     again = troubled("lookup", OTHER)
     assert (0, b"") == (again.returncode, again.stderr)
@@ -216,10 +216,12 @@ def test_network_file_system_is_refused_by_every_command(mounted: Geocli, tmp_pa
     runs = {name: mounted(*arguments, stdin=stdin) for name, (arguments, stdin) in COMMANDS.items()}
 
     assert ANSWERS == {name: len(objects(runs[name].stdout)) for name in ANSWERS}
-    reason = "on a network file system (nfs4), where locks are not safe; use a local directory, or set allow_network_fs"
+    reason = (
+        "on a network file system (nfs4), on which locks are unreliable; use a local directory, or set allow_network_fs"
+    )
     for command in ("lookup", "batch", "flush", "re-resolve"):
         assert 4 == runs[command].returncode, command
-        line = f"{mounted.data_dir}: cannot be the data directory: {reason} = true"
+        line = f"{mounted.data_dir}: cannot be used as data directory: {reason} = true"
         assert {line} == set(complaints(runs[command])), command
     assert before == _identities(mounted)
     (tmp_path / "config.toml").write_text("system_databases = false\nallow_network_fs = true\n")

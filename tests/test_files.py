@@ -111,7 +111,7 @@ def test_what_is_no_directory_is_refused(directory: DataDirectory, make: Callabl
     before = os.lstat(directory.path)
     with pytest.raises(StorageError) as caught:
         directory.prepare()
-    assert f"{directory.path}: cannot be the data directory: {reason}" == str(caught.value)
+    assert f"{directory.path}: cannot be used as data directory: {reason}" == str(caught.value)
     assert directory.path == caught.value.path
     assert 4 == caught.value.exit_status
     assert before == os.lstat(directory.path)
@@ -120,7 +120,7 @@ def test_what_is_no_directory_is_refused(directory: DataDirectory, make: Callabl
 def test_directory_below_a_file_is_refused(tmp_path: Path) -> None:
     """A directory that cannot be made is an error that says why."""
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"/file/data: cannot be the data directory: Not a directory$"):
+    with pytest.raises(StorageError, match=r"/file/data: cannot be used as data directory: Not a directory$"):
         local(tmp_path / "file" / "data").prepare()
 
 
@@ -128,7 +128,7 @@ def test_directory_below_a_file_is_refused(tmp_path: Path) -> None:
 def test_directory_that_may_not_be_made_is_refused(tmp_path: Path) -> None:
     """A directory that this user may not make is an error that says so."""
     tmp_path.chmod(0o500)
-    with pytest.raises(StorageError, match=r"/data: cannot be the data directory: Permission denied$"):
+    with pytest.raises(StorageError, match=r"/data: cannot be used as data directory: Permission denied$"):
         local(tmp_path / "data").prepare()
 
 
@@ -138,8 +138,8 @@ def test_world_writable_directory_is_refused(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
     with pytest.raises(StorageError) as caught:
         local(tmp_path).prepare()
-    reason = "anybody may write to it; use a directory of your own, or chmod o-w"
-    assert f"{tmp_path}: cannot be the data directory: {reason}" == str(caught.value)
+    reason = "writable by all users; use a directory of your own, or chmod o-w"
+    assert f"{tmp_path}: cannot be used as data directory: {reason}" == str(caught.value)
     assert [] == os.listdir(tmp_path)
 
 
@@ -149,10 +149,10 @@ def test_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(StorageError) as caught:
         mounted(tmp_path / "data", kind, tmp_path / "mountinfo").prepare()
     reason = (
-        f"on a network file system ({kind}), where locks are not safe; "
+        f"on a network file system ({kind}), on which locks are unreliable; "
         "use a local directory, or set allow_network_fs = true"
     )
-    assert f"{tmp_path}/data: cannot be the data directory: {reason}" == str(caught.value)
+    assert f"{tmp_path}/data: cannot be used as data directory: {reason}" == str(caught.value)
     assert kind in NETWORK_FILE_SYSTEMS
 
 
@@ -213,7 +213,7 @@ def test_file_with_two_names_is_refused_and_keeps_its_rights(directory: DataDire
     (tmp_path / "elsewhere").touch(mode=0o644)
     os.link(tmp_path / "elsewhere", directory.file("journal"))
     before = mode_of(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match=r"/journal: not a regular file with one name; move it away$"):
+    with pytest.raises(StorageError, match=r"/journal: not a regular file, or one with a hard link; move it away$"):
         directory.open("journal", CREATE)
     assert before == mode_of(tmp_path / "elsewhere")
 
@@ -444,7 +444,7 @@ def test_lock_file_must_be_a_file(directory: DataDirectory, make: Callable[[str]
 def test_lock_in_a_directory_that_is_refused(tmp_path: Path) -> None:
     """The directory is examined before anything is made in it."""
     tmp_path.chmod(0o777)
-    with pytest.raises(StorageError, match="anybody may write to it"), local(tmp_path).locked("journal.lock", 0):
+    with pytest.raises(StorageError, match="writable by all users"), local(tmp_path).locked("journal.lock", 0):
         pytest.fail("nothing is locked")
     assert [] == os.listdir(tmp_path)
 

@@ -72,7 +72,7 @@ class TestUnhealthy:
             (
                 WELL.replace(journal=JOURNAL.replace(oldest_at=AT - timedelta(hours=1), segments=2)),
                 (
-                    "the journal was last flushed before 2026-06-01T11:00:00Z (2 sealed segments wait); "
+                    "the journal was last flushed before 2026-06-01T11:00:00Z (2 sealed segments are waiting); "
                     "does cron run geocli flush?"
                 ),
             ),
@@ -82,7 +82,7 @@ class TestUnhealthy:
             ),
             (
                 WELL.replace(journal=JOURNAL.replace(quarantined_bytes=17)),
-                "17 damaged bytes are in journal.bad; look at the disk, then delete the file",
+                "17 damaged bytes are in journal.bad; check the disk, then delete the file",
             ),
             (
                 WELL.replace(databases=[CITY.replace(built_at=AT - timedelta(days=35, seconds=1))]),
@@ -206,15 +206,15 @@ MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the ne
 STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = {
     "IMMEDIATE": (
         lambda data: locked(data, "IMMEDIATE"),
-        "{data}/geocli.db: another program keeps it locked; fuser -v",
+        "{data}/geocli.db: locked by another program; fuser -v",
     ),
     "EXCLUSIVE": (
         lambda data: locked(data, "EXCLUSIVE"),
-        "{data}/geocli.db: another program keeps it locked; fuser -v",
+        "{data}/geocli.db: locked by another program; fuser -v",
     ),
     "flush hangs": (
         lambda data: held(data / "flush.lock"),
-        "{data}/flush.lock: a flush is at work, or hangs; fuser -v",
+        "{data}/flush.lock: a flush is running, or hangs; fuser -v",
     ),
     "no database": (
         lambda data: replaced(data / "geocli.db", lambda path: path.write_bytes(b"no database" * 999)),
@@ -238,25 +238,25 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
     ),
     "journal has two names": (
         lambda data: done(data, lambda data: os.link(data / "journal", data.parent / "other")),
-        "{data}/journal: has another name too, and takes no answers; run geocli flush",
+        "{data}/journal: has a hard link, so appends are refused; run geocli flush",
     ),
     "anybody may write": (
         lambda data: done(data, lambda data: data.chmod(0o777)),
-        "{data}: cannot be the data directory: anybody may",
+        "{data}: cannot be used as data directory: writable",
     ),
     "store is read-only": (
         immutable,
         "{data}/geocli.db: attempt to write a readonly database; nothing was changed; let",
     ),
-    "disk is read-only": (read_only, "{data}: the file system is read-only; mount it to be written"),
-    "full": (full, "{data}: the disk is full, 64 KiB are free; make room"),
+    "disk is read-only": (read_only, "{data}: the file system is read-only; remount it writable"),
+    "full": (full, "{data}: the disk is full, 64 KiB are free; free some space"),
     "no directory": (
         lambda data: done(data, moved_away),
-        "{data}: cannot be the data directory: not a directory",
+        "{data}: cannot be used as data directory: not a directory",
     ),
     "damage": (
         lambda data: done(data, lambda data: (data / "journal.bad").write_bytes(b"12345678")),
-        "8 damaged bytes are in journal.bad; look at the disk, then delete the file",
+        "8 damaged bytes are in journal.bad; check the disk, then delete the file",
     ),
     "a segment that cannot be read": (
         lambda data: done(data, lambda data: os.mkdir(data / "journal.1-a.draining")),
@@ -302,7 +302,7 @@ def test_little_room_is_told_before_a_flush_needs_it(located: Geocli) -> None:
     journal = TestUnhealthy.JOURNAL.replace(entries=entries)
     (reason,) = unhealthy(TestUnhealthy.WELL.replace(journal=journal), directory, LAG)
     stem = rf"{located.data_dir}: \d+ KiB are free, and {entries} entries of the journal may take \d+ KiB in the store"
-    assert re.fullmatch(rf"{stem}; make room", reason)
+    assert re.fullmatch(rf"{stem}; free some space", reason)
     journal = TestUnhealthy.JOURNAL.replace(entries=entries // 2)
     assert [] == unhealthy(TestUnhealthy.WELL.replace(journal=journal), directory, LAG)
 
@@ -319,7 +319,7 @@ def test_a_log_that_a_reader_keeps_is_told_with_its_size(located: Geocli) -> Non
         assert rows.fetchone()
         assert 0 == located("flush").returncode
         size = f"{log.stat().st_size / (1 << 20):.1f}"
-        told = f"{log}: {size} MiB, kept by a program that reads the store; fuser -v {log} names it"
+        told = f"{log}: {size} MiB, kept large by a program that reads the store; fuser -v {log} names it"
         assert told in complaints(located("stats", "--check"))
         with held(located.data_dir / "flush.lock"):
             assert told not in complaints(located("stats", "--check"))

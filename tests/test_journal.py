@@ -105,8 +105,8 @@ NO_REGULAR_FILES = [
         "cannot be appended to: a symbolic link; move it away",
         id="link to /dev/full",
     ),
-    pytest.param(os.mkfifo, "not a regular file with one name; move it away", id="FIFO"),
-    pytest.param(device, "not a regular file with one name; move it away", id="/dev/full"),
+    pytest.param(os.mkfifo, "not a regular file, or one with a hard link; move it away", id="FIFO"),
+    pytest.param(device, "not a regular file, or one with a hard link; move it away", id="/dev/full"),
     pytest.param(listening, "cannot be appended to: No such device or address", id="socket"),
 ]
 
@@ -168,7 +168,7 @@ def test_journal_must_have_one_name(directory: DataDirectory, journal: Journal) 
     """A journal that is also a file elsewhere is not written to."""
     directory.prepare()
     linked(directory.file("journal"))
-    with pytest.raises(JournalError, match="not a regular file with one name; run geocli flush"):
+    with pytest.raises(JournalError, match="not a regular file, or one with a hard link; run geocli flush"):
         journal.append([resolved()])
     assert frame("9.9.9.9") == contents(directory, "elsewhere")
 
@@ -318,7 +318,7 @@ def test_world_writable_directory_is_an_error_of_the_journal(tmp_path: Path) -> 
     tmp_path.chmod(0o777)
     with pytest.raises(JournalError) as caught:
         Journal(local(tmp_path)).append([resolved()])
-    reason = "cannot be the data directory: anybody may write to it; use a directory of your own, or chmod o-w"
+    reason = "cannot be used as data directory: writable by all users; use a directory of your own, or chmod o-w"
     assert f"{tmp_path}: {reason}" == str(caught.value)
 
 
@@ -521,8 +521,8 @@ def test_nothing_to_quarantine_makes_no_file(directory: DataDirectory, journal: 
     ("make", "reason"),
     [
         pytest.param(os.mkdir, "cannot be quarantined: Is a directory", id="directory"),
-        pytest.param(os.mkfifo, "not a regular file with one name; move it away", id="FIFO"),
-        pytest.param(device, "not a regular file with one name; move it away", id="/dev/full"),
+        pytest.param(os.mkfifo, "not a regular file, or one with a hard link; move it away", id="FIFO"),
+        pytest.param(device, "not a regular file, or one with a hard link; move it away", id="/dev/full"),
         pytest.param(
             lambda path: os.symlink("x", path), "cannot be quarantined: a symbolic link; move it away", id="link"
         ),

@@ -80,7 +80,7 @@ def test_special_addresses_are_answered_without_a_source(located: Geocli, text: 
     [
         ("010.8.8.8", f"010.8.8.8: {ZEROS}"),
         ("8.8.8.08:53", f"8.8.8.08:53: {ZEROS}"),
-        ("", "empty string: there is no address in it"),
+        ("", "empty string: no address in it"),
         ("example.com", f"example.com: {HOST_NAME.format('example.com')}"),
         ("localhost", f"localhost: {HOST_NAME.format('localhost')}"),
         ("8.8.8.256", "8.8.8.256: not an IP address: a part is larger than 255"),
@@ -121,7 +121,7 @@ def test_a_dash_reads_standard_input(located: Geocli, stdin: bytes) -> None:
 
     assert ["resolved", "invalid", "special"] == [entry["status"] for entry in objects(run.stdout)]
     assert 2 == run.returncode
-    assert complaint(run).endswith("there is no address in it")
+    assert complaint(run).endswith("no address in it")
 
 
 @pytest.mark.parametrize("errors", ["surrogateescape", "strict"])

@@ -224,8 +224,8 @@ def test_directory_that_a_third_user_could_exchange(shared: Path, place: Callabl
     lookup, flush = geocli("lookup", "8.8.8.8"), geocli("flush")
 
     assert (4, 1) == (lookup.returncode, len(objects(lookup.stdout)))
-    reason = f"user {OTHER} could exchange it, by {path.parent}; chown one of the two"
-    assert f"{path}: cannot be the data directory: {reason}" == complaint(lookup)
+    reason = f"user {OTHER} could replace it, in {path.parent}; chown one of the two"
+    assert f"{path}: cannot be used as data directory: {reason}" == complaint(lookup)
     assert flush.returncode in {0, 4}
     assert [] == os.listdir(geocli.data_dir)
 
@@ -339,8 +339,8 @@ def test_root_that_may_not_become_others_says_so(users: Geocli) -> None:
     run = users("lookup", "8.8.8.8")
 
     assert 4 == run.returncode
-    reason = f"it belongs to user {MEMBER}, whom root cannot become here: Operation not permitted"
-    assert f"{users.data_dir}: cannot be the data directory: {reason}" == complaint(run)
+    reason = f"it belongs to user {MEMBER}, and root may not become that user: Operation not permitted"
+    assert f"{users.data_dir}: cannot be used as data directory: {reason}" == complaint(run)
     assert [] == os.listdir(users.data_dir)
 
 
@@ -361,7 +361,7 @@ def test_library_refuses(users: Geocli) -> None:
     for use in uses:
         with GeoCache(settings=users.settings()) as cache, pytest.raises(StorageError) as caught:
             use(cache)
-        assert f"{users.data_dir}: cannot be the data directory: {reason}" == str(caught.value)
+        assert f"{users.data_dir}: cannot be used as data directory: {reason}" == str(caught.value)
     with GeoCache(settings=users.settings()) as cache:
         assert any(reason in problem for problem in cache.stats().problems)
     with pytest.raises(StorageError):
@@ -402,8 +402,8 @@ def test_directory_below_one_that_everybody_may_write_to(shared: Path, mode: int
     lookup, flush = geocli("lookup", "8.8.8.8"), geocli("flush")
 
     where = shared / "open"
-    reason = f"everybody could exchange it, by {where}; chmod o-w {where}, or chmod +t"
-    assert (4, f"{path}: cannot be the data directory: {reason}") == (lookup.returncode, complaint(lookup))
+    reason = f"any user could replace it, in {where}; chmod o-w {where}, or chmod +t"
+    assert (4, f"{path}: cannot be used as data directory: {reason}") == (lookup.returncode, complaint(lookup))
     assert 1 == len(objects(lookup.stdout))
     assert flush.returncode in {0, 4}
     assert [] == os.listdir(path)

@@ -143,8 +143,8 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
     "404": (lambda web: web.raw("<html>", 404), "HTTP 404"),
     "to a file": (lambda web: web.raw("", 301, Location="file:///etc/passwd"), "redirected, which is not followed"),
     "another address": (lambda web: web.raw(_other(web)), "an answer for "),
-    "huge": (lambda web: web.raw(b" " * (1 << 20)), "an answer of more than "),
-    "endless": (lambda web: web.pour, "an answer of more than "),
+    "huge": (lambda web: web.raw(b" " * (1 << 20)), "answer of more than "),
+    "endless": (lambda web: web.pour, "answer of more than "),
 }
 
 

@@ -266,7 +266,7 @@ def test_damaged_store_is_refused_and_left_in_place(directory: DataDirectory) ->
 def test_store_in_a_refused_directory_is_an_error_of_the_directory(tmp_path: Path) -> None:
     """The directory is examined before the store is made."""
     tmp_path.chmod(0o777)
-    with pytest.raises(Exception, match="cannot be the data directory: anybody may write to it"):
+    with pytest.raises(Exception, match="cannot be used as data directory: writable by all users"):
         StoreWriter(local(tmp_path))
     assert [] == os.listdir(tmp_path)
 

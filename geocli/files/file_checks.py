@@ -1,8 +1,7 @@
-"""What is trusted with answers: file systems of this machine, and in them regular files with one name.
+"""Files and file systems that are safe to use: local file systems, and regular files without hard links.
 
-Anything else under a name that is opened was planted, or is a mistake: opening a FIFO waits for ever, and a link of
-either kind leads to a file that may not be ours. SQLite opens what it finds, so the names that it will open are
-examined before it does.
+Opening a FIFO blocks forever, and a link of either kind leads to a file that may belong to another program. SQLite
+opens any of them, so its files are checked first.
 """
 
 from __future__ import annotations
@@ -13,62 +12,62 @@ import stat
 from geocli.errors import StorageError, StoreError
 
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "fuse.sshfs", "fuse.glusterfs")
-"""Where locks or syncs are not what they are on a local disk."""
+"""File systems on which locks or syncs are unreliable."""
 COMPANIONS = ("-journal", "-wal", "-shm")
-"""What SQLite adds to the name of a database (https://sqlite.org/tempfiles.html)."""
+"""Suffixes of the files that SQLite opens with a database (https://sqlite.org/tempfiles.html)."""
 MOVE_AWAY = "move it away"
-_LINKED = f"has another name too (a hard link); {MOVE_AWAY}, or put a copy of it in its place"
+_LINKED = f"has a hard link; {MOVE_AWAY}, or replace it by a copy"
 
 
-def refusal(found: os.stat_result) -> str | None:
-    """Return why a file is not opened, and what to do; None if it is regular and has one name."""
-    if not stat.S_ISREG(found.st_mode):
+def refusal(status: os.stat_result) -> str | None:
+    """Return why a file is refused, with advice; None for a regular file without hard links."""
+    if not stat.S_ISREG(status.st_mode):
         return f"not a regular file; {MOVE_AWAY}"
-    return _LINKED if found.st_nlink > 1 else None
+    return _LINKED if status.st_nlink > 1 else None
 
 
 def check_opened(descriptor: int, path: str) -> None:
-    """Refuse a file that was just opened unless it is regular and has one name.
+    """Check that an open file is regular and has no hard links.
 
     Raises:
-        StorageError: it is refused.
+        StorageError: it is not, or has.
 
     """
     if refusal(os.fstat(descriptor)):
-        raise StorageError(path, f"not a regular file with one name; {MOVE_AWAY}")
+        raise StorageError(path, f"not a regular file, or one with a hard link; {MOVE_AWAY}")
 
 
 def examine(path: str) -> os.stat_result | None:
-    """Return what the file of a database is, None if there is none.
+    """Return the status of the file of a database, None if it does not exist.
 
     Raises:
-        StoreError: it is not a regular file with one name, or cannot be examined.
+        StoreError: it is not a regular file, has hard links, or cannot be examined.
 
     """
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StoreError(path, f"cannot be opened: {error.strerror}") from error
-    if reason := refusal(found):
+    if reason := refusal(status):
         raise StoreError(path, reason)
-    return found
+    return status
 
 
 def check_store(path: str) -> bool:
-    """Return whether there is a database, if it and what SQLite opens with it are regular files with one name.
+    """Check the files that SQLite opens for a database, and return whether it exists.
 
     Raises:
-        StoreError: one of them is not; the error names it.
+        StoreError: one of them is not a regular file, or has hard links; the error names it.
 
     """
-    found = [examine(path + suffix) for suffix in ("", *COMPANIONS)]
-    return found[0] is not None
+    statuses = [examine(path + suffix) for suffix in ("", *COMPANIONS)]
+    return statuses[0] is not None
 
 
 def network_file_system(device: int, mountinfo: str) -> str | None:
-    """Return the type of a file system if it is a network's (proc(5), /proc/pid/mountinfo), else None."""
+    """Return the type of a network file system (proc(5), /proc/pid/mountinfo), None for local ones."""
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open(mountinfo, encoding="utf-8", errors="replace") as lines:

@@ -1,7 +1,7 @@
 """Locks by `flock`.
 
-The kernel frees such a lock when the process that took it dies. Not `fcntl`: those locks end when any descriptor of
-the file is closed.
+The kernel releases such a lock when its process dies. Locks by `fcntl` would be lost when any descriptor of the file
+is closed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _OpenFiles(ForkAware):
-    """The files of this process that may be locked, under a lock while one is opened or closed."""
+    """The lock files that this process has open; one thread at a time opens or closes any."""
 
     fork_rank = FILE_RANK
 
@@ -28,7 +28,7 @@ class _OpenFiles(ForkAware):
         self.locks: set[FileLock] = set()
 
     def after_fork_in_child(self) -> None:
-        """Close the copies of the descriptors; what is locked stays locked in the parent."""
+        """Close the copies of the descriptors; the parent keeps its locks."""
         for lock in self.locks:
             os.close(lock.descriptor)
         self.locks.clear()
@@ -40,8 +40,8 @@ _open = _OpenFiles()
 class FileLock:
     """An open file, locked or not.
 
-    The lock is of the open file, of which each child has a copy: so it is unlocked before it is closed, and a
-    child closes its copies at once. Else the lock would last for as long as the child does.
+    The lock belongs to the open file, which children share. So it is unlocked before it is closed, and a child closes
+    its descriptors at once; else the lock would last as long as the child.
     """
 
     def __init__(self, open_file: Callable[[], int]) -> None:
@@ -83,17 +83,17 @@ class FileLock:
     def close(self) -> None:
         """Unlock and close the file."""
         with _open.fork_lock:
-            if self not in _open.locks:  # in a child
+            if self not in _open.locks:  # this is a child
                 return
             _open.locks.remove(self)
-            with suppress(OSError):  # where there are no locks
+            with suppress(OSError):  # the file system has no locks
                 fcntl.flock(self.descriptor, fcntl.LOCK_UN)
             os.close(self.descriptor)
 
 
 @contextmanager
 def locked_directory(path: str) -> Iterator[None]:
-    """Hold a lock of a directory that may be removed, without a file in it; where there are no locks, without one.
+    """Hold a lock of a directory that may be removed, without a lock file; if the file system has none, without it.
 
     Raises:
         BusyError: another process holds it.
@@ -102,11 +102,11 @@ def locked_directory(path: str) -> Iterator[None]:
     """
     lock = FileLock(lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     try:
-        with suppress(OSError):  # as of NFS, which locks only what is open for writing
+        with suppress(OSError):  # NFS only locks files that are open for writing
             if not lock.acquire():
                 raise BusyError(path, 0)
         if not lock.is_at(path):
-            raise BusyError(path, 0)  # who had the lock removed it
+            raise BusyError(path, 0)  # removed by the process that had the lock
         yield
     finally:
         lock.close()

@@ -1,6 +1,6 @@
-"""What is written when a user names a file: the file's name is taken over, but for pipes, devices and descriptors.
+"""Targets of output: a regular file is replaced; a pipe, a device or a descriptor is written to.
 
-A link to a regular file, or to nothing, is replaced itself: whoever made it may not decide which file is written.
+A link to a regular file, or a dangling one, is itself replaced, since another user may have created it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from contextlib import suppress
 from errno import EISDIR
 
 MAX_LINKS = 40
-"""As the kernel follows (path_resolution(7))."""
+"""Links that the kernel follows (path_resolution(7))."""
 OWN_DESCRIPTORS = "/proc/self/fd"
-WIDEST = 0o644
-"""The mode of a file in a directory that other users can write to."""
+MAX_MODE = 0o644
+"""Mode of a file in a directory that other users can write to."""
 
 
 def open_special(path: str) -> int | None:
-    """Open what is not replaced: a pipe, a device, or a descriptor of this process, like /dev/stdout.
+    """Open a pipe, a device, or a descriptor of this process, such as /dev/stdout.
 
     Returns:
-        A descriptor to write to; None if a regular file is to take the name.
+        A descriptor to write to; None if a regular file is to be created or replaced.
 
     Raises:
         OSError: it cannot be opened, or is a directory.
@@ -33,21 +33,21 @@ def open_special(path: str) -> int | None:
         return os.dup(number)
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # nothing, also behind a link; else making the file fails for the same reason
+    except OSError:  # it does not exist; any other error will also prevent a new file
         return None
     if stat.S_ISREG(mode):
         return None
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):  # exchanged since: a file is only ever replaced
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):  # replaced meanwhile; regular files are never written to
         os.close(descriptor)
         return None
     return descriptor
 
 
 def _own_descriptor(path: str) -> int | None:
-    """Return the descriptor that a path leads to by its links, None if it leads to none.
+    """Return the descriptor of this process that a path leads to, None if it leads to a file.
 
-    To open /dev/stdout again would write over the beginning of a file that a shell appends to.
+    Opening /dev/stdout again would overwrite the beginning of a file to which a shell appends.
     """
     for _ in range(MAX_LINKS):
         directory, name = os.path.split(path)
@@ -63,32 +63,32 @@ def _own_descriptor(path: str) -> int | None:
 def inherit_rights(descriptor: int, path: str) -> None:
     """Give a new file the mode of the one that it replaces, and the owner if no other user can write to the directory.
 
-    Where others can, they may have put a file of theirs there, or one that everybody may write: the new file is this
-    user's own, and not wider than 0644.
+    Other users who can may have put a file of their own there, or one that all users can write; then the new file
+    belongs to this user, and gets no more permissions than 0644.
 
     Raises:
-        OSError: the file that is replaced is gone, or the mode cannot be set.
+        OSError: the replaced file does not exist, or the mode cannot be set.
 
     """
-    found = os.lstat(path)
-    mode = stat.S_IMODE(found.st_mode) & 0o777
-    if stat.S_ISLNK(found.st_mode):
-        mode = os.stat(path).st_mode & WIDEST | 0o600
-    elif not (_is_private(os.path.dirname(path) or ".") and _give(descriptor, found)):
-        mode &= WIDEST
+    status = os.lstat(path)
+    mode = stat.S_IMODE(status.st_mode) & 0o777
+    if stat.S_ISLNK(status.st_mode):
+        mode = os.stat(path).st_mode & MAX_MODE | 0o600
+    elif not (_is_private(os.path.dirname(path) or ".") and _give(descriptor, status)):
+        mode &= MAX_MODE
     os.fchmod(descriptor, mode)
 
 
 def _is_private(directory: str) -> bool:
-    """Return whether no other user but root can write to a directory."""
-    found = os.stat(directory)
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    """Return whether only this user and root can write to a directory."""
+    status = os.stat(directory)
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _give(descriptor: int, owner: os.stat_result) -> bool:
-    """Give a file an owner and a group, and return whether that was allowed."""
-    found = os.fstat(descriptor)
-    if (found.st_uid, found.st_gid) != (owner.st_uid, owner.st_gid):
+    """Change the owner and the group of a file, and return whether that was permitted."""
+    status = os.fstat(descriptor)
+    if (status.st_uid, status.st_gid) != (owner.st_uid, owner.st_gid):
         try:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         except PermissionError:

@@ -1,6 +1,6 @@
-"""Whose a directory is, and who else could exchange it for another one while it is used.
+"""The owner of a directory, and the users who could replace it while it is used.
 
-As sshd does with StrictModes, every directory on the way is examined, and every link that is followed.
+Like sshd with StrictModes, this examines every directory on the path, and every link that is followed.
 """
 
 from __future__ import annotations
@@ -15,53 +15,53 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_LINKS = 40
-"""As the kernel follows (path_resolution(7))."""
+"""Links that the kernel follows (path_resolution(7))."""
 
 
 def owner_of(path: str) -> os.stat_result:
-    """Return what a directory is, or the nearest one above it that exists.
+    """Return the status of a directory, or of its nearest parent that exists.
 
     Raises:
-        StorageError: everybody could exchange it for another one; or, if this is root, a user who does not own it.
+        StorageError: any user could replace it; or, if this is root, a user who does not own it.
 
     """
-    found, exchangers = os.lstat("/"), list[tuple[int, str]]()
-    for place, directory, entry in _way(os.path.abspath(path)):
+    status, replacers = os.lstat("/"), list[tuple[int, str]]()
+    for parent, directory, entry in _steps(os.path.abspath(path)):
         is_sticky = bool(directory.st_mode & stat.S_ISVTX)
         if directory.st_mode & stat.S_IWOTH and not is_sticky:
-            raise _refused(path, f"everybody could exchange it, by {place}; chmod o-w {place}, or chmod +t")
-        exchangers.append((directory.st_uid, place))
+            raise _refused(path, f"any user could replace it, in {parent}; chmod o-w {parent}, or chmod +t")
+        replacers.append((directory.st_uid, parent))
         if entry is not None and is_sticky and directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            exchangers.append((entry.st_uid, place))
-        found = entry if entry is not None and not stat.S_ISLNK(entry.st_mode) else directory
+            replacers.append((entry.st_uid, parent))
+        status = entry if entry is not None and not stat.S_ISLNK(entry.st_mode) else directory
     if os.geteuid() == 0:
-        for user, place in exchangers:
-            if user not in {0, found.st_uid}:
-                raise _refused(path, f"user {user} could exchange it, by {place}; chown one of the two")
-    return found
+        for user, parent in replacers:
+            if user not in {0, status.st_uid}:
+                raise _refused(path, f"user {user} could replace it, in {parent}; chown one of the two")
+    return status
 
 
 def other_owner(path: str) -> os.stat_result | None:
-    """Return what a directory is that belongs to another user, if this is root; else None.
+    """Return the status of a directory that belongs to another user, if this is root; else None.
 
-    Also None for a directory that is refused: each access to it says why.
+    Also None for a directory that is refused: each access to it reports why.
     """
     if os.geteuid() != 0:
         return None
     try:
-        found = owner_of(path)
+        status = owner_of(path)
     except StorageError:
         return None
-    return found if found.st_uid else None
+    return status if status.st_uid else None
 
 
 def check_owner(path: str) -> None:
-    """Make sure that a directory may be used by this user.
+    """Check that this user may use a directory.
 
     Raises:
-        StorageError: as `owner_of`; or this is root, and the directory is another user's, who could let root write
-            elsewhere by links. Only the command line may become that user: a library may not, since the user belongs
-            to the whole process.
+        StorageError: as `owner_of`; or this is root, and the directory belongs to another user, who could make root
+            write elsewhere by links. The command line becomes that user; a library must not, since all threads of a
+            process share its user.
 
     """
     owner = owner_of(path).st_uid
@@ -70,11 +70,11 @@ def check_owner(path: str) -> None:
 
 
 def _refused(path: str, reason: str) -> StorageError:
-    return StorageError(path, f"cannot be the data directory: {reason}")
+    return StorageError(path, f"cannot be used as data directory: {reason}")
 
 
-def _way(path: str) -> Iterator[tuple[str, os.stat_result, os.stat_result | None]]:
-    """Yield each directory on the way to a path, with what the next name in it is; None if that is missing."""
+def _steps(path: str) -> Iterator[tuple[str, os.stat_result, os.stat_result | None]]:
+    """Yield the path and the status of each parent directory, with the status of the next entry, None if missing."""
     here, names, links = "/", path.split("/")[::-1], 0
     directory = os.lstat(here)
     while names:
@@ -83,7 +83,7 @@ def _way(path: str) -> Iterator[tuple[str, os.stat_result, os.stat_result | None
         there = os.path.dirname(here) if name == ".." else os.path.join(here, name)
         try:
             entry = os.lstat(there)
-        except OSError:  # missing, or its directory may not be searched
+        except OSError:  # missing, or its parent is not searchable
             yield here, directory, None
             return
         if name != "..":

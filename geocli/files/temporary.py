@@ -1,4 +1,4 @@
-"""Temporary files, locked for as long as they are written, so that those of killed processes can be told apart."""
+"""Temporary files, which are locked while they are written: unlocked ones belong to killed processes."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEMPORARY_DIGITS, TEMPORARY_SUFFIX = 12, ".part"
-"""Random hexadecimal digits and an ending, which the name of a temporary file has after that of its file."""
+"""Random hexadecimal digits and suffix, appended to the name of the target file."""
 MAKING_SECONDS, MAKING_POLLS = 1.0, 100
-"""How long, and how often, a file that is being made is looked at before its second name counts as planted."""
+"""Time to wait for a file that is being created to lose its temporary name, and number of checks."""
 
 
 @contextmanager
 def temporary(path: str, mode: int) -> Iterator[tuple[int, str]]:
-    """Make a temporary file beside another, and return a descriptor and its path; on any error it is removed.
+    """Create a temporary file in the directory of another, and yield a descriptor and its path.
+
+    On any error it is removed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
 
     """
     lock: FileLock | None = None
-    beside = ""
-    try:  # from before it is made on, for a signal may come as soon as it is
+    part = ""
+    # A signal may be received as soon as the file exists, so creating it is in the block, too.
+    try:
         while lock is None:
-            beside = f"{path}.{os.urandom(TEMPORARY_DIGITS // 2).hex()}{TEMPORARY_SUFFIX}"
-            lock = _made_and_locked(beside, mode)
-        yield lock.descriptor, beside
+            part = f"{path}.{os.urandom(TEMPORARY_DIGITS // 2).hex()}{TEMPORARY_SUFFIX}"
+            lock = _made_and_locked(part, mode)
+        yield lock.descriptor, part
     except BaseException:
-        with suppress(OSError):  # renamed, or not made
-            os.unlink(beside)
+        with suppress(OSError):  # renamed, or not created
+            os.unlink(part)
         raise
     finally:
         if lock is not None:
@@ -45,10 +48,10 @@ def temporary(path: str, mode: int) -> Iterator[tuple[int, str]]:
 
 
 def _made_and_locked(path: str, mode: int) -> FileLock | None:
-    """Make a file and lock it; None if it was swept before it was locked."""
+    """Create and lock a file; return None if it was swept before it was locked."""
     lock = FileLock(partial(os.open, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
     is_free = True
-    with suppress(OSError):  # where there are no locks, `sweep` removes nothing
+    with suppress(OSError):  # without locks, `sweep` removes nothing
         is_free = lock.acquire()
     if is_free and lock.is_at(path):
         return lock
@@ -57,39 +60,39 @@ def _made_and_locked(path: str, mode: int) -> FileLock | None:
 
 
 def target_of(name: str) -> str | None:
-    """Return the name of the file that a temporary file is to become, None for all other files."""
+    """Return the name of the target of a temporary file, None for other files."""
     target, dot, digits = name.removesuffix(TEMPORARY_SUFFIX).rpartition(".")
     is_temporary = dot and name.endswith(TEMPORARY_SUFFIX) and len(digits) == TEMPORARY_DIGITS
     return target if is_temporary and not digits.strip("0123456789abcdef") else None
 
 
 def sweep(directory: str, target: str | None = None) -> None:
-    """Remove temporary files that nobody has locked: those of processes that were killed.
+    """Remove unlocked temporary files, which killed processes left.
 
     Args:
-        directory: where they are.
-        target: the name of the file that they were to become; default: any.
+        directory: the directory to sweep.
+        target: name of the target file; default: any.
 
     Raises:
         OSError: the directory cannot be read.
 
     """
     for name in os.listdir(directory):
-        found = target_of(name)
-        if found is not None and target in {None, found}:
-            with suppress(OSError):  # another user's
+        its_target = target_of(name)
+        if its_target is not None and target in {None, its_target}:
+            with suppress(OSError):  # it belongs to another user
                 _remove_unlocked(os.path.join(directory, name))
 
 
 def wait_until_made(descriptor: int, directory: str, name: str) -> None:
-    """Wait until an open file has lost its temporary name, also if the process that made it was killed.
+    """Wait until an open file has lost its temporary name, also if the process that created it was killed.
 
     Raises:
         OSError: the directory cannot be read.
 
     """
     sweep(directory, name)
-    left = MAKING_POLLS if any(target_of(found) == name for found in os.listdir(directory)) else 0
+    left = MAKING_POLLS if any(target_of(part) == name for part in os.listdir(directory)) else 0
     while left and os.fstat(descriptor).st_nlink > 1:
         sleep(MAKING_SECONDS / MAKING_POLLS)
         left -= 1

@@ -29,7 +29,7 @@ def tally(
 
     Raises:
         StoreError: the store cannot be read.
-        BusyError: another program keeps it locked.
+        BusyError: locked by another program.
 
     """
     sums = ", ".join("SUM(status = ?)" for _ in statuses)
@@ -75,7 +75,7 @@ def organisations(store: Store, asns: Sequence[int]) -> dict[int, str]:
 
     Raises:
         StoreError: the store cannot be read.
-        BusyError: another program keeps it locked.
+        BusyError: locked by another program.
 
     """
     marks = ", ".join("?" * len(asns))

@@ -1,4 +1,4 @@
-"""The data directory: who may use it, locks, and directory entries that survive a power cut."""
+"""The data directory: permissions, locks, and directory entries that survive a power cut."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 POLL_SECONDS = 0.01
-"""How often a lock that is held is tried again."""
+"""Time between two attempts to get a lock."""
 
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-"""Follow no link, and do not wait for the other end of a FIFO."""
+"""Follow no link, and do not block on a FIFO."""
 
 
 class DataDirectory:
     """The directory of the journal and the store.
 
-    Private (0700) or for a group (2770): files in it can be read by whom the directory lets in.
+    It is private (0700) or shared by a group (2770); its files are readable by the same users.
     """
 
     def __init__(self, path: str, *, allow_network_fs: bool = False, mountinfo: str = "/proc/self/mountinfo") -> None:
-        """Name a directory; nothing is touched before `prepare`."""
         self.path = os.path.abspath(path)
         self._allow_network_fs = allow_network_fs
         self._mountinfo = mountinfo
@@ -44,31 +43,31 @@ class DataDirectory:
         return os.path.join(self.path, name)
 
     def prepare(self) -> os.stat_result:
-        """Make the directory if it is missing, make sure that it can be trusted, and return what it is.
+        """Create the directory if it does not exist, check that it can be trusted, and return its status.
 
         Raises:
-            StorageError: it cannot be made, is no directory, anybody may write to it or exchange it, or it is on a
-                network; or this is root, and it is another user's.
+            StorageError: it cannot be created, is not a directory, is writable or replaceable by other users, or is on
+                a network; or this is root, and it belongs to another user.
 
         """
         if self._prepared is not None:
             return self._prepared
         check_owner(self.path)
         try:
-            found = self._make()
+            status = self._make()
         except OSError as error:
             raise self._error(error.strerror or str(error)) from error
-        if not stat.S_ISDIR(found.st_mode):
+        if not stat.S_ISDIR(status.st_mode):
             raise self._error("not a directory")
-        if found.st_mode & stat.S_IWOTH:
-            raise self._error("anybody may write to it; use a directory of your own, or chmod o-w")
-        if not self._allow_network_fs and (kind := network_file_system(found.st_dev, self._mountinfo)):
+        if status.st_mode & stat.S_IWOTH:
+            raise self._error("writable by all users; use a directory of your own, or chmod o-w")
+        if not self._allow_network_fs and (kind := network_file_system(status.st_dev, self._mountinfo)):
             raise self._error(
-                f"on a network file system ({kind}), where locks are not safe; "
+                f"on a network file system ({kind}), on which locks are unreliable; "
                 "use a local directory, or set allow_network_fs = true"
             )
-        self._prepared = found
-        return found
+        self._prepared = status
+        return status
 
     def _make(self) -> os.stat_result:
         try:
@@ -78,18 +77,18 @@ class DataDirectory:
             return os.stat(self.path)
 
     def _error(self, reason: str) -> StorageError:
-        return StorageError(self.path, f"cannot be the data directory: {reason}")
+        return StorageError(self.path, f"cannot be used as data directory: {reason}")
 
     def open(self, name: str, flags: int) -> int:
-        """Open a file of the directory, made if `flags` say so with the directory's owner and group rights.
+        """Open a file of the directory; a new one gets the group and the permissions of the directory.
 
         Args:
-            name: of the file.
-            flags: as of `os.open`; not O_TRUNC, which would empty a file before it is examined.
+            name: file name.
+            flags: those of `os.open`, but not O_TRUNC, which would empty a file before it is checked.
 
         Raises:
             OSError: as `os.open`.
-            StorageError: not a regular file with one name.
+            StorageError: not a regular file, or one with hard links.
 
         """
         directory = self.prepare()
@@ -100,7 +99,7 @@ class DataDirectory:
             except FileNotFoundError:
                 if not flags & os.O_CREAT:
                     raise
-            with suppress(FileExistsError):  # another process was faster: its file is opened
+            with suppress(FileExistsError):  # another process created it first
                 self._make_file(name)
         try:
             if os.fstat(descriptor).st_nlink > 1:
@@ -113,13 +112,13 @@ class DataDirectory:
         return descriptor
 
     def create(self, name: str) -> None:
-        """Make a file if it is missing; one that is there is not opened.
+        """Create a file if it does not exist; an existing one is not opened.
 
-        SQLite's locks are POSIX locks, and a process loses those of a file when it closes any descriptor of
-        it (https://sqlite.org/howtocorrupt.html, 2.2).
+        SQLite uses POSIX locks, and a process loses all locks of a file when it closes any descriptor of it
+        (https://sqlite.org/howtocorrupt.html, 2.2).
 
         Raises:
-            OSError: it cannot be made, or is there and no regular file.
+            OSError: it cannot be created, or exists and is not a regular file.
 
         """
         try:
@@ -130,11 +129,11 @@ class DataDirectory:
                 self._make_file(name)
 
     def _make_file(self, name: str) -> None:
-        """Make an empty file, which has its mode and its owner before it has its name.
+        """Create an empty file, which gets its mode and its owner before its name.
 
         Raises:
-            FileExistsError: it is there.
-            OSError: it cannot be made.
+            FileExistsError: it exists.
+            OSError: it cannot be created.
 
         """
         directory = self.prepare()
@@ -142,18 +141,18 @@ class DataDirectory:
             self._make_nameless(name, directory)
         except FileExistsError:
             raise
-        except OSError:  # a file system that cannot make them, or no /proc
+        except OSError:  # not supported by the file system, or no /proc
             with temporary(self.file(name), 0o600) as (descriptor, path):
                 self._give(descriptor, directory, self._mode(directory))
                 os.link(path, self.file(name))
                 os.unlink(path)
 
     def _make_nameless(self, name: str, directory: os.stat_result) -> None:
-        """Make a file that is gone if its process is killed before it has its name (open(2), O_TMPFILE)."""
+        """Create a file that vanishes if its process is killed before it has its name (open(2), O_TMPFILE)."""
         descriptor = os.open(self.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             self._give(descriptor, directory, self._mode(directory))
-            # Only with a descriptor does os.link call linkat(2), which follows links.
+            # With a descriptor os.link calls linkat(2), which follows links.
             os.link(f"/proc/self/fd/{descriptor}", self.file(name), src_dir_fd=descriptor)
         finally:
             os.close(descriptor)
@@ -164,20 +163,20 @@ class DataDirectory:
 
     @staticmethod
     def _adopt(descriptor: int, directory: os.stat_result, mode: int) -> None:
-        """Give a file that this user owns the mode, and from root also the group, that the directory asks for."""
-        if os.geteuid() in (0, os.fstat(descriptor).st_uid):  # else it is another user's
+        """Give an own file the mode of files in the directory, and a file of root also the group."""
+        if os.geteuid() in (0, os.fstat(descriptor).st_uid):
             DataDirectory._give(descriptor, directory, mode)
 
     @staticmethod
     def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
-        found = os.fstat(descriptor)
-        if stat.S_IMODE(found.st_mode) != mode:
+        status = os.fstat(descriptor)
+        if stat.S_IMODE(status.st_mode) != mode:
             os.fchmod(descriptor, mode)
-        if os.geteuid() == 0 and (found.st_uid, found.st_gid) != (0, directory.st_gid):
+        if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (0, directory.st_gid):
             os.fchown(descriptor, 0, directory.st_gid)
 
     def sweep(self) -> None:
-        """Remove what processes that were killed left behind; what another process still writes is kept.
+        """Remove the temporary files of killed processes.
 
         Raises:
             StorageError: the directory cannot be listed.
@@ -189,11 +188,11 @@ class DataDirectory:
             raise StorageError(self.path, f"cannot be listed: {error.strerror}") from error
 
     def sync(self) -> None:
-        """Put the directory's entries on disk, or raise OSError."""
+        """Sync the directory's entries to disk, or raise OSError."""
         sync_directory(self.path)
 
     def names(self) -> list[str]:
-        """Return the names in the directory, none if it is not there yet.
+        """Return the names in the directory, none if it does not exist.
 
         Raises:
             OSError: it cannot be read.
@@ -210,7 +209,7 @@ class DataDirectory:
 
         Raises:
             BusyError: another process held it for longer than `timeout_seconds`.
-            StorageError: the lock file cannot be made or opened.
+            StorageError: the lock file cannot be created or opened.
 
         """
         try:
@@ -228,7 +227,7 @@ class DataDirectory:
             lock = FileLock(lambda: self.open(name, os.O_RDWR | os.O_CREAT))
             try:
                 is_free = lock.acquire()
-                if is_free and lock.is_at(self.file(name)):  # else removed meanwhile: the next file counts
+                if is_free and lock.is_at(self.file(name)):  # else the file was removed meanwhile
                     return lock
                 if not is_free and waited_seconds >= timeout_seconds:
                     raise BusyError(self.file(name), timeout_seconds)  # noqa: TRY301 (closed below)

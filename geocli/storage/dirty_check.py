@@ -1,4 +1,4 @@
-"""What is kept on disk: the journal and the store."""
+"""Check for dirty entries without opening a file; every cached lookup does this."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from contextlib import suppress
 from stat import S_ISREG
 
 STORE, JOURNAL, SEGMENT_SUFFIX = "geocli.db", "journal", ".draining"
-"""The SQLite file; the file that answers are appended to; the end of the names of its sealed segments."""
+"""Names of the SQLite file and of the journal, and the suffix of sealed segments."""
 STRETCH_BYTES = 1 << 19
 """Bytes of a journal that are summarised, and searched, at a time."""
 
 
 def is_dirty(directory: str) -> bool:
-    """Return whether something is not yet in the store: a segment, or a journal that is not empty.
+    """Return whether there is a segment, or a journal that is not empty.
 
-    Costs one stat and one listing, and imports nothing: each cached lookup asks it.
+    Costs one `lstat` and one listing, and imports nothing.
 
     Raises:
         OSError: the directory cannot be read.
 
     """
     try:
-        found = os.lstat(f"{directory}/{JOURNAL}")
-        if found.st_size > 0 or not S_ISREG(found.st_mode):
+        status = os.lstat(f"{directory}/{JOURNAL}")
+        if status.st_size > 0 or not S_ISREG(status.st_mode):
             return True
     except FileNotFoundError:
         pass
@@ -35,7 +35,7 @@ def is_dirty(directory: str) -> bool:
 
 
 def dirty_bytes(directory: str) -> int:
-    """Return the size of the journal and its segments, 0 for what cannot be looked at."""
+    """Return the size of the journal and its segments, 0 for those that cannot be examined."""
     size_bytes = 0
     with suppress(OSError):
         for name in os.listdir(directory):
@@ -46,10 +46,9 @@ def dirty_bytes(directory: str) -> int:
 
 
 def has_answers(directory: str) -> bool:
-    """Return whether answers may be read that are not yet in the store.
+    """Return whether there may be dirty entries to read.
 
-    As `is_dirty`, but what is not a directory has none, nor has anything but a file in the journal's place: appending
-    reports these.
+    As `is_dirty`, but False if the directory is not one, or the journal not a file: an append reports these.
 
     Raises:
         StorageError: the directory cannot be read.

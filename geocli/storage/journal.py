@@ -90,7 +90,7 @@ class Journal(JournalReader):
             return self._directory.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         except StorageError as error:
             if name == JOURNAL and error.path == path and os.path.isfile(path):  # which a flush renames
-                raise JournalError(path, "not a regular file with one name; run geocli flush") from error
+                raise JournalError(path, "not a regular file, or one with a hard link; run geocli flush") from error
             raise
 
     def _write(self, descriptor: int, data: bytes, size_bytes: int) -> None:

@@ -18,7 +18,7 @@ _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: _MOVE,
     sqlite3.SQLITE_CORRUPT: _MOVE,
-    sqlite3.SQLITE_FULL: "make room on the disk",
+    sqlite3.SQLITE_FULL: "free some space on the disk",
     sqlite3.SQLITE_IOERR: "look at the disk",
     sqlite3.SQLITE_READONLY: "let this user write it",
     sqlite3.SQLITE_CANTOPEN: "let this user open it",
@@ -37,7 +37,7 @@ def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
         advice = _ADVICE.get(code, "see geocli stats --check")
         reason = f"{error}; nothing was changed; {advice}"
         if code == sqlite3.SQLITE_IOERR and is_full(error, path):
-            reason = f"{error}: the disk is full; nothing was changed; make room"
+            reason = f"{error}: the disk is full; nothing was changed; free some space"
         problem = StoreError(path, reason)
         problem.is_full = is_full(error, path)
         raise problem from error

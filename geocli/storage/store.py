@@ -83,7 +83,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the file is no store, or was made by a newer geocli; it, or what SQLite would open with it, is
-                not a regular file with one name.
+                not a regular file, or one with a hard link.
 
         """
         if (found := examine(self.path)) is None:
@@ -124,7 +124,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
+            BusyError: locked by another program.
 
         """
         return any(version < SCHEMA_VERSION for (version,) in self.query("PRAGMA user_version"))
@@ -134,7 +134,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
+            BusyError: locked by another program.
 
         """
         rows = self.query("SELECT number, only_unresolved, resolved_before FROM clears ORDER BY number")
@@ -149,7 +149,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
+            BusyError: locked by another program.
 
         """
         return self._read(sql, values, _shown)
@@ -178,7 +178,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
+            BusyError: locked by another program.
 
         """
         found: dict[str, Entry] = {}
@@ -233,7 +233,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
+            BusyError: locked by another program.
 
         """
         clause = f"({condition}) AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
@@ -249,7 +249,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
+            BusyError: locked by another program.
 
         """
         sql = "SELECT MIN(retry_at) FROM geo_cache WHERE retry_at > ? AND retry_at <= ?"
@@ -260,7 +260,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
+            BusyError: locked by another program.
 
         """
         return dict(self.query("SELECT sources, id FROM generations"))
@@ -270,7 +270,7 @@ class Store(ForkAware):
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: another program keeps it locked.
+            BusyError: locked by another program.
 
         """
         rows = self.query("SELECT finished_at, entries, duration_seconds FROM last_flush")

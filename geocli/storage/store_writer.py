@@ -43,8 +43,8 @@ class StoreWriter:
 
         Raises:
             StoreError: it cannot be opened, is no store, or was made by a newer geocli; it, or what SQLite would open
-                with it, is not a regular file with one name.
-            BusyError: another program keeps it locked.
+                with it, is not a regular file, or one with a hard link.
+            BusyError: locked by another program.
 
         """
         self.path = directory.file(FILE_NAME)
@@ -252,7 +252,7 @@ def check_writable(path: str) -> None:
 
     Raises:
         StoreError: it could not.
-        BusyError: another program keeps it locked.
+        BusyError: locked by another program.
 
     """
     if check_store(path):
