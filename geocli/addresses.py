@@ -7,7 +7,7 @@ candidates that the log scanner finds.
 from __future__ import annotations
 
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from geocli.errors import AddressError
 from geocli.immutable import Value
@@ -101,11 +101,11 @@ def parse(text: str) -> Address:
     """
     bare = text.strip()
     try:
-        address = ip_address(bare)
+        address = _strict(bare)
     except ValueError:
         bare = refanged(_unquoted(bare))
         try:
-            address = ip_address(_without_decoration(bare))
+            address = _strict(_without_decoration(bare))
         except ValueError:
             raise AddressError(text, _reason(bare)) from None
     if isinstance(address, IPv6Address):
@@ -114,6 +114,11 @@ def parse(text: str) -> Address:
         if address.scope_id is not None:
             return IPv6Address(int(address))
     return address
+
+
+def _strict(text: str) -> Address:
+    """Read an address, as `ipaddress.ip_address` does, which tries both families."""
+    return IPv6Address(text) if ":" in text else IPv4Address(text)
 
 
 def is_address(text: str) -> bool:
@@ -156,7 +161,8 @@ def scope(address: Address) -> str | None:
 
 def _range_name(address: Address) -> str:
     number = int(address)
-    return next((name for first, last, name in ranges(address.version) if first <= number <= last), "global")
+    near = _ranges_of_octet(address.version, number >> (address.max_prefixlen - 8))
+    return next((name for first, last, name in near if first <= number <= last), "global")
 
 
 def embedded(address: Address) -> Embedded | None:
@@ -205,6 +211,13 @@ def ranges(version: int) -> list[tuple[int, int, str]]:
     rows = (line.split() for line in SPECIAL.split("\n")[1:-1] if (":" in line) == (version == 6))
     networks = ((ip_network(prefix), name) for prefix, name in rows)
     return [(int(network[0]), int(network[-1]), name) for network, name in networks]
+
+
+@cache
+def _ranges_of_octet(version: int, octet: int) -> list[tuple[int, int, str]]:
+    """Return the ranges that have addresses with a first octet: of most octets none, or one."""
+    width = 24 if version == 4 else 120
+    return [each for each in ranges(version) if each[0] >> width <= octet <= each[1] >> width]
 
 
 def _unquoted(text: str) -> str:

@@ -180,9 +180,10 @@ class GeoCache(ForkAware):
     def _in_blocks(self, rest: Iterator[object], mode: Mode) -> Iterator[Entry]:
         while block := list(islice(rest, BLOCK)):
             parsed = [api_arguments.address_or_entry(text) for text in block]
-            wanted = {str(address): address for address in parsed if not isinstance(address, Entry)}
+            keys = [item if isinstance(item, Entry) else str(item) for item in parsed]
+            wanted = {str(ip): item for ip, item in zip(keys, parsed, strict=True) if not isinstance(item, Entry)}
             entries = self._cached_only(wanted) if mode == "cached-only" else self._resolve(wanted, mode)
-            yield from (item if isinstance(item, Entry) else entries[str(item)] for item in parsed)
+            yield from (key if isinstance(key, Entry) else entries[key] for key in keys)
 
     def lookup_cached_only(self, texts: Iterable[Text]) -> dict[str, Entry]:
         """Return the cached entries by canonical address; asks no source, raises StorageError or BusyError."""

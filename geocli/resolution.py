@@ -5,7 +5,7 @@ from __future__ import annotations
 from geocli import addresses
 from geocli.cache_tiers import read_or_default
 from geocli.freshness import hits, kept_until, next_retry_at
-from geocli.logs import timed
+from geocli.logs import Timed
 from geocli.models import IANA, Answer, Entry, Place, settle
 from geocli.resolvers.chain import of_embedded
 
@@ -138,7 +138,7 @@ class SourceAnswers:
     def _ask_local(self, ip: str, address: Address) -> list[ResolveError]:
         failures: list[ResolveError] = []
         resolve = self._chain.resolve if self._scopes[ip] is None else self._chain.resolve_special
-        with timed("asked", ip=ip) as facts:
+        with Timed("asked", ip=ip) as facts:
             answer = resolve(address, failures.append)
             facts |= {"source": answer and answer.source, "problems": len(failures)}
         if answer:
@@ -186,7 +186,7 @@ class SourceAnswers:
         """Ask a service, and return the addresses whose places it does not know."""
         sent = {ip: address for ip in ips if (address := addresses.for_services(self._wanted[ip]))}
         failures: list[ResolveError] = []
-        with timed("asked", source=service.name, addresses=len(sent)) as facts:
+        with Timed("asked", source=service.name, addresses=len(sent)) as facts:
             replies = service.resolve_many(list(dict.fromkeys(sent.values())), failures.append)
             facts |= {"answered": len(replies), "problems": len(failures)}
         self._report_all(failures)

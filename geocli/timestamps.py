@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
 
 
+@lru_cache(16)  # entries that are resolved together have the same instants
 def instant_text(instant: datetime) -> str:
     """Format an instant as ISO 8601 with seconds and `Z`."""
     return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from geocli.cli.session import Problems, complain_of_empty_fields, open_cache
 from geocli.console import close_output
 from geocli.errors import GeocliError, SettingsError
-from geocli.logs import is_verbose, timed
+from geocli.logs import Timed, is_verbose
 from geocli.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def batch(
     if shows_progress is None:
         shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
     workers = _workers(cluster)
-    with open_cache(settings, problems) as cache, workers, timed("batch", files=list(request.files)) as facts:
+    with open_cache(settings, problems) as cache, workers, Timed("batch", files=list(request.files)) as facts:
         if is_verbose():
             from geocli.engine.kernel import load
 

@@ -7,7 +7,7 @@ import sys
 from geocli.cli.session import Problems, complain_of_empty_fields, open_cache
 from geocli.console import complain, write
 from geocli.errors import AddressError, ResolveError
-from geocli.logs import timed
+from geocli.logs import Timed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def lookup(
 ) -> int:
     """Look up addresses, print the entries unless `is_quiet`, and return the exit status."""
     problems = Problems()
-    with open_cache(settings.replace(service_wait_seconds=0.0), problems) as cache, timed("looked up") as facts:
+    with open_cache(settings.replace(service_wait_seconds=0.0), problems) as cache, Timed("looked up") as facts:
         entries = list(cache.lookup_batch(texts, mode=mode))
         facts |= {"addresses": len(entries), "cached": sum(entry.cached for entry in entries)}
     if not is_quiet:

@@ -144,8 +144,6 @@ class MmdbResolver:
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Ask each database, and merge what they say."""
-        from geocli.merging import merge
-
         answer: Answer | None = None
         for database in self.databases(report):
             if database.skips(address):
@@ -155,8 +153,12 @@ class MmdbResolver:
             except DatabaseError as error:
                 report(error)
             else:
-                if said is not None:
-                    answer = said if answer is None else merge(answer, said)
+                if answer is None:
+                    answer = said
+                elif said is not None:
+                    from geocli.merging import merge
+
+                    answer = merge(answer, said)
         return answer
 
 
@@ -169,10 +171,11 @@ def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer
         DatabaseError: the database is damaged there.
 
     """
-    from geocli.resolvers.mmdb_schemas import place_from
-
     record, prefix_len, _ = database.read(address)
     if record is None:
         return None
+
+    from geocli.resolvers.mmdb_schemas import place_from
+
     place = place_from(record, language)
     return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)

@@ -144,10 +144,10 @@ class _Draft:
         return payload(self.head, [",".join(self.places).encode("ascii")], [",".join(self.rows).encode("ascii")])
 
 
+@lru_cache(16)  # entries that are resolved together begin alike
 def head(at: datetime | None, generation: str) -> str:
     """Return what a payload begins with: when its entries were resolved, and which sources were there."""
-    when = instant_text(at) if at else ""
-    return f'{{"at":{compact_json(when)},"generation":{compact_json(generation)}'
+    return f'{{"at":{compact_json(instant_text(at) if at else "")},"generation":{compact_json(generation)}'
 
 
 def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes], ips: bytes = b"") -> bytes:
