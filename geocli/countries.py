@@ -1,4 +1,4 @@
-"""English names of countries, for sources that know only the code."""
+"""English names of countries, for sources that only have the code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ US United States; UY Uruguay; UZ Uzbekistan; VA Vatican City; VC St. Vincent and
 VG British Virgin Islands; VI U.S. Virgin Islands; VN Vietnam; VU Vanuatu; WF Wallis and Futuna; WS Samoa
 XK Kosovo; YE Yemen; YT Mayotte; ZA South Africa; ZM Zambia; ZW Zimbabwe
 """
-"""ISO 3166-1 alpha-2 codes, with XK and EU, which registries use too, and the short names in common use."""
+"""ISO 3166-1 alpha-2 codes, plus XK and EU, which registries also use, with common short names."""
 
 
 @cache
@@ -52,7 +52,7 @@ def _names() -> dict[str, str]:
 
 
 def country_name(code: str | None) -> str | None:
-    """Return the English name of an ISO 3166-1 alpha-2 code, None if there is no such code.
+    """Return the English name of an ISO 3166-1 alpha-2 code, None for an unknown code.
 
     >>> country_name("NL"), country_name("ZZ")
     ('Netherlands', None)

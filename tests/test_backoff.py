@@ -72,7 +72,7 @@ def test_pauses_grow_up_to_an_hour(directory: DataDirectory, clock: Clock) -> No
 def test_a_pause_ends_and_is_never_cut_short_by_rounding(directory: DataDirectory, clock: Clock) -> None:
     """A part of a second counts as a whole one."""
     clock.forward(seconds=0.5)
-    BackOff(directory, "backoff-web").answered(clock(), 7, "its rate limit was met", 429)
+    BackOff(directory, "backoff-web").answered(clock(), 7, "its rate limit was reached", 429)
     assert 7.5 == left(directory, clock)
     clock.forward(seconds=7.5)
     assert 0 == left(directory, clock)

@@ -704,7 +704,7 @@ class TestStoreFails:
         ("garbage", "file is not a database"),
         ("newer", r"made by a newer geocli \(schema 999, this one knows 5\); update geocli"),
         ("loop", "not a regular file; move it away"),
-        ("row", "a row cannot be read: "),
+        ("row", "unreadable row: "),
         ("table", "no such table: geo_cache"),
     )
 

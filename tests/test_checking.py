@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.databases.verify import TOLD_AFTER, verify
+from geocli.databases.verify import REPORT_NETWORKS, verify
 from geocli.errors import DatabaseError, HashMismatchError
 from tests.building import LONDON, build
 from tests.running import on_terminal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
-DO = "install it anew: geocli db update, or write it beside the old one and mv it into place"
+DO = "reinstall it with: geocli db update, or write a new file and mv it to this path"
 
 
 @pytest.fixture
@@ -120,10 +120,10 @@ def set_value(key: bytes, value: bytes) -> Callable[[bytes], bytes]:
         (spoil_data, "damaged: Iteration error: "),
         (loop, "damaged: its search tree is deeper than addresses have bits"),
         (point_beyond, "damaged: Iteration error: "),
-        (add_node, "its search tree does not end where its metadata say"),
+        (add_node, "the size of its search tree is not that of its metadata"),
         (set_value(b"binary_format_major_version", b"\xa1\x03"), "not a readable MaxMind DB"),
         (set_value(b"record_size", b"\xa1\x14"), "not a readable MaxMind DB"),
-        (set_value(b"node_count", b"\xc1\x01"), "its search tree does not end where its metadata say"),
+        (set_value(b"node_count", b"\xc1\x01"), "the size of its search tree is not that of its metadata"),
     ],
     ids=["data", "loop", "pointer", "shifted", "version", "record size", "node count"],
 )
@@ -148,7 +148,7 @@ def test_damage_says_what_to_do(path: Path) -> None:
 def test_metadata_without_a_type(tmp_path: Path) -> None:
     """A database without a type is none that anybody built."""
     path = build(tmp_path / "a.mmdb", {"8.8.8.0/24": LONDON}, edition="")
-    with pytest.raises(DatabaseError, match=rf"^{path}: damaged: its metadata have no type, or no date; {DO}$"):
+    with pytest.raises(DatabaseError, match=rf"^{path}: damaged: no type or no date in its metadata; {DO}$"):
         verify(str(path))
 
 
@@ -161,29 +161,29 @@ def test_nothing_in_it(path: Path) -> None:
     emptied = b"".join(min(record, node_count).to_bytes(3, "big") for record in records)
     path.write_bytes(emptied + data[end:])
     sidecar(path)
-    with pytest.raises(DatabaseError, match=rf"^{path}: holds no network; {DO}$"):
+    with pytest.raises(DatabaseError, match=rf"^{path}: contains no network; {DO}$"):
         verify(str(path))
 
 
 def test_progress(tmp_path: Path) -> None:
     """Whoever waits is told how many networks were read, of about how many."""
-    records = {f"{1 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24": {"asn": n} for n in range(TOLD_AFTER + 1)}
+    records = {f"{1 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24": {"asn": n} for n in range(REPORT_NETWORKS + 1)}
     path = build(tmp_path / "a.mmdb", records)
     told: list[tuple[str, int, int | None]] = []
-    assert {"map": TOLD_AFTER + 1} == verify(str(path), lambda *words: told.append(words))
+    assert {"map": REPORT_NETWORKS + 1} == verify(str(path), lambda *words: told.append(words))
     ((name, count, total),) = told
-    assert (str(path), TOLD_AFTER) == (name, count)
+    assert (str(path), REPORT_NETWORKS) == (name, count)
     assert total is not None
     assert count <= total <= 2 * count
 
 
 def test_bar_on_a_terminal(geocli: Geocli) -> None:
     """`db verify` shows how far it is on a terminal, and leaves the line of each file."""
-    records = {f"{1 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24": {"asn": n} for n in range(TOLD_AFTER + 1)}
+    records = {f"{1 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24": {"asn": n} for n in range(REPORT_NETWORKS + 1)}
     path = build(geocli.db_dir / "a.mmdb", records)
     status, shown = on_terminal(geocli, "db", "verify", environ={"COLUMNS": "200"})
-    assert re.search(rf"a\.mmdb .*{TOLD_AFTER}/\d+", shown)
-    assert shown.endswith(f"{path}: {TOLD_AFTER + 1} networks, sound; records: map\n")
+    assert re.search(rf"a\.mmdb .*{REPORT_NETWORKS}/\d+", shown)
+    assert shown.endswith(f"{path}: {REPORT_NETWORKS + 1} networks, sound; records: map\n")
     assert 0 == status
 
 

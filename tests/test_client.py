@@ -81,7 +81,7 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("status", "said"),
         [
-            (401, "HTTP 401; are the account's number and its licence key right?"),
+            (401, "HTTP 401; check the account ID and the licence key"),
             (403, "HTTP 403"),
             (500, "HTTP 500"),
             (204, "HTTP 204"),

@@ -162,7 +162,7 @@ def test_flush_warns_of_damage_and_keeps_it(located: Geocli) -> None:
     run = located("flush")
 
     assert (0, b"") == (run.returncode, run.stdout)
-    assert f"{located.data_dir}/journal.bad: 8 damaged bytes were set aside" == complaint(run)
+    assert f"{located.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(run)
     assert b"garbage\n" == (located.data_dir / "journal.bad").read_bytes()
     assert [("81.2.69.160",)] == stored(located)
 

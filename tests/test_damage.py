@@ -15,7 +15,7 @@ from geocli.models import Entry, Place
 from geocli.storage.flush import Flush
 from geocli.storage.frames import HEADER_BYTES, MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
-from geocli.storage.recovery import MOST_REPAIRS, REPAIR_BYTES
+from geocli.storage.recovery import MAX_REPAIRS, REPAIR_BYTES
 from geocli.storage.store_writer import StoreWriter
 from tests.conftest import Clock
 from tests.storing import AT, local
@@ -121,9 +121,9 @@ def test_a_journal_that_is_cut_at_any_byte(bench: Bench, later: list[Entry]) -> 
 def test_any_flipped_bit_of_a_small_frame_is_repaired(bench: Bench) -> None:
     """Whichever bit of a small frame flips, all rows are stored; only a newline that is none any more is set aside."""
     between = [frame(each) for each in BETWEEN]
-    small = [entry(f"81.2.69.{number + 100}", "GB") for number in range(MOST_REPAIRS)]
-    for first in range(0, len(FIRST) * 8, MOST_REPAIRS):
-        bits = range(first, min(first + MOST_REPAIRS, len(FIRST) * 8))
+    small = [entry(f"81.2.69.{number + 100}", "GB") for number in range(MAX_REPAIRS)]
+    for first in range(0, len(FIRST) * 8, MAX_REPAIRS):
+        bits = range(first, min(first + MAX_REPAIRS, len(FIRST) * 8))
         damage = [flipped(frame(each), bit) for each, bit in zip(small, bits, strict=False)]
         data = b"".join(map(b"".join, zip(damage, between, strict=False)))
         bad = b"".join(each[-1:] + b"\n" for each in damage if not each.endswith(b"\n"))

@@ -194,7 +194,7 @@ def test_flush_command_warns_of_damage(geocli: Geocli) -> None:
     report = json.loads(done.stdout)
     assert ["flushed", "segments", "dropped_bytes", "duration_seconds"] == list(report)
     assert (1, 1, 8) == (report["flushed"], report["segments"], report["dropped_bytes"])
-    assert f"geocli: {geocli.data_dir}/journal.bad: 8 damaged bytes were set aside\n" == done.stderr.decode()
+    assert f"geocli: {geocli.data_dir}/journal.bad: 8 damaged bytes were quarantined\n" == done.stderr.decode()
 
 
 def test_segment_that_cannot_be_read_does_not_block_the_next(directory: DataDirectory, journal: Journal) -> None:

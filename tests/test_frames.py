@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from geocli.models import Entry, Place
 from geocli.storage.frames import MAX_BYTES, Frame, encode, head, loaded, members_of, pack, payload, unpack
 from geocli.storage.place_encoding import place_texts
-from geocli.storage.recovery import MOST_REPAIRS, Damage, scan
+from geocli.storage.recovery import MAX_REPAIRS, Damage, scan
 from tests.storing import AT, SOURCES, resolved, unresolved
 
 if TYPE_CHECKING:
@@ -424,9 +424,9 @@ def test_adjacent_flips_are_repaired_each(count: int) -> None:
 
 def test_repairs_have_an_end() -> None:
     """A journal damaged in more places than are searched is set aside rather than searched for hours."""
-    entries = [Entry(ip=f"10.0.0.{number}", status="special") for number in range(MOST_REPAIRS + 2)]
+    entries = [Entry(ip=f"10.0.0.{number}", status="special") for number in range(MAX_REPAIRS + 2)]
     data = b"".join(flipped(journal(entry), 500) for entry in entries)
-    assert entries[:MOST_REPAIRS] == entries_in(data)
+    assert entries[:MAX_REPAIRS] == entries_in(data)
     assert 2 == len(damage_in(data))
 
 

@@ -19,7 +19,7 @@ from geocli.__main__ import _run
 from geocli.console import guard
 from geocli.errors import JournalError
 from geocli.models import Place
-from geocli.storage.disk_space import Room
+from geocli.storage.disk_space import DiskSpace
 from geocli.storage.frames import Frame
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
@@ -223,7 +223,9 @@ def test_a_flush_that_is_killed_between_two_transactions_goes_on_behind_the_firs
                             yield found
                         ends.append(end)
 
-                writer.apply(sealed, frames(), lambda: AT, oldest=1, offset=lambda: ends[-1], room=Room(writer.path))
+                writer.apply(
+                    sealed, frames(), lambda: AT, oldest=1, offset=lambda: ends[-1], space=DiskSpace(writer.path)
+                )
                 assert 0 < writer.stored_bytes(sealed) < len(data)
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -328,7 +330,7 @@ def test_every_byte_of_a_frame_that_the_disk_has_no_room_for(small: Geocli) -> N
     for room in range(len(frame)):
         before = frame + b"\n" * (PAGE_BYTES - len(frame) - room)
         path.write_bytes(before)
-        reason = f"only {room} of {len(frame)} bytes could be written; is the disk full?" if room else "No space left"
+        reason = f"only {room} of {len(frame)} bytes were written; is the disk full?" if room else "No space left"
         with pytest.raises(JournalError, match=re.escape(reason)):
             Journal(directory).append([resolved("1.1.1.2")])
         assert before == path.read_bytes()
@@ -382,7 +384,7 @@ def test_every_byte_of_a_frame_that_a_limit_cuts(tmp_path: Path, torn_bytes: int
     journal.write_bytes(before)
     for room in range(0, size_bytes, step):
         ran = _with_files_up_to(geocli, len(before) + room, "lookup", "9.9.9.9")
-        reason = f"only {room} of {size_bytes} bytes could be written; is the disk full?" if room else "File too large"
+        reason = f"only {room} of {size_bytes} bytes were written; is the disk full?" if room else "File too large"
         assert (4, ["US"]) == (ran.returncode, [entry["country_code"] for entry in objects(ran.stdout)])
         assert complaint(ran).startswith(f"{journal}: ")
         assert complaint(ran).endswith(reason)

@@ -202,7 +202,7 @@ def done(data_dir: Path, act: Callable[[Path], object]) -> Iterator[None]:
     yield
 
 
-MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the next flush makes a new one"
+MOVE = "restore a backup, or move it away with its -wal and -shm, and the next flush creates a new one"
 STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = {
     "IMMEDIATE": (
         lambda data: locked(data, "IMMEDIATE"),
@@ -222,7 +222,7 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
     ),
     "newer schema": (
         lambda data: replaced(data / "geocli.db", newer),
-        "{data}/geocli.db: made by a newer geocli (schema 999, this one knows",
+        "{data}/geocli.db: written by a newer geocli (schema 999, this one knows",
     ),
     "journal is a link": (
         lambda data: replaced(data / "journal", lambda path: path.symlink_to("/dev/full")),

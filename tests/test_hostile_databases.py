@@ -12,7 +12,7 @@ import pytest
 
 from geocli.databases.database import MAX_RECORD_BYTES, MAX_TYPE_CHARS, Database
 from geocli.databases.discovery import examine
-from geocli.databases.tree_check import MAX_WAYS, check_tree
+from geocli.databases.tree_check import MAX_PATHS, check_tree
 from tests.building import LONDON, build
 from tests.running import complaints, objects
 
@@ -207,7 +207,7 @@ def test_an_update_ends(geocli: Geocli, limited: Any, httpserver: HTTPServer, na
     done = limited("db", "update", edition if edition.startswith("dbip") else "dbip-asn-lite")
 
     assert 3 == done.returncode
-    assert re.search(r"\.mmdb\.gz: no usable database: ", complaints(done)[0])
+    assert re.search(r"\.mmdb\.gz: not a usable database: ", complaints(done)[0])
     assert ["ASN.mmdb"] == [path.name for path in geocli.db_dir.glob("*.mmdb")]
 
 
@@ -265,4 +265,4 @@ def test_bounds_are_far_from_what_is_sound() -> None:
     """The longest type of a known database, the largest record of MaxMind, and the ways into the tree of IPv4."""
     assert MAX_TYPE_CHARS > 2 * len("ipinfo standard_location_extended_v2_sample.mmdb")
     assert MAX_RECORD_BYTES > 5 * 3000
-    assert MAX_WAYS > 5
+    assert MAX_PATHS > 5

@@ -127,7 +127,7 @@ def test_append_of_nothing_touches_nothing(directory: DataDirectory, journal: Jo
 
 def test_entry_that_no_frame_holds_is_an_error(directory: DataDirectory, journal: Journal) -> None:
     """An entry that could not be read back is not acknowledged, and nothing of it is written."""
-    with pytest.raises(JournalError, match=r"/journal: an entry of 20\d{5} bytes is more than a frame holds$"):
+    with pytest.raises(JournalError, match=r"/journal: an entry of 20\d{5} bytes does not fit into a frame$"):
         journal.append([resolved(place=Place(traits={"note": "x" * 2_000_000}))])
     assert not os.path.exists(directory.file("journal"))
 
@@ -298,7 +298,7 @@ def test_failed_sync_is_never_believed_later(tmp_path: Path, fault: str, reason:
         directory.fault = ""
         with pytest.raises(JournalError) as caught:
             journal.append([resolved("1.1.1.2")])
-        why = f"an earlier sync failed ({reason}), and no later one can be believed"
+        why = f"an earlier sync failed ({reason}), so later ones are unreliable"
         assert f"{directory.file('journal')}: {why}" == str(caught.value)
 
     assert 0 == in_child(append)
@@ -380,7 +380,7 @@ def test_directory_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     journal = Journal(local(tmp_path / "file"))
     path = f"{tmp_path}/file"
     for ask, reason in (
-        (journal.is_dirty, "/journal: cannot be looked at: Not a directory"),
+        (journal.is_dirty, "/journal: cannot be examined: Not a directory"),
         (journal.segments, ": cannot be listed: Not a directory"),
         (journal.status, ": cannot be listed: Not a directory"),
         (lambda: dirty(journal), "/journal: cannot be read: Not a directory"),

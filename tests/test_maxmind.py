@@ -322,7 +322,9 @@ class TestBadAnswers:
     def test_metadata(self, chosen: Settings, directory: Path, old: bytes, httpserver: HTTPServer, text: str) -> None:
         """An answer that does not say which build is the newest is refused, and nothing is downloaded."""
         httpserver.expect_request(METADATA).respond_with_data(text)
-        with pytest.raises(UpdateError, match=rf"{METADATA}.*: does not say which build of {EDITION} is the newest$"):
+        with pytest.raises(
+            UpdateError, match=rf"{METADATA}.*: does not name the newest build of {EDITION} is the newest$"
+        ):
             update([EDITION], chosen, NOW)
         assert [METADATA] == [request.path for request, _ in httpserver.log]
         assert old == (directory / f"{EDITION}.mmdb").read_bytes()
@@ -503,9 +505,7 @@ class TestAccount:
         without = chosen.replace(geoip_conf=str(conf) if is_file else "", has_maxmind_account=False)
         with pytest.raises(SettingsError) as caught:
             update([EDITION], without, NOW)
-        expected = (
-            ": MaxMind: needs the AccountID, LicenseKey and EditionIDs of an account, where this user can read them; "
-        )
+        expected = ": MaxMind: needs the AccountID, LicenseKey and EditionIDs of an account, readable by this user; "
         expected += "without an account: geocli db update dbip-city-lite"
         assert f"{conf if is_file else 'GEOIPUPDATE_*'}{expected}" == str(caught.value)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.conftest import Geocli
 
 GB = "81.2.69.160"
-REASON = "not there, but GEOCLI_DB_DIR or database_dirs names it"
+REASON = "does not exist, but GEOCLI_DB_DIR or database_dirs names it"
 
 
 @pytest.fixture

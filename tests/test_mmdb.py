@@ -909,7 +909,7 @@ class TestDamage:
         assert "Good" == (answer and answer.source)
         (problem,) = problems
         assert str(problem).startswith(f"{bad}: damaged: ")
-        assert str(problem).endswith("; install it anew")
+        assert str(problem).endswith("; reinstall it with: geocli db update")
 
     def test_repaired(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """A damaged file that is replaced by a sound one is asked again by the same resolver."""

@@ -71,7 +71,7 @@ def test_damage_is_kept_counted_and_reported_once(located: Geocli) -> None:
     warned = located("flush")
 
     assert (0, b"") == (warned.returncode, warned.stdout)
-    assert f"{bad}: {len(damage)} damaged bytes were set aside" == complaint(warned)
+    assert f"{bad}: {len(damage)} damaged bytes were quarantined" == complaint(warned)
     assert damage == bad.read_bytes()
     assert [("2001:218::1",), ("81.2.69.160",)] == stored(located)
     assert [len(damage)] * 2 == _quarantined(located)
@@ -81,7 +81,7 @@ def test_damage_is_kept_counted_and_reported_once(located: Geocli) -> None:
     assert SILENT == _outcome(located, "flush")
     located("lookup", "98.0.0.2")
     _append(located, GARBAGE)
-    assert f"{bad}: {len(GARBAGE)} damaged bytes were set aside" == complaint(located("flush"))
+    assert f"{bad}: {len(GARBAGE)} damaged bytes were quarantined" == complaint(located("flush"))
     assert damage + GARBAGE == bad.read_bytes()
     assert [len(damage + GARBAGE)] * 2 == _quarantined(located)
     bad.unlink()
@@ -100,7 +100,7 @@ def test_damage_is_reported_also_if_something_else_is_wrong(geocli: Geocli, numb
 
     assert (4, 4) == (both.returncode, again.returncode)
     assert complaint(again).startswith(f"{geocli.data_dir}/journal.{number}-a.draining: ")
-    expected = {f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were set aside", complaint(again)}
+    expected = {f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were quarantined", complaint(again)}
     assert expected == set(complaints(both))
     assert GARBAGE == (geocli.data_dir / "journal.bad").read_bytes()
     assert [("8.8.8.8",)] == stored(geocli)
@@ -140,7 +140,9 @@ def test_flush_that_is_killed_over_damage_loses_none(geocli: Geocli, step: str) 
     assert (0, b"") == (recovered.returncode, recovered.stdout)
     kept = (geocli.data_dir / "journal.bad").read_bytes()
     assert kept in {GARBAGE, GARBAGE * 2}
-    assert {f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were set aside"} >= set(complaints(recovered))
+    assert {f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were quarantined"} >= set(
+        complaints(recovered)
+    )
     assert [("1.1.1.1",), ("8.8.8.8",)] == stored(geocli)
     assert SILENT == _outcome(geocli, "flush")
     assert [len(kept)] * 2 == _quarantined(geocli)
@@ -238,7 +240,7 @@ def _is_kept_at_last(geocli: Geocli, addresses: list[str]) -> None:
     """Flush when nothing is in the way any more, and look for all that was dirty."""
     healed = geocli("flush")
     assert (0, b"") == (healed.returncode, healed.stdout)
-    assert f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were set aside" == complaint(healed)
+    assert f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were quarantined" == complaint(healed)
     assert GARBAGE == (geocli.data_dir / "journal.bad").read_bytes()
     assert addresses == [address for (address,) in stored(geocli)]
     assert [] == dirty(geocli)

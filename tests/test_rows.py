@@ -29,12 +29,12 @@ WRONG = {
     "negative prefix": ("prefix_len", "-1", "prefix_len is -1"),
     "huge prefix": ("prefix_len", "1 << 62", "prefix_len is 4611686018427387904"),
     "prefix in words": ("prefix_len", "'x'", "prefix_len is 'x'"),
-    "traits cut short": ("traits", "'{'", "traits are no JSON: '{'"),
-    "list of traits": ("traits", "'[1]'", "traits are no JSON object: '[1]'"),
-    "traits in words": ("traits", "'\"text\"'", "traits are no JSON object: '\"text\"'"),
+    "traits cut short": ("traits", "'{'", "traits are not JSON: '{'"),
+    "list of traits": ("traits", "'[1]'", "traits are not a JSON object: '[1]'"),
+    "traits in words": ("traits", "'\"text\"'", "traits are not a JSON object: '\"text\"'"),
     "deep traits": ("traits", f"'{{\"a\":{'[' * 50}{']' * 50}}}'", f"traits are nested more than {MAX_DEPTH} deep"),
-    "abysmal traits": ("traits", f"'{'[' * 100_000}'", f"traits are no JSON: '{'[' * 39}"),
-    "infinite traits": ("traits", "'{\"a\":1e999}'", "traits have the number inf"),
+    "abysmal traits": ("traits", f"'{'[' * 100_000}'", f"traits are not JSON: '{'[' * 39}"),
+    "infinite traits": ("traits", "'{\"a\":1e999}'", "traits contain inf"),
     "half a character": ("traits", '\'{"a":"\\ud800"}\'', "its text is not UTF-8"),
     "bytes": ("city", "x'ff'", r"city is b'\xff'"),
     "text that is not UTF-8": ("city", "CAST(x'ff41' AS TEXT)", "its text is not UTF-8"),
@@ -75,7 +75,7 @@ def damage(geocli: Geocli, wrong: str) -> str:
     """Change a row, and return what is to be said of it."""
     column, value, reason = WRONG[wrong]
     change(geocli.data_dir / "geocli.db", f"UPDATE geo_cache SET {column} = {value} WHERE ip = '{BAD}'")
-    return f"{geocli.data_dir}/geocli.db: a row cannot be read: {BAD}: {reason}"
+    return f"{geocli.data_dir}/geocli.db: unreadable row: {BAD}: {reason}"
 
 
 def change(path: Path, sql: str) -> None:
@@ -141,7 +141,7 @@ def test_every_bad_row_is_named(kept: Geocli) -> None:
 
     said = complaints(kept("lookup", BAD, GOOD, BAD))
 
-    assert [f"a row cannot be read: {ip}: traits are no JSON: '['" for ip in (GOOD, BAD)] == sorted(
+    assert [f"unreadable row: {ip}: traits are not JSON: '['" for ip in (GOOD, BAD)] == sorted(
         line.partition(": ")[2] for line in said
     )
 
@@ -151,7 +151,7 @@ def test_bad_row_is_an_error_for_who_does_not_listen(kept: Geocli) -> None:
     damage(kept, "traits cut short")
     told: list[StoreError] = []
     with closing(Store(str(kept.data_dir / "geocli.db"))) as store:
-        with pytest.raises(StoreError, match=rf"a row cannot be read: {BAD}: "):
+        with pytest.raises(StoreError, match=rf"unreadable row: {BAD}: "):
             store.get([BAD, GOOD])
         assert {GOOD} == set(store.get([BAD, GOOD], told.append))
     assert [BAD] == [error.row for error in told]
@@ -179,7 +179,7 @@ def test_bad_record_of_the_journal_is_set_aside(kept: Geocli, rows: str, traits:
     flushed = kept("flush")
 
     bytes_ = len(encode(payload.encode()))
-    assert [f"{kept.data_dir}/journal.bad: {bytes_} damaged bytes were set aside"] == complaints(flushed)
+    assert [f"{kept.data_dir}/journal.bad: {bytes_} damaged bytes were quarantined"] == complaints(flushed)
     assert {BAD: "US", GOOD: "AU", "9.9.9.9": "US", "81.2.69.160": "GB"} == dict(stored(kept, "ip, country_code"))
 
 
@@ -195,7 +195,7 @@ def test_wrong_prefix_in_the_journal_is_no_network(kept: Geocli) -> None:
 
     assert [("9.9.9.9", None), (GOOD, None)] == [(entry["ip"], entry["network"]) for entry in objects(only.stdout)]
     assert (0, b"") == (flushed.returncode, flushed.stderr)
-    assert [f"{kept.data_dir}/geocli.db: a row cannot be read: 9.9.9.9: prefix_len is 64"] == complaints(after)
+    assert [f"{kept.data_dir}/geocli.db: unreadable row: 9.9.9.9: prefix_len is 64"] == complaints(after)
     assert ["US", "AU"] == [entry["country_code"] for entry in objects(after.stdout)]
 
 

@@ -89,7 +89,7 @@ def _changed(web: Web, **changes: Any) -> str:
     return json.dumps(said if web.is_maxmind else [said])
 
 
-UNREADABLE = "an answer that cannot be read ("
+UNREADABLE = "unreadable answer ("
 MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
     "slow": (lambda web: web.dawdle, "no complete answer within 0.5 s"),
     "dripping": (lambda web: web.drip, "no complete answer within 0.5 s"),
@@ -100,15 +100,15 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
     "429": (lambda web: web.raw("", 429), "too many requests"),
     "redirect": (lambda web: web.raw("", 302, Location="http://127.0.0.1:1/"), "redirected, which is not followed"),
     "to itself": (lambda web: web.raw("", 307, Location="/"), "redirected, which is not followed"),
-    "garbage": (lambda web: web.raw(b"\xff\x00{"), "an answer that cannot be read"),
-    "cut short": (lambda web: web.raw('{"traits": {'), "an answer that cannot be read"),
-    "empty": (lambda web: web.raw(""), "an answer that cannot be read"),
-    "nested": (lambda web: web.raw("[" * 20_000), "an answer that cannot be read"),
+    "garbage": (lambda web: web.raw(b"\xff\x00{"), "unreadable answer"),
+    "cut short": (lambda web: web.raw('{"traits": {'), "unreadable answer"),
+    "empty": (lambda web: web.raw(""), "unreadable answer"),
+    "nested": (lambda web: web.raw("[" * 20_000), "unreadable answer"),
     "a number": (lambda web: web.raw("17"), "an answer that"),
     "a list of numbers": (lambda web: web.raw("[17]"), "an answer that"),
     "null": (lambda web: web.raw("null"), "an answer that"),
-    "nothing said": (lambda web: web.raw("{}" if web.is_maxmind else "[{}]"), "an answer that cannot be read"),
-    "half a character": (lambda web: web.raw(_changed(web, city="\ud800")), "an answer that cannot be read"),
+    "nothing said": (lambda web: web.raw("{}" if web.is_maxmind else "[{}]"), "unreadable answer"),
+    "half a character": (lambda web: web.raw(_changed(web, city="\ud800")), "unreadable answer"),
     "not UTF-8": (lambda web: web.raw(_changed(web, city="~").replace("~", "\xe9").encode("latin-1")), UNREADABLE),
     "a key twice": (
         lambda web: web.raw(
@@ -159,7 +159,7 @@ class TestMisbehaviour:
         assert [ServiceError] * 2 == [type(problem) for problem in desk.problems]
         first, second = desk.said
         assert first.startswith(reason)
-        assert second == f"left alone for 30 s more: {first}"
+        assert second == f"not asked for another 30 s: {first}"
         assert 1 == len(desk.web.asked)
         assert "s3cret-key" not in "".join(desk.said)
 
@@ -202,7 +202,7 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.raw("", status, **{"Retry-After": retry_after})
         for _ in range(2):
             desk.ask(FIRST, service_timeout_seconds=30.0)
-        assert desk.said[1].startswith("left alone for 90 s more: ")
+        assert desk.said[1].startswith("not asked for another 90 s: ")
         desk.clock.forward(seconds=91)
         desk.web.behave = desk.web.answer
         assert [FIRST] == list(desk.ask(FIRST, service_timeout_seconds=30.0))
@@ -234,7 +234,7 @@ class TestMisbehaviour:
         for seconds in (30, 60, 120):
             desk.ask(FIRST)
             desk.ask(FIRST)
-            assert f"left alone for {seconds} s more: HTTP 500" == desk.said[-1]
+            assert f"not asked for another {seconds} s: HTTP 500" == desk.said[-1]
             desk.clock.forward(seconds=seconds)
         desk.clock.forward(seconds=1)
         desk.web.behave = desk.web.answer
@@ -242,7 +242,7 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.raw("", 500)
         desk.ask(FIRST)
         desk.ask(FIRST)
-        assert "left alone for 30 s more: HTTP 500" == desk.said[-1]
+        assert "not asked for another 30 s: HTTP 500" == desk.said[-1]
 
     @pytest.mark.parametrize(
         ("asked_for", "seconds"), [("7", 7), ("100000", 86_400), ("0", 30), ("soon", 30), ("", 30)]
@@ -252,7 +252,7 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.raw("", 429, **{"Retry-After": asked_for})
         desk.ask(FIRST)
         desk.ask(FIRST)
-        assert f"left alone for {seconds} s more: too many requests" == desk.said[-1]
+        assert f"not asked for another {seconds} s: too many requests" == desk.said[-1]
         assert (75, 429) == (desk.problems[-1].exit_status, desk.problems[-1].status)
 
     def test_503_says_for_how_long(self, desk: Desk) -> None:
@@ -260,7 +260,7 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.raw("", 503, **{"Retry-After": "300"})
         desk.ask(FIRST)
         desk.ask(FIRST)
-        assert "left alone for 300 s more: HTTP 503" == desk.said[-1]
+        assert "not asked for another 300 s: HTTP 503" == desk.said[-1]
         assert (3, 503) == (desk.problems[-1].exit_status, desk.problems[-1].status)
 
     def test_the_first_failure_is_the_last_request(self, desk: Desk) -> None:
@@ -320,7 +320,7 @@ class TestRequests:
         desk.web.headers = {"X-Rl": "0", "X-Ttl": "43"}
         assert [FIRST] == list(desk.ask(FIRST))
         assert {} == desk.ask(SECOND)
-        assert ["left alone for 43 s more: its rate limit was met"] == desk.said
+        assert ["not asked for another 43 s: its rate limit was reached"] == desk.said
         assert 75 == desk.problems[0].exit_status
         desk.clock.forward(seconds=44)
         desk.web.headers = {"X-Rl": "14", "X-Ttl": "60"}
@@ -338,7 +338,7 @@ class TestRequests:
         desk.web.behave = desk.web.raw("", 500)
         desk.ask(FIRST, SECOND, service_wait_seconds=1000.0)
         desk.ask(FIRST, service_wait_seconds=1000.0)
-        assert "left alone for 30 s more: HTTP 500" == desk.said[-1]
+        assert "not asked for another 30 s: HTTP 500" == desk.said[-1]
 
     @only_ip_api
     def test_one_address_fails_by_itself(self, desk: Desk) -> None:
@@ -375,7 +375,7 @@ class TestKeys:
         path = tmp_path / "nokey"
         path.write_text(text)
         desk.ask(FIRST, ip_api_key_file=str(path), license_key_file=str(path))
-        assert [f"there is no key in {path}"] == desk.said
+        assert [f"no key in {path}"] == desk.said
         assert [] == desk.web.asked
 
     def test_a_pipe_is_no_key(self, desk: Desk, tmp_path: Path) -> None:
@@ -383,21 +383,25 @@ class TestKeys:
         path = str(tmp_path / "pipe")
         os.mkfifo(path)
         desk.ask(FIRST, ip_api_key_file=path, license_key_file=path)
-        assert [f"there is no key in {path}"] == desk.said
+        assert [f"no key in {path}"] == desk.said
 
     def test_a_missing_key(self, desk: Desk, tmp_path: Path) -> None:
         """A file that is not there is named, with the reason."""
         path = str(tmp_path / "missing")
         desk.ask(FIRST, ip_api_key_file=path, license_key_file=path)
-        assert [f"its key cannot be read: {path}: No such file or directory"] == desk.said
+        assert [f"unreadable key file: {path}: No such file or directory"] == desk.said
 
     @pytest.mark.parametrize(
         ("code", "status", "reason"),
         [
-            ("AUTHORIZATION_INVALID", 401, "the account or its key is refused; see account_id and license_key_file"),
-            ("OUT_OF_QUERIES", 402, "no queries are left"),
-            ("PERMISSION_REQUIRED", 403, "the account has no right to this; see maxmind_service"),
-            ("IP_ADDRESS_INVALID", 400, "the request is refused"),
+            (
+                "AUTHORIZATION_INVALID",
+                401,
+                "the account ID or the licence key is wrong; see account_id and license_key_file",
+            ),
+            ("OUT_OF_QUERIES", 402, "out of queries"),
+            ("PERMISSION_REQUIRED", 403, "not permitted for this account; see maxmind_service"),
+            ("IP_ADDRESS_INVALID", 400, "the request was refused"),
         ],
     )
     def test_what_maxmind_refuses(self, desk: Desk, code: str, status: int, reason: str) -> None:

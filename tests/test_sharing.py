@@ -94,12 +94,12 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
     with _reading(one):
         _does(other, "batch", stdin=b"9.9.9.9\n193.0.6.139\n")
         _damaged(other)
-        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were set aside" == complaint(other("flush"))
+        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(other("flush"))
         assert {} == _rights(root)
     with _reading(other):
         _does(one, "batch", stdin=b"200.3.14.10\n")
         _damaged(one)
-        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were set aside" == complaint(one("flush"))
+        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(one("flush"))
         assert {} == _rights(root)
     kept = ["1.1.1.1", "193.0.6.139", "200.3.14.10", "8.8.8.8", "9.9.9.9"]
     for each in (one, other):
@@ -132,7 +132,7 @@ def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
         files = {path.name: path.stat() for path in root.data_dir.iterdir()}
 
     assert [0] * 5 == [run.returncode for run in runs]
-    assert [f"{root.data_dir}/journal.bad: 8 damaged bytes were set aside"] == [
+    assert [f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined"] == [
         line for run in runs for line in complaints(run)
     ]
     assert dict.fromkeys(KEPT, (MEMBER, MEMBER, 0o600)) == {

@@ -18,7 +18,7 @@ from geocli.models import Entry, Place
 from geocli.re_resolve import AHEAD, OF_GENERATION
 from geocli.storage import aggregates
 from geocli.storage.segments import Segment
-from geocli.storage.store import BLOCK, RESPITE_SECONDS, SCHEMA_VERSION, SELECT, Store
+from geocli.storage.store import BLOCK, LOCKED_SECONDS, SCHEMA_VERSION, SELECT, Store
 from geocli.storage.store_writer import StoreWriter
 from tests.running import wait_for
 from tests.storing import AT, change, framed, local, resolved, unresolved
@@ -94,7 +94,7 @@ def test_newer_store_is_refused_and_left_alone(
     for _ in range(2):
         with pytest.raises(StoreError) as caught:
             ask(store)
-        reason = f"made by a newer geocli (schema 99, this one knows {SCHEMA_VERSION}); update geocli"
+        reason = f"written by a newer geocli (schema 99, this one supports {SCHEMA_VERSION}); update geocli"
         assert (f"{store.path}: {reason}", 4) == (str(caught.value), caught.value.exit_status)
     assert before == Path(store.path).read_bytes()
 
@@ -156,7 +156,7 @@ def test_store_that_another_keeps_locked_is_busy(store: Store, ask: Callable[[St
 
 def test_locked_store_is_waited_for_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waited for the lock in vain leaves the store alone for some time, and asks again then."""
-    monkeypatch.setattr("geocli.storage.store.RESPITE_SECONDS", RESPITE_SECONDS / 5)
+    monkeypatch.setattr("geocli.storage.store.LOCKED_SECONDS", LOCKED_SECONDS / 5)
     fill(path, resolved("1.1.1.1"))
     with closing(Store(path, busy_timeout_seconds=0.2)) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -258,7 +258,7 @@ def test_row_that_geocli_never_wrote_is_an_error(store: Store, column: str, valu
     """A row that somebody else changed to what cannot be read is an error that says so."""
     fill(store.path, resolved("1.1.1.1"))
     change(store.path, f"UPDATE geo_cache SET {column} = {value}")
-    with pytest.raises(StoreError, match=r"/geocli\.db: a row cannot be read: ."):
+    with pytest.raises(StoreError, match=r"/geocli\.db: unreadable row: ."):
         store.get(["1.1.1.1"])
 
 

@@ -98,7 +98,7 @@ class Trouble(NamedTuple):
 
 
 BUSY, UNLOCKED = (75, "busy: another process held it for 0.02 s"), (0, None)
-NO_DATABASE, NEWER = "file is not a database", "made by a newer geocli (schema 99"
+NO_DATABASE, NEWER = "file is not a database", "written by a newer geocli (schema 99"
 TROUBLES = {
     "written by another": Trouble(_written_by_another, UNLOCKED, BUSY, None),
     "held by another": Trouble(

@@ -227,19 +227,19 @@ class TestBadAnswers:
         ("pack", "reason"),
         [
             (lambda _: b"<!DOCTYPE html><html>Please sign in</html>", "not gzip: Not a gzipped file (b'<!')"),
-            (lambda _: b"", "no usable database: "),
+            (lambda _: b"", "not a usable database: "),
             (lambda data: data, "not gzip: "),
             (lambda data: gzip.compress(data)[:-400], "ends in the middle"),
             (lambda data: gzip.compress(data)[:-1], "ends in the middle"),
             (lambda data: flipped(gzip.compress(data)), "not gzip: CRC check failed"),
-            (lambda _: gzip.compress(b"<!DOCTYPE html>"), "no usable database: "),
-            (lambda _: gzip.compress(b""), "no usable database: "),
-            (lambda data: gzip.compress(data[: len(data) // 2]), "no usable database: "),
+            (lambda _: gzip.compress(b"<!DOCTYPE html>"), "not a usable database: "),
+            (lambda _: gzip.compress(b""), "not a usable database: "),
+            (lambda data: gzip.compress(data[: len(data) // 2]), "not a usable database: "),
             (lambda data: gzip.compress(data) + b"<html>", "not gzip: Not a gzipped file (b'<h')"),
-            (lambda data: gzip.compress(data + bytes(3_000_000)), "larger than 1000000 bytes when unpacked"),
+            (lambda data: gzip.compress(data + bytes(3_000_000)), "larger than 1000000 bytes when decompressed"),
             (
                 lambda data: gzip.compress(data) + gzip.compress(bytes(3_000_000)),
-                "larger than 1000000 bytes when unpacked",
+                "larger than 1000000 bytes when decompressed",
             ),
             (lambda data: gzip.compress(data).ljust(1_000_001), "answer of more than 1000000 bytes"),
         ],
@@ -272,7 +272,7 @@ class TestBadAnswers:
     ) -> None:
         """A database that knows none of the addresses that everybody knows is refused."""
         httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(content(network="9.9.9.0/24")))
-        expected = f"{httpserver.url_for(THIS_MONTH)}: a database that does not know 8.8.8.8, 1.1.1.1, 193.0.6.139"
+        expected = f"{httpserver.url_for(THIS_MONTH)}: a database without 8.8.8.8, 1.1.1.1, 193.0.6.139"
         with pytest.raises(UpdateError) as caught:
             update([NAME], chosen, NOW)
         assert expected == str(caught.value)

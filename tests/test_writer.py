@@ -194,7 +194,7 @@ def test_database_of_another_program_is_left_alone(directory: DataDirectory) -> 
     directory.prepare()
     path = directory.file("geocli.db")
     change(path, "CREATE TABLE geo_cache (mine)", "INSERT INTO geo_cache VALUES (1)")
-    assert "another program's SQLite file; move it away" == refusal(directory)
+    assert "an SQLite file of another program; move it away" == refusal(directory)
     assert [(1,)] == select(path, "SELECT mine FROM geo_cache")
 
 
@@ -205,7 +205,7 @@ def test_newer_store_is_refused_and_left_alone(directory: DataDirectory, mode: s
     path = directory.file("geocli.db")
     change(path, "PRAGMA user_version = 99", f"PRAGMA journal_mode = {mode}")
     before = Path(path).read_bytes()
-    expected = f"made by a newer geocli (schema 99, this one knows {SCHEMA_VERSION}); update geocli"
+    expected = f"written by a newer geocli (schema 99, this one supports {SCHEMA_VERSION}); update geocli"
     assert expected == refusal(directory)
     assert before == Path(path).read_bytes()
     assert ["geocli.db"] == directory.names()

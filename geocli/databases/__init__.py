@@ -1,1 +1,1 @@
-"""The .mmdb files at hand, and getting them."""
+"""Find, open, download and verify .mmdb files."""

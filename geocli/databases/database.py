@@ -1,4 +1,4 @@
-"""An open .mmdb file, read with care: any of its bytes may be damaged."""
+"""Read .mmdb files, of which any byte may be damaged."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 MAX_TYPE_CHARS = 256
 MAX_RECORD_BYTES = 32 * 1024
-"""Size of a record as `size_of` measures it; MaxMind's largest take about 3,000. Larger ones could not be kept."""
+"""Maximum size of a record by `size_of`; MaxMind's largest have about 3,000. Larger ones do not fit into a frame."""
 TOO_LARGE = f"a record of more than {MAX_RECORD_BYTES} bytes"
 MAX_STEPS = 1000
-"""Networks without a record that are looked at before the first record."""
+"""Maximum number of networks without a record before the first record."""
 MAX_REFUSED, SLOW_SECONDS = 100, 0.001
-"""Records that were too large, or that took this long and were damaged: then a database is not asked any more."""
+"""Number of records that are too large, or damaged and this slow, after which a database is not read any more."""
 
 
 class Database:
@@ -37,7 +37,7 @@ class Database:
         """Open a file.
 
         Raises:
-            DatabaseError: it is no database, cannot be read, or is not the file that was looked at.
+            DatabaseError: it is not a database, cannot be read, or is not the file that was examined.
 
         """
         from maxminddb_rust import InvalidDatabaseError, open_database
@@ -47,9 +47,9 @@ class Database:
         except (OSError, InvalidDatabaseError, ValueError) as error:
             raise DatabaseError(file.path, f"not a readable MaxMind DB: {error}") from error
         if examine(file.path, file.directory) != file:
-            raise DatabaseError(file.path, "was replaced at this moment; ask again")
+            raise DatabaseError(file.path, "was replaced while it was opened; try again")
         metadata = self.reader.metadata()
-        if len(metadata.database_type) > MAX_TYPE_CHARS:  # it would be the source of each answer
+        if len(metadata.database_type) > MAX_TYPE_CHARS:  # the type is the source of each answer
             raise DatabaseError(
                 file.path, f"not a readable MaxMind DB: its type has more than {MAX_TYPE_CHARS} characters"
             )
@@ -57,19 +57,19 @@ class Database:
         self._refused = 0
         self.only_ipv4 = metadata.ip_version == 4
         self.name = _name(metadata.database_type) or _name(os.path.basename(file.path).removesuffix(SUFFIX))
-        """Its edition: `GeoLite2-City`."""
+        """Edition: `GeoLite2-City`."""
         self.built_at = _built_at(metadata.build_epoch)
-        """When it was built; UTC; None if its metadata hold no date."""
+        """Build time; UTC; None if the metadata have no date."""
 
     @property
     def kind(self) -> str | None:
-        """The kind of value that the first record is: `map`, `string`; None if there is no record, or none readable."""
+        """Type of the first record: `map`, `string`, ...; None without a readable record."""
         from ipaddress import IPv4Address, IPv6Address
 
         make, bits = (IPv4Address, 32) if self.only_ipv4 else (IPv6Address, 128)
         number = 0
         with suppress(DatabaseError):
-            for _ in range(MAX_STEPS):  # from network to network; iterating the reader may not end
+            for _ in range(MAX_STEPS):  # an iteration over a damaged database may not end
                 if number >> bits:
                     break
                 record, prefix_len, _ = self.read(make(number))
@@ -79,60 +79,60 @@ class Database:
         return None
 
     def read(self, address: IPv4Address | IPv6Address | str) -> tuple[Any, int, int]:
-        """Return the record at an address, the length of the prefix that it holds for, and the size of the record.
+        """Return the record of an address, its prefix length, and its size.
 
         Raises:
-            DatabaseError: the database is damaged there, the record is too large, or too many took too long.
+            DatabaseError: the record is damaged or too large, or too many records were slow.
 
         """
         if self._refused >= MAX_REFUSED:
-            raise self._damaged(f"more than {MAX_REFUSED} records that take long to read")
+            raise self._damaged(f"more than {MAX_REFUSED} records that are slow to read")
         try:
             record, prefix_len = self.reader.get_with_prefix_len(address)
         except (RuntimeError, ValueError) as error:  # maxminddb_rust.InvalidDatabaseError is a RuntimeError
             self._refused += self._is_slow(address)
             raise self._damaged(error) from error
         if (size_bytes := size_of(record)) > MAX_RECORD_BYTES:
-            del record  # which the traceback of the error would keep
+            del record  # else the traceback of the error keeps it
             self._refused += 1
             raise self._damaged(TOO_LARGE)
         return record, prefix_len, size_bytes
 
     def _is_slow(self, address: IPv4Address | IPv6Address | str) -> bool:
-        """Return whether reading a damaged record takes so long that it must have been made for that."""
+        """Return whether reading a damaged record is so slow that the database must be malicious."""
         start = thread_time()
         with suppress(RuntimeError, ValueError):
             self.reader.get(address)
         return thread_time() - start > SLOW_SECONDS
 
     def _damaged(self, reason: object) -> DatabaseError:
-        return DatabaseError(self.file.path, f"damaged: {reason}; install it anew")
+        return DatabaseError(self.file.path, f"damaged: {reason}; reinstall it with: geocli db update")
 
     @property
     def attribution(self) -> str | None:
-        """What its licence asks those to show who show its data, as far as is known."""
+        """Attribution that its licence requires, as far as known."""
         from geocli.databases.licences import attribution_of
 
         described = " ".join(map(str, self.reader.metadata().description.values()))
         return attribution_of(f"{self.name} {os.path.basename(self.file.path)} {described}")
 
     def skips(self, address: IPv4Address | IPv6Address) -> bool:
-        """Tell whether an address is of a family that is not in the database."""
+        """Return whether the database has no addresses of the family of an address."""
         return self.only_ipv4 and address.version == 6
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """Sorts databases into the order in which they are asked."""
+        """Sort key of databases."""
         return order_of(self.file, self.name)
 
 
 def size_of(record: Any) -> int:
-    """Return the size of a record in bytes, in the order of the memory that it takes."""
+    """Return the approximate size of a record in memory, in bytes."""
     return len(dumps(record))
 
 
 def kind_of(record: object) -> str:
-    """Return the kind of value that a record is (MaxMind DB spec, data field format)."""
+    """Return the type of a record (MaxMind DB specification, data field format)."""
     return _KINDS[type(record)]
 
 

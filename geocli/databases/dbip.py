@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 NAMES = ("dbip-city-lite", "dbip-country-lite", "dbip-asn-lite")
 
 
-def update(  # noqa: PLR0913, PLR0917 (from where, what, to where, when, how much)
+def update(  # noqa: PLR0913, PLR0917 (one download)
     client: Client, base_url: str, name: str, path: str, now: datetime, max_bytes: int
 ) -> bool:
-    """Bring a database up to date, and return whether it was replaced: by this month's file, else by last month's.
+    """Update a database to this month's file, else to last month's, and return whether it was replaced.
 
     Raises:
-        UpdateError: it could not be; the old file is still in place.
-        OSError: it cannot be written, likewise.
+        UpdateError: the update failed; the old file is unchanged.
+        OSError: the file cannot be written; the old one is unchanged.
 
     """
     months = (now, now.replace(day=1) - timedelta(days=1))
@@ -45,7 +45,7 @@ def _fetch(client: Client, url: str, path: str, max_bytes: int) -> bool:
             return False
         last_modified = response.headers.get("Last-Modified")
         with unpacked(url, response.raw) as data:
-            return install(data, path, url=url, most_bytes=max_bytes, last_modified=last_modified)
+            return install(data, path, url=url, max_bytes=max_bytes, last_modified=last_modified)
 
 
 def _since(path: str) -> dict[str, str]:

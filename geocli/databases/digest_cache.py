@@ -1,7 +1,7 @@
-"""Which content each database file had when it was last read: a file in the data directory, for all processes.
+"""Labels of database files by their status, so that unchanged files are not hashed again.
 
-Each line is `LABEL DEVICE INODE SIZE MTIME_NS CTIME_NS PATH`. The file is a memory of what can be computed again: one
-that is missing, damaged or cannot be written costs time, never an answer.
+They are in a file of the data directory, for all processes. Each line is `LABEL DEVICE INODE SIZE MTIME_NS CTIME_NS
+PATH`. Without the file, or if it is damaged, labels are computed again.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 FILE_NAME = "digests"
 SETTLED_NS = 2_000_000_000
-"""A file that changed more recently may change again without another time of change, so its label is not written."""
+"""Time after which a change also changes the times of a file; labels of newer files are not written."""
 MAX_BYTES = 1 << 20
-"""A larger file was not written by geocli."""
+"""Maximum size of the file."""
 MAX_LINES = 1000
-"""Files that are remembered, the last ones."""
+"""Maximum number of labels; the oldest are dropped."""
 HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 class Digests:
-    """The labels of database files, by what `stat` says of each."""
+    """The labels of database files, by path, device, inode, size and times."""
 
     def __init__(
         self, path: str, directory: Callable[[], DataDirectory], clock_ns: Callable[[], int] = time_ns
     ) -> None:
-        """Name the file; it is read when a label is first needed.
+        """The file is read when a label is first needed.
 
         Args:
-            path: the data directory.
-            directory: returns it, to write in.
-            clock_ns: the clock that the times of files are from, in ns since 1970.
+            path: path of the data directory.
+            directory: returns the data directory, for writing.
+            clock_ns: the clock of the file system, in ns since 1970.
 
         """
         self._path, self._directory, self._clock_ns = os.path.join(path, FILE_NAME), directory, clock_ns
@@ -49,43 +49,43 @@ class Digests:
         self._unsaved: dict[Identity, str] = {}
 
     def get(self, file: DatabaseFile) -> str | None:
-        """Return the label of a file, None if its content is not known."""
+        """Return the label of a file, None if it is unknown."""
         if self._labels is None:
             self._labels = self._read()
         return self._labels.get(file.identity)
 
     def remember(self, file: DatabaseFile, label: str) -> None:
-        """Remember the label of a file, which was just read, for this process; `save` writes it for others."""
+        """Store the label of a file in memory; `save` writes it for other processes."""
         self._labels = {**(self._labels or {}), file.identity: label}
         if self._clock_ns() - file.ctime_ns > SETTLED_NS and file.path.isprintable():
             self._unsaved[file.identity] = label
 
     def save(self) -> None:
-        """Write what is new, if there is something and the files have settled; makes the data directory."""
+        """Write new labels, creating the data directory; those of recently changed files are left out."""
         if self._unsaved:
             unsaved, self._unsaved = self._unsaved, {}
-            with suppress(OSError, StorageError, BusyError):  # this process remembers it all the same
+            with suppress(OSError, StorageError, BusyError):  # this process has them in memory
                 self._write({**self._read(), **unsaved})
 
     def _read(self) -> dict[Identity, str]:
-        """Return what is on disk; what is not a regular file is not waited for."""
+        """Return the labels on disk, none if this is not a regular file."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return {}
         try:
-            found = os.fstat(descriptor)
-            is_ours = stat.S_ISREG(found.st_mode) and found.st_size <= MAX_BYTES
+            status = os.fstat(descriptor)
+            is_ours = stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES
             data = os.read(descriptor, MAX_BYTES) if is_ours else b""
         finally:
             os.close(descriptor)
         return dict(filter(None, map(_parsed, os.fsdecode(data).split("\n"))))
 
     def _write(self, labels: dict[Identity, str]) -> None:
-        newest = {identity[0]: (identity, label) for identity, label in labels.items()}  # one line a path
+        newest = {identity[0]: (identity, label) for identity, label in labels.items()}  # one for each path
         lines = _lines(list(newest.values())[-MAX_LINES:])
         directory, name = self._directory(), f"{FILE_NAME}.part"
-        with directory.locked(name, 0):  # another process writes its own: the next one writes ours
+        with directory.locked(name, 0):  # if another process is writing, the next process writes these
             with open(directory.open(name, os.O_WRONLY), "wb") as part:
                 part.truncate()
                 part.write(os.fsencode("".join(lines)))
@@ -98,7 +98,7 @@ def _lines(labels: Iterable[tuple[Identity, str]]) -> Iterable[str]:
 
 
 def _parsed(line: str) -> tuple[Identity, str] | None:
-    """Return what a line says, None if geocli did not write it."""
+    """Return the label of a line, None if the line is malformed."""
     try:
         label, device, inode, size_bytes, mtime_ns, ctime_ns, path = line.split(" ", 6)
         digest = label.rpartition("@")[2]

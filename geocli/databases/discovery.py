@@ -17,35 +17,35 @@ if TYPE_CHECKING:
 
 SUFFIX = ".mmdb"
 RICHEST_FIRST = ("enterprise", "city", "location", "country", "lite", "isp", "asn")
-"""Words in a database's type; of several databases in a directory those that know more are asked first."""
+"""Words in the type of a database; within a directory, databases with more fields come first."""
 
 
 class DatabaseFile(Value):
-    """A file that may be a database, as `stat` sees it."""
+    """The status of a file that may be a database."""
 
     path: str
-    """Where it is, absolute."""
+    """Absolute path."""
     device: int
-    """The file system that it is on; inode numbers are unique on one file system only."""
+    """Number of the file system, on which inode numbers are unique."""
     inode: int
     """Changes when the file is replaced."""
     size_bytes: int
     """Never 0."""
     mtime_ns: int
-    """When it was last modified, in ns since 1970."""
+    """Time of modification, in ns since 1970."""
     ctime_ns: int
-    """When it or what `stat` says of it last changed, in ns since 1970; no program can set this time."""
+    """Time of the last change of the file or its status, in ns since 1970; no program can set it."""
     directory: int = 0
-    """Number of the directory that it was found in; directories are asked in their order."""
+    """Position of its directory; directories are used in their order."""
 
     @property
     def identity(self) -> Identity:
-        """What changes whenever the file does."""
+        """Values that change whenever the content does."""
         return self.path, self.device, self.inode, self.size_bytes, self.mtime_ns, self.ctime_ns
 
 
 def order_of(file: DatabaseFile, name: str) -> tuple[int, int, str]:
-    """Return what sorts files of these names into the order in which they are asked."""
+    """Return the sort key of a database with a name."""
     rank = next((rank for rank, word in enumerate(RICHEST_FIRST) if word in name.lower()), len(RICHEST_FIRST))
     return file.directory, rank, file.path
 
@@ -67,37 +67,37 @@ def digest_of(path: str) -> str:
 
 
 def examine(path: str, directory: int = 0) -> DatabaseFile:
-    """Look at a file without opening it, since opening a FIFO would wait for ever.
+    """Return the status of a file without opening it, since opening a FIFO would block.
 
     Raises:
         DatabaseError: it is missing, empty, or not a regular file.
 
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         raise DatabaseError(path, f"cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise DatabaseError(path, "not a regular file")
-    if not found.st_size:
+    if not status.st_size:
         raise DatabaseError(path, "empty")
     return DatabaseFile(
         path=os.path.abspath(path),
-        device=found.st_dev,
-        inode=found.st_ino,
-        size_bytes=found.st_size,
-        mtime_ns=found.st_mtime_ns,
-        ctime_ns=found.st_ctime_ns,
+        device=status.st_dev,
+        inode=status.st_ino,
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
         directory=directory,
     )
 
 
 def find(directories: Iterable[str], report: Callable[[DatabaseError], None]) -> list[DatabaseFile]:
-    """Return the databases of some directories in their order, each file once, however it is linked.
+    """Return the databases of directories in their order, files with several links once.
 
-    A directory that is not there is passed over; a file that cannot be one is reported.
+    Missing directories are skipped; files that cannot be databases are reported.
     """
-    found: dict[tuple[int, int], DatabaseFile] = {}
+    files: dict[tuple[int, int], DatabaseFile] = {}
     for number, directory in enumerate(directories):
         for path in _listed(directory, report):
             try:
@@ -105,13 +105,13 @@ def find(directories: Iterable[str], report: Callable[[DatabaseError], None]) ->
             except DatabaseError as error:
                 report(error)
             else:
-                found.setdefault((file.device, file.inode), file)
-    return list(found.values())
+                files.setdefault((file.device, file.inode), file)
+    return list(files.values())
 
 
 def missing(directories: Iterable[str]) -> list[DatabaseError]:
-    """Return an error for each directory that a user named and that is not there."""
-    reason = "not there, but GEOCLI_DB_DIR or database_dirs names it"
+    """Return an error for each configured directory that does not exist."""
+    reason = "does not exist, but GEOCLI_DB_DIR or database_dirs names it"
     return [DatabaseError(path, reason) for path in dict.fromkeys(directories) if not os.path.exists(path)]
 
 

@@ -1,4 +1,4 @@
-"""Downloads: where they fail, an error that names the URL; after 429 the server is not asked for a while."""
+"""Download files; after too many requests, the server is not asked for a while, also by later runs."""
 
 from __future__ import annotations
 
@@ -20,45 +20,49 @@ if TYPE_CHECKING:
     from geocli.storage.directory import DataDirectory
 
 BACK_OFF = ".geocli-backoff-"
-"""How the names of the files begin that hold when a server may be asked again."""
+"""Prefix of the files with the pauses of servers."""
 PAUSE_SECONDS = 3600.0
-"""After 429 without a time."""
-_HINTS = {401: "; are the account's number and its licence key right?"}
+"""Pause after status 429 without a time."""
+_HINTS = {401: "; check the account ID and the licence key"}
 
 
 class Client:
-    """Asks servers for files."""
+    """Downloads files.
+
+    Attributes:
+        auth: user and password, which are only sent to the server of the URL.
+        proxy: URL of a proxy; default: that of the environment.
+
+    """
 
     def __init__(
         self, directory: DataDirectory, now: datetime, limits: Limits, on_read: OnRead = lambda _count, _total: None
     ) -> None:
-        """Take where it is kept when a server may be asked again, the time, the limits, and who is told of progress.
+        """Create a client.
 
         Args:
-            directory: where the databases are; the caller holds its lock.
+            directory: directory of the databases; the caller holds its lock.
             now: the time in UTC.
-            limits: for each request.
-            on_read: told how many bytes were read, and of how many, if that is known.
+            limits: limits of each request.
+            on_read: called with the size of each read, and the total, None if unknown.
 
         """
         self._directory, self._now, self._limits, self._on_read = directory, now, limits, on_read
         self.auth: tuple[str, str] | None = None
-        """User and password; sent to no other server than the one that is asked."""
         self.proxy: str | None = None
-        """URL of a proxy; default: as the environment says."""
 
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
-        """Ask for a URL, and yield the response, of 200 or 304; redirects are followed to https alone.
+        """Request a URL, and yield the response, of status 200 or 304; only redirects to https are followed.
 
         Args:
-            url: what to ask for.
-            headers: those that make the request conditional; without them, 304 is an error.
+            url: the URL.
+            headers: headers of a conditional request; without them, 304 is an error.
 
         Raises:
-            RateLimitError: the server asks for patience, now or since an earlier run.
+            RateLimitError: too many requests, now or in an earlier run.
             DownloadError: the network or the server failed.
-            UpdateError: the answer takes too long, is too large, or leads to where nobody should go.
+            UpdateError: the response takes too long, is too large, or redirects to another scheme than https.
 
         """
         scheme, _, rest = public_url(url).partition("://")

@@ -1,4 +1,4 @@
-"""Putting .mmdb files into place, so that at every moment the old one or the new one is there, whole and tried."""
+"""Install .mmdb files: the new one is checked, then replaces the old one atomically."""
 
 from __future__ import annotations
 
@@ -24,69 +24,69 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SIDECAR = ".sha256"
-"""Added to a database's name: its hash, in the form that `sha256sum --check` reads; two while it is replaced."""
+"""Suffix of the file with the hash of a database, as `sha256sum --check` reads it; with two during a replacement."""
 MAX_SIDECAR_BYTES, DIGEST_CHARS = 4096, 64
 _DIGEST = re.compile(rf"^[0-9a-f]{{{DIGEST_CHARS}}}(?=  )", re.MULTILINE)
-PIECE_BYTES = 1 << 18
-TRIED_ADDRESSES = ("8.8.8.8", "1.1.1.1", "193.0.6.139")
-"""A database that claims to know where addresses are, or whose, and knows none of these is not put in place."""
-_KNOW_ALL = ("city", "country", "asn", "enterprise", "isp")
+COPY_BYTES = 1 << 18
+KNOWN_ADDRESSES = ("8.8.8.8", "1.1.1.1", "193.0.6.139")
+"""Addresses of which a database of places or networks must know one."""
+_COMPLETE = ("city", "country", "asn", "enterprise", "isp")
 
 
 class _OlderError(Exception):
-    """What is installed is newer."""
+    """The installed database is newer."""
 
 
 @contextmanager
 def unpacked(url: str, body: Any) -> Iterator[IO[bytes]]:
-    """Unpack gzip as it is read.
+    """Decompress gzip as it is read.
 
     Raises:
-        UpdateError: it is no gzip, damaged, or ends in the middle.
+        UpdateError: it is not gzip, damaged, or truncated.
 
     """
     try:
         with GzipFile(fileobj=body) as data:
             yield cast("IO[bytes]", data)
     except EOFError as error:
-        raise UpdateError(url, "ends in the middle") from error
+        raise UpdateError(url, "truncated") from error
     except (BadGzipFile, zlib.error) as error:
-        raise UpdateError(url, f"not gzip: {error.args[0]}") from error  # `replacing` names the file in an OSError
+        raise UpdateError(url, f"not gzip: {error.args[0]}") from error  # `replacing` adds the path to an OSError
 
 
-def install(  # noqa: PLR0913 (what is known of a file)
+def install(  # noqa: PLR0913 (the metadata of a download)
     data: IO[bytes],
     path: str,
     *,
     url: str,
-    most_bytes: int,
+    max_bytes: int,
     expected_md5: str | None = None,
     last_modified: str | None = None,
 ) -> bool:
-    """Put a database into place, with its hash beside it, and tell whether it is no older than what is there.
+    """Install a database and its hash, unless the installed one is newer; return whether it was installed.
 
     Args:
         data: the database.
-        path: where it goes.
-        url: where it comes from.
-        most_bytes: a larger one is refused before more is written.
-        expected_md5: its MD5 digest in hex, if it is known.
-        last_modified: when it was changed, as HTTP says it; becomes the time of the file.
+        path: path of the installed file.
+        url: the source, for errors.
+        max_bytes: maximum size.
+        expected_md5: its MD5 digest in hex, if known.
+        last_modified: the value of the header Last-Modified, which becomes the time of the file.
 
     Raises:
-        UpdateError: it is not usable; what was there is still in place.
-        OSError: it cannot be written, likewise.
+        UpdateError: it is not usable; the old file is unchanged.
+        OSError: it cannot be written; the old file is unchanged.
 
     """
     try:
-        with replacing(path, is_ours=True) as (descriptor, beside):
-            actual_md5 = _copy(data, descriptor, url, most_bytes)
+        with replacing(path, is_ours=True) as (descriptor, part):
+            actual_md5 = _copy(data, descriptor, url, max_bytes)
             if expected_md5 is not None and actual_md5 != expected_md5:
                 raise HashMismatchError(url, expected=expected_md5, actual=actual_md5, algorithm="MD5")
-            _try(url, beside, path)
-            _keep_time(beside, last_modified)
-            digest = digest_of(beside)
-            # Whichever of the two files is there when this process is killed, its hash is in the sidecar.
+            _check(url, part, path)
+            _set_time(part, last_modified)
+            digest = digest_of(part)
+            # If this process is killed now, the sidecar has the hash of either file.
             _write_sidecar(path, [digest, *_digests_before(path)])
     except _OlderError:
         return False
@@ -94,32 +94,32 @@ def install(  # noqa: PLR0913 (what is known of a file)
     return True
 
 
-def _copy(data: IO[bytes], descriptor: int, url: str, most_bytes: int) -> str:
+def _copy(data: IO[bytes], descriptor: int, url: str, max_bytes: int) -> str:
     digest, size_bytes = md5(usedforsecurity=False), 0
-    while piece := data.read(PIECE_BYTES):
-        size_bytes += len(piece)
-        if size_bytes > most_bytes:
-            raise UpdateError(url, f"larger than {most_bytes} bytes when unpacked")
-        write_all(descriptor, piece)
-        digest.update(piece)
+    while chunk := data.read(COPY_BYTES):
+        size_bytes += len(chunk)
+        if size_bytes > max_bytes:
+            raise UpdateError(url, f"larger than {max_bytes} bytes when decompressed")
+        write_all(descriptor, chunk)
+        digest.update(chunk)
     return digest.hexdigest()
 
 
-def _try(url: str, beside: str, path: str) -> None:
-    """Open a database, and ask it for addresses that everybody knows, or for the first that it knows."""
+def _check(url: str, part: str, path: str) -> None:
+    """Check that a new database is readable, knows addresses, and is not older than the installed one."""
     try:
-        new = Database(examine(beside))
+        new = Database(examine(part))
         check_tree(new)
-        is_known = any(new.reader.get(address) for address in TRIED_ADDRESSES)
-        knows_all = any(word in os.path.basename(path).lower() for word in _KNOW_ALL)
-        if not is_known and not knows_all:
+        is_known = any(new.reader.get(address) for address in KNOWN_ADDRESSES)
+        is_complete = any(word in os.path.basename(path).lower() for word in _COMPLETE)
+        if not is_known and not is_complete:
             is_known = next(iter(new.reader), None) is not None
     except (DatabaseError, RuntimeError, ValueError) as error:
-        raise UpdateError(url, f"no usable database: {error}") from error
+        raise UpdateError(url, f"not a usable database: {error}") from error
     if not is_known:
-        what = f"does not know {', '.join(TRIED_ADDRESSES)}" if knows_all else "knows no address"
-        raise UpdateError(url, f"a database that {what}")
-    with suppress(DatabaseError):  # what is there is missing or damaged
+        addresses = ", ".join(KNOWN_ADDRESSES) if is_complete else "any address"
+        raise UpdateError(url, f"a database without {addresses}")
+    with suppress(DatabaseError):  # the installed one is missing or damaged
         old = Database(examine(path))
         if new.built_at and old.built_at and new.built_at < old.built_at:
             raise _OlderError
@@ -137,10 +137,10 @@ def digest_of(path: str, algorithm: str = "sha256") -> str:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Open a file, but nothing that might never end, or waits for its other end."""
+    """Open a regular file; a FIFO or a device might block, or never end."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
-    if S_ISREG(mode) or S_ISDIR(mode):  # of which Python says what it is
+    if S_ISREG(mode) or S_ISDIR(mode):  # `open` raises for a directory
         return descriptor
     os.close(descriptor)
     raise OSError(EINVAL, "not a regular file", path)
@@ -153,7 +153,7 @@ def _write_sidecar(path: str, digests: Iterable[str]) -> None:
 
 
 def _recorded(path: str) -> str:
-    """Return what a database's sidecar holds.
+    """Return the content of a database's sidecar.
 
     Raises:
         OSError: it cannot be read, or is not a regular file.
@@ -164,7 +164,7 @@ def _recorded(path: str) -> str:
 
 
 def _digests_before(path: str) -> list[str]:
-    """Return the hashes that the database may have that is there: those that were recorded, else its own."""
+    """Return the recorded hashes of the installed database, else its actual one."""
     try:
         return _DIGEST.findall(_recorded(path))
     except FileNotFoundError:
@@ -174,12 +174,12 @@ def _digests_before(path: str) -> list[str]:
 
 
 def check_sidecar(path: str) -> bool:
-    """Compare a database with the hash that was written when it was installed; return whether there is one.
+    """Compare a database with its recorded hash, and return whether there is one.
 
-    While a database is replaced there are two, of the old file and of the new one.
+    During a replacement there are two, of the old file and of the new one.
 
     Raises:
-        HashMismatchError: the bytes are others than those that were installed.
+        HashMismatchError: the content is not the installed one.
         OSError: one of the two files cannot be read.
 
     """
@@ -195,38 +195,38 @@ def check_sidecar(path: str) -> bool:
 
 
 def renew_sidecar(path: str) -> None:
-    """Write the hash of a sound database anew, if there is one of an older file, as when geoipupdate replaced that."""
+    """Update the recorded hash of a sound database that another program replaced, such as geoipupdate."""
     try:
         check_sidecar(path)
     except HashMismatchError:
         _write_sidecar(path, [digest_of(path)])
 
 
-def _keep_time(path: str, last_modified: str | None) -> None:
-    """Give the file the time that the server says, for the next If-Modified-Since."""
+def _set_time(path: str, last_modified: str | None) -> None:
+    """Set the time of a file to that of the server, for the next If-Modified-Since."""
     with suppress(ValueError, TypeError, OverflowError):
         stamp = parsedate_to_datetime(last_modified or "").timestamp()
         os.utime(path, (stamp, stamp))
 
 
 def sweep(directory: str) -> None:
-    """Remove what updates that were killed left behind, and settle their sidecars; the caller holds the lock."""
+    """Remove the temporary files of killed updates, and fix their sidecars; the caller holds the lock."""
     names = os.listdir(directory)
     for target in {temporary.target_of(name) for name in names}:
         if target and _OURS.fullmatch(target):
             temporary.sweep(directory, target)
     for name in names:
         if name.endswith(f"{SUFFIX}{SIDECAR}"):
-            with suppress(OSError):  # of another program, or of a database that is gone
-                _settle(os.path.join(directory, name.removesuffix(SIDECAR)))
+            with suppress(OSError):  # of another program, or of a removed database
+                _fix_sidecar(os.path.join(directory, name.removesuffix(SIDECAR)))
 
 
-def _settle(path: str) -> None:
-    """Let the sidecar name one hash again, if an update was killed while it replaced the database."""
+def _fix_sidecar(path: str) -> None:
+    """Drop the hash of the other file, if an update was killed while it replaced the database."""
     digests = _DIGEST.findall(_recorded(path))
     if len(digests) > 1 and (actual := digest_of(path)) in digests:
         _write_sidecar(path, [actual])
 
 
 _OURS = re.compile(rf".+{SUFFIX}({SIDECAR})?|\.geocli-backoff-.+\.json|\.geocli-update\.json")
-"""What updates write, or those of version 0.1.0."""
+"""Files that updates write, or wrote in version 0.1.0."""

@@ -1,4 +1,4 @@
-"""What licences ask those to show who show the data."""
+"""Attributions that the licences of databases require."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ ATTRIBUTIONS = {
     "ipinfo": "IP address data powered by IPinfo (https://ipinfo.io), CC BY-SA 4.0",
     "iplocate": "IP address data by IPLocate (https://www.iplocate.io), CC BY-SA 4.0",
 }
-"""By a word in the type, the description or the name of a database; without hyphens, in lower case."""
+"""Attributions by a word in the type, the description or the name of a database, in lower case without hyphens."""
 
 
 def attribution_of(described: str) -> str | None:
-    """Return the attribution for data that are described so, None if no licence is known to ask for one."""
+    """Return the attribution for a description of a database, None if none is required, as far as known."""
     text = described.lower().replace("-", "")
     return next((sentence for word, sentence in ATTRIBUTIONS.items() if word in text and word != "rir"), None)

@@ -1,7 +1,7 @@
-"""MaxMind's databases, for those who have an account, by the settings of MaxMind's geoipupdate.
+"""MaxMind's databases, for users with an account, by the settings of MaxMind's geoipupdate.
 
-The package pygeoipupdate reads them. It is not used to download: it follows redirects to plain http, has no limit for
-the size of what it gets and unpacks, puts files into place that nobody has opened, and knows no waiting after 429.
+The package pygeoipupdate reads these, but does not download: it follows redirects to plain http, does not limit the
+size of downloads, installs files without opening them, and does not wait after too many requests.
 """
 
 from __future__ import annotations
@@ -21,86 +21,93 @@ from geocli.sanitize import may_be_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pygeoipupdate import Config
+    from pygeoipupdate import Config, ConfigError
 
     from geocli.databases.download import Client
     from geocli.settings import Settings
 
 EDITION = re.compile(r"(GeoLite2|GeoIP2?)(-[A-Za-z0-9]+)+")
-"""What MaxMind's databases are called."""
-METADATA_BYTES = 1 << 16
-"""The answer that says which build is the newest is not larger than this."""
-BEFORE_BYTES = 1 << 22
-"""In an archive, the licence and the like before the database are not larger than this."""
+"""Names of MaxMind's databases."""
+MAX_METADATA_BYTES = 1 << 16
+"""Maximum size of the metadata of an edition."""
+MAX_PREFIX_BYTES = 1 << 22
+"""Maximum size of the files before the database in an archive, such as the licence."""
 
 
 _VALUE = re.compile(r"'(?![a-z0-9+.-]{1,8}'$).*'|(?<=proxy type: )(?![a-z0-9]{1,8}$).*")
-"""A value that an error of pygeoipupdate shows, unless it is the scheme of a URL."""
+"""A value in an error of pygeoipupdate, except the scheme of a URL."""
 
 
 class Account(Value):
-    """Who asks MaxMind, where, and for what."""
+    """An account at MaxMind, with its server and editions."""
 
     auth: tuple[str, str]
-    """Number of the account, and its licence key."""
+    """Account ID and licence key."""
     host: str
-    """URL of the server, without a slash at its end."""
+    """URL of the server, without a trailing slash."""
     proxy: str | None
-    """URL of the proxy to use."""
+    """URL of the proxy."""
     editions: tuple[str, ...]
-    """Databases that geoipupdate would get."""
+    """Databases that geoipupdate would download."""
 
 
-def account(chosen: Settings) -> Account:
-    """Return the account, the server and the editions that GeoIP.conf and `GEOIPUPDATE_*` name.
+def account(settings: Settings) -> Account:
+    """Return the account of GeoIP.conf and `GEOIPUPDATE_*`.
 
     Raises:
-        SettingsError: they name no account, or say what cannot be.
+        SettingsError: there is no account, or a value is invalid.
 
     """
     from pathlib import Path
 
     from pygeoipupdate import Config, ConfigError
 
-    origin, otherwise = chosen.geoip_conf or "GEOIPUPDATE_*", "without an account: geocli db update dbip-city-lite"
-    if not chosen.has_maxmind_account:
-        reason = "needs the AccountID, LicenseKey and EditionIDs of an account, where this user can read them"
+    origin, otherwise = settings.geoip_conf or "GEOIPUPDATE_*", "without an account: geocli db update dbip-city-lite"
+    if not settings.has_maxmind_account:
+        reason = "needs the AccountID, LicenseKey and EditionIDs of an account, readable by this user"
         raise SettingsError("MaxMind", f"{reason}; {otherwise}", origin=origin)
-    path = Path(chosen.geoip_conf) if chosen.geoip_conf else None
+    path = Path(settings.geoip_conf) if settings.geoip_conf else None
     try:
-        said = Config.from_file(path, database_directory=Path(chosen.maxmind_dir))
-        _check_places(said, chosen.maxmind_dir)
+        config = Config.from_file(path, database_directory=Path(settings.maxmind_dir))
+        _check_secrecy(config, settings.maxmind_dir)
     except (ConfigError, ValueError) as error:
-        said_why = _VALUE.sub("'…'", str(error)) if isinstance(error, ConfigError) else "a URL or number that is none"
-        reason = str(error) if isinstance(error, UnicodeError) else said_why
-        raise SettingsError("MaxMind", f"{reason}; {otherwise}", origin=origin) from None
-    auth = str(said.account_id), said.license_key
-    return Account(auth=auth, host=said.host.rstrip("/"), proxy=said.proxy, editions=said.edition_ids)
+        raise SettingsError("MaxMind", f"{_reason(error)}; {otherwise}", origin=origin) from None
+    auth = str(config.account_id), config.license_key
+    return Account(auth=auth, host=config.host.rstrip("/"), proxy=config.proxy, editions=config.edition_ids)
 
 
-def _check_places(said: Config, directory: str) -> None:
-    """Refuse a licence key where something else belongs that messages show; nothing that is refused is shown.
+def _reason(error: ValueError | ConfigError) -> str:
+    """Return the text of an error without the value, which may be a licence key in the wrong place."""
+    from pygeoipupdate import ConfigError
+
+    if isinstance(error, UnicodeError):
+        return str(error)
+    return _VALUE.sub("'…'", str(error)) if isinstance(error, ConfigError) else "an invalid URL or number"
+
+
+def _check_secrecy(config: Config, directory: str) -> None:
+    """Check that no value that messages show may be a licence key.
 
     Raises:
-        ConfigError: an edition, the host or the directory cannot be one.
+        ConfigError: an edition, the host or the directory may be one.
 
     """
     from pygeoipupdate import ConfigError
 
-    if any(map(may_be_key, said.edition_ids)):
+    if any(map(may_be_key, config.edition_ids)):
         raise ConfigError("one of the `EditionIDs` is not the name of an edition")
-    if may_be_key(urlsplit(said.host).hostname or ""):
+    if may_be_key(urlsplit(config.host).hostname or ""):
         raise ConfigError("`Host` is not the name of a host")
     if may_be_key(directory):
         raise ConfigError("`DatabaseDirectory` is not the path of a directory")
 
 
-def update_edition(client: Client, host: str, edition: str, path: str, most_bytes: int) -> bool:
-    """Bring an edition up to date, and tell whether it was replaced.
+def update_edition(client: Client, host: str, edition: str, path: str, max_bytes: int) -> bool:
+    """Update an edition, and return whether it was replaced.
 
     Raises:
-        UpdateError: it could not be; the old file is still in place.
-        OSError: it cannot be written, likewise.
+        UpdateError: the update failed; the old file is unchanged.
+        OSError: the file cannot be written; the old one is unchanged.
 
     """
     date, expected_md5 = _newest(client, f"{host}/geoip/updates/metadata?edition_id={edition}", edition)
@@ -111,12 +118,12 @@ def update_edition(client: Client, host: str, edition: str, path: str, most_byte
     except FileNotFoundError:
         pass
     url = f"{host}/geoip/databases/{edition}/download?date={date}&suffix=tar.gz"
-    with client.get(url) as response, unpacked(url, response.raw) as tar, _member(url, tar, most_bytes) as data:
+    with client.get(url) as response, unpacked(url, response.raw) as tar, _member(url, tar, max_bytes) as data:
         return install(
             data,
             path,
             url=url,
-            most_bytes=most_bytes,
+            max_bytes=max_bytes,
             expected_md5=expected_md5,
             last_modified=response.headers.get("Last-Modified"),
         )
@@ -125,26 +132,26 @@ def update_edition(client: Client, host: str, edition: str, path: str, most_byte
 def _newest(client: Client, url: str, edition: str) -> tuple[str, str]:
     """Return the date of the newest build, as YYYYMMDD, and the MD5 digest of its database."""
     with client.get(url) as response:
-        text = response.raw.read(METADATA_BYTES + 1)
+        text = response.raw.read(MAX_METADATA_BYTES + 1)
     try:
-        said: Any = json.loads(text[:METADATA_BYTES])
-        (found,) = (each for each in said["databases"] if each["edition_id"] == edition)
-        date, digest = found["date"].replace("-", ""), found["md5"].lower()
+        metadata: Any = json.loads(text[:MAX_METADATA_BYTES])
+        (build,) = (each for each in metadata["databases"] if each["edition_id"] == edition)
+        date, digest = build["date"].replace("-", ""), build["md5"].lower()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UpdateError(url, f"does not say which build of {edition} is the newest") from error
+        raise UpdateError(url, f"does not name the newest build of {edition}") from error
     if not (re.fullmatch(r"[0-9]{8}", date) and re.fullmatch(r"[0-9a-f]{32}", digest)):
-        raise UpdateError(url, f"does not say which build of {edition} is the newest")
+        raise UpdateError(url, f"does not name the newest build of {edition}")
     return date, digest
 
 
-class _Part:
-    """A stream of which only so much may be read."""
+class _LimitedStream:
+    """A stream with a limit on the bytes that may be read."""
 
     def __init__(self, url: str, stream: IO[bytes], left_bytes: int) -> None:
         self._url, self._stream, self.left_bytes = url, stream, left_bytes
 
     def read(self, size: int) -> bytes:
-        """Read as the stream does."""
+        """Read bytes of the stream."""
         if size > self.left_bytes:
             raise UpdateError(self._url, "an archive without a database at its beginning")
         data = self._stream.read(size)
@@ -153,16 +160,16 @@ class _Part:
 
 
 @contextmanager
-def _member(url: str, stream: IO[bytes], most_bytes: int) -> Iterator[IO[bytes]]:
-    """Find the database in a tar archive, of which nothing else is written anywhere."""
-    part = _Part(url, stream, BEFORE_BYTES)
+def _member(url: str, stream: IO[bytes], max_bytes: int) -> Iterator[IO[bytes]]:
+    """Yield the database in a tar archive; nothing is written to disk."""
+    limited = _LimitedStream(url, stream, MAX_PREFIX_BYTES)
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", part), mode="r|") as archive:
+        with tarfile.open(fileobj=cast("IO[bytes]", limited), mode="r|") as archive:
             for member in archive:
                 if member.isreg() and not member.issparse() and member.name.endswith(".mmdb"):
-                    part.left_bytes = most_bytes + BEFORE_BYTES
+                    limited.left_bytes = max_bytes + MAX_PREFIX_BYTES
                     yield cast("IO[bytes]", archive.extractfile(member))
                     return
-    except (tarfile.TarError, ValueError, OverflowError) as error:  # of numbers in headers that are none
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # also of invalid numbers in headers
         raise UpdateError(url, f"not a tar archive: {error}") from error
     raise UpdateError(url, "an archive without a database")

@@ -1,7 +1,6 @@
-"""Whether the search tree of an .mmdb file is one, so that walking all of it ends.
+"""Check that the search tree of an .mmdb file is a tree.
 
-Nodes that lead back, or two ways to each node, make a file of some bytes a tree of 2^128 networks, through which the
-reader goes for ever.
+With cycles, or two paths to each node, a file of a few bytes has 2^128 networks, and a walk through it never ends.
 """
 
 from __future__ import annotations
@@ -14,26 +13,26 @@ from geocli.databases.tree_nodes import nodes
 if TYPE_CHECKING:
     from geocli.databases.database import Database
 
-MAX_WAYS = 8
-"""How often each node may be met on average: 2002::/16 and a few others lead to the tree of IPv4 as well."""
+MAX_PATHS = 8
+"""Maximum of the average number of paths to a node: 2002::/16 and a few others lead to the tree of IPv4 as well."""
 
 
 def check_tree(database: Database) -> None:
-    """Walk the tree level by level, in time and memory that its size bounds.
+    """Walk the tree level by level, in time and memory limited by its size.
 
     Raises:
-        ValueError: it does not fit into its file, is deeper than addresses have bits, or is a graph.
+        ValueError: it does not fit into its file, is deeper than addresses, or is not a tree.
         OSError: the file cannot be read.
 
     """
     records = nodes(database)
-    node_count, level, met = len(records) // 2, array("I", [0]), 1
+    node_count, level, visited = len(records) // 2, array("I", [0]), 1
     for _ in range(32 if database.only_ipv4 else 128):
         pairs = (records[2 * node : 2 * node + 2] for node in level)
         level = array("I", (below for pair in pairs for below in pair if below < node_count))
-        met += len(level)
+        visited += len(level)
         if not level:
             return
-        if met > MAX_WAYS * (node_count + 1):
+        if visited > MAX_PATHS * (node_count + 1):
             raise ValueError("its search tree leads to the same nodes again and again")
     raise ValueError("its search tree is deeper than addresses have bits")

@@ -1,4 +1,4 @@
-"""Bringing databases up to date: DB-IP's, for which no account is needed, and MaxMind's."""
+"""Update databases: DB-IP's, which need no account, and MaxMind's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NAMES = ("dbip-city-lite", "dbip-asn-lite")
 LOCK = ".geocli-update.lock"
-"""In each directory that databases are installed in."""
+"""Lock file in each directory with installed databases."""
 
 
 def _raise(error: UpdateError) -> None:
@@ -38,7 +38,7 @@ def _raise(error: UpdateError) -> None:
 
 def update(  # noqa: PLR0913 (each is an option of the command)
     names: Sequence[str],
-    chosen: Settings,
+    settings: Settings,
     now: datetime,
     *,
     limits: Limits | None = None,
@@ -47,18 +47,18 @@ def update(  # noqa: PLR0913 (each is an option of the command)
     on_read: Callable[[str, int, int | None], None] = lambda _name, _count, _total: None,
     acting: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> list[str]:
-    """Bring databases up to date, and return the names of those that were replaced.
+    """Update databases, and return the names of those that were replaced.
 
     Args:
-        names: of `dbip.NAMES`, or of MaxMind's editions; default: those that were installed before, else those that
-            the settings of geoipupdate name, else `DEFAULT_NAMES`.
-        chosen: says where to, and from where.
-        now: the time; this month's file is tried first, then last month's.
-        limits: what a download may cost.
-        on_problem: called with each database that could not be brought up to date; its old file is still in place.
-        warn: told of a file with the licence key that others can read.
-        on_read: told for each name how many bytes of it were read, and of how many, if that is known.
-        acting: entered while a directory is used, with its path, by a process that is to be its owner meanwhile.
+        names: of `dbip.NAMES`, or of MaxMind's editions; default: the installed ones, else those of the settings of
+            geoipupdate, else `DEFAULT_NAMES`.
+        settings: name the directories and servers.
+        now: the time; this month's file is requested first, then last month's.
+        limits: limits of downloads.
+        on_problem: called with each failed update, which left the old file unchanged.
+        warn: called if the file of the licence key is readable by all users.
+        on_read: called with the name, the size of each read, and the total, None if unknown.
+        acting: context manager for the use of a directory, by its path; root becomes its owner.
 
     Raises:
         SettingsError: a name is unknown, or an account is needed.
@@ -66,24 +66,24 @@ def update(  # noqa: PLR0913 (each is an option of the command)
         StorageError: a directory cannot be used.
 
     """
-    sources = _Sources(chosen, limits or Limits(), now, on_read, warn)
+    sources = _Sources(settings, limits or Limits(), now, on_read, warn)
     replaced = []
-    wanted = names or installed(chosen) or sources.configured() or DEFAULT_NAMES
-    placed = [(sources.directory_of(name), name) for name in wanted]
-    for directory, group in groupby(placed, itemgetter(0)):
-        with _telling(on_problem, directory), acting(directory):
+    wanted = names or installed(settings) or sources.configured() or DEFAULT_NAMES
+    by_directory = [(sources.directory_of(name), name) for name in wanted]
+    for directory, group in groupby(by_directory, itemgetter(0)):
+        with _reporting(on_problem, directory), acting(directory):
             make_directory(directory, 0o755)
-            place = DataDirectory(directory, allow_network_fs=chosen.allow_network_fs)
-            with place.locked(LOCK, chosen.lock_timeout_seconds):
+            target = DataDirectory(directory, allow_network_fs=settings.allow_network_fs)
+            with target.locked(LOCK, settings.lock_timeout_seconds):
                 sweep(directory)
                 for _, name in group:
-                    with _telling(on_problem, directory):
-                        replaced += [name] if sources.update(name, place) else []
+                    with _reporting(on_problem, directory):
+                        replaced += [name] if sources.update(name, target) else []
     return replaced
 
 
 @contextmanager
-def _telling(on_problem: Callable[[UpdateError], None], directory: str) -> Iterator[None]:
+def _reporting(on_problem: Callable[[UpdateError], None], directory: str) -> Iterator[None]:
     try:
         yield
     except UpdateError as error:
@@ -92,66 +92,66 @@ def _telling(on_problem: Callable[[UpdateError], None], directory: str) -> Itera
         on_problem(UpdateError(error.filename or directory, error.strerror or str(error)))
 
 
-def installed(chosen: Settings) -> list[str]:
-    """Return the names of the databases that were installed before; those of MaxMind have their hash beside them."""
-    found = [name for name in dbip.NAMES if os.path.exists(os.path.join(chosen.update_dir, name + SUFFIX))]
-    ending = f"{SUFFIX}{SIDECAR}"
+def installed(settings: Settings) -> list[str]:
+    """Return the names of the installed databases; those of MaxMind are recognised by their sidecar."""
+    names = [name for name in dbip.NAMES if os.path.exists(os.path.join(settings.update_dir, name + SUFFIX))]
+    suffix = f"{SUFFIX}{SIDECAR}"
     try:
-        editions = [name.removesuffix(ending) for name in os.listdir(chosen.maxmind_dir) if name.endswith(ending)]
+        editions = [name.removesuffix(suffix) for name in os.listdir(settings.maxmind_dir) if name.endswith(suffix)]
     except OSError:
         editions = []
-    return found + sorted(filter(maxmind.EDITION.fullmatch, editions))
+    return names + sorted(filter(maxmind.EDITION.fullmatch, editions))
 
 
 class _Sources:
-    """Who has which database, and where it goes."""
+    """The sources of databases, and their directories."""
 
     def __init__(
         self,
-        chosen: Settings,
+        settings: Settings,
         limits: Limits,
         now: datetime,
         on_read: Callable[[str, int, int | None], None],
         warn: Callable[[ExposedError], None],
     ) -> None:
-        self._chosen, self._limits, self._now, self._on_read, self._warn = chosen, limits, now, on_read, warn
+        self._settings, self._limits, self._now, self._on_read, self._warn = settings, limits, now, on_read, warn
 
     @cached_property
     def _account(self) -> maxmind.Account:
-        account, key_file = maxmind.account(self._chosen), self._chosen.maxmind_key_file
+        account, key_file = maxmind.account(self._settings), self._settings.maxmind_key_file
         if key_file and os.stat(key_file).st_mode & stat.S_IROTH:
             self._warn(ExposedError(key_file))
         return account
 
     def configured(self) -> tuple[str, ...]:
-        """Return the editions that the settings of geoipupdate name."""
-        return self._account.editions if self._chosen.has_maxmind_account else ()
+        """Return the editions of the settings of geoipupdate."""
+        return self._account.editions if self._settings.has_maxmind_account else ()
 
     def directory_of(self, name: str) -> str:
-        """Return where a database goes."""
+        """Return the directory of a database."""
         if name in dbip.NAMES:
-            return self._chosen.update_dir
+            return self._settings.update_dir
         if maxmind.EDITION.fullmatch(name):
-            self._account  # noqa: B018 (which must be there)
-            return self._chosen.maxmind_dir
+            self._account  # noqa: B018 (raises without an account)
+            return self._settings.maxmind_dir
         known = f"{', '.join(dbip.NAMES)}, GeoLite2-City and other editions of MaxMind"
         raise SettingsError(name, f"unknown database; known: {known}", origin="command line")
 
-    def update(self, name: str, place: DataDirectory) -> bool:
-        """Bring a database up to date, and tell whether it was replaced; what breaks off is begun anew."""
+    def update(self, name: str, target: DataDirectory) -> bool:
+        """Update a database, and return whether it was replaced; a failed download is retried."""
         for pause_seconds in self._limits.pauses_seconds:
             try:
-                return self._update(name, place)
+                return self._update(name, target)
             except DownloadError as error:
                 if isinstance(error, RateLimitError) or (error.status is not None and error.status < 500):
                     raise
             sleep(pause_seconds)
-        return self._update(name, place)
+        return self._update(name, target)
 
-    def _update(self, name: str, place: DataDirectory) -> bool:
-        path = place.file(name + SUFFIX)
-        client = Client(place, self._now, self._limits, lambda count, total: self._on_read(name, count, total))
+    def _update(self, name: str, target: DataDirectory) -> bool:
+        path = target.file(name + SUFFIX)
+        client = Client(target, self._now, self._limits, lambda count, total: self._on_read(name, count, total))
         if name in dbip.NAMES:
-            return dbip.update(client, self._chosen.dbip_url, name, path, self._now, self._limits.max_bytes)
+            return dbip.update(client, self._settings.dbip_url, name, path, self._now, self._limits.max_bytes)
         client.auth, client.proxy = self._account.auth, self._account.proxy
         return maxmind.update_edition(client, self._account.host, name, path, self._limits.max_bytes)

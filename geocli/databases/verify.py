@@ -1,4 +1,4 @@
-"""Checking that an .mmdb file is the one that was installed, and that all of it can be read."""
+"""Verify that an .mmdb file is the installed one, and that all of it is readable."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-REPLACE_SAFELY = "install it anew: geocli db update, or write it beside the old one and mv it into place"
-"""What to do; cutting a file short that others have open would kill them."""
-TOLD_AFTER = 1_000
-"""Networks between two reports."""
+REPLACE_SAFELY = "reinstall it with: geocli db update, or write a new file and mv it to this path"
+"""Advice; truncating a file kills the processes that have it mapped."""
+REPORT_NETWORKS = 1_000
+"""Networks between two reports of progress."""
 
 
 def verify(
@@ -29,14 +29,14 @@ def verify(
 
     Args:
         path: the database.
-        on_read: told of which file how many networks more were read, and about how many there are.
+        on_read: called with the path, a number of read networks, and their approximate total.
 
     Returns:
-        The numbers of its networks by the kind of their records: `map`, `string`, ...
+        The number of its networks by the type of their records: `map`, `string`, ...
 
     Raises:
-        HashMismatchError: the bytes are others than those that were installed.
-        DatabaseError: its metadata are not what they must be, or it cannot be read to its end.
+        HashMismatchError: the content is not the installed one.
+        DatabaseError: the metadata are invalid, or the database is not readable to its end.
 
     """
     database = Database(examine(path))
@@ -47,19 +47,19 @@ def verify(
         kinds, node_count = Counter[str](), database.reader.metadata().node_count
         for count, (_, record) in enumerate(database.reader, 1):
             kinds[_kind_of(record)] += 1
-            if not count % TOLD_AFTER:
-                on_read(path, TOLD_AFTER, node_count)
+            if not count % REPORT_NETWORKS:
+                on_read(path, REPORT_NETWORKS, node_count)
     except (RuntimeError, ValueError) as error:
         raise DatabaseError(path, f"damaged: {error}; {REPLACE_SAFELY}") from error
     except OSError as error:
         raise DatabaseError(error.filename or path, f"cannot be read: {error.strerror}") from error
     if not kinds:
-        raise DatabaseError(path, f"holds no network; {REPLACE_SAFELY}")
+        raise DatabaseError(path, f"contains no network; {REPLACE_SAFELY}")
     return kinds
 
 
 def _kind_of(record: object) -> str:
-    """Return the kind of a record.
+    """Return the type of a record.
 
     Raises:
         ValueError: it is too large.
@@ -71,17 +71,17 @@ def _kind_of(record: object) -> str:
 
 
 def _check_metadata(database: Database) -> None:
-    """Check what the reader did not when it opened the file: format, version and sizes make sense by now.
+    """Check the metadata that the reader does not check when it opens the file.
 
     Raises:
         ValueError: there is no type or date, or the search tree has another size.
 
     """
-    said = database.reader.metadata()
-    if not said.database_type or database.built_at is None:
-        raise ValueError("its metadata have no type, or no date")
+    metadata = database.reader.metadata()
+    if not metadata.database_type or database.built_at is None:
+        raise ValueError("no type or no date in its metadata")
     with open(database.file.path, "rb") as file:
-        file.seek(said.node_count * said.record_size // 4)
+        file.seek(metadata.node_count * metadata.record_size // 4)
         separator = file.read(SEPARATOR_BYTES)
     if separator != bytes(SEPARATOR_BYTES):
-        raise ValueError("its search tree does not end where its metadata say")
+        raise ValueError("the size of its search tree is not that of its metadata")

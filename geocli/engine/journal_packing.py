@@ -125,7 +125,7 @@ class JournalPacker:
         arguments = byref(packer), byref(engine), start, count, head, len(head), max_bytes
         packed = kernel().payload(*arguments, address_of(self._out), len(self._out), byref(size_bytes))
         if size_bytes.value > MAX_BYTES:
-            raise ValueError(f"an entry of {size_bytes.value} bytes is more than a frame holds")
+            raise ValueError(f"an entry of {size_bytes.value} bytes does not fit into a frame")
         if size_bytes.value > len(self._out):
             self._out = bytearray(size_bytes.value)
             return self._payload(packer, engine, start, count, head, max_bytes)

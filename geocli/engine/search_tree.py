@@ -54,7 +54,7 @@ class SearchTree:
             nodes=(*map(address_of, self._nodes),),
         )
         if not kernel().open(byref(self.tree)):
-            reason = "damaged: its search tree does not fit into the file; install it anew"
+            reason = "damaged: its search tree does not fit into the file; reinstall it with: geocli db update"
             raise DatabaseError(database.file.path, reason)
 
     def records(self, offsets: Sequence[int], language: str) -> list[Any]:

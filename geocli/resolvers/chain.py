@@ -1,4 +1,4 @@
-"""Those who know where an address is, and in which order they are asked."""
+"""The sources of answers, and their order."""
 
 from __future__ import annotations
 
@@ -18,100 +18,106 @@ if TYPE_CHECKING:
     from geocli.storage.directory import DataDirectory
 
 
-def default_resolvers(chosen: Settings, warn: Report = lambda _: None) -> list[Resolver]:
-    """Return the resolvers that geocli asks: the databases, then the built-in answer; named databases alone.
+def default_resolvers(settings: Settings, warn: Report = lambda _: None) -> list[Resolver]:
+    """Return the default resolvers: the databases, then the built-in data; or only named databases.
 
     Args:
-        chosen: the settings.
-        warn: told of directories of databases that are not there, when these are first asked.
+        settings: the settings.
+        warn: called with an error for each missing directory, at the first resolution.
 
     """
     from geocli.resolvers.mmdb import MmdbResolver
     from geocli.resolvers.registries import RirResolver
 
-    if chosen.databases:
-        return [MmdbResolver(files=chosen.databases, language=chosen.language)]
-    databases = MmdbResolver(chosen.database_dirs, language=chosen.language, named=chosen.named_dirs, warn=warn)
-    return [databases, *([RirResolver()] if chosen.built_in_data else [])]
+    if settings.databases:
+        return [MmdbResolver(files=settings.databases, language=settings.language)]
+    databases = MmdbResolver(settings.database_dirs, language=settings.language, named=settings.named_dirs, warn=warn)
+    return [databases, *([RirResolver()] if settings.built_in_data else [])]
 
 
 def default_services(
-    chosen: Settings,
+    settings: Settings,
     directory: Callable[[], DataDirectory],
     now: Callable[[], datetime],
     warn: Callable[[GeocliError], None],
 ) -> Sequence[Service]:
-    """Return the web services that a user has set up, none beside named databases; see `services.configured`."""
-    if chosen.databases or not (chosen.account_id or chosen.ip_api):
+    """Return the configured web services, none with named databases; see `configured_services.configured`."""
+    if settings.databases or not (settings.account_id or settings.ip_api):
         return ()
     from geocli.resolvers.configured_services import configured
 
-    return configured(chosen, directory, now, warn)
+    return configured(settings, directory, now, warn)
 
 
-def settings_of(chosen: Settings) -> list[str]:
-    """Return the settings that answers depend on, as `Chain` takes them."""
-    # English is left out, so that answers of releases without languages stay fresh.
-    return [] if chosen.language == ENGLISH else [f"language@{chosen.language}"]
+def settings_of(settings: Settings) -> list[str]:
+    """Return the settings that are part of a generation."""
+    # Without English, answers of releases without languages are still fresh.
+    return [] if settings.language == ENGLISH else [f"language@{settings.language}"]
 
 
 class Chain:
-    """Resolvers in the order in which they are asked, and the services that are asked when none of them knows."""
+    """Resolvers in their order, and services, which are asked for what no resolver knows.
+
+    Attributes:
+        resolvers: local sources, asked for every address.
+        services: web services.
+
+    """
 
     def __init__(
         self, resolvers: Sequence[Resolver], services: Sequence[Service] = (), settings: Sequence[str] = ()
     ) -> None:
-        """Take the resolvers and the services, the best first.
+        """Create a chain.
 
         Args:
-            resolvers: asked for every address.
-            services: asked for what no resolver knows.
-            settings: all else that answers depend on, each as `NAME@VALUE`, without commas.
+            resolvers: local sources, the best first.
+            services: web services, the best first.
+            settings: other parts of a generation, as `NAME@VALUE`, without commas.
 
         """
         self.resolvers, self.services, self._settings = resolvers, services, settings
 
     @property
     def service_labels(self) -> list[str]:
-        """The label of each service: its name and settings. Its data are always up to date."""
+        """The label of each service, its name and a digest of its settings."""
         return [getattr(service, "label", service.name) for service in self.services]
 
     def sources(self, known: Labels | None, report: Report) -> list[Source]:
-        """Return the label, and the file if there is one, of each source that would be asked now."""
+        """Return the label, and the file if there is one, of each current source."""
         local = [source for resolver in self.resolvers for source in resolver.sources(known, report)]
         return [*local, *((label, None) for label in self.service_labels)]
 
     def generation(self, sources: Sequence[Source]) -> str:
-        """Return what answers of these sources are fresh for: all labels in the order in which they are asked.
+        """Return the generation of sources: their labels in their order, and the settings.
 
         Args:
-            sources: as `sources` returns them.
+            sources: the result of `sources`.
 
         """
         return ", ".join([*(label for label, _ in sources), *self._settings])
 
     def resolve_special(self, address: Address, report: Report) -> Answer | None:
-        """Ask the databases for a special address, which no other source knows or may see."""
+        """Ask the databases, and no other source, for a special address."""
         from geocli.resolvers.mmdb import MmdbResolver
 
         databases = [resolver for resolver in self.resolvers if isinstance(resolver, MmdbResolver)]
         return self._resolve(databases, address, report)
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
-        """Ask one resolver after another until it is known where the address is."""
+        """Ask one resolver after another, until the place is known."""
         return self._resolve(self.resolvers, address, report)
 
     @staticmethod
     def _resolve(resolvers: Sequence[Resolver], address: Address, report: Report) -> Answer | None:
-        """Ask each resolver for an embedded IPv4 address, too, unless it knows where the IPv6 address is."""
-        found = embedded(address)
+        """Ask each resolver also for an embedded IPv4 address, unless it knows the place of the IPv6 address."""
+        inner = embedded(address)
         answer: Answer | None = None
         for resolver in resolvers:
-            if found is None or not found.is_obscured:
+            if inner is None or not inner.is_obscured:
                 answer = _joined(answer, resolver.resolve(address, report))
-            if found is not None and not (answer and answer.knows_where):
-                said = resolver.resolve(found.ipv4, report)
-                answer = _joined(answer, said and of_embedded(said, found))
+            if inner is not None and not (answer and answer.knows_where):
+                ipv4_answer = resolver.resolve(inner.ipv4, report)
+                answer = _joined(answer, ipv4_answer and of_embedded(ipv4_answer, inner))
             if answer is not None and answer.knows_where:
                 return answer
         return answer
@@ -125,9 +131,9 @@ def _joined(first: Answer | None, second: Answer | None) -> Answer | None:
     return merge(first, second)
 
 
-def of_embedded(answer: Answer, found: Embedded) -> Answer:
-    """Turn an answer for an embedded IPv4 address into one for the IPv6 address."""
-    prefix_len = None if answer.prefix_len is None else found.first_bit + answer.prefix_len
-    traits = {**(answer.place.traits or {}), "embedded_ipv4": str(found.ipv4)}
+def of_embedded(answer: Answer, inner: Embedded) -> Answer:
+    """Convert an answer for an embedded IPv4 address to one for the IPv6 address."""
+    prefix_len = None if answer.prefix_len is None else inner.first_bit + answer.prefix_len
+    traits = {**(answer.place.traits or {}), "embedded_ipv4": str(inner.ipv4)}
     place = answer.place if answer.is_empty else answer.place.replace(traits=traits)
     return answer.replace(place=place, prefix_len=prefix_len)

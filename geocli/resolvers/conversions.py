@@ -1,4 +1,4 @@
-"""Columns of values of records, converted to what the fields of places hold; None for what is of no use."""
+"""Convert columns of values of records to fields of places, with None for unusable values."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ if TYPE_CHECKING:
 
 _UNKNOWN_WORDS = ("", "-", "--", "?", "??", "n/a", "zz", "unknown", "null", "not routed")
 UNKNOWN = frozenset(form for word in _UNKNOWN_WORDS for form in (word, word.upper(), word.capitalize(), word.title()))
-"""Strings that mean that a value is unknown: IP2Location writes `-`, DB-IP `ZZ`, iptoasn `Not routed`."""
+"""Strings for unknown values: `-` of IP2Location, `ZZ` of DB-IP, `Not routed` of iptoasn."""
 UNKNOWN_COUNTRIES = ("ZZ", "XX", "zz", "xx")
-"""Codes that ISO 3166-1 leaves to users and that stand for an unknown country."""
+"""User-assigned codes of ISO 3166-1 for an unknown country."""
 _OFFSET_CHARS = "+-\u2212\u00b10123456789:. "
-"""What an offset from UTC consists of; U+2212 is the minus sign and U+00B1 plus-minus."""
+"""Characters of an offset from UTC; U+2212 is the minus sign and U+00B1 plus-minus."""
 _DIGITS = frozenset("0123456789")
 _ZONE_NAMES = frozenset({"GMT0", "GMT+0", "GMT-0"})
 """Names of the IANA time zone database that look like offsets."""
 DECIMALS = 10_000
-"""A number of degrees that is a multiple of one ten-thousandth needs no rounding."""
+"""Multiples of 1/10,000 degree need no rounding."""
 MAX_ASN = (1 << 32) - 1
 _STRINGS, _INTEGERS, _JSON_SCALARS = {str}, {int, bool}, {str, int, bool}
 _pack, _unpack = Struct("f").pack, Struct("f").unpack
 
 
 def json_values(values: Sequence[Any]) -> Sequence[Any]:
-    """Return values as JSON can hold them."""
+    """Return values that JSON can represent."""
     return values if _JSON_SCALARS.issuperset(map(type, values)) else [json_value(value) for value in values]
 
 
 def json_value(value: Any, depth: int = 4) -> Any:
-    """Return a value as JSON can hold it; None for infinite numbers and what is nested deeper."""
+    """Return a value that JSON can represent; None for infinite numbers and deeper nesting."""
     if isinstance(value, str | int):
         return value
-    if isinstance(value, dict) and depth:
+    if isinstance(value, dict | list) and depth:
+        if isinstance(value, list):
+            return [json_value(inner, depth - 1) for inner in value]
         return {str(name): json_value(inner, depth - 1) for name, inner in value.items()}
-    if isinstance(value, list) and depth:
-        return [json_value(inner, depth - 1) for inner in value]
     if isinstance(value, bytes | bytearray):
         return value.hex()
     return value if isinstance(value, float) and isfinite(value) else None
 
 
 def trait_values(values: Sequence[Any]) -> list[Any]:
-    """Return values as JSON can hold them, None for those that are empty or unknown."""
+    """Return values that JSON can represent, None for empty and unknown ones."""
     types = set(map(type, values))
     if types <= _INTEGERS or (types == _STRINGS and UNKNOWN.isdisjoint(map(str.strip, values))):
         return list(values)
@@ -57,23 +57,23 @@ def trait_values(values: Sequence[Any]) -> list[Any]:
 
 
 def is_unknown(value: Any) -> bool:
-    """Return whether a value is an empty map or list, or a string that stands for an unknown value."""
+    """Return whether a value is an empty map or list, or a string for an unknown value."""
     return value.strip() in UNKNOWN if isinstance(value, str) else isinstance(value, dict | list) and not value
 
 
 def texts(values: Sequence[Any]) -> list[str | None]:
-    """Return strings, but for those that stand for an unknown value."""
+    """Return strings, None for unknown values."""
     if _STRINGS.issuperset(map(type, values)) and UNKNOWN.isdisjoint(map(str.strip, values)):
         return list(values)
     return [value if isinstance(value, str) and value.strip() not in UNKNOWN else None for value in values]
 
 
 def names(values: Sequence[Any], language: str) -> list[str | None]:
-    """Return one of the names in each map: that in a language, else in English, else the first one that is known."""
-    found = texts([value.get(language) if isinstance(value, dict) else None for value in values])
+    """Return a name of each map: in the language, else in English, else the first known one."""
+    in_language = texts([value.get(language) if isinstance(value, dict) else None for value in values])
     return [
         _other_name(value, language) if name is None and isinstance(value, dict) else name
-        for name, value in zip(found, values, strict=True)
+        for name, value in zip(in_language, values, strict=True)
     ]
 
 
@@ -85,7 +85,7 @@ def _other_name(names: dict[str, Any], language: str) -> str | None:
 
 
 def time_zones(values: Sequence[Any]) -> list[str | None]:
-    """Return names of time zones, no offsets from UTC."""
+    """Return names of time zones, None for offsets from UTC."""
     return list(map(_time_zone, texts(values)))
 
 
@@ -95,7 +95,7 @@ def _time_zone(text: str | None) -> str | None:
 
 
 def is_offset(value: Any) -> bool:
-    """Return whether a value is an offset from UTC, not the name of a time zone.
+    """Return whether a value is an offset from UTC rather than the name of a time zone.
 
     >>> [is_offset(value) for value in ("-08:00", "UTC+3", 5.5, "Etc/GMT+8", "UTC", "GMT+0")]
     [True, True, True, False, False, False]
@@ -110,12 +110,12 @@ def is_offset(value: Any) -> bool:
 
 
 def country_codes(values: Sequence[Any]) -> list[str | None]:
-    """Return ISO 3166-1 alpha-2 codes, in capital letters."""
+    """Return ISO 3166-1 alpha-2 codes in upper case."""
     return [_country_code(value) if isinstance(value, str) else None for value in values]
 
 
 def country_names(values: Sequence[Any]) -> list[str | None]:
-    """Return strings that are not unknown, and no country codes either."""
+    """Return known strings that are not country codes."""
     return [None if value is None or is_alpha_2(value) else value for value in texts(values)]
 
 
@@ -130,7 +130,7 @@ def is_alpha_2(value: Any) -> bool:
 
 
 def asns(values: Sequence[Any]) -> list[int | None]:
-    """Return numbers of autonomous systems, which some databases write as `AS64496`."""
+    """Return autonomous system numbers, which some databases write as `AS64496`."""
     return [value if type(value) is int and 0 < value <= MAX_ASN else _asn(value) for value in values]
 
 
@@ -175,7 +175,7 @@ def _number(value: Any) -> float | None:
 
 
 def _shortest(number: float) -> float:
-    """Return a 32-bit float without the digits that it gained as one of 64 bits."""
+    """Return a 32-bit float without the digits that its conversion to 64 bits added."""
     single = _pack(number)
     if _unpack(single) != (number,):
         return number

@@ -1,6 +1,6 @@
-"""ip-api.com's batch endpoint: a hundred addresses a request, fifteen requests a minute.
+"""The batch endpoint of ip-api.com: 100 addresses a request, 15 requests a minute.
 
-See https://ip-api.com/docs/api:batch. Without a key it is plain HTTP, and for non-commercial use alone.
+See https://ip-api.com/docs/api:batch. Without a key it uses plain HTTP, and is for non-commercial use only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
 
 MAX_BYTES = 256 * 1024
-"""A hundred addresses take about 50,000."""
+"""Maximum size of an answer; those for 100 addresses have about 50,000 bytes."""
 _NAMES = {
     "continentCode": "continent_code",
     "countryCode": "country_code",
@@ -40,19 +40,18 @@ _NAMES = {
     "proxy": "is_proxy",
     "hosting": "is_hosting",
 }
-"""What is asked for, and what databases call it."""
+"""Requested fields, and their names in databases."""
 _FIELDS = ",".join(("status", "message", "query", "as", *_NAMES))
 _LANGUAGES = ("en", "de", "es", "pt-BR", "fr", "ja", "zh-CN", "ru")
-"""Languages that names can be asked for in."""
+"""Supported languages of names."""
 _NOWHERE = {"private range", "reserved range"}
-"""Reasons for no answer that are answers."""
+"""Messages that mean that an address has no place."""
 
 
 class IpApi:
-    """Asks for up to a hundred addresses at once."""
+    """Asks for up to 100 addresses at once."""
 
     def __init__(self, name: str, url: str, key: str | None, timeout_seconds: float, language: str) -> None:
-        """Take the service's name, where it is, the key if any, how long it may take, and the language of names."""
         self._name, self._url = name, f"{url}/batch"
         self._parameters = {"fields": _FIELDS} | ({"key": key} if key else {})
         if (nearest := by_preference(_LANGUAGES, language)[0]) != ENGLISH:
@@ -66,32 +65,37 @@ class IpApi:
         self._session = BoundedSession(limits)
 
     def __call__(self, addresses: Sequence[Address]) -> Reply:
-        """Return what is said of each address; one that failed by itself is left out.
+        """Return the answers for addresses; those that failed are missing.
 
         Raises:
-            ServiceError, HttpError: there is no answer, or it cannot be used; or what parsing raises.
+            ServiceError, HttpError: there is no answer, or it is unusable; or errors of parsing.
 
         """
         response = self._session.post(self._url, params=self._parameters, json=list(map(str, addresses)))
         if response.status_code != requests.codes.ok:
             raise error_of(response)
-        entries = json_of(response.content)
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise ServiceError(self._name, "an answer that is no list of answers")
-        if [ip_address(str(entry.get("query"))) for entry in entries] != list(addresses):
-            raise ServiceError(self._name, "an answer for other addresses")
-        pairs = zip(addresses, entries, strict=True)
-        answers = {address: self._answer(said) for address, said in pairs if _is_answer(said)}
+        records = self._records(response.content, addresses)
+        pairs = zip(addresses, records, strict=True)
+        answers = {address: self._answer(record) for address, record in pairs if _is_answer(record)}
         left, pause_seconds = (seconds_of(response.headers.get(name, "")) for name in ("X-Rl", "X-Ttl"))
         return Reply(answers=answers, pause_seconds=pause_seconds or 0 if left == 0 else 0)
 
-    def _answer(self, said: dict[str, Any]) -> Answer | None:
-        number, _, org = said["as"].partition(" ") if isinstance(said.get("as"), str) else ("", "", "")
-        named = {ours: said.get(its) for its, ours in _NAMES.items()}
+    def _records(self, content: bytes, addresses: Sequence[Address]) -> list[dict[str, Any]]:
+        """Return the records of an answer, in the order of the addresses."""
+        records = json_of(content)
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise ServiceError(self._name, "the answer is not a list of objects")
+        if [ip_address(str(record.get("query"))) for record in records] != list(addresses):
+            raise ServiceError(self._name, "answer for other addresses")
+        return records
+
+    def _answer(self, record: dict[str, Any]) -> Answer | None:
+        number, _, org = record["as"].partition(" ") if isinstance(record.get("as"), str) else ("", "", "")
+        named = {ours: record.get(its) for its, ours in _NAMES.items()}
         place = place_from({**named, "asn": number, "org": org})
         return Answer(place=place, source=self._name) if vars(place) else None
 
 
-def _is_answer(said: dict[str, Any]) -> bool:
-    """Tell whether an address did not fail by itself."""
-    return said.get("status") == "success" or said.get("message") in _NOWHERE
+def _is_answer(record: dict[str, Any]) -> bool:
+    """Return whether the request for an address did not fail."""
+    return record.get("status") == "success" or record.get("message") in _NOWHERE

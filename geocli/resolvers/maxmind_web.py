@@ -1,4 +1,4 @@
-"""MaxMind's web services, GeoIP2 and GeoLite, by MaxMind's own client: one address a request is all that they take."""
+"""MaxMind's web services, GeoIP2 and GeoLite, by MaxMind's client: one address a request."""
 
 from __future__ import annotations
 
@@ -29,30 +29,29 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
 
 MAX_BYTES = 64 * 1024
-"""An answer of Insights takes about 3,000."""
+"""Maximum size of an answer; those of Insights have about 3,000 bytes."""
 _REASONS = {
-    AuthenticationError: "the account or its key is refused; see account_id and license_key_file",
-    OutOfQueriesError: "no queries are left",
-    PermissionRequiredError: "the account has no right to this; see maxmind_service",
-    GeoIP2Error: "an answer that cannot be read",
+    AuthenticationError: "the account ID or the licence key is wrong; see account_id and license_key_file",
+    OutOfQueriesError: "out of queries",
+    PermissionRequiredError: "not permitted for this account; see maxmind_service",
+    GeoIP2Error: "unreadable answer",
 }
 
 
 class MaxMind:
-    """Asks for one address."""
+    """Asks for one address at a time."""
 
-    def __init__(  # noqa: PLR0913 (what is asked, and how)
+    def __init__(  # noqa: PLR0913 (the parameters of requests)
         self, host: str, edition: str, account_id: int, key: str | None, timeout_seconds: float, *, language: str
     ) -> None:
-        """Take where to ask, which of the services, for whom, how long it may take, and the language of names."""
         self._host, self._edition, self._language = host, edition, language
         self._client = _RecordClient(account_id, key or "", host, ["en"], timeout_seconds)
 
     def __call__(self, addresses: Sequence[Address]) -> Reply:
-        """Return what is said of the one address.
+        """Return the answer for the one address.
 
         Raises:
-            ServiceError: there is no answer, or it is for another address; or what libraries raise.
+            ServiceError: there is no answer, or it is for another address; or errors of libraries.
 
         """
         (address,) = addresses
@@ -63,12 +62,12 @@ class MaxMind:
         except HTTPError as error:
             raise ServiceError(self._host, f"HTTP {error.http_status}", status=error.http_status) from error
         except GeoIP2Error as error:
-            raise ServiceError(self._host, _REASONS.get(type(error), "the request is refused")) from error
+            raise ServiceError(self._host, _REASONS.get(type(error), "the request was refused")) from error
         traits = record["traits"]
         if ip_address(str(traits.pop("ip_address", None))) != address:
-            raise ServiceError(self._host, "an answer for another address")
+            raise ServiceError(self._host, "answer for another address")
         prefix_len = _prefix_len(traits.pop("network", None), address)
-        record.pop("maxmind", None)  # how many queries are left
+        record.pop("maxmind", None)  # the number of queries that are left
         place = place_from(record, self._language)
         answer = Answer(place=place, source=self._host, prefix_len=prefix_len) if vars(place) else None
         return Reply(answers={address: answer})
@@ -76,20 +75,20 @@ class MaxMind:
 
 def _prefix_len(network: object, address: Address) -> int | None:
     with suppress(ValueError):
-        found = ip_network(str(network))
-        return found.prefixlen if address in found else None
+        parsed = ip_network(str(network))
+        return parsed.prefixlen if address in parsed else None
     return None
 
 
 class _RecordClient(Client):
-    """MaxMind's client, with a session that is bounded, and records as they come: its models drop what is False."""
+    """MaxMind's client with a bounded session, returning raw records, since its models drop values that are False."""
 
     def __init__(self, account_id: int, key: str, host: str, locales: Sequence[str], timeout: float) -> None:
         super().__init__(account_id, key, host, locales, timeout)
-        theirs = self._session
+        default_session = self._session
         limits = Limits(connect_seconds=timeout, idle_seconds=timeout, whole_seconds=timeout, max_bytes=MAX_BYTES)
         self._session = BoundedSession(limits)
-        self._session.auth = theirs.auth
+        self._session.auth = default_session.auth
         self._session.headers["Accept"] = "application/json"
 
     def record(self, edition: str, address: Address) -> dict[str, Any]:

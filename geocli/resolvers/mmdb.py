@@ -1,4 +1,4 @@
-"""Local .mmdb files: any number of them, of every known schema."""
+"""Resolve addresses by .mmdb files of any known schema."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from geocli.resolvers.protocols import Labels, Report
 
 MAX_READS = 5
-"""A database that was replaced while its content was read is read again, this often in all."""
+"""Maximum number of reads of a database that is replaced while it is read."""
 
 
 class MmdbResolver:
-    """Asks all databases of some directories, or exactly the files that a user named."""
+    """Asks the databases of directories, or named files.
+
+    Attributes:
+        language: language of names, as in `Settings.language`.
+
+    """
 
     def __init__(
         self,
@@ -31,56 +36,60 @@ class MmdbResolver:
         named: Sequence[str] = (),
         warn: Report = lambda _: None,
     ) -> None:
-        """Name the directories in their order, or the files in theirs; with files, directories are not searched.
+        """No file is opened before the first resolution.
 
         Args:
-            directories: searched for databases.
-            files: asked instead.
-            language: of names.
-            named: those of the directories that must be there.
-            warn: told of each of them that is not, once, when the databases are first asked.
+            directories: directories with databases, in their order.
+            files: files that are used instead.
+            language: language of names.
+            named: the directories that must exist.
+            warn: called with an error for each of them that does not, at the first resolution.
 
         """
         self._directories, self._files = directories, files
         self._named, self._warn = named, warn
         self.language = language
-        """Language of names, as `settings.language` has it."""
         self._found: list[DatabaseFile] = []
         self._open: dict[str, Database] = {}
         self._ordered: tuple[list[Database], list[DatabaseError]] | None = None
 
     def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile]]:
-        """Return the databases that are there now, those of equal content once, in the order they are asked.
+        """Return the current databases in their order, those of equal content once.
 
-        The label is the edition and the SHA-256 of the content. A file is opened and hashed when its label is not yet
-        known; without `known` none is, and the label is the path.
+        The label is the edition and the SHA-256 of the content. A file is opened and hashed if its label is not known.
+        Without `known`, no file is opened, and the label is the path.
         """
-        files = self._look(report)
+        files = self._find(report)
         if known is None:
-            found = [(file.path, file) for file in files]
+            sources = [(file.path, file) for file in files]
         else:
-            labeled = list(self._labeled(files, known, report))
-            labeled.sort(key=lambda pair: order_of(pair[1], pair[0].partition("@")[0]))
-            first: dict[str, DatabaseFile] = {}
-            for label, file in labeled:
-                first.setdefault(label, file)
-            found = list(first.items())
-        if [file.identity for _, file in found] != [file.identity for file in self._found]:
-            self._found, self._ordered = [file for _, file in found], None
-            at_hand = {file.identity for file in self._found}  # those that are gone need not take room any longer
-            self._open = {path: each for path, each in tuple(self._open.items()) if each.file.identity in at_hand}
-        return found
+            sources = self._distinct(self._labeled(files, known, report))
+        if [file.identity for _, file in sources] != [file.identity for file in self._found]:
+            self._found, self._ordered = [file for _, file in sources], None
+            # Databases that were removed or replaced need not stay open.
+            current = {file.identity for file in self._found}
+            self._open = {path: each for path, each in tuple(self._open.items()) if each.file.identity in current}
+        return sources
 
-    def _look(self, report: Report) -> list[DatabaseFile]:
+    @staticmethod
+    def _distinct(labeled: Iterable[tuple[str, DatabaseFile]]) -> list[tuple[str, DatabaseFile]]:
+        """Return labelled files in the order of databases, those of equal labels once."""
+        ordered = sorted(labeled, key=lambda pair: order_of(pair[1], pair[0].partition("@")[0]))
+        first: dict[str, DatabaseFile] = {}
+        for label, file in ordered:
+            first.setdefault(label, file)
+        return list(first.items())
+
+    def _find(self, report: Report) -> list[DatabaseFile]:
         if not self._files:
             return find(self._directories, report)
-        found = []
+        files = []
         for number, path in enumerate(self._files):
             try:
-                found.append(examine(path, number))
+                files.append(examine(path, number))
             except DatabaseError as error:
                 report(error)
-        return found
+        return files
 
     def _labeled(
         self, files: Iterable[DatabaseFile], known: Labels, report: Report
@@ -92,26 +101,26 @@ class MmdbResolver:
                 report(error)
 
     def _read(self, file: DatabaseFile, known: Labels) -> tuple[str, DatabaseFile]:
-        """Return the label of a file, and the file, which may be replaced while it is read."""
+        """Return the label of a file, and its status, which changes if it is replaced while it is read."""
         for _ in range(MAX_READS):
             if label := known.get(file):
                 return label, file
-            found: str | DatabaseError
+            result: str | DatabaseError
             try:
-                found = f"{self._database(file).name}@{digest_of(file.path)}"
+                result = f"{self._database(file).name}@{digest_of(file.path)}"
             except DatabaseError as error:
-                found = error
+                result = error
             before, file = file, examine(file.path, file.directory)
             if file != before:
                 continue
-            if isinstance(found, DatabaseError):
-                raise found
-            known.remember(file, found)
-            return found, file
-        raise DatabaseError(file.path, "changes while it is read; ask again")
+            if isinstance(result, DatabaseError):
+                raise result
+            known.remember(file, result)
+            return result, file
+        raise DatabaseError(file.path, "changes while it is read; try again")
 
     def _database(self, file: DatabaseFile) -> Database:
-        """Return an open database, opened anew if the file was replaced."""
+        """Return an open database, reopened if the file was replaced."""
         from geocli.databases.database import Database
 
         database = self._open.get(file.path)
@@ -120,9 +129,9 @@ class MmdbResolver:
         return database
 
     def databases(self, report: Report) -> list[Database]:
-        """Return the databases that were there when `sources` looked, open, in the order they are asked.
+        """Return the open databases of the last call of `sources`, in their order.
 
-        Each call reports those that cannot be opened: no answer is complete without them.
+        Each call reports those that cannot be opened, since answers are incomplete without them.
         """
         named, self._named = self._named, ()
         for problem in missing(named):
@@ -143,32 +152,32 @@ class MmdbResolver:
         return self._ordered
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
-        """Ask each database, and merge what they say."""
+        """Ask each database, and merge the answers."""
         answer: Answer | None = None
         for database in self.databases(report):
             if database.skips(address):
                 continue
             try:
-                said = ask(database, address, self.language)
+                its_answer = ask(database, address, self.language)
             except DatabaseError as error:
                 report(error)
             else:
                 if answer is None:
-                    answer = said
-                elif said is not None:
+                    answer = its_answer
+                elif its_answer is not None:
                     from geocli.merging import merge
 
-                    answer = merge(answer, said)
+                    answer = merge(answer, its_answer)
         return answer
 
 
 def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer | None:
-    """Return what one database says of an address, None if it has no record.
+    """Return the answer of one database for an address, None if it has no record.
 
-    A record in which everything is unknown is an answer with an empty place: its prefix is known.
+    A record without known values is an answer with an empty place, since its prefix length is known.
 
     Raises:
-        DatabaseError: the database is damaged there.
+        DatabaseError: the record is damaged.
 
     """
     record, prefix_len, _ = database.read(address)

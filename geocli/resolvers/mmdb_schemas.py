@@ -1,11 +1,11 @@
-"""Records of every known schema, mapped to the fields of places.
+"""Map records of every known schema to places.
 
-Nested records are MaxMind's and DB-IP's, flat ones IPinfo's and ip-location-db's. A value without a field of its own
-is a trait, under its own name. A record that is no map is a country's code, if it is two capital letters, else the
-trait `value`. Unknown values and those of a wrong type are left out.
+MaxMind and DB-IP have nested records, IPinfo and ip-location-db flat ones. Values without a field are traits, by their
+own names. A record that is not a map is a country code, if it has two capital letters, else the trait `value`. Unknown
+values and values of a wrong type are left out.
 
-A record's shape is its keys and those of the maps in it. For each shape a plan is made once: from which values a field
-is read, the best one first. So records of one shape are mapped together, column by column.
+The shape of a record is its keys and those of its maps. For each shape there is one plan: the values from which each
+field is read, the best first. So records of one shape are mapped together, column by column.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from geocli.resolvers.conversions import Conversion
 
     Path: TypeAlias = tuple[str | int, ...]
-    """The keys on the way to a value."""
+    """Keys that lead to a value."""
     Part: TypeAlias = tuple[Any, ...] | bool
-    """What the shape keeps of a value: the keys of a map; of a list, the positions and keys of its first and last map;
-    True for a map or a list that is a trait as it stands; False for a scalar."""
+    """Part of a shape: the keys of a map; the positions and keys of the first and last map of a list; True for a map or
+    a list that is a trait as a whole; False for a scalar."""
     Columns: TypeAlias = dict[str, Sequence[Any]]
     _T = TypeVar("_T")
 
@@ -44,9 +44,9 @@ _NAMES = {
     "asn": ("autonomous_system_number", "asn"),
     "org": ("autonomous_system_organization", "as_name", "org", "isp"),
 }
-"""The names that databases give to each field of a place, the best first.
+"""Names of each field in databases, the best first.
 
-`country` is a code in IPinfo's older files, a name elsewhere.
+`country` is a code in IPinfo's older files, and a name elsewhere.
 """
 _CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(_NAMES, conversions.texts),
@@ -58,7 +58,7 @@ _CONVERSIONS: dict[str, Conversion] = {
     "asn": conversions.asns,
 }
 _ONLY_TRAITS = {"continent", "registered_country", "represented_country"}
-"""Keys of maps in which no field of a place is."""
+"""Keys of maps without fields of a place."""
 _NOT_TRAITS = {name for names in _NAMES.values() for name in names} - {"isp"}
 
 
@@ -66,8 +66,8 @@ def place_from(record: object, language: str = ENGLISH) -> Place:
     """Map one record to a place.
 
     Args:
-        record: as the reader returns it; it is not changed.
-        language: of names, as `settings.language` has it; English where there is no such name.
+        record: the record, which is not changed.
+        language: language of names; English where there is no name in it.
 
     """
     record = _as_map(record)
@@ -90,7 +90,7 @@ def _as_map(record: Any) -> dict[str, Any]:
 
 
 def _value(flat: Mapping[str, Any], field: str) -> Any:
-    """Return the value of a field of one record, None if it has none."""
+    """Return the value of a field of one record, None if it is unknown."""
     for name in _NAMES[field]:
         (value,) = _CONVERSIONS[field]((flat.get(name),))
         if value is not None:
@@ -99,7 +99,7 @@ def _value(flat: Mapping[str, Any], field: str) -> Any:
 
 
 def _at(record: Any, path: Path, language: str) -> Any:
-    """Return the value at a path, before any conversion."""
+    """Return the unconverted value at a path."""
     if path[-1] is _NAME:
         (name,) = conversions.names((_at(record, path[:-1], language),), language)
         return name
@@ -109,34 +109,34 @@ def _at(record: Any, path: Path, language: str) -> Any:
 
 
 def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: bool = True) -> Iterator[Shape]:
-    """Divide records by their shapes; None is left out.
+    """Group records by their shapes; None is left out.
 
     Args:
-        records: as the reader returns them.
-        language: of names, as for `place_from`.
-        with_traits: whether traits are asked for; without, less of a record is looked at.
+        records: the records.
+        language: language of names, as for `place_from`.
+        with_traits: whether traits are needed.
 
     """
-    maps = [record if isinstance(record, dict) else _as_map(record) for record in records if record is not None]
-    there = [position for position, record in enumerate(records) if record is not None]
+    present = [position for position, record in enumerate(records) if record is not None]
+    maps = [_as_map(records[position]) for position in present]
     for keys, rows in _grouped(list(map(tuple, maps))).items():
-        chosen: list[Any] = [maps[row] for row in rows]
-        positions = [there[row] for row in rows]
-        columns = dict(zip(keys, zip(*map(dict.values, chosen), strict=True), strict=True))
+        selected = [maps[row] for row in rows]
+        positions = [present[row] for row in rows]
+        columns = dict(zip(keys, zip(*map(dict.values, selected), strict=True), strict=True))
         parts = [_parts(name, column, with_traits=with_traits) for name, column in columns.items()]
         shaped = list(zip(*parts, strict=True)) if parts else [()] * len(positions)
-        for shape, which in _grouped(shaped).items():
+        for shape, members in _grouped(shaped).items():
             plan = _plan(keys, shape)
-            if len(which) == len(positions):
-                yield Shape(positions, chosen, columns, plan, language)
+            if len(members) == len(positions):
+                yield Shape(positions, selected, columns, plan, language)
             else:
-                divided = {name: [column[row] for row in which] for name, column in columns.items()}
-                rest = [chosen[row] for row in which]
-                yield Shape([positions[row] for row in which], rest, divided, plan, language)
+                divided = {name: [column[row] for row in members] for name, column in columns.items()}
+                rest = [selected[row] for row in members]
+                yield Shape([positions[row] for row in members], rest, divided, plan, language)
 
 
 def _grouped(values: Sequence[_T]) -> dict[_T, Sequence[int]]:
-    """Return the rows of each value, in the order of their first ones."""
+    """Return the rows of each value, in the order of their first rows."""
     if values and values.count(values[0]) == len(values):
         return {values[0]: range(len(values))}
     rows: dict[_T, list[int]] = {}
@@ -146,7 +146,12 @@ def _grouped(values: Sequence[_T]) -> dict[_T, Sequence[int]]:
 
 
 class Shape:
-    """Records of one shape; columns are in the order of their positions."""
+    """Records of one shape; columns are in the order of their positions.
+
+    Attributes:
+        positions: positions of the records.
+
+    """
 
     def __init__(
         self,
@@ -157,7 +162,6 @@ class Shape:
         language: str,
     ) -> None:
         self.positions = positions
-        """Which of the records these are."""
         self._columns: dict[Path, Sequence[Any]] = {(name,): column for name, column in columns.items()}
         self._plan, self._language = plan, language
         self._converted: dict[str, Sequence[Any] | None] = {}
@@ -165,7 +169,7 @@ class Shape:
         ruled = {name: values for name in place_rules.FIELDS if (values := self._convert(name)) is not None}
         rows = place_rules.are_needed(ruled, plan.flat, len(records))
         self._single = {row: place_from(records[row], language) for row in rows}
-        """The places of those records whose values must be looked at together, by row."""
+        """Places of the records to which rules for several values apply, by row."""
 
     def field(self, name: str) -> Sequence[Any] | None:
         """Return a field of places, None where a record does not have it; None if no record of this shape does.
@@ -201,14 +205,14 @@ class Shape:
         columns = self._traits()
         rows = zip(*columns.values(), strict=True) if columns else iter([()] * len(self.positions))
         if any(None in column for column in columns.values()):
-            found = [
+            traits = [
                 {name: value for name, value in zip(columns, row, strict=True) if value is not None} for row in rows
             ]
         else:
-            found = [dict(zip(columns, row, strict=True)) for row in rows]
+            traits = [dict(zip(columns, row, strict=True)) for row in rows]
         for row, place in self._single.items():
-            found[row] = place.traits or {}
-        return found
+            traits[row] = place.traits or {}
+        return traits
 
     def trait_names(self) -> list[tuple[str, ...]]:
         """Return the names of the traits of each record."""
@@ -221,7 +225,7 @@ class Shape:
         return {name: conversions.trait_values(self._column(path)) for name, path in self._plan.traits.items()}
 
     def _column(self, path: Path) -> Sequence[Any]:
-        """Return the values at a path, before any conversion."""
+        """Return the unconverted values at a path."""
         if path not in self._columns:
             parents = self._column(path[:-1])
             if path[-1] is _NAME:
@@ -231,17 +235,17 @@ class Shape:
         return self._columns[path]
 
 
-def _first(values: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-    """Return each value, or the other one where it is None."""
-    return [other if value is None else value for value, other in zip(values, others, strict=True)]
+def _first(values: Sequence[Any], fallbacks: Sequence[Any]) -> list[Any]:
+    """Return each value, or its fallback if it is None."""
+    return [fallback if value is None else value for value, fallback in zip(values, fallbacks, strict=True)]
 
 
 _NAME = "name in the language"
-"""The end of the path to one of the names in several languages."""
+"""Last key of the path to one of the names in several languages."""
 
 
 def _part(name: str, value: object) -> Part:
-    """Return the part of a value, which has this key in its record, in the shape."""
+    """Return the part of a shape for a value with a key."""
     if isinstance(value, dict):
         return tuple(value) if name in _NESTED else True
     if isinstance(value, list):
@@ -250,7 +254,7 @@ def _part(name: str, value: object) -> Part:
 
 
 def _parts(name: str, column: Sequence[Any], *, with_traits: bool) -> Sequence[Part]:
-    """Return the part of each value of a column."""
+    """Return the parts of shapes for a column of values."""
     types = set(map(type, column))
     if types.isdisjoint((dict, list)):
         return [False] * len(column)
@@ -268,24 +272,28 @@ def _ends(values: list[Any]) -> Part:
 
 
 class Plan:
-    """How records of one shape are mapped."""
+    """The mapping of records of one shape.
+
+    Attributes:
+        flat: path of each value, by its name in a flat record.
+        fields: for each field, the paths of the values from which it is read, the best first.
+        traits: path of each trait.
+
+    """
 
     def __init__(self, flat: dict[str, Path]) -> None:
         self.flat = flat
-        """The path of each value, by the name that it has in a flat record."""
         self.fields: dict[str, list[Path]] = {}
-        """For each field the paths of the values that it may be read from, the best first."""
         for field, names in _NAMES.items():
             paths = [flat[name] for name in names if name in flat]
             if paths:
                 self.fields[field] = paths
         self.traits = {name: path for name, path in flat.items() if name not in _NOT_TRAITS}
-        """The path of each trait."""
 
 
 @lru_cache(1024)
 def _plan(keys: tuple[str, ...], parts: tuple[Part, ...]) -> Plan:
-    """Make the plan for a shape: find out under which name each value would stand in a flat record."""
+    """Return the plan for a shape: map each value to its name in a flat record."""
     flat: dict[str, Path] = {}
     for name, part in zip(keys, parts, strict=True):
         if isinstance(part, bool):
@@ -298,7 +306,7 @@ def _plan(keys: tuple[str, ...], parts: tuple[Part, ...]) -> Plan:
 
 
 def _named(name: str, paths: dict[str, Path]) -> dict[str, Path]:
-    """Flatten what has a code and names: `iso_code` of a country becomes `country_code`."""
+    """Flatten a map with a code and names: `iso_code` of a country becomes `country_code`."""
     flat = {_joined(name, key): path for key, path in paths.items() if key != "names"}
     if "names" in paths:
         flat[_joined(name, "name")] = (*paths["names"], _NAME)
@@ -339,7 +347,7 @@ _NESTED: dict[str, Callable[[str, dict[str, Path]], dict[str, Path]]] = {
 
 
 def _network(flat: dict[str, Path]) -> dict[str, Path]:
-    """Rename what IPinfo's and IPLocate's ASN files have of a network: its country is where it is registered."""
+    """Rename values of IPinfo's and IPLocate's ASN files: their country is that of the registration."""
     names = {"country_code": "as_country_code", "country": "as_country_code"}
     if flat.keys().isdisjoint(("org", "as_name")):
         names["name"] = "as_name"
@@ -347,7 +355,7 @@ def _network(flat: dict[str, Path]) -> dict[str, Path]:
 
 
 def _subdivisions(maps: tuple[Any, ...]) -> dict[str, Path]:
-    """Name the first-level subdivision; of smaller ones only the code is kept."""
+    """Map the first-level subdivision; of smaller ones only the code of the last."""
     if not maps:
         return {}
     position, keys = maps[0]

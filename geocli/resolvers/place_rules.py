@@ -1,4 +1,4 @@
-"""What several values of a record mean together, which no conversion of one of them can find out."""
+"""Rules for several values of a record, which conversions of single values cannot apply."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ COUNTRY_FIELDS = ("country_code", "country_name")
 FIELDS = ("time_zone", "country_code", "latitude")
 """Fields that `are_needed` looks at."""
 NAMED_PLACE_FIELDS = frozenset({*COUNTRY_FIELDS, "region", "city", "postal_code"})
-"""Fields of which one must be known for the coordinates 0, 0 to be a place."""
+"""Fields of which one must be known if the coordinates 0, 0 are real."""
 TIME_ZONES = ("time_zone", "timezone")
 REGISTERED_CODE, REGISTERED_NAME = "registered_country_code", "registered_country_name"
 
 
 def apply(fields: dict[str, Any], traits: dict[str, Any], flat: Mapping[str, Any]) -> None:
-    """Correct the fields and traits of a record, each of which was converted by itself.
+    """Correct the fields and traits of a record after the conversion of single values.
 
     Args:
         fields: the known fields of its place.
         traits: its known traits.
-        flat: the values that they are from, before any conversion, by the name that each has in a flat record.
+        flat: the unconverted values, by their names in a flat record.
 
     """
     _drop_unknown_country(fields, traits, flat)
@@ -43,18 +43,23 @@ def are_needed(columns: Mapping[str, Sequence[Any]], flat_names: Collection[str]
         count: how many records there are.
 
     """
-    rows: set[int] = set()
+    rows = {row for row, latitude in enumerate(columns.get("latitude", ())) if latitude == 0}
     if "time_zone" in columns:
         has_several = all(name in flat_names for name in TIME_ZONES)
-        rows |= {row for row, zone in enumerate(columns["time_zone"]) if zone is None or has_several}
-    if "country_code" in columns or any(name.startswith("registered_country") for name in flat_names):
-        rows |= {row for row, code in enumerate(columns.get("country_code", [None] * count)) if code is None}
-    rows |= {row for row, latitude in enumerate(columns.get("latitude", ())) if latitude == 0}
+        rows |= set(range(count)) if has_several else _unknown(columns["time_zone"])
+    if "country_code" in columns:
+        rows |= _unknown(columns["country_code"])
+    elif any(name.startswith("registered_country") for name in flat_names):
+        rows |= set(range(count))
     return sorted(rows)
 
 
+def _unknown(column: Sequence[Any]) -> set[int]:
+    return {row for row, value in enumerate(column) if value is None}
+
+
 def _drop_unknown_country(fields: dict[str, Any], traits: dict[str, Any], flat: Mapping[str, Any]) -> None:
-    """Drop what a record says of a country whose code stands for an unknown one: DB-IP's `ZZ`."""
+    """Drop the fields of an unknown country, such as DB-IP's `ZZ`."""
     is_void = flat.get("country_code") in UNKNOWN_COUNTRIES or flat.get("country") in UNKNOWN_COUNTRIES
     if is_void and "country_code" not in fields:
         fields.pop("country_name", None)
@@ -63,14 +68,14 @@ def _drop_unknown_country(fields: dict[str, Any], traits: dict[str, Any], flat: 
 
 
 def _drop_null_island(fields: dict[str, Any], traits: dict[str, Any]) -> None:
-    """Drop the coordinates 0, 0 of a record without a place, and their accuracy: they stand for unknown ones."""
+    """Drop the coordinates 0, 0 of a record without a named place, and their accuracy: they are unknown."""
     if fields.get("latitude") == 0 == fields.get("longitude") and fields.keys().isdisjoint(NAMED_PLACE_FIELDS):
         del fields["latitude"], fields["longitude"]
         traits.pop("accuracy_radius", None)
 
 
 def _let_registration_stand_in(fields: dict[str, Any], traits: dict[str, Any]) -> None:
-    """Take the country that the network is registered in, and mark it."""
+    """Use the country of registration, and mark it."""
     (code,) = country_codes([traits.get(REGISTERED_CODE)])
     name = traits.get(REGISTERED_NAME)
     if code or isinstance(name, str):

@@ -1,4 +1,4 @@
-"""Types of resolvers and services: any object with these methods can be one."""
+"""Types of resolvers and services: any object with these methods may be one."""
 
 from __future__ import annotations
 
@@ -16,55 +16,54 @@ if TYPE_CHECKING:
 
 Report: TypeAlias = Callable[[ResolveError], None]
 Source: TypeAlias = tuple[str, DatabaseFile | None]
-"""What a generation calls a source, `NAME@CONTENT`, and its file if it has one."""
+"""Label of a source, `NAME@CONTENT`, and its file if it has one."""
 
 
 class Labels(Protocol):
-    """Remembers the labels of files by what `stat` says of them."""
+    """Labels of files by their status."""
 
     def get(self, file: DatabaseFile) -> str | None:
-        """Return the label of a file, None if its content is not known."""
+        """Return the label of a file, None if it is unknown."""
 
     def remember(self, file: DatabaseFile, label: str) -> None:
-        """Remember the label of a file."""
+        """Store the label of a file."""
 
 
 class Resolver(Protocol):
-    """Asks one kind of source."""
+    """A kind of local source."""
 
     def sources(self, known: Labels | None, report: Report) -> Sequence[Source]:
-        """Return the label, and the file if there is one, of each source that would be asked now.
+        """Return the label, and the file if there is one, of each current source.
 
         Args:
-            known: labels of files that need not be read for it; None where labels are not needed, since nothing
-                is cached.
-            report: called with each source that cannot be asked.
+            known: labels of files that need not be read; None if labels are not needed, since nothing is cached.
+            report: called with an error for each source that cannot be used.
 
         """
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
-        """Return what is known of a global address, None if nothing is.
+        """Return the answer for an address, None if there is none.
 
         Args:
             address: the address.
-            report: called with each source that fails; the others are still asked.
+            report: called with an error for each source that fails; the others are still asked.
 
         """
 
 
 class Service(Protocol):
-    """Asks over the network, for what no resolver knows."""
+    """A web service, which is asked for what no resolver knows."""
 
     name: str
-    """As `source` has it. One that has settings has a `label` too: `NAME@SETTINGS`."""
+    """Name in `source`. A service with settings also has a `label`: `NAME@SETTINGS`."""
     lifetime: timedelta
-    """How long an answer holds."""
+    """Lifetime of an answer."""
 
     def resolve_many(self, addresses: Sequence[Address], report: Report) -> Mapping[Address, Answer | None]:
-        """Return what is known of distinct global addresses, None if nothing is; those that failed are missing.
+        """Return the answers for distinct global addresses, None if there is none; failed ones are missing.
 
         Args:
             addresses: the addresses.
-            report: called with the reason why some are missing.
+            report: called with an error for missing ones.
 
         """

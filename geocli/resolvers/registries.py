@@ -1,8 +1,7 @@
-"""The built-in answer: the country that an address is registered in, from the package iptocc.
+"""The built-in data: countries of registration, from the package iptocc.
 
-Its data are the delegation files of the five regional internet registries, which the Number Resource
-Organization publishes (CC BY 4.0): 98.5 % of the allocated addresses, of which 90 to 95 % agree with
-commercial databases. Special addresses never get here.
+These are the delegation files of the five regional internet registries, which the Number Resource Organization
+publishes (CC BY 4.0). They cover 98.5 % of the allocated addresses, and agree with commercial databases on 90 to 95 %.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ _PACKAGE = "iptocc"
 
 
 class RirResolver:
-    """Knows the country of nearly every allocated address; needs no file and no network."""
+    """Returns the country of registration; needs no file and no network."""
 
     def sources(self, known: Labels | None, report: Report) -> list[tuple[str, None]]:
-        """Return one label, with the release of iptocc, which is made anew each night."""
+        """Return one label, with the release of iptocc, which is published every night."""
         del known, report
         return [(f"{NAME}@{release()}", None)]
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
-        """Return the country of registration, None for addresses that no registry has allocated."""
+        """Return the country of registration, None for unallocated addresses."""
         del report
         (code,) = self.codes([str(address)])
         return None if code is None else registered(code)
 
     @staticmethod
     def codes(addresses: list[str]) -> list[str | None]:
-        """Return the code of the country of each address, None for those that no registry has allocated."""
+        """Return the country code of each address, None for unallocated ones."""
         from iptocc import country_code
 
         return country_code(addresses)
 
 
 def registered(code: str) -> Answer:
-    """Return the answer that an address is registered in a country."""
+    """Return the answer for a country of registration."""
     from geocli.countries import country_name
 
     return Answer(place=Place(country_code=code, country_name=country_name(code)), source=NAME)
@@ -53,7 +52,7 @@ def registered(code: str) -> Answer:
 
 @cache
 def release() -> str:
-    """Return the installed release, read off the name of its metadata: `importlib.metadata` takes 30 ms."""
+    """Return the installed release, by the name of its metadata, since `importlib.metadata` takes 30 ms."""
     spec = PathFinder.find_spec(_PACKAGE)
     site = os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else os.curdir
     for name in os.listdir(site):

@@ -1,6 +1,6 @@
-"""Web services: asked for as many addresses together as they take, and left alone when they ask for it.
+"""Web services: batches of addresses, rate limits, and pauses after failures.
 
-What talks to them is loaded when one of them is asked.
+The client of a service is imported when the service is asked.
 """
 
 from __future__ import annotations
@@ -33,85 +33,90 @@ if TYPE_CHECKING:
 
 
 class Reply(Value):
-    """What one request came to."""
+    """Result of one request."""
 
     answers: dict[Address, Answer | None]
-    """What is said of each address, None where the service does not know it; those that failed are missing."""
+    """Answers, None for unknown addresses; failed ones are missing."""
     pause_seconds: float = 0
-    """So long the service wants to be left alone now."""
+    """Pause that the service asks for."""
 
 
 class Service(ForkAware):
-    """One web service, which is asked by one thread at a time."""
+    """One web service, which is asked by one thread at a time.
 
-    def __init__(  # noqa: PLR0913 (what a service is)
+    Attributes:
+        name: name in `source`.
+        label: name and a digest of the parameters, since a URL may contain a password.
+        lifetime: lifetime of an answer.
+
+    """
+
+    def __init__(  # noqa: PLR0913 (the parts of a service)
         self,
         name: str,
-        takes: int,
+        batch: int,
         load: Callable[[], Ask],
         key: Callable[[], str | None],
-        *settings: str,
-        chosen: Settings,
+        *parameters: str,
+        settings: Settings,
         directory: Callable[[], DataDirectory],
         now: Callable[[], datetime],
     ) -> None:
-        """Name a service; nothing is loaded, read or sent before it is asked.
+        """Nothing is imported, read or sent before the service is asked.
 
         Args:
-            name: as `source` has it.
-            takes: how many addresses a request may have.
-            load: returns what sends requests, and raises HttpError or ServiceError, or what parsing raises.
-            key: returns the key, if there is one; read once.
-            settings: all else that answers depend on: the kind of service, its URL, what is asked of it.
-            chosen: says how long an answer may take and how long it holds, and how patient we are.
-            directory: returns where it is kept when the service may be asked again.
+            name: name in `source`.
+            batch: maximum number of addresses of a request.
+            load: returns the client, a function that raises HttpError, ServiceError or errors of parsing.
+            key: returns the key, if there is one; called once.
+            parameters: other values that answers depend on: the kind of the service, its URL, its edition.
+            settings: timeouts, and the lifetime of answers.
+            directory: returns the directory of the service's pauses.
             now: the clock.
 
         """
         super().__init__()
         self.name = name
-        self.label = f"{name}@{blake2b(repr(settings).encode(), digest_size=8).hexdigest()}"
-        """Its name, and a digest of its settings: a URL may hold a password."""
-        self.lifetime = timedelta(days=chosen.service_lifetime_days)
-        """How long an answer holds."""
-        self._takes, self._load, self._key, self._directory, self._now = takes, load, key, directory, now
-        self._timeout_seconds, self._wait_seconds = chosen.service_timeout_seconds, chosen.service_wait_seconds
+        self.label = f"{name}@{blake2b(repr(parameters).encode(), digest_size=8).hexdigest()}"
+        self.lifetime = timedelta(days=settings.service_lifetime_days)
+        self._batch, self._load, self._key, self._directory, self._now = batch, load, key, directory, now
+        self._timeout_seconds, self._wait_seconds = settings.service_timeout_seconds, settings.service_wait_seconds
         self._lock = allocate_lock()
         self._ask: Ask | None = None
         self._back_off: BackOff | None = None
 
     def after_fork_in_child(self) -> None:
-        """Leave an answer that another thread waits for, and the connections, to the parent."""
+        """Drop connections, and the lock of a request of another thread, which belong to the parent."""
         self._lock = allocate_lock()
         self._ask = None
 
     def read_key(self) -> None:
-        """Read the key while this user can; if that fails, it is tried again when the service is asked."""
+        """Read the key as the current user; if that fails, the service tries again when it is asked."""
         with suppress(ServiceError):
             self._key()
 
     def resolve_many(self, addresses: Sequence[Address], report: Report) -> dict[Address, Answer | None]:
-        """Return what is known of global addresses; those that are missing could not be asked for.
+        """Return the answers for global addresses; failed ones are missing.
 
         Args:
-            addresses: distinct; they are sent in batches as large as the service takes.
-            report: told why some are missing. The first request that fails is the last one.
+            addresses: distinct addresses, which are sent in batches.
+            report: called with an error for missing ones. After a failed request no other is sent.
 
         """
-        found: dict[Address, Answer | None] = {}
+        answers: dict[Address, Answer | None] = {}
         try:
-            for start in range(0, len(addresses), self._takes):
+            for start in range(0, len(addresses), self._batch):
                 with self._lock:
-                    found |= self._asked(addresses[start : start + self._takes])
+                    answers |= self._request(addresses[start : start + self._batch])
         except ServiceError as error:
             report(error)
         else:
-            if missing := len(addresses) - len(found):
+            if missing := len(addresses) - len(answers):
                 report(ServiceError(self.name, f"no answer for {missing} of {len(addresses)} addresses"))
-        return found
+        return answers
 
-    def _asked(self, addresses: Sequence[Address]) -> dict[Address, Answer | None]:
-        """Send one request, unless the service asked for patience."""
+    def _request(self, addresses: Sequence[Address]) -> dict[Address, Answer | None]:
+        """Send one request, unless there is a pause."""
         from geocli.backoff import BackOff
 
         self._back_off = self._back_off or BackOff(self._directory(), f"backoff-{self.name}")
@@ -120,11 +125,11 @@ class Service(ForkAware):
         try:
             reply = ask(addresses)
         except Exception as raised:  # noqa: BLE001 (whatever a library raises is translated)
-            self._ask = None  # a thread of its session may still look up a name
+            self._ask = None  # a thread of its session may still resolve a name
             error = self._failure(raised)
             self._back_off.failed(self._now(), error.reason, error.status, error.retry_after_seconds)
-            raise error from None  # the text of an inner one may have a key in it
-        self._back_off.answered(self._now(), reply.pause_seconds, "its rate limit was met", TOO_MANY_REQUESTS)
+            raise error from None  # the text of the cause may contain a key
+        self._back_off.answered(self._now(), reply.pause_seconds, "its rate limit was reached", TOO_MANY_REQUESTS)
         return reply.answers
 
     def _failure(self, error: Exception) -> ServiceError:
@@ -135,20 +140,20 @@ class Service(ForkAware):
         if isinstance(error, HttpError):
             pause_seconds = error.pause_seconds(self._now())
             return ServiceError(self.name, error.reason, status=error.status, retry_after_seconds=pause_seconds)
-        return ServiceError(self.name, f"an answer that cannot be read ({type(error).__name__})")
+        return ServiceError(self.name, f"unreadable answer ({type(error).__name__})")
 
     def _wait(self, back_off: BackOff) -> None:
-        """Wait for the end of a rate limit, if that is not too far; a service that failed is not waited for."""
-        found = back_off.pause(self._now())
-        if found is None:
+        """Wait for the end of a short pause of a rate limit; raise ServiceError for other pauses."""
+        current = back_off.pause(self._now())
+        if current is None:
             return
-        pause, left_seconds = found
+        pause, left_seconds = current
         if pause.status == TOO_MANY_REQUESTS and left_seconds <= self._wait_seconds:
             sleep(left_seconds)
             return
         raise ServiceError(
             self.name,
-            f"left alone for {ceil(left_seconds)} s more: {pause.reason}",
+            f"not asked for another {ceil(left_seconds)} s: {pause.reason}",
             status=pause.status,
             retry_after_seconds=left_seconds,
         )

@@ -1,4 +1,4 @@
-"""Counting what is in the store: large ones on all cores."""
+"""Count the rows of the store, on all cores if there are many."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from geocli.storage.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-LEAST_SPAN_ROWS = 100_000
-"""Fewer rows are counted sooner than a thread is started for them."""
+MIN_SPAN_ROWS = 100_000
+"""Rows for a thread; fewer are counted faster than it starts."""
 
 
 def tally(
@@ -23,9 +23,9 @@ def tally(
     """Count all rows once, by status and by the values of a column, with as many threads as there are cores.
 
     Args:
-        store: it.
-        column: its name; None to count by status alone, which needs no sorting.
-        statuses: those that are counted even if there is no such row; others come behind them.
+        store: the store.
+        column: name of the column; None to count by status only, which needs no sorting.
+        statuses: statuses to count even without rows; others follow.
 
     Raises:
         StoreError: the store cannot be read.
@@ -36,24 +36,24 @@ def tally(
     grouped = f"SELECT {column}, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ? GROUP BY 1"
     alone = f"SELECT NULL, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ?"
     by_status, by_value = dict.fromkeys(statuses, 0), Counter[str | int | None]()
-    for what, *numbers, count in _in_spans(store, alone if column is None else grouped, statuses):
-        by_value[what] += count
+    for value, *numbers, count in _in_spans(store, alone if column is None else grouped, statuses):
+        by_value[value] += count
         for status, number in zip(statuses, numbers, strict=True):
             by_status[status] += number or 0
-    if by_value.total() > sum(by_status.values()):  # somebody else wrote other ones
+    if by_value.total() > sum(by_status.values()):  # another program wrote other statuses
         marks = ", ".join("?" * len(statuses))
-        others = f"SELECT status, COUNT(*) FROM geo_cache WHERE status NOT IN ({marks}) GROUP BY 1"
-        by_status |= {str(status): number for status, number in store.query(others, statuses)}
+        sql = f"SELECT status, COUNT(*) FROM geo_cache WHERE status NOT IN ({marks}) GROUP BY 1"
+        by_status |= {str(status): number for status, number in store.query(sql, statuses)}
     return by_status, by_value
 
 
 def _in_spans(store: Store, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-    """Ask of as many parts of the table as there are cores, at the same time, each by a connection of its own."""
+    """Query as many spans of the table as there are cores, in parallel, each with its own connection."""
     ends = "SELECT (SELECT MIN(rowid) FROM geo_cache), (SELECT MAX(rowid) FROM geo_cache)"
     ((first, last),) = list(store.query(ends)) or [(None, None)]
     if first is None:
         return
-    count = min(len(os.sched_getaffinity(0)), -(-(last - first + 1) // LEAST_SPAN_ROWS))
+    count = min(len(os.sched_getaffinity(0)), -(-(last - first + 1) // MIN_SPAN_ROWS))
     borders = [first + number * (last - first + 1) // count for number in range(count + 1)]
     spans = [(*values, start, end - 1) for start, end in pairwise(borders)]
     if count == 1:
@@ -71,7 +71,7 @@ def _in_spans(store: Store, sql: str, values: Sequence[Any]) -> Iterator[tuple[A
 
 
 def organisations(store: Store, asns: Sequence[int]) -> dict[int, str]:
-    """Return the names of organisations by the numbers of their autonomous systems, as far as they are known.
+    """Return the known names of organisations by the numbers of their autonomous systems.
 
     Raises:
         StoreError: the store cannot be read.

@@ -1,7 +1,7 @@
-"""Clearing the store: rows are deleted at one point in the order of segments.
+"""Clear the store: rows are deleted at one point in the order of segments.
 
-The number of that point stands in the same transaction. What appends and what reads compares it: what was learned
-before and is not yet stored was cleared too, and nothing that was read before may be kept or believed after it.
+The transaction also stores the number of that point. Readers and appenders compare it: older entries that are not yet
+stored are cleared, too, and no entry that was read before may be appended or used after it.
 """
 
 from __future__ import annotations
@@ -21,33 +21,32 @@ if TYPE_CHECKING:
     from geocli.storage.tombstones import Clear
 
 STATEMENT_ADDRESSES = 500
-"""Addresses that one SELECT asks for."""
+"""Addresses of one SELECT."""
 
 
 def clear(writer: StoreWriter, journal: Journal, wanted: Clear) -> int:
-    """Delete the rows that were asked for, and return how many.
+    """Delete rows, and return their number; with a whole clear, also that of dirty addresses without a row.
 
-    If everything is cleared, dirty addresses count as the rows that a flush would have made of them. The caller
-    holds the lock of flushes.
+    The caller holds the lock of flushes.
 
     Raises:
         StoreError: nothing was cleared.
         JournalError: nothing was cleared, because the journal cannot be sealed.
-        BusyError: nothing was cleared, because another program keeps the store or the journal locked.
+        BusyError: nothing was cleared, because another program locked the store or the journal.
 
     """
-    with ExitStack() as held, writer.transaction() as db:
+    with ExitStack() as stack, writer.transaction() as db:
         count = _count_dirty(db, journal) if wanted.is_whole else 0
         count += _delete(db, wanted)
-        # Until the end of the transaction nobody can append what was read before it.
-        held.enter_context(journal.sealing(writer.next_number()))
+        # Until the end of the transaction no process can append entries that were read before it.
+        stack.enter_context(journal.sealing(writer.next_number()))
         number = journal.next_number(writer.next_number())
         db.execute("INSERT INTO clears VALUES (?, ?, ?)", (number, wanted.only_unresolved, wanted.resolved_before))
     return count
 
 
 def _delete(db: sqlite3.Connection, wanted: Clear) -> int:
-    """Delete rows; without a condition, SQLite frees all pages of a table without writing them."""
+    """Delete rows; without a condition, SQLite frees the pages of the table without writing them."""
     conditions = []
     if wanted.only_unresolved:
         conditions.append("status = 'unresolved'")
@@ -59,16 +58,16 @@ def _delete(db: sqlite3.Connection, wanted: Clear) -> int:
 
 
 def _count_dirty(db: sqlite3.Connection, journal: Journal) -> int:
-    """Return how many dirty addresses have no row, as far as the journal can be read."""
+    """Return the number of dirty addresses without a row, as far as the journal can be read."""
     count = 0
-    with suppress(JournalError):  # told when the segments are discarded
+    with suppress(JournalError):  # reported when the segments are discarded
         for addresses in journal.distinct():
             count += _not_stored(db, addresses)
     return count
 
 
 def _not_stored(db: sqlite3.Connection, addresses: Iterable[str]) -> int:
-    """Return how many of some addresses have no row."""
+    """Return the number of addresses without a row."""
     count, rest = 0, iter(addresses)
     while block := list(islice(rest, STATEMENT_ADDRESSES)):
         marks = ", ".join("?" * len(block))

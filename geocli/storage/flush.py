@@ -1,9 +1,8 @@
-"""Flush: move the dirty journal into the store, exactly once, whatever is killed and wherever."""
+"""Flush: move the journal into the store, exactly once, whenever the process is killed."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from contextlib import closing, contextmanager, suppress
 
 from geocli.errors import BusyError, JournalError, StoreError
@@ -29,20 +28,20 @@ LOCK = "flush.lock"
 
 
 class FlushReport(Value):
-    """What a flush did."""
+    """Result of a flush."""
 
     flushed: int = 0
-    """Entries that are in the store now."""
+    """Stored entries."""
     segments: int = 0
-    """Segments that were discarded."""
+    """Discarded segments."""
     dropped_bytes: int = 0
-    """Bytes that were no frames, and are in `journal.bad` now."""
+    """Damaged bytes, which are now in `journal.bad`."""
     duration_seconds: float = 0.0
-    """How long it took."""
+    """Duration in seconds."""
 
 
 class Flush:
-    """One flush: the segments that were left over, oldest first, then what is dirty now."""
+    """One flush: leftover segments, oldest first, then the current journal."""
 
     def __init__(
         self,
@@ -52,21 +51,21 @@ class Flush:
         busy_timeout_seconds: float,
         on_problem: Callable[[StorageError], None] = lambda _: None,
     ) -> None:
-        """Name what is to be flushed, and who hears of damage and of problems besides the one that `run` raises."""
+        """`on_problem` is called with damage, and with all problems but the one that `run` raises."""
         self._directory, self._journal, self._now = directory, journal, now
         self._busy_timeout_seconds = busy_timeout_seconds
         self._on_problem = on_problem
         self._flushed = self._segments = self._dropped_bytes = 0
         self._is_damaged = False
         self._offset_bytes = 0
-        """Where in its segment the frame begins that was asked for last."""
+        """Offset in its segment of the frame that was read last."""
 
     def run(self, wait_seconds: float = 0) -> FlushReport:
-        """Flush, and migrate a store of an older schema. With nothing to do, nothing heavy is imported.
+        """Flush, and migrate a store of an older schema. With nothing to do, no heavy module is imported.
 
         Raises:
-            BusyError: another flush is running, or another program keeps the store or the journal locked.
-            StorageError: something could not be stored; it is kept, and the next flush tries again.
+            BusyError: another flush is running, or another program locked the store or the journal.
+            StorageError: some entries could not be stored; the next flush tries again.
 
         """
         if not self._journal.is_dirty() and not self._is_outdated():
@@ -74,11 +73,11 @@ class Flush:
         with self._writing(wait_seconds) as writer:
             began = self._now()
             problems = self._drain_all(writer)
-        self._tell_of_damage()
+        self._report_damage()
         if problems:
-            others = {str(problem): problem for problem in problems if str(problem) != str(problems[0])}
-            deque(map(self._on_problem, others.values()), maxlen=0)
-            raise problems[0]
+            first = problems[0]
+            self._report([problem for problem in problems if str(problem) != str(first)])
+            raise first
         return FlushReport(
             flushed=self._flushed,
             segments=self._segments,
@@ -87,13 +86,13 @@ class Flush:
         )
 
     def clear(self, wanted: Clear, wait_seconds: float = 0) -> int:
-        """Forget what is in the store and in the journal, all or some of it, and return how many rows that were.
+        """Delete stored and dirty entries, and return their number.
 
-        What is dirty becomes rows before some of them are chosen; if all is forgotten, it needs no room for that.
+        Dirty entries are stored before rows are selected, but not if all are deleted, which needs no disk space.
 
         Raises:
-            BusyError: a flush is running, or another program keeps the store or the journal locked.
-            StorageError: nothing was forgotten.
+            BusyError: a flush is running, or another program locked the store or the journal.
+            StorageError: nothing was deleted.
 
         """
         if not self._journal.is_dirty() and not os.path.exists(self._directory.file(STORE)):
@@ -106,13 +105,18 @@ class Flush:
             if wanted.is_whole:
                 writer.give_back()
             problems += self._drain(writer, self._journal.segments())
-        self._tell_of_damage()
-        deque(map(self._on_problem, {str(problem): problem for problem in problems}.values()), maxlen=0)
+        self._report_damage()
+        self._report(problems)
         return count
+
+    def _report(self, problems: Iterable[StorageError]) -> None:
+        """Report problems, those with the same text once."""
+        for problem in {str(problem): problem for problem in problems}.values():
+            self._on_problem(problem)
 
     @contextmanager
     def _writing(self, wait_seconds: float) -> Iterator[StoreWriter]:
-        """Write the store while no other flush does."""
+        """Open the store for writing, under the lock of flushes."""
         with self._directory.locked(LOCK, wait_seconds), postponed():
             from geocli.storage.store_writer import StoreWriter
 
@@ -125,13 +129,13 @@ class Flush:
         sealed = self._journal.seal(writer.next_number())
         return problems + self._drain(writer, [sealed] if sealed else [])
 
-    def _tell_of_damage(self) -> None:
+    def _report_damage(self) -> None:
         if self._dropped_bytes:
-            reason = f"{self._dropped_bytes} damaged bytes were set aside"
+            reason = f"{self._dropped_bytes} damaged bytes were quarantined"
             self._on_problem(StoreError(self._directory.file(QUARANTINE), reason))
 
     def _is_outdated(self) -> bool:
-        """Return whether the store is to be migrated; errors are for a flush that has something to store."""
+        """Return whether the store needs a migration; errors are left to a flush with something to store."""
         path = self._directory.file(STORE)
         if not os.path.exists(path):
             return False
@@ -142,7 +146,7 @@ class Flush:
         return False
 
     def _drain(self, writer: StoreWriter, segments: Iterable[Segment]) -> list[StorageError]:
-        """Store and discard each segment; one that cannot be does not hold up the next."""
+        """Store and discard each segment; one that fails does not block the next."""
         problems: list[StorageError] = []
         for segment in segments:
             oldest = min((present.number for present in self._journal.segments()), default=segment.number)
@@ -150,7 +154,7 @@ class Flush:
             try:
                 stored = self._store(writer, segment, oldest)
                 self._flushed += stored
-                if self._is_damaged or not stored:  # which may have been stored before, and killed then
+                if self._is_damaged or not stored:  # an earlier flush may have stored it, and been killed
                     self._dropped_bytes += self._journal.quarantine(self._damage(segment))
                 self._journal.discard(segment)
                 self._segments += 1
@@ -159,30 +163,30 @@ class Flush:
         return problems
 
     def _store(self, writer: StoreWriter, segment: Segment, oldest: int) -> int:
-        """Store a segment in one transaction, or where there is little room on the disk in several."""
-        from geocli.storage.disk_space import Room
+        """Store a segment in one transaction, or in several if there is little disk space."""
+        from geocli.storage.disk_space import DiskSpace
 
-        stored, room = 0, Room(writer.path)
+        stored, space = 0, DiskSpace(writer.path)
         while not writer.is_applied(segment):
             frames = self._frames(segment, writer.stored_bytes(segment))
             try:
                 stored += writer.apply(
-                    segment, frames, self._now, oldest=oldest, offset=lambda: self._offset_bytes, room=room
+                    segment, frames, self._now, oldest=oldest, offset=lambda: self._offset_bytes, space=space
                 )
             except StoreError as error:
-                if not (error.is_full and room.shrink()):
+                if not (error.is_full and space.shrink()):
                     raise
         return stored
 
     def _frames(self, segment: Segment, start: int) -> Iterator[Frame]:
         self._offset_bytes = start
-        self._is_damaged = self._is_damaged or start > 0  # perhaps before what is stored already
-        for end, found in self._journal.replay_from(segment, start):
-            if isinstance(found, Frame):
-                yield found
+        self._is_damaged = self._is_damaged or start > 0  # there may be damage before the stored part
+        for end, item in self._journal.replay_from(segment, start):
+            if isinstance(item, Frame):
+                yield item
             else:
                 self._is_damaged = True
             self._offset_bytes = end
 
     def _damage(self, segment: Segment) -> Iterator[bytes]:
-        return (found.data for found in self._journal.replay(segment) if not isinstance(found, Frame))
+        return (item.data for item in self._journal.replay(segment) if not isinstance(item, Frame))

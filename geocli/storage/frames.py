@@ -1,4 +1,4 @@
-r"""The journal's format: checksummed frames, one a line, the one place that knows it.
+r"""The journal's format: checksummed frames, one a line.
 
 A frame is `G1 LENGTH DIGEST PAYLOAD\n`. LENGTH is that of the payload, in 8 hex digits. DIGEST is BLAKE2b
 (RFC 7693) with 64 bits over LENGTH and PAYLOAD, in 16 hex digits. PAYLOAD is one line of ASCII JSON:
@@ -7,23 +7,22 @@ A frame is `G1 LENGTH DIGEST PAYLOAD\n`. LENGTH is that of the payload, in 8 hex
      "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", ...}, ...],
      "rows": [["81.2.69.160", 0, 27], ...]}
 
-Each row names an address, the number of its place in `places`, and the length of the prefix that the
-answer holds for, or null. Other members, as those that earlier releases wrote, are ignored, as are frames
-without rows (`journal_summaries`). Where there are many rows, they are written shorter:
+Each row has an address, the number of its place in `places`, and the prefix length of the answer's network, or null.
+Unknown members, as of earlier releases, are ignored, and so are frames without rows (`journal_summaries`). Many rows
+are written in a shorter form:
 
      "ips": "81.2.69.160 81.2.69.161 2.125.160.216 ...",
      "places": [{"status": "resolved", "source": "GeoLite2-City", "country_code": "GB", ...,
                  "places": [{"city": "Boxford", ...}, {"city": "London", ...}]}, ...],
      "rows": [[2, 0, 27], [1, 1, 29], ...]}
 
-Then each row says how many of the addresses it is about. And an element of `places` that has some itself is none,
-but says what these have in common, also of their `traits`; they are numbered in the order in which they stand there.
+Here each row begins with the number of its addresses. An element of `places` that has `places` itself contains what
+these have in common, also of their `traits`; they are numbered in their order.
 """
 
 from __future__ import annotations
 
 import json
-from collections import deque
 from functools import lru_cache
 from itertools import islice
 from json.encoder import encode_basestring_ascii
@@ -43,11 +42,11 @@ if TYPE_CHECKING:
 MAGIC = b"G1 "
 HEADER_BYTES = len(b"G1 00000000 0011223344556677 ")
 TARGET_BYTES = 64 * 1024
-"""A writer packs entries into frames of at most this size, where one entry alone is not larger."""
+"""Maximum size of the frames that a writer makes, unless one entry is larger."""
 MAX_BYTES = 1024 * 1024
-"""A reader takes a longer payload for damage."""
+"""Maximum size of a payload; a reader treats a longer one as damage."""
 MAX_CHECKED_BYTES = 32 << 20
-"""About so much text of places a reader keeps, so that it checks each once."""
+"""Size of the places that a reader remembers, so as to check each once."""
 
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
@@ -58,53 +57,50 @@ _KEYS = {name: f'"{name}":' for name in (*_ENTRY_KEYS, *Place.field_names)}
 
 
 class Frame(Value):
-    """What one frame says, each distinct place once."""
+    """The content of one frame, with each distinct place once."""
 
     at: str
-    """When its entries were resolved: UTC, ISO 8601; empty if that is not known."""
+    """When its entries were resolved: UTC, ISO 8601; empty if unknown."""
     generation: str
-    """The sources that were there to be asked."""
+    """Labels of the sources."""
     places: list[bytes]
-    """What an entry and its place say, without what is unknown, as JSON, whose members may be divided among two lines.
-
-    Instants are texts.
-    """
+    """Known members of an entry and its place as JSON; two lines if some members are shared with other places."""
     rows: list[tuple[str, int, int | None]]
-    """Address, number of its place, and prefix length, in the order in which they were appended."""
+    """Address, number of its place, and prefix length, in the order of appends."""
 
     def entries(self) -> Iterator[Entry]:
-        """Return the entries in the order in which they were appended."""
+        """Return the entries in the order of appends."""
         shapes = [self.shape(number) for number in range(len(self.places))]
         for ip, number, prefix_len in self.rows:
             yield shapes[number].replace(ip=ip, prefix_len=prefix_len)
 
     def shape(self, number: int) -> Entry:
         """Return an entry of a place, without address and prefix."""
-        said = loaded(self.places[number])
-        about: dict[str, Any] = {name: said.get(name) for name in _ENTRY_KEYS}
-        about |= {name: instant(about[name]) for name in ("built_at", "retry_at")}
-        place = Place(**{name: said[name] for name in Place.field_names & said.keys()})
-        return Entry(ip="", place=place, resolved_at=instant(self.at or None), generation=self.generation, **about)
+        members = loaded(self.places[number])
+        fields: dict[str, Any] = {name: members.get(name) for name in _ENTRY_KEYS}
+        fields |= {name: instant(fields[name]) for name in ("built_at", "retry_at")}
+        place = Place(**{name: members[name] for name in Place.field_names & members.keys()})
+        return Entry(ip="", place=place, resolved_at=instant(self.at or None), generation=self.generation, **fields)
 
 
 def encode(payload: bytes) -> bytes:
-    """Return the frame that holds a payload."""
+    """Return the frame of a payload."""
     return b"".join(parts(payload))
 
 
 def parts(payload: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return what a frame consists of, to be put together by who has many."""
+    """Return the parts of a frame, to be joined by the caller."""
     length = b"%08x" % len(payload)
     return b"%s%s %s " % (MAGIC, length, _digest(length, payload)), payload, b"\n"
 
 
 def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
-    """Return the payloads that hold these entries in their order, each distinct place once a payload.
+    """Return payloads of entries in their order, with each distinct place once a payload.
 
-    Entries that were resolved at different instants, or with different sources, go to different payloads.
+    All entries of a payload have the same time of resolution and the same generation.
 
     Raises:
-        ValueError: an entry is larger than a reader takes.
+        ValueError: an entry is larger than `MAX_BYTES`.
 
     """
     draft = _Draft("")
@@ -144,44 +140,44 @@ class _Draft:
         return payload(self.head, [",".join(self.places).encode("ascii")], [",".join(self.rows).encode("ascii")])
 
 
-@lru_cache(16)  # entries that are resolved together begin alike
+@lru_cache(16)  # entries that were resolved together have the same
 def head(at: datetime | None, generation: str) -> str:
-    """Return what a payload begins with: when its entries were resolved, and which sources were there."""
+    """Return the beginning of a payload: time of resolution, and generation."""
     return f'{{"at":{compact_json(instant_text(at) if at else "")},"generation":{compact_json(generation)}'
 
 
 def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes], ips: bytes = b"") -> bytes:
-    """Put a payload together from its head, from the pieces of its places and of its rows, with their commas.
+    """Join a payload.
 
     Args:
-        head: as `head` returns it.
-        places: pieces of text, with all commas.
-        rows: likewise.
-        ips: the addresses that rows only count.
+        head: the result of `head`.
+        places: pieces of the JSON of places, including commas.
+        rows: pieces of the JSON of rows, including commas.
+        ips: the addresses of rows that only count them.
 
     Raises:
-        ValueError: it is larger than a reader takes.
+        ValueError: the payload is larger than `MAX_BYTES`.
 
     """
     begin = b'%b,"ips":"%b"' % (head.encode("ascii"), ips) if ips else head.encode("ascii")
     whole = b"".join((begin, b',"places":[', *places, b'],"rows":[', *rows, b"]}"))
     if len(whole) > MAX_BYTES:
-        raise ValueError(f"an entry of {len(whole)} bytes is more than a frame holds")
+        raise ValueError(f"an entry of {len(whole)} bytes does not fit into a frame")
     return whole
 
 
 def members_of(entry: Entry) -> dict[str, Any]:
-    """Return what is known of an entry and its place, but for its address, by field; instants as text."""
-    said = {name: getattr(entry, name) for name in _ENTRY_KEYS} | vars(entry.place)
-    said |= {name: instant_text(said[name]) for name in ("built_at", "retry_at") if said[name]}
-    return {name: what for name, what in said.items() if what is not None}
+    """Return the known members of an entry and its place, without its address; instants as strings."""
+    fields = {name: getattr(entry, name) for name in _ENTRY_KEYS} | vars(entry.place)
+    fields |= {name: instant_text(fields[name]) for name in ("built_at", "retry_at") if fields[name]}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def place_text(members: Mapping[str, Any]) -> str:
-    """Return such members as one place of a payload."""
+    """Return members as the JSON of one place."""
     texts = [
-        f"{_KEYS[name]}{encode_basestring_ascii(what) if isinstance(what, str) else compact_json(what)}"
-        for name, what in members.items()
+        f"{_KEYS[name]}{encode_basestring_ascii(value) if isinstance(value, str) else compact_json(value)}"
+        for name, value in members.items()
     ]
     return f"{{{','.join(texts)}}}"
 
@@ -189,36 +185,36 @@ def place_text(members: Mapping[str, Any]) -> str:
 def loaded(place: bytes) -> dict[str, Any]:
     """Return the members of a place of a frame."""
     shared, _, own = place.decode().partition("\n")
-    said: dict[str, Any] = _joined(_shared(shared), json.loads(own)) if own else json.loads(shared)
-    return said
+    members: dict[str, Any] = _joined(_shared(shared), json.loads(own)) if own else json.loads(shared)
+    return members
 
 
 _shared = lru_cache(16)(json.loads)  # each may be as large as a frame
 
 
 def _joined(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Put members together; of traits, all are taken."""
-    said = shared | own
+    """Merge members, and their traits."""
+    members = shared | own
     if "traits" in shared and "traits" in own:
-        said["traits"] = {**shared["traits"], **own["traits"]}
-    return said
+        members["traits"] = {**shared["traits"], **own["traits"]}
+    return members
 
 
-def unpack(payload: bytes, known: set[bytes] | None = None) -> Frame:
-    """Return what a payload says.
+def unpack(payload: bytes, checked: set[bytes] | None = None) -> Frame:
+    """Return the frame of a payload.
 
     Args:
         payload: the JSON.
-        known: texts of places that are of the right form; those of this payload are added.
+        checked: well-formed places; those of this payload are added.
 
     Raises:
-        ValueError: it is not JSON, or not of the right form.
+        ValueError: it is not JSON, or malformed.
 
     """
     try:
-        said = _loaded(payload, set() if known is None else known)
-        rows = rows_of(said["rows"], said.get("ips"))
-        frame = Frame(at=said["at"], generation=said["generation"], places=said["places"], rows=rows)
+        members = _loaded(payload, set() if checked is None else checked)
+        rows = rows_of(members["rows"], members.get("ips"))
+        frame = Frame(at=members["at"], generation=members["generation"], places=members["places"], rows=rows)
         _check(frame)
     except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(repr(error)) from error
@@ -234,7 +230,7 @@ def unpack_or_none(payload: bytes, checked: set[bytes] | None = None) -> Frame |
 
 
 def rows_of(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int | None]]:
-    """Return a row for each address, of rows that name one, or that say how many of `ips` they are about."""
+    """Return a row for each address; without `ips`, rows have an address, else a number of them."""
     if ips is None:
         return [(ip, number, prefix_len) for ip, number, prefix_len in rows]
     rest = ips.split(" ")
@@ -246,71 +242,71 @@ def rows_of(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int 
     return [(ip, number, prefix_len) for count, number, prefix_len in rows for ip in islice(each, count)]
 
 
-def _loaded(payload: bytes, known: set[bytes]) -> dict[str, Any]:
-    """Read the JSON of a payload, but leave its places as text, each of which is checked once.
+def _loaded(payload: bytes, checked: set[bytes]) -> dict[str, Any]:
+    """Parse a payload, except its places, which are JSON, checked once each.
 
-    The quotes of what is searched for would be escaped in a text, so they divide the payload where they should.
+    Quotes are escaped in JSON strings, so the separators that are searched for are never part of one.
     """
     if not payload.isascii():
         raise ValueError("not ASCII")
-    if b"\\ud" in payload.lower():  # a surrogate, of which only a pair is a character
+    if b"\\ud" in payload.lower():  # fails on unpaired surrogates
         json.dumps(json.loads(payload), ensure_ascii=False).encode()
     head, _, rest = payload.partition(b',"places":[')
     texts, _, rows = rest.rpartition(b'],"rows":[')
     try:
-        places = _places(texts, known)
-        said = json.loads(b'%b,"rows":[%b' % (head, rows))
-    except (ValueError, TypeError, AttributeError, LookupError):  # not written as here, but JSON perhaps
-        said = json.loads(payload)
-        members = [*_each(said["places"])]
-        _check_places(members)
-        places = [compact_json(place).encode() for place in members]
-    return {**said, "places": places}
+        places = _places(texts, checked)
+        members = json.loads(b'%b,"rows":[%b' % (head, rows))
+    except (ValueError, TypeError, AttributeError, LookupError):  # JSON, perhaps, that geocli did not write
+        members = json.loads(payload)
+        each = [*_each(members["places"])]
+        _check_places(each)
+        places = [compact_json(place).encode() for place in each]
+    return {**members, "places": places}
 
 
 def _each(elements: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for element in elements:
-        shared = {name: what for name, what in element.items() if name != "places"}
+        shared = {name: value for name, value in element.items() if name != "places"}
         yield from (_joined(shared, own) for own in element.get("places", [{}]))
 
 
-def _places(texts: bytes, known: set[bytes]) -> list[bytes]:
+def _places(texts: bytes, checked: set[bytes]) -> list[bytes]:
     if not (texts.startswith(b'{"') and texts.endswith(b"}")):
         raise ValueError("not a list of places")
     if texts.endswith(b"}]}"):
         places = [place for element in texts[2:-3].split(b'}]},{"') for place in _sharing(element)]
     else:
         places = [b'{"%b}' % text for text in texts[2:-1].split(b'},{"')]
-    if new := set(places) - known:
+    if new := set(places) - checked:
         _check_places([*map(loaded, new)])
-        if len(known) * len(texts) > MAX_CHECKED_BYTES * len(places):
-            known.clear()
-        known |= new
+        if len(checked) * len(texts) > MAX_CHECKED_BYTES * len(places):
+            checked.clear()
+        checked |= new
     return places
 
 
 def _sharing(element: bytes) -> list[bytes]:
-    """Return the places that have in common what an element says."""
+    """Return the places that share the members of an element."""
     shared, _, own = element.partition(b',"places":[{"')
     return [b'{"%b}\n{"%b}' % (shared, members) for members in own.split(b'},{"')]
 
 
 def _check_places(places: list[dict[str, Any]]) -> None:
-    """Refuse what is not of the right types, and what SQLite would refuse."""
+    """Raise ValueError unless all values have the right types, and SQLite can store them."""
     _check_types(places, dict)
     _check_types([place["status"] for place in places], str)
     for name in set().union(*places):
-        said = [place[name] for place in places if name in place]
-        _check_types(said, *_TYPES[name])
-        if name.endswith("_at"):
-            deque(map(instant, said), maxlen=0)
-        elif name == "traits":
-            nested = [traits for traits in said if not _FLAT.issuperset(map(type, traits.values()))]
-            deque(map(check_json, nested), maxlen=0)
+        values = [place[name] for place in places if name in place]
+        _check_types(values, *_TYPES[name])
+        for value in values if name.endswith("_at") else ():
+            instant(value)
+        for traits in values if name == "traits" else ():
+            if not _FLAT.issuperset(map(type, traits.values())):
+                check_json(traits)
 
 
 def _check(frame: Frame) -> None:
-    """Refuse what is not of the right types, and what SQLite would refuse."""
+    """Raise ValueError unless all values have the right types, and SQLite can store them."""
     _check_types([frame.at, frame.generation], str)
     instant(frame.at or None)
     ips, numbers, prefix_lens = zip(*frame.rows, strict=True) if frame.rows else ((), (), ())
@@ -330,7 +326,7 @@ def _check_types(values: Sequence[Any], *types: type, within: range = range(-(1 
 
 
 def payload_at(data: bytes, start: int = 0) -> bytes | None:
-    """Return the payload of the frame that begins at an offset, None if no whole, sound frame does."""
+    """Return the payload of the frame at an offset, None if there is no complete, sound frame."""
     header = data[start : start + HEADER_BYTES]
     if len(header) < HEADER_BYTES or not header.startswith(MAGIC) or header[11:12] + header[28:29] != b"  ":
         return None

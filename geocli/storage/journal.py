@@ -1,7 +1,7 @@
-"""The dirty journal: what was answered and is not yet in the store.
+"""The journal: entries that are not yet in the store.
 
-A file to which every command appends under a lock, with one write and one sync, before it prints. A flush
-seals it, which is a rename, replays the sealed segment into the store, and discards it.
+Every command appends to it under a lock, with one write and one sync, before it prints. A flush seals it by a rename,
+replays the sealed segment into the store, and discards the segment.
 """
 
 from __future__ import annotations
@@ -30,33 +30,32 @@ LOCK = "journal.lock"
 
 
 class Journal(JournalReader):
-    """Appends, seals, replays, discards, quarantines; safe for any number of processes and threads."""
+    """Appends, seals, replays, discards and quarantines; safe for any number of processes and threads."""
 
     def __init__(self, directory: DataDirectory, *, lock_timeout_seconds: float = 10) -> None:
-        """Name the journal of a data directory; nothing is touched before it is used."""
         super().__init__(directory)
         self._lock_timeout_seconds = lock_timeout_seconds
         self._failed: str | None = None
 
     def append(self, entries: Iterable[Entry], is_current: Callable[[], bool] = lambda: True) -> bool:
-        """Keep entries. They are on disk when this returns, whatever happens to the machine then.
+        """Append entries. They are on disk when this returns.
 
         Args:
-            entries: each with `resolved_at` and `generation`.
-            is_current: asked when nobody can append or clear; if it returns false, nothing is kept.
+            entries: entries with `resolved_at` and `generation`.
+            is_current: called under the lock, when no process can append or clear; if False, nothing is appended.
 
         Returns:
-            Whether they were kept.
+            Whether they were appended.
 
         Raises:
             JournalError: they may not be on disk.
-            BusyError: another process held the journal for too long.
+            BusyError: another process held the lock for too long.
 
         """
         return self.append_packed(pack(entries), is_current)
 
     def append_packed(self, payloads: Iterable[bytes], is_current: Callable[[], bool] = lambda: True) -> bool:
-        """Keep entries that are packed already; returns and raises the same."""
+        """Append payloads; returns and raises like `append`."""
         try:
             data = b"".join(chain.from_iterable(map(parts, payloads)))
         except ValueError as error:
@@ -72,8 +71,9 @@ class Journal(JournalReader):
                 self._write(descriptor, data, size_bytes)
                 self._sync(descriptor)
             except OSError:
+                # No process may read entries that a power cut may remove.
                 with suppress(OSError):
-                    os.ftruncate(descriptor, size_bytes)  # nobody may read what may be gone tomorrow
+                    os.ftruncate(descriptor, size_bytes)
                 raise
             finally:
                 os.close(descriptor)
@@ -89,16 +89,16 @@ class Journal(JournalReader):
         try:
             return self._directory.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         except StorageError as error:
-            if name == JOURNAL and error.path == path and os.path.isfile(path):  # which a flush renames
+            if name == JOURNAL and error.path == path and os.path.isfile(path):  # a flush can rename it
                 raise JournalError(path, "not a regular file, or one with a hard link; run geocli flush") from error
             raise
 
     def _write(self, descriptor: int, data: bytes, size_bytes: int) -> None:
-        """Write with one call; take back what was cut short. The caller holds the lock."""
+        """Write with one call; undo an incomplete write. The caller holds the lock."""
         if self._failed:
-            raise self._error(f"an earlier sync failed ({self._failed}), and no later one can be believed")
+            raise self._error(f"an earlier sync failed ({self._failed}), so later ones are unreliable")
         if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
-            data = b"\n" + data  # somebody died in the middle of a frame
+            data = b"\n" + data  # after a frame that a killed process left incomplete
         if (size_bytes + len(data)) // STRETCH_BYTES > size_bytes // STRETCH_BYTES:
             from geocli.storage.journal_summaries import summary
 
@@ -107,10 +107,10 @@ class Journal(JournalReader):
         written_bytes = os.write(descriptor, data)
         if written_bytes != len(data):
             os.ftruncate(descriptor, size_bytes)
-            raise self._error(f"only {written_bytes} of {len(data)} bytes could be written; is the disk full?")
+            raise self._error(f"only {written_bytes} of {len(data)} bytes were written; is the disk full?")
 
     def _sync(self, descriptor: int) -> None:
-        """Put frames and the journal's name on disk. The caller holds the lock."""
+        """Sync the frames and the directory entry to disk. The caller holds the lock."""
         try:
             os.fdatasync(descriptor)
             self._directory.sync()
@@ -119,19 +119,19 @@ class Journal(JournalReader):
             raise
 
     def seal(self, at_least: int = 1) -> Segment | None:
-        """Set the dirty frames aside under a name of their own, so that they can be stored.
+        """Rename the journal to a segment, which can be stored.
 
-        Appends after this call go to a new journal. The rename is on disk when it returns.
+        Later appends go to a new journal. The rename is on disk when this returns.
 
         Args:
-            at_least: the number that the segment gets, or a larger one if there are segments.
+            at_least: minimum of the segment's number, which is larger than those of other segments.
 
         Returns:
-            The sealed segment, or None when nothing is dirty.
+            The sealed segment, or None if the journal is empty.
 
         Raises:
-            JournalError: the journal is not a regular file, or the directory cannot be written.
-            BusyError: another process held the journal for too long.
+            JournalError: the journal is not a regular file, or the directory is not writable.
+            BusyError: another process held the lock for too long.
 
         """
         if not os.path.lexists(self._directory.file(JOURNAL)):
@@ -141,7 +141,7 @@ class Journal(JournalReader):
 
     @contextmanager
     def sealing(self, at_least: int = 1) -> Iterator[Segment | None]:
-        """Seal, and let nobody append meanwhile, so that what is done is in the order of segments; as `seal`."""
+        """Seal as `seal` does, and prevent appends until the end of the block."""
         with ExitStack() as stack:
             with self._errors("sealed"):
                 stack.enter_context(self._directory.locked(LOCK, self._lock_timeout_seconds))
@@ -152,12 +152,12 @@ class Journal(JournalReader):
         """Rename the journal; the caller holds the lock."""
         path = self._directory.file(JOURNAL)
         try:
-            found = os.lstat(path)
+            status = os.lstat(path)
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise self._error("not a regular file; move it away")
-        if not found.st_size:
+        if not status.st_size:
             return None
         segment = next_segment(self.next_number(at_least))
         os.rename(path, self._directory.file(segment.name))
@@ -165,13 +165,13 @@ class Journal(JournalReader):
         return segment
 
     def quarantine(self, pieces: Iterable[bytes]) -> int:
-        """Keep bytes that are no frames in `journal.bad`; they are on disk when this returns.
+        """Append damaged bytes to `journal.bad`; they are on disk when this returns.
 
         Returns:
-            How many bytes were kept.
+            The number of bytes.
 
         Raises:
-            JournalError: they could not be kept, and none of them were.
+            JournalError: nothing was appended.
 
         """
         rest = iter(pieces)
@@ -184,17 +184,17 @@ class Journal(JournalReader):
                 for piece in chain([first], rest):
                     write_all(descriptor, piece if piece.endswith(b"\n") else piece + b"\n")
                 os.fsync(descriptor)
-                kept_bytes = os.fstat(descriptor).st_size - size_bytes
+                added_bytes = os.fstat(descriptor).st_size - size_bytes
             except BaseException:
-                os.ftruncate(descriptor, size_bytes)  # the next flush brings all of them again
+                os.ftruncate(descriptor, size_bytes)  # the next flush quarantines all of them
                 raise
             finally:
                 os.close(descriptor)
             self._directory.sync()
-        return kept_bytes
+        return added_bytes
 
     def discard(self, segment: Segment) -> None:
-        """Remove a segment that is in the store. It is gone from the disk when this returns.
+        """Remove a stored segment. The removal is on disk when this returns.
 
         Raises:
             JournalError: it could not be removed.

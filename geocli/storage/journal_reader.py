@@ -1,4 +1,4 @@
-"""Reading the journal and its segments, which wait for a flush."""
+"""Read the journal and its segments, without a lock."""
 
 from __future__ import annotations
 
@@ -29,31 +29,30 @@ QUARANTINE = "journal.bad"
 
 
 class JournalStatus(Value):
-    """What is dirty."""
+    """State of the journal and its segments."""
 
     entries: int
-    """Entries in whole frames, whose digests are not checked."""
+    """Number of entries in complete frames, whose digests are not checked."""
     size_bytes: int
-    """Bytes of the journal and its segments."""
+    """Size of the journal and its segments."""
     oldest_at: datetime | None
-    """When the oldest entry was resolved; UTC."""
+    """Time of resolution of the oldest entry; UTC."""
     segments: int
-    """Sealed segments that are not yet in the store."""
+    """Number of segments."""
     quarantined_bytes: int
-    """Size of `journal.bad`: bytes that were no frames."""
+    """Size of `journal.bad`, the damaged bytes."""
 
 
 class JournalReader:
-    """Reads what is dirty, without a lock."""
+    """Reads the dirty entries of a data directory, without a lock."""
 
     def __init__(self, directory: DataDirectory) -> None:
-        """Name the journal of a data directory."""
         self._directory = directory
         self._entries: DirtyEntries | None = None
         self._frozen: dict[tuple[int, int], int] | None = None
 
     def is_dirty(self) -> bool:
-        """Tell whether a flush has something to do: a segment, or a journal that is not empty.
+        """Return whether a flush has something to store: a segment, or a journal that is not empty.
 
         Raises:
             JournalError: the directory cannot be read.
@@ -62,10 +61,10 @@ class JournalReader:
         try:
             return is_dirty(self._directory.path)
         except OSError as error:
-            raise self._error(f"cannot be looked at: {error.strerror}") from error
+            raise self._error(f"cannot be examined: {error.strerror}") from error
 
     def segments(self) -> list[Segment]:
-        """Return the sealed segments that are not yet discarded, oldest first.
+        """Return the segments that are not yet discarded, oldest first.
 
         Raises:
             JournalError: the directory cannot be read.
@@ -75,7 +74,7 @@ class JournalReader:
             return segments_among(self._directory.names())
 
     def next_number(self, at_least: int = 1) -> int:
-        """Return the lowest number from one on that is higher than those of all segments.
+        """Return the lowest number from `at_least` on that is higher than those of all segments.
 
         Raises:
             JournalError: the directory cannot be read.
@@ -84,11 +83,11 @@ class JournalReader:
         return max(at_least, *(segment.number + 1 for segment in self.segments()), 1)
 
     def replay(self, segment: Segment) -> Iterator[Frame | Damage]:
-        """Read a segment from its beginning, in bounded memory; raises as `replay_from`."""
-        return (found for _, found in self.replay_from(segment, 0))
+        """Read a segment from its beginning, in bounded memory; raises like `replay_from`."""
+        return (item for _, item in self.replay_from(segment, 0))
 
     def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
-        """Read a segment from an offset on, likewise, with the offset from which on the rest can be read.
+        """Read a segment from an offset; each item comes with the offset from which to continue.
 
         Raises:
             JournalError: it cannot be read.
@@ -114,7 +113,7 @@ class JournalReader:
     def _files(self, stack: ExitStack) -> list[tuple[int | None, BinaryIO]]:
         """Return the segments with their numbers, oldest first, then the journal.
 
-        The journal is opened first, so that a flush meanwhile hides nothing.
+        The journal is opened first: a flush may seal it meanwhile.
         """
         journal = None
         with suppress(FileNotFoundError):
@@ -128,11 +127,11 @@ class JournalReader:
         return files if journal is None else [*files, (None, journal)]
 
     def newest(self, addresses: Collection[str], clears: Sequence[Clear] = ()) -> dict[str, Entry]:
-        """Return the newest dirty entry of each address that has one; nothing is read if nothing is dirty.
+        """Return the newest dirty entry of each address that has one; no file is read if none is dirty.
 
         Args:
             addresses: canonical texts.
-            clears: what was cleared, read from the store before; its entries are left out.
+            clears: the clears of the store, which was read before; their entries are left out.
 
         Raises:
             JournalError: the journal cannot be read.
@@ -149,7 +148,7 @@ class JournalReader:
             return self._entries.newest(addresses, prefixes(self._files(stack), frozen), clears)
 
     def freeze(self) -> None:
-        """Let `newest` read no more than what is dirty now, until `thaw`: a batch does not read what it appends.
+        """Restrict `newest` to the current files until `thaw`, so that a batch does not read what it appends.
 
         Raises:
             JournalError: the journal cannot be read.
@@ -161,11 +160,11 @@ class JournalReader:
             self._frozen = sizes_of(self._files(stack))
 
     def thaw(self) -> None:
-        """Let `newest` read all that is dirty."""
+        """Let `newest` read all dirty entries again."""
         self._frozen = None
 
     def with_retry_times(self) -> set[str]:
-        """Return the addresses of dirty answers that are to be asked for again at some time, as a service's are.
+        """Return the addresses of dirty answers that have a retry time, such as those of services.
 
         Raises:
             JournalError: the journal cannot be read.
@@ -189,7 +188,7 @@ class JournalReader:
             yield from distinct([file for _, file in self._files(stack)])
 
     def status(self) -> JournalStatus:
-        """Count what is dirty.
+        """Count the dirty entries.
 
         Raises:
             JournalError: the journal cannot be read.
@@ -219,7 +218,7 @@ class JournalReader:
 
     @contextmanager
     def _errors(self, verb: str, path: str | None = None) -> Iterator[None]:
-        """Turn what the operating system and the directory say into a JournalError."""
+        """Translate errors of the operating system and of the directory to a JournalError."""
         try:
             yield
         except OSError as error:

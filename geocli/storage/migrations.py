@@ -1,4 +1,4 @@
-"""The store's schema, version by version; loaded only to make a store or to bring an older one up to date."""
+"""The schema of the store, version by version; imported only to create or to migrate a store."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def _version_5(db: Database) -> None:
     offsets = {"uuid": str, "stored_bytes": int, "stored_rows": int}
     db.table("segment_offsets").create(offsets, pk="uuid", not_null={"stored_bytes", "stored_rows"})
     db.table("geo_cache").add_column("answered_by", int)
-    db.table("source_files").drop()  # databases are named by their content now; see databases/digest_cache.py
+    db.table("source_files").drop()  # replaced by databases/digest_cache.py
 
 
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3, _version_4, _version_5)
-"""Each brings a store to the next version of the schema."""
+"""Migrations to each version of the schema."""
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
-    """Bring a store from a version to `SCHEMA_VERSION`; the caller holds the transaction."""
+    """Migrate a store from a version to `SCHEMA_VERSION`, within the transaction of the caller."""
     db = Database(connection, execute_plugins=False)
     for step in MIGRATIONS[version:]:
         step(db)

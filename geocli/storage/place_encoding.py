@@ -1,4 +1,4 @@
-"""Places of a payload from columns, many at once, divided into what many of them share and all else."""
+"""Encode many places from columns, each divided into shared members and its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SHARED = {"status", "scope", "source", "built_at", "country_code", "country_name"}
-"""Members that are the same for many places, since they speak of a source or of a country."""
+"""Members that many places share, since they are about a source or a country."""
 _SHARED_TRAITS = {
     *("continent_code", "continent_geoname_id", "continent_name", "country_geoname_id", "is_in_european_union"),
     *("registered_country_code", "registered_country_geoname_id", "registered_country_name"),
@@ -23,10 +23,10 @@ _SHARED_TRAITS = {
 
 
 def place_texts(columns: Mapping[str, Sequence[Any]]) -> tuple[list[str], list[str]]:
-    """Return places of a payload from their members side by side, None where one is not known.
+    """Encode places from columns of their members, with None for unknown ones.
 
     Returns:
-        For each place what it has in common with others, and all else, which says at least the status once more.
+        For each place its shared members, and its own ones, which include at least the status.
 
     """
     shared: list[list[str]] = []
@@ -46,29 +46,29 @@ def place_texts(columns: Mapping[str, Sequence[Any]]) -> tuple[list[str], list[s
 
 
 def _trait_texts(traits: Sequence[dict[str, Any] | None]) -> tuple[list[str], list[str]]:
-    """Return the member `traits` of places, divided into what many of them share and all else."""
-    same: dict[tuple[str, ...], list[int]] = {}
-    for at, some in enumerate(traits):
-        if some:
-            same.setdefault(tuple(some), []).append(at)
+    """Encode the member `traits` of places, divided into shared traits and own ones."""
+    by_names: dict[tuple[str, ...], list[int]] = {}
+    for at, members in enumerate(traits):
+        if members:
+            by_names.setdefault(tuple(members), []).append(at)
     halves = [""] * len(traits), [""] * len(traits)
-    for names, which in same.items():
-        columns = zip(*[some.values() for at in which if (some := traits[at])], strict=True)
+    for names, positions in by_names.items():
+        columns = zip(*[members.values() for at in positions if (members := traits[at])], strict=True)
         texts = [
             (name in _SHARED_TRAITS, _member_texts(name, column)) for name, column in zip(names, columns, strict=True)
         ]
         for is_shared, half in zip((True, False), halves, strict=True):
-            members = map("".join, zip(*[column for kind, column in texts if kind is is_shared], strict=True))
-            for at, text in zip(which, members, strict=False):
+            objects = map("".join, zip(*[column for kind, column in texts if kind is is_shared], strict=True))
+            for at, text in zip(positions, objects, strict=False):
                 half[at] = f'"traits":{{{text[:-1]}}},' if text else ""
     return halves
 
 
 def _member_texts(name: str, column: Sequence[Any]) -> list[str]:
-    """Return a member of some objects, with a comma after it; nothing where it is None."""
+    """Encode a member of some objects, followed by a comma; an empty string where it is None."""
     key, types = f"{compact_json(name)}:", set(map(type, column))
     if types <= {str, NoneType}:
-        texts = {what: "" if what is None else f"{key}{encode_basestring_ascii(what)}," for what in set(column)}
+        texts = {text: "" if text is None else f"{key}{encode_basestring_ascii(text)}," for text in set(column)}
         return [*map(texts.__getitem__, column)]
     values = (
         compact_json(column)[1:-1].split(",") if types <= {int, float, bool, NoneType} else map(compact_json, column)

@@ -1,4 +1,4 @@
-"""Reading a journal: all sound frames, whatever lies between them."""
+"""Read a journal: all sound frames, and the damage between them."""
 
 from __future__ import annotations
 
@@ -11,76 +11,77 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 REPAIR_BYTES = 4096
-"""Damage up to this size is searched for the one flipped bit that explains it."""
-MOST_REPAIRS = 64
-"""A journal that is damaged in more places than this is quarantined rather than searched."""
+"""Maximum size of damage that is searched for one flipped bit."""
+MAX_REPAIRS = 64
+"""Damaged places that are searched; further ones are quarantined."""
 
 
 class Damage(Value):
-    """Bytes of a journal that are no frame."""
+    """Bytes of a journal that are not a frame."""
 
     offset_bytes: int
-    """Where they begin."""
+    """Offset in the journal."""
     data: bytes
-    """What they are."""
+    """The bytes."""
     is_last: bool = False
-    """Whether the journal ends there."""
+    """Whether they are at the end of the journal."""
 
 
 def scan(stream: BinaryIO) -> Iterator[Frame | Damage]:
-    """Read a journal to its end, in bounded memory: what is sound as frames, what is not as damage.
+    """Read a journal to its end, in bounded memory: its frames, and the damage between them.
 
-    After damage the reader looks for the next sound frame. One flipped bit in a small frame is repaired.
-    Empty lines and zeros (what a power cut leaves of a block) are skipped; so is a last frame that is cut
-    short, because nobody was told that it was kept.
+    After damage the reader searches for the next sound frame. One flipped bit in a small frame is repaired. Empty lines
+    are skipped, and so are zeros, which a power cut may leave, and an incomplete last frame, which was never
+    acknowledged.
     """
-    return (found for _, found in scan_from(stream, 0))
+    return (item for _, item in scan_from(stream, 0))
 
 
 def scan_from(stream: BinaryIO, start: int) -> Iterator[tuple[int, Frame | Damage]]:
-    """Read a journal from an offset at which a region begins, likewise, with the offset at which the next one does."""
+    """Read a journal from the beginning of a region; each item comes with the offset of the next region."""
     stream.seek(start)
-    fix, known = _Repairs(), set[bytes]()
-    for begin, end, found in regions(stream):
-        if isinstance(found, Damage):
-            for one in _salvaged(found.replace(offset_bytes=start + begin), fix):
-                yield start + end, one
+    repairs, checked = _Repairs(), set[bytes]()
+    for begin, end, region in regions(stream):
+        if isinstance(region, Damage):
+            for item in _salvaged(region.replace(offset_bytes=start + begin), repairs):
+                yield start + end, item
         else:
-            yield start + end, unpack_or_none(found, known) or Damage(offset_bytes=start + begin, data=encode(found))
+            frame = unpack_or_none(region, checked)
+            yield start + end, frame or Damage(offset_bytes=start + begin, data=encode(region))
 
 
 class _Window:
-    """The part of a file that the reader looks at: a whole frame from `position` on, or all to the end."""
+    """A part of a file that contains a whole frame from `position` on, or all bytes to the end."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream, self.data, self.position, self.offset_bytes = stream, b"", 0, 0
 
     def fill(self) -> bool:
-        """Read on if needed; False at the end."""
+        """Read more bytes if needed; return False at the end."""
         if len(self.data) - self.position < MAX_BYTES + HEADER_BYTES + 1:
             self.data = self.data[self.position :] + self.stream.read(4 * MAX_BYTES)
             self.position = 0
         return self.position < len(self.data)
 
     def skip(self, count: int) -> None:
-        """Step over bytes that are there."""
+        """Skip bytes of the window."""
         self.position += count
         self.offset_bytes += count
 
     def take_bad(self) -> bytes:
-        """Return all up to where the next frame could begin."""
-        found = self.data.find(MAGIC, self.position + 1)
-        end = found if found >= 0 else len(self.data) - len(MAGIC) + 1
+        """Skip and return the bytes up to the next possible frame."""
+        next_magic = self.data.find(MAGIC, self.position + 1)
+        end = next_magic if next_magic >= 0 else len(self.data) - len(MAGIC) + 1
         bad = self.data[self.position : max(end, self.position + 1)]
         self.skip(len(bad))
         return bad
 
 
 def regions(stream: BinaryIO) -> Iterator[tuple[int, int, bytes | Damage]]:
-    """Divide a journal into the payloads of frames with the right digest, and the damage between them.
+    """Divide a journal into the payloads of frames with a correct digest, and the damage between them.
 
     Yields:
-        Where a region begins, where the next one does, and what it is. Offsets count from where the stream stands.
+        The offsets of a region and of the next one, relative to the position of the stream, and the region.
 
     """
     window, bad = _Window(stream), bytearray()
@@ -101,31 +102,32 @@ def regions(stream: BinaryIO) -> Iterator[tuple[int, int, bytes | Damage]]:
         yield start, window.offset_bytes, Damage(offset_bytes=start, data=bytes(bad), is_last=True)
 
 
-def _salvaged(damage: Damage, fix: _Repairs) -> Iterator[Frame | Damage]:
-    """Return the frame that one flipped bit made of damage, else what is not empty, line by line.
+def _salvaged(damage: Damage, repairs: _Repairs) -> Iterator[Frame | Damage]:
+    """Return the frame if one flipped bit explains the damage, else its lines that are not empty.
 
-    A last line that was cut short is left out, unless it is a whole frame but for one bit.
+    An incomplete last line is left out, unless it is a whole frame but for one bit.
     """
-    if frame := fix(damage.data):
+    if frame := repairs.repair(damage.data):
         yield frame
         return
     lines, whole = damage.data.split(b"\n"), damage.data.strip(b"\n")
     tail, offset_bytes = lines[-1], damage.offset_bytes
     for line in lines:
         is_torn = damage.is_last and line is tail and MAGIC.startswith(tail[: len(MAGIC)])
-        frame = fix(line) if whole != line else None
+        frame = repairs.repair(line) if whole != line else None
         if frame or (line.strip(b"\0") and not is_torn):
             yield frame or Damage(offset_bytes=offset_bytes, data=line)
         offset_bytes += len(line) + 1
 
 
 class _Repairs:
-    """Repairs, as many as one journal may take."""
+    """Repairs up to `MAX_REPAIRS` frames of one journal."""
 
     def __init__(self) -> None:
-        self.left = MOST_REPAIRS
+        self.left = MAX_REPAIRS
 
-    def __call__(self, data: bytes) -> Frame | None:
+    def repair(self, data: bytes) -> Frame | None:
+        """Return the repaired frame, None if it is not repairable."""
         if not self.left or not HEADER_BYTES < len(data) <= REPAIR_BYTES:
             return None
         self.left -= 1
@@ -135,7 +137,7 @@ class _Repairs:
 def repair(data: bytes) -> Frame | None:
     """Find the one bit of a small damaged frame whose flip makes it sound, and return the frame.
 
-    A digest of 64 bits takes a wrong repair for right once in 2^49 tries of this size.
+    With a digest of 64 bits, one in 2^49 repairs of this size is wrong.
     """
     if not HEADER_BYTES < len(data) <= REPAIR_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""Sealed journals, which wait for a flush."""
+"""Segments: sealed journals, which the next flush stores."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 MAX_DIGITS = 18
-"""Of a segment's number, which SQLite must hold."""
+"""Digits of a segment's number that fit into an integer of SQLite."""
 
 
 class Segment(Value):
     """A sealed journal, `journal.N-UUID.draining`."""
 
     name: str
-    """Its file name."""
+    """File name."""
     number: int
     """N; segments are stored in the order of their numbers."""
     uuid: str
-    """Names the segment for ever, so that it is stored once."""
+    """Identifies the segment, so that it is stored once."""
 
 
 def next_segment(number: int) -> Segment:
-    """Return a segment of that number under a name that no other one ever has."""
+    """Return a segment with a number and a unique name."""
     from uuid import uuid4
 
     uuid = str(uuid4())
@@ -40,21 +40,21 @@ def next_segment(number: int) -> Segment:
 
 
 def segments_among(names: Iterable[str]) -> list[Segment]:
-    """Return the segments among the names of files, oldest first."""
-    found = []
+    """Return the segments among file names, oldest first."""
+    segments = []
     for name in names:
         number, dash, uuid = name.removeprefix(f"{JOURNAL}.").removesuffix(SEGMENT_SUFFIX).partition("-")
         is_number = number.isdecimal() and len(number) <= MAX_DIGITS
         if name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX) and dash and is_number:
-            found.append(Segment(name=name, number=int(number), uuid=uuid))
-    return sorted(found, key=lambda segment: segment.number)
+            segments.append(Segment(name=name, number=int(number), uuid=uuid))
+    return sorted(segments, key=lambda segment: segment.number)
 
 
 def opened(path: str) -> BinaryIO:
-    """Open a journal or a segment to read it.
+    """Open a journal or a segment for reading.
 
     Raises:
-        OSError: it cannot be opened, or is not a regular file, which might never end.
+        OSError: it cannot be opened, or is not a regular file.
         StorageError: its directory is refused.
 
     """
@@ -68,13 +68,13 @@ def opened(path: str) -> BinaryIO:
 
 
 class SegmentFile:
-    """A segment as a stream that is open while it is read, since there may be more segments than descriptors.
+    """A segment as a stream that is only open while it is read: there may be more segments than descriptors.
 
-    One that was flushed meanwhile is empty: its entries are in the store, for those who read the store after this.
+    A segment that was flushed meanwhile is empty: its entries are in the store, which is read afterwards.
     """
 
     def __init__(self, path: str, reading: ExitStack) -> None:
-        """Name the file; what `reading` holds open is closed before this is opened."""
+        """`reading` has the segment that is open; it is closed before this one is opened."""
         self._path, self._reading = path, reading
         self._file: BinaryIO | None = None
 
@@ -89,11 +89,11 @@ class SegmentFile:
         return self._file
 
     def fileno(self) -> int:
-        """Return the descriptor, which is valid until another segment is read."""
+        """Return the descriptor, valid until another segment is read."""
         return self._opened().fileno()
 
     def seek(self, offset_bytes: int) -> int:
-        """Go to an offset from the beginning; each reading begins with this."""
+        """Go to an offset from the beginning; required before the first read."""
         return self._opened().seek(offset_bytes)
 
     def tell(self) -> int:

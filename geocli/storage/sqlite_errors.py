@@ -1,4 +1,4 @@
-"""What SQLite says, as errors of the store, with what to do."""
+"""Translate errors of SQLite to errors of the store, with advice."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOVE = "restore a copy of it, or move it away with its -wal and -shm, and the next flush makes a new one"
+_MOVE = "restore a backup, or move it away with its -wal and -shm, and the next flush creates a new one"
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-"""Another program has the lock; the last is said of that of the log's index, after ten seconds."""
+"""Another program has a lock; SQLITE_PROTOCOL means that of the WAL index, after ten seconds."""
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: _MOVE,
     sqlite3.SQLITE_CORRUPT: _MOVE,
     sqlite3.SQLITE_FULL: "free some space on the disk",
-    sqlite3.SQLITE_IOERR: "look at the disk",
-    sqlite3.SQLITE_READONLY: "let this user write it",
-    sqlite3.SQLITE_CANTOPEN: "let this user open it",
+    sqlite3.SQLITE_IOERR: "check the disk",
+    sqlite3.SQLITE_READONLY: "make it writable for this user",
+    sqlite3.SQLITE_CANTOPEN: "make it readable for this user",
 }
 
 
 @contextmanager
 def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
-    """Turn what SQLite says into a StoreError or BusyError."""
+    """Translate errors of SQLite to a StoreError or BusyError."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,14 +1,13 @@
-"""The store: the SQLite file that holds every answer that was flushed.
+"""The store: the SQLite file of all flushed entries.
 
-Lookups read it (`mode=ro`), only `flush`, `re-resolve` and `clear` write it, and anybody may read it
-meanwhile: it is in WAL mode.
+Lookups open it read-only (`mode=ro`); only `flush`, `re-resolve` and `clear` write it. In WAL mode, other programs can
+read it at the same time.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections import deque
 from functools import partial
 from time import monotonic
 
@@ -34,13 +33,13 @@ if TYPE_CHECKING:
 
 FILE_NAME = STORE
 SCHEMA_VERSION = 5
-"""`PRAGMA user_version`; see `migrations.py` for what each version added."""
-READ_PATIENCE_SECONDS = 1.0
-"""A lookup asks the sources again rather than wait longer for a locked store."""
-LEAST_WAIT_SECONDS, RESPITE_SECONDS = 0.1, 5.0
-"""Who waited for a locked store in vain leaves it alone for a while, or each block of a batch would wait again."""
+"""`PRAGMA user_version`; see `migrations.py`."""
+READ_TIMEOUT_SECONDS = 1.0
+"""Time that a lookup waits for a locked store before it asks the sources."""
+MIN_WAIT_SECONDS, LOCKED_SECONDS = 0.1, 5.0
+"""After a wait of this length, the store counts as locked for a while: else each block of a batch would wait."""
 BLOCK = 500
-"""Addresses that one SELECT asks for."""
+"""Addresses of one SELECT."""
 
 SELECT = (
     f"SELECT {', '.join(f'geo_cache.{name}' for name in ('rowid', *COLUMNS) if name != 'generation')}, "
@@ -55,22 +54,22 @@ def _raise(error: StoreError) -> None:
 
 
 class Store(ForkAware):
-    """Reads the table `geo_cache`; `StoreWriter` writes it. May be shared by threads, which take turns."""
+    """Reads the table `geo_cache`, which `StoreWriter` writes. Threads may share a store; they take turns."""
 
     fork_rank = STORE_RANK
 
     def __init__(self, path: str, *, busy_timeout_seconds: float = 30) -> None:
-        """Name a store; it is opened when it is first asked, and need not exist."""
+        """The file is opened by the first query, and need not exist."""
         super().__init__()
         self.path = path
-        self._patience_seconds = min(busy_timeout_seconds, READ_PATIENCE_SECONDS)
+        self._timeout_seconds = min(busy_timeout_seconds, READ_TIMEOUT_SECONDS)
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._version = SCHEMA_VERSION
         self._locked_until = 0.0
 
     def close(self) -> None:
-        """Close the file; the next question opens it again."""
+        """Close the file; the next query opens it again."""
         with self.fork_lock:
             if self._connection is not None:
                 self._connection.close()
@@ -79,20 +78,20 @@ class Store(ForkAware):
     before_fork = close
 
     def connection(self) -> sqlite3.Connection | None:
-        """Return a connection that can only read, None if there is no store yet.
+        """Return a read-only connection, None if there is no store yet.
 
         Raises:
-            StoreError: the file is no store, or was made by a newer geocli; it, or what SQLite would open with it, is
-                not a regular file, or one with a hard link.
+            StoreError: the file is not a store, or was written by a newer geocli; or a file that SQLite would open is
+                not a regular file, or has hard links.
 
         """
-        if (found := examine(self.path)) is None:
+        if (status := examine(self.path)) is None:
             self.close()
             return None
-        is_same = self._connection is not None and self._inode == (found.st_dev, found.st_ino)
+        is_same = self._connection is not None and self._inode == (status.st_dev, status.st_ino)
         if not is_same or (self._version < SCHEMA_VERSION and self._version != _version(self._connection)):
             self.close()
-            self._inode = found.st_dev, found.st_ino
+            self._inode = status.st_dev, status.st_ino
             self._connection = self._open()
         return self._connection
 
@@ -100,9 +99,9 @@ class Store(ForkAware):
         check_owner(os.path.dirname(self.path))
         check_store(self.path)
         quoted = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        patience = self._patience_seconds
+        timeout = self._timeout_seconds
         connection = sqlite3.connect(
-            f"file:{quoted}?mode=ro", uri=True, timeout=patience, isolation_level=None, check_same_thread=False
+            f"file:{quoted}?mode=ro", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
         )
         try:
             self._version = _version(connection)
@@ -114,27 +113,27 @@ class Store(ForkAware):
         except BaseException:
             connection.close()
             raise
-        if not self._version:  # a file that a flush is about to fill
+        if not self._version:  # a flush is creating it
             connection.close()
             return None
         return connection
 
     def is_outdated(self) -> bool:
-        """Return whether there is a store of an older schema, which the next flush migrates.
+        """Return whether the store has an older schema, which the next flush migrates.
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: locked by another program.
+            BusyError: it is locked by another program.
 
         """
         return any(version < SCHEMA_VERSION for (version,) in self.query("PRAGMA user_version"))
 
     def clears(self) -> list[Clear]:
-        """Return what was cleared, as far as segments may be left from before; the last one is always among them.
+        """Return the clears that segments may precede, and always the last one.
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: locked by another program.
+            BusyError: it is locked by another program.
 
         """
         rows = self.query("SELECT number, only_unresolved, resolved_before FROM clears ORDER BY number")
@@ -145,139 +144,143 @@ class Store(ForkAware):
         return [Clear(number=row[0], only_unresolved=bool(row[1]), resolved_before=row[2]) for row in rows]
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Ask, and return the rows; none if there is no store yet.
+        """Return the rows of a query, none if there is no store yet.
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: locked by another program.
+            BusyError: it is locked by another program.
 
         """
         return self._read(sql, values, _shown)
 
-    def _read(self, sql: str, values: Sequence[Any], made: Callable[[tuple[Any, ...]], Row]) -> list[Row]:
-        """Ask, and return what is made of each row."""
+    def _read(self, sql: str, values: Sequence[Any], convert: Callable[[tuple[Any, ...]], Row]) -> list[Row]:
+        """Return the results of a function for each row of a query."""
         with self.fork_lock:
             began = monotonic()
             if began < self._locked_until:
-                raise BusyError(self.path, self._patience_seconds)
+                raise BusyError(self.path, self._timeout_seconds)
             try:
-                with sqlite_errors(self.path, self._patience_seconds):
+                with sqlite_errors(self.path, self._timeout_seconds):
                     connection = self.connection()
-                    return [] if connection is None else _fetch(connection, sql, values, made)
+                    return [] if connection is None else _fetch(connection, sql, values, convert)
             except BusyError:
-                if monotonic() - began > LEAST_WAIT_SECONDS:
-                    self._locked_until = monotonic() + RESPITE_SECONDS
+                if monotonic() - began > MIN_WAIT_SECONDS:
+                    self._locked_until = monotonic() + LOCKED_SECONDS
                 raise
 
     def get(self, addresses: Sequence[str], report: Report = _raise) -> dict[str, Entry]:
         """Return the entries of those addresses that have one.
 
         Args:
-            addresses: canonical ones.
-            report: told of each row that cannot be read, and is left out; default: it is an error.
+            addresses: canonical texts.
+            report: called with an error for each unreadable row, which is left out; default: raise it.
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: locked by another program.
+            BusyError: it is locked by another program.
 
         """
-        found: dict[str, Entry] = {}
+        entries: dict[str, Entry] = {}
         for start in range(0, len(addresses), BLOCK):
             block = addresses[start : start + BLOCK]
             marks = ",".join("?" * len(block))
-            found |= {entry.ip: entry for entry in self.entries(f"WHERE ip IN ({marks})", block, report)}
-        return found
+            entries |= {entry.ip: entry for entry in self.entries(f"WHERE ip IN ({marks})", block, report)}
+        return entries
 
     def present(self, addresses: Sequence[str]) -> set[str]:
-        """Return which of these addresses have a row, also one that cannot be read; raises as `get`."""
-        found: set[str] = set()
+        """Return the addresses that have a row, including unreadable ones; raises like `get`."""
+        ips: set[str] = set()
         for start in range(0, len(addresses), BLOCK):
             block = addresses[start : start + BLOCK]
             marks = ",".join("?" * len(block))
-            found.update(str(ip) for (ip,) in self.query(f"SELECT ip FROM geo_cache WHERE ip IN ({marks})", block))
-        return found
+            ips.update(str(ip) for (ip,) in self.query(f"SELECT ip FROM geo_cache WHERE ip IN ({marks})", block))
+        return ips
 
     def entries(self, where: str, values: Sequence[Any] = (), report: Report = _raise) -> Iterator[Entry]:
-        """Return the entries that a clause after FROM selects; `report` and what is raised are those of `get`."""
-        for _, found in self._rows(where, values):
-            if isinstance(found, StoreError):
-                report(found)
+        """Yield the entries that a clause after FROM selects; reports and raises like `get`."""
+        for _, entry in self._rows(where, values):
+            if isinstance(entry, StoreError):
+                report(entry)
             else:
-                yield found
+                yield entry
 
     def _rows(self, where: str, values: Sequence[Any]) -> list[tuple[int, Entry | StoreError]]:
-        """Return rows with their numbers."""
+        """Return entries with their row IDs, errors for unreadable rows."""
         return self._read(SELECT + where, values, lambda row: (row[0], self._entry(row[1:])))
 
     def _entry(self, row: Sequence[Any]) -> Entry | StoreError:
         try:
             return entry_of(row)
         except ValueError as error:
-            problem = StoreError(self.path, f"a row cannot be read: {row[0]}: {error}")
+            problem = StoreError(self.path, f"unreadable row: {row[0]}: {error}")
             problem.row = str(row[0])
             return problem
 
     def due(
         self, condition: str, values: Sequence[Any], after: int, count: int, report: Report = _raise
     ) -> list[tuple[int, Entry]]:
-        """Return the next entries that a condition selects, each with the number of its row, in their order.
+        """Return the next entries that a condition selects, with their row IDs, in their order.
 
-        A row that cannot be read is an address that nobody knows.
+        An unreadable row is an unresolved entry.
 
         Args:
-            condition: over `geo_cache`; one that no index answers makes all rows be looked at.
-            values: of the condition's parameters.
-            after: the number that the last call ended on, at first 0.
-            count: how many at most.
-            report: told of each row that cannot be read; default: it is an error.
+            condition: condition on `geo_cache`; without an index for it, all rows are read.
+            values: parameters of the condition.
+            after: last row ID of the previous call, initially 0.
+            count: maximum number of entries.
+            report: called with an error for each unreadable row; default: raise it.
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: locked by another program.
+            BusyError: it is locked by another program.
 
         """
         clause = f"({condition}) AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
         rows = self._rows(f"WHERE {clause}", (*values, after, count))
-        deque(map(report, (found for _, found in rows if isinstance(found, StoreError))), maxlen=0)
-        return [
-            (number, Entry(ip=found.row or "", status="unresolved") if isinstance(found, StoreError) else found)
-            for number, found in rows
-        ]
+        entries = []
+        for number, entry in rows:
+            if isinstance(entry, StoreError):
+                report(entry)
+                entries.append((number, Entry(ip=entry.row or "", status="unresolved")))
+            else:
+                entries.append((number, entry))
+        return entries
 
     def next_retry_at(self, after: str, until: str) -> str:
-        """Return the next time at which some row is to be tried again, as the store has it; an empty text for none.
+        """Return the next retry time of any row, as stored; an empty string for none.
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: locked by another program.
+            BusyError: it is locked by another program.
 
         """
         sql = "SELECT MIN(retry_at) FROM geo_cache WHERE retry_at > ? AND retry_at <= ?"
-        return next((found or "" for (found,) in self.query(sql, (after, until))), "")
+        return next((at or "" for (at,) in self.query(sql, (after, until))), "")
 
     def generations(self) -> dict[str, int]:
-        """Return the number of each generation that some row was answered by, by its sources.
+        """Return the number of each generation, by its labels.
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: locked by another program.
+            BusyError: it is locked by another program.
 
         """
         return dict(self.query("SELECT sources, id FROM generations"))
 
     def last_flush(self) -> tuple[str, int, float] | None:
-        """Return when the last flush that stored something ended, its entries, and its seconds.
+        """Return the end, the number of entries and the seconds of the last flush that stored entries.
 
         Raises:
             StoreError: the store cannot be read.
-            BusyError: locked by another program.
+            BusyError: it is locked by another program.
 
         """
         rows = self.query("SELECT finished_at, entries, duration_seconds FROM last_flush")
         try:
-            found = [(str(at), int(entries), float(seconds)) for at, entries, seconds in rows]
-            deque((instant(at) for at, _, _ in found), maxlen=0)
-            return found[0] if found else None
+            flushes = [(str(at), int(entries), float(seconds)) for at, entries, seconds in rows]
+            for at, _, _ in flushes:
+                instant(at)
+            return flushes[0] if flushes else None
         except (ValueError, TypeError) as error:
             raise StoreError(self.path, f"the last flush cannot be read: {error}") from error
 
@@ -287,30 +290,30 @@ def _version(connection: sqlite3.Connection | None) -> int:
 
 
 def _fetch(
-    connection: sqlite3.Connection, sql: str, values: Sequence[Any], made: Callable[[tuple[Any, ...]], Row]
+    connection: sqlite3.Connection, sql: str, values: Sequence[Any], convert: Callable[[tuple[Any, ...]], Row]
 ) -> list[Row]:
-    """Return what is made of each row, also where text is not UTF-8: for SQLite that is an error of the statement."""
+    """Return the results for all rows, even if text is not UTF-8, with which SQLite fails the whole statement."""
     try:
-        return [made(row) for row in connection.execute(sql, values)]
+        return [convert(row) for row in connection.execute(sql, values)]
     except sqlite3.OperationalError as error:
         if connection.text_factory is not str or "decode" not in str(error):
             raise
-    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")  # takes a call for each text
-    return _fetch(connection, sql, values, made)
+    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")  # slower
+    return _fetch(connection, sql, values, convert)
 
 
 def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a row whose text can be written."""
+    """Return a row without surrogates, which could not be printed."""
     return tuple(value.encode(errors="replace").decode() if isinstance(value, str) else value for value in row)
 
 
 def check_version(path: str, version: int) -> None:
-    """Refuse a store that a newer geocli made.
+    """Check the schema version of a store.
 
     Raises:
-        StoreError: it is newer.
+        StoreError: it is newer than this geocli.
 
     """
     if version > SCHEMA_VERSION:
-        reason = f"made by a newer geocli (schema {version}, this one knows {SCHEMA_VERSION}); update geocli"
+        reason = f"written by a newer geocli (schema {version}; this one supports {SCHEMA_VERSION}); update geocli"
         raise StoreError(path, reason)

@@ -1,4 +1,4 @@
-"""Rows of the table `geo_cache`, which other programs may have written, and the entries that they stand for."""
+"""Convert rows of the table `geo_cache`, which other programs may have written, to entries."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ COLUMNS = (
     *PLACE_COLUMNS,
     *("source", "prefix_len", "built_at", "resolved_at", "retry_at", "generation", "traits"),
 )
-"""Columns of the table `geo_cache` that make an entry, in their order."""
+"""Columns of the table `geo_cache` that are part of an entry, in their order."""
 SELECTED = (*COLUMNS[:-2], "traits", "generation", "answered_by")
-"""What is read of a row: generations by their sources instead of their numbers."""
+"""Columns that are read, with the labels of generations instead of their numbers."""
 MAX_DEPTH = 16
-"""How deep traits are nested at most; those of databases are nested less (`conversions.plain`)."""
+"""Maximum nesting of traits; those of databases are nested less (`conversions.json_value`)."""
 
 _NUMBERS = {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "prefix_len": (int,)}
 _TYPES = [_NUMBERS.get(name, (str,)) + (() if name in {"ip", "status"} else (type(None),)) for name in SELECTED]
@@ -33,39 +33,39 @@ _STATUSES = {"resolved", "special", "unresolved"}
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
-    """Return the entry of a row, whose values are those of `SELECTED`.
+    """Return the entry of a row with the columns `SELECTED`.
 
     Raises:
-        ValueError: geocli never writes such a row; the text names the column.
+        ValueError: geocli never writes such a row; the message names the column.
 
     """
-    found = dict(zip(SELECTED, row, strict=True))
-    for (name, value), types in zip(found.items(), _TYPES, strict=True):
+    values = dict(zip(SELECTED, row, strict=True))
+    for (name, value), types in zip(values.items(), _TYPES, strict=True):
         if type(value) not in types:
             raise ValueError(f"{name} is {value!r:.40}")
     _check_text("".join(value for value in row if type(value) is str))
-    _check_values(found)
+    _check_values(values)
     return Entry(
-        ip=found["ip"],
-        status=found["status"],
-        scope=found["scope"],
-        place=Place(**{name: found[name] for name in PLACE_COLUMNS}, traits=_traits(found["traits"])),
-        source=found["source"],
-        prefix_len=found["prefix_len"],
-        generation=found["generation"] or "",
-        answered_by=found["answered_by"] or "",
+        ip=values["ip"],
+        status=values["status"],
+        scope=values["scope"],
+        place=Place(**{name: values[name] for name in PLACE_COLUMNS}, traits=_traits(values["traits"])),
+        source=values["source"],
+        prefix_len=values["prefix_len"],
+        generation=values["generation"] or "",
+        answered_by=values["answered_by"] or "",
         cached=True,
-        **{name: _instant(name, found[name]) for name in ("built_at", "resolved_at", "retry_at")},
+        **{name: _instant(name, values[name]) for name in ("built_at", "resolved_at", "retry_at")},
     )
 
 
-def _check_values(found: dict[str, Any]) -> None:
-    ranges = {"prefix_len": (0, 128 if ":" in found["ip"] else 32), "latitude": (-90, 90), "longitude": (-180, 180)}
-    for name, (least, most) in ranges.items():
-        if found[name] is not None and not least <= found[name] <= most:
-            raise ValueError(f"{name} is {found[name]!r}")
-    if found["status"] not in _STATUSES:
-        raise ValueError(f"status is {found['status']!r:.40}")
+def _check_values(values: dict[str, Any]) -> None:
+    ranges = {"prefix_len": (0, 128 if ":" in values["ip"] else 32), "latitude": (-90, 90), "longitude": (-180, 180)}
+    for name, (low, high) in ranges.items():
+        if values[name] is not None and not low <= values[name] <= high:
+            raise ValueError(f"{name} is {values[name]!r}")
+    if values["status"] not in _STATUSES:
+        raise ValueError(f"status is {values['status']!r:.40}")
 
 
 def _check_text(text: str) -> None:
@@ -91,18 +91,18 @@ def _traits(text: str | None) -> dict[str, Any] | None:
     try:
         traits = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError(f"traits are no JSON: {text!r:.40}") from None
+        raise ValueError(f"traits are not JSON: {text!r:.40}") from None
     if not isinstance(traits, dict):
-        raise ValueError(f"traits are no JSON object: {text!r:.40}")  # noqa: TRY004 (of a row, as all others)
+        raise ValueError(f"traits are not a JSON object: {text!r:.40}")  # noqa: TRY004 (the error of a row)
     check_json(traits)
     return traits
 
 
 def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
-    """Refuse traits that JSON cannot say, or that are nested too deep to be worked with.
+    """Check that traits can be written as JSON, and are not nested too deeply.
 
     Raises:
-        ValueError: they are refused.
+        ValueError: they cannot, or are.
 
     """
     if isinstance(value, dict | list):
@@ -113,4 +113,4 @@ def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
     elif isinstance(value, str):
         _check_text(value)
     elif isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"traits have the number {value}")
+        raise ValueError(f"traits contain {value}")

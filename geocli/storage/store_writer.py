@@ -1,4 +1,4 @@
-"""Writing the store: its schema, and segments."""
+"""Write the store: transactions, and the segments that were stored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geocli.storage.directory import DataDirectory
-    from geocli.storage.disk_space import Room
+    from geocli.storage.disk_space import DiskSpace
     from geocli.storage.frames import Frame
     from geocli.storage.segments import Segment
 
@@ -32,19 +32,19 @@ _NEXT_NUMBER = (
     "SELECT IFNULL(MAX(number), 0) + 1 FROM (SELECT number FROM applied_segments UNION ALL SELECT number FROM clears)"
 )
 _UNNEEDED_CLEARS = "DELETE FROM clears WHERE number <= ? AND number < (SELECT MAX(number) FROM clears)"
-"""The last one stays, for whoever compares what it knows with the number of the last."""
+"""The last one stays: its number is the revision of caches."""
 
 
 class StoreWriter:
     """Writes the table `geo_cache` for one flush; one at a time, by the caller's flush lock."""
 
     def __init__(self, directory: DataDirectory, *, busy_timeout_seconds: float = 30) -> None:
-        """Open the store, made if it is missing, migrated if it is older.
+        """Open the store; it is created if it does not exist, and migrated if it is older.
 
         Raises:
-            StoreError: it cannot be opened, is no store, or was made by a newer geocli; it, or what SQLite would open
-                with it, is not a regular file, or one with a hard link.
-            BusyError: locked by another program.
+            StoreError: it cannot be opened, is not a store, or was written by a newer geocli; or a file that SQLite
+                would open is not a regular file, or has hard links.
+            BusyError: it is locked by another program.
 
         """
         self.path = directory.file(FILE_NAME)
@@ -67,11 +67,11 @@ class StoreWriter:
     def _prepare(self) -> None:
         check_version(self.path, self._version())
         if not self._version() and self._values("SELECT 1 FROM sqlite_master"):
-            raise StoreError(self.path, "another program's SQLite file; move it away")
+            raise StoreError(self.path, "an SQLite file of another program; move it away")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA temp_store = MEMORY")
-        self._db.execute("PRAGMA secure_delete = OFF")  # which Debian turns on: each freed page would be written
+        self._db.execute("PRAGMA secure_delete = OFF")  # Debian turns it on, which writes each freed page
         self._db.execute(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")
         self._page_bytes = int(self._values("PRAGMA page_size")[0])
         self._upserts = Upserts(self._db)
@@ -79,13 +79,13 @@ class StoreWriter:
             from geocli.storage.migrations import migrate
 
             with self.transaction():
-                migrate(self._db, self._version())  # asked again: another process may have been faster
+                migrate(self._db, self._version())  # another process may have migrated it since
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file; a large log, which SQLite keeps while others have the file open, is emptied before."""
+        """Close the file, after emptying a large WAL, which SQLite keeps if other processes have the file open."""
         with suppress(OSError, StorageError, BusyError):
             if os.path.getsize(f"{self.path}{LOG_SUFFIX}") > USUAL_LOG_BYTES:
                 self.checkpoint()
@@ -97,8 +97,9 @@ class StoreWriter:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all or nothing. IMMEDIATE: a read that turns into a write is refused without waiting."""
+        """Commit all or nothing."""
         with self._errors():
+            # In a deferred transaction, the first write after a read would fail without waiting for a lock.
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -108,17 +109,17 @@ class StoreWriter:
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error) and is_full(error, self.path):
                     with suppress(sqlite3.Error, StorageError):
-                        self.checkpoint()  # else the log keeps the space that it has taken
+                        self.checkpoint()  # else the WAL keeps its size
                 raise
 
     def give_back(self) -> None:
-        """Let the file shrink to what is in it, as far as readers allow; what they keep from that is used again."""
+        """Free the space of deleted rows, as far as readers allow; the rest is reused."""
         with suppress(sqlite3.Error):
             self._db.execute("VACUUM")
             self.checkpoint()
 
     def checkpoint(self) -> bool:
-        """Bring what was committed into the file, empty the log, and return whether no reader kept it from that."""
+        """Copy the WAL to the file and empty it; return False if a reader prevents that."""
         with self._errors():
             self._db.execute("PRAGMA busy_timeout = 0")
             ((is_busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -126,7 +127,7 @@ class StoreWriter:
         return not is_busy
 
     def next_number(self) -> int:
-        """Return a number for a segment that is newer than all that was stored or cleared."""
+        """Return a number for a segment that is newer than all stored segments and clears."""
         with self._errors():
             return int(self._values(_NEXT_NUMBER)[0])
 
@@ -138,44 +139,43 @@ class StoreWriter:
         *,
         oldest: int,
         offset: Callable[[], int] = lambda: 0,
-        room: Room | None = None,
+        space: DiskSpace | None = None,
     ) -> int:
-        """Store a segment exactly once, or as much of it as the room allows, in one transaction.
+        """Store a segment exactly once, or as much of it as the disk space allows, in one transaction.
 
-        It is on disk when this returns. Entries take the place of those before them, except that nothing found never
-        hides a good answer. A segment that was left over while later ones were stored only adds what these had no
-        answer for.
+        It is on disk when this returns. Entries replace earlier ones of their address, but unresolved entries never
+        replace answers, nor do the entries of a leftover segment replace those of later segments.
 
         Args:
-            segment: names what is stored.
-            frames: what it holds, from `stored_bytes` on.
-            now: the clock, for when the flush began and ended.
-            oldest: the number of the oldest segment on disk; what was noted of older ones is dropped.
-            offset: returns where in the segment the frame begins that was asked for last.
-            room: the space that there is; default: enough.
+            segment: the segment.
+            frames: its frames, from `stored_bytes` on.
+            now: the clock, for the duration of the flush.
+            oldest: number of the oldest segment on disk; records about older ones are dropped.
+            offset: returns the offset in the segment of the frame that was read last.
+            space: the disk space; default: unlimited.
 
         Returns:
-            How many entries were stored; 0 if the segment was stored before.
+            The number of stored entries; 0 if the segment was stored before.
 
         Raises:
             StoreError: nothing was stored.
-            BusyError: nothing was stored, because another program keeps the store locked.
+            BusyError: nothing was stored, because another program locked the store.
 
         """
-        if room:
-            room.begin()
-            self._db.execute(f"PRAGMA cache_size = -{room.cache_bytes >> 10}")
+        if space:
+            space.begin()
+            self._db.execute(f"PRAGMA cache_size = -{space.cache_bytes >> 10}")
         with self.transaction():
             if self.is_applied(segment):
                 return 0
             self._began = self._began or now()
             self._upserts.forget_places()
             stored, pages, is_part = 0, self._pages(), False
-            blocks = self._blocks(segment, frames, room.block_rows if room else BLOCK_ROWS)
+            blocks = self._blocks(segment, frames, space.block_rows if space else BLOCK_ROWS)
             for block, next_row in blocks:
                 self._upserts.write(block, segment.number)
                 stored += len(block)
-                if room and not room.is_enough((self._pages() - pages) * self._page_bytes):
+                if space and not space.is_enough((self._pages() - pages) * self._page_bytes):
                     mark = segment.uuid, offset(), next_row
                     if is_part := next(blocks, None) is not None:
                         self._db.execute("INSERT OR REPLACE INTO segment_offsets VALUES (?, ?, ?)", mark)
@@ -188,7 +188,7 @@ class StoreWriter:
         return stored
 
     def _finish(self, segment: Segment, stored: int, ended: datetime, oldest: int) -> None:
-        """Note that a segment is stored, and drop what was noted of others."""
+        """Record that a segment is stored, and drop the records of older ones."""
         applied = (segment.uuid, segment.number, instant_text(ended))
         self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
         self._db.execute("DELETE FROM applied_segments WHERE number < ?", (oldest,))
@@ -204,7 +204,7 @@ class StoreWriter:
             return bool(self._values("SELECT 1 FROM applied_segments WHERE uuid = ?", segment.uuid))
 
     def stored_bytes(self, segment: Segment) -> int:
-        """Return how many bytes of a segment are stored."""
+        """Return the number of stored bytes of a segment."""
         with self._errors():
             return sum(self._values("SELECT stored_bytes FROM segment_offsets WHERE uuid = ?", segment.uuid))
 
@@ -248,15 +248,15 @@ class StoreWriter:
 
 
 def check_writable(path: str) -> None:
-    """Find out whether a flush could write a store now; one that is missing is made by the next flush.
+    """Check that a flush could write a store, if it exists.
 
     Raises:
         StoreError: it could not.
-        BusyError: locked by another program.
+        BusyError: the store is locked by another program.
 
     """
     if check_store(path):
         with postponed(), sqlite_errors(path, 0), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
-            db.execute("PRAGMA user_version = 0")  # a file that can only be read refuses no sooner
+            db.execute("PRAGMA user_version = 0")  # only a write fails on a read-only file
             db.execute("ROLLBACK")
