@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.models import Place
-from geocli.storage.aggregates import LEAST_SPAN_ROWS, organisations, tally
+from geocli.storage.aggregates import MIN_SPAN_ROWS, organisations, tally
 from geocli.storage.store import Store
 from tests.storing import change, resolved
 from tests.test_store import fill
@@ -43,7 +43,7 @@ def test_organisations_have_names(store: Store) -> None:
     assert {} == organisations(store, [])
 
 
-@pytest.mark.parametrize("rows", [LEAST_SPAN_ROWS - 1, LEAST_SPAN_ROWS, 3 * LEAST_SPAN_ROWS + 1])
+@pytest.mark.parametrize("rows", [MIN_SPAN_ROWS - 1, MIN_SPAN_ROWS, 3 * MIN_SPAN_ROWS + 1])
 def test_rows_of_a_large_store_are_counted_once(store: Store, rows: int) -> None:
     """Though each thread counts a part of its own."""
     fill(store.path, resolved("1.1.1.1", place=Place(country_code="GB")))

@@ -118,7 +118,7 @@ def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: b
 
     """
     present = [position for position, record in enumerate(records) if record is not None]
-    maps = [_as_map(records[position]) for position in present]
+    maps = [record if isinstance(record, dict) else _as_map(record) for record in records if record is not None]
     for keys, rows in _grouped(list(map(tuple, maps))).items():
         selected = [maps[row] for row in rows]
         positions = [present[row] for row in rows]
