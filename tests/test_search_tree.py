@@ -8,7 +8,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-from geocli.bulk.tree import NOTHING, SEPARATOR_BYTES, Tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from maxminddb_rust import InvalidDatabaseError

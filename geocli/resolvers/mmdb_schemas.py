@@ -19,7 +19,7 @@ from geocli.resolvers import conversions, place_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypeAlias, TypeVar
 
     from geocli.resolvers.conversions import Conversion
@@ -120,8 +120,8 @@ def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: b
     present = [position for position, record in enumerate(records) if record is not None]
     maps = [record if isinstance(record, dict) else _as_map(record) for record in records if record is not None]
     for keys, rows in _grouped(list(map(tuple, maps))).items():
-        selected = [maps[row] for row in rows]
-        positions = [present[row] for row in rows]
+        selected = _take(maps, rows)
+        positions = _take(present, rows)
         columns = dict(zip(keys, zip(*map(dict.values, selected), strict=True), strict=True))
         parts = [_parts(name, column, with_traits=with_traits) for name, column in columns.items()]
         shaped = list(zip(*parts, strict=True)) if parts else [()] * len(positions)
@@ -130,9 +130,12 @@ def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: b
             if len(members) == len(positions):
                 yield Shape(positions, selected, columns, plan, language)
             else:
-                divided = {name: [column[row] for row in members] for name, column in columns.items()}
-                rest = [selected[row] for row in members]
-                yield Shape([positions[row] for row in members], rest, divided, plan, language)
+                divided = {name: _take(column, members) for name, column in columns.items()}
+                yield Shape(_take(positions, members), _take(selected, members), divided, plan, language)
+
+
+def _take(values: Sequence[_T], rows: Iterable[int]) -> list[_T]:
+    return [values[row] for row in rows]
 
 
 def _grouped(values: Sequence[_T]) -> dict[_T, Sequence[int]]:
