@@ -41,14 +41,7 @@ BLOCK_BYTES = 1 << 16
 
 
 class HttpError(Exception):
-    """A request failed. The text never contains a password or a key.
-
-    Attributes:
-        reason: the text.
-        is_final: whether an immediate retry would fail as well.
-        status: the HTTP status, None without a response.
-
-    """
+    """A request failed; the text contains no secret. If `is_final`, an immediate retry would fail as well."""
 
     def __init__(self, reason: str, response: requests.Response | None = None, *, is_final: bool = False) -> None:
         super().__init__(reason)
@@ -309,7 +302,7 @@ def _has(chain: Iterable[BaseException], kind: type[BaseException]) -> bool:
 
 
 class _Connection(HTTPConnection):
-    """A connection whose sockets are watched, from before the TLS handshake on."""
+    """A connection whose sockets are watched, also during the TLS handshake."""
 
     watch: Callable[[HTTPConnection, socket], None]
 

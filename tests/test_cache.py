@@ -702,7 +702,7 @@ class TestStoreFails:
 
     DAMAGES = (
         ("garbage", "file is not a database"),
-        ("newer", r"made by a newer geocli \(schema 999, this one knows 5\); update geocli"),
+        ("newer", r"written by a newer geocli \(schema 999, this one supports 5\); update geocli"),
         ("loop", "not a regular file; move it away"),
         ("row", "unreadable row: "),
         ("table", "no such table: geo_cache"),

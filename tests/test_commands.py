@@ -148,7 +148,7 @@ def test_a_store_of_a_newer_geocli_is_not_touched(located: Geocli) -> None:
     run, lookup = located("flush"), located("lookup", "-f", "value", "98.0.0.1")
 
     assert 4 == run.returncode
-    assert re.fullmatch(rf"{store}: made by a newer geocli \(schema 99, .*\); update geocli", complaint(run))
+    assert re.fullmatch(rf"{store}: written by a newer geocli \(schema 99, .*\); update geocli", complaint(run))
     assert (0, b"US\n", complaint(run)) == (lookup.returncode, lookup.stdout, complaint(lookup))
     assert [("81.2.69.160",)] == stored(located)
     assert "98.0.0.1" in {entry.ip for entry in dirty(located)}

@@ -393,7 +393,7 @@ def test_flush_command_on_a_locked_store_exits_with_75(geocli: Geocli) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        pytest.param("PRAGMA user_version = 99", "made by a newer geocli", id="newer"),
+        pytest.param("PRAGMA user_version = 99", "written by a newer geocli", id="newer"),
         pytest.param("DROP TABLE generations", "no such table: generations", id="no table"),
     ],
 )

@@ -222,7 +222,7 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
     ),
     "newer schema": (
         lambda data: replaced(data / "geocli.db", newer),
-        "{data}/geocli.db: written by a newer geocli (schema 999, this one knows",
+        "{data}/geocli.db: written by a newer geocli (schema 999, this one supports",
     ),
     "journal is a link": (
         lambda data: replaced(data / "journal", lambda path: path.symlink_to("/dev/full")),

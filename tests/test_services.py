@@ -90,7 +90,9 @@ def _changed(web: Web, **changes: Any) -> str:
 
 
 UNREADABLE = "unreadable answer ("
-MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
+WRONG = ("unreadable answer", "answer for other addresses")
+"""Of MaxMind, and of ip-api.com."""
+MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str | tuple[str, ...]]] = {
     "slow": (lambda web: web.dawdle, "no complete answer within 0.5 s"),
     "dripping": (lambda web: web.drip, "no complete answer within 0.5 s"),
     "reset": (lambda web: web.reset, "request failed: "),
@@ -104,9 +106,9 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
     "cut short": (lambda web: web.raw('{"traits": {'), "unreadable answer"),
     "empty": (lambda web: web.raw(""), "unreadable answer"),
     "nested": (lambda web: web.raw("[" * 20_000), "unreadable answer"),
-    "a number": (lambda web: web.raw("17"), "an answer that"),
-    "a list of numbers": (lambda web: web.raw("[17]"), "an answer that"),
-    "null": (lambda web: web.raw("null"), "an answer that"),
+    "a number": (lambda web: web.raw("17"), "unreadable answer"),
+    "a list of numbers": (lambda web: web.raw("[17]"), "unreadable answer"),
+    "null": (lambda web: web.raw("null"), "unreadable answer"),
     "nothing said": (lambda web: web.raw("{}" if web.is_maxmind else "[{}]"), "unreadable answer"),
     "half a character": (lambda web: web.raw(_changed(web, city="\ud800")), "unreadable answer"),
     "not UTF-8": (lambda web: web.raw(_changed(web, city="~").replace("~", "\xe9").encode("latin-1")), UNREADABLE),
@@ -127,13 +129,13 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
         lambda web: web.raw(_changed(web, city=0).replace(" 0", " 1" + "0" * 5000)),
         UNREADABLE,
     ),
-    "a list for an object": (lambda web: web.raw(f"[{_changed(web)}]"), "an answer that"),
-    "an object for a list": (lambda web: web.raw('{"traits": []}'), "an answer that"),
+    "a list for an object": (lambda web: web.raw(f"[{_changed(web)}]"), "unreadable answer"),
+    "an object for a list": (lambda web: web.raw('{"traits": []}'), "unreadable answer"),
     "a list for traits": (
         lambda web: web.raw(_changed(web, traits=[]) if web.is_maxmind else "[[]]"),
-        "an answer that",
+        "unreadable answer",
     ),
-    "one too many": (lambda web: web.raw("[%s, %s]" % ((json.dumps(web.record(str(FIRST))),) * 2)), "an answer "),
+    "one too many": (lambda web: web.raw("[%s, %s]" % ((json.dumps(web.record(str(FIRST))),) * 2)), WRONG),
     "204": (lambda web: web.raw("", 204), "HTTP 204"),
     "206": (lambda web: web.raw(_changed(web), 206), "HTTP 206"),
     "300": (lambda web: web.raw("", 300), "HTTP 300"),
@@ -142,7 +144,7 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str]] = {
     "402": (lambda web: web.raw("\xff", 402), "HTTP 402"),
     "404": (lambda web: web.raw("<html>", 404), "HTTP 404"),
     "to a file": (lambda web: web.raw("", 301, Location="file:///etc/passwd"), "redirected, which is not followed"),
-    "another address": (lambda web: web.raw(_other(web)), "an answer for "),
+    "another address": (lambda web: web.raw(_other(web)), "answer for "),
     "huge": (lambda web: web.raw(b" " * (1 << 20)), "answer of more than "),
     "endless": (lambda web: web.pour, "answer of more than "),
 }

@@ -84,7 +84,7 @@ class IpApi:
         """Return the records of an answer, in the order of the addresses."""
         records = json_of(content)
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise ServiceError(self._name, "the answer is not a list of objects")
+            raise ServiceError(self._name, "unreadable answer: not a list of objects")
         if [ip_address(str(record.get("query"))) for record in records] != list(addresses):
             raise ServiceError(self._name, "answer for other addresses")
         return records

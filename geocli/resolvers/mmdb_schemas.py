@@ -44,10 +44,7 @@ _NAMES = {
     "asn": ("autonomous_system_number", "asn"),
     "org": ("autonomous_system_organization", "as_name", "org", "isp"),
 }
-"""Names of each field in databases, the best first.
-
-`country` is a code in IPinfo's older files, and a name elsewhere.
-"""
+"""Names of each field in databases, the best first; `country` is a code in IPinfo's older files, else a name."""
 _CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(_NAMES, conversions.texts),
     "country_code": conversions.country_codes,
@@ -149,12 +146,7 @@ def _grouped(values: Sequence[_T]) -> dict[_T, Sequence[int]]:
 
 
 class Shape:
-    """Records of one shape; columns are in the order of their positions.
-
-    Attributes:
-        positions: positions of the records.
-
-    """
+    """Records of one shape, with their positions; columns are in the same order."""
 
     def __init__(
         self,
@@ -275,14 +267,7 @@ def _ends(values: list[Any]) -> Part:
 
 
 class Plan:
-    """The mapping of records of one shape.
-
-    Attributes:
-        flat: path of each value, by its name in a flat record.
-        fields: for each field, the paths of the values from which it is read, the best first.
-        traits: path of each trait.
-
-    """
+    """The paths of all values by their names in a flat record, of the values of each field, and of traits."""
 
     def __init__(self, flat: dict[str, Path]) -> None:
         self.flat = flat

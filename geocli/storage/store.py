@@ -315,5 +315,5 @@ def check_version(path: str, version: int) -> None:
 
     """
     if version > SCHEMA_VERSION:
-        reason = f"written by a newer geocli (schema {version}; this one supports {SCHEMA_VERSION}); update geocli"
+        reason = f"written by a newer geocli (schema {version}, this one supports {SCHEMA_VERSION}); update geocli"
         raise StoreError(path, reason)
