@@ -206,8 +206,8 @@ class GeoCache(ForkAware):
         with self.locked(self.on_problem) as report:
             sources, problems = self._sources(report, is_labeled=is_cached)
             generation = self.chain.generation(sources)
-            found, revision = self._tiers.read(wanted, report) if is_cached else ({}, 0)
-        cached = self._trusted(found, generation)
+            cached, revision = self._tiers.read(wanted, report) if is_cached else ({}, 0)
+        cached = self._trusted(cached, generation)
         entries = hits(cached, wanted, generation, now) if mode == "cache" else {}
         if rest := {ip: address for ip, address in wanted.items() if ip not in entries}:
             from geocli.resolution import Resolution
@@ -215,7 +215,7 @@ class GeoCache(ForkAware):
             resolution = Resolution(
                 self.chain,
                 self._tiers,
-                trusted=lambda found: self._trusted(found, generation),
+                trusted=lambda entries: self._trusted(entries, generation),
                 generation=generation,
                 now=now,
                 report=self.on_problem,

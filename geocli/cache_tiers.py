@@ -101,9 +101,9 @@ class CacheTiers:
             if missing := [ip for ip in ips if ip not in cached]:
                 dirty = self._dirty(lambda journal: journal.newest(missing, clears), {}, report_later)
                 stored = read_or_default(lambda: self._store.get(missing, report_later), {}, report_later)
-                found = newest(stored, dirty)
-                self._memory.add(found)
-                cached |= found
+                on_disk = newest(stored, dirty)
+                self._memory.add(on_disk)
+                cached |= on_disk
         return cached, revision
 
     def on_disk(self, ips: Collection[str], report: Report) -> dict[str, Entry]:
@@ -122,7 +122,7 @@ class CacheTiers:
     def with_retry_times(self, now: datetime, report: Report) -> set[str]:
         """Return the addresses whose answers have a retry time in the future.
 
-        Most are answers of web services; the others were given while a better source failed.
+        Most are answers of web services; other ones were given while a better source failed.
         """
         where, values = "WHERE retry_at > ? AND status <> 'unresolved'", (instant_text(now),)
         with self._locked(report) as report_later:

@@ -229,8 +229,8 @@ class _Adapter(HTTPAdapter):
         return pool
 
     def _watch(self, connection: HTTPConnection, opened: socket) -> None:
-        for other in [each for each in self._sockets if each is connection or each.sock is None]:
-            self._sockets.pop(other).close()
+        for closed in [each for each in self._sockets if each is connection or each.sock is None]:
+            self._sockets.pop(closed).close()
         self._sockets[connection] = opened.dup()
         if monotonic() >= self._ends:  # resolving the name or connecting took too long
             self._shut_down()

@@ -86,8 +86,8 @@ class Resolution:
             if mode == "no-cache" or self._append(entries.values(), mode, revision):
                 return answered | {ip: settle(cached.get(ip), entry) for ip, entry in entries.items()}
             # Rows were cleared since they were read: only answers of this pass count, and no source is asked twice.
-            found, revision = self.tiers.read(wanted, self.report)
-            cached = self.trusted(found)
+            cached, revision = self.tiers.read(wanted, self.report)
+            cached = self.trusted(cached)
             sources.ask_services(sources.drop_kept())
 
     def _entries(self, sources: SourceAnswers, ips: Collection[str], cached: Mapping[str, Entry]) -> dict[str, Entry]:

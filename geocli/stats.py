@@ -1,4 +1,4 @@
-"""Count the rows of a cache, and describe the databases at hand."""
+"""Count the rows of a cache, and describe its databases."""
 
 from __future__ import annotations
 
