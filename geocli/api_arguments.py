@@ -31,12 +31,7 @@ COUNTED = ("country", "asn", "city", "source")
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    """Check that a value is one of the choices.
-
-    Raises:
-        ValueError: it is not; the message lists the choices.
-
-    """
+    """Raise ValueError unless a value is one of the choices."""
     if value not in choices:
         raise _refusal(name, value, choices)
 
@@ -46,24 +41,14 @@ def _refusal(name: str, value: object, choices: Sequence[str]) -> ValueError:
 
 
 def selection(which: object, limit: int | None) -> None:
-    """Check a selection of rows, which may be an age, and the maximum number of rows.
-
-    Raises:
-        ValueError: the selection is unknown, or the number is negative.
-
-    """
+    """Raise ValueError unless a selection is known or an age, and the maximum number of rows is not negative."""
     if not isinstance(which, timedelta) and which not in SELECTIONS:
         raise _refusal("which", which, (*SELECTIONS, "or a timedelta"))
     _not_negative("limit", limit)
 
 
 def count(by: object, top: int) -> None:
-    """Check the field by which rows are counted, and the number of values.
-
-    Raises:
-        ValueError: rows cannot be counted by the field, or the number is negative.
-
-    """
+    """Raise ValueError unless rows can be counted by a field, and the number of values is not negative."""
     one_of("by", by, COUNTED)
     _not_negative("top", top)
 
@@ -91,12 +76,7 @@ def address_of(value: object) -> Address:
 
 
 def each_address(values: Iterable[object]) -> Iterator[object]:
-    """Return an iterator over addresses.
-
-    Raises:
-        TypeError: the values are one string, or not iterable.
-
-    """
+    """Return an iterator over addresses; raise TypeError if they are one string, or not iterable."""
     if isinstance(values, str | bytes | bytearray):
         msg = f"an iterable of addresses is needed, not one {type(values).__name__}; for one address: lookup"
         raise TypeError(msg)

@@ -120,12 +120,7 @@ class BackOff:
 
 
 def _checked(fields: dict[str, Any]) -> Pause:
-    """Return the pause of a file.
-
-    Raises:
-        ValueError: the fields are not those of a pause; or TypeError, KeyError.
-
-    """
+    """Return the pause of a file."""
     until, failures, reason, status = instant(fields["until"]), fields["failures"], fields["reason"], fields["status"]
     if until is None or (type(failures), type(reason)) != (int, str) or type(status) not in {int, type(None)}:
         raise ValueError(f"not a pause: {fields!r:.80}")

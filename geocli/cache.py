@@ -234,10 +234,7 @@ class GeoCache(ForkAware):
     def sources(self, *, is_labeled: bool = True) -> tuple[list[Source], list[ResolveError]]:
         """Return the sources that can be asked now, and an error for each of the others.
 
-        Args:
-            is_labeled: whether databases are labelled by their content, for which new ones are read; else by their
-                paths.
-
+        Databases are labelled by their content, for which new ones are read, or by their paths.
         """
         with self.locked(self.on_problem) as report:
             return self._sources(report, is_labeled=is_labeled)

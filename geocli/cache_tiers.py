@@ -72,7 +72,7 @@ def revision_of(clears: Sequence[Clear]) -> int:
 
 
 class CacheTiers:
-    """Memory, the journal and the store as one cache.
+    """Memory, the journal and the store as one cache; methods without `report` raise StorageError or BusyError.
 
     Args:
         store: the flushed entries.
@@ -107,12 +107,7 @@ class CacheTiers:
         return cached, revision
 
     def on_disk(self, ips: Collection[str], report: Report) -> dict[str, Entry]:
-        """Return the entries of the journal and the store; rows that cannot be read are reported.
-
-        Raises:
-            StorageError: the journal or the store cannot be read; or BusyError.
-
-        """
+        """Return the entries of the journal and the store; rows that cannot be read are reported."""
         clears = self._store.clears()
         # Before the store: a flush may move entries into it meanwhile.
         dirty = self._journal().newest(ips, clears)
@@ -145,12 +140,7 @@ class CacheTiers:
         return read_or_default(read_or_check, default, report)
 
     def stored(self, ips: Collection[str]) -> set[str]:
-        """Return the addresses that have a row, including rows that cannot be read.
-
-        Raises:
-            StorageError: the store cannot be read; or BusyError.
-
-        """
+        """Return the addresses that have a row, including rows that cannot be read."""
         return self._store.present(list(ips))
 
     def revision(self, report: Report) -> int:
@@ -181,12 +171,7 @@ class CacheTiers:
         return True
 
     def load(self, report: Report) -> int:
-        """Read the newest entries of the store into memory, and return their number.
-
-        Raises:
-            StorageError: the store cannot be read.
-
-        """
+        """Read the newest entries of the store into memory, and return their number."""
         with self._locked(report) as report_later:
             self._memory.update(self._store.clears())
             entries = list(self._store.entries("ORDER BY resolved_at DESC LIMIT ?", (MAX_ENTRIES,), report_later))

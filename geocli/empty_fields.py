@@ -47,12 +47,7 @@ class EmptyFields:
         self.sources.update(sources)
 
     def complaints(self, *, can_update: bool) -> Iterator[str]:
-        """Return a warning for each field, none if there was no resolved row.
-
-        Args:
-            can_update: whether databases that `db update` installs would be used.
-
-        """
+        """Return a warning for each field, none if there was no resolved row; with `can_update`, with advice."""
         for name in self.names if self.sources else ():
             words = INSTALLED.get(name, ())
             is_missing = words and not any(word in source.lower() for source in self.sources for word in words)

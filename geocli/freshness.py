@@ -42,30 +42,14 @@ def is_of(entry: Entry, generation: str) -> bool:
 def hits(
     cached: Mapping[str, Entry], wanted: Mapping[str, Address], generation: str, now: datetime
 ) -> dict[str, Entry]:
-    """Return the fresh ones of cached entries.
-
-    Args:
-        cached: entries by canonical address.
-        wanted: addresses by their canonical text.
-        generation: the current generation.
-        now: the time, in UTC.
-
-    """
+    """Return the fresh ones of cached entries, by canonical address."""
     return {
         ip: entry for ip, entry in cached.items() if ip in wanted and is_hit(entry, scope(wanted[ip]), generation, now)
     }
 
 
 def is_hit(entry: Entry, scope: str | None, generation: str, now: datetime) -> bool:
-    """Return whether an entry is fresh: of the current generation and scope, and not due.
-
-    Args:
-        entry: the cached entry.
-        scope: the scope of the address, None for a global one.
-        generation: the current generation.
-        now: the time, in UTC.
-
-    """
+    """Return whether an entry is fresh: of the current generation and the scope of its address, and not due."""
     if (entry.status == "special") != (scope is not None) or entry.scope != scope:
         return False
     return entry.generation == generation and (entry.retry_at is None or _is_ahead(entry, now))
@@ -80,11 +64,7 @@ def _is_ahead(entry: Entry, now: datetime) -> bool:
 def kept_until(entry: Entry, services: Collection[str], now: datetime) -> datetime | None:
     """Return when the answer of a web service expires, None if it has expired, or is none.
 
-    Args:
-        entry: the cached entry.
-        services: the labels of the configured services.
-        now: the time, in UTC.
-
+    `services` are the labels of the configured services.
     """
     if entry.status != "resolved" or not _is_ahead(entry, now):
         return None

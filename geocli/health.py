@@ -36,12 +36,7 @@ WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7))
 def unhealthy(stats: Stats, directory: DataDirectory, max_lag: timedelta, *, journal_limit_mb: int = 64) -> list[str]:
     """Return a line for each problem of a cache.
 
-    Args:
-        stats: the state of the cache.
-        directory: the data directory.
-        max_lag: maximum age of a dirty entry.
-        journal_limit_mb: maximum size of the journal, in megabytes.
-
+    Dirty entries may be as old as `max_lag`, and the journal as large as `journal_limit_mb`, in megabytes.
     """
     entries = stats.journal.entries if stats.journal is not None else 0
     reasons = [*_of_directory(directory, entries), *_of_log(directory), *stats.problems]
@@ -56,12 +51,7 @@ def unhealthy(stats: Stats, directory: DataDirectory, max_lag: timedelta, *, jou
 
 
 def notes(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> list[str]:
-    """Return notes for an operator that are not problems.
-
-    Args:
-        version: release of SQLite.
-
-    """
+    """Return notes for an operator that are not problems, by the release of SQLite."""
     if not (3, 7, 0) <= version <= (3, 51, 2) or version in WAL_RESET_FIXED:
         return []
     running = ".".join(map(str, version))

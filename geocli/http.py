@@ -85,7 +85,6 @@ def json_of(body: bytes | str) -> Any:
 
     Raises:
         ValueError: not JSON, not UTF-8, a duplicate key, or an unpaired surrogate.
-        RecursionError: nested too deeply.
 
     """
     parsed = json.loads(body if isinstance(body, str) else body.decode(), object_pairs_hook=_object)

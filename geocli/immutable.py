@@ -51,22 +51,12 @@ class Value:
     else:
 
         def __setattr__(self, name: str, _: object) -> None:
-            """Refuse: threads share values.
-
-            Raises:
-                AttributeError: always.
-
-            """
+            """Raise AttributeError: threads share values."""
             msg = f"{type(self).__name__}.{name} cannot be changed; see replace()"
             raise AttributeError(msg)
 
         def __delattr__(self, name: str) -> None:
-            """Refuse, as `__setattr__`.
-
-            Raises:
-                AttributeError: always.
-
-            """
+            """Raise AttributeError."""
             self.__setattr__(name, None)
 
     def __eq__(self, other: object) -> bool:

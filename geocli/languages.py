@@ -24,12 +24,7 @@ def canonical(text: str) -> str:
 
 
 def language_of(text: str, name: str, origin: str = "command line") -> str:
-    """Return the canonical tag of a language.
-
-    Args:
-        text: the language as a user writes it.
-        name: the option or argument, for the error.
-        origin: of the option or argument, for the error.
+    """Return the canonical tag of a language as a user writes it; `name` and `origin` are for the error.
 
     Raises:
         SettingsError: this is not a language tag.

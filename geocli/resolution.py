@@ -30,14 +30,8 @@ RE_RESOLVE_MODES = {"due", "again"}
 class Resolution:
     """One pass over the addresses of a block.
 
-    Attributes:
-        chain: the sources.
-        tiers: the cache, which is read again for services, and appended to.
-        trusted: returns the cached entries that may be used.
-        generation: the generation of new entries.
-        now: the time, in UTC.
-        report: called with each problem.
-
+    The cache is read again for services, and appended to. `trusted` returns the cached entries that may be used;
+    `generation` is that of new entries.
     """
 
     def __init__(  # noqa: PLR0913 (the parts of a cache)
@@ -113,16 +107,7 @@ class SourceAnswers:
         now: datetime,
         report: Callable[[ResolveError], None],
     ) -> None:
-        """Ask the local sources.
-
-        Args:
-            chain: the sources.
-            wanted: the addresses by their canonical text.
-            problems: what is wrong with sources that cannot be asked.
-            now: the time, in UTC.
-            report: called with each failure of a source.
-
-        """
+        """Ask the local sources; `problems` are the errors of sources that cannot be asked."""
         self._chain, self._wanted, self._now, self._report = chain, wanted, now, report
         self._answers: dict[str, Answer] = {}
         self._failures: dict[str, Sequence[ResolveError]] = {}

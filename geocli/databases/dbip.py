@@ -25,7 +25,6 @@ def update(  # noqa: PLR0913, PLR0917 (one download)
 
     Raises:
         UpdateError: the update failed; the old file is unchanged.
-        OSError: the file cannot be written; the old one is unchanged.
 
     """
     months = (now, now.replace(day=1) - timedelta(days=1))

@@ -36,14 +36,7 @@ class Digests:
     def __init__(
         self, path: str, directory: Callable[[], DataDirectory], clock_ns: Callable[[], int] = time_ns
     ) -> None:
-        """The file is read when a label is first needed.
-
-        Args:
-            path: path of the data directory.
-            directory: returns the data directory, for writing.
-            clock_ns: the clock of the file system, in ns since 1970.
-
-        """
+        """The file is read when a label is first needed; the clock is that of the file system, in ns since 1970."""
         self._path, self._directory, self._clock_ns = os.path.join(path, FILE_NAME), directory, clock_ns
         self._labels: dict[Identity, str] | None = None
         self._unsaved: dict[Identity, str] = {}

@@ -38,15 +38,7 @@ class Client:
     def __init__(
         self, directory: DataDirectory, now: datetime, limits: Limits, on_read: OnRead = lambda _count, _total: None
     ) -> None:
-        """Create a client.
-
-        Args:
-            directory: directory of the databases; the caller holds its lock.
-            now: the time in UTC.
-            limits: limits of each request.
-            on_read: called with the size of each read, and the total, None if unknown.
-
-        """
+        """The caller holds the lock of the directory; `on_read` is called with the size of each read, and the total."""
         self._directory, self._now, self._limits, self._on_read = directory, now, limits, on_read
         self.auth: tuple[str, str] | None = None
         self.proxy: str | None = None
@@ -55,9 +47,7 @@ class Client:
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
         """Request a URL, and yield the response, of status 200 or 304; only redirects to https are followed.
 
-        Args:
-            url: the URL.
-            headers: headers of a conditional request; without them, 304 is an error.
+        `headers` make the request conditional; without them, 304 is an error.
 
         Raises:
             RateLimitError: too many requests, now or in an earlier run.

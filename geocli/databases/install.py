@@ -75,7 +75,6 @@ def install(  # noqa: PLR0913 (the metadata of a download)
 
     Raises:
         UpdateError: it is not usable; the old file is unchanged.
-        OSError: it cannot be written; the old file is unchanged.
 
     """
     try:
@@ -126,12 +125,7 @@ def _check(url: str, part: str, path: str) -> None:
 
 
 def digest_of(path: str, algorithm: str = "sha256") -> str:
-    """Return the digest of a file, in hex.
-
-    Raises:
-        OSError: it cannot be read, or is not a regular file.
-
-    """
+    """Return the digest of a file, in hex."""
     with open(path, "rb", opener=_open_regular) as file:
         return file_digest(file, algorithm).hexdigest()
 
@@ -153,12 +147,7 @@ def _write_sidecar(path: str, digests: Iterable[str]) -> None:
 
 
 def _recorded(path: str) -> str:
-    """Return the content of a database's sidecar.
-
-    Raises:
-        OSError: it cannot be read, or is not a regular file.
-
-    """
+    """Return the content of a database's sidecar."""
     with open(f"{path}{SIDECAR}", "rb", opener=_open_regular) as file:
         return file.read(MAX_SIDECAR_BYTES).decode("ascii", "replace")
 
@@ -180,7 +169,6 @@ def check_sidecar(path: str) -> bool:
 
     Raises:
         HashMismatchError: the content is not the installed one.
-        OSError: one of the two files cannot be read.
 
     """
     while True:

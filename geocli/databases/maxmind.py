@@ -86,12 +86,7 @@ def _reason(error: ValueError | ConfigError) -> str:
 
 
 def _check_secrecy(config: Config, directory: str) -> None:
-    """Check that no value that messages show may be a licence key.
-
-    Raises:
-        ConfigError: an edition, the host or the directory may be one.
-
-    """
+    """Check that no value that messages show may be a licence key."""
     from pygeoipupdate import ConfigError
 
     if any(map(may_be_key, config.edition_ids)):
@@ -107,7 +102,6 @@ def update_edition(client: Client, host: str, edition: str, path: str, max_bytes
 
     Raises:
         UpdateError: the update failed; the old file is unchanged.
-        OSError: the file cannot be written; the old one is unchanged.
 
     """
     date, expected_md5 = _newest(client, f"{host}/geoip/updates/metadata?edition_id={edition}", edition)

@@ -22,7 +22,6 @@ def check_tree(database: Database) -> None:
 
     Raises:
         ValueError: it does not fit into its file, is deeper than addresses, or is not a tree.
-        OSError: the file cannot be read.
 
     """
     records = nodes(database)

@@ -27,9 +27,7 @@ def verify(
 ) -> Counter[str]:
     """Compare a database with the hash that was written when it was installed, then read all of it.
 
-    Args:
-        path: the database.
-        on_read: called with the path, a number of read networks, and their approximate total.
+    `on_read` is called with the path, a number of read networks, and their approximate total.
 
     Returns:
         The number of its networks by the type of their records: `map`, `string`, ...
@@ -59,24 +57,14 @@ def verify(
 
 
 def _kind_of(record: object) -> str:
-    """Return the type of a record.
-
-    Raises:
-        ValueError: it is too large.
-
-    """
+    """Return the type of a record."""
     if size_of(record) > MAX_RECORD_BYTES:
         raise ValueError(TOO_LARGE)
     return kind_of(record)
 
 
 def _check_metadata(database: Database) -> None:
-    """Check the metadata that the reader does not check when it opens the file.
-
-    Raises:
-        ValueError: there is no type or date, or the search tree has another size.
-
-    """
+    """Check the metadata that the reader does not check when it opens the file."""
     metadata = database.reader.metadata()
     if not metadata.database_type or database.built_at is None:
         raise ValueError("no type or no date in its metadata")

@@ -28,12 +28,7 @@ def sync_directory(path: str) -> None:
 
 
 def make_directory(path: str, mode: int) -> None:
-    """Create a directory and its parents, if they are missing; their names are on disk when this returns.
-
-    Raises:
-        OSError: a directory cannot be created.
-
-    """
+    """Create a directory and its parents, if they are missing; their names are on disk when this returns."""
     missing = []
     present = os.path.abspath(path)
     while not os.path.lexists(present):
@@ -61,9 +56,6 @@ def replacing(path: str, mode: int = 0o644, *, is_ours: bool = False) -> Iterato
         path: the file to replace.
         mode: mode of a new file, less the umask; an existing file keeps its mode, see `output_targets`.
         is_ours: whether no user named the file: then a pipe or a device at its path was planted, and is replaced, too.
-
-    Raises:
-        OSError: the file cannot be written or renamed.
 
     """
     from geocli.files.output_targets import inherit_rights, open_special

@@ -45,23 +45,13 @@ class FileLock:
     """
 
     def __init__(self, open_file: Callable[[], int]) -> None:
-        """Open a file.
-
-        Raises:
-            OSError: as `open_file`, which returns a descriptor.
-
-        """
+        """Open a file."""
         with _open.fork_lock:
             self.descriptor = open_file()
             _open.locks.add(self)
 
     def acquire(self) -> bool:
-        """Lock the file without waiting, and return whether it was free.
-
-        Raises:
-            OSError: its file system has no locks.
-
-        """
+        """Lock the file without waiting, and return whether it was free."""
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -69,12 +59,7 @@ class FileLock:
         return True
 
     def is_at(self, path: str) -> bool:
-        """Return whether a path leads to this file.
-
-        Raises:
-            OSError: that cannot be found out.
-
-        """
+        """Return whether a path leads to this file."""
         try:
             return os.path.samestat(os.fstat(self.descriptor), os.stat(path))
         except FileNotFoundError:
@@ -97,7 +82,6 @@ def locked_directory(path: str) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it.
-        OSError: it cannot be opened.
 
     """
     lock = FileLock(lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))

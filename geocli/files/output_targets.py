@@ -23,9 +23,6 @@ def open_special(path: str) -> int | None:
     Returns:
         A descriptor to write to; None if a regular file is to be created or replaced.
 
-    Raises:
-        OSError: it cannot be opened, or is a directory.
-
     """
     if not os.path.basename(path):
         raise IsADirectoryError(EISDIR, os.strerror(EISDIR), path)
@@ -65,10 +62,6 @@ def inherit_rights(descriptor: int, path: str) -> None:
 
     Other users who can may have put a file of their own there, or one that all users can write; then the new file
     belongs to this user, and gets no more permissions than 0644.
-
-    Raises:
-        OSError: the replaced file does not exist, or the mode cannot be set.
-
     """
     status = os.lstat(path)
     mode = stat.S_IMODE(status.st_mode) & 0o777

@@ -25,10 +25,6 @@ def temporary(path: str, mode: int) -> Iterator[tuple[int, str]]:
     """Create a temporary file in the directory of another, and yield a descriptor and its path.
 
     On any error it is removed.
-
-    Raises:
-        OSError: it cannot be created.
-
     """
     lock: FileLock | None = None
     part = ""
@@ -67,16 +63,7 @@ def target_of(name: str) -> str | None:
 
 
 def sweep(directory: str, target: str | None = None) -> None:
-    """Remove unlocked temporary files, which killed processes left.
-
-    Args:
-        directory: the directory to sweep.
-        target: name of the target file; default: any.
-
-    Raises:
-        OSError: the directory cannot be read.
-
-    """
+    """Remove unlocked temporary files, of one target or of all, which killed processes left."""
     for name in os.listdir(directory):
         its_target = target_of(name)
         if its_target is not None and target in {None, its_target}:
@@ -85,12 +72,7 @@ def sweep(directory: str, target: str | None = None) -> None:
 
 
 def wait_until_made(descriptor: int, directory: str, name: str) -> None:
-    """Wait until an open file has lost its temporary name, also if the process that created it was killed.
-
-    Raises:
-        OSError: the directory cannot be read.
-
-    """
+    """Wait until an open file has lost its temporary name, also if the process that created it was killed."""
     sweep(directory, name)
     left = MAKING_POLLS if any(target_of(part) == name for part in os.listdir(directory)) else 0
     while left and os.fstat(descriptor).st_nlink > 1:

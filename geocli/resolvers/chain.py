@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 def default_resolvers(settings: Settings, warn: Report = lambda _: None) -> list[Resolver]:
     """Return the default resolvers: the databases, then the built-in data; or only named databases.
 
-    Args:
-        settings: the settings.
-        warn: called with an error for each missing directory, at the first resolution.
-
+    `warn` is called with an error for each missing directory, at the first resolution.
     """
     from geocli.resolvers.mmdb import MmdbResolver
     from geocli.resolvers.registries import RirResolver
@@ -67,14 +64,7 @@ class Chain:
     def __init__(
         self, resolvers: Sequence[Resolver], services: Sequence[Service] = (), settings: Sequence[str] = ()
     ) -> None:
-        """Create a chain.
-
-        Args:
-            resolvers: local sources, the best first.
-            services: web services, the best first.
-            settings: other parts of a generation, as `NAME@VALUE`, without commas.
-
-        """
+        """`settings` are other parts of a generation, as `NAME@VALUE`, without commas."""
         self.resolvers, self.services, self._settings = resolvers, services, settings
 
     @property
@@ -88,12 +78,7 @@ class Chain:
         return [*local, *((label, None) for label in self.service_labels)]
 
     def generation(self, sources: Sequence[Source]) -> str:
-        """Return the generation of sources: their labels in their order, and the settings.
-
-        Args:
-            sources: the result of `sources`.
-
-        """
+        """Return the generation of sources: their labels in their order, and the settings."""
         return ", ".join([*(label for label, _ in sources), *self._settings])
 
     def resolve_special(self, address: Address, report: Report) -> Answer | None:

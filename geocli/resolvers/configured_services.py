@@ -35,12 +35,7 @@ def configured(
 ) -> list[Service]:
     """Return the configured services in their order.
 
-    Args:
-        settings: the settings.
-        directory: returns the directory of the services' pauses.
-        now: the clock.
-        warn: called for each key file that is readable by all users.
-
+    `directory` returns the directory of their pauses; `warn` is called for each key file that is readable by all users.
     """
 
     @cache
@@ -81,12 +76,7 @@ def read_keys(services: Iterable[object]) -> None:
 
 
 def _key(service: str, path: str, warn: Callable[[GeocliError], None]) -> str:
-    """Return the key of a file.
-
-    Raises:
-        ServiceError: there is no key.
-
-    """
+    """Return the key of a file."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode

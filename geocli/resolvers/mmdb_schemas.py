@@ -60,13 +60,7 @@ _NOT_TRAITS = {name for names in _NAMES.values() for name in names} - {"isp"}
 
 
 def place_from(record: object, language: str = ENGLISH) -> Place:
-    """Map one record to a place.
-
-    Args:
-        record: the record, which is not changed.
-        language: language of names; English where there is no name in it.
-
-    """
+    """Map one record, which is not changed, to a place; names are English where the language has none."""
     record = _as_map(record)
     plan = _plan(tuple(record), tuple(map(_part, record, record.values())))
     flat = {name: _at(record, path, language) for name, path in plan.flat.items()}
@@ -106,14 +100,7 @@ def _at(record: Any, path: Path, language: str) -> Any:
 
 
 def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: bool = True) -> Iterator[Shape]:
-    """Group records by their shapes; None is left out.
-
-    Args:
-        records: the records.
-        language: language of names, as for `place_from`.
-        with_traits: whether traits are needed.
-
-    """
+    """Group records by their shapes; None is left out, and so are traits unless they are needed."""
     present = [position for position, record in enumerate(records) if record is not None]
     maps = [record if isinstance(record, dict) else _as_map(record) for record in records if record is not None]
     for keys, rows in _grouped(list(map(tuple, maps))).items():

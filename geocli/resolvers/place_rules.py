@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 COUNTRY_FIELDS = ("country_code", "country_name")
 FIELDS = ("time_zone", "country_code", "latitude")
-"""Fields that `are_needed` looks at."""
+"""Fields that `are_needed` examines."""
 NAMED_PLACE_FIELDS = frozenset({*COUNTRY_FIELDS, "region", "city", "postal_code"})
 """Fields of which one must be known if the coordinates 0, 0 are real."""
 TIME_ZONES = ("time_zone", "timezone")
@@ -19,13 +19,9 @@ REGISTERED_CODE, REGISTERED_NAME = "registered_country_code", "registered_countr
 
 
 def apply(fields: dict[str, Any], traits: dict[str, Any], flat: Mapping[str, Any]) -> None:
-    """Correct the fields and traits of a record after the conversion of single values.
+    """Correct the known fields and traits of a record after the conversion of single values.
 
-    Args:
-        fields: the known fields of its place.
-        traits: its known traits.
-        flat: the unconverted values, by their names in a flat record.
-
+    `flat` has the unconverted values, by their names in a flat record.
     """
     _drop_unknown_country(fields, traits, flat)
     traits |= {name: flat[name] for name in TIME_ZONES if is_offset(flat.get(name))}
@@ -35,14 +31,7 @@ def apply(fields: dict[str, Any], traits: dict[str, Any], flat: Mapping[str, Any
 
 
 def are_needed(columns: Mapping[str, Sequence[Any]], flat_names: Collection[str], count: int) -> list[int]:
-    """Return the rows of records that `apply` may change.
-
-    Args:
-        columns: those of the converted `FIELDS` that the records have, side by side.
-        flat_names: the names of all values in a flat record.
-        count: how many records there are.
-
-    """
+    """Return the rows of records that `apply` may change, by columns of `FIELDS`, and the names of all values."""
     rows = {row for row, latitude in enumerate(columns.get("latitude", ())) if latitude == 0}
     if "time_zone" in columns:
         has_several = all(name in flat_names for name in TIME_ZONES)

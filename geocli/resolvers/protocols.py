@@ -44,10 +44,7 @@ class Resolver(Protocol):
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Return the answer for an address, None if there is none.
 
-        Args:
-            address: the address.
-            report: called with an error for each source that fails; the others are still asked.
-
+        `report` is called with an error for each source that fails; the others are still asked.
         """
 
 
@@ -60,10 +57,4 @@ class Service(Protocol):
     """Lifetime of an answer."""
 
     def resolve_many(self, addresses: Sequence[Address], report: Report) -> Mapping[Address, Answer | None]:
-        """Return the answers for distinct global addresses, None if there is none; failed ones are missing.
-
-        Args:
-            addresses: the addresses.
-            report: called with an error for missing ones.
-
-        """
+        """Return the answers for distinct global addresses, None if there is none; failed ones are missing."""

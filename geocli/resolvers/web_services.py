@@ -96,12 +96,9 @@ class Service(ForkAware):
             self._key()
 
     def resolve_many(self, addresses: Sequence[Address], report: Report) -> dict[Address, Answer | None]:
-        """Return the answers for global addresses; failed ones are missing.
+        """Return the answers for distinct global addresses; failed ones are missing.
 
-        Args:
-            addresses: distinct addresses, which are sent in batches.
-            report: called with an error for missing ones. After a failed request no other is sent.
-
+        After a failed request no other is sent. `report` is called with an error for missing addresses.
         """
         answers: dict[Address, Answer | None] = {}
         try:

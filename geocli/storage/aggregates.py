@@ -20,17 +20,9 @@ MIN_SPAN_ROWS = 100_000
 def tally(
     store: Store, column: str | None, statuses: Sequence[str]
 ) -> tuple[dict[str, int], Counter[str | int | None]]:
-    """Count all rows once, by status and by the values of a column, with as many threads as there are cores.
+    """Count all rows by status and by the values of a column, with as many threads as there are cores.
 
-    Args:
-        store: the store.
-        column: name of the column; None to count by status only, which needs no sorting.
-        statuses: statuses to count even without rows; others follow.
-
-    Raises:
-        StoreError: the store cannot be read.
-        BusyError: locked by another program.
-
+    Without a column no sorting is needed. The statuses are counted even without rows; others follow.
     """
     sums = ", ".join("SUM(status = ?)" for _ in statuses)
     grouped = f"SELECT {column}, {sums}, COUNT(*) FROM geo_cache WHERE rowid BETWEEN ? AND ? GROUP BY 1"
@@ -71,13 +63,7 @@ def _in_spans(store: Store, sql: str, values: Sequence[Any]) -> Iterator[tuple[A
 
 
 def organisations(store: Store, asns: Sequence[int]) -> dict[int, str]:
-    """Return the known names of organisations by the numbers of their autonomous systems.
-
-    Raises:
-        StoreError: the store cannot be read.
-        BusyError: locked by another program.
-
-    """
+    """Return the known names of organisations by the numbers of their autonomous systems."""
     marks = ", ".join("?" * len(asns))
     rows = store.query(f"SELECT asn, MAX(org) FROM geo_cache WHERE asn IN ({marks}) GROUP BY 1", asns)
     return {asn: str(org) for asn, org in rows if org is not None}

@@ -82,12 +82,9 @@ class DataDirectory:
     def open(self, name: str, flags: int) -> int:
         """Open a file of the directory; a new one gets the group and the permissions of the directory.
 
-        Args:
-            name: file name.
-            flags: those of `os.open`, but not O_TRUNC, which would empty a file before it is checked.
+        `flags` are those of `os.open`, but not O_TRUNC, which would empty a file before it is checked.
 
         Raises:
-            OSError: as `os.open`.
             StorageError: not a regular file, or one with hard links.
 
         """
@@ -116,10 +113,6 @@ class DataDirectory:
 
         SQLite uses POSIX locks, and a process loses all locks of a file when it closes any descriptor of it
         (https://sqlite.org/howtocorrupt.html, 2.2).
-
-        Raises:
-            OSError: it cannot be created, or exists and is not a regular file.
-
         """
         try:
             if not stat.S_ISREG(os.lstat(self.file(name)).st_mode):
@@ -129,13 +122,7 @@ class DataDirectory:
                 self._make_file(name)
 
     def _make_file(self, name: str) -> None:
-        """Create an empty file, which gets its mode and its owner before its name.
-
-        Raises:
-            FileExistsError: it exists.
-            OSError: it cannot be created.
-
-        """
+        """Create an empty file, which gets its mode and its owner before its name."""
         directory = self.prepare()
         try:
             self._make_nameless(name, directory)
@@ -192,12 +179,7 @@ class DataDirectory:
         sync_directory(self.path)
 
     def names(self) -> list[str]:
-        """Return the names in the directory, none if it does not exist.
-
-        Raises:
-            OSError: it cannot be read.
-
-        """
+        """Return the names in the directory, none if it does not exist."""
         try:
             return os.listdir(self.path)
         except FileNotFoundError:

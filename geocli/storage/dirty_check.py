@@ -16,10 +16,6 @@ def is_dirty(directory: str) -> bool:
     """Return whether there is a segment, or a journal that is not empty.
 
     Costs one `lstat` and one listing, and imports nothing.
-
-    Raises:
-        OSError: the directory cannot be read.
-
     """
     try:
         status = os.lstat(f"{directory}/{JOURNAL}")

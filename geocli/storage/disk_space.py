@@ -47,12 +47,7 @@ class DiskSpace:
         self._used_bytes = self._largest_step_bytes = 0
 
     def is_enough(self, growth_bytes: int) -> bool:
-        """Return whether the transaction may store another block.
-
-        Args:
-            growth_bytes: growth of the file at the next checkpoint.
-
-        """
+        """Return whether the transaction may store another block, by the growth of the file at the next checkpoint."""
         free = free_bytes(self._directory)
         used = self._free_at_begin - free + growth_bytes
         self._largest_step_bytes = max(self._largest_step_bytes, used - self._used_bytes)

@@ -201,11 +201,7 @@ def _joined(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack(payload: bytes, checked: set[bytes] | None = None) -> Frame:
-    """Return the frame of a payload.
-
-    Args:
-        payload: the JSON.
-        checked: well-formed places; those of this payload are added.
+    """Return the frame of a payload; `checked` are well-formed places, to which those of this payload are added.
 
     Raises:
         ValueError: it is not JSON, or malformed.

@@ -94,10 +94,6 @@ def _at_and_count(payload: bytes) -> tuple[str, int]:
     """Return the time of resolution of a payload, as `instant_text`, and the number of its entries.
 
     Small payloads that geocli wrote are not parsed: each row begins with a quoted address.
-
-    Raises:
-        ValueError: it is not JSON, or not of the right form.
-
     """
     rows = payload.rfind(b'],"rows":[[')
     number = payload.count(b'["', rows)

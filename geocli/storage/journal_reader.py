@@ -44,7 +44,7 @@ class JournalStatus(Value):
 
 
 class JournalReader:
-    """Reads the dirty entries of a data directory, without a lock."""
+    """Reads the dirty entries of a data directory, without a lock; methods raise JournalError if that fails."""
 
     def __init__(self, directory: DataDirectory) -> None:
         self._directory = directory
@@ -52,34 +52,19 @@ class JournalReader:
         self._frozen: dict[tuple[int, int], int] | None = None
 
     def is_dirty(self) -> bool:
-        """Return whether a flush has something to store: a segment, or a journal that is not empty.
-
-        Raises:
-            JournalError: the directory cannot be read.
-
-        """
+        """Return whether a flush has something to store: a segment, or a journal that is not empty."""
         try:
             return is_dirty(self._directory.path)
         except OSError as error:
             raise self._error(f"cannot be examined: {error.strerror}") from error
 
     def segments(self) -> list[Segment]:
-        """Return the segments that are not yet discarded, oldest first.
-
-        Raises:
-            JournalError: the directory cannot be read.
-
-        """
+        """Return the segments that are not yet discarded, oldest first."""
         with self._errors("listed"):
             return segments_among(self._directory.names())
 
     def next_number(self, at_least: int = 1) -> int:
-        """Return the lowest number from `at_least` on that is higher than those of all segments.
-
-        Raises:
-            JournalError: the directory cannot be read.
-
-        """
+        """Return the lowest number from `at_least` on that is higher than those of all segments."""
         return max(at_least, *(segment.number + 1 for segment in self.segments()), 1)
 
     def replay(self, segment: Segment) -> Iterator[Frame | Damage]:
@@ -87,23 +72,13 @@ class JournalReader:
         return (item for _, item in self.replay_from(segment, 0))
 
     def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
-        """Read a segment from an offset; each item comes with the offset from which to continue.
-
-        Raises:
-            JournalError: it cannot be read.
-
-        """
+        """Read a segment from an offset; each item comes with the offset from which to continue."""
         path = self._directory.file(segment.name)
         with self._errors("read", path), opened(path) as file:
             yield from scan_from(file, start)
 
     def dirty(self) -> Iterator[Entry]:
-        """Read all dirty entries, oldest first, without a lock.
-
-        Raises:
-            JournalError: the journal cannot be read.
-
-        """
+        """Read all dirty entries, oldest first, without a lock."""
         with self._errors("read"), ExitStack() as stack:
             for _, file in self._files(stack):
                 for frame in scan(file):
@@ -133,9 +108,6 @@ class JournalReader:
             addresses: canonical texts.
             clears: the clears of the store, which was read before; their entries are left out.
 
-        Raises:
-            JournalError: the journal cannot be read.
-
         """
         frozen = self._frozen
         if not addresses or frozen == {} or not self.is_dirty():
@@ -148,12 +120,7 @@ class JournalReader:
             return self._entries.newest(addresses, prefixes(self._files(stack), frozen), clears)
 
     def freeze(self) -> None:
-        """Restrict `newest` to the current files until `thaw`, so that a batch does not read what it appends.
-
-        Raises:
-            JournalError: the journal cannot be read.
-
-        """
+        """Restrict `newest` to the current files until `thaw`, so that a batch does not read what it appends."""
         from geocli.storage.snapshots import sizes_of
 
         with self._errors("read"), ExitStack() as stack:
@@ -164,36 +131,21 @@ class JournalReader:
         self._frozen = None
 
     def with_retry_times(self) -> set[str]:
-        """Return the addresses of dirty answers that have a retry time, such as those of services.
-
-        Raises:
-            JournalError: the journal cannot be read.
-
-        """
+        """Return the addresses of dirty answers that have a retry time, such as those of services."""
         from geocli.storage.journal_outline import with_retry_times
 
         with self._errors("read"), ExitStack() as stack:
             return with_retry_times(self._files(stack))
 
     def distinct(self) -> Iterator[set[str]]:
-        """Return the dirty addresses, each once, in sets of bounded size.
-
-        Raises:
-            JournalError: the journal cannot be read.
-
-        """
+        """Return the dirty addresses, each once, in sets of bounded size."""
         from geocli.storage.journal_outline import distinct
 
         with self._errors("read"), ExitStack() as stack:
             yield from distinct([file for _, file in self._files(stack)])
 
     def status(self) -> JournalStatus:
-        """Count the dirty entries.
-
-        Raises:
-            JournalError: the journal cannot be read.
-
-        """
+        """Count the dirty entries."""
         from geocli.storage.journal_outline import count
 
         names = [segment.name for segment in self.segments()]

@@ -35,9 +35,6 @@ def summary(descriptor: int, size_bytes: int, data: bytes) -> bytes:
         size_bytes: its size without the frames.
         data: the frames.
 
-    Raises:
-        OSError: the stretch cannot be read.
-
     """
     end = (size_bytes + len(data)) // STRETCH_BYTES * STRETCH_BYTES
     is_in_last_frame = end > size_bytes + data.rfind(b"\n", 0, -1) + 1

@@ -54,7 +54,6 @@ def opened(path: str) -> BinaryIO:
     """Open a journal or a segment for reading.
 
     Raises:
-        OSError: it cannot be opened, or is not a regular file.
         StorageError: its directory is refused.
 
     """

@@ -54,7 +54,10 @@ def _raise(error: StoreError) -> None:
 
 
 class Store(ForkAware):
-    """Reads the table `geo_cache`, which `StoreWriter` writes. Threads may share a store; they take turns."""
+    """Reads the table `geo_cache`, which `StoreWriter` writes. Threads may share a store; they take turns.
+
+    Methods raise StoreError if the store cannot be read, and BusyError if another program locked it.
+    """
 
     fork_rank = STORE_RANK
 
@@ -78,13 +81,7 @@ class Store(ForkAware):
     before_fork = close
 
     def connection(self) -> sqlite3.Connection | None:
-        """Return a read-only connection, None if there is no store yet.
-
-        Raises:
-            StoreError: the file is not a store, or was written by a newer geocli; or a file that SQLite would open is
-                not a regular file, or has hard links.
-
-        """
+        """Return a read-only connection, None if there is no store yet."""
         if (status := examine(self.path)) is None:
             self.close()
             return None
@@ -119,23 +116,11 @@ class Store(ForkAware):
         return connection
 
     def is_outdated(self) -> bool:
-        """Return whether the store has an older schema, which the next flush migrates.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: it is locked by another program.
-
-        """
+        """Return whether the store has an older schema, which the next flush migrates."""
         return any(version < SCHEMA_VERSION for (version,) in self.query("PRAGMA user_version"))
 
     def clears(self) -> list[Clear]:
-        """Return the clears that segments may precede, and always the last one.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: it is locked by another program.
-
-        """
+        """Return the clears that segments may precede, and always the last one."""
         rows = self.query("SELECT number, only_unresolved, resolved_before FROM clears ORDER BY number")
         if not rows:
             return []
@@ -144,13 +129,7 @@ class Store(ForkAware):
         return [Clear(number=row[0], only_unresolved=bool(row[1]), resolved_before=row[2]) for row in rows]
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query, none if there is no store yet.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: it is locked by another program.
-
-        """
+        """Return the rows of a query, none if there is no store yet."""
         return self._read(sql, values, _shown)
 
     def _read(self, sql: str, values: Sequence[Any], convert: Callable[[tuple[Any, ...]], Row]) -> list[Row]:
@@ -171,14 +150,7 @@ class Store(ForkAware):
     def get(self, addresses: Sequence[str], report: Report = _raise) -> dict[str, Entry]:
         """Return the entries of those addresses that have one.
 
-        Args:
-            addresses: canonical texts.
-            report: called with an error for each unreadable row, which is left out; default: raise it.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: it is locked by another program.
-
+        Unreadable rows are left out, and reported; by default, their errors are raised.
         """
         entries: dict[str, Entry] = {}
         for start in range(0, len(addresses), BLOCK):
@@ -230,10 +202,6 @@ class Store(ForkAware):
             count: maximum number of entries.
             report: called with an error for each unreadable row; default: raise it.
 
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: it is locked by another program.
-
         """
         clause = f"({condition}) AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
         rows = self._rows(f"WHERE {clause}", (*values, after, count))
@@ -247,34 +215,16 @@ class Store(ForkAware):
         return entries
 
     def next_retry_at(self, after: str, until: str) -> str:
-        """Return the next retry time of any row, as stored; an empty string for none.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: it is locked by another program.
-
-        """
+        """Return the next retry time of any row, as stored; an empty string for none."""
         sql = "SELECT MIN(retry_at) FROM geo_cache WHERE retry_at > ? AND retry_at <= ?"
         return next((at or "" for (at,) in self.query(sql, (after, until))), "")
 
     def generations(self) -> dict[str, int]:
-        """Return the number of each generation, by its labels.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: it is locked by another program.
-
-        """
+        """Return the number of each generation, by its labels."""
         return dict(self.query("SELECT sources, id FROM generations"))
 
     def last_flush(self) -> tuple[str, int, float] | None:
-        """Return the end, the number of entries and the seconds of the last flush that stored entries.
-
-        Raises:
-            StoreError: the store cannot be read.
-            BusyError: it is locked by another program.
-
-        """
+        """Return the end, the number of entries and the seconds of the last flush that stored entries."""
         rows = self.query("SELECT finished_at, entries, duration_seconds FROM last_flush")
         try:
             flushes = [(str(at), int(entries), float(seconds)) for at, entries, seconds in rows]
@@ -308,12 +258,7 @@ def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def check_version(path: str, version: int) -> None:
-    """Check the schema version of a store.
-
-    Raises:
-        StoreError: it is newer than this geocli.
-
-    """
+    """Raise StoreError if the schema of a store is newer than this geocli."""
     if version > SCHEMA_VERSION:
         reason = f"written by a newer geocli (schema {version}, this one supports {SCHEMA_VERSION}); update geocli"
         raise StoreError(path, reason)

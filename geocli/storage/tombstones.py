@@ -37,13 +37,7 @@ class Clear(Value):
         return self.resolved_before is None or (bool(resolved_at) and str(resolved_at) < self.resolved_before)
 
     def covers(self, segment: int | None, entry: Entry) -> bool:
-        """Return whether an entry is cleared.
-
-        Args:
-            segment: the number of its segment, None for the journal, which is later than every clear.
-            entry: the entry.
-
-        """
+        """Return whether an entry of a segment is cleared; the journal, None, is later than every clear."""
         is_earlier = segment is not None and segment < self.number
         is_selected = not self.only_unresolved or entry.status == "unresolved"
         resolved_at = None if entry.resolved_at is None else instant_text(entry.resolved_at)
@@ -53,10 +47,7 @@ class Clear(Value):
 def newest_of(entries: Iterable[SegmentEntry], clears: Sequence[Clear]) -> Entry | None:
     """Return the newest entry of an address that was not cleared.
 
-    Args:
-        entries: those of the address, the newest first; no more are read than needed.
-        clears: what was cleared.
-
+    The entries are those of the address, the newest first; no more are read than needed.
     """
     newest = None
     for number, entry in entries:
