@@ -156,7 +156,7 @@ class Shape:
     def field(self, name: str) -> Sequence[Any] | None:
         """Return a field of places, None where a record does not have it; None if no record of this shape does.
 
-        It is converted when it is asked for, since few of them are written.
+        It is converted on the first call, since few fields are written.
         """
         if name not in self._fields:
             values = self._convert(name)
@@ -171,7 +171,7 @@ class Shape:
         return self._fields[name]
 
     def _convert(self, field: str) -> Sequence[Any] | None:
-        """Convert each value of a field by itself."""
+        """Convert single values of a field."""
         if field not in self._converted:
             convert, values = _CONVERSIONS[field], None
             for path in self._plan.fields.get(field, ()):
