@@ -182,7 +182,7 @@ def test_write_that_the_kernel_calls_short(tmp_path: Path, scenario: str, call: 
     ran = faults.injected(geocli, wanted, call, f"retval={written_bytes}")
 
     assert ran.returncode == 4
-    assert re.search(rf"journal: only {written_bytes} of \d+ bytes could be written".encode(), ran.stderr)
+    assert re.search(rf"journal: only {written_bytes} of \d+ bytes were written".encode(), ran.stderr)
     faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
 
 

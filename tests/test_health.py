@@ -240,13 +240,13 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
         lambda data: done(data, lambda data: os.link(data / "journal", data.parent / "other")),
         "{data}/journal: has a hard link, so appends are refused; run geocli flush",
     ),
-    "anybody may write": (
+    "writable by all": (
         lambda data: done(data, lambda data: data.chmod(0o777)),
         "{data}: cannot be used as data directory: writable",
     ),
     "store is read-only": (
         immutable,
-        "{data}/geocli.db: attempt to write a readonly database; nothing was changed; let",
+        "{data}/geocli.db: attempt to write a readonly database; nothing was changed; make it writable",
     ),
     "disk is read-only": (read_only, "{data}: the file system is read-only; remount it writable"),
     "full": (full, "{data}: the disk is full, 64 KiB are free; free some space"),

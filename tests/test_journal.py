@@ -241,7 +241,7 @@ def test_full_disk_is_an_error(directory: DataDirectory) -> None:
         everything = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, everything[1]))
         size = len(frame("1.1.1.2"))
-        with pytest.raises(JournalError, match=f"only 10 of {size} bytes could be written; is the disk full"):
+        with pytest.raises(JournalError, match=f"only 10 of {size} bytes were written; is the disk full"):
             Journal(directory).append([resolved("1.1.1.2")])
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), everything[1]))
         with pytest.raises(JournalError, match=r"journal: cannot be appended to: File too large$"):

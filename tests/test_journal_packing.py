@@ -168,7 +168,7 @@ def test_a_place_that_no_reader_takes_is_not_written() -> None:
     assert table.places is not None
     assert table.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * MAX_BYTES}]})
 
-    with pytest.raises(ValueError, match="more than a frame holds"):
+    with pytest.raises(ValueError, match="does not fit into a frame"):
         list(JournalPacker().payloads(START, [found]))
 
 

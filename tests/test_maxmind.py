@@ -203,7 +203,7 @@ class TestUpdate:
 LARGE = 40 * (1 << 20)
 BOMBS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no gzip": (lambda data: data, "not gzip: "),
-    "cut": (lambda data: archive_of(data)[:-300], "ends in the middle"),
+    "cut": (lambda data: archive_of(data)[:-300], "truncated"),
     "no archive": (gzip.compress, "not a tar archive: "),
     "nothing": (lambda _: gzip.compress(b""), "not a tar archive: "),
     "no database": (lambda _: gzip.compress(tar(member("a.txt", b"x"))), "an archive without a database"),
@@ -296,7 +296,7 @@ class TestBadAnswers:
     ) -> None:
         """A database that does not know what it should is refused, whatever its hash is."""
         offer(httpserver, build(tmp_path / "new.mmdb", records, edition=EDITION).read_bytes())
-        with pytest.raises(UpdateError, match=r"a database that does not know 8\.8\.8\.8|no usable database"):
+        with pytest.raises(UpdateError, match=r"a database without 8\.8\.8\.8|not a usable database"):
             update([EDITION], chosen, NOW)
         assert old == (directory / f"{EDITION}.mmdb").read_bytes()
 
@@ -322,9 +322,7 @@ class TestBadAnswers:
     def test_metadata(self, chosen: Settings, directory: Path, old: bytes, httpserver: HTTPServer, text: str) -> None:
         """An answer that does not say which build is the newest is refused, and nothing is downloaded."""
         httpserver.expect_request(METADATA).respond_with_data(text)
-        with pytest.raises(
-            UpdateError, match=rf"{METADATA}.*: does not name the newest build of {EDITION} is the newest$"
-        ):
+        with pytest.raises(UpdateError, match=rf"{METADATA}.*: does not name the newest build of {EDITION}$"):
             update([EDITION], chosen, NOW)
         assert [METADATA] == [request.path for request, _ in httpserver.log]
         assert old == (directory / f"{EDITION}.mmdb").read_bytes()
@@ -332,9 +330,7 @@ class TestBadAnswers:
     def test_wrong_key(self, chosen: Settings, httpserver: HTTPServer) -> None:
         """A key that is not right is an error that says so, and does not say the key."""
         httpserver.expect_request(METADATA).respond_with_data(status=401)
-        with pytest.raises(
-            DownloadError, match=r"HTTP 401; are the account's number and its licence key right\?$"
-        ) as said:
+        with pytest.raises(DownloadError, match=r"HTTP 401; check the account ID and the licence key$") as said:
             update([EDITION], chosen, NOW)
         assert "secret" not in str(said.value)
 

@@ -94,7 +94,7 @@ class TestLookup:
         assert [] == dirty(geocli)
         run = geocli("lookup", UNKNOWN)
         assert exit_status == run.returncode
-        assert complaint(run).endswith(f"s more: {reason}")
+        assert complaint(run).endswith(f" s: {reason}")
         assert 1 == len(web.asked)
         assert 0 == geocli("lookup", SPECIAL).returncode
 
@@ -292,7 +292,7 @@ class TestReResolve:
         run = geocli("re-resolve", "--json")
         assert "ip-api: HTTP 503" == complaint(run)
         assert {"retried": 620, "found": 0, "changed": 0, "unknown": 620} == json.loads(run.stdout)
-        assert complaint(geocli("re-resolve")).endswith("s more: HTTP 503")
+        assert complaint(geocli("re-resolve")).endswith(" s: HTTP 503")
         assert 1 == len(web.asked)
         assert 620 == self._report(geocli, "--dry-run")["retried"]
 

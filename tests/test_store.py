@@ -105,7 +105,7 @@ def test_newer_store_is_refused_and_left_alone(
         pytest.param(os.mkdir, "not a regular file; move it away", id="directory"),
         pytest.param(
             lambda path: Path(path).write_bytes(b"no database " * 999),
-            "file is not a database; nothing was changed; restore a copy",
+            "file is not a database; nothing was changed; restore a backup",
             id="text",
         ),
     ],

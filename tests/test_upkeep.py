@@ -289,7 +289,7 @@ class TestStats:
         (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
         found = cache.stats()
         path = geocli.data_dir / "geocli.db"
-        expected = f"{path}: file is not a database; nothing was changed; restore a copy of it, or move"
+        expected = f"{path}: file is not a database; nothing was changed; restore a backup, or move"
         (problem,) = found.problems
         assert problem.startswith(expected)
         assert (0, [], None) == (sum(found.statuses.values()), found.top, found.last_flush)

@@ -222,14 +222,14 @@ def test_newer_store_is_refused_and_left_alone(directory: DataDirectory, mode: s
         ),
         pytest.param(
             lambda path: Path(path).write_text("this is no database, however long one looks at it " * 99),
-            "file is not a database; nothing was changed; restore a copy of it, or move it away with its "
-            "-wal and -shm, and the next flush makes a new one",
+            "file is not a database; nothing was changed; restore a backup, or move it away with its "
+            "-wal and -shm, and the next flush creates a new one",
             id="text",
         ),
         pytest.param(
             lambda path: Path(path).write_bytes(b"SQLite format 3\0" + b"\xff" * 5000),
-            "file is not a database; nothing was changed; restore a copy of it, or move it away with its "
-            "-wal and -shm, and the next flush makes a new one",
+            "file is not a database; nothing was changed; restore a backup, or move it away with its "
+            "-wal and -shm, and the next flush creates a new one",
             id="header alone",
         ),
     ],
@@ -257,7 +257,7 @@ def test_damaged_store_is_refused_and_left_in_place(directory: DataDirectory) ->
         data[page : page + 64] = b"\xff" * 64
     path.write_bytes(data)
     inode = path.stat().st_ino
-    with pytest.raises(StoreError, match="malformed; nothing was changed; restore a copy"):  # noqa: SIM117
+    with pytest.raises(StoreError, match="malformed; nothing was changed; restore a backup"):  # noqa: SIM117
         with closing(StoreWriter(directory)) as writer:
             apply(writer, resolved("10.0.0.1"), number=2)
     assert (inode, bytes(data)) == (path.stat().st_ino, path.read_bytes())
