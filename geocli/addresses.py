@@ -130,6 +130,26 @@ def is_address(text: str) -> bool:
     return True
 
 
+def network_length(text: bytes, length: int) -> int | None:
+    """Return the prefix length of a network by its canonical first address; None if the two are no network.
+
+    They are none if the address has bits behind the prefix: firewalls write a port behind a slash, `198.51.100.7/25`.
+
+    Args:
+        text: an address; one that is IPv4-mapped has a prefix of 96 bits before the IPv4 address.
+        length: the length of a prefix of it, in bits.
+
+    """
+    try:
+        address = parse(text.decode("latin-1"))
+    except AddressError:
+        return None
+    if isinstance(address, IPv4Address) and text.count(b":") > 1:
+        length -= 96
+    width = address.max_prefixlen
+    return length if 0 <= length <= width and not int(address) & ((1 << (width - length)) - 1) else None
+
+
 def refanged(text: str) -> str:
     """Replace defanged and URL-encoded dots and colons.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geocli.bulk import finding, scanner
+from geocli.batch import address_scanner, kernel_scanner
 
 if TYPE_CHECKING:
-    from geocli.bulk.finding import Spans
+    from geocli.batch.address_scanner import Spans
 
 PADDING = b"x " * 4096 + b"\n"
 """So much that what is behind it is far from the beginning."""
@@ -15,7 +15,7 @@ PADDING = b"x " * 4096 + b"\n"
 
 def spans(text: bytes) -> Spans:
     """Return what both ways find, which is the same."""
-    expected, actual = finding.spans(text), scanner.spans(text)
+    expected, actual = address_scanner.spans(text), kernel_scanner.spans(text)
 
     assert expected == actual
     return actual

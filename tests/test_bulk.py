@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from geocli import addresses
-from geocli.bulk.flow import SMALL_BYTES
-from geocli.bulk.inputs import READ_BYTES
-from geocli.bulk.pipeline import BatchRequest, run
+from geocli.batch.plan import BatchRequest, run
+from geocli.batch.reader import READ_BYTES
+from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.databases.discovery import digest_of
 from geocli.errors import BusyError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from geocli.bulk.pipeline import BatchReport
+    from geocli.batch.plan import BatchReport
     from geocli.errors import GeocliError
     from geocli.models import Entry
     from tests.conftest import Clock

@@ -187,8 +187,8 @@ def test_a_running_batch_keeps_once_more_what_was_cleared(geocli: Geocli, count:
 
 def test_a_batch_that_refreshes_keeps_once_more_what_was_cleared(geocli: Geocli, source: Interrupted) -> None:
     """Answers that a batch remembers, so as not to pay twice, are asked for again after a clear."""
-    from geocli.bulk.forms import ListForm
-    from geocli.bulk.rows import RowMaker
+    from geocli.batch.input_formats import ListForm
+    from geocli.batch.rows import RowMaker
     from geocli.formats.rows import Output
 
     web = WebSource({GB: JAPAN})

@@ -22,11 +22,12 @@ import pytest
 from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
-from geocli.bulk.pipeline import BatchRequest, ClusterRequest, run
+from geocli.batch.plan import BatchRequest, run
 from geocli.cache import GeoCache
 from geocli.cluster import coordinator, forkserver
 from geocli.cluster.coordinator import RESUME_HINT, ClusterBatch, _Run
 from geocli.cluster.messages import PartResult
+from geocli.cluster.request import ClusterRequest
 from geocli.errors import ClusterError, JournalError
 from tests.building import LONDON, TOKYO, build, damage_record
 from tests.running import complaint, dirty, on_terminal, wait_for

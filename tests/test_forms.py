@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.bulk.flow import SMALL_BYTES
-from geocli.bulk.forms import CsvForm, LogForm
-from geocli.bulk.jsonlines import JsonLinesForm
-from geocli.bulk.pipeline import BatchRequest, run
+from geocli.batch.input_formats import CsvForm, LogForm
+from geocli.batch.jsonl import JsonLinesForm
+from geocli.batch.plan import BatchRequest, run
+from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.cli.batch_options import format_of
 from geocli.errors import SettingsError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from geocli.bulk.forms import Form
+    from geocli.batch.input_formats import Form
     from geocli.engine.blocks import Block
     from tests.conftest import Geocli
 

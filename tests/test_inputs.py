@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.bulk import inputs
-from geocli.bulk.inputs import (
+from geocli.batch import reader
+from geocli.batch.reader import (
     ELLIPSIS,
     FIRST_BYTES,
     FULL_LINES,
@@ -193,7 +193,7 @@ def test_no_large_chunk_has_very_many_addresses(tmp_path: Path, line: bytes) -> 
 def test_whoever_goes_on_writing_a_little_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has come is returned after one wait, though more would come in the next ones."""
     first_bytes = 16 * 1024  # a pipe has room for so many, even if it is not made larger
-    monkeypatch.setattr(inputs, "FIRST_BYTES", first_bytes)
+    monkeypatch.setattr(reader, "FIRST_BYTES", first_bytes)
     path = tmp_path / "pipe"
     os.mkfifo(path)
     pipe = os.open(path, os.O_RDWR)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from distributed import Client
 
-from geocli.bulk.pipeline import ClusterRequest
 from geocli.cluster import coordinator
+from geocli.cluster.request import ClusterRequest
 from tests.running import wait_for
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geocli.bulk.forms import LogForm
-from geocli.bulk.rows import OUT_BYTES, RowMaker
+from geocli.batch.input_formats import LogForm
+from geocli.batch.rows import OUT_BYTES, RowMaker
 from geocli.cache import GeoCache
 from geocli.engine.blocks import Block, offsets
 from geocli.engine.lookup_table import LookupTable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.bulk.flow import SMALL_BYTES
+from geocli.batch.scheduler import SMALL_BYTES
 from tests.building import build
 from tests.running import complaint, dirty, objects
 from tests.serving import Web

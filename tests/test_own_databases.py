@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.bulk.flow import SMALL_BYTES
+from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.models import Place
 from geocli.resolvers.mmdb import MmdbResolver

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geocli import addresses
-from geocli.bulk.finding import network_length
-from geocli.bulk.forms import CsvForm, ListForm
+from geocli.addresses import network_length
+from geocli.batch.input_formats import CsvForm, ListForm
 from geocli.engine.blocks import Block, offsets
 from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, kernel
 from geocli.engine.lookup_table import Found, LookupTable

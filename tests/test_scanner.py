@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from geocli.bulk import finding, scanner
-from geocli.bulk.finding import Spans
-from geocli.bulk.scanner import SETS, WAYS, Room, Scanner
+from geocli.batch import address_scanner, kernel_scanner
+from geocli.batch.address_scanner import Spans
+from geocli.batch.kernel_scanner import SETS, WAYS, Room, Scanner
 from geocli.engine.blocks import offsets
 from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel
 
@@ -59,7 +59,7 @@ def test_nothing_outside_the_text_is_read(is_at_end: bool) -> None:  # noqa: FBT
         finally:
             protect(begin, PROT_READ_WRITE)
             protect(begin + 2 * PAGESIZE, PROT_READ_WRITE)
-        assert finding.spans(line) == found(block)
+        assert address_scanner.spans(line) == found(block)
 
 
 def found(block: Addresses) -> Spans:
@@ -87,9 +87,9 @@ def test_nothing_is_written_behind_the_room(text: bytes, room: int) -> None:
 
 def test_a_text_with_more_addresses_than_there_is_room_for() -> None:
     """More room is made for it."""
-    text = b"1.2.3.4 " * 2 * scanner.FIRST_ROOM
+    text = b"1.2.3.4 " * 2 * kernel_scanner.FIRST_ROOM
 
-    assert 2 * scanner.FIRST_ROOM == len(scanner.spans(text).starts)
+    assert 2 * kernel_scanner.FIRST_ROOM == len(kernel_scanner.spans(text).starts)
 
 
 def test_what_was_decided_once_is_remembered() -> None:
@@ -108,7 +108,7 @@ def test_more_user_agents_than_can_be_remembered() -> None:
     lines = [AGENT % number for number in range(2 * SETS * WAYS)]
 
     for _ in range(2):
-        assert len(lines) == len(scanner.spans(b"".join(lines)).starts)
+        assert len(lines) == len(kernel_scanner.spans(b"".join(lines)).starts)
 
 
 def test_threads_do_not_share_what_they_remember() -> None:
@@ -116,4 +116,4 @@ def test_threads_do_not_share_what_they_remember() -> None:
     texts = [b"\n".join(line.replace(b"198.51", b"%d.51" % number) for line in LINES) for number in range(40)]
 
     with ThreadPoolExecutor(4) as pool:
-        assert [*map(finding.spans, texts)] == [*pool.map(scanner.spans, texts)]
+        assert [*map(address_scanner.spans, texts)] == [*pool.map(kernel_scanner.spans, texts)]

@@ -108,7 +108,7 @@ def batch(
         # Typer prints the help as it returns it.
         ctx.get_help()
         return 2
-    from geocli.bulk.pipeline import BatchRequest
+    from geocli.batch.plan import BatchRequest
     from geocli.cli import batch_options
     from geocli.cli.run_batch import batch as run
 

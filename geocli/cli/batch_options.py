@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from geocli.bulk.pipeline import ClusterRequest
+    from geocli.cluster.request import ClusterRequest
 
 INPUT_FORMATS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log": "log"}
 """Format of the input by the extension of a file."""
@@ -81,7 +81,7 @@ def cluster_request(address: str | None, *, block_size: str | None, merge: bool,
     kind, _, number = address.partition(":")
     if kind == "local" and not (number.isascii() and number.isdecimal() and int(number)):
         raise SettingsError(f"--cluster {address}", "name the number of workers, as in local:4", origin=COMMAND_LINE)
-    from geocli.bulk.pipeline import ClusterRequest
+    from geocli.cluster.request import ClusterRequest
 
     more: dict[str, Any] = {} if block_size is None else {"block_bytes": bytes_of(block_size)}
     return ClusterRequest(address=address, is_merged=merge, is_resumed=resume, **more)

@@ -40,7 +40,7 @@ def lookup(
     Exits with 1 if an address is unknown to all sources, 2 if one is invalid,
     3 if a database failed and no other source could answer.
     """
-    from geocli.bulk.inputs import lines
+    from geocli.batch.reader import lines
     from geocli.cli.run_lookup import lookup as run
 
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)

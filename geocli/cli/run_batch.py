@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from geocli.bulk.pipeline import BatchReport, BatchRequest, ClusterRequest
+    from geocli.batch.plan import BatchReport, BatchRequest
     from geocli.cache import GeoCache
+    from geocli.cluster.request import ClusterRequest
     from geocli.settings import Settings
 
 MEGABYTE = 1_000_000
@@ -76,8 +77,8 @@ def _prepared(
 ) -> tuple[Callable[[Callable[[int], None]], BatchReport], int | None]:
     """Return a function that runs the batch, and the size of its input, if that is known."""
     if cluster is None:
-        from geocli.bulk.inputs import total_bytes
-        from geocli.bulk.pipeline import run
+        from geocli.batch.plan import run
+        from geocli.batch.reader import total_bytes
 
         return (lambda on_read: run(cache, request, on_read)), total_bytes(request.files)
     try:

@@ -22,8 +22,8 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, KilledWorker, get_worker, secede
 
-from geocli.bulk.inputs import total_bytes
-from geocli.bulk.pipeline import BatchReport
+from geocli.batch.plan import BatchReport
+from geocli.batch.reader import total_bytes
 from geocli.cluster.forkserver import signals_delayed
 from geocli.cluster.local_cluster import LocalCluster
 from geocli.cluster.messages import job_of
@@ -37,10 +37,11 @@ from geocli.signals import termination_raises
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from geocli.bulk.pipeline import BatchRequest, ClusterRequest
+    from geocli.batch.plan import BatchRequest
     from geocli.cache import GeoCache
     from geocli.cluster.messages import Job, PartResult
     from geocli.cluster.output_directory import CompletedPart
+    from geocli.cluster.request import ClusterRequest
     from geocli.cluster.splits import Part
 
 MAX_ATTEMPTS = 3

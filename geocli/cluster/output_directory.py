@@ -22,7 +22,7 @@ from geocli.settings import COMMAND_LINE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from geocli.bulk.pipeline import BatchRequest
+    from geocli.batch.plan import BatchRequest
     from geocli.cluster.messages import PartResult, SharedDatabase
 
 WORK = "_geocli"

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from geocli.bulk.forms import CsvForm
-from geocli.bulk.inputs import READ_BYTES, refuse_others, whole_lines
-from geocli.bulk.pipeline import OTHER_COLUMNS
+from geocli.batch.input_formats import CsvForm
+from geocli.batch.plan import OTHER_COLUMNS
+from geocli.batch.reader import READ_BYTES, refuse_others, whole_lines
 from geocli.errors import InputError, OpenCellError, SettingsError
 from geocli.immutable import Value
 from geocli.settings import COMMAND_LINE
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
-    from geocli.bulk.forms import Form
-    from geocli.bulk.pipeline import BatchRequest
+    from geocli.batch.input_formats import Form
+    from geocli.batch.plan import BatchRequest
 
 GUESS_BYTES = 64 * 1024
 """Bytes of a part by which it is guessed whether it begins inside a cell."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from zlib import compressobj, decompressobj
 
-from geocli.bulk.flow import Flow
-from geocli.bulk.pipeline import BatchReport
+from geocli.batch.plan import BatchReport
+from geocli.batch.scheduler import Flow
 from geocli.cache import GeoCache
 from geocli.cluster.messages import PartResult
 from geocli.cluster.splits import is_local, open_part, resolve_url
@@ -29,7 +29,7 @@ from geocli.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from geocli.bulk.rows import Rows
+    from geocli.batch.rows import Rows
     from geocli.cluster.messages import Job, SharedDatabase
     from geocli.cluster.splits import Part
     from geocli.databases.discovery import DatabaseFile

@@ -1208,9 +1208,9 @@ int64_t geocli_assemble(const struct engine *engine, const struct block *block, 
     return used;
 }
 
-/* Addresses in any text: what geocli/bulk/finding.py defines. */
+/* Addresses in any text: what geocli/batch/address_scanner.py defines. */
 
-/* Properties of bytes, and decisions, as in geocli/bulk/boundaries.py. */
+/* Properties of bytes, and decisions, as in geocli/batch/boundaries.py. */
 enum { DIGIT = 1, HEX = 2, WORD = 4, LETTER = 8, BETWEEN = 16, SMALL_BEHIND = 32, BESIDE_RUN = 64, IN_RUN = 128 };
 enum { YES, NO, ASK };
 /* What Python decides: a candidate for an IPv4 address, a run of hexadecimal groups, a dot or colon that may be spelled in
@@ -1295,7 +1295,7 @@ static struct question near_question(const struct scan *scan, int64_t start, int
     return (struct question){start - scan->scanner->near_bytes, start, end, end + (end < scan->size), NEAR};
 }
 
-/* Return what `window` of geocli/bulk/ipv4_context.py returns. */
+/* Return what `window` of geocli/batch/ipv4_context.py returns. */
 static struct question window_question(const struct scan *scan, int64_t start, int64_t end) {
     const struct scanner *scanner = scan->scanner;
     int64_t least = start > scanner->before_bytes ? start - scanner->before_bytes : 0, first = start, last = end;
@@ -1419,7 +1419,7 @@ static int are_six_colons(const struct scan *scan, int64_t at) {
     return 1;
 }
 
-/* Return what `is_run` of geocli/bulk/ipv6_context.py returns. */
+/* Return what `is_run` of geocli/batch/ipv6_context.py returns. */
 static int is_run(const struct scan *scan, int64_t start, int64_t end) {
     const uint8_t *text = scan->text;
     int has_anchor = 0;

@@ -16,8 +16,7 @@ from itertools import accumulate
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from geocli.addresses import parse
-from geocli.bulk.finding import network_length
+from geocli.addresses import network_length, parse
 from geocli.engine import kernel as native
 from geocli.engine.blocks import zeros
 from geocli.engine.database_records import Records, unmerged

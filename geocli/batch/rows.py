@@ -7,8 +7,8 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from geocli.bulk.finding import network_length
-from geocli.bulk.labels import adjust
+from geocli.addresses import network_length
+from geocli.batch.labels import adjust
 from geocli.sanitize import decoded
 from geocli.timestamps import instant_text
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from geocli.api_arguments import Mode
-    from geocli.bulk.forms import Form
+    from geocli.batch.input_formats import Form
     from geocli.cache import GeoCache
     from geocli.engine.blocks import Block
     from geocli.engine.lookup_table import Found, LookupTable

@@ -7,10 +7,10 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from geocli.bulk.flow import Flow
-from geocli.bulk.forms import CsvForm, ListForm, LogForm
-from geocli.bulk.inputs import opened, whole_lines
-from geocli.bulk.jsonlines import JsonLinesForm
+from geocli.batch.input_formats import CsvForm, ListForm, LogForm
+from geocli.batch.jsonl import JsonLinesForm
+from geocli.batch.reader import opened, whole_lines
+from geocli.batch.scheduler import Flow
 from geocli.console import complain, write
 from geocli.empty_fields import EmptyFields
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from geocli.api_arguments import Mode
-    from geocli.bulk.forms import Form
-    from geocli.bulk.rows import Rows
+    from geocli.batch.input_formats import Form
+    from geocli.batch.rows import Rows
     from geocli.cache import GeoCache
 
 
@@ -85,25 +85,6 @@ class BatchRequest(Value):
             return LogForm(Output("label", self.fields, end=""), is_extract=False)
         output = Output(self.format, self.fields, with_header=self.with_header, end=self.end)
         return LogForm(output, is_extract=True) if self.is_extract else ListForm(output)
-
-
-class ClusterRequest(Value):
-    """On which machines, in what parts, and into what a batch is divided."""
-
-    address: str
-    """Of the scheduler, or `local:N` for so many workers here."""
-    block_bytes: int = 64_000_000
-    """Size of a part."""
-    is_merged: bool = False
-    """Whether the output is one file, instead of a directory of parts."""
-    is_resumed: bool = False
-    """Whether parts that an earlier run has done are left as they are."""
-
-    @property
-    def workers(self) -> int | None:
-        """How many workers are started on this machine; None for those of a scheduler."""
-        kind, _, number = self.address.partition(":")
-        return int(number) if kind == "local" else None
 
 
 class BatchReport:

@@ -9,8 +9,8 @@ from codecs import BOM_UTF8
 from itertools import chain
 
 from geocli.addresses import is_address
-from geocli.bulk.forms import DEFAULT_COLUMN, MOST_RECORD_BYTES, lines_of
-from geocli.bulk.inputs import MOST_LINE_BYTES
+from geocli.batch.input_formats import DEFAULT_COLUMN, MOST_RECORD_BYTES, lines_of
+from geocli.batch.reader import MOST_LINE_BYTES
 from geocli.engine.blocks import Block
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output, json_text

@@ -13,7 +13,7 @@ since the same few programs write most lines. Its rules, in their order:
 5. Two or more groups of an IPv6 address before it make it the half of something that is no address; a time does not.
 6. Masks (`255.255.255.0`) and wildcard masks behind an address (`0.0.0.255`) are no addresses.
 7. A version is none: behind a word that says so, in a user agent, in a package's name or log, in a header of CEF.
-   `geocli.bulk.versions` has these rules.
+   `geocli.batch.versions` has these rules.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import re
 from functools import lru_cache
 
 from geocli.addresses import DEFANGED, refanged
-from geocli.bulk.boundaries import FIRST_NUMBERS
-from geocli.bulk.versions import PRODUCT, QUAD, is_version, word_before
+from geocli.batch.boundaries import FIRST_NUMBERS
+from geocli.batch.versions import PRODUCT, QUAD, is_version, word_before
 
 BEFORE_BYTES, AFTER_BYTES = 80, 80
 """Bytes before and behind a candidate that decide what it is."""

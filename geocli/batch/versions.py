@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from geocli.bulk.boundaries import BETWEEN, MAX_BETWEEN, SMALL_BEHIND, WORDS
+from geocli.batch.boundaries import BETWEEN, MAX_BETWEEN, SMALL_BEHIND, WORDS
 
 NEAR_BYTES = 24
 MAX_REMEMBERED = 1000

@@ -19,8 +19,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from geocli.bulk.ipv4_context import BGP_STATUS, ESCAPE, MAX_ESCAPE_BYTES, is_behind_mask_word
-from geocli.bulk.versions import QUAD
+from geocli.batch.ipv4_context import BGP_STATUS, ESCAPE, MAX_ESCAPE_BYTES, is_behind_mask_word
+from geocli.batch.versions import QUAD
 
 BEFORE_BYTES, AFTER_BYTES = 48, 48
 MAX_RUN_BYTES = 256

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from geocli.bulk.rows import RowMaker
+from geocli.batch.rows import RowMaker
 from geocli.errors import BusyError, DatabaseError, InputError, KernelError, StorageError
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.registries import RirResolver
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from geocli.api_arguments import Mode
-    from geocli.bulk.forms import Form
-    from geocli.bulk.rows import Rows
+    from geocli.batch.input_formats import Form
+    from geocli.batch.rows import Rows
     from geocli.cache import GeoCache
     from geocli.engine.journal_packing import JournalPacker
     from geocli.engine.lookup_table import Found, LookupTable

@@ -1,6 +1,6 @@
-"""Addresses in large texts, found by the kernel, which leaves what is doubtful to `geocli.bulk.finding`.
+"""Addresses in large texts, found by the kernel, which leaves what is doubtful to `geocli.batch.address_scanner`.
 
-The kernel takes the tables of `geocli.bulk.boundaries`, and remembers what this module tells it of candidates.
+The kernel takes the tables of `geocli.batch.boundaries`, and remembers what this module tells it of candidates.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import cache
 from threading import local
 from typing import TYPE_CHECKING
 
-from geocli.bulk import boundaries, ipv4_context, ipv6_context, spellings
-from geocli.bulk.boundaries import AFTER, BEFORE, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, SMALL_BEHIND, WORD
-from geocli.bulk.finding import IN_RUN, Spans, candidate_start, prefix_end, span_in_run
-from geocli.bulk.versions import NEAR_BYTES, is_product
+from geocli.batch import boundaries, ipv4_context, ipv6_context, spellings
+from geocli.batch.address_scanner import IN_RUN, Spans, candidate_start, prefix_end, span_in_run
+from geocli.batch.boundaries import AFTER, BEFORE, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, SMALL_BEHIND, WORD
+from geocli.batch.versions import NEAR_BYTES, is_product
 from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Rules(ctypes.Structure):
 
 
 def spans(text: bytes) -> Spans:
-    """Return what `finding.spans` returns. The kernel must be there."""
+    """Return what `address_scanner.spans` returns. The kernel must be there."""
     if not hasattr(_own, "room"):
         _own.scanner, _own.room = Scanner(), Room(FIRST_ROOM)
     while not _own.scanner.scan(text, block := _own.room.block(text), _own.room.doubts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from geocli.addresses import DEFANGED, ENCODED_COLON, is_address
-from geocli.bulk.ipv4_context import DOT, ESCAPE, MAX_ESCAPE_BYTES, is_host_name
+from geocli.batch.ipv4_context import DOT, ESCAPE, MAX_ESCAPE_BYTES, is_host_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,27 +2,25 @@
 
 `spans` finds candidates, and decides which of them are addresses:
 
-* four numbers with dots between them, by what is beside them (`geocli.bulk.boundaries`: tables) and, where that leaves
-  it open, by more of their line (`geocli.bulk.ipv4_context`: a function whose results are remembered);
-* runs of hexadecimal groups (`geocli.bulk.ipv6_context`), in which no IPv4 address of its own is looked for;
-* defanged and URL-encoded spellings (`geocli.bulk.spellings`).
+* four numbers with dots between them, by what is beside them (`geocli.batch.boundaries`: tables) and, where that leaves
+  it open, by more of their line (`geocli.batch.ipv4_context`: a function whose results are remembered);
+* runs of hexadecimal groups (`geocli.batch.ipv6_context`), in which no IPv4 address of its own is looked for;
+* defanged and URL-encoded spellings (`geocli.batch.spellings`).
 
-This is the definition. In large texts `geocli.bulk.scanner` finds the same with the kernel.
+This is the definition. In large texts `geocli.batch.kernel_scanner` finds the same with the kernel.
 """
 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from geocli.addresses import parse
-from geocli.bulk import spellings
-from geocli.bulk.boundaries import HEX
-from geocli.bulk.ipv4_context import verdict, window
-from geocli.bulk.ipv6_context import AFTER_BYTES, BEFORE_BYTES, is_run, span_of
+from geocli.addresses import network_length
+from geocli.batch import spellings
+from geocli.batch.boundaries import HEX
+from geocli.batch.ipv4_context import verdict, window
+from geocli.batch.ipv6_context import AFTER_BYTES, BEFORE_BYTES, is_run, span_of
 from geocli.engine.blocks import offsets
-from geocli.errors import AddressError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,26 +88,6 @@ def prefix_end(text: bytes, start: int, end: int) -> int:
     """Return the end of the prefix length behind an address, if the two are a network; else that of the address."""
     prefix = _PREFIX.match(text, end) if text[end : end + 1] == b"/" else None
     return prefix.end() if prefix and network_length(text[start:end], int(prefix[1])) is not None else end
-
-
-def network_length(text: bytes, length: int) -> int | None:
-    """Return the prefix length of a network by its canonical first address; None if the two are no network.
-
-    They are none if the address has bits behind the prefix: firewalls write a port behind a slash, `198.51.100.7/25`.
-
-    Args:
-        text: an address; one that is IPv4-mapped has a prefix of 96 bits before the IPv4 address.
-        length: the length of a prefix of it, in bits.
-
-    """
-    try:
-        address = parse(text.decode("latin-1"))
-    except AddressError:
-        return None
-    if isinstance(address, IPv4Address) and text.count(b":") > 1:
-        length -= 96
-    width = address.max_prefixlen
-    return length if 0 <= length <= width and not int(address) & ((1 << (width - length)) - 1) else None
 
 
 def candidate_start(text: bytes, start: int, end: int) -> int | None:

@@ -6,8 +6,8 @@ from itertools import accumulate, chain
 from typing import Protocol
 
 from geocli.addresses import is_address
-from geocli.bulk import finding
-from geocli.bulk.inputs import MOST_LINE_BYTES
+from geocli.batch import address_scanner
+from geocli.batch.reader import MOST_LINE_BYTES
 from geocli.engine.blocks import Block, offsets, zeros
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
@@ -99,11 +99,11 @@ class LogForm:
         A network is answered as its first address is.
         """
         if is_large:
-            from geocli.bulk import scanner
+            from geocli.batch import kernel_scanner
 
-            found = scanner.spans(chunk)
+            found = kernel_scanner.spans(chunk)
         else:
-            found = finding.spans(chunk)
+            found = address_scanner.spans(chunk)
         if self._is_extract:
             return Block(chunk, *found, only_addresses=True)
         bounds = offsets((0,)) + found.stops
