@@ -47,6 +47,19 @@ ATOMS = st.sampled_from(
             b"\\t",
             b"\\u0020",
         ),
+        *(
+            b"HIER_DIRECT/",
+            b"tcp/",
+            b"http://",
+            b"nginx/",
+            b"Server: ",
+            b"Safari/5.1",
+            b"+",
+            b"Chrome\\/",
+            b'"',
+            b"outside:",
+        ),
+        *(b"45.1.0.0", b"45.123.200.5", b"5.6.7.8", b"101.2.3.4", b"10.20.30.40", b"12:34:", b"(x)", b"UA=", b"@x/"),
         *(b"\xff", b"\0", b"%20", b"\x1b[1m", b"[.]", b"[:]", b"..", b"version ", b"mask ", b"*>i", b"10.0.0.5", b"::"),
     ]
 )

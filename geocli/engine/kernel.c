@@ -1369,6 +1369,51 @@ static int is_behind_word(const struct scan *scan, int64_t start) {
     return scan->scanner->endings[third << 10 | second << 5 | last];
 }
 
+/* Return whether groups of an IPv6 address may be before a hexadecimal digit and a colon. */
+static int is_behind_groups(const struct scan *scan, int64_t start) {
+    int64_t size = 1;
+    while (size < 5 && is_in(scan, start - 2 - size, HEX)) size++;
+    return size < 5 && byte_at(scan, start - 2 - size) == ':' && is_in(scan, start - 3 - size, HEX);
+}
+
+static int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r' && byte != '\n'); }
+
+static int is_separator(uint8_t byte) { return is_space(byte) || byte == '+' || byte == ';' || byte == ','; }
+
+static int is_quote(uint8_t byte) { return byte == '"' || byte == '\'' || byte == '\\'; }
+
+static int is_of_name(const struct scan *scan, int64_t at) {
+    return is_in(scan, at, WORD) || byte_at(scan, at) == '.' || byte_at(scan, at) == '-';
+}
+
+enum { MAX_NAME_BYTES = 48 };
+
+/* Return whether an address behind a slash may be the version of a product by what `is_version` looks at, in its order: the name,
+ * zeros, a header, and other products beside it. */
+static int may_be_of_product(const struct scan *scan, int64_t start, int64_t end, const uint32_t *octets, int is_version_like) {
+    int64_t name_end = start - 1 - (byte_at(scan, start - 2) == '\\'), name = name_end, at;
+    int is_lower = 1;
+    for (; is_of_name(scan, name - 1); name--) {
+        if (name_end - name == MAX_NAME_BYTES) return 1;
+        is_lower &= !(byte_at(scan, name - 1) >= 'A' && byte_at(scan, name - 1) <= 'Z');
+    }
+    uint8_t last = byte_at(scan, name - 1);
+    if (name == name_end || !is_in(scan, name, LETTER)) return 0;
+    if (last == '/' || last == '\\' || last == ':' || last == '@') return 0;
+    if (!octets[2] && (!octets[1] || !octets[3])) return 1;
+    for (at = name - 1; is_space(byte_at(scan, at)) || is_quote(byte_at(scan, at)); at--) {}
+    if (byte_at(scan, at) == ':' || byte_at(scan, at) == '=') return 1;
+    if (octets[0] > 63 || is_lower) return is_version_like;
+    if (is_version_like && (last == '"' || last == '\'')) return 1;
+    for (at = name - 1; is_separator(byte_at(scan, at)); at--) {}
+    if (byte_at(scan, at) == ')' || (at < name - 1 && is_in(scan, at, DIGIT))) return 1;
+    for (at = end; is_separator(byte_at(scan, at)); at++) {}
+    if (byte_at(scan, at) == '(') return 1;
+    while (is_of_name(scan, at)) at++;
+    at += byte_at(scan, at) == '\\';
+    return byte_at(scan, at) == '/' && is_in(scan, at + 1, DIGIT);
+}
+
 enum { BEFORE_DOT = 16, AROUND_DOT = 32 }; /* bytes before the third dot of a candidate, and with those behind it */
 
 /* Look at the candidate around a third dot. Return whether there was room. */
@@ -1392,16 +1437,20 @@ static int take_candidate(struct scan *scan, int64_t third_dot) {
     uint32_t sizes[] = {first - begin, second - first - 1, BEFORE_DOT - 1 - second};
     if (others >> (first + 1) != 1u << (second - first - 1)) return 1; /* digits alone between the dots */
     if (sizes[0] - 1 > 2 || sizes[1] - 1 > 2 || sizes[2] - 1 > 2 || last - 1 > 2) return 1;
-    uint32_t number = octet(bytes + begin, sizes[0]), end = BEFORE_DOT + 1 + last;
-    uint32_t rest = octet(bytes + first + 1, sizes[1]) | octet(bytes + second + 1, sizes[2]);
-    rest |= octet(bytes + BEFORE_DOT + 1, last);
+    uint32_t end = BEFORE_DOT + 1 + last;
+    uint32_t octets[] = {octet(bytes + begin, sizes[0]), octet(bytes + first + 1, sizes[1]), octet(bytes + second + 1, sizes[2]),
+                         octet(bytes + BEFORE_DOT + 1, last)};
     int before = scanner->before[bytes[begin - 2] << 8 | bytes[begin - 1]];
     int after = scanner->after[bytes[end] << 8 | bytes[end + 1]];
     int64_t start = third_dot - BEFORE_DOT + begin, stop = third_dot - BEFORE_DOT + end;
-    if (rest > 255 || before == NO || after == NO || (before == YES && number > 255) || start < scan->run_end) return 1;
-    int is_small = sizes[0] < 3 && sizes[1] < 3 && sizes[2] < 3 && last < 3 && number != 10;
-    int may_be_version = is_small && scanner->properties[bytes[begin - 1]] & SMALL_BEHIND;
-    if (before == YES && after == YES && !scanner->firsts[number] && !may_be_version && !is_behind_word(scan, start))
+    if ((octets[1] | octets[2] | octets[3]) > 255 || before == NO || after == NO || start < scan->run_end) return 1;
+    int long_count = (sizes[1] > 2) + (sizes[2] > 2) + (last > 2), is_ten = octets[0] == 10;
+    int is_version_like = sizes[0] < 3 && octets[0] < 64 && !is_ten && long_count < 2;
+    if (before == ASK && bytes[begin - 1] == ':' && !is_behind_groups(scan, start)) before = YES;
+    if (before == ASK && bytes[begin - 1] == '/' && !may_be_of_product(scan, start, stop, octets, is_version_like)) before = YES;
+    if (before == YES && octets[0] > 255) return 1;
+    int may_be_version = sizes[0] < 3 && !is_ten && !long_count && scanner->properties[bytes[begin - 1]] & SMALL_BEHIND;
+    if (before == YES && after == YES && !scanner->firsts[octets[0]] && !may_be_version && !is_behind_word(scan, start))
         return add_span(scan, start, stop);
     int answer = remembered_answer(scan, start, stop);
     if (answer == IS_NONE) return 1;
