@@ -20,7 +20,7 @@ from geocli.addresses import network_length, parse
 from geocli.engine import kernel as native
 from geocli.engine.blocks import zeros
 from geocli.engine.database_records import Records, unmerged
-from geocli.engine.journal_packing import Places
+from geocli.engine.journal_places import Places
 from geocli.engine.kernel import (
     FIRST_NUMBER,
     IS_SINGLE,
