@@ -181,11 +181,13 @@ def load() -> Kernel | None:
     """Return the kernel; None where it was not built, or for another version of this module."""
     try:
         library = ctypes.CDLL(LIBRARY)
-        is_right = library.geocli_version() == VERSION
+        if library.geocli_version() != VERSION:
+            return None
+        found = Kernel(library)
     except (OSError, AttributeError):
         return None
     _keep_freed_memory()
-    return Kernel(library) if is_right else None
+    return found
 
 
 def _keep_freed_memory() -> None:
