@@ -36,6 +36,7 @@ _PROPERTIES = (
 )
 """The bytes that have each of the properties of the kernel."""
 _U8, _U32, _U64, _POINTER = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
+_COLUMN = ctypes.POINTER(_U32)
 
 
 class _Rules(ctypes.Structure):
@@ -125,7 +126,7 @@ class Scanner:
         spans = _BlockSpans(block)
         self._decide(text, block, spans, _pairs(doubts, count))
         odd = _pairs(doubts, kernel().trim(rules, shared, pairs))
-        spans = _BlockSpans(block)
+        spans.count = block.count
         for position, _ in odd:
             spans.put_prefix(position, prefix_end(text, spans.starts[position], spans.ends[position]))
         return True
@@ -166,8 +167,9 @@ class _BlockSpans:
 
     def __init__(self, block: Addresses) -> None:
         self.count: int = block.count
-        array = _U32 * self.count
-        self.starts, self.ends, self.stops = map(array.from_address, (block.starts, block.ends, block.stops))
+        self.starts, self.ends, self.stops = (
+            ctypes.cast(at, _COLUMN) for at in (block.starts, block.ends, block.stops)
+        )
 
     def put(self, position: int, span: tuple[int, int] | None) -> None:
         """Replace a span; an empty one is dropped by the kernel."""
