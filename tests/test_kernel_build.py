@@ -99,6 +99,19 @@ def test_an_editable_install_compiles_each_time(tree: Path, tmp_path: Path) -> N
     assert b"another" in library.read_bytes()
 
 
+@pytest.mark.parametrize("version", [pytest.param("geocli_version(void) { return 0; }", marks=needs_cc), None])
+def test_another_library_is_not_used(tree: Path, version: str | None) -> None:
+    """One of another version, and what is no library, are as if there were none."""
+    if version is None:
+        (tree / LIBRARY).write_bytes(b"no library")
+    else:
+        source = tree / "stub.c"
+        source.write_text(f"int {version}\n")
+        subprocess.run(["cc", "-fPIC", "-shared", "-o", tree / LIBRARY, source], check=True)
+
+    assert not _loads(Path(sys.executable), tree)
+
+
 def test_the_source_distribution_contains_no_compiled_file(tree: Path) -> None:
     """What was compiled here is of no use elsewhere; the source is."""
     (tree / LIBRARY).write_bytes(b"compiled")
