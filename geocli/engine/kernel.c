@@ -33,7 +33,7 @@ enum { LINE_END, ADDRESS, NETWORK, TIME, FRAGMENT };
 
 struct tree {
     const uint8_t *map;
-    uint64_t size_bytes;
+    uint64_t size_bytes; /* without the metadata */
     uint32_t node_count, record_bits, ip_version, ipv4_root, ipv4_depth;
     _Atomic uint32_t *nodes[2]; /* by the leading bits of an address (IPv4, IPv6): the node after them, 0 if unknown */
 };
@@ -304,7 +304,7 @@ int32_t geocli_open(struct tree *tree) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4);
     int is_known_size = tree->record_bits == 24 || tree->record_bits == 28 || tree->record_bits == 32;
     if (!is_known_size || !tree->node_count || (tree->ip_version != 4 && tree->ip_version != 6)) return 0;
-    if (tree->size_bytes <= SEPARATOR_BYTES || tree_bytes >= tree->size_bytes - SEPARATOR_BYTES) return 0;
+    if (tree_bytes + SEPARATOR_BYTES > tree->size_bytes) return 0;
     tree->ipv4_root = 0;
     for (int depth = 0; tree->ip_version == 6 && depth < IPV4_DEPTH && tree->ipv4_root < tree->node_count; depth++)
         tree->ipv4_root = child(tree, tree->ipv4_root, 0);
@@ -334,9 +334,9 @@ static void prefetch_node(const struct tree *tree, uint32_t node) {
 /* Finish a walk: note the offset of the data of the address, 0 if there are none, and the length of the prefix that has them. */
 static void arrive(const struct tree *tree, uint64_t database, const struct walk *walk) {
     struct search *search = walk->search;
-    uint64_t data_bytes = tree->size_bytes - (uint64_t)tree->node_count * (tree->record_bits / 4) - SEPARATOR_BYTES;
+    uint64_t behind_tree = tree->size_bytes - (uint64_t)tree->node_count * (tree->record_bits / 4);
     uint32_t offset = walk->node - tree->node_count;
-    if (walk->node < tree->node_count || offset >= data_bytes || (offset && offset < SEPARATOR_BYTES)) search->is_sound = 0;
+    if (walk->node < tree->node_count || offset >= behind_tree || (offset && offset < SEPARATOR_BYTES)) search->is_sound = 0;
     search->offsets[database] = offset;
     search->prefixes[database] = walk->depth;
     if (walk->depth > search->widest) search->widest = walk->depth;

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_RECORDS, MAX_RECORD_BYTES = 512, 8192
 """Records that are read together, and the size above which one is unusual."""
+METADATA_MARKER = b"\xab\xcd\xefMaxMind.com"
+"""Begins the metadata, of which nothing can be a record."""
 REFERENCES = 8192
 """Slots for values that records share."""
 
@@ -47,7 +49,7 @@ class SearchTree:
         self._references, self._out = allocated(16 * REFERENCES), allocated(MAX_RECORDS * (MAX_RECORD_BYTES << 1))
         self.tree = Tree(
             map=address_of(self._map),
-            size_bytes=len(self._map),
+            size_bytes=max(self._map.rfind(METADATA_MARKER), 0),
             node_count=metadata.node_count,
             record_bits=metadata.record_size,
             ip_version=metadata.ip_version,

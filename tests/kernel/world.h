@@ -70,7 +70,7 @@ static void put_record(struct tree *tree, uint8_t *map, uint32_t node, int side,
 /* Make a tree of random shape, some with long prefixes; the records of hostile ones lead anywhere. */
 static void make_tree(struct tree *tree, uint64_t *random, int is_hostile) {
     uint32_t count = 1 + below(random, 300), bits = (uint32_t[]){24, 28, 32}[below(random, 3)];
-    uint64_t tree_bytes = count * (bits / 4), size = tree_bytes + SEPARATOR_BYTES + 1 + below(random, 400);
+    uint64_t tree_bytes = count * (bits / 4), size = tree_bytes + SEPARATOR_BYTES + below(random, 400);
     if (is_hostile && !below(random, 4)) size = below(random, tree_bytes + 40);
     uint8_t *map = zeros(size, 1);
     memset(tree, 0, sizeof *tree);
@@ -84,7 +84,7 @@ static void make_tree(struct tree *tree, uint64_t *random, int is_hostile) {
             for (int side = 0; side < 2; side++) {
                 uint32_t leads_on = node + 1 < count && below(random, length);
                 uint32_t value = leads_on ? node + 1 + below(random, count - node - 1 < 3 ? count - node - 1 : 3)
-                                          : count + (below(random, 3) ? SEPARATOR_BYTES + below(random, data) : 0);
+                                          : count + (below(random, 3) ? SEPARATOR_BYTES + below(random, data + 1) : 0);
                 if (is_hostile && !below(random, 20)) value = next_random(random) >> 32;
                 put_record(tree, map, node, side, value);
             }
