@@ -18,6 +18,7 @@ def main() -> None:
     of_bulk.set_defaults(measure=bulk.main)
     of_bulk.add_argument("--db", type=Path, metavar="FILE", help="a City database (default: one that is made up)")
     of_bulk.add_argument("--only", action="append", choices=bulk.CASES, help="run this case; may be repeated")
+    of_bulk.add_argument("--base", type=Path, metavar="DIR", help="an older release, with its Python in DIR/venv")
     of_bulk.add_argument("--scale", type=float, default=1, help=argparse.SUPPRESS)  # of the number of lines
     of_cluster = names.add_parser("cluster", help="batch on one worker and on two")
     of_cluster.set_defaults(measure=cluster.main)

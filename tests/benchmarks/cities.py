@@ -37,6 +37,8 @@ UNUSED = {0, 10, 127, *range(224, 256)}
 """First octets without any record."""
 IPV6_BLOCKS = (0x200, 0x240, 0x260, 0x280, 0x2A0, 0x2C0)
 """The first 12 bits of what the registries give out."""
+GLOBAL_UNICAST = 1 << 125, 3
+"""First address of 2000::/3, and its length."""
 COUNTRIES = "US CN JP GB DE FR BR KR CA IT AU NL RU IN ES SE MX TW CH PL ZA ID TR AR VN BE FI NO DK CZ".split()  # noqa: SIM905
 SYLLABLES = "ba be bi da de do ka ke ki ko la le li lo ma me mi mo na ne no ra re ri sa se so ta te to va vi".split()  # noqa: SIM905
 ALPHABETS: dict[str, dict[int, int]] = {
@@ -237,9 +239,30 @@ def write_mixed(path: Path, lines: int, database: Path) -> None:
     with path.open("w") as out:
         for begin in range(0, lines // 2, CHUNK):
             for ip in _scattered(begin, min(begin + CHUNK, lines // 2)):
-                base, length = chance.choice(networks) if chance.random() < 0.8 else (1 << 125, 3)
-                packed = (base | chance.getrandbits(128 - length)).to_bytes(16, "big")
-                out.write(f"{ip}\n{socket.inet_ntop(socket.AF_INET6, packed)}\n")
+                network = chance.choice(networks) if chance.random() < 0.8 else GLOBAL_UNICAST
+                out.write(f"{ip}\n{_address_in(network, chance)}\n")
+
+
+def write_known(path: Path, lines: int, database: Path) -> None:
+    """Write IPv6 addresses in networks of a database."""
+    networks, chance = list(_ipv6_networks(database)), _chance(lines)
+    with path.open("w") as out:
+        out.writelines(f"{_address_in(chance.choice(networks), chance)}\n" for _ in range(lines))
+
+
+def write_unknown(path: Path, lines: int, database: Path) -> None:
+    """Write IPv6 addresses that are in no network of a database."""
+    chance = _chance(lines)
+    with maxminddb.open_database(database) as reader, path.open("w") as out:
+        for _ in range(lines):
+            while reader.get(ip := _address_in(GLOBAL_UNICAST, chance)) is not None:
+                pass
+            out.write(f"{ip}\n")
+
+
+def _address_in(network: tuple[int, int], chance: random.Random) -> str:
+    first, length = network
+    return socket.inet_ntop(socket.AF_INET6, (first | chance.getrandbits(128 - length)).to_bytes(16, "big"))
 
 
 def _ipv6_networks(database: Path) -> Iterator[tuple[int, int]]:
