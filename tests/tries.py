@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmdb_writer import METADATA_MAGIC, Encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 SIZES = (24, 28, 32)
@@ -25,10 +25,10 @@ class Trie:
         self.ip_version = ip_version
         self.nodes: list[list[int | None]] = [[None, None]]
         """The two children of each node: another node, `~` the number of a record, or nothing."""
-        self.records = 0
-        for prefix in sorted(networks, key=lambda prefix: int(prefix.partition("/")[2]) + 96 * (":" not in prefix)):
-            self._put(prefix, ~self.records)
-            self.records += 1
+        self.prefixes = sorted(networks, key=lambda prefix: int(prefix.partition("/")[2]) + 96 * (":" not in prefix))
+        """The network of each record, by its number."""
+        for number, prefix in enumerate(self.prefixes):
+            self._put(prefix, ~number)
 
     def _put(self, prefix: str, child: int) -> None:
         *path, last = self._bits(prefix)
@@ -61,15 +61,33 @@ class Trie:
             self._put(prefix, root)
         return self
 
-    def write(self, path: Path, record_size: int, *, spare_nodes: int = 0, spare_bytes: int = 0) -> Path:
-        """Write a database; nodes but the first come after some spare ones, records after some spare bytes."""
+    def write(  # noqa: PLR0913 (what a file is made of)
+        self,
+        path: Path,
+        record_size: int,
+        *,
+        spare_nodes: int = 0,
+        spare_bytes: int = 0,
+        records: Mapping[str, Any] | None = None,
+        edition: str = "Test",
+    ) -> Path:
+        """Write a database; nodes but the first come after some spare ones, records after some spare bytes.
+
+        Records are those of the networks, by default numbers; what they have in common stands in the file once.
+        """
         node_count = len(self.nodes) + spare_nodes
         first = node_count + SEPARATOR_BYTES + spare_bytes
+        data = b"".join(b"\xe1\x41n\xc4" + number.to_bytes(4, "big") for number in range(len(self.prefixes)))
+        offsets: Sequence[int] = range(0, len(data), 8)
+        if records is not None:
+            encoder = Encoder()
+            offsets = [encoder.encode(records[prefix], return_offset=True) for prefix in self.prefixes]
+            data = b"".join(encoder.data_list)
 
         def number(child: int | None) -> int:
             if child is None:
                 return node_count
-            return first + 8 * ~child if child < 0 else child + spare_nodes
+            return first + offsets[~child] if child < 0 else child + spare_nodes
 
         nodes = [packed(number(left), number(right), record_size) for left, right in self.nodes]
         node_bytes = record_size // 4
@@ -78,8 +96,8 @@ class Trie:
             out.seek(node_bytes * (1 + spare_nodes))
             out.write(b"".join(nodes[1:]))
             out.seek(node_count * node_bytes + SEPARATOR_BYTES + spare_bytes)
-            out.write(b"".join(b"\xe1\x41n\xc4" + record.to_bytes(4, "big") for record in range(self.records)))
-            out.write(metadata(node_count, record_size, self.ip_version))
+            out.write(data)
+            out.write(metadata(node_count, record_size, self.ip_version, edition))
         return path
 
 
@@ -91,12 +109,12 @@ def packed(left: int, right: int, record_size: int) -> bytes:
     return (left & 0xFFFFFF).to_bytes(3, "big") + bytes([middle]) + (right & 0xFFFFFF).to_bytes(3, "big")
 
 
-def metadata(node_count: int, record_size: int, ip_version: int) -> bytes:
+def metadata(node_count: int, record_size: int, ip_version: int, edition: str = "Test") -> bytes:
     said: dict[str, Any] = {
         "node_count": node_count,
         "record_size": record_size,
         "ip_version": ip_version,
-        "database_type": "Test",
+        "database_type": edition,
         "languages": ["en"],
         "binary_format_major_version": 2,
         "binary_format_minor_version": 0,
