@@ -53,7 +53,7 @@ class Drawn(NamedTuple):
 
 DATABASES = st.builds(
     Drawn,
-    st.dictionaries(NETWORKS, RECORDS | st.sampled_from(KNOWN), max_size=8),
+    st.dictionaries(NETWORKS, RECORDS | st.sampled_from(KNOWN), min_size=1, max_size=8),
     st.sampled_from(SIZES),
     st.sampled_from([4, 6]),
     st.sets(st.sampled_from(ALIASES)),
@@ -78,6 +78,13 @@ EDGES = [text for prefix in PLACES for text in near(prefix)]
 TEXTS = st.lists(
     st.sampled_from(EDGES) | st.sampled_from(ODD) | st.ip_addresses().map(str) | st.text(max_size=8), max_size=30
 )
+
+
+def asked(databases: list[Drawn], texts: list[str]) -> list[str]:
+    """Return texts, and addresses in each network of the databases, and beside them."""
+    return [*(text for drawn in databases for prefix in drawn.networks for text in near(prefix)), *texts, "1.2.3.4"]
+
+
 FIELDS = st.none() | st.lists(
     st.sampled_from(["ip", "network", "city", "asn", "org", "traits", "traits.isp", "status", "source", "latitude"]),
     min_size=1,
@@ -85,7 +92,7 @@ FIELDS = st.none() | st.lists(
     unique=True,
 ).map(tuple)
 MODES = st.sampled_from(["no-cache", "cache"])
-PER_TEST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+PER_TEST = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class World:
@@ -163,7 +170,7 @@ def test_lists(  # noqa: PLR0913 (drawn)
 ) -> None:
     """In every format, from any databases, with the journal and without it."""
     world = World(tmp_path, clock, databases, is_named=is_named and bool(databases))
-    body = "".join(f"{text}\n" for text in ["1.2.3.4", *texts]).encode("utf-8", "surrogatepass")
+    body = "".join(f"{text}\n" for text in asked(databases, texts)).encode("utf-8", "surrogatepass")
     world.compare(b"", body, format=format_, fields=fields, mode=mode)
 
 
@@ -174,7 +181,7 @@ def test_damaged_databases(
 ) -> None:
     """Whatever the bytes of their trees and records are: the same rows, the same problems, the same in the journal."""
     world = World(tmp_path, clock, databases, is_named=False)
-    body = "".join(f"{text}\n" for text in ["1.2.3.4", "2a00:1450::1", *texts]).encode("utf-8", "surrogatepass")
+    body = "".join(f"{text}\n" for text in asked(databases, texts)).encode("utf-8", "surrogatepass")
     world.compare(b"", body, format="jsonl", fields=("ip", "status", "city", "network", "traits", "error"), mode=mode)
 
 
@@ -192,7 +199,7 @@ def test_tables(  # noqa: PLR0913 (drawn)
 ) -> None:
     """Rows of CSV, with too few cells or too many."""
     world = World(tmp_path, clock, databases, is_named=False)
-    rows = [f"a,{text}".replace('"', "").replace("\r", "") for text in ["1.2.3.4", *texts]]
+    rows = [f"a,{text}".replace('"', "").replace("\r", "") for text in asked(databases, texts)]
     rows += [f'"b","{text}",c'.replace("\r", "") for text in texts if quoted and '"' not in text]
     body = "".join(f"{row}\n" for row in rows).encode("utf-8", "surrogatepass")
     world.compare(b"name,ip\n", body, input="csv", fields=fields, prefix="geo_", mode=mode)
@@ -212,7 +219,7 @@ def test_json_lines(  # noqa: PLR0913 (drawn)
 ) -> None:
     """Objects, and lines that are none."""
     world = World(tmp_path, clock, databases, is_named=False)
-    rows = [json.dumps({"a": 1, "ip": text}) for text in ["1.2.3.4", *texts]] + [junk.replace("\n", "")]
+    rows = [json.dumps({"a": 1, "ip": text}) for text in asked(databases, texts)] + [junk.replace("\n", "")]
     world.compare(b"", "".join(f"{row}\n" for row in rows).encode(), input="jsonl", fields=fields, mode=mode)
 
 
@@ -258,7 +265,14 @@ def test_logs(  # noqa: PLR0913 (drawn)
     """Any bytes, labelled or extracted."""
     world = World(tmp_path, clock, databases, is_named=False)
     options: dict[str, Any] = {"is_extract": True, "with_header": False} if is_extract else {}
-    world.compare(b"", b"a line\n" + text + b"\n", input="log", fields=fields, mode=mode, **options)
+    world.compare(
+        b"",
+        b"a line\n" + text + " ".join(asked(databases, [])).encode() + b"\n",
+        input="log",
+        fields=fields,
+        mode=mode,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
