@@ -6,9 +6,10 @@ from array import array
 from ctypes import byref, c_uint32
 from typing import TYPE_CHECKING, NamedTuple
 
+from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import Block, zeros
 from geocli.engine.kernel import MISSING, RENDERED, SINGLE, UNREAD, Ranges, address_of, kernel
-from geocli.engine.lookup_table import Found, LookupTable
+from geocli.engine.lookup_table import LookupTable
 from geocli.formats.rows import Output
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Walker:
 
     def __init__(self, databases: Sequence[Database], *, has_scopes: bool = False) -> None:
         """Map the databases; without scopes all addresses are walked alike."""
-        self.table = LookupTable(databases, None, Output("csv", ("ip",)), is_kept=False)
+        self.table = LookupTable(databases, None, Output("csv", ("ip",)), is_kept=False).answers
         if not has_scopes:
             self.table.engine.ranges = Ranges(*map(address_of, EVERYTHING), embedding=1)
         self._width = len(databases)
@@ -45,7 +46,7 @@ class Walker:
     def walk(self, texts: Iterable[str]) -> list[Walk | str]:
         """Return what is found for addresses; "unread" where the kernel reads none, "single" for those of a lookup."""
         written = [text.encode() for text in texts]
-        found = Found(self.table, Block.joined(written, [b""] * len(written)))
+        found = BlockAnswers(self.table, Block.joined(written, [b""] * len(written)))
         if self._find(found):
             self._add(found)
         assert not self._find(found)
@@ -55,11 +56,11 @@ class Walker:
         assert number != MISSING
         return {UNREAD: "unread", SINGLE: "single"}.get(number) or Walk(*self._known[number], prefix)
 
-    def _find(self, found: Found) -> int:
+    def _find(self, found: BlockAnswers) -> int:
         missing: int = kernel().find(byref(self.table.engine), byref(found.native))
         return missing
 
-    def _add(self, found: Found) -> None:
+    def _add(self, found: BlockAnswers) -> None:
         size, engine = len(found.block), self.table.engine
         positions, scopes, offsets = zeros(size), zeros(size), zeros(size * max(self._width, 1))
         first = engine.next_number

@@ -25,7 +25,7 @@ from tests.building import build
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from geocli.engine.lookup_table import Found
+    from geocli.engine.block_answers import BlockAnswers
     from geocli.storage.frames import Frame
 
 COUNTRIES = ("GB", "FR", "JP", "US", None)
@@ -48,7 +48,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 
 @pytest.fixture
-def find(database: Database) -> Callable[[Sequence[str]], Found]:
+def find(database: Database) -> Callable[[Sequence[str]], BlockAnswers]:
     table = LookupTable([database], None, Output("csv", ("ip",)), is_kept=True)
     return lambda texts: table.find(block(texts))
 
@@ -117,7 +117,9 @@ def test_any_blocks(database: Database, drawn: list[list[tuple[int, int]]]) -> N
     assert [] == list(each.payloads(START, founds))
 
 
-def test_many_addresses_are_divided_into_frames(database: Database, find: Callable[[Sequence[str]], Found]) -> None:
+def test_many_addresses_are_divided_into_frames(
+    database: Database, find: Callable[[Sequence[str]], BlockAnswers]
+) -> None:
     """Of the size that readers like, sorted, so that places come seldom in two."""
     texts = some(30_000)
     packed = list(frames(JournalPacker().payloads(START, [find(texts[:10_000]), find(texts[10_000:])])))
@@ -127,7 +129,7 @@ def test_many_addresses_are_divided_into_frames(database: Database, find: Callab
     assert sum(len(frame.places) for frame in packed) <= COUNT + len(packed)
 
 
-def test_what_is_looked_up_by_itself_is_not_packed(find: Callable[[Sequence[str]], Found]) -> None:
+def test_what_is_looked_up_by_itself_is_not_packed(find: Callable[[Sequence[str]], BlockAnswers]) -> None:
     """That is kept by the cache; special addresses are packed with their scope, without a prefix."""
     (frame,) = frames(JournalPacker().payloads(START, [find(["x", "10.0.0.1", "3.3.3.3", "2002:102::1", ""])]))
     (entry,) = frame.entries()
@@ -154,8 +156,8 @@ def test_a_place_that_is_larger_than_a_frame_has_one_of_its_own(size_bytes: int)
     """As far as readers take it."""
     table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
     found = table.find(block(["10.0.0.1", "127.0.0.1", "10.0.0.2"]))
-    assert table.places is not None
-    assert table.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * size_bytes}]})
+    assert table.answers.places is not None
+    assert table.answers.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * size_bytes}]})
     packed = list(frames(JournalPacker().payloads(START, [found])))
 
     assert [["10.0.0.1"], ["10.0.0.2"], ["127.0.0.1"]] == sorted([ip for ip, *_ in frame.rows] for frame in packed)
@@ -165,14 +167,16 @@ def test_a_place_that_no_reader_takes_is_not_written() -> None:
     """A frame that is larger would be damage."""
     table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
     found = table.find(block(["10.0.0.1"]))
-    assert table.places is not None
-    assert table.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * MAX_BYTES}]})
+    assert table.answers.places is not None
+    assert table.answers.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * MAX_BYTES}]})
 
     with pytest.raises(ValueError, match="does not fit into a frame"):
         list(JournalPacker().payloads(START, [found]))
 
 
-def test_answers_may_be_added_while_others_are_kept(database: Database, find: Callable[[Sequence[str]], Found]) -> None:
+def test_answers_may_be_added_while_others_are_kept(
+    database: Database, find: Callable[[Sequence[str]], BlockAnswers]
+) -> None:
     """One thread packs what it has into frames, while another one meets records that are new."""
     first = some(200)
     found, seen = find(first), deque[Any]()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from geocli.engine.lookup_table import Found
+    from geocli.engine.block_answers import BlockAnswers
 
 OUTPUT = Output("csv", ("ip", "status", "network", "resolved_at"))
 AT = "2026-06-01T12:00:00Z"
@@ -42,7 +42,7 @@ def row(text: bytes, single: bytes) -> bytes:
     return f"{text.decode()},{STATUSES.get(text, 'unresolved')},,{AT}\n".encode()
 
 
-def written(found: Found, singles: list[bytes], room: int) -> list[bytes]:
+def written(found: BlockAnswers, singles: list[bytes], room: int) -> list[bytes]:
     """Write the rows of a block into memory of some size, which grows where one row does not fit."""
     assembly, parts = found.assembly(OUTPUT, AT, singles), list[bytes]()
     while not assembly.is_complete:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from geocli import addresses
 from geocli.addresses import network_length
 from geocli.batch.input_formats import CsvForm, ListForm
+from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import Block, offsets
 from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, kernel
-from geocli.engine.lookup_table import Found, LookupTable
+from geocli.engine.lookup_table import LookupTable
 from geocli.errors import AddressError
 from geocli.formats.rows import Output
 from geocli.sanitize import decoded
@@ -53,7 +54,7 @@ def block(lines: list[bytes]) -> Block:
     return Block.joined(lines, [b""] * len(lines))
 
 
-def rows(found: Found, format_: str = "csv") -> list[bytes]:
+def rows(found: BlockAnswers, format_: str = "csv") -> list[bytes]:
     """Return the lines of a block without those of what is looked up by itself."""
     assembly = found.assembly(Output(format_, ("network",)), "", [b"\n"] * len(found.singles()))
     out = bytearray(64 * len(found.block) + 64)
@@ -76,8 +77,8 @@ def may_embed(address: IPv4Address | IPv6Address) -> bool:
 @given(BLOCKS)
 def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -> None:
     """IPv4 without leading zeros, IPv6 as RFC 5952 has it, unless it may embed IPv4; and nothing else in the line."""
-    found = Found(table("network"), block(lines))
-    kernel().find(byref(found.table.engine), byref(found.native))
+    found = BlockAnswers(table("network").answers, block(lines))
+    kernel().find(byref(found.answers.engine), byref(found.native))
     expected = []
     for line in lines:
         text = line.decode()

@@ -106,7 +106,7 @@ class BatchReport:
         """Take rows into account."""
         self.empty.see(rows.entries)
         if rows.found is not None:
-            rendered = rows.found.table.rendered
+            rendered = rows.found.answers.rendered
             self.empty.fill(rendered.filled, rendered.resolved_by)
         if request.mode != "cached-only" and any(one.status == "unresolved" and one.error for one in rows.entries):
             self.raise_to(ResolveError.exit_status)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from geocli.api_arguments import Mode
     from geocli.batch.input_formats import Form
     from geocli.cache import GeoCache
+    from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.blocks import Block
-    from geocli.engine.lookup_table import Found, LookupTable
+    from geocli.engine.lookup_table import LookupTable
     from geocli.models import Entry
 
 OUT_BYTES = 1 << 20
@@ -35,14 +36,14 @@ class Rows(NamedTuple):
     """What is to be written, in parts; each is valid until the next one is asked for."""
     entries: Sequence[Entry] = ()
     """Of what was looked up one by one."""
-    found: Found | None = None
+    found: BlockAnswers | None = None
     """All else."""
 
     def labels(self) -> Counter[str]:
         """Count the rows by the code of their country, else by their status."""
         counts = Counter(entry.place.country_code or entry.status for entry in self.entries)
         if self.found is not None:
-            counts += self.found.table.counts(self.found)
+            counts += self.found.answers.counts(self.found.numbers)
         return counts
 
 
@@ -98,7 +99,7 @@ class RowMaker:
         length = network_length(block.address(position), int(suffix[1:])) if suffix else None
         return self._form.output.row(entry, "" if length is None else f"/{length}")
 
-    def find(self, chunk: bytes, table: LookupTable, held: Collection[bytes] = ()) -> Found:
+    def find(self, chunk: bytes, table: LookupTable, held: Collection[bytes] = ()) -> BlockAnswers:
         """Find the answers of all addresses of a chunk.
 
         Args:
@@ -112,7 +113,7 @@ class RowMaker:
             found.set_apart(position for position, text in enumerate(found.block.addresses()) if text in held)
         return found
 
-    def completed(self, group: Sequence[Rows | Found]) -> list[Rows]:
+    def completed(self, group: Sequence[Rows | BlockAnswers]) -> list[Rows]:
         """Look up what is left of several blocks, all of it together: a web service takes many addresses at once."""
         singles = [[] if isinstance(rows, Rows) else rows.singles() for rows in group]
         texts = [
@@ -128,12 +129,12 @@ class RowMaker:
             for rows, positions, block_texts in zip(group, singles, texts, strict=True)
         ]
 
-    def _completed(self, found: Found, positions: Sequence[int], entries: Sequence[Entry]) -> Rows:
+    def _completed(self, found: BlockAnswers, positions: Sequence[int], entries: Sequence[Entry]) -> Rows:
         block = found.block
         lines = [self._line(entry, block, position) for entry, position in zip(entries, positions, strict=True)]
         return Rows(self._assembled(found, lines), _shown(entries, block), found)
 
-    def _assembled(self, found: Found, singles: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    def _assembled(self, found: BlockAnswers, singles: Sequence[bytes]) -> Iterator[bytes | memoryview]:
         """Put lines together; those of addresses that were looked up by themselves are given."""
         if not self._out:
             self._out = bytearray(OUT_BYTES)

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from geocli.batch.input_formats import Form
     from geocli.batch.rows import Rows
     from geocli.cache import GeoCache
+    from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.journal_packing import JournalPacker
-    from geocli.engine.lookup_table import Found, LookupTable
+    from geocli.engine.lookup_table import LookupTable
+    from geocli.engine.numbered_answers import NumberedAnswers
     from geocli.errors import ResolveError
     from geocli.resolvers.protocols import Source
 
-    Result = Callable[[], Rows | Found]
+    Result = Callable[[], Rows | BlockAnswers]
 
 SMALL_BYTES = 16 * 1024
 """Before a chunk of this size, addresses are looked up one by one: loading the kernel would take longer."""
@@ -68,7 +70,7 @@ class Flow:
         self._passed: Callable[[], None] = lambda: None
         self._workers: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
-        self._keeper: tuple[LookupTable, int, JournalPacker] | None = None
+        self._keeper: tuple[NumberedAnswers, int, JournalPacker] | None = None
         self._held: frozenset[bytes] | None = None
         """Addresses whose cached answers hold, whatever the local sources know; None before the first large chunk."""
         self.answers: tuple[object, LookupTable | None] | None = None
@@ -125,7 +127,7 @@ class Flow:
                 self._cache.on_problem(KernelError(LIBRARY))
 
     @staticmethod
-    def _done(rows: Rows | Found) -> Result:
+    def _done(rows: Rows | BlockAnswers) -> Result:
         return lambda: rows
 
     def _hire(self) -> None:
@@ -152,7 +154,7 @@ class Flow:
         else:
             self._passed = self._writer.submit(self._finish, group).result
 
-    def _finish(self, pieces: Sequence[Rows | Found]) -> None:
+    def _finish(self, pieces: Sequence[Rows | BlockAnswers]) -> None:
         """Look up what is left, keep what is new, then let the rows be written."""
         group = self._maker.completed(pieces)
         try:
@@ -167,11 +169,11 @@ class Flow:
         from geocli.storage.frames import head
 
         everything = [rows.found for rows in group if rows.found is not None]
-        for _, same in groupby(everything, key=lambda found: id(found.table)):
+        for _, same in groupby(everything, key=lambda found: id(found.answers)):
             from geocli.engine.journal_packing import JournalPacker
 
             founds = list(same)
-            answers = founds[0].table
+            answers = founds[0].answers
             start, is_kept = head(self._cache.now(), answers.generation), False
             while not is_kept:
                 revision = self._cache.revision()

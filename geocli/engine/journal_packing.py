@@ -12,8 +12,8 @@ from geocli.storage.frames import HEADER_BYTES, MAX_BYTES, TARGET_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.kernel import Engine
-    from geocli.engine.lookup_table import Found
 
 SEEN_SLOTS = 1 << 20
 """Slots for addresses that were packed; with five eighths as many, the table is emptied."""
@@ -28,7 +28,7 @@ class JournalPacker:
         self._count = 0
         self._out = bytearray(2 * TARGET_BYTES)
 
-    def payloads(self, head: str, blocks: Sequence[Found]) -> Iterator[bytes]:
+    def payloads(self, head: str, blocks: Sequence[BlockAnswers]) -> Iterator[bytes]:
         """Return payloads with what is new among addresses of one table.
 
         An address that was packed before in this run is left out. After half a million others it may be packed again:
@@ -42,11 +42,11 @@ class JournalPacker:
             ValueError: a payload is larger than a reader takes.
 
         """
-        table = blocks[0].table
-        places = table.places
+        answers = blocks[0].answers
+        places = answers.places
         if places is None:
             return
-        engine, calls = table.engine, kernel()
+        engine, calls = answers.engine, kernel()
         packer = Packer.from_buffer_copy(places.packer)
         packer.seen, packer.mask, packer.count = address_of(self._seen), SEEN_SLOTS - 1, self._count
         packer.capacity = SEEN_SLOTS // 8 * 5

@@ -1,0 +1,104 @@
+"""The answers to the addresses of one block, and the rows that they make."""
+
+from __future__ import annotations
+
+from array import array
+from ctypes import byref
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from geocli.engine.blocks import zeros
+from geocli.engine.kernel import IS_SINGLE, SINGLE, Progress, Style, address_of, kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from geocli.engine.blocks import Block
+    from geocli.engine.numbered_answers import NumberedAnswers
+    from geocli.formats.rows import Output
+
+
+class BlockAnswers:
+    """The answers to the addresses of a block.
+
+    Attributes:
+        block: afterwards its addresses are in canonical form.
+        answers: the answers that `numbers` name.
+        numbers: those of the answers; `SINGLE` for addresses that are looked up by themselves.
+        prefixes: lengths of the prefixes that answers name, `NO_PREFIX` where they name none.
+        native: the same for the kernel.
+
+    """
+
+    def __init__(self, answers: NumberedAnswers, block: Block) -> None:
+        self.answers, self.block = answers, block
+        self.numbers, self.prefixes = zeros(len(block)), bytearray(b"\xff") * len(block)
+        self.native = block.for_kernel(self.numbers, self.prefixes)
+
+    def positions(self, state: int) -> list[int]:
+        """Return the positions of addresses whose answers have a state; those of `NEW` are unread."""
+        positions = zeros(len(self.block))
+        count = kernel().pick(byref(self.answers.engine), byref(self.native), state, address_of(positions))
+        return positions[:count].tolist()
+
+    def singles(self) -> list[int]:
+        """Return the positions of the addresses that are looked up by themselves."""
+        return self.positions(IS_SINGLE)
+
+    def set_apart(self, positions: Iterable[int]) -> None:
+        """Let addresses be looked up by themselves."""
+        for position in positions:
+            self.numbers[position] = SINGLE
+
+    def assembly(self, output: Output, resolved_at: str, singles: Sequence[bytes]) -> Assembly:
+        """Return the rows of the block.
+
+        Args:
+            output: what lines look like, as in the table.
+            resolved_at: when the answers were found.
+            singles: the lines of the addresses that were looked up by themselves.
+
+        """
+        return Assembly(self, output, resolved_at, singles)
+
+    def rewrite(self, addresses: Mapping[int, bytes]) -> None:
+        """Put addresses, by position, in the place of others; each with the prefix length behind it, if it has one."""
+        block = self.block
+        ends = [*accumulate(map(len, addresses.values()), initial=len(block.text))]
+        block.starts, block.ends, block.stops = block.starts[:], block.ends[:], block.stops[:]
+        for number, (position, address) in enumerate(addresses.items()):
+            block.starts[position], block.stops[position] = ends[number], ends[number + 1]
+            block.ends[position] = ends[number] + len(address.partition(b"/")[0])
+        block.text = b"".join([block.text, *addresses.values()])
+        self.native = block.for_kernel(self.numbers, self.prefixes)
+
+
+class Assembly:
+    """The rows of a block, which are written in parts."""
+
+    def __init__(self, found: BlockAnswers, output: Output, resolved_at: str, singles: Sequence[bytes]) -> None:
+        self._found, self._singles = found, b"".join(singles)
+        self._single_ends = array("Q", accumulate(map(len, singles)))
+        time, no_network = resolved_at.encode(), b"null" if output.is_json else output.blank.encode()
+        self._style = Style(
+            time=time,
+            time_bytes=len(time),
+            no_network=no_network,
+            no_network_bytes=len(no_network),
+            is_network_quoted=output.is_json,
+            is_label=found.block.is_labelled,
+        )
+        self._progress = Progress()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all was written."""
+        return bool(self._progress.position == len(self._found.block))
+
+    def write(self, out: bytearray) -> int:
+        """Write the rows that there is room for; return the bytes written, 0 if there is not enough room for one."""
+        found = self._found
+        pointers = byref(found.answers.engine), byref(found.native), byref(self._style)
+        singles = self._singles, address_of(self._single_ends)
+        written: int = kernel().assemble(*pointers, *singles, byref(self._progress), address_of(out), len(out))
+        return written
