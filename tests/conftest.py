@@ -18,7 +18,7 @@ import trustme
 from pytest_httpserver import HTTPServer
 
 from geocli.settings import Settings, load
-from tests.building import CITIES, NETWORKS, build
+from tests.helpers.databases import CITIES, NETWORKS, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ import pytest
 
 from geocli.backoff import LOCK, BackOff
 from geocli.storage.directory import DataDirectory
-from tests.running import held
+from tests.helpers.command_line import held
 
 if TYPE_CHECKING:
     from pathlib import Path

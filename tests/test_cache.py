@@ -35,9 +35,9 @@ from geocli.resolvers.mmdb import MmdbResolver
 from geocli.storage.directory import DataDirectory
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
-from tests.building import LONDON, TOKYO, build
-from tests.sources import GREAT_BRITAIN, JAPAN, Source
-from tests.storing import holding, local
+from tests.helpers.databases import LONDON, TOKYO, build
+from tests.helpers.fake_sources import GREAT_BRITAIN, JAPAN, Source
+from tests.helpers.journals_and_stores import holding, local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -8,7 +8,7 @@ import pytest
 
 from geocli.freshness import RETRY_AFTER, is_hit, is_of, kept_until, next_retry_at
 from geocli.models import Entry
-from tests.test_entries import NOW, RESOLVED, UNRESOLVED
+from tests.test_models import NOW, RESOLVED, UNRESOLVED
 
 
 class TestNextRetryAt:

@@ -19,10 +19,10 @@ from geocli.storage.directory import DataDirectory
 from geocli.storage.disk_space import free_bytes
 from geocli.storage.journal import Journal
 from geocli.storage.journal_reader import JournalStatus
-from tests.building import CITIES, build
-from tests.faults import SCENARIOS, copied
-from tests.running import complaints, held
-from tests.storing import local, resolved
+from tests.helpers.command_line import complaints, held
+from tests.helpers.databases import CITIES, build
+from tests.helpers.journals_and_stores import local, resolved
+from tests.helpers.system_call_faults import SCENARIOS, copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

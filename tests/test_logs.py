@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.building import CITIES, TOKYO, build
+from tests.helpers.databases import CITIES, TOKYO, build
 
 if TYPE_CHECKING:
     from tests.conftest import Geocli

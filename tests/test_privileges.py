@@ -19,22 +19,22 @@ import pytest
 from geocli import GeoCache, StorageError
 from geocli.files.ownership import check_owner, other_owner, owner_of
 from geocli.storage.store import Store
-from tests import faults
-from tests.building import CITIES, build
 from tests.conftest import Geocli
-from tests.faults import SCENARIOS
-from tests.others import GROUP, IS_ROOT, MEMBER, PROJECT
-from tests.running import complaint, complaints, objects, stored
-from tests.serving import Web
-from tests.storing import in_child
-from tests.test_startup import HEAVY, imported_by
+from tests.helpers import system_call_faults as faults
+from tests.helpers.command_line import complaint, complaints, objects, stored
+from tests.helpers.databases import CITIES, build
+from tests.helpers.journals_and_stores import in_child
+from tests.helpers.other_users import GROUP, IS_ROOT, MEMBER, PROJECT
+from tests.helpers.system_call_faults import SCENARIOS
+from tests.helpers.web_services import Web
+from tests.test_startup_imports import HEAVY, imported_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pytest_httpserver import HTTPServer
 
-    from tests.faults import Call, Scenario
+    from tests.helpers.system_call_faults import Call, Scenario
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root, which is to become another user")
 OTHER = MEMBER + 1

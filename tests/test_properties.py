@@ -20,8 +20,8 @@ from geocli.immutable import Value
 from geocli.models import Entry
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.settings import Settings
-from tests.building import build
 from tests.conftest import Clock
+from tests.helpers.databases import build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

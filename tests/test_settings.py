@@ -17,7 +17,7 @@ import pytest
 from geocli.errors import SettingsError
 from geocli.geoip_conf import GEOIP_CONFS
 from geocli.settings import SETTINGS, SYSTEM_CONFIG, SYSTEM_DATA_DIR, SYSTEM_DATABASE_DIRS, Settings, load
-from tests.pages import ALL, PAGES, code_blocks
+from tests.helpers.documentation import ALL, PAGES, code_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

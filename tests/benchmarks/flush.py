@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.conftest import Geocli
-from tests.storing import write_journal
+from tests.helpers.journals_and_stores import write_journal
 
 ENTRIES, STORED = 5_000_000, 10_000_000
 ROUNDS, HITS = 3, 41

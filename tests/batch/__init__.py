@@ -1,0 +1,1 @@
+"""Tests of reading input and writing rows."""

@@ -1,0 +1,398 @@
+"""`geocli batch`: a row for each line, as they arrive, whatever the lines are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import select
+import signal
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.helpers.command_line import (
+    STYLE,
+    complaint,
+    complaints,
+    dirty,
+    objects,
+    on_terminal,
+    read_line,
+    stored,
+    wait_for,
+)
+from tests.helpers.databases import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Geocli
+
+SHORT = ("-F", "ip,status,country_code")
+HEADER = b"ip,status,country_code\n"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "expected"),
+    [
+        (b"", []),
+        (b"81.2.69.160", ["81.2.69.160,resolved,GB"]),
+        (b"81.2.69.160\n", ["81.2.69.160,resolved,GB"]),
+        (b"81.2.69.160\r\n98.0.0.1\r\n", ["81.2.69.160,resolved,GB", "98.0.0.1,resolved,US"]),
+        (b"\n", [",invalid,"]),
+        (b"\n\n81.2.69.160\n\n", [",invalid,", ",invalid,", "81.2.69.160,resolved,GB", ",invalid,"]),
+        (b"98.0.0.1\n10.0.0.1\n98.0.0.1\n", ["98.0.0.1,resolved,US", "10.0.0.1,special,", "98.0.0.1,resolved,US"]),
+        (b" [2001:218::1]:443 \n", ["2001:218::1,resolved,JP"]),
+        (b"010.8.8.8\nexample.com\n# 1.1.1.1\n", ["010.8.8.8,invalid,", "example.com,invalid,", "# 1.1.1.1,invalid,"]),
+        (b"81.2.69.160 81.2.69.161\n", ["81.2.69.160 81.2.69.161,invalid,"]),
+        (b"\xff\xfe\n98.0.0.1\n", ["\\xff\\xfe,invalid,", "98.0.0.1,resolved,US"]),
+        (b"\xc3\xa9\n", ["é,invalid,"]),
+        (b"8.8.8.8\0\n", ["8.8.8.8\\x00,invalid,"]),
+        (b"\x1b[2J\n", ["\\x1b[2J,invalid,"]),
+        (b"1.1\xe2\x80\xa8\n", ["1.1\\u2028,invalid,"]),
+        (b"a,b\n", ['"a,b",invalid,']),
+        (b'say "hi"\n', ['"say ""hi""",invalid,']),
+    ],
+)
+def test_one_row_for_each_line_in_their_order(located: Geocli, stdin: bytes, expected: list[str]) -> None:
+    """Blank, broken and repeated lines have their rows too, and none is worth a word or an exit status."""
+    run = located("batch", *SHORT, stdin=stdin)
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert ["ip,status,country_code", *expected] == run.stdout.decode().splitlines()
+    assert run.stdout.endswith(b"\n")
+
+
+@pytest.mark.parametrize("size_bytes", [4095, 4096, 4097, 65_536, 200_000])
+def test_a_line_that_is_too_long_is_one_invalid_row(located: Geocli, size_bytes: int) -> None:
+    """However much there is in a line, the lines after it keep their places."""
+    run = located("batch", *SHORT, stdin=b"81.2.69.160\n" + b"9" * size_bytes + b"\n98.0.0.1\n" + b"8" * size_bytes)
+    rows = run.stdout.decode().splitlines()
+
+    assert (0, 5) == (run.returncode, len(rows))
+    assert ["81.2.69.160,resolved,GB", "98.0.0.1,resolved,US"] == [rows[1], rows[3]]
+    assert [True, True] == [row.endswith(",invalid,") and len(row) < 5000 for row in (rows[2], rows[4])]
+
+
+def test_what_is_cut_off_a_long_line_is_not_overlooked(located: Geocli) -> None:
+    """An address with other things far behind it in its line is no address."""
+    run = located("batch", "-f", "value", "-F", "status", stdin=b"81.2.69.160" + b" " * 5000 + b"98.0.0.1\n")
+
+    assert b"invalid\n" == run.stdout
+
+
+def test_several_files_are_read_in_turn(located: Geocli, tmp_path: Path) -> None:
+    """Standard input where the dash is; a file without a final newline does not run into the next."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(b"81.2.69.160\n98.0.0.1")
+    second.write_bytes(b"\n2001:218::1\n")
+    run = located("batch", "-f", "value", "-F", "ip", str(first), "-", str(second), stdin=b"10.0.0.1")
+
+    assert b"81.2.69.160\n98.0.0.1\n10.0.0.1\n\n2001:218::1\n" == run.stdout
+    assert 0 == run.returncode
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory"), ("a/b", "Not a directory")]
+)
+def test_a_file_that_cannot_be_read_is_one_line(located: Geocli, tmp_path: Path, name: str, reason: str) -> None:
+    """The line names the file; rows before it are printed."""
+    good = tmp_path / "a"
+    good.write_bytes(b"81.2.69.160\n")
+    bad = tmp_path / name
+    run = located("batch", "-f", "value", str(good), str(bad))
+
+    assert b"GB\n" == run.stdout
+    assert f"{bad}: {reason}" == complaint(run)
+    assert run.returncode in {1, 2}
+
+
+def test_csv_reads_back(located: Geocli) -> None:
+    """Commas and quotes in names survive the round trip through the csv module."""
+    run = located("batch", stdin=b'98.0.0.1\n81.2.69.160\n,"\n')
+    header, *rows = csv.reader(io.StringIO(run.stdout.decode(), newline=""))
+    found = [dict(zip(header, row, strict=True)) for row in rows]
+
+    assert ['Winston, "Salem"', "London", ""] == [row["city"] for row in found]
+    assert ["98.0.0.1", "81.2.69.160", ',"'] == [row["ip"] for row in found]
+    assert ["51.5142", "-0.0931", "20712"] == [found[1][name] for name in ("latitude", "longitude", "asn")]
+
+
+def test_jsonl_tsv_and_value(located: Geocli) -> None:
+    """The same rows in the other formats; `value` is the country unless fields are named."""
+    stdin = b"81.2.69.160\nnowhere\n"
+    fields = ("-F", "ip,asn,city")
+
+    assert [
+        {"ip": "81.2.69.160", "asn": 20712, "city": "London"},
+        {"ip": "nowhere", "asn": None, "city": None},
+    ] == objects(located("batch", "-f", "jsonl", *fields, stdin=stdin).stdout)
+    assert (
+        b"ip\tasn\tcity\n81.2.69.160\t20712\tLondon\nnowhere\t\t\n"
+        == located("batch", "-f", "tsv", *fields, stdin=stdin).stdout
+    )
+    assert b"GB\n\n" == located("batch", "-f", "value", stdin=stdin).stdout
+
+
+def test_jsonl_is_what_lookup_prints(located: Geocli) -> None:
+    """But for the instants, the two commands print the same bytes."""
+    located("lookup", "81.2.69.160", "10.0.0.1")
+    located("flush")
+
+    assert (
+        located("lookup", "81.2.69.160", "nowhere", "10.0.0.1").stdout
+        == located("batch", "-f", "jsonl", stdin=b"81.2.69.160\nnowhere\n10.0.0.1\n").stdout
+    )
+
+
+@pytest.mark.parametrize("format_", ["csv", "tsv"])
+def test_no_header(located: Geocli, format_: str) -> None:
+    """For those who append to a file."""
+    run = located("batch", "--no-header", "-f", format_, "-F", "country_code", stdin=b"81.2.69.160\n")
+
+    assert b"GB\n" == run.stdout
+
+
+def test_lines_that_end_in_nul(located: Geocli) -> None:
+    """On both sides, header included; a newline is then a character like others."""
+    run = located("batch", "-0", *SHORT, stdin=b"81.2.69.160\0\0a\nb\x0098.0.0.1")
+
+    assert [
+        "ip,status,country_code",
+        "81.2.69.160,resolved,GB",
+        ",invalid,",
+        "a\\nb,invalid,",
+        "98.0.0.1,resolved,US",
+        "",
+    ] == run.stdout.decode().split("\0")
+
+
+@pytest.mark.parametrize(
+    ("stdin", "status"),
+    [(b"81.2.69.160\n10.0.0.1\n", 0), (b"81.2.69.160\nnowhere\n", 1), (b"\n", 1), (b"", 0)],
+)
+def test_strict(located: Geocli, stdin: bytes, status: int) -> None:
+    """One line without an answer is enough; all rows are printed nevertheless."""
+    run = located("batch", "--strict", "--no-header", stdin=stdin)
+
+    assert (status, b"") == (run.returncode, run.stderr)
+    assert stdin.count(b"\n") == run.stdout.count(b"\n")
+
+
+def test_strict_counts_addresses_that_nobody_knows(located: Geocli) -> None:
+    """An unresolved row is not an answer."""
+    run = located("batch", "--strict", "--db", str(located.db_dir / "GeoLite2-City.mmdb"), *SHORT, stdin=b"8.8.8.8\n")
+
+    assert (1, HEADER + b"8.8.8.8,unresolved,\n") == (run.returncode, run.stdout)
+
+
+def test_rows_are_journaled_then_flushed_into_sqlite(located: Geocli) -> None:
+    """Each valid address once, whatever its status; invalid lines are not kept."""
+    located("batch", stdin=b"81.2.69.160\nnowhere\n10.0.0.1\n81.2.69.160\n")
+    assert ["10.0.0.1", "81.2.69.160"] == sorted({entry.ip for entry in dirty(located)})
+    located("flush")
+
+    assert [("10.0.0.1", "special", None), ("81.2.69.160", "resolved", "London")] == stored(located, "ip, status, city")
+
+
+def test_the_modes(located: Geocli) -> None:
+    """`--cached-only` also finds what is dirty, `--no-cache` keeps nothing, `--refresh` asks again."""
+    stdin, fields = b"81.2.69.160\n98.0.0.1\n", ("--no-header", "-F", "status,cached")
+    located("lookup", "81.2.69.160")
+
+    assert b"resolved,true\nunresolved,false\n" == located("batch", "--cached-only", *fields, stdin=stdin).stdout
+    assert [("81.2.69.160",)] == stored(located)
+    assert b"resolved,false\nresolved,false\n" == located("batch", "--no-cache", *fields, stdin=stdin).stdout
+    assert [] == dirty(located)
+    assert b"resolved,true\nresolved,false\n" == located("batch", *fields, stdin=stdin).stdout
+    assert b"resolved,false\nresolved,false\n" == located("batch", "--refresh", *fields, stdin=stdin).stdout
+
+
+def test_cached_only_answers_also_where_nothing_can_be_flushed(located: Geocli) -> None:
+    """A store that is no store does not keep the journal from being read, and the exit status tells."""
+    located("lookup", "81.2.69.160")
+    (located.data_dir / "geocli.db").mkdir()
+    run = located("batch", "--cached-only", "--no-header", "-F", "status", stdin=b"10.0.0.1\n")
+
+    assert 4 == run.returncode
+    assert complaint(run).startswith(f"{located.data_dir}/geocli.db: ")
+
+
+@pytest.mark.parametrize("format_", ["csv", "tsv"])
+@pytest.mark.parametrize(
+    ("city", "cell"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("+1+1", "'+1+1"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\tx", "'\\tx"),
+        ("\rx", "'\\rx"),
+        ("-12.5", "-12.5"),
+        ("+49", "+49"),
+        ("London", "London"),
+    ],
+)
+def test_cells_are_no_formulas(geocli: Geocli, format_: str, city: str, cell: str) -> None:
+    """What a spreadsheet would take for a formula is shown as text; numbers stay numbers."""
+    build(geocli.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": {"city": {"names": {"en": city}}}})
+    run = geocli("batch", "-f", format_, "--no-header", "-F", "city", stdin=b"81.2.69.160\n")
+    (row,) = csv.reader(io.StringIO(run.stdout.decode()), delimiter="," if format_ == "csv" else "\t")
+
+    assert [cell] == row
+
+
+def test_input_is_no_formula_either(located: Geocli) -> None:
+    """An invalid line is written back as text."""
+    run = located("batch", "--no-header", "-F", "ip", stdin=b"=1+1\n-0.5\n")
+
+    assert b"'=1+1\n-0.5\n" == run.stdout
+
+
+def test_lines_that_trickle_in_are_answered_at_once(located: Geocli) -> None:
+    """Each row is there before the next line is written, and its answer is in the journal by then."""
+    with located.start("batch", *SHORT, bufsize=0) as process:
+        assert process.stdin is not None
+        assert HEADER == read_line(process.stdout)
+        for number in range(3):
+            process.stdin.write(b"81.2.69.%d\n" % number)
+            assert b"81.2.69.%d,resolved,GB\n" % number == read_line(process.stdout)
+            assert f"81.2.69.{number}" == dirty(located)[-1].ip
+        process.stdin.write(b"98.0")  # half a line
+        assert process.stdout is not None
+        assert ([], [], []) == select.select([process.stdout], [], [], 0)
+        process.stdin.write(b".0.1")
+        rest, errors = process.communicate(timeout=60)
+
+    assert (0, b"98.0.0.1,resolved,US\n", b"") == (process.returncode, rest, errors)
+
+
+def test_ctrl_c_keeps_what_was_printed(located: Geocli) -> None:
+    """Exit status 130, not a word, and the printed rows are in the journal."""
+    with located.start("batch", *SHORT, bufsize=0) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"81.2.69.160\n98.0.0.1\n")
+        rows = [read_line(process.stdout) for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+
+    assert (130, b"", b"") == (process.returncode, rest, errors)
+    assert [row.split(b",")[0].decode() for row in rows[1:]] == [entry.ip for entry in dirty(located)]
+
+
+def test_a_reader_that_has_enough_is_no_error(located: Geocli, tmp_path: Path) -> None:
+    """As in `| head -1`: exit status 141, not a word, and the rows that were read are in the journal."""
+    many = tmp_path / "many"
+    many.write_text("".join(f"81.2.{number >> 8}.{number & 255}\n" for number in range(20_000)))
+    with located.start("batch", "--no-header", str(many), bufsize=0) as process:
+        first = read_line(process.stdout)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait(60)
+
+    assert (141, b"") == (process.returncode, errors)
+    assert first.startswith(b"81.2.0.0,")
+    assert "81.2.0.0" in {entry.ip for entry in dirty(located)}
+
+
+@pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}])
+def test_nothing_is_lost_in_long_output(located: Geocli, environ: dict[str, str]) -> None:
+    """Every row arrives, whole, also where Python's own buffers are switched off."""
+    ips = [f"81.2.{number >> 8}.{number & 255}" for number in range(10_000)]
+    run = located("batch", "-f", "value", "-F", "ip", stdin="\n".join(ips).encode(), environ=environ)
+
+    assert ips == run.stdout.decode().splitlines()
+
+
+def test_the_output_file_appears_when_it_is_complete(located: Geocli, tmp_path: Path) -> None:
+    """Until the last row the old file is there; then the new one is, with nothing beside it."""
+    out = tmp_path / "out" / "rows.csv"
+    out.parent.mkdir()
+    out.write_bytes(b"old")
+    with located.start("batch", *SHORT, "-o", str(out), bufsize=0) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"81.2.69.160\n")
+        wait_for(lambda: dirty(located))
+        assert b"old" == out.read_bytes()
+        output, errors = process.communicate(timeout=60)
+
+    assert (0, b"", b"") == (process.returncode, output, errors)
+    assert HEADER + b"81.2.69.160,resolved,GB\n" == out.read_bytes()
+    assert ["rows.csv"] == os.listdir(out.parent)
+    umask = os.umask(0)
+    os.umask(umask)
+    assert 0o644 & ~umask == stat.S_IMODE(out.stat().st_mode)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("no/rows.csv", "No such file or directory"), ("dir", "Is a directory")])
+def test_an_output_file_that_cannot_be_written_is_one_line(
+    located: Geocli, tmp_path: Path, name: str, reason: str
+) -> None:
+    """The line names the file that the user named, and nothing is left beside it."""
+    (tmp_path / "in" / "dir").mkdir(parents=True)
+    out = tmp_path / "in" / name
+    run = located("batch", "-o", str(out), stdin=b"81.2.69.160\n")
+
+    assert (1, b"") == (run.returncode, run.stdout)
+    assert ["dir"] == os.listdir(tmp_path / "in")
+    assert f"{out}: {reason}" == complaint(run)
+
+
+def test_an_output_that_is_no_regular_file_is_not_replaced(located: Geocli, tmp_path: Path) -> None:
+    """A named pipe, /dev/stdout or /dev/null must not turn into a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    descriptor = os.open(pipe, os.O_RDWR)  # a reader, so that whoever writes need not wait for one
+    try:
+        located("batch", "-o", str(pipe), stdin=b"81.2.69.160\n")
+    finally:
+        os.close(descriptor)
+
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_full_disk_is_said_once(located: Geocli) -> None:
+    """Every block fails, and every row is printed; one line says so, and the exit status is 4."""
+    lines = "".join(f"81.2.{n // 250}.{n % 250}\n" for n in range(3000))
+    script = f"ulimit -f 8; exec {' '.join(located.command)} batch -f value -F ip"
+    ran = subprocess.run(
+        ["sh", "-c", script], env=located.environ, input=lines.encode(), capture_output=True, check=False
+    )
+
+    assert 4 == ran.returncode
+    assert lines.encode() == ran.stdout
+    assert 1 == ran.stderr.count(b"\n")
+    assert b"is the disk full?" in ran.stderr or b"File too large" in ran.stderr
+
+
+def test_a_terminal_with_nothing_to_read_gets_help(geocli: Geocli) -> None:
+    """Nobody types addresses blindly: help, and exit status 2."""
+    status, shown = on_terminal(geocli, "batch")
+
+    assert 2 == status
+    assert "Usage: geocli batch" in STYLE.sub("", shown)
+    assert not geocli.data_dir.exists()
+
+
+def test_rows_are_printed_also_when_they_cannot_be_kept(located: Geocli) -> None:
+    """Exit status 4 and a line that says why; every row is there."""
+    run = located("--data-dir", "/dev/null", "batch", *SHORT, stdin=b"81.2.69.160\n98.0.0.1\n")
+
+    assert 4 == run.returncode
+    assert HEADER + b"81.2.69.160,resolved,GB\n98.0.0.1,resolved,US\n" == run.stdout
+    assert "/dev/null: cannot be used as data directory: not a directory" in complaints(run)
+
+
+def test_a_problem_is_said_once_however_many_blocks(located: Geocli) -> None:
+    """A damaged database among good ones is one line for the whole run."""
+    (located.db_dir / "broken.mmdb").write_bytes(b"<html>")
+    stdin = b"".join(b"81.2.%d.%d\n" % (number >> 8, number & 255) for number in range(1500))
+    run = located("batch", stdin=stdin)
+
+    assert 0 == run.returncode
+    assert complaint(run).startswith(f"{located.db_dir}/broken.mmdb: not a readable MaxMind DB")

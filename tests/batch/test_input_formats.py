@@ -1,0 +1,805 @@
+"""The forms of input: tables, JSON lines and logs come back as they were, with the answers added."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from geocli.batch.input_formats import CsvForm, LogForm
+from geocli.batch.jsonl import JsonLinesForm
+from geocli.batch.plan import BatchRequest, run
+from geocli.batch.scheduler import SMALL_BYTES
+from geocli.cache import GeoCache
+from geocli.cli.batch_options import format_of
+from geocli.errors import SettingsError
+from geocli.formats.rows import Output
+from tests.helpers.command_line import complaint, complaints, objects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from geocli.batch.input_formats import Form
+    from geocli.engine.blocks import Block
+    from tests.conftest import Geocli
+
+COUNTRY = ("country_code",)
+MANY_BYTES = 3 * SMALL_BYTES
+
+
+class Batch:
+    """Answers input in this process."""
+
+    def __init__(self, geocli: Geocli, home: Path) -> None:
+        self._geocli, self._home = geocli, home
+
+    def once(self, data: bytes, **asked: Any) -> bytes:
+        """Return what a batch makes of some bytes."""
+        given, out = self._home / "given", self._home / "out"
+        given.write_bytes(data)
+        request = BatchRequest(files=(str(given),), output=str(out), **{"fields": COUNTRY, "mode": "no-cache", **asked})
+        with GeoCache(settings=self._geocli.settings()) as cache:
+            run(cache, request)
+        return out.read_bytes()
+
+    def __call__(self, header: bytes, body: bytes, **asked: Any) -> bytes:
+        """Return what a batch makes of some lines, after making sure that many times the lines make as many answers."""
+        found = self.once(header + body, **asked)
+        if body:
+            begin = self.once(header, **asked)
+            count = MANY_BYTES // len(body) + 1
+            assert begin + found[len(begin) :] * count == self.once(header + body * count, **asked)
+        return found
+
+
+@pytest.fixture
+def batch(located: Geocli, tmp_path: Path) -> Batch:
+    return Batch(located, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (b"ip,name\n81.2.69.160,x\n", b"ip,name,country_code\n81.2.69.160,x,GB\n"),
+        (b'ip,name\n81.2.69.160,"Smith, J"\n', b'ip,name,country_code\n81.2.69.160,"Smith, J",GB\n'),
+        (b'ip,name\n"81.2.69.160",x\n', b'ip,name,country_code\n"81.2.69.160",x,GB\n'),
+        (b'"ip","name"\n98.0.0.1,x\n', b'"ip","name",country_code\n98.0.0.1,x,US\n'),
+        (b'name,ip\n"81.2.69.160,",98.0.0.1\n', b'name,ip,country_code\n"81.2.69.160,",98.0.0.1,US\n'),
+        (b'ip,name\n81.2.69.160,"say ""hi"""\n', b'ip,name,country_code\n81.2.69.160,"say ""hi""",GB\n'),
+        (b'ip,name\n81.2.69.160,5" pipe\n', b'ip,name,country_code\n81.2.69.160,5" pipe,GB\n'),
+        (b'ip,name\n81.2.69.160,"a\nb\n\nc"\n', b'ip,name,country_code\n81.2.69.160,"a\nb\n\nc",GB\n'),
+        (b'"a\nb",ip\nx,81.2.69.160\n', b'"a\nb",ip,country_code\nx,81.2.69.160,GB\n'),
+        (b"ip,name\r\n81.2.69.160,x\r\n", b"ip,name,country_code\r\n81.2.69.160,x,GB\r\n"),
+        (b'ip,name\r\n81.2.69.160,"a\r\nb"\r\n', b'ip,name,country_code\r\n81.2.69.160,"a\r\nb",GB\r\n'),
+        (b"ip,a,b\n81.2.69.160\n", b"ip,a,b,country_code\n81.2.69.160,,,GB\n"),
+        (b'ip,a,b\n"81.2.69.160",x\n', b'ip,a,b,country_code\n"81.2.69.160",x,,GB\n'),
+        (b"a,b,ip\nx\n", b"a,b,ip,country_code\nx,,,\n"),
+        (b"ip,a\n81.2.69.160,1,2,3\n", b"ip,a,country_code\n81.2.69.160,1,2,3,GB\n"),
+        (b"ip,a\n\n81.2.69.160,x\n", b"ip,a,country_code\n,,\n81.2.69.160,x,GB\n"),
+        (b'ip,a\n\n81.2.69.160,"x"\n', b'ip,a,country_code\n,,\n81.2.69.160,"x",GB\n'),
+        (b"addr\n81.2.69.160\n\n98.0.0.1\n", b"addr,country_code\n81.2.69.160,GB\n,\n98.0.0.1,US\n"),
+        (b"ip,a\n81.2.69.160,x\ry\n98.0.0.1,z\n", b"ip,a,country_code\n81.2.69.160,x\ry,GB\n98.0.0.1,z,US\n"),
+        (b"ip,a\n81.2.69.160,caf\xe9\n", b"ip,a,country_code\n81.2.69.160,caf\xe9,GB\n"),
+        (b'ip,a\n81.2.69.160,"caf\xe9"\n', b'ip,a,country_code\n81.2.69.160,"caf\xe9",GB\n'),
+        (b"ip,caf\xe9\n81.2.69.160,x\n", b"ip,caf\xe9,country_code\n81.2.69.160,x,GB\n"),
+        (b"ip,a\n81.2.69.160,a\0b\n", b"ip,a,country_code\n81.2.69.160,a\0b,GB\n"),
+        (b"ip,a\n81.2.69.160,=1+1\n", b"ip,a,country_code\n81.2.69.160,=1+1,GB\n"),
+        (b"ip,a\n 81.2.69.160 ,x\n", b"ip,a,country_code\n 81.2.69.160 ,x,GB\n"),
+        (b"ip,a\nexample.com,x\n", b"ip,a,country_code\nexample.com,x,\n"),
+        (b"\xef\xbb\xbfip,a\n81.2.69.160,x\n", b"ip,a,country_code\n81.2.69.160,x,GB\n"),
+        (b'\xef\xbb\xbf"ip",a\n81.2.69.160,x\n', b'"ip",a,country_code\n81.2.69.160,x,GB\n'),
+        (b"ip\n", b"ip,country_code\n"),
+        (b"", b""),
+    ],
+)
+def test_csv_rows_come_back_with_cells_behind_them(batch: Batch, given: bytes, expected: bytes) -> None:
+    """Few rows and many: quotes, newlines and delimiters in cells, short and long and blank rows, broken text."""
+    first, newline, body = given.partition(b"ip\n" if b'"a\nb",ip\n' in given else b"\n")
+
+    assert expected == batch(first + newline, body, input="csv")
+
+
+@pytest.mark.parametrize("last", [b"81.2.69.160,x", b'81.2.69.160,"x"', b'81.2.69.160,"a\nb"'])
+def test_csv_without_a_final_newline(batch: Batch, last: bytes) -> None:
+    """The last row gets one."""
+    assert b"ip,a,country_code\n" + last + b",GB\n" == batch.once(b"ip,a\n" + last, input="csv")
+    assert b"ip,country_code\n" == batch.once(b"ip", input="csv")
+
+
+@pytest.mark.parametrize(("delimiter", "city"), [(",", b","), (";", b";"), ("|", b"|"), ("\t", b"\t")])
+def test_csv_with_another_delimiter(batch: Batch, delimiter: str, city: bytes) -> None:
+    """What is appended is divided, and quoted, in the same way."""
+    row = city.join([b"81.2.69.160", b'"a%bb"' % city, b"c"])
+    found = batch(
+        city.join([b"ip", b"x", b"y\n"]), row + b"\n", input="csv", delimiter=delimiter, fields=("city", "asn")
+    )
+
+    assert city.join([b"ip", b"x", b"y", b"city", b"asn\n"]) + row + city.join([b"", b"London", b"20712\n"]) == found
+
+
+def test_what_is_appended_is_quoted_where_it_must_be(batch: Batch) -> None:
+    """A name with a comma and quotes in it is one cell, whatever the delimiter is."""
+    assert b'ip,a,city\n98.0.0.1,x,"Winston, ""Salem"""\n' == batch(
+        b"ip,a\n", b"98.0.0.1,x\n", input="csv", fields=("city",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "prefix", "fields"),
+    [
+        (",", "a,", ("city", "asn")),
+        (",", 'a"', ("city",)),
+        (";", "a;b", ("city",)),
+        (";", "", ("traits.a;b", "city")),
+        (",", "", ('traits."', "city")),
+    ],
+)
+def test_a_name_that_is_appended_is_one_cell(
+    batch: Batch, delimiter: str, prefix: str, fields: tuple[str, ...]
+) -> None:
+    """The header has as many cells as the rows, whatever is in a prefix or in the name of a trait."""
+    header = f"ip{delimiter}a\n".encode()
+    found = batch.once(
+        header + b"81.2.69.160%bx\n" % delimiter.encode(),
+        input="csv",
+        delimiter=delimiter,
+        prefix=prefix,
+        fields=fields,
+    )
+    names, cells = csv.reader(io.StringIO(found.decode()), delimiter=delimiter)
+
+    assert ["ip", "a", *(prefix + name for name in fields)] == names
+    assert len(names) == len(cells)
+
+
+def test_rows_that_end_in_carriage_returns_alone_are_refused(located: Geocli) -> None:
+    """Rather than taken for a header without rows; the message says what to do."""
+    run = located("batch", "-i", "csv", stdin=b"ip,a\r81.2.69.160,x\r")
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert b"carriage returns alone; try: tr '\\r' '\\n'" in run.stderr
+
+
+def test_a_row_with_a_lone_carriage_return_changes_no_other(batch: Batch) -> None:
+    """Such a row is no CSV; those behind it are, with commas and newlines in their cells."""
+    body = b'a\rb,81.2.69.160\n"a,b",98.0.0.1\n"c\nd",98.0.0.1\n'
+
+    assert b'x,ip,country_code\na\rb,81.2.69.160,GB\n"a,b",98.0.0.1,US\n"c\nd",98.0.0.1,US\n' == batch.once(
+        b"x,ip\n" + body, input="csv"
+    )
+
+
+def test_a_quote_that_is_never_closed_costs_no_byte(batch: Batch) -> None:
+    """The rows before it are answered, and all that was read is there."""
+    body = b'81.2.69.160,x\n98.0.0.1,"y\n81.2.69.160,z\n'
+    found = batch.once(b"ip,a\n" + body, input="csv")
+
+    assert found.startswith(b'ip,a,country_code\n81.2.69.160,x,GB\n98.0.0.1,"y')
+    assert body.replace(b"\n", b"") == found.partition(b"\n")[2].replace(b",GB", b"").replace(b",US", b"").replace(
+        b"\n", b""
+    )
+
+
+def test_a_quoted_cell_of_any_length_is_one_cell(located: Geocli, tmp_path: Path) -> None:
+    """Also one that is larger than what is read at once, and in the first row."""
+    cell = b'"' + b"x\n" * 250_000 + b'"'
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"ip,a\n81.2.69.160,%b\n98.0.0.1,y\n" % cell)
+    run = located("batch", "-F", "country_code", str(path))
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert len(b"ip,a,country_code\n81.2.69.160,%b,GB\n98.0.0.1,y,US\n" % cell) == len(run.stdout)
+    assert b"ip,a,country_code\n81.2.69.160,%b,GB\n98.0.0.1,y,US\n" % cell == run.stdout
+
+
+def test_many_cells_with_newlines_are_no_open_cell(batch: Batch) -> None:
+    """Blocks that end in cells with newlines, one after the other for megabytes, are cut between the rows."""
+    row = b'81.2.69.160,"' + b'a ""trace""\n' * 60 + b'"\n'
+
+    answered = batch.once(b"ip,text\n" + row * 6000, input="csv")
+
+    assert (row[:-1] + b",GB\n") * 6000 == answered.removeprefix(b"ip,text,country_code\n")
+
+
+def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
+    """The table is read all the same, or it is an error; but not nothing at all."""
+    try:
+        found = batch.once(b"\nip,a\n81.2.69.160,x\n", input="csv")
+    except SettingsError:
+        return
+    assert b"81.2.69.160,x,GB\n" in found
+
+
+@pytest.mark.parametrize(
+    ("header", "asked", "reason"),
+    [
+        (b"a,b", {}, "csv: -c ip: there is no such column; the columns are: a, b"),
+        (b"a,b", {"column": "c"}, "csv: -c c: there is no such column; the columns are: a, b"),
+        (b"ip,b,ip", {}, "csv: -c ip: 2 columns have this name; the columns are: ip, b, ip"),
+        (b"IP,b", {}, "csv: -c ip: there is no such column; the columns are: IP, b"),
+        (b"a;b", {"column": "b"}, "csv: -c b: there is no such column; the columns are: a;b"),
+        (b"a,\x1b[2J", {}, "csv: -c ip: there is no such column; the columns are: a, \\x1b[2J"),
+        (
+            b"ip,country_code",
+            {},
+            "csv: country_code: in the input already; choose other names with --prefix, as in --prefix geo_",
+        ),
+        (
+            b"ip,geo_city,geo_asn",
+            {"prefix": "geo_", "fields": ("city", "org", "asn")},
+            "csv: geo_city, geo_asn: in the input already; choose other names with --prefix, as in --prefix geo_",
+        ),
+        (
+            b"ip,a",
+            {"fields": ("ip",)},
+            "csv: ip: in the input already; choose other names with --prefix, as in --prefix geo_",
+        ),
+    ],
+)
+def test_columns_that_are_missing_ambiguous_or_taken(
+    batch: Batch, tmp_path: Path, header: bytes, asked: dict[str, Any], reason: str
+) -> None:
+    """The line says which columns there are, or which names are taken; nothing is written."""
+    with pytest.raises(SettingsError) as caught:
+        batch.once(header + b"\n81.2.69.160,x,y\n", input="csv", **asked)
+
+    assert (reason, 2) == (str(caught.value), caught.value.exit_status)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"prefix": "geo_"}, b"ip,country_code,geo_country_code\n81.2.69.160,x,GB\n"),
+        ({"prefix": "geo_", "with_header": False}, b"81.2.69.160,x,GB\n"),
+        (
+            {"fields": ("city", "traits.accuracy_radius", "asn")},
+            b"ip,country_code,city,traits.accuracy_radius,asn\n81.2.69.160,x,London,100,20712\n",
+        ),
+        ({"fields": ("network",), "prefix": "g "}, b"ip,country_code,g network\n81.2.69.160,x,81.2.69.128/25\n"),
+        ({"fields": ("ip", "ip"), "prefix": "_"}, b"ip,country_code,_ip,_ip\n81.2.69.160,x,81.2.69.160,81.2.69.160\n"),
+    ],
+)
+def test_prefix_fields_and_no_header(batch: Batch, asked: dict[str, Any], expected: bytes) -> None:
+    """What is appended can be chosen and named; without a header the rows are the same."""
+    assert expected == batch(b"ip,country_code\n", b"81.2.69.160,x\n", input="csv", **asked)
+
+
+def test_all_fields_of_a_table_are_appended_by_default(batch: Batch) -> None:
+    """But for the address, which is there already."""
+    header, row = batch(b"addr\n", b"81.2.69.160\n", input="csv", fields=None).splitlines()
+
+    assert b"addr,status,country_code,country_name,region,city,latitude,longitude,time_zone,asn,org,source" == header
+    assert (
+        b"81.2.69.160,resolved,GB,United Kingdom,England,London,51.5142,-0.0931,Europe/London,20712"
+        b",Andrews & Arnold Ltd,GeoLite2-City+GeoLite2-ASN"
+    ) == row
+
+
+cells = st.text(
+    st.one_of(st.sampled_from(',;"\n\r\t |x '), st.characters(codec="utf-8", exclude_characters="\0")), max_size=8
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(cells, st.sampled_from(["81.2.69.160", "2001:218::1", "x", ""]), cells), max_size=8),
+    end=st.sampled_from(["\n", "\r\n"]),
+    delimiter=st.sampled_from(",;\t|"),
+    every=st.booleans(),
+)
+@example(rows=[("", "", "")], end="\n", delimiter=",", every=False)
+def test_what_the_csv_module_writes_it_reads_back(
+    rows: list[tuple[str, str, str]],
+    end: str,
+    delimiter: str,
+    every: bool,  # noqa: FBT001 (drawn)
+) -> None:
+    """The same cells, and behind them those of the answers; wherever the file is cut."""
+    text = io.StringIO(newline="")
+    needs_quotes = every or any("\r" in cell for row in rows for cell in row)  # which Python 3.11 does not see
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if needs_quotes else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting)
+    writer.writerows([("a", "ip", "b"), *rows])
+    form = CsvForm(None, COUNTRY, delimiter=delimiter, prefix="", with_header=True)
+    lines = text.getvalue().encode().splitlines(keepends=True)
+    blocks = [form.cut(chunk) for chunk in form.begin(iter(whole_lines(lines)))]
+    answer = delimiter + "X" + form.output.end
+    body = b"".join(before + answer.encode() for block in blocks for before in copied(block))
+    found = (form.output.header + body).decode()
+
+    assert [ip.encode() for _, ip, _ in rows] == [text for block in blocks for text in block.addresses()]
+    assert [["a", "ip", "b", "country_code"], *([*row, "X"] for row in rows)] == list(
+        csv.reader(io.StringIO(found, newline=""), delimiter=delimiter)
+    )
+
+
+def copied(block: Block) -> list[bytes]:
+    """Return what is written before each answer."""
+    return [block.copied(position) for position in range(len(block))]
+
+
+def whole_lines(pieces: Iterable[bytes]) -> Iterable[bytes]:
+    """Join pieces until they end in a newline, as what reads files does."""
+    rest = b""
+    for piece in pieces:
+        rest += piece
+        if rest.endswith(b"\n"):
+            yield rest
+            rest = b""
+    if rest:
+        yield rest + b"\n"
+
+
+TABLE = b'ip,a\n81.2.69.160,5"\n98.0.0.1,"x\ny"\n81.2.69.160,\n\n98.0.0.1,"a""b",c\n81.2.69.160,caf\xe9\n'
+OBJECTS = b'{"ip":"81.2.69.160"}\nx\n\n{"ip":"98.0.0.1"}\n{}\n{"ip":"1"},{"ip":"2"}\n'
+LOG = b"a 81.2.69.160\n\n2001:218::1 98.0.0.1\n\xff\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "data"),
+    [
+        (partial(CsvForm, None, COUNTRY, delimiter=",", prefix="", with_header=True), TABLE),
+        (partial(JsonLinesForm, None, COUNTRY), OBJECTS),
+        (partial(LogForm, Output("label", end=""), is_extract=False), LOG),
+    ],
+)
+def test_it_does_not_matter_where_a_file_is_cut(make: Callable[[], Form], data: bytes) -> None:
+    """All of it at once, each line by itself, and cut in two behind each line: the same texts, the same bytes."""
+    lines = data.splitlines(keepends=True)
+    ways = [[data], lines, *([b"".join(lines[:at]), b"".join(lines[at:])] for at in range(1, len(lines)))]
+    found = []
+    for chunks in ways:
+        form = make()
+        blocks = [form.cut(chunk) for chunk in form.begin(iter(chunks))]
+        texts = [text for block in blocks for text in block.addresses()]
+        pieces = [piece for block in blocks for piece in [*map(repr, copied(block)), f"after {block.tail!r}"]]
+        found.append((texts, [piece for piece in pieces if piece != "after b''"]))
+    if isinstance(make(), LogForm):
+        assert [found[0][0]] * len(found) == [texts for texts, _ in found]
+    else:
+        assert [found[0]] * len(found) == found
+
+
+def test_files_with_the_same_header_make_one_table(located: Geocli, tmp_path: Path) -> None:
+    """An empty file among them is no obstacle."""
+    for name, data in {"a": b"ip,n\n81.2.69.160,1\n", "b": b"", "c": b"ip,n\n98.0.0.1,2\n"}.items():
+        (tmp_path / f"{name}.csv").write_bytes(data)
+    files = [str(tmp_path / f"{name}.csv") for name in "abc"]
+    run = located("batch", "-F", "country_code", *files)
+
+    assert (0, b"", b"ip,n,country_code\n81.2.69.160,1,GB\n98.0.0.1,2,US\n") == (run.returncode, run.stderr, run.stdout)
+
+
+def test_files_with_other_headers_do_not_run_into_a_table(located: Geocli, tmp_path: Path) -> None:
+    """The line names the file; the rows of the others are printed, and the exit status is 2."""
+    for name, data in {"a": b"ip,n\n81.2.69.160,1\n", "b": b"n,ip\n1,98.0.0.1\n", "c": b"ip,n\n98.0.0.1,2\n"}.items():
+        (tmp_path / f"{name}.csv").write_bytes(data)
+    files = [str(tmp_path / f"{name}.csv") for name in "abc"]
+    run = located("batch", "-F", "country_code", *files)
+
+    assert (2, b"ip,n,country_code\n81.2.69.160,1,GB\n98.0.0.1,2,US\n") == (run.returncode, run.stdout)
+    assert f"{files[1]}: its columns are not those of the files before it" == complaint(run)
+
+
+def test_the_form_is_that_of_the_name(located: Geocli, tmp_path: Path) -> None:
+    """A file that ends in .tsv is read, and written, with tabs; also one in capitals."""
+    path = tmp_path / "A.TSV"
+    path.write_bytes(b"a\tip\nx,y\t81.2.69.160\n")
+    run = located("batch", "-F", "country_code,city", str(path))
+
+    assert (0, b"", b"a\tip\tcountry_code\tcity\nx,y\t81.2.69.160\tGB\tLondon\n") == (
+        run.returncode,
+        run.stderr,
+        run.stdout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("a.csv", "csv"),
+        ("a.tsv", "csv"),
+        ("a.CSV", "csv"),
+        ("a.csv.gz", "csv"),
+        ("a.jsonl", "jsonl"),
+        ("a.ndjson", "jsonl"),
+        ("/var/log/nginx/access.log", "log"),
+        ("a.log.gz", "log"),
+        ("a.txt", "list"),
+        ("csv", "list"),
+        ("a.d/b", "list"),
+        ("a.csv/b", "list"),
+        ("-", "list"),
+        ("a.", "list"),
+    ],
+)
+def test_what_an_ending_stands_for(path: str, form: str) -> None:
+    """The last one counts, but for .gz."""
+    assert form == format_of(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"ip":"81.2.69.160"}', b'{"ip":"81.2.69.160", "geo": {"country_code": "GB"}}'),
+        (b' { "ip" : "81.2.69.160" } ', b'{ "ip" : "81.2.69.160", "geo": {"country_code": "GB"}}'),
+        (
+            b'{"n":1.10,"m":1234567890123456789.5,"e":1E5 ,\t"ip":"81.2.69.160"}',
+            b'{"n":1.10,"m":1234567890123456789.5,"e":1E5 ,\t"ip":"81.2.69.160", "geo": {"country_code": "GB"}}',
+        ),
+        (
+            '{"ip":"98.0.0.1","é":"日本"}'.encode(),
+            '{"ip":"98.0.0.1","é":"日本", "geo": {"country_code": "US"}}'.encode(),
+        ),
+        (b'{"ip":"81.2.69.160","x":NaN}', b'{"ip":"81.2.69.160","x":NaN, "geo": {"country_code": "GB"}}'),
+        (
+            b'{"ip":"81.2.69.160","a":[[1,[2]],{}]}',
+            b'{"ip":"81.2.69.160","a":[[1,[2]],{}], "geo": {"country_code": "GB"}}',
+        ),
+        (b'{"ip":"[2001:218::1]:443"}', b'{"ip":"[2001:218::1]:443", "geo": {"country_code": "JP"}}'),
+        (
+            b'{"ip":"81.2.69.160","ip":"98.0.0.1"}',
+            b'{"ip":"81.2.69.160","ip":"98.0.0.1", "geo": {"country_code": "US"}}',
+        ),
+        (b'{"ip":"81.2.69.160","s":"}"}', b'{"ip":"81.2.69.160","s":"}", "geo": {"country_code": "GB"}}'),
+        (b"{}", b'{"geo": {"country_code": null}}'),
+        (b"{ }", b'{"geo": {"country_code": null}}'),
+        (b'{"ip":null}', b'{"ip":null, "geo": {"country_code": null}}'),
+        (b'{"ip":5}', b'{"ip":5, "geo": {"country_code": null}}'),
+        (b'{"ip":["81.2.69.160"]}', b'{"ip":["81.2.69.160"], "geo": {"country_code": null}}'),
+        (b'{"ip":"\\ud800"}', b'{"ip":"\\ud800", "geo": {"country_code": null}}'),
+        (b"", b'{"line": "", "geo": {"country_code": null}}'),
+        (b"x", b'{"line": "x", "geo": {"country_code": null}}'),
+        (b"null", b'{"line": "null", "geo": {"country_code": null}}'),
+        (b'["81.2.69.160"]', b'{"line": "[\\"81.2.69.160\\"]", "geo": {"country_code": null}}'),
+        (b'"81.2.69.160"', b'{"line": "\\"81.2.69.160\\"", "geo": {"country_code": null}}'),
+        (b"81.2.69.160", b'{"line": "81.2.69.160", "geo": {"country_code": null}}'),
+        (b'{"ip":"1"} {"ip":"2"}', b'{"line": "{\\"ip\\":\\"1\\"} {\\"ip\\":\\"2\\"}", "geo": {"country_code": null}}'),
+        (b'{"ip":"1"},{"ip":"2"}', b'{"line": "{\\"ip\\":\\"1\\"},{\\"ip\\":\\"2\\"}", "geo": {"country_code": null}}'),
+        (b'{"ip":"81.2.69.160"', b'{"line": "{\\"ip\\":\\"81.2.69.160\\"", "geo": {"country_code": null}}'),
+        (b'{"ip":"\xff"}', b'{"line": "{\\"ip\\":\\"\\\\xff\\"}", "geo": {"country_code": null}}'),
+        (b"\xef\xbb\xbf{}", b'{"geo": {"country_code": null}}'),
+        (b"x" * 5000, b'{"line": "%b", "geo": {"country_code": null}}' % (b"x" * 5000)),
+        (b"a\x1b[2J", b'{"line": "a\\u001b[2J", "geo": {"country_code": null}}'),
+    ],
+)
+def test_json_lines_get_a_key(batch: Batch, line: bytes, expected: bytes) -> None:
+    """All else is as it was, to the byte; what is no object is a row that says so, and its neighbours are whole."""
+    good, answered = b'{"ip": "98.0.0.1"}\n', b'{"ip": "98.0.0.1", "geo": {"country_code": "US"}}\n'
+
+    assert answered + expected + b"\n" + answered == batch(b"", good + line + b"\n" + good, input="jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "code"),
+    [
+        (b'{"client":{"ip":"81.2.69.160"}}', "client.ip", "GB"),
+        (b'{"client.ip":"81.2.69.160"}', "client.ip", "GB"),
+        (b'{"client.ip":"81.2.69.160","client":{"ip":"98.0.0.1"}}', "client.ip", "GB"),
+        (b'{"a":{"b":{"c":"81.2.69.160"}}}', "a.b.c", "GB"),
+        (b'{"a":{"b":"81.2.69.160"}}', "a.b.c", None),
+        (b'{"a":["81.2.69.160"]}', "a.0", None),
+        (b'{"":"81.2.69.160"}', ".", None),
+        (b'{"ip":"81.2.69.160","x":"98.0.0.1"}', "x", "US"),
+    ],
+)
+def test_the_key_of_an_address_may_be_nested(batch: Batch, line: bytes, column: str, code: str | None) -> None:
+    """A dotted path goes down; a key with just that name comes first."""
+    (found,) = objects(batch.once(line + b"\n", input="jsonl", column=column))
+
+    assert {**json.loads(line), "geo": {"country_code": code}} == found
+
+
+ANSWER = b'"geo":{"country_code":"XX"}'
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"ip":"81.2.69.160",%b}' % ANSWER, b'{"ip":"81.2.69.160", %b}'),
+        (b'{%b,"ip":"81.2.69.160"}' % ANSWER, b'{"ip":"81.2.69.160", %b}'),
+        (b'{"ip":"81.2.69.160","geo" :\tnull , "a":[1, 2]}', b'{"ip":"81.2.69.160", "a":[1, 2], %b}'),
+        (b' { "ip" : "81.2.69.160" , %b }' % ANSWER, b'{ "ip" : "81.2.69.160", %b}'),
+        (b'{"ip":"81.2.69.160",%b,"n":1.10,"x":1e999,"d":1,"d":2}' % ANSWER, None),
+        (b'{"ip":"81.2.69.160",%b,"id":123456789.123456789123,"\xc3\xa9":"\xed\xa0\x80 }{"}' % ANSWER, None),
+        (b'{"ip":"81.2.69.160",%b,"o":{%b},"s":"\\"geo\\":1"}' % (ANSWER, ANSWER), None),
+        (b"{%b}" % ANSWER, b'{"geo": {"country_code": null}}'),
+        (b'{"x":"\\"geo\\": {","ip":"81.2.69.160",%b}' % ANSWER, b'{"x":"\\"geo\\": {","ip":"81.2.69.160", %b}'),
+        (b'{"ip":"81.2.69.160","x":NaN,%b}' % ANSWER, b'{"ip":"81.2.69.160","x":NaN, %b}'),
+        (b'{"ip":"81.2.69.160",%b,%b}' % (ANSWER, ANSWER), b'{"ip":"81.2.69.160", %b}'),
+        (b'{"ip":"81.2.69.160","g\\u0065o":null}', b'{"ip":"81.2.69.160", %b}'),
+    ],
+)
+def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes, expected: bytes | None) -> None:
+    """There is one, however often a file is answered; and what else is in the line is as it was, to the byte."""
+    answered = expected or line.replace(ANSWER + b",", b"", 1)[:-1] + b", %b}"
+    found = batch.once(line + b"\n", input="jsonl")
+
+    assert answered.replace(b"%b", b'"geo": {"country_code": "GB"}') + b"\n" == found
+
+
+@pytest.mark.parametrize("prefix", ["server_", '\\é"'])
+def test_two_addresses_of_a_line_have_two_keys(batch: Batch, prefix: str) -> None:
+    """A second run with a prefix leaves the first one's answer, or somebody else's key, alone; a third replaces it."""
+    line = {"client": "81.2.69.160", "server": "98.0.0.1", "geo": {"mine": 1}}
+    for _ in range(2):
+        found = batch.once(f"{json.dumps(line)}\n".encode(), input="jsonl", column="server", prefix=prefix)
+        (line,) = objects(found)
+
+    assert {"geo": {"mine": 1}, f"{prefix}geo": {"country_code": "US"}}.items() <= line.items()
+    assert 4 == len(line)
+
+
+@pytest.mark.parametrize(("column", "prefix"), [("geo", ""), ("geo.ip", ""), (".geo.ip", ""), ("a.geo.x", "a.")])
+def test_answers_do_not_replace_their_addresses(batch: Batch, column: str, prefix: str) -> None:
+    """A key where the answers go cannot be the one of the addresses."""
+    with pytest.raises(SettingsError, match=rf"command line: -c .*: answers go to {prefix}geo; choose another key"):
+        batch.once(b'{"geo":{"ip":"81.2.69.160"}}\n', input="jsonl", column=column, prefix=prefix)
+
+    assert b'"x_geo": {"country_code": "GB"}' in batch.once(
+        b'{"geo":{"ip":"81.2.69.160"}}\n', input="jsonl", column="geo.ip", prefix="x_"
+    )
+
+
+@pytest.mark.parametrize("geo", ['{"city":null}', '{"country_code":"XX","traits.isp":1}', '{"status":"x"}'])
+def test_an_answer_with_other_fields_is_an_error(batch: Batch, geo: str) -> None:
+    """In the first line: or every line would be one that cannot be answered; but not one later."""
+    line = f'{{"ip":"81.2.69.160","geo":{geo}}}\n'.encode()
+    with pytest.raises(SettingsError, match=r"jsonl: geo: in the input already, with other fields; name the same"):
+        batch.once(line, input="jsonl")
+
+    assert b'"new_geo": {' in batch.once(line, input="jsonl", prefix="new_")
+    assert ["US", None] == [
+        said["geo"]["country_code"] for said in objects(batch.once(b'{"ip":"98.0.0.1"}\n' + line, input="jsonl"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "geo", ["1", '{"lat":1}', "[]", '"x"', "{}", '{"city":"mine"}', '{"country_code":"XX","city":"mine"}']
+)
+@pytest.mark.parametrize("more", ["", ',"geo":{"country_code":"XX"}'])
+def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str, more: str) -> None:
+    """Such a line comes back whole, as one that cannot be answered."""
+    line = f'{{"ip":"81.2.69.160","x":"{"x" * 5000}","geo":{geo}{more}}}'
+    _, said = objects(batch.once(f'{{"ip":"98.0.0.1"}}\n{line}\n'.encode(), input="jsonl"))
+
+    assert {"line": line, "geo": {"country_code": None}} == said
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"8.8.8.8\n1.1.1.1\n", "8.8.8.8 is no name of a column: there must be a header"),
+        (b"2001:db8::1,x\n", "2001:db8::1 is no name of a column"),
+        (b"ip;x\n8.8.8.8;1\n", "one column, ip;x; is it divided by something else? --delimiter ';'"),
+        (b"ip\tx\n", "--delimiter '\\t'"),
+    ],
+)
+def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> None:
+    """Nothing is taken for one silently, and so lost."""
+    run = located("batch", "-i", "csv", stdin=header)
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert reason in run.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("access.log.1", "log"),
+        ("access.log.12.gz", "log"),
+        *(
+            (name, "log")
+            for name in ("access.log-20261126.gz", "error.log.old", "httpd/access_log", "ssl_access_log-20261126")
+        ),
+        *((name, "log") for name in ("/var/log/syslog", "messages-20261126", "secure.1", "x.log.2026-11-26.gz")),
+        *(
+            (name, "list")
+            for name in ("syslog/list", "messages.txt", "log", "mylog", "10.0.0.1-10.0.0.9", "access_log.txt")
+        ),
+        ("a.CSV", "csv"),
+        ("a.tsv.gz", "csv"),
+        ("log.1", "list"),
+        ("a.1", "list"),
+        ("x", "list"),
+        ("1.2.3.4", "list"),
+    ],
+)
+def test_the_form_follows_from_the_name(name: str, form: str) -> None:
+    """Also if the file was rotated."""
+    assert form == format_of(name)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"ip": "81.2.69.160"}',
+        b'{"ip":"81.2.69.160","n":1.10}',
+        b'{"ip":"81.2.69.160","n":1e400}',
+        b'{"ip":"81.2.69.160","n":12345678901234567890.123}',
+        '{"ip":"81.2.69.160","s":"é"}'.encode(),
+        b"{}",
+    ],
+)
+def test_a_second_run_changes_nothing(batch: Batch, line: bytes) -> None:
+    """Numbers and texts come through any number of runs to the byte."""
+    once = batch.once(line + b"\n", input="jsonl")
+
+    assert once == batch.once(once, input="jsonl")
+
+
+def test_objects_end_as_they_came(batch: Batch) -> None:
+    """Lines of a file from another system keep their carriage returns."""
+    found = batch.once(b'{"ip":"98.0.0.1"}\r\nx\r\n', input="jsonl", fields=("country_code",))
+
+    assert b'{"ip":"98.0.0.1", "geo": {"country_code": "US"}}\r\n' in found
+    assert found.count(b"\n") == found.count(b"\r\n") == 2
+
+
+def test_an_object_that_is_nested_without_end_is_a_bad_line(batch: Batch) -> None:
+    """It is shown, and its neighbours have their answers."""
+    deep = b'{"ip":"81.2.69.160","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    first, bad, last = objects(batch.once(b'{"ip":"98.0.0.1"}\n' + deep + b'\n{"ip":"98.0.0.1"}\n', input="jsonl"))
+
+    assert {"ip": "98.0.0.1", "geo": {"country_code": "US"}} == first == last
+    assert (["line", "geo"], deep.decode()) == ([*bad], bad["line"])
+
+
+def test_lines_that_are_an_array_together_are_bad_lines(batch: Batch) -> None:
+    """Each is read by itself, also if there are as many values as lines."""
+    lines = ["[1", "2]", "{},{},{}", '{"ip":"98.0.0.1"}', "{},{}", "[1", "2]"]
+    found = objects(batch(b"", "".join(f"{line}\n" for line in lines).encode(), input="jsonl"))
+
+    assert lines == [said.get("line", '{"ip":"98.0.0.1"}') for said in found]
+
+
+keys = st.text(max_size=4).filter(lambda key: key != "geo")
+documents = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lines=st.lists(st.tuples(st.dictionaries(keys, documents, max_size=4), st.booleans()), max_size=6))
+def test_any_objects_come_back(lines: list[tuple[dict[str, Any], bool]]) -> None:
+    """Each line is its own object, with `geo` behind what it had, in whatever way it was written."""
+    form = JsonLinesForm(None, COUNTRY)
+    written = [json.dumps(said, ensure_ascii=plain) for said, plain in lines]
+    block = form.cut("".join(f"{line}\n" for line in written).encode("utf-8", "surrogatepass"))
+
+    found = [before + b'"geo": 1}' for before in copied(block)]
+    assert [repr({**said, "geo": 1}) for said, _ in lines] == [repr(json.loads(line)) for line in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "expected"),
+    [
+        (b"a 81.2.69.160 b\n", {}, b"a 81.2.69.160 [London, GB] b\n"),
+        (b"10.0.0.1 and ::1\n", {}, b"10.0.0.1 [private] and ::1 [loopback]\n"),
+        (b"8.8.8.8\n", {}, b"8.8.8.8 [US]\n"),
+        (b"[2001:218::1]:443 x\n", {}, b"[2001:218::1 [Tokyo, JP]]:443 x\n"),
+        (b"81.2.69.160\n", {"fields": ("asn", "org")}, b"81.2.69.160 [20712, Andrews & Arnold Ltd]\n"),
+        (b"81.2.69.160\n", {"fields": ("traits.nothing",)}, b"81.2.69.160 [unknown]\n"),
+        (b"\xff\x00 98.0.0.1\r\n", {}, b'\xff\x00 98.0.0.1 [Winston, "Salem", US]\r\n'),
+        (b"no address\n\n\n", {}, b"no address\n\n\n"),
+        (b"999.1.1.1 185.81.2.69.160 1.2.3\n", {}, b"999.1.1.1 185.81.2.69.160 1.2.3\n"),
+        (b"Chrome/126.0.0.0 http://81.2.69.160/\n", {}, b"Chrome/126.0.0.0 http://81.2.69.160 [London, GB]/\n"),
+        (b"81.2.69.160,98.0.0.1\n", {"fields": ("country_code",)}, b"81.2.69.160 [GB],98.0.0.1 [US]\n"),
+        (b"\x1b[1m 81.2.69.160\x1b[0m\n", {"fields": ("country_code",)}, b"\x1b[1m 81.2.69.160 [GB]\x1b[0m\n"),
+        (b"", {}, b""),
+    ],
+)
+def test_logs_are_written_back_with_the_answers_in_them(
+    batch: Batch, text: bytes, asked: dict[str, Any], expected: bytes
+) -> None:
+    """Few lines and many, and all that is no address to the byte."""
+    assert expected == batch(b"", text, input="log", **{"fields": None, **asked})
+
+
+def test_a_log_without_a_final_newline_loses_nothing(batch: Batch) -> None:
+    """The last address has its answer too."""
+    assert b"a\n81.2.69.160 [GB] b" == batch.once(b"a\n81.2.69.160 b", input="log").removesuffix(b"\n")
+
+
+def test_an_address_that_nobody_knows_is_marked(located: Geocli) -> None:
+    """So that it is seen that it was asked for."""
+    city = str(located.db_dir / "GeoLite2-City.mmdb")
+    run = located("batch", "-i", "log", "--db", city, stdin=b"from 8.8.8.8.\n")
+
+    assert (0, b"", b"from 8.8.8.8 [unknown].\n") == (run.returncode, run.stderr, run.stdout)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"fields": None, "format": "value"}, b"GB\nUS\n\n"),
+        ({"fields": ("ip", "city")}, b'ip,city\n81.2.69.160,London\n98.0.0.1,"Winston, ""Salem"""\n10.0.0.1,\n'),
+        (
+            {"fields": ("ip", "city"), "format": "tsv", "with_header": False},
+            b'81.2.69.160\tLondon\n98.0.0.1\tWinston, "Salem"\n10.0.0.1\t\n',
+        ),
+        ({"fields": ("scope",), "format": "jsonl"}, b'{"scope": null}\n{"scope": null}\n{"scope": "private"}\n'),
+    ],
+)
+def test_extract_makes_a_row_for_each_address(batch: Batch, asked: dict[str, Any], expected: bytes) -> None:
+    """In the formats of a list; lines without one have none."""
+    text = b"a 81.2.69.160, b 98.0.0.1\n\nno 256.1.1.1\n\xff10.0.0.1."
+
+    assert expected == batch.once(text, input="log", is_extract=True, **asked)
+    assert expected == batch(b"", text + b"\n", input="log", is_extract=True, **asked)
+
+
+def test_extract_of_a_log_without_addresses(batch: Batch) -> None:
+    """Is a table without rows."""
+    assert b"ip\n" == batch.once(b"none\n", input="log", is_extract=True, fields=("ip",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("-i", "csv", "-f", "csv"), "-f: cannot be used with csv input"),
+        (("-i", "csv", "-0"), "-0: cannot be used with csv input"),
+        (("-i", "jsonl", "-f", "jsonl"), "-f: cannot be used with jsonl input"),
+        (("-i", "jsonl", "--delimiter", ";"), "--delimiter: cannot be used with jsonl input"),
+        (("-i", "log", "-f", "csv"), "-f: cannot be used with log input"),
+        (("-i", "log", "-0"), "-0: cannot be used with log input"),
+        (("-i", "log", "-c", "a"), "-c: cannot be used with log input"),
+        (("--extract", "--prefix", "a"), "--prefix: cannot be used with log input"),
+        (("-c", "a"), "-c: cannot be used with list input"),
+        (("--delimiter", ";"), "--delimiter: cannot be used with list input"),
+        (("-i", "list", "--extract"), "--extract: cannot be used with list input"),
+        (("-i", "csv", "--extract"), "--extract: cannot be used with csv input"),
+        (("-i", "csv", "--delimiter", "ab"), "--delimiter: 'ab' is not one character"),
+        (("-i", "csv", "--delimiter", '"'), "--delimiter: '\"' is not one character"),
+        (("a.csv", "b.log"), "-i: the files look like csv and log; choose one format"),
+    ],
+)
+def test_options_that_do_not_go_together(located: Geocli, arguments: tuple[str, ...], reason: str) -> None:
+    """One line says which, the exit status is 2, and nothing is read."""
+    run = located("batch", *arguments, stdin=b"ip\n81.2.69.160\n")
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert f"command line: {reason}" == complaint(run)
+
+
+def test_through_a_pipe(located: Geocli) -> None:
+    """A table, objects and a log, with the options as users write them."""
+    table = located(
+        "batch",
+        "-i",
+        "csv",
+        "-c",
+        "client",
+        "--delimiter",
+        "tab",
+        "-F",
+        "city",
+        "--prefix",
+        "geo_",
+        stdin=b"client\tn\n81.2.69.160\t1\n",
+    )
+    lines = located("batch", "-i", "jsonl", "-c", "client.ip", "-F", "city", stdin=b'{"client":{"ip":"81.2.69.160"}}\n')
+    log = located("batch", "--extract", "--no-header", "-F", "ip,city", stdin=b"x 81.2.69.160\n")
+
+    assert [[], [], []] == [complaints(run) for run in (table, lines, log)]
+    assert b"client\tn\tgeo_city\n81.2.69.160\t1\tLondon\n" == table.stdout
+    assert b'{"client":{"ip":"81.2.69.160"}, "geo": {"city": "London"}}\n' == lines.stdout
+    assert b"81.2.69.160,London\n" == log.stdout
+
+
+def test_a_column_that_is_missing_is_one_line(located: Geocli) -> None:
+    """On standard error, with an exit status of 2."""
+    run = located("batch", "-i", "csv", "-c", "addr", stdin=b"ip,n\n81.2.69.160,1\n")
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert "csv: -c addr: there is no such column; the columns are: ip, n" == complaint(run)

@@ -1,0 +1,506 @@
+"""Many addresses at once are answered, and kept, as each of them alone is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from itertools import count, product
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+
+from geocli import addresses
+from geocli.batch.plan import BatchRequest, run
+from geocli.batch.reader import READ_BYTES
+from geocli.batch.scheduler import SMALL_BYTES
+from geocli.cache import GeoCache
+from geocli.databases.discovery import digest_of
+from geocli.errors import BusyError
+from geocli.settings import Settings
+from geocli.storage.frames import TARGET_BYTES
+from geocli.storage.journal import Journal
+from tests.helpers.databases import CITIES, LONDON, NETWORKS, TOKYO, build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from geocli.batch.plan import BatchReport
+    from geocli.errors import GeocliError
+    from geocli.models import Entry
+    from tests.conftest import Clock
+
+    Address: TypeAlias = IPv4Address | IPv6Address
+    Databases: TypeAlias = dict[str, tuple[dict[str, Any], int]]
+
+SOME_LINES = 400
+"""So many lines are looked up one by one."""
+HALF = (1 << 64) - 1
+
+MORE_CITIES: dict[str, Any] = {
+    **CITIES,
+    "1.0.0.0/8": TOKYO,
+    "1.2.0.0/16": LONDON,
+    "1.2.3.0/24": TOKYO,
+    "1.2.3.4/32": {"country": {"iso_code": "FR"}, "traits": {"is_anonymous": True, "domain": 'a"b,c\t'}},
+    "1.3.0.0/16": {"traits": {"connection_type": "Cable"}},
+    "1.4.0.0/16": {},
+    "1.5.0.0/16": {"city": {"names": {"en": "=Évry\n\x1b[2J\u202e"}}, "location": {"latitude": -1.5, "longitude": 0.0}},
+    "10.0.0.0/8": TOKYO,
+    "2a00::/12": LONDON,
+    "2a00:1450:4000::/37": TOKYO,
+    "2a00:1450:4000::1/128": {"country": {"iso_code": "FR"}},
+    "2001:db8::/32": TOKYO,
+}
+NUMBERS: dict[str, Any] = {
+    **NETWORKS,
+    "1.2.0.0/15": {"autonomous_system_number": 64500},
+    "1.2.3.128/25": {"autonomous_system_number": 64501, "autonomous_system_organization": "=Org"},
+    "1.4.0.0/16": {"autonomous_system_organization": "No Number"},
+    "2a00:1450::/32": {"autonomous_system_number": 15169, "autonomous_system_organization": "Google"},
+}
+TRAITS: dict[str, Any] = {
+    "1.0.0.0/9": {"isp": "Some ISP", "is_anonymous": False, "accuracy_radius": 7, "organization": "Else"},
+    "1.2.3.4/31": {"is_anonymous_vpn": True, "continent": {"code": "XX"}},
+    "81.0.0.0/8": {"isp": "British", "connection_type": "Corporate", "nested": {"a": [1, {"b": 2}]}},
+}
+FLAT: dict[str, Any] = {
+    "1.0.0.0/8": {"country_code": "AU", "city": "Sydney", "state1": "NSW", "latitude": -33.8, "longitude": 151.2},
+    "1.2.0.0/16": {"country": "CN", "city": "Fuzhou", "lat": "26.06", "lng": "119.3", "timezone": "Asia/Shanghai"},
+    "1.2.3.0/24": {"country_code": "xx1", "asn": "AS64496", "as_name": "Example", "postal": "12345"},
+    "2a00::/12": {"country_code": "de", "continent": "Europe"},
+}
+OPERATORS: dict[str, Any] = {
+    "1.0.0.0/9": {"asn": "AS64496", "name": "Example", "country": "CN", "domain": "example.com"},
+    "1.2.3.0/24": {"asn": "64497", "name": "EX-AP", "org": "Example", "country_code": "AU", "domain": "example.com"},
+    "81.0.0.0/8": {"asn": "AS64498", "name": "British"},
+}
+UNKNOWN: dict[str, Any] = {
+    "1.0.0.0/9": {"country_code": "-", "city_name": "-", "latitude": 0, "longitude": 0, "time_zone": "-"},
+    "1.2.0.0/16": {"country": {"iso_code": "ZZ", "names": {"en": "Reserved"}, "is_in_european_union": False}},
+    "1.2.3.0/24": {"registered_country": {"iso_code": "FR", "names": {"en": "France", "de": "Frankreich"}}},
+    "1.3.0.0/16": {"city": {"names": {"zh-CN": "北京"}}, "location": {"time_zone": "+08:00"}},
+    "1.4.0.0/16": {},
+    "8.8.8.0/24": "-",
+    "81.2.69.0/24": {"country": {"names": {"de": "Vereinigtes Königreich", "en": "United Kingdom"}}},
+    "2a00::/12": {"registered_country": {"iso_code": "DE"}, "asn": 64500},
+    "2a00:1450:4000::/37": {},
+    "2002:102::/32": LONDON,
+}
+ANY_KIND: dict[str, Any] = {
+    "1.0.0.0/9": "AU",
+    "1.2.0.0/16": "office",
+    "1.2.3.0/24": 7,
+    "1.2.3.4/32": ["a", {"b": -1.5}],
+    "1.3.0.0/16": True,
+    "1.4.0.0/16": "ZZ",
+    "2a00::/12": "DE",
+    "81.0.0.0/8": {"city": "London"},
+}
+IPV4_ONLY: dict[str, Any] = {name: what for name, what in MORE_CITIES.items() if ":" not in name}
+WORLDS: dict[str, Databases] = {
+    "City and ASN": {"GeoLite2-City": (MORE_CITIES, 6), "GeoLite2-ASN": (NUMBERS, 6)},
+    "ASN": {"GeoLite2-ASN": (NUMBERS, 6)},
+    "none": {},
+    "three": {"GeoLite2-City": (MORE_CITIES, 6), "GeoLite2-ASN": (NUMBERS, 6), "GeoIP2-ISP": (TRAITS, 6)},
+    "IPv4 alone": {"GeoLite2-City": (IPV4_ONLY, 4), "GeoLite2-ASN": (NUMBERS, 6)},
+    "flat": {"ip-location-db-city": (FLAT, 6)},
+    "place and traits": {
+        "ip-location-db-country": ({"1.0.0.0/8": {"country_code": "AU"}}, 6),
+        "GeoIP2-ISP": (TRAITS, 6),
+    },
+    "operators": {"ip-to-asn": (OPERATORS, 6)},
+    "flat and nested": {"DBIP-City": (FLAT, 6), "GeoLite2-Country": (MORE_CITIES, 6)},
+    "unknown": {"Own": (UNKNOWN, 6)},
+    "unknown and known": {"City-Own": (UNKNOWN, 6), "Country": (MORE_CITIES, 6), "GeoLite2-ASN": (NUMBERS, 6)},
+    "any kind": {"Own": (ANY_KIND, 6)},
+    "any kind and known": {"Own": (ANY_KIND, 6), "City-Own": (UNKNOWN, 6), "GeoIP2-ISP": (TRAITS, 6)},
+}
+"""Names of databases, with their networks and the family of their trees."""
+REQUESTS: list[dict[str, Any]] = [
+    *({"format": format_} for format_ in ("csv", "tsv", "jsonl", "value")),
+    *({"format": format_, "fields": ("network", "ip", "traits")} for format_ in ("csv", "tsv", "jsonl", "value")),
+    {"fields": ("traits", "ip", "traits.accuracy_radius", "ip", "network", "network")},
+    {"format": "jsonl", "fields": ("traits.isp", "traits.is_anonymous", "error", "resolved_at", "built_at", "scope")},
+]
+FOR_ONE_FIELD: list[dict[str, Any]] = [
+    *(
+        {"fields": (name,), "with_header": False}
+        for name in ("network", "ip", "traits", "traits.accuracy_radius", "built_at", "source", "cached", "resolved_at")
+    ),
+    *({"format": "jsonl", "fields": (name,)} for name in ("network", "resolved_at", "traits.accuracy_radius")),
+    {"fields": ("city",), "end": "\0"},
+]
+CASES = [*product(WORLDS, REQUESTS), *product(("none", "three", "flat and nested", "unknown and known"), FOR_ONE_FIELD)]
+"""One field alone is the same text as among others; whether it is there at all is seen in some worlds."""
+
+
+class World:
+    """Databases, and those who ask them."""
+
+    def __init__(self, home: Path, clock: Clock, databases: Databases, *, named: bool = False) -> None:
+        self.home, self._clock, self._runs = home, clock, 0
+        self.problems: list[GeocliError] = []
+        self.paths = [
+            build(home / f"{name}.mmdb", networks, edition=name, ip_version=version, build_epoch=1_780_000_000)
+            for name, (networks, version) in databases.items()
+        ]
+        self._sources: dict[str, Any] = (
+            {"databases": tuple(map(str, self.paths))} if named else {"database_dirs": (str(home),)}
+        )
+
+    def cache(self, name: str = "data") -> GeoCache:
+        chosen = Settings(data_dir=str(self.home / name), **self._sources)
+        return GeoCache(settings=chosen, clock=self._clock, on_problem=self.problems.append)
+
+    def answer(
+        self,
+        pieces: Sequence[bytes],
+        *,
+        name: str = "data",
+        on_read: Callable[[int], None] = lambda _: None,
+        **asked: Any,
+    ) -> tuple[bytes, BatchReport]:
+        """Answer pieces of input, each a file of its own, and return what was written, and what it came to."""
+        self._runs += 1
+        files = [self.home / f"in-{self._runs}-{number}" for number, _ in enumerate(pieces)]
+        for file, piece in zip(files, pieces, strict=True):
+            file.write_bytes(piece)
+        out = self.home / f"out-{self._runs}"
+        with self.cache(name) as cache:
+            report = run(cache, BatchRequest(files=tuple(map(str, files)), output=str(out), **asked), on_read)
+        return out.read_bytes(), report
+
+    def dirty(self, name: str) -> list[Entry]:
+        with self.cache(name) as cache:
+            return list(cache.journal.dirty())
+
+
+@pytest.fixture
+def world(tmp_path: Path, clock: Clock) -> Callable[..., World]:
+    def made(databases: Databases, **options: Any) -> World:
+        return World(tmp_path, clock, databases, **options)
+
+    return made
+
+
+def near(prefix: str) -> list[str]:
+    """Return the first and last address of a network, and those before and behind them."""
+    network = ip_network(prefix)
+    kind = IPv4Address if network.version == 4 else IPv6Address
+    found = {int(network[0]) - 1, int(network[0]), int(network[0]) + 1, int(network[-1]), int(network[-1]) + 1}
+    return [str(kind(number)) for number in sorted(found) if 0 <= number < 1 << network.max_prefixlen]
+
+
+def some(count: int, first: int = 1) -> list[Address]:
+    """Return addresses of both families from everywhere, the same in each run."""
+    mixed = [number * 0x9E3779B97F4A7C15F39CC0605CEDC835 & ((1 << 128) - 1) for number in range(first, first + count)]
+    kinds = (IPv4Address, lambda number: IPv4Address(0x01020000 | number & 0x3FFFF))
+    kinds_v6 = (lambda number: IPv6Address(number >> 3 | 1 << 125), IPv6Address)
+    return [kinds_v6[at & 1](number) if at % 3 == 0 else kinds[at & 1](number >> 96) for at, number in enumerate(mixed)]
+
+
+ODD = (
+    *("", " ", "x", "example.com", "010.8.8.8", "1.2.3", "1.2.3.4.5", "256.1.1.1", "é", "\x1b[2J", '"', "a,b", "=1+1"),
+    *("1.2.3.4:80", " 1.2.3.4 ", "[2a00:1450:4000::1]:443", "::ffff:1.2.3.4", "2A00:1450:4000:0::1", "fe80::1%eth0"),
+    *("64:ff9b::10.0.0.1", "64:ff9b::8.8.8.8", "2002:a00:1::1", "2002:102:304::5efe:10.0.0.1", "2a00::5efe:10.0.0.1"),
+    *("2001:0:102:304::fefd:fcfb", "2001:0:102:304::f5ff:fffe", "2001::", "64:ff9b::", "64:ff9b:1::1.2.3.4"),
+    *("::1.2.3.4", "64:ff9b::1.2.3.4", "2002:102:304::", "1.2.3.4\r", "-0.5", "10.0.0.1/8", "\0", "\xa01.2.3.4"),
+    *(
+        "1.2.3.0/24",
+        "x,1.2.3.4,y",
+        "1.2.3.4/32,",
+        "2a00:1450:4000::/48",
+        "::ffff:1.2.3.0/120",
+        "[IPv6:2a00:1450:4000::1]",
+    ),
+    *("1[.]2[.]3[.]4", "'1.2.3.4'", "1.2.3.4 [x]", "from 1.2.3.4.51234 > 1.2.3.5.443:"),
+)
+
+
+def lines() -> list[str]:
+    """Return lines of every kind, some of them twice, and so many that they are looked up together."""
+    every = {name for databases in WORLDS.values() for networks, _ in databases.values() for name in networks}
+    edges = [address for prefix in sorted(every) for address in near(prefix)]
+    found = [*edges, *ODD, *map(str, some(900)), *edges[:50], *ODD]
+    assert len("\n".join(found)) > SMALL_BYTES
+    return found
+
+
+LINES = lines()
+
+
+def together(texts: Sequence[str], end: str = "\n") -> list[bytes]:
+    return ["".join(f"{text}{end}" for text in texts).encode()]
+
+
+def one_by_one(texts: Sequence[str], end: str = "\n") -> list[bytes]:
+    """Divide texts into pieces that are too small to be looked up together."""
+    pieces = [together(texts[at : at + SOME_LINES], end)[0] for at in range(0, len(texts), SOME_LINES)]
+    assert all(len(piece) < SMALL_BYTES for piece in pieces)
+    return pieces
+
+
+@pytest.mark.parametrize(("databases", "request_"), CASES, ids=repr)
+def test_the_rows_are_the_same(world: Callable[..., World], databases: str, request_: dict[str, Any]) -> None:
+    """Byte for byte, in every format, for every choice of fields and databases."""
+    asked, end = world(WORLDS[databases]), request_.get("end", "\n")
+    expected, _ = asked.answer(one_by_one(LINES, end), mode="no-cache", **request_)
+    found, _ = asked.answer(together(LINES, end), mode="no-cache", **request_)
+
+    assert expected.split(end.encode()) == found.split(end.encode())
+    assert [] == asked.problems
+
+
+@pytest.mark.parametrize("databases", ["none", "three", "flat and nested", "unknown and known"])
+@pytest.mark.parametrize(
+    "fields",
+    [None, ("network",), ("network", "country_code"), ("asn", "network", "ip", "network", "city"), ("traits",)],
+)
+def test_the_labels_are_the_same(world: Callable[..., World], databases: str, fields: tuple[str, ...] | None) -> None:
+    """Each leaves out what is not known, and says so if nothing is."""
+    asked = world(WORLDS[databases])
+    expected, _ = asked.answer(one_by_one(LINES), mode="no-cache", input="log", fields=fields)
+    found, _ = asked.answer(together(LINES), mode="no-cache", input="log", fields=fields)
+
+    assert expected.splitlines() == found.splitlines()
+    assert not any(word in found for word in (b"[, ", b", ]", b"[]"))
+
+
+@pytest.mark.parametrize("databases", ["City and ASN", "ASN", "flat", "unknown", "any kind and known"])
+def test_the_rows_are_the_same_where_databases_are_named(world: Callable[..., World], databases: str) -> None:
+    """Then nobody else is asked, and what they do not know is unresolved."""
+    asked = world(WORLDS[databases], named=True)
+    expected, _ = asked.answer(one_by_one(LINES), mode="no-cache", format="jsonl")
+    found, _ = asked.answer(together(LINES), mode="no-cache", format="jsonl")
+
+    assert expected.splitlines() == found.splitlines()
+    assert b'"unresolved"' in found
+
+
+@pytest.mark.parametrize("fields", [("city",), ("traits.x",), ("status", "error"), ("ip",), ("network",)])
+@pytest.mark.parametrize("text", ["x", "10.0.0.1", "1.2.3.4", "2a00::1", "255.255.255.255", "::", ""])
+def test_the_rows_are_the_same_where_all_lines_are(
+    world: Callable[..., World], text: str, fields: tuple[str, ...]
+) -> None:
+    """Also where not one of many lines is an address, or all of them are of one kind."""
+    asked = world(WORLDS["City and ASN"])
+    once, _ = asked.answer(together([text]), mode="no-cache", fields=fields, with_header=False)
+    count = SMALL_BYTES // (len(text) + 1) + 1
+    found, _ = asked.answer(together([text] * count), mode="no-cache", fields=fields, with_header=False)
+
+    assert once * count == found
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("databases", WORLDS)
+def test_the_same_is_kept(world: Callable[..., World], databases: str, named: bool) -> None:  # noqa: FBT001 (a parameter)
+    """Of each address the same entry, once; and the same rows are printed."""
+    if named and not WORLDS[databases]:
+        pytest.skip("there is nothing to name")
+    asked = world(WORLDS[databases], named=named)
+    expected, _ = asked.answer(one_by_one(LINES), name="one", format="jsonl", fields=("ip", "status", "source"))
+    found, _ = asked.answer(together(LINES), name="many", format="jsonl", fields=("ip", "status", "source"))
+    one, many = ({entry.ip: entry for entry in asked.dirty(name)} for name in ("one", "many"))
+
+    assert expected.splitlines() == found.splitlines()
+    assert [] == [(one.get(ip), many.get(ip)) for ip in one.keys() | many.keys() if one.get(ip) != many.get(ip)]
+    assert {1} == set(Counter(entry.ip for entry in asked.dirty("many")).values())
+
+
+def test_an_address_is_kept_once_in_a_run(world: Callable[..., World]) -> None:
+    """Though it comes in many blocks; and the frames are of the size that readers like."""
+    asked = world(WORLDS["three"])
+    texts = [str(address) for address in some(20_000)]
+    asked.answer(together([*texts, *texts, *reversed(texts)]), jobs=2)
+    kept = [entry.ip for entry in asked.dirty("data")]
+    frames = (asked.home / "data" / "journal").read_bytes().splitlines(keepends=True)
+
+    assert sorted({str(addresses.parse(text)) for text in texts}) == sorted(kept)
+    assert len(frames) > 3
+    assert max(map(len, frames)) <= TARGET_BYTES
+
+
+def test_what_is_kept_is_found_again(world: Callable[..., World]) -> None:
+    """After a flush each address is in the store, and nobody needs to be asked."""
+    asked = world(WORLDS["City and ASN"])
+    texts = [str(address) for address in some(2_000)]
+    fields = ("ip", "status", "country_code", "city", "asn", "org", "network", "source", "built_at", "traits")
+    expected, _ = asked.answer(together(texts), format="jsonl", fields=fields)
+    with asked.cache() as cache:
+        assert len({str(addresses.parse(text)) for text in texts}) == cache.flush_dirty().flushed
+    found, _ = asked.answer(together(texts), format="jsonl", fields=fields, mode="cached-only")
+
+    assert expected.splitlines() == found.splitlines()
+
+
+def test_the_order_does_not_depend_on_the_threads(world: Callable[..., World]) -> None:
+    """A row for each line, in their order, however many work at it; and the same is kept."""
+    asked = world(WORLDS["City and ASN"])
+    texts = [str(address) for address in some(45_000)] * 3
+    assert len("\n".join(texts)) > 3 * READ_BYTES
+    expected, _ = asked.answer(together(texts), name="data-1", jobs=1)
+    kept = {entry.ip: entry for entry in asked.dirty("data-1")}
+    for jobs in (2, 4):
+        found, _ = asked.answer(together(texts), name=f"data-{jobs}", jobs=jobs)
+        assert expected == found
+        assert kept == {entry.ip: entry for entry in asked.dirty(f"data-{jobs}")}
+    assert texts == [row.split(",")[0] for row in expected.decode().splitlines()[1:]]
+
+
+@pytest.mark.parametrize("mode", ["cache", "no-cache"])
+@pytest.mark.parametrize(
+    ("last", "status"), [("1.2.3.4", 0), ("10.0.0.1", 0), ("x", 1), ("9.9.9.9", 1), ("2a00:0:0:1::", 0), ("3001::", 1)]
+)
+def test_strict_and_the_counts(world: Callable[..., World], last: str, status: int, mode: str) -> None:
+    """One line without an answer among thousands is enough; each row is counted."""
+    asked = world(WORLDS["City and ASN"], named=True)
+    texts = ["1.2.3.4"] * 2000 + ["10.0.0.1"] * 5 + [last]
+    ways = [
+        asked.answer(pieces, mode=mode, name=f"{n}", is_strict=True, is_counted=True)
+        for n, pieces in enumerate([one_by_one(texts), together(texts)])
+    ]
+
+    assert [status, status] == [report.exit_status for _, report in ways]
+    assert ways[0][1].counts == ways[1][1].counts
+    assert len(texts) == ways[1][1].counts.total()
+
+
+def test_a_database_that_is_replaced_meanwhile_is_noticed(world: Callable[..., World]) -> None:
+    """From the next block on the answers are those of the new one, and are kept as its own."""
+    asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
+    texts = [str(IPv4Address(0x01000000 + number)) for number in range(3 * READ_BYTES // 10)]
+    reads, digests = 0, [digest_of(str(asked.paths[0]))]
+
+    def replace(_: int) -> None:
+        nonlocal reads
+        reads += 1
+        if reads == 2:
+            build(asked.paths[0], {"1.0.0.0/8": TOKYO}, build_epoch=1_790_000_000)
+            digests.append(digest_of(str(asked.paths[0])))
+
+    found, _ = asked.answer(together(texts), on_read=replace, fields=("city",), format="value")
+    cities = found.decode().split()
+    before = cities.index("Tokyo")
+
+    assert ["London"] * before + ["Tokyo"] * (len(texts) - before) == cities
+    assert 0 < before < len(texts)
+    kept = [(entry.place.city, entry.generation.partition(",")[0]) for entry in asked.dirty("data")]
+    assert {
+        ("London", f"GeoLite2-City@{digests[0]}"): before,
+        ("Tokyo", f"GeoLite2-City@{digests[1]}"): len(texts) - before,
+    } == Counter(kept)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_another_database_says_is_kept_too(world: Callable[..., World], jobs: int) -> None:
+    """Of an address that comes again, what was printed last is what is kept last."""
+    asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
+    texts = [str(IPv4Address(0x01000000 + number)) for number in range(READ_BYTES // 11)]
+
+    reads = count()
+
+    def replace(_: int) -> None:
+        if next(reads) == 4:  # while the second of three times the same is read
+            build(asked.paths[0], {"1.0.0.0/8": TOKYO}, build_epoch=1_790_000_000)
+
+    found, _ = asked.answer(together(texts * 3), on_read=replace, fields=("city",), format="value", jobs=jobs)
+    cities = found.decode().split()
+    kept = {entry.ip: entry.place.city for entry in asked.dirty("data")}
+
+    assert ["London"] * len(texts) == cities[: len(texts)]
+    assert ["Tokyo"] * len(texts) == cities[-len(texts) :] == [kept[text] for text in texts]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_could_not_be_kept_is_kept_when_it_comes_again(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """A journal that somebody held for too long may be free a moment later."""
+    asked = world(WORLDS["City and ASN"])
+    texts = [str(address) for address in some(20_000)]
+    append, tries = Journal.append_packed, count()
+
+    def fails_once(journal: Journal, payloads: Iterable[bytes], is_current: Callable[[], bool]) -> bool:
+        packed = list(payloads)
+        if next(tries) == 0:
+            raise BusyError("journal", 10)
+        return append(journal, packed, is_current)
+
+    monkeypatch.setattr(Journal, "append_packed", fails_once)
+    asked.answer(together(texts * 5), jobs=jobs)
+
+    assert {str(addresses.parse(text)) for text in texts} == {entry.ip for entry in asked.dirty("data")}
+
+
+def damage_record(path: Path) -> None:
+    """Let Tokyo's name be of a type that there is not."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x45Tokyo")] = 0x05
+    path.write_bytes(data)
+
+
+def damage_tree(path: Path) -> None:
+    """Let the right half of all addresses point between the tree and the data."""
+    data = bytearray(path.read_bytes())
+    zeros = data.index(bytes(16), 6)
+    data[3:6] = (zeros // 6 + 1).to_bytes(3, "big")
+    path.write_bytes(data)
+
+
+def test_very_many_databases(world: Callable[..., World]) -> None:
+    """More of them than are told apart in blocks are asked one by one."""
+    several = {f"City{number:02}": ({f"{number + 11}.0.0.0/8": {"city": str(number)}}, 4) for number in range(33)}
+    asked = world(several)
+    texts = [f"{number}.1.2.3" for number in range(5, 50)]
+    expected, _ = asked.answer(one_by_one(texts), mode="no-cache")
+    found, _ = asked.answer(together(texts), mode="no-cache")
+
+    assert expected.splitlines() == found.splitlines()
+    assert b"43.1.2.3,resolved,,,,32," in found
+
+
+@pytest.mark.parametrize("mode", ["no-cache", "cache"])
+@pytest.mark.parametrize("damage", [damage_record, damage_tree])
+def test_a_damaged_database_costs_the_same(
+    world: Callable[..., World], damage: Callable[[Path], None], mode: str
+) -> None:
+    """The rows, the exit status, what is kept and what is complained of are those of a lookup."""
+    networks = {"1.0.0.0/8": TOKYO, "81.2.69.0/24": LONDON, "98.0.0.0/24": LONDON, "150.1.0.0/16": LONDON}
+    asked = world({"GeoLite2-City": (networks, 4), "GeoLite2-ASN": (NUMBERS, 6)})
+    damage(asked.paths[0])
+    texts = [*(str(IPv4Address(number << 22)) for number in range(1 << 10)), "81.2.69.160", "150.1.2.3", "1.2.3.4"] * 2
+    fields = ("ip", "status", "city", "asn", "source", "error", "network")
+    found = []
+    for name, pieces in (("one", one_by_one(texts)), ("many", together(texts))):
+        asked.problems.clear()
+        rows, report = asked.answer(pieces, name=name, mode=mode, fields=fields)
+        kept = {entry.ip: entry for entry in asked.dirty(name)} if mode == "cache" else {}
+        found.append((rows.splitlines(), report.exit_status, kept, {str(problem) for problem in asked.problems}))
+
+    assert found[0][0] == found[1][0]
+    assert found[0] == found[1]
+    assert 1 == len(found[0][3])
+
+
+def edges(version: int) -> list[Address]:
+    """Return the first and last address of each special range, and those before and behind them."""
+    kind = IPv4Address if version == 4 else IPv6Address
+    most = (1 << (32 if version == 4 else 128)) - 1
+    ends = [end + step for first, last, _ in addresses.ranges(version) for end in (first, last) for step in (-1, 0, 1)]
+    return [kind(number) for number in sorted({0, most, *ends}) if 0 <= number <= most]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_special_addresses_at_every_edge(world: Callable[..., World], version: int) -> None:
+    """The scope is that of a lookup, which also decides on addresses that embed one, and so is the row."""
+    found = edges(version)
+    asked = world(WORLDS["City and ASN"])
+    texts = list(map(str, found)) * (SMALL_BYTES // len(found) + 1)
+    rows, _ = asked.answer(
+        together(texts), mode="no-cache", format="jsonl", fields=("ip", "status", "scope", "network")
+    )
+    once, _ = asked.answer(
+        together(texts[: len(found)]), mode="no-cache", format="jsonl", fields=("ip", "status", "scope", "network")
+    )
+    assert once * (len(texts) // len(found)) == rows

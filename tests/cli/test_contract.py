@@ -1,0 +1,545 @@
+"""The contract with users, scripts and cron: keys, header, exit statuses, streams, help, options."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.main import get_command
+
+import geocli as package
+from geocli.cli.app import app
+from tests.helpers.command_line import (
+    COLOUR,
+    complaint,
+    complaints,
+    dirty,
+    held,
+    objects,
+    on_terminal,
+    read_line,
+    stored,
+)
+from tests.helpers.databases import LONDON, build
+from tests.helpers.documentation import PAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Geocli
+
+pytestmark = pytest.mark.unmeasured
+
+JSON_KEYS = [
+    *("ip", "status", "country_code", "country_name", "region", "city", "postal_code", "latitude", "longitude"),
+    *("time_zone", "asn", "org", "source", "resolved_at", "scope", "network", "built_at", "cached", "traits"),
+]
+CSV_HEADER = b"ip,status,country_code,country_name,region,city,latitude,longitude,time_zone,asn,org,source"
+COMMANDS = (
+    *("lookup", "batch", "flush", "re-resolve", "stats", "clear", "docs"),
+    *("db list", "db update", "db verify"),
+)
+NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def _leaves(command: Any, path: str = "") -> dict[str, Any]:
+    """Return the commands below a command, as a user types them."""
+    if not hasattr(command, "commands"):
+        return {path: command}
+    found: dict[str, Any] = {}
+    for name, inner in command.commands.items():
+        found |= _leaves(inner, f"{path} {name}".strip())
+    return found
+
+
+def _options(command: Any) -> set[str]:
+    """Return the options of a command, each by its last name."""
+    return {option.opts[-1] for option in command.params if option.opts[-1].startswith("-")}
+
+
+def test_the_commands_are_those_that_are_documented() -> None:
+    """These tests cover every command."""
+    assert set(COMMANDS) == set(_leaves(get_command(app)))
+
+
+def test_json_has_every_key_in_order_whatever_the_status(located: Geocli) -> None:
+    """Resolved, special, invalid and unresolved entries have the same keys."""
+    city = str(located.db_dir / "GeoLite2-City.mmdb")
+    run = located("lookup", "--db", city, "81.2.69.160", "10.0.0.1", "nowhere", "8.8.8.8")
+    found = objects(run.stdout)
+
+    assert ["resolved", "special", "invalid", "unresolved"] == [entry["status"] for entry in found]
+    assert [JSON_KEYS] * 4 == [list(entry) for entry in found]
+
+
+def test_json_has_the_documented_values(located: Geocli) -> None:
+    """Numbers are numbers, instants end in Z, the network is a prefix, traits keep their types."""
+    (entry,) = objects(located("lookup", "81.2.69.160").stdout)
+
+    assert entry.pop("resolved_at").endswith("Z")
+    assert {
+        "ip": "81.2.69.160",
+        "status": "resolved",
+        "country_code": "GB",
+        "country_name": "United Kingdom",
+        "region": "England",
+        "city": "London",
+        "postal_code": "EC1A",
+        "latitude": 51.5142,
+        "longitude": -0.0931,
+        "time_zone": "Europe/London",
+        "asn": 20712,
+        "org": "Andrews & Arnold Ltd",
+        "source": "GeoLite2-City+GeoLite2-ASN",
+        "scope": None,
+        "network": "81.2.69.128/25",
+        "built_at": "2026-05-28T20:26:40Z",
+        "cached": False,
+        "traits": {"continent_code": "EU", "continent_name": "Europe", "region_code": "ENG", "accuracy_radius": 100},
+    } == entry
+
+
+@pytest.mark.parametrize("command", [("lookup", "-f", "csv", "8.8.8.8"), ("batch",), ("batch", "-f", "csv")])
+def test_the_csv_header_is_fixed(geocli: Geocli, command: tuple[str, ...]) -> None:
+    """Scripts that cut columns by number continue to work."""
+    assert CSV_HEADER == geocli(*command, stdin=b"8.8.8.8\n").stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "arguments", "stdin"),
+    [
+        (0, ("lookup", "81.2.69.160", "10.0.0.1"), b""),
+        (0, ("batch",), b"81.2.69.160\nnowhere\n"),
+        (0, ("batch", "--strict"), b"81.2.69.160\n10.0.0.1\n"),
+        (0, ("flush",), b""),
+        (0, ("stats",), b""),
+        (1, ("lookup", "--cached-only", "81.2.69.160"), b""),
+        (1, ("batch", "--strict"), b"81.2.69.160\nnowhere\n"),
+        (1, ("batch", "--strict", "--cached-only"), b"81.2.69.160\n"),
+        (2, ("lookup", "81.2.69.160", "nowhere"), b""),
+        (2, ("lookup", "--format", "yaml", "81.2.69.160"), b""),
+        (2, ("lookup",), b""),
+        (2, ("clear",), b""),
+        (3, ("lookup", "--db", "/nonexistent.mmdb", "81.2.69.160"), b""),
+        (3, ("batch", "--db", "/nonexistent.mmdb"), b"81.2.69.160\n"),
+        (3, ("db", "verify", "/nonexistent.mmdb"), b""),
+        (4, ("--data-dir", "/dev/null", "lookup", "81.2.69.160"), b""),
+        (4, ("--data-dir", "/dev/null", "batch"), b"81.2.69.160\n"),
+        (4, ("--data-dir", "/dev/null", "flush"), b""),
+    ],
+    ids=lambda what: " ".join(what) if isinstance(what, tuple) else None,
+)
+def test_exit_statuses(located: Geocli, status: int, arguments: tuple[str, ...], stdin: bytes) -> None:
+    """Each kind of outcome has its own exit status."""
+    assert status == located(*arguments, stdin=stdin).returncode
+
+
+def test_the_gravest_exit_status_is_returned(located: Geocli) -> None:
+    """An invalid address and an answer that could not be kept exit with 4; both are reported."""
+    run = located("--data-dir", "/dev/null", "lookup", "81.2.69.160", "nowhere")
+
+    assert 4 == run.returncode
+    assert ["GB", ""] == [entry["country_code"] or "" for entry in objects(run.stdout)]
+    assert any(line.startswith("nowhere: a host name") for line in complaints(run))
+
+
+def test_a_busy_journal_exits_75_after_the_answers(located: Geocli) -> None:
+    """If another process locks the journal, the answers are printed, and the line says to try again later."""
+    lock = located.data_dir / "journal.lock"
+    with held(lock):
+        run = located("lookup", "-f", "value", "81.2.69.160", environ={"GEOCLI_LOCK_TIMEOUT": "0.02"})
+
+    assert f"{lock}: busy: another process held it for 0.02 s; try again later" == complaint(run)
+    assert (75, b"GB\n") == (run.returncode, run.stdout)
+
+
+def test_interrupted_exits_130_silently(located: Geocli) -> None:
+    """Ctrl-C ends a command silently."""
+    with located.start("batch", bufsize=0) as process:
+        read_line(process.stdout)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+
+    assert (130, b"") == (process.returncode, errors)
+
+
+@pytest.mark.parametrize("arguments", [("lookup", "81.2.69.160"), ("lookup", "-f", "csv", "81.2.69.160")])
+def test_a_closed_pipe_exits_141_and_the_answer_is_kept(located: Geocli, arguments: tuple[str, ...]) -> None:
+    """Without a reader there is no message, and the journal has the answers."""
+    closed = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    closed.wait(60)
+    with located.start(*arguments, stdout=closed.stdin) as process:
+        _, errors = process.communicate(timeout=60)
+    assert closed.stdin is not None
+    closed.stdin.close()
+
+    assert (141, b"") == (process.returncode, errors)
+    assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
+
+
+def test_a_full_disk_under_standard_output_is_one_line(located: Geocli) -> None:
+    """Output that cannot be written is an error, and the answer is kept nevertheless."""
+    with open("/dev/full", "wb") as full, located.start("lookup", "81.2.69.160", stdout=full) as process:
+        _, errors = process.communicate(timeout=60)
+
+    assert (1, b"geocli: standard streams: No space left on device\n") == (process.returncode, errors)
+    assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
+
+
+def test_data_and_messages_go_to_different_streams(located: Geocli) -> None:
+    """Standard output has only entries, standard error only messages."""
+    run = located("lookup", "81.2.69.160", "nowhere")
+
+    assert ["81.2.69.160", "nowhere"] == [entry["ip"] for entry in objects(run.stdout)]
+    assert "nowhere: a host name, not an address; try: dig +short nowhere | geocli batch" == complaint(run)
+
+
+@pytest.mark.parametrize(("redirection", "entries", "messages"), [("<&-", 2, 1), (">&-", 0, 1), ("2>&-", 2, 0)])
+def test_a_closed_standard_stream_harms_nothing(located: Geocli, redirection: str, entries: int, messages: int) -> None:
+    """The journal never gets the number of a stream that was closed."""
+    command = f'"$0" -m geocli lookup 81.2.69.160 nowhere {redirection}'
+    run = subprocess.run(
+        ["/bin/sh", "-c", command, located.command[0]],
+        env=located.environ,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (2, entries, messages) == (run.returncode, len(run.stdout.splitlines()), len(run.stderr.splitlines()))
+    assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
+
+
+@pytest.mark.parametrize("command", ["", "db", *COMMANDS])
+def test_help_works_everywhere(geocli: Geocli, command: str) -> None:
+    """Help goes to standard output, names the command, shows all its options, and touches no file."""
+    run = geocli(*command.split(), "--help", environ={"COLUMNS": "160"})
+    leaf = _leaves(get_command(app)).get(command)
+    shown = run.stdout.decode()
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert " ".join(["Usage: geocli", *command.split()]) in shown
+    assert set() == {option for option in (_options(leaf) if leaf else ()) if option not in shown}
+    assert not geocli.data_dir.exists()
+
+
+@pytest.mark.parametrize("command", ["", "db", *COMMANDS])
+def test_help_reads_well_in_80_columns(geocli: Geocli, command: str) -> None:
+    """With -h, nothing is cut off, no choice is broken in two, and many options are in named groups."""
+    run = geocli(*command.split(), "-h")
+    shown = run.stdout.decode()
+    leaf = _leaves(get_command(app)).get(command)
+    options = [option for option in (leaf.params if leaf else ()) if option.opts[-1].startswith("-")]
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert " ".join(["Usage: geocli", *command.split()]) in shown
+    assert "…" not in shown
+    assert 80 >= max(map(len, shown.splitlines()))
+    assert len(re.findall("<[a-z]", shown)) == len(re.findall("<[a-z|]+>", shown))
+    assert len(options) <= 8 or None not in {option.rich_help_panel for option in options}
+
+
+def test_geocli_alone_prints_help(geocli: Geocli) -> None:
+    """Without arguments, help names every command, and the exit status is 0."""
+    run = geocli()
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert set() == {command for command in COMMANDS if f" {command.split()[0]} " not in run.stdout.decode()}
+
+
+def test_a_group_alone_prints_help_and_no_empty_message(geocli: Geocli) -> None:
+    """`geocli db` prints help, too."""
+    run = geocli("db")
+
+    assert b"Usage: geocli db" in run.stdout + run.stderr
+    assert b"db: ;" not in run.stderr
+
+
+def test_version(geocli: Geocli) -> None:
+    """The version is one line on standard output."""
+    run = geocli("--version")
+
+    assert (0, f"geocli {package.__version__}\n".encode(), b"") == (run.returncode, run.stdout, run.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--nope",), "options: No such option: --nope; see geocli -h"),
+        (("nope",), "options: No such command 'nope'; to look up an address: geocli lookup ADDRESS; see geocli -h"),
+        (("db", "nope"), "db: No such command 'nope'; see geocli db -h"),
+        (("flush", "--nope"), "flush: No such option: --nope; see geocli flush -h"),
+        (
+            ("flush", "-v"),
+            "flush: No such option: -v; place it before the command: geocli -v flush; see geocli flush -h",
+        ),
+        (
+            ("db", "list", "--data-dir=x"),
+            "db list: No such option: --data-dir; place it before the command: geocli --data-dir db list; ",
+        ),
+        (("flush", "nope"), "flush: Got unexpected extra argument(s) (nope); see geocli flush -h"),
+        (("lookup",), "lookup: Missing argument 'ADDRESS...'; see geocli lookup -h"),
+        (("db", "list", "--nope"), "db list: No such option: --nope; see geocli db list -h"),
+        (("flush", "--wait", "-1"), "flush: Invalid value for '--wait': -1.0 is not in the range x>=0; "),
+        (("stats", "--by", "moon"), "stats: Invalid value for '--by': 'moon' is not one of 'country', 'asn', 'city'"),
+        (
+            ("stats", "--top", "x"),
+            "stats: Invalid value for '--top': 'x' is not a valid int range; see geocli stats -h",
+        ),
+        (("batch", "-f", "table"), "batch: Invalid value for '-f' / '--format': 'table' is not one of 'csv', 'tsv'"),
+        (("lookup", "-F", "citty", "8.8.8.8"), "--fields: citty: unknown field; did you mean city?"),
+        (("batch", "-F", "ip,moon"), "--fields: moon: unknown field; known: ip, status, country_code, "),
+        (
+            ("lookup", "--cached-only", "--refresh", "8.8.8.8"),
+            "command line: --cached-only and --refresh: contradict each other",
+        ),
+        (("clear", "--older-than", "3x"), "command line: 3x: not a duration like 30d, 12h, 90m or 45s"),
+    ],
+    ids=lambda what: " ".join(what) if isinstance(what, tuple) else "",
+)
+def test_wrong_usage_is_one_line_and_exits_2(geocli: Geocli, arguments: tuple[str, ...], expected: str) -> None:
+    """The line says what is wrong; nothing is printed, and no file is touched."""
+    run = geocli(*arguments)
+
+    assert (2, b"") == (run.returncode, run.stdout)
+    assert complaint(run).startswith(expected)
+    assert not geocli.data_dir.exists()
+
+
+@pytest.mark.parametrize("hostile", ["--\x1b]0;x\x07", "--nope\nforged", "--\u202egnp"])
+def test_wrong_options_are_escaped(geocli: Geocli, hostile: str) -> None:
+    """Control characters in arguments are escaped, in one line."""
+    line = complaint(geocli("lookup", hostile, "8.8.8.8"))
+
+    assert line.isprintable()
+    assert line.startswith("lookup: No such option: ")
+
+
+ON_CLUSTER = ("batch", "{config}", "-o", "{out}", "--cluster", "local:1")
+OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "lookup": {
+        "--format": ("lookup", "-f", "tsv", "81.2.69.160"),
+        "--fields": ("lookup", "-F", "ip,traits.accuracy_radius", "81.2.69.160"),
+        "--quiet": ("lookup", "-q", "81.2.69.160"),
+        "--db": ("lookup", "--db", "{city}", "81.2.69.160"),
+        "--cached-only": ("lookup", "--cached-only", "10.0.0.1"),
+        "--no-cache": ("lookup", "--no-cache", "81.2.69.160"),
+        "--refresh": ("lookup", "--refresh", "81.2.69.160"),
+        "--lang": ("lookup", "--lang", "de", "81.2.69.160"),
+    },
+    "batch": {
+        "--format": ("batch", "-f", "jsonl"),
+        "--fields": ("batch", "-F", "ip,city"),
+        "--no-header": ("batch", "--no-header"),
+        "--null": ("batch", "-0"),
+        "--output": ("batch", "-o", "{out}"),
+        "--db": ("batch", "--db", "{city}"),
+        "--cached-only": ("batch", "--cached-only"),
+        "--no-cache": ("batch", "--no-cache"),
+        "--refresh": ("batch", "--refresh"),
+        "--lang": ("batch", "--lang", "de"),
+        "--strict": ("batch", "--strict"),
+        "--input": ("batch", "-i", "log"),
+        "--column": ("batch", "-i", "jsonl", "-c", "client.ip"),
+        "--delimiter": ("batch", "-i", "csv", "--delimiter", ";"),
+        "--prefix": ("batch", "-i", "csv", "--prefix", "geo_"),
+        "--extract": ("batch", "--extract"),
+        "--summary": ("batch", "--summary"),
+        "--progress": ("batch", "--no-progress"),
+        "--jobs": ("batch", "-j", "2"),
+        "--cluster": (*ON_CLUSTER, "-F", "ip"),
+        "--block-size": (*ON_CLUSTER, "--block-size", "1MB"),
+        "--merge": (*ON_CLUSTER, "--merge"),
+        "--resume": (*ON_CLUSTER, "--resume"),
+    },
+    "flush": {"--json": ("flush", "--json"), "--wait": ("flush", "--wait", "0.5")},
+    "re-resolve": {
+        "--unresolved": ("re-resolve", "--unresolved"),
+        "--older-than": ("re-resolve", "--older-than", "30d"),
+        "--all": ("re-resolve", "--all"),
+        "--limit": ("re-resolve", "--limit", "1"),
+        "--dry-run": ("re-resolve", "--dry-run"),
+        "--no-flush": ("re-resolve", "--no-flush"),
+        "--json": ("re-resolve", "--json"),
+    },
+    "stats": {
+        "--format": ("stats", "-f", "prometheus"),
+        "--by": ("stats", "--by", "asn"),
+        "--top": ("stats", "--top", "0"),
+        "--map": ("stats", "--map"),
+        "--output": ("stats", "-o", "{out}"),
+        "--check": ("--config", "{config}", "stats", "--check"),
+        "--max-lag": ("stats", "--max-lag", "1h"),
+    },
+    "clear": {
+        "--unresolved": ("clear", "--unresolved"),
+        "--older-than": ("clear", "--older-than", "90d"),
+        "--yes": ("clear", "--yes"),
+    },
+    "db list": {"--format": ("db", "list", "-f", "json")},
+    "db update": {},
+    "docs": {},
+    "db verify": {},
+}
+"""A command line for each option of each command, which succeeds."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_a_command_is_exercised_here(command: str) -> None:
+    """A new option needs a line in the table above."""
+    assert set(OPTIONS[command]) == _options(_leaves(get_command(app))[command])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_a_command_is_documented(command: str) -> None:
+    """The section of a command in `geocli docs commands` lists all of its options."""
+    (section,) = re.findall(rf"^## (?:.*, )?{command}(?:,.*)?\n((?:(?!## ).*\n)*)", PAGES["commands"], re.MULTILINE)
+    missing = [name for name in _options(_leaves(get_command(app))[command]) if f"`{name}" not in section]
+
+    assert [] == sorted(missing)
+
+
+def test_every_option_before_the_command_is_documented() -> None:
+    """The table at the top of `geocli docs commands` is complete; completion is in `geocli docs recipes`."""
+    missing = [name for name in _options(get_command(app)) if f"`{name}" not in PAGES["commands"]]
+
+    assert {"--install-completion", "--show-completion"} >= set(missing)
+
+
+@pytest.mark.parametrize("arguments", [line for lines in OPTIONS.values() for line in lines.values()], ids=" ".join)
+def test_every_option_is_accepted(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """A command line with the option succeeds; only dry runs print to standard error."""
+    city = build(geocli.db_dir / "City.mmdb", {"81.2.69.0/24": LONDON})
+    places = {"city": city, "out": tmp_path / "out", "config": tmp_path / "config.toml"}
+    header = b"ip\n" if {"-i", "csv"} <= set(arguments) else b""
+    run = geocli(*(argument.format(**places) for argument in arguments), stdin=header + b"81.2.69.160\n")
+
+    assert 0 == run.returncode
+    if not {"--dry-run", "--summary"} & set(arguments):
+        assert b"" == run.stderr
+
+
+def test_the_options_before_the_command(located: Geocli, tmp_path: Path) -> None:
+    """`--data-dir` and `--config` override the environment; `-v` logs events; `--no-color` is accepted."""
+    elsewhere, config = tmp_path / "elsewhere", tmp_path / "other.toml"
+    config.write_text(f'database_dirs = []\nsystem_databases = false\ndata_dir = "{tmp_path}/unused"\n')
+    before = ("--data-dir", str(elsewhere), "--config", str(config), "--no-color")
+    run = located(*before, "lookup", "81.2.69.160")
+    flush = located(*before, "-v", "flush")
+
+    assert (0, 0) == (run.returncode, flush.returncode)
+    assert (elsewhere / "geocli.db").is_file()
+    assert b"" == flush.stdout
+    assert flush.stderr.startswith(b"1 entries flushed in ")
+    assert not located.data_dir.exists()
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_traceback_is_shown_with_v_only(geocli: Geocli) -> None:
+    """`-v` prints a traceback; the last line is the same."""
+    quiet = geocli("--data-dir", "/dev/null", "flush")
+    verbose = geocli("-v", "--data-dir", "/dev/null", "flush")
+
+    assert 4 == quiet.returncode == verbose.returncode
+    assert complaint(quiet) == verbose.stderr.decode().splitlines()[-1].removeprefix("geocli: ")
+    assert verbose.stderr.startswith(b"Traceback (most recent call last):\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-h",), ("lookup", "-h"), ("lookup", "-f", "table", "81.2.69.160"), ("stats", "-f", "table"), ("db", "list")],
+    ids=" ".join,
+)
+def test_no_style_goes_into_a_pipe(located: Geocli, arguments: tuple[str, ...]) -> None:
+    """Output that does not go to a terminal has no styles, whatever TERM is."""
+    run = located(*arguments, environ={"TERM": "xterm-256color", "GITHUB_ACTIONS": "", "FORCE_COLOR": ""})
+
+    assert 0 == run.returncode
+    assert b"\x1b" not in run.stdout + run.stderr
+
+
+def test_help_on_a_terminal_has_colour_unless_disabled(geocli: Geocli) -> None:
+    """This shows that the tests below can fail."""
+    assert COLOUR.search(on_terminal(geocli, "lookup", "-h")[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        (("lookup", "-h"), {"NO_COLOR": "1"}),
+        (("lookup", "-h"), {"TERM": "dumb"}),
+        (("--no-color", "lookup", "-h"), {}),
+        (("--no-color", "-h"), {}),
+        (("lookup", "81.2.69.160", "nowhere"), {"NO_COLOR": "1"}),
+        (("lookup", "81.2.69.160", "nowhere"), {"TERM": "dumb"}),
+        (("lookup", "81.2.69.160"), {"NO_COLOR": "1"}),
+        (("lookup", "81.2.69.160"), {"TERM": "dumb"}),
+        (("stats",), {"NO_COLOR": "1"}),
+        (("stats", "--map"), {"TERM": "dumb"}),
+        (("--no-color", "stats", "--map"), {}),
+        (("db", "list"), {"TERM": "dumb"}),
+    ],
+)
+def test_no_colour_when_disabled(located: Geocli, arguments: tuple[str, ...], environ: dict[str, str]) -> None:
+    """`NO_COLOR`, `TERM=dumb` and `--no-color` are obeyed, and a dumb terminal gets no escape sequences."""
+    _, shown = on_terminal(located, *arguments, environ=environ)
+
+    assert shown
+    assert not COLOUR.search(shown)
+    if "TERM" in environ:
+        assert "\x1b" not in shown
+
+
+@pytest.fixture
+def orleans(geocli: Geocli) -> Geocli:
+    """Run geocli with a database that has a name which is not ASCII."""
+    record = {"country": {"iso_code": "FR", "names": {"en": "France"}}, "city": {"names": {"en": "Orléans"}}}
+    build(geocli.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": record})
+    return geocli
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "json", "csv", "tsv", "value"])
+def test_data_is_utf8_in_any_locale(orleans: Geocli, format_: str) -> None:
+    """Files are the same in every locale."""
+    run = orleans("lookup", "-f", format_, "-F", "city", "81.2.69.160", environ=NOT_UTF8)
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert "Orléans".encode() in run.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-h",), ("stats", "-h"), ("lookup", "81.2.69.160"), ("lookup", "é"), ("stats", "--by", "city"), ("db", "list")],
+    ids=" ".join,
+)
+def test_an_ascii_terminal_gets_what_it_can_show(orleans: Geocli, arguments: tuple[str, ...]) -> None:
+    """In a locale without UTF-8 tables and messages are printed, with escapes."""
+    orleans("lookup", "81.2.69.160")
+    orleans("flush")
+    status, shown = on_terminal(orleans, *arguments, environ=NOT_UTF8)
+
+    assert (2 if "é" in arguments else 0) == status
+    assert "internal error" not in shown
+    assert "Traceback" not in shown
+    assert shown.isascii()
+
+
+def test_what_was_printed_is_in_the_store_after_a_flush(located: Geocli) -> None:
+    """An answer that was printed with status 0 is kept."""
+    printed = objects(located("lookup", "81.2.69.160", "2001:218::1", "10.0.0.1").stdout)
+    assert 0 == located("flush").returncode
+
+    assert sorted((entry["ip"], entry["status"]) for entry in printed) == stored(located, "ip, status")
+
+
+def test_the_journal_is_empty_after_a_flush(located: Geocli) -> None:
+    """Nothing is stored twice, and nothing is left in the journal."""
+    located("lookup", "81.2.69.160")
+    located("flush")
+
+    assert [] == dirty(located)
+    assert 1 == json.loads(located("stats").stdout)["entries"]["resolved"]

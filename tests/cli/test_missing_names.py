@@ -1,0 +1,127 @@
+"""What a user named and did not get: directories that are not there, fields that no row has."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.helpers.command_line import complaint, complaints
+from tests.helpers.databases import CITIES, NETWORKS, build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Geocli
+
+GB = "81.2.69.160"
+REASON = "does not exist, but GEOCLI_DB_DIR or database_dirs names it"
+
+
+@pytest.fixture
+def gone(located: Geocli) -> Path:
+    """Name a directory that is not there after one that is."""
+    path = located.db_dir.parent / "gone"
+    located.environ["GEOCLI_DB_DIR"] = f"{located.db_dir}:{path}"
+    return path
+
+
+def test_the_list_shows_it(located: Geocli, gone: Path) -> None:
+    """As a database that cannot be asked, after those that can."""
+    ran = located("db", "list", "-f", "json")
+    assert (0, b"") == (ran.returncode, ran.stderr)
+    *_, last = json.loads(ran.stdout)
+    assert (str(gone), f"{gone}: {REASON}") == (last["path"], last["error"])
+    assert REASON.encode() in located("db", "list", "-f", "table").stdout
+
+
+def test_it_is_unhealthy(located: Geocli, gone: Path) -> None:
+    """A monitor hears of it, until the directory is there."""
+    for name in ("City", "ASN"):
+        records: dict[str, Any] = CITIES if name == "City" else NETWORKS
+        build(located.db_dir / f"GeoLite2-{name}.mmdb", records, edition=f"GeoLite2-{name}")
+    ran = located("stats", "--check")
+    assert (1, f"{gone}: {REASON}") == (ran.returncode, complaints(ran)[0])
+    gone.mkdir()
+    assert 0 == located("stats", "--check").returncode
+
+
+@pytest.mark.parametrize("origin", ["environment", "configuration"])
+@pytest.mark.parametrize("count", [1, 3000])
+def test_a_batch_says_it_once(located: Geocli, gone: Path, count: int, origin: str) -> None:
+    """When sources are asked, however long the input is; the answers are those of what is there."""
+    if origin == "configuration":
+        config = located.db_dir.parent / "config.toml"
+        config.write_text(f'system_databases = false\ndatabase_dirs = ["{located.db_dir}", "{gone}"]\n')
+        del located.environ["GEOCLI_DB_DIR"]
+    texts = [f"81.2.69.{number % 256}\n" for number in range(count)]
+    ran = located("batch", "-f", "value", "-F", "city", stdin="".join(texts).encode())
+    assert b"London\n" * count == ran.stdout
+    assert (0, f"{gone}: {REASON}") == (ran.returncode, complaint(ran))
+
+
+def test_a_lookup_says_it_once_and_a_hit_never(located: Geocli, gone: Path) -> None:
+    """What is answered from the cache needs no directory; flush and a lookup of the cache alone are silent too."""
+    ran = located("lookup", GB, "81.2.69.161")
+    assert (0, f"{gone}: {REASON}") == (ran.returncode, complaint(ran))
+    for arguments in (("lookup", GB), ("flush",), ("lookup", GB), ("lookup", "--cached-only", GB), ("db", "verify")):
+        ran = located(*arguments)
+        assert (0, b"") == (ran.returncode, ran.stderr), arguments
+
+
+def test_named_files_need_no_directory(located: Geocli, gone: Path) -> None:
+    """With `--db` no directory is searched."""
+    ran = located("lookup", "--db", str(located.db_dir / "GeoLite2-City.mmdb"), GB)
+    assert (0, b"", False) == (ran.returncode, ran.stderr, gone.exists())
+
+
+@pytest.mark.parametrize("command", ["lookup", "small batch", "large batch"])
+class TestEmptyFields:
+    """A field that no resolved row has."""
+
+    @staticmethod
+    def complaints(geocli: Geocli, command: str, fields: str, *options: str, ip: str = GB) -> list[str]:
+        """Return what is said on standard error."""
+        if command == "lookup":
+            ran = geocli("lookup", *options, "-F", fields, ip)
+        else:
+            count = 3000 if command == "large batch" else 1
+            ran = geocli("batch", *options, "-F", fields, stdin=f"{ip}\n".encode() * count)
+        assert 0 == ran.returncode
+        return complaints(ran)
+
+    def test_is_said_once_with_what_helps(self, geocli: Geocli, command: str) -> None:
+        """Without databases, getting some helps; the built-in data have countries."""
+        said = "city: empty in every resolved row; for databases that have it: geocli db update"
+        assert [said] == self.complaints(geocli, command, "ip,country_code,city")
+        expected = [said.replace("city", name) for name in ("city", "asn")]
+        assert expected == self.complaints(geocli, command, "city,source,asn,scope,error")
+        assert ["traits.isp: empty in every resolved row"] == self.complaints(
+            geocli, command, "country_code,traits.isp"
+        )
+
+    def test_without_advice_where_it_would_not_help(self, located: Geocli, command: str) -> None:
+        """A database of cities is there already, files are named, or the cache alone is asked."""
+        assert ["region: empty in every resolved row"] == self.complaints(located, command, "region", ip="2001:218::1")
+        asn = str(located.db_dir / "GeoLite2-ASN.mmdb")
+        assert ["city: empty in every resolved row"] == self.complaints(located, command, "city,asn", "--db", asn)
+
+    def test_nothing_is_said_where_it_is_known(self, located: Geocli, command: str) -> None:
+        """Nor of special rows alone, nor without a choice of fields."""
+        known = "city,asn,network,built_at,traits.accuracy_radius,cached,resolved_at"
+        assert [] == self.complaints(located, command, known)
+        assert [] == self.complaints(located, command, "city,scope", ip="10.0.0.1")
+        assert b"" == located("batch", stdin=b"2001:218::1\n").stderr
+
+
+def test_one_row_that_has_it_is_enough(located: Geocli) -> None:
+    """Rows that lack a field are usual; a log and a table are looked at in the same way."""
+    assert b"" == located("lookup", "-F", "region", GB, "2001:218::1").stderr
+    ran = located("batch", "-i", "log", "-F", "postal_code", stdin=b"from 2001:218::1\n" * 3000)
+    assert "postal_code: empty in every resolved row" == complaint(ran)
+
+
+def test_a_quiet_lookup_says_nothing(geocli: Geocli) -> None:
+    """With `-q` the exit status tells."""
+    assert b"" == geocli("lookup", "-q", "-F", "city", GB).stderr

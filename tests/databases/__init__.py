@@ -1,0 +1,1 @@
+"""Tests of finding, downloading, installing and verifying databases."""

@@ -1,0 +1,305 @@
+"""Databases are known by their content: what is remembered of it, and which answers the cache repeats."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli.databases.digest_cache import FILE_NAME, MAX_LINES, SETTLED_NS, Digests
+from geocli.databases.discovery import DatabaseFile, examine, find
+from tests.helpers.command_line import complaint, stored
+from tests.helpers.databases import LONDON, TOKYO, build
+from tests.helpers.journals_and_stores import local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from geocli.storage.directory import DataDirectory
+    from tests.conftest import Geocli
+
+HERE, OTHER = "81.2.69.160", "81.3.0.1"
+NETWORK = "81.2.69.0/24"
+EPOCH = 1_780_000_000
+LABEL = f"City@{'0' * 64}"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> DataDirectory:
+    return local(tmp_path / "data")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> DatabaseFile:
+    path = tmp_path / "a b.mmdb"
+    path.write_bytes(b"a")
+    return examine(str(path))
+
+
+def digests(directory: DataDirectory, now_ns: int) -> Digests:
+    """Return what a new process remembers at some time."""
+    return Digests(directory.path, lambda: directory, lambda: now_ns)
+
+
+class TestDigests:
+    def test_settled_file_is_remembered_by_other_processes(self, directory: DataDirectory, file: DatabaseFile) -> None:
+        """The label of a file that last changed more than two seconds ago is on disk when it is saved."""
+        now = file.ctime_ns + SETTLED_NS + 1
+        first = digests(directory, now)
+        assert first.get(file) is None
+        first.remember(file, LABEL)
+        assert digests(directory, now).get(file) is None
+        first.save()
+        assert LABEL == digests(directory, now).get(file)
+        assert [FILE_NAME] == directory.names()
+
+    @pytest.mark.parametrize("age_ns", [SETTLED_NS, 0, -SETTLED_NS])
+    def test_file_that_just_changed_is_not(self, directory: DataDirectory, file: DatabaseFile, age_ns: int) -> None:
+        """A file that changed within the last two seconds may change again at what is the same time for `stat`."""
+        known = digests(directory, file.ctime_ns + age_ns)
+        known.remember(file, LABEL)
+        known.save()
+        assert LABEL == known.get(file)
+        assert [] == directory.names()
+
+    @pytest.mark.parametrize("name", ["path", "device", "inode", "size_bytes", "mtime_ns", "ctime_ns"])
+    def test_other_file_is_another(self, directory: DataDirectory, file: DatabaseFile, name: str) -> None:
+        """A file that differs in anything that `stat` says is not known."""
+        known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
+        known.remember(file, LABEL)
+        known.save()
+        changed = file.replace(**{name: "/b.mmdb" if name == "path" else getattr(file, name) + 1})
+        assert digests(directory, 0).get(changed) is None
+
+    def test_of_a_path_the_last_file_is_remembered(self, directory: DataDirectory, file: DatabaseFile) -> None:
+        """A file that was replaced takes the line of the old one; there are at most so many lines."""
+        known = digests(directory, 1 << 62)
+        for number in range(3):
+            known.remember(file.replace(inode=number), LABEL)
+            known.save()
+        assert 1 == len(lines(directory))
+        for number in range(MAX_LINES + 1):
+            known.remember(file.replace(path=f"/{number}.mmdb", ctime_ns=1), LABEL)
+        known.save()
+        assert MAX_LINES == len(lines(directory))
+        assert digests(directory, 0).get(file) is None
+        assert LABEL == digests(directory, 0).get(file.replace(path=f"/{MAX_LINES}.mmdb", ctime_ns=1))
+
+    def test_two_processes(self, directory: DataDirectory, file: DatabaseFile) -> None:
+        """What another process has saved meanwhile stays."""
+        now = file.ctime_ns + 2 * SETTLED_NS
+        one, two = digests(directory, now), digests(directory, now)
+        assert one.get(file) is two.get(file) is None
+        for known, path in ((one, "/1.mmdb"), (two, "/2.mmdb")):
+            known.remember(file.replace(path=path), LABEL)
+            known.save()
+        assert [LABEL] * 2 == [digests(directory, now).get(file.replace(path=path)) for path in ("/1.mmdb", "/2.mmdb")]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"\0" * 100,
+            b"\xff\xfe\n",
+            b"City@1 1 2 3 4 5 /a b.mmdb\n",
+            b"x " * 500_001,
+            *(f"{LABEL} {rest}\n".encode() for rest in ("", "1 2", "a b c d e /x", "1 2 3 4 5", "1 2 3 4 5.0 /x")),
+        ],
+        ids=range(10),
+    )
+    def test_file_that_geocli_did_not_write(self, directory: DataDirectory, file: DatabaseFile, content: bytes) -> None:
+        """Whatever the file holds, nothing is known by it, and it is replaced."""
+        directory.prepare()
+        with open(directory.file(FILE_NAME), "wb") as out:
+            out.write(content)
+        known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
+        assert known.get(file) is None
+        known.remember(file, LABEL)
+        known.save()
+        assert LABEL == digests(directory, 0).get(file)
+        assert 1 == len(lines(directory))
+
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+    def test_planted_file(self, directory: DataDirectory, file: DatabaseFile, make: Callable[[str], object]) -> None:
+        """What is not a regular file is neither waited for nor followed; this process remembers all the same."""
+        directory.prepare()
+        make(directory.file(FILE_NAME))
+        known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
+        assert known.get(file) is None
+        known.remember(file, LABEL)
+        known.save()
+        assert LABEL == known.get(file)
+
+    def test_directory_that_cannot_be_written(self, tmp_path: Path, file: DatabaseFile) -> None:
+        """Without a data directory this process remembers, and nobody else."""
+        (tmp_path / "data").write_bytes(b"")
+        directory = local(tmp_path / "data")
+        known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
+        known.remember(file, LABEL)
+        known.save()
+        assert LABEL == known.get(file)
+        assert digests(directory, 0).get(file) is None
+
+
+def lines(directory: DataDirectory) -> list[str]:
+    with open(directory.file(FILE_NAME), encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+def place(city: str) -> dict[str, Any]:
+    return {**LONDON, "city": {"names": {"en": city}}}
+
+
+def install(geocli: Geocli, name: str, city: str | None, *, epoch: int = EPOCH) -> Path:
+    """Install a database as a script of one's own makes it: always of the same type and build."""
+    records = {"1.0.0.0/24": TOKYO} | ({NETWORK: place(city)} if city else {})
+    return build(geocli.db_dir / name, records, edition="custom", build_epoch=epoch)
+
+
+@pytest.fixture
+def alone(geocli: Geocli) -> Geocli:
+    """Run geocli without the built-in data."""
+    geocli.environ["GEOCLI_BUILT_IN_DATA"] = "false"
+    return geocli
+
+
+def looked_up(geocli: Geocli, *options: str, ip: str = HERE, is_flushed: bool = True) -> tuple[str | None, str, bool]:
+    """Return what a lookup says: city, status, and whether it was cached."""
+    ran = geocli("lookup", *options, ip)
+    assert b"" == ran.stderr
+    if is_flushed:
+        assert geocli("flush").returncode == 0
+    entry = json.loads(ran.stdout)
+    return entry["city"], entry["status"], entry["cached"]
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+@pytest.mark.parametrize("epoch", [0, EPOCH])
+class TestAnswers:
+    """Databases of one type and build."""
+
+    def test_new_file_is_asked(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
+        """A file that takes the place of another one with the same type, build, size and time is asked at once."""
+        for city in ("London", "Lyneham", "London"):
+            path = install(alone, "own.mmdb", city, epoch=epoch)
+            os.utime(path, (1, 1))
+            assert (city, "resolved", False) == looked_up(alone, is_flushed=is_flushed)
+            assert (city, "resolved", True) == looked_up(alone, is_flushed=is_flushed)
+
+    def test_file_overwritten_in_place(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
+        """So is one that was written over the old one, and got back its time of change."""
+        path = install(alone, "own.mmdb", "London", epoch=epoch)
+        found = path.stat()
+        assert "London" == looked_up(alone, is_flushed=is_flushed)[0]
+        other = build(path.parent / "other", {NETWORK: place("Madrid")}, edition="custom", build_epoch=epoch)
+        path.write_bytes(other.read_bytes())
+        other.unlink()
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        assert ("Madrid", "resolved", False) == looked_up(alone, is_flushed=is_flushed)
+
+    def test_named_files(self, alone: Geocli, epoch: int, tmp_path: Path, *, is_flushed: bool) -> None:
+        """Each named file answers for itself, whatever others of its type and build said before."""
+        a, b, none = (
+            install(alone, name, city, epoch=epoch).rename(tmp_path / name)
+            for name, city in (("a.mmdb", "London"), ("b.mmdb", "Lyneham"), ("none.mmdb", None))
+        )
+        for _ in range(2):
+            assert ("London", "resolved") == looked_up(alone, "--db", str(a), is_flushed=is_flushed)[:2]
+            assert ("Lyneham", "resolved") == looked_up(alone, "--db", str(b), is_flushed=is_flushed)[:2]
+            ran = alone("lookup", "--db", str(none), HERE)
+            assert (1, None) == (ran.returncode, json.loads(ran.stdout)["city"])
+        assert ("London", "resolved") == looked_up(alone, "--db", str(a), is_flushed=is_flushed)[:2]
+
+    def test_order_of_named_files(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
+        """The same files in another order are other sources: the first that knows the place says it."""
+        a, b = install(alone, "a.mmdb", "London", epoch=epoch), install(alone, "b.mmdb", "Lyneham", epoch=epoch)
+        for first, then, city in ((a, b, "London"), (b, a, "Lyneham")):
+            options = ("--db", str(first), "--db", str(then))
+            assert (city, "resolved", False) == looked_up(alone, *options, is_flushed=is_flushed)
+            assert (city, "resolved", True) == looked_up(alone, *options, is_flushed=is_flushed)
+
+    def test_reinstalled(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
+        """What a damaged database did not know is asked of the sound one that takes its place."""
+        sound = install(alone, "own.mmdb", "London", epoch=epoch).read_bytes()
+        path = install(alone, "own.mmdb", None, epoch=epoch)
+        ran = alone("lookup", HERE)
+        assert "unresolved" == json.loads(ran.stdout)["status"]
+        path.write_bytes(sound)
+        assert ("London", "resolved", False) == looked_up(alone, is_flushed=is_flushed)
+
+    @pytest.mark.parametrize("move", [shutil.copy, shutil.copy2, os.rename, os.link])
+    def test_moved_or_renamed_copy_is_a_hit(
+        self, alone: Geocli, epoch: int, tmp_path: Path, move: Callable[[Path, Path], object], *, is_flushed: bool
+    ) -> None:
+        """The same bytes under another name or in another directory answer from the cache."""
+        path = install(alone, "own.mmdb", "London", epoch=epoch)
+        assert ("London", "resolved", False) == looked_up(alone, is_flushed=is_flushed)
+        (tmp_path / "elsewhere").mkdir()
+        move(path, tmp_path / "elsewhere" / "renamed.mmdb")
+        alone.environ["GEOCLI_DB_DIR"] = str(tmp_path / "elsewhere")
+        assert ("London", "resolved", True) == looked_up(alone, is_flushed=is_flushed)
+        alone.environ["GEOCLI_DB_DIR"] += f":{alone.db_dir}"  # both of them are one source
+        assert ("London", "resolved", True) == looked_up(alone, is_flushed=is_flushed)
+
+
+def test_one_inode_number_on_two_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files with one inode number are two files if they are on different devices."""
+    for name in ("a", "b"):
+        build(tmp_path / f"{name}.mmdb", {NETWORK: LONDON})
+    real = os.stat
+
+    def stat(path: str) -> os.stat_result:
+        found = list(real(path))
+        if path.endswith(".mmdb"):
+            found[1:3] = [7, ord(path[-6])]  # as on two file systems; a test cannot mount them
+        return os.stat_result(found, {"st_mtime_ns": 1, "st_ctime_ns": 1})
+
+    monkeypatch.setattr("geocli.databases.discovery.os.stat", stat)
+    found = find([str(tmp_path)], lambda error: pytest.fail(str(error)))
+    assert [(7, ord("a")), (7, ord("b"))] == [(file.inode, file.device) for file in found]
+
+
+def test_no_cache_reads_no_more_than_it_asks(alone: Geocli) -> None:
+    """`--no-cache` hashes no database, and leaves nothing behind."""
+    install(alone, "own.mmdb", "London")
+    ran = alone("-v", "lookup", "--no-cache", HERE)
+    assert "London" == json.loads(ran.stdout)["city"]
+    assert not alone.data_dir.exists()
+
+
+def test_damaged_databases_are_still_said(alone: Geocli) -> None:
+    """A file that cannot be read is said once, and nothing is kept of it."""
+    path = alone.db_dir / "own.mmdb"
+    path.write_bytes(b"no database")
+    ran = alone("lookup", HERE)
+    assert (3, True) == (ran.returncode, complaint(ran).startswith(f"{path}: not a readable MaxMind DB: "))
+
+
+def test_upgrade_asks_local_sources_once(alone: Geocli) -> None:
+    """Rows of an earlier release, which named databases by type and build, are asked for again once."""
+    path = install(alone, "own.mmdb", "London")
+    looked_up(alone)
+    ((label,),) = rows(alone, "SELECT sources FROM generations")
+    assert f"custom@{sha256(path.read_bytes()).hexdigest()}" == label
+    change_store(alone, f"UPDATE generations SET sources = 'custom@{EPOCH}'")
+    ran = alone("re-resolve", "--json")
+    assert {"retried": 1, "found": 0, "changed": 0, "unknown": 0} == json.loads(ran.stdout)
+    assert ("London", "resolved", True) == looked_up(alone)
+    assert [(HERE,)] == stored(alone)
+
+
+def rows(geocli: Geocli, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
+        return db.execute(sql).fetchall()
+
+
+def change_store(geocli: Geocli, sql: str) -> None:
+    with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db, db:
+        db.execute(sql)

@@ -1,0 +1,1 @@
+"""Tests with crashes, failing system calls, power cuts, full disks and damaged files."""

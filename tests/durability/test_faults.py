@@ -1,0 +1,204 @@
+"""Every state-changing system call of lookup, batch and flush, killed or failing, one test a call.
+
+Recovery is what cron does anyway: `geocli flush`. And that is killed in its turn.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import shutil
+from itertools import groupby, product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.helpers import system_call_faults as faults
+from tests.helpers.system_call_faults import NAMELESS, PRINTED, SCENARIOS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.helpers.system_call_faults import Call
+
+ERRORS = {
+    "open": ("EACCES", "EMFILE", "EIO", "EINTR", "EAGAIN"),
+    "create": ("EACCES", "EMFILE", "EIO", "EINTR", "EAGAIN", "ENOSPC", "EDQUOT", "EROFS"),
+    "write": ("EIO", "ENOSPC", "EDQUOT", "EINTR", "EAGAIN"),
+    "pwrite": ("EIO", "ENOSPC", "EDQUOT", "EINTR"),
+    "rename": ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS"),
+    "link": ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS", "EPERM", "EXDEV"),
+    "unlink": ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS"),
+    "ftruncate": ("EIO", "ENOSPC", "EINTR", "EROFS"),
+    "fsync": ("EIO", "ENOSPC", "EDQUOT", "EINTR", "EROFS"),
+    "fdatasync": ("EIO", "ENOSPC", "EDQUOT", "EINTR", "EROFS"),
+    "flock": ("ENOLCK", "EINTR", "EIO", "EAGAIN"),
+    "fcntl": ("ENOLCK", "EINTR", "EIO", "EAGAIN", "EACCES"),
+    "fchown": ("EIO", "EDQUOT", "EROFS"),
+    "fchmod": ("EIO", "EROFS"),
+    "chmod": ("EIO", "EACCES", "EROFS"),
+    "mkdir": ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS"),
+}
+"""What may become of each call (its page of section 2, and file systems with quotas or copies on write)."""
+STRIDE = 16
+"""A flush that was killed at its call N is recovered by others, killed at their calls N, N ± 16, N ± 32, ..."""
+pytestmark = pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))
+
+
+def _killed() -> Iterator[tuple[str, Call]]:
+    """Return which call is never made; of the many pages of a new store the first, the second and the last."""
+    for name in SCENARIOS:
+        for group in _runs(name):
+            wanted = [*group[:2], *group[2:][-1:]] if name == "first flush" else group
+            yield from ((name, call) for call in wanted)
+
+
+def _runs(name: str) -> Iterator[list[Call]]:
+    """Return the changing calls of a scenario, those together that do the same to the same file."""
+    changing = (call for call in faults.calls(name) if call.is_change or call.file == PRINTED)
+    yield from (list(group) for _, group in groupby(changing, key=_kind))
+
+
+def _kind(call: Call) -> tuple[str, str]:
+    return call.name, call.file
+
+
+def _is_sqlite(call: Call) -> bool:
+    return call.file.startswith("geocli.db")
+
+
+def _failing() -> Iterator[tuple[str, Call, str]]:
+    """Return which call fails how: each of ours in each way; SQLite's each, and in each way one of those alike."""
+    for name in SCENARIOS:
+        news = [call for call in faults.calls(name) if call.file != PRINTED and _is_news(name, call)]
+        for _, alike in groupby(sorted(news, key=_kind), key=_kind):
+            group = list(alike)
+            pairs = _turns(group, name) if _is_sqlite(group[0]) else product(group, _errors(group[0]))
+            yield from ((name, call, error) for call, error in pairs)
+
+
+def _is_news(name: str, call: Call) -> bool:
+    """Tell whether no scenario before this one has had such a call fail in the same way."""
+    return {
+        "batch": not _is_sqlite(call),
+        "first lookup": call.name.startswith(("mkdir", "chmod", "fchmod")),
+        "first flush": _is_sqlite(call) and call.file != "geocli.db-shm",
+    }.get(name, True)
+
+
+def _errors(call: Call) -> tuple[str, ...]:
+    kind = re.sub(r"(at2?|64|v)$", "", call.name)
+    return ERRORS["create" if kind == "open" and call.is_change else kind]
+
+
+def _turns(group: list[Call], name: str) -> Iterator[tuple[Call, str]]:
+    """Return the calls and the errors in pairs, each at least once; of the many of a new store, a few."""
+    errors = _errors(group[0])
+    turns = len(errors) if name == "first flush" else max(len(group), len(errors))
+    yield from ((group[turn * len(group) // turns], errors[turn % len(errors)]) for turn in range(turns))
+
+
+def _short() -> Iterator[tuple[str, Call]]:
+    yield from ((name, call) for name, call in _killed() if (call.name, call.file) == ("write", "journal"))
+
+
+def _flushing() -> Iterator[tuple[str, Call]]:
+    yield from (("flush", call) for call in _flushed())
+
+
+def _flushed() -> list[Call]:
+    return [call for call in faults.calls("flush") if call.is_change]
+
+
+def _each(cases: Callable[[], Iterator[tuple[object, ...]]], *more: str) -> pytest.MarkDecorator:
+    """Make a test of each case."""
+    found = [] if faults.missing() else cases()
+    return pytest.mark.parametrize(
+        ("scenario", "call", *more), [pytest.param(*case, id="-".join(map(str, case))) for case in found]
+    )
+
+
+@_each(_killed)
+def test_killed_before_a_call(tmp_path: Path, scenario: str, call: Call) -> None:
+    """Whoever is killed there has lost nothing that was acknowledged, and left nothing behind."""
+    wanted = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, wanted)
+
+    ran = faults.killed(geocli, wanted, call)
+
+    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
+
+
+@_each(_flushing)
+def test_recovering_flush_killed_too(tmp_path: Path, scenario: str, call: Call) -> None:
+    """Flushes that recover from a killed one may be killed as well."""
+    wanted = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, wanted)
+    faults.killed(geocli, wanted, call)
+    after_kill = shutil.copytree(geocli.data_dir, tmp_path / "killed")
+    recovering = [later for later in faults.calls_of(geocli, wanted) if later.is_change]
+
+    for later in recovering[_flushed().index(call) % STRIDE :: STRIDE]:
+        shutil.rmtree(geocli.data_dir)
+        shutil.copytree(after_kill, geocli.data_dir)
+        faults.killed(geocli, wanted, later)
+
+        faults.check(geocli, wanted.promised())
+
+
+def _is_after_output(scenario: str, call: Call) -> bool:
+    """Return whether a batch makes this call to measure the journal once its output is complete."""
+    return scenario == "batch" and call == [read for read in faults.calls(scenario) if read.name == "openat"][-1]
+
+
+@_each(_failing, "error")
+def test_call_that_fails(tmp_path: Path, scenario: str, call: Call, error: str) -> None:
+    """Who cannot write says so in a line, does not claim success, and loses nothing."""
+    wanted = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, wanted)
+
+    ran = faults.injected(geocli, wanted, call, f"error={error}")
+
+    assert all(line.startswith(b"geocli: /") for line in ran.stderr.splitlines())
+    is_repeated = call.file == NAMELESS or error == "EINTR" or (call.name, error) == ("flock", "EAGAIN")
+    if not _is_sqlite(call) and not is_repeated and not _is_after_output(scenario, call):
+        # What cannot be searched for an earlier answer is named, and the sources answer instead.
+        is_searched = not call.is_change and re.search(rb"/data(/journal\S*)?: cannot be (listed|read): ", ran.stderr)
+        assert ran.returncode == 4 or (is_searched and ran.returncode == 0)
+        assert os.strerror(getattr(errno, error)).encode() in ran.stderr
+    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
+
+
+@pytest.mark.parametrize("written_bytes", [0, 1, 100])
+@_each(_short)
+def test_write_that_the_kernel_calls_short(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
+    """What was written in part is taken back, whatever of it is there, and not acknowledged."""
+    wanted = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, wanted)
+
+    ran = faults.injected(geocli, wanted, call, f"retval={written_bytes}")
+
+    assert ran.returncode == 4
+    assert re.search(rf"journal: only {written_bytes} of \d+ bytes were written".encode(), ran.stderr)
+    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
+
+
+@pytest.mark.parametrize("written_bytes", [1, 17, 100])
+@_each(_short)
+def test_write_that_is_short(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
+    """A frame of which there is room for the beginning alone leaves the journal as it was before it."""
+    wanted = SCENARIOS[scenario]
+
+    with faults.held(tmp_path, wanted, call) as (geocli, held):
+        journal = geocli.data_dir / "journal"
+        before = journal.read_bytes()
+        resource.prlimit(held.pid, resource.RLIMIT_FSIZE, (len(before) + written_bytes,) * 2)
+        ran = held.go_on()
+
+    assert ran.returncode == 4
+    assert f"journal: only {written_bytes} of ".encode() in ran.stderr
+    assert before == journal.read_bytes()
+    faults.check(geocli, wanted.promised())

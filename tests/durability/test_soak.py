@@ -1,0 +1,216 @@
+"""A minute of everything at once, and nothing that was acknowledged is lost.
+
+Thirty writers, four flushers, and a program that locks the store, while processes are killed and stopped.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from threading import Event, Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.conftest import Geocli
+from tests.helpers.command_line import PATIENCE_SECONDS, objects
+from tests.helpers.system_call_faults import leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+SECONDS = 60
+WRITERS, FLUSHERS = 30, 4
+BATCH_LINES, BATCH_FILES = 20, 3
+"""Each file is a block of its own: its rows are printed when they are kept, before the next file is read."""
+IMPATIENT = {"GEOCLI_BUSY_TIMEOUT": "0.2"}
+"""Less than the store is locked at most, so that some flushes are turned away."""
+LOCKER = """
+import random, sqlite3, sys, time
+chance = random.Random(5)  # a reader comes first
+while True:
+    how = chance.choice(["BEGIN IMMEDIATE"] * 4 + ["BEGIN EXCLUSIVE"] * 4 + ["alone", "reader"])
+    db = sqlite3.connect(sys.argv[1], timeout=1, isolation_level=None)
+    try:
+        if how == "alone":
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN" if how == "reader" else "BEGIN EXCLUSIVE" if how == "alone" else how)
+        db.execute("SELECT COUNT(*) FROM geo_cache").fetchone()
+        time.sleep(chance.uniform(1, 4) if how == "reader" else chance.uniform(0, 1))
+        print(how, flush=True)
+    except sqlite3.OperationalError:
+        print("turned away", flush=True)
+    finally:
+        db.close()
+    time.sleep(chance.uniform(0, 0.3))
+"""
+Rows = dict[str, tuple[str, str | None]]
+"""Status and country by address."""
+
+
+class Ended(NamedTuple):
+    """What became of a process."""
+
+    command: str
+    asked: frozenset[str]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    def acknowledged(self) -> Rows:
+        """Return what it promised to keep: nothing if it complained of the journal, or if a lookup was killed."""
+        is_promised = self.status == 0 or (
+            self.command == "batch" and self.status < 0 and b"journal" not in self.stderr
+        )
+        return _rows(self.stdout.rpartition(b"\n")[0]) if is_promised else {}
+
+    def is_odd(self) -> bool:
+        """Tell whether it ended otherwise than well, killed, or asked to try again later."""
+        return self.status not in {0, 75, -signal.SIGKILL} or b"Traceback" in self.stderr
+
+
+def _rows(lines: bytes) -> Rows:
+    return {row["ip"]: (row["status"], row["country_code"]) for row in objects(lines)}
+
+
+class Crowd:
+    """Processes that run at the same time, any of which may be struck."""
+
+    def __init__(self, geocli: Geocli) -> None:
+        """Begin with nobody."""
+        self.geocli = geocli
+        self.is_over = Event()
+        self._running: dict[subprocess.Popen[bytes], str] = {}
+        self._lock = Lock()
+
+    def run(self, command: str, *arguments: str, asked: Iterable[str] = ()) -> Ended:
+        """Run a command to its end, which may come early."""
+        process = self.geocli.start(command, *arguments, stdin=subprocess.DEVNULL)
+        with self._lock:
+            self._running[process] = command
+        try:
+            stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+            with self._lock:
+                del self._running[process]
+        return Ended(command, frozenset(asked), process.returncode, stdout, stderr)
+
+    def strike(self, chance: random.Random) -> Counter[str]:
+        """Kill processes, or stop them for a while, until all is over."""
+        struck: Counter[str] = Counter()
+        while not self.is_over.wait(chance.uniform(0.02, 0.15)):
+            with self._lock:
+                victims = sorted(self._running.items(), key=lambda item: item[0].pid)
+            process, command = chance.choice(victims or [(None, "")])
+            if process is None or process.poll() is not None:
+                continue
+            is_stopped = chance.random() < 0.25
+            process.send_signal(signal.SIGSTOP if is_stopped else signal.SIGKILL)
+            if is_stopped:
+                self.is_over.wait(chance.uniform(0, 0.5))
+                process.send_signal(signal.SIGCONT)
+                struck["stopped"] += 1
+            struck[command] += not is_stopped
+        return struck
+
+
+def _lookups(crowd: Crowd, writer: int) -> list[Ended]:
+    """Look up two addresses a turn: one that nobody else asks for, and one that all ask for."""
+    chance = random.Random(writer)  # noqa: S311 (chance, not secrets)
+    ended: list[Ended] = []
+    while not crowd.is_over.is_set():
+        own = f"8.{writer}.{len(ended) // 250}.{len(ended) % 250}"
+        asked = own, f"9.9.9.{chance.randrange(200)}"
+        ended.append(crowd.run("lookup", *asked, asked=asked))
+    return ended
+
+
+def _batches(crowd: Crowd, writer: int) -> list[Ended]:
+    """Look up the lines of some files a turn."""
+    ended: list[Ended] = []
+    paths = [crowd.geocli.data_dir.parent / f"{writer}.{number}" for number in range(BATCH_FILES)]
+    while not crowd.is_over.is_set():
+        asked = [f"9.{100 + writer}.{len(ended)}.{line}" for line in range(BATCH_FILES * BATCH_LINES)]
+        for number, path in enumerate(paths):
+            path.write_text("\n".join(asked[number::BATCH_FILES]))
+        ended.append(crowd.run("batch", "-f", "jsonl", *map(str, paths), asked=asked))
+    return ended
+
+
+def _flushes(crowd: Crowd) -> list[Ended]:
+    ended = []
+    while not crowd.is_over.is_set():
+        ended.append(crowd.run("flush"))
+    return ended
+
+
+@contextmanager
+def _locking(store: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Let another program lock the store again and again."""
+    locker = subprocess.Popen([sys.executable, "-c", LOCKER, store], stdout=subprocess.PIPE)
+    try:
+        yield locker
+    finally:
+        locker.kill()
+        locker.wait()
+
+
+def _soak(geocli: Geocli) -> tuple[list[Ended], Counter[str], Counter[str]]:
+    """Return how all processes ended, which were struck, and what the locker did."""
+    crowd = Crowd(geocli)
+    with _locking(geocli.data_dir / "geocli.db") as locker, ThreadPoolExecutor(WRITERS + FLUSHERS + 1) as pool:
+        try:
+            write = (_lookups, _lookups, _batches)
+            workers = [pool.submit(write[writer % 3], crowd, writer) for writer in range(WRITERS)]
+            workers += [pool.submit(_flushes, crowd) for _ in range(FLUSHERS)]
+            striker = pool.submit(crowd.strike, random.Random(0))  # noqa: S311 (the same)
+            crowd.is_over.wait(SECONDS)
+        finally:
+            crowd.is_over.set()
+        ended = [one for worker in workers for one in worker.result()]
+        locker.kill()
+        locked = Counter(locker.communicate()[0].decode().splitlines())
+        return ended, striker.result(), locked
+
+
+def _stored(geocli: Geocli) -> Rows:
+    with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
+        assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()
+        rows = db.execute("SELECT ip, status, country_code FROM geo_cache")
+        return {ip: (status, country) for ip, status, country in rows}
+
+
+def test_a_minute_of_everything_loses_nothing(tmp_path: Path) -> None:
+    """What thirty writers were told is in the table, with what the sources say, and nothing else is there."""
+    geocli = Geocli(tmp_path, is_measured=False)
+    assert [0, 0] == [geocli(*arguments).returncode for arguments in (("lookup", "8.8.8.8"), ("flush",))]
+    quiet = dict(geocli.environ)
+    geocli.environ |= IMPATIENT
+
+    ended, struck, locked = _soak(geocli)
+    acknowledged = {ip: row for one in ended for ip, row in one.acknowledged().items()}
+    asked = {ip for one in ended for ip in one.asked}
+
+    geocli.environ = quiet
+    recovered = geocli("flush")
+    stored = _stored(geocli)
+    truth = geocli("batch", "--no-cache", "-f", "jsonl", stdin="\n".join(stored).encode())
+
+    assert [] == [one for one in ended if one.is_odd()]
+    assert (0, b"", b"") == (recovered.returncode, recovered.stdout, recovered.stderr)
+    assert {} == {ip: row for ip, row in acknowledged.items() if stored.get(ip) != row}
+    assert _rows(truth.stdout) == stored
+    assert set(stored) <= asked | {"8.8.8.8"}
+    assert [] == leftovers(geocli)
+    assert len(acknowledged) > 1000
+    assert any(one.status < 0 and one.acknowledged() for one in ended)
+    assert ("flush", 75) in {(one.command, one.status) for one in ended}
+    assert {"lookup", "batch", "flush", "stopped"} == {what for what, times in struck.items() if times}
+    assert {"BEGIN IMMEDIATE", "BEGIN EXCLUSIVE", "reader"} <= set(locked)

@@ -1,0 +1,257 @@
+"""The merged records of several databases are those that `lookup` merges."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import count, repeat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geocli.cache import GeoCache
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine
+from geocli.engine.blocks import Block
+from geocli.engine.database_records import Records
+from geocli.engine.lookup_table import LookupTable
+from geocli.engine.search_tree import MAX_RECORDS, SearchTree
+from geocli.errors import DatabaseError
+from geocli.formats.rows import Output
+from geocli.merging import merge
+from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS
+from geocli.resolvers.mmdb import ask
+from geocli.settings import Settings
+from geocli.timestamps import instant_text
+from tests.helpers.databases import build
+from tests.helpers.kernel_walks import Walk, Walker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from geocli.models import Answer
+
+    Known = tuple[dict[str, Any], int, bool]
+
+_paths = count()
+CODES = st.sampled_from(["GB", "de", "xx1", "", "ZZ", "XX", "-"])
+TEXTS = st.sampled_from(["", "x", "London", "2", "-", "N/A", "??"])
+VALUES = TEXTS | CODES | st.integers(0, 70_000) | st.booleans() | st.floats(-200, 200)
+NAMES = st.dictionaries(st.sampled_from(["en", "de", "zh-CN"]), TEXTS | st.integers(0, 3), max_size=2) | TEXTS
+NAMED = st.fixed_dictionaries(
+    {}, optional={"iso_code": CODES, "code": CODES, "names": NAMES, "name": TEXTS, "geoname_id": VALUES}
+)
+ZONES = st.sampled_from(["Europe/London", "-08:00", "UTC+3", "", "-", 3, -2.5])
+DEGREES = st.sampled_from([0, 0.0, "0", "0.000", 51.5, "x"])
+LOCATION = st.dictionaries(
+    st.sampled_from(["latitude", "longitude", "time_zone", "accuracy_radius", "city"]), VALUES
+) | st.fixed_dictionaries(
+    {}, optional={"latitude": DEGREES, "longitude": DEGREES, "time_zone": ZONES, "accuracy_radius": st.just(5)}
+)
+NETWORK = {
+    "autonomous_system_number": st.sampled_from([1, 2]),
+    "autonomous_system_organization": TEXTS,
+    "isp": TEXTS,
+    "organization": TEXTS,
+    "asn": st.sampled_from(["AS1", "AS2", "AS", 2, 1 << 40]),
+    "is_anonymous": st.booleans(),
+}
+FLAT = dict.fromkeys(("country_code", "country_name", "city", "state1", "latitude", "lon", "zip"), VALUES) | {
+    "timezone": ZONES,
+    "time_zone": ZONES,
+}
+NESTED = {
+    "country": NAMED,
+    "registered_country": NAMED,
+    "city": NAMED,
+    "continent": NAMED,
+    "subdivisions": st.lists(NAMED, max_size=2) | TEXTS,
+    "location": LOCATION,
+    "traits": st.fixed_dictionaries({}, optional=NETWORK),
+    "postal": NAMED | TEXTS,
+}
+RECORDS = (
+    st.fixed_dictionaries({}, optional=NESTED)
+    | st.fixed_dictionaries({}, optional=FLAT | {"country": CODES | TEXTS} | NETWORK)
+    | st.fixed_dictionaries({}, optional=NESTED | NETWORK)
+    | st.fixed_dictionaries({}, optional=NETWORK)
+    | st.fixed_dictionaries({}, optional={"latitude": DEGREES, "longitude": DEGREES, "registered_country": NAMED})
+    | CODES
+    | VALUES
+    | st.lists(TEXTS, max_size=2)
+)
+COUNT = 6
+AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+def opened(path: Path, records: Sequence[Any]) -> Database:
+    """Write records for 1.0.0.0/8, 2.0.0.0/8, ..., and open them."""
+    networks = {f"{number}.0.0.0/8": record for number, record in enumerate(records, 1) if record is not None}
+    build(path, networks, edition=path.stem, ip_version=4, build_epoch=1_780_000_000)
+    return Database(examine(str(path), 0))
+
+
+def offsets_of(databases: Sequence[Database], texts: Sequence[str]) -> list[list[int]]:
+    """Return for each database where the records of addresses begin."""
+    walks = [walk for walk in Walker(databases).walk(texts) if isinstance(walk, Walk)]
+    assert len(walks) == len(texts)
+    return [[walk.offsets[number] for walk in walks] for number in range(len(databases))]
+
+
+def read(databases: Sequence[Database], output: Output, **chosen: Any) -> list[Known | None]:
+    """Return the values, sources and whether a place is known of each address, read in two parts and then at once.
+
+    None stands for a damaged record.
+    """
+    texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
+    records = Records(list(map(SearchTree, databases)), output, **chosen)
+    found: list[Known | None] = []
+    for part in (texts[: COUNT // 2], texts[COUNT // 2 :], texts):
+        rows: list[Known | None] = [None] * len(part)
+        for merged in records.merged(offsets_of(databases, part), len(part), part.__getitem__):
+            answer, values = merged.recipe.answer, merged.values
+            columns = zip(*values.values(), strict=True) if values else repeat(())
+            for at, row in zip(merged.positions, columns, strict=False):
+                known = {name: value for name, value in zip(values, row, strict=True) if value is not None}
+                rows[at] = known, merged.recipe.sources, answer is not None and answer.knows_where
+        found += rows
+    assert found[:COUNT] == found[COUNT:]
+    return found[:COUNT]
+
+
+def together(databases: Sequence[Database], *, with_traits: bool, language: str = "en") -> list[Known | None]:
+    """Return the same with all fields."""
+    fields = JSON_FIELDS if with_traits else FIELDS
+    return read(databases, Output("jsonl", fields), with_values=True, with_traits=with_traits, language=language)
+
+
+def alone(databases: Sequence[Database], ip: str, language: str = "en") -> tuple[Answer | None, int]:
+    """Return what is said of one address, and by whom."""
+    whole: Answer | None = None
+    sources = 0
+    for bit, database in enumerate(databases):
+        said = ask(database, ip, language)  # type: ignore[arg-type]
+        if said is not None:
+            both = said if whole is None else merge(whole, said)
+            sources = 1 << bit if both is said else sources | (both is not whole) << bit
+            whole = both
+    return whole, sources
+
+
+@pytest.mark.parametrize("with_traits", [True, False])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    said=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
+    language=st.sampled_from(["en", "de", "zh-TW"]),
+)
+def test_any_records(tmp_path: Path, said: list[list[Any]], language: str, *, with_traits: bool) -> None:
+    """Of any shapes, from any number of databases: the same fields, sources and traits as `ask` and `merge` have."""
+    home = tmp_path / str(next(_paths))
+    home.mkdir()
+    databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
+    for number, known in enumerate(together(databases, with_traits=with_traits, language=language), 1):
+        assert known is not None
+        found, sources, knows_where = known
+        answer, asked = alone(databases, f"{number}.0.0.0", language)
+        expected: dict[str, Any] = {}
+        if answer is not None and answer.built_at is not None and not answer.is_empty:
+            origin = {"status": "resolved", "source": answer.source, "built_at": instant_text(answer.built_at)}
+            expected = {name: what for name, what in vars(answer.place).items() if what is not None} | origin
+        if not with_traits:
+            expected.pop("traits", None)
+
+        assert repr(sorted(expected.items())) == repr(sorted(found.items()))
+        assert (asked, answer is not None and answer.knows_where) == (sources, knows_where)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    said=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
+    fields=st.lists(st.sampled_from([*FIELDS, *FIELDS_ON_REQUEST]), min_size=1, max_size=12, unique=True),
+    format_=st.sampled_from(["csv", "tsv", "value", "jsonl", "label"]),
+)
+def test_lines_have_the_values(tmp_path: Path, said: list[list[Any]], fields: list[str], format_: str) -> None:
+    """A line that the kernel puts together from what is rendered once for each record is that of a lookup."""
+    home = tmp_path / str(next(_paths))
+    home.mkdir()
+    databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
+    output = Output(format_, fields)
+    texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
+    paths = tuple(database.file.path for database in databases)
+    with GeoCache(settings=Settings(data_dir=str(home), databases=paths), clock=lambda: AT) as cache:
+        expected = [output.row(entry, "") for entry in cache.lookup_batch(texts, mode="no-cache")]
+    found = LookupTable(databases, None, output, is_kept=False).find(
+        Block.joined([text.encode() for text in texts], [b""] * COUNT)
+    )
+    assembly, out = found.assembly(output, instant_text(AT), []), bytearray(1 << 16)
+
+    assert b"".join(expected) == out[: assembly.write(out)]
+    assert assembly.is_complete
+
+
+def test_records_of_two_databases_are_put_together(tmp_path: Path) -> None:
+    """Of City and ASN, for instance; cells are those of the database that a field is from."""
+    cities = [{"country_code": "GB", "city": f"City {number}"} for number in range(COUNT)]
+    networks = [{"autonomous_system_number": 1 + number % 2} for number in range(COUNT)]
+    databases = [
+        opened(tmp_path / f"{name}.mmdb", said) for name, said in (("A", [*cities[:-1], None]), ("B", networks))
+    ]
+    found = together(databases, with_traits=False)
+
+    assert [f"City {number}" for number in range(COUNT - 1)] == [known[0]["city"] for known in found[:-1] if known]
+    assert [1 + number % 2 for number in range(COUNT)] == [known[0]["asn"] for known in found if known]
+    assert ["A+B"] * (COUNT - 1) + ["B"] == [known[0]["source"] for known in found if known]
+    assert [3] * (COUNT - 1) + [2] == [known[1] for known in found if known]
+
+
+@pytest.mark.parametrize("second", [{"asn": 1, "org": "Two"}, {"asn": 2, "org": "Two"}])
+def test_an_organisation_is_that_of_the_same_network(tmp_path: Path, second: dict[str, Any]) -> None:
+    """Where one database names a network without its organisation, another one adds it for this network alone."""
+    databases = [opened(tmp_path / "A.mmdb", [{"asn": 1}] * COUNT), opened(tmp_path / "B.mmdb", [second] * COUNT)]
+    expected = {"asn": 1, "org": "Two"} if second["asn"] == 1 else {"asn": 1}
+
+    for known in together(databases, with_traits=False):
+        assert known is not None
+        assert expected == {name: value for name, value in known[0].items() if name in {"asn", "org"}}
+
+
+def test_more_records_than_are_read_together(tmp_path: Path) -> None:
+    """Records of several shapes, read in several parts, keep their order."""
+    count = 2 * MAX_RECORDS + 3
+    records = [{"city": f"City {number}"} | ({"asn": number} if number % 3 else {}) for number in range(1, count)]
+    path = tmp_path / "Edition.mmdb"
+    build(path, {f"1.{number >> 8}.{number & 255}.0/24": record for number, record in enumerate(records)}, ip_version=4)
+    database = Database(examine(str(path), 0))
+    texts = [f"1.{number >> 8}.{number & 255}.0" for number in range(len(records))]
+    chosen = Records([SearchTree(database)], Output("csv"), with_values=True, with_traits=False)
+    found: dict[int, str] = {}
+    for merged in chosen.merged(offsets_of([database], texts), len(texts), texts.__getitem__):
+        found |= zip(merged.positions, merged.values["city"], strict=True)
+
+    assert [record["city"] for record in records] == [found[number] for number in range(len(records))]
+
+
+def test_a_damaged_record_spoils_no_other(tmp_path: Path) -> None:
+    """It is left out, and the rest is read."""
+    path = tmp_path / "Edition.mmdb"
+    texts = [f"City number {number}" for number in range(COUNT)]
+    opened(path, [{"city": text} for text in texts])
+    data = path.read_bytes().replace(b"City number 3", b"City\xffnumber 3")
+    path.write_bytes(data)
+    found = together([Database(examine(str(path), 0))], with_traits=False)
+    expected = [None if "3" in text else text for text in texts]
+
+    assert expected == [known and known[0].get("city") for known in found]
+    with pytest.raises(DatabaseError):
+        alone([Database(examine(str(path), 0))], "4.0.0.0")
+
+
+def test_nothing_is_said_where_there_is_no_record(tmp_path: Path) -> None:
+    """Not even the name of a database; one with a record in which everything is unknown is noted."""
+    database = opened(tmp_path / "Edition.mmdb", [None, {}, {"a": {}}, *[{"city": "x"}] * 3])
+    found = together([database], with_traits=True)
+
+    assert ({}, 0, False) == found[0]
+    assert [({}, 1, False)] * 2 == found[1:3]

@@ -1,0 +1,194 @@
+"""Answers of a batch become frames: each address once, each place once a frame, and all of it can be read again."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, deque
+from ipaddress import IPv4Address, IPv6Address
+from random import Random
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine
+from geocli.engine.blocks import Block
+from geocli.engine.journal_packing import JournalPacker
+from geocli.engine.lookup_table import LookupTable
+from geocli.formats.rows import Output
+from geocli.storage.frames import MAX_BYTES, TARGET_BYTES, encode, head, unpack
+from tests.helpers.databases import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from geocli.engine.block_answers import BlockAnswers
+    from geocli.storage.frames import Frame
+
+COUNTRIES = ("GB", "FR", "JP", "US", None)
+COUNT = 400
+START = head(None, "Own@1")
+
+
+def record(number: int) -> dict[str, Any]:
+    """Return the record of 1.n.n.0/24 and 2a00:n::/32: cities share countries, and some have long traits."""
+    code = COUNTRIES[number % 5]
+    known: dict[str, Any] = {"city": {"names": {"en": f"City {number // 2}"}}, "note": "x" * (number % 7 * 500)}
+    return known | ({"country": {"iso_code": code}} if code else {})
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    networks = {f"1.{number >> 8}.{number & 255}.0/24": record(number) for number in range(COUNT)}
+    networks |= {f"2a00:{number:x}::/32": record(number) for number in range(COUNT)}
+    return Database(examine(str(build(tmp_path_factory.mktemp("own") / "Own.mmdb", networks))))
+
+
+@pytest.fixture
+def find(database: Database) -> Callable[[Sequence[str]], BlockAnswers]:
+    table = LookupTable([database], None, Output("csv", ("ip",)), is_kept=True)
+    return lambda texts: table.find(block(texts))
+
+
+def block(texts: Sequence[str]) -> Block:
+    return Block.joined([text.encode() for text in texts], [b""] * len(texts))
+
+
+def known(number: int, host: int) -> str:
+    """Return an address of both families that has a record."""
+    if host & 1:
+        return str(IPv6Address(0x2A00 << 112 | number << 96 | host))
+    return str(IPv4Address(1 << 24 | number << 8 | host & 255))
+
+
+def some(count: int, seed: int = 0) -> list[str]:
+    drawn = Random(seed)  # noqa: S311 (the same in each run)
+    return [known(drawn.randrange(COUNT), drawn.randrange(1 << 16)) for _ in range(count)]
+
+
+def frames(payloads: Iterable[bytes]) -> Iterator[Frame]:
+    """Read payloads, and make sure that they are of the form that readers like."""
+    for payload in payloads:
+        frame = unpack(payload)
+        numbers = [number for _, number, _ in frame.rows]
+        assert len(encode(payload)) <= TARGET_BYTES or len(frame.rows) == 1
+        assert sorted(numbers) == numbers
+        assert list(range(len(frame.places))) == sorted(set(numbers))
+        assert len(frame.places) == len(set(frame.places))
+        yield frame
+
+
+def check(database: Database, packed: Sequence[Frame], texts: Iterable[str]) -> None:
+    """Compare what was packed with what the reader says of each address: it is there once."""
+    entries = [entry for frame in packed for entry in frame.entries()]
+
+    assert Counter(set(texts)) == Counter(entry.ip for entry in entries)
+    for entry in entries:
+        said, prefix_len = database.reader.get_with_prefix_len(entry.ip)
+        assert isinstance(said, dict)
+        country = said.get("country", {"iso_code": None})["iso_code"]
+        traits = {"note": said["note"]} if said["note"] else None
+        place = entry.place
+
+        assert (said["city"]["names"]["en"], country) == (place.city, place.country_code)
+        assert (traits, prefix_len) == (place.traits, entry.prefix_len)
+        assert ("resolved", "Own", "GeoLite2-City") == (entry.status, entry.generation[:3], entry.source)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, COUNT - 1), st.integers(0, 500)), max_size=60), min_size=1, max_size=4)
+)
+def test_any_blocks(database: Database, drawn: list[list[tuple[int, int]]]) -> None:
+    """Of addresses that come once or often, together or one after the other, in any order."""
+    table = LookupTable([database], None, Output("csv", ("ip",)), is_kept=True)
+    blocks = [[known(*one) for one in each] for each in drawn]
+    founds = [table.find(block(texts)) for texts in blocks]
+    each = JournalPacker()
+    together = list(frames(JournalPacker().payloads(START, founds)))
+    apart = [frame for found in founds for frame in frames(each.payloads(START, [found]))]
+
+    every = [text for texts in blocks for text in texts]
+    check(database, together, every)
+    check(database, apart, every)
+    assert [] == list(each.payloads(START, founds))
+
+
+def test_many_addresses_are_divided_into_frames(
+    database: Database, find: Callable[[Sequence[str]], BlockAnswers]
+) -> None:
+    """Of the size that readers like, sorted, so that places come seldom in two."""
+    texts = some(30_000)
+    packed = list(frames(JournalPacker().payloads(START, [find(texts[:10_000]), find(texts[10_000:])])))
+
+    check(database, packed, texts)
+    assert 3 < len(packed) < 60
+    assert sum(len(frame.places) for frame in packed) <= COUNT + len(packed)
+
+
+def test_what_is_looked_up_by_itself_is_not_packed(find: Callable[[Sequence[str]], BlockAnswers]) -> None:
+    """That is kept by the cache; special addresses are packed with their scope, without a prefix."""
+    (frame,) = frames(JournalPacker().payloads(START, [find(["x", "10.0.0.1", "3.3.3.3", "2002:102::1", ""])]))
+    (entry,) = frame.entries()
+
+    assert ("10.0.0.1", "special", "private", None) == (entry.ip, entry.status, entry.scope, entry.prefix_len)
+    assert [] == list(JournalPacker().payloads(START, [find(["x"])]))
+
+
+def test_an_address_may_come_again_after_very_many_others(database: Database) -> None:
+    """The memory of what was packed is bounded: it is emptied when it is full, and nothing is lost by that."""
+    table = LookupTable([database], None, Output("csv", ("ip",)), is_kept=True)
+    packer, many = JournalPacker(), 750_000
+    texts = [f"1.0.{at >> 8 & 255}.{at & 255}" for at in range(1 << 16)]
+    others = [f"2a00:{at % 300 + 1:x}::{at >> 16:x}:{at & 0xFFFF:x}" for at in range(1 << 16, many)]
+    for part in (texts, others, texts):
+        packed = list(packer.payloads(START, [table.find(block(part))]))
+        ips = [ip for payload in packed for ip, *_ in unpack(payload).rows]
+        assert len(part) == len(ips)
+        assert not set(part) ^ set(ips)
+
+
+@pytest.mark.parametrize("size_bytes", [TARGET_BYTES, 3 * TARGET_BYTES, MAX_BYTES - 1000])
+def test_a_place_that_is_larger_than_a_frame_has_one_of_its_own(size_bytes: int) -> None:
+    """As far as readers take it."""
+    table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
+    found = table.find(block(["10.0.0.1", "127.0.0.1", "10.0.0.2"]))
+    assert table.answers.places is not None
+    assert table.answers.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * size_bytes}]})
+    packed = list(frames(JournalPacker().payloads(START, [found])))
+
+    assert [["10.0.0.1"], ["10.0.0.2"], ["127.0.0.1"]] == sorted([ip for ip, *_ in frame.rows] for frame in packed)
+
+
+def test_a_place_that_no_reader_takes_is_not_written() -> None:
+    """A frame that is larger would be damage."""
+    table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
+    found = table.find(block(["10.0.0.1"]))
+    assert table.answers.places is not None
+    assert table.answers.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * MAX_BYTES}]})
+
+    with pytest.raises(ValueError, match="does not fit into a frame"):
+        list(JournalPacker().payloads(START, [found]))
+
+
+def test_answers_may_be_added_while_others_are_kept(
+    database: Database, find: Callable[[Sequence[str]], BlockAnswers]
+) -> None:
+    """One thread packs what it has into frames, while another one meets records that are new."""
+    first = some(200)
+    found, seen = find(first), deque[Any]()
+    adding = Thread(target=lambda: seen.extend(find([known(number, number)]) for number in range(COUNT)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        adding.start()
+        while adding.is_alive():
+            check(database, list(frames(JournalPacker().payloads(START, [found]))), first)
+    finally:
+        sys.setswitchinterval(interval)
+        adding.join()
+    packed = list(frames(JournalPacker().payloads(START, [found, *seen])))
+    check(database, packed, [*first, *(known(number, number) for number in range(COUNT))])

@@ -1,0 +1,154 @@
+"""The package builds everywhere: the kernel is compiled with `cc` or zig, and its absence fails no install."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = "geocli/engine/kernel.library"
+LOADS = "from geocli.engine import kernel; raise SystemExit(kernel.load() is None)"
+PIP = (sys.executable, "-m", "pip")
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Copy what a build reads, without what an earlier build left."""
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "geocli", tree / "geocli", ignore=shutil.ignore_patterns("__pycache__", "kernel.library*"))
+    for name in ("pyproject.toml", "README.md", ".gitignore"):
+        shutil.copy(ROOT / name, tree)
+    return tree
+
+
+@pytest.fixture
+def no_compiler(tmp_path: Path) -> str:
+    """Make a PATH without any command."""
+    directory = tmp_path / "no-commands"
+    directory.mkdir()
+    return str(directory)
+
+
+@pytest.fixture
+def failing_compiler(tmp_path: Path) -> str:
+    """Make a PATH whose `cc` fails."""
+    compiler = tmp_path / "failing" / "cc"
+    compiler.parent.mkdir()
+    compiler.write_text("#!/bin/sh\necho no headers >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    return str(compiler.parent)
+
+
+def _backend(tree: Path, call: str, *, path: str | None = None) -> str:
+    """Call a function of the build backend as pip does (PEP 517), and return what it returned."""
+    environ = {**os.environ, "PATH": path or os.environ["PATH"]}
+    code = f"from hatchling import build; print(build.{call})"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=tree, env=environ, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.splitlines()[-1]
+
+
+def _wheel(tree: Path, *, path: str | None = None) -> Path:
+    return tree / "dist" / _backend(tree, "build_wheel('dist')", path=path)
+
+
+def _install(wheel: Path, home: Path) -> Path:
+    """Install a wheel into a new environment, and return its Python."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    python = home / "bin" / "python"
+    subprocess.run([*PIP, "--python", python, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
+    return python
+
+
+def _loads(python: Path, cwd: Path) -> bool:
+    """Return whether a Python loads the kernel of its installed package."""
+    return not subprocess.run([python, "-c", LOADS], cwd=cwd, check=False).returncode
+
+
+@needs_cc
+def test_a_wheel_with_the_kernel_loads_in_a_fresh_environment(tree: Path, tmp_path: Path) -> None:
+    """It is for this platform and any Python 3, and needs no compiler where it is installed."""
+    assert "[]" == _backend(tree, "get_requires_for_build_wheel()")
+
+    wheel = _wheel(tree)
+
+    assert "-py3-none-" in wheel.name
+    assert "-any" not in wheel.name
+    assert _loads(_install(wheel, tmp_path / "fresh"), tmp_path)
+
+
+@needs_cc
+def test_an_editable_install_compiles_each_time(tree: Path, tmp_path: Path) -> None:
+    """The library lies in the source tree, and another install replaces it."""
+    library = tree / LIBRARY
+    wheel = tree / "dist" / _backend(tree, "build_editable('dist')")
+    first = library.stat().st_ino
+    (tree / "geocli" / "engine" / "kernel.c").open("a").write("\nint another(void) { return 0; }\n")
+    _backend(tree, "build_editable('dist')")
+
+    assert _loads(_install(wheel, tmp_path / "fresh"), tmp_path)
+    assert LIBRARY not in zipfile.ZipFile(wheel).namelist()
+    assert first != library.stat().st_ino
+    assert b"another" in library.read_bytes()
+
+
+@pytest.mark.parametrize("version", [pytest.param("geocli_version(void) { return 0; }", marks=needs_cc), None])
+def test_another_library_is_not_used(tree: Path, version: str | None) -> None:
+    """One of another version, and what is no library, are as if there were none."""
+    if version is None:
+        (tree / LIBRARY).write_bytes(b"no library")
+    else:
+        source = tree / "stub.c"
+        source.write_text(f"int {version}\n")
+        subprocess.run(["cc", "-fPIC", "-shared", "-o", tree / LIBRARY, source], check=True)
+
+    assert not _loads(Path(sys.executable), tree)
+
+
+def test_the_source_distribution_contains_no_compiled_file(tree: Path) -> None:
+    """What was compiled here is of no use elsewhere; the source is."""
+    (tree / LIBRARY).write_bytes(b"compiled")
+
+    sdist = tree / "dist" / _backend(tree, "build_sdist('dist')")
+    names = subprocess.run(["tar", "tzf", sdist], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    assert "geocli/engine/kernel.c\n" in names
+    assert "kernel.library" not in names
+
+
+def test_a_compiler_that_fails_leaves_the_python_path(tree: Path, failing_compiler: str, tmp_path: Path) -> None:
+    """The wheel is one for any platform, without a library, and a library of before is gone."""
+    (tree / LIBRARY).write_bytes(b"compiled from an older source")
+
+    wheel = _wheel(tree, path=failing_compiler)
+
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert LIBRARY not in zipfile.ZipFile(wheel).namelist()
+    assert not (tree / LIBRARY).exists()
+    assert not _loads(_install(wheel, tmp_path / "fresh"), tmp_path)
+
+
+def test_without_compiler_and_zig_the_python_path_is_left(tree: Path, no_compiler: str) -> None:
+    """A build without its requirements succeeds, too, as those of distributions do."""
+    assert "ziglang" in _backend(tree, "get_requires_for_build_wheel()", path=no_compiler)
+    assert _wheel(tree, path=no_compiler).name.endswith("-py3-none-any.whl")
+
+
+def test_pip_brings_a_compiler_where_there_is_none(tree: Path, no_compiler: str, tmp_path: Path) -> None:
+    """Pip installs zig for the time of the build, and the kernel loads; skipped without a package index."""
+    if subprocess.run([*PIP, "install", "-q", "--dry-run", "--no-deps", "ziglang"], check=False).returncode:
+        pytest.skip("no package index, or it has no zig for this machine")
+
+    environ = {**os.environ, "PATH": no_compiler}
+    subprocess.run([*PIP, "wheel", "-q", "--no-deps", "--wheel-dir", tmp_path / "dist", tree], check=True, env=environ)
+    (wheel,) = (tmp_path / "dist").iterdir()
+
+    assert "-any" not in wheel.name
+    assert _loads(_install(wheel, tmp_path / "fresh"), tmp_path)

@@ -1,0 +1,357 @@
+"""Faults at the system calls of a command: which calls it makes, and one of them failing, held, or the last one.
+
+The calls are found by running the command once under strace, so that none is forgotten when the code
+changes. A call is named by its number among those of its name; each run is the same as the one before it, if no
+module is compiled in one of them for the first time.
+"""
+
+from __future__ import annotations
+
+import compileall
+import os
+import re
+import select
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import geocli as package
+from tests.conftest import Geocli
+from tests.helpers.command_line import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+STORED, DIRTY = "8.8.8.8", "1.1.1.1"
+"""What is in the store, and in the journal, before each fault."""
+COUNTRIES = {STORED: "US", DIRTY: "AU", "9.9.9.9": "US", "81.2.69.160": "GB", "193.0.6.139": "NL", "200.3.14.10": "UY"}
+"""All that is ever asked for, and where it is."""
+KEPT = {
+    *("digests", "digests.part", "geocli.db", "geocli.db-shm", "geocli.db-wal"),
+    *("flush.lock", "journal.lock", "re-resolve.lock"),
+}
+"""What may stay in a data directory in which nothing is dirty."""
+NAMELESS = "a file without a name"
+"""One that is being made; where that cannot be done, it is made under a temporary name."""
+PRINTED = "standard output"
+"""Where answers are written: not a file of the data directory, but a moment that counts."""
+TRACED = (
+    *("openat", "write", "pwrite64", "pwritev", "ftruncate", "fallocate", "fsync", "fdatasync", "fchmod", "fchown"),
+    *(
+        "mkdir",
+        "mkdirat",
+        "chmod",
+        "fchmodat",
+        "rename",
+        "renameat",
+        "renameat2",
+        "link",
+        "linkat",
+        "unlink",
+        "unlinkat",
+    ),
+    *("flock", "fcntl"),
+)
+compileall.compile_dir(Path(package.__file__).parent, quiet=1)
+DELAYS_SECONDS = (0.05, 0.5, 5.0)
+"""How long a call that is made in the end is delayed, until strace is stopped: longer if that came too late."""
+LINE = re.compile(r"^(?P<pid>\d+) +(?P<name>\w+)\((?P<rest>.*)$", re.MULTILINE)
+
+
+class Scenario(NamedTuple):
+    """A command, and what was done before it."""
+
+    arguments: tuple[str, ...]
+    stdin: bytes = b""
+    before: tuple[tuple[str, ...], ...] = (("lookup", STORED), ("flush",), ("lookup", DIRTY))
+    prepare: Callable[[Geocli], object] = lambda _: None
+    """Called before each run, after `before` was restored."""
+    places: tuple[str, ...] = ("data",)
+    """The directories of the home whose files count."""
+
+    def promised(self) -> set[str]:
+        """Return what must be in the table whatever becomes of the command."""
+        return {command[1] for command in self.before if command[0] == "lookup"}
+
+
+SCENARIOS = {
+    "lookup": Scenario(("lookup", "9.9.9.9", "81.2.69.160")),
+    "batch": Scenario(("batch", "-f", "value", "-F", "ip", "-", "{home}/more"), b"9.9.9.9\n81.2.69.160\n"),
+    "flush": Scenario(("flush",)),
+    "first lookup": Scenario(("lookup", "9.9.9.9", "81.2.69.160"), before=()),
+    "first flush": Scenario(("flush",), before=(("lookup", DIRTY),)),
+}
+
+
+class Call(NamedTuple):
+    """A system call on a file of the data directory, or on standard output."""
+
+    name: str
+    number: int
+    file: str
+    """Its name in the data directory, `.` for the directory itself, `segment` for any segment."""
+    is_change: bool
+    """Whether it changes something; the others can fail as well."""
+
+    def __str__(self) -> str:
+        """Name the call for a test's name."""
+        return f"{self.name}-{self.number}"
+
+
+@cache
+def missing() -> str | None:
+    """Say why faults cannot be injected here, None if they can."""
+    if not shutil.which("strace"):
+        return "needs Debian's package strace"
+    traced = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], capture_output=True, check=False)
+    return None if traced.returncode == 0 else "needs the right to trace processes"
+
+
+@cache
+def _template(before: tuple[tuple[str, ...], ...]) -> tempfile.TemporaryDirectory[str]:
+    """Make a data directory in which some commands were run, once."""
+    home = tempfile.TemporaryDirectory()
+    geocli = Geocli(Path(home.name), is_measured=False)
+    for arguments in before:
+        assert geocli(*arguments).returncode == 0
+    return home
+
+
+def prepared(home: Path, scenario: Scenario) -> Geocli:
+    """Return geocli with a data directory as the scenario wants it."""
+    geocli = Geocli(home, is_measured=False)
+    (home / "more").write_text("193.0.6.139\n")
+    if scenario.before:
+        copied(scenario, geocli)
+    scenario.prepare(geocli)
+    return geocli
+
+
+def copied(scenario: Scenario, geocli: Geocli) -> None:
+    """Have what was done before a scenario."""
+    shutil.copytree(Path(_template(scenario.before).name) / "data", geocli.data_dir)
+
+
+def _command(geocli: Geocli, scenario: Scenario, log: Path, *options: str) -> list[str]:
+    """Return the command under strace; with a filter in the kernel, all calls but those traced go at full speed."""
+    names = ",".join(f"?{name}" for name in TRACED)  # not every machine has each of them
+    strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-y", "-e", f"trace={names}", "-e", "signal=none"]
+    return [*strace, "-o", str(log), *options, *geocli.command, *_arguments(geocli, scenario)]
+
+
+def _arguments(geocli: Geocli, scenario: Scenario) -> list[str]:
+    return [text.format(home=geocli.data_dir.parent) for text in scenario.arguments]
+
+
+def traced(geocli: Geocli, scenario: Scenario, *options: str) -> tuple[subprocess.CompletedProcess[bytes], list[Call]]:
+    """Run a command under strace to its end, and return what became of it, and its calls."""
+    log = geocli.data_dir.parent / "calls"
+    command = _command(geocli, scenario, log, *options)
+    ran = subprocess.run(
+        command, input=scenario.stdin, capture_output=True, env=geocli.environ, timeout=PATIENCE_SECONDS, check=False
+    )
+    return ran, read_calls(log.read_text(errors="replace"), geocli.data_dir.parent, scenario.places)
+
+
+def read_calls(log: str, home: Path, places: tuple[str, ...]) -> list[Call]:
+    """Read the calls on some directories from what strace wrote."""
+    directories = "|".join(re.escape(str(home / place)) for place in places)
+    path = re.compile(rf'["<](?:{directories})(?:/([^">]*))?[">]')
+    found, numbers = [], dict.fromkeys(TRACED, 0)
+    for line in LINE.finditer(log):
+        name, rest = line["name"], line["rest"]
+        numbers[name] += 1
+        file = PRINTED if name == "write" and rest.startswith("1<") else ""
+        if named := path.search(rest):
+            file = re.sub(r"^journal\..*\.draining$", "segment", named[1] or ".")
+            file = re.sub(r"\.[0-9a-f]{12}\.part$", ".part", file)
+        if "O_TMPFILE" in rest or re.match(r"#\d+", file):
+            file = NAMELESS
+        if file == "." and (name == "fdatasync" or (name == "openat" and "O_DIRECTORY" not in rest)):
+            file = "geocli.db's directory"  # as SQLite syncs it
+        is_lock = "F_SETLK" in rest and ("F_RDLCK" in rest or "F_WRLCK" in rest)
+        is_change = name != "fcntl" and (name != "openat" or "O_CREAT" in rest or "O_TMPFILE" in rest)
+        if file and "LOCK_UN" not in rest and (name != "fcntl" or is_lock):
+            found.append(Call(name, numbers[name], file, is_change and file != PRINTED))
+    return found
+
+
+def run(geocli: Geocli, scenario: Scenario) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as it is."""
+    return geocli(*_arguments(geocli, scenario), stdin=scenario.stdin)
+
+
+def calls_of(geocli: Geocli, scenario: Scenario) -> list[Call]:
+    """Return the calls that a command makes, by letting it make them."""
+    ran, calls = traced(geocli, scenario)
+    assert ran.returncode == 0
+    return calls
+
+
+@cache
+def calls(name: str) -> list[Call]:
+    """Return the calls of a scenario."""
+    return calls_in(SCENARIOS[name])
+
+
+@cache
+def calls_in(scenario: Scenario) -> list[Call]:
+    """Return the calls of a scenario, by letting it run twice, of which the first time compiles what it imports."""
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as home:
+        geocli = prepared(Path(first), scenario)
+        geocli(*_arguments(geocli, scenario), stdin=scenario.stdin)
+        return calls_of(prepared(Path(home), scenario), scenario)
+
+
+def injected(geocli: Geocli, scenario: Scenario, call: Call, fault: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command one of whose calls is not made, but fails or returns as the fault says."""
+    ran, made = traced(geocli, scenario, "-e", f"inject={call.name}:{fault}:when={call.number}")
+    assert call in made
+    return ran
+
+
+class Held:
+    """A command that is held just before one of its calls: it is made when all goes on, or never.
+
+    The call is delayed by strace, which says in its log at once that it is due. Then strace is stopped, and
+    while it is, the call stays delayed. (A SIGSTOP to the command itself would come when the call was made.)
+    """
+
+    def __init__(self, geocli: Geocli, scenario: Scenario, call: Call, delay_seconds: float = PATIENCE_SECONDS) -> None:
+        """Run the command up to its call. It can go on no earlier than when the delay is over."""
+        log = geocli.data_dir.parent / "held"
+        log.unlink(missing_ok=True)
+        os.mkfifo(log)
+        self._log = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+        self._geocli, self._scenario, self._call, self._read = geocli, scenario, call, ""
+        delay = f"inject={call.name}:delay_enter={delay_seconds * 1e6:.0f}:when={call.number}"
+        self._strace = subprocess.Popen(
+            _command(geocli, scenario, log, "-e", delay),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=geocli.environ,
+        )
+        self._feed(scenario.stdin)
+        self.pid = self._wait()
+        self._strace.send_signal(signal.SIGSTOP)
+        os.waitpid(self._strace.pid, os.WUNTRACED)
+
+    def _feed(self, data: bytes) -> None:
+        assert self._strace.stdin is not None
+        self._strace.stdin.write(data)
+        self._strace.stdin.close()
+        self._strace.stdin = None
+
+    def _wait(self) -> int:
+        """Read the log until the call is in it, and return who makes it."""
+        while True:
+            ready, _, _ = select.select([self._log], [], [], PATIENCE_SECONDS)
+            data = os.read(self._log, 1 << 16).decode(errors="replace") if ready else ""
+            assert data, f"never came to {self._call}: {self._strace.communicate()}"
+            self._read += data
+            if self._read.count(f" {self._call.name}(") < self._call.number:
+                continue
+            made = [line["pid"] for line in LINE.finditer(self._read) if line["name"] == self._call.name]
+            if len(made) >= self._call.number:
+                return int(made[self._call.number - 1])
+
+    def is_before_call(self) -> bool:
+        """Tell whether the call has not been made yet."""
+        ready, _, _ = select.select([self._log], [], [], 0)
+        made = read_calls(self._read, self._geocli.data_dir.parent, self._scenario.places)
+        return not ready and self._call == made[-1]
+
+    def go_on(self) -> subprocess.CompletedProcess[bytes]:
+        """Let the call be made, and all that comes after it."""
+        self._strace.send_signal(signal.SIGCONT)
+        while select.select([self._log], [], [], PATIENCE_SECONDS)[0] and os.read(self._log, 1 << 16):
+            pass  # nobody may wait for room in the log
+        return self._ended()
+
+    def kill(self) -> subprocess.CompletedProcess[bytes]:
+        """Let the call never be made; the process is gone when this returns."""
+        process = os.pidfd_open(self.pid)
+        os.kill(self.pid, signal.SIGKILL)
+        self._strace.kill()
+        ended, _, _ = select.select([process], [], [], PATIENCE_SECONDS)
+        os.close(process)
+        assert ended
+        return self._ended()
+
+    def _ended(self) -> subprocess.CompletedProcess[bytes]:
+        stdout, stderr = self._strace.communicate(timeout=PATIENCE_SECONDS)
+        return subprocess.CompletedProcess((), self._strace.returncode, stdout, stderr)
+
+    def __enter__(self) -> Self:
+        """Return the held command."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what has not ended."""
+        if self._strace.poll() is None:
+            self.kill()
+        os.close(self._log)
+
+
+@contextmanager
+def held(
+    home: Path, scenario: Scenario, call: Call, prepare: Callable[[Path, Scenario], Geocli] = prepared
+) -> Iterator[tuple[Geocli, Held]]:
+    """Hold a command just before one of its calls, for as long as it takes."""
+    for delay_seconds in DELAYS_SECONDS:
+        own_home = home / f"{delay_seconds}"
+        own_home.mkdir()
+        geocli = prepare(own_home, scenario)
+        with Held(geocli, scenario, call, delay_seconds) as holding:
+            if holding.is_before_call():
+                yield geocli, holding
+                return
+    raise AssertionError(f"never stopped in time before {call}")
+
+
+def killed(geocli: Geocli, scenario: Scenario, call: Call) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that is killed just before one of its calls."""
+    with Held(geocli, scenario, call) as holding:
+        assert holding.is_before_call()
+        return holding.kill()
+
+
+def acknowledged(ran: subprocess.CompletedProcess[bytes]) -> set[str]:
+    """Return what a command has promised to keep: what it printed, if it ended well, or was killed without a word.
+
+    A batch promises each row that it prints. A lookup prints when it has nothing more to do but to exit.
+    """
+    is_promised = ran.returncode == 0 or (ran.returncode < 0 and not ran.stderr)
+    return set(re.findall(r"\d+\.\d+\.\d+\.\d+", ran.stdout.decode())) if is_promised else set()
+
+
+def rows(geocli: Geocli) -> dict[str, str]:
+    """Return the countries in the store, which must be sound."""
+    with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
+        assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()
+        return dict(db.execute("SELECT ip, country_code FROM geo_cache"))
+
+
+def leftovers(geocli: Geocli) -> list[str]:
+    """Return the names in the data directory that nobody needs any more; a journal may be there, with nothing in it."""
+    empty = {path.name for path in geocli.data_dir.glob("journal") if not path.stat().st_size}
+    return sorted(set(os.listdir(geocli.data_dir)) - KEPT - empty)
+
+
+def check(geocli: Geocli, promised: set[str], countries: Mapping[str, str | None] = COUNTRIES) -> None:
+    """Recover as cron does, and compare the table with what was promised."""
+    recovered = geocli("flush")
+
+    assert (0, b"", b"") == (recovered.returncode, recovered.stdout, recovered.stderr)
+    found = rows(geocli) if promised or (geocli.data_dir / "geocli.db").exists() else {}
+    assert promised <= set(found)
+    assert {ip: countries[ip] for ip in found} == found
+    if geocli.data_dir.exists():
+        assert [] == leftovers(geocli)

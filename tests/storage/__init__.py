@@ -1,0 +1,1 @@
+"""Tests of the journal, the store and the data directory."""

@@ -1,0 +1,211 @@
+"""Rows of the store that another program wrote, or that a damaged disk changed: each is named, and the rest goes on."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geocli.cache import GeoCache
+from geocli.errors import StoreError
+from geocli.storage.frames import encode, pack
+from geocli.storage.store import Store
+from geocli.storage.store_rows import COLUMNS, MAX_DEPTH
+from tests.conftest import Geocli
+from tests.helpers.command_line import complaints, objects, stored
+from tests.helpers.journals_and_stores import resolved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.unmeasured
+
+BAD, GOOD = "8.8.8.8", "1.1.1.1"
+WRONG = {
+    "prefix of the other family": ("prefix_len", "33", "prefix_len is 33"),
+    "negative prefix": ("prefix_len", "-1", "prefix_len is -1"),
+    "huge prefix": ("prefix_len", "1 << 62", "prefix_len is 4611686018427387904"),
+    "prefix in words": ("prefix_len", "'x'", "prefix_len is 'x'"),
+    "traits cut short": ("traits", "'{'", "traits are not JSON: '{'"),
+    "list of traits": ("traits", "'[1]'", "traits are not a JSON object: '[1]'"),
+    "traits in words": ("traits", "'\"text\"'", "traits are not a JSON object: '\"text\"'"),
+    "deep traits": ("traits", f"'{{\"a\":{'[' * 50}{']' * 50}}}'", f"traits are nested more than {MAX_DEPTH} deep"),
+    "abysmal traits": ("traits", f"'{'[' * 100_000}'", f"traits are not JSON: '{'[' * 39}"),
+    "infinite traits": ("traits", "'{\"a\":1e999}'", "traits contain inf"),
+    "half a character": ("traits", '\'{"a":"\\ud800"}\'', "its text is not UTF-8"),
+    "bytes": ("city", "x'ff'", r"city is b'\xff'"),
+    "text that is not UTF-8": ("city", "CAST(x'ff41' AS TEXT)", "its text is not UTF-8"),
+    "latitude beyond the pole": ("latitude", "90.5", "latitude is 90.5"),
+    "infinite longitude": ("longitude", "1e999", "longitude is inf"),
+    "number in words": ("asn", "'AS1'", "asn is 'AS1'"),
+    "no status": ("status", "''", "status is ''"),
+    "time in words": ("resolved_at", "'today'", "resolved_at is 'today': Invalid isoformat string: 'today'"),
+    "time without a zone": ("built_at", "'2026-01-01'", "built_at is '2026-01-01': '2026-01-01' has no time zone"),
+    "time as a number": ("retry_at", "5", "retry_at is '5': Invalid isoformat string: '5'"),
+}
+COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
+    "lookup": (("lookup", BAD, GOOD), 0),
+    "cached-only": (("lookup", "--cached-only", BAD, GOOD), 1),
+    "batch": (("batch", "--cached-only", "-f", "jsonl", "{list}"), 0),
+    "re-resolve": (("re-resolve", "--all"), 0),
+}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Have two answers in a store, once."""
+    geocli = Geocli(tmp_path_factory.mktemp("template"), is_measured=False)
+    assert 0 == geocli("lookup", BAD, GOOD).returncode
+    assert 0 == geocli("flush").returncode
+    return geocli.data_dir
+
+
+@pytest.fixture
+def kept(geocli: Geocli, template: Path) -> Geocli:
+    """Have two answers in the store."""
+    shutil.copytree(template, geocli.data_dir)
+    (geocli.data_dir.parent / "list").write_text(f"{BAD}\n{GOOD}\n")
+    return geocli
+
+
+def damage(geocli: Geocli, wrong: str) -> str:
+    """Change a row, and return what is to be said of it."""
+    column, value, reason = WRONG[wrong]
+    change(geocli.data_dir / "geocli.db", f"UPDATE geo_cache SET {column} = {value} WHERE ip = '{BAD}'")
+    return f"{geocli.data_dir}/geocli.db: unreadable row: {BAD}: {reason}"
+
+
+def change(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(sql)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_bad_row_is_named_and_the_rest_goes_on(kept: Geocli, wrong: str) -> None:
+    """A row that cannot be read is named, with what is wrong with it, and all else is answered as if it were not there.
+
+    Asking again, as `re-resolve` does, puts a new answer in its place.
+    """
+    columns = ", ".join({*COLUMNS} - {"resolved_at"})
+    before, expected = stored(kept, columns), damage(kept, wrong)
+    told: list[str] = []
+    with GeoCache(settings=kept.settings(), on_problem=lambda problem: told.append(str(problem))) as cache:
+        only = {entry.ip: entry.place.country_code for entry in cache.lookup_batch([BAD, GOOD], mode="cached-only")}
+        assert {BAD: None, GOOD: "AU"} == only
+        assert 1 == cache.load_from_db()
+        assert 2 == cache.re_resolve("all").retried
+        assert {True} == {text.startswith(expected) for text in told}
+        told.clear()
+        assert before == stored(kept, columns)
+        assert {BAD, GOOD} == set(cache.lookup_cached_only([BAD, GOOD]))
+    assert [] == told
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("wrong", ["prefix of the other family", "deep traits", "text that is not UTF-8"])
+def test_command_goes_on(kept: Geocli, wrong: str, command: str) -> None:
+    """A command says it in a line, once, and does its work."""
+    expected = damage(kept, wrong)
+    arguments, status = COMMANDS[command]
+
+    ran = kept(*(argument.format(list=kept.data_dir.parent / "list") for argument in arguments))
+
+    assert [expected] == complaints(ran)
+    assert status == ran.returncode
+    if command != "re-resolve":
+        found = {entry["ip"]: entry for entry in objects(ran.stdout)}
+        assert ("AU", True) == (found[GOOD]["country_code"], found[GOOD]["cached"])
+        assert ("US" if command == "lookup" else None) == found[BAD]["country_code"]
+
+
+@pytest.mark.parametrize("column", ["status", "country_code", "asn", "city", "source"])
+def test_text_that_is_not_utf8_is_counted(kept: Geocli, column: str) -> None:
+    """Counting goes on over text that nobody can read, which SQLite takes for an error of the whole statement."""
+    change(kept.data_dir / "geocli.db", f"UPDATE geo_cache SET {column} = CAST(x'ff41' AS TEXT) WHERE ip = '{BAD}'")
+
+    with GeoCache(settings=kept.settings()) as cache:
+        for by in ("country", "asn", "city", "source"):
+            counted = cache.stats(by=by)
+
+            assert [] == counted.problems
+            assert 2 == sum(counted.statuses.values()) == sum(number for _, number in counted.top)
+            assert "?A" in {*counted.statuses, *(what for what, _ in counted.top)} or not column.startswith(by)
+
+
+def test_every_bad_row_is_named(kept: Geocli) -> None:
+    """Of several bad rows each is named, once a command."""
+    change(kept.data_dir / "geocli.db", "UPDATE geo_cache SET traits = '['")
+
+    said = complaints(kept("lookup", BAD, GOOD, BAD))
+
+    assert [f"unreadable row: {ip}: traits are not JSON: '['" for ip in (GOOD, BAD)] == sorted(
+        line.partition(": ")[2] for line in said
+    )
+
+
+def test_bad_row_is_an_error_for_who_does_not_listen(kept: Geocli) -> None:
+    """Without somebody to tell, a bad row is an error, rather than an answer that is missing in silence."""
+    damage(kept, "traits cut short")
+    told: list[StoreError] = []
+    with closing(Store(str(kept.data_dir / "geocli.db"))) as store:
+        with pytest.raises(StoreError, match=rf"unreadable row: {BAD}: "):
+            store.get([BAD, GOOD])
+        assert {GOOD} == set(store.get([BAD, GOOD], told.append))
+    assert [BAD] == [error.row for error in told]
+
+
+@pytest.mark.parametrize(
+    ("rows", "traits"),
+    [
+        (f'["{BAD}",0,24]', f'{{"a":{"[" * 50}{"]" * 50}}}'),
+        (f'["{BAD}",0,24]', f'{{"a":{"[" * 100_000}{"]" * 100_000}}}'),
+        (f'["{BAD}",0,24]', '{"a":1e999}'),
+        (f'["{BAD}",0,24]', "[1]"),
+    ],
+)
+def test_bad_record_of_the_journal_is_set_aside(kept: Geocli, rows: str, traits: str) -> None:
+    """A record that geocli never writes ends no command, is kept for people to look at, and all others are stored."""
+    place = f'{{"status":"resolved","country_code":"FR","traits":{traits}}}'
+    payload = f'{{"at":"2026-06-01T12:00:00Z","generation":"x","places":[{place}],"rows":[{rows}]}}'
+    assert 0 == kept("lookup", "9.9.9.9").returncode
+    with (kept.data_dir / "journal").open("ab") as journal:
+        journal.write(encode(payload.encode()))
+    assert 0 == kept("lookup", "81.2.69.160").returncode
+
+    assert {BAD, GOOD} == {entry["ip"] for entry in objects(kept("lookup", BAD, GOOD).stdout)}
+    flushed = kept("flush")
+
+    bytes_ = len(encode(payload.encode()))
+    assert [f"{kept.data_dir}/journal.bad: {bytes_} damaged bytes were quarantined"] == complaints(flushed)
+    assert {BAD: "US", GOOD: "AU", "9.9.9.9": "US", "81.2.69.160": "GB"} == dict(stored(kept, "ip, country_code"))
+
+
+def test_wrong_prefix_in_the_journal_is_no_network(kept: Geocli) -> None:
+    """A prefix of the other family ends no command: the network is unknown, and once it is stored the row is named."""
+    payload = next(pack([resolved("9.9.9.9", prefix_len=64)]))
+    (kept.data_dir / "journal").write_bytes(encode(payload))
+
+    only, flushed, after = (
+        kept(*arguments)
+        for arguments in (("lookup", "--cached-only", "9.9.9.9", GOOD), ("flush",), ("lookup", "9.9.9.9", GOOD))
+    )
+
+    assert [("9.9.9.9", None), (GOOD, None)] == [(entry["ip"], entry["network"]) for entry in objects(only.stdout)]
+    assert (0, b"") == (flushed.returncode, flushed.stderr)
+    assert [f"{kept.data_dir}/geocli.db: unreadable row: 9.9.9.9: prefix_len is 64"] == complaints(after)
+    assert ["US", "AU"] == [entry["country_code"] for entry in objects(after.stdout)]
+
+
+def test_segment_that_cannot_be_read_does_not_end_asking_again(kept: Geocli) -> None:
+    """`re-resolve` names a file that it cannot read, asks again for all rows, and stores what it can."""
+    damage(kept, "prefix of the other family")
+    (kept.data_dir / "journal.7-x.draining").mkdir()
+
+    ran = kept("re-resolve", "--all")
+
+    assert 4 == ran.returncode
+    assert f"{kept.data_dir}/journal.7-x.draining: cannot be read: a directory; move it away" in complaints(ran)
+    assert [(GOOD, None), (BAD, None)] == stored(kept, "ip, prefix_len")

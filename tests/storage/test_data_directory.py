@@ -1,0 +1,724 @@
+"""The data directory: who may use it, whose its files are, its locks, and files that are replaced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import stat
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geocli.errors import BusyError, StorageError
+from geocli.files.atomic import replacing, write_all
+from geocli.files.file_checks import NETWORK_FILE_SYSTEMS
+from geocli.storage.directory import DataDirectory
+from tests.helpers.journals_and_stores import holding, in_child, local, orphaned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+IS_ROOT = os.geteuid() == 0
+as_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
+SOMEBODY = 54321
+CREATE = os.O_RDWR | os.O_CREAT
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=["umask 000", "umask 022", "umask 077"])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> DataDirectory:
+    return local(tmp_path / "data")
+
+
+def mode_of(path: str | Path) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def mounted(path: Path, kind: str, mountinfo: Path) -> DataDirectory:
+    """Return a data directory as it would be on a file system of some kind."""
+    path.mkdir(exist_ok=True)
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mountinfo.write_text(
+        "22 1 0:999 / /elsewhere rw,relatime shared:1 - nfs4 server:/elsewhere rw\n"
+        f"23 1 {number} / /here rw,relatime shared:2 master:1 - {kind} server:/here rw,vers=4.2\n"
+    )
+    return DataDirectory(str(path), mountinfo=str(mountinfo))
+
+
+@pytest.mark.usefixtures("umask")
+def test_missing_directory_is_made_private(tmp_path: Path) -> None:
+    """A data directory that is missing is made, with those above it, for its owner alone."""
+    path = tmp_path / "state" / "geocli"
+    found = local(path).prepare()
+    assert 0o700 == stat.S_IMODE(found.st_mode) == mode_of(path)
+    assert os.path.samestat(found, path.stat())
+
+
+def test_umask_does_not_lock_the_owner_out(tmp_path: Path) -> None:
+    """A directory that is made can be used by its owner, also with a umask that takes the owner's rights."""
+    path = tmp_path / "data"
+
+    def make_with_odd_umask() -> None:
+        os.umask(0o377)
+        local(path).prepare()
+
+    assert 0 == in_child(make_with_odd_umask)
+    assert 0o700 == mode_of(path)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770])
+def test_existing_directory_is_left_as_it_is(tmp_path: Path, mode: int) -> None:
+    """A directory that is there keeps its mode."""
+    tmp_path.chmod(mode)
+    local(tmp_path).prepare()
+    assert mode == mode_of(tmp_path)
+
+
+def test_link_to_a_directory_is_followed(tmp_path: Path) -> None:
+    """The data directory may be a symbolic link to a directory elsewhere."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to("disk")
+    os.close(local(tmp_path / "data").open("journal", CREATE))
+    assert ["journal"] == os.listdir(tmp_path / "disk")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(Path.touch, "not a directory", id="file"),
+        pytest.param(os.mkfifo, "not a directory", id="FIFO"),
+        pytest.param(lambda path: path.symlink_to("gone"), "No such file or directory", id="link to nothing"),
+        pytest.param(lambda path: path.symlink_to(path), "Too many levels of symbolic links", id="link to itself"),
+    ],
+)
+def test_what_is_no_directory_is_refused(directory: DataDirectory, make: Callable[[Path], None], reason: str) -> None:
+    """Something else in the directory's place is an error that names it, and is left alone."""
+    make(Path(directory.path))
+    before = os.lstat(directory.path)
+    with pytest.raises(StorageError) as caught:
+        directory.prepare()
+    assert f"{directory.path}: cannot be used as data directory: {reason}" == str(caught.value)
+    assert directory.path == caught.value.path
+    assert 4 == caught.value.exit_status
+    assert before == os.lstat(directory.path)
+
+
+def test_directory_below_a_file_is_refused(tmp_path: Path) -> None:
+    """A directory that cannot be made is an error that says why."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"/file/data: cannot be used as data directory: Not a directory$"):
+        local(tmp_path / "file" / "data").prepare()
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root may write anywhere")
+def test_directory_that_may_not_be_made_is_refused(tmp_path: Path) -> None:
+    """A directory that this user may not make is an error that says so."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match=r"/data: cannot be used as data directory: Permission denied$"):
+        local(tmp_path / "data").prepare()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_world_writable_directory_is_refused(tmp_path: Path, mode: int) -> None:
+    """A directory that anybody may write to is refused, and the error says what to do."""
+    tmp_path.chmod(mode)
+    with pytest.raises(StorageError) as caught:
+        local(tmp_path).prepare()
+    reason = "writable by all users; use a directory of your own, or chmod o-w"
+    assert f"{tmp_path}: cannot be used as data directory: {reason}" == str(caught.value)
+    assert [] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p"])
+def test_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
+    """On a network file system, locks and syncs are not what they must be: it is refused, with a way out."""
+    with pytest.raises(StorageError) as caught:
+        mounted(tmp_path / "data", kind, tmp_path / "mountinfo").prepare()
+    reason = (
+        f"on a network file system ({kind}), on which locks are unreliable; "
+        "use a local directory, or set allow_network_fs = true"
+    )
+    assert f"{tmp_path}/data: cannot be used as data directory: {reason}" == str(caught.value)
+    assert kind in NETWORK_FILE_SYSTEMS
+
+
+@pytest.mark.parametrize("kind", ["ext4", "btrfs", "tmpfs", "fuse.mergerfs"])
+def test_local_file_system_is_accepted(tmp_path: Path, kind: str) -> None:
+    """A local file system is accepted, whatever else is mounted."""
+    directory = mounted(tmp_path / "data", kind, tmp_path / "mountinfo")
+    assert os.path.samestat(os.stat(directory.path), directory.prepare())
+
+
+def test_network_file_system_is_accepted_if_it_is_allowed(tmp_path: Path) -> None:
+    """Whoever knows better can allow a network file system."""
+    mounted(tmp_path / "data", "nfs", tmp_path / "mountinfo")
+    allowed = DataDirectory(str(tmp_path / "data"), allow_network_fs=True, mountinfo=str(tmp_path / "mountinfo"))
+    assert os.path.samestat(os.stat(allowed.path), allowed.prepare())
+
+
+@pytest.mark.parametrize("text", [None, b"", b"\n", b"\xff - \xff\n", b"1 2 3 no dash\n"])
+def test_unreadable_mountinfo_refuses_nobody(tmp_path: Path, text: bytes | None) -> None:
+    """Where the kernel does not say what is mounted, the directory is accepted."""
+    if text is not None:
+        (tmp_path / "mountinfo").write_bytes(text)
+    directory = DataDirectory(str(tmp_path), mountinfo=str(tmp_path / "mountinfo"))
+    assert os.path.samestat(os.stat(directory.path), directory.prepare())
+
+
+def test_directory_is_examined_once(directory: DataDirectory) -> None:
+    """The same answer is given again, at no cost."""
+    assert directory.prepare() is directory.prepare()
+
+
+def test_path_is_absolute() -> None:
+    """A relative path means the directory that was current when it was given."""
+    assert f"{os.getcwd()}/data" == DataDirectory("data/.").path
+    assert f"{os.getcwd()}/data/journal" == DataDirectory("data").file("journal")
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize(("directory_mode", "mode"), [(0o700, 0o600), (0o755, 0o600), (0o2770, 0o660), (0o770, 0o660)])
+def test_files_have_the_rights_that_the_directory_asks_for(tmp_path: Path, directory_mode: int, mode: int) -> None:
+    """Files are for the owner alone, or for the group if it may write to the directory, whatever the umask."""
+    tmp_path.chmod(directory_mode)
+    os.close(local(tmp_path).open("journal", CREATE))
+    assert mode == mode_of(tmp_path / "journal")
+
+
+def test_rights_of_a_file_follow_the_directory(directory: DataDirectory) -> None:
+    """A file from before the directory was given to a group gets the group's rights."""
+    os.close(directory.open("journal", CREATE))
+    Path(directory.path).chmod(0o2770)
+    os.close(local(Path(directory.path)).open("journal", os.O_RDWR))
+    assert 0o660 == mode_of(directory.file("journal"))
+
+
+def test_file_with_two_names_is_refused_and_keeps_its_rights(directory: DataDirectory, tmp_path: Path) -> None:
+    """A file that is also somewhere else may be none of ours: it is not opened, and its rights stay."""
+    directory.prepare()
+    (tmp_path / "elsewhere").touch(mode=0o644)
+    os.link(tmp_path / "elsewhere", directory.file("journal"))
+    before = mode_of(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match=r"/journal: not a regular file, or one with a hard link; move it away$"):
+        directory.open("journal", CREATE)
+    assert before == mode_of(tmp_path / "elsewhere")
+
+
+def test_symbolic_link_is_refused(directory: DataDirectory, tmp_path: Path) -> None:
+    """A symbolic link in the directory is not followed, and nothing is made where it points."""
+    directory.prepare()
+    os.symlink(tmp_path / "target", directory.file("journal"))
+    with pytest.raises(OSError, match="symbolic link") as caught:
+        directory.open("journal", CREATE)
+    assert errno.ELOOP == caught.value.errno
+    assert not (tmp_path / "target").exists()
+
+
+def test_programs_that_are_started_inherit_no_file(directory: DataDirectory) -> None:
+    """The descriptors of the directory's files are closed in a program that is started."""
+    descriptor = directory.open("journal", CREATE)
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+def test_file_whose_rights_cannot_be_set_is_not_left_open() -> None:
+    """If a file cannot be given the right mode, opening it fails, and no descriptor is left."""
+    proc = local(Path(f"/proc/{os.getpid()}"))  # whose files have an owner, but modes that nobody can change
+    proc.prepare()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(PermissionError):
+        proc.open("comm", os.O_RDWR)
+    assert len(before) == len(os.listdir("/proc/self/fd"))
+
+
+@as_root
+def test_root_gives_files_to_the_group_of_its_directory(tmp_path: Path) -> None:
+    """What root makes in a group's directory of its own belongs to that group, also without the directory's help."""
+    os.chown(tmp_path, 0, SOMEBODY)
+    tmp_path.chmod(0o770)
+    os.close(local(tmp_path).open("journal", CREATE))
+    found = (tmp_path / "journal").stat()
+    assert (0, SOMEBODY) == (found.st_uid, found.st_gid)
+
+
+@as_root
+def test_root_makes_no_file_in_a_users_directory(directory: DataDirectory, tmp_path: Path) -> None:
+    """The user could let root write elsewhere: nothing is opened, made, or given away."""
+    directory.prepare()
+    os.chown(directory.path, SOMEBODY, SOMEBODY)
+    (tmp_path / "secret").touch(mode=0o600)
+    os.link(tmp_path / "secret", directory.file("journal"))
+    for name in ("journal", "journal.lock"):
+        with pytest.raises(StorageError, match=f"it belongs to user {SOMEBODY}; run this as that user$"):
+            local(Path(directory.path)).open(name, CREATE)
+    assert 0 == (tmp_path / "secret").stat().st_uid
+    assert ["journal"] == os.listdir(directory.path)
+
+
+@as_root
+def test_member_of_the_group_uses_the_files_of_others(shared: Path) -> None:
+    """In a group's directory, a member opens a file that is another's, and leaves its rights."""
+    os.chown(shared, 0, SOMEBODY)
+    shared.chmod(0o2770)
+    os.close(local(shared).open("journal", CREATE))
+
+    def become_a_member() -> None:
+        os.setgroups([])
+        os.setgid(SOMEBODY)
+        os.setuid(SOMEBODY)
+        descriptor = local(shared).open("journal", CREATE | os.O_APPEND)
+        assert 5 == os.write(descriptor, b"hello")
+
+    assert 0 == in_child(become_a_member)
+    assert b"hello" == (shared / "journal").read_bytes()
+    assert (0, SOMEBODY, 0o660) == (
+        (shared / "journal").stat().st_uid,
+        (shared / "journal").stat().st_gid,
+        mode_of(shared / "journal"),
+    )
+
+
+def test_names_are_those_in_the_directory(directory: DataDirectory) -> None:
+    """The names are read afresh each time; a directory that is not there has none, and is not made."""
+    assert [] == directory.names()
+    assert not os.path.exists(directory.path)
+    for name in ("journal", "journal.lock"):
+        os.close(directory.open(name, CREATE))
+    assert ["journal", "journal.lock"] == sorted(directory.names())
+
+
+def test_sync_needs_a_directory(directory: DataDirectory) -> None:
+    """Syncing works on what is there, and fails otherwise."""
+    with pytest.raises(FileNotFoundError):
+        directory.sync()
+    directory.prepare()
+    directory.sync()
+
+
+@pytest.mark.parametrize("timeout_seconds", [0, 0.05])
+def test_held_lock_is_busy(directory: DataDirectory, timeout_seconds: float) -> None:
+    """A lock that another process holds is an error that names it, and says to try again later."""
+    with (
+        holding(directory, "journal.lock"),
+        pytest.raises(BusyError) as caught,
+        directory.locked("journal.lock", timeout_seconds),
+    ):
+        pytest.fail("two hold the lock")
+    path = directory.file("journal.lock")
+    assert f"{path}: busy: another process held it for {timeout_seconds:g} s; try again later" == str(caught.value)
+    assert (path, timeout_seconds, 75) == (caught.value.path, caught.value.waited_seconds, caught.value.exit_status)
+
+
+def test_lock_of_this_process_is_busy_too(directory: DataDirectory) -> None:
+    """Two threads of one process exclude each other as two processes do."""
+    with (
+        directory.locked("journal.lock", 0),
+        pytest.raises(BusyError),
+        directory.locked("journal.lock", 0),
+    ):
+        pytest.fail("two hold the lock")
+
+
+def test_other_locks_are_free(directory: DataDirectory) -> None:
+    """Locks of different names do not exclude each other."""
+    with holding(directory, "flush.lock"), directory.locked("journal.lock", 0):
+        pass
+
+
+def test_killed_holder_frees_the_lock(directory: DataDirectory) -> None:
+    """When the holder is killed by kill -9, the lock is free."""
+    with holding(directory, "journal.lock") as holder:
+        holder.kill()
+        holder.join()
+        assert -9 == holder.exitcode
+        with directory.locked("journal.lock", 0):
+            pass
+
+
+def test_waiting_ends_when_the_holder_does(directory: DataDirectory) -> None:
+    """Whoever waits gets the lock once it is free."""
+    got: list[bool] = []
+
+    def wait() -> None:
+        with directory.locked("journal.lock", 60):
+            got.append(True)
+
+    with holding(directory, "journal.lock") as holder:
+        waiter = Thread(target=wait)
+        waiter.start()
+        assert [] == got
+        holder.kill()
+        waiter.join(60)
+    assert [True] == got
+
+
+def test_lock_is_freed_after_an_error(directory: DataDirectory) -> None:
+    """An error under the lock passes through, frees the lock, and leaves the file and no descriptor."""
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyError), directory.locked("journal.lock", 0):
+        raise KeyError
+    inode = os.stat(directory.file("journal.lock")).st_ino
+    with directory.locked("journal.lock", 0):
+        assert inode == os.stat(directory.file("journal.lock")).st_ino
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+class Meddled(DataDirectory):
+    """Somebody removes or replaces the lock file just after it was opened, a few times."""
+
+    def __init__(self, path: Path, meddle: Callable[[str], None]) -> None:
+        super().__init__(str(path), allow_network_fs=True)
+        self.meddle = meddle
+        self.left = 2
+
+    def open(self, name: str, flags: int) -> int:
+        descriptor = super().open(name, flags)
+        if self.left:
+            self.left -= 1
+            self.meddle(self.file(name))
+        return descriptor
+
+
+def replaced(path: str) -> None:
+    Path(f"{path}.new").touch()
+    os.rename(f"{path}.new", path)
+
+
+@pytest.mark.parametrize("meddle", [replaced, os.unlink], ids=["replaced", "removed"])
+def test_lock_on_a_file_that_is_gone_does_not_count(tmp_path: Path, meddle: Callable[[str], None]) -> None:
+    """A lock on a file that is no longer under its name excludes nobody, so that it is taken again."""
+    directory = Meddled(tmp_path, meddle)
+    before = len(os.listdir("/proc/self/fd"))
+    with directory.locked("journal.lock", 1), pytest.raises(BusyError), local(tmp_path).locked("journal.lock", 0):
+        pytest.fail("two hold the lock")
+    assert 0 == directory.left
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+def looped(path: str) -> None:
+    os.unlink(path)
+    os.symlink(path, path)
+
+
+def test_lock_file_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
+    """A lock of which nobody can tell whether it counts is an error, and leaves no descriptor."""
+    before = len(os.listdir("/proc/self/fd"))
+    with (
+        pytest.raises(StorageError, match=r"/journal\.lock: cannot be locked: Too many levels of symbolic links$"),
+        Meddled(tmp_path, looped).locked("journal.lock", 1),
+    ):
+        pytest.fail("nothing is locked")
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(os.mkdir, "Is a directory", id="directory"),
+        pytest.param(lambda path: os.symlink("x", path), "Too many levels of symbolic links", id="symbolic link"),
+    ],
+)
+def test_lock_file_must_be_a_file(directory: DataDirectory, make: Callable[[str], None], reason: str) -> None:
+    """Something else in the lock file's place is an error that names it."""
+    directory.prepare()
+    make(directory.file("journal.lock"))
+    with pytest.raises(StorageError) as caught, directory.locked("journal.lock", 0):
+        pytest.fail("nothing is locked")
+    assert f"{directory.file('journal.lock')}: cannot be locked: {reason}" == str(caught.value)
+
+
+def test_lock_in_a_directory_that_is_refused(tmp_path: Path) -> None:
+    """The directory is examined before anything is made in it."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(StorageError, match="writable by all users"), local(tmp_path).locked("journal.lock", 0):
+        pytest.fail("nothing is locked")
+    assert [] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_replacing_puts_the_new_file_in_place(tmp_path: Path, old: bytes | None) -> None:
+    """Until all is written the old file is there, then the new one is, and nothing beside it."""
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_bytes(old)
+    with replacing(str(path)) as (descriptor, beside):
+        write_all(descriptor, b"new")
+        assert b"new" == Path(beside).read_bytes()
+        assert (str(tmp_path), ".part") == (os.path.dirname(beside), os.path.splitext(beside)[1])
+        assert old == (path.read_bytes() if path.exists() else None)
+    assert b"new" == path.read_bytes()
+    assert ["file"] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_replacing_makes_a_file_of_the_mode(tmp_path: Path, umask: int, mode: int) -> None:
+    """The new file has the mode that was asked for, less the umask."""
+    with replacing(str(tmp_path / "file"), mode):
+        pass
+    assert mode & ~umask == mode_of(tmp_path / "file")
+
+
+def fail_to_replace(path: Path, error: type[BaseException]) -> None:
+    with replacing(str(path)) as (descriptor, _):
+        write_all(descriptor, b"new")
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_replacing_keeps_the_old_file_on_an_error(tmp_path: Path, error: type[BaseException]) -> None:
+    """After any error the old file is as it was, and nothing is left beside it, nor any descriptor."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(error):
+        fail_to_replace(path, error)
+    assert b"old" == path.read_bytes()
+    assert ["file"] == os.listdir(tmp_path)
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+def test_replacing_a_directory_fails(tmp_path: Path) -> None:
+    """What cannot be renamed is removed."""
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError), replacing(str(tmp_path / "file")):
+        pass
+    assert ["file"] == os.listdir(tmp_path)
+
+
+def test_replacing_in_a_missing_directory_fails(tmp_path: Path) -> None:
+    """Where no file can be made, nothing is, and the error names the file that was asked for."""
+    with pytest.raises(FileNotFoundError) as caught, replacing(str(tmp_path / "gone" / "file")):
+        pytest.fail("nothing can be written")
+    assert f"{tmp_path}/gone/file" == caught.value.filename
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_replacing_a_pipe_writes_to_it(tmp_path: Path, error: type[Exception] | None) -> None:
+    """What is no regular file, like a pipe, is written to, and is there afterwards, also after an error."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if error:
+        with pytest.raises(error):
+            fail_to_replace(path, error)
+    else:
+        with replacing(str(path)) as (descriptor, _):
+            write_all(descriptor, b"new")
+    assert b"new" == os.read(reader, 10)
+    os.close(reader)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert ["pipe"] == os.listdir(tmp_path)
+
+
+def test_short_write_is_not_the_end(tmp_path: Path) -> None:
+    """What one call does not write, the next ones do, or fail: a part is never taken for all."""
+    path = tmp_path / "file"
+
+    def write_with_little_room() -> None:
+        everything = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, everything[1]))
+        with path.open("wb") as file, pytest.raises(OSError, match="File too large"):
+            write_all(file.fileno(), bytes(1500))
+        resource.setrlimit(resource.RLIMIT_FSIZE, everything)
+
+    assert 0 == in_child(write_with_little_room)
+    assert 1000 == path.stat().st_size
+
+
+def test_files_that_other_threads_make_keep_to_the_umask(tmp_path: Path) -> None:
+    """The umask belongs to the process: it is not changed, not for a moment, while files are made for a group."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o2770)
+    (tmp_path / "theirs").mkdir()
+    directory, is_done = local(tmp_path / "data"), Event()
+    modes = Counter[int]()
+
+    def make_theirs() -> None:
+        while not is_done.is_set():
+            descriptor = os.open(tmp_path / "theirs" / "file", os.O_WRONLY | os.O_CREAT, 0o666)
+            modes[stat.S_IMODE(os.fstat(descriptor).st_mode)] += 1
+            os.close(descriptor)
+            os.unlink(tmp_path / "theirs" / "file")
+
+    before = os.umask(0o027)
+    theirs = Thread(target=make_theirs)
+    theirs.start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: os.close(directory.open(str(n), CREATE)), range(4000)))
+    finally:
+        is_done.set()
+        theirs.join()
+        after = os.umask(before)
+
+    assert 0o027 == after
+    assert {0o640} == set(modes)
+    assert {0o660} == {mode_of(path) for path in (tmp_path / "data").iterdir()}
+
+
+class Killed(DataDirectory):
+    """A data directory in which whoever makes a file is killed before it has its mode."""
+
+    @staticmethod
+    def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
+        del descriptor, directory, mode
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Named(DataDirectory):
+    """A data directory on a file system that cannot make files without a name."""
+
+    def _make_nameless(self, name: str, directory: os.stat_result) -> None:
+        del name, directory
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+class KilledNamed(Named, Killed):
+    """Both."""
+
+
+@pytest.fixture
+def grouped(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.mkdir()
+    path.chmod(0o2770)
+    return path
+
+
+@pytest.mark.parametrize("kind", [DataDirectory, Named])
+@pytest.mark.parametrize("umask", [0o077], indirect=True)
+def test_file_has_its_mode_before_it_has_its_name(grouped: Path, kind: type[DataDirectory], umask: int) -> None:
+    """Nobody ever sees a file of a group's directory that the group may not use."""
+    del umask
+    seen = set()
+
+    def look(number: int) -> None:
+        os.close(kind(str(grouped), allow_network_fs=True).open(str(number), CREATE))
+
+    with ThreadPoolExecutor(4) as pool:
+        made = pool.map(look, [number // 4 for number in range(400)])
+        for number in range(100):
+            with suppress(FileNotFoundError):
+                seen.add(mode_of(grouped / str(number)))
+        list(made)
+
+    assert {0o660} == seen | {mode_of(path) for path in grouped.iterdir()}
+    assert {str(number) for number in range(100)} == set(os.listdir(grouped))
+
+
+@pytest.mark.parametrize(("kind", "left"), [(Killed, 0), (KilledNamed, 1)])
+def test_file_whose_maker_is_killed_has_no_name(grouped: Path, kind: type[DataDirectory], left: int) -> None:
+    """Who is killed while making a file leaves nothing under its name, and nothing that a flush does not remove."""
+    killed = kind(str(grouped), allow_network_fs=True)
+
+    assert -signal.SIGKILL == in_child(lambda: killed.open("journal", CREATE))
+
+    assert left == len(os.listdir(grouped))
+    os.close(local(grouped).open("journal", CREATE))
+    local(grouped).sweep()
+    assert ["journal"] == os.listdir(grouped)
+    assert 0o660 == mode_of(grouped / "journal")
+
+
+def test_file_that_kept_its_temporary_name_loses_it_when_it_is_opened(directory: DataDirectory) -> None:
+    """Who is killed between the two names leaves a file that is used as any other."""
+    os.close(directory.open("journal", CREATE))
+    os.link(directory.file("journal"), directory.file("journal.0123456789ab.part"))
+
+    os.close(directory.open("journal", CREATE))
+
+    assert ["journal"] == os.listdir(directory.path)
+
+
+@pytest.mark.parametrize("kind", [DataDirectory, Named])
+def test_file_that_was_made_meanwhile_is_used(grouped: Path, kind: type[DataDirectory]) -> None:
+    """Of those who make a file at the same time, all use the first one's."""
+    directory = kind(str(grouped), allow_network_fs=True)
+    with ThreadPoolExecutor(8) as pool:
+        descriptors = list(pool.map(lambda _: directory.open("journal", CREATE), range(64)))
+    inodes = {os.fstat(descriptor).st_ino for descriptor in descriptors}
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+    assert {os.stat(grouped / "journal").st_ino} == inodes
+    assert ["journal"] == os.listdir(grouped)
+
+
+# what killed processes leave
+
+
+def begin(path: Path, then: Callable[[], object]) -> None:
+    with replacing(str(path)) as (descriptor, _):
+        write_all(descriptor, b"half")
+        then()
+
+
+def test_next_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    """The temporary files of runs that were killed go with the next run that writes the same file."""
+    path = tmp_path / "rows.csv"
+    assert -signal.SIGKILL == in_child(lambda: begin(path, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    assert 1 == len(os.listdir(tmp_path))
+
+    begin(path, lambda: None)
+
+    assert ["rows.csv"] == os.listdir(tmp_path)
+    assert b"half" == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("rows.csv.part", "rows.csv.0123456789ab", "rows.csv.0123456789AB.part", "rows.csv.0123456789abc.part"),
+        *("other.csv.0123456789ab.part", "my.rows.csv.0123456789ab.part", "0123456789ab.part"),
+    ],
+)
+def test_next_run_keeps_what_is_none_of_its_own(tmp_path: Path, name: str) -> None:
+    """Only what is named as a temporary file of this file is removed."""
+    (tmp_path / name).touch()
+
+    begin(tmp_path / "rows.csv", lambda: None)
+
+    assert sorted([name, "rows.csv"]) == sorted(os.listdir(tmp_path))
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("rows.csv", path)])
+def test_next_run_keeps_what_is_no_file(tmp_path: Path, make: Callable[[str], None]) -> None:
+    """What is named as a temporary file, but is none, is kept, and holds nothing up."""
+    make(str(tmp_path / "rows.csv.0123456789ab.part"))
+
+    begin(tmp_path / "rows.csv", lambda: None)
+
+    assert ["rows.csv", "rows.csv.0123456789ab.part"] == sorted(os.listdir(tmp_path))
+
+
+def test_next_run_keeps_what_is_still_written(tmp_path: Path) -> None:
+    """Two runs that write the same file at the same time both end well; the last one's stays."""
+    path = tmp_path / "rows.csv"
+    with replacing(str(path)) as (first, _):
+        begin(path, lambda: None)
+        write_all(first, b"first")
+        assert b"half" == path.read_bytes()
+    assert b"first" == path.read_bytes()
+    assert ["rows.csv"] == os.listdir(tmp_path)
+
+
+def test_child_does_not_hold_what_its_parent_left(tmp_path: Path) -> None:
+    """A temporary file is that of who began it: a child that lives on when that one is killed does not hold it."""
+    with orphaned(lambda die: begin(tmp_path / "rows.csv", die)):
+        assert 1 == len(os.listdir(tmp_path))
+        begin(tmp_path / "rows.csv", lambda: None)
+        assert ["rows.csv"] == os.listdir(tmp_path)

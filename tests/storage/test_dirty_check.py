@@ -1,0 +1,287 @@
+"""Finding dirty entries: by their bytes, by an index, by reading all; each finds the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from datetime import timedelta
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geocli.models import Place, settle
+from geocli.storage import journal_index, journal_lookup
+from geocli.storage.dirty_check import is_dirty
+from geocli.storage.frames import MAX_BYTES, encode, pack
+from geocli.storage.journal import Journal
+from geocli.storage.journal_lookup import SEARCHED_ADDRESSES
+from tests.helpers.journals_and_stores import AT, HEAD, local, resolved, unresolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from geocli.models import Entry
+    from geocli.storage.directory import DataDirectory
+
+MANY = [f"9.9.9.{number}" for number in range(SEARCHED_ADDRESSES + 1)]
+"""Addresses that are nowhere, and more than are searched for."""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> DataDirectory:
+    return local(tmp_path / "data")
+
+
+@pytest.fixture
+def journal(directory: DataDirectory) -> Journal:
+    return Journal(directory)
+
+
+def expected(journal: Journal) -> dict[str, Entry]:
+    """Return the newest entry of each address, from all entries in their order."""
+    found: dict[str, Entry] = {}
+    for entry in journal.dirty():
+        found[entry.ip] = settle(found.get(entry.ip), entry)
+    return found
+
+
+def put(directory: DataDirectory, data: bytes, name: str = "journal") -> None:
+    directory.prepare()
+    Path(directory.file(name)).write_bytes(data)
+
+
+def segment(number: int) -> str:
+    return f"journal.{number}-00000000-0000-4000-8000-{number:012}.draining"
+
+
+def compact(*ips: str) -> bytes:
+    """Return a frame of the shorter form, as batches write it."""
+    places = '"places":[{"status":"resolved","country_code":"GB","places":[{"city":"A"},{"city":"B"}]}]'
+    rows = f"[{len(ips) - 1},0,24],[1,1,null]" if len(ips) > 1 else "[1,1,null]"
+    return encode(f'{HEAD},"ips":"{" ".join(ips)}",{places},"rows":[{rows}]}}'.encode())
+
+
+@pytest.fixture(params=["search", "index", "reading"])
+def finding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return addresses to ask for besides, so that one of the ways is taken."""
+    if request.param == "reading":
+        monkeypatch.setattr(journal_index, "MAX_ROWS", 2)
+    return [] if request.param == "search" else MANY
+
+
+def test_every_way_finds_the_newest_entries(directory: DataDirectory, journal: Journal, finding: list[str]) -> None:
+    """Of segments and journal, of both forms of frames, each address has its newest entry; nothing found hides none."""
+    put(directory, compact("1.1.1.1", "1.1.1.2", "2001:db8::1"), segment(3))
+    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3"), resolved("1.1.1.4")])), segment(10))
+    retry_at = AT + timedelta(hours=1)
+    journal.append([unresolved("1.1.1.1", retry_at=retry_at), resolved("1.1.1.2", place=Place(city="Paris"))])
+    journal.append([unresolved("1.1.1.5"), unresolved("1.1.1.3", retry_at=retry_at), unresolved("1.1.1.3")])
+    for ip, entry in expected(journal).items():
+        assert {ip: entry} == Journal(directory).newest([ip, *finding])
+    assert 6 == len(expected(journal))
+
+
+def test_parts_of_addresses_are_not_found(directory: DataDirectory, journal: Journal, finding: list[str]) -> None:
+    """An address is a whole word, and what a place says of it is not an answer about it."""
+    put(directory, compact("11.1.1.1", "1.1.1.11", "2001:db8::11"))
+    journal.append([resolved("8.8.8.8", place=Place(org="1.1.1.2", city='"1.1.1.3" G1 1.1.1.4'))])
+    for ip in ("1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "2001:db8::1", "2001:db8::"):
+        assert {} == Journal(directory).newest([ip, *finding])
+
+
+def test_addresses_at_every_offset_of_a_chunk(
+    directory: DataDirectory, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a chunk ends, an address is found once it is there."""
+    ips = [f"81.2.{number}.{number}" for number in range(30)]
+    put(directory, compact(*ips) + compact("1.1.1.1"))
+    for size in range(1, 200, 7):
+        monkeypatch.setattr(journal_lookup, "STRETCH_BYTES", size)
+        assert expected(journal).keys() >= {"81.2.7.7"}
+        assert {"81.2.7.7": expected(journal)["81.2.7.7"]} == Journal(directory).newest(["81.2.7.7"])
+
+
+def test_damage_hides_no_sound_frame(directory: DataDirectory, finding: list[str]) -> None:
+    """Frames around damage, zeros and torn frames are found; what these hold is not believed."""
+    flipped = bytearray(compact("1.1.1.9"))
+    flipped[-5] ^= 1
+    odd = encode(f'{HEAD},"places":[{{"status":7}}],"rows":[["1.1.1.8",0,24]]}}'.encode())
+    data = [compact("1.1.1.1"), b"G1 garbage 1.1.1.7 \n", bytes(flipped), b"\0" * 500, odd, compact("1.1.1.2")]
+    put(directory, b"".join(data) + compact("1.1.1.6")[:-9])
+    for ip in ("1.1.1.1", "1.1.1.2"):
+        assert [ip] == list(Journal(directory).newest([ip, *finding]))
+    for ip in ("1.1.1.6", "1.1.1.7", "1.1.1.8", "1.1.1.9"):
+        assert {} == Journal(directory).newest([ip, *finding])
+
+
+def test_large_frames_are_read_whole(directory: DataDirectory, finding: list[str]) -> None:
+    """An address at either end of the largest frame is found."""
+    filler = [f"1.{a}.{b}.1" for a in range(200) for b in range(250)]
+    put(directory, compact("8.8.8.1", *filler, "8.8.8.2"))
+    assert 0.4 * MAX_BYTES < os.path.getsize(directory.file("journal")) < MAX_BYTES
+    for ip in ("8.8.8.1", "8.8.8.2"):
+        assert [ip] == list(Journal(directory).newest([ip, *finding]))
+
+
+@pytest.mark.parametrize("is_indexed", [True, False], ids=["index", "search"])
+def test_one_reader_follows_what_becomes_of_the_journal(
+    directory: DataDirectory, journal: Journal, monkeypatch: pytest.MonkeyPatch, *, is_indexed: bool
+) -> None:
+    """After appends, seals and discards in any order a reader that remembers finds what is there, and only that."""
+    if not is_indexed:
+        for name, value in {"SEARCHED_ADDRESSES": 1 << 30, "STRETCH_BYTES": 500, "MAX_BYTES": 1000}.items():
+            monkeypatch.setattr(journal_lookup, name, value)
+    random, reader = Random(7), Journal(directory)  # noqa: S311 (the same each time)
+    ips = [f"1.1.1.{number}" for number in range(12)]
+    for step in range(150):
+        chosen = random.sample(ips, 2)
+        match random.randrange(5):
+            case 0:
+                journal.seal()
+            case 1 if journal.segments():
+                journal.discard(journal.segments()[0])
+            case 2:
+                journal.append([unresolved(ip, retry_at=AT + timedelta(hours=step)) for ip in chosen])
+            case _:
+                journal.append([resolved(ip, place=Place(city=f"{step}")) for ip in chosen])
+        assert expected(journal) == reader.newest([*ips, *MANY])
+
+
+def test_a_journal_that_was_replaced_is_read_from_its_beginning(directory: DataDirectory, journal: Journal) -> None:
+    """Another file under the same inode number, as large or larger, is not taken for the one that was read."""
+    put(directory, compact("1.1.1.1") + compact("1.1.1.2"))
+    reader = Journal(directory)
+    assert {"1.1.1.1", "1.1.1.2"} == set(reader.newest(["1.1.1.1", "1.1.1.2", *MANY]))
+    for data in (compact("1.1.1.3") + compact("1.1.1.2"), compact("1.1.1.4") * 9, compact("1.1.1.5")):
+        put(directory, data)  # truncates: the inode stays
+        assert expected(journal) == reader.newest([*(f"1.1.1.{number}" for number in range(9)), *MANY])
+
+
+def _read_bytes() -> int:
+    """Return how many bytes this process has read so far (proc(5), /proc/pid/io)."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_a_search_reads_little_twice(directory: DataDirectory, journal: Journal) -> None:
+    """Bytes in which an address was not found are not searched for it again, but all that were appended since are."""
+    put(directory, b"".join(compact(*(f"81.{a}.{b}.1" for b in range(250))) for a in range(2000)))
+    reader = Journal(directory)
+    assert {} == reader.newest(["8.8.8.8"])
+    before = _read_bytes()
+    for _ in range(20):
+        assert {} == reader.newest(["8.8.8.8"])
+    assert _read_bytes() - before < 20 * 0.3 * os.path.getsize(directory.file("journal"))
+    journal.append([resolved("8.8.8.8")])
+    assert {"8.8.8.8": resolved("8.8.8.8")} == reader.newest(["8.8.8.8"])
+    journal.seal()
+    assert {"8.8.8.8": resolved("8.8.8.8")} == reader.newest(["8.8.8.8"])
+
+
+def test_a_search_begins_anew_in_another_file(directory: DataDirectory) -> None:
+    """Another file under the same inode number is searched from its beginning."""
+    filler = compact(*(f"1.{a}.{b}.1" for a in range(200) for b in range(200)))
+    put(directory, compact("1.1.1.1") + filler * 3)
+    reader = Journal(directory)
+    assert {} == reader.newest(["1.1.1.2"])
+    put(directory, compact("1.1.1.2") + filler * 3)  # truncates: the inode stays
+    assert ["1.1.1.2"] == list(reader.newest(["1.1.1.2"]))
+
+
+def test_an_index_reads_nothing_twice(directory: DataDirectory, journal: Journal) -> None:
+    """However often a process asks, it reads each byte of the journal once, and then what was appended."""
+    put(directory, b"".join(compact(*(f"81.{a}.{b}.1" for b in range(250))) for a in range(200)))
+    reader = Journal(directory)
+    size_bytes = os.path.getsize(directory.file("journal"))
+    before = _read_bytes()
+    for number in range(20):
+        assert 200 == len(reader.newest({f"81.{a}.{number}.1" for a in range(200)}))
+        journal.append([resolved("8.8.8.8")])
+        assert ["8.8.8.8"] == list(reader.newest(["8.8.8.8"]))
+    assert _read_bytes() - before < 1.2 * size_bytes
+
+
+def calls(name: str, run: Callable[[], object]) -> int:
+    """Return how often a function of that name is called while something runs."""
+    calls = 0
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code.co_name == name
+
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_only_frames_that_name_an_address_are_parsed(directory: DataDirectory, journal: Journal) -> None:
+    """One address among many frames costs the parsing of one, and none at all if it is in none."""
+    put(directory, b"".join(compact(f"81.2.{number}.1") for number in range(200)))
+    assert 1 == calls("unpack", lambda: journal.newest(["81.2.100.1"]))
+    assert 0 == calls("unpack", lambda: journal.newest(["81.3.100.1"]))
+
+
+def test_nothing_dirty_is_found_out_without_reading(directory: DataDirectory, journal: Journal) -> None:
+    """With an absent or empty journal nothing is imported to find that nothing is dirty; segments are dirty."""
+    assert not is_dirty(directory.path)
+    assert {} == journal.newest(["1.1.1.1"])
+    put(directory, b"")
+    assert not is_dirty(directory.path)
+    put(directory, b"", "journal.bad")
+    assert not is_dirty(directory.path)
+    put(directory, compact("1.1.1.1"), segment(1))
+    assert is_dirty(directory.path)
+    assert ["1.1.1.1"] == list(journal.newest(["1.1.1.1"]))
+
+
+def test_segments_that_come_back_are_in_their_order(directory: DataDirectory, journal: Journal) -> None:
+    """A segment that was out of reach for a while is older than what was read meanwhile."""
+    put(directory, compact("1.1.1.1"))
+    sealed = journal.seal(5)
+    assert sealed is not None
+    shutil.move(directory.file(sealed.name), directory.file("elsewhere"))
+    journal.append([resolved("1.1.1.1", place=Place(city="Paris"))])
+    reader = Journal(directory)
+    assert "Paris" == reader.newest(["1.1.1.1", *MANY])["1.1.1.1"].place.city
+    shutil.move(directory.file("elsewhere"), directory.file(sealed.name))
+    assert "Paris" == reader.newest(["1.1.1.1", *MANY])["1.1.1.1"].place.city
+    assert set(expected(journal)) == set(chain(reader.newest(["1.1.1.1", *MANY])))
+
+
+def test_what_is_appended_later_is_not_found_while_frozen(journal: Journal, finding: list[str]) -> None:
+    """A frozen journal finds what was dirty then, also when a flush has sealed it; a thawed one finds all."""
+    journal.append([resolved("1.1.1.1"), resolved("1.1.1.2")])
+    journal.freeze()
+    journal.append([resolved("1.1.1.2", place=Place(city="Paris")), resolved("1.1.1.3")])
+    ips = ["1.1.1.1", "1.1.1.2", "1.1.1.3", *finding]
+    before = {"1.1.1.1": resolved("1.1.1.1"), "1.1.1.2": resolved("1.1.1.2")}
+    assert before == journal.newest(ips)
+    journal.seal()
+    journal.append([resolved("1.1.1.4")])
+    assert before == journal.newest(ips)
+    journal.thaw()
+    assert expected(journal) == journal.newest([*ips, "1.1.1.4"])
+
+
+def test_an_idle_journal_that_is_frozen_is_not_read(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a batch appends to a journal that was empty is never read again."""
+    journal.freeze()
+    journal.append([resolved("1.1.1.1")])
+    monkeypatch.setattr(Journal, "_files", lambda *_: pytest.fail("read"))
+    assert {} == journal.newest(["1.1.1.1"])
+
+
+def test_answers_with_a_time_to_ask_again(directory: DataDirectory, journal: Journal) -> None:
+    """Of all segments and the journal those are found that were answered, and hold until some time."""
+    assert set() == journal.with_retry_times()
+    later = AT + timedelta(days=30)
+    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3", retry_at=later)])), segment(3))
+    journal.append([resolved("1.1.1.1"), resolved("1.1.1.2", retry_at=later), unresolved("1.1.1.4", retry_at=later)])
+    assert {"1.1.1.2", "1.1.1.3"} == journal.with_retry_times()

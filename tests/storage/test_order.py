@@ -1,0 +1,234 @@
+"""Order: the last answer counts, whatever segments are left over, whenever they come, and whatever clocks say."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from contextlib import closing, nullcontext, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from geocli.databases.discovery import digest_of
+from geocli.errors import GeocliError, JournalError
+from geocli.models import Place
+from geocli.storage.flush import Flush
+from geocli.storage.journal import Journal
+from geocli.storage.store_writer import StoreWriter
+from tests.conftest import Clock
+from tests.helpers.command_line import objects
+from tests.helpers.command_line import stored as rows
+from tests.helpers.databases import LONDON, QUOTED, TOKYO, build
+from tests.helpers.journals_and_stores import change, local, resolved, select, stored, unresolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from geocli.models import Entry
+    from geocli.storage.directory import DataDirectory
+    from geocli.storage.frames import Frame
+    from geocli.storage.recovery import Damage
+    from geocli.storage.segments import Segment
+    from tests.conftest import Geocli
+
+ADDRESSES = ("81.2.69.160", "2001:218::1")
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 (where syncs cost nothing)
+FAULTS = ("readable", "unreadable", "killed while it is read", "killed before it is discarded")
+"""What may happen to a segment in a flush."""
+ANSWERS = st.tuples(st.sampled_from(ADDRESSES), st.booleans(), st.integers(-90, 90))
+"""An address, whether somebody knows it, and the minutes by which the clock is moved before it."""
+IN_NO_REGISTRY = "2e00::1"
+"""An address that IANA has given to nobody, so that the built-in data do not know it."""
+
+
+class KilledError(BaseException):
+    """Ends a flush at once, as kill -9 does: nothing of ours catches it."""
+
+
+class Troubled(Journal):
+    """A journal of whose segments any may be unreadable, or the one at which the flush is killed."""
+
+    def __init__(self, directory: DataDirectory) -> None:
+        super().__init__(directory, lock_timeout_seconds=0)
+        self.be_well()
+
+    def be_well(self) -> None:
+        """Let nothing happen any more."""
+        self.fault: Callable[[], str] = lambda: "readable"
+        self.is_killed_when_sealed = False
+        self.dies_at: set[str] = set()
+
+    def seal(self, at_least: int = 1) -> Segment | None:
+        sealed = super().seal(at_least)
+        if self.is_killed_when_sealed:
+            raise KilledError
+        return sealed
+
+    def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
+        fault = self.fault()
+        if fault == "unreadable":
+            raise JournalError(segment.name, "cannot be read: Input/output error")
+        yield from super().replay_from(segment, start)
+        if fault == "killed while it is read":
+            raise KilledError
+        if fault == "killed before it is discarded":
+            self.dies_at.add(segment.uuid)
+
+    def discard(self, segment: Segment) -> None:
+        if segment.uuid in self.dies_at:
+            raise KilledError
+        super().discard(segment)
+
+
+def _last(answers: list[Entry]) -> Entry:
+    """Return what is to be known after these answers: the last good one, marked by a later try in vain."""
+    good = [number for number, entry in enumerate(answers) if entry.status == "resolved"]
+    if not good or good[-1] == len(answers) - 1:
+        return answers[-1]
+    known, tried = answers[good[-1]], answers[-1]
+    return known.replace(retry_at=tried.retry_at, generation=tried.generation, answered_by=known.generation)
+
+
+class OrderMachine(RuleBasedStateMachine):
+    """Answers and flushes in any order, while disks, other programs and kill -9 do what they can."""
+
+    @initialize()
+    def begin(self) -> None:
+        """Begin with an empty store."""
+        self.home = tempfile.TemporaryDirectory(dir=IN_MEMORY)
+        self.directory = local(Path(self.home.name) / "data")
+        StoreWriter(self.directory).close()
+        self.journal = Troubled(self.directory)
+        self.clock = Clock()
+        self.answers: dict[str, list[Entry]] = {}
+        self.newest: dict[str, int] = {}
+
+    @rule(answers=st.lists(ANSWERS, max_size=3), faults=st.lists(st.sampled_from(FAULTS), max_size=4))
+    def minute(self, answers: list[tuple[str, bool, int]], faults: list[str]) -> None:
+        """Keep answers, then flush, as cron does, while something is wrong with some of the segments."""
+        for answer in answers:
+            self._answer(*answer)
+        rest = iter(faults)
+        self.journal.fault = lambda: next(rest, "readable")
+        self._flush()
+
+    def _answer(self, ip: str, is_known: bool, minutes: int) -> None:  # noqa: FBT001 (drawn)
+        """Keep an answer that no other is like; the clock may have been set back before it."""
+        self.clock.forward(minutes=minutes)
+        number = sum(map(len, self.answers.values()))
+        about: dict[str, Any] = {"resolved_at": self.clock(), "generation": f"rir@{number}"}
+        if is_known:
+            entry = resolved(ip, place=Place(asn=number), **about)
+        else:
+            entry = unresolved(ip, retry_at=self.clock() + timedelta(hours=1, seconds=number), **about)
+        self.journal.append([entry])
+        self.answers.setdefault(ip, []).append(entry)
+
+    def _flush(self, during: AbstractContextManager[object] | None = None) -> None:
+        with during or nullcontext(), suppress(GeocliError, KilledError):
+            Flush(self.directory, self.journal, self.clock, 0).run()
+        self.journal.be_well()
+        found = {ip: entry.place.asn for ip, entry in stored(self.directory).items() if entry.place.asn is not None}
+        assert {} == {ip: number for ip, number in self.newest.items() if found.get(ip, -1) < number}
+        self.newest = found
+
+    @rule()
+    def flush_killed_when_sealed(self) -> None:
+        """Flush, and be killed when the journal has just become a segment."""
+        self.journal.is_killed_when_sealed = True
+        self._flush()
+
+    @rule()
+    def flush_of_a_locked_store(self) -> None:
+        """Flush while another program writes to the store."""
+        other = sqlite3.connect(self.directory.file("geocli.db"), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        self._flush(closing(other))
+
+    @precondition(lambda self: self.answers)
+    @rule(ip=st.sampled_from(ADDRESSES))
+    def flush_of_a_store_that_refuses(self, ip: str) -> None:
+        """Flush while the store takes no row of an address, so that segments with it are left over."""
+        path = self.directory.file("geocli.db")
+        when = f"BEFORE {{}} ON geo_cache WHEN NEW.ip = '{ip}' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        change(path, *(f"CREATE TRIGGER no_{verb} {when.format(verb)}" for verb in ("INSERT", "UPDATE")))
+        self._flush()
+        change(path, "DROP TRIGGER no_INSERT", "DROP TRIGGER no_UPDATE")
+
+    def teardown(self) -> None:
+        """Flush once more, when nothing is in the way, and compare the table with what was answered."""
+        if not hasattr(self, "home"):
+            return
+        with self.home:
+            self._flush()
+            expected = {ip: _last(answers).replace(cached=True) for ip, answers in self.answers.items()}
+            assert expected == stored(self.directory)
+            assert not self.journal.is_dirty()
+
+
+TestOrder = OrderMachine.TestCase
+TestOrder.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+
+
+def test_asking_again_in_vain_keeps_the_answer_and_notes_when(geocli: Geocli) -> None:
+    """A row that nobody knows any more keeps its place and its instant, and says when and whom to ask again."""
+    path = geocli.db_dir / "GeoLite2-City.mmdb"
+    build(path, {"2e00::/32": TOKYO, "81.2.69.0/24": LONDON}, build_epoch=1_780_000_000)
+    geocli("lookup", IN_NO_REGISTRY)
+    geocli("flush")
+    known = "country_code, city, source, resolved_at"
+    before = rows(geocli, known)
+    build(path, {"81.2.69.0/24": LONDON}, build_epoch=1_780_000_001)
+
+    again = geocli("re-resolve")
+
+    assert (0, b"", b"") == (again.returncode, again.stdout, again.stderr)
+    assert [("JP", "Tokyo")] == [row[:2] for row in before]
+    assert before == rows(geocli, known)
+    ((is_to_come, sources),) = select(
+        f"{geocli.data_dir}/geocli.db",
+        "SELECT retry_at > resolved_at, sources FROM geo_cache JOIN generations ON generations.id = generation",
+    )
+    assert (1, f"GeoLite2-City@{digest_of(str(path))}") == (is_to_come, sources.split(",")[0])
+    (entry,) = objects(geocli("lookup", IN_NO_REGISTRY).stdout)
+    assert ("Tokyo", True) == (entry["city"], entry["cached"])
+
+
+@pytest.mark.parametrize("first", ["unreadable", "refused"])
+def test_left_over_segment_does_not_undo_what_a_command_said_later(located: Geocli, first: str) -> None:
+    """An answer from before a database was replaced, which could not be stored then, comes late and changes nothing."""
+    directory = local(located.data_dir)
+    located("lookup", "81.2.69.160", "2001:218::1")
+    segment = Journal(directory).seal()
+    assert segment is not None
+    path = Path(directory.file(segment.name))
+    kept = path.read_bytes()
+    if first == "unreadable":
+        path.unlink()
+        path.mkdir()
+    else:
+        StoreWriter(directory).close()
+        when = "WHEN NEW.ip = '2001:218::1' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        change(directory.file("geocli.db"), f"CREATE TRIGGER refuse BEFORE INSERT ON geo_cache {when}")
+    build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": QUOTED}, build_epoch=1_780_000_001)
+    located("lookup", "81.2.69.160")
+    assert 4 == located("flush").returncode
+    assert [("81.2.69.160", "US")] == rows(located, "ip, country_code")
+
+    if first == "unreadable":
+        path.rmdir()
+        path.write_bytes(kept)
+    else:
+        change(directory.file("geocli.db"), "DROP TRIGGER refuse")
+    healed = located("flush")
+
+    assert (0, b"", b"") == (healed.returncode, healed.stdout, healed.stderr)
+    assert [("2001:218::1", "JP"), ("81.2.69.160", "US")] == rows(located, "ip, country_code")
+    assert [] == Journal(directory).segments()

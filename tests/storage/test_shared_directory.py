@@ -1,0 +1,194 @@
+"""One data directory, several users: whoever comes first, all may use its files, and nobody else may."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import Geocli
+from tests.helpers.command_line import complaint, complaints, objects, read_line, stored
+from tests.helpers.other_users import GROUP, IS_ROOT, MEMBER, as_user
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.unmeasured
+
+KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "journal.bad"}
+READER = (
+    "import sqlite3, sys\n"
+    "rows = sqlite3.connect(sys.argv[1]).execute('SELECT ip FROM geo_cache')\n"
+    "print(next(rows), flush=True)\n"
+    "sys.stdin.read()\n"
+)
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root, to become another user")
+
+
+def _shared(shared: Path, owner: int) -> Geocli:
+    """Return geocli with a data directory for a group."""
+    geocli = Geocli(shared)
+    geocli.data_dir.mkdir()
+    os.chown(geocli.data_dir, owner, GROUP)
+    geocli.data_dir.chmod(0o2770)
+    return geocli
+
+
+def _rights(geocli: Geocli) -> dict[str, str]:
+    """Return what is not as it should be in a directory for a group: the group, and the rights, of each such file."""
+    found = {path.name: path.lstat() for path in geocli.data_dir.iterdir()}
+    modes = {name: f"{entry.st_gid} {stat.filemode(entry.st_mode)}" for name, entry in found.items()}
+    return {name: mode for name, mode in modes.items() if mode != f"{GROUP} -rw-rw----"}
+
+
+@contextmanager
+def _reading(geocli: Geocli) -> Iterator[None]:
+    """Let a user have the store open, as others do, so that the files that SQLite keeps beside it stay."""
+    geocli_command, python = geocli.command, geocli.command[:-2]
+    geocli.command = python  # type: ignore[assignment]
+    try:
+        reader = geocli.start("-c", READER, str(geocli.data_dir / "geocli.db"), bufsize=0)
+    finally:
+        geocli.command = geocli_command
+    with reader:
+        assert read_line(reader.stdout)
+        assert {"geocli.db-shm", "geocli.db-wal"} <= set(os.listdir(geocli.data_dir))
+        try:
+            yield
+        finally:
+            reader.kill()
+
+
+def _damaged(geocli: Geocli) -> None:
+    with open(geocli.data_dir / "journal", "ab") as journal:
+        journal.write(b"garbage\n")
+
+
+def _does(geocli: Geocli, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run a command that must succeed without a word."""
+    run = geocli(*arguments, stdin=stdin)
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert {} == _rights(geocli)
+    return run
+
+
+@needs_root
+@pytest.mark.parametrize("owner", [0, MEMBER], ids=["root's directory", "the user's directory"])
+@pytest.mark.parametrize("first", ["root", "user"])
+def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int) -> None:
+    """Whoever makes which file first, both look up, batch and flush, and read what the other kept."""
+    root = _shared(shared, owner)
+    user = as_user(root)
+    one, other = (root, user) if first == "root" else (user, root)
+
+    _does(one, "lookup", "8.8.8.8")
+    _does(other, "lookup", "1.1.1.1")
+    assert ["AU", "US"] == [_does(one, "lookup", "--cached-only", "-f", "value", ip).stdout.decode().strip()
+                            for ip in ("1.1.1.1", "8.8.8.8")]  # fmt: skip
+    _does(one, "flush")
+    with _reading(one):
+        _does(other, "batch", stdin=b"9.9.9.9\n193.0.6.139\n")
+        _damaged(other)
+        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(other("flush"))
+        assert {} == _rights(root)
+    with _reading(other):
+        _does(one, "batch", stdin=b"200.3.14.10\n")
+        _damaged(one)
+        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(one("flush"))
+        assert {} == _rights(root)
+    kept = ["1.1.1.1", "193.0.6.139", "200.3.14.10", "8.8.8.8", "9.9.9.9"]
+    for each in (one, other):
+        found = objects(_does(each, "lookup", "--cached-only", *kept).stdout)
+        assert [("AU", True), ("NL", True), ("UY", True), ("US", True), ("US", True)] == [
+            (entry["country_code"], entry["cached"]) for entry in found
+        ]
+        _does(each, "re-resolve", "--all")
+    assert kept == [ip for (ip,) in stored(root)]
+    assert b"garbage\n" * 2 == (root.data_dir / "journal.bad").read_bytes()
+    assert set() == set(os.listdir(root.data_dir)) - KEPT - {"re-resolve.lock"}
+
+
+@needs_root
+def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
+    """In a private directory of a user all files that root makes are the user's, who goes on with them."""
+    root = Geocli(shared, is_measured=False)
+    root.data_dir.mkdir(mode=0o700)
+    os.chown(root.data_dir, MEMBER, MEMBER)
+    user = as_user(root)
+    root("lookup", "8.8.8.8")
+    _damaged(root)
+    root("flush")
+    with _reading(root):
+        runs = [user("lookup", "--cached-only", "8.8.8.8"), user("lookup", "1.1.1.1"), user("flush")]
+        _damaged(user)
+        os.chown(root.data_dir / "journal", MEMBER, MEMBER)
+        root("batch", stdin=b"9.9.9.9\n")
+        runs += [user("flush"), user("stats")]
+        files = {path.name: path.stat() for path in root.data_dir.iterdir()}
+
+    assert [0] * 5 == [run.returncode for run in runs]
+    assert [f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined"] == [
+        line for run in runs for line in complaints(run)
+    ]
+    assert dict.fromkeys(KEPT, (MEMBER, MEMBER, 0o600)) == {
+        name: (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) for name, found in files.items()
+    }
+    assert ["1.1.1.1", "8.8.8.8", "9.9.9.9"] == [ip for (ip,) in stored(root)]
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [0o700, 0o755], ids=oct)
+def test_directory_of_another_user(shared: Path, mode: int) -> None:
+    """Who may not write there gets answers, one line about each file that is in the way, and exit status 4."""
+    root = Geocli(shared)
+    root.data_dir.mkdir()
+    root("lookup", "8.8.8.8")
+    root("flush")
+    root("lookup", "1.1.1.1")
+    root.data_dir.chmod(mode)
+    before = {path.name: (path.stat().st_mtime_ns, path.stat().st_mode) for path in root.data_dir.iterdir()}
+    user = as_user(root)
+    lookup = user("lookup", "-f", "value", "8.8.8.8", "9.9.9.9")
+    batch = user("batch", "-f", "value", stdin=b"8.8.8.8\n" * 600 + b"9.9.9.9\n" * 600)
+    others = [user("flush"), user("stats"), user("re-resolve", "--all")]
+
+    assert (4, b"US\nUS\n") == (lookup.returncode, lookup.stdout)
+    assert (4, b"US\n" * 1200) == (batch.returncode, batch.stdout)
+    for run in (lookup, batch):
+        lines = complaints(run)
+        assert f"{root.data_dir}/journal.lock: cannot be locked: Permission denied" == lines[-1]
+        assert 2 >= len(lines) == len({line.split(": ")[0] for line in lines})
+    assert [] == [run for run in others if b"internal error" in run.stderr or run.returncode not in {0, 4}]
+    assert before == {path.name: (path.stat().st_mtime_ns, path.stat().st_mode) for path in root.data_dir.iterdir()}
+    assert 0 == root("flush").returncode
+    assert ["1.1.1.1", "8.8.8.8"] == [ip for (ip,) in stored(root)]
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["private", "shared"])
+@pytest.mark.parametrize("umask", ["000", "022", "077"])
+def test_umask_decides_nothing(shared: Path, umask: str, *, is_shared: bool) -> None:
+    """Each file, also those that SQLite makes, is for the owner alone, or for the group where the directory is."""
+    geocli = Geocli(shared)
+    if is_shared:
+        geocli.data_dir.mkdir()
+        geocli.data_dir.chmod(0o2770)
+    geocli.command = ("sh", "-c", f'umask {umask}; exec "$@"', "sh", *Geocli.command)  # type: ignore[assignment]
+    geocli("lookup", "8.8.8.8")
+    _damaged(geocli)
+    flush = geocli("flush")
+    with _reading(geocli):
+        geocli("batch", stdin=b"1.1.1.1\n")
+        journal = stat.S_IMODE((geocli.data_dir / "journal").stat().st_mode)
+        again = geocli("flush")
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in geocli.data_dir.iterdir()}
+
+    mode = 0o660 if is_shared else 0o600
+    assert (0, 0, b"") == (flush.returncode, again.returncode, again.stderr)
+    assert dict.fromkeys(KEPT, mode) == modes
+    assert mode == journal
+    assert (0o2770 if is_shared else 0o700) == stat.S_IMODE(geocli.data_dir.stat().st_mode)

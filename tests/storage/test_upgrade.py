@@ -1,0 +1,134 @@
+"""Stores that older releases made: read as they are, migrated by the next flush, with every row.
+
+`tests/stores` has one of each schema, as the release of that schema wrote it. Only the answer of a web service is added
+where there was none yet.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli.cache import GeoCache
+from geocli.storage.store import SCHEMA_VERSION
+from geocli.timestamps import instant_text
+from tests.helpers.journals_and_stores import change, select
+
+if TYPE_CHECKING:
+    from tests.conftest import Geocli
+
+STORES = Path(__file__).parents[1] / "stores"
+PAID, KNOWN, SPECIAL, UNKNOWN = "2d00::2", "81.2.69.160", "10.0.0.1", "2d00::1"
+SERVICE = {"GEOCLI_IP_API": "true", "GEOCLI_IP_API_URL": "http://127.0.0.1:9"}
+"""A web service that is out of reach: who asks it hears of it."""
+
+
+@pytest.fixture(params=range(1, SCHEMA_VERSION), ids="schema {}".format)
+def older(request: pytest.FixtureRequest, geocli: Geocli) -> Geocli:
+    """Have a store of an older schema, in which an answer of a web service holds."""
+    geocli.data_dir.mkdir(mode=0o700)
+    holds_until = instant_text(datetime.now(UTC) + timedelta(days=20))
+    with closing(sqlite3.connect(path(geocli))) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript((STORES / f"schema_{request.param}.sql").read_text())
+        db.execute(
+            "INSERT OR REPLACE INTO geo_cache (ip, status, country_code, city, source, resolved_at, retry_at) "
+            "VALUES (?, 'resolved', 'NL', 'Amsterdam', 'ip-api', '2026-11-30T00:00:00Z', ?)",
+            (PAID, holds_until),
+        )
+        db.commit()
+    assert request.param == version(geocli)
+    return geocli
+
+
+def path(geocli: Geocli) -> str:
+    return str(geocli.data_dir / "geocli.db")
+
+
+def version(geocli: Geocli) -> int:
+    return int(select(path(geocli), "PRAGMA user_version")[0][0])
+
+
+def rows(geocli: Geocli) -> list[tuple[Any, ...]]:
+    columns = "ip, status, scope, country_code, city, latitude, source, prefix_len, built_at, resolved_at, retry_at"
+    return select(path(geocli), f"SELECT {columns} FROM geo_cache ORDER BY ip")
+
+
+def test_lookups_read_it(older: Geocli) -> None:
+    """What is in it is there before a flush, and it stays as it is."""
+    before, schema = rows(older), version(older)
+    ran = older("lookup", "--cached-only", "-f", "jsonl", PAID, KNOWN, SPECIAL, UNKNOWN)
+
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ["resolved", "resolved", "special", "unresolved"] == [entry["status"] for entry in found]
+    assert ["NL", "GB"] == [entry["country_code"] for entry in found[:2]]
+    assert {True} == {entry["cached"] for entry in found}
+    assert b"" == ran.stderr
+    assert (before, schema) == (rows(older), version(older))
+
+
+def test_a_paid_answer_is_not_asked_for_again(older: Geocli) -> None:
+    """The answer of a web service that holds is used, and the service is left in peace."""
+    ran = older("lookup", "-f", "value", "-F", "country_code,city", PAID, environ=SERVICE)
+
+    assert (0, b"NL,Amsterdam\n", b"") == (ran.returncode, ran.stdout.replace(b"\t", b","), ran.stderr)
+
+
+def test_stats_count_it(older: Geocli) -> None:
+    """Statistics have all its rows, and the last flush."""
+    ran = older("stats", "-f", "json")
+
+    assert 0 == ran.returncode
+    found = json.loads(ran.stdout)
+    assert {"resolved": len(rows(older)) - 2, "special": 1, "unresolved": 1} == found["entries"]
+    assert 3 <= found["last_flush"]["entries"] <= 4
+    assert [] == found["problems"]
+
+
+def test_re_resolve_selects_from_it(older: Geocli) -> None:
+    """Asking again chooses from its rows: with a dry run as it is, else after the migration."""
+    before = rows(older)
+    ran = older("re-resolve", "--all", "--dry-run", "--json")
+    assert (0, len(before)) == (ran.returncode, json.loads(ran.stdout)["retried"])
+
+    ran = older("re-resolve", "--all", "--json")
+    assert (0, len(before)) == (ran.returncode, json.loads(ran.stdout)["retried"])
+    assert SCHEMA_VERSION == version(older)
+    assert [row[0] for row in before] == [row[0] for row in rows(older)]
+
+
+def test_an_idle_flush_migrates_it(older: Geocli) -> None:
+    """With nothing dirty a flush brings it up to date, silently, with every row; the next one finds nothing to do."""
+    before = rows(older)
+    for _ in range(2):
+        ran = older("flush")
+
+        assert (0, b"", b"") == (ran.returncode, ran.stdout, ran.stderr)
+        assert SCHEMA_VERSION == version(older)
+        assert before == rows(older)
+    assert [("ok",)] == select(path(older), "PRAGMA integrity_check")
+
+
+def test_a_cache_that_has_it_open_goes_on_after_the_migration(older: Geocli) -> None:
+    """A long-lived process reads it before and after another one migrates it."""
+    with GeoCache(settings=older.settings()) as cache:
+        assert "NL" == cache.lookup_cached_only([PAID])[PAID].place.country_code
+        assert 0 == older("flush").returncode
+        change(path(older), f"UPDATE geo_cache SET country_code = 'BE' WHERE ip = '{PAID}'")
+        assert "BE" == cache.lookup_cached_only([PAID])[PAID].place.country_code
+        assert cache.stats().statuses["resolved"] == len(rows(older)) - 2
+
+
+def test_an_idle_flush_leaves_what_it_cannot_read(geocli: Geocli) -> None:
+    """With nothing dirty, a file that is not a store, or one of a newer geocli, is not the flush's business."""
+    geocli.data_dir.mkdir(mode=0o700)
+    for data in (b"", b"no database" * 100):
+        Path(path(geocli)).write_bytes(data)
+        ran = geocli("flush")
+        assert (0, b"", data) == (ran.returncode, ran.stderr, Path(path(geocli)).read_bytes())

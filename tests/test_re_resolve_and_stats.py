@@ -1,0 +1,398 @@
+"""Asking again, counting, forgetting."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geocli import re_resolve
+from geocli.cache import GeoCache
+from geocli.databases.licences import ATTRIBUTIONS
+from geocli.errors import DatabaseError, StoreError
+from geocli.re_resolve import ReResolveReport
+from geocli.stats import DatabaseStats, Stats, databases
+from geocli.storage.journal_reader import JournalStatus
+from tests.helpers.databases import CITIES, NETWORKS, build
+from tests.helpers.fake_sources import GREAT_BRITAIN, JAPAN, Source, WebSource
+from tests.helpers.journals_and_stores import change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Clock, Geocli
+
+GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
+PAGE = 25
+"""How many rows are asked for again at once where more than a page are: few, so that there can be pages of them."""
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source({GB: GREAT_BRITAIN, JP: JAPAN})
+
+
+@pytest.fixture
+def cache(geocli: Geocli, clock: Clock, source: Source) -> Iterator[GeoCache]:
+    """Return a cache that asks one source."""
+    with GeoCache(
+        settings=geocli.settings().replace(lock_timeout_seconds=0),
+        resolvers=[source],
+        clock=clock,
+        on_problem=lambda _: None,
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def filled(cache: GeoCache, clock: Clock, source: Source) -> GeoCache:
+    """Store GB and NOWHERE at noon and JP an hour later, and forget what was asked."""
+    list(cache.lookup_batch([GB, NOWHERE, "10.0.0.1"]))
+    clock.forward(minutes=59, seconds=59)
+    list(cache.lookup_batch([JP]))
+    cache.flush_dirty()
+    source.asked.clear()
+    return cache
+
+
+def addresses(count: int) -> list[str]:
+    return [str(ip_address(0x08000000 + number)) for number in range(count)]
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a page be small."""
+    monkeypatch.setattr(re_resolve, "PAGE", PAGE)
+
+
+class TestReResolve:
+    @pytest.mark.parametrize(
+        ("which", "asked"),
+        [
+            ("due", []),
+            ("unresolved", [NOWHERE]),
+            ("all", [JP, GB, NOWHERE]),
+            (timedelta(), [JP, GB, NOWHERE]),
+            (timedelta(minutes=59, seconds=59), [GB, NOWHERE]),
+            (timedelta(hours=1), []),
+        ],
+    )
+    def test_selection(self, filled: GeoCache, source: Source, which: Any, asked: list[str]) -> None:
+        """Each selection asks for its rows again, in the order of their text; of special ones only databases know."""
+        found = filled.re_resolve(which).retried
+        assert len(asked) + (GB in asked) == found  # 10.0.0.1 is as old as GB
+        assert asked == source.asked
+
+    def test_due_after_retry_time(self, filled: GeoCache, clock: Clock, source: Source) -> None:
+        """An unknown address is due when its retry time has come, to the second."""
+        clock.forward(seconds=1)
+        assert ReResolveReport(retried=1, unknown=1) == filled.re_resolve()
+        assert [NOWHERE] == source.asked
+        assert ReResolveReport() == filled.re_resolve()
+        clock.forward(days=1)
+        assert ReResolveReport(retried=1, unknown=1) == filled.re_resolve()
+
+    def test_due_after_an_update(self, filled: GeoCache, source: Source) -> None:
+        """All rows are due when other sources are there now; asked again, they are not."""
+        source.label = "atlas@2"
+        assert 4 == filled.re_resolve().retried
+        assert [JP, GB, NOWHERE] == source.asked
+        assert 0 == filled.re_resolve().retried
+
+    def test_report(self, filled: GeoCache, source: Source) -> None:
+        """The report counts what is known now and was not, what moved to another country, and what nobody knows."""
+        source.places = {GB: JAPAN, NOWHERE: JAPAN, JP: JAPAN.replace(city="Tokyo")}
+        report = filled.re_resolve("all")
+        assert ReResolveReport(retried=4, found=1, changed=1, unknown=0) == report
+        assert "4 retried, 1 found, 1 changed, 0 still unknown" == report.sentence
+        found = filled.lookup_cached_only([GB, JP, NOWHERE])
+        assert {GB: None, JP: "Tokyo", NOWHERE: None} == {ip: entry.place.city for ip, entry in found.items()}
+        assert {"JP"} == {entry.place.country_code for entry in found.values()}
+
+    def test_nothing_found_keeps_good_answers(self, filled: GeoCache, source: Source) -> None:
+        """Rows whose sources know nothing more keep their places, and are not counted as unknown."""
+        source.places.clear()
+        assert ReResolveReport(retried=4, unknown=1) == filled.re_resolve("all")
+        found = filled.lookup_cached_only([GB, JP])
+        assert {GB: GREAT_BRITAIN, JP: JAPAN} == {ip: entry.place for ip, entry in found.items()}
+
+    def test_failure_keeps_everything(self, filled: GeoCache, source: Source) -> None:
+        """If the source fails, no row changes, and all but special rows are asked for again the next time."""
+        source.failure = DatabaseError("/atlas.mmdb", "damaged")
+        source.label = "atlas@2"
+        assert ReResolveReport(retried=4, unknown=1) == filled.re_resolve()
+        source.failure = None
+        assert ReResolveReport(retried=3, unknown=1) == filled.re_resolve()
+        assert GREAT_BRITAIN == filled.lookup(GB).place
+
+    def test_dry_run(self, filled: GeoCache, source: Source) -> None:
+        """A dry run counts the rows, asks nobody, and writes nothing."""
+        assert ReResolveReport(retried=4) == filled.re_resolve("all", dry_run=True)
+        assert [] == source.asked
+        assert [] == list(filled.journal.dirty())
+
+    @pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5])
+    def test_limit(self, filled: GeoCache, source: Source, limit: int) -> None:
+        """No more rows than the limit are asked for again."""
+        assert min(limit, 4) == filled.re_resolve("all", limit=limit).retried
+        assert [ip for ip in ("10.0.0.1", JP, GB, NOWHERE)[:limit] if ip != "10.0.0.1"] == source.asked
+
+    @pytest.mark.usefixtures("pages")
+    @pytest.mark.parametrize("limit", [None, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_pages(
+        self,
+        cache: GeoCache,
+        source: Source,
+        clock: Clock,
+        limit: int | None,
+        dry_run: bool,  # noqa: FBT001 (parametrized)
+    ) -> None:
+        """Of more rows than a page holds each is asked for once, although rows stop being due meanwhile."""
+        texts = addresses(2 * PAGE + 1)
+        source.everywhere = JAPAN
+        list(cache.lookup_batch(texts))
+        cache.flush_dirty()
+        source.asked.clear()
+        source.label = "atlas@2"
+        clock.forward(days=1)
+        assert len(texts[:limit]) == cache.re_resolve(limit=limit, dry_run=dry_run).retried
+        assert ([] if dry_run else sorted(texts)[:limit]) == source.asked
+        left = 0 if not dry_run and limit is None else len(texts) - (0 if dry_run else len(texts[:limit]))
+        assert left == cache.re_resolve(dry_run=True).retried
+
+    def test_without_flush(self, filled: GeoCache, source: Source) -> None:
+        """With `flush=False` the answers stay in the journal."""
+        source.places[GB] = JAPAN
+        filled.re_resolve("all", flush=False)
+        assert ["10.0.0.1", JP, GB, NOWHERE] == [entry.ip for entry in filled.journal.dirty()]
+
+    def test_stale_rows_come_first(self, filled: GeoCache, clock: Clock, source: Source) -> None:
+        """Rows of other sources come before those whose time has come, which may have to wait for a service."""
+        clock.forward(hours=1)
+        source.label = "atlas@2"
+        list(filled.lookup_batch([NOWHERE]))
+        filled.flush_dirty()
+        clock.forward(days=1)
+        source.asked.clear()
+        assert 3 == filled.re_resolve(limit=3).retried
+        assert {JP, GB} == set(source.asked)
+        assert 1 == filled.re_resolve().retried
+
+    @pytest.mark.parametrize("retry_at", ["2026-06-08T13:00:01Z", "9999-12-31T23:59:59Z"])
+    def test_the_time_of_a_wrong_clock(
+        self, filled: GeoCache, clock: Clock, source: Source, geocli: Geocli, retry_at: str
+    ) -> None:
+        """A row that is to be tried again later than there is a pause is due now."""
+        change(
+            str(geocli.data_dir / "geocli.db"), f"UPDATE geo_cache SET retry_at = '{retry_at}' WHERE ip = '{NOWHERE}'"
+        )
+        assert clock() == datetime(2026, 6, 1, 12, 59, 59, tzinfo=UTC)
+        assert 1 == filled.re_resolve().retried
+        assert [NOWHERE] == source.asked
+        assert 0 == filled.re_resolve().retried
+
+    def test_rows_of_no_generation(self, filled: GeoCache, source: Source, geocli: Geocli) -> None:
+        """Rows of a store that did not note generations yet are due."""
+        change(str(geocli.data_dir / "geocli.db"), "UPDATE geo_cache SET generation = NULL")
+        assert 4 == filled.re_resolve().retried
+        assert {JP, GB, NOWHERE} == set(source.asked)
+
+    def test_what_a_killed_run_had_found_is_not_asked_for_again(self, filled: GeoCache, source: Source) -> None:
+        """The journal is flushed first, so that its answers are no longer due; but not by a run without a flush."""
+        source.label = "atlas@2"
+        filled.re_resolve(limit=3, flush=False)
+        source.asked.clear()
+        assert 4 == filled.re_resolve(dry_run=True).retried
+        assert 1 == filled.re_resolve().retried
+        assert 1 == len(source.asked)
+
+    def test_services_are_asked_for_what_is_not_known(self, filled: GeoCache, source: Source) -> None:
+        """With a service that is new, each row is asked for again, but of it only what no local source knows."""
+        web = WebSource({NOWHERE: JAPAN})
+        filled.chain.services = [web]
+        assert ReResolveReport(retried=4, found=1) == filled.re_resolve()
+        assert ([[NOWHERE]], 3) == (web.requests, len(source.asked))
+        assert ReResolveReport(retried=4) == filled.re_resolve("all")
+        assert [[NOWHERE], [NOWHERE]] == web.requests
+
+    def test_no_store(self, cache: GeoCache) -> None:
+        """Without a store there is nothing to ask for again, and no error."""
+        assert ReResolveReport() == cache.re_resolve("all")
+
+    def test_damaged_store(self, cache: GeoCache, geocli: Geocli) -> None:
+        """A store that cannot be read is an error: nobody can say what is due."""
+        geocli.data_dir.mkdir()
+        (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
+        with pytest.raises(StoreError, match=r"geocli\.db: file is not a database"):
+            cache.re_resolve()
+
+
+class TestStats:
+    def test_empty(self, cache: GeoCache, clock: Clock) -> None:
+        """An empty cache has no rows, an empty journal, no last flush, and no problem."""
+        expected = Stats(
+            at=clock(),
+            statuses={"resolved": 0, "special": 0, "unresolved": 0},
+            by="country",
+            top=[],
+            journal=JournalStatus(entries=0, size_bytes=0, oldest_at=None, segments=0, quarantined_bytes=0),
+            last_flush=None,
+            databases=[],
+            problems=[],
+        )
+        assert expected == cache.stats()
+
+    def test_counts(self, filled: GeoCache, clock: Clock) -> None:
+        """Rows are counted by status, dirty entries apart from them; the last flush is named."""
+        flushed_at = clock().isoformat().replace("+00:00", "Z")
+        clock.forward(minutes=1)
+        filled.lookup("81.3.0.2")
+        found = filled.stats()
+        assert {"resolved": 2, "special": 1, "unresolved": 1} == found.statuses
+        assert (flushed_at, 4, 0.0) == found.last_flush
+        assert found.journal is not None
+        assert (1, clock(), 0, 0) == (
+            found.journal.entries,
+            found.journal.oldest_at,
+            found.journal.segments,
+            found.journal.quarantined_bytes,
+        )
+        assert os.stat(f"{filled.directory.path}/journal").st_size == found.journal.size_bytes
+
+    @pytest.mark.parametrize(
+        ("by", "top"),
+        [
+            ("country", [("GB", 3), (None, 1), ("JP", 1)]),
+            ("city", [(None, 3), ("London", 2)]),
+            ("asn", [(None, 3), (20712, 2)]),
+            ("source", [("atlas", 4), (None, 1)]),
+        ],
+    )
+    @pytest.mark.parametrize("most", [0, 1, 10])
+    def test_top(self, cache: GeoCache, source: Source, by: Any, top: list[Any], most: int) -> None:
+        """Rows are counted by what was asked for, the most frequent first, and unknown as None."""
+        london = GREAT_BRITAIN.replace(city="London", asn=20712)
+        source.places |= {"81.2.69.1": london, "81.2.69.2": london}
+        list(cache.lookup_batch([GB, JP, "81.2.69.1", "81.2.69.2", NOWHERE]))
+        cache.flush_dirty()
+        found = cache.stats(by=by, top=most)
+        assert (by, top[:most]) == (found.by, found.top)
+
+    def test_unreadable_store(self, cache: GeoCache, geocli: Geocli) -> None:
+        """A store that cannot be read is one problem, in words; all else is still counted."""
+        cache.lookup(GB)
+        (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
+        found = cache.stats()
+        path = geocli.data_dir / "geocli.db"
+        expected = f"{path}: file is not a database; nothing was changed; restore a backup, or move"
+        (problem,) = found.problems
+        assert problem.startswith(expected)
+        assert (0, [], None) == (sum(found.statuses.values()), found.top, found.last_flush)
+        assert 1 == (found.journal and found.journal.entries)
+
+    def test_unreadable_journal(self, filled: GeoCache, geocli: Geocli) -> None:
+        """A journal that cannot be read is a problem, in words; the rows are still counted."""
+        (geocli.data_dir / "journal").symlink_to("elsewhere")
+        found = filled.stats()
+        path = geocli.data_dir / "journal"
+        assert [f"{path}: cannot be read: a symbolic link; move it away"] == found.problems
+        assert found.journal is None
+        assert 2 == found.statuses["resolved"]
+
+
+class TestDatabases:
+    def test_in_the_order_they_are_asked(self, located: Geocli) -> None:
+        """Every database is listed with edition, build, size and attribution, in the order in which they are asked."""
+        city, asn = (located.db_dir / f"GeoLite2-{name}.mmdb" for name in ("City", "ASN"))
+        built_at = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)
+        expected = [
+            DatabaseStats(
+                name=path.stem,
+                path=str(path),
+                size_bytes=path.stat().st_size,
+                built_at=built_at,
+                attribution=ATTRIBUTIONS["geolite"],
+                kind="map",
+            )
+            for path in (city, asn)
+        ]
+        assert expected == databases(located.settings())
+
+    def test_damaged_come_last(self, located: Geocli) -> None:
+        """A file that cannot be asked is listed last, with the reason."""
+        path = located.db_dir / "A.mmdb"
+        path.write_bytes(b"")
+        found = databases(located.settings())
+        assert ["GeoLite2-City", "GeoLite2-ASN", "A"] == [row.name for row in found]
+        expected = DatabaseStats(name="A", path=str(path), size_bytes=0, built_at=None, error=f"{path}: empty")
+        assert expected == found[-1]
+
+    def test_named_files_alone(self, located: Geocli, tmp_path: Path) -> None:
+        """With files that a user named, only these are listed, in their order."""
+        asn = build(tmp_path / "asn.mmdb", NETWORKS, edition="ASN")
+        city = build(tmp_path / "city.mmdb", CITIES, edition="City")
+        chosen = located.settings().replace(databases=(str(asn), str(city)))
+        assert ["ASN", "City"] == [row.name for row in databases(chosen)]
+
+    def test_none(self, geocli: Geocli) -> None:
+        """Without a database the list is empty."""
+        assert [] == databases(geocli.settings())
+
+
+class TestClear:
+    @pytest.mark.parametrize(
+        ("unresolved", "before", "left"),
+        [
+            (False, None, []),
+            (True, None, ["10.0.0.1", JP, GB]),
+            (False, timedelta(hours=0), [JP]),
+            (True, timedelta(hours=0), ["10.0.0.1", JP, GB]),
+            (True, timedelta(hours=-1), ["10.0.0.1", JP, GB, NOWHERE]),
+            (False, timedelta(hours=-1), ["10.0.0.1", JP, GB, NOWHERE]),
+        ],
+    )
+    def test_selection(
+        self,
+        filled: GeoCache,
+        geocli: Geocli,
+        unresolved: bool,  # noqa: FBT001 (parametrized)
+        before: timedelta | None,
+        left: list[str],
+    ) -> None:
+        """Rows go if they meet each of the conditions; the rest stays."""
+        older_than = None if before is None else -before
+        assert 4 - len(left) == filled.clear(unresolved=unresolved, older_than=older_than)
+        with GeoCache(settings=geocli.settings(), resolvers=[]) as other:
+            other.load_from_db()
+            kept = other.lookup_batch(["10.0.0.1", JP, GB, NOWHERE], mode="cached-only")
+            assert left == [entry.ip for entry in kept if entry.cached]
+
+    def test_no_store(self, cache: GeoCache, geocli: Geocli) -> None:
+        """Without a store no row is deleted, and none is made."""
+        assert 0 == cache.clear()
+        assert not geocli.data_dir.exists()
+
+    def test_damaged_store(self, cache: GeoCache, geocli: Geocli) -> None:
+        """A damaged store is an error, and is not deleted."""
+        geocli.data_dir.mkdir()
+        (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
+        with pytest.raises(StoreError, match=r"geocli\.db: file is not a database; nothing was changed"):
+            cache.clear()
+        assert b"\xff" * 8192 == (geocli.data_dir / "geocli.db").read_bytes()
+
+
+def test_command_says_why(located: Geocli) -> None:
+    """`stats --check` is silent and 0 when all is well, and else says why, a line each, and exits with 1."""
+    for name in ("City", "ASN"):
+        build(located.db_dir / f"GeoLite2-{name}.mmdb", CITIES, edition=f"GeoLite2-{name}")
+    done = located("stats", "--check")
+    assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    (located.db_dir / "GeoLite2-City.mmdb").write_bytes(b"")
+    done = located("stats", "--check")
+    assert (1, b"") == (done.returncode, done.stdout)
+    assert f"geocli: {located.db_dir}/GeoLite2-City.mmdb: empty" == done.stderr.decode().splitlines()[0]

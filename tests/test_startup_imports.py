@@ -1,0 +1,114 @@
+"""Modules that frequent commands must not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from time import time_ns
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geocli.databases.digest_cache import SETTLED_NS
+from tests.helpers.command_line import wait_for
+from tests.helpers.databases import CITIES, build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Geocli
+
+HEAVY = {
+    *("ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "iptocc", "pydantic", "asyncio"),
+    *("typer", "platformdirs", "requests", "dataclasses", "typing", "pathlib", "hashlib", "importlib.metadata"),
+}
+
+
+def imported_by(geocli: Geocli, *arguments: str) -> set[str]:
+    """Return the modules that a command imports, by `-X importtime`; it must succeed."""
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "from geocli.__main__ import main; main()", *arguments],
+        env={name: value for name, value in geocli.environ.items() if not name.startswith(("GEOCLI_CONFIG", "COV"))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")]
+    return set(lines)
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build databases that are old enough for their digests to be cached."""
+    directory = tmp_path_factory.mktemp("settled")
+    path = build(directory / "GeoLite2-City.mmdb", CITIES)
+    wait_for(lambda: time_ns() - path.stat().st_ctime_ns > SETTLED_NS)
+    return directory
+
+
+@pytest.fixture
+def installed(geocli: Geocli, settled: Path) -> Geocli:
+    """Run geocli with these databases."""
+    geocli.environ["GEOCLI_DB_DIR"] = str(settled)
+    return geocli
+
+
+@pytest.fixture
+def stored(installed: Geocli) -> Geocli:
+    """Store an answer."""
+    assert installed("lookup", "81.2.69.160").returncode == 0
+    assert installed("flush").returncode == 0
+    return installed
+
+
+def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
+    """A lookup that the store answers imports sqlite3, and none of the packages."""
+    imported = imported_by(stored, "lookup", "81.2.69.160")
+
+    assert "sqlite3" in imported
+    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.languages"})
+
+
+def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
+    """A flush with nothing to do imports no package."""
+    imported = imported_by(stored, "flush")
+
+    assert "geocli.storage.flush" in imported
+    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.store_writer"})
+
+
+def test_a_miss_that_a_database_answers_imports_its_reader_alone(stored: Geocli) -> None:
+    """A lookup that an .mmdb file answers imports its reader, too."""
+    imported = imported_by(stored, "lookup", "81.2.69.161")
+
+    assert "maxminddb_rust" in imported
+    assert set() == imported & HEAVY
+
+
+def test_a_flush_into_a_store_of_the_current_schema_needs_no_sqlite_utils(stored: Geocli) -> None:
+    """Once the schema exists, a flush imports only sqlite3."""
+    assert stored("lookup", "81.2.69.162").returncode == 0
+
+    assert "sqlite_utils" not in imported_by(stored, "flush")
+
+
+def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
+    """A hit, or a miss that a database answers, does not import a service that is configured."""
+    installed.environ |= {"GEOCLI_IP_API": "true", "GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": "/key"}
+    assert installed("lookup", "81.2.69.160").returncode == 0
+    assert installed("flush").returncode == 0
+    hit, miss = (imported_by(installed, "lookup", f"81.2.69.{number}") for number in (160, 161))
+
+    assert set() == hit & (HEAVY | {"maxminddb_rust"})
+    assert set() == miss & (HEAVY | {"geocli.http", "geocli.backoff"})
+
+
+@pytest.mark.parametrize("arguments", [("stats",), ("lookup", "-f", "csv", "81.2.69.160"), ("flush", "--json")])
+def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
+    stored: Geocli, arguments: tuple[str, ...]
+) -> None:
+    """The option parser imports no tables, logs, downloads or kernel."""
+    imported = imported_by(stored, *arguments)
+
+    assert "typer" in imported
+    assert set() == imported & {"ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "requests", "pydantic"}
