@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geocli.bulk.flow import SMALL_BYTES
-from geocli.bulk.pipeline import BatchRequest, run
+from geocli.batch.plan import BatchRequest, run
+from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.settings import Settings
-from tests.test_bulk import FLAT, MORE_CITIES, NUMBERS, ODD, TRAITS
-from tests.test_database_records import RECORDS
-from tests.tries import SEPARATOR_BYTES, SIZES, Trie
+from tests.batch.test_plan import FLAT, MORE_CITIES, NUMBERS, ODD, TRAITS
+from tests.engine.test_database_records import RECORDS
+from tests.helpers.search_trees import SEPARATOR_BYTES, SIZES, Trie
 
 if TYPE_CHECKING:
     from pathlib import Path
