@@ -7,8 +7,9 @@ it and by the two behind it, decide most candidates: `NO`, or `YES` unless one o
 * its first number is one of `FIRST_NUMBERS`,
 * no number has three digits, the first is not 10, and one of `SMALL_BEHIND` is before it: it may be a version.
 
-That, and what the tables leave open (`ASK`), is for `geocli.batch.ipv4_context`. The tables never contradict it: a test
-compares both ways on any bytes. A text begins and ends with an empty line.
+That, and what the tables leave open (`ASK`), is for `geocli.batch.ipv4_context`; the kernel sees by itself where a
+slash or a colon before a candidate does not matter. Neither contradicts it: a test compares them on any bytes. A text
+begins and ends with an empty line.
 """
 
 from __future__ import annotations
