@@ -1,0 +1,95 @@
+"""Records that the kernel decodes are those of the reader; where it does not decode one, the reader is asked."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine
+from geocli.engine.search_tree import MAX_RECORDS, SearchTree
+from geocli.errors import DatabaseError
+from geocli.resolvers.mmdb_schemas import place_from
+from tests.kernel_walks import Walk, Walker
+from tests.test_bulk import ANY_KIND, FLAT, MORE_CITIES, NUMBERS, TRAITS, UNKNOWN
+from tests.test_database_records import RECORDS
+from tests.tries import SEPARATOR_BYTES, Trie
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_paths = count()
+NAMES = {"de": "München", "en": "Munich", "es": "Múnich", "fr": "Munich", "zh-CN": "慕尼黑"}
+CITY = {"city": {"names": NAMES, "geoname_id": 1}, "country": {"iso_code": "DE", "names": {"en": "Germany", "de": "D"}}}
+KNOWN = [record for networks in (MORE_CITIES, NUMBERS, TRAITS, FLAT, UNKNOWN, ANY_KIND) for record in networks.values()]
+LANGUAGES = st.sampled_from(["en", "de", "zh-TW", "pt-BR"])
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def written(home: Path, records: Sequence[Any], damage: Sequence[tuple[int, int]] = ()) -> Database:
+    """Write records for 1.0.0.0/8, 2.0.0.0/8, ..., with some bytes of the data section changed."""
+    networks = {f"{number}.0.0.0/8": record for number, record in enumerate(records, 1)}
+    trie, path = Trie(networks, 4), home / f"{next(_paths)}.mmdb"
+    data = bytearray(trie.write(path, 24, records=networks).read_bytes())
+    start, end = len(trie.nodes) * 6 + SEPARATOR_BYTES, data.index(b"\xab\xcd\xefMaxMind.com")
+    for at, byte in damage:
+        data[start + at % (end - start)] = byte
+    path.write_bytes(data)
+    return Database(examine(str(path)))
+
+
+def compare(database: Database, count_: int, language: str) -> int:
+    """Compare what the kernel decodes with what the reader says, and return how many records it decodes."""
+    texts = [f"{number}.0.0.0" for number in range(1, count_ + 1)]
+    walks = Walker([database]).walk(texts)
+    there = [(text, walk.offsets[0]) for text, walk in zip(texts, walks, strict=True) if isinstance(walk, Walk)]
+    records = SearchTree(database).records([offset for _, offset in there], language)
+    assert len(there) == len(records)
+    for (text, _), record in zip(there, records, strict=True):
+        if record is None:
+            continue
+        try:
+            said, *_ = database.read(text)
+        except DatabaseError as error:
+            pytest.fail(f"the kernel decodes what is damaged: {record!r}: {error}")
+        assert repr(place_from(said, language)) == repr(place_from(record, language))
+    return len(records) - records.count(None)
+
+
+@SETTINGS
+@given(records=st.lists(RECORDS | st.sampled_from(KNOWN), min_size=1, max_size=20), language=LANGUAGES)
+def test_any_records(tmp_path: Path, records: list[Any], language: str) -> None:
+    """Of any kind, and with whatever they share."""
+    compare(written(tmp_path, records), len(records), language)
+
+
+@SETTINGS
+@given(
+    records=st.lists(RECORDS | st.sampled_from([*KNOWN, CITY]), min_size=1, max_size=6),
+    language=LANGUAGES,
+    damage=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=4),
+)
+@example(records=[CITY, CITY], language="en", damage=[(7, 0xFF)])
+def test_any_damage(tmp_path: Path, records: list[Any], language: str, damage: list[tuple[int, int]]) -> None:
+    """A record that the reader refuses is not decoded, in whichever part of it the damage is."""
+    compare(written(tmp_path, records, damage), len(records), language)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "pt-BR"])
+def test_each_byte_of_a_record(tmp_path: Path, language: str) -> None:
+    """Also of names in languages that nobody asks for."""
+    size_bytes = 170
+    for at in range(size_bytes):
+        for byte in (0x00, 0x20, 0x3F, 0xC3, 0xFF):
+            compare(written(tmp_path, [CITY, CITY | {"asn": 1}], [(at, byte)]), 2, language)
+
+
+def test_most_records_are_decoded(tmp_path: Path) -> None:
+    """All that the usual databases have; also more of them than are read together would take room."""
+    assert len(KNOWN) == compare(written(tmp_path, KNOWN), len(KNOWN), "en")
+    assert len(KNOWN) < MAX_RECORDS
