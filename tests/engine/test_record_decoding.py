@@ -14,10 +14,10 @@ from geocli.databases.discovery import examine
 from geocli.engine.search_tree import MAX_RECORDS, SearchTree
 from geocli.errors import DatabaseError
 from geocli.resolvers.mmdb_schemas import place_from
-from tests.kernel_walks import Walk, Walker
-from tests.test_bulk import ANY_KIND, FLAT, MORE_CITIES, NUMBERS, TRAITS, UNKNOWN
-from tests.test_database_records import RECORDS
-from tests.tries import SEPARATOR_BYTES, Trie
+from tests.batch.test_plan import ANY_KIND, FLAT, MORE_CITIES, NUMBERS, TRAITS, UNKNOWN
+from tests.engine.test_database_records import RECORDS
+from tests.helpers.kernel_walks import Walk, Walker
+from tests.helpers.tries import SEPARATOR_BYTES, Trie
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
