@@ -17,7 +17,7 @@ from geocli.resolvers.mmdb_schemas import place_from
 from tests.batch.test_plan import ANY_KIND, FLAT, MORE_CITIES, NUMBERS, TRAITS, UNKNOWN
 from tests.engine.test_database_records import RECORDS
 from tests.helpers.kernel_walks import Walk, Walker
-from tests.helpers.tries import SEPARATOR_BYTES, Trie
+from tests.helpers.search_trees import SEPARATOR_BYTES, Trie
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
