@@ -99,16 +99,16 @@ class World:
     """Databases, and caches that ask them."""
 
     def __init__(self, home: Path, clock: Clock, databases: list[Drawn], *, is_named: bool) -> None:
-        self._home, self._clock = home / str(next(_homes)), clock
-        self._home.mkdir()
+        self.home, self._clock = home / str(next(_homes)), clock
+        self.home.mkdir()
         paths = [self._written(number, database) for number, database in enumerate(databases)]
         self._sources: dict[str, Any] = (
-            {"databases": tuple(paths)} if is_named else {"database_dirs": (str(self._home),)}
+            {"databases": tuple(paths)} if is_named else {"database_dirs": (str(self.home),)}
         )
 
     def _written(self, number: int, drawn: Drawn) -> str:
         edition = EDITIONS[number % len(EDITIONS)]
-        path = self._home / f"{edition}.mmdb"
+        path = self.home / f"{edition}.mmdb"
         networks = {str(ip_network(prefix, strict=False)): record for prefix, record in drawn.networks.items()}
         if drawn.ip_version == 4:
             networks = {prefix: record for prefix, record in networks.items() if ":" not in prefix}
@@ -128,9 +128,9 @@ class World:
     def answer(self, name: str, text: bytes, **asked: Any) -> tuple[bytes, int, set[str], dict[str, Entry]]:
         """Return the rows of a text, the exit status, the problems, and what is in the journal then."""
         problems: list[GeocliError] = []
-        file, out = self._home / f"{name}.in", self._home / f"{name}.out"
+        file, out = self.home / f"{name}.in", self.home / f"{name}.out"
         file.write_bytes(text)
-        chosen = Settings(data_dir=str(self._home / name), **self._sources)
+        chosen = Settings(data_dir=str(self.home / name), **self._sources)
         with GeoCache(settings=chosen, clock=self._clock, on_problem=problems.append) as cache:
             report = run(cache, BatchRequest(files=(str(file),), output=str(out), **asked))
             kept = {entry.ip: entry for entry in cache.journal.dirty()} if asked["mode"] == "cache" else {}
@@ -284,3 +284,20 @@ def test_many_records(tmp_path: Path, clock: Clock, seed: int) -> None:
     world = World(tmp_path, clock, drawn, is_named=False)
     texts = [f"1.{at >> 8}.{at & 255}.{at % 7}\n" for at in range(0, 1500, 2)]
     world.compare(b"", "".join(texts).encode(), format="jsonl", fields=None, mode="cache")
+
+
+@pytest.mark.parametrize("format_", ["csv", "tsv", "jsonl", "value"])
+@pytest.mark.parametrize("fields", [None, ("city", "source", "ip"), ("traits", "org"), ("traits.k\x1f\1", "network")])
+def test_bytes_that_stand_for_fields_in_the_kernel(
+    tmp_path: Path, clock: Clock, format_: str, fields: tuple[str, ...] | None
+) -> None:
+    """They may be in names of databases and in their records, and stand for nothing there."""
+    marks = "".join(map(chr, range(32)))
+    city = {"city": {"names": {"en": f"A{marks}B"}}, "country": {"iso_code": "GB"}, f"k{marks}": f"v{marks}"}
+    operator = {"autonomous_system_number": 5, "autonomous_system_organization": f"o{marks}", "k\x1f\1": marks}
+    networks = {"a": {"1.0.0.0/8": city}, "b": {"1.0.0.0/9": operator}}
+    world = World(tmp_path, clock, [], is_named=False)
+    for name, records in networks.items():
+        Trie(records, 4).write(world.home / f"{name}.mmdb", 24, records=records, edition=f"Ed{marks}{name}")
+
+    world.compare(b"", b"1.2.3.4\n1.200.3.4\n10.0.0.1\n", format=format_, fields=fields, mode="cache")
