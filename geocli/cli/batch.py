@@ -109,8 +109,7 @@ def batch(
         ctx.get_help()
         return 2
     from geocli.batch.plan import BatchRequest
-    from geocli.cli import batch_options
-    from geocli.cli.run_batch import batch as run
+    from geocli.cli import batch_options, run_batch
 
     files = files or ["-"]
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
@@ -136,4 +135,4 @@ def batch(
         is_counted=summary,
     )
     parts = batch_options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
-    return run(settings, request, parts, shows_progress=progress)
+    return run_batch.batch(settings, request, parts, shows_progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,10 @@ from geocli.cli import options
 from geocli.cli.session import Problems, open_cache
 from geocli.errors import SettingsError
 from geocli.settings import COMMAND_LINE
+
+if TYPE_CHECKING:
+    from geocli.stats import Stats
+    from geocli.storage.directory import DataDirectory
 
 HEALTH = "Health"
 
@@ -56,9 +60,7 @@ def stats(
     ] = "5m",
 ) -> int:
     """Count cached rows, and check the health of the cache."""
-    from geocli import health
     from geocli.formats.statistics import print_stats
-    from geocli.formats.tables import print_reasons
 
     if map_ and format_ not in {None, "table"}:
         raise SettingsError("--map", f"cannot be used with -f {format_}", origin=COMMAND_LINE)
@@ -67,11 +69,19 @@ def stats(
     settings = options.settings_of(ctx)
     with open_cache(settings, Problems()) as cache:
         counted = cache.stats(by=by, top=top, with_countries=map_)
-    if not check:
-        print_stats(counted, format_, output)
-        return 0
+    if check:
+        return _check(counted, cache.directory, max_lag, settings.journal_limit_mb)
+    print_stats(counted, format_, output)
+    return 0
+
+
+def _check(counted: Stats, directory: DataDirectory, max_lag: str, journal_limit_mb: int) -> int:
+    """Print what is unhealthy, and return the exit status."""
+    from geocli import health
+    from geocli.formats.tables import print_reasons
+
     max_age = options.duration_of(max_lag)
-    reasons = health.unhealthy(counted, cache.directory, max_age, journal_limit_mb=settings.journal_limit_mb)
+    reasons = health.unhealthy(counted, directory, max_age, journal_limit_mb=journal_limit_mb)
     status = print_reasons(reasons)
     # A monitor gets no output when all is well.
     if reasons or sys.stderr.isatty():

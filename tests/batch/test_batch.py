@@ -376,7 +376,7 @@ def test_a_terminal_with_nothing_to_read_gets_help(geocli: Geocli) -> None:
 
     assert 2 == status
     assert "Usage: geocli batch" in STYLE.sub("", shown)
-    assert not geocli.data_dir.exists()
+    assert [] == list(geocli.data_dir.iterdir())
 
 
 def test_rows_are_printed_also_when_they_cannot_be_kept(located: Geocli) -> None:
