@@ -942,7 +942,7 @@ int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *positio
                 if (engine->next_number == before) continue;
                 positions[added] = search->position;
                 scopes[added] = search->scope;
-                memcpy(offsets + added * databases, search->offsets, databases * sizeof *offsets);
+                for (uint64_t j = 0; j < databases; j++) offsets[added * databases + j] = search->offsets[j];
                 added++;
             }
             waiting = 0;

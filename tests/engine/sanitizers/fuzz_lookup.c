@@ -130,7 +130,7 @@ static int settle(struct engine *engine, struct expected *expected, uint64_t *ra
 static int find(struct engine *engine, struct block *block, struct expected *expected, uint64_t *random) {
     while (geocli_find(engine, block)) {
         uint64_t room = engine->max_numbers - engine->next_number;
-        uint32_t *positions = zeros(room, 4), *scopes = zeros(room, 4), *offsets = zeros(room * engine->database_count, 4);
+        uint32_t *positions = zeros(room, 4), *scopes = zeros(room, 4), *offsets = engine->database_count ? zeros(room * engine->database_count, 4) : NULL;
         uint64_t before = engine->next_number, count = geocli_add(engine, block, positions, scopes, offsets);
         CHECK(count == engine->next_number - before && count <= room);
         int is_room = settle(engine, expected, random, scopes, offsets, count);
