@@ -599,7 +599,7 @@ def test_a_worker_that_dies_before_it_sends_its_result(workers: dict[str, int]) 
     def result(timeout: float) -> str:
         for error in waits:
             raise error
-        return f"told within {timeout} s"
+        return f"sent within {timeout} s"
 
     client: Any = SimpleNamespace(nthreads=lambda: workers)
     batch: Any = SimpleNamespace(cluster=ClusterRequest(address="tcp://127.0.0.1:1"))
