@@ -198,6 +198,7 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=self.home) as home:
             geocli = Geocli(Path(home))
             geocli.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+            geocli.environ["GEOCLI_JOURNAL_LIMIT_MB"] = "100000"  # a flush at the end is measured by itself
             geocli.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
             yield geocli
 
