@@ -125,11 +125,16 @@ def _runs_on(before: bytes, number: bytes, after: bytes) -> bool:
     port = _PORT.match(after)
     if not port or int(port[1]) > 0xFFFF:
         return True
+    return _has_fifth_number(before, number, after, int(port[1]))
+
+
+def _has_fifth_number(before: bytes, number: bytes, after: bytes, fifth: int) -> bool:
+    """Return whether a fifth number is part of something longer, rather than a port."""
     if _FLOW_BEFORE.search(before) or _FLOW_AFTER.match(after):
         return False
     first, second, third, _ = map(int, number.split(b"."))
     return (
-        int(port[1]) <= 0xFF  # five octets
+        fifth <= 0xFF  # five octets
         or first <= 2  # an object identifier (X.660)
         or (second == third == 0 and _PROGRAM.search(before) is not None)  # Instagram 155.0.0.37.1079
         or PRODUCT.search(before) is not None

@@ -93,25 +93,39 @@ def span_of(before: bytes, run: bytes, after: bytes) -> tuple[int, int] | None:
 
 
 def _start(before: bytes, run: bytes) -> int | None:
-    """Return how much of a run belongs to what is before it; None if all of it does."""
+    """Return how many bytes of a run belong to the text before it; None if all of them do."""
+    if (escaped := _escaped_digits(before, run)) is not None:
+        return escaped
     last = before[-1:]
-    if last.isalnum() or (last and last in b"_=" + ESCAPE_ENDS):
-        digits = len(run) - len(run.lstrip(b"0123456789abcdefABCDEF"))
-        for count in range(min(digits, 4), -1, -1):
-            is_needed = last != b"=" or digits > 4
-            if is_needed and ESCAPE.search((before + run[:count])[-MAX_ESCAPE_BYTES:]):
-                return count
+    if last == b"i" and BGP_STATUS.match(before):
+        return 0
     if last.isalnum() or last == b"_":
-        if last == b"i" and BGP_STATUS.match(before):
-            return 0
-        start = run.find(b":") + 1
-        return start if _is_behind_tag(run[start:]) else None
+        return _after_tag(run)
     if _LONG_GROUP.match(run):  # no group has five digits: a word, like facade or 12345
-        start = run.index(b":") + 1
-        return start if _is_behind_tag(run[start:]) else None
+        return _after_tag(run)
     if run.startswith(b":") and not run.startswith(b"::"):
         return 1
     return None if run.startswith(b".") else 0
+
+
+def _escaped_digits(before: bytes, run: bytes) -> int | None:
+    """Return how many digits of a run end an escape that begins before it; None without an escape."""
+    last = before[-1:]
+    if not last or not (last.isalnum() or last in b"_=" + ESCAPE_ENDS):
+        return None
+    digits = len(run) - len(run.lstrip(b"0123456789abcdefABCDEF"))
+    if last == b"=" and digits <= 4:
+        return None
+    for count in range(min(digits, 4), -1, -1):
+        if ESCAPE.search((before + run[:count])[-MAX_ESCAPE_BYTES:]):
+            return count
+    return None
+
+
+def _after_tag(run: bytes) -> int | None:
+    """Return the length of a tag and its colon; None if no address may follow."""
+    start = run.find(b":") + 1
+    return start if _is_behind_tag(run[start:]) else None
 
 
 def _is_behind_tag(rest: bytes) -> bool:

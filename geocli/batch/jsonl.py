@@ -9,8 +9,8 @@ from codecs import BOM_UTF8
 from itertools import chain
 
 from geocli.addresses import is_address
-from geocli.batch.input_formats import DEFAULT_COLUMN, MOST_RECORD_BYTES, lines_of
-from geocli.batch.reader import MOST_LINE_BYTES
+from geocli.batch.input_formats import DEFAULT_COLUMN, MAX_RECORD_BYTES, lines_of
+from geocli.batch.reader import MAX_LINE_BYTES
 from geocli.engine.blocks import Block
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output, json_text
@@ -30,7 +30,7 @@ _READER, _BLANKS = json.JSONDecoder(), re.compile(r"[ \t\r]*")
 class JsonLinesForm:
     """An object a line, which gets a key with the answer."""
 
-    most_bytes = MOST_RECORD_BYTES
+    max_bytes = MAX_RECORD_BYTES
     adds_end = True
 
     def __init__(self, column: str | None, fields: Sequence[str] | None, *, prefix: str = "") -> None:
@@ -80,7 +80,7 @@ class JsonLinesForm:
         if body is not None and self._geo in said:
             body = self._without_answer(body, said)
         if body is None:
-            asked = b"" if is_address(decoded(line)) else line[:MOST_LINE_BYTES]  # what is no object has no answer
+            asked = b"" if is_address(decoded(line)) else line[:MAX_LINE_BYTES]  # what is no object has no answer
             return asked, f'{{"line": {json_text(line.decode("utf-8", "backslashreplace"))}, '.encode()
         text = said.get(self._path)
         if text is None:

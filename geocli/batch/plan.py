@@ -7,7 +7,8 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from geocli.batch.input_formats import CsvForm, ListForm, LogForm
+from geocli.batch.csv import CsvForm
+from geocli.batch.input_formats import ListForm, LogForm
 from geocli.batch.jsonl import JsonLinesForm
 from geocli.batch.reader import opened, whole_lines
 from geocli.batch.scheduler import Flow
@@ -165,7 +166,7 @@ class _Batch:
             opened(path, flow.drain) as read,
         ):
             end = request.end.encode()
-            chunks = whole_lines(read, end, form.most_bytes, adds_end=form.adds_end, on_read=self._on_read)
+            chunks = whole_lines(read, end, form.max_bytes, adds_end=form.adds_end, on_read=self._on_read)
             rest = form.begin(chunks)
             self._begin(path, form.output.header)
             flow.slow_lines = self._slow_lines

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[int], bytes]
 
-FIRST_BYTES, READ_BYTES, MOST_BYTES = 96 * 1024, 768 * 1024, 3 * 1024 * 1024
+FIRST_BYTES, READ_BYTES, MAX_BYTES = 96 * 1024, 768 * 1024, 3 * 1024 * 1024
 """What the first read asks for, what one does that nobody waits for, and what one does at the most. So the first rows
 come soon, and whoever wants no more of them leaves before much is answered. A pipe gives what it has, so that lines
 that trickle in are answered at once."""
@@ -29,9 +29,9 @@ MORE_MS = 1
 """Whoever has written much to a pipe, but not as much as is asked for, has so long to go on."""
 PIPE_BYTES = 1024 * 1024
 """The pipe that is read from is made so large, if it may be: whoever writes to it waits less."""
-MOST_LINE_BYTES = 4096
+MAX_LINE_BYTES = 4096
 """A longer line of a list is no address; what is beyond this is dropped."""
-MOST_LINES, MOST_MARKS = 75_000, 300_000
+MAX_LINES, MAX_MARKS = 75_000, 300_000
 """No chunk has more lines than this, and no large one of several lines more dots and colons, so many addresses."""
 SAMPLES, SAMPLE_BYTES = 16, 2048
 """Places of a chunk in which lines, dots and colons are counted."""
@@ -51,7 +51,7 @@ MARK_BYTES = 10
 def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told of it)
     read: Read,
     end: bytes,
-    most_bytes: int,
+    max_bytes: int,
     *,
     adds_end: bool = True,
     mark: bytes = BOM_UTF8,
@@ -63,7 +63,7 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
     Args:
         read: what is there of so many bytes, nothing at the end.
         end: what ends a line.
-        most_bytes: a longer line is cut to `SHOWN_BYTES` and an ellipsis.
+        max_bytes: a longer line is cut to `SHOWN_BYTES` and an ellipsis.
         adds_end: whether the last line gets an end if it lacks it.
         mark: what the first line may begin with, and is left out.
         first_bytes: what the first read asks for; each one asks for twice as much, until there are enough lines.
@@ -85,24 +85,24 @@ def whole_lines(  # noqa: PLR0913 (what is read, how it is cut, and who is told 
         chunk = b""
         if whole_bytes:
             chunk, rest = b"".join((rest, memoryview(data)[:whole_bytes])), data[whole_bytes:]
-            chunk = _shortened(chunk, end, most_bytes)
+            chunk = _shortened(chunk, end, max_bytes)
         else:
             rest += data
         count = _about(chunk, end)
         if count * wanted_bytes < FULL_LINES * len(data):  # it may have got less than it asked for
-            wanted_bytes = min(2 * wanted_bytes, MOST_BYTES)
+            wanted_bytes = min(2 * wanted_bytes, MAX_BYTES)
         if chunk:
             yield from _halves(chunk, end, count)
-        if len(rest) > most_bytes:
-            rest = rest[: most_bytes + 1]
+        if len(rest) > max_bytes:
+            rest = rest[: max_bytes + 1]
     if rest:
-        yield _shortened(rest + end, end, most_bytes).removesuffix(b"" if adds_end else end)
+        yield _shortened(rest + end, end, max_bytes).removesuffix(b"" if adds_end else end)
 
 
 def _halves(chunk: bytes, end: bytes, count: int) -> Iterator[bytes]:
     """Divide a chunk of very many lines or addresses, whose answers would take much more room than they do."""
     at = chunk.find(end, len(chunk) // 2) + len(end)
-    is_dense = count > MOST_LINES or (len(chunk) > READ_BYTES and _about(chunk, b".", b":") > MOST_MARKS)
+    is_dense = count > MAX_LINES or (len(chunk) > READ_BYTES and _about(chunk, b".", b":") > MAX_MARKS)
     if not is_dense or at in {0, len(chunk)}:
         yield chunk
     else:
@@ -128,17 +128,17 @@ def lines(path: str) -> Iterator[str]:
 
     """
     with opened(path) as read:
-        for chunk in whole_lines(read, b"\n", MOST_LINE_BYTES):
+        for chunk in whole_lines(read, b"\n", MAX_LINE_BYTES):
             yield from (decoded(line.removesuffix(b"\r")) for line in chunk.split(b"\n")[:-1])
 
 
-def _shortened(chunk: bytes, end: bytes, most_bytes: int) -> bytes:
+def _shortened(chunk: bytes, end: bytes, max_bytes: int) -> bytes:
     """Cut lines that are too long. A line that is has no end in some window of half that size."""
-    half = most_bytes // 2
+    half = max_bytes // 2
     if all(chunk.find(end, at, at + half) >= 0 for at in range(0, len(chunk) - half, half)):
         return chunk
     lines = chunk.split(end)
-    return end.join(line if len(line) <= most_bytes else line[:SHOWN_BYTES] + ELLIPSIS for line in lines)
+    return end.join(line if len(line) <= max_bytes else line[:SHOWN_BYTES] + ELLIPSIS for line in lines)
 
 
 @contextmanager

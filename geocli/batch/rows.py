@@ -13,7 +13,7 @@ from geocli.sanitize import decoded
 from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from geocli.api_arguments import Mode
     from geocli.batch.input_formats import Form
@@ -79,18 +79,26 @@ class RowMaker:
         """
         with self._lock:
             is_remembering = self._cache.chain.services and self._mode in {"refresh", "no-cache"}
-            if is_remembering and self._mode == "refresh":  # else the cache, if it is read, sees to this
-                if self._remembered and not self._cache.is_current(self._revision):
-                    self._remembered.clear()
-                self._revision = self._revision if self._remembered else self._cache.revision()
+            if is_remembering and self._mode == "refresh":  # in other modes the cache is not read, or drops them itself
+                self._drop_cleared()
             new = [text for text in texts if text not in self._remembered]
             found = dict(zip(new, self._cache.lookup_batch(map(decoded, new), mode=self._mode), strict=True))
             entries = [found.get(text) or self._remembered[text] for text in texts]
             if is_remembering:
-                self._remembered |= {text: entry for text, entry in found.items() if entry.error is None}
-                for text in list(islice(self._remembered, max(len(self._remembered) - MAX_REMEMBERED, 0))):
-                    del self._remembered[text]
+                self._remember(found)
             return entries
+
+    def _drop_cleared(self) -> None:
+        """Drop remembered entries if the cache was cleared since."""
+        if self._remembered and not self._cache.is_current(self._revision):
+            self._remembered.clear()
+        self._revision = self._revision if self._remembered else self._cache.revision()
+
+    def _remember(self, entries: Mapping[bytes, Entry]) -> None:
+        """Remember entries without an error, and drop the oldest if they are too many."""
+        self._remembered |= {text: entry for text, entry in entries.items() if entry.error is None}
+        for text in list(islice(self._remembered, max(len(self._remembered) - MAX_REMEMBERED, 0))):
+            del self._remembered[text]
 
     def _line(self, entry: Entry, block: Block, position: int) -> bytes:
         if block.only_addresses and entry.status == "invalid":

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 16 * 1024
 """Before a chunk of this size, addresses are looked up one by one: loading the kernel would take longer."""
-MOST_DATABASES = 30
+MAX_DATABASES = 30
 """Of more than these it is not noted which of them an answer is from; then addresses are looked up one by one."""
 TOGETHER = 2
 """So many blocks wait for one another, when much has arrived, if answers are kept, since what many of them have in
@@ -97,8 +97,7 @@ class Flow:
 
     def push(self, chunk: bytes) -> None:
         """Take a chunk; its rows are written soon, in their order."""
-        is_large = len(chunk) >= SMALL_BYTES or self.answers is not None
-        is_together = is_large and self._mode != "cached-only" and not (self._has_services and self._mode == "refresh")
+        is_together = self._is_vectorised(chunk)
         answers = self._current() if is_together else None
         if answers is None:
             if is_together:
@@ -115,6 +114,11 @@ class Flow:
             self._pass_on(self._group)
             self._group = min(2 * self._group, self._together)
             self._hire()
+
+    def _is_vectorised(self, chunk: bytes) -> bool:
+        """Return whether the kernel should look up a chunk."""
+        is_large = len(chunk) >= SMALL_BYTES or self.answers is not None
+        return is_large and self._mode != "cached-only" and not (self._has_services and self._mode == "refresh")
 
     def _note_missing_kernel(self, chunk: bytes) -> None:
         """Report, once, that the kernel is missing, if that costs time."""
@@ -223,7 +227,7 @@ class Flow:
         databases = mmdb.databases(problems.append)
         rir = next((other for other in others if isinstance(other, RirResolver)), None)
         try:
-            if problems or len(databases) > MOST_DATABASES:
+            if problems or len(databases) > MAX_DATABASES:
                 return None
             has = {"is_kept": self._is_kept, "has_services": self._has_services}
             generation = self._cache.chain.generation(sources)

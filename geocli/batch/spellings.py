@@ -43,14 +43,19 @@ def spans(text: bytes, anchors: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _is_address(text: bytes, start: int, end: int) -> bool:
+    """Return whether a match is an address with unusual spelling, rather than part of a word or a longer number."""
     before, after = text[max(start - MAX_ESCAPE_BYTES, 0) : start], text[end : end + MAX_BYTES]
-    last, is_ipv4 = before[-1:], b":" not in text[start:end] and b"%" not in text[start:end]
-    is_inside = last.isalnum() or (last and last in b"_.:")
-    if (is_inside and not ESCAPE.search(before)) or after[:1].isalnum() or after[:1] == b"_":
+    if _is_in_word(before, after) or _MORE.match(after):
         return False
+    is_ipv4 = b":" not in text[start:end] and b"%" not in text[start:end]
     if is_host_name(after) if is_ipv4 else (after[:1] == b":" or _GROUP_BEFORE.search(before)):
         return False
-    if _MORE.match(after):
-        return False
-    found = text[start:end].decode("latin-1")
-    return any(spelling in found.lower() for spelling in (*DEFANGED, ENCODED_COLON)) and is_address(found)
+    candidate = text[start:end].decode("latin-1")
+    spellings = (*DEFANGED, ENCODED_COLON)
+    return any(spelling in candidate.lower() for spelling in spellings) and is_address(candidate)
+
+
+def _is_in_word(before: bytes, after: bytes) -> bool:
+    last = before[-1:]
+    is_inside = last.isalnum() or (last and last in b"_.:")
+    return bool(is_inside and not ESCAPE.search(before)) or after[:1].isalnum() or after[:1] == b"_"

@@ -108,19 +108,22 @@ def word_before(before: bytes) -> tuple[bytes, bytes]:
 
 
 def is_version(before: bytes, number: bytes, after: bytes) -> bool:
-    """Return whether four numbers are a version, by what their line has before and behind them."""
+    """Return whether four numbers are a version, by what their line has before and after them."""
     if _is_said(before) or (before.endswith(b"|") and _CEF.search(before)):
         return True
     if _GOES_ON.match(after):
         return False
-    if before.endswith(b"/") and (product := PRODUCT.search(before)):
-        if _is_of_product(product, before, number, after):
-            return True
-        if is_version_like(number) and after[:1] in b"-+~" and after[1:2].isalnum():
-            return True
+    if before.endswith(b"/") and (product := PRODUCT.search(before)) and _is_after_product(product, number, after):
+        return True
     if is_small(number) and (_is_likely(before) or _is_said(before, _RATHER)):
         return True
     return is_version_like(number) and _is_of_package(before, number, after)
+
+
+def _is_after_product(product: re.Match[bytes], number: bytes, after: bytes) -> bool:
+    """Return whether a number after a name and a slash is a version, by the name or by a suffix like `-rc1`."""
+    has_suffix = after[:1] in b"-+~" and after[1:2].isalnum()
+    return _is_of_product(product, number, after) or (has_suffix and is_version_like(number))
 
 
 def _is_said(before: bytes, words: re.Pattern[bytes] = _VERSION) -> bool:
@@ -152,13 +155,13 @@ def is_version_like(number: bytes) -> bool:
     return len(first) < 3 and int(first) < 64 and first != b"10" and sum(len(octet) > 2 for octet in others) <= 1
 
 
-def _is_of_product(product: re.Match[bytes], before: bytes, number: bytes, after: bytes) -> bool:
+def _is_of_product(product: re.Match[bytes], number: bytes, after: bytes) -> bool:
     """Return whether a number is the version of a product, rather than an address behind a name and a slash.
 
     It is behind the name of a header or of a well-known program; or the product's name has a capital letter, and the
     version ends in zeros, or there are other products beside it, or a text in quotes begins with it.
     """
-    rest = before[: product.start(1)]
+    rest = product.string[: product.start(1)]
     if _HEADER.search(rest):
         return True
     if product[1].islower():
@@ -172,11 +175,17 @@ def _is_of_product(product: re.Match[bytes], before: bytes, number: bytes, after
 
 
 def _is_of_package(before: bytes, number: bytes, after: bytes) -> bool:
+    """Return whether a number is the version of a package: `git-1.8.3.1`, `foo==1.2.3.4`, `1.2.3.4-1.el9`."""
     named = _NAMED.search(before) if before.endswith(b"-") else None
     required = _REQUIRED.search(before) if _SIGN.search(before[-4:]) else None
     name = (named and named[1]) or (required and required[1]) or b""
     if name.lower() in _ADDRESS_WORDS:
         return False
-    if named or (required and (before[-1:] in b"=^" or (is_small(number) and before[-1:] in SMALL_BEHIND))):
+    if named or (required and _is_compared(before[-1:], number)):
         return True
     return after[:1] in (b"-", b"+", b"~") and _REVISION.match(after) is not None
+
+
+def _is_compared(last: bytes, number: bytes) -> bool:
+    """Return whether a number is compared as versions are, by the byte before it."""
+    return last in b"=^" or (is_small(number) and last in SMALL_BEHIND)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from geocli.batch.input_formats import CsvForm
+from geocli.batch.csv import CsvForm
 from geocli.batch.plan import OTHER_COLUMNS
 from geocli.batch.reader import READ_BYTES, refuse_others, whole_lines
 from geocli.errors import InputError, OpenCellError, SettingsError
@@ -209,7 +209,7 @@ class PartReader:
         self._left = None if self.stop is None else self.stop - self.begin
         mark = b"" if self.begin else BOM_UTF8
         lines = whole_lines(
-            self._read, self._end, form.most_bytes, adds_end=form.adds_end, mark=mark, first_bytes=READ_BYTES
+            self._read, self._end, form.max_bytes, adds_end=form.adds_end, mark=mark, first_bytes=READ_BYTES
         )
         if isinstance(form, CsvForm) and not self._part.is_whole:
             lines = chain([self._part.head], self._whole_records(form, lines))

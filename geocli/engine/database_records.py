@@ -132,13 +132,7 @@ class Records:
     def _of_several(self, offsets: Sequence[Sequence[int]], address: Callable[[int], str]) -> Iterator[Merged]:
         for table, column in zip(self._tables, offsets, strict=True):
             table.read(column, address)
-        found = [
-            map(table.groups_by_offset.__getitem__, column) for table, column in zip(self._tables, offsets, strict=True)
-        ]
-        combinations: dict[tuple[Group, ...], list[int]] = {}
-        for position, groups in enumerate(zip(*found, strict=True)):
-            combinations.setdefault(groups, []).append(position)
-        for groups, positions in combinations.items():
+        for groups, positions in self._combinations(offsets).items():
             kinds = tuple(group.kind for group in groups if group.kind is not None)
             if len(kinds) < len(groups):
                 continue  # damaged: the scalar path reports it
@@ -146,12 +140,22 @@ class Records:
                 list(map(table.rows_by_offset.__getitem__, map(column.__getitem__, positions)))
                 for table, column in zip(self._tables, offsets, strict=True)
             ]
-            for asns, which in _by_network(kinds, groups, rows):
-                chosen = rows if len(which) == len(positions) else [[row[at] for at in which] for row in rows]
-                yield self._merge(self._recipe(kinds, asns), [positions[at] for at in which], groups, chosen)
+            for asns, members in _by_network(kinds, groups, rows):
+                selected = rows if len(members) == len(positions) else [[row[at] for at in members] for row in rows]
+                yield self._merge(self._recipe(kinds, asns), [positions[at] for at in members], groups, selected)
+
+    def _combinations(self, offsets: Sequence[Sequence[int]]) -> dict[tuple[Group, ...], list[int]]:
+        """Return the positions of addresses by the groups of their records."""
+        columns = [
+            map(table.groups_by_offset.__getitem__, column) for table, column in zip(self._tables, offsets, strict=True)
+        ]
+        combinations: dict[tuple[Group, ...], list[int]] = {}
+        for position, groups in enumerate(zip(*columns, strict=True)):
+            combinations.setdefault(groups, []).append(position)
+        return combinations
 
     def _recipe(self, kinds: tuple[Kind, ...], asns: tuple[int, ...]) -> Recipe:
-        """Find out what is from which database by merging their numbers, from 1 on, in place of their values."""
+        """Find the database of each field by merging answers that have database numbers, from 1 on, as values."""
         if (kinds, asns) in self._recipes:
             return self._recipes[kinds, asns]
         whole: Answer | None = None
@@ -159,12 +163,7 @@ class Records:
         for bit, (kind, database) in enumerate(zip(kinds, self._databases, strict=True)):
             if kind.is_empty:
                 continue
-            place = Place(
-                country_code=bit + 1 if kind.knows_where else None,  # type: ignore[arg-type]  # for all of where
-                asn=(asns[bit] if asns else bit + 1) if kind.has_asn else None,
-                org=bit + 1 if kind.has_org else None,  # type: ignore[arg-type]
-                traits=dict.fromkeys(kind.traits, bit) or None,
-            )
+            place = _numbered_place(bit, kind, asns[bit] if asns else bit + 1)
             answer = Answer(place=place, source=database.name, built_at=database.built_at)
             both = answer if whole is None else merge(whole, answer)
             sources = 1 << bit if both is answer else sources | (both is not whole) << bit
@@ -177,37 +176,71 @@ class Records:
     def _merge(
         self, recipe: Recipe, positions: Sequence[int], groups: Sequence[Group], rows: Sequence[Sequence[int]] | None
     ) -> Merged:
-        """Put together what the recipe takes from records, those in the given rows of the groups, or all of them."""
+        """Combine what the recipe takes from the given rows of the groups, or from all rows."""
         if recipe.answer is None:
             return Merged(positions, recipe, {}, {}, (), lambda _: ())
-
-        def column(bit: int, values: Sequence[Any]) -> Sequence[Any]:
-            return values if rows is None else list(map(values.__getitem__, rows[bit]))
-
-        count = len(positions)
-        values: Columns = {"status": ["resolved"] * count, "source": [recipe.answer.source] * count}
-        if recipe.answer.built_at:
-            values["built_at"] = [instant_text(recipe.answer.built_at)] * count
-        has_all = self._with_values or not recipe.answer.knows_where
-        for name, bit in recipe.fields.items():
-            if has_all or name == "country_code":
-                values[name] = column(bit, groups[bit].values[name])
-        if self._with_traits and recipe.traits:
-            columns = [
-                [traits[name] for traits in column(bit, groups[bit].traits)] for name, bit in recipe.traits.items()
-            ]
-            values["traits"] = [dict(zip(recipe.traits, row, strict=True)) for row in zip(*columns, strict=True)]
-        names = [name for name in self._output.fields if name in recipe.fields]
-
-        def rendered(name: str) -> Sequence[str]:
-            return column(bit, groups[bit].cells[name]) if (bit := recipe.fields.get(name, -1)) >= 0 else ()
-
+        selection = _Selection(recipe, groups, rows)
+        values = self._values(recipe.answer, selection, len(positions))
         if rows is None or not self._is_uniform:
-            return Merged(positions, recipe, values, {name: rendered(name) for name in names}, (), rendered)
+            cells = {name: selection.cells(name) for name in self._output.fields if name in recipe.fields}
+            return Merged(positions, recipe, values, cells, (), selection.cells)
         runs = groupby(self._output.cell_names, key=lambda name: recipe.fields.get(name, -1))
-        fields: list[tuple[int, tuple[str, ...]]] = [(bit, tuple(run)) for bit, run in runs if bit >= 0]
-        pieces = [(run, groups[bit], rows[bit]) for bit, run in fields]
-        return Merged(positions, recipe, values, {}, pieces, rendered)
+        columns = [(tuple(run), groups[bit], rows[bit]) for bit, run in runs if bit >= 0]
+        return Merged(positions, recipe, values, {}, columns, selection.cells)
+
+    def _values(self, answer: Answer, selection: _Selection, count: int) -> Columns:
+        """Return the fields of merged records in their JSON form, as far as they are needed."""
+        values: Columns = {"status": ["resolved"] * count, "source": [answer.source] * count}
+        if answer.built_at:
+            values["built_at"] = [instant_text(answer.built_at)] * count
+        has_all = self._with_values or not answer.knows_where
+        for name in selection.recipe.fields:
+            if has_all or name == "country_code":
+                values[name] = selection.values(name)
+        if self._with_traits and selection.recipe.traits:
+            values["traits"] = selection.traits()
+        return values
+
+
+class _Selection(NamedTuple):
+    """Rows of groups, merged by a recipe."""
+
+    recipe: Recipe
+    groups: Sequence[Group]
+    """The group of each database."""
+    rows: Sequence[Sequence[int]] | None
+    """The rows of each group; None for all of them."""
+
+    def values(self, name: str) -> Sequence[Any]:
+        """Return the values of a field of the recipe."""
+        bit = self.recipe.fields[name]
+        return self._column(bit, self.groups[bit].values[name])
+
+    def cells(self, name: str) -> Sequence[str]:
+        """Return the rendered values of a field, none if the recipe does not have it."""
+        bit = self.recipe.fields.get(name, -1)
+        return self._column(bit, self.groups[bit].cells[name]) if bit >= 0 else ()
+
+    def traits(self) -> list[dict[str, Any]]:
+        """Return the traits of each record."""
+        names = self.recipe.traits
+        columns = [
+            [traits[name] for traits in self._column(bit, self.groups[bit].traits)] for name, bit in names.items()
+        ]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def _column(self, bit: int, values: Sequence[Any]) -> Sequence[Any]:
+        return values if self.rows is None else list(map(values.__getitem__, self.rows[bit]))
+
+
+def _numbered_place(bit: int, kind: Kind, asn: int) -> Place:
+    """Return a place whose values are the number of a database, from 1 on, for the fields that its records have."""
+    return Place(
+        country_code=bit + 1 if kind.knows_where else None,  # type: ignore[arg-type]  # stands for all location fields
+        asn=asn if kind.has_asn else None,
+        org=bit + 1 if kind.has_org else None,  # type: ignore[arg-type]
+        traits=dict.fromkeys(kind.traits, bit) or None,
+    )
 
 
 def _by_network(

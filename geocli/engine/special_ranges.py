@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from functools import cache
-from ipaddress import IPv4Address, summarize_address_range
+from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 from itertools import pairwise
 
 from geocli.addresses import EMBEDDED_AT, ranges, scope
@@ -24,9 +24,7 @@ _HALF = (1 << 64) - 1
 @cache
 def special_ranges() -> tuple[Ranges, tuple[array[int], ...]]:
     """Return the ranges, and the memory that they point to."""
-    edges = sorted({0, 1 << 32, *(edge for first, last, _ in ranges(4) for edge in (first, last + 1))})
-    spans = [(IPv4Address(first), IPv4Address(after - 1)) for first, after in pairwise(edges)]
-    networks = [network for span in spans for network in summarize_address_range(*span)]
+    networks = _ipv4_networks()
     bounds = [half for first, last, _ in ranges(6) for edge in (first, last) for half in (edge >> 64, edge & _HALF)]
     starts = [int(network[0]) for network in networks]
     memory = (
@@ -39,3 +37,10 @@ def special_ranges() -> tuple[Ranges, tuple[array[int], ...]]:
     )
     *ipv4, ipv6_bounds, ipv6_scopes = map(address_of, memory)
     return Ranges(*ipv4, ipv6_bounds, ipv6_scopes, len(memory[-1]), EMBEDDING), memory
+
+
+def _ipv4_networks() -> list[IPv4Network]:
+    """Divide all IPv4 addresses into networks of one scope each, in order."""
+    edges = sorted({0, 1 << 32, *(edge for first, last, _ in ranges(4) for edge in (first, last + 1))})
+    spans = [(IPv4Address(first), IPv4Address(after - 1)) for first, after in pairwise(edges)]
+    return [network for span in spans for network in summarize_address_range(*span)]

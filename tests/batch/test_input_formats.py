@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.input_formats import CsvForm, LogForm
+from geocli.batch.csv import CsvForm
+from geocli.batch.input_formats import LogForm
 from geocli.batch.jsonl import JsonLinesForm
 from geocli.batch.plan import BatchRequest, run
 from geocli.batch.scheduler import SMALL_BYTES

@@ -22,8 +22,8 @@ from geocli.batch.reader import (
     ELLIPSIS,
     FIRST_BYTES,
     FULL_LINES,
-    MOST_BYTES,
-    MOST_LINES,
+    MAX_BYTES,
+    MAX_LINES,
     READ_BYTES,
     SHOWN_BYTES,
     lines,
@@ -40,14 +40,14 @@ MOST = 4096
 
 
 def _chunks(
-    path: Path, end: bytes = b"\n", most_bytes: int = MOST, on_wait: Callable[[], None] = lambda: None
+    path: Path, end: bytes = b"\n", max_bytes: int = MOST, on_wait: Callable[[], None] = lambda: None
 ) -> Generator[bytes]:
     with opened(str(path), on_wait) as read:
-        yield from whole_lines(read, end, most_bytes)
+        yield from whole_lines(read, end, max_bytes)
 
 
-def _read(path: Path, end: bytes = b"\n", most_bytes: int = MOST) -> bytes:
-    return b"".join(_chunks(path, end, most_bytes))
+def _read(path: Path, end: bytes = b"\n", max_bytes: int = MOST) -> bytes:
+    return b"".join(_chunks(path, end, max_bytes))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_whole_lines(tmp_path: Path, data: bytes, expected: bytes) -> None:
     assert expected == _read(path)
 
 
-@pytest.mark.parametrize(("end", "count"), [(b"\n", MOST_LINES), (b"\n", MOST_LINES + 1), (b"\0", 3 * MOST_LINES)])
+@pytest.mark.parametrize(("end", "count"), [(b"\n", MAX_LINES), (b"\n", MAX_LINES + 1), (b"\0", 3 * MAX_LINES)])
 def test_no_chunk_has_very_many_lines(tmp_path: Path, end: bytes, count: int) -> None:
     """The answers of short lines take much more room than they do."""
     path = tmp_path / "file"
@@ -78,8 +78,8 @@ def test_no_chunk_has_very_many_lines(tmp_path: Path, end: bytes, count: int) ->
     found = list(_chunks(path, end))
 
     assert end * count == b"".join(found)
-    assert (count > MOST_LINES) == (len(found) > 1)
-    assert max(map(len, found)) <= MOST_LINES
+    assert (count > MAX_LINES) == (len(found) > 1)
+    assert max(map(len, found)) <= MAX_LINES
 
 
 def test_lines_that_end_in_nul(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_what_comes_before_damage_comes_first(tmp_path: Path) -> None:
 def test_no_large_chunk_has_very_many_addresses(tmp_path: Path, line: bytes) -> None:
     """However few lines they are in."""
     path = tmp_path / "file"
-    path.write_bytes(line * (4 * MOST_BYTES // len(line)))
+    path.write_bytes(line * (4 * MAX_BYTES // len(line)))
     found = list(_chunks(path))
 
     assert path.read_bytes() == b"".join(found)
@@ -349,19 +349,19 @@ def test_bytes_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line_bytes", "expected"),
-    [(14, 8 * FIRST_BYTES), (200, MOST_BYTES), (1_000_000, MOST_BYTES), (MOST_BYTES + 1, MOST_BYTES)],
+    [(14, 8 * FIRST_BYTES), (200, MAX_BYTES), (1_000_000, MAX_BYTES), (MAX_BYTES + 1, MAX_BYTES)],
 )
 def test_reads_get_larger_until_there_are_enough_lines(line_bytes: int, expected: int) -> None:
     """The first rows come soon, and what a block costs is shared by many; but no more is read than that takes."""
     asked: list[int] = []
 
-    source = BytesIO((b"x" * (line_bytes - 1) + b"\n") * (6 * MOST_BYTES // line_bytes))
+    source = BytesIO((b"x" * (line_bytes - 1) + b"\n") * (6 * MAX_BYTES // line_bytes))
 
     def read(count: int) -> bytes:
         asked.append(count)
         return source.read(count)
 
-    chunks = list(whole_lines(read, b"\n", 2 * MOST_BYTES))
+    chunks = list(whole_lines(read, b"\n", 2 * MAX_BYTES))
 
     assert asked[:2] == [FIRST_BYTES, 2 * FIRST_BYTES]
     assert {expected} == set(asked[6:])

@@ -341,7 +341,7 @@ def test_every_byte_of_a_frame_that_the_disk_has_no_room_for(small: Geocli) -> N
 
 
 def _with_files_up_to(
-    geocli: Geocli, most_bytes: int, *arguments: str, stdin: bytes = b""
+    geocli: Geocli, max_bytes: int, *arguments: str, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a child of this process, where it is loaded already, and can make no longer file."""
     (taken, given), (heard, said), (read, complained) = (os.pipe() for _ in range(3))
@@ -359,7 +359,7 @@ def _with_files_up_to(
         os.environ.clear()
         os.environ.update(geocli.environ)
         everything = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, everything[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, everything[1]))
         status = guard(_run)
         resource.setrlimit(resource.RLIMIT_FSIZE, everything)
         sys.exit(status)
@@ -403,11 +403,11 @@ def test_a_limit_under_batch(located: Geocli) -> None:
     assert complaint(ran).startswith(f"{located.data_dir}/journal: ")
 
 
-@pytest.mark.parametrize("most_bytes", [0, 1, 512, 1024, *range(4096, 70_000, 4096)])
-def test_a_limit_under_flush(tmp_path: Path, most_bytes: int) -> None:
+@pytest.mark.parametrize("max_bytes", [0, 1, 512, 1024, *range(4096, 70_000, 4096)])
+def test_a_limit_under_flush(tmp_path: Path, max_bytes: int) -> None:
     """Exit status 4, and the entries are kept until there is room; or all is stored."""
     geocli = prepared(tmp_path, SCENARIOS["flush"])
-    ran = _with_files_up_to(geocli, most_bytes, "flush")
+    ran = _with_files_up_to(geocli, max_bytes, "flush")
 
     if ran.returncode:
         assert (4, b"") == (ran.returncode, ran.stdout)
