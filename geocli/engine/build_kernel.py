@@ -17,7 +17,7 @@ from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
-LIBRARY = "geocli/engine/kernel.library"
+LIBRARY = "geocli/engine/kernel.shared"
 ZIG = "ziglang>=0.13; platform_machine in 'x86_64 AMD64 aarch64 arm64'"
 """400 MB while the package is built; other machines have no such wheel, and must not fail for it."""
 

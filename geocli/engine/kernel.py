@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """The version of the functions that this module calls."""
-LIBRARY = os.path.join(os.path.dirname(__file__), "kernel.library")
+LIBRARY = os.path.join(os.path.dirname(__file__), "kernel.shared")
 """Compiled by build_kernel.py. A name that ends in `.so` would be one of a Python module, which it is not."""
 UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
 """Numbers of answers, as in the kernel: not yet found, to be looked up alone, to be added; all others are answers."""

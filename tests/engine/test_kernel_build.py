@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = "geocli/engine/kernel.library"
+LIBRARY = "geocli/engine/kernel.shared"
 LOADS = "from geocli.engine import kernel; raise SystemExit(kernel.load() is None)"
 PIP = (sys.executable, "-m", "pip")
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler")
@@ -22,7 +22,7 @@ needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler")
 def tree(tmp_path: Path) -> Path:
     """Copy what a build reads, without what an earlier build left."""
     tree = tmp_path / "tree"
-    shutil.copytree(ROOT / "geocli", tree / "geocli", ignore=shutil.ignore_patterns("__pycache__", "kernel.library*"))
+    shutil.copytree(ROOT / "geocli", tree / "geocli", ignore=shutil.ignore_patterns("__pycache__", "kernel.shared*"))
     for name in ("pyproject.toml", "README.md", ".gitignore"):
         shutil.copy(ROOT / name, tree)
     return tree
@@ -120,7 +120,7 @@ def test_the_source_distribution_contains_no_compiled_file(tree: Path) -> None:
     names = subprocess.run(["tar", "tzf", sdist], check=True, stdout=subprocess.PIPE, text=True).stdout
 
     assert "geocli/engine/kernel.c\n" in names
-    assert "kernel.library" not in names
+    assert "kernel.shared" not in names
 
 
 def test_a_compiler_that_fails_leaves_the_python_path(tree: Path, failing_compiler: str, tmp_path: Path) -> None:

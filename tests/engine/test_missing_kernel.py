@@ -24,7 +24,7 @@ MANY = "".join(f"81.2.{at >> 8 & 255}.{at & 255}\n2001:218::{at & 255:x}\nx\n" f
 def lacking(located: Geocli, tmp_path: Path) -> Geocli:
     """Run a copy of geocli without the kernel."""
     copy = tmp_path / "copy"
-    ignored = shutil.ignore_patterns("__pycache__", "kernel.library*")
+    ignored = shutil.ignore_patterns("__pycache__", "kernel.shared*")
     shutil.copytree(Path(package.__file__).parent, copy / "geocli", ignore=ignored)
     start = f"import sys; sys.path.insert(0, {str(copy)!r}); from geocli.__main__ import main; main()"
     located.command = (sys.executable, "-c", start)
