@@ -267,6 +267,7 @@ class TestScope:
         """What lies between the special blocks, and the exceptions in them, may be somewhere."""
         assert [None, None] == [scope(ip_address(first)), scope(ip_address(last))]
 
+    @pytest.mark.slow
     @settings(max_examples=1000)
     @given(ADDRESSES.filter(lambda address: not _is_disputed(address)))
     def test_agrees_with_ipaddress(self, address: Address) -> None:

@@ -166,6 +166,7 @@ os._exit(0)
         assert (b"", b"") == capfdbinary.readouterr()
 
 
+@pytest.mark.slow
 class TestClosedDescriptors:
     @pytest.mark.parametrize(
         "closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"], ids=str

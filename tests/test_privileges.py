@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.system_call_faults import Call, Scenario
 
-pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root, which is to become another user")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not IS_ROOT, reason="needs root, which is to become another user")]
 OTHER = MEMBER + 1
 """Yet another user."""
 COMMANDS: dict[str, tuple[str, ...]] = {

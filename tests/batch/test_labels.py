@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 LONDON, PLACE = "81.2.69.160", " [London, GB]"
 PASSED = " [London GB]"
 """The label between commas."""

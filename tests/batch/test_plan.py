@@ -292,6 +292,7 @@ def test_the_rows_are_the_same_where_all_lines_are(
     assert once * count == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("databases", WORLDS)
 def test_the_same_is_kept(world: Callable[..., World], databases: str, named: bool) -> None:  # noqa: FBT001 (a parameter)
@@ -334,6 +335,7 @@ def test_what_is_kept_is_found_again(world: Callable[..., World]) -> None:
     assert expected.splitlines() == found.splitlines()
 
 
+@pytest.mark.slow
 def test_the_order_does_not_depend_on_the_threads(world: Callable[..., World]) -> None:
     """A row for each line, in their order, however many work at it; and the same is kept."""
     asked = world(WORLDS["City and ASN"])
@@ -366,6 +368,7 @@ def test_strict_and_the_counts(world: Callable[..., World], last: str, status: i
     assert len(texts) == ways[1][1].counts.total()
 
 
+@pytest.mark.slow
 def test_a_database_that_is_replaced_meanwhile_is_noticed(world: Callable[..., World]) -> None:
     """From the next block on the answers are those of the new one, and are kept as its own."""
     asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
@@ -392,6 +395,7 @@ def test_a_database_that_is_replaced_meanwhile_is_noticed(world: Callable[..., W
     } == Counter(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_another_database_says_is_kept_too(world: Callable[..., World], jobs: int) -> None:
     """Of an address that comes again, what was printed last is what is kept last."""

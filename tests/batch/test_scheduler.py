@@ -57,6 +57,7 @@ def test_progress_is_for_terminals(located: Geocli, many: Path, tmp_path: Path) 
     assert b"" == quiet.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--no-cache", "-j", "1"), ("--no-cache", "-j", "4"), ("-j", "1"), ("-j", "4")])
 def test_all_that_comes_before_damage_is_answered(located: Geocli, tmp_path: Path, options: tuple[str, ...]) -> None:
     """A file that cannot be read on does not take with it the rows of what could be."""

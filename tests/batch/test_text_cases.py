@@ -85,6 +85,7 @@ def test_the_addresses_of_a_line(case: dict[str, Any]) -> None:
     assert case["found"] == found(PADDING + line) == found(line + b"\n" + PADDING)
 
 
+@pytest.mark.slow
 def test_a_label_stands_behind_each_address(located: Geocli) -> None:
     """Or behind the prefix length of a network; all else of the lines is as it was."""
     text = "".join(f"{case['line']}\n" for case in CASES if " [" not in case["line"])
@@ -101,6 +102,7 @@ def test_a_label_stands_behind_each_address(located: Geocli) -> None:
         assert [address for _, address in found(lines.encode())] == [row.partition("/")[0] for row in rows]
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(TEXTS, DELIMITERS, DELIMITERS)
 def test_an_address_between_any_two_delimiters_is_found(text: str, before: bytes, after: bytes) -> None:

@@ -13,6 +13,8 @@ from geocli.addresses import BRACKETS, DEFANGED, QUOTES
 from tests.conftest import Geocli
 from tests.helpers.documentation import PAGES
 
+pytestmark = pytest.mark.slow
+
 TABLE = PAGES["inputs"].partition("| how an address may be written | is read as |\n|---|---|\n")[2].partition("\n\n")[0]
 ROWS = [row.strip("| ").rsplit(" | ", 1) for row in TABLE.splitlines()]
 FORMS = [

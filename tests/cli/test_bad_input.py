@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 COMMANDS = [
     ("lookup", "81.2.69.160"),

@@ -199,6 +199,7 @@ def test_re_resolve_finds_unresolved_addresses(located: Geocli) -> None:
     assert [("resolved", "US", None)] == stored(located, "status, country_code, retry_at")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "retried"),
     [
@@ -422,6 +423,7 @@ def test_clear_needs_a_selection(located: Geocli) -> None:
     assert [("81.2.69.160",)] == stored(located)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "left"),
     [

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 READY = "geocli-prompt>"
 START = {
     "bash": ("bash", "--noprofile", "--rcfile", "{rc}", "-i"),

@@ -410,6 +410,7 @@ def test_every_option_before_the_command_is_documented() -> None:
     assert {"--install-completion", "--show-completion"} >= set(missing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [line for lines in OPTIONS.values() for line in lines.values()], ids=" ".join)
 def test_every_option_is_accepted(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """A command line with the option succeeds; only dry runs print to standard error."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "crontab.example"
 LINES = EXAMPLE.read_text().splitlines()
 JOBS = [line for line in LINES if "$GEOCLI" in line]

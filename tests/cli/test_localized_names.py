@@ -130,6 +130,7 @@ def test_batch(named: Geocli, count: int, options: tuple[str, ...]) -> None:
     assert {GERMAN} == {tuple(json.loads(line).values()) for line in run.stdout.splitlines()}
 
 
+@pytest.mark.slow
 def test_cluster(named: Geocli, tmp_path: Path) -> None:
     """Workers of a cluster use the language, too."""
     source, out = tmp_path / "list", tmp_path / "out"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 KNOWN, UNKNOWN, SPECIAL = "81.2.69.160", "45.45.45.45", "10.0.0.1"
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 SMALL = 700
 """Size of a part, so that there are several."""
 MANY = 60_000

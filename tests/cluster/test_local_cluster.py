@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from distributed import SpecCluster
 
+pytestmark = pytest.mark.slow
+
 LISTENING = "0A"
 """State of a listening socket in /proc/net/tcp (proc(5))."""
 

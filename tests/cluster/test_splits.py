@@ -19,6 +19,8 @@ from geocli.errors import InputError, OpenCellError, SettingsError
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 URL = "memory://parts/input"
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 LINES = b"81.2.69.160\nnonsense\n10.0.0.1\n"
 
 

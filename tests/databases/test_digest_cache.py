@@ -180,6 +180,7 @@ def looked_up(geocli: Geocli, *options: str, ip: str = HERE, is_flushed: bool = 
     return entry["city"], entry["status"], entry["cached"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_flushed", [False, True])
 @pytest.mark.parametrize("epoch", [0, EPOCH])
 class TestAnswers:

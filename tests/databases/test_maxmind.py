@@ -409,6 +409,7 @@ class TestAccount:
         assert str(caught.value).endswith("; without an account: geocli db update dbip-city-lite")
         assert not directory.exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("key", ["abc123_ABCdefGHI456jklMNOpqrSTU789_mmk", "AbCdEf123456"])
     @pytest.mark.parametrize(
         "line",
@@ -458,6 +459,7 @@ class TestAccount:
         with pytest.raises(SettingsError, match="MaxMind: `DatabaseDirectory` is not the path of a directory;"):
             maxmind.account(chosen.replace(maxmind_dir="abc123_ABCdefGHI456jklMNOpqrSTU789_mmk"))
 
+    @pytest.mark.slow
     def test_a_key_in_place_of_its_file(self, geocli: Geocli) -> None:
         """So it is with the settings of geocli, and variables."""
         key = "abc123_ABCdefGHI456jklMNOpqrSTU789_mmk"
@@ -470,6 +472,7 @@ class TestAccount:
                 done = geocli(*arguments, environ=environ)
                 assert key not in (done.stdout + done.stderr).decode()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o604])
     @pytest.mark.parametrize("is_file", [True, False])
     def test_a_key_that_others_can_read(  # noqa: PLR0913, PLR0917 (fixtures)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 ADDRESS, NETWORK = "81.2.69.160", "81.2.69.0/24"
 BUILDS = (1_780_000_000, 1_780_000_001)
 

@@ -507,6 +507,7 @@ class TestOldFile:
         assert data == path.read_bytes()
         assert [".geocli-update.lock", path.name, f"{path.name}.sha256"] == sorted(os.listdir(geocli.db_dir))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("has_hash", [True, False])
     @pytest.mark.parametrize("number", [1, 2, 3])
     @pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 
 def _unit(text: str) -> ConfigParser:
     unit = ConfigParser()

@@ -34,7 +34,11 @@ IS_COMPLETE = bool(os.environ.get("ALL_FAULTS"))
 STORES = Path(__file__).parents[1] / "stores"
 OLD_ROWS = b"as it was\n"
 ASKED = (b"9.9.9.9\n81.2.69.160\n", {"9.9.9.9", "81.2.69.160"})
-pytestmark = [pytest.mark.unmeasured, pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.unmeasured,
+    pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing())),
+]
 
 
 def _with_old_database(geocli: Geocli) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from geocli.storage.recovery import Damage
     from geocli.storage.segments import Segment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def troubled(tmp_path: Path) -> Geocli:

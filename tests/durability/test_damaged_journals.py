@@ -23,6 +23,8 @@ from tests.helpers.journals_and_stores import AT, local
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+pytestmark = pytest.mark.slow
+
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 (where syncs cost nothing)
 COPIES = 250

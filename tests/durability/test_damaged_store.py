@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def troubled(tmp_path: Path) -> Geocli:

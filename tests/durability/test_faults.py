@@ -45,7 +45,7 @@ ERRORS = {
 """What may become of each call (its page of section 2, and file systems with quotas or copies on write)."""
 STRIDE = 16
 """A flush that was killed at its call N is recovered by others, killed at their calls N, N ± 16, N ± 32, ..."""
-pytestmark = pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))]
 
 
 def _killed() -> Iterator[tuple[str, Call]]:

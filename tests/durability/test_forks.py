@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from geocli.settings import Settings
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 CHILDREN = 7
 SOMEWHERE = Place(country_code="GB")
 BUSY_PARENT = """

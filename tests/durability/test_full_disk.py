@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 PAGE_BYTES = resource.getpagesize()
 """What a tmpfs gives to files, and takes from what is free."""

@@ -21,7 +21,7 @@ from tests.helpers.databases import CITIES, NETWORKS, TOKYO, build
 from tests.helpers.journals_and_stores import local, select
 from tests.helpers.system_call_faults import check
 
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 KNOWN, OTHER, NEXT = "81.2.69.160", "98.0.0.1", "2001:218::1"
 COUNTRIES = {KNOWN: "GB", OTHER: "US", NEXT: "JP"}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 ENTRIES = 5_000_000
 MAX_BYTES = 300 << 20

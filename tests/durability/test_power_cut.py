@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     Disk = dict[int, bytes]
     """The parts of an image that were ever written, by their offsets in bytes."""
 
+pytestmark = pytest.mark.slow
+
 CIRCUMSTANCES = {
     "commit=600": ("commit=600", False),
     "defaults": ("defaults", False),

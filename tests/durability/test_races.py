@@ -29,7 +29,7 @@ HASTY = ("strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", PAUSES
 """Runs a program whose pauses take no time."""
 BUSY = "busy: another process held it for 0.05 s; try again later"
 LOCKED = "locked by another program; asking the sources instead"
-pytestmark = pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))]
 
 
 def _positions() -> Iterator[object]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 HANGUP = pytest.param(

@@ -16,6 +16,8 @@ from contextlib import closing, contextmanager
 from threading import Event, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
 from tests.conftest import Geocli
 from tests.helpers.command_line import PATIENCE_SECONDS, objects
 from tests.helpers.system_call_faults import leftovers
@@ -23,6 +25,8 @@ from tests.helpers.system_call_faults import leftovers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 SECONDS = 60
 WRITERS, FLUSHERS = 30, 4

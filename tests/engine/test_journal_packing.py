@@ -138,6 +138,7 @@ def test_what_is_looked_up_by_itself_is_not_packed(find: Callable[[Sequence[str]
     assert [] == list(JournalPacker().payloads(START, [find(["x"])]))
 
 
+@pytest.mark.slow
 def test_an_address_may_come_again_after_very_many_others(database: Database) -> None:
     """The memory of what was packed is bounded: it is emptied when it is full, and nothing is lost by that."""
     table = LookupTable([database], None, Output("csv", ("ip",)), is_kept=True)

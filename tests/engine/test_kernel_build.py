@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LIBRARY = "geocli/engine/kernel.shared"
 LOADS = "from geocli.engine import kernel; raise SystemExit(kernel.load() is None)"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from geocli.models import Entry
     from tests.conftest import Clock
 
+pytestmark = pytest.mark.slow
+
 _homes = count()
 EDITIONS = ("GeoLite2-City", "GeoLite2-ASN", "Own", "GeoIP2-ISP")
 KNOWN = [record for networks in (MORE_CITIES, NUMBERS, TRAITS, FLAT) for record in networks.values()]

@@ -17,6 +17,8 @@ from tests.helpers.command_line import complaints
 if TYPE_CHECKING:
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 MANY = "".join(f"81.2.{at >> 8 & 255}.{at & 255}\n2001:218::{at & 255:x}\nx\n" for at in range(40_000)).encode()
 
 

@@ -80,6 +80,7 @@ def test_any_damage(tmp_path: Path, records: list[Any], language: str, damage: l
     compare(written(tmp_path, records, damage), len(records), language)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "de", "pt-BR"])
 def test_each_byte_of_a_record(tmp_path: Path, language: str) -> None:
     """Also of names in languages that nobody asks for."""

@@ -151,6 +151,7 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Web], Any], str | tuple[str, ...]]] = {
 
 
 class TestMisbehaviour:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", MISBEHAVIOUR)
     def test_every_failure_is_a_service_error(self, desk: Desk, name: str) -> None:
         """It is reported once, nothing is known, and the service is left alone from then on, by all processes."""

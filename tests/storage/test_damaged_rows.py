@@ -21,7 +21,7 @@ from tests.helpers.journals_and_stores import resolved
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 BAD, GOOD = "8.8.8.8", "1.1.1.1"
 WRONG = {

@@ -541,6 +541,7 @@ def test_magic_everywhere_does_not_stop_the_reader() -> None:
     assert garbage == b"".join(damage_in(garbage + journal(LOOPBACK)))
 
 
+@pytest.mark.slow
 def test_garbage_is_read_in_bounded_memory(tmp_path: Path) -> None:
     """40 MB of garbage need no more memory than 10 MB, are all returned, and do not hide the frame after them."""
     garbage = shake_128(b"").digest(10_000_000)

@@ -50,6 +50,7 @@ def _frame_bytes(ip: str) -> int:
     return sum(len(encode(payload)) for payload in pack([resolved(ip)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ip", ["1.1.1.1", "255.255.255.255", "2001:db8::1", "2001:db8:1111:2222:3333:4444:5555:6666"])
 def test_addresses_at_every_offset_of_a_boundary(directory: DataDirectory, journal: Journal, ip: str) -> None:
     """Wherever in its frame a stretch ends, an address is found, and its neighbours are, too."""

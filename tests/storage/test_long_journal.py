@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 LIMIT = {"GEOCLI_JOURNAL_LIMIT_MB": "1"}
 BATCH = ("batch", "-f", "value", "-F", "ip")
 DIRTY = 4000

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from geocli.storage.segments import Segment
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 ADDRESSES = ("81.2.69.160", "2001:218::1")
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 (where syncs cost nothing)
 FAULTS = ("readable", "unreadable", "killed while it is read", "killed before it is discarded")

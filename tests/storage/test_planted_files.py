@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 PRECIOUS = b"precious\n"
 PATIENCE_SECONDS = 30
 """How long a command may take that must not wait at all."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from geocli.storage.segments import Segment
     from tests.conftest import Geocli
 
-pytestmark = pytest.mark.unmeasured
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 GARBAGE = b"garbage\n"
 SILENT = (0, b"", b"")

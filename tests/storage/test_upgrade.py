@@ -23,6 +23,8 @@ from tests.helpers.journals_and_stores import change, select
 if TYPE_CHECKING:
     from tests.conftest import Geocli
 
+pytestmark = pytest.mark.slow
+
 STORES = Path(__file__).parents[1] / "stores"
 PAID, KNOWN, SPECIAL, UNKNOWN = "2d00::2", "81.2.69.160", "10.0.0.1", "2d00::1"
 SERVICE = {"GEOCLI_IP_API": "true", "GEOCLI_IP_API_URL": "http://127.0.0.1:9"}
