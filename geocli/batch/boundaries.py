@@ -1,23 +1,23 @@
-"""What the characters beside a candidate decide: the first part of the definition of an IPv4 address in a text.
+"""The first test of an IPv4 candidate: the two bytes before it and the two after it, looked up in tables.
 
-A candidate is four numbers of up to three digits with dots between them. Two tables, indexed by the two bytes before
-it and by the two behind it, decide most candidates: `NO`, or `YES` unless one of these makes more of the line decide:
+A candidate is four numbers of up to three digits, joined by dots. Each table gives one of three decisions: `REJECT`,
+`UNDECIDED`, or `ACCEPT`. An accepted candidate is undecided after all if
 
-* the last three letters of the word before it are those of one of `WORDS`, with at most `MAX_BETWEEN` bytes between,
-* its first number is one of `FIRST_NUMBERS`,
-* no number has three digits, the first is not 10, and one of `SMALL_BEHIND` is before it: it may be a version.
+* the word before it ends like one of `WORDS`, with at most `MAX_BETWEEN` bytes of `BETWEEN` after that word,
+* its first number is one of `FIRST_NUMBERS`, or
+* it may be a version: one of `BEFORE_SMALL` precedes it, no number has three digits, and the first is not 10.
 
-That, and what the tables leave open (`ASK`), is for `geocli.batch.ipv4_context`; the kernel sees by itself where a
-slash or a colon before a candidate does not matter. Neither contradicts it: a test compares them on any bytes. A text
-begins and ends with an empty line.
+`geocli.batch.ipv4_context` decides undecided candidates by more of their line. The kernel uses the same tables, and
+accepts some candidates after a slash or a colon by itself; a test compares both on random bytes. The text is treated
+as if it began and ended with an empty line.
 """
 
 from __future__ import annotations
 
 from itertools import product
 
-YES, NO, ASK = range(3)
-"""Nothing beside a candidate keeps it from being an address; something does; more of the line decides."""
+ACCEPT, REJECT, UNDECIDED = range(3)
+"""Decisions of the tables; the kernel uses the same numbers."""
 
 DIGITS = b"0123456789"
 HEX = b"0123456789abcdefABCDEF"
@@ -26,30 +26,30 @@ WORD = b"_%b%b" % (DIGITS, LETTERS)
 ANY = bytes(range(256))
 
 BEFORE: tuple[tuple[bytes, bytes, int], ...] = (
-    (ANY, ANY, YES),
-    (ANY, WORD, NO),  # inside a word, unless an escape ends here:
-    (b"\\", b"abefnrtvx0123", ASK),  # \n, \t of JSON and C
-    (b"%%=#x%b" % HEX, HEX, ASK),  # \u003c, \x1b, %2F, =3D, #011, \011
-    (b"0123456789;[", LETTERS, ASK),  # colours: ESC [ 3 1 m
-    (b"^", LETTERS, ASK),  # ^I of cat -A
-    (b" *>=abcdfhmrstxRS", b"i", ASK),  # *>i of BGP tables
-    (ANY, b".", NO),  # more than four numbers, or a name
-    (b".", b".", YES),  # a range or an ellipsis
-    (ANY, b"%", ASK),  # %20 in a URL
-    (ANY, b"/^|", ASK),  # Chrome/126.0.0.0, ^1.2.3.4, CEF:0|Vendor|Product|1.2.3.4|
-    (HEX, b":", ASK),  # the half of an IPv6 address that is not one
-    (b"=<>!~^", b"=", ASK),  # foo==1.2.3.4
-    (WORD, b"-", ASK),  # git-1.8.3.1
+    (ANY, ANY, ACCEPT),
+    (ANY, WORD, REJECT),  # inside a word, unless an escape ends here:
+    (b"\\", b"abefnrtvx0123", UNDECIDED),  # \n, \t of JSON and C
+    (b"%%=#x%b" % HEX, HEX, UNDECIDED),  # \u003c, \x1b, %2F, =3D, #011, \011
+    (b"0123456789;[", LETTERS, UNDECIDED),  # colours: ESC [ 3 1 m
+    (b"^", LETTERS, UNDECIDED),  # ^I of cat -A
+    (b" *>=abcdfhmrstxRS", b"i", UNDECIDED),  # *>i of BGP tables
+    (ANY, b".", REJECT),  # more than four numbers, or a name
+    (b".", b".", ACCEPT),  # a range or an ellipsis
+    (ANY, b"%", UNDECIDED),  # %20 in a URL
+    (ANY, b"/^|", UNDECIDED),  # Chrome/126.0.0.0, ^1.2.3.4, CEF:0|Vendor|Product|1.2.3.4|
+    (HEX, b":", UNDECIDED),  # the half of an IPv6 address that is not one
+    (b"=<>!~^", b"=", UNDECIDED),  # foo==1.2.3.4
+    (WORD, b"-", UNDECIDED),  # git-1.8.3.1
 )
-"""Second and first byte before a candidate, and what they decide; later rows go before earlier ones."""
+"""Second-to-last byte before a candidate, last byte before it, decision; later rows override earlier ones."""
 
 AFTER: tuple[tuple[bytes, bytes, int], ...] = (
-    (ANY, ANY, YES),
-    (WORD, ANY, NO),
-    (b".-+~", WORD, ASK),  # a port, a host name, the end of a sentence, 1.2.3.4-1.el9
-    (b"[({", b".dD", ASK),  # a defanged host name
+    (ANY, ANY, ACCEPT),
+    (WORD, ANY, REJECT),
+    (b".-+~", WORD, UNDECIDED),  # a port, a host name, the end of a sentence, 1.2.3.4-1.el9
+    (b"[({", b".dD", UNDECIDED),  # a defanged host name
 )
-"""First and second byte behind a candidate, and what they decide."""
+"""First byte after a candidate, second byte after it, decision; later rows override earlier ones."""
 
 WORDS = (
     *("version", "versions", "versionnumber", "versionstring", "ver", "vers", "rev", "rv", "v", "is"),
@@ -60,18 +60,19 @@ WORDS = (
     *("mask", "wildcard", "bits"),
     *("oid", "identifier", "id"),
 )
-"""Words before a candidate that make more of the line decide; of longer words the last three letters count."""
+"""Words before versions, masks and object identifiers; the tables compare only their last three letters."""
 BETWEEN = b" \t\"'\\:=<>([{."
-"""May stand between such a word and the candidate, `MAX_BETWEEN` of them at the most."""
+"""Bytes that may separate such a word from the candidate."""
 MAX_BETWEEN = 6
-SMALL_BEHIND = b" \t(:"
-"""Before small numbers these make more of the line decide."""
+"""Maximum number of these bytes."""
+BEFORE_SMALL = b" \t(:"
+"""Bytes after which small numbers may be a version."""
 FIRST_NUMBERS = (b"0.", b"255.")
-"""First numbers of masks, which make more of the line decide."""
+"""First numbers of masks and wildcard masks."""
 
 
-def pairs(rows: tuple[tuple[bytes, bytes, int], ...]) -> bytes:
-    """Return a table of 65,536 decisions, indexed by the first of two bytes times 256 and the second."""
+def decision_table(rows: tuple[tuple[bytes, bytes, int], ...]) -> bytes:
+    """Return 65,536 decisions, indexed by the first of two bytes times 256 plus the second."""
     table = bytearray(65536)
     for firsts, seconds, decision in rows:
         for second in seconds:
@@ -83,8 +84,8 @@ def pairs(rows: tuple[tuple[bytes, bytes, int], ...]) -> bytes:
     return bytes(table)
 
 
-def endings() -> bytes:
-    """Return a table of 32,768 flags for `WORDS`, indexed by the low five bits of each of their last three letters."""
+def word_endings() -> bytes:
+    """Return 32,768 flags: whether one of `WORDS` ends in three letters, indexed by the low five bits of each."""
     table = bytearray(32768)
     for word in WORDS:
         letters = [bytes((letter & 31,)) for letter in word[-3:].encode()]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from geocli.batch import boundaries, ipv4_context, ipv6_context, spellings
 from geocli.batch.address_scanner import IN_RUN, Spans, candidate_start, prefix_end, span_in_run
-from geocli.batch.boundaries import AFTER, BEFORE, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, SMALL_BEHIND, WORD
+from geocli.batch.boundaries import AFTER, BEFORE, BEFORE_SMALL, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, WORD
 from geocli.batch.versions import NEAR_BYTES, is_product
 from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel
 
@@ -30,7 +30,7 @@ _NEAR, _WINDOW = range(2)
 _IS_NONE, _IS_OPEN, _IS_ADDRESS = range(1, 4)
 """Kinds of doubts, of questions and of answers, as in the kernel."""
 _PROPERTIES = (
-    *(DIGITS, HEX, WORD, LETTERS, BETWEEN, SMALL_BEHIND),
+    *(DIGITS, HEX, WORD, LETTERS, BETWEEN, BEFORE_SMALL),
     bytes(set(range(256)) - set(WORD + ipv6_context.ESCAPE_ENDS)),
     IN_RUN,
 )
@@ -84,9 +84,9 @@ _own = local()
 def _tables() -> tuple[bytes, ...]:
     firsts = {number.removesuffix(b".").decode() for number in FIRST_NUMBERS}
     return (
-        boundaries.pairs(BEFORE),
-        boundaries.pairs(AFTER),
-        boundaries.endings(),
+        boundaries.decision_table(BEFORE),
+        boundaries.decision_table(AFTER),
+        boundaries.word_endings(),
         bytes(str(number) in firsts for number in range(256)),
         bytes(sum(1 << bit for bit, members in enumerate(_PROPERTIES) if byte in members) for byte in range(256)),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from geocli.batch.boundaries import BETWEEN, MAX_BETWEEN, SMALL_BEHIND, WORDS
+from geocli.batch.boundaries import BEFORE_SMALL, BETWEEN, MAX_BETWEEN, WORDS
 
 NEAR_BYTES = 24
 MAX_REMEMBERED = 1000
@@ -138,7 +138,7 @@ def _is_said(before: bytes, words: re.Pattern[bytes] = _VERSION) -> bool:
 
 
 def _is_likely(before: bytes) -> bool:
-    if before[-1:] not in SMALL_BEHIND:
+    if before[-1:] not in BEFORE_SMALL:
         return False
     before = before.lower()
     return _HINT.search(before) is not None and any(rule.search(before) for rule in _LIKELY)
@@ -188,4 +188,4 @@ def _is_of_package(before: bytes, number: bytes, after: bytes) -> bool:
 
 def _is_compared(last: bytes, number: bytes) -> bool:
     """Return whether a number is compared as versions are, by the byte before it."""
-    return last in b"=^" or (is_small(number) and last in SMALL_BEHIND)
+    return last in b"=^" or (is_small(number) and last in BEFORE_SMALL)
