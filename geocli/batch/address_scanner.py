@@ -18,7 +18,7 @@ from typing import NamedTuple
 from geocli.addresses import network_length
 from geocli.batch import spellings
 from geocli.batch.boundaries import HEX
-from geocli.batch.ipv4_context import verdict, window
+from geocli.batch.ipv4_context import address_offset, window
 from geocli.batch.ipv6_context import AFTER_BYTES, BEFORE_BYTES, is_run, span_of
 from geocli.engine.blocks import offsets
 
@@ -92,8 +92,8 @@ def prefix_end(text: bytes, start: int, end: int) -> int:
 
 def candidate_start(text: bytes, start: int, end: int) -> int | None:
     """Return where the address in a candidate begins, by its surroundings; None if it is none."""
-    skipped = verdict(*window(text, start, end))
-    return None if skipped is None else start + skipped
+    offset = address_offset(*window(text, start, end))
+    return None if offset is None else start + offset
 
 
 def _groups(text: bytes, anchors: Iterable[int]) -> tuple[list[Span], list[Span]]:

@@ -1,17 +1,17 @@
-r"""Which runs of hexadecimal groups are IPv6 addresses: the definition of an IPv6 address in a text.
+r"""Rules that find the IPv6 address in a run of hexadecimal groups.
 
-A run is all that stands together of hexadecimal digits, colons and single dots, if it has two colons together or six
-with up to four digits between them. `span_of` reads one, with up to `BEFORE_BYTES` before and `AFTER_BYTES` behind it:
+A run is a maximal string of hexadecimal digits, colons and single dots with two adjacent colons, or with six that have
+up to four digits between them. `span_of` reads a run with up to `BEFORE_BYTES` before and `AFTER_BYTES` after it:
 
-1. An escape may end where the address begins, as for IPv4. What is part of a word before the run is a tag
-   (`eth0:2001:db8::1`, `IPv6:2001:db8::1`) up to its colon; without one there is no address (`std::vector`).
-   A word of hexadecimal digits alone is a group (`dead:2001:db8::1`).
-2. All of the run is the address, a port behind eight groups, behind a dot (tcpdump), behind an embedded IPv4 address
-   or behind `::` alone (`:::22`), and at most a colon or a dot. Halves of anything else are no addresses.
-3. Eight groups of two digits are an address of hardware (EUI-64), as in the logs of netfilter.
-4. `::` alone is an address where it is enclosed, has a port or a prefix, or is what a word like `on` or `from` speaks
-   of; else it is punctuation.
-5. A zone may follow (RFC 4007, 11), unless it is an escape of a URL.
+1. The address may follow an escape, as for IPv4. If the run continues a word, it begins with a tag that ends in a colon
+   (`eth0:2001:db8::1`, `IPv6:2001:db8::1`), or has no address (`std::vector`). A word of hexadecimal digits alone is a
+   group (`dead:2001:db8::1`).
+2. The run consists of the address, a port after eight groups, after a dot (tcpdump), after an embedded IPv4 address or
+   after `::` alone (`:::22`), and at most one final colon or dot. Otherwise the run has no address.
+3. Eight groups of two digits are a hardware address (EUI-64), as in the logs of netfilter.
+4. `::` alone is an address where it is enclosed, has a port or a prefix length, or follows a word like `on` or `from`;
+   otherwise it is punctuation.
+5. A zone may follow (RFC 4007, 11), unless it is a URL escape.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from geocli.batch.ipv4_context import BGP_STATUS, ESCAPE, MAX_ESCAPE_BYTES, is_behind_mask_word
+from geocli.batch.ipv4_context import BGP_STATUS, ESCAPE, MAX_ESCAPE_BYTES, follows_mask_word
 from geocli.batch.versions import QUAD
 
 BEFORE_BYTES, AFTER_BYTES = 48, 48
+"""Maximum size of the context before and after a run."""
 MAX_RUN_BYTES = 256
-"""A longer run is no address."""
-MAX_REMEMBERED = 1000
+"""Maximum size of a run; longer ones have no address."""
+MAX_CACHED = 1000
+"""Maximum number of cached results."""
 ESCAPE_ENDS = b"%\\#"
-"""The last bytes of escapes before digits."""
+"""Bytes that precede the digits of an escape."""
 
 _GROUP = rb"[0-9A-Fa-f]{1,4}"
 _ADDRESS = (
@@ -44,10 +46,10 @@ _HEX_LETTERS = re.compile(rb"(?<=[^:][:.])[A-Fa-f][0-9A-Fa-f]*\Z")
 _ZONE = re.compile(rb"%[0-9A-Za-z_.-]{0,30}[0-9A-Za-z_]")
 _URL_ESCAPE = re.compile(rb"%(?:0[9AD]|2[0-9A-F]|3[A-F]|40|5[B-E]|7[B-E])", re.IGNORECASE)
 _ZONE_PORT = re.compile(rb"\.(?:[5-9][0-9]{3}|[1-9][0-9]{4}|409[5-9]|4[1-9][0-9]{2})\Z")
-"""Behind a zone: no number of a VLAN, which ends at 4094."""
+"""Port after a zone: above 4094, the highest VLAN number, which may follow the dot of an interface."""
 _HAS_ZONES = re.compile(rb"(?i)fe[89ab]|ff")
 
-_SPEAKS_OF = re.compile(
+_ENDPOINT = re.compile(
     rb"(?i)(?<![a-z])(?:on|at|to|from|by|via|bind|listen|listening|listener|addr|address|host|ip|ipv6|ip6|inet6|src|dst"
     rb"|source|destination|saddr|daddr|local|remote|server|client|peer|default|any|unspecified)[:=]?\s\Z"
 )
@@ -56,44 +58,45 @@ _ENCLOSED |= {mark: mark for mark in (b'"', b"'", b"`", b",", b"|", b"\t", b";")
 _TARGET = re.compile(rb"/[0-9]|%[0-9A-Za-z]|\s+port\b|\\[\"']")
 _ANY_PORT = re.compile(rb":(?:%b(?![\w:])|\*)" % _PORT)
 _IS_NAME = re.compile(rb"[A-Fa-f]+::[A-Fa-f]*")
-"""What Perl, C++ and Rust call a class of their own (`DB::DB`), rather than an address."""
+"""Names of Perl, C++ and Rust (`DB::DB`)."""
 
 
-def is_run(text: bytes) -> bool:
-    """Return whether a text of hexadecimal digits, colons and dots may have an address in it.
+def is_run(candidate: bytes) -> bool:
+    """Return whether a string of hexadecimal digits, colons and dots is a run.
 
     An IPv4 address before two colons is the host of an rsync module.
     """
-    return len(text) <= MAX_RUN_BYTES and _IS_RUN.match(text) is not None
+    return len(candidate) <= MAX_RUN_BYTES and _IS_RUN.match(candidate) is not None
 
 
-@lru_cache(MAX_REMEMBERED)
+@lru_cache(MAX_CACHED)
 def span_of(before: bytes, run: bytes, after: bytes) -> tuple[int, int] | None:
-    """Return where the address in a run begins and ends, counted from the start of the run; None without one.
+    """Return the start and end of the address in a run, as offsets in the run; None without an address.
 
     Args:
-        before: its line up to the run, `BEFORE_BYTES` at the most.
+        before: up to `BEFORE_BYTES` of the line before the run.
         run: the run.
-        after: its line behind the run, `AFTER_BYTES` at the most.
+        after: up to `AFTER_BYTES` of the line after the run.
 
     """
     start = _start(before, run)
     if start is None:
         return None
     body = run[start:]
+    # Hexadecimal letters at the end of the run belong to the word that continues after it.
     if _WORD.match(after):
         body, cuts = _HEX_LETTERS.subn(b"", body)
         if not (cuts or body.endswith((b":", b"."))) or body.endswith(b"::"):
             return None
-    found = _RUN.fullmatch(body)
-    if not found or _is_none(before + run[:start], found, run[start + found.end(1) :] + after):
+    match = _RUN.fullmatch(body)
+    if not match or _is_rejected(before + run[:start], match[1], run[start + match.end(1) :] + after):
         return None
-    size = found.end(1)
-    return start, start + size + (_zone_size(found[1], after) if start + size == len(run) else 0)
+    end = start + match.end(1)
+    return start, end + (_zone_size(match[1], after) if end == len(run) else 0)
 
 
 def _start(before: bytes, run: bytes) -> int | None:
-    """Return how many bytes of a run belong to the text before it; None if all of them do."""
+    """Return how many bytes of a run belong to the preceding escape, tag or label; None if the run has no address."""
     if (escaped := _escaped_digits(before, run)) is not None:
         return escaped
     last = before[-1:]
@@ -101,7 +104,8 @@ def _start(before: bytes, run: bytes) -> int | None:
         return 0
     if last.isalnum() or last == b"_":
         return _after_tag(run)
-    if _LONG_GROUP.match(run):  # no group has five digits: a word, like facade or 12345
+    # A group has at most four digits: this is a word, such as `facade` or `12345`.
+    if _LONG_GROUP.match(run):
         return _after_tag(run)
     if run.startswith(b":") and not run.startswith(b"::"):
         return 1
@@ -109,7 +113,7 @@ def _start(before: bytes, run: bytes) -> int | None:
 
 
 def _escaped_digits(before: bytes, run: bytes) -> int | None:
-    """Return how many digits of a run end an escape that begins before it; None without an escape."""
+    """Return how many digits at the start of a run end an escape; None without an escape."""
     last = before[-1:]
     if not last or not (last.isalnum() or last in b"_=" + ESCAPE_ENDS):
         return None
@@ -123,23 +127,22 @@ def _escaped_digits(before: bytes, run: bytes) -> int | None:
 
 
 def _after_tag(run: bytes) -> int | None:
-    """Return the length of a tag and its colon; None if no address may follow."""
+    """Return the length of a tag with its colon; None if no address can follow."""
     start = run.find(b":") + 1
-    return start if _is_behind_tag(run[start:]) else None
+    return start if _may_follow_tag(run[start:]) else None
 
 
-def _is_behind_tag(rest: bytes) -> bool:
-    """Return whether an address may follow a word and its colon; two colons together would be a path of C++ or Rust."""
+def _may_follow_tag(rest: bytes) -> bool:
+    """Return whether an address can begin after a tag and its colon; two adjacent colons are a C++ or Rust path."""
     return bool(rest) and (rest[:1] != b":" or rest[:3] == b"::1" or b":" in rest[2:])
 
 
-def _is_none(before: bytes, found: re.Match[bytes], after: bytes) -> bool:
-    """Return whether what reads like an address is something else."""
-    address = found[1]
+def _is_rejected(before: bytes, address: bytes, after: bytes) -> bool:
+    """Return whether a valid address is punctuation, a name or a mask."""
     if address == b"::":
         return not _is_unspecified(before, after)
     is_name = _IS_NAME.fullmatch(address) is not None and not after.startswith(b"/")
-    return is_name or is_behind_mask_word(before)
+    return is_name or follows_mask_word(before)
 
 
 def _is_unspecified(before: bytes, after: bytes) -> bool:
@@ -150,18 +153,18 @@ def _is_unspecified(before: bytes, after: bytes) -> bool:
     if (closing := _ENCLOSED.get(last)) is not None and (after[:1] or b"\n") in closing:
         return True
     if last.isspace() or last in b"=\"'[":
-        return _TARGET.match(after) is not None or (_SPEAKS_OF.search(before) is not None and after[:1] in b" \t,;.")
+        return _TARGET.match(after) is not None or (_ENDPOINT.search(before) is not None and after[:1] in b" \t,;.")
     return False
 
 
 def _zone_size(address: bytes, after: bytes) -> int:
-    """Return the length of the zone behind an address, with its percent sign."""
+    """Return the length of the zone after an address, including the percent sign."""
     zone = _ZONE.match(after)
-    if not zone or (_URL_ESCAPE.match(after) and after[1:3] != b"25" and not _is_index(address, zone[0])):
+    if not zone or (_URL_ESCAPE.match(after) and after[1:3] != b"25" and not _is_interface_index(address, zone[0])):
         return 0
     return len(_ZONE_PORT.sub(b"", zone[0]))
 
 
-def _is_index(address: bytes, zone: bytes) -> bool:
-    """Return whether a zone is the number of an interface, where it could be a space or a quote in a URL."""
+def _is_interface_index(address: bytes, zone: bytes) -> bool:
+    """Return whether a zone that is also a URL escape, such as `%20`, is an interface index."""
     return zone[1:].isdigit() and _HAS_ZONES.match(address) is not None
