@@ -1,6 +1,6 @@
-"""Addresses in large texts, found by the kernel, which leaves what is doubtful to `geocli.batch.address_scanner`.
+"""Find addresses in large texts with the kernel, which leaves doubtful ones to `geocli.batch.address_scanner`.
 
-The kernel takes the tables of `geocli.batch.boundaries`, and remembers what this module tells it of candidates.
+The kernel uses the tables of `geocli.batch.boundaries`, and caches the decisions of this module.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 from threading import local
 from typing import TYPE_CHECKING
 
-from geocli.batch import boundaries, ipv4_context, ipv6_context, spellings
+from geocli.batch import boundaries, defanged, ipv4_context, ipv6_context
 from geocli.batch.address_scanner import IN_RUN, Spans, candidate_start, prefix_end, span_in_run
 from geocli.batch.boundaries import AFTER, BEFORE, BEFORE_SMALL, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, WORD
 from geocli.batch.versions import NEAR_BYTES, is_product
@@ -21,25 +21,29 @@ from geocli.engine.kernel import Addresses, address_of, address_of_bytes, alloca
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FIRST_ROOM = 1 << 16
-"""Room for addresses that a thread begins with."""
+FIRST_CAPACITY = 1 << 16
+"""Number of addresses for which a thread first allocates memory."""
 SETS, WAYS, SLOT_BYTES = 1024, 4, 192
-"""Size of the table of remembered answers."""
-_CANDIDATE, _RUN, _SPELLED = range(3)
+"""Dimensions of the set-associative cache of decisions."""
+_CANDIDATE, _RUN, _DEFANGED = range(3)
+"""Kinds of doubtful spans, as in the kernel."""
 _NEAR, _WINDOW = range(2)
-_IS_NONE, _IS_OPEN, _IS_ADDRESS = range(1, 4)
-"""Kinds of doubts, of questions and of answers, as in the kernel."""
+"""Kinds of cache keys, as in the kernel."""
+_REJECTED, _UNDECIDED, _ACCEPTED = range(1, 4)
+"""Cached decisions, as in the kernel; `_ACCEPTED` plus the offset of the address in the candidate."""
 _PROPERTIES = (
     *(DIGITS, HEX, WORD, LETTERS, BETWEEN, BEFORE_SMALL),
     bytes(set(range(256)) - set(WORD + ipv6_context.ESCAPE_ENDS)),
     IN_RUN,
 )
-"""The bytes that have each of the properties of the kernel."""
+"""The bytes with each property, in the order of the bits in the kernel."""
 _U8, _U32, _U64, _POINTER = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 _COLUMN = ctypes.POINTER(_U32)
 
 
 class _Rules(ctypes.Structure):
+    """`struct scanner` of kernel.c."""
+
     _fields_ = (
         *((name, ctypes.c_char_p) for name in ("before", "after", "endings", "firsts", "properties")),
         ("memory", _POINTER),
@@ -50,34 +54,39 @@ class _Rules(ctypes.Structure):
 
 
 def spans(text: bytes) -> Spans:
-    """Return what `address_scanner.spans` returns. The kernel must be there."""
-    if not hasattr(_own, "room"):
-        _own.scanner, _own.room = Scanner(), Room(FIRST_ROOM)
-    while not _own.scanner.scan(text, block := _own.room.block(text), _own.room.doubts):
-        _own.room = Room(2 * block.room)
-    return Spans(*_own.room.columns(block.count))
+    """Return what `address_scanner.spans` returns. The kernel must be available."""
+    if not hasattr(_thread, "buffers"):
+        _thread.scanner, _thread.buffers = Scanner(), SpanBuffers(FIRST_CAPACITY)
+    while not _thread.scanner.scan(text, block := _thread.buffers.block(text), _thread.buffers.doubts):
+        _thread.buffers = SpanBuffers(2 * block.room)
+    return Spans(*_thread.buffers.columns(block.count))
 
 
-class Room:
-    """Memory for the addresses of a block."""
+class SpanBuffers:
+    """Memory to which the kernel writes spans.
 
-    def __init__(self, room: int) -> None:
-        self._room, self._columns = room, [allocated(4 * room) for _ in range(3)]
-        self.doubts = memoryview(allocated(8 * room)).cast("I")
+    Attributes:
+        doubts: pairs of the position and the kind of doubtful spans.
+
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self._columns = capacity, [allocated(4 * capacity) for _ in range(3)]
+        self.doubts = memoryview(allocated(8 * capacity)).cast("I")
 
     def block(self, text: bytes) -> Addresses:
-        """Return a block without addresses."""
+        """Return a block of this text without addresses."""
         starts, ends, stops = map(address_of, self._columns)
         at, size = address_of_bytes(text), len(text)
-        return Addresses(text=at, text_bytes=size, room=self._room, starts=starts, ends=ends, stops=stops)
+        return Addresses(text=at, text_bytes=size, room=self._capacity, starts=starts, ends=ends, stops=stops)
 
     def columns(self, count: int) -> list[array[int]]:
-        """Return copies of the starts, ends and stops of some addresses."""
+        """Return copies of the first starts, ends and stops."""
         return [array("I", column[: 4 * count]) for column in self._columns]
 
 
-_own = local()
-"""The scanner of each thread, and its room."""
+_thread = local()
+"""The scanner and the buffers of each thread."""
 
 
 @cache
@@ -93,7 +102,7 @@ def _tables() -> tuple[bytes, ...]:
 
 
 class Scanner:
-    """Finds addresses in texts; for one thread at a time."""
+    """Finds addresses in texts. Not thread-safe."""
 
     def __init__(self) -> None:
         self._memory = allocated(SETS * WAYS * SLOT_BYTES)
@@ -111,55 +120,57 @@ class Scanner:
         )
 
     def scan(self, text: bytes, block: Addresses, doubts: memoryview) -> bool:
-        """Write where the addresses of a text and the prefix lengths of networks are; return whether there was room.
+        """Write the spans of the addresses and networks in a text; return False if the buffers are too small.
 
         Args:
-            text: that of the block.
-            block: has room for addresses.
-            doubts: room for as many pairs of numbers (format `I`).
+            text: the text of the block.
+            block: as `SpanBuffers.block` returns it.
+            doubts: memory for as many pairs of numbers (format `I`).
 
         """
-        rules, shared, pairs = ctypes.byref(self.rules), ctypes.byref(block), address_of(doubts)
-        count = kernel().scan(rules, shared, pairs)
+        rules, native, pairs = ctypes.byref(self.rules), ctypes.byref(block), address_of(doubts)
+        count = kernel().scan(rules, native, pairs)
         if count < 0:
             return False
         spans = _BlockSpans(block)
         self._decide(text, block, spans, _pairs(doubts, count))
-        odd = _pairs(doubts, kernel().trim(rules, shared, pairs))
+        prefixes = _pairs(doubts, kernel().trim(rules, native, pairs))
         spans.count = block.count
-        for position, _ in odd:
+        for position, _ in prefixes:
             spans.put_prefix(position, prefix_end(text, spans.starts[position], spans.ends[position]))
         return True
 
     def _decide(self, text: bytes, block: Addresses, spans: _BlockSpans, doubts: Sequence[tuple[int, int]]) -> None:
-        """Decide what is doubtful."""
-        slots = {}
+        """Decide which doubtful spans are addresses."""
+        positions_by_anchor = {}
         for position, kind in doubts:
             start, end = spans.starts[position], spans.ends[position]
             if kind == _CANDIDATE:
-                found = self._candidate_start(text, block, start, end)
-                spans.put(position, None if found is None else (found, end))
+                address_start = self._candidate_start(text, block, start, end)
+                spans.put(position, None if address_start is None else (address_start, end))
             elif kind == _RUN:
                 spans.put(position, span_in_run(text, start, end))
             else:
-                slots[start] = position
-        for start, end in spellings.spans(text, slots):
-            position = next(slot for at, slot in slots.items() if start <= at < end)
+                positions_by_anchor[start] = position
+        for start, end in defanged.spans(text, positions_by_anchor):
+            position = next(position for anchor, position in positions_by_anchor.items() if start <= anchor < end)
             spans.put(position, (start, end))
             spans.drop_before(position)
 
     def _candidate_start(self, text: bytes, block: Addresses, start: int, end: int) -> int | None:
-        def remember(kind: int, answer: int) -> None:
-            kernel().remember(ctypes.byref(self.rules), ctypes.byref(block), start, end, kind, answer)
+        """Return what `candidate_start` returns, and let the kernel cache the decision."""
+
+        def remember(kind: int, decision: int) -> None:
+            kernel().remember(ctypes.byref(self.rules), ctypes.byref(block), start, end, kind, decision)
 
         if start >= NEAR_BYTES and text[start - 1] == ord("/"):
             is_version = is_product(text[start - NEAR_BYTES : end + 1], end - start)
-            remember(_NEAR, _IS_NONE if is_version else _IS_OPEN)
+            remember(_NEAR, _REJECTED if is_version else _UNDECIDED)
             if is_version:
                 return None
-        found = candidate_start(text, start, end)
-        remember(_WINDOW, _IS_NONE if found is None else _IS_ADDRESS + found - start)
-        return found
+        address_start = candidate_start(text, start, end)
+        remember(_WINDOW, _REJECTED if address_start is None else _ACCEPTED + address_start - start)
+        return address_start
 
 
 class _BlockSpans:
@@ -172,21 +183,21 @@ class _BlockSpans:
         )
 
     def put(self, position: int, span: tuple[int, int] | None) -> None:
-        """Replace a span; an empty one is dropped by the kernel."""
+        """Replace a span; None makes it empty, and the kernel drops empty spans."""
         start = self.starts[position]
         self.starts[position], self.ends[position] = span or (start, start)
 
     def put_prefix(self, position: int, stop: int) -> None:
-        """Let a span have a prefix length, if no address begins in that."""
+        """Extend a span by its prefix length, unless an address begins within that."""
         if position + 1 == self.count or stop <= self.starts[position + 1]:
             self.stops[position] = stop
 
     def drop_before(self, position: int) -> None:
-        """Drop the spans before one that begin in it."""
-        for at in range(position - 1, -1, -1):
-            if self.starts[at] < self.starts[position]:
+        """Drop the preceding spans that begin within this one."""
+        for earlier in range(position - 1, -1, -1):
+            if self.starts[earlier] < self.starts[position]:
                 return
-            self.put(at, None)
+            self.put(earlier, None)
 
 
 def _pairs(doubts: memoryview, count: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Labels in a log: without commas between commas, and not where they stand already."""
+"""Adapt labels to their place in a log: no commas within comma-separated values, and no label twice."""
 
 from __future__ import annotations
 
@@ -9,38 +9,42 @@ if TYPE_CHECKING:
     from geocli.engine.blocks import Block
 
 MAX_BLANKS = 3
-_COMMA_BEHIND = re.compile(rb"""[ \t"']{0,%d}(,|\r?(?:\n|\Z))""" % MAX_BLANKS)
+"""Maximum number of spaces and quotes between an address and a comma."""
+_COMMA_AFTER = re.compile(rb"""[ \t"']{0,%d}(,|\r?(?:\n|\Z))""" % MAX_BLANKS)
 _COMMA_BEFORE = re.compile(rb"""(?:(,)|\A|\n)[ \t"']{0,%d}\Z""" % MAX_BLANKS)
 
 
 def adjust(block: Block, labels: list[bytes]) -> None:
-    """Change labels where they differ.
+    """Remove the commas from labels within comma-separated values, and empty labels that the text has already.
 
     Args:
-        block: addresses with what is around them.
-        labels: one for each address.
+        block: addresses in their text.
+        labels: the label of each address; changed.
 
     """
-    end = 0
+    label_end = 0
     for position, (start, stop) in enumerate(zip(block.starts, block.stops, strict=True)):
-        if start < end:  # within a label: addresses in it, as with -F ip, are its own
+        # An address within a label of an earlier run (-F ip) gets none of its own.
+        if start < label_end:
             labels[position] = b""
             continue
-        if _is_between(block.text, start, stop):
+        if _is_comma_separated(block.text, start, stop):
             labels[position] = _without_commas(labels[position])
         label = labels[position]
-        there = next((text for text in (label, _without_commas(label)) if block.text.startswith(text, stop)), b"")
-        if there:
-            labels[position], end = b"", stop + len(there)
+        variants = (label, _without_commas(label))
+        existing = next((variant for variant in variants if block.text.startswith(variant, stop)), b"")
+        if existing:
+            labels[position], label_end = b"", stop + len(existing)
 
 
 def _without_commas(label: bytes) -> bytes:
     return label.replace(b", ", b" ").replace(b",", b" ")
 
 
-def _is_between(text: bytes, start: int, stop: int) -> bool:
-    behind = _COMMA_BEHIND.match(text, stop)
-    if not behind:
+def _is_comma_separated(text: bytes, start: int, stop: int) -> bool:
+    """Return whether an address is a cell: delimited by commas or the ends of its line, and at least one comma."""
+    after = _COMMA_AFTER.match(text, stop)
+    if not after:
         return False
     before = _COMMA_BEFORE.search(text[max(start - MAX_BLANKS - 1, 0) : start])
-    return before is not None and b"," in (behind[1], before[1])
+    return before is not None and b"," in (after[1], before[1])
