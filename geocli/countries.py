@@ -44,6 +44,11 @@ XK Kosovo; YE Yemen; YT Mayotte; ZA South Africa; ZM Zambia; ZW Zimbabwe
 """
 """ISO 3166-1 alpha-2 codes, plus XK and EU, which registries also use, with common short names."""
 
+_OTHER_CODES = {"UK": "GB", "EL": "GR", "EN": "GB", "TP": "TL", "ZR": "CD", "BU": "MM"}
+"""Codes that people use for a country, or that ISO has withdrawn, and the code that counts."""
+_FORMER_CODES = frozenset({"AP", "AN", "CS", "YU", "SU"})
+"""Codes without a successor, which registries and old databases use: AP is the Asia-Pacific region."""
+
 
 @cache
 def _names() -> dict[str, str]:
@@ -58,3 +63,29 @@ def country_name(code: str | None) -> str | None:
     ('Netherlands', None)
     """
     return None if code is None else _names().get(code)
+
+
+def check_country_code(text: str) -> str:
+    """Return a country code in upper case.
+
+    >>> check_country_code("nl")
+    'NL'
+
+    Raises:
+        ValueError: no country has this code; the message suggests the nearest one.
+
+    """
+    code = text.upper()
+    if code in _names() or code in _FORMER_CODES:
+        return code
+    nearest = _OTHER_CODES.get(code) or _nearest(text)
+    hint = f"did you mean {nearest} ({country_name(nearest)})?" if nearest else "give an ISO 3166-1 code such as NL"
+    raise ValueError(f"{text}: not the code of a country; {hint}")
+
+
+def _nearest(text: str) -> str | None:
+    """Return the code of the country whose name is nearest to a string."""
+    from difflib import get_close_matches
+
+    codes = {name.lower(): code for code, name in _names().items()}
+    return next((codes[name] for name in get_close_matches(text.lower(), codes, n=1, cutoff=0.75)), None)

@@ -1,0 +1,199 @@
+"""Select entries by the values of their fields: `country_code=NL,BE`, `asn=AS15169`, `is_anonymous=true`."""
+
+from __future__ import annotations
+
+from geocli.addresses import ranges
+from geocli.countries import check_country_code
+from geocli.errors import SettingsError
+from geocli.immutable import Value
+from geocli.models import KNOWN_FIELDS, reader, unknown
+from geocli.settings import COMMAND_LINE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from geocli.models import Entry
+
+TRAITS = (
+    *("continent_code", "continent_name", "is_in_european_union", "accuracy_radius", "subdivision_code", "metro_code"),
+    *("geoname_id", "continent_geoname_id", "country_geoname_id", "region_geoname_id", "city_geoname_id"),
+    *("region_code", "state2", "average_income", "population_density"),
+    *("country_confidence", "region_confidence", "city_confidence", "postal_confidence"),
+    *("country_is_registered", "registered_country_code", "registered_country_name"),
+    *("represented_country_code", "represented_country_name", "represented_country_type", "as_country_code"),
+    *("isp", "organization", "domain", "as_domain", "as_type", "connection_type", "user_type", "user_count"),
+    *("mobile_country_code", "mobile_network_code", "static_ip_score", "ip_risk_snapshot", "embedded_ipv4", "value"),
+    *("is_anonymous", "is_anonymous_vpn", "is_anonymous_proxy", "is_hosting_provider", "is_public_proxy"),
+    *("is_residential_proxy", "is_legitimate_proxy", "is_tor_exit_node", "is_satellite_provider", "is_anycast"),
+    *("anonymizer_confidence", "network_last_seen", "provider_name"),
+)
+"""Traits of common databases, which are known without the prefix `traits.`."""
+COUNTRIES = frozenset({"country_code", *(f"traits.{name}_code" for name in ("registered_country", "as_country"))})
+"""Fields with an ISO 3166-1 alpha-2 code."""
+NUMBERS = frozenset({"latitude", "longitude"})
+_TRUTH = {"true": True, "false": False}
+
+
+class Condition(Value):
+    """The values that a field of an entry may have; those that it may not have, if it is negated."""
+
+    field: str
+    """A field of the output, or `traits.NAME`."""
+    texts: tuple[str, ...]
+    """The alternatives, as given; an empty one stands for an unknown value."""
+    is_negated: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value of the field, in its JSON form, meets the condition."""
+        return self.names(value) is not self.is_negated
+
+    def names(self, value: Any) -> bool:
+        """Return whether a value is one of the alternatives: by its own type, and text in either case."""
+        if isinstance(value, list):
+            return any(map(self.names, value))
+        return any(_is_equal(value, text) for text in self.texts)
+
+    def __str__(self) -> str:
+        """Return the condition as on the command line."""
+        values = ",".join(f'"{text}"' if "," in text else text for text in self.texts)
+        return f"{'except ' if self.is_negated else ''}{self.field.removeprefix('traits.')}={values}"
+
+
+class Selection(Value):
+    """Conditions that must all hold."""
+
+    conditions: tuple[Condition, ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of the conditions, each once."""
+        return tuple(dict.fromkeys(condition.field for condition in self.conditions))
+
+    def matches(self, entry: Entry) -> bool:
+        """Return whether all conditions hold for an entry."""
+        return self.admits(reader(self.fields)(entry))
+
+    def admits(self, values: Sequence[Any]) -> bool:
+        """Return whether all conditions hold for values of `fields`, in their order and in their JSON form."""
+        by_field = dict(zip(self.fields, values, strict=True))
+        return all(condition.holds(by_field[condition.field]) for condition in self.conditions)
+
+    def __str__(self) -> str:
+        """Return the conditions as one line.
+
+        >>> print(selection_of(countries=["nl,be"], excluded=["asn=AS1103"]))
+        country_code=NL,BE; except asn=1103
+        """
+        return "; ".join(map(str, self.conditions))
+
+
+def selection_of(
+    only: Iterable[str] = (), excluded: Iterable[str] = (), countries: Iterable[str] = (), asns: Iterable[str] = ()
+) -> Selection | None:
+    """Return the selection of the options `--only`, `--except`, `--country` and `--asn`; None without any.
+
+    Each option of the first two is a condition. Those of the last two are alternatives.
+
+    Raises:
+        SettingsError: a field or a value is unknown; the message suggests the nearest.
+
+    """
+    conditions = [_parsed("--only", text) for text in only]
+    for name, field, texts in (("--country", "country_code", countries), ("--asn", "asn", asns)):
+        if given := [value for text in texts for value in _split(name, text)]:
+            if "" in given:
+                raise SettingsError(name, "empty", origin=COMMAND_LINE)
+            conditions.append(_condition(name, field, given))
+    conditions += [_parsed("--except", text).replace(is_negated=True) for text in excluded]
+    return Selection(conditions=tuple(conditions)) if conditions else None
+
+
+def _parsed(option: str, text: str) -> Condition:
+    field, equals, values = text.partition("=")
+    if not equals:
+        reason = f"{text!r} is not FIELD=VALUE, as in country_code=NL,BE"
+        raise SettingsError(option, reason, origin=COMMAND_LINE)
+    return _condition(option, _known_field(option, field.strip()), _split(option, values))
+
+
+def _known_field(option: str, name: str) -> str:
+    if name in KNOWN_FIELDS and name != "traits":
+        return name
+    trait = name.removeprefix("traits.")
+    if name in TRAITS or (trait and trait != name):
+        return f"traits.{trait}"
+    known = [field for field in KNOWN_FIELDS if field != "traits"]
+    reason = f"{unknown('field', name, [*known, *TRAITS])}" if name else "no field before the equals sign"
+    raise SettingsError(f"{option} {name}", f"{reason}; other values of databases are traits.NAME", origin=COMMAND_LINE)
+
+
+def _split(option: str, text: str) -> list[str]:
+    """Split alternatives at commas, unless they are quoted as in CSV."""
+    if '"' not in text:
+        return [value.strip() for value in text.split(",")]
+    import csv
+
+    try:
+        return next(csv.reader([text], strict=True, skipinitialspace=True))
+    except csv.Error as error:
+        raise SettingsError(option, f"{text}: {error}", origin=COMMAND_LINE) from None
+
+
+def _condition(option: str, field: str, texts: Iterable[str]) -> Condition:
+    try:
+        canonical = [_canonical(field, text) if text else "" for text in texts]
+    except ValueError as error:
+        raise SettingsError(option, str(error), origin=COMMAND_LINE) from None
+    return Condition(field=field, texts=tuple(dict.fromkeys(canonical)))
+
+
+def _canonical(field: str, text: str) -> str:
+    """Return a value in the spelling of the field, or raise ValueError if it cannot be one."""
+    if field in COUNTRIES:
+        return check_country_code(text)
+    if field == "asn":
+        return _asn(text)
+    if field in NUMBERS and _number(text) is None:
+        raise ValueError(f"{text!r} is not a number")
+    if (field == "cached" or field.startswith("traits.is_")) and text.lower() not in _TRUTH:
+        raise ValueError(f"{text!r} is not true or false")
+    choices = _choices().get(field)
+    if choices and text.casefold() not in map(str.casefold, choices):
+        raise ValueError(f"{text}: {unknown(field.removeprefix('traits.'), text, choices)}")
+    return text
+
+
+def _asn(text: str) -> str:
+    number = text.upper().removeprefix("AS")
+    if not (number.isascii() and number.isdecimal() and 0 < int(number[:11]) < 1 << 32):
+        raise ValueError(f"{text!r} is not the number of an autonomous system, as in AS15169")
+    return str(int(number))
+
+
+def _choices() -> dict[str, Sequence[str]]:
+    """Return the values of the fields that have few."""
+    scopes = {name for version in (4, 6) for *_, name in ranges(version)} - {"global", "nat64", "teredo", "6to4"}
+    return {
+        "status": ("resolved", "special", "unresolved", "invalid"),
+        "scope": sorted(scopes),
+        "traits.continent_code": ("AF", "AN", "AS", "EU", "NA", "OC", "SA"),
+    }
+
+
+def _is_equal(value: Any, text: str) -> bool:
+    if value is None or not text:
+        return value is None and not text
+    if isinstance(value, bool):
+        return _TRUTH.get(text.lower()) is value
+    if isinstance(value, int | float):
+        return _number(text) == value
+    return isinstance(value, str) and value.casefold() == text.casefold()
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
