@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.batch.csv import CsvForm
 from geocli.batch.plan import OTHER_COLUMNS
-from geocli.batch.reader import READ_BYTES, refuse_others, whole_lines
+from geocli.batch.reader import READ_BYTES, check_encoding, whole_lines
 from geocli.errors import InputError, OpenCellError, SettingsError
 from geocli.immutable import Value
 from geocli.settings import COMMAND_LINE
@@ -154,7 +154,7 @@ def _stamp(system: AbstractFileSystem, path: str) -> tuple[int, str]:
 def _head(name: str, stream: BinaryIO, form: Form) -> tuple[int, bytes]:
     """Return the offset of the first row, and the header of CSV."""
     data = stream.read(READ_BYTES)
-    refuse_others(name, data)
+    check_encoding(name, data)
     text = data.removeprefix(BOM_UTF8)
     begin = len(data) - len(text)
     if not isinstance(form, CsvForm):
@@ -207,9 +207,9 @@ class PartReader:
         form = self._form
         self._seek(self.begin)
         self._left = None if self.stop is None else self.stop - self.begin
-        mark = b"" if self.begin else BOM_UTF8
+        bom = b"" if self.begin else BOM_UTF8
         lines = whole_lines(
-            self._read, self._end, form.max_bytes, adds_end=form.adds_end, mark=mark, first_bytes=READ_BYTES
+            self._read, self._end, form.max_bytes, adds_end=form.adds_end, bom=bom, first_bytes=READ_BYTES
         )
         if isinstance(form, CsvForm) and not self._part.is_whole:
             lines = chain([self._part.head], self._whole_records(form, lines))

@@ -1,4 +1,4 @@
-"""Whole lines, as they arrive, from files, pipes and gzip; whatever is in them."""
+"""Input is read in whole lines, as they arrive, from files, pipes and gzip."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import pytest
 from geocli.batch import reader
 from geocli.batch.reader import (
     ELLIPSIS,
+    ENOUGH_LINES,
     FIRST_BYTES,
-    FULL_LINES,
     MAX_BYTES,
     MAX_LINES,
     READ_BYTES,
@@ -36,17 +36,17 @@ from geocli.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-MOST = 4096
+MAX_LINE_BYTES = 4096
 
 
 def _chunks(
-    path: Path, end: bytes = b"\n", max_bytes: int = MOST, on_wait: Callable[[], None] = lambda: None
+    path: Path, end: bytes = b"\n", max_bytes: int = MAX_LINE_BYTES, on_wait: Callable[[], None] = lambda: None
 ) -> Generator[bytes]:
     with opened(str(path), on_wait) as read:
         yield from whole_lines(read, end, max_bytes)
 
 
-def _read(path: Path, end: bytes = b"\n", max_bytes: int = MOST) -> bytes:
+def _read(path: Path, end: bytes = b"\n", max_bytes: int = MAX_LINE_BYTES) -> bytes:
     return b"".join(_chunks(path, end, max_bytes))
 
 
@@ -63,7 +63,7 @@ def _read(path: Path, end: bytes = b"\n", max_bytes: int = MOST) -> bytes:
     ],
 )
 def test_whole_lines(tmp_path: Path, data: bytes, expected: bytes) -> None:
-    """All bytes but a mark at the beginning, and an end for the last line."""
+    """All bytes except a byte order mark; the last line is terminated."""
     path = tmp_path / "file"
     path.write_bytes(data)
 
@@ -72,30 +72,32 @@ def test_whole_lines(tmp_path: Path, data: bytes, expected: bytes) -> None:
 
 @pytest.mark.parametrize(("end", "count"), [(b"\n", MAX_LINES), (b"\n", MAX_LINES + 1), (b"\0", 3 * MAX_LINES)])
 def test_no_chunk_has_very_many_lines(tmp_path: Path, end: bytes, count: int) -> None:
-    """The answers of short lines take much more room than they do."""
+    """The answers to short lines take much more memory than the lines."""
     path = tmp_path / "file"
     path.write_bytes(end * count)
-    found = list(_chunks(path, end))
+    chunks = list(_chunks(path, end))
 
-    assert end * count == b"".join(found)
-    assert (count > MAX_LINES) == (len(found) > 1)
-    assert max(map(len, found)) <= MAX_LINES
+    assert end * count == b"".join(chunks)
+    assert (count > MAX_LINES) == (len(chunks) > 1)
+    assert max(map(len, chunks)) <= MAX_LINES
 
 
 def test_lines_that_end_in_nul(tmp_path: Path) -> None:
-    """A newline is then a byte like others."""
+    """A newline is then an ordinary byte."""
     path = tmp_path / "file"
     path.write_bytes(b"a\nb\0c")
 
     assert b"a\nb\0c\0" == _read(path, b"\0")
 
 
-@pytest.mark.parametrize("size", [MOST - 1, MOST, MOST + 1, 2 * MOST, 200_000, 5_000_000])
+@pytest.mark.parametrize(
+    "size", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1, 2 * MAX_LINE_BYTES, 200_000, 5_000_000]
+)
 def test_a_long_line_is_cut_and_its_neighbours_are_not(tmp_path: Path, size: int) -> None:
-    """What is longer than may be is cut to what can be shown, and an ellipsis."""
+    """Lines that are too long are cut to `SHOWN_BYTES` and an ellipsis."""
     path = tmp_path / "file"
     path.write_bytes(b"before\n" + b"x" * size + b"\nafter\n" + b"y" * size)
-    cut = b"%b" if size <= MOST else b"%b" + ELLIPSIS
+    cut = b"%b" if size <= MAX_LINE_BYTES else b"%b" + ELLIPSIS
     shown = min(size, SHOWN_BYTES)
 
     assert [b"before", cut % (b"x" * shown), b"after", cut % (b"y" * shown), b""] == _read(path).split(b"\n")
@@ -103,7 +105,7 @@ def test_a_long_line_is_cut_and_its_neighbours_are_not(tmp_path: Path, size: int
 
 @pytest.mark.parametrize("parts", [[b"a\nb"], [b"a\n", b"b"], [b"", b"a\nb", b""]])
 def test_gzip(tmp_path: Path, parts: list[bytes]) -> None:
-    """One member or several, which count as one file."""
+    """One member or several, as one file."""
     path = tmp_path / "file.gz"
     path.write_bytes(b"".join(map(gzip.compress, parts)))
 
@@ -114,7 +116,7 @@ def test_gzip(tmp_path: Path, parts: list[bytes]) -> None:
     "spoil", [lambda data: data[:-9], lambda data: data[:20] + b"\xff\xff" + data[22:], lambda _: b"plain\n"]
 )
 def test_damaged_gzip(tmp_path: Path, spoil: object) -> None:
-    """It is an error that names the file, not lines that are wrong."""
+    """An error that names the file, instead of wrong lines."""
     path = tmp_path / "file.gz"
     assert callable(spoil)
     path.write_bytes(spoil(gzip.compress(os.urandom(1000))))
@@ -124,14 +126,14 @@ def test_damaged_gzip(tmp_path: Path, spoil: object) -> None:
 
 
 @pytest.mark.parametrize(("name", "reason"), [("missing", "No such file"), (".", "Is a directory")])
-def test_what_cannot_be_read(tmp_path: Path, name: str, reason: str) -> None:
-    """The error names the file, and says why."""
+def test_unreadable_files(tmp_path: Path, name: str, reason: str) -> None:
+    """The error names the file and the reason."""
     with pytest.raises(InputError, match=reason):
         _read(tmp_path / name)
 
 
 def test_lines_come_before_the_pipe_is_waited_for(tmp_path: Path) -> None:
-    """What has arrived is returned, and whoever writes rows is told before a read that may take long."""
+    """Lines that have arrived are returned, and `on_wait` is called before a read that may block."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     written = threading.Event()
@@ -145,19 +147,19 @@ def test_lines_come_before_the_pipe_is_waited_for(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    found = _chunks(pipe, on_wait=lambda: waited.append(None))
+    chunks = _chunks(pipe, on_wait=lambda: waited.append(None))
 
-    assert b"a\n" == next(found)
+    assert b"a\n" == next(chunks)
     waited.clear()
     threading.Timer(0.05, written.set).start()
-    assert b"bc\n" == next(found)
-    assert [] == list(found)
+    assert b"bc\n" == next(chunks)
+    assert [] == list(chunks)
     assert waited
     writer.join()
 
 
-def test_a_packed_file_is_read_in_large_pieces(tmp_path: Path) -> None:
-    """What a block costs is shared by many lines, however little gzip unpacks at a time."""
+def test_a_compressed_file_is_read_in_large_pieces(tmp_path: Path) -> None:
+    """The cost of a block is shared by many lines, however little gzip decompresses at a time."""
     path = tmp_path / "access.log.gz"
     path.write_bytes(gzip.compress(os.urandom(8 * FIRST_BYTES)))
 
@@ -167,32 +169,32 @@ def test_a_packed_file_is_read_in_large_pieces(tmp_path: Path) -> None:
     assert [2 * FIRST_BYTES] * 4 + [0] == sizes
 
 
-def test_what_comes_before_damage_comes_first(tmp_path: Path) -> None:
-    """An error does not take with it what had been read before."""
+def test_lines_before_damage_are_returned_before_the_error(tmp_path: Path) -> None:
+    """All of them."""
     path = tmp_path / "access.log.gz"
     path.write_bytes(gzip.compress(b"a\n" * 100_000, mtime=0)[:-1])
-    found: list[bytes] = []
+    chunks: list[bytes] = []
 
     with pytest.raises(InputError, match="damaged"):
-        found.extend(_chunks(path))
+        chunks.extend(_chunks(path))
 
-    assert b"a\n" * 100_000 == b"".join(found)
+    assert b"a\n" * 100_000 == b"".join(chunks)
 
 
 @pytest.mark.parametrize("line", [b"1.1.1.1,8.8.8.8,9.9.9.9," * 9 + b"\n", b"1::1 2::2 3::3 " * 40 + b"\n"])
 def test_no_large_chunk_has_very_many_addresses(tmp_path: Path, line: bytes) -> None:
-    """However few lines they are in."""
+    """However few lines it has."""
     path = tmp_path / "file"
     path.write_bytes(line * (4 * MAX_BYTES // len(line)))
-    found = list(_chunks(path))
+    chunks = list(_chunks(path))
 
-    assert path.read_bytes() == b"".join(found)
-    assert max(map(len, found)) <= READ_BYTES + len(line)
+    assert path.read_bytes() == b"".join(chunks)
+    assert max(map(len, chunks)) <= READ_BYTES + len(line)
 
 
-def test_whoever_goes_on_writing_a_little_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has come is returned after one wait, though more would come in the next ones."""
-    first_bytes = 16 * 1024  # a pipe has room for so many, even if it is not made larger
+def test_a_read_waits_only_once_for_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although further waits would bring more."""
+    first_bytes = 16 * 1024  # less than the default capacity of a pipe
     monkeypatch.setattr(reader, "FIRST_BYTES", first_bytes)
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -211,14 +213,14 @@ def test_whoever_goes_on_writing_a_little_is_not_waited_for(tmp_path: Path, monk
 
     monkeypatch.setattr("select.poll", _Poll)
     with opened(str(path)) as read:
-        found = read(2 * first_bytes)
+        data = read(2 * first_bytes)
     os.close(pipe)
 
-    assert first_bytes + 1 == len(found)
+    assert first_bytes + 1 == len(data)
 
 
-def test_a_terminal_is_asked_for_one_end() -> None:
-    """Ctrl-D, typed once, ends the input; a read after that would wait for more."""
+def test_one_ctrl_d_ends_the_input_from_a_terminal() -> None:
+    """Another read would wait for a second one."""
     ours, theirs = os.openpty()
     os.write(ours, b"8.8.8.8\n\x04")
 
@@ -231,10 +233,10 @@ def test_a_terminal_is_asked_for_one_end() -> None:
     ("data", "reason"),
     [
         *(
-            (pack(text), f"packed; unpack it with {reason}$")
+            (compress(text), f"compressed; pipe it through {reason}$")
             for text in (b"8.8.8.8\n", b"")
-            for pack, reason in (
-                (partial(gzip.compress, mtime=0), "zcat, or name a file that ends in .gz"),
+            for compress, reason in (
+                (partial(gzip.compress, mtime=0), "zcat, or name a file ending in .gz"),
                 (bz2.compress, "bzcat"),
                 (lzma.compress, "xzcat"),
                 (lambda text: b"\x28\xb5\x2f\xfd" + text, "zstdcat"),
@@ -251,8 +253,8 @@ def test_a_terminal_is_asked_for_one_end() -> None:
         ),
     ],
 )
-def test_what_is_packed_or_encoded_is_an_error(tmp_path: Path, data: bytes, reason: str) -> None:
-    """If its name does not say so: nobody wants its bytes as rows."""
+def test_compressed_input_and_utf_16_are_errors(tmp_path: Path, data: bytes, reason: str) -> None:
+    """The message names the program that converts it."""
     path = tmp_path / "access.log"
     path.write_bytes(data)
 
@@ -289,27 +291,27 @@ def _slowly(path: Path, data: bytes) -> Iterator[None]:
         (b"\xef\xbb\xbf", b""),
     ],
 )
-def test_a_mark_of_utf_8_may_come_byte_by_byte(tmp_path: Path, data: bytes, expected: bytes) -> None:
-    """It is left out once, at the beginning."""
+def test_a_byte_order_mark_may_arrive_byte_by_byte(tmp_path: Path, data: bytes, expected: bytes) -> None:
+    """One is removed, at the beginning."""
     with _slowly(tmp_path / "pipe", data):
         assert expected == _read(tmp_path / "pipe")
 
 
-def test_a_packed_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """What can be unpacked of what has come is returned, though more may come."""
+def test_a_compressed_pipe_is_read_as_it_arrives(tmp_path: Path) -> None:
+    """What can be decompressed so far is returned."""
     path = tmp_path / "pipe.gz"
     os.mkfifo(path)
     pipe = os.open(path, os.O_RDWR)
-    found = _chunks(path)
-    for text in (b"8.8.8.8\n", b"9.9.9.9\n" * 9):
-        os.write(pipe, gzip.compress(text))
-        assert text == next(found)
+    chunks = _chunks(path)
+    for lines_written in (b"8.8.8.8\n", b"9.9.9.9\n" * 9):
+        os.write(pipe, gzip.compress(lines_written))
+        assert lines_written == next(chunks)
     os.close(pipe)
-    found.close()
+    chunks.close()
 
 
-def test_a_pipe_that_does_not_block_is_waited_for(tmp_path: Path) -> None:
-    """As one that another program made so, which has the other end."""
+def test_a_non_blocking_pipe_is_waited_for(tmp_path: Path) -> None:
+    """Another program that shares the pipe may have made it non-blocking."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -319,28 +321,28 @@ def test_a_pipe_that_does_not_block_is_waited_for(tmp_path: Path) -> None:
     os.close(pipe)
 
 
-def test_what_is_packed_is_known_byte_by_byte(tmp_path: Path) -> None:
-    """As from a program that writes so; and what is packed twice is not told to be named as it is."""
+def test_compressed_input_is_detected_byte_by_byte(tmp_path: Path) -> None:
+    """Input that was compressed twice gets no hint to name it `.gz`, since it is named so already."""
     with (
         _slowly(tmp_path / "pipe", bz2.compress(b"8.8.8.8\n")),
-        pytest.raises(InputError, match="packed; unpack it with bzcat"),
+        pytest.raises(InputError, match="compressed; pipe it through bzcat"),
     ):
         _read(tmp_path / "pipe")
 
     twice = tmp_path / "twice.gz"
     twice.write_bytes(gzip.compress(gzip.compress(b"8.8.8.8\n")))
-    with pytest.raises(InputError, match=r"packed; unpack it with zcat$"):
+    with pytest.raises(InputError, match=r"compressed; pipe it through zcat$"):
         _read(twice)
 
 
 def test_bytes_are_counted(tmp_path: Path) -> None:
-    """A bar that shows them ends at the size of the file."""
+    """The progress bar ends at the size of the file."""
     path = tmp_path / "file"
     path.write_bytes(b"a\n" * 300_000)
     read: list[int] = []
 
-    with opened(str(path)) as some:
-        list(whole_lines(some, b"\n", MOST, on_read=read.append))
+    with opened(str(path)) as read_file:
+        list(whole_lines(read_file, b"\n", MAX_LINE_BYTES, on_read=read.append))
 
     assert size_bytes(str(path)) == sum(read) == 600_000
     assert size_bytes(str(tmp_path)) is None
@@ -352,24 +354,24 @@ def test_bytes_are_counted(tmp_path: Path) -> None:
     [(14, 8 * FIRST_BYTES), (200, MAX_BYTES), (1_000_000, MAX_BYTES), (MAX_BYTES + 1, MAX_BYTES)],
 )
 def test_reads_get_larger_until_there_are_enough_lines(line_bytes: int, expected: int) -> None:
-    """The first rows come soon, and what a block costs is shared by many; but no more is read than that takes."""
-    asked: list[int] = []
+    """The first rows appear early, and the cost of a block is shared by many lines."""
+    requested: list[int] = []
 
     source = BytesIO((b"x" * (line_bytes - 1) + b"\n") * (6 * MAX_BYTES // line_bytes))
 
     def read(count: int) -> bytes:
-        asked.append(count)
+        requested.append(count)
         return source.read(count)
 
     chunks = list(whole_lines(read, b"\n", 2 * MAX_BYTES))
 
-    assert asked[:2] == [FIRST_BYTES, 2 * FIRST_BYTES]
-    assert {expected} == set(asked[6:])
-    assert all(chunk.count(b"\n") < 2 * FULL_LINES for chunk in chunks)
+    assert requested[:2] == [FIRST_BYTES, 2 * FIRST_BYTES]
+    assert {expected} == set(requested[6:])
+    assert all(chunk.count(b"\n") < 2 * ENOUGH_LINES for chunk in chunks)
 
 
 def test_a_list_is_text(tmp_path: Path) -> None:
-    """Without the ends of its lines; bytes that are no text are shown."""
+    """Without line terminators; bytes that are not UTF-8 are escaped."""
     path = tmp_path / "file"
     path.write_bytes(b"a\r\n\xff\n\nb")
 

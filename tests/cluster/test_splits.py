@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geocli.batch.plan import BatchRequest
-from geocli.batch.reader import OTHERS
+from geocli.batch.reader import UNSUPPORTED
 from geocli.cluster.splits import Part, open_part, split
 from geocli.errors import InputError, OpenCellError, SettingsError
 
@@ -52,7 +52,9 @@ def _in_order(request: BatchRequest, block_bytes: int) -> bytes:
     return found
 
 
-LINES = st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")).filter(lambda line: not OTHERS.match(line))
+LINES = (
+    st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")).filter(lambda line: not UNSUPPORTED.match(line))
+)
 
 
 @given(lines=st.lists(LINES, max_size=20), is_ended=st.booleans(), block_bytes=st.integers(1, 40))
