@@ -82,6 +82,12 @@ ENCODED_COLON = "%3a"
 """A colon in a URL's query (RFC 3986, 2.1)."""
 QUOTES = "\"'`"
 BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}"}
+OTHER_KINDS = {
+    "an autonomous system number": r"(?i:ASN? ?)[0-9]{1,10}",
+    "a hardware address": r"(?:[0-9A-Fa-f]{1,2}[:-]){5}[0-9A-Fa-f]{1,2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}",
+    "an e-mail address": r"[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+",
+}
+"""Patterns of what is often mistaken for an IP address."""
 TAG = "ipv6:"
 """Tag of IPv6 addresses in mail, case-insensitive (RFC 5321, 4.1.3)."""
 
@@ -287,9 +293,29 @@ def _reason(text: str) -> str:
         return _reason_of_octets(octets)
     if text.partition("/")[2].isdecimal():
         return "a network, not an address; give one address of it"
-    if _is_host_name(text):
-        return f"a host name, not an address; try: dig +short {text} | geocli batch"
-    return "not an IP address"
+    return _kind(text) or "not an IP address"
+
+
+def _kind(text: str) -> str | None:
+    """Return what a string is that is often mistaken for an address."""
+    import re
+
+    if kind := next((kind for kind, pattern in OTHER_KINDS.items() if re.fullmatch(pattern, text, re.ASCII)), None):
+        return f"{kind}, not an IP address"
+    if "://" in text:
+        return f"a URL, not an address; {_hint_at_host(text)}"
+    return f"a host name, not an address; try: dig +short {text} | geocli batch" if _is_host_name(text) else None
+
+
+def _hint_at_host(url: str) -> str:
+    """Return how to look up the host of a URL (RFC 3986, 3.2)."""
+    import re
+
+    host = re.split(r"[/?#\\]", url.partition("://")[2])[0].rpartition("@")[2]
+    if is_address(host):
+        return f"look up its host: {parse(host)}"
+    name = host.partition(":")[0]
+    return f"try: dig +short {name} | geocli batch" if _is_host_name(name) else "look up its host"
 
 
 def _reason_of_octets(octets: list[str]) -> str:

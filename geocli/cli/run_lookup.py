@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from geocli.cli.session import Problems, complain_of_empty_fields, open_cache
@@ -37,7 +38,7 @@ def lookup(
         _print(entries, format_ or ("table" if sys.stdout.isatty() else "jsonl"), fields, cache.now)
     for entry in entries:
         if entry.status == "invalid":
-            complain(AddressError(entry.ip, entry.error or ""))
+            complain(AddressError(entry.ip, _reason(entry)))
     if fields and not is_quiet:
         from geocli.empty_fields import EmptyFields
 
@@ -45,6 +46,13 @@ def lookup(
         empty.see(entries)
         complain_of_empty_fields(empty, settings, mode)
     return problems.exit_status(max((_status(entry, mode) for entry in entries), default=0))
+
+
+def _reason(entry: Entry) -> str:
+    """Return why a string is not an address."""
+    if os.path.isfile(entry.ip):
+        return f"a file, not an address; to look up the addresses in it: geocli batch {entry.ip}"
+    return entry.error or ""
 
 
 def _status(entry: Entry, mode: Mode) -> int:
