@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 
+from geocli.cli import is_looked_up
 from geocli.console import guard, open_missing_descriptors
 
 
@@ -23,8 +24,11 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run `lookup ADDRESS...` and `flush` without the option parser, everything else with it."""
-    match sys.argv[1:]:
+    """Run `lookup ADDRESS...`, also without the word, and `flush` without the option parser, all else with it."""
+    arguments = sys.argv[1:]
+    if arguments and is_looked_up(arguments[0]):
+        arguments = ["lookup", *arguments]
+    match arguments:
         case ["lookup", *addresses] if addresses and not any(text.startswith("-") for text in addresses):
             from geocli import settings
             from geocli.cli.run_lookup import lookup

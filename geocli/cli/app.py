@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from copy import copy
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +12,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from geocli import logs
-from geocli.cli import batch, clear, db, docs, flush, lookup, options, re_resolve, stats
+from geocli.cli import batch, clear, db, docs, flush, is_looked_up, lookup, options, re_resolve, stats
+from geocli.cli.examples import epilog
 from geocli.console import complain, guard, write
 from geocli.version import __version__
 
@@ -22,7 +25,13 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class Group(TyperGroup):
-    """Maps errors of all commands to a line on stderr and an exit status."""
+    """Maps errors of all commands to a line on stderr and an exit status; an address stands for its lookup."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command, and the arguments after it."""
+        if is_looked_up(args[0]):
+            return "lookup", self.commands["lookup"], args
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, and exit with its status."""
@@ -42,33 +51,47 @@ def _explain(error: Any) -> int:
     """Print a usage error, and return the exit status."""
     path = error.ctx.command_path if error.ctx else "geocli"
     name = path.removeprefix("geocli").strip() or "options"
-    message = error.format_message().rstrip(".")
-    if message.startswith("No such command") and path == "geocli":
-        message += "; to look up an address: geocli lookup ADDRESS"
-    option = getattr(error, "option_name", None)
-    if error.ctx and error.ctx.parent and any(option in param.opts for param in error.ctx.find_root().command.params):
-        message += f"; place it before the command: geocli {option} {name}"
     # The message is empty if help was printed instead.
-    if message:
-        complain(f"{name}: {message}; see {path} -h")
+    if message := error.format_message().rstrip("."):
+        complain(f"{name}: {message}{_hint(error)}; see {path} -h")
     return int(error.exit_code)
+
+
+def _hint(error: Any) -> str:
+    """Return what to type instead of an unknown command, or of an option before its command."""
+    if error.ctx is None or error.ctx.parent is not None:
+        return ""
+    if option := getattr(error, "option_name", None):
+        names = [name for name, command in error.ctx.command.commands.items() if _has(command, option)]
+        name = next((name for name in names if name in sys.argv), names[0] if names else None)
+        return f"; place it after the command: geocli {name} {option}" if name else ""
+    word = next((word for word in sys.argv[1:] if f"'{word}'" in error.message), "")
+    if os.path.isfile(word):
+        return f"; to look up the addresses in this file: geocli batch {word}"
+    is_similar = "Did you mean" in error.message
+    return "" if is_similar else "; to look up an address: geocli lookup ADDRESS"
+
+
+def _has(command: Any, option: str) -> bool:
+    return any(option in param.opts for param in command.params)
 
 
 app = typer.Typer(
     name="geocli",
     cls=Group,
+    epilog=epilog(""),
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("lookup")(lookup.lookup)
-app.command("batch")(batch.batch)
-app.command("flush")(flush.flush)
-app.command("re-resolve")(re_resolve.re_resolve)
-app.command("stats")(stats.stats)
-app.add_typer(db.app, name="db")
-app.command("clear")(clear.clear)
-app.command("docs")(docs.docs)
+app.command("lookup", epilog=epilog("lookup"))(lookup.lookup)
+app.command("batch", epilog=epilog("batch"))(batch.batch)
+app.command("flush", epilog=epilog("flush"))(flush.flush)
+app.command("re-resolve", epilog=epilog("re-resolve"))(re_resolve.re_resolve)
+app.command("stats", epilog=epilog("stats"))(stats.stats)
+app.add_typer(db.app, name="db", epilog=epilog("db"))
+app.command("clear", epilog=epilog("clear"))(clear.clear)
+app.command("docs", epilog=epilog("docs"))(docs.docs)
 
 
 def _show_version(value: bool) -> None:
@@ -82,33 +105,66 @@ def _refuse_color(value: bool) -> None:
         os.environ["NO_COLOR"] = "1"
 
 
+def _log(value: bool) -> None:
+    if value:
+        logs.be_verbose()
+
+
+def _set_global(ctx: typer.Context, param: typer.CallbackParam, value: str | None) -> None:
+    if value is not None:
+        ctx.obj = (ctx.obj or options.Globals()).replace(**{str(param.name): value})
+
+
+def _global(*names: str, callback: Any, text: str, **more: Any) -> Any:
+    return typer.Option(*names, callback=callback, help=text, **more)
+
+
 @app.callback(invoke_without_command=True)
 def start(
     ctx: typer.Context,
-    data_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Directory of the journal and the store.")] = None,
-    config: Annotated[str | None, typer.Option(metavar="FILE", help="Read only this configuration file.")] = None,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log events to stderr.")] = False,
+    data_dir: Annotated[
+        str | None,
+        _global("--data-dir", callback=_set_global, text="Directory of the journal and the store.", metavar="DIR"),
+    ] = None,
+    config: Annotated[
+        str | None, _global("--config", callback=_set_global, text="Read only this configuration file.", metavar="FILE")
+    ] = None,
+    verbose: Annotated[bool, _global("-v", "--verbose", callback=_log, text="Log events to stderr.")] = False,
     no_color: Annotated[
-        bool, typer.Option("--no-color", callback=_refuse_color, is_eager=True, help="Print without colours.")
+        bool, _global("--no-color", callback=_refuse_color, is_eager=True, text="Print without colours.")
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+        bool, _global("--version", callback=_show_version, is_eager=True, text="Print the version.")
     ] = False,
 ) -> None:
     """Look up where IP addresses are, and keep every answer."""
-    del version, no_color
-    ctx.obj = options.Globals(data_dir=data_dir, config=config)
-    if verbose:
-        logs.be_verbose()
+    del data_dir, config, verbose, no_color, version
     if ctx.invoked_subcommand is None:
         # Typer prints the help as it returns it.
         ctx.get_help()
 
 
+def command_line() -> Any:
+    """Return the commands; each accepts the options before it behind it, too."""
+    root: Any = get_command(app)
+    _add(root, [*map(copy, root.params)])
+    return root
+
+
+def _add(group: Any, params: Sequence[Any]) -> None:
+    """Let all commands of a group accept options, which are not listed in their help."""
+    for param in params:
+        param.expose_value, param.hidden = False, True
+    for command in group.commands.values():
+        command.params = [*command.params, *params]
+        if hasattr(command, "commands"):
+            _add(command, params)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return the exit status."""
     try:
-        return int(get_command(app).main(arguments, prog_name="geocli", standalone_mode=False) or 0)
+        return int(command_line().main(arguments, prog_name="geocli", standalone_mode=False) or 0)
     except UsageError as error:
         # Only errors in the options before the command get here.
         return _explain(error)

@@ -38,7 +38,9 @@ Column = Annotated[
 Delimiter = Annotated[
     str | None, _option(INPUT, "--delimiter", text="Delimiter of CSV; default: a comma.", metavar="CHAR")
 ]
-Extract = Annotated[bool, _option(INPUT, "--extract", text="Print a row for each address in a log, not the log.")]
+Extract = Annotated[
+    bool, _option(INPUT, "--extract", text="Print a row for each address in a log, not the log; -f implies it.")
+]
 Null = Annotated[bool, _option(INPUT, "-0", "--null", text="End lines of a list in NUL, in input and output.")]
 Format = Annotated[
     Literal["csv", "tsv", "jsonl", "value"] | None,
@@ -115,15 +117,22 @@ def batch(
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
     form = batch_options.input_format(files, input_, is_extract=extract)
-    given = {"-c": column, "--prefix": prefix, "--delimiter": delimiter, "-0": null, "-f": format_}
-    batch_options.check_applicable(form, given, is_extract=extract)
+    given = {
+        "-c": column,
+        "--prefix": prefix,
+        "--delimiter": delimiter,
+        "-0": null,
+        "-f": format_,
+        "--extract": extract,
+    }
+    batch_options.check_applicable(form, given)
     request = BatchRequest(
         files=tuple(files),
         input=form,
         column=column,
         delimiter=batch_options.delimiter_of(delimiter, files[0]),
         prefix=prefix,
-        is_extract=extract,
+        is_extract=extract or (form == "log" and format_ is not None),
         format=format_ or "csv",
         fields=options.fields_of(fields),
         with_header=not no_header,

@@ -21,13 +21,15 @@ LOG_NAMES = frozenset({"syslog", "messages", "secure", "maillog"})
 """Names of logs that have no extension, and do not end in `_log`."""
 ROTATION = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
 """Suffixes that logrotate and similar tools append."""
-APPLICABLE = {
-    "list": {"-0", "-f"},
-    "csv": {"-c", "--prefix", "--delimiter"},
-    "jsonl": {"-c", "--prefix"},
-    "log": set[str](),
+NEEDED = {
+    "-c": ("csv", "jsonl"),
+    "--prefix": ("csv", "jsonl"),
+    "--delimiter": ("csv",),
+    "-0": ("list",),
+    "-f": ("list", "log"),
+    "--extract": ("log",),
 }
-"""Options that are for certain formats of the input only."""
+"""Formats of the input that an option is for."""
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
@@ -35,18 +37,17 @@ def input_format(files: Sequence[str], named: str | None, *, is_extract: bool) -
     """Return the format of the input: as named, else by the names of the files."""
     formats = sorted({"log" if is_extract else format_of(path) for path in files})
     if named is None and len(formats) > 1:
-        reason = f"the files look like {' and '.join(formats)}; choose one format"
+        reason = f"the files look like {' and '.join(formats)}; choose one with -i"
         raise SettingsError("-i", reason, origin=COMMAND_LINE)
     return named or formats[0]
 
 
-def check_applicable(format_: str, options: Mapping[str, Any], *, is_extract: bool) -> None:
+def check_applicable(format_: str, options: Mapping[str, Any]) -> None:
     """Refuse options that are for other formats of the input."""
-    applicable = APPLICABLE[format_] | ({"-f"} if is_extract else set())
-    refused = [name for name, value in options.items() if value and name not in applicable]
-    if refused or (is_extract and format_ != "log"):
-        name = (*refused, "--extract")[0]
-        raise SettingsError(name, f"cannot be used with {format_} input", origin=COMMAND_LINE)
+    for name, value in options.items():
+        if value and format_ not in NEEDED[name]:
+            needed = " or ".join(f"-i {format_}" for format_ in NEEDED[name])
+            raise SettingsError(name, f"cannot be used with {format_} input; it needs {needed}", origin=COMMAND_LINE)
 
 
 def delimiter_of(text: str | None, path: str) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from geocli import logs
 from geocli.cli import options
+from geocli.cli.examples import epilog
 from geocli.cli.session import Problems
 from geocli.console import write
 from geocli.errors import GeocliError
@@ -17,7 +18,7 @@ from geocli.sanitize import safe
 app = typer.Typer(help="List, update and verify .mmdb databases.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", epilog=epilog("db list"))
 def list_(
     ctx: typer.Context,
     format_: Annotated[
@@ -39,7 +40,7 @@ def list_(
     return 0
 
 
-@app.command("update")
+@app.command("update", epilog=epilog("db update"))
 def update(
     ctx: typer.Context,
     names: Annotated[
@@ -77,7 +78,7 @@ def update(
     return problems.status
 
 
-@app.command("verify")
+@app.command("verify", epilog=epilog("db verify"))
 def verify(
     ctx: typer.Context,
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILE...]", help="Default: all listed ones.")] = None,

@@ -58,7 +58,7 @@ class Globals(Value):
 
 def settings_of(ctx: typer.Context, databases: Sequence[str] | None = None) -> Settings:
     """Return the settings of a command."""
-    options: Globals = ctx.obj
+    options: Globals = ctx.obj or Globals()
     return load(config=options.config, data_dir=options.data_dir, databases=databases or ())
 
 

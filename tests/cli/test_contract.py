@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
+import sysconfig
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.main import get_command
 
 import geocli as package
-from geocli.cli.app import app
+from geocli.cli.app import app, command_line
+from geocli.cli.examples import EXAMPLES
+from geocli.models import FIELDS, FIELDS_ON_REQUEST
 from tests.helpers.command_line import (
     COLOUR,
     complaint,
@@ -28,6 +33,7 @@ from tests.helpers.databases import LONDON, build
 from tests.helpers.documentation import PAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import Geocli
@@ -273,14 +279,16 @@ def test_version(geocli: Geocli) -> None:
         (("nope",), "options: No such command 'nope'; to look up an address: geocli lookup ADDRESS; see geocli -h"),
         (("db", "nope"), "db: No such command 'nope'; see geocli db -h"),
         (("flush", "--nope"), "flush: No such option: --nope; see geocli flush -h"),
+        (("lokup",), "options: No such command 'lokup'. Did you mean 'lookup'?; see geocli -h"),
         (
-            ("flush", "-v"),
-            "flush: No such option: -v; place it before the command: geocli -v flush; see geocli flush -h",
+            ("-f", "csv", "batch"),
+            "options: No such option: -f; place it after the command: geocli batch -f; see geocli -h",
         ),
         (
-            ("db", "list", "--data-dir=x"),
-            "db list: No such option: --data-dir; place it before the command: geocli --data-dir db list; ",
+            ("--older-than=3d",),
+            "options: No such option: --older-than; place it after the command: geocli re-resolve --older-than; ",
         ),
+        (("batch", "--colunm", "x"), "batch: No such option: --colunm (Possible options: --column, --config); "),
         (("flush", "nope"), "flush: Got unexpected extra argument(s) (nope); see geocli flush -h"),
         (("lookup",), "lookup: Missing argument 'ADDRESS...'; see geocli lookup -h"),
         (("db", "list", "--nope"), "db list: No such option: --nope; see geocli db list -h"),
@@ -424,20 +432,123 @@ def test_every_option_is_accepted(geocli: Geocli, tmp_path: Path, arguments: tup
         assert b"" == run.stderr
 
 
-def test_the_options_before_the_command(located: Geocli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda options, command: [*options, "--verbose", *command],
+        lambda options, command: [*command, *options, "-v"],
+        lambda options, command: ["-v", *command[:1], *options, *command[1:]],
+    ],
+    ids=["before", "after", "between"],
+)
+def test_the_options_before_the_command_are_accepted_after_it(
+    located: Geocli, tmp_path: Path, place: Callable[[list[str], list[str]], list[str]]
+) -> None:
     """`--data-dir` and `--config` override the environment; `-v` logs events; `--no-color` is accepted."""
     elsewhere, config = tmp_path / "elsewhere", tmp_path / "other.toml"
     config.write_text(f'database_dirs = []\nsystem_databases = false\ndata_dir = "{tmp_path}/unused"\n')
-    before = ("--data-dir", str(elsewhere), "--config", str(config), "--no-color")
-    run = located(*before, "lookup", "81.2.69.160")
-    flush = located(*before, "-v", "flush")
+    options = ["--data-dir", str(elsewhere), "--config", str(config), "--no-color"]
+    run = located(*place(options, ["lookup", "81.2.69.160"]))
+    flush = located(*place(options, ["flush"]))
+    listed = located(*place(options, ["db", "list"]))
 
-    assert (0, 0) == (run.returncode, flush.returncode)
+    assert (0, 0, 0) == (run.returncode, flush.returncode, listed.returncode)
+    assert b'"event": "looked up"' in run.stderr
     assert (elsewhere / "geocli.db").is_file()
     assert b"" == flush.stdout
     assert flush.stderr.startswith(b"1 entries flushed in ")
     assert not located.data_dir.exists()
     assert not (tmp_path / "unused").exists()
+
+
+def test_an_option_after_the_command_overrides_the_one_before_it(located: Geocli, tmp_path: Path) -> None:
+    """As everywhere on a command line, the last one counts; `--version` is answered wherever it stands."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert 0 == located("--data-dir", str(first), "lookup", "--data-dir", str(second), "81.2.69.160").returncode
+
+    assert (False, True) == (first.exists(), second.exists())
+    assert located("--version").stdout == located("db", "list", "--version").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("81.2.69.160", "2001:218::1"), ("-f", "csv", "10.0.0.1"), ("nowhere.example",), ("[2001:218::1]:443",), ("",)],
+    ids=str,
+)
+def test_an_address_in_the_place_of_a_command_is_looked_up(located: Geocli, arguments: tuple[str, ...]) -> None:
+    """`geocli 8.8.8.8` is `geocli lookup 8.8.8.8`, with and without options."""
+    arguments = (*arguments[-1:], *arguments[:-1])
+    short, long = located("--no-color", *arguments, "--no-cache"), located("lookup", *arguments, "--no-cache")
+    fast = located(*arguments)
+
+    assert short.returncode == long.returncode == fast.returncode
+    assert fast.stderr == short.stderr == long.stderr
+    assert [*re.sub(b'"resolved_at": "[^"]*"', b"", long.stdout)] == [
+        *re.sub(b'"resolved_at": "[^"]*"', b"", short.stdout)
+    ]
+    assert len(fast.stdout.splitlines()) == len(long.stdout.splitlines())
+
+
+def test_a_file_in_the_place_of_an_address_is_called_a_file(geocli: Geocli, tmp_path: Path) -> None:
+    """The message has the command that reads it, also if the name could be that of a command."""
+    named, bare = tmp_path / "access.log", tmp_path / "messages"
+    named.touch()
+    bare.touch()
+    hint = "a file, not an address; to look up the addresses in it: geocli batch"
+
+    assert f"{named}: {hint} {named}" == complaint(geocli(str(named)))
+    assert f"{named}: {hint} {named}" == complaint(geocli("lookup", str(named)))
+    run = subprocess.run(
+        [*geocli.command, "messages"], cwd=tmp_path, env=geocli.environ, capture_output=True, check=False
+    )
+    assert "to look up the addresses in this file: geocli batch messages; " in complaint(run)
+
+
+@pytest.mark.parametrize("command", ["", "db", *COMMANDS])
+def test_the_help_of_each_command_ends_with_two_examples(geocli: Geocli, command: str) -> None:
+    """The last two lines are command lines of this command, and the command line accepts them."""
+    *_, first, second = [
+        line.strip() for line in geocli(*command.split(), "-h").stdout.decode().splitlines() if line.strip()
+    ]
+
+    for example in (first, second):
+        dollar, program, *arguments = example.split()
+        assert ("$", "geocli") == (dollar, program)
+        words = command.split()
+        assert not words or arguments[: len(words)] == words
+        assert_parsed(arguments)
+
+
+def assert_parsed(arguments: list[str]) -> None:
+    """Assert that a command line has a command, and options that this command has."""
+    command: Any = command_line()
+    while hasattr(command, "commands"):
+        context = command.make_context("geocli", [], resilient_parsing=True)
+        name, command, arguments = command.resolve_command(context, arguments)
+    command.make_context(name, arguments)
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_help_succeed(located: Geocli, tmp_path: Path) -> None:
+    """All but downloads run in a directory with the files that they name, and print no error."""
+    work = tmp_path / "work"
+    shutil.copytree(located.db_dir, work)
+    (work / "access.log").write_text("81.2.69.160 - - [26/Nov/2026:09:12:01 +0000] GET /\n")
+    (work / "connections.csv").write_text("src_ip,port\n81.2.69.160,22\n")
+    examples = {example for pair in EXAMPLES.values() for example in pair if "db update" not in example}
+    environ = {**located.environ, "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"}
+    for example in sorted(examples):
+        run = subprocess.run(example.split(), cwd=work, env=environ, capture_output=True, check=False)
+        stderr = b"" if "--dry-run" in example else run.stderr
+        assert (example, 0, b"") == (example, run.returncode, stderr)
+
+
+@pytest.mark.parametrize("command", ["lookup", "batch"])
+def test_the_help_names_the_fields(geocli: Geocli, command: str) -> None:
+    """All fields that `-F` takes are listed."""
+    shown = " ".join(geocli(command, "-h").stdout.decode().split())
+
+    assert f"Fields: {', '.join((*FIELDS, *FIELDS_ON_REQUEST, 'traits.NAME'))}." in shown
 
 
 def test_a_traceback_is_shown_with_v_only(geocli: Geocli) -> None:
