@@ -1,4 +1,4 @@
-"""What a batch shows beside its rows, and in which order these come."""
+"""Rows keep their order; summary, progress bar and messages go to standard error."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> Path:
-    """Make a list that is looked up in several blocks."""
-    path = tmp_path / "many.txt"
+def long_list(tmp_path: Path) -> Path:
+    """Return a list that is read in several blocks."""
+    path = tmp_path / "list.txt"
     path.write_text("".join(f"81.2.{n >> 8 & 255}.{n & 255}\n98.0.0.{n & 255}\n" for n in range(50_000)))
     return path
 
 
 @pytest.mark.parametrize("jobs", ["1", "2", "5"])
-def test_rows_keep_their_order(located: Geocli, many: Path, jobs: str) -> None:
-    """However many threads there are."""
-    run = located("batch", "--no-cache", "-j", jobs, "-f", "value", "-F", "ip", str(many))
+def test_rows_keep_their_order(located: Geocli, long_list: Path, jobs: str) -> None:
+    """With any number of threads."""
+    run = located("batch", "--no-cache", "-j", jobs, "-f", "value", "-F", "ip", str(long_list))
 
     assert (0, b"") == (run.returncode, run.stderr)
-    assert many.read_bytes() == run.stdout
+    assert long_list.read_bytes() == run.stdout
 
 
-def test_summary_counts_rows(located: Geocli, many: Path) -> None:
-    """By country, else by status; each row once, whether it was looked up alone or with others."""
+def test_summary_counts_rows(located: Geocli, long_list: Path) -> None:
+    """By country, or by status; each row once, on both paths."""
     city = str(located.db_dir / "GeoLite2-City.mmdb")
     options = ("--no-cache", "--db", city, "--summary", "-o", "/dev/null")
-    run = located("batch", *options, str(many), "-", stdin=b"98.0.0.1\nx\n10.0.0.1\n")
+    run = located("batch", *options, str(long_list), "-", stdin=b"98.0.0.1\nx\n10.0.0.1\n")
     counts = dict(re.findall(r"^ *(\w+) .*? ([\d,]+) ", run.stderr.decode(), re.MULTILINE))
 
     assert (0, b"") == (run.returncode, run.stdout)
     assert {"US": "50,001", "invalid": "1", "special": "1", "all": "100,003"}.items() <= counts.items()
 
 
-def test_progress_is_for_terminals(located: Geocli, many: Path, tmp_path: Path) -> None:
-    """A bar with a rate where somebody looks, nothing where nobody does, or the rows would be in the way."""
+def test_progress_is_for_terminals(located: Geocli, long_list: Path, tmp_path: Path) -> None:
+    """A bar with a rate on a terminal; none in a pipe, or where the terminal shows the rows."""
     out = str(tmp_path / "out")
-    _, shown = on_terminal(located, "batch", "--no-cache", "-o", out, str(many))
-    _, rows = on_terminal(located, "batch", "--no-cache", "-f", "value", str(many))
-    quiet = located("batch", "--no-cache", "-o", out, str(many))
+    _, shown = on_terminal(located, "batch", "--no-cache", "-o", out, str(long_list))
+    _, rows = on_terminal(located, "batch", "--no-cache", "-f", "value", str(long_list))
+    quiet = located("batch", "--no-cache", "-o", out, str(long_list))
 
     assert "MB" in STYLE.sub("", shown)
     assert "MB" not in rows
@@ -59,8 +59,8 @@ def test_progress_is_for_terminals(located: Geocli, many: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [("--no-cache", "-j", "1"), ("--no-cache", "-j", "4"), ("-j", "1"), ("-j", "4")])
-def test_all_that_comes_before_damage_is_answered(located: Geocli, tmp_path: Path, options: tuple[str, ...]) -> None:
-    """A file that cannot be read on does not take with it the rows of what could be."""
+def test_lines_before_damage_are_answered(located: Geocli, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """All of them are written, then the error is reported."""
     lines = b"".join(b"98.0.%d.%d %d\n" % (*divmod(number % 65536, 256), number) for number in range(200_000))
     log = tmp_path / "a.log.gz"
     log.write_bytes(gzip.compress(lines)[:-1])
@@ -71,18 +71,18 @@ def test_all_that_comes_before_damage_is_answered(located: Geocli, tmp_path: Pat
     assert "damaged: Compressed file ended" in complaint(run)
 
 
-@pytest.mark.parametrize("more", [b"", b"words, and no address\n" * 1000])
+@pytest.mark.parametrize("more", [b"", b"words without an address\n" * 1000])
 @pytest.mark.parametrize("option", ["--strict", "--summary"])
-def test_what_only_looks_like_an_address_is_not_counted(located: Geocli, option: str, more: bytes) -> None:
-    """Not as a line without an answer; nor does it depend on how long the text is."""
+def test_rejected_candidates_are_not_counted(located: Geocli, option: str, more: bytes) -> None:
+    """Neither as invalid rows nor as lines without an answer, in short and long text."""
     run = located("batch", "-i", "log", option, stdin=b"999.1.1.1 98.0.0.1 x\n" + more)
 
     assert 0 == run.returncode
     assert b"invalid" not in run.stderr
 
 
-def test_lines_after_a_large_block_are_answered_at_once(located: Geocli) -> None:
-    """A row does not wait for more lines, whether its neighbours were looked up together or alone."""
+def test_lines_after_a_large_block_are_answered_immediately(located: Geocli) -> None:
+    """A row does not wait for further lines, after a block of either path."""
     with located.start("batch", "--no-header", "-F", "ip", bufsize=0) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -97,7 +97,7 @@ def test_lines_after_a_large_block_are_answered_at_once(located: Geocli) -> None
 
 
 def test_control_characters_of_a_log_do_not_reach_a_terminal(located: Geocli, tmp_path: Path) -> None:
-    """Into a pipe all is passed on as it is; a terminal sees escapes."""
+    """They pass unchanged into a pipe, and are escaped on a terminal."""
     log = tmp_path / "a.log"
     log.write_bytes(b"\x1b[2J 98.0.0.1 \xff\ttab\n")
     _, shown = on_terminal(located, "batch", str(log))
