@@ -1,4 +1,4 @@
-"""The answers to the addresses of one block, and the rows that they make."""
+"""The answers to the addresses of a block, and their assembly into output."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class BlockAnswers:
     """The answers to the addresses of a block.
 
     Attributes:
-        block: afterwards its addresses are in canonical form.
-        answers: the answers that `numbers` name.
-        numbers: those of the answers; `SINGLE` for addresses that are looked up by themselves.
-        prefixes: lengths of the prefixes that answers name, `NO_PREFIX` where they name none.
-        native: the same for the kernel.
+        block: the block, with addresses in canonical form.
+        answers: the answers by number.
+        numbers: the number of each answer; `SINGLE` for addresses that are left to the scalar path.
+        prefixes: the prefix length of each answer; `NO_PREFIX` for answers without a network.
+        native: the structure for the kernel.
 
     """
 
@@ -36,17 +36,17 @@ class BlockAnswers:
         self.native = block.for_kernel(self.numbers, self.prefixes)
 
     def positions(self, state: int) -> list[int]:
-        """Return the positions of addresses whose answers have a state; those of `NEW` are unread."""
+        """Return the positions of addresses whose answers have a state; with `NEW`, those not yet parsed."""
         positions = zeros(len(self.block))
         count = kernel().pick(byref(self.answers.engine), byref(self.native), state, address_of(positions))
         return positions[:count].tolist()
 
     def singles(self) -> list[int]:
-        """Return the positions of the addresses that are looked up by themselves."""
+        """Return the positions of the addresses that are left to the scalar path."""
         return self.positions(IS_SINGLE)
 
     def set_apart(self, positions: Iterable[int]) -> None:
-        """Let addresses be looked up by themselves."""
+        """Leave the addresses at these positions to the scalar path."""
         for position in positions:
             self.numbers[position] = SINGLE
 
@@ -54,15 +54,15 @@ class BlockAnswers:
         """Return the rows of the block.
 
         Args:
-            output: what lines look like, as in the table.
-            resolved_at: when the answers were found.
-            singles: the lines of the addresses that were looked up by themselves.
+            output: the output format, which must be that of the table.
+            resolved_at: time of the lookup.
+            singles: lines of the addresses that were left to the scalar path.
 
         """
         return Assembly(self, output, resolved_at, singles)
 
     def rewrite(self, addresses: Mapping[int, bytes]) -> None:
-        """Put addresses, by position, in the place of others; each with the prefix length behind it, if it has one."""
+        """Replace the addresses at these positions; the new ones include the prefix length, if there is one."""
         block = self.block
         ends = [*accumulate(map(len, addresses.values()), initial=len(block.text))]
         block.starts, block.ends, block.stops = block.starts[:], block.ends[:], block.stops[:]
@@ -74,10 +74,10 @@ class BlockAnswers:
 
 
 class Assembly:
-    """The rows of a block, which are written in parts."""
+    """The output of a block, written in parts."""
 
-    def __init__(self, found: BlockAnswers, output: Output, resolved_at: str, singles: Sequence[bytes]) -> None:
-        self._found, self._singles = found, b"".join(singles)
+    def __init__(self, answers: BlockAnswers, output: Output, resolved_at: str, singles: Sequence[bytes]) -> None:
+        self._answers, self._singles = answers, b"".join(singles)
         self._single_ends = array("Q", accumulate(map(len, singles)))
         time, no_network = resolved_at.encode(), b"null" if output.is_json else output.blank.encode()
         self._style = Style(
@@ -86,19 +86,19 @@ class Assembly:
             no_network=no_network,
             no_network_bytes=len(no_network),
             is_network_quoted=output.is_json,
-            is_label=found.block.is_labelled,
+            is_label=answers.block.is_labelled,
         )
         self._progress = Progress()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all was written."""
-        return bool(self._progress.position == len(self._found.block))
+        """Whether everything was written."""
+        return bool(self._progress.position == len(self._answers.block))
 
     def write(self, out: bytearray) -> int:
-        """Write the rows that there is room for; return the bytes written, 0 if there is not enough room for one."""
-        found = self._found
-        pointers = byref(found.answers.engine), byref(found.native), byref(self._style)
+        """Write the rows that fit, and return the number of bytes; 0 if the next row does not fit."""
+        answers = self._answers
+        pointers = byref(answers.answers.engine), byref(answers.native), byref(self._style)
         singles = self._singles, address_of(self._single_ends)
         written: int = kernel().assemble(*pointers, *singles, byref(self._progress), address_of(out), len(out))
         return written

@@ -1,4 +1,4 @@
-"""Blocks: addresses in a text, and what of the text is written before the answer of each."""
+"""Blocks: text with the offsets of its addresses, and of the text to write before each answer."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 
 def offsets(values: Iterable[int] = ()) -> array[int]:
-    """Return offsets in a text."""
+    """Return an array of offsets."""
     return array("I", values)
 
 
 def zeros(count: int) -> array[int]:
-    """Return so many zeros."""
+    """Return an array of zeros."""
     return array("I", bytes(4 * count))
 
 
 class Block:
-    """Addresses in a text, in their order.
+    """Text with addresses, in order.
 
     Attributes:
-        text: what was read, or pieces of it.
-        starts, ends: offsets of the addresses; what is there may turn out not to be an address.
-        stops: offsets of the ends of the prefix lengths behind them, which make networks of them; else as `ends`.
-        copy_starts, copy_ends: offsets of what is written before each answer; None if nothing is.
-        padding: how many delimiters are written behind that; None for none.
+        text: input, or pieces of it.
+        starts, ends: offsets of the addresses, some of which may turn out not to be addresses.
+        stops: offsets after the prefix lengths that make them networks; otherwise as `ends`.
+        copy_starts, copy_ends: offsets of the text to write before each answer; None for no text.
+        padding: numbers of delimiters to write after that text; None for none.
         delimiter: one byte.
-        tail: what is written after the last answer.
-        only_addresses: whether what is not an address after all has no answer.
-        is_labelled: whether answers are labels, which depend on what is around them.
+        tail: text to write after the last answer.
+        only_addresses: whether to write nothing for candidates that turn out not to be addresses.
+        is_labelled: whether answers are labels, which depend on the text around them.
 
     """
 
@@ -61,10 +61,14 @@ class Block:
 
     @classmethod
     def joined(
-        cls, texts: Sequence[bytes], copied: Sequence[bytes], padding: array[int] | None = None, delimiter: bytes = b","
+        cls,
+        addresses: Sequence[bytes],
+        copied: Sequence[bytes],
+        padding: array[int] | None = None,
+        delimiter: bytes = b",",
     ) -> Block:
-        """Make a block of addresses, and of what is written before the answer of each."""
-        pieces = list(chain.from_iterable(zip(copied, texts, strict=True)))
+        """Return a block of these addresses, and of the text to write before the answer to each."""
+        pieces = list(chain.from_iterable(zip(copied, addresses, strict=True)))
         ends = [*accumulate(map(len, pieces))]
         bounds = offsets(chain((0,), ends))
         return cls(
@@ -82,26 +86,26 @@ class Block:
         return len(self.starts)
 
     def address(self, position: int) -> bytes:
-        """Return an address as it is written."""
+        """Return an address as written in the text."""
         return self.text[self.starts[position] : self.ends[position]]
 
     def addresses(self) -> list[bytes]:
-        """Return all addresses as they are written."""
+        """Return all addresses as written in the text."""
         return [self.text[start:end] for start, end in zip(self.starts, self.ends, strict=True)]
 
     def suffix(self, position: int) -> bytes:
-        """Return the prefix length behind an address, with its slash; nothing without one."""
+        """Return the prefix length after an address, with its slash; empty if there is none."""
         return self.text[self.ends[position] : self.stops[position]]
 
     def copied(self, position: int) -> bytes:
-        """Return what is written before an answer."""
+        """Return the text to write before an answer."""
         if self.copy_starts is None or self.copy_ends is None:
             return b""
         copied = self.text[self.copy_starts[position] : self.copy_ends[position]]
         return copied if self.padding is None else copied + self.delimiter * self.padding[position]
 
     def for_kernel(self, numbers: array[int] | None = None, prefixes: bytearray | None = None) -> Addresses:
-        """Return the block as the kernel takes it: pointers, so it must be kept as it is."""
+        """Return the block as a structure of pointers; the block must outlive it, unchanged."""
         from geocli.engine.kernel import Addresses, address_of, address_of_bytes
 
         pointers = {
@@ -121,7 +125,7 @@ class Block:
         )
 
     def pointer(self) -> Any:
-        """Return a pointer to the block as the kernel takes it, to be filled."""
+        """Return a pointer to that structure, through which the kernel fills the arrays of the block."""
         from ctypes import byref
 
         return byref(self.for_kernel())

@@ -1,7 +1,7 @@
-"""The kernel: C for the inner loops of large batches, called by ctypes. Without it, batches look up one by one.
+"""Load the kernel: the inner loops of large batches in C, called through ctypes.
 
-`kernel.c` documents the functions and structures. Memory belongs to Python; ctypes releases the interpreter's lock
-during each call.
+Without it, batches take the scalar path. `kernel.c` documents the functions and structures. Python owns the memory, and
+ctypes releases the interpreter's lock during each call.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERSION = 1
-"""The version of the functions that this module calls."""
+"""Version of the functions and structures, which must match that of the library."""
 LIBRARY = os.path.join(os.path.dirname(__file__), "kernel.shared")
-"""Compiled by build_kernel.py. A name that ends in `.so` would be one of a Python module, which it is not."""
+"""Shared library, compiled by build_kernel.py. It is not named `.so`, as it is not a Python extension module."""
 UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
-"""Numbers of answers, as in the kernel: not yet found, to be looked up alone, to be added; all others are answers."""
+"""Numbers that are states, as in the kernel: not yet parsed, left to the scalar path, to be added; the first answer."""
 NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
 """States of answers, as in the kernel."""
 ADDRESS, NETWORK, TIME, FRAGMENT = "\1", "\2", "\3", "\4"
-"""Characters that stand for fields and fragments in rendered lines; rendered text has none of them."""
+"""Placeholders for fields and fragments in rendered lines; rendered values never contain them."""
 MAX_FREED_BYTES = 32 << 20
-"""Freed memory that is kept; blocks of 3 MB are read, some at a time."""
+"""Amount of freed memory to reuse; a few blocks of 3 MB are in memory at a time."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 TABLE_BITS, NO_PREFIX = 20, 255
+"""Address bits that index the lookup table; the prefix length that stands for none."""
 _U8, _U32, _U64, _POINTER = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 
 
@@ -46,7 +47,7 @@ class Tree(ctypes.Structure):
 
 
 class Ranges(ctypes.Structure):
-    """Ranges of special addresses."""
+    """The ranges of special addresses, by scope."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("ipv4_starts", "ipv4_scopes", "ipv4_prefixes", "ipv4_first")),
@@ -63,7 +64,7 @@ class Numbering(ctypes.Structure):
 
 
 class Engine(ctypes.Structure):
-    """Databases, and the answers that were found in them."""
+    """The databases and their answers, by number."""
 
     _fields_ = (
         ("secret", _U64 * 3),
@@ -77,7 +78,7 @@ class Engine(ctypes.Structure):
 
 
 class Addresses(ctypes.Structure):
-    """Where the addresses of a block are, and what is found for each."""
+    """The addresses of a block, and the number of each answer."""
 
     _fields_ = (
         ("text", _POINTER),
@@ -90,7 +91,7 @@ class Addresses(ctypes.Structure):
 
 
 class Style(ctypes.Structure):
-    """What the fields of lines are made of."""
+    """Values of the fields that the kernel fills in."""
 
     _fields_ = (
         *((name, ctypes.c_char_p) for name in ("time", "no_network")),
@@ -100,19 +101,19 @@ class Style(ctypes.Structure):
 
 
 class Progress(ctypes.Structure):
-    """How far the output of a block has got."""
+    """Position in the output of a block."""
 
     _fields_ = (("position", _U64), ("single", _U64), ("labelled", _U64))
 
 
 class Column(ctypes.Structure):
-    """Fragments of lines, and the row of that which each answer has."""
+    """A column of fragments of lines, and the row of each answer in it."""
 
     _fields_ = (("offsets", _POINTER), ("rows", _POINTER))
 
 
 class Packer(ctypes.Structure):
-    """Answers as the journal keeps them."""
+    """Answers as encoded in the journal, and the addresses that were appended."""
 
     _fields_ = (
         ("seen", _POINTER),
@@ -128,7 +129,7 @@ class Row(ctypes.Structure):
 
 
 class Cursor(ctypes.Structure):
-    """How far a walk over the networks of a tree has got."""
+    """Position of a walk over the networks of a tree."""
 
     _fields_ = (("high", _U64), ("low", _U64), ("nodes", _U32 * 129), ("depth", _U32), ("is_done", _U32))
 
@@ -172,53 +173,53 @@ class Kernel:
             setattr(self, name, function)
 
     def __getattr__(self, name: str) -> Any:
-        """Name the functions for type checkers; all of them are attributes."""
+        """Declare the functions for type checkers; those that exist are attributes."""
         raise AttributeError(name)
 
 
 @cache
 def load() -> Kernel | None:
-    """Return the kernel; None where it was not built, or for another version of this module."""
+    """Return the kernel; None if it was not built, or is of another version."""
     try:
         library = ctypes.CDLL(LIBRARY)
         if library.geocli_version() != VERSION:
             return None
-        found = Kernel(library)
+        loaded = Kernel(library)
     except (OSError, AttributeError):
         return None
-    _keep_freed_memory()
-    return found
+    _reuse_freed_memory()
+    return loaded
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc reuse the memory of blocks, rather than return it to the system, which clears it page by page."""
-    with suppress(OSError, AttributeError):  # other C libraries
+def _reuse_freed_memory() -> None:
+    """Let glibc reuse the memory of blocks, instead of returning it to the system, which would zero each page again."""
+    with suppress(OSError, AttributeError):  # not glibc
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_TRIM_THRESHOLD, MAX_FREED_BYTES)
         mallopt(_M_MMAP_THRESHOLD, MAX_FREED_BYTES)
 
 
 def kernel() -> Kernel:
-    """Return the kernel where it is known to be there."""
-    found = load()
-    assert found is not None  # noqa: S101 (for type checkers)
-    return found
+    """Return the kernel; only where `load` has returned it."""
+    loaded = load()
+    assert loaded is not None  # noqa: S101 (for type checkers)
+    return loaded
 
 
 def allocated(size_bytes: int) -> mmap.mmap:
-    """Return memory of zeros, which takes room when it is written.
+    """Return zeroed memory, whose pages are allocated when they are first written.
 
-    In large pages where there are any, since most of it is read at random: then few addresses have to be translated.
+    Huge pages, where available, reduce TLB misses, since most of this memory is read at random.
     """
     memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # the system was built without
+        with suppress(OSError):  # a Linux kernel without huge pages
             memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
 
 
 def address_of(memory: mmap.mmap | array[int] | bytearray | memoryview | ctypes.Structure | ctypes.Array[Any]) -> int:
-    """Return the address of writable memory, 0 if it is empty; the caller keeps it alive and does not resize it."""
+    """Return the address of writable memory, 0 if it is empty. The caller must keep it alive, and not resize it."""
     if isinstance(memory, array):
         return memory.buffer_info()[0]
     if isinstance(memory, ctypes.Structure | ctypes.Array):
@@ -227,5 +228,5 @@ def address_of(memory: mmap.mmap | array[int] | bytearray | memoryview | ctypes.
 
 
 def address_of_bytes(text: bytes) -> int:
-    """Return the address of bytes, which the caller keeps alive and does not change."""
+    """Return the address of bytes. The caller must keep them alive; the kernel must not change them."""
     return ctypes.cast(ctypes.c_char_p(text), _POINTER).value or 0

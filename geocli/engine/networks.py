@@ -1,4 +1,4 @@
-"""All networks of a database, in the order of their addresses."""
+"""Walk over all networks of a database in the order of their addresses."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ if TYPE_CHECKING:
 
     from geocli.databases.database import Database
 
-READ_TOGETHER = 4096
-"""Networks that the kernel finds in one call."""
+NETWORKS_PER_CALL = 4096
+"""Maximum number of networks that one call of the kernel returns."""
 TOO_DEEP = "damaged: its search tree is deeper than addresses have bits"
 
 
 def networks(database: Database) -> Iterator[tuple[int, int, int]]:
-    """Return all networks, those without data too: the first address, the prefix length, and the offset of the data.
+    """Yield all networks, including those without data: the first address, the prefix length, the offset of the data.
 
-    Addresses are those of the tree: with 128 bits in one of IPv6, also for IPv4. The offset is 0 where there are no
-    data. In a graph there may be 2^128 networks; `check_tree` excludes that.
+    Addresses have 128 bits in an IPv6 tree, including those of IPv4. The offset is 0 for networks without data. A
+    malformed tree, in which nodes are shared, may have 2^128 networks; call `check_tree` first.
 
     Raises:
         DatabaseError: the tree is damaged, or the file cannot be read or was replaced.
 
     """
-    return _walked(database) if load() is None else _found(SearchTree(database))
+    return _walk(database) if load() is None else _walk_by_kernel(SearchTree(database))
 
 
-def _found(tree: SearchTree) -> Iterator[tuple[int, int, int]]:
-    cursor, found = Cursor(), (Network * READ_TOGETHER)()
-    while count := kernel().networks(byref(tree.tree), byref(cursor), found, READ_TOGETHER):
+def _walk_by_kernel(tree: SearchTree) -> Iterator[tuple[int, int, int]]:
+    cursor, buffer = Cursor(), (Network * NETWORKS_PER_CALL)()
+    while count := kernel().networks(byref(tree.tree), byref(cursor), buffer, NETWORKS_PER_CALL):
         if count < 0:
             raise DatabaseError(tree.database.file.path, TOO_DEEP)
-        for network in found[:count]:
+        for network in buffer[:count]:
             yield network.high << 64 | network.low, network.prefix, network.offset
 
 
-def _walked(database: Database) -> Iterator[tuple[int, int, int]]:
-    """Do the same without the kernel."""
+def _walk(database: Database) -> Iterator[tuple[int, int, int]]:
+    """Walk without the kernel."""
     path, bits = database.file.path, 32 if database.only_ipv4 else 128
     records = _nodes(database)
-    node_count, waiting = len(records) // 2, [(0, 0, 0)]
-    while waiting:
-        record, address, depth = waiting.pop()
+    node_count, pending = len(records) // 2, [(0, 0, 0)]
+    while pending:
+        record, address, depth = pending.pop()
         if record >= node_count:
             yield address, depth, record - node_count
         elif depth == bits:
@@ -57,7 +57,7 @@ def _walked(database: Database) -> Iterator[tuple[int, int, int]]:
         else:
             left, right = records[2 * record : 2 * record + 2]
             depth += 1
-            waiting += [(right, address | 1 << (bits - depth), depth), (left, address, depth)]
+            pending += [(right, address | 1 << (bits - depth), depth), (left, address, depth)]
 
 
 def _nodes(database: Database) -> array[int]:

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from geocli.databases.discovery import DatabaseFile
 
 MAX_RECORDS, MAX_RECORD_BYTES = 512, 8192
-"""Records that are read together, and the size above which one is unusual."""
+"""Maximum number of records in one call, and the size above which the kernel does not decode one."""
 METADATA_MARKER = b"\xab\xcd\xefMaxMind.com"
-"""Begins the metadata, of which nothing can be a record."""
-REFERENCES = 8192
-"""Slots for values that records share."""
+"""Start of the metadata, where the data section ends."""
+REFERENCE_SLOTS = 8192
+"""Size of the hash table for values that records share."""
 
 
 class SearchTree:
-    """A search tree in a memory map of its file.
+    """The search tree of a memory-mapped database.
 
     Attributes:
-        database: which it is from.
-        tree: the same for the kernel.
+        database: the database.
+        tree: the structure for the kernel.
 
     """
 
@@ -40,13 +40,13 @@ class SearchTree:
         """Map an open database.
 
         Raises:
-            DatabaseError: it is damaged, or was replaced.
+            DatabaseError: the database is damaged, or was replaced since it was opened.
 
         """
         self.database, metadata = database, database.reader.metadata()
         self._map = _mapped(database.file)
         self._nodes = [allocated(4 << TABLE_BITS) for _ in (4, 6)]
-        self._references, self._out = allocated(16 * REFERENCES), allocated(MAX_RECORDS * (MAX_RECORD_BYTES << 1))
+        self._references, self._out = allocated(16 * REFERENCE_SLOTS), allocated(MAX_RECORDS * (MAX_RECORD_BYTES << 1))
         self.tree = Tree(
             map=address_of(self._map),
             size_bytes=max(self._map.rfind(METADATA_MARKER), 0),
@@ -60,31 +60,31 @@ class SearchTree:
             raise DatabaseError(database.file.path, reason)
 
     def records(self, offsets: Sequence[int], language: str) -> list[Any]:
-        """Return the records at some offsets, None for unusual ones, which the reader reads.
+        """Return the records at these offsets; None for those that the kernel does not decode.
 
-        Of names in several languages, only that in the language may be there. Values are shared by records, so they
-        must not be changed. For one thread at a time.
+        Of names in several languages, only the name in this language may be included. Records share values, so callers
+        must not modify them. Not thread-safe.
 
         Args:
-            offsets: at most `MAX_RECORDS` of them.
-            language: of names.
+            offsets: at most `MAX_RECORDS`.
+            language: language of names.
 
         """
-        which, code = array("I", offsets), language.encode()
-        arguments = byref(self.tree), address_of(which), len(which), code, len(code), address_of(self._references)
+        wanted, code = array("I", offsets), language.encode()
+        arguments = byref(self.tree), address_of(wanted), len(wanted), code, len(code), address_of(self._references)
         out = address_of(self._out), len(self._out)
-        size_bytes = kernel().decode(*arguments, REFERENCES - 1, *out)
-        records: list[Any] = marshal.loads(memoryview(self._out)[:size_bytes])  # noqa: S302 (the kernel has written it)
+        size_bytes = kernel().decode(*arguments, REFERENCE_SLOTS - 1, *out)
+        records: list[Any] = marshal.loads(memoryview(self._out)[:size_bytes])  # noqa: S302 (written by the kernel)
         return records
 
 
 def _mapped(file: DatabaseFile) -> mmap.mmap:
-    """Map a file privately, since ctypes takes no read-only memory; nothing is written to it."""
+    """Map a file copy-on-write, since ctypes rejects read-only memory; nothing is written to it."""
     try:
         descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            found = os.fstat(descriptor)
-            identity = file.path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            status = os.fstat(descriptor)
+            identity = file.path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
             if identity != file.identity:
                 raise DatabaseError(file.path, "was replaced meanwhile")
             return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)

@@ -1,4 +1,4 @@
-"""Special addresses as the kernel finds them (IANA special-purpose address registries)."""
+"""Tables by which the kernel finds special addresses (IANA special-purpose address registries)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from geocli.engine.kernel import Ranges, address_of
 
 GLOBAL = 0
 SCOPES = (None, *sorted({name for version in (4, 6) for *_, name in ranges(version)} - {"global", *EMBEDDED_AT}))
-"""Scopes of special addresses, by number; `GLOBAL` stands for all other addresses."""
+"""Scopes by number; `GLOBAL`, which is None, for all other addresses."""
 EMBEDDING = len(SCOPES)
-"""The number of addresses that embed an IPv4 address, of which the scalar path finds the scope and the place."""
+"""Number for addresses that embed an IPv4 address; the scalar path answers them."""
 _NUMBERS = {str(name): number for number, name in enumerate(SCOPES)}
 _NUMBERS |= {"global": GLOBAL, **dict.fromkeys(EMBEDDED_AT, EMBEDDING)}
 _HALF = (1 << 64) - 1
@@ -23,7 +23,7 @@ _HALF = (1 << 64) - 1
 
 @cache
 def special_ranges() -> tuple[Ranges, tuple[array[int], ...]]:
-    """Return the ranges, and the memory that they point to."""
+    """Return the ranges, and the arrays that they point to, which the caller keeps alive."""
     networks = _ipv4_networks()
     bounds = [half for first, last, _ in ranges(6) for edge in (first, last) for half in (edge >> 64, edge & _HALF)]
     starts = [int(network[0]) for network in networks]
@@ -40,7 +40,7 @@ def special_ranges() -> tuple[Ranges, tuple[array[int], ...]]:
 
 
 def _ipv4_networks() -> list[IPv4Network]:
-    """Divide all IPv4 addresses into networks of one scope each, in order."""
+    """Return networks of one scope each that cover all IPv4 addresses, in order."""
     edges = sorted({0, 1 << 32, *(edge for first, last, _ in ranges(4) for edge in (first, last + 1))})
     spans = [(IPv4Address(first), IPv4Address(after - 1)) for first, after in pairwise(edges)]
     return [network for span in spans for network in summarize_address_range(*span)]

@@ -1,4 +1,4 @@
-"""The networks of a database come in the order of their addresses, alike with the kernel and without it."""
+"""The walk over all networks of a database gives the same with the kernel and without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.databases.tree_check import check_tree
 from geocli.engine import networks as module
-from geocli.engine.networks import READ_TOGETHER, networks
+from geocli.engine.networks import NETWORKS_PER_CALL, networks
 from geocli.errors import DatabaseError
 from tests.helpers.databases import CITIES, NETWORKS, build
 from tests.helpers.search_trees import SEPARATOR_BYTES, SIZES, Trie, metadata, packed
@@ -34,25 +34,26 @@ def opened(path: Path) -> Database:
     return Database(examine(str(path)))
 
 
-def walked(database: Database) -> Iterator[tuple[int, int, int]]:
+def scalar_networks(database: Database) -> Iterator[tuple[int, int, int]]:
     """Walk without the kernel."""
-    return module._walked(database)  # noqa: SLF001 (what is done where there is no kernel)
+    return module._walk(database)  # noqa: SLF001 (used where there is no kernel)
 
 
 def compare(database: Database) -> None:
-    """Compare both ways with each other, and with the networks that the reader has records for."""
-    found, bits = list(networks(database)), 32 if database.only_ipv4 else 128
-    sizes = [1 << (bits - prefix) for _, prefix, _ in found]
+    """Compare both walks with each other, and with the records that the reader finds."""
+    walked, bits = list(networks(database)), 32 if database.only_ipv4 else 128
+    sizes = [1 << (bits - prefix) for _, prefix, _ in walked]
 
-    assert found == list(walked(database))
-    assert 0 == found[0][0]
-    assert [address + size for (address, *_), size in zip(found, sizes, strict=True)] == [
-        *(address for _, (address, *_) in pairwise(found)),
+    assert walked == list(scalar_networks(database))
+    assert 0 == walked[0][0]
+    assert [address + size for (address, *_), size in zip(walked, sizes, strict=True)] == [
+        *(address for _, (address, *_) in pairwise(walked)),
         1 << bits,
     ]
-    for address, prefix, offset in found:
+    for address, prefix, offset in walked:
         text = text_of(address, bits)
-        if bits == 128 and address >> 32 == 0:  # where the reader counts the bits of IPv4
+        # Here the reader returns prefix lengths of IPv4.
+        if bits == 128 and address >> 32 == 0:
             continue
         record, length = database.reader.get_with_prefix_len(text)
         assert (length, record is None) == (prefix, offset == 0)
@@ -67,31 +68,31 @@ def text_of(address: int, bits: int) -> str:
     prefixes=st.sets(IPV4 | IPV6, max_size=10), aliases=st.sets(st.sampled_from(ALIASES)), size=st.sampled_from(SIZES)
 )
 def test_any_ipv6_tree(tmp_path: Path, prefixes: set[str], aliases: set[str], size: int) -> None:
-    """Of any record size, with networks that contain each other, and more ways to those of IPv4."""
+    """Of any record size, with nested networks, and aliases of the IPv4 addresses."""
     compare(opened(Trie(prefixes).alias(*aliases).write(tmp_path / f"{next(_paths)}.mmdb", size)))
 
 
 @PER_TEST
 @given(prefixes=st.sets(IPV4, max_size=10), size=st.sampled_from(SIZES))
 def test_any_ipv4_tree(tmp_path: Path, prefixes: set[str], size: int) -> None:
-    """Which ends after 32 bits."""
+    """With 32 levels."""
     compare(opened(Trie(prefixes, ip_version=4).write(tmp_path / f"{next(_paths)}.mmdb", size)))
 
 
-def test_what_mmdb_writer_writes(tmp_path: Path) -> None:
-    """Databases as all other tests have them."""
+def test_databases_of_mmdb_writer(tmp_path: Path) -> None:
+    """The databases that most tests use."""
     compare(opened(build(tmp_path / "a.mmdb", CITIES | NETWORKS)))
 
 
-def test_more_networks_than_one_call_finds(tmp_path: Path) -> None:
-    """A walk goes on where it was."""
+def test_more_networks_than_one_call_returns(tmp_path: Path) -> None:
+    """The next call continues the walk."""
     prefixes = [f"{at >> 8 & 255}.{at & 255}.128.0/17" for at in range(3000)]
     database = opened(Trie(prefixes, ip_version=4).write(tmp_path / "a.mmdb", 24))
-    found = list(networks(database))
+    walked = list(networks(database))
 
-    assert READ_TOGETHER < len(found)
-    assert found == list(walked(database))
-    assert 3000 == sum(offset > 0 for *_, offset in found)
+    assert NETWORKS_PER_CALL < len(walked)
+    assert walked == list(scalar_networks(database))
+    assert 3000 == sum(offset > 0 for *_, offset in walked)
 
 
 @PER_TEST
@@ -100,7 +101,7 @@ def test_more_networks_than_one_call_finds(tmp_path: Path) -> None:
     changes=st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(0, 255)), min_size=1, max_size=30),
 )
 def test_a_damaged_tree(tmp_path: Path, size: int, changes: list[tuple[int, int]]) -> None:
-    """Both ways find the same until the damage, or the check has found that it is a graph."""
+    """Both walks give the same networks up to the damage, or the check has found shared nodes."""
     path = Trie(["1.2.3.0/24", "8.0.0.0/7", "2001:218::/32", "fe80::/10"]).write(
         tmp_path / f"{next(_paths)}.mmdb", size
     )
@@ -113,38 +114,38 @@ def test_a_damaged_tree(tmp_path: Path, size: int, changes: list[tuple[int, int]
         database = opened(path)
     except DatabaseError:
         return
-    ways = [until_damage(islice(walk(database), 10_000)) for walk in (networks, walked)]
+    walks = [until_damage(islice(walk(database), 10_000)) for walk in (networks, scalar_networks)]
 
-    assert ways[0] == ways[1]
-    if not ways[0][1] and len(ways[0][0]) < 10_000:
+    assert walks[0] == walks[1]
+    if not walks[0][1] and len(walks[0][0]) < 10_000:
         check_tree(database)
 
 
-def until_damage(found: Iterator[tuple[int, int, int]]) -> tuple[list[tuple[int, int, int]], bool]:
-    """Return networks, and whether damage is behind them."""
+def until_damage(walk: Iterator[tuple[int, int, int]]) -> tuple[list[tuple[int, int, int]], bool]:
+    """Return the networks before any damage, in whole calls, and whether there is damage."""
     before = list[tuple[int, int, int]]()
     try:
-        before.extend(found)
+        before.extend(walk)
     except DatabaseError:
-        return before[: len(before) // READ_TOGETHER * READ_TOGETHER], True
+        return before[: len(before) // NETWORKS_PER_CALL * NETWORKS_PER_CALL], True
     return before, False
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_loop_is_damage(tmp_path: Path, size: int) -> None:
-    """It is found as soon as an address has no more bits."""
+    """The walk fails once an address has no more bits."""
     path = tmp_path / "a.mmdb"
     path.write_bytes(packed(0, 1, size) + bytes(SEPARATOR_BYTES) + b"\xe0" * 64 + metadata(1, size, 4))
-    for walk in (networks, walked):
+    for walk in (networks, scalar_networks):
         with pytest.raises(DatabaseError, match="deeper than addresses have bits"):
             list(walk(opened(path)))
 
 
-def test_a_file_that_was_cut_meanwhile(tmp_path: Path) -> None:
-    """Is no longer the one that was opened."""
+def test_a_file_truncated_after_opening(tmp_path: Path) -> None:
+    """Is an error."""
     path = Trie(["1.2.3.0/24"]).write(tmp_path / "a.mmdb", 24)
     database = opened(path)
     path.write_bytes(path.read_bytes()[:20])
-    for walk in (networks, walked):
+    for walk in (networks, scalar_networks):
         with pytest.raises(DatabaseError):
             list(walk(database))
