@@ -1,4 +1,4 @@
-"""Answers of a batch to frames of the journal: each address once a run, and each place once a frame."""
+"""Encode the answers of a batch as payloads of the journal: each address once per run, each place once per frame."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from geocli.engine.kernel import Engine
 
 SEEN_SLOTS = 1 << 20
-"""Slots for addresses that were packed; with five eighths as many, the table is emptied."""
-AROUND_BYTES = len(',"ips":"","places":[]}],"rows":[[]}\n')
+"""Slots of the hash table of packed addresses, which is emptied when five eighths are used."""
+ENVELOPE_BYTES = len(',"ips":"","places":[]}],"rows":[[]}\n')
 
 
 class JournalPacker:
-    """Packs addresses that are new in a run into payloads of frames. For one thread."""
+    """Encodes answers to addresses that are new in this run. Not thread-safe."""
 
     def __init__(self) -> None:
         self._seen = allocated(16 * SEEN_SLOTS)
@@ -29,17 +29,17 @@ class JournalPacker:
         self._out = bytearray(2 * TARGET_BYTES)
 
     def payloads(self, head: str, blocks: Sequence[BlockAnswers]) -> Iterator[bytes]:
-        """Return payloads with what is new among addresses of one table.
+        """Yield payloads with the new answers of blocks, which must be of one table.
 
-        An address that was packed before in this run is left out. After half a million others it may be packed again:
-        that takes one row more in the journal, and changes nothing.
+        Addresses that were packed before in this run are left out. The memory of these is bounded: an address may be
+        packed again after half a million others, which costs one more row and is otherwise harmless.
 
         Args:
-            head: as `frames.head` returns it.
-            blocks: their addresses go together; a place comes once, and again only in another frame.
+            head: beginning of each payload, as `frames.head` returns it.
+            blocks: blocks to pack together, so that they share places.
 
         Raises:
-            ValueError: a payload is larger than a reader takes.
+            ValueError: a payload exceeds the maximum size of a frame.
 
         """
         answers = blocks[0].answers
@@ -50,26 +50,26 @@ class JournalPacker:
         packer = Packer.from_buffer_copy(places.packer)
         packer.seen, packer.mask, packer.count = address_of(self._seen), SEEN_SLOTS - 1, self._count
         packer.capacity = SEEN_SLOTS // 8 * 5
-        total = sum(len(found.block) for found in blocks)
-        rows, other = bytearray(total * sizeof(Row)), bytearray(total * sizeof(Row))
+        total = sum(len(block.block) for block in blocks)
+        rows, ordered = bytearray(total * sizeof(Row)), bytearray(total * sizeof(Row))
         count = 0
-        for found in blocks:
-            count = calls.collect(byref(packer), byref(engine), byref(found.native), address_of(rows), count)
+        for block in blocks:
+            count = calls.collect(byref(packer), byref(engine), byref(block.native), address_of(rows), count)
         self._count = packer.count
         numbers, groups = engine.next_number, places.group_count
         starts = zeros(max(256, numbers, groups))
-        calls.sort(byref(packer), address_of(rows), address_of(other), count, address_of(starts), numbers, groups)
-        start, text = address_of(other), head.encode("ascii")
-        room = TARGET_BYTES - HEADER_BYTES - len(text) - AROUND_BYTES
+        calls.sort(byref(packer), address_of(rows), address_of(ordered), count, address_of(starts), numbers, groups)
+        start, head_bytes = address_of(ordered), head.encode("ascii")
+        max_bytes = TARGET_BYTES - HEADER_BYTES - len(head_bytes) - ENVELOPE_BYTES
         while count:
-            packed, payload = self._payload(packer, engine, start, count, text, room)
+            packed, payload = self._payload(packer, engine, start, count, head_bytes, max_bytes)
             start, count = start + packed * sizeof(Row), count - packed
             yield payload
 
-    def _payload(  # noqa: PLR0913, PLR0917 (as the kernel takes them)
+    def _payload(  # noqa: PLR0913, PLR0917 (arguments of the kernel)
         self, packer: Packer, engine: Engine, start: int, count: int, head: bytes, max_bytes: int
     ) -> tuple[int, bytes]:
-        """Return how many of the sorted rows go into the next payload, and this."""
+        """Return how many of the sorted rows fit into the next payload, and the payload."""
         size_bytes = c_uint64()
         arguments = byref(packer), byref(engine), start, count, head, len(head), max_bytes
         packed = kernel().payload(*arguments, address_of(self._out), len(self._out), byref(size_bytes))

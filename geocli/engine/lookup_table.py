@@ -1,8 +1,8 @@
-"""Addresses to the numbers of their answers; each distinct answer is asked for and rendered once.
+"""Look up addresses in a table of numbered answers, so that each distinct answer is resolved and rendered once.
 
 The table is the DIR-24-8 scheme of Gupta, Lin and McKeown, "Routing Lookups in Hardware at Memory Access Speeds"
-(INFOCOM 1998), with 20 bits, filled as addresses are met, and without its second level: longer prefixes are walked
-each time. A number stands for a scope and a record of each database, which together make the answer.
+(INFOCOM 1998), with 20 bits and without its second level. It is filled on demand; for longer prefixes the tree is
+walked each time. A number stands for a scope and one record of each database, which determine the answer.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ if TYPE_CHECKING:
     from geocli.resolvers.registries import RirResolver
 
 FULL_RECORD_BYTES = 96 << 20
-"""Size of the values in memory at which a table counts as full."""
+"""Total size of the records in memory at which a table counts as full."""
 
 
 class LookupTable:
-    """Answers of the local sources. May be shared by threads.
+    """Answers of the local sources. Thread-safe.
 
     Attributes:
-        answers: all answers so far, by number.
+        answers: the answers so far, by number.
 
     """
 
-    def __init__(  # noqa: PLR0913 (what answers are made of)
+    def __init__(  # noqa: PLR0913 (all that determines an answer)
         self,
         databases: Sequence[Database],
         rir: RirResolver | None,
@@ -71,14 +71,14 @@ class LookupTable:
         """Map the databases.
 
         Args:
-            databases: asked for each record once, in their order.
-            rir: asked for addresses of which no database knows where they are.
-            output: what lines look like.
-            generation: what the answers are fresh for, as `Chain.generation` returns it.
-            is_kept: whether answers go to the journal. Then what nobody knows must be looked up by itself,
-                since the cache may know it.
-            has_services: whether web services are asked for what nobody knows; then, too, it must be.
-            language: of names.
+            databases: databases in order of precedence; each record is read once.
+            rir: registries for addresses without a place in the databases.
+            output: output format.
+            generation: generation of the answers, as `Chain.generation` returns it.
+            is_kept: whether answers are appended to the journal. If so, the scalar path looks up addresses without an
+                answer, since the cache may have one.
+            has_services: whether there are web services. If so, it looks up addresses without a place, too.
+            language: language of names.
 
         Raises:
             DatabaseError: a database cannot be mapped.
@@ -91,21 +91,21 @@ class LookupTable:
         self._records = Records(trees, output, language=language, **wanted)
         self.answers = NumberedAnswers(trees, output, generation, is_kept=is_kept)
         self._width, self._kernel, self._lock = len(trees), native.kernel(), Lock()
-        self._waiting: dict[int, Answer | None] = {}
-        """Answers of the databases without a place, by number: the registries are asked for these."""
+        self._without_place: dict[int, Answer | None] = {}
+        """Answers of the databases without a place, by number, for which the registries are asked."""
         self._by_country: dict[tuple[int, str | None], int] = {}
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time for a new table."""
+        """Whether a new table should replace this one."""
         return self.answers.is_full or self._records.size_bytes > FULL_RECORD_BYTES
 
     def find(self, block: Block) -> BlockAnswers:
-        """Find the answers of the addresses of a block; those not in canonical form are written so."""
+        """Find the answers to the addresses of a block, which are rewritten in canonical form."""
         found = BlockAnswers(self.answers, block)
         self._find(found)
         if found.native.unread:
-            self._read(found)
+            self._parse(found)
         if self._rir and found.native.unregistered:
             self._ask_registries(self._rir, found)
         return found
@@ -115,8 +115,8 @@ class LookupTable:
             with self._lock:
                 self._add(found, missing)
 
-    def _read(self, found: BlockAnswers) -> None:
-        """Read addresses as a lookup does where the kernel could not; what is none is looked up by itself."""
+    def _parse(self, found: BlockAnswers) -> None:
+        """Parse the addresses that the kernel could not; leave those that are invalid to the scalar path."""
         unread = found.positions(NEW)
         texts = {text: _canonical(text) for text in set(map(found.block.address, unread))}
         found.rewrite(
@@ -133,30 +133,31 @@ class LookupTable:
             self._find(found)
 
     def _add(self, found: BlockAnswers, missing: int) -> None:
-        """Ask for the answers that are missing; the caller holds the lock."""
+        """Read and render the missing answers; the caller holds the lock."""
         width, first = self._width, self.answers.engine.next_number
         positions, scopes, offsets = zeros(missing), zeros(missing), zeros(missing * width)
         pointers = map(address_of, (positions, scopes, offsets))
         count = self._kernel.add(byref(self.answers.engine), byref(found.native), *pointers)
-        states = bytearray([IS_SINGLE]) * count  # a damaged record is looked up by itself, which reports it
+        # Damaged records keep this state: the scalar path reports them.
+        states = bytearray([IS_SINGLE]) * count
         try:
             columns = [offsets[number : count * width : width].tolist() for number in range(width)]
             for scope in set(scopes[:count]):
-                which: Sequence[int] = range(count)
+                rows: Sequence[int] = range(count)
                 if scopes.count(scope) < missing:
-                    which = [at for at in which if scopes[at] == scope]
-                own = [list(map(column.__getitem__, which)) for column in columns]
-                address = partial(_address, found.block, positions, which)
-                for merged in self._records.merged(own, len(which), address):
-                    added = [which[position] for position in merged.positions]
-                    state = self._answer(scope, merged, [first + at for at in added])
-                    for at in added:
-                        states[at] = state
+                    rows = [row for row in rows if scopes[row] == scope]
+                own = [list(map(column.__getitem__, rows)) for column in columns]
+                address = partial(_address, found.block, positions, rows)
+                for merged in self._records.merged(own, len(rows), address):
+                    added = [rows[position] for position in merged.positions]
+                    state = self._answer(scope, merged, [first + row for row in added])
+                    for row in added:
+                        states[row] = state
         finally:
             self.answers.settle(range(first, first + count), states)
 
     def _answer(self, scope: int, merged: Merged, numbers: Sequence[int]) -> int:
-        """Render the answers of the databases to addresses of a scope, and return their state."""
+        """Render answers of the databases to addresses of one scope, and return their state."""
         answer, sources, count = merged.recipe.answer, merged.recipe.sources, len(numbers)
         if scope != GLOBAL:
             special: dict[str, Sequence[Any]] = {"status": ["special"] * count, "scope": [SCOPES[scope]] * count}
@@ -166,7 +167,7 @@ class LookupTable:
             return self.answers.render(numbers, merged, sources)
         if self._rir:
             answers = merged.answers() if answer else [None] * count
-            self._waiting |= zip(numbers, answers, strict=True)
+            self._without_place |= zip(numbers, answers, strict=True)
             self.answers.note_sources(numbers, sources)
             return NEEDS_REGISTRY
         if not self._is_final(answer):
@@ -176,13 +177,13 @@ class LookupTable:
         return self.answers.render(numbers, merged, sources)
 
     def _is_final(self, answer: Answer | None) -> bool:
-        """Return whether neither the cache nor a service may have a better answer."""
+        """Return whether neither the cache nor a web service can have a better answer."""
         if self._has_services:
             return answer is not None and answer.knows_where
         return answer is not None or not self._is_kept
 
     def _ask_registries(self, rir: RirResolver, found: BlockAnswers) -> None:
-        """Ask the registries for the countries of addresses that no database knows."""
+        """Complete the answers without a place by the countries of registration."""
         positions = found.positions(NEEDS_REGISTRY)
         codes = rir.codes([found.block.address(position).decode() for position in positions])
         pairs = [(found.numbers[position], code) for position, code in zip(positions, codes, strict=True)]
@@ -194,9 +195,9 @@ class LookupTable:
             if not self.answers.sources(number):
                 found.prefixes[position] = NO_PREFIX
 
-    def _registered(self, waiting: int, code: str | None) -> int:
-        """Number an answer of the databases with the country of registration; the caller holds the lock."""
-        answer, sources = self._waiting[waiting], self.answers.sources(waiting)
+    def _registered(self, placeless: int, code: str | None) -> int:
+        """Return the number of an answer with a country of registration added; the caller holds the lock."""
+        answer, sources = self._without_place[placeless], self.answers.sources(placeless)
         if code is not None:
             country = registered(code)
             answer, sources = (country, 0) if answer is None else (merge(answer, country), sources)
@@ -207,12 +208,12 @@ class LookupTable:
         return number if state == RENDERED else SINGLE
 
 
-def _address(block: Block, positions: Sequence[int], which: Sequence[int], place: int) -> str:
-    return block.address(positions[which[place]]).decode()
+def _address(block: Block, positions: Sequence[int], rows: Sequence[int], index: int) -> str:
+    return block.address(positions[rows[index]]).decode()
 
 
 def _canonical(text: bytes) -> bytes | None:
-    """Return an address in canonical form, None if it is none."""
+    """Return an address in canonical form; None if it is invalid."""
     try:
         return str(parse(decoded(text))).encode()
     except AddressError:
@@ -220,7 +221,7 @@ def _canonical(text: bytes) -> bytes | None:
 
 
 def _suffix(block: Block, position: int) -> bytes:
-    """Return the prefix length behind an address with its slash, by the canonical form of the address."""
+    """Return the prefix length after an address, with its slash, as it applies to the canonical form."""
     suffix = block.suffix(position)
     length = network_length(block.address(position), int(suffix[1:])) if suffix else None
     return b"" if length is None else b"/%d" % length

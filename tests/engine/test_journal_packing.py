@@ -1,4 +1,4 @@
-"""Answers of a batch become frames: each address once, each place once a frame, and all of it can be read again."""
+"""Answers of a batch are encoded as frames: each address once, each place once per frame."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ START = head(None, "Own@1")
 
 
 def record(number: int) -> dict[str, Any]:
-    """Return the record of 1.n.n.0/24 and 2a00:n::/32: cities share countries, and some have long traits."""
+    """Return the record of 1.n.n.0/24 and 2a00:n::/32: cities share countries, and some traits are long."""
     code = COUNTRIES[number % 5]
     known: dict[str, Any] = {"city": {"names": {"en": f"City {number // 2}"}}, "note": "x" * (number % 7 * 500)}
     return known | ({"country": {"iso_code": code}} if code else {})
@@ -58,19 +58,19 @@ def block(texts: Sequence[str]) -> Block:
 
 
 def known(number: int, host: int) -> str:
-    """Return an address of both families that has a record."""
+    """Return an address with a record, of either family."""
     if host & 1:
         return str(IPv6Address(0x2A00 << 112 | number << 96 | host))
     return str(IPv4Address(1 << 24 | number << 8 | host & 255))
 
 
-def some(count: int, seed: int = 0) -> list[str]:
+def random_addresses(count: int, seed: int = 0) -> list[str]:
     drawn = Random(seed)  # noqa: S311 (the same in each run)
     return [known(drawn.randrange(COUNT), drawn.randrange(1 << 16)) for _ in range(count)]
 
 
 def frames(payloads: Iterable[bytes]) -> Iterator[Frame]:
-    """Read payloads, and make sure that they are of the form that readers like."""
+    """Decode payloads, and check their size and order."""
     for payload in payloads:
         frame = unpack(payload)
         numbers = [number for _, number, _ in frame.rows]
@@ -82,18 +82,18 @@ def frames(payloads: Iterable[bytes]) -> Iterator[Frame]:
 
 
 def check(database: Database, packed: Sequence[Frame], texts: Iterable[str]) -> None:
-    """Compare what was packed with what the reader says of each address: it is there once."""
+    """Check that each address was packed once, with the record that the reader finds."""
     entries = [entry for frame in packed for entry in frame.entries()]
 
     assert Counter(set(texts)) == Counter(entry.ip for entry in entries)
     for entry in entries:
-        said, prefix_len = database.reader.get_with_prefix_len(entry.ip)
-        assert isinstance(said, dict)
-        country = said.get("country", {"iso_code": None})["iso_code"]
-        traits = {"note": said["note"]} if said["note"] else None
+        record, prefix_len = database.reader.get_with_prefix_len(entry.ip)
+        assert isinstance(record, dict)
+        country = record.get("country", {"iso_code": None})["iso_code"]
+        traits = {"note": record["note"]} if record["note"] else None
         place = entry.place
 
-        assert (said["city"]["names"]["en"], country) == (place.city, place.country_code)
+        assert (record["city"]["names"]["en"], country) == (place.city, place.country_code)
         assert (traits, prefix_len) == (place.traits, entry.prefix_len)
         assert ("resolved", "Own", "GeoLite2-City") == (entry.status, entry.generation[:3], entry.source)
 
@@ -103,25 +103,25 @@ def check(database: Database, packed: Sequence[Frame], texts: Iterable[str]) -> 
     st.lists(st.lists(st.tuples(st.integers(0, COUNT - 1), st.integers(0, 500)), max_size=60), min_size=1, max_size=4)
 )
 def test_any_blocks(database: Database, drawn: list[list[tuple[int, int]]]) -> None:
-    """Of addresses that come once or often, together or one after the other, in any order."""
+    """With addresses once or repeatedly, packed together or separately, in any order."""
     table = LookupTable([database], None, Output("csv", ("ip",)), is_kept=True)
-    blocks = [[known(*one) for one in each] for each in drawn]
-    founds = [table.find(block(texts)) for texts in blocks]
-    each = JournalPacker()
-    together = list(frames(JournalPacker().payloads(START, founds)))
-    apart = [frame for found in founds for frame in frames(each.payloads(START, [found]))]
+    blocks = [[known(*pair) for pair in pairs] for pairs in drawn]
+    answers = [table.find(block(texts)) for texts in blocks]
+    packer = JournalPacker()
+    together = list(frames(JournalPacker().payloads(START, answers)))
+    separately = [frame for block_answers in answers for frame in frames(packer.payloads(START, [block_answers]))]
 
-    every = [text for texts in blocks for text in texts]
-    check(database, together, every)
-    check(database, apart, every)
-    assert [] == list(each.payloads(START, founds))
+    addresses = [text for texts in blocks for text in texts]
+    check(database, together, addresses)
+    check(database, separately, addresses)
+    assert [] == list(packer.payloads(START, answers))
 
 
 def test_many_addresses_are_divided_into_frames(
     database: Database, find: Callable[[Sequence[str]], BlockAnswers]
 ) -> None:
-    """Of the size that readers like, sorted, so that places come seldom in two."""
-    texts = some(30_000)
+    """Of bounded size, sorted by place, so that few places are in two frames."""
+    texts = random_addresses(30_000)
     packed = list(frames(JournalPacker().payloads(START, [find(texts[:10_000]), find(texts[10_000:])])))
 
     check(database, packed, texts)
@@ -129,8 +129,8 @@ def test_many_addresses_are_divided_into_frames(
     assert sum(len(frame.places) for frame in packed) <= COUNT + len(packed)
 
 
-def test_what_is_looked_up_by_itself_is_not_packed(find: Callable[[Sequence[str]], BlockAnswers]) -> None:
-    """That is kept by the cache; special addresses are packed with their scope, without a prefix."""
+def test_answers_of_the_scalar_path_are_not_packed(find: Callable[[Sequence[str]], BlockAnswers]) -> None:
+    """The cache appends these; special addresses are packed with their scope, without a prefix length."""
     (frame,) = frames(JournalPacker().payloads(START, [find(["x", "10.0.0.1", "3.3.3.3", "2002:102::1", ""])]))
     (entry,) = frame.entries()
 
@@ -139,8 +139,8 @@ def test_what_is_looked_up_by_itself_is_not_packed(find: Callable[[Sequence[str]
 
 
 @pytest.mark.slow
-def test_an_address_may_come_again_after_very_many_others(database: Database) -> None:
-    """The memory of what was packed is bounded: it is emptied when it is full, and nothing is lost by that."""
+def test_the_memory_of_packed_addresses_is_bounded(database: Database) -> None:
+    """It is emptied when full, and no address is lost."""
     table = LookupTable([database], None, Output("csv", ("ip",)), is_kept=True)
     packer, many = JournalPacker(), 750_000
     texts = [f"1.0.{at >> 8 & 255}.{at & 255}" for at in range(1 << 16)]
@@ -153,8 +153,8 @@ def test_an_address_may_come_again_after_very_many_others(database: Database) ->
 
 
 @pytest.mark.parametrize("size_bytes", [TARGET_BYTES, 3 * TARGET_BYTES, MAX_BYTES - 1000])
-def test_a_place_that_is_larger_than_a_frame_has_one_of_its_own(size_bytes: int) -> None:
-    """As far as readers take it."""
+def test_a_place_larger_than_the_target_size_gets_a_frame_of_its_own(size_bytes: int) -> None:
+    """Up to the maximum size of a frame."""
     table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
     found = table.find(block(["10.0.0.1", "127.0.0.1", "10.0.0.2"]))
     assert table.answers.places is not None
@@ -164,8 +164,8 @@ def test_a_place_that_is_larger_than_a_frame_has_one_of_its_own(size_bytes: int)
     assert [["10.0.0.1"], ["10.0.0.2"], ["127.0.0.1"]] == sorted([ip for ip, *_ in frame.rows] for frame in packed)
 
 
-def test_a_place_that_no_reader_takes_is_not_written() -> None:
-    """A frame that is larger would be damage."""
+def test_a_place_above_the_maximum_size_is_an_error() -> None:
+    """Readers would take a larger frame for damage."""
     table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
     found = table.find(block(["10.0.0.1"]))
     assert table.answers.places is not None
@@ -175,11 +175,11 @@ def test_a_place_that_no_reader_takes_is_not_written() -> None:
         list(JournalPacker().payloads(START, [found]))
 
 
-def test_answers_may_be_added_while_others_are_kept(
+def test_answers_may_be_added_while_blocks_are_packed(
     database: Database, find: Callable[[Sequence[str]], BlockAnswers]
 ) -> None:
-    """One thread packs what it has into frames, while another one meets records that are new."""
-    first = some(200)
+    """By another thread that reads new records."""
+    first = random_addresses(200)
     found, seen = find(first), deque[Any]()
     adding = Thread(target=lambda: seen.extend(find([known(number, number)]) for number in range(COUNT)))
     interval = sys.getswitchinterval()

@@ -1,4 +1,4 @@
-"""Rows of a block are put together in parts of bounded size, in the order of its addresses."""
+"""The rows of a block are assembled in parts of bounded size, in the order of its addresses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def row(text: bytes, single: bytes) -> bytes:
 
 
 def written(found: BlockAnswers, singles: list[bytes], room: int) -> list[bytes]:
-    """Write the rows of a block into memory of some size, which grows where one row does not fit."""
+    """Write the rows of a block to a buffer of this size, which grows where a row does not fit."""
     assembly, parts = found.assembly(OUTPUT, AT, singles), list[bytes]()
     while not assembly.is_complete:
         out = bytearray(room)
@@ -62,7 +62,7 @@ def written(found: BlockAnswers, singles: list[bytes], room: int) -> list[bytes]
     room=st.integers(1, 200),
 )
 def test_parts_of_any_size_are_the_whole(asked: list[tuple[bytes, bytes, int, bytes]], room: int) -> None:
-    """What is copied, delimiters, rows and those of what was looked up by itself; no part is larger than it may be."""
+    """They consist of copied text, delimiters, rows, and lines of the scalar path; no part exceeds its buffer."""
     texts, copies, counts, _ = [list(column) for column in zip(*asked, strict=True)] or [[], [], [], []]
     found = table().find(Block.joined(texts, copies, offsets(counts), b";"))
     singles = [single for text, *_, single in asked if text in {b"x", b""}]
@@ -81,17 +81,17 @@ def maker(tmp_path: Path) -> Callable[[Output], RowMaker]:
 
 
 def test_memory_for_rows_is_bounded(maker: Callable[[Output], RowMaker]) -> None:
-    """However long rows are, by what a database says or by how many cells others have."""
+    """For rows of any length."""
     texts, single = [b"x"] * 100, b"y" * 999_999 + b"\n"
     found = table().find(Block.joined(texts, [b"copied,"] * 100, offsets([1] * 100)))
-    parts = [bytes(part) for part in maker(OUTPUT)._assembled(found, [single] * 100)]  # noqa: SLF001 (a file would take long)
+    parts = [bytes(part) for part in maker(OUTPUT)._assembled(found, [single] * 100)]  # noqa: SLF001 (a file would take too long)
 
     assert (b"copied,," + single) * 100 == b"".join(parts)
     assert max(map(len, parts)) <= OUT_BYTES
 
 
-def test_a_row_that_is_larger_than_the_memory_gets_more(maker: Callable[[Output], RowMaker]) -> None:
-    """So much as it needs, and twice that at most."""
+def test_the_buffer_grows_for_a_larger_row(maker: Callable[[Output], RowMaker]) -> None:
+    """At most to twice its size."""
     single = b"y" * (3 * OUT_BYTES)
     found = table().find(Block.joined([b"x", b"1.2.3.4", b"x"], [b"", b"a", b"b"]))
     parts = [bytes(part) for part in maker(OUTPUT)._assembled(found, [single, single])]  # noqa: SLF001 (as above)
@@ -100,8 +100,8 @@ def test_a_row_that_is_larger_than_the_memory_gets_more(maker: Callable[[Output]
     assert max(map(len, parts)) <= 4 * OUT_BYTES
 
 
-def test_memory_for_rows_that_are_looked_up_one_by_one_is_bounded(maker: Callable[[Output], RowMaker]) -> None:
-    """A log of which little is an address is written in parts, too."""
+def test_memory_for_rows_of_the_scalar_path_is_bounded(maker: Callable[[Output], RowMaker]) -> None:
+    """A log with few addresses is also written in parts."""
     line = b"x" * 9_980 + b" 10.0.0.1 and\n"
     rows = maker(Output("label", ("scope",), end="")).one_by_one(line * 500)
     parts = list(rows.data)
@@ -111,7 +111,7 @@ def test_memory_for_rows_that_are_looked_up_one_by_one_is_bounded(maker: Callabl
 
 
 def test_the_tail_is_written_last(maker: Callable[[Output], RowMaker]) -> None:
-    """Also where there is no address at all."""
+    """Also without any address."""
     output = Output("label", ("scope",), end="")
     form, answers = LogForm(output, is_extract=False), LookupTable([], None, output, is_kept=False)
     for text, expected in ((b"no address\n", b"no address\n"), (b"a 10.0.0.1 b\n", b"a 10.0.0.1 [private] b\n")):
