@@ -117,20 +117,26 @@ class BatchReport:
             self.raise_to(1)
 
 
-def run(cache: GeoCache, request: BatchRequest, on_read: Callable[[int], None] = lambda _: None) -> BatchReport:
+def run(
+    cache: GeoCache,
+    request: BatchRequest,
+    on_read: Callable[[int], None] = lambda _: None,
+    on_lines: Callable[[str, bytes], None] = lambda _path, _text: None,
+) -> BatchReport:
     """Answer line by line, as they arrive. The rows of a block are written when its answers are on disk.
 
     Args:
         cache: who answers.
         request: what is asked.
         on_read: told how many bytes of input were read.
+        on_lines: told the path of a file and the lines that are answered next.
 
     """
     if request.mode == "cached-only":  # so that the journal is short when it is searched
         with suppress(BusyError, StorageError):
             cache.flush_dirty()
     with _sink(request.output) as put:
-        batch = _Batch(cache, request, on_read, put)
+        batch = _Batch(cache, request, on_read, on_lines, put)
         for path in request.files:
             try:
                 batch.answer(path)
@@ -151,9 +157,11 @@ class _Batch:
         cache: GeoCache,
         request: BatchRequest,
         on_read: Callable[[int], None],
+        on_lines: Callable[[str, bytes], None],
         put: Callable[[bytes | memoryview], None],
     ) -> None:
-        self._cache, self._request, self._on_read, self._put = cache, request, on_read, put
+        self._cache, self._request, self._put = cache, request, put
+        self._on_read, self._on_lines = on_read, on_lines
         self._header, self._slow_lines = b"", 0
         self._is_shown = request.output is None and request.is_raw and sys.stdout.isatty()
         self.report = BatchReport(request.fields)
@@ -171,6 +179,7 @@ class _Batch:
             self._begin(path, form.output.header)
             flow.slow_lines = self._slow_lines
             for chunk in rest:
+                self._on_lines(path, chunk)
                 flow.push(visible(chunk) if self._is_shown else chunk)
             self._slow_lines = flow.slow_lines
 

@@ -2,31 +2,70 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from geocli.formats.tables import open_console
+from geocli.formats.tables import BLUE, open_console
 from geocli.sanitize import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.progress import TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+
+class Watcher:
+    """Is told how far a batch is; does nothing."""
+
+    def read(self, size_bytes: int) -> None:
+        """Note that bytes of input were read."""
+
+    def lines(self, path: str, text: bytes) -> None:
+        """Note that lines of a file are being answered."""
+
+
+class _Bar(Watcher):
+    def __init__(self, bar: Progress, total_bytes: int | None) -> None:
+        self._bar, self._lines = bar, 0
+        self._task = bar.add_task("", total=total_bytes, lines="")
+
+    def read(self, size_bytes: int) -> None:
+        self._bar.advance(self._task, size_bytes)
+
+    def lines(self, path: str, text: bytes) -> None:
+        self._lines += text.count(b"\n") + text.count(b"\0")
+        name = "standard input" if path == "-" else os.path.basename(path)
+        self._bar.update(self._task, description=safe(name), lines=f"{self._lines:,} lines")
 
 
 @contextmanager
-def progress(total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Show the progress of a batch; yields a function to call with the number of bytes of each read.
+def progress(total_bytes: int | None) -> Iterator[Watcher]:
+    """Show the name of the file, lines, bytes and their rate; also a bar and the time left if the total is known."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    A bar with the rate and the time left if the total is known, else a count and the rate.
-    """
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    name, lines = (TextColumn(f"{{task.{text}}}", markup=False) for text in ("description", "fields[lines]"))
+    bar = [] if total_bytes is None else [BarColumn(None), TimeRemainingColumn(compact=True)]
+    columns = (name, *bar, lines, _size_column())
+    with Progress(*columns, console=open_console(sys.stderr), expand=bool(bar)) as shown:
+        yield _Bar(shown, total_bytes)
 
-    columns = [] if total_bytes is None else [BarColumn(), TimeRemainingColumn()]
-    with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=open_console(sys.stderr)) as bar:
-        task = bar.add_task("", total=total_bytes)
-        yield lambda count: bar.advance(task, count)
+
+def _size_column() -> ProgressColumn:
+    """Return a column with the bytes so far, their total if it is known, and their rate once it is."""
+    from rich.filesize import decimal
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Size(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            total = "" if task.total is None else f" of {decimal(int(task.total))}"
+            speed = task.finished_speed or task.speed
+            rate = "" if speed is None else f" {decimal(int(speed))}/s"
+            return Text(f"{decimal(int(task.completed))}{total}{rate}", BLUE)
+
+    return Size()
 
 
 @contextmanager
@@ -43,9 +82,9 @@ def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
     if not sys.stderr.isatty():
         yield lambda _name, _count, _total: None
         return
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    counters = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]
+    counters = [_size_column()] if of_bytes else [MofNCompleteColumn()]
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counters]
     display = Progress(*columns, console=open_console(sys.stderr), transient=True)
     tasks: dict[tuple[str, int | None], TaskID] = {}

@@ -1,0 +1,31 @@
+"""What commands print on a terminal of some width, in this process, without styles."""
+
+from __future__ import annotations
+
+import sys
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from tests.helpers.command_line import STYLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+
+class Terminal(StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def screen(monkeypatch: pytest.MonkeyPatch, width: int, show: Callable[[], object], stream: str = "stdout") -> str:
+    """Return what a function prints to a stream, without the blanks at the ends of lines."""
+    terminal = Terminal()
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": str(width), "LINES": "50"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, stream, terminal)
+    show()
+    return "\n".join(line.rstrip() for line in STYLE.sub("", terminal.getvalue()).splitlines())
