@@ -38,7 +38,8 @@ def be_verbose() -> None:
 
 
 def _harmless(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    return {name: safe(value) if isinstance(value, str) else value for name, value in event.items()}
+    texts = ((name, ", ".join(value) if isinstance(value, list) else value) for name, value in event.items())
+    return {name: safe(value) if isinstance(value, str) else value for name, value in texts}
 
 
 def is_verbose() -> bool:

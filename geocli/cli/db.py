@@ -27,16 +27,16 @@ def list_(
 ) -> int:
     """List the databases in the order in which they are asked."""
     from geocli.cache import utc_now
-    from geocli.formats import tables
+    from geocli.formats import database_list
     from geocli.formats.rows import json_text
     from geocli.stats import databases, missing_directories
 
     settings = options.settings_of(ctx)
     rows = [*databases(settings), *missing_directories(settings)]
     if (format_ or ("table" if sys.stdout.isatty() else "json")) == "table":
-        tables.print_databases(rows, utc_now())
+        database_list.print_databases(rows, utc_now())
     else:
-        write(json_text(tables.databases_json(rows)).encode() + b"\n")
+        write(json_text(database_list.databases_json(rows)).encode() + b"\n")
     return 0
 
 
@@ -59,7 +59,7 @@ def update(
     """
     from geocli.cache import utc_now
     from geocli.databases.update import update as update_databases
-    from geocli.formats import progress, tables
+    from geocli.formats import database_list, progress
     from geocli.privileges import acting_as_owner
 
     problems = Problems()
@@ -74,7 +74,7 @@ def update(
             acting=acting_as_owner,
         )
     if sys.stderr.isatty() or logs.is_verbose():
-        tables.print_replaced(replaced)
+        database_list.print_replaced(replaced)
     return problems.status
 
 

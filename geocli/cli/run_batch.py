@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from geocli.batch.plan import BatchReport, BatchRequest
     from geocli.cache import GeoCache
     from geocli.cluster.request import ClusterRequest
+    from geocli.formats.progress import Watcher
     from geocli.settings import Settings
 
 MEGABYTE = 1_000_000
@@ -42,10 +43,10 @@ def batch(
             facts["sources"] = ", ".join(label for label, _ in cache.sources(is_labeled=False)[0])
             facts["kernel"] = "missing" if load() is None else "loaded"
         run, total_bytes = _prepared(cache, request, cluster)
-        with _progress(total_bytes, is_shown=shows_progress) as on_read:
-            report = run(on_read)
+        with _progress(total_bytes, is_shown=shows_progress) as watcher:
+            report = run(watcher)
     if request.is_counted:
-        from geocli.formats.tables import print_summary
+        from geocli.formats.counts import print_summary
 
         print_summary(report.counts)
     complain_of_empty_fields(report.empty, settings, request.mode)
@@ -54,13 +55,11 @@ def batch(
     return problems.exit_status(report.exit_status)
 
 
-def _progress(total_bytes: int | None, *, is_shown: bool) -> AbstractContextManager[Callable[[int], None]]:
-    """Return a context with a function that is called with the number of bytes of each read."""
-    if not is_shown:
-        return nullcontext(lambda _: None)
-    from geocli.formats.progress import progress
+def _progress(total_bytes: int | None, *, is_shown: bool) -> AbstractContextManager[Watcher]:
+    """Return a context with what is told how far the batch is."""
+    from geocli.formats.progress import Watcher, progress
 
-    return progress(total_bytes)
+    return progress(total_bytes) if is_shown else nullcontext(Watcher())
 
 
 def _workers(cluster: ClusterRequest | None) -> AbstractContextManager[None]:
@@ -74,20 +73,20 @@ def _workers(cluster: ClusterRequest | None) -> AbstractContextManager[None]:
 
 def _prepared(
     cache: GeoCache, request: BatchRequest, cluster: ClusterRequest | None
-) -> tuple[Callable[[Callable[[int], None]], BatchReport], int | None]:
+) -> tuple[Callable[[Watcher], BatchReport], int | None]:
     """Return a function that runs the batch, and the size of its input, if that is known."""
     if cluster is None:
         from geocli.batch.plan import run
         from geocli.batch.reader import total_bytes
 
-        return (lambda on_read: run(cache, request, on_read)), total_bytes(request.files)
+        return (lambda watcher: run(cache, request, watcher.read, watcher.lines)), total_bytes(request.files)
     try:
         from geocli.cluster.coordinator import ClusterBatch
     except ImportError as error:
         reason = f"needs Dask ({error}); get it with: pip install '.[cluster]' in a clone of geocli"
         raise SettingsError("--cluster", reason, origin=COMMAND_LINE) from error
     divided = ClusterBatch(cache, request, cluster)
-    return divided.run, divided.size_bytes
+    return (lambda watcher: divided.run(watcher.read)), divided.size_bytes
 
 
 def _flush_long_journal(settings: Settings) -> None:

@@ -78,7 +78,7 @@ def stats(
 def _check(counted: Stats, directory: DataDirectory, max_lag: str, journal_limit_mb: int) -> int:
     """Print what is unhealthy, and return the exit status."""
     from geocli import health
-    from geocli.formats.tables import print_reasons
+    from geocli.formats.statistics import print_reasons
 
     max_age = options.duration_of(max_lag)
     reasons = health.unhealthy(counted, directory, max_age, journal_limit_mb=journal_limit_mb)

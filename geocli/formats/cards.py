@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from geocli.countries import country_name
+from geocli.databases.titles import titles_of
+from geocli.formats.network_kinds import kinds_of
 from geocli.formats.rows import json_text
-from geocli.formats.tables import ago, harmless, make_table, open_console
+from geocli.formats.tables import AMBER, BLUE, GREEN, RED, ago, harmless, listing, open_console, show
 from geocli.models import value
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ MIN_COLUMN_CELLS = 13
 """Average width of columns below which cards are printed instead of a table."""
 REGIONAL_INDICATOR = 0x1F1E6 - ord("A")
 """Offset from a letter to its regional indicator, two of which are a flag (Unicode Technical Standard 51)."""
-STATUS_STYLES = {"resolved": "green", "special": "cyan", "unresolved": "yellow", "invalid": "red"}
+STATUS_STYLES = {"resolved": GREEN, "special": BLUE, "unresolved": AMBER, "invalid": RED}
 
 
 def print_entries(
@@ -34,9 +36,8 @@ def print_entries(
     console = open_console()
     names = fields or [name for name in TABLE_FIELDS if any(value(entry, name) is not None for entry in entries)]
     if fields or (len(entries) > 1 and console.width >= MIN_COLUMN_CELLS * len(names)):
-        console.print(
-            make_table(names, ([_cell(entry, name, with_flags=with_flags) for name in names] for entry in entries))
-        )
+        rows = ([_cell(entry, name, with_flags=with_flags) for name in names] for entry in entries)
+        show(console, listing(names, rows), complete="-f jsonl")
         return
     for number, entry in enumerate(entries):
         if number:
@@ -46,6 +47,8 @@ def print_entries(
 
 def _cell(entry: Entry, name: str, *, with_flags: bool) -> Cell:
     content = value(entry, name)
+    if name == "source" and content is not None:
+        return titles_of(content), ""
     if name == "country_name" and content is not None and with_flags:
         return f"{_flag(entry)}{content}", ""
     return _text(content), STATUS_STYLES.get(entry.status, "") if name == "status" else ""
@@ -78,8 +81,10 @@ def _lines(entry: Entry, now: datetime, *, with_flags: bool) -> Iterator[tuple[s
     yield "time zone", place.time_zone or ""
     yield "network", entry.network or ""
     yield "organisation", _joined(" ", None if place.asn is None else f"AS{place.asn}", place.org)
+    yield "seen as", kinds_of(place.traits)
     yield "scope", entry.scope or ""
-    yield "source", _joined(", built ", entry.source, entry.source and ago(entry.built_at, now))
+    if entry.source:
+        yield "source", _joined(", built ", titles_of(entry.source), ago(entry.built_at, now))
     if entry.status != "invalid":
         yield "cached", _joined(", ", "yes", ago(entry.resolved_at, now)) if entry.cached else "no"
     yield "error", entry.error or ""

@@ -8,11 +8,13 @@ import sys
 
 from geocli.console import write
 from geocli.errors import SettingsError
-from geocli.formats.tables import make_table, open_console
+from geocli.formats.tables import BLUE, harmless, open_console
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "docs")
 _RELATIVE_LINK = re.compile(r"\[([^]]+)\]\((?!https?:)[^)]+\)")
 """A link to another page, which a terminal cannot follow; its text names the command that shows the page."""
+_LANGUAGE = re.compile(r"^```\w+$", re.MULTILINE)
+"""The language of an example, by which it would be coloured."""
 
 
 def topics() -> list[str]:
@@ -22,8 +24,13 @@ def topics() -> list[str]:
 
 def print_topics() -> None:
     """Print each topic with the first sentence of its page."""
+    from rich.table import Column, Table
+
     console = open_console()
-    console.print(make_table(("", ""), [(topic, _summary(_read(topic))) for topic in topics()]))
+    grid = Table.grid(Column(no_wrap=True), Column(), padding=(0, 2))
+    for topic in topics():
+        grid.add_row(harmless(topic), harmless(_summary(_read(topic))))
+    console.print(grid)
     console.print("To read one: geocli docs TOPIC")
 
 
@@ -44,8 +51,10 @@ def print_page(topic: str) -> None:
     from rich.theme import Theme
 
     console = open_console()
-    console.push_theme(Theme({"markdown.code": "bold cyan"}))  # Rich's has a black background
-    console.print(Markdown(_RELATIVE_LINK.sub(r"\1", text), code_theme="ansi_dark", hyperlinks=False))
+    # Rich's themes are for a dark background, or bring one.
+    console.push_theme(Theme({"markdown.code": f"bold {BLUE}"}))
+    text = _LANGUAGE.sub("```", _RELATIVE_LINK.sub(r"\1", text))
+    console.print(Markdown(text, code_theme="ansi_dark", hyperlinks=False))
 
 
 def _read(topic: str) -> str:

@@ -6,30 +6,33 @@ import sys
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from geocli.console import write
+from geocli.console import complain, write
 from geocli.countries import country_name
 from geocli.files.atomic import replacing, write_all
+from geocli.formats.database_list import databases_json, databases_table
 from geocli.formats.prometheus import prometheus
 from geocli.formats.rows import json_text
 from geocli.formats.tables import (
+    AMBER,
+    BLUE,
     PIPE_CELLS,
+    RED,
+    Column,
+    Listing,
     ago,
-    databases_json,
-    databases_table,
     has_blocks,
-    make_table,
     open_console,
-    print_reasons,
+    share_text,
+    show,
     size_text,
 )
 from geocli.formats.worldmap import ASCII, BLOCKS, COLUMNS, world
 from geocli.timestamps import instant, instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console, RenderableType
-    from rich.table import Table
 
     from geocli.formats.tables import Cell
     from geocli.stats import Stats
@@ -39,9 +42,16 @@ BAR_CELLS = 30
 """Maximum length of a bar."""
 LABEL_CELLS = 45
 """Cells of a line that are not for the bar."""
+SHARE_CELLS = 6
+"""Width of the largest share, `100.0%`."""
 LATE_SECONDS = 300
 """Age of the oldest dirty entry from which it is coloured; cron flushes every minute."""
-MAP_STYLES = ("dim", "bold yellow")
+_BAR_COLUMNS = (
+    Column("rows", is_number=True, is_fixed=True),
+    Column("share", is_number=True, is_fixed=True),
+    Column("", is_fixed=True),
+)
+MAP_STYLES = ("dim", f"bold {RED}")
 """Styles of land and sea, and of marks."""
 
 
@@ -57,7 +67,7 @@ def print_stats(stats: Stats, format_: str | None, output: str | None) -> None:
             write_all(descriptor, _FORMATS[format_](stats).encode())
     elif format_ == "table":
         console = open_console()
-        console.print(*_parts(stats, console))
+        show(console, *_parts(stats, console), complete="-f json")
     else:
         write(_FORMATS[format_](stats).encode())
 
@@ -65,12 +75,20 @@ def print_stats(stats: Stats, format_: str | None, output: str | None) -> None:
 def _table_text(stats: Stats) -> str:
     text = StringIO()
     console = open_console(text)
-    console.print(*_parts(stats, console))
+    show(console, *_parts(stats, console))
     return text.getvalue()
 
 
-def _parts(stats: Stats, console: Console) -> Iterator[RenderableType]:
-    yield make_table(("cache", ""), _rows(stats))
+def print_reasons(reasons: Sequence[str]) -> int:
+    """Print complaints to standard error, and return the exit status."""
+    for reason in reasons:
+        complain(reason)
+    return 1 if reasons else 0
+
+
+def _parts(stats: Stats, console: Console) -> Iterator[RenderableType | Listing]:
+    columns = (Column("cache", is_fixed=True), Column("", is_number=True, is_fixed=True), Column(""))
+    yield Listing(columns=columns, rows=tuple(_rows(stats)))
     yield databases_table(stats.databases, stats.at)
     if stats.top:
         yield _bars(stats, console)
@@ -78,37 +96,38 @@ def _parts(stats: Stats, console: Console) -> Iterator[RenderableType]:
         yield _map(stats, console)
 
 
-def _rows(stats: Stats) -> Iterator[tuple[str, Cell]]:
+def _rows(stats: Stats) -> Iterator[tuple[str, str, Cell]]:
+    """Return the rows of the first table: names, numbers, and what is no number."""
     total = sum(stats.statuses.values())
-    yield "rows", f"{total:,}"
+    yield "rows", f"{total:,}", ""
     for status, count in stats.statuses.items():
-        yield f"  {status}", f"{count:,}{f'  {count / total:.1%}' if count else ''}"
+        yield f"  {status}", f"{count:,}", share_text(count, total).rjust(SHARE_CELLS) if count else ""
     if stats.journal is not None:
         yield from _journal_rows(stats, stats.journal)
     if stats.last_flush is not None:
         at, entries, seconds = stats.last_flush
-        yield "last flush", f"{ago(instant(at), stats.at)}: {entries:,} entries in {seconds:g} s"
+        yield "last flush", "", f"{ago(instant(at), stats.at)}: {entries:,} entries in {seconds:g} s"
 
 
-def _journal_rows(stats: Stats, journal: JournalStatus) -> Iterator[tuple[str, Cell]]:
-    yield "dirty entries", f"{journal.entries:,}"
-    yield "  size", size_text(journal.size_bytes)
+def _journal_rows(stats: Stats, journal: JournalStatus) -> Iterator[tuple[str, str, Cell]]:
+    yield "dirty entries", f"{journal.entries:,}", ""
+    yield "  size", "", size_text(journal.size_bytes)
     if journal.oldest_at is not None:
         is_late = (stats.at - journal.oldest_at).total_seconds() > LATE_SECONDS
-        yield "  oldest", (ago(journal.oldest_at, stats.at), "yellow" if is_late else "")
+        yield "  oldest", "", (ago(journal.oldest_at, stats.at), AMBER if is_late else "")
     if journal.quarantined_bytes:
-        yield "quarantined", (size_text(journal.quarantined_bytes), "red")
+        yield "quarantined", "", (size_text(journal.quarantined_bytes), RED)
 
 
-def _bars(stats: Stats, console: Console) -> Table:
+def _bars(stats: Stats, console: Console) -> Listing:
     total, longest = sum(stats.statuses.values()), stats.top[0][1]
     full = "█" if has_blocks(console) else "#"
     cells = max(min(BAR_CELLS, console.width - LABEL_CELLS), 5)
     rows: list[tuple[Cell, ...]] = [
-        (_name(stats, value), f"{count:,}", f"{count / total:.1%}", (full * -(-count * cells // longest), "cyan"))
+        (_name(stats, value), f"{count:,}", share_text(count, total), (full * -(-count * cells // longest), BLUE))
         for value, count in stats.top
     ]
-    return make_table((stats.by, "rows", "share", ""), rows, fixed=(1, 2, 3))
+    return Listing(columns=(Column(stats.by), *_BAR_COLUMNS), rows=tuple(rows))
 
 
 def _name(stats: Stats, value: str | int | None) -> str:

@@ -4,67 +4,161 @@ from __future__ import annotations
 
 import sys
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from geocli.console import complain
-from geocli.countries import country_name
-from geocli.databases.licences import ATTRIBUTIONS, attribution_of
+from geocli.immutable import Value
 from geocli.sanitize import safe
-from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
-
-    from geocli.stats import DatabaseStats
 
     Cell = str | tuple[str, str]
     """The text of a cell, perhaps with a style of Rich."""
 
-FRESH_DAYS, OLD_DAYS = 31, 35
-"""Age up to which a database is fresh (green), or not yet old (yellow)."""
 PIPE_CELLS = 4096
 """Width of output that does not go to a terminal, so that nothing is cut off."""
+MARGIN_CELLS, GAP_CELLS = 2, 3
+"""Cells beside a table, and between two columns."""
+GREEN, AMBER, RED, BLUE = "color(28)", "color(130)", "color(160)", "color(31)"
+"""Colours of medium lightness, which have contrast to a light background as well as to a dark one."""
+
+_THEME = {
+    "bar.complete": BLUE,
+    "bar.finished": GREEN,
+    "bar.pulse": BLUE,
+    **{f"progress.{name}": BLUE for name in ("remaining", "download")},
+}
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    name: str
+    is_number: bool = False
+    """Whether its cells are aligned to the right."""
+    is_fixed: bool = False
+    """Whether it is neither cut nor dropped."""
+    is_minor: bool = False
+    """Whether it is dropped before any other column is cut."""
+    min_cells: int = 12
+    """Width to which it may be cut before another column is dropped."""
+    is_cut_before: bool = False
+    """Whether the beginning of a cell is cut off, as of a path, whose end says more."""
+
+
+class Listing(Value):
+    """A table, which has no header if no column has a name; cells are not interpreted as markup."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def fitted(self, width: int) -> tuple[Table, bool]:
+        """Return a table of a width, and whether cells were cut or columns dropped for it; words are not broken."""
+        from rich import box
+        from rich.table import Column as RichColumn
+        from rich.table import Table
+
+        cells = [[_cell_text(cell) for cell in row] for row in self.rows]
+        natural = [max(map(_cells, (column.name, *texts))) for column, *texts in zip(self.columns, *cells, strict=True)]
+        widths = _fit(self.columns, natural, width)
+        headers = [
+            RichColumn(
+                harmless(column.name),
+                justify="right" if column.is_number else "left",
+                width=widths[number],
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+            for number, column in enumerate(self.columns)
+            if number in widths
+        ]
+        has_header = any(column.name for column in self.columns)
+        table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, show_header=has_header)
+        for row in self.rows:
+            table.add_row(*(_shortened(row[number], self.columns[number], cells) for number, cells in widths.items()))
+        return table, [*widths.values()] != natural
+
+
+def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[int, int]:
+    """Return the widths of the columns that fit, by their numbers."""
+    widths = {number: min(cells, width) for number, cells in enumerate(natural)}
+    while True:
+        excess = sum(widths.values()) + GAP_CELLS * (len(widths) - 1) + MARGIN_CELLS - width
+        if excess <= 0:
+            return widths
+        spare = {
+            number: cells - columns[number].min_cells
+            for number, cells in widths.items()
+            if cells > columns[number].min_cells and not columns[number].is_fixed
+        }
+        dropped = sorted((columns[number].is_minor, number) for number in widths if not columns[number].is_fixed)
+        if sum(spare.values()) >= excess and not (dropped and dropped[-1][0]):
+            widths[max(spare, key=widths.__getitem__)] -= 1
+        elif dropped:
+            del widths[dropped[-1][1]]
+        else:
+            return widths
+
+
+def _shortened(cell: Cell, column: Column, cells: int) -> Text:
+    text = harmless(cell)
+    if column.is_cut_before and text.cell_len > cells:
+        while text.cell_len >= cells and text:
+            text = text[1:]
+        return harmless("…") + text
+    return text
+
+
+def _cell_text(cell: Cell) -> str:
+    return safe(cell if isinstance(cell, str) else cell[0])
+
+
+def _cells(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def show(console: Console, *parts: RenderableType | Listing, complete: str = "") -> None:
+    """Print tables and other parts.
+
+    Args:
+        console: where to.
+        parts: in their order.
+        complete: the option that shows everything, which the last line names if a table was cut.
+
+    """
+    from rich.console import Group
+
+    fitted = [part.fitted(console.width) if isinstance(part, Listing) else (part, False) for part in parts]
+    console.print(Group(*(part for part, _ in fitted)))
+    if complete and any(is_cut for _, is_cut in fitted):
+        console.print(harmless((f"{complete} shows everything", "dim")))
 
 
 def open_console(stream: TextIO | None = None) -> Console:
     """Return a console for a stream, by default standard output; it cuts nothing off unless that is a terminal."""
     from rich.console import Console
+    from rich.theme import Theme
 
     stream = stream or sys.stdout
     if isinstance(stream, TextIOWrapper):
         # Characters that the encoding of a terminal lacks are escaped.
         stream.reconfigure(errors="backslashreplace")
     width = None if stream.isatty() else PIPE_CELLS
-    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
+    return Console(
+        file=stream, width=width, theme=Theme(_THEME), highlight=False, emoji=False, markup=False, soft_wrap=False
+    )
 
 
 def has_blocks(console: Console) -> bool:
     """Return whether the console's encoding has characters to draw with, beyond ASCII."""
     return console.encoding.lower().startswith("utf")
-
-
-def make_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], fixed: Collection[int] = (0,)) -> Table:
-    """Return a table, without a header if no column has a name; cells are not interpreted as markup.
-
-    Args:
-        columns: their names.
-        rows: their cells.
-        fixed: indexes of the columns that keep their width on a narrow terminal; the others are folded.
-
-    """
-    from rich import box
-    from rich.table import Column, Table
-
-    headers = [Column(harmless(name), no_wrap=number in fixed, overflow="fold") for number, name in enumerate(columns)]
-    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
-    for row in rows:
-        table.add_row(*map(harmless, row))
-    return table
 
 
 def harmless(cell: Cell) -> Text:
@@ -75,50 +169,22 @@ def harmless(cell: Cell) -> Text:
     return Text(safe(text), style)
 
 
-def print_summary(counts: Mapping[str, int]) -> None:
-    """Print the number of rows of each country and status to standard error."""
-    total = sum(counts.values())
-    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    cells = [[code, country_name(code) or "", f"{count:,}", f"{count / total:.1%}"] for code, count in rows]
-    open_console(sys.stderr).print(
-        make_table(["", "country", "rows", "share"], [*cells, ["all", "", f"{total:,}", ""]])
-    )
+def listing(names: Iterable[str], rows: Iterable[Sequence[Cell]]) -> Listing:
+    """Return a table whose first column keeps its width."""
+    columns = (Column(name, is_fixed=not number) for number, name in enumerate(names))
+    return Listing(columns=tuple(columns), rows=tuple(map(tuple, rows)))
 
 
-def print_databases(databases: Sequence[DatabaseStats], now: datetime) -> None:
-    """Print a table of databases, and the attributions that their licences require."""
-    console = open_console()
-    console.print(databases_table(databases, now))
-    for line in dict.fromkeys(filter(None, [*(row.attribution for row in databases), ATTRIBUTIONS["rir"]])):
-        console.print(harmless(line))
+def share_text(count: int, total: int) -> str:
+    """Return a share in percent, which is never rounded to nothing or to everything.
 
-
-def databases_table(databases: Sequence[DatabaseStats], now: datetime) -> Table:
-    """Return a table of databases, coloured by age."""
-    rows: list[tuple[Cell, ...]] = [
-        (
-            row.name,
-            row.built_at.date().isoformat() if row.built_at else "",
-            (ago(row.built_at, now), freshness(row.built_at, now)),
-            size_text(row.size_bytes) if row.size_bytes else "",
-            row.kind or "",
-            row.error or row.path,
-        )
-        for row in databases
-    ]
-    built_in: list[tuple[Cell, ...]] = [("rir", "", "", "", "", "built in: no .mmdb file was found")]
-    return make_table(("database", "built", "age", "size", "records", "path"), rows or built_in)
-
-
-def print_replaced(names: Sequence[str]) -> None:
-    """Print which databases were replaced, and the attributions that licences require, to standard error."""
-    lines = [f"{', '.join(names) or 'nothing'} replaced", *filter(None, map(attribution_of, names))]
-    print(*dict.fromkeys(lines), sep="\n", file=sys.stderr)
-
-
-def databases_json(databases: Sequence[DatabaseStats]) -> list[dict[str, Any]]:
-    """Return databases as values of JSON."""
-    return [{**row.as_dict(), "built_at": row.built_at and instant_text(row.built_at)} for row in databases]
+    >>> [share_text(count, 3000) for count in (0, 1, 300, 2999, 3000)]
+    ['0.0%', '<0.1%', '10.0%', '>99.9%', '100.0%']
+    """
+    share = f"{count / total:.1%}"
+    if count and share == "0.0%":
+        return "<0.1%"
+    return ">99.9%" if count < total and share == "100.0%" else share
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -133,23 +199,8 @@ def ago(at: datetime | None, now: datetime) -> str:
 _UNITS = (("days", 86400), ("h", 3600), ("min", 60))
 
 
-def freshness(built_at: datetime | None, now: datetime) -> str:
-    """Return the colour of a database's age; databases are built at least once a month."""
-    if built_at is None:
-        return ""
-    days = (now - built_at).days
-    return "green" if days <= FRESH_DAYS else "yellow" if days <= OLD_DAYS else "red"
-
-
 def size_text(size_bytes: int) -> str:
     """Return a size as people read it."""
     from rich.filesize import decimal
 
     return decimal(size_bytes)
-
-
-def print_reasons(reasons: Sequence[str]) -> int:
-    """Print complaints to standard error, and return the exit status."""
-    for reason in reasons:
-        complain(reason)
-    return 1 if reasons else 0

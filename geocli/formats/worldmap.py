@@ -97,12 +97,14 @@ class Pen(NamedTuple):
 
     halves: Sequence[str]
     """Characters for sea, and for land in the upper half of a cell, the lower one, and both."""
-    mark: str
-    """Character for a country."""
+    marks: Sequence[str]
+    """Characters for a country with a small, a middle and a large share."""
 
 
-BLOCKS = Pen(" ▀▄█", "●")
-ASCII = Pen(" '.:", "o")
+BLOCKS = Pen(" ▀▄█", "·•●")
+ASCII = Pen(" '.:", "-+o")
+MIDDLE_SHARE, LARGE_SHARE = 0.01, 0.1
+"""Shares from which a country has the second and the third mark."""
 
 
 def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterator[list[tuple[str, bool]]]:
@@ -123,9 +125,11 @@ def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterato
     known = {code: share for code, share in shares.items() if code in _centres()}
     for code, share in sorted(known.items(), key=lambda item: (-item[1], item[0])):
         row, column = cell(code, columns)
-        for first, text in _labels(column, share, pen.mark):
+        for first, text in _labels(column, share, pen.marks):
             cells = {(row, first + number) for number in range(len(text))}
-            if cells.isdisjoint(marked) and first >= 0 and first + len(text) <= columns:
+            # A blank between two labels, so that each belongs to one mark.
+            around = cells if len(text) == 1 else {(row, first - 1), *cells, (row, first + len(text))}
+            if around.isdisjoint(marked) and first >= 0 and first + len(text) <= columns:
                 lines[row][first : first + len(text)] = text
                 marked |= cells
                 break
@@ -149,8 +153,9 @@ def _rows(columns: int) -> int:
     return max(columns * (NORTH - SOUTH) // 360 // 2, 1)
 
 
-def _labels(column: int, share: float, mark: str) -> Iterator[tuple[int, str]]:
+def _labels(column: int, share: float, marks: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Return candidates, as first column and text: the share after the mark, before it, and the mark alone."""
+    mark = marks[(share >= MIDDLE_SHARE) + (share >= LARGE_SHARE)]
     percent = f"{share:.0%}" if share >= 0.005 else ""
     yield column, mark + percent
     yield column - len(percent), percent + mark

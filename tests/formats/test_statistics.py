@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.databases.licences import ATTRIBUTIONS
+from geocli.formats.database_list import print_databases
 from geocli.formats.statistics import print_stats
-from geocli.formats.tables import print_databases
+from geocli.formats.tables import AMBER, GREEN, RED
 from geocli.stats import DatabaseStats, Stats
 from geocli.storage.journal_reader import JournalStatus
 from tests.helpers.command_line import STYLE, complaint, on_terminal, words
@@ -116,15 +117,15 @@ def test_databases_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert ["Data by Somebody", ATTRIBUTIONS["rir"]] == [" ".join(line) for line in rest]
 
 
-@pytest.mark.parametrize(("days", "colour"), [(0, "32"), (31, "32"), (32, "33"), (35, "33"), (36, "31")])
+@pytest.mark.parametrize(("days", "colour"), [(0, GREEN), (31, GREEN), (32, AMBER), (35, AMBER), (36, RED)])
 def test_the_age_of_a_database_has_a_colour(geocli: Geocli, days: int, colour: str) -> None:
-    """A database is green while it is fresh, yellow when an update is due, red when `--check` complains."""
+    """A database is green while it is fresh, amber when an update is due, red when `--check` complains."""
     built = datetime.now(UTC) - timedelta(days=days, hours=1)
     build(geocli.db_dir / "City.mmdb", {"81.2.69.0/24": LONDON}, build_epoch=int(built.timestamp()))
     _, shown = on_terminal(geocli, "stats")
     age = f"{days} days ago" if days else "1 h ago"
 
-    assert re.search(rf"\x1b\[{colour}m{age}", shown)
+    assert re.search(rf"\x1b\[38;5;{colour[6:-1]}m{age}", shown)
 
 
 def test_bars_show_the_chosen_column(capsys: pytest.CaptureFixture[str]) -> None:

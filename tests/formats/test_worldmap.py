@@ -103,7 +103,7 @@ def test_shares_are_next_to_the_marks() -> None:
         if is_mark
     ]
 
-    assert {"●45%", "●", "20%●", "10%●"} == set(marks)
+    assert {"●45%", "·", "20%●", "10%●"} == set(marks)
 
 
 def test_the_larger_share_is_shown() -> None:
@@ -124,3 +124,21 @@ def test_a_map_for_ascii_terminals() -> None:
 
     assert all(line.isascii() for line in lines)
     assert 1 == sum("o100%" in line for line in lines)
+
+
+def test_labels_are_apart() -> None:
+    """Between the labels of two countries of a line is a character that belongs to neither."""
+    shares = {"ES": 0.2, "IT": 0.2, "GR": 0.2, "TR": 0.2, "FR": 0.1, "US": 0.1}
+    for columns in (40, 80, 120):
+        marked = [piece for line in world(shares, columns) for piece, is_mark in line if is_mark]
+
+        assert [] == [piece for piece in marked if piece.count("%") > 1]
+        assert 2 <= sum("%" in piece for piece in marked)
+
+
+def test_marks_grow_with_the_share() -> None:
+    """A country with a larger share has a larger mark."""
+    shares = {"BR": 0.004, "AU": 0.05, "US": 0.5}
+    marked = {piece[0] for line in world(shares, 80) for piece, is_mark in line if is_mark}
+
+    assert {"·", "•", "●"} == marked
