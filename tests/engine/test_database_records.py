@@ -1,4 +1,4 @@
-"""The merged records of several databases are those that `lookup` merges."""
+"""Merged records of several databases are the same as on the scalar path."""
 
 from __future__ import annotations
 
@@ -87,27 +87,27 @@ AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 def opened(path: Path, records: Sequence[Any]) -> Database:
-    """Write records for 1.0.0.0/8, 2.0.0.0/8, ..., and open them."""
+    """Return a database with these records for 1.0.0.0/8, 2.0.0.0/8, ..."""
     networks = {f"{number}.0.0.0/8": record for number, record in enumerate(records, 1) if record is not None}
     build(path, networks, edition=path.stem, ip_version=4, build_epoch=1_780_000_000)
     return Database(examine(str(path), 0))
 
 
 def offsets_of(databases: Sequence[Database], texts: Sequence[str]) -> list[list[int]]:
-    """Return for each database where the records of addresses begin."""
+    """Return the record offsets of addresses for each database."""
     walks = [walk for walk in Walker(databases).walk(texts) if isinstance(walk, Walk)]
     assert len(walks) == len(texts)
     return [[walk.offsets[number] for walk in walks] for number in range(len(databases))]
 
 
 def read(databases: Sequence[Database], output: Output, **chosen: Any) -> list[Known | None]:
-    """Return the values, sources and whether a place is known of each address, read in two parts and then at once.
+    """Return the values, the sources and whether there is a place for each address; None for a damaged record.
 
-    None stands for a damaged record.
+    Records are read in two parts, then all again.
     """
     texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
     records = Records(list(map(SearchTree, databases)), output, **chosen)
-    found: list[Known | None] = []
+    read_records: list[Known | None] = []
     for part in (texts[: COUNT // 2], texts[COUNT // 2 :], texts):
         rows: list[Known | None] = [None] * len(part)
         for merged in records.merged(offsets_of(databases, part), len(part), part.__getitem__):
@@ -116,67 +116,69 @@ def read(databases: Sequence[Database], output: Output, **chosen: Any) -> list[K
             for at, row in zip(merged.positions, columns, strict=False):
                 known = {name: value for name, value in zip(values, row, strict=True) if value is not None}
                 rows[at] = known, merged.recipe.sources, answer is not None and answer.knows_where
-        found += rows
-    assert found[:COUNT] == found[COUNT:]
-    return found[:COUNT]
+        read_records += rows
+    assert read_records[:COUNT] == read_records[COUNT:]
+    return read_records[:COUNT]
 
 
 def together(databases: Sequence[Database], *, with_traits: bool, language: str = "en") -> list[Known | None]:
-    """Return the same with all fields."""
+    """Return the same for all fields."""
     fields = JSON_FIELDS if with_traits else FIELDS
     return read(databases, Output("jsonl", fields), with_values=True, with_traits=with_traits, language=language)
 
 
 def alone(databases: Sequence[Database], ip: str, language: str = "en") -> tuple[Answer | None, int]:
-    """Return what is said of one address, and by whom."""
+    """Return the merged answer to an address by the scalar path, and the bits of its sources."""
     whole: Answer | None = None
     sources = 0
     for bit, database in enumerate(databases):
-        said = ask(database, ip, language)  # type: ignore[arg-type]
-        if said is not None:
-            both = said if whole is None else merge(whole, said)
-            sources = 1 << bit if both is said else sources | (both is not whole) << bit
-            whole = both
+        answer = ask(database, ip, language)  # type: ignore[arg-type]
+        if answer is not None:
+            merged = answer if whole is None else merge(whole, answer)
+            sources = 1 << bit if merged is answer else sources | (merged is not whole) << bit
+            whole = merged
     return whole, sources
 
 
 @pytest.mark.parametrize("with_traits", [True, False])
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    said=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
+    records=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
     language=st.sampled_from(["en", "de", "zh-TW"]),
 )
-def test_any_records(tmp_path: Path, said: list[list[Any]], language: str, *, with_traits: bool) -> None:
-    """Of any shapes, from any number of databases: the same fields, sources and traits as `ask` and `merge` have."""
+def test_any_records(tmp_path: Path, records: list[list[Any]], language: str, *, with_traits: bool) -> None:
+    """Of any shapes, from any number of databases: the same fields, sources and traits as by `ask` and `merge`."""
     home = tmp_path / str(next(_paths))
     home.mkdir()
-    databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
+    databases = [opened(home / f"Edition-{number}.mmdb", own) for number, own in enumerate(records)]
     for number, known in enumerate(together(databases, with_traits=with_traits, language=language), 1):
         assert known is not None
-        found, sources, knows_where = known
-        answer, asked = alone(databases, f"{number}.0.0.0", language)
+        values, sources, knows_where = known
+        answer, expected_sources = alone(databases, f"{number}.0.0.0", language)
         expected: dict[str, Any] = {}
         if answer is not None and answer.built_at is not None and not answer.is_empty:
             origin = {"status": "resolved", "source": answer.source, "built_at": instant_text(answer.built_at)}
-            expected = {name: what for name, what in vars(answer.place).items() if what is not None} | origin
+            expected = {name: value for name, value in vars(answer.place).items() if value is not None} | origin
         if not with_traits:
             expected.pop("traits", None)
 
-        assert repr(sorted(expected.items())) == repr(sorted(found.items()))
-        assert (asked, answer is not None and answer.knows_where) == (sources, knows_where)
+        assert repr(sorted(expected.items())) == repr(sorted(values.items()))
+        assert (expected_sources, answer is not None and answer.knows_where) == (sources, knows_where)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    said=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
+    records=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
     fields=st.lists(st.sampled_from([*FIELDS, *FIELDS_ON_REQUEST]), min_size=1, max_size=12, unique=True),
     format_=st.sampled_from(["csv", "tsv", "value", "jsonl", "label"]),
 )
-def test_lines_have_the_values(tmp_path: Path, said: list[list[Any]], fields: list[str], format_: str) -> None:
-    """A line that the kernel puts together from what is rendered once for each record is that of a lookup."""
+def test_lines_are_those_of_the_scalar_path(
+    tmp_path: Path, records: list[list[Any]], fields: list[str], format_: str
+) -> None:
+    """The kernel joins fragments that are rendered once per record to the same lines."""
     home = tmp_path / str(next(_paths))
     home.mkdir()
-    databases = [opened(home / f"Edition-{number}.mmdb", records) for number, records in enumerate(said)]
+    databases = [opened(home / f"Edition-{number}.mmdb", own) for number, own in enumerate(records)]
     output = Output(format_, fields)
     texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
     paths = tuple(database.file.path for database in databases)
@@ -191,13 +193,11 @@ def test_lines_have_the_values(tmp_path: Path, said: list[list[Any]], fields: li
     assert assembly.is_complete
 
 
-def test_records_of_two_databases_are_put_together(tmp_path: Path) -> None:
-    """Of City and ASN, for instance; cells are those of the database that a field is from."""
+def test_records_of_two_databases_are_merged(tmp_path: Path) -> None:
+    """City and ASN, for instance: each field is from the database that has it."""
     cities = [{"country_code": "GB", "city": f"City {number}"} for number in range(COUNT)]
     networks = [{"autonomous_system_number": 1 + number % 2} for number in range(COUNT)]
-    databases = [
-        opened(tmp_path / f"{name}.mmdb", said) for name, said in (("A", [*cities[:-1], None]), ("B", networks))
-    ]
+    databases = [opened(tmp_path / f"{name}.mmdb", own) for name, own in (("A", [*cities[:-1], None]), ("B", networks))]
     found = together(databases, with_traits=False)
 
     assert [f"City {number}" for number in range(COUNT - 1)] == [known[0]["city"] for known in found[:-1] if known]
@@ -208,7 +208,7 @@ def test_records_of_two_databases_are_put_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("second", [{"asn": 1, "org": "Two"}, {"asn": 2, "org": "Two"}])
 def test_an_organisation_is_that_of_the_same_network(tmp_path: Path, second: dict[str, Any]) -> None:
-    """Where one database names a network without its organisation, another one adds it for this network alone."""
+    """A second database adds the organisation only if its AS number is the same."""
     databases = [opened(tmp_path / "A.mmdb", [{"asn": 1}] * COUNT), opened(tmp_path / "B.mmdb", [second] * COUNT)]
     expected = {"asn": 1, "org": "Two"} if second["asn"] == 1 else {"asn": 1}
 
@@ -217,8 +217,8 @@ def test_an_organisation_is_that_of_the_same_network(tmp_path: Path, second: dic
         assert expected == {name: value for name, value in known[0].items() if name in {"asn", "org"}}
 
 
-def test_more_records_than_are_read_together(tmp_path: Path) -> None:
-    """Records of several shapes, read in several parts, keep their order."""
+def test_more_records_than_one_call_reads(tmp_path: Path) -> None:
+    """Records of several shapes, read in several calls, keep their order."""
     count = 2 * MAX_RECORDS + 3
     records = [{"city": f"City {number}"} | ({"asn": number} if number % 3 else {}) for number in range(1, count)]
     path = tmp_path / "Edition.mmdb"
@@ -233,8 +233,8 @@ def test_more_records_than_are_read_together(tmp_path: Path) -> None:
     assert [record["city"] for record in records] == [found[number] for number in range(len(records))]
 
 
-def test_a_damaged_record_spoils_no_other(tmp_path: Path) -> None:
-    """It is left out, and the rest is read."""
+def test_a_damaged_record_does_not_affect_others(tmp_path: Path) -> None:
+    """It is None, and the rest is read."""
     path = tmp_path / "Edition.mmdb"
     texts = [f"City number {number}" for number in range(COUNT)]
     opened(path, [{"city": text} for text in texts])
@@ -248,8 +248,8 @@ def test_a_damaged_record_spoils_no_other(tmp_path: Path) -> None:
         alone([Database(examine(str(path), 0))], "4.0.0.0")
 
 
-def test_nothing_is_said_where_there_is_no_record(tmp_path: Path) -> None:
-    """Not even the name of a database; one with a record in which everything is unknown is noted."""
+def test_addresses_without_a_record_have_no_values(tmp_path: Path) -> None:
+    """Nor sources; an empty record counts as a source."""
     database = opened(tmp_path / "Edition.mmdb", [None, {}, {"a": {}}, *[{"city": "x"}] * 3])
     found = together([database], with_traits=True)
 

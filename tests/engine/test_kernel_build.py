@@ -1,4 +1,4 @@
-"""The package builds everywhere: the kernel is compiled with `cc` or zig, and its absence fails no install."""
+"""The kernel is compiled with `cc` or zig; where that fails, the package is installed without it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler")
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Copy what a build reads, without what an earlier build left."""
+    """Copy the source tree without the files of earlier builds."""
     tree = tmp_path / "tree"
     shutil.copytree(ROOT / "geocli", tree / "geocli", ignore=shutil.ignore_patterns("__pycache__", "kernel.shared*"))
     for name in ("pyproject.toml", "README.md", ".gitignore"):
@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_compiler(tmp_path: Path) -> str:
-    """Make a PATH without any command."""
+    """Return a PATH without any command."""
     directory = tmp_path / "no-commands"
     directory.mkdir()
     return str(directory)
@@ -40,7 +40,7 @@ def no_compiler(tmp_path: Path) -> str:
 
 @pytest.fixture
 def failing_compiler(tmp_path: Path) -> str:
-    """Make a PATH whose `cc` fails."""
+    """Return a PATH with a `cc` that fails."""
     compiler = tmp_path / "failing" / "cc"
     compiler.parent.mkdir()
     compiler.write_text("#!/bin/sh\necho no headers >&2\nexit 1\n")
@@ -76,7 +76,7 @@ def _loads(python: Path, cwd: Path) -> bool:
 
 @needs_cc
 def test_a_wheel_with_the_kernel_loads_in_a_fresh_environment(tree: Path, tmp_path: Path) -> None:
-    """It is for this platform and any Python 3, and needs no compiler where it is installed."""
+    """Its tag is for this platform and any Python 3, and no compiler is needed to install it."""
     assert "[]" == _backend(tree, "get_requires_for_build_wheel()")
 
     wheel = _wheel(tree)
@@ -88,7 +88,7 @@ def test_a_wheel_with_the_kernel_loads_in_a_fresh_environment(tree: Path, tmp_pa
 
 @needs_cc
 def test_an_editable_install_compiles_each_time(tree: Path, tmp_path: Path) -> None:
-    """The library lies in the source tree, and another install replaces it."""
+    """The library is in the source tree, and the next install replaces it."""
     library = tree / LIBRARY
     wheel = tree / "dist" / _backend(tree, "build_editable('dist')")
     first = library.stat().st_ino
@@ -102,10 +102,10 @@ def test_an_editable_install_compiles_each_time(tree: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("version", [pytest.param("geocli_version(void) { return 0; }", marks=needs_cc), None])
-def test_another_library_is_not_used(tree: Path, version: str | None) -> None:
-    """One of another version, and what is no library, are as if there were none."""
+def test_another_library_is_not_loaded(tree: Path, version: str | None) -> None:
+    """Of another version, or a file that is not a library."""
     if version is None:
-        (tree / LIBRARY).write_bytes(b"no library")
+        (tree / LIBRARY).write_bytes(b"not a library")
     else:
         source = tree / "stub.c"
         source.write_text(f"int {version}\n")
@@ -115,7 +115,7 @@ def test_another_library_is_not_used(tree: Path, version: str | None) -> None:
 
 
 def test_the_source_distribution_contains_no_compiled_file(tree: Path) -> None:
-    """What was compiled here is of no use elsewhere; the source is."""
+    """Only the source."""
     (tree / LIBRARY).write_bytes(b"compiled")
 
     sdist = tree / "dist" / _backend(tree, "build_sdist('dist')")
@@ -125,8 +125,8 @@ def test_the_source_distribution_contains_no_compiled_file(tree: Path) -> None:
     assert "kernel.shared" not in names
 
 
-def test_a_compiler_that_fails_leaves_the_python_path(tree: Path, failing_compiler: str, tmp_path: Path) -> None:
-    """The wheel is one for any platform, without a library, and a library of before is gone."""
+def test_a_compiler_that_fails_leaves_the_scalar_path(tree: Path, failing_compiler: str, tmp_path: Path) -> None:
+    """The wheel is for any platform, without a library, and an old library is removed."""
     (tree / LIBRARY).write_bytes(b"compiled from an older source")
 
     wheel = _wheel(tree, path=failing_compiler)
@@ -137,14 +137,14 @@ def test_a_compiler_that_fails_leaves_the_python_path(tree: Path, failing_compil
     assert not _loads(_install(wheel, tmp_path / "fresh"), tmp_path)
 
 
-def test_without_compiler_and_zig_the_python_path_is_left(tree: Path, no_compiler: str) -> None:
-    """A build without its requirements succeeds, too, as those of distributions do."""
+def test_without_compiler_and_zig_there_is_the_scalar_path(tree: Path, no_compiler: str) -> None:
+    """A build without its requirements succeeds, as in Linux distributions."""
     assert "ziglang" in _backend(tree, "get_requires_for_build_wheel()", path=no_compiler)
     assert _wheel(tree, path=no_compiler).name.endswith("-py3-none-any.whl")
 
 
-def test_pip_brings_a_compiler_where_there_is_none(tree: Path, no_compiler: str, tmp_path: Path) -> None:
-    """Pip installs zig for the time of the build, and the kernel loads; skipped without a package index."""
+def test_pip_installs_a_compiler_where_there_is_none(tree: Path, no_compiler: str, tmp_path: Path) -> None:
+    """Pip installs zig for the build, and the kernel loads; skipped without a package index."""
     if subprocess.run([*PIP, "install", "-q", "--dry-run", "--no-deps", "ziglang"], check=False).returncode:
         pytest.skip("no package index, or it has no zig for this machine")
 

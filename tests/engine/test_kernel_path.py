@@ -1,4 +1,4 @@
-"""The kernel says what the Python path says, which is the definition: on any bytes, from any databases."""
+"""The kernel gives the rows of the scalar path, which is the definition, for any bytes and any databases."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ ALIASES = ("::ffff:0:0/96", "2002::/16", "2001::/32")
 
 
 class Drawn(NamedTuple):
-    """A database to be written."""
+    """A database to write."""
 
     networks: dict[str, Any]
     record_size: int
     ip_version: int
     aliases: set[str]
     damage: list[tuple[int, int]]
-    """Positions, in the tree and the data, and bytes that are written there."""
+    """Positions in the tree and the data, and the bytes to write there."""
 
 
 DATABASES = st.builds(
@@ -69,7 +69,7 @@ DAMAGED = st.builds(
 
 
 def near(prefix: str) -> list[str]:
-    """Return the first and last address of a network, and those before and behind them."""
+    """Return the first and last address of a network, and their neighbours."""
     network = ip_network(prefix, strict=False)
     kind = IPv4Address if network.version == 4 else IPv6Address
     edges = {int(network[0]) - 1, int(network[0]), int(network[-1]), int(network[-1]) + 1}
@@ -82,8 +82,8 @@ TEXTS = st.lists(
 )
 
 
-def asked(databases: list[Drawn], texts: list[str]) -> list[str]:
-    """Return texts, and addresses in each network of the databases, and beside them."""
+def lines(databases: list[Drawn], texts: list[str]) -> list[str]:
+    """Return texts, and addresses within and next to each network of the databases."""
     return [*(text for drawn in databases for prefix in drawn.networks for text in near(prefix)), *texts, "1.2.3.4"]
 
 
@@ -98,7 +98,7 @@ PER_TEST = settings(max_examples=100, deadline=None, suppress_health_check=list(
 
 
 class World:
-    """Databases, and caches that ask them."""
+    """Databases, and caches that use them."""
 
     def __init__(self, home: Path, clock: Clock, databases: list[Drawn], *, is_named: bool) -> None:
         self.home, self._clock = home / str(next(_homes)), clock
@@ -127,27 +127,27 @@ class World:
         path.write_bytes(data)
         return str(path)
 
-    def answer(self, name: str, text: bytes, **asked: Any) -> tuple[bytes, int, set[str], dict[str, Entry]]:
-        """Return the rows of a text, the exit status, the problems, and what is in the journal then."""
+    def answer(self, name: str, text: bytes, **options: Any) -> tuple[bytes, int, set[str], dict[str, Entry]]:
+        """Return the rows of a text, the exit status, the reported problems, and the entries in the journal."""
         problems: list[GeocliError] = []
         file, out = self.home / f"{name}.in", self.home / f"{name}.out"
         file.write_bytes(text)
         chosen = Settings(data_dir=str(self.home / name), **self._sources)
         with GeoCache(settings=chosen, clock=self._clock, on_problem=problems.append) as cache:
-            report = run(cache, BatchRequest(files=(str(file),), output=str(out), **asked))
-            kept = {entry.ip: entry for entry in cache.journal.dirty()} if asked["mode"] == "cache" else {}
-        return out.read_bytes(), report.exit_status, {str(problem) for problem in problems}, kept
+            report = run(cache, BatchRequest(files=(str(file),), output=str(out), **options))
+            entries = {entry.ip: entry for entry in cache.journal.dirty()} if options["mode"] == "cache" else {}
+        return out.read_bytes(), report.exit_status, {str(problem) for problem in problems}, entries
 
-    def compare(self, header: bytes, body: bytes, **asked: Any) -> None:
-        """Answer a text once by the Python path, then so often that the kernel does, and compare all that there is."""
+    def compare(self, header: bytes, body: bytes, **options: Any) -> None:
+        """Answer a text by the scalar path, and repetitions of it by the kernel, and compare all results."""
         times = SMALL_BYTES // len(body) + 1
-        begin, *_ = self.answer("none", header, **asked)
-        rows, *others = self.answer("one", header + body, **asked)
+        first, *_ = self.answer("none", header, **options)
+        rows, *expected = self.answer("one", header + body, **options)
         assert len(header + body) < SMALL_BYTES
-        many, *same = self.answer("many", header + body * times, **asked)
+        many, *actual = self.answer("many", header + body * times, **options)
 
-        assert (begin + rows[len(begin) :] * times).split(b"\n") == many.split(b"\n")
-        assert others == same
+        assert (first + rows[len(first) :] * times).split(b"\n") == many.split(b"\n")
+        assert expected == actual
 
 
 @PER_TEST
@@ -172,7 +172,7 @@ def test_lists(  # noqa: PLR0913 (drawn)
 ) -> None:
     """In every format, from any databases, with the journal and without it."""
     world = World(tmp_path, clock, databases, is_named=is_named and bool(databases))
-    body = "".join(f"{text}\n" for text in asked(databases, texts)).encode("utf-8", "surrogatepass")
+    body = "".join(f"{text}\n" for text in lines(databases, texts)).encode("utf-8", "surrogatepass")
     world.compare(b"", body, format=format_, fields=fields, mode=mode)
 
 
@@ -181,9 +181,9 @@ def test_lists(  # noqa: PLR0913 (drawn)
 def test_damaged_databases(
     tmp_path: Path, clock: Clock, *, databases: list[Drawn], texts: list[str], mode: str
 ) -> None:
-    """Whatever the bytes of their trees and records are: the same rows, the same problems, the same in the journal."""
+    """For any bytes of trees and records: the same rows, problems and journal entries."""
     world = World(tmp_path, clock, databases, is_named=False)
-    body = "".join(f"{text}\n" for text in asked(databases, texts)).encode("utf-8", "surrogatepass")
+    body = "".join(f"{text}\n" for text in lines(databases, texts)).encode("utf-8", "surrogatepass")
     world.compare(b"", body, format="jsonl", fields=("ip", "status", "city", "network", "traits", "error"), mode=mode)
 
 
@@ -201,7 +201,7 @@ def test_tables(  # noqa: PLR0913 (drawn)
 ) -> None:
     """Rows of CSV, with too few cells or too many."""
     world = World(tmp_path, clock, databases, is_named=False)
-    rows = [f"a,{text}".replace('"', "").replace("\r", "") for text in asked(databases, texts)]
+    rows = [f"a,{text}".replace('"', "").replace("\r", "") for text in lines(databases, texts)]
     rows += [f'"b","{text}",c'.replace("\r", "") for text in texts if quoted and '"' not in text]
     body = "".join(f"{row}\n" for row in rows).encode("utf-8", "surrogatepass")
     world.compare(b"name,ip\n", body, input="csv", fields=fields, prefix="geo_", mode=mode)
@@ -219,9 +219,9 @@ def test_json_lines(  # noqa: PLR0913 (drawn)
     mode: str,
     junk: str,
 ) -> None:
-    """Objects, and lines that are none."""
+    """Objects, and lines that are not objects."""
     world = World(tmp_path, clock, databases, is_named=False)
-    rows = [json.dumps({"a": 1, "ip": text}) for text in asked(databases, texts)] + [junk.replace("\n", "")]
+    rows = [json.dumps({"a": 1, "ip": text}) for text in lines(databases, texts)] + [junk.replace("\n", "")]
     world.compare(b"", "".join(f"{row}\n" for row in rows).encode(), input="jsonl", fields=fields, mode=mode)
 
 
@@ -269,7 +269,7 @@ def test_logs(  # noqa: PLR0913 (drawn)
     options: dict[str, Any] = {"is_extract": True, "with_header": False} if is_extract else {}
     world.compare(
         b"",
-        b"a line\n" + text + " ".join(asked(databases, [])).encode() + b"\n",
+        b"a line\n" + text + " ".join(lines(databases, [])).encode() + b"\n",
         input="log",
         fields=fields,
         mode=mode,
@@ -279,7 +279,7 @@ def test_logs(  # noqa: PLR0913 (drawn)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_many_records(tmp_path: Path, clock: Clock, seed: int) -> None:
-    """More than are read together, of several databases, in any order."""
+    """More than one call reads, of several databases, in any order."""
     networks = {f"1.{at >> 8}.{at & 255}.0/24": KNOWN[(at * 7 + seed) % len(KNOWN)] for at in range(1500)}
     own = {prefix: {"city": f"City {number}", "asn": number} for number, prefix in enumerate(networks)}
     drawn = [Drawn(records, SIZES[seed], 4, set(), []) for records in (networks, own)]
@@ -290,16 +290,16 @@ def test_many_records(tmp_path: Path, clock: Clock, seed: int) -> None:
 
 @pytest.mark.parametrize("format_", ["csv", "tsv", "jsonl", "value"])
 @pytest.mark.parametrize("fields", [None, ("city", "source", "ip"), ("traits", "org"), ("traits.k\x1f\1", "network")])
-def test_bytes_that_stand_for_fields_in_the_kernel(
+def test_placeholders_of_the_kernel_in_values(
     tmp_path: Path, clock: Clock, format_: str, fields: tuple[str, ...] | None
 ) -> None:
-    """They may be in names of databases and in their records, and stand for nothing there."""
-    marks = "".join(map(chr, range(32)))
-    city = {"city": {"names": {"en": f"A{marks}B"}}, "country": {"iso_code": "GB"}, f"k{marks}": f"v{marks}"}
-    operator = {"autonomous_system_number": 5, "autonomous_system_organization": f"o{marks}", "k\x1f\1": marks}
+    """In names of databases and in records, these control characters are ordinary text."""
+    controls = "".join(map(chr, range(32)))
+    city = {"city": {"names": {"en": f"A{controls}B"}}, "country": {"iso_code": "GB"}, f"k{controls}": f"v{controls}"}
+    operator = {"autonomous_system_number": 5, "autonomous_system_organization": f"o{controls}", "k\x1f\1": controls}
     networks = {"a": {"1.0.0.0/8": city}, "b": {"1.0.0.0/9": operator}}
     world = World(tmp_path, clock, [], is_named=False)
     for name, records in networks.items():
-        Trie(records, 4).write(world.home / f"{name}.mmdb", 24, records=records, edition=f"Ed{marks}{name}")
+        Trie(records, 4).write(world.home / f"{name}.mmdb", 24, records=records, edition=f"Ed{controls}{name}")
 
     world.compare(b"", b"1.2.3.4\n1.200.3.4\n10.0.0.1\n", format=format_, fields=fields, mode="cache")

@@ -1,4 +1,4 @@
-"""Without the kernel all is looked up one by one, with the same results, and whoever has much of it is told."""
+"""Without the kernel, rows are the same, and large batches report that it is missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = "".join(f"81.2.{at >> 8 & 255}.{at & 255}\n2001:218::{at & 255:x}\nx\n" f
 
 
 @pytest.fixture
-def lacking(located: Geocli, tmp_path: Path) -> Geocli:
+def without_kernel(located: Geocli, tmp_path: Path) -> Geocli:
     """Run a copy of geocli without the kernel."""
     copy = tmp_path / "copy"
     ignored = shutil.ignore_patterns("__pycache__", "kernel.shared*")
@@ -40,49 +40,49 @@ def message(geocli: Geocli) -> str:
 
 @pytest.mark.unmeasured
 @pytest.mark.parametrize("options", [("--no-cache",), ("-j", "2")])
-def test_many_lines_are_answered_alike(located: Geocli, lacking: Geocli, options: tuple[str, ...]) -> None:
-    """The rows are the same, and one line on standard error says what is missing, and what to do."""
-    command, lacking.command = lacking.command, type(located).command
+def test_many_lines_are_answered_alike(located: Geocli, without_kernel: Geocli, options: tuple[str, ...]) -> None:
+    """The rows are the same, and one line on standard error names the missing file and the remedy."""
+    command, without_kernel.command = without_kernel.command, type(located).command
     expected = located("batch", "-F", "ip,city,asn,network,status", *options, stdin=MANY)
     shutil.rmtree(located.data_dir, ignore_errors=True)
-    lacking.command = command
-    found = lacking("batch", "-F", "ip,city,asn,network,status", *options, stdin=MANY)
+    without_kernel.command = command
+    actual = without_kernel("batch", "-F", "ip,city,asn,network,status", *options, stdin=MANY)
 
-    assert expected.stdout.splitlines() == found.stdout.splitlines()
+    assert expected.stdout.splitlines() == actual.stdout.splitlines()
     assert (0, b"") == (expected.returncode, expected.stderr)
-    assert (0, [message(lacking)]) == (found.returncode, complaints(found))
+    assert (0, [message(without_kernel)]) == (actual.returncode, complaints(actual))
 
 
 @pytest.mark.unmeasured
-def test_it_is_said_once_for_several_files(lacking: Geocli, tmp_path: Path) -> None:
-    """None of which alone is long."""
+def test_the_message_comes_once_for_several_files(without_kernel: Geocli, tmp_path: Path) -> None:
+    """Also if each of them is short."""
     file = tmp_path / "some.txt"
     file.write_bytes(MANY[: len(MANY) // 3])
-    once, often = (lacking("batch", "--no-cache", "-F", "ip", *[str(file)] * count) for count in (1, 5))
+    once, often = (without_kernel("batch", "--no-cache", "-F", "ip", *[str(file)] * count) for count in (1, 5))
 
     assert (0, b"") == (once.returncode, once.stderr)
-    assert [message(lacking)] == complaints(often)
+    assert [message(without_kernel)] == complaints(often)
 
 
 @pytest.mark.parametrize("mode", ["--no-cache", "--cached-only"])
-def test_a_small_batch_says_nothing(lacking: Geocli, mode: str) -> None:
-    """It takes as long as with the kernel, nearly; and what the cache alone answers is not for the kernel."""
-    small = lacking("batch", mode, "-F", "ip", stdin=MANY[:100_000] if mode == "--no-cache" else MANY)
+def test_a_small_batch_has_no_message(without_kernel: Geocli, mode: str) -> None:
+    """Nor has a large one from the cache, which would not use the kernel."""
+    small = without_kernel("batch", mode, "-F", "ip", stdin=MANY[:100_000] if mode == "--no-cache" else MANY)
 
     assert (0, b"") == (small.returncode, small.stderr)
 
 
-def test_events_say_so(lacking: Geocli) -> None:
-    """With -v, however small a batch is."""
+def test_the_log_names_the_kernel(without_kernel: Geocli) -> None:
+    """With -v, for batches of any size."""
     for expected in ("missing", "loaded"):
-        *_, event = lacking("-v", "batch", stdin=b"81.2.69.160\n").stderr.splitlines()
+        *_, event = without_kernel("-v", "batch", stdin=b"81.2.69.160\n").stderr.splitlines()
         assert ("batch", expected) == (json.loads(event)["event"], json.loads(event)["kernel"])
-        lacking.command = (sys.executable, "-m", "geocli")
+        without_kernel.command = (sys.executable, "-m", "geocli")
 
 
 @pytest.mark.parametrize("options", [("-i", "log"), ("--extract",), ("-i", "csv"), ("-i", "jsonl")])
-def test_every_kind_of_input(lacking: Geocli, options: tuple[str, ...]) -> None:
-    """Large ones are cut without the kernel, too."""
+def test_every_kind_of_input(without_kernel: Geocli, options: tuple[str, ...]) -> None:
+    """Large input is divided without the kernel, too."""
     texts = {
         "log": b"GET from 81.2.69.160 and 10.0.0.1\n",
         "--extract": b"GET from 81.2.69.160 and 10.0.0.1\n",
@@ -91,20 +91,20 @@ def test_every_kind_of_input(lacking: Geocli, options: tuple[str, ...]) -> None:
     }
     header = b"id,ip\n" if options[-1] == "csv" else b""
     text = header + texts[options[-1]] * 1000
-    found = lacking("batch", "--no-cache", "-F", "city", *options, stdin=text)
-    lacking.command = (sys.executable, "-m", "geocli")
-    expected = lacking("batch", "--no-cache", "-F", "city", *options, stdin=text)
+    actual = without_kernel("batch", "--no-cache", "-F", "city", *options, stdin=text)
+    without_kernel.command = (sys.executable, "-m", "geocli")
+    expected = without_kernel("batch", "--no-cache", "-F", "city", *options, stdin=text)
 
-    assert (expected.returncode, expected.stdout, b"") == (found.returncode, found.stdout, found.stderr)
+    assert (expected.returncode, expected.stdout, b"") == (actual.returncode, actual.stdout, actual.stderr)
 
 
-def test_an_address_is_kept_once(lacking: Geocli) -> None:
-    """Though it comes in several blocks."""
+def test_an_address_is_appended_once(without_kernel: Geocli) -> None:
+    """Although it occurs in several blocks."""
     lines = "".join(f"81.2.69.{at}\n" for at in range(256)).encode()
-    assert 0 == lacking("batch", "-o", "/dev/null", stdin=lines * 400).returncode
-    report = json.loads(lacking("flush", "--json").stdout)
+    assert 0 == without_kernel("batch", "-o", "/dev/null", stdin=lines * 400).returncode
+    report = json.loads(without_kernel("flush", "--json").stdout)
 
     assert 256 == report["flushed"]
     assert 1 << 16 > len(
-        (lacking.data_dir / "journal").read_bytes() if (lacking.data_dir / "journal").exists() else b""
+        (without_kernel.data_dir / "journal").read_bytes() if (without_kernel.data_dir / "journal").exists() else b""
     )

@@ -17,7 +17,7 @@ from geocli.engine import networks as module
 from geocli.engine.networks import NETWORKS_PER_CALL, networks
 from geocli.errors import DatabaseError
 from tests.helpers.databases import CITIES, NETWORKS, build
-from tests.helpers.search_trees import SEPARATOR_BYTES, SIZES, Trie, metadata, packed
+from tests.helpers.search_trees import SEPARATOR_BYTES, SIZES, Trie, metadata, node_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +135,7 @@ def until_damage(walk: Iterator[tuple[int, int, int]]) -> tuple[list[tuple[int, 
 def test_a_loop_is_damage(tmp_path: Path, size: int) -> None:
     """The walk fails once an address has no more bits."""
     path = tmp_path / "a.mmdb"
-    path.write_bytes(packed(0, 1, size) + bytes(SEPARATOR_BYTES) + b"\xe0" * 64 + metadata(1, size, 4))
+    path.write_bytes(node_bytes(0, 1, size) + bytes(SEPARATOR_BYTES) + b"\xe0" * 64 + metadata(1, size, 4))
     for walk in (networks, scalar_networks):
         with pytest.raises(DatabaseError, match="deeper than addresses have bits"):
             list(walk(opened(path)))

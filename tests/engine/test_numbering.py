@@ -1,4 +1,4 @@
-"""Records of databases, in any combination, have numbers of their own."""
+"""Each combination of records has a number of its own."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine.kernel import FIRST_NUMBER, Numbering
 from tests.helpers.kernel_walks import Walk, Walker
-from tests.helpers.search_trees import SEPARATOR_BYTES, Trie, metadata, packed
+from tests.helpers.search_trees import SEPARATOR_BYTES, Trie, metadata, node_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 LEVELS = 13
-"""Levels of a tree with a record for each of 8,192 networks."""
+"""Levels of a tree of 8,192 networks."""
 
 
 def opened(path: Path) -> Database:
     return Database(examine(str(path)))
 
 
-def full(path: Path, offsets: Sequence[int]) -> Database:
-    """Write an IPv4 tree in which each network of 13 bits has a record at an offset of its own."""
+def full_tree(path: Path, offsets: Sequence[int]) -> Database:
+    """Write an IPv4 tree in which each /13 network has a record, at these offsets."""
     node_count = (1 << LEVELS) - 1
     children = [*range(1, node_count), *(node_count + offset for offset in offsets)]
-    nodes = b"".join(packed(children[at], children[at + 1], 32) for at in range(0, len(children), 2))
+    nodes = b"".join(node_bytes(children[at], children[at + 1], 32) for at in range(0, len(children), 2))
     with path.open("wb") as out:
         out.write(nodes + bytes(SEPARATOR_BYTES))
         out.seek(max(offsets) + 16, 1)
@@ -48,7 +48,7 @@ EVERY = [address(network) for network in range(1 << LEVELS)]
 
 
 def used(numbering: Numbering) -> list[bool]:
-    """Return for each slot whether it has a key."""
+    """Return whether each slot has a key."""
     words = (c_uint64 * (2 * numbering.mask + 2)).from_address(numbering.slots)[:]
     return [key != 0 for key in words[::2]]
 
@@ -59,9 +59,9 @@ def longest_run(slots: Sequence[bool]) -> int:
 
 @pytest.mark.parametrize("step", [16, 1 << 10, 1 << 16, 0x3_9E37])
 @pytest.mark.parametrize("seed", range(5))
-def test_records_that_are_placed_by_an_attacker_do_not_meet(tmp_path: Path, step: int, seed: int) -> None:
-    """Keys are spread over the slots by a secret, any of which does: the longest run of used slots is short."""
-    walker = Walker([full(tmp_path / "a.mmdb", [16 + step * at for at in range(1 << LEVELS)])])
+def test_records_placed_by_an_attacker_do_not_collide(tmp_path: Path, step: int, seed: int) -> None:
+    """A secret distributes the keys over the slots: for any secret, the longest run of used slots is short."""
+    walker = Walker([full_tree(tmp_path / "a.mmdb", [16 + step * at for at in range(1 << LEVELS)])])
     drawn = random.Random(seed)  # noqa: S311 (the same in each run)
     walker.table.engine.secret[:] = drawn.getrandbits(64), *(drawn.getrandbits(64) | 1 for _ in range(2))
     walks = walker.walk(EVERY)
@@ -76,7 +76,7 @@ def test_records_that_are_placed_by_an_attacker_do_not_meet(tmp_path: Path, step
 
 
 def test_each_combination_has_a_number(tmp_path: Path) -> None:
-    """Of scopes and of the records of several databases, and the same one for the same, as often as it comes."""
+    """Combinations of scopes and records of several databases; each has the same number whenever it occurs."""
     databases = [
         opened(Trie(networks, ip_version=4).write(tmp_path / f"{number}.mmdb", 24))
         for number, networks in enumerate((["1.0.0.0/10", "10.0.0.0/8"], ["1.0.0.0/9", "1.32.0.0/11"], ["1.16.0.0/12"]))
@@ -92,7 +92,7 @@ def test_each_combination_has_a_number(tmp_path: Path) -> None:
 
 
 def test_without_databases_scopes_have_numbers() -> None:
-    """There are no records, but special addresses."""
+    """Those of special addresses."""
     walker = Walker([], has_scopes=True)
     walks = walker.walk(["1.2.3.4", "10.0.0.1", "8.8.8.8", "127.0.0.1", "10.0.0.2"])
 
@@ -101,9 +101,9 @@ def test_without_databases_scopes_have_numbers() -> None:
     assert FIRST_NUMBER + 3 == walker.table.engine.next_number
 
 
-def test_what_there_is_no_number_for_is_looked_up_by_itself(tmp_path: Path) -> None:
-    """A table takes so many answers; those that it has stay."""
-    walker = Walker([full(tmp_path / "a.mmdb", [16 + 16 * at for at in range(1 << LEVELS)])])
+def test_answers_without_a_free_number_are_left_to_the_scalar_path(tmp_path: Path) -> None:
+    """The answers that have numbers stay."""
+    walker = Walker([full_tree(tmp_path / "a.mmdb", [16 + 16 * at for at in range(1 << LEVELS)])])
     known = walker.walk(EVERY[:100])
     walker.table.engine.next_number = walker.table.engine.max_numbers - 3
     walks = walker.walk(EVERY[:200])
@@ -115,10 +115,10 @@ def test_what_there_is_no_number_for_is_looked_up_by_itself(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("database", [0, 1])
-def test_a_full_table_takes_no_more(tmp_path: Path, database: int) -> None:
-    """Of any database: probing would otherwise never end."""
+def test_a_full_hash_table_takes_no_more(tmp_path: Path, database: int) -> None:
+    """For any of the databases: otherwise probing would never end."""
     offsets = [16 + 16 * at for at in range(1 << LEVELS)]
-    walker = Walker([full(tmp_path / f"{name}.mmdb", offsets) for name in "ab"])
+    walker = Walker([full_tree(tmp_path / f"{name}.mmdb", offsets) for name in "ab"])
     numberings = (Numbering * 2).from_address(walker.table.engine.numberings)
     numberings[database].capacity = 50
     walks = walker.walk(EVERY[:100])

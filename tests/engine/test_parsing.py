@@ -1,4 +1,4 @@
-"""Texts of many addresses are read as each of them would be by itself."""
+"""Blocks of addresses are parsed as single addresses are."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def block(lines: list[bytes]) -> Block:
 
 
 def rows(found: BlockAnswers, format_: str = "csv") -> list[bytes]:
-    """Return the lines of a block without those of what is looked up by itself."""
+    """Return the lines of a block; those of the scalar path are empty."""
     assembly = found.assembly(Output(format_, ("network",)), "", [b"\n"] * len(found.singles()))
     out = bytearray(64 * len(found.block) + 64)
     written = assembly.write(out)
@@ -69,7 +69,7 @@ def network_of(address: IPv4Address | IPv6Address, length: int) -> str:
 
 
 def may_embed(address: IPv4Address | IPv6Address) -> bool:
-    """Return whether an address is looked up by itself, since there may be one of IPv4 in it."""
+    """Return whether an address is left to the scalar path, since it may embed an IPv4 address."""
     is_short = address.version == 6 and 0xFFFF < int(address) < 1 << 64
     return is_short or addresses.embedded(address) is not None
 
@@ -77,7 +77,7 @@ def may_embed(address: IPv4Address | IPv6Address) -> bool:
 @settings(max_examples=400, deadline=None)
 @given(BLOCKS)
 def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -> None:
-    """IPv4 without leading zeros, IPv6 as RFC 5952 has it, unless it may embed IPv4; and nothing else in the line."""
+    """IPv4 without leading zeros, IPv6 in the form of RFC 5952 unless it may embed IPv4; and nothing else."""
     found = BlockAnswers(table("network").answers, block(lines))
     kernel().find(byref(found.answers.engine), byref(found.native))
     expected = []
@@ -97,8 +97,8 @@ def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -
 @settings(max_examples=400, deadline=None)
 @given(BLOCKS)
 @example([b"a:2:3:4:5:6:1.2.3.4", b"a:2:3::5:6:7:08", b"A:2:3:4:5:6:7:8", b"a:0:0:2::3:4", b"a:2:3:4:5:6:7:8"] * 2)
-def test_all_others_are_read_like_one_alone(lines: list[bytes]) -> None:
-    """Ports, brackets, zones and mapped addresses come out as their canonical text, what is none as it was."""
+def test_other_spellings_are_parsed_by_python(lines: list[bytes]) -> None:
+    """Ports, brackets, zones and mapped addresses become canonical; invalid lines stay as they are."""
     found = table("ip").find(block(lines))
     expected: list[tuple[bytes, bool]] = []
     for line in lines:
@@ -115,45 +115,46 @@ def test_all_others_are_read_like_one_alone(lines: list[bytes]) -> None:
 
 
 @given(st.lists(st.tuples(st.ip_addresses() | SPARSE.map(IPv6Address), PREFIXES), max_size=20), st.booleans())
-def test_networks(asked: list[tuple[IPv4Address | IPv6Address, int]], is_json: bool) -> None:  # noqa: FBT001 (drawn)
-    """Each address with its prefix is in the network that `ipaddress` says it is in; this shows what was read, too."""
+def test_networks(drawn: list[tuple[IPv4Address | IPv6Address, int]], is_json: bool) -> None:  # noqa: FBT001 (drawn)
+    """The network of an address and a prefix length is that of `ipaddress`."""
     format_ = "jsonl" if is_json else "csv"
-    known = [(address, length) for address, length in asked if not may_embed(address)]
+    known = [(address, length) for address, length in drawn if not may_embed(address)]
     found = table("network", format_=format_).find(block([str(address).encode() for address, _ in known]))
     for position, (_, length) in enumerate(known):
         found.prefixes[position] = length
     texts = rows(found, format_)
     expected = [
         b'{"network": "%s"}' % text.encode() if is_json else text.encode()
-        for text in (network_of(*one) for one in known)
+        for text in (network_of(*pair) for pair in known)
     ]
 
     assert expected == texts
 
 
-def test_networks_that_answers_do_not_name() -> None:
-    """They are null in JSON, and empty elsewhere."""
-    found = {format_: table("network", format_=format_).find(block([b"1.2.3.4"])) for format_ in ("jsonl", "csv")}
-
-    assert {"jsonl": [b'{"network": null}'], "csv": [b'""']} == {
-        format_: rows(one, format_) for format_, one in found.items()
+def test_answers_without_a_network() -> None:
+    """It is null in JSON, and empty in other formats."""
+    lines = {
+        format_: rows(table("network", format_=format_).find(block([b"1.2.3.4"])), format_)
+        for format_ in ("jsonl", "csv")
     }
+
+    assert {"jsonl": [b'{"network": null}'], "csv": [b'""']} == lines
 
 
 FORMS = st.sampled_from(["{}", "[{}]", "{}:80", " {}", "::ffff:{}"])
 
 
 @given(st.lists(st.tuples(FORMS, st.ip_addresses(), PREFIXES), max_size=20))
-def test_prefix_lengths_stay_with_their_addresses(asked: list[tuple[str, IPv4Address | IPv6Address, int]]) -> None:
-    """However the address is spelled; that of an IPv4-mapped one is the one of IPv4."""
-    spelled = [(form.format(network_of(address, length).partition("/")[0]), length) for form, address, length in asked]
+def test_prefix_lengths_stay_with_their_addresses(drawn: list[tuple[str, IPv4Address | IPv6Address, int]]) -> None:
+    """In any spelling; that of an IPv4-mapped address becomes one of IPv4."""
+    spelled = [(form.format(network_of(address, length).partition("/")[0]), length) for form, address, length in drawn]
     known = [(text.encode(), length, network_length(text.encode(), length)) for text, length in spelled]
     pieces = [piece for text, length, own in known for piece in (text, b"" if own is None else b"/%d" % length)]
     bounds = offsets(accumulate(map(len, pieces), initial=0))
     found = table("ip").find(Block(b"".join(pieces), bounds[:-1:2], bounds[1::2], bounds[2::2]))
     expected = [
         (str(addresses.parse(text.decode())).encode(), b"" if own is None else b"/%d" % own)
-        if is_read(text)
+        if is_valid(text)
         else (text, b"")
         for text, _, own in known
     ]
@@ -161,7 +162,7 @@ def test_prefix_lengths_stay_with_their_addresses(asked: list[tuple[str, IPv4Add
     assert expected == [(found.block.address(at), found.block.suffix(at)) for at in range(len(known))]
 
 
-def is_read(text: bytes) -> bool:
+def is_valid(text: bytes) -> bool:
     try:
         addresses.parse(text.decode())
     except AddressError:
@@ -170,19 +171,19 @@ def is_read(text: bytes) -> bool:
 
 
 def test_no_lines() -> None:
-    """An empty block is a block."""
+    """Have no rows."""
     found = table("ip").find(block([]))
 
     assert ([], [], []) == (found.numbers.tolist(), found.singles(), rows(found))
 
 
-def test_families_come_together() -> None:
-    """Each address with its place, and what is none with its own."""
+def test_both_families_in_one_block() -> None:
+    """Answers stay in order, also those of invalid lines."""
     found = table("ip").find(block([b"1.2.3.4", b"x", b"2001:4860::1", b"5.6.7.8"]))
 
-    first, *others = found.numbers
+    first, *rest = found.numbers
     assert first >= FIRST_NUMBER
-    assert [SINGLE, first, first] == others
+    assert [SINGLE, first, first] == rest
     assert [1] == found.singles()
 
 
@@ -191,8 +192,8 @@ LINE_BYTES = st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"").re
 
 @pytest.mark.parametrize("end", ["\n", "\0"])
 @given(lines=st.lists(LINE_BYTES | st.sampled_from([b"", b"\r", b"\r\r", b"1.2.3.4\r", b"1.2.3.4"]), min_size=1))
-def test_lines_are_divided_alike(end: str, lines: list[bytes]) -> None:
-    """By the kernel as without it; a carriage return is part of a line that ends in a zero."""
+def test_lists_are_divided_alike(end: str, lines: list[bytes]) -> None:
+    """With and without the kernel; a carriage return is part of a line that ends in NUL."""
     form = ListForm(Output("csv", ("ip",), end=end))
     chunk = b"".join(line + end.encode() for line in lines)
     blocks = [form.cut(chunk, is_large=is_large) for is_large in (False, True)]
@@ -213,7 +214,7 @@ CELLS = st.text(st.sampled_from("a1.,;\r\t "), max_size=12).map(lambda text: tex
     header=st.sampled_from([b"ip\n", b"ip,b\n", b"a,ip\n", b"a,b,ip,d\n"]),
 )
 def test_rows_of_csv_are_divided_alike(rows_: list[bytes], ends: list[bytes], header: bytes) -> None:
-    """By the kernel as without it: the cell, the row, and how many cells it is short of."""
+    """With and without the kernel: the cell, the row, and the number of missing cells."""
     form = CsvForm(None, ("city",), delimiter=",", prefix="", with_header=True)
     assert [] == list(form.begin(iter([header])))
     chunk = b"".join(row + ends[at % len(ends)] for at, row in enumerate(rows_))

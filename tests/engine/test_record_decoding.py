@@ -1,4 +1,4 @@
-"""Records that the kernel decodes are those of the reader; where it does not decode one, the reader is asked."""
+"""Records that the kernel decodes are those of the reader."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[Heal
 
 
 def written(home: Path, records: Sequence[Any], damage: Sequence[tuple[int, int]] = ()) -> Database:
-    """Write records for 1.0.0.0/8, 2.0.0.0/8, ..., with some bytes of the data section changed."""
+    """Return a database with these records for 1.0.0.0/8, 2.0.0.0/8, ..., and damaged bytes in the data section."""
     networks = {f"{number}.0.0.0/8": record for number, record in enumerate(records, 1)}
     trie, path = Trie(networks, 4), home / f"{next(_paths)}.mmdb"
     data = bytearray(trie.write(path, 24, records=networks).read_bytes())
@@ -44,27 +44,27 @@ def written(home: Path, records: Sequence[Any], damage: Sequence[tuple[int, int]
 
 
 def compare(database: Database, count_: int, language: str) -> int:
-    """Compare what the kernel decodes with what the reader says, and return how many records it decodes."""
+    """Compare the records that the kernel decodes with those of the reader, and return how many it decodes."""
     texts = [f"{number}.0.0.0" for number in range(1, count_ + 1)]
     walks = Walker([database]).walk(texts)
-    there = [(text, walk.offsets[0]) for text, walk in zip(texts, walks, strict=True) if isinstance(walk, Walk)]
-    records = SearchTree(database).records([offset for _, offset in there], language)
-    assert len(there) == len(records)
-    for (text, _), record in zip(there, records, strict=True):
+    offsets = [(text, walk.offsets[0]) for text, walk in zip(texts, walks, strict=True) if isinstance(walk, Walk)]
+    records = SearchTree(database).records([offset for _, offset in offsets], language)
+    assert len(offsets) == len(records)
+    for (text, _), record in zip(offsets, records, strict=True):
         if record is None:
             continue
         try:
-            said, *_ = database.read(text)
+            expected, *_ = database.read(text)
         except DatabaseError as error:
-            pytest.fail(f"the kernel decodes what is damaged: {record!r}: {error}")
-        assert repr(place_from(said, language)) == repr(place_from(record, language))
+            pytest.fail(f"the kernel decodes a damaged record: {record!r}: {error}")
+        assert repr(place_from(expected, language)) == repr(place_from(record, language))
     return len(records) - records.count(None)
 
 
 @SETTINGS
 @given(records=st.lists(RECORDS | st.sampled_from(KNOWN), min_size=1, max_size=20), language=LANGUAGES)
 def test_any_records(tmp_path: Path, records: list[Any], language: str) -> None:
-    """Of any kind, and with whatever they share."""
+    """Of any kind, with shared values."""
     compare(written(tmp_path, records), len(records), language)
 
 
@@ -76,14 +76,14 @@ def test_any_records(tmp_path: Path, records: list[Any], language: str) -> None:
 )
 @example(records=[CITY, CITY], language="en", damage=[(7, 0xFF)])
 def test_any_damage(tmp_path: Path, records: list[Any], language: str, damage: list[tuple[int, int]]) -> None:
-    """A record that the reader refuses is not decoded, in whichever part of it the damage is."""
+    """A record that the reader rejects is not decoded, wherever the damage is."""
     compare(written(tmp_path, records, damage), len(records), language)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "de", "pt-BR"])
 def test_each_byte_of_a_record(tmp_path: Path, language: str) -> None:
-    """Also of names in languages that nobody asks for."""
+    """Also in names of other languages."""
     size_bytes = 170
     for at in range(size_bytes):
         for byte in (0x00, 0x20, 0x3F, 0xC3, 0xFF):
@@ -91,6 +91,6 @@ def test_each_byte_of_a_record(tmp_path: Path, language: str) -> None:
 
 
 def test_most_records_are_decoded(tmp_path: Path) -> None:
-    """All that the usual databases have; also more of them than are read together would take room."""
+    """All records of the usual databases, in one call."""
     assert len(KNOWN) == compare(written(tmp_path, KNOWN), len(KNOWN), "en")
     assert len(KNOWN) < MAX_RECORDS

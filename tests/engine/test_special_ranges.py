@@ -1,4 +1,4 @@
-"""The kernel finds the scope of an address that a lookup finds, and no prefix has two."""
+"""The kernel finds the same scopes as the scalar path."""
 
 from __future__ import annotations
 
@@ -25,66 +25,64 @@ if TYPE_CHECKING:
 
 
 def edges(version: int) -> list[Address]:
-    """Return the first and last address of each special range, and those before and behind them."""
+    """Return the first and last address of each special range, and their neighbours."""
     kind = IPv4Address if version == 4 else IPv6Address
-    most = (1 << (32 if version == 4 else 128)) - 1
+    highest = (1 << (32 if version == 4 else 128)) - 1
     ends = [end + step for first, last, _ in addresses.ranges(version) for end in (first, last) for step in (-1, 0, 1)]
-    return [kind(number) for number in sorted({0, most, *ends}) if 0 <= number <= most]
+    return [kind(number) for number in sorted({0, highest, *ends}) if 0 <= number <= highest]
 
 
-def scopes(walker: Walker, asked: Iterable[Address]) -> list[str | None]:
-    return [
-        SCOPES[walk.scope] if isinstance(walk, Walk) else "embedded"
-        for walk in walker.walk([str(one) for one in asked])
-    ]
+def scopes(walker: Walker, checked: Iterable[Address]) -> list[str | None]:
+    walks = walker.walk([str(address) for address in checked])
+    return [SCOPES[walk.scope] if isinstance(walk, Walk) else "embedded" for walk in walks]
 
 
-def expected(asked: Sequence[Address]) -> list[str | None]:
+def expected(checked: Sequence[Address]) -> list[str | None]:
     return [
         "embedded"
         if addresses.embedded(address) is not None or (address.version == 6 and 0xFFFF < int(address) < 1 << 64)
         else addresses.scope(address)
-        for address in asked
+        for address in checked
     ]
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_edge(version: int) -> None:
-    """Of each range; an address that embeds one of IPv4 is left to a lookup. The second time the table has them."""
-    walker, asked = Walker([], has_scopes=True), edges(version)
+    """Before and after the table is filled; addresses that embed an IPv4 address are left to the scalar path."""
+    walker, checked = Walker([], has_scopes=True), edges(version)
 
-    assert expected(asked) == scopes(walker, asked)
-    assert expected(asked) == scopes(walker, reversed(asked))[::-1]
+    assert expected(checked) == scopes(walker, checked)
+    assert expected(checked) == scopes(walker, reversed(checked))[::-1]
 
 
-def test_every_edge_with_records_for_more_or_less(tmp_path: Path) -> None:
-    """The table has no answer for addresses of two scopes, however large or small the networks of a database are."""
+def test_every_edge_with_larger_and_smaller_networks(tmp_path: Path) -> None:
+    """No entry of the table covers two scopes, however large the networks of a database are."""
     for number, networks in enumerate(
         (["0.0.0.0/1", "128.0.0.0/1"], ["0.0.0.0/1", "128.0.0.0/2"], ["10.0.0.0/7", "100.64.0.0/9"])
     ):
         path = Trie(networks, ip_version=4).write(tmp_path / f"{number}.mmdb", 24)
-        walker, asked = Walker([Database(examine(str(path)))], has_scopes=True), edges(4)
+        walker, checked = Walker([Database(examine(str(path)))], has_scopes=True), edges(4)
         for _ in range(2):
-            assert expected(asked) == scopes(walker, asked)
-            assert expected(asked) == scopes(walker, reversed(asked))[::-1]
+            assert expected(checked) == scopes(walker, checked)
+            assert expected(checked) == scopes(walker, reversed(checked))[::-1]
 
 
 WALKER = Walker([], has_scopes=True)
 
 
 @given(st.lists(st.ip_addresses(), max_size=20))
-def test_any_addresses(asked: list[Address]) -> None:
-    """Of both families, whatever was asked before."""
-    assert expected(asked) == scopes(WALKER, asked)
+def test_any_addresses(checked: list[Address]) -> None:
+    """Of both families, in any order."""
+    assert expected(checked) == scopes(WALKER, checked)
 
 
-def test_ipv4_prefixes_of_one_scope_have_one_scope() -> None:
-    """They follow each other without a gap, and no special range begins or ends within one."""
+def test_each_ipv4_network_has_one_scope() -> None:
+    """They cover all addresses without gaps, and no special range begins or ends within one."""
     _, (starts, kinds, lengths, *_) = special_ranges()
     networks = [ip_network(pair) for pair in zip(map(IPv4Address, starts), lengths, strict=True)]
     borders = {int(address) for address in edges(4)}
 
-    assert [int(after[0]) for _, after in pairwise(networks)] == [int(one[-1]) + 1 for one, _ in pairwise(networks)]
+    assert all(int(before[-1]) + 1 == int(after[0]) for before, after in pairwise(networks))
     assert (0, (1 << 32) - 1) == (int(networks[0][0]), int(networks[-1][-1]))
     for network, kind in zip(networks, kinds, strict=True):
         inside = [at for at in borders if int(network[0]) <= at <= int(network[-1])]

@@ -1,4 +1,4 @@
-"""What the kernel finds for addresses: the scope and the offsets of their records, before Python reads any."""
+"""Walk search trees with the kernel: the scopes and the record offsets of addresses."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ EVERYTHING = array("I", [0]), array("B", [0]), array("B", [0]), array("I", [0] *
 
 
 class Walk(NamedTuple):
-    """What is found for an address."""
+    """The result of a walk."""
 
     scope: int
-    """As in `SCOPES`."""
+    """Index in `SCOPES`."""
     offsets: tuple[int, ...]
-    """Where its record begins in each database, 0 without one."""
+    """Offset of the record in each database; 0 for no record."""
     prefix: int
-    """The longest prefix of the databases, in bits."""
+    """Longest prefix length of the databases."""
 
 
 class Walker:
     """Walks the trees of databases for many addresses."""
 
     def __init__(self, databases: Sequence[Database], *, has_scopes: bool = False) -> None:
-        """Map the databases; without scopes all addresses are walked alike."""
+        """Map the databases; without scopes no address is special."""
         self.table = LookupTable(databases, None, Output("csv", ("ip",)), is_kept=False).answers
         if not has_scopes:
             self.table.engine.ranges = Ranges(*map(address_of, EVERYTHING), embedding=1)
@@ -44,9 +44,9 @@ class Walker:
         self._known: dict[int, tuple[int, tuple[int, ...]]] = {}
 
     def walk(self, texts: Iterable[str]) -> list[Walk | str]:
-        """Return what is found for addresses; "unread" where the kernel reads none, "single" for those of a lookup."""
-        written = [text.encode() for text in texts]
-        found = BlockAnswers(self.table, Block.joined(written, [b""] * len(written)))
+        """Return the walks; "unread" for addresses the kernel cannot parse, "single" for those of the scalar path."""
+        addresses = [text.encode() for text in texts]
+        found = BlockAnswers(self.table, Block.joined(addresses, [b""] * len(addresses)))
         if self._find(found):
             self._add(found)
         assert not self._find(found)

@@ -1,4 +1,4 @@
-"""Search trees that tests write as they are, hostile ones too."""
+"""Write databases with given search trees, including malformed ones."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZES = (24, 28, 32)
-"""Bits of a record."""
+"""Record sizes in bits."""
 SEPARATOR_BYTES = 16
-"""Zeros between the tree and the data."""
+"""Number of zeros between the tree and the data."""
 
 
 class Trie:
-    """A search tree to be written as it is, with as much room in it as a test wants."""
+    """A search tree of networks, each with a record."""
 
     def __init__(self, networks: Iterable[str], ip_version: int = 6) -> None:
-        """Put in a record for each network, those of smaller networks over those of larger ones."""
+        """Add a record for each network; records of smaller networks override those of larger ones."""
         self.ip_version = ip_version
         self.nodes: list[list[int | None]] = [[None, None]]
-        """The two children of each node: another node, `~` the number of a record, or nothing."""
+        """The two children of each node: the index of a node, `~` the number of a record, or None."""
         self.prefixes = sorted(networks, key=lambda prefix: int(prefix.partition("/")[2]) + 96 * (":" not in prefix))
         """The network of each record, by its number."""
         for number, prefix in enumerate(self.prefixes):
@@ -38,7 +38,7 @@ class Trie:
         self.nodes[node][last] = child
 
     def _next(self, node: int, bit: int) -> int:
-        """Return the node below, which is made, with what is known above it, where there is none."""
+        """Return the child node, which is created, and inherits the record of its parent, if there is none."""
         below = self.nodes[node][bit]
         if below is None or below < 0:
             self.nodes.append([below, below])
@@ -53,7 +53,7 @@ class Trie:
         return [number >> (width - 1 - depth) & 1 for depth in range(length)]
 
     def alias(self, *prefixes: str) -> Trie:
-        """Let networks go on where the IPv4 addresses begin."""
+        """Make networks aliases of the IPv4 addresses."""
         root = 0
         for _ in range(96):
             root = self._next(root, 0)
@@ -61,7 +61,7 @@ class Trie:
             self._put(prefix, root)
         return self
 
-    def write(  # noqa: PLR0913 (what a file is made of)
+    def write(  # noqa: PLR0913 (the parts of a file)
         self,
         path: Path,
         record_size: int,
@@ -71,9 +71,9 @@ class Trie:
         records: Mapping[str, Any] | None = None,
         edition: str = "Test",
     ) -> Path:
-        """Write a database; nodes but the first come after some spare ones, records after some spare bytes.
+        """Write a database, with spare nodes after the first node, and spare bytes before the records.
 
-        Records are those of the networks, by default numbers; what they have in common stands in the file once.
+        Records are by network, by default numbers; values that records share are written once.
         """
         node_count = len(self.nodes) + spare_nodes
         first = node_count + SEPARATOR_BYTES + spare_bytes
@@ -89,19 +89,19 @@ class Trie:
                 return node_count
             return first + offsets[~child] if child < 0 else child + spare_nodes
 
-        nodes = [packed(number(left), number(right), record_size) for left, right in self.nodes]
-        node_bytes = record_size // 4
+        nodes = [node_bytes(number(left), number(right), record_size) for left, right in self.nodes]
+        size = record_size // 4
         with path.open("wb") as out:
             out.write(nodes[0])
-            out.seek(node_bytes * (1 + spare_nodes))
+            out.seek(size * (1 + spare_nodes))
             out.write(b"".join(nodes[1:]))
-            out.seek(node_count * node_bytes + SEPARATOR_BYTES + spare_bytes)
+            out.seek(node_count * size + SEPARATOR_BYTES + spare_bytes)
             out.write(data)
             out.write(metadata(node_count, record_size, self.ip_version, edition))
         return path
 
 
-def packed(left: int, right: int, record_size: int) -> bytes:
+def node_bytes(left: int, right: int, record_size: int) -> bytes:
     """Return a node (MaxMind DB spec, node layout)."""
     if record_size != 28:
         return left.to_bytes(record_size // 8, "big") + right.to_bytes(record_size // 8, "big")
@@ -110,7 +110,7 @@ def packed(left: int, right: int, record_size: int) -> bytes:
 
 
 def metadata(node_count: int, record_size: int, ip_version: int, edition: str = "Test") -> bytes:
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "node_count": node_count,
         "record_size": record_size,
         "ip_version": ip_version,
@@ -121,4 +121,4 @@ def metadata(node_count: int, record_size: int, ip_version: int, edition: str = 
         "build_epoch": 1_780_000_000,
         "description": {"en": "Test"},
     }
-    return METADATA_MAGIC + Encoder(cache=False).encode_meta(said)
+    return METADATA_MAGIC + Encoder(cache=False).encode_meta(fields)
