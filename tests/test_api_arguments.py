@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 GB = "81.2.69.160"
 NO_ADDRESSES: list[Any] = [None, b"8.8.8.8", bytearray(b"8.8.8.8"), 134744072, 8.8, nan, True, [GB], Decimal(8), object]

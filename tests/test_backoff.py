@@ -10,12 +10,12 @@ import pytest
 
 from geocli.backoff import LOCK, BackOff
 from geocli.storage.directory import DataDirectory
-from tests.helpers.command_line import held
+from tests.helpers.locks import locked_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Clock
+    from tests.helpers.clock import Clock
 
 FAILURE = ("HTTP 500", 500, None)
 
@@ -133,6 +133,6 @@ def test_where_nothing_can_be_written_the_process_remembers(clock: Clock, tmp_pa
 
 def test_a_lock_that_is_held_is_not_waited_for_long(directory: DataDirectory, clock: Clock, path: Path) -> None:
     """Whoever cannot get the lock writes all the same: a service that is asked too often is worse."""
-    with held(path.parent / LOCK):
+    with locked_file(path.parent / LOCK):
         BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
     assert 30 == left(directory, clock)

@@ -35,9 +35,10 @@ from geocli.resolvers.mmdb import MmdbResolver
 from geocli.storage.directory import DataDirectory
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
+from tests.helpers.data_directories import local
 from tests.helpers.databases import LONDON, TOKYO, build
 from tests.helpers.fake_sources import GREAT_BRITAIN, JAPAN, Source
-from tests.helpers.journals_and_stores import holding, local
+from tests.helpers.locks import locked_by_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from geocli.databases.discovery import DatabaseFile
     from geocli.resolvers.protocols import Labels, Report
     from geocli.settings import Settings
-    from tests.conftest import Clock, Geocli
+    from tests.helpers.clock import Clock
+    from tests.helpers.geocli_process import Geocli
 
 GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
 
@@ -960,7 +962,10 @@ class TestJournalThatCannotBeRead:
         """The journal itself is named while its lock can be taken, now or later."""
         for is_busy in (False, True):
             bench.problems.clear()
-            with holding(local(Path(bench.data_dir)), "journal.lock") if is_busy else nullcontext(), bench() as cache:
+            with (
+                locked_by_process(local(Path(bench.data_dir)), "journal.lock") if is_busy else nullcontext(),
+                bench() as cache,
+            ):
                 cache.lookup(GB)
             assert f"{bench.data_dir}/journal: cannot be read: a symbolic link; move it away" == bench.said[0]
 

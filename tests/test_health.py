@@ -19,9 +19,11 @@ from geocli.storage.directory import DataDirectory
 from geocli.storage.disk_space import free_bytes
 from geocli.storage.journal import Journal
 from geocli.storage.journal_reader import JournalStatus
-from tests.helpers.command_line import complaints, held
+from tests.helpers.command_output import complaints
+from tests.helpers.data_directories import local
 from tests.helpers.databases import CITIES, build
-from tests.helpers.journals_and_stores import local, resolved
+from tests.helpers.entries import resolved
+from tests.helpers.locks import locked_file
 from tests.helpers.system_call_faults import SCENARIOS, copied
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.conftest import Clock, Geocli
+    from tests.helpers.clock import Clock
+    from tests.helpers.geocli_process import Geocli
 
 GB, JP = "81.2.69.160", "2001:218::1"
 LAG = timedelta(minutes=5)
@@ -213,7 +216,7 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
         "{data}/geocli.db: locked by another program; fuser -v",
     ),
     "flush hangs": (
-        lambda data: held(data / "flush.lock"),
+        lambda data: locked_file(data / "flush.lock"),
         "{data}/flush.lock: a flush is running, or hangs; fuser -v",
     ),
     "no database": (
@@ -321,7 +324,7 @@ def test_a_log_that_a_reader_keeps_is_told_with_its_size(located: Geocli) -> Non
         size = f"{log.stat().st_size / (1 << 20):.1f}"
         told = f"{log}: {size} MiB, kept large by a program that reads the store; fuser -v {log} names it"
         assert told in complaints(located("stats", "--check"))
-        with held(located.data_dir / "flush.lock"):
+        with locked_file(located.data_dir / "flush.lock"):
             assert told not in complaints(located("stats", "--check"))
         rows.close()  # or the connection would stay
     journal.append([resolved("1.1.1.2")])

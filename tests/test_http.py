@@ -15,8 +15,8 @@ import trustme
 from werkzeug import Response
 
 from geocli.http import BoundedSession, HttpError, Limits, json_of
-from tests.helpers.command_line import wait_for
 from tests.helpers.misbehaving_servers import HEAD, MISBEHAVIOUR, dribble, drip, send, serving
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

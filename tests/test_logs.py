@@ -16,7 +16,7 @@ import pytest
 from tests.helpers.databases import CITIES, TOKYO, build
 
 if TYPE_CHECKING:
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 HOSTILE = "\x1b[31m\x9b2J\u202eevil\r\n\x07\ud800"
 EVENT = f"""

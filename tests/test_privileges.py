@@ -19,12 +19,13 @@ import pytest
 from geocli import GeoCache, StorageError
 from geocli.files.ownership import check_owner, other_owner, owner_of
 from geocli.storage.store import Store
-from tests.conftest import Geocli
 from tests.helpers import system_call_faults as faults
-from tests.helpers.command_line import complaint, complaints, objects, stored
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import stored_rows
 from tests.helpers.databases import CITIES, build
-from tests.helpers.journals_and_stores import in_child
+from tests.helpers.geocli_process import Geocli
 from tests.helpers.other_users import GROUP, IS_ROOT, MEMBER, PROJECT
+from tests.helpers.processes import in_child
 from tests.helpers.system_call_faults import SCENARIOS
 from tests.helpers.web_services import Web
 from tests.test_startup_imports import HEAVY, imported_by
@@ -80,7 +81,7 @@ def test_all_files_are_the_users(users: Geocli, commands: dict[str, tuple[str, .
         assert (0, b"") == (run.returncode, run.stderr), name
 
     assert 0 == users("flush").returncode
-    assert ["1.1.1.1", "8.8.8.8", "9.9.9.9"] == [ip for (ip,) in stored(users)]
+    assert ["1.1.1.1", "8.8.8.8", "9.9.9.9"] == [ip for (ip,) in stored_rows(users)]
     assert {(MEMBER, MEMBER)} == owners(users.data_dir)
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in users.data_dir.iterdir()}
 

@@ -20,7 +20,7 @@ from geocli.immutable import Value
 from geocli.models import Entry
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.settings import Settings
-from tests.conftest import Clock
+from tests.helpers.clock import Clock
 from tests.helpers.databases import build
 
 if TYPE_CHECKING:

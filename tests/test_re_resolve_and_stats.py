@@ -18,13 +18,14 @@ from geocli.stats import DatabaseStats, Stats, databases
 from geocli.storage.journal_reader import JournalStatus
 from tests.helpers.databases import CITIES, NETWORKS, build
 from tests.helpers.fake_sources import GREAT_BRITAIN, JAPAN, Source, WebSource
-from tests.helpers.journals_and_stores import change
+from tests.helpers.stores import change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import Clock, Geocli
+    from tests.helpers.clock import Clock
+    from tests.helpers.geocli_process import Geocli
 
 GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
 PAGE = 25

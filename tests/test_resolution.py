@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from geocli.addresses import Address
     from geocli.resolvers.protocols import Report, Service
-    from tests.conftest import Clock, Geocli
+    from tests.helpers.clock import Clock
+    from tests.helpers.geocli_process import Geocli
 
 GB, JP, NOWHERE, SPECIAL = "81.2.69.160", "2001:218::1", "81.3.0.1", "10.0.0.1"
 OSAKA = JAPAN.replace(city="Osaka")

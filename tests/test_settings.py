@@ -22,7 +22,7 @@ from tests.helpers.documentation import ALL, PAGES, code_blocks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 needs_no_system_config = pytest.mark.skipif(
     os.path.exists(SYSTEM_CONFIG), reason="this machine has a configuration of its own"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.databases.digest_cache import SETTLED_NS
-from tests.helpers.command_line import wait_for
 from tests.helpers.databases import CITIES, build
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 HEAVY = {
     *("ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "iptocc", "pydantic", "asyncio"),

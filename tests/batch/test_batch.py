@@ -13,23 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import (
-    STYLE,
-    complaint,
-    complaints,
-    dirty,
-    objects,
-    on_terminal,
-    read_line,
-    stored,
-    wait_for,
-)
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import dirty, stored_rows
 from tests.helpers.databases import build
+from tests.helpers.terminals import STYLE, on_terminal
+from tests.helpers.waiting import read_line, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 SHORT = ("-F", "ip,status,country_code")
 HEADER = b"ip,status,country_code\n"
@@ -195,7 +188,9 @@ def test_rows_are_journaled_then_flushed_into_sqlite(located: Geocli) -> None:
     assert ["10.0.0.1", "81.2.69.160"] == sorted({entry.ip for entry in dirty(located)})
     located("flush")
 
-    assert [("10.0.0.1", "special", None), ("81.2.69.160", "resolved", "London")] == stored(located, "ip, status, city")
+    assert [("10.0.0.1", "special", None), ("81.2.69.160", "resolved", "London")] == stored_rows(
+        located, "ip, status, city"
+    )
 
 
 def test_the_modes(located: Geocli) -> None:
@@ -204,7 +199,7 @@ def test_the_modes(located: Geocli) -> None:
     located("lookup", "81.2.69.160")
 
     assert b"resolved,true\nunresolved,false\n" == located("batch", "--cached-only", *fields, stdin=stdin).stdout
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)
     assert b"resolved,false\nresolved,false\n" == located("batch", "--no-cache", *fields, stdin=stdin).stdout
     assert [] == dirty(located)
     assert b"resolved,true\nresolved,false\n" == located("batch", *fields, stdin=stdin).stdout

@@ -21,7 +21,7 @@ from geocli.cache import GeoCache
 from geocli.cli.batch_options import format_of
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
-from tests.helpers.command_line import complaint, complaints, objects
+from tests.helpers.command_output import complaint, complaints, objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from geocli.batch.input_formats import Form
     from geocli.engine.blocks import Block
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 COUNTRY = ("country_code",)
 MANY_BYTES = 3 * SMALL_BYTES

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from geocli.batch.plan import BatchReport
     from geocli.errors import GeocliError
     from geocli.models import Entry
-    from tests.conftest import Clock
+    from tests.helpers.clock import Clock
 
     Address: TypeAlias = IPv4Address | IPv6Address
     Databases: TypeAlias = dict[str, tuple[dict[str, Any], int]]

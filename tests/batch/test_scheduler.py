@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import STYLE, complaint, on_terminal, read_line
+from tests.helpers.command_output import complaint
+from tests.helpers.terminals import STYLE, on_terminal
+from tests.helpers.waiting import read_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from geocli.addresses import is_address, parse
 from tests.helpers.address_spans import PADDING, spans
 
 if TYPE_CHECKING:
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 CASES: list[dict[str, Any]] = [
     json.loads(line) for line in (Path(__file__).parent / "text-cases.jsonl").read_text().splitlines()

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import maxminddb
 
 from tests.benchmarks import cities
-from tests.conftest import Geocli
+from tests.helpers.geocli_process import Geocli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

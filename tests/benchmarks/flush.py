@@ -18,8 +18,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from tests.conftest import Geocli
-from tests.helpers.journals_and_stores import write_journal
+from tests.helpers.geocli_process import Geocli
+from tests.helpers.journals import write_journal
 
 ENTRIES, STORED = 5_000_000, 10_000_000
 ROUNDS, HITS = 3, 41

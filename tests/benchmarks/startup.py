@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.conftest import Geocli
 from tests.helpers.databases import CITIES, build
+from tests.helpers.geocli_process import Geocli
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from geocli.countries import _names
 from tests.benchmarks.flush import run
-from tests.conftest import Geocli
+from tests.helpers.geocli_process import Geocli
 
 STORED, ROUNDS = 10_000_000, 5
 GROW = """

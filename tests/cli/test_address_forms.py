@@ -10,8 +10,8 @@ import re
 import pytest
 
 from geocli.addresses import BRACKETS, DEFANGED, QUOTES
-from tests.conftest import Geocli
 from tests.helpers.documentation import PAGES
+from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import complaint, complaints, dirty, objects
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import dirty
 from tests.helpers.databases import CITIES, build
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 

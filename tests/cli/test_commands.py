@@ -17,15 +17,18 @@ from werkzeug import Response
 from geocli.models import Entry
 from geocli.storage.directory import DataDirectory
 from geocli.storage.journal import Journal
-from tests.helpers.command_line import STYLE, complaint, complaints, dirty, held, on_terminal, stored
+from tests.helpers.command_output import complaint, complaints
+from tests.helpers.data_directories import dirty, stored_rows
 from tests.helpers.databases import CITIES, LONDON, TOKYO, build
+from tests.helpers.locks import locked_file
+from tests.helpers.terminals import STYLE, on_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_httpserver import HTTPServer
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 SILENT = (0, b"", b"")
 OLD_EPOCH = 1_600_000_000
@@ -47,7 +50,7 @@ def _store_unresolved(geocli: Geocli) -> None:
     """Store an address that is not in the City database as unresolved."""
     geocli("lookup", "--db", str(geocli.db_dir / "GeoLite2-City.mmdb"), "8.8.8.8")
     geocli("flush")
-    assert [("unresolved",)] == stored(geocli, "status")
+    assert [("unresolved",)] == stored_rows(geocli, "status")
 
 
 # flush
@@ -59,7 +62,7 @@ def test_flush_is_silent(located: Geocli) -> None:
     located("lookup", "81.2.69.160")
     assert SILENT == _outcome(located, "flush")
     assert SILENT == _outcome(located, "flush")
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)
 
 
 def test_flush_as_json(located: Geocli) -> None:
@@ -90,7 +93,7 @@ def test_flush_prints_a_report_on_a_terminal(located: Geocli, arguments: tuple[s
 def test_a_second_flush_at_the_same_time_is_silent(located: Geocli, arguments: tuple[str, ...]) -> None:
     """Cron's flushes may overlap; dirty entries stay for the one that is running, or for the next."""
     located("lookup", "81.2.69.160")
-    with held(located.data_dir / "flush.lock"):
+    with locked_file(located.data_dir / "flush.lock"):
         assert SILENT == _outcome(located, *arguments)
 
     assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
@@ -100,7 +103,7 @@ def test_flush_waits_as_long_as_it_is_told(located: Geocli) -> None:
     """Then the error names the lock, and the exit status is 75."""
     located("lookup", "81.2.69.160")
     lock = located.data_dir / "flush.lock"
-    with held(lock):
+    with locked_file(lock):
         run = located("flush", "--wait", "0.03")
 
     assert (75, b"") == (run.returncode, run.stdout)
@@ -110,13 +113,13 @@ def test_flush_waits_as_long_as_it_is_told(located: Geocli) -> None:
 def test_flush_waits_for_another_one(located: Geocli) -> None:
     """A flush that waits runs after the other one."""
     located("lookup", "81.2.69.160")
-    with held(located.data_dir / "flush.lock"):
+    with locked_file(located.data_dir / "flush.lock"):
         process = located.start("flush", "--wait", "60")
     with process:
         assert (b"", b"") == process.communicate(timeout=60)
 
     assert 0 == process.returncode
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)
 
 
 def test_flush_of_a_locked_store_exits_75(located: Geocli) -> None:
@@ -134,7 +137,7 @@ def test_flush_of_a_locked_store_exits_75(located: Geocli) -> None:
     assert f"{store}: busy: another process held it for 0.02 s; try again later" == complaint(run)
     assert (0, b"GB\n", b"") == (meanwhile.returncode, meanwhile.stdout, meanwhile.stderr)
     assert SILENT == _outcome(located, "flush")
-    assert [("81.2.69.160",), ("98.0.0.1",)] == stored(located)
+    assert [("81.2.69.160",), ("98.0.0.1",)] == stored_rows(located)
 
 
 def test_a_store_of_a_newer_geocli_is_not_touched(located: Geocli) -> None:
@@ -150,7 +153,7 @@ def test_a_store_of_a_newer_geocli_is_not_touched(located: Geocli) -> None:
     assert 4 == run.returncode
     assert re.fullmatch(rf"{store}: written by a newer geocli \(schema 99, .*\); update geocli", complaint(run))
     assert (0, b"US\n", complaint(run)) == (lookup.returncode, lookup.stdout, complaint(lookup))
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)
     assert "98.0.0.1" in {entry.ip for entry in dirty(located)}
 
 
@@ -164,7 +167,7 @@ def test_flush_warns_of_damage_and_keeps_it(located: Geocli) -> None:
     assert (0, b"") == (run.returncode, run.stdout)
     assert f"{located.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(run)
     assert b"garbage\n" == (located.data_dir / "journal.bad").read_bytes()
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)
 
 
 # re-resolve
@@ -185,7 +188,7 @@ def test_re_resolve_refreshes_rows_of_an_older_build(located: Geocli) -> None:
     build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": TOKYO}, build_epoch=1_790_000_000)
 
     assert {"retried": 1, "found": 0, "changed": 1, "unknown": 0} == _json(located, "re-resolve", "--json")
-    assert [("JP", "Tokyo")] == stored(located, "country_code, city")
+    assert [("JP", "Tokyo")] == stored_rows(located, "country_code, city")
     assert {"retried": 0, "found": 0, "changed": 0, "unknown": 0} == _json(located, "re-resolve", "--json")
 
 
@@ -196,7 +199,7 @@ def test_re_resolve_finds_unresolved_addresses(located: Geocli) -> None:
     assert {"retried": 1, "found": 1, "changed": 0, "unknown": 0} == _json(
         located, "re-resolve", "--unresolved", "--json"
     )
-    assert [("resolved", "US", None)] == stored(located, "status, country_code, retry_at")
+    assert [("resolved", "US", None)] == stored_rows(located, "status, country_code, retry_at")
 
 
 @pytest.mark.slow
@@ -229,7 +232,7 @@ def test_a_dry_run_asks_no_source(located: Geocli) -> None:
 
     assert (0, b"") == (run.returncode, run.stdout)
     assert b"1 would be retried\n" == run.stderr
-    assert ([("unresolved",)], []) == (stored(located, "status"), dirty(located))
+    assert ([("unresolved",)], []) == (stored_rows(located, "status"), dirty(located))
 
 
 def test_no_flush_leaves_the_answers_in_the_journal(located: Geocli) -> None:
@@ -238,7 +241,7 @@ def test_no_flush_leaves_the_answers_in_the_journal(located: Geocli) -> None:
     assert SILENT == _outcome(located, "re-resolve", "--unresolved", "--no-flush")
 
     assert [("8.8.8.8", "resolved")] == [(entry.ip, entry.status) for entry in dirty(located)]
-    assert [("unresolved",)] == stored(located, "status")
+    assert [("unresolved",)] == stored_rows(located, "status")
 
 
 def test_re_resolve_prints_a_report(located: Geocli) -> None:
@@ -267,7 +270,7 @@ def test_a_failing_database_never_erases_a_good_answer(located: Geocli, what: st
     run = located("re-resolve", "--all")
 
     assert complaint(run).startswith(f"{located.db_dir}/GeoLite2-City.mmdb: ")
-    assert [("GB", "London")] == stored(located, "country_code, city")
+    assert [("GB", "London")] == stored_rows(located, "country_code, city")
 
 
 @pytest.mark.parametrize("arguments", [("re-resolve",), ("re-resolve", "--all")])
@@ -420,7 +423,7 @@ def test_clear_needs_a_selection(located: Geocli) -> None:
         "command line: clear: choose rows with --unresolved or --older-than AGE, or delete all with --yes"
         == complaint(run)
     )
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)
 
 
 @pytest.mark.slow
@@ -445,7 +448,7 @@ def test_clear_deletes_rows_and_prints_their_number(
     run = located("clear", *arguments)
 
     assert (0, f"{2 - len(left)} rows deleted\n".encode(), b"") == (run.returncode, run.stdout, run.stderr)
-    assert (left, []) == ([ip for (ip,) in stored(located)], dirty(located))
+    assert (left, []) == ([ip for (ip,) in stored_rows(located)], dirty(located))
 
 
 def test_clear_deletes_old_rows(located: Geocli) -> None:
@@ -456,7 +459,7 @@ def test_clear_deletes_old_rows(located: Geocli) -> None:
         db.execute("UPDATE geo_cache SET resolved_at = '2020-01-01T00:00:00Z' WHERE ip = '98.0.0.1'")
 
     assert (0, b"1 rows deleted\n", b"") == _outcome(located, "clear", "--older-than", "2w")
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)
 
 
 def test_clear_without_a_store(geocli: Geocli) -> None:
@@ -469,12 +472,12 @@ def test_clear_waits_for_a_flush(located: Geocli) -> None:
     """Clear waits for the lock, and gives up with exit status 75."""
     located("lookup", "81.2.69.160")
     located("flush")
-    with held(located.data_dir / "flush.lock"):
+    with locked_file(located.data_dir / "flush.lock"):
         run = located("clear", "--yes", environ={"GEOCLI_LOCK_TIMEOUT": "0.02"})
 
     assert (75, b"") == (run.returncode, run.stdout)
     assert "flush.lock: busy: " in complaint(run)
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)
 
 
 # db

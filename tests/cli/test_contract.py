@@ -18,25 +18,19 @@ import geocli as package
 from geocli.cli.app import app, command_line
 from geocli.cli.examples import EXAMPLES
 from geocli.models import FIELDS, FIELDS_ON_REQUEST
-from tests.helpers.command_line import (
-    COLOUR,
-    complaint,
-    complaints,
-    dirty,
-    held,
-    objects,
-    on_terminal,
-    read_line,
-    stored,
-)
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import dirty, stored_rows
 from tests.helpers.databases import LONDON, build
 from tests.helpers.documentation import PAGES
+from tests.helpers.locks import locked_file
+from tests.helpers.terminals import COLOUR, on_terminal
+from tests.helpers.waiting import read_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.unmeasured
 
@@ -156,7 +150,7 @@ def test_the_gravest_exit_status_is_returned(located: Geocli) -> None:
 def test_a_busy_journal_exits_75_after_the_answers(located: Geocli) -> None:
     """If another process locks the journal, the answers are printed, and the line says to try again later."""
     lock = located.data_dir / "journal.lock"
-    with held(lock):
+    with locked_file(lock):
         run = located("lookup", "-f", "value", "81.2.69.160", environ={"GEOCLI_LOCK_TIMEOUT": "0.02"})
 
     assert f"{lock}: busy: another process held it for 0.02 s; try again later" == complaint(run)
@@ -645,7 +639,7 @@ def test_what_was_printed_is_in_the_store_after_a_flush(located: Geocli) -> None
     printed = objects(located("lookup", "81.2.69.160", "2001:218::1", "10.0.0.1").stdout)
     assert 0 == located("flush").returncode
 
-    assert sorted((entry["ip"], entry["status"]) for entry in printed) == stored(located, "ip, status")
+    assert sorted((entry["ip"], entry["status"]) for entry in printed) == stored_rows(located, "ip, status")
 
 
 def test_the_journal_is_empty_after_a_flush(located: Geocli) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import STYLE, complaint, on_terminal
+from tests.helpers.command_output import complaint
 from tests.helpers.documentation import PAGES
+from tests.helpers.terminals import STYLE, on_terminal
 
 if TYPE_CHECKING:
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 TOPICS = [name for name in PAGES if name != "README"]
 

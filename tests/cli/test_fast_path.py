@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import held, on_terminal
+from tests.helpers.locks import locked_file
+from tests.helpers.terminals import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
@@ -101,12 +102,12 @@ def _store_is_newer(geocli: Geocli) -> AbstractContextManager[object]:
 
 def _journal_is_busy(geocli: Geocli) -> AbstractContextManager[object]:
     geocli("lookup", "81.2.69.160")
-    return held(geocli.data_dir / "journal.lock")
+    return locked_file(geocli.data_dir / "journal.lock")
 
 
 def _flush_is_running(geocli: Geocli) -> AbstractContextManager[object]:
     geocli("lookup", "81.2.69.160")
-    return held(geocli.data_dir / "flush.lock")
+    return locked_file(geocli.data_dir / "flush.lock")
 
 
 def _database_is_broken(geocli: Geocli) -> AbstractContextManager[object]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import Geocli
-from tests.helpers.command_line import STYLE, on_terminal
 from tests.helpers.databases import build
-from tests.helpers.journals_and_stores import change
+from tests.helpers.geocli_process import Geocli
+from tests.helpers.stores import change
+from tests.helpers.terminals import STYLE, on_terminal
 from tests.helpers.web_services import Web
 
 if TYPE_CHECKING:

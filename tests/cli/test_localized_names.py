@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.batch.scheduler import SMALL_BYTES
-from tests.helpers.command_line import complaint, dirty, objects
+from tests.helpers.command_output import complaint, objects
+from tests.helpers.data_directories import dirty
 from tests.helpers.databases import build
 from tests.helpers.web_services import Web
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 GB = "81.2.69.160"
 RECORD: dict[str, Any] = {

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import complaint, complaints, dirty, objects, stored
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import dirty, stored_rows
 from tests.helpers.databases import LONDON, TOKYO, build
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 HOST_NAME = "a host name, not an address; try: dig +short {} | geocli batch"
 ZEROS = "leading zeros are refused, because some programs read such numbers as octal"
@@ -352,4 +353,4 @@ def test_many_addresses_at_once(located: Geocli) -> None:
     located("flush")
 
     assert texts == [entry["ip"] for entry in objects(run.stdout)]
-    assert sorted(texts) == [ip for (ip,) in stored(located)]
+    assert sorted(texts) == [ip for (ip,) in stored_rows(located)]

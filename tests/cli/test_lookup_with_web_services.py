@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.helpers.command_line import PATIENCE_SECONDS, complaint, complaints, dirty, objects, stored, wait_for
-from tests.helpers.journals_and_stores import change
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import dirty, stored_rows
+from tests.helpers.stores import change
+from tests.helpers.waiting import PATIENCE_SECONDS, wait_for
 from tests.helpers.web_services import Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 
@@ -233,7 +235,7 @@ class TestReResolve:
         texts = addresses(620)
         geocli("batch", list_of(tmp_path / "list", texts), environ={"GEOCLI_IP_API": "false"})
         geocli("flush")
-        assert [("unresolved",)] == sorted(set(stored(geocli, "status")))
+        assert [("unresolved",)] == sorted(set(stored_rows(geocli, "status")))
         assert [] == web.asked
         return texts
 
@@ -251,7 +253,7 @@ class TestReResolve:
         assert expected == self._report(geocli)
         assert [100, 100, 100, 100, 100, 100, 20] == [len(asked) for asked in web.asked]
         assert 0 == self._report(geocli)["retried"]
-        assert [("resolved",)] * 619 == [row for row in stored(geocli, "status") if row != ("unresolved",)]
+        assert [("resolved",)] * 619 == [row for row in stored_rows(geocli, "status") if row != ("unresolved",)]
 
     @pytest.mark.usefixtures("unknown")
     def test_limit(self, geocli: Geocli, web: Web) -> None:
@@ -310,4 +312,4 @@ class TestReResolve:
         lines = [json.loads(line) for line in run.stderr.decode().splitlines() if line.startswith("{")]
         (event,) = (line for line in lines if line["event"] == "country changed")
         assert (UNKNOWN, "JP", "KR") == (event["ip"], event["before"], event["after"])
-        assert [(UNKNOWN, "KR")] == stored(geocli, "ip, country_code")
+        assert [(UNKNOWN, "KR")] == stored_rows(geocli, "ip, country_code")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.helpers.command_line import complaint, complaints
+from tests.helpers.command_output import complaint, complaints
 from tests.helpers.databases import CITIES, NETWORKS, build
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 GB = "81.2.69.160"
 REASON = "does not exist, but GEOCLI_DB_DIR or database_dirs names it"

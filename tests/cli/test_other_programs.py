@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import STYLE, objects, on_terminal, stored
+from tests.helpers.command_output import objects
+from tests.helpers.data_directories import stored_rows
+from tests.helpers.terminals import STYLE, on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
     Sh = Callable[[str], subprocess.CompletedProcess[str]]
 
@@ -47,7 +49,7 @@ def sh(located: Geocli, tmp_path: Path) -> Sh:
 
 def _all_are_kept(located: Geocli) -> bool:
     located("flush")
-    return [(ip, "London") for ip in sorted(MANY)] == stored(located, "ip, city")
+    return [(ip, "London") for ip in sorted(MANY)] == stored_rows(located, "ip, city")
 
 
 @pytest.mark.parametrize(
@@ -133,4 +135,4 @@ def test_a_command_without_a_terminal_or_a_home(located: Geocli, sh: Sh) -> None
     assert (0, "") == (ran.returncode, ran.stderr)
     assert ["London"] == [entry["city"] for entry in objects(ran.stdout.encode())]
     located("flush")
-    assert [("81.2.69.160",)] == stored(located)
+    assert [("81.2.69.160",)] == stored_rows(located)

@@ -11,12 +11,13 @@ from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.models import Place
 from geocli.resolvers.mmdb import MmdbResolver
-from tests.helpers.command_line import objects
+from tests.helpers.command_output import objects
 from tests.helpers.databases import LONDON, build
 from tests.helpers.fake_sources import JAPAN, WebSource
 
 if TYPE_CHECKING:
-    from tests.conftest import Clock, Geocli
+    from tests.helpers.clock import Clock
+    from tests.helpers.geocli_process import Geocli
 
 IP = "81.2.69.160"
 EMPTY: list[Any] = [

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import on_terminal
 from tests.helpers.other_users import IS_ROOT
+from tests.helpers.terminals import on_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: only root is told")
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.helpers.command_line import complaints, objects, stored
+from tests.helpers.command_output import complaints, objects
+from tests.helpers.data_directories import stored_rows
 from tests.helpers.databases import LONDON, NETWORKS, build
 from tests.helpers.web_services import Web
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 HALL: dict[str, Any] = {
     "country": {"iso_code": "DE", "names": {"en": "Germany"}},
@@ -77,7 +78,7 @@ def test_a_batch(own: Geocli, count: int, options: tuple[str, ...]) -> None:
     assert own("flush").returncode == 0
     if not options:
         expected = sorted((ip, "special", scope, city, source) for ip, scope, city, source, _ in EXPECTED)
-        assert expected == stored(own, "ip, status, scope, city, source")
+        assert expected == stored_rows(own, "ip, status, scope, city, source")
 
 
 @pytest.mark.parametrize("count", [1, 3000])

@@ -29,13 +29,16 @@ from geocli.cluster.coordinator import RESUME_HINT, ClusterBatch, _Run
 from geocli.cluster.messages import PartResult
 from geocli.cluster.request import ClusterRequest
 from geocli.errors import ClusterError, JournalError
-from tests.helpers.command_line import complaint, dirty, on_terminal, wait_for
+from tests.helpers.command_output import complaint
+from tests.helpers.data_directories import dirty
 from tests.helpers.databases import LONDON, TOKYO, build, damage_record
+from tests.helpers.terminals import on_terminal
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 

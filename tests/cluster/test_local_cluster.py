@@ -16,7 +16,7 @@ from distributed import Client
 
 from geocli.cluster import coordinator
 from geocli.cluster.request import ClusterRequest
-from tests.helpers.command_line import wait_for
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

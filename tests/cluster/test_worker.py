@@ -29,7 +29,7 @@ from tests.helpers.databases import CITIES, LONDON, build
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 

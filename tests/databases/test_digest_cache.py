@@ -14,16 +14,16 @@ import pytest
 
 from geocli.databases.digest_cache import FILE_NAME, MAX_LINES, SETTLED_NS, Digests
 from geocli.databases.discovery import DatabaseFile, examine, find
-from tests.helpers.command_line import complaint, stored
+from tests.helpers.command_output import complaint
+from tests.helpers.data_directories import local, stored_rows
 from tests.helpers.databases import LONDON, TOKYO, build
-from tests.helpers.journals_and_stores import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from geocli.storage.directory import DataDirectory
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 HERE, OTHER = "81.2.69.160", "81.3.0.1"
 NETWORK = "81.2.69.0/24"
@@ -293,7 +293,7 @@ def test_upgrade_asks_local_sources_once(alone: Geocli) -> None:
     ran = alone("re-resolve", "--json")
     assert {"retried": 1, "found": 0, "changed": 0, "unknown": 0} == json.loads(ran.stdout)
     assert ("London", "resolved", True) == looked_up(alone)
-    assert [(HERE,)] == stored(alone)
+    assert [(HERE,)] == stored_rows(alone)
 
 
 def rows(geocli: Geocli, sql: str) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ import pytest
 from geocli.databases.database import MAX_RECORD_BYTES, MAX_TYPE_CHARS, Database
 from geocli.databases.discovery import examine
 from geocli.databases.tree_check import MAX_PATHS, check_tree
-from tests.helpers.command_line import complaints, objects
+from tests.helpers.command_output import complaints, objects
 from tests.helpers.databases import LONDON, build
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_httpserver import HTTPServer
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 MEMORY_KB = 1_500_000

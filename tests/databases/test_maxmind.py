@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pytest_httpserver import HTTPServer
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 EDITION = "GeoLite2-City"
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geocli.cache import GeoCache
-from tests.helpers.command_line import read_line
 from tests.helpers.databases import LONDON, TOKYO, build
+from tests.helpers.waiting import read_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 

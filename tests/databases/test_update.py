@@ -31,9 +31,10 @@ from geocli.errors import (
 from geocli.http import Limits
 from geocli.settings import Settings
 from tests.helpers import system_call_faults as faults
-from tests.helpers.command_line import on_terminal, wait_for
 from tests.helpers.databases import build
 from tests.helpers.misbehaving_servers import dribble, reset, serving
+from tests.helpers.terminals import on_terminal
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     import socket
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from pytest_httpserver import HTTPServer
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 NAME = "dbip-city-lite"
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)

@@ -12,14 +12,14 @@ import pytest
 
 from geocli.databases.verify import REPORT_NETWORKS, verify
 from geocli.errors import DatabaseError, HashMismatchError
-from tests.helpers.command_line import on_terminal
 from tests.helpers.databases import LONDON, build
+from tests.helpers.terminals import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 DO = "reinstall it with: geocli db update, or write a new file and mv it to this path"
 

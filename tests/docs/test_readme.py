@@ -20,15 +20,16 @@ from geocli import settings
 from geocli.cli.app import app
 from geocli.models import FIELDS, FIELDS_ON_REQUEST
 from geocli.storage.store_rows import COLUMNS
-from tests.helpers.command_line import dirty, stored, wait_for
+from tests.helpers.data_directories import dirty, stored_rows
 from tests.helpers.databases import CITIES, NETWORKS, build
 from tests.helpers.documentation import ALL, PAGES, ROOT, code_blocks, console_examples
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 
@@ -213,7 +214,7 @@ def test_the_web_service_answers_and_flushes(geocli: Geocli, service: tuple[str,
     assert ["US"] * 40 == answers
     process.terminate()
     process.wait(60)
-    assert 41 == len(stored(geocli))
+    assert 41 == len(stored_rows(geocli))
     assert [] == dirty(geocli)
 
 

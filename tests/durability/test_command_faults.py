@@ -18,20 +18,19 @@ import pytest
 
 from tests.durability.test_faults import ERRORS, _errors, _kind
 from tests.helpers import system_call_faults as faults
-from tests.helpers.command_line import complaints
-from tests.helpers.journals_and_stores import select
+from tests.helpers.command_output import complaints
 from tests.helpers.misbehaving_servers import DATABASE, database, database_url
+from tests.helpers.stores import DUMPS, select
 from tests.helpers.system_call_faults import COUNTRIES, DIRTY, PRINTED, STORED, Scenario
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
     from tests.helpers.system_call_faults import Call
 
 IS_COMPLETE = bool(os.environ.get("ALL_FAULTS"))
-STORES = Path(__file__).parents[1] / "stores"
 OLD_ROWS = b"as it was\n"
 ASKED = (b"9.9.9.9\n81.2.69.160\n", {"9.9.9.9", "81.2.69.160"})
 pytestmark = [
@@ -54,7 +53,7 @@ def _with_old_output(geocli: Geocli) -> None:
 def _with_old_store(geocli: Geocli, version: int = 1) -> None:
     geocli.data_dir.mkdir(mode=0o700)
     with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
-        db.executescript((STORES / f"schema_{version}.sql").read_text())
+        db.executescript((DUMPS / f"schema_{version}.sql").read_text())
         db.execute(f"PRAGMA user_version = {version}")
         db.execute("PRAGMA journal_mode = WAL")
 

@@ -14,9 +14,10 @@ import pytest
 
 from geocli.storage.flush import Flush
 from geocli.storage.journal import Journal
-from tests.conftest import Clock, Geocli
-from tests.helpers.command_line import complaint, complaints, objects, stored
-from tests.helpers.journals_and_stores import local, resolved
+from tests.helpers.clock import Clock
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import local, stored_rows
+from tests.helpers.entries import resolved
 from tests.helpers.other_users import IS_ROOT
 from tests.helpers.populated_directory import (
     ANSWERS,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from geocli.storage.frames import Frame
     from geocli.storage.recovery import Damage
     from geocli.storage.segments import Segment
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +131,7 @@ def test_journal_that_is_no_file(troubled: Geocli, tmp_path: Path, make: Callabl
     assert 4 == runs["flush"].returncode == runs["re-resolve"].returncode
     for command in ("lookup", "batch", "flush"):
         assert complaint(runs[command]).startswith(f"{journal}: "), command
-    assert {LEFT_OVER, STORED} == {ip for (ip,) in stored(troubled)}
+    assert {LEFT_OVER, STORED} == {ip for (ip,) in stored_rows(troubled)}
     assert 0 == runs["stats"].returncode
     journal.rmdir() if journal.is_dir() else journal.unlink()
     (tmp_path / "away").rename(journal)

@@ -17,8 +17,9 @@ from geocli.storage.frames import HEADER_BYTES, MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.recovery import MAX_REPAIRS, REPAIR_BYTES
 from geocli.storage.store_writer import StoreWriter
-from tests.conftest import Clock
-from tests.helpers.journals_and_stores import AT, local
+from tests.helpers.clock import Clock
+from tests.helpers.data_directories import local
+from tests.helpers.entries import AT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

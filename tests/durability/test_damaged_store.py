@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from geocli.storage.journal import Journal
-from tests.helpers.command_line import complaint, dirty, objects
-from tests.helpers.journals_and_stores import change, local
+from tests.helpers.command_output import complaint, objects
+from tests.helpers.data_directories import dirty, local
 from tests.helpers.other_users import unprivileged
 from tests.helpers.populated_directory import COMMANDS, DIRTY, LEFT_OVER, STORED, is_all_there, prepared
+from tests.helpers.stores import change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,10 @@ from geocli.files.locks import FileLock, locked_directory
 from geocli.fork_safety import postponed
 from geocli.models import Place
 from geocli.storage.store import Store
-from tests.helpers.command_line import PATIENCE_SECONDS
+from tests.helpers.data_directories import local
 from tests.helpers.fake_sources import Source
-from tests.helpers.journals_and_stores import in_child, local, orphaned
+from tests.helpers.processes import in_child, orphaned
+from tests.helpers.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from geocli.errors import GeocliError
     from geocli.settings import Settings
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 

@@ -24,15 +24,18 @@ from geocli.storage.frames import Frame
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
 from geocli.storage.store_writer import StoreWriter
-from tests.helpers.command_line import complaint, complaints, dirty, objects, stored
-from tests.helpers.journals_and_stores import AT, in_child, local, resolved, select
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import dirty, local, stored_rows
+from tests.helpers.entries import AT, resolved
+from tests.helpers.processes import in_child
+from tests.helpers.stores import select
 from tests.helpers.system_call_faults import COUNTRIES, DIRTY, SCENARIOS, STORED, check, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
@@ -163,7 +166,7 @@ def test_clearing_everything_needs_little_room(geocli: Geocli, *, reads: bool) -
                 assert [] != reader.query("SELECT 1 FROM geo_cache LIMIT 1")
             ran = geocli("clear", "--yes")
         assert (0, b"40000 rows deleted\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
-        assert [] == stored(geocli)
+        assert [] == stored_rows(geocli)
         assert (os.statvfs(geocli.data_dir).f_bfree - 100) * PAGE_BYTES > 3 << 20
 
 
@@ -285,7 +288,7 @@ def test_a_long_batch_that_fits_in_part(small: Geocli) -> None:
     assert FULL.search(line)
     (small.data_dir / FILLER).unlink()
     assert 0 == small("flush").returncode
-    kept = {ip for (ip,) in stored(small)}
+    kept = {ip for (ip,) in stored_rows(small)}
     assert set() < kept < set(ips)
 
 

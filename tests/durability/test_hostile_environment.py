@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from geocli.storage.journal import Journal
-from tests.conftest import Geocli
-from tests.helpers.command_line import complaint, complaints, dirty, objects, stored
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import dirty, local, stored_rows
 from tests.helpers.databases import CITIES, NETWORKS, TOKYO, build
-from tests.helpers.journals_and_stores import local, select
+from tests.helpers.geocli_process import Geocli
+from tests.helpers.stores import select
 from tests.helpers.system_call_faults import check
 
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
@@ -146,7 +147,7 @@ def test_the_answer_that_was_given_later_is_stored(located: Geocli, earlier: str
         aside.rename(left_over)
 
     assert 0 == _at(later, located, "flush").returncode
-    assert [(KNOWN, "JP")] == stored(located, "ip, country_code")
+    assert [(KNOWN, "JP")] == stored_rows(located, "ip, country_code")
     assert [] == dirty(located)
 
 
@@ -156,7 +157,7 @@ def test_who_nobody_knew_at_another_time_is_asked_again(geocli: Geocli, offset: 
     """A retry time that a wrong clock set is not waited for: lookup asks, and re-resolve does."""
     for arguments in (("lookup", NOWHERE), ("flush",)):
         _at(offset, geocli, *arguments)
-    assert [(NOWHERE, "unresolved")] == stored(geocli, "ip, status")
+    assert [(NOWHERE, "unresolved")] == stored_rows(geocli, "ip, status")
 
     assert [{"cached": False}] == objects(geocli("lookup", "-F", "cached", NOWHERE).stdout)
     assert [{"retried": 1, "found": 0, "changed": 0, "unknown": 1}] == objects(
@@ -203,7 +204,7 @@ def test_all_is_well_when_the_clock_is_right_again(geocli: Geocli, offset: str, 
     assert 0 == geocli("lookup", "1.1.1.1").returncode
     assert SILENT == _outcome(geocli, "flush")
     assert [] == _reasons(geocli)
-    assert [("1.1.1.1",), ("8.8.8.8",)] == stored(geocli)
+    assert [("1.1.1.1",), ("8.8.8.8",)] == stored_rows(geocli)
 
 
 @needs_clock
@@ -218,7 +219,7 @@ def test_a_clock_that_runs_backwards(filled: Geocli) -> None:
     assert 3 == report["flushed"]
     assert 0 <= report["duration_seconds"]
     assert 0 <= json.loads(filled("stats").stdout)["last_flush"]["duration_seconds"]
-    assert {"81.2.69.1", "98.0.0.2", KNOWN, OTHER} == {ip for (ip,) in stored(filled)}
+    assert {"81.2.69.1", "98.0.0.2", KNOWN, OTHER} == {ip for (ip,) in stored_rows(filled)}
 
 
 # environments
@@ -297,7 +298,7 @@ def test_other_letters_in_the_plainest_locale(located: Geocli, tmp_path: Path, m
     assert (2, b"\nUS\n") == (looked_up.returncode, looked_up.stdout)
     assert complaint(looked_up).endswith("nchen.de: not an IP address")
     assert SILENT == _outcome(located, "flush")
-    assert [("81.2.69.160",), ("98.0.0.1",)] == stored(located)
+    assert [("81.2.69.160",), ("98.0.0.1",)] == stored_rows(located)
 
 
 # few open files

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import wait_for
-from tests.helpers.journals_and_stores import select, write_journal
+from tests.helpers.journals import write_journal
+from tests.helpers.stores import select
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 

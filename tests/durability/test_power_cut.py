@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.conftest import Geocli
-from tests.helpers.command_line import PATIENCE_SECONDS, objects, read_line
+from tests.helpers.command_output import objects
 from tests.helpers.databases import CITIES, build
+from tests.helpers.geocli_process import Geocli
 from tests.helpers.misbehaving_servers import DATABASE, database_url
 from tests.helpers.system_call_faults import COUNTRIES, TRACED, leftovers, missing
+from tests.helpers.waiting import PATIENCE_SECONDS, read_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Geocli
 from tests.helpers import system_call_faults as faults
+from tests.helpers.geocli_process import Geocli
 from tests.helpers.system_call_faults import SCENARIOS
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.command_line import dirty, wait_for
+from tests.helpers.data_directories import dirty
 from tests.helpers.system_call_faults import (
     DIRTY,
     LINE,
@@ -32,11 +32,12 @@ from tests.helpers.system_call_faults import (
     rows,
     traced,
 )
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 

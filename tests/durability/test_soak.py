@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.conftest import Geocli
-from tests.helpers.command_line import PATIENCE_SECONDS, objects
+from tests.helpers.command_output import objects
+from tests.helpers.geocli_process import Geocli
 from tests.helpers.system_call_faults import leftovers
+from tests.helpers.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from geocli.errors import GeocliError
     from geocli.models import Entry
-    from tests.conftest import Clock
+    from tests.helpers.clock import Clock
 
 pytestmark = pytest.mark.slow
 

@@ -12,10 +12,10 @@ import pytest
 
 import geocli as package
 from geocli.engine.kernel import LIBRARY
-from tests.helpers.command_line import complaints
+from tests.helpers.command_output import complaints
 
 if TYPE_CHECKING:
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.files.atomic import replacing, write_all
-from tests.helpers.command_line import complaint
-from tests.helpers.journals_and_stores import in_child
+from tests.helpers.command_output import complaint
 from tests.helpers.other_users import IS_ROOT
+from tests.helpers.processes import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 SOMEBODY, ELSEBODY = 54321, 54322
 as_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away and becomes another user")

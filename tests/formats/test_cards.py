@@ -9,11 +9,11 @@ import pytest
 
 from geocli.formats.cards import print_entries
 from geocli.models import Entry, Place
-from tests.helpers.command_line import STYLE, on_terminal, words
 from tests.helpers.databases import build
+from tests.helpers.terminals import STYLE, on_terminal, words
 
 if TYPE_CHECKING:
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 

@@ -18,14 +18,15 @@ from geocli.formats.statistics import print_stats
 from geocli.formats.tables import AMBER, GREEN, RED
 from geocli.stats import DatabaseStats, Stats
 from geocli.storage.journal_reader import JournalStatus
-from tests.helpers.command_line import STYLE, complaint, on_terminal, words
+from tests.helpers.command_output import complaint
 from tests.helpers.databases import LONDON, build
-from tests.helpers.journals_and_stores import change
+from tests.helpers.stores import change
+from tests.helpers.terminals import STYLE, on_terminal, words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Geocli
+from tests.helpers.geocli_process import Geocli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from geocli.storage.journal import Journal
-from tests.conftest import Geocli
-from tests.helpers.command_line import stored
+from tests.helpers.data_directories import local, stored_rows
 from tests.helpers.databases import CITIES, build
-from tests.helpers.journals_and_stores import local
+from tests.helpers.geocli_process import Geocli
 from tests.helpers.system_call_faults import KEPT
 
 STORED, LEFT_OVER, DIRTY = "81.2.69.160", "98.0.0.1", "2001:218::1"
@@ -64,7 +63,7 @@ def is_all_there(geocli: Geocli, promised: set[str]) -> None:
     """Flush when all is well again, and look for all that was promised, and for nothing else."""
     healed = geocli("flush")
     assert (0, b"", b"") == (healed.returncode, healed.stdout, healed.stderr)
-    assert {ip: COUNTRIES[ip[0]] for ip in promised} == dict(stored(geocli, "ip, country_code"))
+    assert {ip: COUNTRIES[ip[0]] for ip in promised} == dict(stored_rows(geocli, "ip, country_code"))
     with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
         assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()
     assert set() == set(os.listdir(geocli.data_dir)) - KEPT

@@ -6,7 +6,7 @@ import sys
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from tests.helpers.command_line import STYLE
+from tests.helpers.terminals import STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

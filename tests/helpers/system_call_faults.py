@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import geocli as package
-from tests.conftest import Geocli
-from tests.helpers.command_line import PATIENCE_SECONDS
+from tests.helpers.geocli_process import Geocli
+from tests.helpers.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

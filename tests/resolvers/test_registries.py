@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from geocli.addresses import Address
     from geocli.errors import ResolveError
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 NO_COUNTRIES = {"AC", "CP", "CQ", "DG", "EA", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"}
 """Territories of Unicode's CLDR that ISO 3166-1 only reserves, or that are none."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
     from geocli.resolvers.protocols import Service
     from geocli.settings import Settings
-    from tests.conftest import Clock, Geocli
+    from tests.helpers.clock import Clock
+    from tests.helpers.geocli_process import Geocli
 
 FIRST, SECOND = (ip_address(text) for text in ("45.45.45.45", "2001:db9::1"))
 only_ip_api = pytest.mark.parametrize("served", ["ip-api"], indirect=True)

@@ -10,7 +10,8 @@ import pytest
 from geocli.models import Place
 from geocli.storage.aggregates import MIN_SPAN_ROWS, organisations, tally
 from geocli.storage.store import Store
-from tests.helpers.journals_and_stores import change, resolved
+from tests.helpers.entries import resolved
+from tests.helpers.stores import change
 from tests.storage.test_store import fill
 
 if TYPE_CHECKING:

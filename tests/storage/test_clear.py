@@ -17,11 +17,12 @@ from geocli.storage.flush import Flush
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
 from geocli.storage.tombstones import Clear
-from tests.helpers.command_line import dirty, read_line
-from tests.helpers.command_line import stored as rows
+from tests.helpers.data_directories import dirty, local, stored_rows
 from tests.helpers.databases import CITIES, build
+from tests.helpers.entries import AT, resolved, unresolved
 from tests.helpers.fake_sources import GREAT_BRITAIN, JAPAN, Source, WebSource
-from tests.helpers.journals_and_stores import AT, change, local, resolved, select, stored, unresolved
+from tests.helpers.stores import change, select, stored_entries
+from tests.helpers.waiting import read_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from geocli.resolvers.protocols import Report
     from geocli.storage.directory import DataDirectory
     from geocli.storage.segments import Segment
-    from tests.conftest import Clock, Geocli
+    from tests.helpers.clock import Clock
+    from tests.helpers.geocli_process import Geocli
 
 GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
 
@@ -66,7 +68,7 @@ def opened(geocli: Geocli, clock: Clock, source: Interrupted) -> Callable[..., G
 def flushed(geocli: Geocli) -> list[str]:
     """Return the addresses that are in the store when all is flushed."""
     assert 0 == geocli("flush").returncode
-    return [ip for (ip,) in rows(geocli)]
+    return [ip for (ip,) in stored_rows(geocli)]
 
 
 @pytest.mark.parametrize("which", ["all", "due", timedelta()])
@@ -102,7 +104,7 @@ def test_re_resolve_keeps_what_a_partial_clear_left(
     cache.re_resolve("all")
     assert sorted([GB, JP, NOWHERE]) == sorted(source.asked)
     assert sorted([GB, JP]) == sorted(flushed(geocli))
-    assert {"JP"} == {country for (country,) in rows(geocli, "country_code")}
+    assert {"JP"} == {country for (country,) in stored_rows(geocli, "country_code")}
 
 
 def test_a_long_lived_cache_believes_nothing_that_was_cleared(
@@ -163,7 +165,7 @@ def test_an_answer_that_crosses_a_clear_is_kept_and_asked_for_once(
     assert (JAPAN, False) == (entry.place, entry.cached)
     assert ([NOWHERE], 2) == (source.asked, len(web.requests))
     assert [NOWHERE] == flushed(geocli)
-    assert [("resolved", "JP")] == rows(geocli, "status, country_code")
+    assert [("resolved", "JP")] == stored_rows(geocli, "status, country_code")
 
 
 @pytest.mark.parametrize("count", [3, 6000], ids=["short", "long"])
@@ -253,7 +255,7 @@ def test_a_segment_that_was_out_of_reach_was_cleared_too(
         for more in ([], [f"9.9.9.{number}" for number in range(20)]):  # searched for, and by an index
             assert left == sorted(Journal(directory).newest([*asked, *more], store.clears()))
     flush(directory).run()
-    assert sorted([*left, *(["1.1.1.9"] if left else []), "1.1.1.8"]) == sorted(stored(directory))
+    assert sorted([*left, *(["1.1.1.9"] if left else []), "1.1.1.8"]) == sorted(stored_entries(directory))
 
 
 @pytest.mark.parametrize(("wanted", "left"), CLEARS)
@@ -264,12 +266,12 @@ def test_a_clear_that_is_killed_at_its_end_has_happened(
     journal = Stuck(directory)
     journal.append(ENTRIES)
     assert len(ENTRIES) - len(left) == flush(directory, journal).clear(wanted)
-    assert left == sorted(stored(directory))
+    assert left == sorted(stored_entries(directory))
     assert [] != journal.segments()
     with closing(Store(directory.file("geocli.db"))) as store:
         assert left == sorted(Journal(directory).newest([entry.ip for entry in ENTRIES], store.clears()))
     flush(directory).run()
-    assert left == sorted(stored(directory))
+    assert left == sorted(stored_entries(directory))
     assert [] == journal.segments()
 
 
@@ -282,7 +284,7 @@ def test_dirty_rows_are_counted_once(directory: DataDirectory) -> None:
         journal.append([*ENTRIES[:2], resolved("1.1.1.5")])
         journal.seal()
     assert 5 == flush(directory).clear(Clear())
-    assert {} == stored(directory)
+    assert {} == stored_entries(directory)
     assert not journal.is_dirty()
 
 
@@ -306,7 +308,7 @@ def test_clears_are_forgotten_when_nothing_is_older(directory: DataDirectory) ->
     ((number,),) = select(directory.file("geocli.db"), "SELECT number FROM clears")
     with closing(Store(directory.file("geocli.db"))) as store:
         assert [Clear(number=number)] == store.clears()
-    assert 4 == len(stored(directory))
+    assert 4 == len(stored_entries(directory))
 
 
 def test_a_clear_that_fails_changes_nothing(directory: DataDirectory) -> None:
@@ -323,7 +325,7 @@ def test_a_clear_that_fails_changes_nothing(directory: DataDirectory) -> None:
         with pytest.raises(Exception, match="not this one; nothing was changed"):
             flush(directory).clear(wanted)
     flush(directory).run()
-    assert [f"1.1.1.{number}" for number in range(1, 6)] == sorted(stored(directory))
+    assert [f"1.1.1.{number}" for number in range(1, 6)] == sorted(stored_entries(directory))
 
 
 # room
@@ -365,4 +367,4 @@ def test_a_segment_that_cannot_be_read_does_not_keep_the_rest_from_being_cleared
 
     assert (0, b"1 rows deleted\n") == (cleared.returncode, cleared.stdout)
     assert f"geocli: {segment}: ".encode() in cleared.stderr
-    assert [] == rows(geocli, "ip")
+    assert [] == stored_rows(geocli, "ip")

@@ -14,9 +14,10 @@ from geocli.errors import StoreError
 from geocli.storage.frames import encode, pack
 from geocli.storage.store import Store
 from geocli.storage.store_rows import COLUMNS, MAX_DEPTH
-from tests.conftest import Geocli
-from tests.helpers.command_line import complaints, objects, stored
-from tests.helpers.journals_and_stores import resolved
+from tests.helpers.command_output import complaints, objects
+from tests.helpers.data_directories import stored_rows
+from tests.helpers.entries import resolved
+from tests.helpers.geocli_process import Geocli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,7 @@ def test_bad_row_is_named_and_the_rest_goes_on(kept: Geocli, wrong: str) -> None
     Asking again, as `re-resolve` does, puts a new answer in its place.
     """
     columns = ", ".join({*COLUMNS} - {"resolved_at"})
-    before, expected = stored(kept, columns), damage(kept, wrong)
+    before, expected = stored_rows(kept, columns), damage(kept, wrong)
     told: list[str] = []
     with GeoCache(settings=kept.settings(), on_problem=lambda problem: told.append(str(problem))) as cache:
         only = {entry.ip: entry.place.country_code for entry in cache.lookup_batch([BAD, GOOD], mode="cached-only")}
@@ -99,7 +100,7 @@ def test_bad_row_is_named_and_the_rest_goes_on(kept: Geocli, wrong: str) -> None
         assert 2 == cache.re_resolve("all").retried
         assert {True} == {text.startswith(expected) for text in told}
         told.clear()
-        assert before == stored(kept, columns)
+        assert before == stored_rows(kept, columns)
         assert {BAD, GOOD} == set(cache.lookup_cached_only([BAD, GOOD]))
     assert [] == told
 
@@ -180,7 +181,7 @@ def test_bad_record_of_the_journal_is_set_aside(kept: Geocli, rows: str, traits:
 
     bytes_ = len(encode(payload.encode()))
     assert [f"{kept.data_dir}/journal.bad: {bytes_} damaged bytes were quarantined"] == complaints(flushed)
-    assert {BAD: "US", GOOD: "AU", "9.9.9.9": "US", "81.2.69.160": "GB"} == dict(stored(kept, "ip, country_code"))
+    assert {BAD: "US", GOOD: "AU", "9.9.9.9": "US", "81.2.69.160": "GB"} == dict(stored_rows(kept, "ip, country_code"))
 
 
 def test_wrong_prefix_in_the_journal_is_no_network(kept: Geocli) -> None:
@@ -208,4 +209,4 @@ def test_segment_that_cannot_be_read_does_not_end_asking_again(kept: Geocli) -> 
 
     assert 4 == ran.returncode
     assert f"{kept.data_dir}/journal.7-x.draining: cannot be read: a directory; move it away" in complaints(ran)
-    assert [(GOOD, None), (BAD, None)] == stored(kept, "ip, prefix_len")
+    assert [(GOOD, None), (BAD, None)] == stored_rows(kept, "ip, prefix_len")

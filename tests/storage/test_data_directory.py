@@ -20,7 +20,9 @@ from geocli.errors import BusyError, StorageError
 from geocli.files.atomic import replacing, write_all
 from geocli.files.file_checks import NETWORK_FILE_SYSTEMS
 from geocli.storage.directory import DataDirectory
-from tests.helpers.journals_and_stores import holding, in_child, local, orphaned
+from tests.helpers.data_directories import local
+from tests.helpers.locks import locked_by_process
+from tests.helpers.processes import in_child, orphaned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -313,7 +315,7 @@ def test_sync_needs_a_directory(directory: DataDirectory) -> None:
 def test_held_lock_is_busy(directory: DataDirectory, timeout_seconds: float) -> None:
     """A lock that another process holds is an error that names it, and says to try again later."""
     with (
-        holding(directory, "journal.lock"),
+        locked_by_process(directory, "journal.lock"),
         pytest.raises(BusyError) as caught,
         directory.locked("journal.lock", timeout_seconds),
     ):
@@ -335,13 +337,13 @@ def test_lock_of_this_process_is_busy_too(directory: DataDirectory) -> None:
 
 def test_other_locks_are_free(directory: DataDirectory) -> None:
     """Locks of different names do not exclude each other."""
-    with holding(directory, "flush.lock"), directory.locked("journal.lock", 0):
+    with locked_by_process(directory, "flush.lock"), directory.locked("journal.lock", 0):
         pass
 
 
 def test_killed_holder_frees_the_lock(directory: DataDirectory) -> None:
     """When the holder is killed by kill -9, the lock is free."""
-    with holding(directory, "journal.lock") as holder:
+    with locked_by_process(directory, "journal.lock") as holder:
         holder.kill()
         holder.join()
         assert -9 == holder.exitcode
@@ -357,7 +359,7 @@ def test_waiting_ends_when_the_holder_does(directory: DataDirectory) -> None:
         with directory.locked("journal.lock", 60):
             got.append(True)
 
-    with holding(directory, "journal.lock") as holder:
+    with locked_by_process(directory, "journal.lock") as holder:
         waiter = Thread(target=wait)
         waiter.start()
         assert [] == got

@@ -19,7 +19,9 @@ from geocli.storage.dirty_check import is_dirty
 from geocli.storage.frames import MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.journal_lookup import SEARCHED_ADDRESSES
-from tests.helpers.journals_and_stores import AT, HEAD, local, resolved, unresolved
+from tests.helpers.data_directories import local
+from tests.helpers.entries import AT, resolved, unresolved
+from tests.helpers.journals import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

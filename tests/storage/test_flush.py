@@ -25,15 +25,20 @@ from geocli.storage.frames import encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
 from geocli.storage.store_writer import StoreWriter
-from tests.conftest import Clock, Geocli
+from tests.helpers.clock import Clock
+from tests.helpers.data_directories import local
 from tests.helpers.databases import CITIES, build
+from tests.helpers.entries import AT, resolved, unresolved
 from tests.helpers.fake_sources import JAPAN, Source
-from tests.helpers.journals_and_stores import AT, change, holding, in_child, local, resolved, select, stored, unresolved
+from tests.helpers.locks import locked_by_process
+from tests.helpers.processes import in_child
+from tests.helpers.stores import change, select, stored_entries
 
 if TYPE_CHECKING:
     from geocli.models import Entry
     from geocli.storage.directory import DataDirectory
     from geocli.storage.segments import Segment
+    from tests.helpers.geocli_process import Geocli
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def test_flush_moves_the_journal_into_the_store(directory: DataDirectory, journa
     journal.append([resolved("1.1.1.1"), unresolved("1.1.1.2")])
     assert FlushReport(flushed=2, segments=1) == flush(directory)
     expected = [resolved("1.1.1.1", cached=True), unresolved("1.1.1.2", cached=True)]
-    assert expected == list(stored(directory).values())
+    assert expected == list(stored_entries(directory).values())
     assert [] == dirty_files(directory)
     assert not journal.is_dirty()
 
@@ -134,7 +139,7 @@ def test_left_over_segments_come_first(directory: DataDirectory) -> None:
     put(directory, frames(city("1.1.1.1", "second"), city("1.1.1.3", "second")), segment(9))
     put(directory, frames(city("1.1.1.1", "fourth")))
     report = flush(directory)
-    found = {ip: entry.place.city for ip, entry in stored(directory).items()}
+    found = {ip: entry.place.city for ip, entry in stored_entries(directory).items()}
     assert {"1.1.1.1": "fourth", "1.1.1.2": "third", "1.1.1.3": "second"} == found
     assert FlushReport(flushed=5, segments=3) == report
     assert [] == dirty_files(directory)
@@ -144,7 +149,7 @@ def test_left_over_segments_alone_are_stored(directory: DataDirectory) -> None:
     """Without a journal what was left over is stored all the same."""
     put(directory, frames(resolved()), segment(3))
     assert FlushReport(flushed=1, segments=1) == flush(directory)
-    assert ["81.2.69.160"] == list(stored(directory))
+    assert ["81.2.69.160"] == list(stored_entries(directory))
     assert FlushReport() == flush(directory)
 
 
@@ -171,7 +176,7 @@ def test_damage_is_reported_and_kept(directory: DataDirectory) -> None:
     put(directory, frames(resolved("1.1.1.1")) + b"garbage\nmore\n" + frames(resolved("1.1.1.2")))
     assert FlushReport(flushed=2, segments=1, dropped_bytes=13) == flush(directory)
     assert b"garbage\nmore\n" == Path(directory.file("journal.bad")).read_bytes()
-    assert ["1.1.1.1", "1.1.1.2"] == list(stored(directory))
+    assert ["1.1.1.1", "1.1.1.2"] == list(stored_entries(directory))
 
 
 def test_damage_that_cannot_be_kept_keeps_its_segment(directory: DataDirectory) -> None:
@@ -180,7 +185,7 @@ def test_damage_that_cannot_be_kept_keeps_its_segment(directory: DataDirectory) 
     os.mkdir(directory.file("journal.bad"))
     with pytest.raises(JournalError, match=r"/journal\.bad: cannot be quarantined: Is a directory$"):
         flush(directory)
-    assert ["1.1.1.1"] == list(stored(directory))
+    assert ["1.1.1.1"] == list(stored_entries(directory))
     assert [name.endswith(".draining") for name in dirty_files(directory)] == [True]
     os.rmdir(directory.file("journal.bad"))
     assert FlushReport(flushed=0, segments=1, dropped_bytes=8) == flush(directory)
@@ -208,7 +213,7 @@ def test_segment_that_cannot_be_read_does_not_block_the_next(directory: DataDire
         with pytest.raises(JournalError) as caught:
             flush(directory)
         assert f"{directory.file(segment(2))}: cannot be read: a directory; move it away" == str(caught.value)
-    assert ["1.1.1.1", "1.1.1.3", "1.1.1.4"] == list(stored(directory))
+    assert ["1.1.1.1", "1.1.1.3", "1.1.1.4"] == list(stored_entries(directory))
     assert [segment(2)] == dirty_files(directory)
 
 
@@ -222,7 +227,7 @@ def test_segment_that_sqlite_refuses_does_not_block_the_next(directory: DataDire
     journal.append([resolved("1.1.1.3")])
     with pytest.raises(StoreError, match=r"/geocli\.db: not this one; nothing was changed"):
         flush(directory)
-    assert ["1.1.1.2", "1.1.1.3"] == list(stored(directory))
+    assert ["1.1.1.2", "1.1.1.3"] == list(stored_entries(directory))
     assert [segment(1)] == dirty_files(directory)
     change(directory.file("geocli.db"), "DROP TRIGGER refuse")
     assert FlushReport(flushed=1, segments=1) == flush(directory)
@@ -239,7 +244,7 @@ def test_late_segment_does_not_undo_newer_rows(directory: DataDirectory) -> None
     os.rmdir(directory.file(segment(1)))
     put(directory, frames(city("1.1.1.1", "old"), city("1.1.1.2", "old")), segment(1))
     flush(directory)
-    assert {"1.1.1.1": "new", "1.1.1.2": "old"} == {ip: e.place.city for ip, e in stored(directory).items()}
+    assert {"1.1.1.1": "new", "1.1.1.2": "old"} == {ip: e.place.city for ip, e in stored_entries(directory).items()}
 
 
 PAYLOAD: dict[str, Any] = {
@@ -274,7 +279,7 @@ def test_no_frame_can_stop_a_flush(directory: DataDirectory, changes: dict[str, 
     odd = encode(json.dumps(PAYLOAD | changes).encode())
     put(directory, frames(resolved("1.1.1.1")) + odd + frames(resolved("1.1.1.2")))
     report = flush(directory)
-    found = stored(directory)
+    found = stored_entries(directory)
     assert {"1.1.1.1", "1.1.1.2"} == set(found) - {"9.9.9.9"}
     if "9.9.9.9" not in found and changes != {"rows": []}:
         assert odd == Path(directory.file("journal.bad")).read_bytes()
@@ -292,13 +297,13 @@ def test_database_in_a_directory_that_is_not_utf_8_is_no_obstacle(geocli: Geocli
     assert (0, b"GB\n") == (answer.returncode, answer.stdout)
     done = geocli("flush", environ=environ)
     assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
-    assert "GB" == stored(local(geocli.data_dir))["81.2.69.160"].place.country_code
+    assert "GB" == stored_entries(local(geocli.data_dir))["81.2.69.160"].place.country_code
 
 
 def test_second_flush_is_busy(directory: DataDirectory, journal: Journal) -> None:
     """While another flush runs, this one leaves everything to it."""
     journal.append([resolved()])
-    with holding(directory, "flush.lock"), pytest.raises(BusyError, match=r"/flush\.lock: busy: "):
+    with locked_by_process(directory, "flush.lock"), pytest.raises(BusyError, match=r"/flush\.lock: busy: "):
         flush(directory)
     assert ["journal"] == dirty_files(directory)
     assert not os.path.exists(directory.file("geocli.db"))
@@ -311,7 +316,7 @@ def test_second_flush_command_is_silent_unless_it_waits(
     """A flush beside another exits with 0 and says nothing; one that was to wait for it says that it did in vain."""
     directory = local(geocli.data_dir)
     Journal(directory).append([resolved()])
-    with holding(directory, "flush.lock"):
+    with locked_by_process(directory, "flush.lock"):
         done = geocli("flush", *arguments)
     lock = geocli.data_dir / "flush.lock"
     complaint = f"geocli: {lock}: busy: another process held it for 0.02 s; try again later\n"
@@ -322,7 +327,7 @@ def test_flush_waits_for_another(directory: DataDirectory, journal: Journal) -> 
     """A flush that is told to wait goes on as soon as the other one ends."""
     journal.append([resolved()])
     reports: list[FlushReport] = []
-    with holding(directory, "flush.lock") as other:
+    with locked_by_process(directory, "flush.lock") as other:
         waiting = Thread(target=lambda: reports.append(flush(directory, wait_seconds=60)))
         waiting.start()
         other.kill()
@@ -341,7 +346,7 @@ def test_two_flushes_at_once_store_everything_once(geocli: Geocli) -> None:
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [(0, b"")] * 4 == [(p.returncode, errors) for p, (_, errors) in zip(processes, outputs, strict=True)]
     assert 50 == sum(json.loads(output)["flushed"] for output, _ in outputs if output)
-    assert 50 == len(stored(local(geocli.data_dir)))
+    assert 50 == len(stored_entries(local(geocli.data_dir)))
     assert [] == dirty_files(local(geocli.data_dir))
 
 
@@ -361,7 +366,7 @@ def test_flush_beside_writers_loses_nothing(directory: DataDirectory) -> None:
     while any(writer.is_alive() for writer in writers):
         flushed += flush(directory, patient).flushed
     flushed += flush(directory, patient).flushed
-    assert 60 == flushed == len(stored(directory))
+    assert 60 == flushed == len(stored_entries(directory))
 
 
 def test_locked_store_leaves_the_journal(directory: DataDirectory, journal: Journal) -> None:
@@ -416,7 +421,7 @@ def test_journal_that_is_no_file_is_an_error_after_the_rest(directory: DataDirec
     os.mkdir(directory.file("journal"))
     with pytest.raises(JournalError, match=r"/journal: not a regular file; move it away$"):
         flush(directory)
-    assert ["81.2.69.160"] == list(stored(directory))
+    assert ["81.2.69.160"] == list(stored_entries(directory))
     assert ["journal"] == dirty_files(directory)
 
 
@@ -424,9 +429,9 @@ def test_busy_journal_is_left_for_the_next_flush(directory: DataDirectory, journ
     """A flush that cannot seal the journal in time stores what was left over, and says who is in the way."""
     put(directory, frames(resolved("1.1.1.1")), segment(1))
     journal.append([resolved("1.1.1.2")])
-    with holding(directory, "journal.lock"), pytest.raises(BusyError, match=r"/journal\.lock: busy: "):
+    with locked_by_process(directory, "journal.lock"), pytest.raises(BusyError, match=r"/journal\.lock: busy: "):
         flush(directory)
-    assert ["1.1.1.1"] == list(stored(directory))
+    assert ["1.1.1.1"] == list(stored_entries(directory))
     assert ["journal"] == dirty_files(directory)
 
 
@@ -462,7 +467,7 @@ def test_killed_flush_is_finished_by_the_next(
     if flushed == 0:
         change(directory.file("geocli.db"), "UPDATE geo_cache SET city = 'Paris' WHERE ip = '1.1.1.1'")
     assert FlushReport(flushed=flushed, segments=segments) == flush(directory)
-    cities = [entry.place.city for entry in stored(directory).values()]
+    cities = [entry.place.city for entry in stored_entries(directory).values()]
     assert ["London" if flushed else "Paris", "London"] == cities
     assert [] == dirty_files(directory)
 
@@ -477,7 +482,7 @@ def test_segment_that_comes_back_is_not_stored_again(directory: DataDirectory, j
     change(directory.file("geocli.db"), "UPDATE geo_cache SET city = 'new'")
     os.rename(directory.file("copy"), directory.file(sealed.name))
     assert FlushReport(flushed=0, segments=1) == flush(directory)
-    assert "new" == stored(directory)["1.1.1.1"].place.city
+    assert "new" == stored_entries(directory)["1.1.1.1"].place.city
 
 
 class Sticky(Journal):
@@ -493,7 +498,7 @@ def test_segment_that_cannot_be_removed_is_an_error(directory: DataDirectory, jo
     journal.append([resolved("1.1.1.2")])
     with pytest.raises(StorageError, match=f"^{segment(1)}: cannot be discarded: Read-only file system$"):
         flush(directory, Sticky(directory))
-    assert ["1.1.1.1", "1.1.1.2"] == list(stored(directory))
+    assert ["1.1.1.1", "1.1.1.2"] == list(stored_entries(directory))
     assert FlushReport(flushed=0, segments=2) == flush(directory)
 
 
@@ -524,4 +529,4 @@ def test_flush_of_a_process_that_reads_is_not_undone_by_a_third(tmp_path: Path) 
         assert cache.flush_dirty().flushed == 1
 
         assert cache.stats().statuses["resolved"] == 2
-    assert {"8.8.8.8", "9.9.9.9"} == set(stored(local(tmp_path)))
+    assert {"8.8.8.8", "9.9.9.9"} == set(stored_entries(local(tmp_path)))

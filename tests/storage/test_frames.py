@@ -17,7 +17,7 @@ from geocli.models import Entry, Place
 from geocli.storage.frames import MAX_BYTES, Frame, encode, head, loaded, members_of, pack, payload, unpack
 from geocli.storage.place_encoding import place_texts
 from geocli.storage.recovery import MAX_REPAIRS, Damage, scan
-from tests.helpers.journals_and_stores import AT, SOURCES, resolved, unresolved
+from tests.helpers.entries import AT, SOURCES, resolved, unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable

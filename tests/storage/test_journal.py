@@ -25,12 +25,15 @@ from geocli.storage.journal import Journal
 from geocli.storage.journal_reader import JournalStatus
 from geocli.storage.recovery import Damage
 from geocli.storage.segments import Segment
-from tests.helpers.journals_and_stores import AT, SOURCES, holding, in_child, local, resolved, unresolved
+from tests.helpers.data_directories import local
+from tests.helpers.entries import AT, SOURCES, resolved, unresolved
+from tests.helpers.locks import locked_by_process
+from tests.helpers.processes import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 LEFT_OVER = Segment(
     name="journal.3-6f1c1e0e-3a36-4a39-9a2c-0f6f1f0f3b11.draining",
@@ -308,7 +311,7 @@ def test_failed_sync_is_never_believed_later(tmp_path: Path, fault: str, reason:
 def test_held_lock_is_busy(directory: DataDirectory, do: Callable[[Journal], None]) -> None:
     """Whoever cannot get the journal's lock in time says who is in the way, and changes nothing."""
     put(directory, frame("1.1.1.1"))
-    with holding(directory, "journal.lock"), pytest.raises(BusyError, match=r"/journal\.lock: busy: "):
+    with locked_by_process(directory, "journal.lock"), pytest.raises(BusyError, match=r"/journal\.lock: busy: "):
         do(Journal(directory, lock_timeout_seconds=0.03))
     assert frame("1.1.1.1") == contents(directory)
 

@@ -9,7 +9,8 @@ import pytest
 
 from geocli.storage.frames import MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
-from tests.helpers.journals_and_stores import AT, local, resolved
+from tests.helpers.data_directories import local
+from tests.helpers.entries import AT, resolved
 from tests.storage.test_dirty_check import calls, compact, put, segment
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from geocli.storage.dirty_check import STRETCH_BYTES
 from geocli.storage.frames import Frame, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.journal_summaries import READ_BYTES, is_absent
-from tests.helpers.journals_and_stores import local, resolved, unresolved
+from tests.helpers.data_directories import local
+from tests.helpers.entries import resolved, unresolved
 from tests.storage.test_dirty_check import expected, put
 
 if TYPE_CHECKING:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.storage.journal import Journal
-from tests.helpers.command_line import complaints, held, stored
-from tests.helpers.journals_and_stores import local, resolved
+from tests.helpers.command_output import complaints
+from tests.helpers.data_directories import local, stored_rows
+from tests.helpers.entries import resolved
+from tests.helpers.locks import locked_file
 from tests.helpers.system_call_faults import missing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +49,7 @@ def test_a_batch_flushes_past_the_limit(dirty: Geocli) -> None:
 
     assert (0, b"81.2.69.160\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
     assert not is_dirty(dirty)
-    assert DIRTY + 1 == len(stored(dirty))
+    assert DIRTY + 1 == len(stored_rows(dirty))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_the_reader_of_the_output_does_not_wait(dirty: Geocli, tmp_path: Path) -
 
 def test_a_batch_waits_for_no_lock(dirty: Geocli) -> None:
     """While another flush runs it ends as ever, at once and with its own exit status."""
-    with held(dirty.data_dir / "flush.lock"):
+    with locked_file(dirty.data_dir / "flush.lock"):
         ran = dirty(*BATCH, stdin=b"81.2.69.160\nnonsense\n", environ=LIMIT | {"GEOCLI_LOCK_TIMEOUT": "3600"})
     assert (0, b"81.2.69.160\nnonsense\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
     assert is_dirty(dirty)

@@ -21,11 +21,12 @@ from geocli.models import Place
 from geocli.storage.flush import Flush
 from geocli.storage.journal import Journal
 from geocli.storage.store_writer import StoreWriter
-from tests.conftest import Clock
-from tests.helpers.command_line import objects
-from tests.helpers.command_line import stored as rows
+from tests.helpers.clock import Clock
+from tests.helpers.command_output import objects
+from tests.helpers.data_directories import local, stored_rows
 from tests.helpers.databases import LONDON, QUOTED, TOKYO, build
-from tests.helpers.journals_and_stores import change, local, resolved, select, stored, unresolved
+from tests.helpers.entries import resolved, unresolved
+from tests.helpers.stores import change, select, stored_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from geocli.storage.frames import Frame
     from geocli.storage.recovery import Damage
     from geocli.storage.segments import Segment
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 
@@ -137,7 +138,9 @@ class OrderMachine(RuleBasedStateMachine):
         with during or nullcontext(), suppress(GeocliError, KilledError):
             Flush(self.directory, self.journal, self.clock, 0).run()
         self.journal.be_well()
-        found = {ip: entry.place.asn for ip, entry in stored(self.directory).items() if entry.place.asn is not None}
+        found = {
+            ip: entry.place.asn for ip, entry in stored_entries(self.directory).items() if entry.place.asn is not None
+        }
         assert {} == {ip: number for ip, number in self.newest.items() if found.get(ip, -1) < number}
         self.newest = found
 
@@ -171,7 +174,7 @@ class OrderMachine(RuleBasedStateMachine):
         with self.home:
             self._flush()
             expected = {ip: _last(answers).replace(cached=True) for ip, answers in self.answers.items()}
-            assert expected == stored(self.directory)
+            assert expected == stored_entries(self.directory)
             assert not self.journal.is_dirty()
 
 
@@ -186,14 +189,14 @@ def test_asking_again_in_vain_keeps_the_answer_and_notes_when(geocli: Geocli) ->
     geocli("lookup", IN_NO_REGISTRY)
     geocli("flush")
     known = "country_code, city, source, resolved_at"
-    before = rows(geocli, known)
+    before = stored_rows(geocli, known)
     build(path, {"81.2.69.0/24": LONDON}, build_epoch=1_780_000_001)
 
     again = geocli("re-resolve")
 
     assert (0, b"", b"") == (again.returncode, again.stdout, again.stderr)
     assert [("JP", "Tokyo")] == [row[:2] for row in before]
-    assert before == rows(geocli, known)
+    assert before == stored_rows(geocli, known)
     ((is_to_come, sources),) = select(
         f"{geocli.data_dir}/geocli.db",
         "SELECT retry_at > resolved_at, sources FROM geo_cache JOIN generations ON generations.id = generation",
@@ -222,7 +225,7 @@ def test_left_over_segment_does_not_undo_what_a_command_said_later(located: Geoc
     build(located.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": QUOTED}, build_epoch=1_780_000_001)
     located("lookup", "81.2.69.160")
     assert 4 == located("flush").returncode
-    assert [("81.2.69.160", "US")] == rows(located, "ip, country_code")
+    assert [("81.2.69.160", "US")] == stored_rows(located, "ip, country_code")
 
     if first == "unreadable":
         path.rmdir()
@@ -232,5 +235,5 @@ def test_left_over_segment_does_not_undo_what_a_command_said_later(located: Geoc
     healed = located("flush")
 
     assert (0, b"", b"") == (healed.returncode, healed.stdout, healed.stderr)
-    assert [("2001:218::1", "JP"), ("81.2.69.160", "US")] == rows(located, "ip, country_code")
+    assert [("2001:218::1", "JP"), ("81.2.69.160", "US")] == stored_rows(located, "ip, country_code")
     assert [] == Journal(directory).segments()

@@ -16,10 +16,10 @@ import pytest
 
 from geocli.backoff import BackOff
 from geocli.errors import StorageError
-from tests.conftest import Clock
-from tests.helpers.command_line import complaints, objects
+from tests.helpers.clock import Clock
+from tests.helpers.command_output import complaints, objects
+from tests.helpers.data_directories import local
 from tests.helpers.databases import LONDON, build
-from tests.helpers.journals_and_stores import local
 from tests.helpers.populated_directory import ANSWERS, COMMANDS, DIRTY, LEFT_OVER, STORED, is_all_there, prepared
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pytest_httpserver import HTTPServer
 
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 

@@ -19,17 +19,19 @@ from geocli.storage.flush import Flush
 from geocli.storage.frames import encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.store_writer import StoreWriter
-from tests.conftest import Clock
-from tests.helpers.command_line import complaint, complaints, dirty, stored
-from tests.helpers.journals_and_stores import in_child, local, resolved
-from tests.helpers.journals_and_stores import stored as entries
+from tests.helpers.clock import Clock
+from tests.helpers.command_output import complaint, complaints
+from tests.helpers.data_directories import dirty, local, stored_rows
+from tests.helpers.entries import resolved
 from tests.helpers.other_users import IS_ROOT, unprivileged
+from tests.helpers.processes import in_child
+from tests.helpers.stores import stored_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from geocli.storage.segments import Segment
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
@@ -73,7 +75,7 @@ def test_damage_is_kept_counted_and_reported_once(located: Geocli) -> None:
     assert (0, b"") == (warned.returncode, warned.stdout)
     assert f"{bad}: {len(damage)} damaged bytes were quarantined" == complaint(warned)
     assert damage == bad.read_bytes()
-    assert [("2001:218::1",), ("81.2.69.160",)] == stored(located)
+    assert [("2001:218::1",), ("81.2.69.160",)] == stored_rows(located)
     assert [len(damage)] * 2 == _quarantined(located)
 
     assert SILENT == _outcome(located, "flush")
@@ -103,7 +105,7 @@ def test_damage_is_reported_also_if_something_else_is_wrong(geocli: Geocli, numb
     expected = {f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were quarantined", complaint(again)}
     assert expected == set(complaints(both))
     assert GARBAGE == (geocli.data_dir / "journal.bad").read_bytes()
-    assert [("8.8.8.8",)] == stored(geocli)
+    assert [("8.8.8.8",)] == stored_rows(geocli)
 
 
 class Killed(Journal):
@@ -143,7 +145,7 @@ def test_flush_that_is_killed_over_damage_loses_none(geocli: Geocli, step: str) 
     assert {f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were quarantined"} >= set(
         complaints(recovered)
     )
-    assert [("1.1.1.1",), ("8.8.8.8",)] == stored(geocli)
+    assert [("1.1.1.1",), ("8.8.8.8",)] == stored_rows(geocli)
     assert SILENT == _outcome(geocli, "flush")
     assert [len(kept)] * 2 == _quarantined(geocli)
 
@@ -175,7 +177,7 @@ def test_damage_is_not_multiplied_by_flushes_that_fail(tmp_path: Path, rows: int
     assert 0 == in_child(flush_with_little_room)
     assert len(damage) == flush()
     assert damage == Path(directory.file("journal.bad")).read_bytes()
-    assert set(addresses) == set(entries(directory))
+    assert set(addresses) == set(stored_entries(directory))
 
 
 def _link(path: Path, other: Path) -> None:
@@ -242,7 +244,7 @@ def _is_kept_at_last(geocli: Geocli, addresses: list[str]) -> None:
     assert (0, b"") == (healed.returncode, healed.stdout)
     assert f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were quarantined" == complaint(healed)
     assert GARBAGE == (geocli.data_dir / "journal.bad").read_bytes()
-    assert addresses == [address for (address,) in stored(geocli)]
+    assert addresses == [address for (address,) in stored_rows(geocli)]
     assert [] == dirty(geocli)
     assert SILENT == _outcome(geocli, "flush")
 

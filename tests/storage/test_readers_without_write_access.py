@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Geocli
 from tests.helpers.documentation import PAGES
+from tests.helpers.geocli_process import Geocli
 from tests.helpers.other_users import IS_ROOT, MEMBER, as_user
 
 if TYPE_CHECKING:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Geocli
-from tests.helpers.command_line import complaint, complaints, objects, read_line, stored
+from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.data_directories import stored_rows
+from tests.helpers.geocli_process import Geocli
 from tests.helpers.other_users import GROUP, IS_ROOT, MEMBER, as_user
+from tests.helpers.waiting import read_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -108,7 +110,7 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
             (entry["country_code"], entry["cached"]) for entry in found
         ]
         _does(each, "re-resolve", "--all")
-    assert kept == [ip for (ip,) in stored(root)]
+    assert kept == [ip for (ip,) in stored_rows(root)]
     assert b"garbage\n" * 2 == (root.data_dir / "journal.bad").read_bytes()
     assert set() == set(os.listdir(root.data_dir)) - KEPT - {"re-resolve.lock"}
 
@@ -138,7 +140,7 @@ def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
     assert dict.fromkeys(KEPT, (MEMBER, MEMBER, 0o600)) == {
         name: (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) for name, found in files.items()
     }
-    assert ["1.1.1.1", "8.8.8.8", "9.9.9.9"] == [ip for (ip,) in stored(root)]
+    assert ["1.1.1.1", "8.8.8.8", "9.9.9.9"] == [ip for (ip,) in stored_rows(root)]
 
 
 @needs_root
@@ -166,7 +168,7 @@ def test_directory_of_another_user(shared: Path, mode: int) -> None:
     assert [] == [run for run in others if b"internal error" in run.stderr or run.returncode not in {0, 4}]
     assert before == {path.name: (path.stat().st_mtime_ns, path.stat().st_mode) for path in root.data_dir.iterdir()}
     assert 0 == root("flush").returncode
-    assert ["1.1.1.1", "8.8.8.8"] == [ip for (ip,) in stored(root)]
+    assert ["1.1.1.1", "8.8.8.8"] == [ip for (ip,) in stored_rows(root)]
 
 
 @pytest.mark.parametrize("is_shared", [False, True], ids=["private", "shared"])

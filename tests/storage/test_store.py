@@ -20,8 +20,11 @@ from geocli.storage import aggregates
 from geocli.storage.segments import Segment
 from geocli.storage.store import BLOCK, LOCKED_SECONDS, SCHEMA_VERSION, SELECT, Store
 from geocli.storage.store_writer import StoreWriter
-from tests.helpers.command_line import wait_for
-from tests.helpers.journals_and_stores import AT, change, framed, local, resolved, unresolved
+from tests.helpers.data_directories import local
+from tests.helpers.entries import AT, resolved, unresolved
+from tests.helpers.journals import framed
+from tests.helpers.stores import change
+from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

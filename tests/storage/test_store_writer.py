@@ -24,18 +24,11 @@ from geocli.storage.segments import Segment
 from geocli.storage.store import SCHEMA_VERSION, Store
 from geocli.storage.store_writer import StoreWriter
 from geocli.storage.tombstones import Clear
-from tests.helpers.journals_and_stores import (
-    AT,
-    SOURCES,
-    change,
-    framed,
-    in_child,
-    local,
-    resolved,
-    select,
-    stored,
-    unresolved,
-)
+from tests.helpers.data_directories import local
+from tests.helpers.entries import AT, SOURCES, resolved, unresolved
+from tests.helpers.journals import framed
+from tests.helpers.processes import in_child
+from tests.helpers.stores import change, select, stored_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -159,7 +152,7 @@ def test_older_store_is_migrated_in_place(directory: DataDirectory, mode: str) -
     assert [(3,)] == select(path, f"SELECT COUNT(*) FROM geo_cache WHERE COALESCE({new}) IS NULL")
     assert CONTRACT == select(path, "SELECT name, type FROM pragma_table_info('geo_cache')")
     assert [(SCHEMA_VERSION,)] == select(path, "PRAGMA user_version")
-    found = stored(directory)["1.1.1.1"]
+    found = stored_entries(directory)["1.1.1.1"]
     assert ("London", 51.5142, 20712, "") == (
         found.place.city,
         found.place.latitude,
@@ -173,7 +166,7 @@ def test_migrated_rows_take_new_answers(directory: DataDirectory) -> None:
     older_store(directory, 1, "INSERT INTO geo_cache (ip, status, city) VALUES ('1.1.1.1', 'resolved', 'Paris')")
     with closing(StoreWriter(directory)) as writer:
         apply(writer, resolved("1.1.1.1"))
-    assert {"1.1.1.1": resolved("1.1.1.1", cached=True)} == stored(directory)
+    assert {"1.1.1.1": resolved("1.1.1.1", cached=True)} == stored_entries(directory)
 
 
 @pytest.mark.parametrize("version", range(SCHEMA_VERSION + 1))
@@ -337,7 +330,7 @@ def test_nobody_else_writes_while_a_segment_is_stored(directory: DataDirectory, 
             yield from framed([resolved()])
 
     assert 1 == writer.apply(segment(), frames(), lambda: AT, oldest=1)
-    assert ["81.2.69.160"] == list(stored(directory))
+    assert ["81.2.69.160"] == list(stored_entries(directory))
 
 
 def test_all_of_an_entry_is_stored(directory: DataDirectory, writer: StoreWriter) -> None:
@@ -351,7 +344,7 @@ def test_all_of_an_entry_is_stored(directory: DataDirectory, writer: StoreWriter
         scope="global", retry_at=LATER,
     )  # fmt: skip
     apply(writer, full)
-    assert {full.ip: full.replace(cached=True)} == stored(directory)
+    assert {full.ip: full.replace(cached=True)} == stored_entries(directory)
     (row,) = select(writer.path, f"SELECT {', '.join(name for name, _ in CONTRACT)} FROM geo_cache")
     assert (
         *("81.2.69.160", "resolved", "global", "GB", "United Kingdom", "England", "Łódź", "EC1A", 51.5, -0.09),
@@ -375,7 +368,7 @@ def test_all_of_an_entry_is_stored(directory: DataDirectory, writer: StoreWriter
 def test_odd_entries_are_stored(directory: DataDirectory, writer: StoreWriter, entry: Entry) -> None:
     """Whatever an entry lacks, it is stored, and holds up no other."""
     assert 2 == apply(writer, entry, resolved("1.1.1.1"))
-    found = stored(directory)[entry.ip]
+    found = stored_entries(directory)[entry.ip]
     assert entry.replace(cached=True, place=entry.place.replace(traits=None)) == found.replace(
         place=found.place.replace(traits=None)
     )
@@ -391,7 +384,7 @@ def test_segment_is_stored_once(directory: DataDirectory, writer: StoreWriter) -
     assert 1 == apply(writer, resolved("1.1.1.1"), number=3, uuid="a")
     assert 1 == apply(writer, resolved("1.1.1.1", place=PARIS), number=4, uuid="b")
     assert 0 == writer.apply(segment(3, "a"), unread(), lambda: LATER, oldest=3)
-    assert "Paris" == stored(directory)["1.1.1.1"].place.city
+    assert "Paris" == stored_entries(directory)["1.1.1.1"].place.city
     assert [("2026-06-01T12:00:00Z", 2)] == select(writer.path, "SELECT finished_at, entries FROM last_flush")
 
 
@@ -413,9 +406,9 @@ def test_segment_is_stored_as_a_whole_or_not_at_all(writer: StoreWriter, error: 
 def test_last_entry_of_an_address_counts(directory: DataDirectory, writer: StoreWriter) -> None:
     """Within a segment and from one to the next, the later entry of an address takes the earlier one's place."""
     apply(writer, resolved(), resolved(place=PARIS), resolved("1.1.1.1"))
-    assert ["London", "Paris"] == [entry.place.city for entry in stored(directory).values()]
+    assert ["London", "Paris"] == [entry.place.city for entry in stored_entries(directory).values()]
     apply(writer, resolved("1.1.1.1", place=PARIS, resolved_at=EARLIER), number=2)  # no clock decides
-    assert ["Paris", "Paris"] == [entry.place.city for entry in stored(directory).values()]
+    assert ["Paris", "Paris"] == [entry.place.city for entry in stored_entries(directory).values()]
 
 
 NOBODY = unresolved(resolved_at=LATER, retry_at=LATER + timedelta(hours=1), generation="rir@4")
@@ -441,7 +434,7 @@ def test_nothing_found_never_hides_a_good_answer(  # noqa: PLR0913 (fixtures and
     else:
         apply(writer, first)
         apply(writer, then, number=2)
-    assert {first.ip: expected.replace(cached=True)} == stored(directory)
+    assert {first.ip: expected.replace(cached=True)} == stored_entries(directory)
 
 
 def test_good_answer_of_an_earlier_block_is_not_hidden(directory: DataDirectory, writer: StoreWriter) -> None:
@@ -451,7 +444,7 @@ def test_good_answer_of_an_earlier_block_is_not_hidden(directory: DataDirectory,
         *framed([NOBODY, resolved("0", place=PARIS)]),
     ]
     assert BLOCK + 2 == writer.apply(segment(), frames, lambda: AT, oldest=1)
-    found = stored(directory)
+    found = stored_entries(directory)
     assert (NOTED.replace(cached=True), "Paris") == (found[NOTED.ip], found["0"].place.city)
     assert BLOCK == len(found)
 
@@ -475,7 +468,7 @@ def test_late_segment_changes_nothing_that_is_newer(  # noqa: PLR0913 (fixtures 
     apply(writer, row, number=2)
     late = late.replace(resolved_at=resolved_at)
     assert 2 == apply(writer, late, resolved("1.1.1.1", resolved_at=EARLIER), number=1)
-    found = stored(directory)
+    found = stored_entries(directory)
     assert expected.replace(cached=True) == found[row.ip]
     assert resolved("1.1.1.1", resolved_at=EARLIER, cached=True) == found["1.1.1.1"]
 
@@ -521,20 +514,26 @@ def test_good_answer_that_is_kept_notes_who_gave_it(directory: DataDirectory, wr
     """A try in vain is noted with its sources; whose answer it is that is kept is not forgotten."""
     apply(writer, resolved())
     apply(writer, unresolved(generation="rir@4"), number=2)
-    kept = stored(directory)["81.2.69.160"]
+    kept = stored_entries(directory)["81.2.69.160"]
     assert ("resolved", "rir@4", SOURCES) == (kept.status, kept.generation, kept.answered_by)
     apply(writer, unresolved(generation=SOURCES), number=3)
-    assert (SOURCES, "") == (stored(directory)["81.2.69.160"].generation, stored(directory)["81.2.69.160"].answered_by)
+    assert (SOURCES, "") == (
+        stored_entries(directory)["81.2.69.160"].generation,
+        stored_entries(directory)["81.2.69.160"].answered_by,
+    )
     apply(writer, unresolved(generation="rir@4"), number=4)
     apply(writer, resolved(generation="rir@5"), number=5)
-    assert ("rir@5", "") == (stored(directory)["81.2.69.160"].generation, stored(directory)["81.2.69.160"].answered_by)
+    assert ("rir@5", "") == (
+        stored_entries(directory)["81.2.69.160"].generation,
+        stored_entries(directory)["81.2.69.160"].answered_by,
+    )
 
 
 def test_late_answer_notes_who_gave_it(directory: DataDirectory, writer: StoreWriter) -> None:
     """An answer of a segment that was left over keeps its sources, where a later try in vain was stored before it."""
     apply(writer, unresolved(generation="rir@4"), number=2)
     apply(writer, resolved(), number=1)
-    kept = stored(directory)["81.2.69.160"]
+    kept = stored_entries(directory)["81.2.69.160"]
     assert ("resolved", "rir@4", SOURCES) == (kept.status, kept.generation, kept.answered_by)
 
 
@@ -543,9 +542,9 @@ def test_clear_returns_how_many(directory: DataDirectory, writer: StoreWriter) -
     apply(writer, resolved("1.1.1.1"), unresolved("1.1.1.2"), resolved("1.1.1.3", resolved_at=EARLIER))
     journal = Journal(directory)
     assert 1 == clear(writer, journal, Clear(resolved_before="2026-06-01T12:00:00Z"))
-    assert ["1.1.1.1", "1.1.1.2"] == list(stored(directory))
+    assert ["1.1.1.1", "1.1.1.2"] == list(stored_entries(directory))
     assert 2 == clear(writer, journal, Clear())
-    assert {} == stored(directory)
+    assert {} == stored_entries(directory)
 
 
 def test_killed_writer_leaves_the_store_whole(directory: DataDirectory, writer: StoreWriter) -> None:
@@ -561,7 +560,7 @@ def test_killed_writer_leaves_the_store_whole(directory: DataDirectory, writer: 
         StoreWriter(directory).apply(segment(2), frames(), lambda: AT, oldest=1)
 
     assert -9 == in_child(die_in_the_middle)
-    assert ["1.1.1.1"] == list(stored(directory))
+    assert ["1.1.1.1"] == list(stored_entries(directory))
     with closing(StoreWriter(directory, busy_timeout_seconds=0)) as another:
         assert 1 == apply(another, resolved("1.1.1.2"), number=2)
 
@@ -595,6 +594,6 @@ def test_segment_that_the_disk_has_no_room_for_is_not_stored(directory: DataDire
             resource.setrlimit(resource.RLIMIT_FSIZE, everything)
 
     assert 0 == in_child(apply_with_little_room)
-    assert ["1.1.1.1"] == list(stored(directory))
+    assert ["1.1.1.1"] == list(stored_entries(directory))
     with closing(StoreWriter(directory)) as roomy:
         assert 5000 == apply(roomy, *many, number=2)

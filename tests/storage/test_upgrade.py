@@ -1,7 +1,7 @@
-"""Stores that older releases made: read as they are, migrated by the next flush, with every row.
+"""Stores of older releases are read as they are, and migrated by the next flush, without losing a row.
 
-`tests/stores` has one of each schema, as the release of that schema wrote it. Only the answer of a web service is added
-where there was none yet.
+`tests/storage/stores` has a dump of each schema, as the release of that schema wrote it. Where that release did not
+store the answer of a web service, one was added.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ import pytest
 from geocli.cache import GeoCache
 from geocli.storage.store import SCHEMA_VERSION
 from geocli.timestamps import instant_text
-from tests.helpers.journals_and_stores import change, select
+from tests.helpers.stores import DUMPS, change, select
 
 if TYPE_CHECKING:
-    from tests.conftest import Geocli
+    from tests.helpers.geocli_process import Geocli
 
 pytestmark = pytest.mark.slow
 
-STORES = Path(__file__).parents[1] / "stores"
 PAID, KNOWN, SPECIAL, UNKNOWN = "2d00::2", "81.2.69.160", "10.0.0.1", "2d00::1"
 SERVICE = {"GEOCLI_IP_API": "true", "GEOCLI_IP_API_URL": "http://127.0.0.1:9"}
 """A web service that is out of reach: who asks it hears of it."""
@@ -38,7 +37,7 @@ def older(request: pytest.FixtureRequest, geocli: Geocli) -> Geocli:
     holds_until = instant_text(datetime.now(UTC) + timedelta(days=20))
     with closing(sqlite3.connect(path(geocli))) as db:
         db.execute("PRAGMA journal_mode = WAL")
-        db.executescript((STORES / f"schema_{request.param}.sql").read_text())
+        db.executescript((DUMPS / f"schema_{request.param}.sql").read_text())
         db.execute(
             "INSERT OR REPLACE INTO geo_cache (ip, status, country_code, city, source, resolved_at, retry_at) "
             "VALUES (?, 'resolved', 'NL', 'Amsterdam', 'ip-api', '2026-11-30T00:00:00Z', ?)",
