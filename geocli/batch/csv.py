@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from geocli.addresses import is_address
+from geocli.batch.column_names import usual_name
 from geocli.batch.input_formats import DEFAULT_COLUMN, MAX_RECORD_BYTES, lines_of
 from geocli.engine.blocks import Block, offsets, zeros
 from geocli.errors import SettingsError
@@ -160,7 +161,7 @@ def _place_of(column: str | None, header: Sequence[str]) -> int:
     if is_only and column is None and (cut := next((char for char in OTHER_DELIMITERS if char in header[0]), None)):
         reason = f"one column, {safe(header[0])}; is it divided by something else? --delimiter {cut!r}"
         raise SettingsError("input", reason, origin="csv")
-    name = column or (header[0] if is_only else DEFAULT_COLUMN)
+    name = column or (header[0] if is_only else usual_name(header) or DEFAULT_COLUMN)
     count = header.count(name)
     if count != 1:
         raise _ambiguous(name, count, header)

@@ -7,85 +7,24 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from geocli.batch.csv import CsvForm
-from geocli.batch.input_formats import ListForm, LogForm
-from geocli.batch.jsonl import JsonLinesForm
 from geocli.batch.reader import opened, whole_lines
+from geocli.batch.recognition import completed
 from geocli.batch.scheduler import Flow
 from geocli.console import complain, write
 from geocli.empty_fields import EmptyFields
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
-from geocli.formats.rows import Output
-from geocli.immutable import Value
 from geocli.sanitize import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from geocli.api_arguments import Mode
-    from geocli.batch.input_formats import Form
+    from geocli.batch.reader import Read
+    from geocli.batch.request import BatchRequest
     from geocli.batch.rows import Rows
     from geocli.cache import GeoCache
 
 
 OTHER_COLUMNS = "its columns are not those of the files before it"
-
-
-class BatchRequest(Value):
-    """What is to be read, how it is to be answered, and where the rows go."""
-
-    files: tuple[str, ...] = ("-",)
-    """Paths to read in turn; `-` is standard input."""
-    input: str = "list"
-    """`list`, `csv`, `jsonl` or `log`."""
-    column: str | None = None
-    """Column of CSV, or dotted key of JSON lines, that holds the address."""
-    delimiter: str = ","
-    """What divides the cells of CSV input."""
-    prefix: str = ""
-    """Goes before the names of appended columns, or of the key."""
-    is_extract: bool = False
-    """Whether addresses in a log become rows, instead of being written with their answers where they stand."""
-    format: str = "csv"
-    """`csv`, `tsv`, `jsonl` or `value`, for lists and what is extracted."""
-    fields: tuple[str, ...] | None = None
-    """The fields of a row; default: those of the format."""
-    with_header: bool = True
-    """Whether CSV and TSV begin with the names of the fields."""
-    end: str = "\n"
-    """What ends a line of a list, on both sides."""
-    output: str | None = None
-    """File to write; default: standard output."""
-    is_strict: bool = False
-    """Whether a line without an answer makes the exit status 1."""
-    mode: Mode = "cache"
-    """Where answers come from."""
-    jobs: int = 1
-    """Threads for input that is large enough."""
-    is_counted: bool = False
-    """Whether rows are counted by country."""
-
-    @property
-    def is_raw(self) -> bool:
-        """Whether lines are written back as they came, with something added to them."""
-        return self.input in {"csv", "jsonl"} or (self.input == "log" and not self.is_extract)
-
-    def form(self) -> Form:
-        """Return how input is cut, and what lines look like."""
-        if self.input == "csv":
-            return CsvForm(
-                self.column,
-                self.fields,
-                delimiter=self.delimiter,
-                prefix=self.prefix,
-                with_header=self.with_header,
-            )
-        if self.input == "jsonl":
-            return JsonLinesForm(self.column, self.fields, prefix=self.prefix)
-        if self.input == "log" and not self.is_extract:
-            return LogForm(Output("label", self.fields, end=""), is_extract=False)
-        output = Output(self.format, self.fields, with_header=self.with_header, end=self.end)
-        return LogForm(output, is_extract=True) if self.is_extract else ListForm(output)
 
 
 class BatchReport:
@@ -163,16 +102,26 @@ class _Batch:
         self._cache, self._request, self._put = cache, request, put
         self._on_read, self._on_lines = on_read, on_lines
         self._header, self._slow_lines = b"", 0
-        self._is_shown = request.output is None and request.is_raw and sys.stdout.isatty()
+        self._is_shown = False
+        self._flow: Flow | None = None
         self.report = BatchReport(request.fields)
 
     def answer(self, path: str) -> None:
         """Answer the lines of a file."""
+        with opened(path, self._wait) as read:
+            self._request, read_all = completed(self._request, read)
+            self._answer(path, read_all)
+
+    def _wait(self) -> None:
+        """Write all rows before a read that may take long."""
+        if self._flow is not None:
+            self._flow.drain()
+
+    def _answer(self, path: str, read: Read) -> None:
         request, form = self._request, self._request.form()
-        with (
-            Flow(self._cache, form, request.mode, request.jobs, self._written) as flow,
-            opened(path, flow.drain) as read,
-        ):
+        self._is_shown = request.output is None and request.is_raw and sys.stdout.isatty()
+        with Flow(self._cache, form, request.mode, request.jobs, self._written) as flow:
+            self._flow = flow
             end = request.end.encode()
             chunks = whole_lines(read, end, form.max_bytes, adds_end=form.adds_end, on_read=self._on_read)
             rest = form.begin(chunks)

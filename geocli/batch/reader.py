@@ -15,7 +15,11 @@ from geocli.sanitize import decoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bz2 import BZ2File
     from collections.abc import Callable, Iterator, Sequence
+    from gzip import GzipFile
+    from io import BufferedReader
+    from lzma import LZMAFile
 
     Read = Callable[[int], bytes]
 
@@ -36,6 +40,8 @@ SAMPLES, SAMPLE_BYTES = 16, 2048
 """Number and size of the samples from which lines, dots and colons are estimated."""
 SHOWN_BYTES = 4096
 """Length to which a line that is too long is cut."""
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
+"""Formats of compressed files by their suffixes, as fsspec names them."""
 ELLIPSIS = "…".encode()
 UNSUPPORTED = re.compile(
     rb"(?P<zcat>\x1f\x8b\x08)|(?P<bzcat>BZh[1-9](?:1AY&SY|\x17rE8P\x90))|(?P<xzcat>\xfd7zXZ\0)"
@@ -43,6 +49,8 @@ UNSUPPORTED = re.compile(
     re.DOTALL,
 )
 """First bytes of compressed files (RFC 1952, RFC 8878) and of UTF-16 and UTF-32, by the program that converts them."""
+SUFFIXES = {"zcat": ".gz", "bzcat": ".bz2", "xzcat": ".xz"}
+"""Suffixes of compressed files that are decompressed, by these programs."""
 MAX_MAGIC_BYTES = 10
 """Maximum length of these."""
 
@@ -145,7 +153,9 @@ def _shortened(chunk: bytes, end: bytes, max_bytes: int) -> bytes:
 
 @contextmanager
 def opened(path: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Read]:
-    """Open a file, and return a function that reads it; a file whose name ends in `.gz` is decompressed.
+    """Open a file, and return a function that reads it.
+
+    A file with a suffix of `COMPRESSIONS` is decompressed.
 
     Args:
         path: the file; `-` is standard input.
@@ -177,7 +187,8 @@ class _Reader:
         self._name, self._on_wait = name, on_wait
         self._arrived = poll()
         self._arrived.register(descriptor, POLLIN)
-        self._read_once = _gzip_reader(descriptor) if name.endswith(".gz") else partial(os.read, descriptor)
+        compression = compression_of(name)
+        self._read_once = _decompressor(descriptor, compression) if compression else partial(os.read, descriptor)
         self._head, self._is_ended = b"", False
         self._failure: OSError | None = None
 
@@ -227,7 +238,8 @@ def check_encoding(name: str, head: bytes) -> None:
         encoding = "UTF-32" if b"\0\0" in {head[:2], head[2:4]} else "UTF-16"
         raise InputError(name, f"in {encoding}; convert it with iconv -f {encoding} -t UTF-8")
     if match:
-        hint = ", or name a file ending in .gz" if match["zcat"] and not name.endswith(".gz") else ""
+        suffix = SUFFIXES.get(match.lastgroup or "")
+        hint = f", or name a file ending in {suffix}" if suffix and not name.endswith(suffix) else ""
         raise InputError(name, f"compressed; pipe it through {match.lastgroup}{hint}")
 
 
@@ -238,10 +250,13 @@ def _enlarge_pipe(descriptor: int) -> None:
         fcntl(descriptor, F_SETPIPE_SZ, PIPE_BYTES)
 
 
-def _gzip_reader(descriptor: int) -> Read:
-    """Return a function that reads a gzip file (RFC 1952), and raises OSError if it is damaged or truncated."""
-    import zlib
-    from gzip import GzipFile
+def compression_of(name: str) -> str | None:
+    """Return the format in which a file is compressed by its name, None for other files."""
+    return COMPRESSIONS.get(os.path.splitext(name)[1])
+
+
+def _decompressor(descriptor: int, compression: str) -> Read:
+    """Return a function that reads a compressed file, and raises OSError if it is damaged or truncated."""
     from io import BufferedReader, FileIO
 
     class AvailableReader(BufferedReader):
@@ -251,15 +266,33 @@ def _gzip_reader(descriptor: int) -> Read:
             # The two bytes of a gzip header are needed together.
             return self.read1(size) if size and size > 2 else super().read(size)
 
-    stream = GzipFile(fileobj=AvailableReader(FileIO(descriptor, closefd=False)))
+    stream, errors = _stream(AvailableReader(FileIO(descriptor, closefd=False)), compression)
 
     def read(count: int) -> bytes:
         try:
             return stream.read1(count)
-        except (EOFError, zlib.error) as error:
+        except errors as error:
             raise OSError(EIO, f"damaged: {error}") from error
 
     return read
+
+
+def _stream(
+    file: BufferedReader, compression: str
+) -> tuple[GzipFile | BZ2File | LZMAFile, tuple[type[Exception], ...]]:
+    """Return a stream that decompresses, and its exceptions for damaged data other than OSError."""
+    if compression == "gzip":
+        import zlib
+        from gzip import GzipFile
+
+        return GzipFile(fileobj=file), (EOFError, zlib.error)
+    if compression == "bz2":
+        from bz2 import BZ2File
+
+        return BZ2File(file), (EOFError,)
+    from lzma import LZMAError, LZMAFile
+
+    return LZMAFile(file), (EOFError, LZMAError)
 
 
 def size_bytes(path: str) -> int | None:
@@ -274,6 +307,6 @@ def size_bytes(path: str) -> int | None:
 
 def total_bytes(paths: Sequence[str]) -> int | None:
     """Return how many bytes will be read of these files together; None if one of them is compressed or not a file."""
-    sizes = [None if path.endswith(".gz") else size_bytes(path) for path in paths]
+    sizes = [None if compression_of(path) else size_bytes(path) for path in paths]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None

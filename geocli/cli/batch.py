@@ -110,30 +110,21 @@ def batch(
         # Typer prints the help as it returns it.
         ctx.get_help()
         return 2
-    from geocli.batch.plan import BatchRequest
+    from geocli.batch.recognition import decided
+    from geocli.batch.request import BatchRequest
     from geocli.cli import batch_options, run_batch
 
     files = files or ["-"]
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
-    form = batch_options.input_format(files, input_, is_extract=extract)
-    given = {
-        "-c": column,
-        "--prefix": prefix,
-        "--delimiter": delimiter,
-        "-0": null,
-        "-f": format_,
-        "--extract": extract,
-    }
-    batch_options.check_applicable(form, given)
     request = BatchRequest(
         files=tuple(files),
-        input=form,
+        input=input_,
         column=column,
-        delimiter=batch_options.delimiter_of(delimiter, files[0]),
+        delimiter=batch_options.delimiter_of(delimiter),
         prefix=prefix,
-        is_extract=extract or (form == "log" and format_ is not None),
-        format=format_ or "csv",
+        is_extract=extract,
+        format=format_,
         fields=options.fields_of(fields),
         with_header=not no_header,
         end="\0" if null else "\n",
@@ -144,4 +135,4 @@ def batch(
         is_counted=summary,
     )
     parts = batch_options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
-    return run_batch.batch(settings, request, parts, shows_progress=progress)
+    return run_batch.batch(settings, decided(request), parts, shows_progress=progress)

@@ -1,75 +1,28 @@
-"""Options of `batch` that depend on each other, or on the names of the files."""
+"""Options of `batch` that have a syntax of their own, or depend on each other."""
 
 from __future__ import annotations
 
-import os
-import re
 from typing import TYPE_CHECKING
 
 from geocli.errors import SettingsError
 from geocli.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from geocli.cluster.request import ClusterRequest
 
-INPUT_FORMATS = {"csv": "csv", "tsv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "log": "log"}
-"""Format of the input by the extension of a file."""
-LOG_NAMES = frozenset({"syslog", "messages", "secure", "maillog"})
-"""Names of logs that have no extension, and do not end in `_log`."""
-ROTATION = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
-"""Suffixes that logrotate and similar tools append."""
-NEEDED = {
-    "-c": ("csv", "jsonl"),
-    "--prefix": ("csv", "jsonl"),
-    "--delimiter": ("csv",),
-    "-0": ("list",),
-    "-f": ("list", "log"),
-    "--extract": ("log",),
-}
-"""Formats of the input that an option is for."""
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
-def input_format(files: Sequence[str], named: str | None, *, is_extract: bool) -> str:
-    """Return the format of the input: as named, else by the names of the files."""
-    formats = sorted({"log" if is_extract else format_of(path) for path in files})
-    if named is None and len(formats) > 1:
-        reason = f"the files look like {' and '.join(formats)}; choose one with -i"
-        raise SettingsError("-i", reason, origin=COMMAND_LINE)
-    return named or formats[0]
-
-
-def check_applicable(format_: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that are for other formats of the input."""
-    for name, value in options.items():
-        if value and format_ not in NEEDED[name]:
-            needed = " or ".join(f"-i {format_}" for format_ in NEEDED[name])
-            raise SettingsError(name, f"cannot be used with {format_} input; it needs {needed}", origin=COMMAND_LINE)
-
-
-def delimiter_of(text: str | None, path: str) -> str:
-    r"""Return the delimiter of cells: as named, also `tab` and `\t`, else by the extension of a file."""
+def delimiter_of(text: str | None) -> str | None:
+    r"""Return the delimiter of cells as named, also `tab` and `\t`; None for the default."""
     if text is None:
-        return "\t" if _without_rotation(path).endswith(".tsv") else ","
+        return None
     delimiter = {"tab": "\t", "\\t": "\t"}.get(text, text)
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
         raise SettingsError("--delimiter", f"{text!r} is not one character", origin=COMMAND_LINE)
     return delimiter
-
-
-def format_of(path: str) -> str:
-    """Return the format of the input by the name of a file, also if it was rotated: `access.log-20261126.gz`."""
-    name = _without_rotation(path)
-    if name in LOG_NAMES or name.endswith("_log"):
-        return "log"
-    return INPUT_FORMATS.get(name.rpartition(".")[2], "list") if "." in name else "list"
-
-
-def _without_rotation(path: str) -> str:
-    return ROTATION.sub("", os.path.basename(path).lower().removesuffix(".gz"))
 
 
 def cluster_request(address: str | None, *, block_size: str | None, merge: bool, resume: bool) -> ClusterRequest | None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from geocli.batch.plan import BatchReport, BatchRequest
+    from geocli.batch.plan import BatchReport
+    from geocli.batch.request import BatchRequest
     from geocli.cache import GeoCache
     from geocli.cluster.request import ClusterRequest
     from geocli.formats.progress import Watcher

@@ -28,7 +28,7 @@ from geocli.cluster.forkserver import signals_delayed
 from geocli.cluster.local_cluster import LocalCluster
 from geocli.cluster.messages import job_of
 from geocli.cluster.output_directory import OutputDirectory
-from geocli.cluster.splits import split
+from geocli.cluster.splits import recognised, split
 from geocli.cluster.worker import payloads_of, run_part
 from geocli.errors import ClusterError, GeocliError, MissingDatabaseError, OpenCellError, SettingsError
 from geocli.settings import COMMAND_LINE
@@ -37,7 +37,7 @@ from geocli.signals import termination_raises
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from geocli.batch.plan import BatchRequest
+    from geocli.batch.request import BatchRequest
     from geocli.cache import GeoCache
     from geocli.cluster.messages import Job, PartResult
     from geocli.cluster.output_directory import CompletedPart
@@ -82,12 +82,14 @@ class ClusterBatch:
             SettingsError: an option or a source cannot be used on a cluster.
 
         """
-        if request.output is None:
+        output = request.output
+        if output is None:
             raise SettingsError("--cluster", "needs -o, where the rows go", origin=COMMAND_LINE)
         if request.mode == "cached-only":
             raise SettingsError("--cached-only", "cannot be used with --cluster", origin=COMMAND_LINE)
         self.cluster, self._cache = cluster, cache
-        self.directory = OutputDirectory(request, request.output, is_merged=cluster.is_merged)
+        request = recognised(request)
+        self.directory = OutputDirectory(request, output, is_merged=cluster.is_merged)
         self.parts = split(request, _part_bytes(cluster, total_bytes(request.files)))
         self.job = job_of(cache, request, self.directory.work)
         self.size_bytes = sum(part.share_bytes for part in self.parts)

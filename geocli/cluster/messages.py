@@ -14,7 +14,7 @@ from geocli.settings import COMMAND_LINE
 from geocli.version import __version__
 
 if TYPE_CHECKING:
-    from geocli.batch.plan import BatchRequest
+    from geocli.batch.request import BatchRequest
     from geocli.cache import GeoCache
     from geocli.cluster.splits import Part
     from geocli.resolvers.protocols import Source

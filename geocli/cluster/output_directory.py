@@ -22,7 +22,7 @@ from geocli.settings import COMMAND_LINE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from geocli.batch.plan import BatchRequest
+    from geocli.batch.request import BatchRequest
     from geocli.cluster.messages import PartResult, SharedDatabase
 
 WORK = "_geocli"
@@ -240,5 +240,5 @@ def _extension(request: BatchRequest) -> str:
     if request.input == "csv":
         return "tsv" if request.delimiter == "\t" else "csv"
     if request.is_raw:
-        return request.input
-    return {"value": "txt"}.get(request.format, request.format)
+        return request.input or "csv"
+    return {"value": "txt"}.get(request.format or "csv", request.format or "csv")

@@ -13,11 +13,13 @@ import zlib
 from codecs import BOM_UTF8
 from contextlib import contextmanager
 from itertools import chain, pairwise
+from lzma import LZMAError
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.batch.csv import CsvForm
 from geocli.batch.plan import OTHER_COLUMNS
-from geocli.batch.reader import READ_BYTES, check_encoding, whole_lines
+from geocli.batch.reader import READ_BYTES, check_encoding, compression_of, whole_lines
+from geocli.batch.recognition import completed
 from geocli.errors import InputError, OpenCellError, SettingsError
 from geocli.immutable import Value
 from geocli.settings import COMMAND_LINE
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
     from geocli.batch.input_formats import Form
-    from geocli.batch.plan import BatchRequest
+    from geocli.batch.request import BatchRequest
 
 GUESS_BYTES = 64 * 1024
 """Bytes of a part by which it is guessed whether it begins inside a cell."""
@@ -89,11 +91,11 @@ class _File(NamedTuple):
 
 
 def split(request: BatchRequest, block_bytes: int) -> list[Part]:
-    """Return the parts of all files, of `block_bytes` each; a file that ends in `.gz` is one part.
+    """Return the parts of all files, of `block_bytes` each; a compressed file is one part.
 
     Raises:
         InputError: a file cannot be read, or has other columns than the file before.
-        SettingsError: a file is standard input, or CSV has no such column.
+        SettingsError: CSV has no such column.
 
     """
     parts: list[Part] = []
@@ -116,9 +118,24 @@ def split(request: BatchRequest, block_bytes: int) -> list[Part]:
     return parts
 
 
+def recognised(request: BatchRequest) -> BatchRequest:
+    """Return a request with the form of the input, by the first line of the first file if need be.
+
+    Raises:
+        InputError: the file cannot be read.
+        SettingsError: a file is standard input, or an option is for other forms.
+
+    """
+    if "-" in request.files:
+        raise SettingsError("--cluster", "workers cannot read standard input; name files", origin=COMMAND_LINE)
+    name = request.files[0]
+    with input_errors(name), open_decompressed(*resolve_url(name)) as stream:
+        return completed(request, stream.read)[0]
+
+
 def _ranges(file: _File, begin: int, block_bytes: int) -> list[tuple[int, int | None]]:
     """Return the first and the last offset of each part."""
-    if file.name.endswith(".gz"):
+    if compression_of(file.name):
         return [(0, None)]
     starts = range(begin, file.size_bytes, block_bytes)
     return list(pairwise([*starts, file.size_bytes])) if len(starts) > 1 else [(0, file.size_bytes)]
@@ -126,8 +143,6 @@ def _ranges(file: _File, begin: int, block_bytes: int) -> list[tuple[int, int | 
 
 def _examine(name: str, form: Form) -> tuple[_File, int, bytes]:
     """Let the form read the header of a file; return the file, the offset of its first row, and the header of CSV."""
-    if name == "-":
-        raise SettingsError("--cluster", "workers cannot read standard input; name files", origin=COMMAND_LINE)
     with input_errors(name):
         system, path = resolve_url(name)
         size_bytes, modified = _stamp(system, path)
@@ -262,7 +277,7 @@ def input_errors(name: str) -> Iterator[None]:
     """Turn exceptions of file systems into an InputError."""
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, LZMAError, zlib.error) as error:
         raise InputError(name, getattr(error, "strerror", None) or str(error)) from error
     except (ImportError, ValueError) as error:
         # The protocol is unknown, or needs a package.
@@ -285,8 +300,8 @@ def is_local(system: AbstractFileSystem) -> bool:
 
 
 def open_decompressed(system: AbstractFileSystem, path: str) -> BinaryIO:
-    """Open a file; one that ends in `.gz` is decompressed."""
-    stream: BinaryIO = system.open(path, "rb", compression="gzip" if path.endswith(".gz") else None)
+    """Open a file; a compressed one is decompressed."""
+    stream: BinaryIO = system.open(path, "rb", compression=compression_of(path))
     return stream
 
 

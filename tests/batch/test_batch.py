@@ -251,9 +251,10 @@ def test_lines_that_trickle_in_are_answered_at_once(located: Geocli) -> None:
     """Each row is there before the next line is written, and its answer is in the journal by then."""
     with located.start("batch", *SHORT, bufsize=0) as process:
         assert process.stdin is not None
-        assert HEADER == read_line(process.stdout)
         for number in range(3):
             process.stdin.write(b"81.2.69.%d\n" % number)
+            if number == 0:
+                assert HEADER == read_line(process.stdout)
             assert b"81.2.69.%d,resolved,GB\n" % number == read_line(process.stdout)
             assert f"81.2.69.{number}" == dirty(located)[-1].ip
         process.stdin.write(b"98.0")  # half a line
@@ -263,6 +264,12 @@ def test_lines_that_trickle_in_are_answered_at_once(located: Geocli) -> None:
         rest, errors = process.communicate(timeout=60)
 
     assert (0, b"98.0.0.1,resolved,US\n", b"") == (process.returncode, rest, errors)
+
+
+def test_the_header_of_a_form_that_was_named_comes_before_the_first_line(located: Geocli) -> None:
+    """Only input that must be recognised is waited for."""
+    with located.start("batch", "-i", "list", *SHORT, bufsize=0) as process:
+        assert HEADER == read_line(process.stdout)
 
 
 def test_ctrl_c_keeps_what_was_printed(located: Geocli) -> None:

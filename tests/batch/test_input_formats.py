@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from geocli.batch.csv import CsvForm
 from geocli.batch.input_formats import LogForm
 from geocli.batch.jsonl import JsonLinesForm
-from geocli.batch.plan import BatchRequest, run
+from geocli.batch.plan import run
+from geocli.batch.recognition import by_name
+from geocli.batch.request import BatchRequest
 from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
-from geocli.cli.batch_options import format_of
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
 from tests.helpers.command_output import complaint, complaints, objects
@@ -224,7 +225,7 @@ def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
         (b"a,b", {}, "csv: -c ip: there is no such column; the columns are: a, b"),
         (b"a,b", {"column": "c"}, "csv: -c c: there is no such column; the columns are: a, b"),
         (b"ip,b,ip", {}, "csv: -c ip: 2 columns have this name; the columns are: ip, b, ip"),
-        (b"IP,b", {}, "csv: -c ip: there is no such column; the columns are: IP, b"),
+        (b"IP,b", {"column": "ip"}, "csv: -c ip: there is no such column; the columns are: IP, b"),
         (b"a;b", {"column": "b"}, "csv: -c b: there is no such column; the columns are: a;b"),
         (b"a,\x1b[2J", {}, "csv: -c ip: there is no such column; the columns are: a, \\x1b[2J"),
         (
@@ -410,6 +411,9 @@ def test_the_form_is_that_of_the_name(located: Geocli, tmp_path: Path) -> None:
         ("a.tsv", "csv"),
         ("a.CSV", "csv"),
         ("a.csv.gz", "csv"),
+        ("a.csv.xz", "csv"),
+        ("a.log.1.bz2", "log"),
+        ("eve.json", "jsonl"),
         ("a.jsonl", "jsonl"),
         ("a.ndjson", "jsonl"),
         ("/var/log/nginx/access.log", "log"),
@@ -423,8 +427,8 @@ def test_the_form_is_that_of_the_name(located: Geocli, tmp_path: Path) -> None:
     ],
 )
 def test_what_an_ending_stands_for(path: str, form: str) -> None:
-    """The last one counts, but for .gz."""
-    assert form == format_of(path)
+    """The last one counts, but for that of a compressed file."""
+    assert form == (by_name(path) or "list")
 
 
 @pytest.mark.parametrize(
@@ -606,6 +610,10 @@ def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> N
             (name, "list")
             for name in ("syslog/list", "messages.txt", "log", "mylog", "10.0.0.1-10.0.0.9", "access_log.txt")
         ),
+        *((name, "log") for name in ("exim_mainlog", "mainlog-20261126", "rejectlog.01", "authlog.0.gz", "xferlog")),
+        *((name, "log") for name in ("catalina.out", "nohup.out", "auth.log.2.xz", "db1.err", "daemon.log.1")),
+        *((name, "log") for name in ("localhost_access_log.2026-11-30.txt", "u_ex261130.log", "maillog", "daemon")),
+        ("eve.json-20261126.gz", "jsonl"),
         ("a.CSV", "csv"),
         ("a.tsv.gz", "csv"),
         ("log.1", "list"),
@@ -616,7 +624,7 @@ def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> N
 )
 def test_the_form_follows_from_the_name(name: str, form: str) -> None:
     """Also if the file was rotated."""
-    assert form == format_of(name)
+    assert form == (by_name(name) or "list")
 
 
 @pytest.mark.parametrize(
@@ -755,8 +763,9 @@ def test_extract_of_a_log_without_addresses(batch: Batch) -> None:
         (("-i", "log", "-0"), "-0: cannot be used with log input; it needs -i list"),
         (("-i", "log", "-c", "a"), "-c: cannot be used with log input; it needs -i csv or -i jsonl"),
         (("--extract", "--prefix", "a"), "--prefix: cannot be used with log input; it needs -i csv or -i jsonl"),
-        (("-c", "a"), "-c: cannot be used with list input; it needs -i csv or -i jsonl"),
-        (("--delimiter", ";"), "--delimiter: cannot be used with list input; it needs -i csv"),
+        (("-i", "list", "-c", "a"), "-c: cannot be used with list input; it needs -i csv or -i jsonl"),
+        (("-0", "-c", "a"), "-c: cannot be used with list input; it needs -i csv or -i jsonl"),
+        (("-i", "list", "--delimiter", ";"), "--delimiter: cannot be used with list input; it needs -i csv"),
         (("-i", "list", "--extract"), "--extract: cannot be used with list input; it needs -i log"),
         (("-i", "csv", "--extract"), "--extract: cannot be used with csv input; it needs -i log"),
         (("-i", "csv", "--delimiter", "ab"), "--delimiter: 'ab' is not one character"),

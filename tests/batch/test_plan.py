@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from geocli import addresses
-from geocli.batch.plan import BatchRequest, run
+from geocli.batch.plan import run
 from geocli.batch.reader import READ_BYTES
+from geocli.batch.request import BatchRequest
 from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.databases.discovery import digest_of

@@ -103,23 +103,34 @@ def test_a_long_line_is_cut_and_its_neighbours_are_not(tmp_path: Path, size: int
     assert [b"before", cut % (b"x" * shown), b"after", cut % (b"y" * shown), b""] == _read(path).split(b"\n")
 
 
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+compressed = pytest.mark.parametrize("suffix", COMPRESS)
+
+
+@compressed
 @pytest.mark.parametrize("parts", [[b"a\nb"], [b"a\n", b"b"], [b"", b"a\nb", b""]])
-def test_gzip(tmp_path: Path, parts: list[bytes]) -> None:
+def test_compressed_files(tmp_path: Path, parts: list[bytes], suffix: str) -> None:
     """One member or several, as one file."""
-    path = tmp_path / "file.gz"
-    path.write_bytes(b"".join(map(gzip.compress, parts)))
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(b"".join(map(COMPRESS[suffix], parts)))
 
     assert b"a\nb\n" == _read(path)
 
 
+@compressed
 @pytest.mark.parametrize(
-    "spoil", [lambda data: data[:-9], lambda data: data[:20] + b"\xff\xff" + data[22:], lambda _: b"plain\n"]
+    "spoil",
+    [
+        lambda data: data[:-9],
+        lambda data: data[:100] + bytes([data[100] ^ 255]) + data[101:],
+        lambda _: b"plain\n",
+    ],
 )
-def test_damaged_gzip(tmp_path: Path, spoil: object) -> None:
+def test_damaged_compressed_files(tmp_path: Path, spoil: object, suffix: str) -> None:
     """An error that names the file, instead of wrong lines."""
-    path = tmp_path / "file.gz"
+    path = tmp_path / f"file{suffix}"
     assert callable(spoil)
-    path.write_bytes(spoil(gzip.compress(os.urandom(1000))))
+    path.write_bytes(spoil(COMPRESS[suffix](os.urandom(1000))))
 
     with pytest.raises(InputError, match=str(path)):
         _read(path)
@@ -237,8 +248,8 @@ def test_one_ctrl_d_ends_the_input_from_a_terminal() -> None:
             for text in (b"8.8.8.8\n", b"")
             for compress, reason in (
                 (partial(gzip.compress, mtime=0), "zcat, or name a file ending in .gz"),
-                (bz2.compress, "bzcat"),
-                (lzma.compress, "xzcat"),
+                (bz2.compress, "bzcat, or name a file ending in .bz2"),
+                (lzma.compress, "xzcat, or name a file ending in .xz"),
                 (lambda text: b"\x28\xb5\x2f\xfd" + text, "zstdcat"),
             )
         ),

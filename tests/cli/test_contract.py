@@ -159,7 +159,7 @@ def test_a_busy_journal_exits_75_after_the_answers(located: Geocli) -> None:
 
 def test_interrupted_exits_130_silently(located: Geocli) -> None:
     """Ctrl-C ends a command silently."""
-    with located.start("batch", bufsize=0) as process:
+    with located.start("batch", "-i", "list", bufsize=0) as process:
         read_line(process.stdout)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)

@@ -22,7 +22,8 @@ import pytest
 from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
-from geocli.batch.plan import BatchRequest, run
+from geocli.batch.plan import run
+from geocli.batch.request import BatchRequest
 from geocli.cache import GeoCache
 from geocli.cluster import coordinator, forkserver
 from geocli.cluster.coordinator import RESUME_HINT, ClusterBatch, _Run

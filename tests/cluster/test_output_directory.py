@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.batch.plan import BatchRequest
+from geocli.batch.request import BatchRequest
 from geocli.cluster.messages import PartResult, SharedDatabase
 from geocli.cluster.output_directory import CompletedPart, OutputDirectory
 from geocli.errors import BusyError, ClusterError, SettingsError

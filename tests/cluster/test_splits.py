@@ -11,8 +11,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.plan import BatchRequest
 from geocli.batch.reader import UNSUPPORTED
+from geocli.batch.request import BatchRequest
 from geocli.cluster.splits import Part, open_part, split
 from geocli.errors import InputError, OpenCellError, SettingsError
 

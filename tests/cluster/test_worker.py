@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.batch.plan import BatchRequest
+from geocli.batch.request import BatchRequest
 from geocli.cache import GeoCache
 from geocli.cluster import worker
 from geocli.cluster.messages import Job, job_of

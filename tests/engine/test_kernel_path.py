@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.plan import BatchRequest, run
+from geocli.batch.plan import run
+from geocli.batch.request import BatchRequest
 from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.settings import Settings

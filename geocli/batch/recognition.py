@@ -1,0 +1,288 @@
+"""Recognise the form of input: by options and the names of the files, else by the first line with content.
+
+Undecided input is a list.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from codecs import BOM_UTF8
+from contextlib import suppress
+from typing import NamedTuple
+
+from geocli.addresses import is_address
+from geocli.batch.column_names import usual_name
+from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES
+from geocli.errors import SettingsError
+from geocli.logs import log
+from geocli.sanitize import decoded
+from geocli.settings import COMMAND_LINE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from geocli.batch.reader import Read
+    from geocli.batch.request import BatchRequest
+
+EXTENSIONS = {
+    **dict.fromkeys(("csv", "tsv"), "csv"),
+    **dict.fromkeys(("jsonl", "ndjson", "json"), "jsonl"),
+    **dict.fromkeys(("log", "out", "err"), "log"),
+}
+"""Forms by the extension of a file."""
+LOG_NAME = re.compile(
+    r"(?:syslog|messages|secure|daemon|xferlog|maillog|authlog"
+    r"|.*(?:_log|main-?log|reject-?log|panic-?log)|.*_log[.-][0-9-]+\.txt)\Z"
+)
+"""Names of logs without an extension of their own: of syslog, httpd, FTP servers and Exim; Tomcat's with a date."""
+ROTATION = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
+"""Suffixes that logrotate and similar tools append."""
+NEEDED = {
+    "-c": ("csv", "jsonl"),
+    "--prefix": ("csv", "jsonl"),
+    "--delimiter": ("csv",),
+    "-0": ("list",),
+    "-f": ("list", "log"),
+    "--extract": ("log",),
+}
+"""Forms of input that an option is for."""
+COMMENTS = ("#", ";", "//")
+"""Prefixes of comments in feeds."""
+TABLE_HEADER = re.compile(r"#(?:separator|fields)\b|#(?:Software|Version|Date|Fields): ")
+"""Header lines of Zeek's logs, and of W3C's extended log format."""
+LOG_MARKS = re.compile(r"[\"\[]| - |[0-9]:[0-9]{2}")
+"""What is in a line of a log after a leading address, but not in the note of a feed: quotes, brackets, a time."""
+JSON_START = re.compile(r"\{\s*(?:[\"}]|\Z)|\[\s*(?:[\[{\"\]]|\Z)")
+"""Start of a JSON object, or of a JSON array of objects, arrays or strings."""
+MAX_DEPTH = 4
+"""Depth to which the keys of an object are looked at."""
+DELIMITERS = ",\t;|"
+MAX_HEADER_CHARS = 64 * 1024
+"""Length of the longest line that may be a header."""
+MAX_PEEK_BYTES = 4 << 20
+"""Bytes after which the first line is not waited for any longer."""
+
+
+class Recognised(NamedTuple):
+    """What the first line with content shows."""
+
+    input: str
+    """The form of the input."""
+    reason: str
+    """For `-v`."""
+    delimiter: str | None = None
+    """Delimiter of CSV."""
+
+
+def by_name(path: str) -> str | None:
+    """Return the form of a file by its name, also if it was rotated: `access.log-20261126.gz`; None if undecided."""
+    name = _bare_name(path)
+    if LOG_NAME.match(name):
+        return "log"
+    return EXTENSIONS.get(name.rpartition(".")[2]) if "." in name else None
+
+
+def _bare_name(path: str) -> str:
+    """Return the name of a file in lower case, without the suffixes of compression and rotation."""
+    name = os.path.basename(path).lower()
+    compression = next(filter(name.endswith, COMPRESSIONS), "")
+    return ROTATION.sub("", name.removesuffix(compression))
+
+
+def decided(request: BatchRequest) -> BatchRequest:
+    """Return a request with the form that options or names of files decide; it is None if they do not.
+
+    Raises:
+        SettingsError: the names contradict each other, or an option is for other forms.
+
+    """
+    if request.input is None:
+        input_, reason = _by_options_or_names(request)
+        if input_ is None:
+            return request
+        request = _with(request, Recognised(input_, reason))
+    _check_applicable(request)
+    if request.input == "log" and request.format:
+        request = request.replace(is_extract=True)
+    is_tsv = request.input == "csv" and request.delimiter is None and _bare_name(request.files[0]).endswith(".tsv")
+    return request.replace(delimiter="\t") if is_tsv else request
+
+
+def _by_options_or_names(request: BatchRequest) -> tuple[str | None, str]:
+    if request.is_extract:
+        return "log", "--extract"
+    forms = {form: path for path in request.files if (form := by_name(path))}
+    if len(forms) > 1:
+        reason = f"the files look like {' and '.join(sorted(forms))}; choose one with -i"
+        raise SettingsError("-i", reason, origin=COMMAND_LINE)
+    if forms == {"log": forms.get("log")} and request.column:
+        return None, ""  # a log that is a table, too
+    for form, path in forms.items():
+        return form, f"the name of {path}"
+    if request.end == "\0":
+        return "list", "-0"
+    return ("csv", "--delimiter") if request.delimiter else (None, "")
+
+
+def _check_applicable(request: BatchRequest) -> None:
+    """Refuse options that are for other forms of input."""
+    options: dict[str, Any] = {
+        "-c": request.column,
+        "--prefix": request.prefix,
+        "--delimiter": request.delimiter,
+        "-0": request.end == "\0",
+        "-f": request.format,
+        "--extract": request.is_extract,
+    }
+    for name, value in options.items():
+        if value and request.input not in NEEDED[name]:
+            needed = " or ".join(f"-i {form}" for form in NEEDED[name])
+            reason = f"cannot be used with {request.input} input; it needs {needed}"
+            raise SettingsError(name, reason, origin=COMMAND_LINE)
+
+
+def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
+    """Return a request with its form, which the first line decides if need be, and what reads all of the input.
+
+    Nothing is read if the form is decided. Else no more is waited for than the first line with content.
+
+    Raises:
+        SettingsError: an option is for other forms.
+
+    """
+    request = decided(request)
+    needs_key = request.input == "jsonl" and request.column is None
+    if request.input is not None and not needs_key:
+        return request, read
+    line, data = _peeked(read, request)
+    if request.input is None:
+        recognised = _by_line(decoded(line), request)
+        _check_applicable(request.replace(input=recognised.input))
+        request = _with(request, recognised)
+    if request.input == "jsonl" and request.column is None:
+        request = request.replace(column=_usual_key(line))
+    return request, _Again(data, read)
+
+
+def _with(request: BatchRequest, recognised: Recognised) -> BatchRequest:
+    input_, reason, delimiter = recognised
+    log("recognised", input=input_, because=reason, **({"delimiter": delimiter} if delimiter else {}))
+    return request.replace(input=input_, delimiter=request.delimiter or delimiter)
+
+
+class _Again:
+    """Reads what was read to recognise the input, and then the rest."""
+
+    def __init__(self, data: bytes, read: Read) -> None:
+        self._data, self._read = data, read
+
+    def __call__(self, count: int) -> bytes:
+        data, self._data = self._data, b""
+        return data or self._read(count)
+
+
+def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes]:
+    """Return the first line that decides, and all that was read; only comments may precede that line."""
+    data, at = b"", 0
+    while more := read(FIRST_BYTES):
+        data += more
+        while (end := data.find(b"\n", at)) >= 0:
+            line = data[at:end].strip()
+            if line and (not _is_comment(line) or (request.column and TABLE_HEADER.match(decoded(line)))):
+                return line, data
+            at = end + 1
+        if len(data) > MAX_PEEK_BYTES:
+            break
+    return data[at:].strip(), data
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.startswith(tuple(map(str.encode, COMMENTS)))
+
+
+def _by_line(line: str, request: BatchRequest) -> Recognised:
+    """Return what the first line with content shows."""
+    line = line.removeprefix("\ufeff")
+    if JSON_START.match(line):
+        return Recognised("jsonl", "the first line begins like JSON")
+    if request.column:
+        return _table(line, request)
+    if is_address(line) or line.startswith(COMMENTS) or not line:
+        return Recognised("list", "the first line is an address" if line else "there is no line with content")
+    if (delimiter := _header_delimiter(line)) is not None:
+        return Recognised("csv", "the first line is a header", delimiter)
+    if not (request.format or not request.with_header) and _is_of_log(line):
+        return Recognised("log", "the first line has an address among other words")
+    return Recognised("list", "nothing shows another form")
+
+
+def _table(line: str, request: BatchRequest) -> Recognised:
+    """Return the form of a table: CSV, if it has such a column, or headers of Zeek or W3C."""
+    if TABLE_HEADER.match(line):
+        return Recognised("csv", "-c, and a header of Zeek or W3C")
+    delimiter = next((char for char in DELIMITERS if request.column in _cells(line, char)), None)
+    if delimiter is None and any(map(by_name, request.files)):
+        _check_applicable(request.replace(input="log"))
+    return Recognised("csv", "-c", delimiter)
+
+
+def _header_delimiter(line: str) -> str | None:
+    """Return the delimiter of a line that is a header with a usual name, None for another line."""
+    for delimiter in DELIMITERS:
+        cells = _cells(line, delimiter)
+        if usual_name(cells) and not any(map(is_address, cells)):
+            return delimiter
+    return None
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    import csv
+
+    if len(line) <= MAX_HEADER_CHARS:
+        with suppress(csv.Error):
+            return next(csv.reader([line], delimiter=delimiter), [])
+    return []
+
+
+def _usual_key(line: bytes) -> str | None:
+    """Return the usual key of addresses in an object, dotted where objects are nested, None without one."""
+    import json
+
+    try:
+        content = json.loads(line.removeprefix(BOM_UTF8))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    paths = list(_keys_of_strings(content))
+    last_keys = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    return usual_name(paths) or last_keys.get(usual_name(list(last_keys)) or "")
+
+
+def _keys_of_strings(content: dict[str, Any], path: str = "", depth: int = 1) -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, str):
+            yield f"{path}{key}"
+        elif isinstance(value, dict) and depth < MAX_DEPTH and "." not in key:
+            yield from _keys_of_strings(value, f"{path}{key}.", depth + 1)
+
+
+def _is_of_log(line: str) -> bool:
+    """Return whether a line has an address among other words, but is not an address with a note, as in feeds."""
+    from geocli.batch.address_scanner import spans
+
+    text = line.encode()
+    found = [
+        (start, stop) for start, end, stop in zip(*spans(text), strict=True) if is_address(decoded(text[start:end]))
+    ]
+    if not found:
+        return False
+    start, stop = found[0]
+    if text[:start].strip(b"\"'`[(<{"):
+        return True
+    note = decoded(text[stop:])
+    is_delimited = note[:1] in {"\t", ",", ";", "#", "|"} or note.lstrip().startswith(COMMENTS)
+    return not is_delimited and bool(LOG_MARKS.search(note))
