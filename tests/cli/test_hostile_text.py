@@ -262,7 +262,9 @@ MESSAGES: list[Callable[[str], tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize("arguments", MESSAGES, ids=[" ".join(make("TEXT")) for make in MESSAGES])
+@pytest.mark.parametrize(
+    "arguments", MESSAGES, ids=[" ".join(make("TEXT")).replace(__file__, "FILE") for make in MESSAGES]
+)
 def test_arguments_in_messages(geocli: Geocli, arguments: Callable[[str], tuple[str, ...]]) -> None:
     """An error that quotes an argument, a path, an option or a zone is harmless in a terminal and in a log."""
     _, shown = on_terminal(geocli, *arguments(TEXT))
