@@ -1,11 +1,11 @@
-"""When a server may be asked again: a file for all processes and later runs."""
+"""Pauses after failed requests and rate limits (Retry-After), in files that all processes share."""
 
 from __future__ import annotations
 
 import json
 import os
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 from geocli.errors import BusyError, StorageError
 from geocli.files.atomic import write_all
@@ -14,7 +14,7 @@ from geocli.timestamps import instant, instant_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
     from typing import Any
 
@@ -117,6 +117,34 @@ class BackOff:
                 os.close(descriptor)
             os.replace(self._directory.file(temporary), self._directory.file(self._name))
         return until
+
+
+def requested_seconds(values: Iterable[str], now: datetime) -> float | None:
+    """Return the pause that a server requests; None if it requests none, or if that is over.
+
+    Args:
+        values: headers such as Retry-After, in order of precedence: seconds or a date (RFC 9110, 10.2.3).
+        now: the time.
+
+    """
+    pauses = (seconds_of(value) or _seconds_until(value, now) for value in values)
+    return next((seconds for seconds in pauses if seconds > 0), None)
+
+
+def seconds_of(value: str) -> float | None:
+    """Return the value of a header that is an integer; None for other values."""
+    return float(value) if value.isascii() and value.isdecimal() else None
+
+
+def _seconds_until(value: str, now: datetime) -> float:
+    """Return the seconds until a date in one of the three formats of HTTP (RFC 9110, 5.6.7); 0 for other values."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError, TypeError):
+        return 0
+    return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
 
 
 def _checked(fields: dict[str, Any]) -> Pause:

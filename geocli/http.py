@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from io import BufferedReader, BytesIO, RawIOBase
 from queue import Empty, SimpleQueue
 from socket import SHUT_RDWR, gaierror, socket
@@ -19,6 +17,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
+from geocli.backoff import requested_seconds, seconds_of
 from geocli.errors import TOO_MANY_REQUESTS
 from geocli.immutable import Value
 from geocli.sanitize import public_url, shorten
@@ -50,26 +49,8 @@ class HttpError(Exception):
         self._waits = [] if response is None else [response.headers.get(name, "") for name in ("Retry-After", "X-Ttl")]
 
     def pause_seconds(self, now: datetime) -> float | None:
-        """Return the pause that the server asks for, None if there is none or it is over.
-
-        Seconds or a date in Retry-After (RFC 9110, 10.2.3), else seconds in ip-api.com's X-Ttl.
-        """
-        pauses = (seconds_of(text) or _seconds_until(text, now) for text in self._waits)
-        return next((seconds for seconds in pauses if seconds > 0), None)
-
-
-def seconds_of(text: str) -> float | None:
-    """Return the value of a header that is an integer, else None."""
-    return float(text) if text.isascii() and text.isdecimal() else None
-
-
-def _seconds_until(text: str, now: datetime) -> float:
-    """Return the seconds until a date in one of HTTP's three formats (RFC 9110, 5.6.7), 0 for other values."""
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError, TypeError):
-        return 0
-    return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
+        """Return the pause that the server requests, in Retry-After or in ip-api.com's X-Ttl; None without one."""
+        return requested_seconds(self._waits, now)
 
 
 def error_of(response: requests.Response) -> HttpError:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from geocli.backoff import seconds_of
 from geocli.errors import ServiceError
-from geocli.http import BoundedSession, Limits, error_of, json_of, seconds_of
+from geocli.http import BoundedSession, Limits, error_of, json_of
 from geocli.languages import by_preference
 from geocli.models import ENGLISH, Answer
 from geocli.resolvers.mmdb_schemas import place_from
