@@ -16,7 +16,7 @@ OWNERS = {
     "rich": {f"geocli.formats.{name}" for name in ("cards", "pages", "progress", "statistics", "tables")},
     "sqlite_utils": {"geocli.storage.migrations"},
     "sqlite3": {
-        *(f"geocli.storage.{name}" for name in ("migrations", "sqlite_errors", "store", "store_writer")),
+        *(f"geocli.storage.{name}" for name in ("migrations", "sqlite_errors", "store", "store_transactions")),
         "geocli.health",
     },
     "structlog": {"geocli.logs"},

@@ -74,7 +74,7 @@ def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
     imported = imported_by(stored, "flush")
 
     assert "geocli.storage.flush" in imported
-    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.store_writer"})
+    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.store_transactions"})
 
 
 def test_a_miss_that_a_database_answers_imports_its_reader_alone(stored: Geocli) -> None:

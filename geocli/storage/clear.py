@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from geocli.storage.journal import Journal
-    from geocli.storage.store_writer import StoreWriter
+    from geocli.storage.store_transactions import StoreWriter
     from geocli.storage.tombstones import Clear
 
 STATEMENT_ADDRESSES = 500

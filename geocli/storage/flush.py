@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from geocli.storage.directory import DataDirectory
     from geocli.storage.journal import Journal
     from geocli.storage.segments import Segment
-    from geocli.storage.store_writer import StoreWriter
+    from geocli.storage.store_transactions import StoreWriter
     from geocli.storage.tombstones import Clear
 
 LOCK = "flush.lock"
@@ -118,7 +118,7 @@ class Flush:
     def _writing(self, wait_seconds: float) -> Iterator[StoreWriter]:
         """Open the store for writing, under the lock of flushes."""
         with self._directory.locked(LOCK, wait_seconds), postponed():
-            from geocli.storage.store_writer import StoreWriter
+            from geocli.storage.store_transactions import StoreWriter
 
             self._directory.sweep()
             with closing(StoreWriter(self._directory, busy_timeout_seconds=self._busy_timeout_seconds)) as writer:

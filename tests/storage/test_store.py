@@ -19,7 +19,7 @@ from geocli.re_resolve import AHEAD, OF_GENERATION
 from geocli.storage import aggregates
 from geocli.storage.segments import Segment
 from geocli.storage.store import BLOCK, LOCKED_SECONDS, SCHEMA_VERSION, SELECT, Store
-from geocli.storage.store_writer import StoreWriter
+from geocli.storage.store_transactions import StoreWriter
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, resolved, unresolved
 from tests.helpers.journals import framed

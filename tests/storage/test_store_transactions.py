@@ -1,4 +1,4 @@
-"""Writing the store: its schema and migrations, segments stored exactly once, and files that are no store."""
+"""Writing the store: schema and migrations, segments stored exactly once, and files that are not a store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from geocli.storage.journal import Journal
 from geocli.storage.migrations import MIGRATIONS
 from geocli.storage.segments import Segment
 from geocli.storage.store import SCHEMA_VERSION, Store
-from geocli.storage.store_writer import StoreWriter
+from geocli.storage.store_transactions import StoreWriter
 from geocli.storage.tombstones import Clear
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, SOURCES, resolved, unresolved

@@ -1,4 +1,4 @@
-"""Write the store: transactions, and the segments that were stored."""
+"""Write the store: schema, transactions, and the segments that were stored exactly once."""
 
 from __future__ import annotations
 
