@@ -26,7 +26,7 @@ def _found(text: bytes) -> list[bytes]:
 @settings(max_examples=500, deadline=None)
 @given(TEXTS)
 def test_the_kernel_finds_what_the_definition_finds(text: bytes) -> None:
-    """Looking only around dots and colons overlooks nothing, and adds nothing; nor do two spans overlap."""
+    """The kernel looks only around dots and colons; it misses nothing, adds nothing, and spans do not overlap."""
     starts, _, stops = spans(text)
 
     assert all(stop <= start for stop, start in zip(stops, starts[1:], strict=False))
@@ -59,7 +59,7 @@ def test_the_kernel_finds_what_the_definition_finds(text: bytes) -> None:
     ],
 )
 def test_boundaries(text: bytes, expected: list[bytes]) -> None:
-    """An address ends where nothing that could be part of it goes on; versions of products are none."""
+    """An address is not part of a longer word or number, nor the version of a product."""
     assert expected == _found(text)
 
 
@@ -76,8 +76,8 @@ def test_boundaries(text: bytes, expected: list[bytes]) -> None:
         rb'{"h": "\"Google Chrome\";v=\"126.0.0.0\", \"Chromium\";v=\"126.0.6478.127\""}',
     ],
 )
-def test_versions_are_no_addresses(text: bytes) -> None:
-    """User agents, however they are written down."""
+def test_versions_are_not_addresses(text: bytes) -> None:
+    """In user agents, in any encoding of these."""
     assert _found(text) == _found(PADDING + text) == []
 
 
@@ -96,7 +96,7 @@ def test_versions_are_no_addresses(text: bytes) -> None:
         *(b'"Net/8.8.8.8/24"', b"Net/8.8.8.8/32 Safari/5.1", rb'{"m": "{\"ip\":\"8.8.8.8\"}"}'),
     ],
 )
-def test_addresses_behind_names_are_no_versions(text: bytes) -> None:
+def test_addresses_after_names_are_not_versions(text: bytes) -> None:
     """Java, Cisco and others write a name or a protocol, a slash, and an address."""
     assert _found(text) == _found(PADDING + text) == [b"8.8.8.8"]
 
@@ -109,14 +109,14 @@ def test_addresses_behind_names_are_no_versions(text: bytes) -> None:
         (b"Net/93.184.0.0/16.", b"93.184.0.0"),
     ],
 )
-def test_no_version_is_an_ipv6_address_or_a_network(text: bytes, expected: bytes) -> None:
-    """Whatever is before it."""
+def test_ipv6_addresses_and_networks_are_not_versions(text: bytes, expected: bytes) -> None:
+    """After any name."""
     assert _found(text) == _found(PADDING + text) == [expected]
 
 
 @pytest.mark.parametrize("text", [b"1.2.3.4 ", b"2001:db8::1 x ", b"no address at all, "])
-def test_a_long_text_is_searched_like_a_short_one(text: bytes) -> None:
-    """The quick way begins at some length; nothing changes there."""
+def test_long_text_is_searched_like_short_text(text: bytes) -> None:
+    """The kernel is used above some length, with the same result."""
     times = 2 * len(PADDING) // len(text)
 
     assert times * _found(text) == _found(times * text)
@@ -136,5 +136,5 @@ def test_a_long_text_is_searched_like_a_short_one(text: bytes) -> None:
     ],
 )
 def test_lines_of_real_programs(line: bytes, expected: list[bytes]) -> None:
-    """Times, versions, ports and numbers of processes are left alone."""
+    """Times, versions, ports and process numbers are not addresses."""
     assert expected == _found(line)

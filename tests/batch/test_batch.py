@@ -1,4 +1,4 @@
-"""`geocli batch`: a row for each line, as they arrive, whatever the lines are."""
+"""`geocli batch`: a row for each line, as lines arrive."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ HEADER = b"ip,status,country_code\n"
     ],
 )
 def test_one_row_for_each_line_in_their_order(located: Geocli, stdin: bytes, expected: list[str]) -> None:
-    """Blank, broken and repeated lines have their rows too, and none is worth a word or an exit status."""
+    """Blank, malformed and repeated lines have rows, too, without an error message or exit status."""
     run = located("batch", *SHORT, stdin=stdin)
 
     assert (0, b"") == (run.returncode, run.stderr)
@@ -61,7 +61,7 @@ def test_one_row_for_each_line_in_their_order(located: Geocli, stdin: bytes, exp
 
 @pytest.mark.parametrize("size_bytes", [4095, 4096, 4097, 65_536, 200_000])
 def test_a_line_that_is_too_long_is_one_invalid_row(located: Geocli, size_bytes: int) -> None:
-    """However much there is in a line, the lines after it keep their places."""
+    """Lines of any length; the rows after them stay in order."""
     run = located("batch", *SHORT, stdin=b"81.2.69.160\n" + b"9" * size_bytes + b"\n98.0.0.1\n" + b"8" * size_bytes)
     rows = run.stdout.decode().splitlines()
 
@@ -70,8 +70,8 @@ def test_a_line_that_is_too_long_is_one_invalid_row(located: Geocli, size_bytes:
     assert [True, True] == [row.endswith(",invalid,") and len(row) < 5000 for row in (rows[2], rows[4])]
 
 
-def test_what_is_cut_off_a_long_line_is_not_overlooked(located: Geocli) -> None:
-    """An address with other things far behind it in its line is no address."""
+def test_a_long_line_that_begins_with_an_address_is_invalid(located: Geocli) -> None:
+    """An address followed by distant text is an invalid line."""
     run = located("batch", "-f", "value", "-F", "status", stdin=b"81.2.69.160" + b" " * 5000 + b"98.0.0.1\n")
 
     assert b"invalid\n" == run.stdout
@@ -131,7 +131,7 @@ def test_jsonl_tsv_and_value(located: Geocli) -> None:
 
 
 def test_jsonl_is_what_lookup_prints(located: Geocli) -> None:
-    """But for the instants, the two commands print the same bytes."""
+    """The two commands print the same bytes, except for times."""
     located("lookup", "81.2.69.160", "10.0.0.1")
     located("flush")
 
@@ -143,14 +143,14 @@ def test_jsonl_is_what_lookup_prints(located: Geocli) -> None:
 
 @pytest.mark.parametrize("format_", ["csv", "tsv"])
 def test_no_header(located: Geocli, format_: str) -> None:
-    """For those who append to a file."""
+    """For appending to a file."""
     run = located("batch", "--no-header", "-f", format_, "-F", "country_code", stdin=b"81.2.69.160\n")
 
     assert b"GB\n" == run.stdout
 
 
 def test_lines_that_end_in_nul(located: Geocli) -> None:
-    """On both sides, header included; a newline is then a character like others."""
+    """In input and output, including the header; a newline is then an ordinary character."""
     run = located("batch", "-0", *SHORT, stdin=b"81.2.69.160\0\0a\nb\x0098.0.0.1")
 
     assert [
@@ -175,7 +175,7 @@ def test_strict(located: Geocli, stdin: bytes, status: int) -> None:
     assert stdin.count(b"\n") == run.stdout.count(b"\n")
 
 
-def test_strict_counts_addresses_that_nobody_knows(located: Geocli) -> None:
+def test_strict_counts_unresolved_addresses(located: Geocli) -> None:
     """An unresolved row is not an answer."""
     run = located("batch", "--strict", "--db", str(located.db_dir / "GeoLite2-City.mmdb"), *SHORT, stdin=b"8.8.8.8\n")
 
@@ -183,7 +183,7 @@ def test_strict_counts_addresses_that_nobody_knows(located: Geocli) -> None:
 
 
 def test_rows_are_journaled_then_flushed_into_sqlite(located: Geocli) -> None:
-    """Each valid address once, whatever its status; invalid lines are not kept."""
+    """Each valid address once, with any status; invalid lines are not stored."""
     located("batch", stdin=b"81.2.69.160\nnowhere\n10.0.0.1\n81.2.69.160\n")
     assert ["10.0.0.1", "81.2.69.160"] == sorted({entry.ip for entry in dirty(located)})
     located("flush")
@@ -194,7 +194,7 @@ def test_rows_are_journaled_then_flushed_into_sqlite(located: Geocli) -> None:
 
 
 def test_the_modes(located: Geocli) -> None:
-    """`--cached-only` also finds what is dirty, `--no-cache` keeps nothing, `--refresh` asks again."""
+    """`--cached-only` also reads the journal, `--no-cache` appends nothing, `--refresh` asks the sources again."""
     stdin, fields = b"81.2.69.160\n98.0.0.1\n", ("--no-header", "-F", "status,cached")
     located("lookup", "81.2.69.160")
 
@@ -206,8 +206,8 @@ def test_the_modes(located: Geocli) -> None:
     assert b"resolved,false\nresolved,false\n" == located("batch", "--refresh", *fields, stdin=stdin).stdout
 
 
-def test_cached_only_answers_also_where_nothing_can_be_flushed(located: Geocli) -> None:
-    """A store that is no store does not keep the journal from being read, and the exit status tells."""
+def test_cached_only_answers_with_an_unusable_store(located: Geocli) -> None:
+    """The journal is read, and the exit status is 4."""
     located("lookup", "81.2.69.160")
     (located.data_dir / "geocli.db").mkdir()
     run = located("batch", "--cached-only", "--no-header", "-F", "status", stdin=b"10.0.0.1\n")
@@ -231,8 +231,8 @@ def test_cached_only_answers_also_where_nothing_can_be_flushed(located: Geocli) 
         ("London", "London"),
     ],
 )
-def test_cells_are_no_formulas(geocli: Geocli, format_: str, city: str, cell: str) -> None:
-    """What a spreadsheet would take for a formula is shown as text; numbers stay numbers."""
+def test_formulas_are_escaped(geocli: Geocli, format_: str, city: str, cell: str) -> None:
+    """Cells that a spreadsheet would evaluate begin with an apostrophe; numbers do not."""
     build(geocli.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": {"city": {"names": {"en": city}}}})
     run = geocli("batch", "-f", format_, "--no-header", "-F", "city", stdin=b"81.2.69.160\n")
     (row,) = csv.reader(io.StringIO(run.stdout.decode()), delimiter="," if format_ == "csv" else "\t")
@@ -240,15 +240,15 @@ def test_cells_are_no_formulas(geocli: Geocli, format_: str, city: str, cell: st
     assert [cell] == row
 
 
-def test_input_is_no_formula_either(located: Geocli) -> None:
-    """An invalid line is written back as text."""
+def test_formulas_of_the_input_are_escaped(located: Geocli) -> None:
+    """In invalid lines."""
     run = located("batch", "--no-header", "-F", "ip", stdin=b"=1+1\n-0.5\n")
 
     assert b"'=1+1\n-0.5\n" == run.stdout
 
 
-def test_lines_that_trickle_in_are_answered_at_once(located: Geocli) -> None:
-    """Each row is there before the next line is written, and its answer is in the journal by then."""
+def test_lines_are_answered_as_they_arrive(located: Geocli) -> None:
+    """Each row is written before the next line arrives, after its answer was appended to the journal."""
     with located.start("batch", *SHORT, bufsize=0) as process:
         assert process.stdin is not None
         for number in range(3):
@@ -266,14 +266,14 @@ def test_lines_that_trickle_in_are_answered_at_once(located: Geocli) -> None:
     assert (0, b"98.0.0.1,resolved,US\n", b"") == (process.returncode, rest, errors)
 
 
-def test_the_header_of_a_form_that_was_named_comes_before_the_first_line(located: Geocli) -> None:
-    """Only input that must be recognised is waited for."""
+def test_the_header_comes_before_the_first_line_with_an_explicit_form(located: Geocli) -> None:
+    """Only input whose form must be recognised is waited for."""
     with located.start("batch", "-i", "list", *SHORT, bufsize=0) as process:
         assert HEADER == read_line(process.stdout)
 
 
-def test_ctrl_c_keeps_what_was_printed(located: Geocli) -> None:
-    """Exit status 130, not a word, and the printed rows are in the journal."""
+def test_ctrl_c_loses_no_printed_row(located: Geocli) -> None:
+    """Exit status 130, no message, and the printed rows are in the journal."""
     with located.start("batch", *SHORT, bufsize=0) as process:
         assert process.stdin is not None
         process.stdin.write(b"81.2.69.160\n98.0.0.1\n")
@@ -285,8 +285,8 @@ def test_ctrl_c_keeps_what_was_printed(located: Geocli) -> None:
     assert [row.split(b",")[0].decode() for row in rows[1:]] == [entry.ip for entry in dirty(located)]
 
 
-def test_a_reader_that_has_enough_is_no_error(located: Geocli, tmp_path: Path) -> None:
-    """As in `| head -1`: exit status 141, not a word, and the rows that were read are in the journal."""
+def test_a_closed_pipe_is_not_an_error(located: Geocli, tmp_path: Path) -> None:
+    """As in `| head -1`: exit status 141, no message, and the rows that were read are in the journal."""
     many = tmp_path / "many"
     many.write_text("".join(f"81.2.{number >> 8}.{number & 255}\n" for number in range(20_000)))
     with located.start("batch", "--no-header", str(many), bufsize=0) as process:
@@ -303,16 +303,16 @@ def test_a_reader_that_has_enough_is_no_error(located: Geocli, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}])
-def test_nothing_is_lost_in_long_output(located: Geocli, environ: dict[str, str]) -> None:
-    """Every row arrives, whole, also where Python's own buffers are switched off."""
+def test_long_output_is_complete(located: Geocli, environ: dict[str, str]) -> None:
+    """Every row is written, also with unbuffered standard streams."""
     ips = [f"81.2.{number >> 8}.{number & 255}" for number in range(10_000)]
     run = located("batch", "-f", "value", "-F", "ip", stdin="\n".join(ips).encode(), environ=environ)
 
     assert ips == run.stdout.decode().splitlines()
 
 
-def test_the_output_file_appears_when_it_is_complete(located: Geocli, tmp_path: Path) -> None:
-    """Until the last row the old file is there; then the new one is, with nothing beside it."""
+def test_the_output_file_is_replaced_atomically(located: Geocli, tmp_path: Path) -> None:
+    """Until the last row, the old file is there; afterwards only the new one."""
     out = tmp_path / "out" / "rows.csv"
     out.parent.mkdir()
     out.write_bytes(b"old")
@@ -335,7 +335,7 @@ def test_the_output_file_appears_when_it_is_complete(located: Geocli, tmp_path: 
 def test_an_output_file_that_cannot_be_written_is_one_line(
     located: Geocli, tmp_path: Path, name: str, reason: str
 ) -> None:
-    """The line names the file that the user named, and nothing is left beside it."""
+    """The line names the output file, and no temporary file remains."""
     (tmp_path / "in" / "dir").mkdir(parents=True)
     out = tmp_path / "in" / name
     run = located("batch", "-o", str(out), stdin=b"81.2.69.160\n")
@@ -345,11 +345,11 @@ def test_an_output_file_that_cannot_be_written_is_one_line(
     assert f"{out}: {reason}" == complaint(run)
 
 
-def test_an_output_that_is_no_regular_file_is_not_replaced(located: Geocli, tmp_path: Path) -> None:
-    """A named pipe, /dev/stdout or /dev/null must not turn into a file."""
+def test_an_output_that_is_not_a_regular_file_is_not_replaced(located: Geocli, tmp_path: Path) -> None:
+    """A named pipe, /dev/stdout or /dev/null must not be replaced by a file."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    descriptor = os.open(pipe, os.O_RDWR)  # a reader, so that whoever writes need not wait for one
+    descriptor = os.open(pipe, os.O_RDWR)  # a reader, so that writing does not block
     try:
         located("batch", "-o", str(pipe), stdin=b"81.2.69.160\n")
     finally:
@@ -358,8 +358,8 @@ def test_an_output_that_is_no_regular_file_is_not_replaced(located: Geocli, tmp_
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_full_disk_is_said_once(located: Geocli) -> None:
-    """Every block fails, and every row is printed; one line says so, and the exit status is 4."""
+def test_a_full_disk_is_reported_once(located: Geocli) -> None:
+    """Every block fails, and every row is printed, with one message and exit status 4."""
     lines = "".join(f"81.2.{n // 250}.{n % 250}\n" for n in range(3000))
     script = f"ulimit -f 8; exec {' '.join(located.command)} batch -f value -F ip"
     ran = subprocess.run(
@@ -373,7 +373,7 @@ def test_a_full_disk_is_said_once(located: Geocli) -> None:
 
 
 def test_a_terminal_with_nothing_to_read_gets_help(geocli: Geocli) -> None:
-    """Nobody types addresses blindly: help, and exit status 2."""
+    """Instead of waiting for input: help, and exit status 2."""
     status, shown = on_terminal(geocli, "batch")
 
     assert 2 == status
@@ -381,8 +381,8 @@ def test_a_terminal_with_nothing_to_read_gets_help(geocli: Geocli) -> None:
     assert [] == list(geocli.data_dir.iterdir())
 
 
-def test_rows_are_printed_also_when_they_cannot_be_kept(located: Geocli) -> None:
-    """Exit status 4 and a line that says why; every row is there."""
+def test_rows_are_printed_also_when_they_cannot_be_stored(located: Geocli) -> None:
+    """Every row, with exit status 4 and a message with the reason."""
     run = located("--data-dir", "/dev/null", "batch", *SHORT, stdin=b"81.2.69.160\n98.0.0.1\n")
 
     assert 4 == run.returncode
@@ -390,8 +390,8 @@ def test_rows_are_printed_also_when_they_cannot_be_kept(located: Geocli) -> None
     assert "/dev/null: cannot be used as data directory: not a directory" in complaints(run)
 
 
-def test_a_problem_is_said_once_however_many_blocks(located: Geocli) -> None:
-    """A damaged database among good ones is one line for the whole run."""
+def test_a_problem_is_reported_once_for_many_blocks(located: Geocli) -> None:
+    """A damaged database among others is one message for the whole run."""
     (located.db_dir / "broken.mmdb").write_bytes(b"<html>")
     stdin = b"".join(b"81.2.%d.%d\n" % (number >> 8, number & 255) for number in range(1500))
     run = located("batch", stdin=stdin)

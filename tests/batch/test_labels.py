@@ -1,4 +1,4 @@
-"""Labels in logs keep the columns of a line, stand behind networks, and are not inserted twice."""
+"""Labels in logs do not shift columns, follow the prefix length of networks, and are not inserted twice."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 LONDON, PLACE = "81.2.69.160", " [London, GB]"
-PASSED = " [London GB]"
-"""The label between commas."""
+COMMALESS = " [London GB]"
+"""The label in comma-separated values."""
 NEW_YORK = {"country": {"iso_code": "US"}, "city": {"names": {"en": "Washington, D.C."}}}
-FILLER = "no address in this line\n" * 2000
-"""So much that addresses are looked up together, and searched by the kernel."""
+FILLER = "without an address\n" * 3000
+"""Long enough for the kernel."""
 
 
 def labelled(geocli: Geocli, text: str, *options: str) -> str:
-    """Label a text, and make sure that it is labelled alike in long input."""
+    """Label a log, and check that it is labelled in the same way within long input."""
     short = geocli("batch", "-i", "log", *options, stdin=text.encode()).stdout.decode()
     long = geocli("batch", "-i", "log", *options, stdin=(FILLER + text).encode()).stdout.decode()
 
@@ -31,15 +31,15 @@ def labelled(geocli: Geocli, text: str, *options: str) -> str:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("a,{},b", f"a,{LONDON}{PASSED},b"),
-        ("{},b", f"{LONDON}{PASSED},b"),
-        ("a,{}", f"a,{LONDON}{PASSED}"),
-        ("a, {}, b", f"a, {LONDON}{PASSED}, b"),
-        ('"a","{}","b"', f'"a","{LONDON}{PASSED}","b"'),
-        ('"{}","b"', f'"{LONDON}{PASSED}","b"'),
-        ("a,{},{},b", f"a,{LONDON}{PASSED},{LONDON}{PASSED},b"),
-        ("a,{}\r", f"a,{LONDON}{PASSED}\r"),
-        ("a,81.2.69.160/32,b", f"a,81.2.69.160/32{PASSED},b"),
+        ("a,{},b", f"a,{LONDON}{COMMALESS},b"),
+        ("{},b", f"{LONDON}{COMMALESS},b"),
+        ("a,{}", f"a,{LONDON}{COMMALESS}"),
+        ("a, {}, b", f"a, {LONDON}{COMMALESS}, b"),
+        ('"a","{}","b"', f'"a","{LONDON}{COMMALESS}","b"'),
+        ('"{}","b"', f'"{LONDON}{COMMALESS}","b"'),
+        ("a,{},{},b", f"a,{LONDON}{COMMALESS},{LONDON}{COMMALESS},b"),
+        ("a,{}\r", f"a,{LONDON}{COMMALESS}\r"),
+        ("a,81.2.69.160/32,b", f"a,81.2.69.160/32{COMMALESS},b"),
         ("a,[2001:218::1]:80,b", "a,[2001:218::1 [Tokyo, JP]]:80,b"),
         ("a,2001:218::1,b", "a,2001:218::1 [Tokyo JP],b"),
         ("from {}, port 22", f"from {LONDON}{PLACE}, port 22"),
@@ -52,13 +52,13 @@ def labelled(geocli: Geocli, text: str, *options: str) -> str:
         ("a,\n{}\n,b", f"a,\n{LONDON}{PLACE}\n,b"),
     ],
 )
-def test_a_label_between_commas_has_none(located: Geocli, line: str, expected: str) -> None:
+def test_a_label_between_commas_has_no_comma(located: Geocli, line: str, expected: str) -> None:
     """So the columns of filterlog, PAN-OS and CSV do not shift; anywhere else it has one."""
     assert f"{expected}\n" == labelled(located, line.format(LONDON, LONDON) + "\n")
 
 
-def test_no_comma_of_a_name_is_left(located: Geocli, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A city's name loses its commas there, too."""
+def test_commas_of_names_are_removed(located: Geocli, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In labels between commas."""
     from tests.helpers.databases import build
 
     path = build(tmp_path_factory.mktemp("db") / "City.mmdb", {"98.0.0.0/24": NEW_YORK})
@@ -77,16 +77,16 @@ def test_no_comma_of_a_name_is_left(located: Geocli, tmp_path_factory: pytest.Te
         f"{LONDON} [London, FR] 10.0.0.1, 8.8.8.8 [x]\n",
     ],
 )
-def test_a_labelled_log_stays_as_it_is(located: Geocli, text: str, options: tuple[str, ...]) -> None:
-    """A label that stands there already, word for word, is not inserted again; nor are the addresses in it labelled."""
+def test_a_labelled_log_is_unchanged(located: Geocli, text: str, options: tuple[str, ...]) -> None:
+    """A label that is in the text already is not inserted again, and the addresses in it get no labels."""
     once = labelled(located, text, *options)
 
     assert text != once
     assert once == labelled(located, once, *options)
 
 
-def test_another_label_is_no_label_of_ours(located: Geocli) -> None:
-    """What stands in brackets behind an address may be anything."""
+def test_other_text_in_brackets_is_not_a_label(located: Geocli) -> None:
+    """Text in brackets after an address may be anything."""
     line = f"{LONDON} [preauth] {LONDON} [London, GBR] {LONDON} [London, GB]x\n"
     expected = f"{LONDON}{PLACE} [preauth] {LONDON}{PLACE} [London, GBR] {LONDON} [London, GB]x\n"
 
@@ -112,7 +112,7 @@ def test_another_label_is_no_label_of_ours(located: Geocli) -> None:
     ],
 )
 def test_a_network_keeps_its_prefix(located: Geocli, text: str, expected: str, rows: str) -> None:
-    """Its label stands behind the prefix length, and its row shows it; a port behind a slash is none."""
+    """The label follows the prefix length, which rows include; a port after a slash is not a prefix length."""
     for lines in (text, FILLER + text):
         options = ("-f", "value", "-F", "ip")
         extracted = located("batch", "--extract", *options, stdin=f"{lines}\n".encode())

@@ -1,6 +1,6 @@
-"""Lines of many programs, each with the addresses that are in it: tests/batch/text-cases.jsonl.
+"""Lines of many programs, with the addresses in them: tests/batch/text-cases.jsonl.
 
-`kind` groups them, `found` has each address as it stands in the line, and in canonical form.
+`kind` groups the lines; `found` has each address as written in the line and in canonical form.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _is_like_mask(number: int) -> bool:
 
 
 def found(text: bytes) -> list[list[str]]:
-    """Return the addresses in a text, as they stand there and in canonical form."""
+    """Return the addresses in a text, as written and in canonical form."""
     starts, ends, _ = spans(text)
     texts = [text[start:end].decode() for start, end in zip(starts, ends, strict=True)]
     return [[text, str(parse(text))] for text in texts if is_address(text)]
@@ -86,10 +86,10 @@ def test_the_addresses_of_a_line(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_label_stands_behind_each_address(located: Geocli) -> None:
-    """Or behind the prefix length of a network; all else of the lines is as it was."""
+def test_a_label_follows_each_address(located: Geocli) -> None:
+    """Or its prefix length; the rest of each line is unchanged."""
     text = "".join(f"{case['line']}\n" for case in CASES if " [" not in case["line"])
-    for lines in (text, text * 60):  # one by one, and together
+    for lines in (text, text * 60):  # by both paths
         run = located("batch", "-i", "log", "-F", "ip", stdin=lines.encode())
         rows = (
             located("batch", "--extract", "-f", "value", "-F", "ip", stdin=lines.encode()).stdout.decode().splitlines()
@@ -106,7 +106,7 @@ def test_a_label_stands_behind_each_address(located: Geocli) -> None:
 @settings(max_examples=500, deadline=None)
 @given(TEXTS, DELIMITERS, DELIMITERS)
 def test_an_address_between_any_two_delimiters_is_found(text: str, before: bytes, after: bytes) -> None:
-    """Whatever address it is, but for masks and the unspecified one of IPv6, which depend on more of the line."""
+    """Any address except masks and `::`, which depend on more of the line."""
     if text != "::":
         line = b"%bx%b%b%by%b" % (before, before, text.encode(), after, after)
 
@@ -124,6 +124,6 @@ def test_nothing_inside_a_word_is_an_address(text: str, before: bytes, after: by
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(ATOMS | st.binary(max_size=3), max_size=12).map(b"".join))
 def test_the_kernel_agrees_with_the_definition_on_any_bytes(text: bytes) -> None:
-    """Wherever they stand: blocks of 64 bytes are looked at together."""
+    """At any offset, since the kernel reads blocks of 64 bytes."""
     for before in (b"", b"x" * 31 + b"\n", b"x" * 62 + b"\n"):
         spans(before + text)

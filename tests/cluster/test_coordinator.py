@@ -73,8 +73,8 @@ def _spread(geocli: Geocli, request: BatchRequest, address: str, block_bytes: in
     return batch
 
 
-def _alone(geocli: Geocli, request: BatchRequest, output: Path) -> bytes:
-    """Return the output of one machine."""
+def _locally(geocli: Geocli, request: BatchRequest, output: Path) -> bytes:
+    """Return the output of a batch on one machine."""
     with GeoCache(settings=geocli.settings()) as cache:
         run(cache, request.replace(output=str(output), mode="no-cache"))
     return output.read_bytes()
@@ -113,7 +113,7 @@ LOG = b'81.2.69.160 - - [x] "GET /" 2001:218::1\nno address\n\xff\xfe 8.8.8.8:80
 def test_workers_here_get_parts_of_the_same_size(
     geocli: Geocli, tmp_path: Path, address: str, block_bytes: int, sizes: list[int]
 ) -> None:
-    """No worker is idle while another has a last part to do; but parts do not become very short."""
+    """No worker is idle while another has a last part to do, but parts do not become very short."""
     path = tmp_path / "list"
     path.touch()
     os.truncate(path, sum(sizes))
@@ -149,7 +149,7 @@ def test_the_parts_are_the_output_of_one_machine(
 
     batch = _spread(located, request, address)
 
-    assert _alone(located, request, tmp_path / "alone") == _joined(out)
+    assert _locally(located, request, tmp_path / "alone") == _joined(out)
     assert len(batch.parts) == len(list(out.glob("part-*"))) >= (7 if data else 3)
 
 
@@ -162,7 +162,7 @@ def test_a_part_that_begins_in_a_cell_is_run_again(located: Geocli, address: str
 
     batch = _spread(located, request, address, 400_000)
 
-    assert _alone(located, request, tmp_path / "alone") == _joined(tmp_path / "out")
+    assert _locally(located, request, tmp_path / "alone") == _joined(tmp_path / "out")
     assert 5 == len(batch.parts)
 
 
@@ -192,7 +192,7 @@ def test_a_damaged_database_is_reported_once(located: Geocli, address: str, tmp_
     assert (tmp_path / "alone").read_bytes() == _joined(tmp_path / "out")
 
 
-def test_answers_damaged_in_transit_are_not_kept(located: Geocli, tmp_path: Path) -> None:
+def test_answers_damaged_in_transit_are_not_appended(located: Geocli, tmp_path: Path) -> None:
     """A part whose frames are damaged is not complete."""
     (tmp_path / "list").write_bytes(LIST)
     request = BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out")
@@ -221,8 +221,8 @@ def test_the_answers_are_those_of_one_machine(located: Geocli, address: str, tmp
     assert len(kept) > 2000
 
 
-def test_without_a_cache_nothing_is_kept(located: Geocli, address: str, tmp_path: Path) -> None:
-    """`--no-cache` writes no journal."""
+def test_no_cache_writes_no_journal(located: Geocli, address: str, tmp_path: Path) -> None:
+    """As on one machine."""
     (tmp_path / "list").write_bytes(LIST)
 
     _spread(located, BatchRequest(files=(str(tmp_path / "list"),), output=f"{tmp_path}/out", mode="no-cache"), address)
@@ -239,7 +239,7 @@ def test_files_may_be_anywhere(located: Geocli, tmp_path: Path) -> None:
     with LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         _spread(located, request, cluster.scheduler_address, is_merged=True)
 
-    alone = _alone(located, request.replace(files=(str(tmp_path / "list"),)), tmp_path / "alone")
+    alone = _locally(located, request.replace(files=(str(tmp_path / "list"),)), tmp_path / "alone")
     assert alone == MemoryFileSystem().cat_file("/there/out.csv")
     assert not MemoryFileSystem().exists("/there/out.csv.parts")
 
@@ -314,7 +314,7 @@ def test_a_run_continues_where_another_one_failed(located: Geocli, address: str,
     assert before
     assert before == {name: (out / name).stat() for name in before}
     request = BatchRequest(files=(str(good), str(bad)))
-    assert _alone(located, request, tmp_path / "alone") == _joined(out)
+    assert _locally(located, request, tmp_path / "alone") == _joined(out)
 
 
 def test_changed_input_or_settings_are_run_again(located: Geocli, address: str, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_changed_input_or_settings_are_run_again(located: Geocli, address: str, 
     def redone(**asked: Any) -> int:
         before = {part: part.stat().st_mtime_ns for part in out.glob("part-*")}
         _spread(located, request.replace(**asked), address, 1000, is_resumed=True)
-        assert _alone(located, request.replace(**asked), tmp_path / "alone") == _joined(out)
+        assert _locally(located, request.replace(**asked), tmp_path / "alone") == _joined(out)
         return sum(part.stat().st_mtime_ns != before.get(part) for part in out.glob("part-*"))
 
     count = len(list(out.glob("part-*")))
@@ -373,7 +373,7 @@ def test_a_worker_that_is_killed_costs_nothing(located: Geocli, tmp_path: Path) 
         _, said = process.communicate()
 
     assert (0, b"") == (process.returncode, said)
-    assert _alone(located, BatchRequest(files=(f"{tmp_path}/list",)), tmp_path / "alone") == _joined(tmp_path / "out")
+    assert _locally(located, BatchRequest(files=(f"{tmp_path}/list",)), tmp_path / "alone") == _joined(tmp_path / "out")
     assert [] == _session(process.pid)
 
 
@@ -552,7 +552,7 @@ def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_
     assert (75, True) == (nobody.returncode, "no scheduler answers: " in complaint(nobody))
 
     assert 0 == located(*arguments, "--resume", "--cluster", "local:1").returncode
-    assert _alone(located, BatchRequest(files=(f"{tmp_path}/list",)), tmp_path / "alone") == _joined(tmp_path / "out")
+    assert _locally(located, BatchRequest(files=(f"{tmp_path}/list",)), tmp_path / "alone") == _joined(tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_no_cell_of_csv_is_split(rows: list[tuple[str, str, str]], block_bytes: 
 @given(body=st.text(alphabet='ab,"\n\r', max_size=60), block_bytes=st.integers(1, 20))
 @settings(deadline=None, max_examples=300)
 def test_the_cells_of_parts_are_those_of_the_whole(body: str, block_bytes: int) -> None:
-    """In whatever order quotes, newlines and carriage returns are, each part has whole records."""
+    """Quotes, newlines and carriage returns in any order: each part has whole records."""
     request, rows = _request(input="csv"), body.encode() + (b"" if body.endswith("\n") or not body else b"\n")
     form = request.form()
     for _ in form.begin(iter([b"text,ip\n"])):
@@ -212,7 +212,7 @@ def test_a_header_that_never_ends_is_an_error() -> None:
         ("memory://parts/damaged.gz", "memory://parts/damaged.gz: Not a gzipped file"),
     ],
 )
-def test_what_cannot_be_read_is_an_error(name: str, reason: str) -> None:
+def test_unreadable_files_are_errors(name: str, reason: str) -> None:
     """A missing file, or one that is not regular, is an error before any row is answered."""
     _put(b"8.8.8.8\n", "memory://parts/damaged.gz")
 

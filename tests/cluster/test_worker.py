@@ -247,7 +247,7 @@ def test_sources_other_than_databases_are_refused(bench: Bench) -> None:
             job_of(cache, BatchRequest(), "file:///nowhere")
 
 
-def test_a_damaged_database_is_an_error_at_once(bench: Bench) -> None:
+def test_a_damaged_database_is_an_error(bench: Bench) -> None:
     """One machine would answer without the database; workers might decide differently, so it is an error."""
     (bench.geocli.db_dir / "damaged.mmdb").write_bytes(b"nothing")
 

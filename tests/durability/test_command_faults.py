@@ -1,7 +1,7 @@
-"""Kills before system calls, and failing ones, in every command that changes files; completes `test_faults`.
+"""Kill every command that changes files before its system calls, and let these fail; completes `test_faults`.
 
-Of calls that do the same to the same file, one is tested, with one of its errors; with `ALL_FAULTS=1` in the
-environment each call with each error, which takes an hour.
+Of calls with the same effect on the same file, one is tested, with one of its errors. With `ALL_FAULTS=1` in the
+environment, each call is tested with each error, which takes an hour.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ COMMANDS = {
 
 
 ALIKE = {"clear some", "first batch -o"}
-"""Commands that make the same calls as others in another order."""
+"""Commands that make the same calls as others in a different order."""
 
 
 def _wanted() -> list[str]:
@@ -88,7 +88,7 @@ def _wanted() -> list[str]:
 
 
 def _groups(name: str) -> Iterator[list[Call]]:
-    """Return the calls of a command, grouped by what they do to which file."""
+    """Return the calls of a command, grouped by their effect and file."""
     wanted = [call for call in faults.calls_in(COMMANDS[name]) if call.file != PRINTED]
     for _, group in groupby(sorted(wanted, key=_kind), key=_kind):
         yield list(group)
@@ -129,7 +129,7 @@ def test_command_killed_before_a_call(tmp_path: Path, name: str, call: Call) -> 
 
 @_cases(_failing(), "name", "call", "error")
 def test_call_of_a_command_that_fails(tmp_path: Path, name: str, call: Call, error: str) -> None:
-    """A failing call is reported in lines for people, never as success, and the next run completes the work."""
+    """A failing call is reported in a message, never as success, and the next run completes the work."""
     geocli = faults.prepared(tmp_path, COMMANDS[name])
 
     ran = faults.injected(geocli, COMMANDS[name], call, f"error={error}")
@@ -171,11 +171,11 @@ def _check_output(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[by
         assert left == new or (ran.returncode != 0 and left == OLD_ROWS)
     else:
         assert left.startswith(b"# HELP geocli_cache_entries ") or (ran.returncode != 0 and left == OLD_ROWS)
-        assert left.count(b"\n") in {1, new.count(b"\n")} or ran.stderr  # what could not be read is left out
+        assert left.count(b"\n") in {1, new.count(b"\n")} or ran.stderr  # unreadable rows are left out
 
 
 def _check_cleared(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
-    """All selected rows are deleted, or none is; after another run all are."""
+    """Check that all selected rows are deleted or none, and all after another run."""
     faults.check(geocli, set())
     found = set(faults.rows(geocli)) if (geocli.data_dir / "geocli.db").exists() else set()
     assert found in ([set()] if ran.returncode == 0 else [set(), {STORED, DIRTY}])
@@ -199,7 +199,7 @@ def _check_migrated(geocli: Geocli) -> None:
 
 
 def _check_database(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
-    """The database is the old one or the new one, and valid; after the next run it is the new one, alone."""
+    """Check that the database is the old or the new one, and valid, and the new one after the next run."""
     path = geocli.db_dir / f"{DATABASE}.mmdb"
     assert path.read_bytes() in ([database("CA")] if ran.returncode == 0 else [database("FR"), database("CA")])
     assert geocli("db", "verify").returncode == 0

@@ -1,4 +1,4 @@
-"""Nothing that was acknowledged is lost: a command that exited with 0 acknowledged what it printed."""
+"""Acknowledged answers are never lost: a command that exits with 0 acknowledges the answers that it printed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _loop(geocli: Geocli, script: str) -> subprocess.Popen[str]:
 
 
 def test_twenty_writers_and_three_flushers_lose_nothing(geocli: Geocli) -> None:
-    """What twenty processes were told while three flushed is in the table, and nothing is left over."""
+    """Answers that twenty processes printed while three flushed are in the table, and no temporary file remains."""
     lookup = "for n in {numbers}; do $GEOCLI lookup 8.8.{writer}.$n > /dev/null && echo 8.8.{writer}.$n; done"
     numbers = " ".join(map(str, range(LOOKUPS)))
     writers = [_loop(geocli, lookup.format(writer=writer, numbers=numbers)) for writer in range(WRITERS)]
@@ -55,7 +55,7 @@ def test_twenty_writers_and_three_flushers_lose_nothing(geocli: Geocli) -> None:
 
 
 def test_killed_writers_lose_nothing_that_they_printed(geocli: Geocli) -> None:
-    """A batch that dies at any moment has kept every row that it printed, and flush stores them."""
+    """A batch that is killed at any moment has appended every row that it printed, and flush stores them."""
     for after in range(0, 400, 40):
         batch = geocli.start("batch", "-f", "value", "-F", "ip", "--no-header")
         assert batch.stdin is not None
@@ -76,8 +76,8 @@ def test_killed_writers_lose_nothing_that_they_printed(geocli: Geocli) -> None:
         assert not set(printed) or set(printed) <= set(_rows(geocli))
 
 
-def test_a_frame_after_a_torn_one_is_kept(geocli: Geocli) -> None:
-    """Somebody who died in the middle of a frame takes nobody else's answer along."""
+def test_a_frame_after_a_torn_one_is_stored(geocli: Geocli) -> None:
+    """A process that was killed while it wrote a frame does not affect the answers of others."""
     assert geocli("lookup", "8.8.8.8").returncode == 0
     journal = geocli.data_dir / "journal"
     journal.write_bytes(journal.read_bytes() * 2)
@@ -92,7 +92,7 @@ def test_a_frame_after_a_torn_one_is_kept(geocli: Geocli) -> None:
 
 @pytest.mark.parametrize("cut", [1, 20, 100])
 def test_a_journal_that_ends_in_a_torn_frame_is_flushed_in_silence(geocli: Geocli, cut: int) -> None:
-    """A last frame that was cut short was never acknowledged, and is nobody's business."""
+    """A torn last frame was never acknowledged, and is not an error."""
     assert geocli("lookup", "8.8.8.8").returncode == 0
     journal = geocli.data_dir / "journal"
     whole = journal.read_bytes()

@@ -1,4 +1,4 @@
-"""The data directory in trouble: answers come, what is wrong is said once, and nobody's file is damaged or lost."""
+"""An unusable data directory: answers are printed, the problem is reported once, and no file is damaged or lost."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def troubled(tmp_path: Path) -> Geocli:
 
 
 def _identity(path: Path) -> tuple[int, ...]:
-    """Return what tells whether a file was replaced or written."""
+    """Return properties by which to detect that a file was replaced or written."""
     found = path.lstat()
     return found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns
 
 
 def _identities(geocli: Geocli) -> dict[str, tuple[int, ...]]:
-    """Return those of all files but the one in which SQLite notes who reads."""
+    """Return those of all files except the one in which SQLite notes readers."""
     return {path.name: _identity(path) for path in geocli.data_dir.iterdir() if path.name != "geocli.db-shm"}
 
 
 def test_directory_that_is_not_mounted(troubled: Geocli, tmp_path: Path) -> None:
-    """While its link leads nowhere, answers come with exit status 4, and nothing is made; all is there later."""
+    """While its link is dangling, answers come with exit status 4, and nothing is created; later all is there."""
     disk, away = tmp_path / "disk", tmp_path / "away"
     troubled.data_dir.rename(disk)
     troubled.data_dir.symlink_to(disk)
@@ -78,7 +78,7 @@ def test_directory_that_is_not_mounted(troubled: Geocli, tmp_path: Path) -> None
 
 
 def test_directory_that_was_removed(troubled: Geocli) -> None:
-    """Whoever looks up next makes a new one, where all that is answered from then on is kept."""
+    """The next lookup creates a new one, in which later answers are stored."""
     shutil.rmtree(troubled.data_dir)
     runs = {name: troubled(*arguments, stdin=stdin) for name, (arguments, stdin) in COMMANDS.items()}
 
@@ -115,8 +115,8 @@ def _device(path: Path, _: Path) -> None:
 @pytest.mark.parametrize(
     "make", [_symbolic_link, _link_to_a_device, _pipe, _directory, _device], ids=lambda make: make.__name__.strip("_")
 )
-def test_journal_that_is_no_file(troubled: Geocli, tmp_path: Path, make: Callable[[Path, Path], None]) -> None:
-    """Answers come with exit status 4, what is left over is stored, and what is in the way is not touched."""
+def test_journal_that_is_not_a_file(troubled: Geocli, tmp_path: Path, make: Callable[[Path, Path], None]) -> None:
+    """Answers come with exit status 4, segments are stored, and the journal is not touched."""
     journal, other = troubled.data_dir / "journal", tmp_path / "other"
     other.write_bytes(b"precious")
     journal.rename(tmp_path / "away")
@@ -139,8 +139,8 @@ def test_journal_that_is_no_file(troubled: Geocli, tmp_path: Path, make: Callabl
 
 
 @pytest.mark.parametrize("what", ["journal", "directory"])
-def test_asking_again_says_what_is_wrong_once(troubled: Geocli, what: str) -> None:
-    """Neither the answers nor the flush after them can be kept, for one reason, which is one line."""
+def test_re_resolve_reports_the_problem_once(troubled: Geocli, what: str) -> None:
+    """Neither the answers nor the flush after them can be stored, for one reason, which is one line."""
     if what == "journal":
         (troubled.data_dir / "journal").unlink()
         os.mkfifo(troubled.data_dir / "journal")
@@ -153,7 +153,7 @@ def test_asking_again_says_what_is_wrong_once(troubled: Geocli, what: str) -> No
 
 
 def test_journal_with_another_name_is_not_written_and_is_flushed(troubled: Geocli, tmp_path: Path) -> None:
-    """As in a backup made of links: no answer is written to it, a flush stores what is in it, and then all is well."""
+    """As in a backup made of hard links: no answer is appended to it, a flush stores it, and then all is well."""
     other = tmp_path / "backup"
     other.hardlink_to(troubled.data_dir / "journal")
     before = other.read_bytes(), stat.filemode(other.stat().st_mode)
@@ -191,7 +191,7 @@ class Linked(Journal):
 
 
 def test_journal_that_gets_another_name_while_it_is_flushed(tmp_path: Path) -> None:
-    """All of it is stored, our names of it are gone, and the other names keep what they had."""
+    """All of it is stored, its names in the data directory are removed, and the other names keep the content."""
     directory = local(tmp_path / "data")
     journal = Linked(directory)
     journal.links = []
@@ -211,7 +211,7 @@ def test_journal_that_gets_another_name_while_it_is_flushed(tmp_path: Path) -> N
 
 @pytest.fixture
 def mounted(troubled: Geocli, tmp_path: Path) -> Geocli:
-    """Run geocli where the kernel says that the data directory is on NFS, for these processes alone."""
+    """Run geocli in a mount namespace in which the data directory is on NFS."""
     if not IS_ROOT or not shutil.which("unshare"):
         pytest.skip("needs root and unshare (util-linux), to mount a list of mounts for one process")
     device = troubled.data_dir.stat().st_dev
@@ -224,8 +224,8 @@ def mounted(troubled: Geocli, tmp_path: Path) -> Geocli:
     return troubled
 
 
-def test_network_file_system_is_refused_by_every_command(mounted: Geocli, tmp_path: Path) -> None:
-    """Answers come with exit status 4 and a line that names the way out; allowed, all is stored as anywhere."""
+def test_every_command_rejects_a_network_file_system(mounted: Geocli, tmp_path: Path) -> None:
+    """Answers come with exit status 4 and a line that names the setting; with that, all entries are stored."""
     before = _identities(mounted)
     runs = {name: mounted(*arguments, stdin=stdin) for name, (arguments, stdin) in COMMANDS.items()}
 

@@ -1,4 +1,4 @@
-"""Damage to a journal costs what it hit and no more; it is kept, counted, and reported once."""
+"""Damage to a journal affects only the damaged frames; it is quarantined, counted, and reported once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def flipped(data: bytes, bit: int) -> bytes:
 
 
 def rows(*entries: Entry) -> set[tuple[str | None, ...]]:
-    """Return what the table is to hold of entries."""
+    """Return the rows that the table should have."""
     return {
         (each.ip, "resolved", each.place.country_code, each.place.org, "rir", "2026-06-01T12:00:00Z")
         for each in entries
@@ -66,12 +66,12 @@ ALIKE = b"x" * 16
 
 
 def spots(data: bytes) -> list[int]:
-    """Return where to damage data: at each byte, but among many letters that are alike at one in sixteen."""
+    """Return offsets to damage: each byte, but only one in sixteen within long runs of equal letters."""
     return [at for at in range(len(data)) if at % len(ALIKE) == 0 or data[max(at - 8, 0) :][: len(ALIKE)] != ALIKE]
 
 
 class Bench:
-    """Puts one journal after the other into a data directory, flushes it, and looks at all that came of it."""
+    """Puts journals into a data directory, flushes them, and checks all results."""
 
     def __init__(self, home: str) -> None:
         self.directory = local(Path(home) / "data")
@@ -108,8 +108,8 @@ def test_the_frames_are_what_these_tests_need() -> None:
 
 
 @pytest.mark.parametrize("later", [[], [LATER]], ids=["and left", "and appended to"])
-def test_a_journal_that_is_cut_at_any_byte(bench: Bench, later: list[Entry]) -> None:
-    """Whole frames are stored; the torn one is silent as long as nobody wrote after it, and then is set aside."""
+def test_a_journal_truncated_at_any_byte(bench: Bench, later: list[Entry]) -> None:
+    """Whole frames are stored; the torn one is ignored, or quarantined if something was written after it."""
     for size in [*spots(JOURNAL), len(JOURNAL)]:
         expected, start = rows(*later), 0
         for data, held in PARTS:
@@ -122,7 +122,7 @@ def test_a_journal_that_is_cut_at_any_byte(bench: Bench, later: list[Entry]) -> 
 
 
 def test_any_flipped_bit_of_a_small_frame_is_repaired(bench: Bench) -> None:
-    """Whichever bit of a small frame flips, all rows are stored; only a newline that is none any more is set aside."""
+    """All rows are stored; only a newline that is damaged is quarantined."""
     between = [frame(each) for each in BETWEEN]
     small = [entry(f"81.2.69.{number + 100}", "GB") for number in range(MAX_REPAIRS)]
     for first in range(0, len(FIRST) * 8, MAX_REPAIRS):
@@ -145,7 +145,7 @@ def test_any_flipped_bit_of_a_small_frame_at_the_end_is_repaired(bench: Bench) -
 
 
 def test_any_flipped_bit_of_a_batch_costs_its_frame_alone(bench: Bench) -> None:
-    """Whichever bit of a large frame flips, it is set aside byte for byte, and no frame beside it is lost."""
+    """It is quarantined byte for byte, and no other frame is lost."""
     between = [frame(each) for each in BETWEEN]
     bits = [at * 8 + bit for at in spots(BATCH[:-1]) for bit in range(8)]
     for first in range(0, len(bits), COPIES):
@@ -190,8 +190,8 @@ HALF = len(BATCH) // 2
         pytest.param(BATCH[:HALF] + FIRST + BATCH[HALF:] + LAST, "FL", None, id="a frame inside another"),
     ],
 )
-def test_what_is_no_frame_is_set_aside(bench: Bench, data: bytes, expected: str, bad: bytes | None) -> None:
-    """All whole frames are stored, once, and all else that is not empty is in `journal.bad`, in its order."""
+def test_everything_but_frames_is_quarantined(bench: Bench, data: bytes, expected: str, bad: bytes | None) -> None:
+    """All whole frames are stored, once; everything else that is not empty is in `journal.bad`, in order."""
     held = {letter: each for letter, (_, each) in zip("FBL", PARTS, strict=True)}
     found, damage = bench(data)
 
@@ -204,8 +204,8 @@ def test_what_is_no_frame_is_set_aside(bench: Bench, data: bytes, expected: str,
         assert bad == damage
 
 
-def test_damage_of_any_size_is_kept(bench: Bench) -> None:
-    """Much damage is in `journal.bad`, line for line, and all frames are stored."""
+def test_damage_of_any_size_is_quarantined(bench: Bench) -> None:
+    """Large damage is in `journal.bad`, line for line, and all frames are stored."""
     line = b"no frame " * 99 + b"\n"
     damage = line * (16 * MAX_BYTES // len(line))
     found, bad = bench(FIRST + damage + BATCH + LAST)

@@ -1,4 +1,4 @@
-"""The store in trouble: answers come, what is wrong is said once, the store is left alone, and nothing is lost."""
+"""An unusable store: answers are printed, the problem is reported once, the store is unchanged, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _written_by_another(geocli: Geocli) -> Iterator[None]:
 
 @contextmanager
 def _held_by_another(geocli: Geocli) -> Iterator[None]:
-    """Lock out readers too, as in WAL mode an exclusive locking mode does (sqlite.org/pragma.html)."""
+    """Lock out readers, too, by the exclusive locking mode of WAL (sqlite.org/pragma.html)."""
     with closing(sqlite3.connect(geocli.data_dir / "geocli.db", isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
@@ -92,7 +92,7 @@ def _of_a_newer_geocli(geocli: Geocli) -> Iterator[None]:
 
 
 class Trouble(NamedTuple):
-    """A state of the store, and what each command does then: its exit status, and how its one line begins, if any."""
+    """A state of the store, with the exit status of each command, and the beginning of its only message, if any."""
 
     make: Callable[[Geocli], AbstractContextManager[None]]
     answering: tuple[int, str | None]
@@ -114,22 +114,22 @@ TROUBLES = {
 }
 
 
-def _said(geocli: Geocli, run: subprocess.CompletedProcess[bytes]) -> tuple[int, str | None]:
-    """Return the exit status of a run, and its one line about the store."""
+def _exit_and_message(geocli: Geocli, run: subprocess.CompletedProcess[bytes]) -> tuple[int, str | None]:
+    """Return the exit status of a run, and its only message about the store."""
     if not run.stderr:
         return run.returncode, None
     return run.returncode, complaint(run).removeprefix(f"{geocli.data_dir}/geocli.db: ")
 
 
 def _identity(geocli: Geocli) -> tuple[int, bytes]:
-    """Return what tells whether the store was replaced or written; read by a process that holds no lock on it."""
+    """Return the inode and the content of the store, read by a process without locks on it."""
     path = geocli.data_dir / "geocli.db"
     return path.stat().st_ino, subprocess.run(["cat", path], capture_output=True, check=True).stdout
 
 
 @pytest.mark.parametrize("name", TROUBLES)
 def test_store_in_trouble(troubled: Geocli, name: str) -> None:
-    """Each command says what is wrong once, segments stay, the store is left alone, and all is stored afterwards."""
+    """Each command reports the problem once, segments stay, the store is unchanged, and later all is stored."""
     trouble = TROUBLES[name]
     sealed = {segment.name for segment in Journal(local(troubled.data_dir)).segments()}
     promised = {STORED, LEFT_OVER, DIRTY}
@@ -140,7 +140,7 @@ def test_store_in_trouble(troubled: Geocli, name: str) -> None:
         assert sealed <= set(os.listdir(troubled.data_dir))
         assert {LEFT_OVER, DIRTY} <= {entry.ip for entry in dirty(troubled)}
 
-    said = {name: _said(troubled, run) for name, run in runs.items()}
+    said = {name: _exit_and_message(troubled, run) for name, run in runs.items()}
     expected = dict.fromkeys(COMMANDS, trouble.writing) | dict.fromkeys(("lookup", "batch"), trouble.answering)
     for command, (status, line) in (expected | {"stats": (0, None)}).items():
         assert status == said[command][0], command

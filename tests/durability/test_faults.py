@@ -1,6 +1,6 @@
-"""Every state-changing system call of lookup, batch and flush, killed or failing, one test a call.
+"""Kill lookup, batch and flush before each system call that changes something, and let each call fail.
 
-Recovery is what cron does anyway: `geocli flush`. And that is killed in its turn.
+The next `geocli flush` recovers, as from cron. It is also killed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ERRORS = {
 }
 """What may become of each call (its page of section 2, and file systems with quotas or copies on write)."""
 STRIDE = 16
-"""A flush that was killed at its call N is recovered by others, killed at their calls N, N ± 16, N ± 32, ..."""
+"""Flushes that were killed at call N are recovered by flushes killed at calls N, N ± 16, N ± 32, ..."""
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing()))]
 
 
@@ -71,7 +71,7 @@ def _is_sqlite(call: Call) -> bool:
 
 
 def _failing() -> Iterator[tuple[str, Call, str]]:
-    """Return which call fails how: each of ours in each way; SQLite's each, and in each way one of those alike."""
+    """Return the calls to fail, with their errors: ours with each error, one of similar calls of SQLite with each."""
     for name in SCENARIOS:
         news = [call for call in faults.calls(name) if call.file != PRINTED and _is_news(name, call)]
         for _, alike in groupby(sorted(news, key=_kind), key=_kind):
@@ -114,7 +114,7 @@ def _flushed() -> list[Call]:
 
 
 def _each(cases: Callable[[], Iterator[tuple[object, ...]]], *more: str) -> pytest.MarkDecorator:
-    """Make a test of each case."""
+    """Parametrise a test with cases."""
     found = [] if faults.missing() else cases()
     return pytest.mark.parametrize(
         ("scenario", "call", *more), [pytest.param(*case, id="-".join(map(str, case))) for case in found]
@@ -123,7 +123,7 @@ def _each(cases: Callable[[], Iterator[tuple[object, ...]]], *more: str) -> pyte
 
 @_each(_killed)
 def test_killed_before_a_call(tmp_path: Path, scenario: str, call: Call) -> None:
-    """Whoever is killed there has lost nothing that was acknowledged, and left nothing behind."""
+    """Nothing that was acknowledged is lost, and no temporary file remains."""
     wanted = SCENARIOS[scenario]
     geocli = faults.prepared(tmp_path, wanted)
 
@@ -134,7 +134,7 @@ def test_killed_before_a_call(tmp_path: Path, scenario: str, call: Call) -> None
 
 @_each(_flushing)
 def test_recovering_flush_killed_too(tmp_path: Path, scenario: str, call: Call) -> None:
-    """Flushes that recover from a killed one may be killed as well."""
+    """A flush that recovers from a killed one may be killed as well."""
     wanted = SCENARIOS[scenario]
     geocli = faults.prepared(tmp_path, wanted)
     faults.killed(geocli, wanted, call)
@@ -156,7 +156,7 @@ def _is_after_output(scenario: str, call: Call) -> bool:
 
 @_each(_failing, "error")
 def test_call_that_fails(tmp_path: Path, scenario: str, call: Call, error: str) -> None:
-    """Who cannot write says so in a line, does not claim success, and loses nothing."""
+    """The failure is reported in a message, success is not claimed, and nothing is lost."""
     wanted = SCENARIOS[scenario]
     geocli = faults.prepared(tmp_path, wanted)
 
@@ -174,8 +174,8 @@ def test_call_that_fails(tmp_path: Path, scenario: str, call: Call, error: str) 
 
 @pytest.mark.parametrize("written_bytes", [0, 1, 100])
 @_each(_short)
-def test_write_that_the_kernel_calls_short(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
-    """What was written in part is taken back, whatever of it is there, and not acknowledged."""
+def test_partial_write_reported_by_the_system(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
+    """A partly written frame is truncated, and not acknowledged."""
     wanted = SCENARIOS[scenario]
     geocli = faults.prepared(tmp_path, wanted)
 
@@ -188,8 +188,8 @@ def test_write_that_the_kernel_calls_short(tmp_path: Path, scenario: str, call: 
 
 @pytest.mark.parametrize("written_bytes", [1, 17, 100])
 @_each(_short)
-def test_write_that_is_short(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
-    """A frame of which there is room for the beginning alone leaves the journal as it was before it."""
+def test_partial_write(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
+    """A frame of which only the beginning fits is truncated."""
     wanted = SCENARIOS[scenario]
 
     with faults.held(tmp_path, wanted, call) as (geocli, held):

@@ -1,4 +1,4 @@
-"""Forks, as of multiprocessing and pre-forking servers: both sides go on, and neither holds up anybody else."""
+"""Forks, as by multiprocessing and pre-forking servers: parent and child continue, and neither blocks others."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def opened(chosen: Settings, on_problem: Callable[[GeocliError], None] = lambda 
 
 @contextmanager
 def living_child() -> Iterator[int]:
-    """Fork a child that does nothing, for as long as it is needed."""
+    """Fork a child that does nothing, and lives as long as the context."""
     reader, writer = os.pipe()
     if not (pid := os.fork()):
         os.close(writer)
@@ -110,7 +110,7 @@ def in_thread(body: Callable[[], object]) -> Iterator[Thread]:
 
 
 def test_lock_ends_with_its_holder_although_a_child_lives(tmp_path: Path) -> None:
-    """A process that forks while a thread of it holds a lock holds up nobody once that is freed."""
+    """A lock is free once its holder releases it, also if a child was forked while it was held."""
     directory = local(tmp_path)
     is_held, is_forked = Event(), Event()
 
@@ -142,7 +142,7 @@ def test_lock_ends_when_its_holder_is_killed_although_a_child_lives(tmp_path: Pa
 
 
 def test_child_does_not_free_its_parents_lock(tmp_path: Path) -> None:
-    """A child that ends, or leaves the block in which it was forked, does not free what its parent holds."""
+    """Neither when it exits nor when it leaves the block in which it was forked."""
     directory = local(tmp_path)
     with directory.locked("journal.lock", 0):
         assert 0 == in_child(lambda: None)
@@ -160,7 +160,7 @@ def test_child_does_not_free_its_parents_lock(tmp_path: Path) -> None:
 
 
 def test_children_of_a_busy_process_go_on(geocli: Geocli) -> None:
-    """Children that are forked while threads look up, import and flush do the same, and so does their parent."""
+    """Children forked while threads look up, import and flush can do the same, as can their parent."""
     ran = subprocess.run(
         [sys.executable, "-c", BUSY_PARENT, str(geocli.data_dir)],
         capture_output=True,
@@ -174,13 +174,13 @@ def test_children_of_a_busy_process_go_on(geocli: Geocli) -> None:
 
 
 def test_child_has_no_connection_of_its_parent(chosen: Settings) -> None:
-    """SQLite's files are closed before a fork, and opened again by whoever needs them."""
+    """Connections to SQLite are closed before a fork, and reopened when they are needed."""
 
     def open_names() -> list[str]:
         descriptors = os.listdir("/proc/self/fd")
         links = [f"/proc/self/fd/{number}" for number in descriptors]
         names = [os.readlink(link) for link in links if os.path.lexists(link)]
-        # Other tests of this process may have left connections to stores of their own.
+        # Other tests of this process may have left open connections.
         return [name for name in names if name.startswith(f"{chosen.data_dir}/geocli.db")]
 
     def child() -> None:
@@ -201,7 +201,7 @@ def test_child_has_no_connection_of_its_parent(chosen: Settings) -> None:
 
 
 def test_fork_waits_for_the_thread_that_has_a_lock(chosen: Settings) -> None:
-    """A lock that another thread holds is free in the child, since the fork waits for it."""
+    """So a lock that another thread holds is free in the child."""
     is_held, may_end = Event(), Event()
     cache = opened(chosen)
 
@@ -220,7 +220,7 @@ def test_fork_waits_for_the_thread_that_has_a_lock(chosen: Settings) -> None:
 
 
 def test_fork_waits_for_a_flush(chosen: Settings) -> None:
-    """A child never finds a transaction of its parent, whose connection it could neither use nor close."""
+    """So a child never inherits a transaction of its parent, whose connection it could neither use nor close."""
     is_begun, is_done = Event(), Event()
 
     def write() -> None:
@@ -262,22 +262,22 @@ IMPORTING, MAY_END = Event(), Event()
 
 
 def import_slowly() -> None:
-    """Take a while, in which the importing thread lets others run."""
+    """Take some time, in which other threads run."""
     IMPORTING.set()
     MAY_END.wait(PATIENCE_SECONDS)
     for _ in range(100):
         os.sched_yield()
 
 
-def test_who_is_told_of_problems_may_wait_for_a_fork(chosen: Settings) -> None:
-    """Problems are told of without a lock, so that whoever hears of them may wait for the thread that forks."""
+def test_problem_callbacks_may_wait_for_a_fork(chosen: Settings) -> None:
+    """They are called without a lock, so that they may wait for the thread that forks."""
     is_told, is_forked = Event(), Event()
 
     def wait(_: GeocliError) -> None:
         is_told.set()
         assert is_forked.wait(PATIENCE_SECONDS)
 
-    os.makedirs(f"{chosen.data_dir}/geocli.db", mode=0o700)  # which is no store
+    os.makedirs(f"{chosen.data_dir}/geocli.db", mode=0o700)  # which is not a store
     cache = opened(chosen, wait)
     with in_thread(lambda: cache.lookup("8.8.8.8")):
         is_told.wait(PATIENCE_SECONDS)
@@ -285,8 +285,8 @@ def test_who_is_told_of_problems_may_wait_for_a_fork(chosen: Settings) -> None:
         is_forked.set()
 
 
-def test_fork_inside_of_a_cache_is_no_deadlock(chosen: Settings) -> None:
-    """Who forks when told of a problem, or while holding a lock, goes on in both processes."""
+def test_fork_inside_of_a_cache_does_not_deadlock(chosen: Settings) -> None:
+    """A fork in a problem callback, or while a lock is held, continues in both processes."""
     seen = count()
 
     def fork(_: GeocliError) -> None:
@@ -299,7 +299,7 @@ def test_fork_inside_of_a_cache_is_no_deadlock(chosen: Settings) -> None:
 
 
 def test_store_is_read_again_after_a_fork_that_failed_its_reader(tmp_path: Path) -> None:
-    """A store that cannot be read says so on both sides, also after a fork."""
+    """An unreadable store is reported in both processes, also after a fork."""
     store = Store(str(tmp_path / "geocli.db"))
     (tmp_path / "geocli.db").mkdir()
 

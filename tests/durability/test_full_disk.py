@@ -1,4 +1,4 @@
-"""A disk that is really full, down to the last byte of a frame: nothing is acknowledged that is not kept."""
+"""A disk that is full, down to the last byte of a frame: nothing is acknowledged that is not stored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 PAGE_BYTES = resource.getpagesize()
-"""What a tmpfs gives to files, and takes from what is free."""
+"""The unit in which a tmpfs allocates space."""
 DISK_PAGES = 80
 FILLER = "filler"
 FULL = re.compile(r"No space left on device|is the disk full\?|disk is full")
@@ -49,7 +49,7 @@ FULL = re.compile(r"No space left on device|is the disk full\?|disk is full")
 
 @contextmanager
 def _tmpfs(path: Path, options: str) -> Iterator[None]:
-    """Have a disk of its own at a path, for as long as it is needed."""
+    """Mount a separate disk at a path, for as long as the context."""
     path.mkdir(mode=0o700)
     mount = ["mount", "-t", "tmpfs", "-o", f"mode=0700,{options}", "tmpfs", str(path)]
     if os.geteuid() != 0 or not shutil.which("mount"):
@@ -64,14 +64,14 @@ def _tmpfs(path: Path, options: str) -> Iterator[None]:
 
 @pytest.fixture
 def small(geocli: Geocli) -> Iterator[Geocli]:
-    """Have a data directory on a small disk."""
+    """Return geocli with its data directory on a small disk."""
     with _tmpfs(geocli.data_dir, f"size={DISK_PAGES * PAGE_BYTES}"):
         yield geocli
 
 
 @pytest.fixture
 def filled(small: Geocli, tmp_path: Path) -> Geocli:
-    """Have one answer in the store and one in the journal, on a small disk."""
+    """Return geocli with one answer in the store and one in the journal, on a small disk."""
     (tmp_path / "roomy").mkdir()
     roomy = prepared(tmp_path / "roomy", SCENARIOS["flush"])
     shutil.copytree(roomy.data_dir, small.data_dir, dirs_exist_ok=True)
@@ -79,14 +79,14 @@ def filled(small: Geocli, tmp_path: Path) -> Geocli:
 
 
 def _leave(directory: Path, pages: int) -> None:
-    """Fill the disk, but for some pages."""
+    """Fill the disk, except for some pages."""
     with (directory / FILLER).open("wb") as filler:
         os.posix_fallocate(filler.fileno(), 0, (os.statvfs(directory).f_bfree - pages) * PAGE_BYTES)
     assert pages == os.statvfs(directory).f_bfree
 
 
 def _looked_up(geocli: Geocli, *ips: str) -> set[str]:
-    """Ask, and return what was acknowledged; whoever cannot keep an answer gives it, and says what is wrong."""
+    """Look up addresses, and return those acknowledged; answers that cannot be stored are printed, with a message."""
     ran = geocli("lookup", *ips)
     assert {ip: COUNTRIES[ip] for ip in ips} == {entry["ip"]: entry["country_code"] for entry in objects(ran.stdout)}
     assert _is_clear(ran)
@@ -94,7 +94,7 @@ def _looked_up(geocli: Geocli, *ips: str) -> set[str]:
 
 
 def _is_clear(ran: subprocess.CompletedProcess[bytes]) -> bool:
-    """Tell whether a command either did its work, or says that the disk is full."""
+    """Return whether a command either succeeded or reported that the disk is full."""
     if ran.returncode == 0:
         return True
     return ran.returncode == 4 and any(FULL.search(line) for line in complaints(ran))
@@ -110,7 +110,7 @@ def _check_when_there_is_room(geocli: Geocli, acknowledged: set[str]) -> None:
 
 @pytest.mark.parametrize("pages", [*range(10), 12, 16, 25])
 def test_with_a_store_and_some_pages_left(filled: Geocli, pages: int) -> None:
-    """Lookup, batch and flush do their work or say that the disk is full; when there is room, a flush does the rest."""
+    """Lookup, batch and flush succeed or report that the disk is full; with free space, a flush does the rest."""
     acknowledged = {STORED, DIRTY}
     _leave(filled.data_dir, pages)
     acknowledged |= _looked_up(filled, STORED, "9.9.9.9")
@@ -126,7 +126,7 @@ def test_with_a_store_and_some_pages_left(filled: Geocli, pages: int) -> None:
 
 @pytest.mark.parametrize("pages", [0, 1, 2, 3, 5, 8, 12, 17, 22, 27, 32, 40])
 def test_without_a_store_and_some_pages_left(small: Geocli, pages: int) -> None:
-    """The same holds for the first answer and the first flush, which makes the store."""
+    """The same holds for the first answer and the first flush, which creates the store."""
     _leave(small.data_dir, pages)
     acknowledged = _looked_up(small, "9.9.9.9")
     assert _is_clear(small("flush"))
@@ -137,7 +137,7 @@ def test_without_a_store_and_some_pages_left(small: Geocli, pages: int) -> None:
 
 @pytest.mark.parametrize("command", ["stats", "lookup", "flush", "re-resolve", "clear"])
 def test_nothing_left(filled: Geocli, command: str) -> None:
-    """With not a page left, what is stored is still told, what is dirty stays, and no command breaks."""
+    """Without a free page, stored answers are printed, journal entries stay, and no command crashes."""
     options = {"lookup": ("--cached-only", STORED, DIRTY), "re-resolve": ("--all",), "clear": ("--unresolved",)}.get(
         command, ()
     )
@@ -154,7 +154,7 @@ def test_nothing_left(filled: Geocli, command: str) -> None:
 
 @pytest.mark.parametrize("reads", [False, True], ids=["alone", "beside a reader"])
 def test_clearing_everything_needs_little_room(geocli: Geocli, *, reads: bool) -> None:
-    """On a disk that a large store and journal have filled, all is forgotten in 400 KB, and the space is given back."""
+    """On a disk filled by a large store and journal, all rows are deleted within 400 KB, and the space is freed."""
     with _tmpfs(geocli.data_dir, "size=16m"):
         journal = Journal(local(geocli.data_dir))
         journal.append(resolved(f"8.{a}.{b}.1") for a in range(100) for b in range(200))
@@ -186,7 +186,7 @@ def _countries(geocli: Geocli) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("spare_mb", [3, 6, 30])
-def test_a_flush_goes_on_in_the_room_that_there_is(geocli: Geocli, spare_mb: int) -> None:
+def test_a_flush_fits_its_transactions_to_the_free_space(geocli: Geocli, spare_mb: int) -> None:
     """A segment that changes a large store is stored in several transactions where one would fill the disk."""
     rows = 30_000
     with _tmpfs(geocli.data_dir, "size=64m"):
@@ -202,8 +202,8 @@ def test_a_flush_goes_on_in_the_room_that_there_is(geocli: Geocli, spare_mb: int
         assert [] == select(str(geocli.data_dir / "geocli.db"), "SELECT * FROM segment_offsets")
 
 
-def test_a_flush_that_is_killed_between_two_transactions_goes_on_behind_the_first(geocli: Geocli) -> None:
-    """What is stored of a segment is not stored again; damage of that part is kept all the same."""
+def test_a_flush_killed_between_two_transactions_continues_with_the_second(geocli: Geocli) -> None:
+    """Stored parts of a segment are not stored again; damage in these is still quarantined."""
     rows = 30_000
     with _tmpfs(geocli.data_dir, "size=64m"):
         journal = _large_update(geocli, rows)
@@ -241,8 +241,8 @@ def test_a_flush_that_is_killed_between_two_transactions_goes_on_behind_the_firs
         assert b"garbage\n" == (geocli.data_dir / "journal.bad").read_bytes()
 
 
-def test_a_flush_that_finds_no_room_gives_back_what_it_took(geocli: Geocli) -> None:
-    """Where not even the smallest part fits, the disk is as full as before, and nothing is lost."""
+def test_a_flush_without_enough_space_frees_what_it_allocated(geocli: Geocli) -> None:
+    """If not even the smallest part fits, the disk is as full as before, and nothing is lost."""
     with _tmpfs(geocli.data_dir, "size=64m"):
         journal = _large_update(geocli, 20_000)
         _leave(geocli.data_dir, 60)
@@ -260,7 +260,7 @@ def test_a_flush_that_finds_no_room_gives_back_what_it_took(geocli: Geocli) -> N
 
 @pytest.mark.parametrize("pages", [0, 2, 4, 6, 8, 9, 10, 11, 12, 14])
 def test_damage_and_some_pages_left(filled: Geocli, pages: int) -> None:
-    """Damage that cannot be put into quarantine stays with its segment until there is room."""
+    """Damage that cannot be quarantined stays in its segment until there is space."""
     damage = b"x" * 3 * PAGE_BYTES
     with (filled.data_dir / "journal").open("ab") as journal:
         journal.write(damage + b"\n")
@@ -276,7 +276,7 @@ def test_damage_and_some_pages_left(filled: Geocli, pages: int) -> None:
 
 
 def test_a_long_batch_that_fits_in_part(small: Geocli) -> None:
-    """A batch whose later blocks find the disk full prints all rows, says so once, and what fitted is stored."""
+    """A batch whose later blocks find the disk full prints all rows, reports it once, and what fitted is stored."""
     ips = [f"81.2.{n // 250}.{n % 250}" for n in range(3000)]
     first = small.data_dir.parent / "first"
     first.write_text("\n".join(ips[:500]))
@@ -294,7 +294,7 @@ def test_a_long_batch_that_fits_in_part(small: Geocli) -> None:
 
 @pytest.mark.parametrize("inodes", range(2, 10))
 def test_some_files_left(geocli: Geocli, inodes: int) -> None:
-    """On a disk that takes no more files, no answer is acknowledged that is not kept."""
+    """On a disk without free inodes, no answer is acknowledged that is not stored."""
     with _tmpfs(geocli.data_dir, f"size={DISK_PAGES * PAGE_BYTES},nr_inodes={inodes}"):
         ran = geocli("lookup", "-f", "value", "9.9.9.9")
         flushed = geocli("flush")
@@ -308,7 +308,7 @@ def test_some_files_left(geocli: Geocli, inodes: int) -> None:
 
 @pytest.mark.parametrize("pages", [0, 1])
 def test_an_output_file_that_does_not_fit(located: Geocli, tmp_path: Path, pages: int) -> None:
-    """The old file stays, nothing is left beside it, and one line names it."""
+    """The old file stays, no temporary file remains, and one message names the file."""
     with _tmpfs(tmp_path / "out", f"size={DISK_PAGES * PAGE_BYTES}"):
         out = tmp_path / "out" / "rows"
         out.write_bytes(b"old")
@@ -324,7 +324,7 @@ def test_an_output_file_that_does_not_fit(located: Geocli, tmp_path: Path, pages
 
 
 def test_every_byte_of_a_frame_that_the_disk_has_no_room_for(small: Geocli) -> None:
-    """Wherever the last page ends within a frame, what was written of it is taken back, and what was there stays."""
+    """Wherever the last page ends within a frame, the frame is truncated, and earlier frames stay."""
     directory = local(small.data_dir)
     Journal(directory).append([resolved("1.1.1.1")])
     path = small.data_dir / "journal"
@@ -376,7 +376,7 @@ def _with_files_up_to(
 
 @pytest.mark.parametrize(("torn_bytes", "step"), [(0, 1), (100, 10)], ids=["whole", "torn"])
 def test_every_byte_of_a_frame_that_a_limit_cuts(tmp_path: Path, torn_bytes: int, step: int) -> None:
-    """A lookup whose frame is cut short anywhere takes it back, exits with 4, and stands in nobody's way."""
+    """A lookup whose frame exceeds the limit truncates it, exits with 4, and does not affect others."""
     geocli = prepared(tmp_path, SCENARIOS["flush"])
     journal = geocli.data_dir / "journal"
     frame = journal.read_bytes()
@@ -399,7 +399,7 @@ def test_every_byte_of_a_frame_that_a_limit_cuts(tmp_path: Path, torn_bytes: int
 
 
 def test_a_limit_under_batch(located: Geocli) -> None:
-    """All rows are printed, and the problem is said."""
+    """All rows are printed, and the problem is reported."""
     ran = _with_files_up_to(located, 0, "batch", "-f", "value", stdin=b"81.2.69.160\n98.0.0.1\n")
 
     assert (4, b"GB\nUS\n") == (ran.returncode, ran.stdout)
@@ -408,7 +408,7 @@ def test_a_limit_under_batch(located: Geocli) -> None:
 
 @pytest.mark.parametrize("max_bytes", [0, 1, 512, 1024, *range(4096, 70_000, 4096)])
 def test_a_limit_under_flush(tmp_path: Path, max_bytes: int) -> None:
-    """Exit status 4, and the entries are kept until there is room; or all is stored."""
+    """Exit status 4, and the entries stay until there is space; or all are stored."""
     geocli = prepared(tmp_path, SCENARIOS["flush"])
     ran = _with_files_up_to(geocli, max_bytes, "flush")
 
@@ -421,7 +421,7 @@ def test_a_limit_under_flush(tmp_path: Path, max_bytes: int) -> None:
 
 @pytest.mark.parametrize("arguments", [("batch", "--no-cache", "-o"), ("stats", "-f", "json", "-o")], ids=" ".join)
 def test_a_limit_under_an_output_file(located: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """The old file stays, nothing is left beside it, and one line names it."""
+    """The old file stays, no temporary file remains, and one message names the file."""
     out = tmp_path / "out" / "file"
     out.parent.mkdir()
     out.write_bytes(b"old")

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 KNOWN, OTHER, NEXT = "81.2.69.160", "98.0.0.1", "2001:218::1"
 COUNTRIES = {KNOWN: "GB", OTHER: "US", NEXT: "JP"}
 NOWHERE = "3000::1"
-"""An address that no registry has allocated, so that nobody knows it."""
+"""An address that no registry has allocated, and so has no answer."""
 SILENT = (0, b"", b"")
 COMMANDS: tuple[tuple[tuple[str, ...], bytes], ...] = (
     (("lookup", KNOWN, NEXT), b""),
@@ -49,7 +49,7 @@ each_command = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a data directory with one answer in the store and one in the journal, once."""
+    """Return a data directory with one answer in the store and one in the journal."""
     geocli = Geocli(tmp_path_factory.mktemp("template"))
     build(geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
     build(geocli.db_dir / "GeoLite2-ASN.mmdb", NETWORKS, edition="GeoLite2-ASN", build_epoch=1_780_000_000)
@@ -76,7 +76,7 @@ RIGHT, YESTERDAY, FAR_AHEAD, BACKWARDS = "+0d", "-1d", "+20y", "+0 i-5.0"
 
 
 def _clock(offset: str) -> dict[str, str]:
-    """Return the environment in which a process's clock is wrong, but neither its files' times nor its pauses."""
+    """Return an environment in which the clock of a process is wrong, but not the times of files or its pauses."""
     found = [*glob("/usr/lib*/faketime/libfaketime.so.1"), *glob("/usr/*/*/faketime/libfaketime.so.1")]
     real = {"NO_FAKE_STAT": "1", "DONT_FAKE_MONOTONIC": "1"}
     return {"LD_PRELOAD": found[0], "FAKETIME": offset, **real} if found else {}
@@ -84,7 +84,7 @@ def _clock(offset: str) -> dict[str, str]:
 
 @cache
 def _no_clock() -> str | None:
-    """Say why processes cannot be given another clock here, None if they can."""
+    """Return why the clock of processes cannot be set here, None if it can."""
     if not (environ := _clock(FAR_AHEAD)):
         return "needs Debian's package libfaketime"
     code = "import time; print(time.gmtime().tm_year)"
@@ -99,7 +99,7 @@ needs_clock = pytest.mark.skipif(_no_clock() is not None, reason=str(_no_clock()
 
 
 def _at(offset: str, geocli: Geocli, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run a command at another time, and remove the shared memory that libfaketime leaves behind."""
+    """Run a command at another time, and remove the shared memory that libfaketime leaves."""
     command = [*geocli.command, *arguments]
     environ = {**geocli.environ, **_clock(offset)}
     with subprocess.Popen(
@@ -153,8 +153,8 @@ def test_the_answer_that_was_given_later_is_stored(located: Geocli, earlier: str
 
 @needs_clock
 @pytest.mark.parametrize("offset", [YESTERDAY, FAR_AHEAD])
-def test_who_nobody_knew_at_another_time_is_asked_again(geocli: Geocli, offset: str) -> None:
-    """A retry time that a wrong clock set is not waited for: lookup asks, and re-resolve does."""
+def test_addresses_unresolved_at_a_wrong_time_are_resolved_again(geocli: Geocli, offset: str) -> None:
+    """A retry time that a wrong clock has set is not waited for, neither by lookup nor by re-resolve."""
     for arguments in (("lookup", NOWHERE), ("flush",)):
         _at(offset, geocli, *arguments)
     assert [(NOWHERE, "unresolved")] == stored_rows(geocli, "ip, status")
@@ -169,7 +169,7 @@ def test_who_nobody_knew_at_another_time_is_asked_again(geocli: Geocli, offset: 
 
 
 def _reasons(geocli: Geocli) -> list[str]:
-    """Return what `stats --check` says is wrong, which its exit status must say too."""
+    """Return the problems that `stats --check` reports, consistent with its exit status."""
     ran = geocli("stats", "--check")
     reasons = [reason for reason in complaints(ran) if not reason.startswith("note: ")]
     assert bool(reasons) == ran.returncode
@@ -196,7 +196,7 @@ def test_a_journal_of_another_time_is_not_healthy(geocli: Geocli, offset: str, s
     ("offset", "says"), [(YESTERDAY, []), (FAR_AHEAD, ["which is in the future; is the clock right?"])]
 )
 def test_all_is_well_when_the_clock_is_right_again(geocli: Geocli, offset: str, says: list[str]) -> None:
-    """What was answered and flushed at another time is no reason to complain once a flush has had its own time."""
+    """Entries of a wrong time are not reported once a flush has run at the right time."""
     for arguments in (("lookup", "8.8.8.8"), ("flush",)):
         assert 0 == _at(offset, geocli, *arguments).returncode
     assert says == [reason.partition(", ")[2] for reason in _reasons(geocli)]
@@ -238,7 +238,7 @@ def _bare(environ: dict[str, str], *arguments: str, stdin: bytes = b"") -> subpr
 
 @pytest.mark.parametrize("has_home", [True, False])
 def test_an_empty_environment_is_enough(tmp_path: Path, *, has_home: bool) -> None:
-    """From `env -i`, with or without HOME, answers come, are kept, and are flushed."""
+    """Under `env -i`, with or without HOME, answers are printed, appended and flushed."""
     home, data_dir = str(tmp_path), tmp_path / "data"
     environ = {"PATH": "/usr/bin:/bin", "GEOCLI_DATA_DIR": str(data_dir), **({"HOME": home} if has_home else {})}
     looked_up = _bare(environ, "lookup", "8.8.8.8")
@@ -257,7 +257,7 @@ def test_an_empty_environment_is_enough(tmp_path: Path, *, has_home: bool) -> No
 
 @cache
 def _no_state_of_its_own() -> str | None:
-    """Say why root's data directory cannot be one of this test's own, None if it can."""
+    """Return why the data directory of root cannot be one of this test, None if it can."""
     if os.geteuid() != 0 or not shutil.which("unshare"):
         return "needs root and unshare(1), to have a /var/lib of its own"
     mount = "mount -t tmpfs tmpfs /var/lib"
@@ -306,7 +306,7 @@ def test_other_letters_in_the_plainest_locale(located: Geocli, tmp_path: Path, m
 
 @pytest.fixture
 def sixteen(filled: Geocli) -> Geocli:
-    """Let every command have 16 open files at most, with more databases than that."""
+    """Limit every command to 16 open files, fewer than there are databases."""
     for number in range(20):
         shutil.copy(filled.db_dir / "GeoLite2-City.mmdb", filled.db_dir / f"City-{number}.mmdb")
     filled.command = ("sh", "-c", 'ulimit -n 16 && exec "$@"', "sh", *filled.command)  # type: ignore[assignment]
@@ -315,7 +315,7 @@ def sixteen(filled: Geocli) -> Geocli:
 
 @each_command
 def test_sixteen_open_files_are_enough(sixteen: Geocli, arguments: tuple[str, ...], stdin: bytes) -> None:
-    """However many databases there are, each command does its work in silence."""
+    """Each command succeeds without a message."""
     ran = sixteen(*arguments, stdin=stdin)
 
     assert (0, b"") == (ran.returncode, ran.stderr)

@@ -1,4 +1,4 @@
-"""A journal as large as a week without cron leaves it: bounded memory, killed half-way, and lookups meanwhile."""
+"""A journal as large as after a week without flushes: bounded memory, kills half-way, and concurrent lookups."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def large(geocli: Geocli, tmp_path: Path) -> Geocli:
 
 
 def _peak_bytes(geocli: Geocli, command: str) -> int:
-    """Return the most memory that a silent command took; asked by a small process, whose own peak it begins with."""
+    """Return the peak memory of a silent command, measured in a small process."""
     program = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)

@@ -1,9 +1,9 @@
-"""What a power cut leaves of an ext4, flushed again, lacks nothing that was acknowledged.
+"""Power cuts on ext4: after a flush, no acknowledged answer is missing.
 
-The file system is in an image behind a loop device. What is in the image is what the kernel has written
-down; what is still in memory alone is not. So a copy of the image, made while geocli is stopped after a
-call, is what a power cut at that moment leaves. Mounting the copy replays ext4's journal, as a start after
-a power cut does. All commands run once, one after the other; then each copy is recovered as cron does it.
+The file system is in an image on a loop device. The image has what the kernel has written to it; the rest is only in
+memory. So a copy of the image, made while geocli is stopped after a call, is what a power cut at that moment leaves.
+Mounting the copy replays the journal of ext4, as a start after a power cut does. All commands run once, in order; then
+each copy is recovered by a flush.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ makes due every 5 seconds, names and sizes are written down at any moment, but n
 """
 IMAGE_BYTES = 16 << 20
 MAKE = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=1,nodiscard")
-"""The block size of larger disks; without what the kernel would otherwise write in the background."""
+"""The block size of larger disks, without writes that the kernel would make in the background."""
 MAKING = ("O_CREAT", "O_TMPFILE", "O_APPEND")
-"""Flags of calls that open what is about to be changed."""
-UNCOMMITTED = ("pwrite64", "ftruncate", "fchown")  # SQLite makes too many for a commit after each
+"""Flags of calls that open a file to change it."""
+UNCOMMITTED = ("pwrite64", "ftruncate", "fchown")  # SQLite makes too many calls for a commit after each
 READER = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1])
@@ -72,19 +72,19 @@ class Step(NamedTuple):
 
     arguments: tuple[str, ...]
     asked: tuple[str, ...] = ()
-    """The addresses that it answers on standard output, with `{asked}` among the arguments their file."""
+    """Addresses that it answers on standard output; in the arguments, `{asked}` stands for the file of these."""
     learns: Mapping[str, tuple[str, str]] = {}
-    """What a database says that is installed just before, and that the store is to say once the command is done."""
+    """The country in the database that is installed before, which the store should have after the command."""
     is_read: bool = False
-    """Whether another program keeps the store open, in a transaction that reads."""
+    """Whether another program has a read transaction open in the store."""
     output: str | None = None
     """The file that is replaced, on the file system, which is `{point}` among the arguments."""
     mirror: str = ""
-    """The country of the database that can be downloaded meanwhile."""
+    """The country in the database that can be downloaded during the command."""
 
 
 MANY = tuple(f"8.8.{number >> 8}.{number & 255}" for number in range(1100))
-"""More than two of the blocks that a batch keeps with one sync each."""
+"""More than two of the blocks for which a batch syncs once."""
 LOOKUP = ("lookup", "-f", "jsonl")
 WRITE = ("batch", "-f", "jsonl", "-o", "{point}/rows", "{asked}")
 UPDATE = ("db", "update", DATABASE)
@@ -129,13 +129,13 @@ class Cut(NamedTuple):
     acknowledged: Answers
     """What must be in the store."""
     coming: Answers
-    """What may be there in its place or beside it: the answers of the command in which the power was cut."""
+    """Files that may exist in addition: answers of the command during which the power was cut."""
     output: tuple[str, set[bytes | None]]
-    """The file that is replaced, and what may be in it: None if it may be missing."""
+    """The file that is replaced, and its possible contents; None if it may be missing."""
 
 
 def _missing() -> str | None:
-    """Say why the power cannot be cut here, None if it can."""
+    """Return why power cuts cannot be simulated here, None if they can."""
     if os.geteuid() != 0:
         return "needs root, to mount a file system"
     if not shutil.which("mkfs.ext4"):
@@ -153,7 +153,7 @@ def _missing() -> str | None:
 
 
 def _made(image: Path) -> Path:
-    """Make a file system in an image."""
+    """Create a file system in an image."""
     with image.open("wb") as empty:
         empty.truncate(IMAGE_BYTES)
     subprocess.run([*MAKE, image], check=True, capture_output=True)
@@ -172,7 +172,7 @@ def _mounted(image: Path, point: Path, options: str) -> Iterator[None]:
 
 
 def _on_disk(image: Path) -> Disk:
-    """Return what is on the disk at one moment: read until nothing was written meanwhile."""
+    """Return the content of the disk at one moment: read until nothing was written during the read."""
     with image.open("rb", buffering=0) as stream:
         before, now = None, _read(stream.fileno())
         while before != now:
@@ -205,7 +205,7 @@ def _write(data: Disk, copy: Path) -> Path:
 
 @contextmanager
 def _reader(store: Path) -> Iterator[None]:
-    """Let another program read the store, with its transaction open."""
+    """Read the store in another program, and keep the transaction open."""
     command = [sys.executable, "-c", READER, str(store)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         try:
@@ -244,7 +244,7 @@ def _stops(command: list[str], environ: Mapping[str, str], said: Path) -> Genera
 
 
 def _lines(descriptor: int) -> Iterator[str]:
-    """Read lines as they come, until the end or until nothing comes any more."""
+    """Yield lines as they arrive, until the end or until no more arrive."""
     rest = b""
     while select.select([descriptor], [], [], PATIENCE_SECONDS)[0] and (data := os.read(descriptor, 1 << 16)):
         *lines, rest = (rest + data).split(b"\n")
@@ -252,16 +252,16 @@ def _lines(descriptor: int) -> Iterator[str]:
 
 
 class Story:
-    """Runs steps on a file system, and keeps what power cuts would leave of it."""
+    """Runs steps on a file system, and collects the states that power cuts would leave."""
 
     def __init__(self, home: Path, options: str, *, is_committed: bool) -> None:
-        """Make the file system."""
+        """Create the file system."""
         self.home, self.options, self.is_committed = home, options, is_committed
         self.geocli = Geocli(home, is_measured=False)
         self.image = _made(home / "image")
         self.point = home / "mounted"
         self.point.mkdir()
-        self.geocli.data_dir = self.point / "lib" / "geocli"  # neither of which is there
+        self.geocli.data_dir = self.point / "lib" / "geocli"  # neither of which exists
         self.geocli.environ["GEOCLI_DATA_DIR"] = str(self.geocli.data_dir)
         self.acknowledged: Answers = {}
         self.calls: dict[str, list[str]] = {name: [] for name in STEPS}
@@ -278,11 +278,11 @@ class Story:
                         self.cuts[name] = self._cuts(step, self.calls[name])
 
     def _cuts(self, step: Step, calls: list[str]) -> list[Cut]:
-        """Run a step, note its calls, and keep what is on the disk after each if it is not the same as before."""
+        """Run a step, note its calls, and store the content of the disk after each call if it has changed."""
         if step.learns:
             build(self.geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
         asked, said = self.home / "asked", self.home / "said"
-        asked.write_text("".join(f"{ip:99}\n" for ip in step.asked))  # so long that batch reads and prints them twice
+        asked.write_text("".join(f"{ip:99}\n" for ip in step.asked))  # long enough for two reads and writes of batch
         places = {"asked": asked, "point": self.point}
         command = [*self.geocli.command, *(argument.format(**places) for argument in step.arguments)]
         before, found, old = self.acknowledged, [], self._content(step)
@@ -313,7 +313,7 @@ class Story:
         return path.read_bytes() if path.is_file() else None
 
     def _copy(self, call: str, acknowledged: Answers, *, is_output: bool = False) -> list[tuple[Path, str, Answers]]:
-        """Copy what is on the disk, unless it is what it was, and no more must be in it."""
+        """Copy the content of the disk, unless it is unchanged and nothing more must be in it."""
         if self.is_committed and not call.startswith(UNCOMMITTED):
             with tempfile.TemporaryFile(dir=self.point) as neighbour:
                 os.fsync(neighbour.fileno())  # which makes ext4 commit all that it has begun
@@ -325,8 +325,8 @@ class Story:
         return [(_write(now[0], self.home / f"cut.{self.copies}"), call, acknowledged)]
 
     def recovered(self, cut: Cut) -> tuple[tuple[int, bytes, bytes], Answers, list[str]]:
-        """Flush what a power cut left, and return what it said, the rows of the store, and the files left over."""
-        with _mounted(cut.image, self.point, "barrier=0"):  # nobody cuts this one's power: no need to wait for the disk
+        """Flush the state after a power cut, and return the output, the rows of the store, and the remaining files."""
+        with _mounted(cut.image, self.point, "barrier=0"):  # the power of this one is not cut, so syncs are unnecessary
             flushed = self.geocli("flush")
             store = self.geocli.data_dir / "geocli.db"
             rows = _rows(store) if store.exists() else {}
@@ -340,7 +340,7 @@ class Story:
 
 
 def _answers(step: Step, said: Path) -> Answers:
-    """Return what a command has printed so far, or written to its file in the end."""
+    """Return the answers that a command has printed so far, or has written to its file."""
     if not step.asked:
         return {}
     return {entry["ip"]: (entry["country_code"], entry["city"]) for entry in objects(said.read_bytes())}
@@ -355,7 +355,7 @@ def _rows(store: Path) -> Answers:
 
 @pytest.fixture(scope="module", params=CIRCUMSTANCES)
 def story(request: pytest.FixtureRequest) -> Iterator[Story]:
-    """Run all steps on a file system of its own."""
+    """Run all steps on a new file system."""
     if reason := _missing():
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="geocli-power-") as home:
@@ -367,7 +367,7 @@ def story(request: pytest.FixtureRequest) -> Iterator[Story]:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_power_cut(story: Story, step: str) -> None:
-    """Whenever the power is cut, what was acknowledged is in the store after a flush, and nothing is left over."""
+    """Whenever the power is cut, acknowledged answers are in the store after a flush, and no temporary file remains."""
     for cut in story.cuts[step]:
         flushed, rows, left_over = story.recovered(cut)
 
@@ -380,16 +380,16 @@ def test_power_cut(story: Story, step: str) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_power_is_cut_at_each_call(story: Story, step: str) -> None:
-    """The power is cut after each kind of call by which a command changes what is on the disk."""
+    """The power is cut after each kind of call by which a command changes the disk."""
     kinds = CALLS[STEPS[step].arguments[0]]
     assert [] == [kind for kind in kinds if not any(call.startswith(kind) for call in story.calls[step])]
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_names_are_synced(story: Story, step: str) -> None:
-    """A directory is synced next after an append, a seal, a discard and a file that is replaced.
+    """A directory is synced after an append, a seal, a discard and a replaced file.
 
-    That is so also where ext4 does it without being asked.
+    Also where ext4 would do so by itself.
     """
     written = STEPS[step].output
     place = os.path.dirname(story.point / written) if written else story.geocli.data_dir
@@ -404,7 +404,7 @@ def test_names_are_synced(story: Story, step: str) -> None:
 
 
 def test_answers_are_right(story: Story) -> None:
-    """What the commands acknowledged is what is known of these addresses, so the rows are compared with the truth."""
+    """Acknowledged answers are those expected of these addresses, so that rows are compared with the truth."""
     known = {ip: story.acknowledged[ip] for step in STEPS.values() for ip in step.asked if ip in COUNTRIES}
     assert {ip: (COUNTRIES[ip], None) for ip in known} | dict(STEPS["re-resolve"].learns) == known
     assert set(known) | set(MANY) == set(story.acknowledged)

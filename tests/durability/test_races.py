@@ -1,7 +1,7 @@
-"""One process is held before each call that it makes on the data directory; meanwhile another runs to its end.
+"""One process is held before each call that it makes on the data directory, while another runs to completion.
 
-Where the first holds a lock that the second needs, the second gives up in time and promises nothing. Then
-the first goes on.
+Where the first holds a lock that the second needs, the second gives up in time and acknowledges nothing. Then
+the first continues.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.helpers.system_call_faults import Call
 
 OTHERS = {"lookup": ("lookup", "9.9.9.9", "200.3.14.10"), "flush": ("flush",)}
-"""What runs to its end meanwhile: a lookup of an address that the first asks for too, and of another one."""
+"""Second processes: a lookup of an address that the first looks up, too, and of another one."""
 PAIRS = (("lookup", "flush"), ("flush", "lookup"), ("flush", "flush"), ("lookup", "lookup"), ("batch", "flush"))
 IMPATIENT = {"GEOCLI_LOCK_TIMEOUT": "0.05", "GEOCLI_BUSY_TIMEOUT": "0.05"}
 PAUSES = "?nanosleep,clock_nanosleep"
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(faults.missing() is not None,
 
 
 def _positions() -> Iterator[object]:
-    """Return each call before which the first process is held, and whether it has a lock then that the second needs.
+    """Return each call before which the first process is held, and whether it then has a lock that the second needs.
 
     That is the journal's. A second flush needs none: it leaves it to the first to flush.
     """
@@ -49,11 +49,10 @@ def _positions() -> Iterator[object]:
 
 
 def _is_wanted(call: Call, first: str, second: str) -> bool:
-    """Tell whether to hold the first process there.
+    """Return whether to hold the first process at a call.
 
-    Who makes the index of SQLite's log anew has a lock for which all others wait ten seconds, whatever their
-    busy timeout (walTryBeginRead), so their pauses take no time then; one call of that is taken, once for a flush and
-    once for a lookup.
+    A process that recreates the WAL index has a lock for which others wait ten seconds, whatever their busy timeout
+    (walTryBeginRead). Only one of these calls is tested with a flush, and one with a lookup.
     """
     is_index = call.file == "geocli.db-shm" and call.name in {"ftruncate", "pwrite64"}
     if is_index and (first, second) != ("flush", "flush"):
@@ -63,7 +62,7 @@ def _is_wanted(call: Call, first: str, second: str) -> bool:
 
 @pytest.mark.parametrize(("first", "call", "second", "is_locked"), [] if faults.missing() else list(_positions()))
 def test_held_while_another_runs(tmp_path: Path, first: str, call: Call, second: str, *, is_locked: bool) -> None:
-    """Both keep what they promise, and who cannot have a lock says so in time."""
+    """Both keep what they acknowledge, and report in time if they cannot get a lock."""
     scenario = SCENARIOS[first]
 
     with faults.held(tmp_path, scenario, call) as (geocli, held):

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and a closed pipe at any moment: printed answers are kept, and no temporary file remains."""
+"""SIGINT, SIGTERM and a closed pipe at any moment: printed answers are stored, and no temporary file remains."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _shell_status(returncode: int) -> int:
 
 
 def _check_is_kept(geocli: Geocli, printed: bytes) -> None:
-    """Recover as cron does, and check that all completely printed rows are stored, and no temporary file remains."""
+    """Run a flush, and check that all completely printed rows are stored, and no temporary file remains."""
     ran = geocli("flush")
     assert (0, b"", b"") == (ran.returncode, ran.stdout, ran.stderr)
     assert {line.decode() for line in printed.split(b"\n")[:-1]} <= set(rows(geocli))
@@ -85,7 +85,7 @@ def _calls(run: str) -> list[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as warm, tempfile.TemporaryDirectory() as home:
         geocli, _ = _prepared(Path(warm), scenario)
         arguments = [text.format(home=warm) for text in scenario.arguments]
-        bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # is written now, so that all runs from here on open the same files
+        bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # created now, so that all later runs open the same files
         assert 0 == geocli(*arguments, stdin=scenario.stdin, environ=bytecode).returncode
         geocli, _ = _prepared(Path(home), scenario)
         assert 0 == traced(geocli, scenario)[0].returncode
@@ -111,7 +111,7 @@ def _interrupted(geocli: Geocli, scenario: Scenario, name: str, how: str) -> sub
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make a test of each call that was traced."""
+    """Parametrise tests with the traced calls."""
     if "call" in metafunc.fixturenames:
         metafunc.parametrize(("run", "call"), [] if missing() else list(_cases()))
 
@@ -125,7 +125,7 @@ def _cases() -> Iterator[object]:
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 @BOTH
 def test_interrupted_at_a_call(tmp_path: Path, run: str, call: tuple[str, int], number: signal.Signals) -> None:
-    """The command prints nothing; the output file is old or complete, and every printed row is kept."""
+    """The command prints nothing; the output file is old or complete, and every printed row is stored."""
     scenario, (name, which) = RUNS[run][0], call
     geocli, out = _prepared(tmp_path, scenario)
 
@@ -152,7 +152,7 @@ def many(located: Geocli) -> Path:
 @BOTH
 @pytest.mark.parametrize("after_seconds", [0.0, 0.03, 0.06, 0.1])
 def test_interrupted_between_rows(located: Geocli, many: Path, number: signal.Signals, after_seconds: float) -> None:
-    """Rows that were written to a redirected file before the signal are kept."""
+    """Rows that were written to a redirected file before the signal are stored."""
     path = many.with_name("rows")
     with path.open("wb") as out, located.start("batch", "-f", "value", "-F", "ip", str(many), stdout=out) as process:
         wait_for(lambda: path.stat().st_size)
@@ -167,7 +167,7 @@ def test_interrupted_between_rows(located: Geocli, many: Path, number: signal.Si
 
 @BOTH
 def test_interrupted_without_a_reader(located: Geocli, many: Path, number: signal.Signals) -> None:
-    """A batch that cannot write its rows ends at once, and rows that are read later are kept."""
+    """A batch that cannot write its rows ends immediately, and rows that are read later are stored."""
     with located.start("batch", "-f", "value", "-F", "ip", str(many)) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -186,7 +186,7 @@ def _waiting_bytes(pipe: int) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, HANGUP])
 def test_interrupted_while_it_waits_for_input(located: Geocli, number: signal.Signals) -> None:
-    """The old output file is unchanged, no temporary file remains, and answers are kept."""
+    """The old output file is unchanged, no temporary file remains, and answers are stored."""
     out = located.data_dir.parent / "out" / "rows"
     out.parent.mkdir()
     out.write_bytes(b"old")
@@ -235,7 +235,7 @@ needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="needs bash, wh
     ],
 )
 def test_head_of_a_million_lines(located: Geocli, tmp_path: Path, pipeline: str) -> None:
-    """The batch exits with 141 and prints no error; the row is kept, and most of the million is not looked up."""
+    """The batch exits with 141 without a message; the row is stored, and most of the million is not looked up."""
     many = tmp_path / "many"
     if "{many}" in pipeline:
         many.write_text("".join(f"81.{2 + (n >> 16)}.{n >> 8 & 255}.{n & 255}\n" for n in range(1_000_000)))

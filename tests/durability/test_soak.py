@@ -1,4 +1,4 @@
-"""A minute of everything at once, and nothing that was acknowledged is lost.
+"""A minute of concurrent commands, after which no acknowledged answer is lost.
 
 Thirty writers, four flushers, and a program that locks the store, while processes are killed and stopped.
 """
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.slow
 SECONDS = 60
 WRITERS, FLUSHERS = 30, 4
 BATCH_LINES, BATCH_FILES = 20, 3
-"""Each file is a block of its own: its rows are printed when they are kept, before the next file is read."""
+"""Each file is a block of its own: its rows are printed once they are appended, before the next file is read."""
 IMPATIENT = {"GEOCLI_BUSY_TIMEOUT": "0.2"}
 """Less than the store is locked at most, so that some flushes are turned away."""
 LOCKER = """
 import random, sqlite3, sys, time
-chance = random.Random(5)  # a reader comes first
+chance = random.Random(5)  # for the reader
 while True:
     how = chance.choice(["BEGIN IMMEDIATE"] * 4 + ["BEGIN EXCLUSIVE"] * 4 + ["alone", "reader"])
     db = sqlite3.connect(sys.argv[1], timeout=1, isolation_level=None)
@@ -68,14 +68,14 @@ class Ended(NamedTuple):
     stderr: bytes
 
     def acknowledged(self) -> Rows:
-        """Return what it promised to keep: nothing if it complained of the journal, or if a lookup was killed."""
+        """Return what it acknowledged: nothing if it reported a problem with the journal, or if a lookup was killed."""
         is_promised = self.status == 0 or (
             self.command == "batch" and self.status < 0 and b"journal" not in self.stderr
         )
         return _rows(self.stdout.rpartition(b"\n")[0]) if is_promised else {}
 
     def is_odd(self) -> bool:
-        """Tell whether it ended otherwise than well, killed, or asked to try again later."""
+        """Return whether it ended other than with success, a kill, or a temporary failure."""
         return self.status not in {0, 75, -signal.SIGKILL} or b"Traceback" in self.stderr
 
 
@@ -87,14 +87,14 @@ class Crowd:
     """Processes that run at the same time, any of which may be struck."""
 
     def __init__(self, geocli: Geocli) -> None:
-        """Begin with nobody."""
+        """Begin without processes."""
         self.geocli = geocli
         self.is_over = Event()
         self._running: dict[subprocess.Popen[bytes], str] = {}
         self._lock = Lock()
 
     def run(self, command: str, *arguments: str, asked: Iterable[str] = ()) -> Ended:
-        """Run a command to its end, which may come early."""
+        """Run a command until it ends or is killed."""
         process = self.geocli.start(command, *arguments, stdin=subprocess.DEVNULL)
         with self._lock:
             self._running[process] = command
@@ -127,7 +127,7 @@ class Crowd:
 
 
 def _lookups(crowd: Crowd, writer: int) -> list[Ended]:
-    """Look up two addresses a turn: one that nobody else asks for, and one that all ask for."""
+    """Look up two addresses in each turn: one of this process alone, and one of all."""
     chance = random.Random(writer)  # noqa: S311 (chance, not secrets)
     ended: list[Ended] = []
     while not crowd.is_over.is_set():
@@ -158,7 +158,7 @@ def _flushes(crowd: Crowd) -> list[Ended]:
 
 @contextmanager
 def _locking(store: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Let another program lock the store again and again."""
+    """Lock the store repeatedly, as another program."""
     locker = subprocess.Popen([sys.executable, "-c", LOCKER, store], stdout=subprocess.PIPE)
     try:
         yield locker
@@ -168,7 +168,7 @@ def _locking(store: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _soak(geocli: Geocli) -> tuple[list[Ended], Counter[str], Counter[str]]:
-    """Return how all processes ended, which were struck, and what the locker did."""
+    """Return how all processes ended, which were killed or stopped, and what the locking program did."""
     crowd = Crowd(geocli)
     with _locking(geocli.data_dir / "geocli.db") as locker, ThreadPoolExecutor(WRITERS + FLUSHERS + 1) as pool:
         try:
@@ -193,7 +193,7 @@ def _stored(geocli: Geocli) -> Rows:
 
 
 def test_a_minute_of_everything_loses_nothing(tmp_path: Path) -> None:
-    """What thirty writers were told is in the table, with what the sources say, and nothing else is there."""
+    """The answers that thirty writers printed are in the table, as the sources have them, and nothing else."""
     geocli = Geocli(tmp_path, is_measured=False)
     assert [0, 0] == [geocli(*arguments).returncode for arguments in (("lookup", "8.8.8.8"), ("flush",))]
     quiet = dict(geocli.environ)
