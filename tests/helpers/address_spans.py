@@ -1,4 +1,4 @@
-"""Texts searched both ways: by the definition of an address in a text, and by the kernel."""
+"""Find the addresses of a text by both scanners, and compare them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from geocli.batch.address_scanner import Spans
 
 PADDING = b"x " * 4096 + b"\n"
-"""So much that what is behind it is far from the beginning."""
+"""Long enough that the text after it is in another block of the kernel."""
 
 
 def spans(text: bytes) -> Spans:
-    """Return what both ways find, which is the same."""
+    """Return the spans that both scanners find."""
     expected, actual = address_scanner.spans(text), kernel_scanner.spans(text)
 
     assert expected == actual

@@ -1,4 +1,4 @@
-"""Databases for tests, built by mmdb-writer in the shapes that are about."""
+"""Build databases with mmdb-writer, of the usual shapes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def build(
     ip_version: int = 6,
     build_epoch: int | None = None,
 ) -> Path:
-    """Write a database with a record for each network, put in place by a rename, and return its path."""
+    """Write a database with a record for each network, replacing the file atomically, and return its path."""
     writer = MMDBWriter(
         ip_version=ip_version,
         ipv4_compatible=ip_version == 6,
@@ -52,11 +52,11 @@ def build(
     )
     for network, record in records.items():
         writer.insert_network(IPSet([network]), record)
-    beside = path.with_suffix(".tmp")
-    writer.to_db_file(str(beside))
+    temporary = path.with_suffix(".tmp")
+    writer.to_db_file(str(temporary))
     if build_epoch is not None:
-        _set_build_epoch(beside, build_epoch)
-    beside.rename(path)
+        _set_build_epoch(temporary, build_epoch)
+    temporary.rename(path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Sources that know what a test tells them, and remember what they were asked."""
+"""Sources with answers set by the test, which record the addresses they are asked for."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ JAPAN = Place(country_code="JP", country_name="Japan")
 
 
 class Known(dict["DatabaseFile", str]):
-    """Remembers labels for one test."""
+    """Labels of files, for one test."""
 
     def remember(self, file: DatabaseFile, label: str) -> None:
-        """Remember the label of a file."""
+        """Store the label of a file."""
         self[file] = label
 
 
 class Source:
-    """Answers from a dict, or for every address with the same place, or fails when it is told to."""
+    """Answers from a dict, or with the same place for every address, or fails, as the test sets it."""
 
     def __init__(
         self, places: Mapping[str, Place] | None = None, *, label: str = "atlas@1", everywhere: Place | None = None
@@ -40,12 +40,12 @@ class Source:
         self.asked: list[str] = []
 
     def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
-        """Return the label alone, as a source without a file does."""
+        """Return the label, of a source without a file."""
         del known, report
         return [(self.label, None)]
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
-        """Answer with what the test said."""
+        """Return the answer that the test has set."""
         self.asked.append(str(address))
         if self.failure is not None:
             report(self.failure)
@@ -55,7 +55,7 @@ class Source:
 
 
 class WebSource:
-    """A service that answers from a dict, or fails when it is told to."""
+    """A web service that answers from a dict, or fails, as the test sets it."""
 
     def __init__(self, places: Mapping[str, Place] | None = None, *, name: str = "web") -> None:
         self.name = name
@@ -65,7 +65,7 @@ class WebSource:
         self.requests: list[list[str]] = []
 
     def resolve_many(self, addresses: Sequence[Address], report: Report) -> dict[Address, Answer | None]:
-        """Answer with what the test said."""
+        """Return the answers that the test has set."""
         self.requests.append(list(map(str, addresses)))
         if self.failure is not None:
             report(self.failure)

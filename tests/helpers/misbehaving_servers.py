@@ -1,4 +1,4 @@
-"""Servers on loopback that do what no library would: they break off, dribble, or say nothing."""
+"""Servers on loopback that violate HTTP: they break off, send slowly, endlessly, or nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def serving(answer: Callable[[socket.socket, Event], object], context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Let each request be answered by a function, which is told when nobody waits any more; yields the URL."""
+    """Run a server that answers each request by a function, with an event for the end of the test; yield its URL."""
     done = Event()
 
     def serve(listening: socket.socket) -> None:
@@ -53,7 +53,7 @@ def serving(answer: Callable[[socket.socket, Event], object], context: ssl.SSLCo
 
 
 def _read_request(stream: socket.socket) -> None:
-    """Read a request with its body: what is left unread when a connection is closed resets it."""
+    """Read a request with its body, since closing a connection with unread data resets it."""
     data = stream.recv(1 << 16)
     while data.startswith((b"GET ", b"POST ")) and b"\r\n\r\n" not in data and (piece := stream.recv(1 << 16)):
         data += piece
@@ -64,7 +64,7 @@ def _read_request(stream: socket.socket) -> None:
 
 
 def dribble(connection: socket.socket, done: Event, data: bytes, drop: bytes = b"x") -> None:
-    """Send some bytes at once, then a drop every hundredth of a second, for ever."""
+    """Send data, then a drop every hundredth of a second, until the test ends."""
     connection.sendall(data)
     while not done.is_set():
         connection.sendall(drop)
@@ -72,7 +72,7 @@ def dribble(connection: socket.socket, done: Event, data: bytes, drop: bytes = b
 
 
 def pour(connection: socket.socket, done: Event, data: bytes, more: bytes) -> None:
-    """Send some bytes, then more of them as fast as they are read, for ever."""
+    """Send data, then more as fast as it is read, until the test ends."""
     connection.sendall(data)
     while not done.is_set():
         connection.sendall(more)
@@ -155,7 +155,7 @@ DATABASE = "dbip-country-lite"
 
 @cache
 def database(code: str) -> bytes:
-    """Return a database that says of every address that it is in a country."""
+    """Return a database with one country for all addresses."""
     with tempfile.TemporaryDirectory() as home:
         records = {"0.0.0.0/0": {"country": {"iso_code": code, "names": {"en": code}}}}
         edition = "DBIP-Country-Lite"
@@ -164,15 +164,15 @@ def database(code: str) -> bytes:
 
 @cache
 def _mirror() -> HTTPServer:
-    """Serve such databases in place of DB-IP, until this process ends."""
+    """Serve such databases instead of DB-IP, until this process exits."""
     server = HTTPServer("127.0.0.1", 0)
     for code in ("CA", "MX"):
-        packed = gzip.compress(database(code), mtime=0)
-        server.expect_request(re.compile(f"/{code}/{DATABASE}-.*gz")).respond_with_data(packed)
+        compressed = gzip.compress(database(code), mtime=0)
+        server.expect_request(re.compile(f"/{code}/{DATABASE}-.*gz")).respond_with_data(compressed)
     server.start()
     return server
 
 
 def database_url(code: str) -> str:
-    """Return where `db update` gets a database: of CA or MX."""
+    """Return the URL from which `db update` downloads the database of CA or MX."""
     return _mirror().url_for(f"/{code}")

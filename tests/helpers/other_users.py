@@ -1,4 +1,4 @@
-"""Other people: users whom permissions stop, and members of a group, who run geocli as processes of their own."""
+"""Run geocli as other users: without the privileges of root, or as a member of a group."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 IS_ROOT = os.geteuid() == 0
 UNPRIVILEGED = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
-"""Starts a program for which file permissions hold, though it is root's."""
+"""Runs a program of root to which file permissions apply."""
 PROJECT = Path(__file__).parents[2]
 MEMBER, GROUP = 64321, 54321
-"""A user and a group that are nobody else's."""
+"""A user and a group that do not exist on the machine."""
 
 
 def unprivileged(geocli: Geocli) -> Geocli:
-    """Run geocli from now on as somebody for whom file permissions hold."""
+    """Let geocli run as a user to whom file permissions apply."""
     if IS_ROOT:
         if not shutil.which("setpriv"):
             pytest.skip("root may write everywhere, and setpriv (util-linux) is not installed")
@@ -36,7 +36,7 @@ def unprivileged(geocli: Geocli) -> Geocli:
 
 
 def as_user(geocli: Geocli, *, prefix: tuple[str, ...] = ()) -> Geocli:
-    """Return geocli with the same data directory, run by an ordinary user who is a member of a group."""
+    """Return geocli with the same data directory, run by an ordinary user who is a member of the group."""
     other = Geocli.__new__(Geocli)
     other.__dict__ |= geocli.__dict__
     who = ("setpriv", f"--reuid={MEMBER}", f"--regid={MEMBER}", f"--groups={GROUP}", "--inh-caps=-all")
@@ -48,7 +48,7 @@ def as_user(geocli: Geocli, *, prefix: tuple[str, ...] = ()) -> Geocli:
 
 
 def _missing(geocli: Geocli) -> str | None:
-    """Say why no other user can run geocli here, None if one can."""
+    """Return why no other user can run geocli here, None if one can."""
     if not IS_ROOT:
         return "needs root, to become another user"
     if not shutil.which("setpriv") or not shutil.which("unshare"):
@@ -59,10 +59,10 @@ def _missing(geocli: Geocli) -> str | None:
 
 @cache
 def _where_all_may_read() -> tuple[str, ...]:
-    """Return what starts a program where Python and geocli can be read by everybody, who may be in root's home.
+    """Return a command prefix that makes Python and geocli readable for all users, if they are in root's home.
 
-    The directories that nobody else may enter are covered by empty ones, for that program alone, and what
-    is to be read is put in its place again (mount_namespaces(7)).
+    In a mount namespace of the program, directories that other users may not enter are covered by empty ones, in
+    which the needed directories are mounted again (mount_namespaces(7)).
     """
     needed = [Path(path).resolve() for path in {sys.base_prefix, sys.prefix, str(PROJECT)}]
     closed = {path: parent for path in needed if (parent := next(_closed(path), None)) is not None}
@@ -77,5 +77,5 @@ def _where_all_may_read() -> tuple[str, ...]:
 
 
 def _closed(path: Path) -> Iterator[Path]:
-    """Return the directories above a path that others may not enter, the highest first."""
+    """Return the parent directories that other users may not enter, the highest first."""
     return (parent for parent in reversed(path.parents) if not parent.stat().st_mode & stat.S_IXOTH)

@@ -1,4 +1,4 @@
-"""A data directory with answers everywhere, what is asked of it in trouble, and what must be there after."""
+"""A data directory with entries in the store, a segment and the journal; commands to run in it; and checks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.helpers.geocli_process import Geocli
 from tests.helpers.system_call_faults import KEPT
 
 STORED, LEFT_OVER, DIRTY = "81.2.69.160", "98.0.0.1", "2001:218::1"
-"""What is in the store, in a segment, and in the journal before the trouble."""
+"""Addresses in the store, in a segment, and in the journal."""
 OTHER = "98.0.0.2"
-"""What is asked for during the trouble for the first time."""
+"""An address that is first looked up by the commands."""
 BATCH = b"".join(b"81.2.69.%d\n" % number for number in range(256)) * 3
-"""More than a block, so that what is said for each block would be said twice."""
+"""More than one block, to detect messages that are repeated for each block."""
 COMMANDS: dict[str, tuple[tuple[str, ...], bytes]] = {
     "lookup": (("lookup", "-F", "ip,city", STORED, OTHER), b""),
     "batch": (("batch", "-f", "jsonl", "-F", "ip,city"), BATCH),
@@ -30,14 +30,14 @@ COMMANDS: dict[str, tuple[tuple[str, ...], bytes]] = {
     "re-resolve": (("re-resolve", "--all"), b""),
 }
 ANSWERS = {"lookup": 2, "batch": 768}
-"""How many answers each of the commands that answer has to give."""
+"""Number of answers of commands that print some."""
 COUNTRIES = {"8": "GB", "9": "US", "2": "JP"}
-"""Where addresses are, by how they begin."""
+"""Countries of addresses, by their first digit."""
 
 
 @cache
 def _template() -> tempfile.TemporaryDirectory[str]:
-    """Make a data directory with an answer in the store, one in a segment, and one in the journal, once."""
+    """Create a data directory with an answer in the store, one in a segment, and one in the journal, once."""
     home = tempfile.TemporaryDirectory()
     geocli = Geocli(Path(home.name))
     build(geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
@@ -50,7 +50,7 @@ def _template() -> tempfile.TemporaryDirectory[str]:
 
 
 def prepared(home: Path) -> Geocli:
-    """Return geocli with a copy of that directory, without patience."""
+    """Return geocli with a copy of that directory, and short timeouts."""
     geocli = Geocli(home)
     for name in ("data", "databases"):
         shutil.copytree(Path(_template().name) / name, home / name, dirs_exist_ok=True)
@@ -60,9 +60,9 @@ def prepared(home: Path) -> Geocli:
 
 
 def is_all_there(geocli: Geocli, promised: set[str]) -> None:
-    """Flush when all is well again, and look for all that was promised, and for nothing else."""
-    healed = geocli("flush")
-    assert (0, b"", b"") == (healed.returncode, healed.stdout, healed.stderr)
+    """Flush, and check that all acknowledged addresses are stored, and nothing else remains."""
+    flushed = geocli("flush")
+    assert (0, b"", b"") == (flushed.returncode, flushed.stdout, flushed.stderr)
     assert {ip: COUNTRIES[ip[0]] for ip in promised} == dict(stored_rows(geocli, "ip, country_code"))
     with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
         assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()

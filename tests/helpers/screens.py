@@ -1,4 +1,4 @@
-"""What commands print on a terminal of some width, in this process, without styles."""
+"""Render output for a terminal of a given width, in this process, without styles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Terminal(StringIO):
 
 
 def screen(monkeypatch: pytest.MonkeyPatch, width: int, show: Callable[[], object], stream: str = "stdout") -> str:
-    """Return what a function prints to a stream, without the blanks at the ends of lines."""
+    """Return the output of a function to a stream, without trailing spaces."""
     terminal = Terminal()
     for name, value in {"TERM": "xterm-256color", "COLUMNS": str(width), "LINES": "50"}.items():
         monkeypatch.setenv(name, value)

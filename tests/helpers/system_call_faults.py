@@ -1,8 +1,8 @@
-"""Faults at the system calls of a command: which calls it makes, and one of them failing, held, or the last one.
+"""Trace the system calls of a command with strace, and let one of them fail, hold it, or kill the command before it.
 
-The calls are found by running the command once under strace, so that none is forgotten when the code
-changes. A call is named by its number among those of its name; each run is the same as the one before it, if no
-module is compiled in one of them for the first time.
+Each command is run once under strace to find its calls, so that none is missed when the code changes. A call is
+identified by its number among calls of the same name. Runs are deterministic, unless one of them compiles a module
+for the first time.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 STORED, DIRTY = "8.8.8.8", "1.1.1.1"
-"""What is in the store, and in the journal, before each fault."""
+"""Addresses in the store, and in the journal, before each fault."""
 COUNTRIES = {STORED: "US", DIRTY: "AU", "9.9.9.9": "US", "81.2.69.160": "GB", "193.0.6.139": "NL", "200.3.14.10": "UY"}
-"""All that is ever asked for, and where it is."""
+"""Countries of all addresses that are looked up."""
 KEPT = {
     *("digests", "digests.part", "geocli.db", "geocli.db-shm", "geocli.db-wal"),
     *("flush.lock", "journal.lock", "re-resolve.lock"),
 }
-"""What may stay in a data directory in which nothing is dirty."""
+"""Files that may be in a data directory without dirty entries."""
 NAMELESS = "a file without a name"
-"""One that is being made; where that cannot be done, it is made under a temporary name."""
+"""A file opened with O_TMPFILE; where this is not supported, it has a temporary name."""
 PRINTED = "standard output"
-"""Where answers are written: not a file of the data directory, but a moment that counts."""
+"""Writes of answers are also traced."""
 TRACED = (
     *("openat", "write", "pwrite64", "pwritev", "ftruncate", "fallocate", "fsync", "fdatasync", "fchmod", "fchown"),
     *(
@@ -60,23 +60,23 @@ TRACED = (
 )
 compileall.compile_dir(Path(package.__file__).parent, quiet=1)
 DELAYS_SECONDS = (0.05, 0.5, 5.0)
-"""How long a call that is made in the end is delayed, until strace is stopped: longer if that came too late."""
+"""Delays of a call before strace is stopped; longer ones are tried if that was too late."""
 LINE = re.compile(r"^(?P<pid>\d+) +(?P<name>\w+)\((?P<rest>.*)$", re.MULTILINE)
 
 
 class Scenario(NamedTuple):
-    """A command, and what was done before it."""
+    """A command, and the commands that prepare its data directory."""
 
     arguments: tuple[str, ...]
     stdin: bytes = b""
     before: tuple[tuple[str, ...], ...] = (("lookup", STORED), ("flush",), ("lookup", DIRTY))
     prepare: Callable[[Geocli], object] = lambda _: None
-    """Called before each run, after `before` was restored."""
+    """Called before each run, after the data directory was restored."""
     places: tuple[str, ...] = ("data",)
-    """The directories of the home whose files count."""
+    """Directories in the home whose files are traced."""
 
     def promised(self) -> set[str]:
-        """Return what must be in the table whatever becomes of the command."""
+        """Return the addresses that must be in the table, whatever happens to the command."""
         return {command[1] for command in self.before if command[0] == "lookup"}
 
 
@@ -95,18 +95,18 @@ class Call(NamedTuple):
     name: str
     number: int
     file: str
-    """Its name in the data directory, `.` for the directory itself, `segment` for any segment."""
+    """Name in the data directory; `.` for the directory itself, `segment` for any segment."""
     is_change: bool
-    """Whether it changes something; the others can fail as well."""
+    """Whether it changes a file; other calls can fail as well."""
 
     def __str__(self) -> str:
-        """Name the call for a test's name."""
+        """Return the call as part of a test id."""
         return f"{self.name}-{self.number}"
 
 
 @cache
 def missing() -> str | None:
-    """Say why faults cannot be injected here, None if they can."""
+    """Return why faults cannot be injected here, None if they can."""
     if not shutil.which("strace"):
         return "needs Debian's package strace"
     traced = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], capture_output=True, check=False)
@@ -115,7 +115,7 @@ def missing() -> str | None:
 
 @cache
 def _template(before: tuple[tuple[str, ...], ...]) -> tempfile.TemporaryDirectory[str]:
-    """Make a data directory in which some commands were run, once."""
+    """Create a data directory by these commands, once."""
     home = tempfile.TemporaryDirectory()
     geocli = Geocli(Path(home.name), is_measured=False)
     for arguments in before:
@@ -124,7 +124,7 @@ def _template(before: tuple[tuple[str, ...], ...]) -> tempfile.TemporaryDirector
 
 
 def prepared(home: Path, scenario: Scenario) -> Geocli:
-    """Return geocli with a data directory as the scenario wants it."""
+    """Return geocli with the data directory of a scenario."""
     geocli = Geocli(home, is_measured=False)
     (home / "more").write_text("193.0.6.139\n")
     if scenario.before:
@@ -134,13 +134,13 @@ def prepared(home: Path, scenario: Scenario) -> Geocli:
 
 
 def copied(scenario: Scenario, geocli: Geocli) -> None:
-    """Have what was done before a scenario."""
+    """Copy the data directory that the preparing commands made."""
     shutil.copytree(Path(_template(scenario.before).name) / "data", geocli.data_dir)
 
 
 def _command(geocli: Geocli, scenario: Scenario, log: Path, *options: str) -> list[str]:
-    """Return the command under strace; with a filter in the kernel, all calls but those traced go at full speed."""
-    names = ",".join(f"?{name}" for name in TRACED)  # not every machine has each of them
+    """Return the command under strace, with a seccomp filter, so that untraced calls run at full speed."""
+    names = ",".join(f"?{name}" for name in TRACED)  # `?`: not every architecture has all of them
     strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-y", "-e", f"trace={names}", "-e", "signal=none"]
     return [*strace, "-o", str(log), *options, *geocli.command, *_arguments(geocli, scenario)]
 
@@ -150,7 +150,7 @@ def _arguments(geocli: Geocli, scenario: Scenario) -> list[str]:
 
 
 def traced(geocli: Geocli, scenario: Scenario, *options: str) -> tuple[subprocess.CompletedProcess[bytes], list[Call]]:
-    """Run a command under strace to its end, and return what became of it, and its calls."""
+    """Run a command under strace to completion, and return its result and its calls."""
     log = geocli.data_dir.parent / "calls"
     command = _command(geocli, scenario, log, *options)
     ran = subprocess.run(
@@ -160,7 +160,7 @@ def traced(geocli: Geocli, scenario: Scenario, *options: str) -> tuple[subproces
 
 
 def read_calls(log: str, home: Path, places: tuple[str, ...]) -> list[Call]:
-    """Read the calls on some directories from what strace wrote."""
+    """Parse the calls on files of these directories from the output of strace."""
     directories = "|".join(re.escape(str(home / place)) for place in places)
     path = re.compile(rf'["<](?:{directories})(?:/([^">]*))?[">]')
     found, numbers = [], dict.fromkeys(TRACED, 0)
@@ -183,12 +183,12 @@ def read_calls(log: str, home: Path, places: tuple[str, ...]) -> list[Call]:
 
 
 def run(geocli: Geocli, scenario: Scenario) -> subprocess.CompletedProcess[bytes]:
-    """Run a command as it is."""
+    """Run the command of a scenario."""
     return geocli(*_arguments(geocli, scenario), stdin=scenario.stdin)
 
 
 def calls_of(geocli: Geocli, scenario: Scenario) -> list[Call]:
-    """Return the calls that a command makes, by letting it make them."""
+    """Run a command, and return its calls."""
     ran, calls = traced(geocli, scenario)
     assert ran.returncode == 0
     return calls
@@ -202,7 +202,7 @@ def calls(name: str) -> list[Call]:
 
 @cache
 def calls_in(scenario: Scenario) -> list[Call]:
-    """Return the calls of a scenario, by letting it run twice, of which the first time compiles what it imports."""
+    """Return the calls of a scenario; it runs once before, to compile all modules."""
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as home:
         geocli = prepared(Path(first), scenario)
         geocli(*_arguments(geocli, scenario), stdin=scenario.stdin)
@@ -210,21 +210,21 @@ def calls_in(scenario: Scenario) -> list[Call]:
 
 
 def injected(geocli: Geocli, scenario: Scenario, call: Call, fault: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a command one of whose calls is not made, but fails or returns as the fault says."""
+    """Run a command with one of its calls replaced by a fault of strace."""
     ran, made = traced(geocli, scenario, "-e", f"inject={call.name}:{fault}:when={call.number}")
     assert call in made
     return ran
 
 
 class Held:
-    """A command that is held just before one of its calls: it is made when all goes on, or never.
+    """A command that is held just before one of its calls, which is made later or never.
 
-    The call is delayed by strace, which says in its log at once that it is due. Then strace is stopped, and
-    while it is, the call stays delayed. (A SIGSTOP to the command itself would come when the call was made.)
+    Strace logs the call and delays it. Then strace is stopped, and while it is, the call stays delayed. (A SIGSTOP to
+    the command itself would arrive after the call.)
     """
 
     def __init__(self, geocli: Geocli, scenario: Scenario, call: Call, delay_seconds: float = PATIENCE_SECONDS) -> None:
-        """Run the command up to its call. It can go on no earlier than when the delay is over."""
+        """Run the command up to the call, which it can make no earlier than after the delay."""
         log = geocli.data_dir.parent / "held"
         log.unlink(missing_ok=True)
         os.mkfifo(log)
@@ -250,7 +250,7 @@ class Held:
         self._strace.stdin = None
 
     def _wait(self) -> int:
-        """Read the log until the call is in it, and return who makes it."""
+        """Read the log until the call is in it, and return the process that makes it."""
         while True:
             ready, _, _ = select.select([self._log], [], [], PATIENCE_SECONDS)
             data = os.read(self._log, 1 << 16).decode(errors="replace") if ready else ""
@@ -263,20 +263,20 @@ class Held:
                 return int(made[self._call.number - 1])
 
     def is_before_call(self) -> bool:
-        """Tell whether the call has not been made yet."""
+        """Return whether the call has not been made yet."""
         ready, _, _ = select.select([self._log], [], [], 0)
         made = read_calls(self._read, self._geocli.data_dir.parent, self._scenario.places)
         return not ready and self._call == made[-1]
 
     def go_on(self) -> subprocess.CompletedProcess[bytes]:
-        """Let the call be made, and all that comes after it."""
+        """Let the command make the call, and continue."""
         self._strace.send_signal(signal.SIGCONT)
         while select.select([self._log], [], [], PATIENCE_SECONDS)[0] and os.read(self._log, 1 << 16):
-            pass  # nobody may wait for room in the log
+            pass  # the log must be read, or the command blocks
         return self._ended()
 
     def kill(self) -> subprocess.CompletedProcess[bytes]:
-        """Let the call never be made; the process is gone when this returns."""
+        """Kill the command before the call; the process is gone when this returns."""
         process = os.pidfd_open(self.pid)
         os.kill(self.pid, signal.SIGKILL)
         self._strace.kill()
@@ -294,7 +294,7 @@ class Held:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End what has not ended."""
+        """Kill the command if it is still running."""
         if self._strace.poll() is None:
             self.kill()
         os.close(self._log)
@@ -304,7 +304,7 @@ class Held:
 def held(
     home: Path, scenario: Scenario, call: Call, prepare: Callable[[Path, Scenario], Geocli] = prepared
 ) -> Iterator[tuple[Geocli, Held]]:
-    """Hold a command just before one of its calls, for as long as it takes."""
+    """Hold a command just before one of its calls, as long as the context."""
     for delay_seconds in DELAYS_SECONDS:
         own_home = home / f"{delay_seconds}"
         own_home.mkdir()
@@ -324,34 +324,34 @@ def killed(geocli: Geocli, scenario: Scenario, call: Call) -> subprocess.Complet
 
 
 def acknowledged(ran: subprocess.CompletedProcess[bytes]) -> set[str]:
-    """Return what a command has promised to keep: what it printed, if it ended well, or was killed without a word.
+    """Return the addresses that a command has acknowledged: those printed, if it succeeded or was killed silently.
 
-    A batch promises each row that it prints. A lookup prints when it has nothing more to do but to exit.
+    A batch acknowledges each row that it prints. A lookup prints just before it exits.
     """
     is_promised = ran.returncode == 0 or (ran.returncode < 0 and not ran.stderr)
     return set(re.findall(r"\d+\.\d+\.\d+\.\d+", ran.stdout.decode())) if is_promised else set()
 
 
 def rows(geocli: Geocli) -> dict[str, str]:
-    """Return the countries in the store, which must be sound."""
+    """Return the countries in the store, and check its integrity."""
     with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
         assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()
         return dict(db.execute("SELECT ip, country_code FROM geo_cache"))
 
 
 def leftovers(geocli: Geocli) -> list[str]:
-    """Return the names in the data directory that nobody needs any more; a journal may be there, with nothing in it."""
+    """Return the files in the data directory that are no longer needed; an empty journal may remain."""
     empty = {path.name for path in geocli.data_dir.glob("journal") if not path.stat().st_size}
     return sorted(set(os.listdir(geocli.data_dir)) - KEPT - empty)
 
 
 def check(geocli: Geocli, promised: set[str], countries: Mapping[str, str | None] = COUNTRIES) -> None:
-    """Recover as cron does, and compare the table with what was promised."""
+    """Run a flush, and compare the table with the acknowledged addresses."""
     recovered = geocli("flush")
 
     assert (0, b"", b"") == (recovered.returncode, recovered.stdout, recovered.stderr)
-    found = rows(geocli) if promised or (geocli.data_dir / "geocli.db").exists() else {}
-    assert promised <= set(found)
-    assert {ip: countries[ip] for ip in found} == found
+    stored = rows(geocli) if promised or (geocli.data_dir / "geocli.db").exists() else {}
+    assert promised <= set(stored)
+    assert {ip: countries[ip] for ip in stored} == stored
     if geocli.data_dir.exists():
         assert [] == leftovers(geocli)

@@ -1,4 +1,4 @@
-"""Web services on loopback, which answer or misbehave as a test tells them."""
+"""Web services on loopback, which answer or misbehave as the test sets it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OSAKA: dict[str, Any] = {
     "city": {"names": {"en": "Osaka"}},
     "location": {"latitude": 34.7, "longitude": 135.5, "time_zone": "Asia/Tokyo"},
 }
-"""As MaxMind says it."""
+"""Response of MaxMind."""
 OSAKA_BY_IP_API: dict[str, Any] = {
     "status": "success",
     "countryCode": "JP",
@@ -44,7 +44,7 @@ OSAKA_BY_IP_API: dict[str, Any] = {
     "mobile": False,
     "proxy": True,
 }
-"""As ip-api.com says it, but for the address."""
+"""Response of ip-api.com, without the address."""
 
 
 @cache
@@ -54,7 +54,7 @@ def _certificate() -> tuple[trustme.CA, trustme.LeafCert]:
 
 
 class Web:
-    """A server that takes the place of one of the services."""
+    """A server that behaves like one of the services."""
 
     def __init__(self, kind: str, home: Path) -> None:
         self.is_maxmind = kind == "maxmind"
@@ -66,20 +66,20 @@ class Web:
         self.begin()
 
     def begin(self) -> None:
-        """Behave as the service does, and forget what was asked."""
+        """Behave as the service does, and clear the recorded requests."""
         self._released.set()
         self._released = Event()
         self.behave: Callable[[Request], Response] = self.answer
         self.later: list[Callable[[Request], Response]] = []
-        """How it behaves first, one request after another."""
+        """Behaviour for the next requests, in order."""
         self.unknown: set[str] = set()
-        """Addresses that it does not know."""
+        """Addresses without an answer."""
         self.asked: list[list[str]] = []
         """The addresses of each request."""
         self.headers: dict[str, str] = {}
-        """Of each answer."""
+        """Headers of each response."""
         self.request: Request | None = None
-        """The last one."""
+        """The last request."""
         key = self._home / "key"
         key.touch(mode=0o600)
         key.chmod(0o600)
@@ -103,12 +103,12 @@ class Web:
 
     @property
     def name(self) -> str:
-        """The service's, in `source`."""
+        """Name of the service, as in `source`."""
         return f"127.0.0.1:{self._server.port}" if self.is_maxmind else "ip-api"
 
     @property
     def environ(self) -> dict[str, str]:
-        """What makes geocli ask this server."""
+        """Variables that configure geocli to use this server."""
         if not self.is_maxmind:
             url = f"http://127.0.0.1:{self._server.port}/"
             return {"NO_PROXY": "*", "GEOCLI_IP_API": "true", "GEOCLI_IP_API_URL": url}
@@ -127,15 +127,15 @@ class Web:
 
     def answer(self, _: Request) -> Response:
         """Answer as the service does."""
-        said = [self.record(ip) for ip in self.asked[-1]]
+        records = [self.record(ip) for ip in self.asked[-1]]
         if not self.is_maxmind:
-            return self.json(said)
+            return self.json(records)
         if self.asked[-1][0] in self.unknown:
             return self.json({"code": "IP_ADDRESS_NOT_FOUND", "error": "not in our database"}, status=404)
-        return self.json(said[0])
+        return self.json(records[0])
 
     def record(self, ip: str) -> dict[str, Any]:
-        """Return what is said of one address."""
+        """Return the response for one address."""
         if self.is_maxmind:
             network = str(ip_network(f"{ip}/24", strict=False))
             numbers = {"autonomous_system_number": 64496, "autonomous_system_organization": "Example, Inc."}
@@ -148,21 +148,21 @@ class Web:
             return {"status": "fail", "message": "reserved range", "query": ip}
         return {**OSAKA_BY_IP_API, "query": ip}
 
-    def json(self, said: Any, status: int = 200) -> Response:
+    def json(self, body: Any, status: int = 200) -> Response:
         """Return a response of JSON."""
-        return Response(json.dumps(said), status, self.headers, content_type="application/json")
+        return Response(json.dumps(body), status, self.headers, content_type="application/json")
 
     def raw(self, body: bytes | str, status: int = 200, **headers: str) -> Callable[[Request], Response]:
-        """Return what answers each request with the same."""
+        """Return a function that answers each request with this response."""
         return lambda _: Response(body, status, headers, content_type="application/json")
 
     def dawdle(self, _: Request) -> Response:
-        """Send nothing before the test is over."""
+        """Send nothing until the test ends."""
         self._released.wait(60)
         return Response()
 
     def drip(self, _: Request) -> Response:
-        """Send a header at once, and then a byte from time to time."""
+        """Send the header, and then a byte every 50 ms."""
         released = self._released
 
         def drops() -> Iterator[bytes]:
@@ -172,11 +172,11 @@ class Web:
         return Response(drops(), content_type="application/json")
 
     def pour(self, _: Request) -> Response:
-        """Send more and more."""
+        """Send an endless body."""
         return Response((b" " * 4096 for _ in range(1 << 16)), content_type="application/json")
 
     def reset(self, request: Request) -> Response:
-        """Close the connection in the middle."""
+        """Reset the connection."""
         connection = request.environ["werkzeug.socket"]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.dup2(os.open(os.devnull, os.O_RDWR), connection.fileno())
