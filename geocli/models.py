@@ -91,9 +91,9 @@ class Entry(Value):
     """An address with its answer, status, source and times."""
 
     ip: str
-    """Canonical text of the address; with status `invalid`, the unchanged input."""
+    """Canonical text of the address; with status `invalid` or `comment`, the unchanged input."""
     status: str
-    """`resolved`, `special`, `unresolved` or `invalid`."""
+    """`resolved`, `special`, `unresolved` or `invalid`; `comment` for comments and blank lines of a list."""
     scope: str | None = None
     """Purpose of a special address: `private`, `loopback`, ..."""
     place: Place = Place()

@@ -31,7 +31,7 @@ class CsvForm:
     """Rows of CSV (RFC 4180), to which cells are appended."""
 
     max_bytes = MAX_RECORD_BYTES
-    adds_end = True
+    adds_end, has_notes = True, False
 
     def __init__(
         self, column: str | None, fields: Sequence[str] | None, *, delimiter: str, prefix: str, with_header: bool

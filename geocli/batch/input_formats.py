@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import Protocol
 
 from geocli.batch import address_scanner
+from geocli.batch.feeds import before_note
 from geocli.batch.reader import MAX_LINE_BYTES
 from geocli.engine.blocks import Block, offsets, zeros
 
@@ -32,6 +33,8 @@ class Form(Protocol):
     """What lines look like."""
     adds_end: bool
     """Whether a last line without an end gets one."""
+    has_notes: bool
+    """Whether addresses may have notes, or be comments."""
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Take what a file begins with, and return the rest in chunks that can be cut by themselves."""
@@ -41,10 +44,10 @@ class Form(Protocol):
 
 
 class ListForm:
-    """An address a line."""
+    """An address a line, which may have a note, or a comment."""
 
     max_bytes = MAX_LINE_BYTES
-    adds_end = True
+    adds_end = has_notes = True
 
     def __init__(self, output: Output) -> None:
         r"""Take what lines look like; lines of input end as they do, in `\n` or `\0`."""
@@ -61,20 +64,22 @@ class ListForm:
             from geocli.engine.kernel import kernel
 
             count = chunk.count(self._end)
-            block = Block(chunk, zeros(count), zeros(count))
+            block = Block(chunk, zeros(count), zeros(count), before_note=before_note)
             kernel().split(block.pointer(), self._end[0])
             return block
         lines = lines_of(chunk, self._end)
         starts = offsets(accumulate((len(line) + 1 for line in lines[:-1]), initial=0))
         if self._end == b"\n":
             lines = [line.removesuffix(b"\r") for line in lines]
-        return Block(chunk, starts, offsets(start + len(line) for start, line in zip(starts, lines, strict=True)))
+        ends = offsets(start + len(line) for start, line in zip(starts, lines, strict=True))
+        return Block(chunk, starts, ends, before_note=before_note)
 
 
 class LogForm:
     """Any text; answers are inserted behind addresses, or take their places in a list."""
 
     max_bytes = MAX_RECORD_BYTES
+    has_notes = False
 
     def __init__(self, output: Output, *, is_extract: bool) -> None:
         """Choose what answers look like, and whether only they are written."""

@@ -31,7 +31,7 @@ class JsonLinesForm:
     """An object a line, which gets a key with the answer."""
 
     max_bytes = MAX_RECORD_BYTES
-    adds_end = True
+    adds_end, has_notes = True, False
 
     def __init__(self, column: str | None, fields: Sequence[str] | None, *, prefix: str = "") -> None:
         """Choose the key of the addresses, dotted where objects are nested, the fields of an answer, and its key.

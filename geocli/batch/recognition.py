@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from geocli.addresses import is_address
 from geocli.batch.column_names import usual_name
+from geocli.batch.feeds import is_comment
 from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES
 from geocli.errors import SettingsError
 from geocli.logs import log
@@ -49,8 +50,6 @@ NEEDED = {
     "--extract": ("log",),
 }
 """Forms of input that an option is for."""
-COMMENTS = ("#", ";", "//")
-"""Prefixes of comments in feeds."""
 TABLE_HEADER = re.compile(r"#(?:separator|fields)\b|#(?:Software|Version|Date|Fields): ")
 """Header lines of Zeek's logs, and of W3C's extended log format."""
 LOG_MARKS = re.compile(r"[\"\[]| - |[0-9]:[0-9]{2}")
@@ -59,6 +58,8 @@ JSON_START = re.compile(r"\{\s*(?:[\"}]|\Z)|\[\s*(?:[\[{\"\]]|\Z)")
 """Start of a JSON object, or of a JSON array of objects, arrays or strings."""
 MAX_DEPTH = 4
 """Depth to which the keys of an object are looked at."""
+NOTE_DELIMITERS = frozenset("\t,;#|")
+"""What separates a note from an address in a feed, but not the words of a log."""
 DELIMITERS = ",\t;|"
 MAX_HEADER_CHARS = 64 * 1024
 """Length of the longest line that may be a header."""
@@ -191,16 +192,13 @@ def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes]:
         data += more
         while (end := data.find(b"\n", at)) >= 0:
             line = data[at:end].strip()
-            if line and (not _is_comment(line) or (request.column and TABLE_HEADER.match(decoded(line)))):
+            if not is_comment(line) or (request.column and TABLE_HEADER.match(decoded(line))):
                 return line, data
             at = end + 1
         if len(data) > MAX_PEEK_BYTES:
             break
-    return data[at:].strip(), data
-
-
-def _is_comment(line: bytes) -> bool:
-    return line.startswith(tuple(map(str.encode, COMMENTS)))
+    line = data[at:].strip()
+    return b"" if is_comment(line) else line, data
 
 
 def _by_line(line: str, request: BatchRequest) -> Recognised:
@@ -210,7 +208,7 @@ def _by_line(line: str, request: BatchRequest) -> Recognised:
         return Recognised("jsonl", "the first line begins like JSON")
     if request.column:
         return _table(line, request)
-    if is_address(line) or line.startswith(COMMENTS) or not line:
+    if not line or is_address(line):
         return Recognised("list", "the first line is an address" if line else "there is no line with content")
     if (delimiter := _header_delimiter(line)) is not None:
         return Recognised("csv", "the first line is a header", delimiter)
@@ -274,7 +272,7 @@ def _is_of_log(line: str) -> bool:
     """Return whether a line has an address among other words, but is not an address with a note, as in feeds."""
     from geocli.batch.address_scanner import spans
 
-    text = line.encode()
+    text = line.encode("utf-8", "replace")
     found = [
         (start, stop) for start, end, stop in zip(*spans(text), strict=True) if is_address(decoded(text[start:end]))
     ]
@@ -284,5 +282,5 @@ def _is_of_log(line: str) -> bool:
     if text[:start].strip(b"\"'`[(<{"):
         return True
     note = decoded(text[stop:])
-    is_delimited = note[:1] in {"\t", ",", ";", "#", "|"} or note.lstrip().startswith(COMMENTS)
+    is_delimited = note[:1] in NOTE_DELIMITERS or is_comment(note.encode())
     return not is_delimited and bool(LOG_MARKS.search(note))

@@ -8,7 +8,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.addresses import network_length
+from geocli.batch import feeds
 from geocli.batch.labels import adjust
+from geocli.models import Entry
 from geocli.sanitize import decoded
 from geocli.timestamps import instant_text
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.blocks import Block
     from geocli.engine.lookup_table import LookupTable
-    from geocli.models import Entry
 
 OUT_BYTES = 1 << 20
 """Approximate size of the parts in which rows are written."""
@@ -71,12 +72,24 @@ class RowMaker:
         block = self._form.cut(chunk)
         addresses = block.addresses()
         distinct = list(dict.fromkeys(addresses))
-        by_address = dict(zip(distinct, self._entries(distinct), strict=True))
+        by_address = self._by_address(distinct)
         entries = [by_address[address] for address in addresses]
         lines = [self._line(entry, block, position) for position, entry in enumerate(entries)]
         if block.is_labelled:
             adjust(block, lines)
         return Rows(_parts(block, lines), _with_rows(entries, block))
+
+    def _by_address(self, addresses: Sequence[bytes]) -> dict[bytes, Entry]:
+        """Look up addresses, which in a list may have notes or be comments."""
+        entries = dict(zip(addresses, self._entries(addresses), strict=True)) if addresses else {}
+        if not self._form.has_notes:
+            return entries
+        invalid = [line for line, entry in entries.items() if entry.status == "invalid"]
+        comments = {line: Entry(ip=decoded(line), status="comment") for line in invalid if feeds.is_comment(line)}
+        noted = feeds.with_notes(invalid)
+        without = list(dict.fromkeys(noted.values()))
+        by_address = dict(zip(without, self._entries(without), strict=True)) if without else {}
+        return entries | comments | {line: by_address[address] for line, address in noted.items()}
 
     def _entries(self, addresses: Sequence[bytes]) -> list[Entry]:
         """Look up addresses in one thread at a time, so that none is requested and appended twice.
@@ -137,7 +150,7 @@ class RowMaker:
             for block, positions in zip(group, singles, strict=True)
         ]
         distinct = list(dict.fromkeys(chain.from_iterable(addresses)))
-        entries = dict(zip(distinct, self._entries(distinct), strict=True)) if distinct else {}
+        entries = self._by_address(distinct)
         return [
             block
             if isinstance(block, Rows)

@@ -7,7 +7,7 @@ from itertools import accumulate, chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from geocli.engine.kernel import Addresses
@@ -36,6 +36,8 @@ class Block:
         tail: text to write after the last answer.
         only_addresses: whether to write nothing for candidates that turn out not to be addresses.
         is_labelled: whether answers are labels, which depend on the text around them.
+        before_note: returns the span of an address in a line (of a text, from an offset to an offset) that has a note;
+            None for lines without one. None if addresses have no notes.
 
     """
 
@@ -53,11 +55,12 @@ class Block:
         tail: bytes = b"",
         only_addresses: bool = False,
         is_labelled: bool = False,
+        before_note: Callable[[bytes, int, int], tuple[int, int] | None] | None = None,
     ) -> None:
         self.text, self.starts, self.ends, self.stops = text, starts, ends, ends if stops is None else stops
         self.copy_starts, self.copy_ends = copy_starts, copy_ends
         self.padding, self.delimiter, self.tail = padding, delimiter, tail
-        self.only_addresses, self.is_labelled = only_addresses, is_labelled
+        self.only_addresses, self.is_labelled, self.before_note = only_addresses, is_labelled, before_note
 
     @classmethod
     def joined(
@@ -92,6 +95,22 @@ class Block:
     def addresses(self) -> list[bytes]:
         """Return all addresses as written in the text."""
         return [self.text[start:end] for start, end in zip(self.starts, self.ends, strict=True)]
+
+    def drop_notes(self, positions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Exclude notes from addresses at these positions, and return the spans that included them."""
+        text, starts, ends, before_note = self.text, self.starts, self.ends, self.before_note
+        whole = {}
+        for position in positions if before_note else ():
+            span = starts[position], ends[position]
+            if before_note and (shorter := before_note(text, *span)):
+                whole[position] = span
+                starts[position], ends[position] = shorter
+        return whole
+
+    def set_span(self, position: int, span: tuple[int, int]) -> None:
+        """Replace the span of an address, which has no prefix length."""
+        self.starts[position], self.ends[position] = span
+        self.stops[position] = span[1]
 
     def suffix(self, position: int) -> bytes:
         """Return the prefix length after an address, with its slash; empty if there is none."""

@@ -118,6 +118,9 @@ class LookupTable:
     def _parse(self, found: BlockAnswers) -> None:
         """Parse the addresses that the kernel could not; leave those that are invalid to the scalar path."""
         unread = found.positions(NEW)
+        if with_notes := found.block.drop_notes(unread):
+            self._find(found)
+            unread = found.positions(NEW)
         texts = {text: _canonical(text) for text in set(map(found.block.address, unread))}
         found.rewrite(
             {
@@ -130,6 +133,8 @@ class LookupTable:
         if found.native.unread:
             for position in found.positions(NEW):
                 found.numbers[position] = SINGLE
+                if position in with_notes:
+                    found.block.set_span(position, with_notes[position])
             self._find(found)
 
     def _add(self, found: BlockAnswers, missing: int) -> None:

@@ -35,12 +35,12 @@ HEADER = b"ip,status,country_code\n"
         (b"81.2.69.160", ["81.2.69.160,resolved,GB"]),
         (b"81.2.69.160\n", ["81.2.69.160,resolved,GB"]),
         (b"81.2.69.160\r\n98.0.0.1\r\n", ["81.2.69.160,resolved,GB", "98.0.0.1,resolved,US"]),
-        (b"\n", [",invalid,"]),
-        (b"\n\n81.2.69.160\n\n", [",invalid,", ",invalid,", "81.2.69.160,resolved,GB", ",invalid,"]),
+        (b"\n", [",comment,"]),
+        (b"\n\n81.2.69.160\n\n", [",comment,", ",comment,", "81.2.69.160,resolved,GB", ",comment,"]),
         (b"98.0.0.1\n10.0.0.1\n98.0.0.1\n", ["98.0.0.1,resolved,US", "10.0.0.1,special,", "98.0.0.1,resolved,US"]),
         (b" [2001:218::1]:443 \n", ["2001:218::1,resolved,JP"]),
-        (b"010.8.8.8\nexample.com\n# 1.1.1.1\n", ["010.8.8.8,invalid,", "example.com,invalid,", "# 1.1.1.1,invalid,"]),
-        (b"81.2.69.160 81.2.69.161\n", ["81.2.69.160 81.2.69.161,invalid,"]),
+        (b"010.8.8.8\nexample.com\n# 1.1.1.1\n", ["010.8.8.8,invalid,", "example.com,invalid,", "# 1.1.1.1,comment,"]),
+        (b"81.2.69.160 81.2.69.161\n", ["81.2.69.160,resolved,GB"]),
         (b"\xff\xfe\n98.0.0.1\n", ["\\xff\\xfe,invalid,", "98.0.0.1,resolved,US"]),
         (b"\xc3\xa9\n", ["é,invalid,"]),
         (b"8.8.8.8\0\n", ["8.8.8.8\\x00,invalid,"]),
@@ -156,7 +156,7 @@ def test_lines_that_end_in_nul(located: Geocli) -> None:
     assert [
         "ip,status,country_code",
         "81.2.69.160,resolved,GB",
-        ",invalid,",
+        ",comment,",
         "a\\nb,invalid,",
         "98.0.0.1,resolved,US",
         "",
@@ -165,7 +165,7 @@ def test_lines_that_end_in_nul(located: Geocli) -> None:
 
 @pytest.mark.parametrize(
     ("stdin", "status"),
-    [(b"81.2.69.160\n10.0.0.1\n", 0), (b"81.2.69.160\nnowhere\n", 1), (b"\n", 1), (b"", 0)],
+    [(b"81.2.69.160\n10.0.0.1\n", 0), (b"81.2.69.160\nnowhere\n", 1), (b"\n# note\n", 0), (b"", 0)],
 )
 def test_strict(located: Geocli, stdin: bytes, status: int) -> None:
     """One line without an answer is enough; all rows are printed nevertheless."""

@@ -1,0 +1,49 @@
+"""Lines of feeds: an address with a note, a comment, or nothing.
+
+192.0.2.1 # seen 2026-11-30        192.0.2.1,malware        192.0.2.1<TAB>12        ; a comment
+"""
+
+from __future__ import annotations
+
+import re
+
+from geocli.addresses import is_address
+from geocli.batch.reader import MAX_LINE_BYTES
+from geocli.sanitize import decoded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+COMMENTS = (b"#", b";", b"//")
+"""Prefixes of comments."""
+_WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[\s,;#|]")
+"""What may be an address, and what may separate it from a note."""
+
+
+def is_comment(line: bytes) -> bool:
+    """Return whether a line is blank or a comment."""
+    content = line.lstrip()
+    return not content or content.startswith(COMMENTS)
+
+
+def before_note(text: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Return the span of what may be an address in a line with a note; None if there is no note.
+
+    A line that was cut has none: what is not known of it might be anything.
+
+    Args:
+        text: contains the line.
+        start: offset of the line.
+        end: offset of its end.
+
+    """
+    match = _WITH_NOTE.match(text, start, end) if end - start <= MAX_LINE_BYTES else None
+    return match.span(1) if match else None
+
+
+def with_notes(lines: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Return the address in each line with a note, by line."""
+    spans = {line: span for line in lines if (span := before_note(line, 0, len(line)))}
+    addresses = {line: line[start:end] for line, (start, end) in spans.items()}
+    return {line: address for line, address in addresses.items() if is_address(decoded(address))}
