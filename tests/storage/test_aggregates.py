@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_rows_are_counted_by_status_and_by_a_column(store: Store) -> None:
-    """Unknown values are counted too, and statuses that are named though there are none, or that others wrote."""
+    """Unknown values are counted, too; so are wanted statuses without rows, and statuses of other programs."""
     countries = ["GB", "FR", "FR", "DE", "DE", None]
     fill(store.path, *(resolved(str(n), place=Place(country_code=code)) for n, code in enumerate(countries)))
     change(store.path, "UPDATE geo_cache SET status = 'odd' WHERE country_code = 'GB'")
@@ -37,7 +37,7 @@ def test_rows_are_counted_by_status_and_by_a_column(store: Store) -> None:
 
 
 def test_organisations_have_names(store: Store) -> None:
-    """Those of the numbers that were asked for, and that somebody knows."""
+    """Names of the AS numbers that were counted, if any row has one."""
     places = [Place(asn=1, org="One"), Place(asn=1), Place(asn=2), Place(asn=3, org="Three")]
     fill(store.path, *(resolved(str(number), place=place) for number, place in enumerate(places)))
     assert {1: "One"} == organisations(store, [1, 2])
@@ -46,7 +46,7 @@ def test_organisations_have_names(store: Store) -> None:
 
 @pytest.mark.parametrize("rows", [MIN_SPAN_ROWS - 1, MIN_SPAN_ROWS, 3 * MIN_SPAN_ROWS + 1])
 def test_rows_of_a_large_store_are_counted_once(store: Store, rows: int) -> None:
-    """Though each thread counts a part of its own."""
+    """Although each thread counts a part."""
     fill(store.path, resolved("1.1.1.1", place=Place(country_code="GB")))
     numbers = f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})"
     values = "SELECT n, 'special', 'C' || (n % 3) FROM numbers"

@@ -1,4 +1,4 @@
-"""Clear is an event with an order: what was forgotten does not come back, and is not called cached."""
+"""A clear is an event with an order: cleared rows do not come back, and are not answered from any cache."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
 
 
 class Interrupted(Source):
-    """Lets something happen once, while it is asked for an address."""
+    """Calls a function once, while it is asked for an address."""
 
     def __init__(self, places: dict[str, Any]) -> None:
         super().__init__(places)
@@ -61,7 +61,7 @@ def source() -> Interrupted:
 
 @pytest.fixture
 def opened(geocli: Geocli, clock: Clock, source: Interrupted) -> Callable[..., GeoCache]:
-    """Return what opens caches of one data directory, each as another process would."""
+    """Return a function that opens caches of one data directory, each as another process would."""
     return lambda **options: GeoCache(settings=geocli.settings(), clock=clock, **{"resolvers": [source], **options})
 
 
@@ -72,10 +72,10 @@ def flushed(geocli: Geocli) -> list[str]:
 
 
 @pytest.mark.parametrize("which", ["all", "due", timedelta()])
-def test_re_resolve_brings_back_nothing(
+def test_re_resolve_does_not_restore_cleared_rows(
     opened: Callable[..., GeoCache], geocli: Geocli, source: Interrupted, which: Any
 ) -> None:
-    """Rows that are cleared while they are asked for again stay away, and a row that is looked up then stays."""
+    """Rows that are cleared while they are re-resolved stay deleted; a row that is looked up afterwards stays."""
     cache, other = opened(), opened()
     list(cache.lookup_batch([GB, JP, NOWHERE]))
     cache.flush_dirty()
@@ -91,10 +91,10 @@ def test_re_resolve_brings_back_nothing(
     assert [NOWHERE] == flushed(geocli)
 
 
-def test_re_resolve_keeps_what_a_partial_clear_left(
+def test_re_resolve_updates_the_rows_that_a_partial_clear_left(
     opened: Callable[..., GeoCache], geocli: Geocli, source: Interrupted
 ) -> None:
-    """Of rows that are asked for again, those that are still there get the new answer; none is asked for twice."""
+    """Rows that a partial clear left get their new answers, and no source is asked twice."""
     cache, other = opened(), opened()
     list(cache.lookup_batch([GB, JP, NOWHERE]))
     cache.flush_dirty()
@@ -107,10 +107,10 @@ def test_re_resolve_keeps_what_a_partial_clear_left(
     assert {"JP"} == {country for (country,) in stored_rows(geocli, "country_code")}
 
 
-def test_a_long_lived_cache_believes_nothing_that_was_cleared(
+def test_a_long_lived_cache_drops_cleared_entries(
     opened: Callable[..., GeoCache], geocli: Geocli, source: Interrupted
 ) -> None:
-    """After another process cleared, an address is not cached: it is asked for, and kept once more."""
+    """After a clear by another process, an address is not cached: it is resolved and appended again."""
     cache = opened()
     for is_flushed in (True, False):
         cache.lookup(GB)
@@ -130,8 +130,8 @@ def _outcome(geocli: Geocli, *arguments: str) -> tuple[int, bytes]:
     return ran.returncode, ran.stdout
 
 
-def test_a_partial_clear_is_seen_as_well(opened: Callable[..., GeoCache], source: Interrupted) -> None:
-    """What nobody knew is asked for again at once after another process cleared it."""
+def test_a_long_lived_cache_notices_a_partial_clear(opened: Callable[..., GeoCache], source: Interrupted) -> None:
+    """Unresolved rows that another process cleared are resolved again immediately."""
     cache, other = opened(), opened()
     list(cache.lookup_batch([GB, NOWHERE]))
     assert 1 == other.clear_negative()
@@ -140,8 +140,8 @@ def test_a_partial_clear_is_seen_as_well(opened: Callable[..., GeoCache], source
     assert JAPAN == cache.lookup(NOWHERE).place
 
 
-def test_what_is_loaded_is_cleared_too(opened: Callable[..., GeoCache]) -> None:
-    """Memory that was warmed from the store is as old as that."""
+def test_preloaded_entries_are_cleared(opened: Callable[..., GeoCache]) -> None:
+    """Entries preloaded from the store have the revision of the store at that time."""
     cache, other = opened(), opened()
     cache.lookup(GB)
     cache.flush_dirty()
@@ -150,13 +150,13 @@ def test_what_is_loaded_is_cleared_too(opened: Callable[..., GeoCache]) -> None:
     assert not other.lookup(GB).cached
 
 
-def test_an_answer_that_crosses_a_clear_is_kept_and_asked_for_once(
+def test_an_answer_during_a_clear_is_appended_and_requested_once(
     opened: Callable[..., GeoCache], geocli: Geocli, source: Interrupted, clock: Clock
 ) -> None:
-    """What is asked while another process clears is an answer of afterwards, and all from before has no part in it."""
+    """An answer during a clear by another process counts as later, and is not merged with earlier entries."""
     web = WebSource({NOWHERE: JAPAN})
     cache, other = opened(services=[web]), opened(services=[web])
-    assert JAPAN == cache.lookup(NOWHERE).place  # which holds for its lifetime
+    assert JAPAN == cache.lookup(NOWHERE).place  # which is fresh for its lifetime
     cache.flush_dirty()
     clock.forward(days=1)
     source.label, source.at, source.event = "atlas@2", NOWHERE, other.clear
@@ -169,8 +169,8 @@ def test_an_answer_that_crosses_a_clear_is_kept_and_asked_for_once(
 
 
 @pytest.mark.parametrize("count", [3, 6000], ids=["short", "long"])
-def test_a_running_batch_keeps_once_more_what_was_cleared(geocli: Geocli, count: int) -> None:
-    """What a batch has kept and is forgotten is kept when it comes again; all rows are printed as ever."""
+def test_a_running_batch_appends_cleared_answers_again(geocli: Geocli, count: int) -> None:
+    """Answers that were appended and cleared are appended when they occur again; all rows are printed."""
     build(geocli.db_dir / "GeoLite2-City.mmdb", CITIES)
     block = b"".join(b"81.2.%d.%d\n" % (number >> 8, number & 255) for number in range(count))
     batch = geocli.start("batch", "-f", "value", "-F", "ip", "-", bufsize=0)
@@ -187,8 +187,8 @@ def test_a_running_batch_keeps_once_more_what_was_cleared(geocli: Geocli, count:
     assert count == len(flushed(geocli))
 
 
-def test_a_batch_that_refreshes_keeps_once_more_what_was_cleared(geocli: Geocli, source: Interrupted) -> None:
-    """Answers that a batch remembers, so as not to pay twice, are asked for again after a clear."""
+def test_a_refreshing_batch_appends_cleared_answers_again(geocli: Geocli, source: Interrupted) -> None:
+    """Answers of web services that a batch remembers are requested again after a clear."""
     from geocli.batch.input_formats import ListForm
     from geocli.batch.rows import RowMaker
     from geocli.formats.rows import Output
@@ -236,10 +236,10 @@ CLEARS = [
 
 
 @pytest.mark.parametrize(("wanted", "left"), CLEARS)
-def test_a_segment_that_was_out_of_reach_was_cleared_too(
+def test_a_segment_that_reappears_after_a_clear_is_cleared(
     directory: DataDirectory, wanted: Clear, left: list[str]
 ) -> None:
-    """A segment of before that turns up later brings back nothing that was cleared, to lookups neither."""
+    """A segment from before the clear that reappears later restores nothing, also for lookups."""
     journal = Journal(directory)
     journal.append(ENTRIES)
     sealed = journal.seal(1)
@@ -262,7 +262,7 @@ def test_a_segment_that_was_out_of_reach_was_cleared_too(
 def test_a_clear_that_is_killed_at_its_end_has_happened(
     directory: DataDirectory, wanted: Clear, left: list[str]
 ) -> None:
-    """When rows are forgotten and segments cannot be removed any more, the next flush does that, and stores none."""
+    """If segments cannot be removed after the rows were deleted, the next flush removes them, and stores none."""
     journal = Stuck(directory)
     journal.append(ENTRIES)
     assert len(ENTRIES) - len(left) == flush(directory, journal).clear(wanted)
@@ -276,7 +276,7 @@ def test_a_clear_that_is_killed_at_its_end_has_happened(
 
 
 def test_dirty_rows_are_counted_once(directory: DataDirectory) -> None:
-    """Of all that is forgotten each address counts once, wherever it is, and however often."""
+    """Each cleared address counts once, in whatever places it was."""
     journal = Journal(directory)
     journal.append(ENTRIES)
     flush(directory).run()
@@ -288,8 +288,8 @@ def test_dirty_rows_are_counted_once(directory: DataDirectory) -> None:
     assert not journal.is_dirty()
 
 
-def test_damage_is_kept_when_all_is_cleared(directory: DataDirectory) -> None:
-    """Bytes that are not frames are set aside, also if all that is around them is forgotten."""
+def test_damage_is_quarantined_when_all_is_cleared(directory: DataDirectory) -> None:
+    """Bytes that are not frames are quarantined, also if all frames are cleared."""
     Journal(directory).append(ENTRIES)
     with open(directory.file("journal"), "ab") as journal:
         journal.write(b"garbage\n")
@@ -297,8 +297,8 @@ def test_damage_is_kept_when_all_is_cleared(directory: DataDirectory) -> None:
     assert b"garbage\n" == Path(directory.file("journal.bad")).read_bytes()
 
 
-def test_clears_are_forgotten_when_nothing_is_older(directory: DataDirectory) -> None:
-    """Only the last clear is noted for ever, others as long as segments are older."""
+def test_records_of_clears_are_deleted_without_older_segments(directory: DataDirectory) -> None:
+    """The last clear is recorded permanently, others as long as there are older segments."""
     journal = Journal(directory)
     for number in range(3):
         journal.append(ENTRIES)
@@ -331,8 +331,8 @@ def test_a_clear_that_fails_changes_nothing(directory: DataDirectory) -> None:
 # room
 
 
-def test_clearing_everything_writes_little_and_gives_the_space_back(directory: DataDirectory) -> None:
-    """The log of a clear holds a small part of the store, and the file is as small as a new one afterwards."""
+def test_clearing_everything_writes_little_and_frees_the_space(directory: DataDirectory) -> None:
+    """The WAL of a clear is a small part of the store, and afterwards the file is as small as a new one."""
     journal = Journal(directory)
     journal.append(resolved(f"8.{a}.{b}.1") for a in range(100) for b in range(200))
     flush(directory).run()
@@ -357,8 +357,8 @@ def test_dirty_entries_are_cleared_without_being_stored(geocli: Geocli) -> None:
     assert os.path.getsize(geocli.data_dir / "geocli.db") < 200 << 10
 
 
-def test_a_segment_that_cannot_be_read_does_not_keep_the_rest_from_being_cleared(geocli: Geocli) -> None:
-    """It is named, and cleared too, once it can be read."""
+def test_an_unreadable_segment_does_not_prevent_a_clear(geocli: Geocli) -> None:
+    """It is reported, and cleared once it can be read."""
     geocli("lookup", "8.8.8.8")
     geocli("flush")
     segment = geocli.data_dir / "journal.9-00000000-0000-4000-8000-000000000000.draining"

@@ -1,4 +1,4 @@
-"""Rows of the store that another program wrote, or that a damaged disk changed: each is named, and the rest goes on."""
+"""Rows of the store that another program or a damaged disk has changed: each is reported, and the rest is read."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Have two answers in a store, once."""
+    """Create a store with two answers, once."""
     geocli = Geocli(tmp_path_factory.mktemp("template"), is_measured=False)
     assert 0 == geocli("lookup", BAD, GOOD).returncode
     assert 0 == geocli("flush").returncode
@@ -66,14 +66,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kept(geocli: Geocli, template: Path) -> Geocli:
-    """Have two answers in the store."""
+    """Return geocli with two answers in the store."""
     shutil.copytree(template, geocli.data_dir)
     (geocli.data_dir.parent / "list").write_text(f"{BAD}\n{GOOD}\n")
     return geocli
 
 
 def damage(geocli: Geocli, wrong: str) -> str:
-    """Change a row, and return what is to be said of it."""
+    """Change a row, and return the expected message."""
     column, value, reason = WRONG[wrong]
     change(geocli.data_dir / "geocli.db", f"UPDATE geo_cache SET {column} = {value} WHERE ip = '{BAD}'")
     return f"{geocli.data_dir}/geocli.db: unreadable row: {BAD}: {reason}"
@@ -85,10 +85,10 @@ def change(path: Path, sql: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_bad_row_is_named_and_the_rest_goes_on(kept: Geocli, wrong: str) -> None:
-    """A row that cannot be read is named, with what is wrong with it, and all else is answered as if it were not there.
+def test_bad_row_is_reported_and_the_rest_is_read(kept: Geocli, wrong: str) -> None:
+    """A row that cannot be read is reported with the reason, and treated as missing.
 
-    Asking again, as `re-resolve` does, puts a new answer in its place.
+    `re-resolve` replaces it with a new answer.
     """
     columns = ", ".join({*COLUMNS} - {"resolved_at"})
     before, expected = stored_rows(kept, columns), damage(kept, wrong)
@@ -107,8 +107,8 @@ def test_bad_row_is_named_and_the_rest_goes_on(kept: Geocli, wrong: str) -> None
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("wrong", ["prefix of the other family", "deep traits", "text that is not UTF-8"])
-def test_command_goes_on(kept: Geocli, wrong: str, command: str) -> None:
-    """A command says it in a line, once, and does its work."""
+def test_command_continues(kept: Geocli, wrong: str, command: str) -> None:
+    """It prints one message, and does its work."""
     expected = damage(kept, wrong)
     arguments, status = COMMANDS[command]
 
@@ -124,7 +124,7 @@ def test_command_goes_on(kept: Geocli, wrong: str, command: str) -> None:
 
 @pytest.mark.parametrize("column", ["status", "country_code", "asn", "city", "source"])
 def test_text_that_is_not_utf8_is_counted(kept: Geocli, column: str) -> None:
-    """Counting goes on over text that nobody can read, which SQLite takes for an error of the whole statement."""
+    """Statistics include rows with invalid text, which SQLite reports as an error of the whole statement."""
     change(kept.data_dir / "geocli.db", f"UPDATE geo_cache SET {column} = CAST(x'ff41' AS TEXT) WHERE ip = '{BAD}'")
 
     with GeoCache(settings=kept.settings()) as cache:
@@ -136,8 +136,8 @@ def test_text_that_is_not_utf8_is_counted(kept: Geocli, column: str) -> None:
             assert "?A" in {*counted.statuses, *(what for what, _ in counted.top)} or not column.startswith(by)
 
 
-def test_every_bad_row_is_named(kept: Geocli) -> None:
-    """Of several bad rows each is named, once a command."""
+def test_every_bad_row_is_reported(kept: Geocli) -> None:
+    """Of several bad rows each is reported, once per command."""
     change(kept.data_dir / "geocli.db", "UPDATE geo_cache SET traits = '['")
 
     said = complaints(kept("lookup", BAD, GOOD, BAD))
@@ -147,8 +147,8 @@ def test_every_bad_row_is_named(kept: Geocli) -> None:
     )
 
 
-def test_bad_row_is_an_error_for_who_does_not_listen(kept: Geocli) -> None:
-    """Without somebody to tell, a bad row is an error, rather than an answer that is missing in silence."""
+def test_bad_row_is_an_error_without_a_callback(kept: Geocli) -> None:
+    """Without a callback for problems, a bad row raises an error, instead of a silently missing answer."""
     damage(kept, "traits cut short")
     told: list[StoreError] = []
     with closing(Store(str(kept.data_dir / "geocli.db"))) as store:
@@ -167,8 +167,8 @@ def test_bad_row_is_an_error_for_who_does_not_listen(kept: Geocli) -> None:
         (f'["{BAD}",0,24]', "[1]"),
     ],
 )
-def test_bad_record_of_the_journal_is_set_aside(kept: Geocli, rows: str, traits: str) -> None:
-    """A record that geocli never writes ends no command, is kept for people to look at, and all others are stored."""
+def test_bad_record_of_the_journal_is_quarantined(kept: Geocli, rows: str, traits: str) -> None:
+    """A record that geocli never writes stops no command; it is quarantined, and all others are stored."""
     place = f'{{"status":"resolved","country_code":"FR","traits":{traits}}}'
     payload = f'{{"at":"2026-06-01T12:00:00Z","generation":"x","places":[{place}],"rows":[{rows}]}}'
     assert 0 == kept("lookup", "9.9.9.9").returncode
@@ -184,8 +184,8 @@ def test_bad_record_of_the_journal_is_set_aside(kept: Geocli, rows: str, traits:
     assert {BAD: "US", GOOD: "AU", "9.9.9.9": "US", "81.2.69.160": "GB"} == dict(stored_rows(kept, "ip, country_code"))
 
 
-def test_wrong_prefix_in_the_journal_is_no_network(kept: Geocli) -> None:
-    """A prefix of the other family ends no command: the network is unknown, and once it is stored the row is named."""
+def test_wrong_prefix_in_the_journal_is_not_a_network(kept: Geocli) -> None:
+    """A prefix length of the other address family stops no command: there is no network, and the row is reported."""
     payload = next(pack([resolved("9.9.9.9", prefix_len=64)]))
     (kept.data_dir / "journal").write_bytes(encode(payload))
 
@@ -200,8 +200,8 @@ def test_wrong_prefix_in_the_journal_is_no_network(kept: Geocli) -> None:
     assert ["US", "AU"] == [entry["country_code"] for entry in objects(after.stdout)]
 
 
-def test_segment_that_cannot_be_read_does_not_end_asking_again(kept: Geocli) -> None:
-    """`re-resolve` names a file that it cannot read, asks again for all rows, and stores what it can."""
+def test_unreadable_segment_does_not_stop_re_resolve(kept: Geocli) -> None:
+    """`re-resolve` reports a file that it cannot read, asks again for all rows, and stores what it can."""
     damage(kept, "prefix of the other family")
     (kept.data_dir / "journal.7-x.draining").mkdir()
 

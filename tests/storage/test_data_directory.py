@@ -1,4 +1,4 @@
-"""The data directory: who may use it, whose its files are, its locks, and files that are replaced."""
+"""The data directory: access, ownership of its files, its locks, and files that are replaced."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def mounted(path: Path, kind: str, mountinfo: Path) -> DataDirectory:
 
 
 @pytest.mark.usefixtures("umask")
-def test_missing_directory_is_made_private(tmp_path: Path) -> None:
-    """A data directory that is missing is made, with those above it, for its owner alone."""
+def test_missing_directory_is_created_private(tmp_path: Path) -> None:
+    """A missing data directory is created, with its parents, for its owner alone."""
     path = tmp_path / "state" / "geocli"
     found = local(path).prepare()
     assert 0o700 == stat.S_IMODE(found.st_mode) == mode_of(path)
@@ -83,8 +83,8 @@ def test_umask_does_not_lock_the_owner_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770])
-def test_existing_directory_is_left_as_it_is(tmp_path: Path, mode: int) -> None:
-    """A directory that is there keeps its mode."""
+def test_existing_directory_is_unchanged(tmp_path: Path, mode: int) -> None:
+    """An existing directory keeps its mode."""
     tmp_path.chmod(mode)
     local(tmp_path).prepare()
     assert mode == mode_of(tmp_path)
@@ -107,8 +107,8 @@ def test_link_to_a_directory_is_followed(tmp_path: Path) -> None:
         pytest.param(lambda path: path.symlink_to(path), "Too many levels of symbolic links", id="link to itself"),
     ],
 )
-def test_what_is_no_directory_is_refused(directory: DataDirectory, make: Callable[[Path], None], reason: str) -> None:
-    """Something else in the directory's place is an error that names it, and is left alone."""
+def test_only_a_directory_is_accepted(directory: DataDirectory, make: Callable[[Path], None], reason: str) -> None:
+    """Anything but a directory is an error that names it, and is not changed."""
     make(Path(directory.path))
     before = os.lstat(directory.path)
     with pytest.raises(StorageError) as caught:
@@ -119,24 +119,24 @@ def test_what_is_no_directory_is_refused(directory: DataDirectory, make: Callabl
     assert before == os.lstat(directory.path)
 
 
-def test_directory_below_a_file_is_refused(tmp_path: Path) -> None:
-    """A directory that cannot be made is an error that says why."""
+def test_directory_below_a_file_is_an_error(tmp_path: Path) -> None:
+    """A directory that cannot be created is an error with the reason."""
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"/file/data: cannot be used as data directory: Not a directory$"):
         local(tmp_path / "file" / "data").prepare()
 
 
 @pytest.mark.skipif(IS_ROOT, reason="root may write anywhere")
-def test_directory_that_may_not_be_made_is_refused(tmp_path: Path) -> None:
-    """A directory that this user may not make is an error that says so."""
+def test_directory_that_may_not_be_created_is_an_error(tmp_path: Path) -> None:
+    """A directory that this user may not create is an error with the reason."""
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match=r"/data: cannot be used as data directory: Permission denied$"):
         local(tmp_path / "data").prepare()
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
-def test_world_writable_directory_is_refused(tmp_path: Path, mode: int) -> None:
-    """A directory that anybody may write to is refused, and the error says what to do."""
+def test_world_writable_directory_is_an_error(tmp_path: Path, mode: int) -> None:
+    """A directory that all users can write to is an error, with the remedy."""
     tmp_path.chmod(mode)
     with pytest.raises(StorageError) as caught:
         local(tmp_path).prepare()
@@ -146,8 +146,8 @@ def test_world_writable_directory_is_refused(tmp_path: Path, mode: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p"])
-def test_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
-    """On a network file system, locks and syncs are not what they must be: it is refused, with a way out."""
+def test_network_file_system_is_an_error(tmp_path: Path, kind: str) -> None:
+    """On a network file system, locks and syncs are unreliable: it is an error that names the setting."""
     with pytest.raises(StorageError) as caught:
         mounted(tmp_path / "data", kind, tmp_path / "mountinfo").prepare()
     reason = (
@@ -165,16 +165,16 @@ def test_local_file_system_is_accepted(tmp_path: Path, kind: str) -> None:
     assert os.path.samestat(os.stat(directory.path), directory.prepare())
 
 
-def test_network_file_system_is_accepted_if_it_is_allowed(tmp_path: Path) -> None:
-    """Whoever knows better can allow a network file system."""
+def test_network_file_system_is_accepted_if_allowed(tmp_path: Path) -> None:
+    """A setting allows a network file system."""
     mounted(tmp_path / "data", "nfs", tmp_path / "mountinfo")
     allowed = DataDirectory(str(tmp_path / "data"), allow_network_fs=True, mountinfo=str(tmp_path / "mountinfo"))
     assert os.path.samestat(os.stat(allowed.path), allowed.prepare())
 
 
 @pytest.mark.parametrize("text", [None, b"", b"\n", b"\xff - \xff\n", b"1 2 3 no dash\n"])
-def test_unreadable_mountinfo_refuses_nobody(tmp_path: Path, text: bytes | None) -> None:
-    """Where the kernel does not say what is mounted, the directory is accepted."""
+def test_unreadable_mountinfo_is_not_an_error(tmp_path: Path, text: bytes | None) -> None:
+    """Without information about mounts, the directory is accepted."""
     if text is not None:
         (tmp_path / "mountinfo").write_bytes(text)
     directory = DataDirectory(str(tmp_path), mountinfo=str(tmp_path / "mountinfo"))
@@ -194,8 +194,8 @@ def test_path_is_absolute() -> None:
 
 @pytest.mark.usefixtures("umask")
 @pytest.mark.parametrize(("directory_mode", "mode"), [(0o700, 0o600), (0o755, 0o600), (0o2770, 0o660), (0o770, 0o660)])
-def test_files_have_the_rights_that_the_directory_asks_for(tmp_path: Path, directory_mode: int, mode: int) -> None:
-    """Files are for the owner alone, or for the group if it may write to the directory, whatever the umask."""
+def test_files_have_the_permissions_of_the_directory(tmp_path: Path, directory_mode: int, mode: int) -> None:
+    """Files are for the owner alone, or for the group if it may write to the directory, with any umask."""
     tmp_path.chmod(directory_mode)
     os.close(local(tmp_path).open("journal", CREATE))
     assert mode == mode_of(tmp_path / "journal")
@@ -209,8 +209,8 @@ def test_rights_of_a_file_follow_the_directory(directory: DataDirectory) -> None
     assert 0o660 == mode_of(directory.file("journal"))
 
 
-def test_file_with_two_names_is_refused_and_keeps_its_rights(directory: DataDirectory, tmp_path: Path) -> None:
-    """A file that is also somewhere else may be none of ours: it is not opened, and its rights stay."""
+def test_file_with_two_hard_links_is_an_error_and_unchanged(directory: DataDirectory, tmp_path: Path) -> None:
+    """A file with a second hard link may belong to another program: it is not opened, and its permissions stay."""
     directory.prepare()
     (tmp_path / "elsewhere").touch(mode=0o644)
     os.link(tmp_path / "elsewhere", directory.file("journal"))
@@ -239,7 +239,7 @@ def test_programs_that_are_started_inherit_no_file(directory: DataDirectory) -> 
 
 def test_file_whose_rights_cannot_be_set_is_not_left_open() -> None:
     """If a file cannot be given the right mode, opening it fails, and no descriptor is left."""
-    proc = local(Path(f"/proc/{os.getpid()}"))  # whose files have an owner, but modes that nobody can change
+    proc = local(Path(f"/proc/{os.getpid()}"))  # whose files have an owner, but fixed modes
     proc.prepare()
     before = os.listdir("/proc/self/fd")
     with pytest.raises(PermissionError):
@@ -249,7 +249,7 @@ def test_file_whose_rights_cannot_be_set_is_not_left_open() -> None:
 
 @as_root
 def test_root_gives_files_to_the_group_of_its_directory(tmp_path: Path) -> None:
-    """What root makes in a group's directory of its own belongs to that group, also without the directory's help."""
+    """Files that root creates in a group's directory belong to that group, also without a setgid bit."""
     os.chown(tmp_path, 0, SOMEBODY)
     tmp_path.chmod(0o770)
     os.close(local(tmp_path).open("journal", CREATE))
@@ -272,8 +272,8 @@ def test_root_makes_no_file_in_a_users_directory(directory: DataDirectory, tmp_p
 
 
 @as_root
-def test_member_of_the_group_uses_the_files_of_others(shared: Path) -> None:
-    """In a group's directory, a member opens a file that is another's, and leaves its rights."""
+def test_member_of_the_group_opens_files_of_others(shared: Path) -> None:
+    """A member of the group opens files of others, and leaves their permissions."""
     os.chown(shared, 0, SOMEBODY)
     shared.chmod(0o2770)
     os.close(local(shared).open("journal", CREATE))
@@ -295,7 +295,7 @@ def test_member_of_the_group_uses_the_files_of_others(shared: Path) -> None:
 
 
 def test_names_are_those_in_the_directory(directory: DataDirectory) -> None:
-    """The names are read afresh each time; a directory that is not there has none, and is not made."""
+    """The directory is read each time; a missing one has no files, and is not created."""
     assert [] == directory.names()
     assert not os.path.exists(directory.path)
     for name in ("journal", "journal.lock"):
@@ -304,7 +304,7 @@ def test_names_are_those_in_the_directory(directory: DataDirectory) -> None:
 
 
 def test_sync_needs_a_directory(directory: DataDirectory) -> None:
-    """Syncing works on what is there, and fails otherwise."""
+    """It succeeds on an existing directory, and fails otherwise."""
     with pytest.raises(FileNotFoundError):
         directory.sync()
     directory.prepare()
@@ -325,7 +325,7 @@ def test_held_lock_is_busy(directory: DataDirectory, timeout_seconds: float) -> 
     assert (path, timeout_seconds, 75) == (caught.value.path, caught.value.waited_seconds, caught.value.exit_status)
 
 
-def test_lock_of_this_process_is_busy_too(directory: DataDirectory) -> None:
+def test_lock_of_another_thread_is_busy(directory: DataDirectory) -> None:
     """Two threads of one process exclude each other as two processes do."""
     with (
         directory.locked("journal.lock", 0),
@@ -401,8 +401,8 @@ def replaced(path: str) -> None:
 
 
 @pytest.mark.parametrize("meddle", [replaced, os.unlink], ids=["replaced", "removed"])
-def test_lock_on_a_file_that_is_gone_does_not_count(tmp_path: Path, meddle: Callable[[str], None]) -> None:
-    """A lock on a file that is no longer under its name excludes nobody, so that it is taken again."""
+def test_lock_on_a_replaced_file_is_taken_again(tmp_path: Path, meddle: Callable[[str], None]) -> None:
+    """If the locked file was replaced, the lock excludes no other process, so the new file is locked."""
     directory = Meddled(tmp_path, meddle)
     before = len(os.listdir("/proc/self/fd"))
     with directory.locked("journal.lock", 1), pytest.raises(BusyError), local(tmp_path).locked("journal.lock", 0):
@@ -416,8 +416,8 @@ def looped(path: str) -> None:
     os.symlink(path, path)
 
 
-def test_lock_file_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
-    """A lock of which nobody can tell whether it counts is an error, and leaves no descriptor."""
+def test_lock_file_that_cannot_be_examined_is_an_error(tmp_path: Path) -> None:
+    """If it cannot be determined whether the file was replaced, that is an error, and no descriptor leaks."""
     before = len(os.listdir("/proc/self/fd"))
     with (
         pytest.raises(StorageError, match=r"/journal\.lock: cannot be locked: Too many levels of symbolic links$"),
@@ -452,8 +452,8 @@ def test_lock_in_a_directory_that_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
-def test_replacing_puts_the_new_file_in_place(tmp_path: Path, old: bytes | None) -> None:
-    """Until all is written the old file is there, then the new one is, and nothing beside it."""
+def test_replacing_is_atomic(tmp_path: Path, old: bytes | None) -> None:
+    """Until everything is written, the old file is there; then the new one, without a temporary file."""
     path = tmp_path / "file"
     if old is not None:
         path.write_bytes(old)
@@ -467,8 +467,8 @@ def test_replacing_puts_the_new_file_in_place(tmp_path: Path, old: bytes | None)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])
-def test_replacing_makes_a_file_of_the_mode(tmp_path: Path, umask: int, mode: int) -> None:
-    """The new file has the mode that was asked for, less the umask."""
+def test_replacing_sets_the_mode(tmp_path: Path, umask: int, mode: int) -> None:
+    """The new file has the requested mode, less the umask."""
     with replacing(str(tmp_path / "file"), mode):
         pass
     assert mode & ~umask == mode_of(tmp_path / "file")
@@ -482,7 +482,7 @@ def fail_to_replace(path: Path, error: type[BaseException]) -> None:
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_replacing_keeps_the_old_file_on_an_error(tmp_path: Path, error: type[BaseException]) -> None:
-    """After any error the old file is as it was, and nothing is left beside it, nor any descriptor."""
+    """After any error the old file is unchanged, without a temporary file or a leaked descriptor."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
     before = len(os.listdir("/proc/self/fd"))
@@ -502,7 +502,7 @@ def test_replacing_a_directory_fails(tmp_path: Path) -> None:
 
 
 def test_replacing_in_a_missing_directory_fails(tmp_path: Path) -> None:
-    """Where no file can be made, nothing is, and the error names the file that was asked for."""
+    """If no file can be created, the error names the requested file."""
     with pytest.raises(FileNotFoundError) as caught, replacing(str(tmp_path / "gone" / "file")):
         pytest.fail("nothing can be written")
     assert f"{tmp_path}/gone/file" == caught.value.filename
@@ -510,7 +510,7 @@ def test_replacing_in_a_missing_directory_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [None, KeyError])
 def test_replacing_a_pipe_writes_to_it(tmp_path: Path, error: type[Exception] | None) -> None:
-    """What is no regular file, like a pipe, is written to, and is there afterwards, also after an error."""
+    """A file that is not regular, such as a pipe, is written to, and stays, also after an error."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -541,8 +541,8 @@ def test_short_write_is_not_the_end(tmp_path: Path) -> None:
     assert 1000 == path.stat().st_size
 
 
-def test_files_that_other_threads_make_keep_to_the_umask(tmp_path: Path) -> None:
-    """The umask belongs to the process: it is not changed, not for a moment, while files are made for a group."""
+def test_files_of_other_threads_respect_the_umask(tmp_path: Path) -> None:
+    """The umask belongs to the process: it is never changed while files for a group are created."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data").chmod(0o2770)
     (tmp_path / "theirs").mkdir()
@@ -573,7 +573,7 @@ def test_files_that_other_threads_make_keep_to_the_umask(tmp_path: Path) -> None
 
 
 class Killed(DataDirectory):
-    """A data directory in which whoever makes a file is killed before it has its mode."""
+    """A data directory in which the process is killed after it creates a file, before it sets the mode."""
 
     @staticmethod
     def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
@@ -636,8 +636,8 @@ def test_file_whose_maker_is_killed_has_no_name(grouped: Path, kind: type[DataDi
     assert 0o660 == mode_of(grouped / "journal")
 
 
-def test_file_that_kept_its_temporary_name_loses_it_when_it_is_opened(directory: DataDirectory) -> None:
-    """Who is killed between the two names leaves a file that is used as any other."""
+def test_temporary_name_is_removed_when_the_file_is_opened(directory: DataDirectory) -> None:
+    """A process that is killed between the two names leaves a usable file."""
     os.close(directory.open("journal", CREATE))
     os.link(directory.file("journal"), directory.file("journal.0123456789ab.part"))
 
@@ -647,8 +647,8 @@ def test_file_that_kept_its_temporary_name_loses_it_when_it_is_opened(directory:
 
 
 @pytest.mark.parametrize("kind", [DataDirectory, Named])
-def test_file_that_was_made_meanwhile_is_used(grouped: Path, kind: type[DataDirectory]) -> None:
-    """Of those who make a file at the same time, all use the first one's."""
+def test_file_created_by_another_process_is_used(grouped: Path, kind: type[DataDirectory]) -> None:
+    """Of processes that create a file at the same time, all use the first one."""
     directory = kind(str(grouped), allow_network_fs=True)
     with ThreadPoolExecutor(8) as pool:
         descriptors = list(pool.map(lambda _: directory.open("journal", CREATE), range(64)))
@@ -660,7 +660,7 @@ def test_file_that_was_made_meanwhile_is_used(grouped: Path, kind: type[DataDire
     assert ["journal"] == os.listdir(grouped)
 
 
-# what killed processes leave
+# left by killed processes
 
 
 def begin(path: Path, then: Callable[[], object]) -> None:
@@ -669,8 +669,8 @@ def begin(path: Path, then: Callable[[], object]) -> None:
         then()
 
 
-def test_next_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    """The temporary files of runs that were killed go with the next run that writes the same file."""
+def test_next_run_removes_temporary_files_of_a_killed_one(tmp_path: Path) -> None:
+    """Temporary files of killed runs are removed by the next run that writes the same file."""
     path = tmp_path / "rows.csv"
     assert -signal.SIGKILL == in_child(lambda: begin(path, lambda: os.kill(os.getpid(), signal.SIGKILL)))
     assert 1 == len(os.listdir(tmp_path))
@@ -688,8 +688,8 @@ def test_next_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
         *("other.csv.0123456789ab.part", "my.rows.csv.0123456789ab.part", "0123456789ab.part"),
     ],
 )
-def test_next_run_keeps_what_is_none_of_its_own(tmp_path: Path, name: str) -> None:
-    """Only what is named as a temporary file of this file is removed."""
+def test_next_run_keeps_unrelated_files(tmp_path: Path, name: str) -> None:
+    """Only names of temporary files of this file are removed."""
     (tmp_path / name).touch()
 
     begin(tmp_path / "rows.csv", lambda: None)
@@ -698,8 +698,8 @@ def test_next_run_keeps_what_is_none_of_its_own(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("rows.csv", path)])
-def test_next_run_keeps_what_is_no_file(tmp_path: Path, make: Callable[[str], None]) -> None:
-    """What is named as a temporary file, but is none, is kept, and holds nothing up."""
+def test_next_run_keeps_other_kinds_of_files(tmp_path: Path, make: Callable[[str], None]) -> None:
+    """Anything but a regular file is kept under such a name, and does not block."""
     make(str(tmp_path / "rows.csv.0123456789ab.part"))
 
     begin(tmp_path / "rows.csv", lambda: None)
@@ -707,8 +707,8 @@ def test_next_run_keeps_what_is_no_file(tmp_path: Path, make: Callable[[str], No
     assert ["rows.csv", "rows.csv.0123456789ab.part"] == sorted(os.listdir(tmp_path))
 
 
-def test_next_run_keeps_what_is_still_written(tmp_path: Path) -> None:
-    """Two runs that write the same file at the same time both end well; the last one's stays."""
+def test_next_run_keeps_temporary_files_in_use(tmp_path: Path) -> None:
+    """Two runs that write the same file at the same time both succeed; the last one's file stays."""
     path = tmp_path / "rows.csv"
     with replacing(str(path)) as (first, _):
         begin(path, lambda: None)
@@ -718,8 +718,8 @@ def test_next_run_keeps_what_is_still_written(tmp_path: Path) -> None:
     assert ["rows.csv"] == os.listdir(tmp_path)
 
 
-def test_child_does_not_hold_what_its_parent_left(tmp_path: Path) -> None:
-    """A temporary file is that of who began it: a child that lives on when that one is killed does not hold it."""
+def test_child_does_not_lock_temporary_files_of_its_parent(tmp_path: Path) -> None:
+    """A child process that outlives its parent does not keep the parent's temporary file locked."""
     with orphaned(lambda die: begin(tmp_path / "rows.csv", die)):
         assert 1 == len(os.listdir(tmp_path))
         begin(tmp_path / "rows.csv", lambda: None)

@@ -70,14 +70,14 @@ def compact(*ips: str) -> bytes:
 
 @pytest.fixture(params=["search", "index", "reading"])
 def finding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return addresses to ask for besides, so that one of the ways is taken."""
+    """Return additional addresses to search for, so that a certain method is used."""
     if request.param == "reading":
         monkeypatch.setattr(journal_index, "MAX_ROWS", 2)
     return [] if request.param == "search" else MANY
 
 
-def test_every_way_finds_the_newest_entries(directory: DataDirectory, journal: Journal, finding: list[str]) -> None:
-    """Of segments and journal, of both forms of frames, each address has its newest entry; nothing found hides none."""
+def test_every_method_finds_the_newest_entries(directory: DataDirectory, journal: Journal, finding: list[str]) -> None:
+    """Each address has its newest entry, of segments and journal, in both frame formats."""
     put(directory, compact("1.1.1.1", "1.1.1.2", "2001:db8::1"), segment(3))
     put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3"), resolved("1.1.1.4")])), segment(10))
     retry_at = AT + timedelta(hours=1)
@@ -89,7 +89,7 @@ def test_every_way_finds_the_newest_entries(directory: DataDirectory, journal: J
 
 
 def test_parts_of_addresses_are_not_found(directory: DataDirectory, journal: Journal, finding: list[str]) -> None:
-    """An address is a whole word, and what a place says of it is not an answer about it."""
+    """Only whole addresses match, and only in rows, not in places."""
     put(directory, compact("11.1.1.1", "1.1.1.11", "2001:db8::11"))
     journal.append([resolved("8.8.8.8", place=Place(org="1.1.1.2", city='"1.1.1.3" G1 1.1.1.4'))])
     for ip in ("1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "2001:db8::1", "2001:db8::"):
@@ -99,7 +99,7 @@ def test_parts_of_addresses_are_not_found(directory: DataDirectory, journal: Jou
 def test_addresses_at_every_offset_of_a_chunk(
     directory: DataDirectory, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever a chunk ends, an address is found once it is there."""
+    """An address is found wherever a chunk ends."""
     ips = [f"81.2.{number}.{number}" for number in range(30)]
     put(directory, compact(*ips) + compact("1.1.1.1"))
     for size in range(1, 200, 7):
@@ -109,7 +109,7 @@ def test_addresses_at_every_offset_of_a_chunk(
 
 
 def test_damage_hides_no_sound_frame(directory: DataDirectory, finding: list[str]) -> None:
-    """Frames around damage, zeros and torn frames are found; what these hold is not believed."""
+    """Sound frames around damage, zeros and torn frames are found; damaged ones are ignored."""
     flipped = bytearray(compact("1.1.1.9"))
     flipped[-5] ^= 1
     odd = encode(f'{HEAD},"places":[{{"status":7}}],"rows":[["1.1.1.8",0,24]]}}'.encode())
@@ -131,10 +131,10 @@ def test_large_frames_are_read_whole(directory: DataDirectory, finding: list[str
 
 
 @pytest.mark.parametrize("is_indexed", [True, False], ids=["index", "search"])
-def test_one_reader_follows_what_becomes_of_the_journal(
+def test_one_reader_follows_the_journal(
     directory: DataDirectory, journal: Journal, monkeypatch: pytest.MonkeyPatch, *, is_indexed: bool
 ) -> None:
-    """After appends, seals and discards in any order a reader that remembers finds what is there, and only that."""
+    """After appends, seals and discards in any order, a reader with an index finds the current entries."""
     if not is_indexed:
         for name, value in {"SEARCHED_ADDRESSES": 1 << 30, "STRETCH_BYTES": 500, "MAX_BYTES": 1000}.items():
             monkeypatch.setattr(journal_lookup, name, value)
@@ -184,8 +184,8 @@ def test_a_search_reads_little_twice(directory: DataDirectory, journal: Journal)
     assert {"8.8.8.8": resolved("8.8.8.8")} == reader.newest(["8.8.8.8"])
 
 
-def test_a_search_begins_anew_in_another_file(directory: DataDirectory) -> None:
-    """Another file under the same inode number is searched from its beginning."""
+def test_another_file_is_searched_from_its_beginning(directory: DataDirectory) -> None:
+    """Another file with the same inode number is searched from its beginning."""
     filler = compact(*(f"1.{a}.{b}.1" for a in range(200) for b in range(200)))
     put(directory, compact("1.1.1.1") + filler * 3)
     reader = Journal(directory)
@@ -195,7 +195,7 @@ def test_a_search_begins_anew_in_another_file(directory: DataDirectory) -> None:
 
 
 def test_an_index_reads_nothing_twice(directory: DataDirectory, journal: Journal) -> None:
-    """However often a process asks, it reads each byte of the journal once, and then what was appended."""
+    """A process reads each byte of the journal once, then only appended ones."""
     put(directory, b"".join(compact(*(f"81.{a}.{b}.1" for b in range(250))) for a in range(200)))
     reader = Journal(directory)
     size_bytes = os.path.getsize(directory.file("journal"))
@@ -243,8 +243,8 @@ def test_nothing_dirty_is_found_out_without_reading(directory: DataDirectory, jo
     assert ["1.1.1.1"] == list(journal.newest(["1.1.1.1"]))
 
 
-def test_segments_that_come_back_are_in_their_order(directory: DataDirectory, journal: Journal) -> None:
-    """A segment that was out of reach for a while is older than what was read meanwhile."""
+def test_reappearing_segments_are_in_order(directory: DataDirectory, journal: Journal) -> None:
+    """A segment that was missing for a while is older than those read meanwhile."""
     put(directory, compact("1.1.1.1"))
     sealed = journal.seal(5)
     assert sealed is not None
@@ -257,8 +257,8 @@ def test_segments_that_come_back_are_in_their_order(directory: DataDirectory, jo
     assert set(expected(journal)) == set(chain(reader.newest(["1.1.1.1", *MANY])))
 
 
-def test_what_is_appended_later_is_not_found_while_frozen(journal: Journal, finding: list[str]) -> None:
-    """A frozen journal finds what was dirty then, also when a flush has sealed it; a thawed one finds all."""
+def test_later_entries_are_not_found_while_frozen(journal: Journal, finding: list[str]) -> None:
+    """A frozen journal finds the entries of that time, also when a flush has sealed it; a thawed one finds all."""
     journal.append([resolved("1.1.1.1"), resolved("1.1.1.2")])
     journal.freeze()
     journal.append([resolved("1.1.1.2", place=Place(city="Paris")), resolved("1.1.1.3")])
@@ -280,8 +280,8 @@ def test_an_idle_journal_that_is_frozen_is_not_read(journal: Journal, monkeypatc
     assert {} == journal.newest(["1.1.1.1"])
 
 
-def test_answers_with_a_time_to_ask_again(directory: DataDirectory, journal: Journal) -> None:
-    """Of all segments and the journal those are found that were answered, and hold until some time."""
+def test_answers_with_a_retry_time(directory: DataDirectory, journal: Journal) -> None:
+    """In all segments and the journal, resolved entries with a retry time are found."""
     assert set() == journal.with_retry_times()
     later = AT + timedelta(days=30)
     put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3", retry_at=later)])), segment(3))

@@ -1,4 +1,4 @@
-"""Flush: what is dirty moves to the store in its order, exactly once, whatever is in the way."""
+"""Flush moves dirty entries to the store, in order and exactly once, whatever fails."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def dirty_files(directory: DataDirectory) -> list[str]:
 
 
 def test_flush_moves_the_journal_into_the_store(directory: DataDirectory, journal: Journal) -> None:
-    """What was dirty is in the store, and only there; the report says how much it was."""
+    """Dirty entries are in the store, and only there; the report has their number."""
     journal.append([resolved("1.1.1.1"), unresolved("1.1.1.2")])
     assert FlushReport(flushed=2, segments=1) == flush(directory)
     expected = [resolved("1.1.1.1", cached=True), unresolved("1.1.1.2", cached=True)]
@@ -88,7 +88,7 @@ def test_flush_moves_the_journal_into_the_store(directory: DataDirectory, journa
 
 
 def test_duration_is_by_the_clock(directory: DataDirectory, journal: Journal) -> None:
-    """The report and the store say how long it took, by the clock that was given."""
+    """The report and the store have the duration, by the given clock."""
 
     class Ticking(Clock):
         def __call__(self) -> Any:
@@ -102,8 +102,8 @@ def test_duration_is_by_the_clock(directory: DataDirectory, journal: Journal) ->
 
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["no directory", "empty journal"])
-def test_idle_flush_makes_nothing(directory: DataDirectory, *, is_there: bool) -> None:
-    """With nothing dirty there is nothing to report, and no file is made, not even a lock."""
+def test_idle_flush_creates_nothing(directory: DataDirectory, *, is_there: bool) -> None:
+    """Without dirty entries there is nothing to report, and no file is created, not even a lock."""
     if is_there:
         put(directory, b"")
     assert FlushReport() == flush(directory)
@@ -134,7 +134,7 @@ def test_idle_flush_is_silent(geocli: Geocli) -> None:
 
 
 def test_left_over_segments_come_first(directory: DataDirectory) -> None:
-    """Segments that were left over are stored before the journal, by their numbers, so that the last answer counts."""
+    """Leftover segments are stored before the journal, by number, so that the last answer counts."""
     put(directory, frames(city("1.1.1.1", "third"), city("1.1.1.2", "third")), segment(10))
     put(directory, frames(city("1.1.1.1", "second"), city("1.1.1.3", "second")), segment(9))
     put(directory, frames(city("1.1.1.1", "fourth")))
@@ -146,7 +146,7 @@ def test_left_over_segments_come_first(directory: DataDirectory) -> None:
 
 
 def test_left_over_segments_alone_are_stored(directory: DataDirectory) -> None:
-    """Without a journal what was left over is stored all the same."""
+    """Without a journal, leftover segments are stored."""
     put(directory, frames(resolved()), segment(3))
     assert FlushReport(flushed=1, segments=1) == flush(directory)
     assert ["81.2.69.160"] == list(stored_entries(directory))
@@ -154,7 +154,7 @@ def test_left_over_segments_alone_are_stored(directory: DataDirectory) -> None:
 
 
 def test_last_flush_counts_all_its_segments(directory: DataDirectory, journal: Journal) -> None:
-    """The store notes the entries of a whole flush, not of its last segment alone."""
+    """The store has the number of entries of the whole flush, not of its last segment alone."""
     put(directory, frames(resolved("1.1.1.1"), resolved("1.1.1.2")), segment(3))
     journal.append([resolved("1.1.1.3")])
     flush(directory)
@@ -171,15 +171,15 @@ def test_segments_of_later_flushes_have_larger_numbers(directory: DataDirectory,
         assert [(expected,)] == select(path, "SELECT number FROM applied_segments")
 
 
-def test_damage_is_reported_and_kept(directory: DataDirectory) -> None:
-    """Bytes that are no frames are in quarantine before their segment goes, and counted."""
+def test_damage_is_reported_and_quarantined(directory: DataDirectory) -> None:
+    """Bytes that are not frames are counted, and quarantined before their segment is deleted."""
     put(directory, frames(resolved("1.1.1.1")) + b"garbage\nmore\n" + frames(resolved("1.1.1.2")))
     assert FlushReport(flushed=2, segments=1, dropped_bytes=13) == flush(directory)
     assert b"garbage\nmore\n" == Path(directory.file("journal.bad")).read_bytes()
     assert ["1.1.1.1", "1.1.1.2"] == list(stored_entries(directory))
 
 
-def test_damage_that_cannot_be_kept_keeps_its_segment(directory: DataDirectory) -> None:
+def test_damage_that_cannot_be_quarantined_keeps_its_segment(directory: DataDirectory) -> None:
     """While the quarantine cannot be written, the entries are stored, and the segment stays for its damage."""
     put(directory, frames(resolved("1.1.1.1")) + b"garbage\n")
     os.mkdir(directory.file("journal.bad"))
@@ -192,7 +192,7 @@ def test_damage_that_cannot_be_kept_keeps_its_segment(directory: DataDirectory) 
 
 
 def test_flush_command_warns_of_damage(geocli: Geocli) -> None:
-    """`flush` says on standard error how much was set aside and where, and exits with 0."""
+    """`flush` reports on standard error how much was quarantined and where, and exits with 0."""
     put(local(geocli.data_dir), frames(resolved()) + b"garbage\n")
     done = geocli("flush", "--json")
     assert 0 == done.returncode
@@ -217,8 +217,8 @@ def test_segment_that_cannot_be_read_does_not_block_the_next(directory: DataDire
     assert [segment(2)] == dirty_files(directory)
 
 
-def test_segment_that_sqlite_refuses_does_not_block_the_next(directory: DataDirectory, journal: Journal) -> None:
-    """A segment with a row that the store refuses stays; the others are stored, and the error is told."""
+def test_segment_rejected_by_sqlite_does_not_block_the_next(directory: DataDirectory, journal: Journal) -> None:
+    """A segment with a row that the store rejects stays; the others are stored, and the error is reported."""
     StoreWriter(directory).close()
     refuse = "BEFORE INSERT ON geo_cache WHEN NEW.ip = '1.1.1.1' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
     change(directory.file("geocli.db"), f"CREATE TRIGGER refuse {refuse}")
@@ -234,7 +234,7 @@ def test_segment_that_sqlite_refuses_does_not_block_the_next(directory: DataDire
 
 
 def test_late_segment_does_not_undo_newer_rows(directory: DataDirectory) -> None:
-    """A segment that could not be read when later ones were stored adds what is new, and changes nothing newer."""
+    """A segment that could not be read when later ones were stored adds new rows, and changes no newer ones."""
     directory.prepare()
     os.mkdir(directory.file(segment(1)))
     later = AT + timedelta(hours=1)
@@ -275,7 +275,7 @@ PAYLOAD: dict[str, Any] = {
     ],
 )
 def test_no_frame_can_stop_a_flush(directory: DataDirectory, changes: dict[str, Any]) -> None:
-    """A frame with a valid digest is stored or set aside, whatever it says, and so is all around it."""
+    """A frame with a valid digest and any content is stored or quarantined, as are all others."""
     odd = encode(json.dumps(PAYLOAD | changes).encode())
     put(directory, frames(resolved("1.1.1.1")) + odd + frames(resolved("1.1.1.2")))
     report = flush(directory)
@@ -287,8 +287,8 @@ def test_no_frame_can_stop_a_flush(directory: DataDirectory, changes: dict[str, 
     assert [] == dirty_files(directory)
 
 
-def test_database_in_a_directory_that_is_not_utf_8_is_no_obstacle(geocli: Geocli) -> None:
-    """Answers of a database whose path is not UTF-8 reach the store like all others."""
+def test_database_in_a_directory_that_is_not_utf_8(geocli: Geocli) -> None:
+    """Answers of a database whose path is not UTF-8 are stored like others."""
     odd = os.fsdecode(bytes(geocli.db_dir) + b"\xff")
     geocli.db_dir.rename(odd)
     build(Path(odd) / "GeoLite2-City.mmdb", CITIES)
@@ -313,7 +313,7 @@ def test_second_flush_is_busy(directory: DataDirectory, journal: Journal) -> Non
 def test_second_flush_command_is_silent_unless_it_waits(
     geocli: Geocli, arguments: tuple[str, ...], status: int
 ) -> None:
-    """A flush beside another exits with 0 and says nothing; one that was to wait for it says that it did in vain."""
+    """A second flush exits with 0 and prints nothing; with `--wait`, it reports that it waited in vain."""
     directory = local(geocli.data_dir)
     Journal(directory).append([resolved()])
     with locked_by_process(directory, "flush.lock"):
@@ -324,7 +324,7 @@ def test_second_flush_command_is_silent_unless_it_waits(
 
 
 def test_flush_waits_for_another(directory: DataDirectory, journal: Journal) -> None:
-    """A flush that is told to wait goes on as soon as the other one ends."""
+    """With `wait_seconds`, a flush starts as soon as the other ends."""
     journal.append([resolved()])
     reports: list[FlushReport] = []
     with locked_by_process(directory, "flush.lock") as other:
@@ -336,7 +336,7 @@ def test_flush_waits_for_another(directory: DataDirectory, journal: Journal) -> 
 
 
 def test_two_flushes_at_once_store_everything_once(geocli: Geocli) -> None:
-    """Of several flushes that start together, each entry is stored by one, and none complains."""
+    """Of several flushes that start together, each entry is stored by one, and none fails."""
     journal = Journal(local(geocli.data_dir))
     for number in range(50):
         journal.append([resolved(f"10.0.0.{number}")])
@@ -350,8 +350,8 @@ def test_two_flushes_at_once_store_everything_once(geocli: Geocli) -> None:
     assert [] == dirty_files(local(geocli.data_dir))
 
 
-def test_flush_beside_writers_loses_nothing(directory: DataDirectory) -> None:
-    """Whatever is appended while flushes run is in the store after the last of them, exactly once."""
+def test_flush_during_appends_loses_nothing(directory: DataDirectory) -> None:
+    """Everything appended while flushes run is in the store after the last of them, exactly once."""
 
     def append(number: int) -> None:
         journal = Journal(directory, lock_timeout_seconds=60)
@@ -370,7 +370,7 @@ def test_flush_beside_writers_loses_nothing(directory: DataDirectory) -> None:
 
 
 def test_locked_store_leaves_the_journal(directory: DataDirectory, journal: Journal) -> None:
-    """While another program keeps the store locked, flush is busy, and what is dirty stays as it is."""
+    """While another program locks the store, flush is busy, and dirty entries stay."""
     StoreWriter(directory).close()
     journal.append([resolved("1.1.1.1")])
     with closing(sqlite3.connect(directory.file("geocli.db"), isolation_level=None)) as other:
@@ -383,7 +383,7 @@ def test_locked_store_leaves_the_journal(directory: DataDirectory, journal: Jour
 
 
 def test_flush_command_on_a_locked_store_exits_with_75(geocli: Geocli) -> None:
-    """`flush` says that the store is locked, exits with 75, and keeps what is dirty."""
+    """`flush` reports that the store is locked, exits with 75, and dirty entries stay."""
     directory = local(geocli.data_dir)
     StoreWriter(directory).close()
     Journal(directory).append([resolved()])
@@ -405,7 +405,7 @@ def test_flush_command_on_a_locked_store_exits_with_75(geocli: Geocli) -> None:
 def test_store_that_cannot_be_written_leaves_the_journal(
     directory: DataDirectory, journal: Journal, spoil: str, reason: str
 ) -> None:
-    """A store that this geocli cannot write is an error, and what is dirty stays."""
+    """A store that this geocli cannot write is an error, and dirty entries stay."""
     StoreWriter(directory).close()
     change(directory.file("geocli.db"), spoil)
     journal.append([resolved()])
@@ -415,8 +415,8 @@ def test_store_that_cannot_be_written_leaves_the_journal(
     assert [resolved()] == list(journal.dirty())
 
 
-def test_journal_that_is_no_file_is_an_error_after_the_rest(directory: DataDirectory) -> None:
-    """Something else in the journal's place is an error; the segments that were left over are stored before."""
+def test_journal_that_is_not_a_file_is_an_error_after_the_rest(directory: DataDirectory) -> None:
+    """Anything but a file is an error, after the leftover segments are stored."""
     put(directory, frames(resolved()), segment(1))
     os.mkdir(directory.file("journal"))
     with pytest.raises(JournalError, match=r"/journal: not a regular file; move it away$"):
@@ -426,7 +426,7 @@ def test_journal_that_is_no_file_is_an_error_after_the_rest(directory: DataDirec
 
 
 def test_busy_journal_is_left_for_the_next_flush(directory: DataDirectory, journal: Journal) -> None:
-    """A flush that cannot seal the journal in time stores what was left over, and says who is in the way."""
+    """A flush that cannot seal the journal in time stores the leftover segments, and names the lock holder."""
     put(directory, frames(resolved("1.1.1.1")), segment(1))
     journal.append([resolved("1.1.1.2")])
     with locked_by_process(directory, "journal.lock"), pytest.raises(BusyError, match=r"/journal\.lock: busy: "):
@@ -472,8 +472,8 @@ def test_killed_flush_is_finished_by_the_next(
     assert [] == dirty_files(directory)
 
 
-def test_segment_that_comes_back_is_not_stored_again(directory: DataDirectory, journal: Journal) -> None:
-    """A segment that a power cut brings back after it was discarded does not undo what came after it."""
+def test_reappearing_segment_is_not_stored_again(directory: DataDirectory, journal: Journal) -> None:
+    """A segment that a power cut restores after it was discarded does not change later rows."""
     journal.append([city("1.1.1.1", "old")])
     sealed = journal.seal()
     assert sealed is not None
@@ -503,7 +503,7 @@ def test_segment_that_cannot_be_removed_is_an_error(directory: DataDirectory, jo
 
 
 class Visited:
-    """A clock that lets another program read the store, and close it, whenever somebody asks for the time."""
+    """A clock that lets another program read the store, and close it, whenever the time is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

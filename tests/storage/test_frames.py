@@ -1,4 +1,4 @@
-"""The journal's format: what is packed is read back, and damage costs no more than what it hit."""
+"""The journal format: entries are read as they were encoded, and damage affects only the damaged frames."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ ENTRIES = st.builds(
 
 
 def journal(*entries: Entry) -> bytes:
-    """Return a journal to which each entry was appended on its own."""
+    """Return a journal to which each entry was appended separately."""
     return b"".join(encode(payload) for entry in entries for payload in pack([entry]))
 
 
@@ -113,7 +113,7 @@ def test_frame_is_as_documented() -> None:
 
 
 def test_payload_is_as_documented() -> None:
-    """A payload says when, which sources, each distinct place once, and a row an address."""
+    """A payload has the time, the sources, each distinct place once, and a row for each address."""
     entries = [resolved("81.2.69.160"), unresolved("1.1.1.1"), resolved("81.2.69.161", prefix_len=None)]
     (payload,) = pack(entries)
     said = json.loads(payload)
@@ -125,12 +125,12 @@ def test_payload_is_as_documented() -> None:
 
 
 def test_members_of_earlier_releases_are_ignored() -> None:
-    """Earlier releases noted the files of databases, too; their frames are read."""
+    """Earlier releases recorded the files of databases, too; their frames are read."""
     payload = payload_with(files=[["/usr/share/GeoIP/GeoLite2-City.mmdb", 7, 60_000_000, 1 << 60, "City@1"]])
     assert ["::1"] == [entry.ip for entry in unpack(payload).entries()]
 
 
-def test_nothing_packs_to_nothing() -> None:
+def test_no_entries_make_no_payload() -> None:
     """Without entries there is no payload."""
     assert [] == list(pack([]))
 
@@ -143,8 +143,8 @@ def test_other_instants_and_sources_go_to_other_payloads(changes: dict[str, Any]
 
 
 @given(st.lists(ENTRIES, max_size=8))
-def test_what_is_packed_is_read_back(entries: list[Entry]) -> None:
-    """Any entries come back as they were, in their order, and nothing else does."""
+def test_entries_are_read_back(entries: list[Entry]) -> None:
+    """Any entries are read unchanged, in order."""
     found = read(b"".join(map(encode, pack(entries))))
     assert entries == [entry for frame in found if isinstance(frame, Frame) for entry in frame.entries()]
     assert [] == [damage for damage in found if isinstance(damage, Damage)]
@@ -166,8 +166,8 @@ def test_frames_are_at_most_64_kib(entries: list[Entry]) -> None:
     assert entries == entries_in(b"".join(frames))
 
 
-def test_entry_larger_than_a_frame_has_one_alone() -> None:
-    """An entry that alone is larger than 64 KiB goes to a frame of its own, and is read back."""
+def test_entry_larger_than_a_frame_gets_its_own() -> None:
+    """An entry larger than 64 KiB goes to a frame of its own, and is read back."""
     huge = resolved("1.1.1.2", place=Place(org="x" * 100_000))
     entries = [resolved("1.1.1.1"), huge, resolved("1.1.1.3")]
     payloads = list(pack(entries))
@@ -177,8 +177,8 @@ def test_entry_larger_than_a_frame_has_one_alone() -> None:
     assert entries == entries_in(b"".join(map(encode, payloads)))
 
 
-def test_nothing_is_packed_that_cannot_be_read() -> None:
-    """An entry too large for the reader is refused, or made to fit: never acknowledged and then unreadable."""
+def test_no_payload_is_too_large_to_read() -> None:
+    """An entry too large for the reader is an error, or reduced: it is never acknowledged and then unreadable."""
     huge = resolved(place=Place(country_code="GB", traits={"note": "x" * MAX_BYTES}))
     try:
         frames = b"".join(map(encode, pack([huge])))
@@ -260,15 +260,15 @@ WRONG = [
 
 
 @pytest.mark.parametrize("payload", WRONG)
-def test_wrong_payload_is_refused(payload: bytes) -> None:
-    """A payload of the wrong form is refused as a whole, with ValueError alone."""
+def test_wrong_payload_is_rejected(payload: bytes) -> None:
+    """A payload of the wrong form is rejected as a whole, with ValueError only."""
     with pytest.raises(ValueError):  # noqa: PT011 (whatever json says)
         unpack(payload)
 
 
 @pytest.mark.parametrize("payload", WRONG)
 def test_wrong_payload_with_a_valid_digest_is_damage(payload: bytes) -> None:
-    """A frame of the wrong form is damage, kept byte for byte where it is; those around it are read."""
+    """A frame of the wrong form is damage, byte for byte; its neighbours are read."""
     before, after = journal(LOOPBACK), journal(ANYTHING)
     first, damage, last = read(before + encode(payload) + after)
     assert [LOOPBACK, ANYTHING] == [entry for f in (first, last) if isinstance(f, Frame) for entry in f.entries()]
@@ -285,7 +285,7 @@ def test_damaged_frame_of_the_wrong_form_is_damage() -> None:
 
 @pytest.mark.parametrize("form", [bytes, compact])
 def test_places_share_what_they_have_in_common(form: Callable[[bytes], bytes]) -> None:
-    """An element of `places` that has some itself adds its members to theirs; traits are put together."""
+    """A shared element of `places` adds its members to its places; traits are merged."""
     swiss = {"status": "resolved", "country_code": "CH", "traits": {"continent_code": "EU"}}
     towns: list[dict[str, Any]] = [
         {"city": "Bern", "traits": {"metro_code": 1}},
@@ -307,8 +307,8 @@ def test_places_share_what_they_have_in_common(form: Callable[[bytes], bytes]) -
 
 
 @pytest.mark.parametrize("form", [bytes, compact])
-def test_places_stand_beside_places_that_share(form: Callable[[bytes], bytes]) -> None:
-    """Elements that are places, and elements that have some, are numbered together."""
+def test_single_places_next_to_groups(form: Callable[[bytes], bytes]) -> None:
+    """Elements that are places, and elements that contain some, are numbered together."""
     places = [{"status": "special"}, {"status": "resolved", "places": [{"city": "Oslo"}, {"city": "Moss"}]}]
     for order in ([0, 1], [1, 0]):
         frame = unpack(form(payload_with(places=[places[number] for number in order])))
@@ -318,7 +318,7 @@ def test_places_stand_beside_places_that_share(form: Callable[[bytes], bytes]) -
 
 @given(st.lists(ENTRIES, min_size=1, max_size=6))
 def test_places_from_columns_are_read_as_they_were(entries: list[Entry]) -> None:
-    """Whatever is known of places, what is written for them together is what each of them is."""
+    """Places that are encoded together are read as they were."""
     said = [members_of(entry) for entry in entries]
     columns = {
         name: [members.get(name) for members in said] for name in dict.fromkeys(name for m in said for name in m)
@@ -359,8 +359,8 @@ def test_traits_that_look_like_places(odd: Any, name: str, order: int) -> None:
     assert said == [loaded(place) for place in frame.places]
 
 
-def test_unknown_keys_beside_the_rows_are_ignored() -> None:
-    """A frame of a newer geocli may say more, as long as its rows are what they are now."""
+def test_unknown_keys_are_ignored() -> None:
+    """A frame of a newer geocli may have more members, if its rows are unchanged."""
     assert ["::1"] == [entry.ip for entry in unpack(payload_with(host="a", version=3)).entries()]
 
 
@@ -374,7 +374,7 @@ def test_emptiness_is_not_damage(text: bytes) -> None:
 
 
 def test_every_truncation_leaves_the_whole_frames_and_no_damage() -> None:
-    """However a journal is cut short, what was whole is read, and the torn frame is silent."""
+    """Wherever a journal is truncated, whole frames are read, and the torn frame is ignored."""
     one, two = journal(LOOPBACK), journal(ANYTHING)
     for size in range(len(one + two) + 1):
         whole = [LOOPBACK] * (size >= len(one) - 1) + [ANYTHING] * (size >= len(one + two) - 1)
@@ -411,13 +411,13 @@ def test_every_bit_flip_in_small_frames_is_repaired() -> None:
 @pytest.mark.parametrize("before", [b"", b"garbage\n"])
 @pytest.mark.parametrize("bit", [40, 200, 300, 500, 800])
 def test_bit_flip_in_a_last_frame_without_its_newline_is_repaired(before: bytes, bit: int) -> None:
-    """A last frame that is whole but for its newline is not taken for a torn one because of a flipped bit."""
+    """A last frame that lacks only its newline is not taken for a torn one because of a flipped bit."""
     assert [LOOPBACK] == entries_in(before + flipped(journal(LOOPBACK)[:-1], bit))
 
 
 @pytest.mark.parametrize("count", [2, 20])
 def test_adjacent_flips_are_repaired_each(count: int) -> None:
-    """Small frames beside each other that have one flipped bit each are all repaired."""
+    """Neighbouring small frames with one flipped bit each are all repaired."""
     entries = [Entry(ip=f"10.0.0.{number}", status="special") for number in range(count)]
     assert entries == entries_in(b"".join(flipped(journal(entry), 500) for entry in entries))
 
@@ -438,8 +438,8 @@ def test_two_flips_in_one_frame_are_damage() -> None:
 
 
 @given(st.integers(0, len(journal(LARGE)) * 8 - 1))
-def test_bit_flip_in_a_large_frame_costs_that_frame_alone(bit: int) -> None:
-    """A frame too large to repair is damage as a whole, or read; the frames around it are read."""
+def test_bit_flip_in_a_large_frame_affects_only_that_frame(bit: int) -> None:
+    """A frame too large to repair is damage as a whole, or read; its neighbours are read."""
     bad = flipped(journal(LARGE), bit)
     data = journal(LOOPBACK) + bad + journal(ANYTHING)
     found, damage = entries_in(data), b"".join(damage_in(data))
@@ -475,10 +475,10 @@ def test_bit_flip_in_a_large_frame_costs_that_frame_alone(bit: int) -> None:
         pytest.param([b"G2" + journal(BROADCAST)[2:] * 2, LOOPBACK], [LOOPBACK], None, id="another format"),
     ],
 )
-def test_what_is_no_frame_is_damage(
+def test_everything_but_frames_is_damage(
     data: list[Entry | bytes], expected: list[Entry], damage: list[bytes] | None
 ) -> None:
-    """The reader finds the sound frames between anything else, and returns all else as damage."""
+    """The reader finds the sound frames, and returns everything else as damage."""
     joined = b"".join(piece if isinstance(piece, bytes) else journal(piece) for piece in data)
     assert expected == entries_in(joined)
     assert (damage or [piece for piece in b"".join(p for p in data if isinstance(p, bytes)).split(b"\n") if piece]) == (
@@ -494,7 +494,7 @@ def test_overlong_frame_is_damage() -> None:
 
 
 def test_frame_inside_a_payload_is_not_read() -> None:
-    """Text in a database that looks like a frame is no frame, even when the frame around it is damaged."""
+    """Text in a database that looks like a frame is not one, even when the frame around it is damaged."""
     inner = journal(ANYTHING).decode()
     outer = journal(resolved(place=Place(org=inner)))
     damaged = flipped(flipped(outer, 500), 1500)
@@ -503,15 +503,15 @@ def test_frame_inside_a_payload_is_not_read() -> None:
     assert [damaged[:-1]] == damage_in(damaged + journal(LOOPBACK))
 
 
-def test_damage_says_where_it_is() -> None:
-    """The offset of damage is where its bytes are in the file."""
+def test_offset_of_damage() -> None:
+    """The offset of damage is that of its bytes in the file."""
     data = journal(LOOPBACK, ANYTHING) + b"one\ntwo\n" + journal(BROADCAST) + b"three\n" + encode(b"{}")
     found = {piece.data.rstrip(b"\n"): piece.offset_bytes for piece in read(data) if isinstance(piece, Damage)}
     assert {bad: data.index(bad) for bad in (b"one", b"two", b"three", encode(b"{}")[:-1])} == found
 
 
 def test_frames_over_many_reads_are_all_found() -> None:
-    """Frames that lie across the parts in which a large file is read are read like all others."""
+    """Frames across the blocks in which a large file is read are found."""
     entries = [resolved(str(number), place=Place(org=str(number) * 15_000)) for number in range(250)]
     data = journal(*entries)
     assert 2 * 4 * MAX_BYTES < len(data)
@@ -562,5 +562,5 @@ def test_garbage_is_read_in_bounded_memory(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert [LOOPBACK] == entries
-        assert expected * times == pytest.approx(size_bytes, rel=0.001)  # lines of zeros alone are left out
+        assert expected * times == pytest.approx(size_bytes, rel=0.001)  # lines of zeros alone are ignored
     assert peaks[1] < 1.3 * peaks[0]

@@ -1,4 +1,4 @@
-"""The dirty journal: append, seal, replay, discard, quarantine, and what can be wrong with its files."""
+"""The dirty journal: append, seal, replay, discard, quarantine, and errors of its files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def replayed(journal: Journal, segment: Segment | None) -> list[str]:
 
 
 def device(path: str) -> None:
-    """Make a device that is always full; only root may."""
+    """Create a device that is always full; needs root."""
     if os.geteuid() != 0:
         pytest.skip("only root makes devices")
     with suppress(PermissionError):
@@ -122,13 +122,13 @@ def test_append_writes_frames(directory: DataDirectory, journal: Journal) -> Non
     assert [resolved("1.1.1.1"), resolved("1.1.1.2"), resolved("1.1.1.3")] == list(journal.dirty())
 
 
-def test_append_of_nothing_touches_nothing(directory: DataDirectory, journal: Journal) -> None:
+def test_append_of_nothing_creates_nothing(directory: DataDirectory, journal: Journal) -> None:
     """Without entries there is no journal, no lock and no directory."""
     journal.append([])
     assert not os.path.exists(directory.path)
 
 
-def test_entry_that_no_frame_holds_is_an_error(directory: DataDirectory, journal: Journal) -> None:
+def test_entry_larger_than_any_frame_is_an_error(directory: DataDirectory, journal: Journal) -> None:
     """An entry that could not be read back is not acknowledged, and nothing of it is written."""
     with pytest.raises(JournalError, match=r"/journal: an entry of 20\d{5} bytes does not fit into a frame$"):
         journal.append([resolved(place=Place(traits={"note": "x" * 2_000_000}))])
@@ -136,7 +136,7 @@ def test_entry_that_no_frame_holds_is_an_error(directory: DataDirectory, journal
 
 
 def test_journal_is_private(directory: DataDirectory, journal: Journal) -> None:
-    """The journal and its lock can be read by their owner alone."""
+    """Only the owner can read the journal and its lock."""
     journal.append([resolved()])
     modes = {name: stat.S_IMODE(os.stat(directory.file(name)).st_mode) for name in directory.names()}
     assert {"journal": 0o600, "journal.lock": 0o600} == modes
@@ -144,7 +144,7 @@ def test_journal_is_private(directory: DataDirectory, journal: Journal) -> None:
 
 @pytest.mark.parametrize("tail", [b"G1 0000", b"garbage", b"\0" * 100, frame("1.1.1.1")[:-1]])
 def test_append_after_a_torn_tail_begins_a_line(directory: DataDirectory, journal: Journal, tail: bytes) -> None:
-    """Where somebody died in the middle of a frame, the next frame begins a line, and nothing is cut off."""
+    """After a torn frame, the next frame begins a line, and nothing is truncated."""
     put(directory, frame("9.9.9.9") + tail)
     journal.append([resolved("1.1.1.2")])
     assert frame("9.9.9.9") + tail + b"\n" + frame("1.1.1.2") == contents(directory)
@@ -155,7 +155,7 @@ def test_append_after_a_torn_tail_begins_a_line(directory: DataDirectory, journa
 def test_journal_must_be_a_regular_file(
     directory: DataDirectory, journal: Journal, make: Callable[[str], None], reason: str
 ) -> None:
-    """Anything else in the journal's place is an error that names it; it is neither written nor removed."""
+    """Anything else is an error that names it; it is neither written nor removed."""
     directory.prepare()
     make(directory.file("journal"))
     before = os.lstat(directory.file("journal"))
@@ -188,10 +188,10 @@ def test_refused_journal_leaves_no_descriptor(directory: DataDirectory, journal:
 
 
 @pytest.mark.parametrize(("make", "_"), [*NO_REGULAR_FILES[:1], *NO_REGULAR_FILES[3:]])
-def test_what_is_no_regular_file_is_not_read(
+def test_only_a_regular_file_is_read(
     directory: DataDirectory, journal: Journal, make: Callable[[str], None], _: str
 ) -> None:
-    """Reading something else in the journal's place fails at once or finds nothing, and leaves no descriptor."""
+    """Reading anything else fails immediately or finds nothing, without a leaked descriptor."""
     directory.prepare()
     make(directory.file("journal"))
 
@@ -208,8 +208,8 @@ def test_what_is_no_regular_file_is_not_read(
     assert 0 == in_child(read)
 
 
-def test_fifo_that_somebody_writes_to_is_not_read(directory: DataDirectory, journal: Journal) -> None:
-    """A FIFO in the journal's place that somebody has open for writing neither hangs a lookup nor breaks it."""
+def test_fifo_with_a_writer_is_not_read(directory: DataDirectory, journal: Journal) -> None:
+    """A FIFO that another program has open for writing neither blocks a lookup nor makes it fail."""
     directory.prepare()
     os.mkfifo(directory.file("journal"))
     writer = os.open(directory.file("journal"), os.O_RDWR)
@@ -221,10 +221,10 @@ def test_fifo_that_somebody_writes_to_is_not_read(directory: DataDirectory, jour
 
 
 @pytest.mark.parametrize(("make", "_"), [NO_REGULAR_FILES[0], NO_REGULAR_FILES[1], *NO_REGULAR_FILES[3:]])
-def test_what_is_no_regular_file_is_not_sealed(
+def test_only_a_regular_file_is_sealed(
     directory: DataDirectory, journal: Journal, make: Callable[[str], None], _: str
 ) -> None:
-    """Something else in the journal's place is dirty, and an error: renamed, it would be in the way for ever."""
+    """Anything else is dirty, and an error: if it were renamed, it would never be removed."""
     directory.prepare()
     make(directory.file("journal"))
     assert journal.is_dirty()
@@ -236,7 +236,7 @@ def test_what_is_no_regular_file_is_not_sealed(
 
 
 def test_full_disk_is_an_error(directory: DataDirectory) -> None:
-    """A write that is cut short is taken back as a whole, and an error says so; what was there stays."""
+    """A partial write is truncated as a whole, with an error; earlier frames stay."""
     Journal(directory).append([resolved("1.1.1.1")])
     before = contents(directory)
 
@@ -257,7 +257,7 @@ def test_full_disk_is_an_error(directory: DataDirectory) -> None:
 
 @pytest.mark.parametrize("room_bytes", [0, 10])
 def test_lookup_on_a_full_disk_does_not_claim_success(located: Geocli, room_bytes: int) -> None:
-    """When the journal has no room, lookup prints its answer, says that it was not kept, and exits with 4."""
+    """When the journal has no space, lookup prints its answer, reports that it was not stored, and exits with 4."""
     located.data_dir.mkdir(mode=0o700)
     journal = located.data_dir / "journal"
     journal.write_bytes(b"\n" * 2_000_000)
@@ -272,7 +272,7 @@ def test_lookup_on_a_full_disk_does_not_claim_success(located: Geocli, room_byte
 
 
 class Faulty(DataDirectory):
-    """A data directory on a disk that fails: what is written to the journal, or its name, cannot be synced."""
+    """A data directory on a failing disk: writes to the journal, or its name, cannot be synced."""
 
     def __init__(self, path: str, fault: str) -> None:
         super().__init__(path, allow_network_fs=True)
@@ -309,7 +309,7 @@ def test_failed_sync_is_never_believed_later(tmp_path: Path, fault: str, reason:
 
 @pytest.mark.parametrize("do", [lambda journal: journal.append([resolved()]), lambda journal: journal.seal()])
 def test_held_lock_is_busy(directory: DataDirectory, do: Callable[[Journal], None]) -> None:
-    """Whoever cannot get the journal's lock in time says who is in the way, and changes nothing."""
+    """A process that cannot get the journal's lock in time names the holder, and changes nothing."""
     put(directory, frame("1.1.1.1"))
     with locked_by_process(directory, "journal.lock"), pytest.raises(BusyError, match=r"/journal\.lock: busy: "):
         do(Journal(directory, lock_timeout_seconds=0.03))
@@ -335,7 +335,7 @@ def test_lock_file_of_another_kind_is_an_error_of_the_journal(directory: DataDir
 
 
 def test_threads_and_journals_append_at_once(directory: DataDirectory) -> None:
-    """Everything that several threads append at once, over one journal or several, is kept whole and in order."""
+    """Frames that several threads append concurrently, to one journal or several, are whole and in order."""
     shared = Journal(directory, lock_timeout_seconds=60)
     start = Barrier(6)
 
@@ -378,7 +378,7 @@ def test_is_dirty(directory: DataDirectory, journal: Journal, names: dict[str, b
 
 
 def test_directory_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """A data directory that is a file is an error for each who asks."""
+    """A data directory that is a file is an error for all methods."""
     (tmp_path / "file").touch()
     journal = Journal(local(tmp_path / "file"))
     path = f"{tmp_path}/file"
@@ -394,7 +394,7 @@ def test_directory_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 
 def test_seal_renames_the_journal(directory: DataDirectory, journal: Journal) -> None:
-    """A sealed journal has a number and an identity in its name, holds what it held, and takes no more."""
+    """A sealed journal has a number and a UUID in its name, the same content, and is no longer appended to."""
     journal.append([resolved("1.1.1.1")])
     segment = journal.seal(7)
     assert segment is not None
@@ -408,7 +408,7 @@ def test_seal_renames_the_journal(directory: DataDirectory, journal: Journal) ->
 
 
 def test_each_seal_has_a_larger_number(directory: DataDirectory, journal: Journal) -> None:
-    """Segments are numbered in their order, after those that are left over, each with an identity of its own."""
+    """Segments are numbered in order, after leftover ones, each with a UUID of its own."""
     put(directory, b"", LEFT_OVER.name)
     sealed = []
     for at_least in (1, 9, 2):
@@ -439,8 +439,8 @@ class Overtaken(DataDirectory):
         return super().locked(name, timeout_seconds)
 
 
-def test_journal_that_another_sealed_meanwhile_is_not_dirty(directory: DataDirectory, journal: Journal) -> None:
-    """Of two that seal at the same time one gets the segment, and the other nothing."""
+def test_journal_sealed_by_another_process_is_not_dirty(directory: DataDirectory, journal: Journal) -> None:
+    """Of two that seal at the same time, one gets the segment, and the other nothing."""
     journal.append([resolved()])
     overtaken = Overtaken(directory.path, allow_network_fs=True)
     overtaken.other = journal
@@ -449,7 +449,7 @@ def test_journal_that_another_sealed_meanwhile_is_not_dirty(directory: DataDirec
 
 
 def test_segments_are_those_with_such_names(directory: DataDirectory, journal: Journal) -> None:
-    """Segments come in the order of their numbers, not of their names; other files are none of them."""
+    """Segments come in the order of their numbers, not of their names; other files are ignored."""
     for name in (
         "journal.10-b.draining",
         "journal.9-a.draining",
@@ -507,7 +507,7 @@ def test_discard_removes_the_segment(directory: DataDirectory, journal: Journal)
 
 
 def test_quarantine_keeps_bytes(directory: DataDirectory, journal: Journal) -> None:
-    """Bytes that are no frames are appended to a private file, each piece a line, and their number is returned."""
+    """Bytes that are not frames are appended to a private file, a line for each piece, and their number is returned."""
     assert 8 == journal.quarantine([b"one\n", b"two"])
     assert 7 == journal.quarantine([b"\0\xffthree"[1:]])
     assert b"one\ntwo\n\xffthree\n" == contents(directory, "journal.bad")
@@ -534,7 +534,7 @@ def test_nothing_to_quarantine_makes_no_file(directory: DataDirectory, journal: 
 def test_quarantine_that_cannot_be_written_is_an_error(
     directory: DataDirectory, journal: Journal, make: Callable[[str], None], reason: str
 ) -> None:
-    """Bytes that cannot be kept are an error, so that their segment stays."""
+    """Bytes that cannot be quarantined are an error, so that their segment stays."""
     directory.prepare()
     make(directory.file("journal.bad"))
     with pytest.raises(JournalError) as caught:
@@ -542,8 +542,8 @@ def test_quarantine_that_cannot_be_written_is_an_error(
     assert f"{directory.file('journal.bad')}: {reason}" == str(caught.value)
 
 
-def test_quarantine_that_is_cut_short_is_an_error(directory: DataDirectory, journal: Journal) -> None:
-    """Bytes of which only a part could be kept are not kept, so that the next flush does not keep a part twice."""
+def test_partial_write_to_the_quarantine_is_an_error(directory: DataDirectory, journal: Journal) -> None:
+    """Partly written bytes are removed, so that the next flush does not write a part twice."""
     directory.prepare()
 
     def quarantine_with_little_room() -> None:
@@ -558,7 +558,7 @@ def test_quarantine_that_is_cut_short_is_an_error(directory: DataDirectory, jour
 
 
 def test_dirty_entries_are_those_of_segments_then_of_the_journal(directory: DataDirectory, journal: Journal) -> None:
-    """Dirty entries come oldest first: segments by number, then the journal; damage is passed over."""
+    """Oldest first: segments by number, then the journal; damage is skipped."""
     put(directory, frame("1.1.1.2") + b"garbage\n", "journal.10-b.draining")
     put(directory, frame("1.1.1.1"), "journal.9-a.draining")
     put(directory, b"garbage\n" + frame("1.1.1.3"))
@@ -590,7 +590,7 @@ class Sealing(DataDirectory):
 
 
 def test_journal_that_is_sealed_while_it_is_read_is_read_once(directory: DataDirectory, journal: Journal) -> None:
-    """A journal that becomes a segment between two looks is neither missed nor read twice."""
+    """A journal that becomes a segment between two reads is neither missed nor read twice."""
     journal.append([resolved()])
     sealing = Sealing(directory.path, allow_network_fs=True)
     sealing.other = journal
@@ -599,7 +599,7 @@ def test_journal_that_is_sealed_while_it_is_read_is_read_once(directory: DataDir
 
 
 def test_newest_is_the_last_that_was_appended(journal: Journal) -> None:
-    """Of the entries of an address the last counts, and other addresses are left out."""
+    """Of the entries of an address the last counts, and other addresses are ignored."""
     journal.append([resolved("1.1.1.1"), resolved("1.1.1.2")])
     journal.seal()
     other = resolved("1.1.1.1", place=Place(city="Paris"))
@@ -608,7 +608,7 @@ def test_newest_is_the_last_that_was_appended(journal: Journal) -> None:
 
 
 def test_newest_never_hides_a_good_answer(journal: Journal) -> None:
-    """Where somebody knew and later nobody, the good answer stays, and notes when to ask again."""
+    """A later unresolved entry keeps the good answer, and adds its retry time."""
     later = unresolved("1.1.1.1", retry_at=AT + timedelta(hours=1), generation="rir@4")
     journal.append([resolved("1.1.1.1")])
     journal.append([later])
@@ -617,14 +617,14 @@ def test_newest_never_hides_a_good_answer(journal: Journal) -> None:
 
 
 def test_status_of_nothing(directory: DataDirectory, journal: Journal) -> None:
-    """Without files all counts are zero, and none is made."""
+    """Without files all counts are zero, and no file is created."""
     nothing = JournalStatus(entries=0, size_bytes=0, oldest_at=None, segments=0, quarantined_bytes=0)
     assert nothing == journal.status()
     assert not os.path.exists(directory.path)
 
 
-def test_status_counts_what_is_dirty(directory: DataDirectory, journal: Journal) -> None:
-    """The status counts entries and bytes of journal and segments, the oldest instant, and the quarantine."""
+def test_status_counts_dirty_entries(directory: DataDirectory, journal: Journal) -> None:
+    """The status has entries and bytes of journal and segments, the oldest time, and the quarantine."""
     journal.append([resolved("1.1.1.1", resolved_at=None), resolved("1.1.1.2")])
     journal.seal()
     journal.append([resolved("1.1.1.3", resolved_at=AT + timedelta(seconds=5))])
@@ -640,8 +640,8 @@ def test_status_counts_what_is_dirty(directory: DataDirectory, journal: Journal)
     assert expected == journal.status()
 
 
-def test_lookup_tells_what_is_wrong_with_the_journal(located: Geocli) -> None:
-    """A journal that is a directory costs the cache, not the answer: it is printed, and the exit status is 4."""
+def test_lookup_reports_an_unusable_journal(located: Geocli) -> None:
+    """With a directory instead of a journal, the answer is printed, and the exit status is 4."""
     (located.data_dir / "journal").mkdir(parents=True)
     located.data_dir.chmod(0o700)
     done = located("lookup", "81.2.69.160")
@@ -651,7 +651,7 @@ def test_lookup_tells_what_is_wrong_with_the_journal(located: Geocli) -> None:
 
 
 def test_files_that_a_frame_names_are_kept(directory: DataDirectory, journal: Journal) -> None:
-    """Lines of a journal can be read by eye, with grep, and name their sources."""
+    """Lines of a journal are readable, with grep, and have the names of their sources."""
     journal.append([resolved()])
     found = subprocess.run(["grep", "-c", SOURCES, directory.file("journal")], capture_output=True, check=True)
     assert b"1\n" == found.stdout

@@ -1,4 +1,4 @@
-"""Counting what is dirty, without reading what it says."""
+"""Counting dirty entries without decoding them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def journal(directory: DataDirectory) -> Journal:
 
 
 def _frame(at: bytes = b"2026-06-01T12:00:00Z", rows: bytes = b'[["1.1.1.1",0,24]]') -> bytes:
-    """Return a frame with an entry, and whatever is said of it."""
+    """Return a frame with one entry and any content."""
     return encode(b'{"at":"%b","generation":"","places":[{"status":"resolved"}],"rows":%b}' % (at, rows))
 
 
@@ -78,7 +78,7 @@ def test_counting_parses_no_small_frames(directory: DataDirectory, journal: Jour
     ],
 )
 def test_counting(directory: DataDirectory, journal: Journal, data: bytes, count: int, oldest: datetime | None) -> None:
-    """Each entry in whole frames counts, whatever is between them, in the journal and in segments."""
+    """Each entry in whole frames counts, in the journal and in segments."""
     put(directory, data)
     assert (count, oldest) == (journal.status().entries, journal.status().oldest_at)
     put(directory, data, segment(1))

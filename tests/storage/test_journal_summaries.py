@@ -1,4 +1,4 @@
-"""Summaries in a journal: a search skips what they cover, and finds the same."""
+"""Summaries in a journal: a search skips the parts that they cover, and finds the same."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def journal(directory: DataDirectory) -> Journal:
 
 
 def fill(directory: DataDirectory, size_bytes: int) -> None:
-    """Append empty lines, as nobody does, until the journal has a size."""
+    """Append empty lines, which geocli never does, until the journal has this size."""
     directory.prepare()
     with open(directory.file("journal"), "ab") as file:
         file.write(b"\n" * (size_bytes - file.tell()))
@@ -54,7 +54,7 @@ def _frame_bytes(ip: str) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("ip", ["1.1.1.1", "255.255.255.255", "2001:db8::1", "2001:db8:1111:2222:3333:4444:5555:6666"])
 def test_addresses_at_every_offset_of_a_boundary(directory: DataDirectory, journal: Journal, ip: str) -> None:
-    """Wherever in its frame a stretch ends, an address is found, and its neighbours are, too."""
+    """Wherever in its frame a summarised part ends, an address is found, and its neighbours are, too."""
     size_bytes = _frame_bytes(ip)
     for before in range(max(size_bytes - len(ip) - 20, 1), size_bytes + 3):
         put(directory, b"")
@@ -74,8 +74,8 @@ def test_addresses_at_every_offset_of_a_boundary(directory: DataDirectory, journ
             assert {address: resolved(address)} == Journal(directory).newest([address])
 
 
-def test_what_is_nowhere_is_not_read(directory: DataDirectory, journal: Journal) -> None:
-    """Of a journal with summaries, a search for one address reads a small part."""
+def test_search_for_an_absent_address_reads_little(directory: DataDirectory, journal: Journal) -> None:
+    """In a journal with summaries, a search for one address reads only a small part."""
     for number in range(1, 9):
         fill(directory, number * STRETCH_BYTES - 5)
         journal.append([resolved(f"1.1.1.{number}")])
@@ -90,8 +90,8 @@ def _read_bytes() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def test_summaries_are_no_entries(directory: DataDirectory, journal: Journal) -> None:
-    """Replay, statistics and repair find no damage in a summary, and no entry."""
+def test_summaries_are_not_entries(directory: DataDirectory, journal: Journal) -> None:
+    """Replay, statistics and repair treat a summary neither as damage nor as an entry."""
     fill(directory, STRETCH_BYTES - 5)
     journal.append([resolved("1.1.1.1")])
     assert 1 == summary_count(directory)
@@ -118,7 +118,7 @@ def test_damaged_summaries_are_not_believed(directory: DataDirectory, journal: J
 
 
 def test_torn_summaries_are_silent(directory: DataDirectory, journal: Journal) -> None:
-    """Cut anywhere, a summary at the end is neither damage nor in the way of the entry before it."""
+    """Truncated anywhere, a last summary is not damage, and does not affect the entry before it."""
     fill(directory, STRETCH_BYTES - 5)
     journal.append([resolved("1.1.1.1")])
     path = Path(directory.file("journal"))
@@ -152,7 +152,7 @@ def test_stretches_without_a_summary(
 
 
 def test_too_many_addresses_for_a_summary(directory: DataDirectory, journal: Journal) -> None:
-    """A stretch of long addresses alone has none, since a reader would not read all of it."""
+    """A part with long addresses alone has no summary, since a reader would not read all of it."""
     words = " ".join(f"2001:db8:1111:2222:3333:4444:5555:{number:x}" for number in range(4096, 7000))
     put(directory, encode(f'{{"text":"{words}"}}'.encode()))
     fill(directory, STRETCH_BYTES - 5)
@@ -161,10 +161,10 @@ def test_too_many_addresses_for_a_summary(directory: DataDirectory, journal: Jou
     assert ["1.1.1.1"] == list(journal.newest(["1.1.1.1"]))
 
 
-def test_stretches_that_cannot_be_read_have_none(
+def test_unreadable_parts_have_no_summary(
     directory: DataDirectory, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer is kept whatever becomes of the summary."""
+    """An answer is appended even if the summary cannot be written."""
 
     def fail(*_: object) -> bytes:
         raise OSError
@@ -175,8 +175,8 @@ def test_stretches_that_cannot_be_read_have_none(
     assert ["1.1.1.1"] == list(journal.newest(["1.1.1.1"]))
 
 
-def test_what_is_appended_later_is_not_found_while_frozen(directory: DataDirectory, journal: Journal) -> None:
-    """A summary that came later covers what was there before as well."""
+def test_later_entries_are_not_found_while_frozen(directory: DataDirectory, journal: Journal) -> None:
+    """A later summary also covers earlier frames."""
     fill(directory, STRETCH_BYTES - 500)
     journal.append([resolved("1.1.1.1")])
     journal.freeze()
@@ -188,7 +188,7 @@ def test_what_is_appended_later_is_not_found_while_frozen(directory: DataDirecto
 def test_any_journal_is_searched_as_it_is_read(
     directory: DataDirectory, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of lookups, batches and seals in any order the newest entries are found."""
+    """After lookups, batches and seals in any order, the newest entries are found."""
     for module in (appending, journal_lookup, journal_summaries):
         monkeypatch.setattr(module, "STRETCH_BYTES", 3000)
     random = Random(7)  # noqa: S311 (the same each time)

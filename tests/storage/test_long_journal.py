@@ -1,4 +1,4 @@
-"""A journal that no cron flushes: a batch does, past a limit, and nobody notices."""
+"""A journal that is never flushed: above a limit, a batch flushes it silently."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DIRTY = 4000
 
 @pytest.fixture
 def dirty(located: Geocli) -> Geocli:
-    """Have a journal of more than a megabyte."""
+    """Return geocli with a journal of more than a megabyte."""
     Journal(local(located.data_dir)).append(
         resolved(f"8.{number >> 8}.{number & 255}.1", source=f"{number:x}" * 60) for number in range(DIRTY)
     )
@@ -44,7 +44,7 @@ def is_dirty(geocli: Geocli) -> bool:
 
 
 def test_a_batch_flushes_past_the_limit(dirty: Geocli) -> None:
-    """All that is dirty is in the store when the batch has ended, which says nothing of it."""
+    """All dirty entries are in the store when the batch has ended, without a message."""
     ran = dirty(*BATCH, stdin=b"81.2.69.160\n", environ=LIMIT)
 
     assert (0, b"81.2.69.160\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
@@ -88,7 +88,7 @@ def test_the_reader_of_the_output_does_not_wait(dirty: Geocli, tmp_path: Path) -
 
 
 def test_a_batch_waits_for_no_lock(dirty: Geocli) -> None:
-    """While another flush runs it ends as ever, at once and with its own exit status."""
+    """While another flush runs, the batch ends immediately, with its own exit status."""
     with locked_file(dirty.data_dir / "flush.lock"):
         ran = dirty(*BATCH, stdin=b"81.2.69.160\nnonsense\n", environ=LIMIT | {"GEOCLI_LOCK_TIMEOUT": "3600"})
     assert (0, b"81.2.69.160\nnonsense\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
@@ -98,25 +98,25 @@ def test_a_batch_waits_for_no_lock(dirty: Geocli) -> None:
 
 
 def test_a_store_that_cannot_be_written_has_no_effect(dirty: Geocli) -> None:
-    """Whatever keeps the flush from its work, the batch ends as ever; the next flush says what it is."""
+    """Errors of the flush do not affect the batch; the next flush reports them."""
     (dirty.data_dir / "geocli.db").write_bytes(b"no database" * 1000)
     ran = dirty(*BATCH, "--no-header", stdin=b"81.2.69.160\n", environ=LIMIT)
     assert (0, b"81.2.69.160\n") == (ran.returncode, ran.stdout)
-    assert all("geocli.db" in line for line in complaints(ran))  # as every lookup says
+    assert all("geocli.db" in line for line in complaints(ran))  # as of every lookup
     assert is_dirty(dirty)
     assert 4 == dirty("flush").returncode
 
 
-def test_an_output_file_is_in_place_before(dirty: Geocli) -> None:
-    """With -o, too, nothing of the flush is seen."""
+def test_an_output_file_is_complete_before_the_flush(dirty: Geocli) -> None:
+    """The output file is complete before the flush."""
     out = dirty.data_dir.parent / "out"
     ran = dirty(*BATCH, "-o", str(out), stdin=b"81.2.69.160\n", environ=LIMIT)
     assert (0, b"", b"", b"81.2.69.160\n") == (ran.returncode, ran.stdout, ran.stderr, out.read_bytes())
     assert not is_dirty(dirty)
 
 
-def test_stats_check_tells_of_it(dirty: Geocli) -> None:
-    """A journal past the limit is unhealthy, with its size and the limit."""
+def test_stats_check_reports_it(dirty: Geocli) -> None:
+    """A journal above the limit is unhealthy, with its size and the limit."""
     size_mb = os.path.getsize(dirty.data_dir / "journal") / 1_000_000
     ran = dirty("stats", "--check", environ=LIMIT)
     assert 1 == ran.returncode

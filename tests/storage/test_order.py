@@ -1,4 +1,4 @@
-"""Order: the last answer counts, whatever segments are left over, whenever they come, and whatever clocks say."""
+"""The last answer counts, whichever segments are left over, whenever they reappear, and whatever clocks show."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 FAULTS = ("readable", "unreadable", "killed while it is read", "killed before it is discarded")
 """What may happen to a segment in a flush."""
 ANSWERS = st.tuples(st.sampled_from(ADDRESSES), st.booleans(), st.integers(-90, 90))
-"""An address, whether somebody knows it, and the minutes by which the clock is moved before it."""
+"""An address, whether the source has an answer, and the minutes by which the clock is moved before."""
 IN_NO_REGISTRY = "2e00::1"
-"""An address that IANA has given to nobody, so that the built-in data do not know it."""
+"""An unallocated address, which the built-in registries do not have."""
 
 
 class KilledError(BaseException):
-    """Ends a flush at once, as kill -9 does: nothing of ours catches it."""
+    """Ends a flush immediately, like SIGKILL: no code of geocli catches it."""
 
 
 class Troubled(Journal):
@@ -60,10 +60,10 @@ class Troubled(Journal):
 
     def __init__(self, directory: DataDirectory) -> None:
         super().__init__(directory, lock_timeout_seconds=0)
-        self.be_well()
+        self.stop_faults()
 
-    def be_well(self) -> None:
-        """Let nothing happen any more."""
+    def stop_faults(self) -> None:
+        """Stop injecting faults."""
         self.fault: Callable[[], str] = lambda: "readable"
         self.is_killed_when_sealed = False
         self.dies_at: set[str] = set()
@@ -91,7 +91,7 @@ class Troubled(Journal):
 
 
 def _last(answers: list[Entry]) -> Entry:
-    """Return what is to be known after these answers: the last good one, marked by a later try in vain."""
+    """Return the expected entry after these answers: the last good one, with the retry time of a later failure."""
     good = [number for number, entry in enumerate(answers) if entry.status == "resolved"]
     if not good or good[-1] == len(answers) - 1:
         return answers[-1]
@@ -100,7 +100,7 @@ def _last(answers: list[Entry]) -> Entry:
 
 
 class OrderMachine(RuleBasedStateMachine):
-    """Answers and flushes in any order, while disks, other programs and kill -9 do what they can."""
+    """Answers and flushes in any order, with faults of disks, other programs and SIGKILL."""
 
     @initialize()
     def begin(self) -> None:
@@ -137,7 +137,7 @@ class OrderMachine(RuleBasedStateMachine):
     def _flush(self, during: AbstractContextManager[object] | None = None) -> None:
         with during or nullcontext(), suppress(GeocliError, KilledError):
             Flush(self.directory, self.journal, self.clock, 0).run()
-        self.journal.be_well()
+        self.journal.stop_faults()
         found = {
             ip: entry.place.asn for ip, entry in stored_entries(self.directory).items() if entry.place.asn is not None
         }
@@ -168,7 +168,7 @@ class OrderMachine(RuleBasedStateMachine):
         change(path, "DROP TRIGGER no_INSERT", "DROP TRIGGER no_UPDATE")
 
     def teardown(self) -> None:
-        """Flush once more, when nothing is in the way, and compare the table with what was answered."""
+        """Flush without faults, and compare the table with the answers."""
         if not hasattr(self, "home"):
             return
         with self.home:
@@ -182,8 +182,8 @@ TestOrder = OrderMachine.TestCase
 TestOrder.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
 
 
-def test_asking_again_in_vain_keeps_the_answer_and_notes_when(geocli: Geocli) -> None:
-    """A row that nobody knows any more keeps its place and its instant, and says when and whom to ask again."""
+def test_failed_re_resolve_keeps_the_answer_and_sets_the_retry_time(geocli: Geocli) -> None:
+    """A row without a new answer keeps its place and its time, and gets a retry time and sources."""
     path = geocli.db_dir / "GeoLite2-City.mmdb"
     build(path, {"2e00::/32": TOKYO, "81.2.69.0/24": LONDON}, build_epoch=1_780_000_000)
     geocli("lookup", IN_NO_REGISTRY)
@@ -207,8 +207,8 @@ def test_asking_again_in_vain_keeps_the_answer_and_notes_when(geocli: Geocli) ->
 
 
 @pytest.mark.parametrize("first", ["unreadable", "refused"])
-def test_left_over_segment_does_not_undo_what_a_command_said_later(located: Geocli, first: str) -> None:
-    """An answer from before a database was replaced, which could not be stored then, comes late and changes nothing."""
+def test_leftover_segment_does_not_change_later_answers(located: Geocli, first: str) -> None:
+    """An answer from before a database was replaced, which could not be stored then, does not change later ones."""
     directory = local(located.data_dir)
     located("lookup", "81.2.69.160", "2001:218::1")
     segment = Journal(directory).seal()

@@ -1,4 +1,4 @@
-"""Files that somebody planted under the names that geocli or SQLite will open: refused at once, by name, untouched."""
+"""Files that an attacker planted under names that geocli or SQLite will open: rejected by name, and untouched."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Planted:
         self.before = _identity(self.path)
 
     def run(self, command: str) -> subprocess.CompletedProcess[bytes]:
-        """Run a command, which must end soon whatever it finds."""
+        """Run a command, which must end soon."""
         arguments, stdin = ALL[command]
         return subprocess.run(
             [*self.geocli.command, *arguments],
@@ -105,13 +105,13 @@ class Planted:
         )
 
     def check_untouched(self) -> None:
-        """Make sure that nothing was written to what was planted, or to where it leads."""
+        """Check that neither the planted file nor its target was written."""
         assert self.before == _identity(self.path)
         assert PRECIOUS == self.other.read_bytes()
         assert not self.other.with_name("made").exists()
 
     def put_back(self) -> None:
-        """Take away what was planted, as the error advises."""
+        """Remove the planted file, as the error advises."""
         self.path.rmdir() if self.path.is_dir() and not self.path.is_symlink() else self.path.unlink()
         with suppress(FileNotFoundError):
             self.away.rename(self.path)
@@ -120,7 +120,7 @@ class Planted:
 @pytest.mark.parametrize("plant", KINDS, ids=lambda plant: plant.__name__.strip("_"))
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_planted_is_opened_by_sqlite(tmp_path: Path, name: str, plant: Callable[[Path, Path], None]) -> None:
-    """Lookups answer from the sources, what writes fails with 4, each names the file, and nothing is touched."""
+    """Lookups answer from the sources, writing commands fail with 4, each names the file, and it is untouched."""
     planted = Planted(tmp_path, name, plant)
     runs = {command: planted.run(command) for command in ALL}
     planted.check_untouched()
@@ -142,7 +142,7 @@ def test_nothing_planted_is_opened_by_sqlite(tmp_path: Path, name: str, plant: C
 @pytest.mark.parametrize("plant", KINDS, ids=lambda plant: plant.__name__.strip("_"))
 @pytest.mark.parametrize("name", LOCKS)
 def test_nothing_planted_is_a_lock(tmp_path: Path, name: str, plant: Callable[[Path, Path], None]) -> None:
-    """What takes the lock fails with 4 and names it, answers come all the same, and nothing is touched or lost."""
+    """Commands that take the lock fail with 4 and name it; answers are printed, and nothing is touched or lost."""
     planted = Planted(tmp_path, name, plant)
     runs = {command: planted.run(command) for command in ("lookup", "batch", "flush", "re-resolve", "clear")}
     planted.check_untouched()
@@ -184,8 +184,8 @@ def test_nothing_planted_is_a_journal(tmp_path: Path, name: str, plant: Callable
 
 @pytest.mark.parametrize("plant", KINDS, ids=lambda plant: plant.__name__.strip("_"))
 @pytest.mark.parametrize("name", ["backoff-web.json", "backoff-web.json.part", "backoff.lock"])
-def test_nothing_planted_is_a_back_off(tmp_path: Path, name: str, plant: Callable[[Path, Path], None]) -> None:
-    """A pause is neither read from what was planted nor written through it; the process remembers it all the same."""
+def test_nothing_planted_is_a_pause_file(tmp_path: Path, name: str, plant: Callable[[Path, Path], None]) -> None:
+    """A pause is neither read from the planted file nor written through it; the process still observes it."""
     (tmp_path / "data").mkdir(mode=0o700)
     other = tmp_path / "other"
     other.write_bytes(PRECIOUS)
@@ -225,7 +225,7 @@ DATABASE = "dbip-city-lite.mmdb"
 def test_nothing_planted_is_updated(
     geocli: Geocli, tmp_path: Path, httpserver: HTTPServer, name: str, plant: Callable[[Path, Path], None]
 ) -> None:
-    """`db update` and `db verify` end at once: what was planted is named, or replaced itself, and nothing else is."""
+    """`db update` and `db verify` end soon: the planted file is reported or replaced, and nothing else is."""
     data = build(tmp_path / "made.mmdb", {"8.8.8.0/24": LONDON}).read_bytes()
     path = f"/dbip-city-lite-{datetime.now(UTC):%Y-%m}.mmdb.gz"
     httpserver.expect_request(path).respond_with_data(gzip.compress(data))

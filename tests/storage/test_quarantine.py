@@ -1,4 +1,4 @@
-"""What is damaged is kept in `journal.bad`, once, counted by `stats`, reported once, and no danger to other files."""
+"""Damaged bytes are in `journal.bad`, once, counted by `stats`, reported once, and other files are safe."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _append(geocli: Geocli, data: bytes) -> None:
 
 
 def _quarantined(geocli: Geocli) -> list[int]:
-    """Return how many quarantined bytes each form of `stats` for programs shows; that for people agrees."""
+    """Return the number of quarantined bytes in each machine-readable form of `stats`, and check that for people."""
     shown = {form: geocli("stats", "-f", form).stdout.decode() for form in ("json", "prometheus", "table")}
     (sample,) = [line for line in shown["prometheus"].splitlines() if line.startswith("geocli_journal_quarantined_")]
     size_bytes = json.loads(shown["json"])["journal"]["quarantined_bytes"]
@@ -61,8 +61,8 @@ def _quarantined(geocli: Geocli) -> list[int]:
     return [size_bytes, int(sample.split()[1])]
 
 
-def test_damage_is_kept_counted_and_reported_once(located: Geocli) -> None:
-    """A flipped bit and garbage: byte for byte in `journal.bad`, counted in each form, and one flush says so."""
+def test_damage_is_quarantined_counted_and_reported_once(located: Geocli) -> None:
+    """A flipped bit and garbage are byte for byte in `journal.bad`, counted in each form, and reported by one flush."""
     bad, journal = located.data_dir / "journal.bad", located.data_dir / "journal"
     located("lookup", "81.2.69.160")
     located("batch", stdin=b"".join(b"98.0.0.%d\n" % number for number in range(256)))
@@ -92,8 +92,8 @@ def test_damage_is_kept_counted_and_reported_once(located: Geocli) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_damage_is_reported_also_if_something_else_is_wrong(geocli: Geocli, number: int) -> None:
-    """A flush that could not store another segment says both; the next one repeats what is still wrong alone."""
+def test_damage_is_reported_together_with_other_errors(geocli: Geocli, number: int) -> None:
+    """A flush that could not store another segment reports both; the next one reports only the remaining error."""
     geocli("lookup", "8.8.8.8")
     _append(geocli, GARBAGE)
     (geocli.data_dir / "journal").rename(geocli.data_dir / "journal.2-b.draining")
@@ -129,8 +129,8 @@ class Killed(Journal):
 
 
 @pytest.mark.parametrize("step", ["before it is kept", "when it is kept", "before the segment goes"])
-def test_flush_that_is_killed_over_damage_loses_none(geocli: Geocli, step: str) -> None:
-    """Whenever it is killed, the next flush has stored all, and the damage is kept, whole, at most twice."""
+def test_killed_flush_loses_no_damage(geocli: Geocli, step: str) -> None:
+    """Whenever it is killed, the next flush stores all entries, and the damage is quarantined, whole, at most twice."""
     geocli("lookup", "8.8.8.8", "1.1.1.1")
     _append(geocli, GARBAGE)
     directory = local(geocli.data_dir)
@@ -158,7 +158,7 @@ def test_flush_that_is_killed_over_damage_loses_none(geocli: Geocli, step: str) 
     ],
 )
 def test_damage_is_not_multiplied_by_flushes_that_fail(tmp_path: Path, rows: int, damage: bytes) -> None:
-    """While the disk is too full, minute after minute, for the store or the quarantine, no copies of damage pile up."""
+    """While the disk is too full for the store or the quarantine, repeated flushes make no further copies."""
     directory = local(tmp_path / "data")
     StoreWriter(directory).close()
     addresses = [f"10.0.{number >> 8}.{number & 255}" for number in range(rows)]
@@ -214,8 +214,8 @@ def _device(minor: int) -> Callable[[Path, Path], None]:
         pytest.param(_device(3), id="/dev/null"),
     ],
 )
-def test_quarantine_that_is_no_file_of_ours(geocli: Geocli, make: Callable[[Path, Path], None]) -> None:
-    """It is an error that names it; nobody else's file is written, the segment stays, and all is kept in the end."""
+def test_quarantine_that_is_a_foreign_file(geocli: Geocli, make: Callable[[Path, Path], None]) -> None:
+    """It is an error that names it; the file is not written, the segment stays, and later all is quarantined."""
     bad, other = geocli.data_dir / "journal.bad", geocli.data_dir.with_name("other")
     other.write_bytes(b"precious\n")
     geocli("lookup", "8.8.8.8")
@@ -230,7 +230,7 @@ def test_quarantine_that_is_no_file_of_ours(geocli: Geocli, make: Callable[[Path
     assert other.stat().st_mode & 0o777 == 0o644 & ~_umask()
 
     bad.rmdir() if bad.is_dir() else bad.unlink()
-    _is_kept_at_last(geocli, ["1.1.1.1", "8.8.8.8"])
+    _check_stored_later(geocli, ["1.1.1.1", "8.8.8.8"])
 
 
 def _umask() -> int:
@@ -238,8 +238,8 @@ def _umask() -> int:
     return umask
 
 
-def _is_kept_at_last(geocli: Geocli, addresses: list[str]) -> None:
-    """Flush when nothing is in the way any more, and look for all that was dirty."""
+def _check_stored_later(geocli: Geocli, addresses: list[str]) -> None:
+    """Flush without obstacles, and check that all dirty entries are stored."""
     healed = geocli("flush")
     assert (0, b"") == (healed.returncode, healed.stdout)
     assert f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were quarantined" == complaint(healed)
@@ -266,11 +266,11 @@ def test_quarantine_that_is_a_pipe_gets_nothing(geocli: Geocli) -> None:
     assert complaint(run).startswith(f"{bad}: ")
     assert b"" == received
     bad.unlink()
-    _is_kept_at_last(geocli, ["8.8.8.8"])
+    _check_stored_later(geocli, ["8.8.8.8"])
 
 
 def test_quarantine_that_may_not_be_written(geocli: Geocli) -> None:
-    """It is an error that says so, and nothing is lost."""
+    """It is an error with the reason, and nothing is lost."""
     bad = geocli.data_dir / "journal.bad"
     geocli("lookup", "8.8.8.8")
     _append(geocli, GARBAGE)
@@ -281,11 +281,11 @@ def test_quarantine_that_may_not_be_written(geocli: Geocli) -> None:
     unprivileged(geocli)
     run = geocli("flush")
 
-    if run.returncode == 0:  # one's own file can be made writable again
+    if run.returncode == 0:  # an owner can make the file writable again
         assert not IS_ROOT
         assert GARBAGE == bad.read_bytes()
         return
     assert (4, b"") == (run.returncode, run.stdout)
     assert f"{bad}: cannot be quarantined: Permission denied" == complaint(run)
     bad.unlink()
-    _is_kept_at_last(geocli, ["8.8.8.8"])
+    _check_stored_later(geocli, ["8.8.8.8"])

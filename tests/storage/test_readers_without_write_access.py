@@ -1,4 +1,4 @@
-"""Who may not write to the data directory reads a copy of the store, made as `geocli docs store` says."""
+"""Users without write access read a copy of the store, made as `geocli docs store` describes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def read(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the sqlite3 shell as a user who may read, but not write."""
+    """Run the sqlite3 shell as a user with read access only."""
     user = ("setpriv", f"--reuid={MEMBER}", f"--regid={MEMBER}", "--clear-groups")
     return subprocess.run([*user, "sqlite3", *arguments], capture_output=True, text=True, check=False)
 
@@ -47,7 +47,7 @@ def readable(shared: Path) -> Iterator[Geocli]:
 
 
 def test_store_cannot_be_read_without_permission_to_write(readable: Geocli) -> None:
-    """SQLite says so in the words that the page quotes; geocli of that user asks the sources, and says why."""
+    """SQLite fails with the message that the page quotes; geocli asks the sources, and reports the reason."""
     run = read(str(readable.data_dir / "geocli.db"), SELECT)
     lookup = as_user(readable)("lookup", "--no-cache", "-f", "value", "8.8.8.8")
 
@@ -57,8 +57,8 @@ def test_store_cannot_be_read_without_permission_to_write(readable: Geocli) -> N
     assert (0, b"US\n") == (lookup.returncode, lookup.stdout)
 
 
-def test_copy_that_the_page_makes_can_be_read(readable: Geocli, shared: Path) -> None:
-    """The page's command, run by who may write, makes a file that needs no permission and has no companions."""
+def test_copy_made_by_the_page_can_be_read(readable: Geocli, shared: Path) -> None:
+    """The command of the page, run by a user with write access, makes a file that needs no other files."""
     (command,) = re.findall(r"^\$ (sqlite3 .*\.backup .*)$", PAGES["store"], re.MULTILINE)
     subprocess.run(["sh", "-c", command], env=readable.environ, check=True, capture_output=True)
     (shared / "report.db").chmod(0o644)
@@ -69,8 +69,8 @@ def test_copy_that_the_page_makes_can_be_read(readable: Geocli, shared: Path) ->
     assert [] == [name for name in os.listdir(shared) if name.startswith(("copy.db", "report.db-"))]
 
 
-def test_copy_has_what_is_not_yet_in_the_file(readable: Geocli, shared: Path) -> None:
-    """While a reader keeps the log, the copy has rows of the log, which a copy of the file alone lacks."""
+def test_copy_includes_the_wal(readable: Geocli, shared: Path) -> None:
+    """While another process reads, the copy includes rows that are only in the WAL."""
     database = str(readable.data_dir / "geocli.db")
     code = f"c = sqlite3.connect({database!r}); c.execute({SELECT!r}).fetchone(); print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", f"import sqlite3, sys; {code}"]

@@ -1,4 +1,4 @@
-"""One data directory, several users: whoever comes first, all may use its files, and nobody else may."""
+"""A data directory of several users: each of them can use all files, whoever created them, and no one else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _shared(shared: Path, owner: int) -> Geocli:
 
 
 def _rights(geocli: Geocli) -> dict[str, str]:
-    """Return what is not as it should be in a directory for a group: the group, and the rights, of each such file."""
+    """Return the files of a group directory with a wrong group or wrong permissions."""
     found = {path.name: path.lstat() for path in geocli.data_dir.iterdir()}
     modes = {name: f"{entry.st_gid} {stat.filemode(entry.st_mode)}" for name, entry in found.items()}
     return {name: mode for name, mode in modes.items() if mode != f"{GROUP} -rw-rw----"}
@@ -50,7 +50,7 @@ def _rights(geocli: Geocli) -> dict[str, str]:
 
 @contextmanager
 def _reading(geocli: Geocli) -> Iterator[None]:
-    """Let a user have the store open, as others do, so that the files that SQLite keeps beside it stay."""
+    """Keep the store open as a user, so that the WAL files of SQLite stay."""
     geocli_command, python = geocli.command, geocli.command[:-2]
     geocli.command = python  # type: ignore[assignment]
     try:
@@ -83,7 +83,7 @@ def _does(geocli: Geocli, *arguments: str, stdin: bytes = b"") -> subprocess.Com
 @pytest.mark.parametrize("owner", [0, MEMBER], ids=["root's directory", "the user's directory"])
 @pytest.mark.parametrize("first", ["root", "user"])
 def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int) -> None:
-    """Whoever makes which file first, both look up, batch and flush, and read what the other kept."""
+    """Whoever creates which file first, both look up, batch and flush, and read the entries of the other."""
     root = _shared(shared, owner)
     user = as_user(root)
     one, other = (root, user) if first == "root" else (user, root)
@@ -117,7 +117,7 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
 
 @needs_root
 def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
-    """In a private directory of a user all files that root makes are the user's, who goes on with them."""
+    """In the private directory of a user, files that root creates belong to the user, who can use them."""
     root = Geocli(shared, is_measured=False)
     root.data_dir.mkdir(mode=0o700)
     os.chown(root.data_dir, MEMBER, MEMBER)
@@ -146,7 +146,7 @@ def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
 @needs_root
 @pytest.mark.parametrize("mode", [0o700, 0o755], ids=oct)
 def test_directory_of_another_user(shared: Path, mode: int) -> None:
-    """Who may not write there gets answers, one line about each file that is in the way, and exit status 4."""
+    """Without write access, answers are printed, with a message for each inaccessible file, and exit status 4."""
     root = Geocli(shared)
     root.data_dir.mkdir()
     root("lookup", "8.8.8.8")
@@ -173,8 +173,8 @@ def test_directory_of_another_user(shared: Path, mode: int) -> None:
 
 @pytest.mark.parametrize("is_shared", [False, True], ids=["private", "shared"])
 @pytest.mark.parametrize("umask", ["000", "022", "077"])
-def test_umask_decides_nothing(shared: Path, umask: str, *, is_shared: bool) -> None:
-    """Each file, also those that SQLite makes, is for the owner alone, or for the group where the directory is."""
+def test_umask_has_no_effect(shared: Path, umask: str, *, is_shared: bool) -> None:
+    """Each file, including those of SQLite, is for the owner alone, or for the group of the directory."""
     geocli = Geocli(shared)
     if is_shared:
         geocli.data_dir.mkdir()

@@ -1,4 +1,4 @@
-"""Reading the store: what it answers, and what it says of files that are no store."""
+"""Reading the store: answers, and errors for files that are not a store."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def fill(path: str, *entries: Entry) -> None:
 
 
 @each_question
-def test_store_that_is_not_there_knows_nothing(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
-    """Without a store there are no rows, and none is made."""
+def test_missing_store_has_no_rows(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
+    """Without a store there are no rows, and none is created."""
     assert nothing == ask(store)
     assert [] == os.listdir(Path(store.path).parent)
 
 
 @each_question
-def test_older_store_is_read_as_it_is(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
-    """A store of an older schema is read before a flush has migrated it, and left as it is until then."""
+def test_older_store_is_read_without_migration(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
+    """A store of an older schema is read before a flush has migrated it, and unchanged until then."""
     fill(store.path, resolved("1.1.1.1"))
     expected = ask(store)
     store.close()
@@ -86,10 +86,10 @@ def test_older_store_is_read_as_it_is(store: Store, ask: Callable[[Store], Any],
 
 @each_question
 @pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_newer_store_is_refused_and_left_alone(
+def test_newer_store_is_rejected_and_unchanged(
     store: Store, ask: Callable[[Store], Any], nothing: Any, mode: str
 ) -> None:
-    """A store that a newer geocli made is an error that says what to do; not a byte of it changes."""
+    """A store of a newer geocli is an error with a remedy, and is not changed."""
     del nothing
     fill(store.path, resolved("1.1.1.1"))
     change(store.path, "PRAGMA user_version = 99", f"PRAGMA journal_mode = {mode}")
@@ -114,10 +114,10 @@ def test_newer_store_is_refused_and_left_alone(
     ],
 )
 @each_question
-def test_what_is_no_store_is_an_error(
+def test_anything_but_a_store_is_an_error(
     store: Store, ask: Callable[[Store], Any], nothing: Any, make: Callable[[str], None], reason: str
 ) -> None:
-    """Something else in the store's place is an error that names it, each time."""
+    """Anything but a store is an error that names it, each time."""
     del nothing
     make(store.path)
     for _ in range(2):
@@ -126,7 +126,7 @@ def test_what_is_no_store_is_an_error(
 
 
 def test_store_below_a_file_is_an_error(tmp_path: Path) -> None:
-    """A store where no file can be says why it cannot be opened."""
+    """The error has the reason why it cannot be opened."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreError) as caught:
         Store(f"{tmp_path}/file/geocli.db").get(["1.1.1.1"])
@@ -145,8 +145,8 @@ def test_damaged_pages_are_an_error(store: Store) -> None:
 
 
 @each_question
-def test_store_that_another_keeps_locked_is_busy(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
-    """A store that another program does not let anybody read is busy, for now."""
+def test_store_locked_by_another_program_is_busy(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
+    """A store that another program locks for reading is busy."""
     fill(store.path, resolved("1.1.1.1"))
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -158,7 +158,7 @@ def test_store_that_another_keeps_locked_is_busy(store: Store, ask: Callable[[St
 
 
 def test_locked_store_is_waited_for_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waited for the lock in vain leaves the store alone for some time, and asks again then."""
+    """After waiting for the lock in vain, the store is not read for some time, and then again."""
     monkeypatch.setattr("geocli.storage.store.LOCKED_SECONDS", LOCKED_SECONDS / 5)
     fill(path, resolved("1.1.1.1"))
     with closing(Store(path, busy_timeout_seconds=0.2)) as store:
@@ -179,7 +179,7 @@ def test_locked_store_is_waited_for_once(path: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_writers_do_not_disturb_readers(store: Store) -> None:
-    """While another program writes, the rows of before are read."""
+    """While another program writes, the earlier rows are read."""
     fill(store.path, resolved("1.1.1.1"))
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -198,7 +198,7 @@ def test_connection_can_only_read(store: Store) -> None:
         connection.execute("DELETE FROM geo_cache")
 
 
-def test_connection_is_kept(store: Store) -> None:
+def test_connection_is_reused(store: Store) -> None:
     """The file is opened once, and again after `close`."""
     fill(store.path, resolved())
     first = store.connection()
@@ -223,8 +223,8 @@ def test_store_that_is_replaced_is_opened_again(store: Store) -> None:
     assert {} == store.get(["1.1.1.1", "1.1.1.2"])
 
 
-def test_store_that_is_made_later_is_found(store: Store) -> None:
-    """A reader that found no store finds it as soon as it is there."""
+def test_store_created_later_is_found(store: Store) -> None:
+    """A reader without a store finds it as soon as it is created."""
     assert {} == store.get(["1.1.1.1"])
     fill(store.path, resolved("1.1.1.1"))
     assert ["1.1.1.1"] == list(store.get(["1.1.1.1"]))
@@ -239,15 +239,15 @@ def test_store_that_is_made_later_is_found(store: Store) -> None:
         pytest.param(resolved("2001:218::1", place=Place(city="東京", traits={"a": [1, "ü"]})), id="not ASCII"),
     ],
 )
-def test_entries_are_what_was_stored(store: Store, entry: Entry) -> None:
-    """An entry comes back as it was stored, and says that it comes from the cache."""
+def test_entries_are_read_back(store: Store, entry: Entry) -> None:
+    """An entry is read as it was stored, and marked as cached."""
     fill(store.path, entry)
     assert {entry.ip: entry.replace(cached=True)} == store.get([entry.ip])
 
 
 @pytest.mark.parametrize("count", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 1])
 def test_any_number_of_addresses_is_looked_up(store: Store, count: int) -> None:
-    """Addresses are asked for in blocks, and none is lost between them; unknown ones are left out."""
+    """Addresses are looked up in blocks, none is lost between them, and unknown ones are missing."""
     addresses = [f"10.0.{number >> 8}.{number & 255}" for number in range(count)]
     fill(store.path, *map(resolved, addresses), resolved("1.1.1.1"))
     assert set(addresses) == set(store.get([*addresses, "9.9.9.9"]))
@@ -258,7 +258,7 @@ def test_any_number_of_addresses_is_looked_up(store: Store, count: int) -> None:
     [("resolved_at", "'yesterday'"), ("built_at", "5"), ("traits", "'{'"), ("retry_at", "x'ff'"), ("city", "x'ff'")],
 )
 def test_row_that_geocli_never_wrote_is_an_error(store: Store, column: str, value: str) -> None:
-    """A row that somebody else changed to what cannot be read is an error that says so."""
+    """A row that another program changed to something unreadable is an error."""
     fill(store.path, resolved("1.1.1.1"))
     change(store.path, f"UPDATE geo_cache SET {column} = {value}")
     with pytest.raises(StoreError, match=r"/geocli\.db: unreadable row: ."):
@@ -266,7 +266,7 @@ def test_row_that_geocli_never_wrote_is_an_error(store: Store, column: str, valu
 
 
 def test_row_without_its_generation_is_stale(store: Store) -> None:
-    """A row of which nobody knows who was asked is there, and of no generation."""
+    """A row without a generation is read, with an empty one."""
     fill(store.path, resolved("1.1.1.1"))
     change(store.path, "DELETE FROM generations")
     assert "" == store.get(["1.1.1.1"])["1.1.1.1"].generation
@@ -287,14 +287,14 @@ def test_row_without_its_generation_is_stale(store: Store) -> None:
 def test_due_entries_come_in_pages(  # noqa: PLR0913, PLR0917 (fixtures and cases)
     store: Store, where: str, values: tuple[str, ...], after: int, count: int, expected: list[str]
 ) -> None:
-    """The entries that a condition selects come in the order of their rows, page by page."""
+    """The selected entries come in the order of their rows, page by page."""
     special = Entry(ip="10.0.0.1", status="special", scope="private", source="iana")
     fill(store.path, unresolved("1.1.1.2"), resolved("1.1.1.1"), resolved("9.9.9.9", generation="rir@4"), special)
     assert expected == [entry.ip for _, entry in store.due(where, values, after, count)]
 
 
 def test_generations_and_retry_times_are_those_of_the_rows(store: Store) -> None:
-    """Each generation has its number; the times to try again come one after another, each once."""
+    """Each generation has a number; the retry times come in order, each once."""
     times = [AT + timedelta(hours=hours) for hours in (1, 2, 2)]
     fill(store.path, *(unresolved(f"1.1.1.{n}").replace(retry_at=at) for n, at in enumerate(times)))
     assert [1] == list(store.generations().values())
@@ -312,8 +312,8 @@ def test_generations_and_retry_times_are_those_of_the_rows(store: Store) -> None
         (AHEAD, "geo_cache_retry_at (retry_at>?)"),
     ],
 )
-def test_what_is_due_is_found_by_an_index(store: Store, condition: str, index: str) -> None:
-    """However large the table is, a page of due rows costs what its rows cost."""
+def test_due_rows_are_found_by_an_index(store: Store, condition: str, index: str) -> None:
+    """In a table of any size, a page of due rows costs no more than its rows."""
     fill(store.path, resolved("1.1.1.1"))
     values = (*(1 for _ in range(condition.count("?"))), 0)
     clause = f"WHERE ({condition}) AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT 500"
@@ -322,13 +322,13 @@ def test_what_is_due_is_found_by_an_index(store: Store, condition: str, index: s
     assert [] == [detail for detail in plan if detail.startswith("SCAN") or "ORDER BY" in detail]
 
 
-def test_last_flush_is_what_the_writer_noted(store: Store) -> None:
-    """The last flush is known by its end, its entries and its seconds."""
+def test_last_flush_is_read_back(store: Store) -> None:
+    """The last flush has an end, a number of entries and a duration."""
     fill(store.path, resolved("1.1.1.1"), resolved("1.1.1.2"))
     assert ("2026-06-01T12:00:00Z", 2, 0.0) == store.last_flush()
 
 
-def test_store_may_be_asked_by_another_thread(store: Store) -> None:
+def test_store_may_be_used_by_another_thread(store: Store) -> None:
     """Threads that take turns may share a store."""
     fill(store.path, resolved("1.1.1.1"))
     assert ["1.1.1.1"] == list(store.get(["1.1.1.1"]))

@@ -73,7 +73,7 @@ def apply(
 
 
 def older_store(directory: DataDirectory, version: int, *statements: str) -> str:
-    """Make a store as an older geocli did, and return its path."""
+    """Create a store of an older schema, and return its path."""
     directory.prepare()
     path = directory.file("geocli.db")
     with closing(sqlite3.connect(path)) as connection:
@@ -89,34 +89,34 @@ def applied(writer: StoreWriter) -> list[int]:
 
 
 def refusal(directory: DataDirectory) -> str:
-    """Return what opening a store says, without its path."""
+    """Return the error of opening a store, without its path."""
     with pytest.raises(StoreError) as caught:
         StoreWriter(directory, busy_timeout_seconds=0)
     assert (directory.file("geocli.db"), 4) == (caught.value.path, caught.value.exit_status)
     return str(caught.value).removeprefix(f"{caught.value.path}: ")
 
 
-def test_table_is_as_the_contract_has_it(writer: StoreWriter) -> None:
-    """The table has the columns that others rely on, of their types, in their order, and the address as its key."""
+def test_table_is_as_documented(writer: StoreWriter) -> None:
+    """The table has the documented columns, with their types and order, and the address as its key."""
     found = select(writer.path, "SELECT name, type, pk FROM pragma_table_info('geo_cache')")
     assert [(name, kind, int(name == "ip")) for name, kind in CONTRACT] == found
 
 
-def test_store_is_in_wal_mode_and_says_its_version(writer: StoreWriter) -> None:
-    """Others can read while it is written, and see which schema it has."""
+def test_store_is_in_wal_mode_and_has_its_version(writer: StoreWriter) -> None:
+    """Other programs can read while it is written, and find the version of the schema."""
     assert [("wal",)] == select(writer.path, "PRAGMA journal_mode")
     assert [(SCHEMA_VERSION,)] == select(writer.path, "PRAGMA user_version")
     assert len(MIGRATIONS) == SCHEMA_VERSION
 
 
 def test_store_is_private(directory: DataDirectory, writer: StoreWriter) -> None:
-    """The store and the files that SQLite keeps beside it can be read by their owner alone."""
+    """Only the owner can read the store and the other files of SQLite."""
     apply(writer, resolved())
     modes = {name: stat.S_IMODE(os.stat(directory.file(name)).st_mode) for name in directory.names()}
     assert dict.fromkeys(["geocli.db", "geocli.db-wal", "geocli.db-shm"], 0o600) == modes
 
 
-def test_store_that_is_there_is_kept(directory: DataDirectory) -> None:
+def test_existing_store_is_kept(directory: DataDirectory) -> None:
     """Opening the store again changes nothing in it."""
     with closing(StoreWriter(directory)) as writer:
         apply(writer, resolved())
@@ -128,7 +128,7 @@ def test_store_that_is_there_is_kept(directory: DataDirectory) -> None:
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
 def test_older_store_is_migrated_in_place(directory: DataDirectory, mode: str) -> None:
-    """The rows of a store of version 1 are all there afterwards, with nothing in the new columns."""
+    """All rows of a store of version 1 are there afterwards, with empty new columns."""
     path = older_store(
         directory,
         1,
@@ -182,7 +182,7 @@ def test_every_version_is_migrated_to_the_same_schema(directory: DataDirectory, 
 
 
 def test_migration_that_fails_changes_nothing(directory: DataDirectory) -> None:
-    """A store that cannot be migrated as a whole is as it was before, of its old version."""
+    """A store that cannot be migrated as a whole is unchanged, and of its old version."""
     path = older_store(directory, 1, "CREATE TABLE source_files (anything)")
     schema = "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2"
     before = select(path, schema)
@@ -193,8 +193,8 @@ def test_migration_that_fails_changes_nothing(directory: DataDirectory) -> None:
     assert [(1,)] == select(path, "PRAGMA user_version")
 
 
-def test_database_of_another_program_is_left_alone(directory: DataDirectory) -> None:
-    """A database that has a table of the same name, but is no store, is refused and keeps its rows."""
+def test_database_of_another_program_is_unchanged(directory: DataDirectory) -> None:
+    """A database with a table of the same name that is not a store is an error, and unchanged."""
     directory.prepare()
     path = directory.file("geocli.db")
     change(path, "CREATE TABLE geo_cache (mine)", "INSERT INTO geo_cache VALUES (1)")
@@ -203,8 +203,8 @@ def test_database_of_another_program_is_left_alone(directory: DataDirectory) -> 
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_newer_store_is_refused_and_left_alone(directory: DataDirectory, mode: str) -> None:
-    """A store that a newer geocli made is not touched, byte for byte, and the error says what to do."""
+def test_newer_store_is_rejected_and_unchanged(directory: DataDirectory, mode: str) -> None:
+    """A store of a newer geocli is unchanged, byte for byte, and the error has a remedy."""
     StoreWriter(directory).close()
     path = directory.file("geocli.db")
     change(path, "PRAGMA user_version = 99", f"PRAGMA journal_mode = {mode}")
@@ -238,10 +238,10 @@ def test_newer_store_is_refused_and_left_alone(directory: DataDirectory, mode: s
         ),
     ],
 )
-def test_what_is_no_store_is_refused_and_left_alone(
+def test_anything_but_a_store_is_rejected_and_unchanged(
     directory: DataDirectory, make: Callable[[str], None], reason: str
 ) -> None:
-    """Something else in the store's place is an error that names it; it is never replaced."""
+    """Anything else is an error that names it; it is never replaced."""
     directory.prepare()
     path = directory.file("geocli.db")
     make(path)
@@ -251,8 +251,8 @@ def test_what_is_no_store_is_refused_and_left_alone(
     assert ["geocli.db"] == directory.names()
 
 
-def test_damaged_store_is_refused_and_left_in_place(directory: DataDirectory) -> None:
-    """A store with damaged pages is an error when they are met; it is neither deleted nor made anew."""
+def test_damaged_store_is_rejected_and_unchanged(directory: DataDirectory) -> None:
+    """Damaged pages are an error when they are read; the store is neither deleted nor recreated."""
     with closing(StoreWriter(directory)) as writer:
         apply(writer, *(resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(2000)))
     path = Path(writer.path)
@@ -294,8 +294,8 @@ def test_locked_store_is_busy(directory: DataDirectory, writer: StoreWriter, how
     assert 1 == apply(writer, resolved("1.1.1.2"), number=2)
 
 
-def test_locked_store_that_is_to_be_migrated_is_busy(directory: DataDirectory) -> None:
-    """A store that another program keeps locked is not migrated, and not damaged."""
+def test_locked_store_is_not_migrated(directory: DataDirectory) -> None:
+    """A store that another program locks is not migrated, and not damaged."""
     path = older_store(directory, 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -306,8 +306,8 @@ def test_locked_store_that_is_to_be_migrated_is_busy(directory: DataDirectory) -
     assert [(SCHEMA_VERSION,)] == select(path, "PRAGMA user_version")
 
 
-def test_others_read_while_a_segment_is_stored(writer: StoreWriter) -> None:
-    """Whoever reads meanwhile sees all of a segment or nothing."""
+def test_concurrent_readers(writer: StoreWriter) -> None:
+    """Concurrent readers see all of a segment or nothing."""
     seen: list[Any] = []
 
     def frames() -> Iterator[Frame]:
@@ -320,8 +320,8 @@ def test_others_read_while_a_segment_is_stored(writer: StoreWriter) -> None:
     assert [[(0,)], [(0,)], [(BLOCK + 1,)]] == [*seen, select(writer.path, "SELECT COUNT(*) FROM geo_cache")]
 
 
-def test_nobody_else_writes_while_a_segment_is_stored(directory: DataDirectory, writer: StoreWriter) -> None:
-    """Whoever wants to write meanwhile has to wait, so that what was read of the store still holds."""
+def test_concurrent_writers(directory: DataDirectory, writer: StoreWriter) -> None:
+    """Concurrent writers wait, so that rows read in the transaction are still valid."""
 
     def frames() -> Iterator[Frame]:
         with closing(sqlite3.connect(writer.path, timeout=0)) as other:
@@ -334,7 +334,7 @@ def test_nobody_else_writes_while_a_segment_is_stored(directory: DataDirectory, 
 
 
 def test_all_of_an_entry_is_stored(directory: DataDirectory, writer: StoreWriter) -> None:
-    """What is stored is what was answered, in columns that others understand."""
+    """All fields are stored, in readable columns."""
     full = resolved(
         place=Place(
             country_code="GB", country_name="United Kingdom", region="England", city="Łódź", postal_code="EC1A",
@@ -366,7 +366,7 @@ def test_all_of_an_entry_is_stored(directory: DataDirectory, writer: StoreWriter
     ],
 )
 def test_odd_entries_are_stored(directory: DataDirectory, writer: StoreWriter, entry: Entry) -> None:
-    """Whatever an entry lacks, it is stored, and holds up no other."""
+    """An entry with any missing fields is stored, and does not affect others."""
     assert 2 == apply(writer, entry, resolved("1.1.1.1"))
     found = stored_entries(directory)[entry.ip]
     assert entry.replace(cached=True, place=entry.place.replace(traits=None)) == found.replace(
@@ -390,7 +390,7 @@ def test_segment_is_stored_once(directory: DataDirectory, writer: StoreWriter) -
 
 @pytest.mark.parametrize("error", [JournalError("journal", "cannot be read"), KeyboardInterrupt()])
 def test_segment_is_stored_as_a_whole_or_not_at_all(writer: StoreWriter, error: BaseException) -> None:
-    """If a segment cannot be read to its end, nothing of it is stored, nor that it was."""
+    """If a segment cannot be read to its end, nothing of it is stored, nor recorded as stored."""
 
     def torn() -> Iterable[Frame]:
         yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)])
@@ -425,10 +425,10 @@ NOTED = resolved(retry_at=NOBODY.retry_at, generation="rir@4", answered_by=SOURC
         pytest.param(resolved(), resolved(place=PARIS), resolved(place=PARIS), id="known twice"),
     ],
 )
-def test_nothing_found_never_hides_a_good_answer(  # noqa: PLR0913 (fixtures and cases)
+def test_unresolved_entries_never_hide_a_good_answer(  # noqa: PLR0913 (fixtures and cases)
     directory: DataDirectory, writer: StoreWriter, first: Entry, then: Entry, expected: Entry, *, in_one_segment: bool
 ) -> None:
-    """The later entry counts, but a good answer only notes when to ask again, and whom nobody knew asked."""
+    """A later unresolved entry only sets the retry time and the sources of a good answer."""
     if in_one_segment:
         apply(writer, first, then)
     else:
@@ -459,10 +459,10 @@ def test_good_answer_of_an_earlier_block_is_not_hidden(directory: DataDirectory,
         pytest.param(resolved(), NOBODY, NOTED, id="known, then unknown"),
     ],
 )
-def test_late_segment_changes_nothing_that_is_newer(  # noqa: PLR0913 (fixtures and cases)
+def test_late_segment_changes_no_newer_rows(  # noqa: PLR0913 (fixtures and cases)
     directory: DataDirectory, writer: StoreWriter, late: Entry, row: Entry, expected: Entry, *, resolved_at: datetime
 ) -> None:
-    """Whatever a clock said, a segment that was left over comes out as if it had been stored in its turn."""
+    """A leftover segment has the same result as if it had been stored in its turn, whatever the clock was."""
     if expected is NOTED:
         expected = NOTED.replace(resolved_at=resolved_at)
     apply(writer, row, number=2)
@@ -473,8 +473,8 @@ def test_late_segment_changes_nothing_that_is_newer(  # noqa: PLR0913 (fixtures 
     assert resolved("1.1.1.1", resolved_at=EARLIER, cached=True) == found["1.1.1.1"]
 
 
-def test_segments_are_remembered_while_older_ones_are_left(writer: StoreWriter) -> None:
-    """What was stored is remembered as long as an older segment is on disk, and forgotten then."""
+def test_stored_segments_are_recorded_while_there_are_older_ones(writer: StoreWriter) -> None:
+    """Stored segments are recorded as long as an older segment is on disk, and then deleted from the record."""
     for number in (5, 6, 7):
         apply(writer, resolved(), number=number, oldest=4)
     assert [5, 6, 7] == applied(writer)
@@ -493,8 +493,8 @@ def test_next_number_is_larger_than_all_that_were_stored(directory: DataDirector
         assert 10 == another.next_number()
 
 
-def test_last_flush_is_noted(directory: DataDirectory, writer: StoreWriter) -> None:
-    """The store says when the last flush ended, how many entries it stored, and how long it took."""
+def test_last_flush_is_recorded(directory: DataDirectory, writer: StoreWriter) -> None:
+    """The store has the end of the last flush, its number of entries, and its duration."""
     instants = iter([AT, AT + timedelta(seconds=2.5)])
     writer.apply(segment(), framed([resolved()]), lambda: next(instants), oldest=1)
     with closing(Store(directory.file("geocli.db"))) as store:
@@ -502,7 +502,7 @@ def test_last_flush_is_noted(directory: DataDirectory, writer: StoreWriter) -> N
 
 
 def test_each_generation_is_stored_once(writer: StoreWriter) -> None:
-    """Rows with the same sources share a number for them, over segments too."""
+    """Rows with the same sources share a number for them, across segments."""
     apply(writer, resolved("1"), resolved("2", generation="rir@4"), resolved("3"))
     apply(writer, resolved("4", generation="rir@4"), number=2)
     numbers = dict(select(writer.path, "SELECT ip, generation FROM geo_cache"))
@@ -510,8 +510,8 @@ def test_each_generation_is_stored_once(writer: StoreWriter) -> None:
     assert numbers["1"] == numbers["3"] != numbers["2"] == numbers["4"]
 
 
-def test_good_answer_that_is_kept_notes_who_gave_it(directory: DataDirectory, writer: StoreWriter) -> None:
-    """A try in vain is noted with its sources; whose answer it is that is kept is not forgotten."""
+def test_kept_answer_keeps_its_source(directory: DataDirectory, writer: StoreWriter) -> None:
+    """A failed attempt is recorded with its sources; the source of the answer stays."""
     apply(writer, resolved())
     apply(writer, unresolved(generation="rir@4"), number=2)
     kept = stored_entries(directory)["81.2.69.160"]
@@ -529,8 +529,8 @@ def test_good_answer_that_is_kept_notes_who_gave_it(directory: DataDirectory, wr
     )
 
 
-def test_late_answer_notes_who_gave_it(directory: DataDirectory, writer: StoreWriter) -> None:
-    """An answer of a segment that was left over keeps its sources, where a later try in vain was stored before it."""
+def test_late_answer_keeps_its_source(directory: DataDirectory, writer: StoreWriter) -> None:
+    """An answer of a leftover segment keeps its sources if a later failure was stored before it."""
     apply(writer, unresolved(generation="rir@4"), number=2)
     apply(writer, resolved(), number=1)
     kept = stored_entries(directory)["81.2.69.160"]
@@ -548,7 +548,7 @@ def test_clear_returns_how_many(directory: DataDirectory, writer: StoreWriter) -
 
 
 def test_killed_writer_leaves_the_store_whole(directory: DataDirectory, writer: StoreWriter) -> None:
-    """A process that is killed while it stores a segment leaves all as it was before."""
+    """A process that is killed while it stores a segment leaves the store as before."""
     apply(writer, resolved("1.1.1.1"))
     writer.close()
 
@@ -579,8 +579,8 @@ def test_segment_that_sqlite_refuses_is_not_stored(writer: StoreWriter, how: str
     assert 1 == apply(writer, resolved("1.1.1.1"))
 
 
-def test_segment_that_the_disk_has_no_room_for_is_not_stored(directory: DataDirectory, writer: StoreWriter) -> None:
-    """On a full disk nothing of a segment is stored, what was there stays, and the segment is stored later."""
+def test_segment_larger_than_the_free_space_is_not_stored(directory: DataDirectory, writer: StoreWriter) -> None:
+    """On a full disk nothing of a segment is stored, earlier rows stay, and the segment is stored later."""
     apply(writer, resolved("1.1.1.1"))
     writer.close()
     many = [resolved(str(number)) for number in range(5000)]

@@ -27,12 +27,12 @@ pytestmark = pytest.mark.slow
 
 PAID, KNOWN, SPECIAL, UNKNOWN = "2d00::2", "81.2.69.160", "10.0.0.1", "2d00::1"
 SERVICE = {"GEOCLI_IP_API": "true", "GEOCLI_IP_API_URL": "http://127.0.0.1:9"}
-"""A web service that is out of reach: who asks it hears of it."""
+"""An unreachable web service, so that requests are reported as errors."""
 
 
 @pytest.fixture(params=range(1, SCHEMA_VERSION), ids="schema {}".format)
 def older(request: pytest.FixtureRequest, geocli: Geocli) -> Geocli:
-    """Have a store of an older schema, in which an answer of a web service holds."""
+    """Return geocli with a store of an older schema, with a fresh answer of a web service."""
     geocli.data_dir.mkdir(mode=0o700)
     holds_until = instant_text(datetime.now(UTC) + timedelta(days=20))
     with closing(sqlite3.connect(path(geocli))) as db:
@@ -62,7 +62,7 @@ def rows(geocli: Geocli) -> list[tuple[Any, ...]]:
 
 
 def test_lookups_read_it(older: Geocli) -> None:
-    """What is in it is there before a flush, and it stays as it is."""
+    """Its rows are read before a flush, and it stays unchanged."""
     before, schema = rows(older), version(older)
     ran = older("lookup", "--cached-only", "-f", "jsonl", PAID, KNOWN, SPECIAL, UNKNOWN)
 
@@ -74,8 +74,8 @@ def test_lookups_read_it(older: Geocli) -> None:
     assert (before, schema) == (rows(older), version(older))
 
 
-def test_a_paid_answer_is_not_asked_for_again(older: Geocli) -> None:
-    """The answer of a web service that holds is used, and the service is left in peace."""
+def test_a_paid_answer_is_not_requested_again(older: Geocli) -> None:
+    """A fresh answer of a web service is used, without a request."""
     ran = older("lookup", "-f", "value", "-F", "country_code,city", PAID, environ=SERVICE)
 
     assert (0, b"NL,Amsterdam\n", b"") == (ran.returncode, ran.stdout.replace(b"\t", b","), ran.stderr)
@@ -93,7 +93,7 @@ def test_stats_count_it(older: Geocli) -> None:
 
 
 def test_re_resolve_selects_from_it(older: Geocli) -> None:
-    """Asking again chooses from its rows: with a dry run as it is, else after the migration."""
+    """It selects from the rows: in a dry run before the migration, otherwise after it."""
     before = rows(older)
     ran = older("re-resolve", "--all", "--dry-run", "--json")
     assert (0, len(before)) == (ran.returncode, json.loads(ran.stdout)["retried"])
@@ -116,7 +116,7 @@ def test_an_idle_flush_migrates_it(older: Geocli) -> None:
     assert [("ok",)] == select(path(older), "PRAGMA integrity_check")
 
 
-def test_a_cache_that_has_it_open_goes_on_after_the_migration(older: Geocli) -> None:
+def test_an_open_cache_continues_after_the_migration(older: Geocli) -> None:
     """A long-lived process reads it before and after another one migrates it."""
     with GeoCache(settings=older.settings()) as cache:
         assert "NL" == cache.lookup_cached_only([PAID])[PAID].place.country_code
@@ -126,8 +126,8 @@ def test_a_cache_that_has_it_open_goes_on_after_the_migration(older: Geocli) -> 
         assert cache.stats().statuses["resolved"] == len(rows(older)) - 2
 
 
-def test_an_idle_flush_leaves_what_it_cannot_read(geocli: Geocli) -> None:
-    """With nothing dirty, a file that is not a store, or one of a newer geocli, is not the flush's business."""
+def test_an_idle_flush_ignores_an_unreadable_store(geocli: Geocli) -> None:
+    """Without dirty entries, a flush ignores a file that is not a store, or one of a newer geocli."""
     geocli.data_dir.mkdir(mode=0o700)
     for data in (b"", b"no database" * 100):
         Path(path(geocli)).write_bytes(data)
