@@ -115,10 +115,16 @@ def _parsed(option: str, text: str) -> Condition:
     if not equals:
         reason = f"{text!r} is not FIELD=VALUE, as in country_code=NL,BE"
         raise SettingsError(option, reason, origin=COMMAND_LINE)
-    return _condition(option, _known_field(option, field.strip()), _split(option, values))
+    return _condition(option, known_field(option, field.strip()), _split(option, values))
 
 
-def _known_field(option: str, name: str) -> str:
+def known_field(option: str, name: str) -> str:
+    """Return the field of a name; common traits need no prefix.
+
+    Raises:
+        SettingsError: there is none; the message suggests the nearest.
+
+    """
     if name in KNOWN_FIELDS and name != "traits":
         return name
     trait = name.removeprefix("traits.")

@@ -13,7 +13,7 @@ OWNERS = {
     "hatchling": {"geocli.engine.build_kernel"},
     "packaging": {"geocli.engine.build_kernel"},
     "typer": {"geocli.cli"},
-    "rich": {f"geocli.formats.{name}" for name in ("cards", "pages", "progress", "statistics", "tables")},
+    "rich": {f"geocli.formats.{name}" for name in ("cards", "counts", "pages", "progress", "statistics", "tables")},
     "sqlite_utils": {"geocli.storage.migrations"},
     "sqlite3": {
         *(f"geocli.storage.{name}" for name in ("migrations", "sqlite_errors", "store", "store_transactions")),

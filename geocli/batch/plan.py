@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from geocli.batch.reader import opened, whole_lines
 from geocli.batch.recognition import completed
+from geocli.batch.request import COUNTRY_FIELDS, BatchRequest
 from geocli.batch.scheduler import Flow
 from geocli.console import complain, write
 from geocli.empty_fields import EmptyFields
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from geocli.batch.reader import Read
-    from geocli.batch.request import BatchRequest
     from geocli.batch.rows import Rows
     from geocli.cache import GeoCache
 
@@ -30,9 +30,12 @@ OTHER_COLUMNS = "its columns are not those of the files before it"
 class BatchReport:
     """What a batch came to."""
 
-    def __init__(self, fields: Sequence[str] | None = None) -> None:
-        """Begin with nothing, but the fields that the user chose."""
-        self.empty = EmptyFields(fields)
+    def __init__(self, request: BatchRequest | None = None) -> None:
+        """Begin with nothing."""
+        request = request or BatchRequest()
+        self.empty = EmptyFields(request.fields)
+        self.tally = request.tally()
+        """Rows by the fields that the request counts."""
         self.exit_status = 0
         """3 if somebody who failed might know an address, 2 for an unread file, 1 with `is_strict` for no answer."""
         self.counts: Counter[str] = Counter()
@@ -50,8 +53,13 @@ class BatchReport:
             self.empty.fill(rendered.filled, rendered.resolved_by)
         if request.mode != "cached-only" and any(one.status == "unresolved" and one.error for one in rows.entries):
             self.raise_to(ResolveError.exit_status)
+        self.tally.add(rows)
+
+    def finish(self, request: BatchRequest) -> None:
+        """Take account of all rows together."""
         if request.is_strict or request.is_counted:
-            self.counts.update(rows.labels())
+            code, status = map(self.tally.fields.index, COUNTRY_FIELDS)
+            self.counts.update(self.tally.by(lambda key: key[code] or key[status]))
         if request.is_strict and self.counts["unresolved"] + self.counts["invalid"]:
             self.raise_to(1)
 
@@ -74,7 +82,7 @@ def run(
     if request.mode == "cached-only":  # so that the journal is short when it is searched
         with suppress(BusyError, StorageError):
             cache.flush_dirty()
-    with _sink(request.output) as put:
+    with _sink(None if request.count_by else request.output) as put:
         batch = _Batch(cache, request, on_read, on_lines, put)
         for path in request.files:
             try:
@@ -82,6 +90,7 @@ def run(
             except InputError as error:
                 complain(error)
                 batch.report.raise_to(error.exit_status)
+        batch.report.finish(request)
         if request.output is not None and batch.report.exit_status == InputError.exit_status:
             reason = "left as it was, because not all input could be read"
             raise SettingsError(request.output, reason, origin="batch")
@@ -104,7 +113,7 @@ class _Batch:
         self._header, self._slow_lines = b"", 0
         self._is_shown = False
         self._flow: Flow | None = None
-        self.report = BatchReport(request.fields)
+        self.report = BatchReport(request)
 
     def answer(self, path: str) -> None:
         """Answer the lines of a file."""
@@ -136,13 +145,13 @@ class _Batch:
         """Write the header, once."""
         if header and self._header and header.split() != self._header.split():
             raise InputError(path, OTHER_COLUMNS)
-        if header and not self._header:
+        if header and not self._header and not self._request.count_by:
             self._put(visible(header) if self._is_shown else header)
             self._header = header
 
     def _written(self, group: Sequence[Rows]) -> None:
         for rows in group:
-            for part in rows.data:
+            for part in () if self._request.count_by else rows.data:
                 self._put(part)
             self.report.count(rows, self._request)
 

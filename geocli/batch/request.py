@@ -5,8 +5,14 @@ from __future__ import annotations
 from geocli.batch.csv import CsvForm
 from geocli.batch.input_formats import ListForm, LogForm
 from geocli.batch.jsonl import JsonLinesForm
+from geocli.batch.tally import Tally
 from geocli.formats.rows import Output
 from geocli.immutable import Value
+
+COUNTRY_FIELDS = ("country_code", "status")
+"""Fields by which rows are counted for a summary."""
+REPORT_FIELDS = ("status", "scope", "country_code", "country_name", "city", "asn", "org")
+"""Fields by which rows are counted for a report."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,14 +53,37 @@ class BatchRequest(Value):
     """Threads for input that is large enough."""
     is_counted: bool = False
     """Whether rows are counted by country."""
+    count_by: tuple[str, ...] = ()
+    """Fields by whose values rows are counted, instead of being written."""
+    count_format: str | None = None
+    """The same formats, `json` or `table`; default: a table on a terminal, else `csv`."""
+    top: int | None = None
+    """Number of counts to print; default: all."""
+    report: str | None = None
+    """File to write a report to."""
 
     @property
     def is_raw(self) -> bool:
         """Whether lines are written back as they came, with something added to them."""
         return self.input in {"csv", "jsonl"} or (self.input == "log" and not self.is_extract)
 
+    @property
+    def tally_fields(self) -> tuple[str, ...]:
+        """The fields by which rows are counted."""
+        countries = COUNTRY_FIELDS if self.is_counted or self.is_strict else ()
+        return tuple(dict.fromkeys((*countries, *self.count_by, *(REPORT_FIELDS if self.report else ()))))
+
+    def tally(self) -> Tally:
+        """Return a tally of no rows."""
+        return Tally(self.tally_fields, self.tally_fields, with_addresses=bool(self.count_by or self.report))
+
     def form(self) -> Form:
         """Return how input is cut, and what lines look like."""
+        form = self._form()
+        form.output.key_fields = self.tally_fields
+        return form
+
+    def _form(self) -> Form:
         if self.input == "csv":
             return CsvForm(
                 self.column,
@@ -65,7 +94,11 @@ class BatchRequest(Value):
             )
         if self.input == "jsonl":
             return JsonLinesForm(self.column, self.fields, prefix=self.prefix)
-        if self.input == "log" and not self.is_extract:
+        if self.input == "log" and not (self.is_extract or self.count_by):
             return LogForm(Output("label", self.fields, end=""), is_extract=False)
-        output = Output(self.format or "csv", self.fields, with_header=self.with_header, end=self.end)
-        return LogForm(output, is_extract=True) if self.is_extract else ListForm(output)
+        if self.count_by:
+            output = Output("value", ("status",), end=self.end)
+        else:
+            output = Output(self.format or "csv", self.fields, with_header=self.with_header, end=self.end)
+        is_log = self.is_extract or self.input == "log"
+        return LogForm(output, is_extract=True) if is_log else ListForm(output)

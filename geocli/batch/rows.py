@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from _thread import allocate_lock  # as in the cache
-from collections import Counter
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,13 +38,6 @@ class Rows(NamedTuple):
     """Entries from the scalar path."""
     found: BlockAnswers | None = None
     """Answers from the kernel."""
-
-    def labels(self) -> Counter[str]:
-        """Count the rows by country code, or by status where there is none."""
-        counts = Counter(entry.place.country_code or entry.status for entry in self.entries)
-        if self.found is not None:
-            counts += self.found.answers.counts(self.found.numbers)
-        return counts
 
 
 class RowMaker:

@@ -43,8 +43,14 @@ Extract = Annotated[
 ]
 Null = Annotated[bool, _option(INPUT, "-0", "--null", text="End lines of a list in NUL, in input and output.")]
 Format = Annotated[
-    Literal["csv", "tsv", "jsonl", "value"] | None,
-    _option(OUTPUT, "-f", "--format", text="csv, tsv, jsonl or value; default: csv.", metavar="FORMAT"),
+    Literal["csv", "tsv", "jsonl", "value", "json", "table"] | None,
+    _option(
+        OUTPUT,
+        "-f",
+        "--format",
+        text="csv, tsv, jsonl or value; default: csv. With --count-by also json and table.",
+        metavar="FORMAT",
+    ),
 ]
 Prefix = Annotated[
     str, _option(OUTPUT, "--prefix", text="Prefix of the names of added columns, or of the key geo.", metavar="TEXT")
@@ -54,6 +60,13 @@ OutputFile = Annotated[
     str | None, _option(OUTPUT, "-o", "--output", text="Write to a file, replaced when complete.", metavar="FILE")
 ]
 Summary = Annotated[bool, _option(OUTPUT, "--summary", text="Count the rows by country on stderr.")]
+CountBy = Annotated[
+    str | None,
+    _option(OUTPUT, "--count-by", text="Instead of rows, count lines and addresses by fields.", metavar="A,B,..."),
+]
+Top = Annotated[
+    int | None, _option(OUTPUT, "--top", text="Print the N largest counts; default: all.", min=1, metavar="N")
+]
 Progress = Annotated[
     bool | None,
     _option(
@@ -92,6 +105,8 @@ def batch(
     no_header: NoHeader = False,
     output: OutputFile = None,
     summary: Summary = False,
+    count_by: CountBy = None,
+    top: Top = None,
     progress: Progress = None,
     db: options.Databases = None,
     cached_only: options.CachedOnly = False,
@@ -110,29 +125,15 @@ def batch(
         # Typer prints the help as it returns it.
         ctx.get_help()
         return 2
-    from geocli.batch.recognition import decided
-    from geocli.batch.request import BatchRequest
     from geocli.cli import batch_options, run_batch
 
-    files = files or ["-"]
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
-    request = BatchRequest(
-        files=tuple(files),
-        input=input_,
-        column=column,
-        delimiter=batch_options.delimiter_of(delimiter),
-        prefix=prefix,
-        is_extract=extract,
-        format=format_,
-        fields=options.fields_of(fields),
-        with_header=not no_header,
-        end="\0" if null else "\n",
-        output=output,
-        is_strict=strict,
-        mode=mode,
-        jobs=jobs or (1 if cluster else len(os.sched_getaffinity(0))),
-        is_counted=summary,
-    )
-    parts = batch_options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
-    return run_batch.batch(settings, decided(request), parts, shows_progress=progress)
+    text = {"input": input_, "column": column, "is_extract": extract, "end": "\0" if null else "\n"}
+    rows = {"fields": options.fields_of(fields), "prefix": prefix, "with_header": not no_header, "output": output}
+    insight = batch_options.insight(format_, fields, count_by=count_by, top=top)
+    more = {"is_strict": strict, "is_counted": summary, "mode": mode}
+    workers = batch_options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
+    jobs = jobs or (1 if cluster else len(os.sched_getaffinity(0)))
+    request = batch_options.request_of(files or ["-"], delimiter, jobs=jobs, **text, **rows, **insight, **more)
+    return run_batch.batch(settings, request, workers, shows_progress=progress)

@@ -8,11 +8,44 @@ from geocli.errors import SettingsError
 from geocli.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
+    from geocli.batch.request import BatchRequest
     from geocli.cluster.request import ClusterRequest
 
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+def request_of(files: Sequence[str], delimiter: str | None, **parts: Any) -> BatchRequest:
+    """Return a request with these parts, with the form of the input if options or names of files decide it."""
+    from geocli.batch.recognition import decided
+    from geocli.batch.request import BatchRequest
+
+    return decided(BatchRequest(files=tuple(files), delimiter=delimiter_of(delimiter), **parts))
+
+
+def insight(format_: str | None, fields: str | None, *, count_by: str | None, top: int | None) -> dict[str, Any]:
+    """Return the parts of a request that decide between rows and counts of them."""
+    if count_by is None:
+        if top is not None:
+            raise SettingsError("--top", "needs --count-by", origin=COMMAND_LINE)
+        if format_ in {"json", "table"}:
+            raise SettingsError(f"-f {format_}", "needs --count-by", origin=COMMAND_LINE)
+        return {"format": format_}
+    if fields is not None:
+        raise SettingsError("-F", "cannot be used with --count-by, which names the columns", origin=COMMAND_LINE)
+    return {"count_by": counted_fields(count_by), "count_format": format_, "top": top}
+
+
+def counted_fields(names: str) -> tuple[str, ...]:
+    """Return the fields of a comma-separated list, each once; traits of common databases need no prefix."""
+    from geocli.selection import known_field
+
+    fields = dict.fromkeys(known_field("--count-by", name.strip()) for name in names.split(","))
+    if name := next((name for name in ("resolved_at", "cached", "error") if name in fields), None):
+        raise SettingsError(f"--count-by {name}", "depends on the run, not on the address", origin=COMMAND_LINE)
+    return tuple(fields)
 
 
 def delimiter_of(text: str | None) -> str | None:

@@ -46,6 +46,8 @@ def batch(
         run, total_bytes = _prepared(cache, request, cluster)
         with _progress(total_bytes, is_shown=shows_progress) as watcher:
             report = run(watcher)
+    if request.count_by:
+        _print_groups(report, request)
     if request.is_counted:
         from geocli.formats.counts import print_summary
 
@@ -54,6 +56,14 @@ def batch(
     if request.mode != "no-cache":
         _flush_long_journal(settings)
     return problems.exit_status(report.exit_status)
+
+
+def _print_groups(report: BatchReport, request: BatchRequest) -> None:
+    from geocli.formats.counts import groups_of, print_groups
+
+    tally = report.tally.reduced(request.count_by)
+    groups = groups_of(request.count_by, tally.lines, tally.addresses, top=request.top, is_exact=tally.is_exact)
+    print_groups(groups, request.count_format, request.output, with_header=request.with_header)
 
 
 def _progress(total_bytes: int | None, *, is_shown: bool) -> AbstractContextManager[Watcher]:

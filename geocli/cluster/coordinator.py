@@ -82,6 +82,8 @@ class ClusterBatch:
             SettingsError: an option or a source cannot be used on a cluster.
 
         """
+        if refused := "--count-by" if request.count_by else "--report" if request.report else None:
+            raise SettingsError(refused, "cannot be used with --cluster", origin=COMMAND_LINE)
         output = request.output
         if output is None:
             raise SettingsError("--cluster", "needs -o, where the rows go", origin=COMMAND_LINE)

@@ -102,7 +102,7 @@ class _JobState:
     def run_part(self, part: Part, resolvers: Sequence[Resolver], on_written: Callable[[], None]) -> PartResult:
         system, directory = resolve_url(self._job.work)
         name = f"part-{part.number:06}-{uuid4().hex}"
-        report, problems, journal = BatchReport(), list[GeocliError](), MemoryJournal()
+        report, problems, journal = BatchReport(self._job.request), list[GeocliError](), MemoryJournal()
         cache = GeoCache(
             settings=Settings(data_dir=os.path.join(self._scratch, "none"), language=self._job.language),
             journal=journal,
@@ -122,6 +122,7 @@ class _JobState:
             if isinstance(error, OSError):
                 raise ClusterError(self._job.work, f"a worker cannot write there: {error}", exit_status=1) from error
             raise
+        report.finish(self._job.request)
         return PartResult(
             begin=begin,
             stop=stop,

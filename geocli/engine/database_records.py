@@ -195,7 +195,7 @@ class Records:
             values["built_at"] = [instant_text(answer.built_at)] * count
         has_all = self._with_values or not answer.knows_where
         for name in selection.recipe.fields:
-            if has_all or name == "country_code":
+            if has_all or name in self._output.key_fields:
                 values[name] = selection.values(name)
         if self._with_traits and selection.recipe.traits:
             values["traits"] = selection.traits()

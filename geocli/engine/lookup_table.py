@@ -86,7 +86,8 @@ class LookupTable:
         """
         self._rir, self._is_kept, self._has_services = rir, is_kept, has_services
         trees = [SearchTree(database) for database in databases]
-        with_traits = is_kept or "traits" in output.fields
+        has_trait_keys = any(name.startswith("traits") for name in output.key_fields)
+        with_traits = is_kept or has_trait_keys or "traits" in output.fields
         wanted = {"with_values": is_kept, "with_traits": with_traits}
         self._records = Records(trees, output, language=language, **wanted)
         self.answers = NumberedAnswers(trees, output, generation, is_kept=is_kept)

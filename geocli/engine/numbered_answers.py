@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections import Counter
 from ctypes import byref
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from geocli.engine.answer_keys import AnswerKeys
 from geocli.engine.blocks import zeros
 from geocli.engine.journal_places import Places
 from geocli.engine.kernel import (
@@ -50,6 +50,7 @@ class NumberedAnswers:
     Attributes:
         engine: the kernel's handle.
         generation: what the answers are fresh for, as `Chain.generation` returns it.
+        keys: the values of the key fields of each answer.
         rendered: renders lines, and notes which fields had values.
         places: answers as the journal encodes them; None if they are not appended to it.
 
@@ -72,7 +73,7 @@ class NumberedAnswers:
         }
         self._memory["states"][SINGLE] = IS_SINGLE
         self._sources = memoryview(self._memory["sources"]).cast("I")
-        self._labels, self._label_numbers = memoryview(allocated(2 * self._numbers)).cast("H"), dict[str, int]()
+        self.keys = AnswerKeys(output.key_fields, self._numbers)
         tables = [allocated(2 * 16 * self._numbers) for _ in range(max(len(trees), 1))]
         slots = {"mask": 2 * self._numbers - 1, "capacity": self._numbers}
         numberings = (Numbering * len(tables))(*(Numbering(slots=address_of(table), **slots) for table in tables))
@@ -104,14 +105,6 @@ class NumberedAnswers:
         """Return the bits of the databases that an answer is from."""
         return self._sources[number]
 
-    def counts(self, numbers: Iterable[int]) -> Counter[str]:
-        """Count rendered answers by country code, else by status; other numbers are left out."""
-        labels, counts = list(self._label_numbers), Counter[str]()
-        for number, count in Counter(numbers).items():
-            if number >= FIRST_NUMBER:
-                counts[labels[self._labels[number]]] += count
-        return counts
-
     def next_number(self) -> int | None:
         """Reserve a number for one answer; None if all are in use."""
         number: int = self.engine.next_number
@@ -132,16 +125,14 @@ class NumberedAnswers:
 
     def render(self, numbers: Sequence[int], merged: Merged, sources: int) -> int:
         """Render answers with these numbers, and return their state."""
-        count, values = len(numbers), merged.values
+        values = merged.values
         is_added = self._join if merged.columns else self._add_lines
         if not is_added(array("I", numbers), merged, has_network=bool(sources)):
             return IS_SINGLE
         self.note_sources(numbers, sources)
         if self.places and not self.places.add(numbers, values):
             return IS_SINGLE
-        codes = values.get("country_code", [None] * count)
-        for number, code, status in zip(numbers, codes, values["status"], strict=True):
-            self._labels[number] = self._label_numbers.setdefault(code or status, len(self._label_numbers))
+        self.keys.add(numbers, values)
         return RENDERED
 
     def _add_lines(self, numbers: array[int], merged: Merged, *, has_network: bool) -> bool:

@@ -50,8 +50,8 @@ NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_th
 _FIELDS = Place.field_names - {"traits"}
 _WHERE_FIELDS = ("country_code", *WHERE_FIELDS)
 """The one that is nearly always known comes first, so that the others are not looked at."""
-_COUNTED_FIELDS = {"country_code", "asn"}
-"""Fields whose values matter wherever they are not written."""
+_MERGED_FIELDS = {"asn"}
+"""Fields whose values decide how records are merged, even if they are not written."""
 _DAMAGED = object()
 _UNNAMED = ("",)
 """Stands for the names of traits that nobody asks for."""
@@ -65,7 +65,8 @@ class Group:
         """None for damaged records."""
         self.keys: list[int] = []
         """What the caller knows the records by."""
-        names = _FIELDS if has_all or (kind and not kind.knows_where) else _COUNTED_FIELDS
+        needed = _MERGED_FIELDS | (_FIELDS & set(output.key_fields))
+        names = _FIELDS if has_all or (kind and not kind.knows_where) else needed
         self.values: dict[str, list[Any]] = {name: [] for name in names}
         self.cells: dict[str, list[str]] = {name: [] for name in _FIELDS if name in output.cell_names}
         self.traits: list[dict[str, Any]] = []
@@ -77,7 +78,7 @@ class Groups(dict["Kind | None", Group]):
     """The groups of some records by their kind."""
 
     def __init__(self, output: Output, *, has_all: bool) -> None:
-        """Choose whether groups have all fields, rather than `_COUNTED_FIELDS` where a place is known."""
+        """Choose whether groups have all fields, rather than `_MERGED_FIELDS` where a place is known."""
         super().__init__()
         self._output, self._has_all = output, has_all
 

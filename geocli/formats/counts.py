@@ -1,22 +1,144 @@
-"""Counts of a batch, as tables."""
+"""Counts of a batch: as tables with bars for people, and as CSV or JSON for programs."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from io import StringIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geocli.console import write
 from geocli.countries import country_name
-from geocli.formats.tables import Column, Listing, open_console, share_text, show
+from geocli.files.atomic import replacing, write_all
+from geocli.formats.rows import Output, json_text
+from geocli.formats.tables import BLUE, Column, Listing, bars_of, open_console, share_text, show
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from rich.console import Console
+
+    from geocli.formats.tables import Cell
+
+SHARE_DIGITS = 6
+"""Decimal places of a share, of which 1 is the whole."""
 _SUMMARY = (
     Column("", is_fixed=True),
     Column("country"),
     Column("rows", is_number=True, is_fixed=True),
     Column("share", is_number=True, is_fixed=True),
 )
+
+
+class Groups(NamedTuple):
+    """Rows by the values of some fields, most frequent first."""
+
+    fields: tuple[str, ...]
+    rows: Sequence[tuple[tuple[Any, ...], int, int]]
+    """Values, lines and distinct addresses."""
+    total_lines: int
+    """All lines, including those of groups that are left out."""
+    hidden: int
+    """Number of groups that are left out."""
+    is_exact: bool
+    """Whether all distinct addresses were counted."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return (*self.fields, "lines", "addresses" if self.is_exact else "addresses_at_least", "share")
+
+
+def groups_of(
+    fields: Sequence[str],
+    lines: Mapping[tuple[Any, ...], int],
+    addresses: Mapping[tuple[Any, ...], int],
+    *,
+    top: int | None = None,
+    is_exact: bool = True,
+) -> Groups:
+    """Return groups, of equal size in the order of their values.
+
+    Args:
+        fields: fields that rows were counted by.
+        lines: number of rows by values of the fields.
+        addresses: number of distinct addresses by the same.
+        top: number of groups to keep; None for all.
+        is_exact: whether all distinct addresses were counted.
+
+    """
+    ordered = sorted(lines, key=lambda values: (-lines[values], [(value is None, str(value)) for value in values]))
+    kept = ordered[:top]
+    rows = [(values, lines[values], addresses.get(values, 0)) for values in kept]
+    return Groups(tuple(fields), rows, sum(lines.values()), len(ordered) - len(kept), is_exact)
+
+
+def print_groups(groups: Groups, format_: str | None, output: str | None, *, with_header: bool = True) -> None:
+    """Print groups in a format, by default a table on a terminal, else CSV; or replace a file with them."""
+    format_ = format_ or ("table" if output is None and sys.stdout.isatty() else "csv")
+    if format_ == "table":
+        if output is None:
+            console = open_console()
+            show(console, _table(groups, console), complete="-f jsonl")
+            return
+        text = StringIO()
+        console = open_console(text)
+        show(console, _table(groups, console))
+        data = text.getvalue().encode()
+    else:
+        data = _text(groups, format_, with_header=with_header).encode()
+    if output is None:
+        write(data)
+        return
+    with replacing(output) as (descriptor, _):
+        write_all(descriptor, data)
+
+
+def _text(groups: Groups, format_: str, *, with_header: bool) -> str:
+    shares = (round(lines / groups.total_lines, SHARE_DIGITS) for _, lines, _ in groups.rows)
+    rows = [(*values, lines, count, share) for (values, lines, count), share in zip(groups.rows, shares, strict=True)]
+    if format_ in {"json", "jsonl"}:
+        objects = [json_text(dict(zip(groups.columns, row, strict=True))) for row in rows]
+        return (
+            "".join(f"{line}\n" for line in objects)
+            if format_ == "jsonl"
+            else "[\n  " + ",\n  ".join(objects) + "\n]\n"
+        )
+    output = Output(format_, groups.columns)
+    header = output.header.decode() if with_header else ""
+    return header + "".join(f"{output.line([*map(output.cell, row)])}\n" for row in rows)
+
+
+def _table(groups: Groups, console: Console) -> Listing:
+    bars = bars_of([lines for _, lines, _ in groups.rows], console)
+    rows: list[tuple[Cell, ...]] = [
+        (
+            *(_name(field, value) for field, value in zip(groups.fields, values, strict=True)),
+            f"{lines:,}",
+            f"{addresses:,}{'' if groups.is_exact else '+'}",
+            share_text(lines, groups.total_lines),
+            (bar, BLUE),
+        )
+        for (values, lines, addresses), bar in zip(groups.rows, bars, strict=True)
+    ]
+    if groups.hidden:
+        lines = groups.total_lines - sum(lines for _, lines, _ in groups.rows)
+        rest = f"{groups.hidden:,} more"
+        rows.append(
+            (rest, *[""] * (len(groups.fields) - 1), f"{lines:,}", "", share_text(lines, groups.total_lines), "")
+        )
+    names = [Column(name) for name in groups.fields]
+    numbers = [Column(name, is_number=True, is_fixed=True) for name in ("lines", "addresses", "share")]
+    return Listing(columns=(*names, *numbers, Column("", is_fixed=True)), rows=tuple(rows))
+
+
+def _name(field: str, value: Any) -> str:
+    if value is None:
+        return f"no {field}"
+    if field == "asn":
+        return f"AS{value}"
+    if field == "country_code":
+        return f"{value} {country_name(str(value)) or ''}".strip()
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def print_summary(counts: Mapping[str, int]) -> None:

@@ -67,6 +67,8 @@ class Output:
         self.is_plain = format_ in {"csv", "tsv", "value"} and not (before or self.blank)
         """Whether a line is just its cells with separators."""
         self.header = self._header() if with_header else b""
+        self.key_fields: tuple[str, ...] = ()
+        """Fields by which entries are counted and selected; they are read even if lines do not contain them."""
 
     def _header(self) -> bytes:
         if self.format not in {"csv", "tsv"}:

@@ -20,6 +20,7 @@ from geocli.formats.tables import (
     Column,
     Listing,
     ago,
+    bars_of,
     has_blocks,
     open_console,
     share_text,
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from geocli.stats import Stats
     from geocli.storage.journal_reader import JournalStatus
 
-BAR_CELLS = 30
-"""Maximum length of a bar."""
-LABEL_CELLS = 45
-"""Cells of a line that are not for the bar."""
 SHARE_CELLS = 6
 """Width of the largest share, `100.0%`."""
 LATE_SECONDS = 300
@@ -120,12 +117,11 @@ def _journal_rows(stats: Stats, journal: JournalStatus) -> Iterator[tuple[str, s
 
 
 def _bars(stats: Stats, console: Console) -> Listing:
-    total, longest = sum(stats.statuses.values()), stats.top[0][1]
-    full = "█" if has_blocks(console) else "#"
-    cells = max(min(BAR_CELLS, console.width - LABEL_CELLS), 5)
+    total = sum(stats.statuses.values())
+    bars = bars_of([count for _, count in stats.top], console)
     rows: list[tuple[Cell, ...]] = [
-        (_name(stats, value), f"{count:,}", share_text(count, total), (full * -(-count * cells // longest), BLUE))
-        for value, count in stats.top
+        (_name(stats, value), f"{count:,}", share_text(count, total), (bar, BLUE))
+        for (value, count), bar in zip(stats.top, bars, strict=True)
     ]
     return Listing(columns=(Column(stats.by), *_BAR_COLUMNS), rows=tuple(rows))
 

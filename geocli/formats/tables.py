@@ -24,6 +24,10 @@ PIPE_CELLS = 4096
 """Width of output that does not go to a terminal, so that nothing is cut off."""
 MARGIN_CELLS, GAP_CELLS = 2, 3
 """Cells beside a table, and between two columns."""
+BAR_CELLS = 30
+"""Maximum length of a bar."""
+LABEL_CELLS = 45
+"""Cells of a line that are not for the bar."""
 GREEN, AMBER, RED, BLUE = "color(28)", "color(130)", "color(160)", "color(31)"
 """Colours of medium lightness, which have contrast to a light background as well as to a dark one."""
 
@@ -173,6 +177,13 @@ def listing(names: Iterable[str], rows: Iterable[Sequence[Cell]]) -> Listing:
     """Return a table whose first column keeps its width."""
     columns = (Column(name, is_fixed=not number) for number, name in enumerate(names))
     return Listing(columns=tuple(columns), rows=tuple(map(tuple, rows)))
+
+
+def bars_of(counts: Sequence[int], console: Console) -> list[str]:
+    """Return a bar for each number, the largest of which has the longest."""
+    full = "█" if has_blocks(console) else "#"
+    cells = max(min(BAR_CELLS, console.width - LABEL_CELLS), 5)
+    return [full * -(-count * cells // max(counts)) for count in counts]
 
 
 def share_text(count: int, total: int) -> str:

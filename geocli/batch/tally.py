@@ -1,0 +1,165 @@
+"""Count the rows of a batch, and their distinct addresses, by the values of fields."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from geocli.engine.answer_keys import comparable
+from geocli.models import Entry, reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from geocli.batch.rows import Rows
+    from geocli.engine.answer_keys import Key
+    from geocli.engine.block_answers import BlockAnswers
+
+MAX_ADDRESSES = 1_000_000
+"""Maximum number of addresses that are counted one by one."""
+PER_ADDRESS = frozenset({"ip", "network"})
+"""Fields that differ between addresses with the same answer."""
+
+
+class _Distinct(Protocol):
+    is_full: bool
+
+    def add_texts(self, addresses: Sequence[bytes]) -> list[int]: ...
+
+
+class _AddressSet:
+    """Distinct addresses, without the kernel."""
+
+    def __init__(self) -> None:
+        self._seen = set[bytes]()
+        self.is_full = False
+
+    def add_texts(self, addresses: Sequence[bytes]) -> list[int]:
+        """Return the positions of addresses that did not occur before; empty ones are none."""
+        new = []
+        for position, address in enumerate(addresses):
+            if address and address not in self._seen and not self.is_full:
+                self.is_full = len(self._seen) >= MAX_ADDRESSES
+                self._seen.add(address)
+                new.append(position)
+        return new
+
+
+class Tally:
+    """Rows by key: the values of some fields of their entries.
+
+    Attributes:
+        fields: the fields, in the order of keys.
+        lines: number of rows by key.
+        addresses: number of distinct addresses by key; not counted unless wanted.
+
+    """
+
+    def __init__(
+        self, fields: Iterable[str] = (), key_fields: Sequence[str] = (), *, with_addresses: bool = False
+    ) -> None:
+        """Count nothing yet.
+
+        Args:
+            fields: what to count by; nothing is counted by no field.
+            key_fields: fields of the keys of answers, which include those.
+            with_addresses: whether to count distinct addresses.
+
+        """
+        self.fields = tuple(fields)
+        self._columns = [key_fields.index(name) for name in self.fields]
+        self.lines: Counter[Key] = Counter()
+        self.addresses: Counter[Key] = Counter()
+        self._read = reader(self.fields)
+        self._is_per_address = not PER_ADDRESS.isdisjoint(self.fields)
+        self._distinct = _distinct(needs_set=self._is_per_address) if with_addresses else None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all distinct addresses were counted, rather than a first part of them."""
+        return self._distinct is None or not self._distinct.is_full
+
+    def add(self, rows: Rows) -> None:
+        """Count rows."""
+        if not self.fields:
+            return
+        self._add_entries(rows.entries)
+        if rows.found is not None and self._is_per_address:
+            self._add_addresses(rows.found)
+        elif rows.found is not None:
+            self._add_found(rows.found)
+
+    def by(self, key_of: Callable[[Key], Any]) -> Counter[Any]:
+        """Return the number of rows by something that is made of their keys."""
+        counts = Counter[Any]()
+        for key, count in self.lines.items():
+            counts[key_of(key)] += count
+        return counts
+
+    def reduced(self, fields: Sequence[str]) -> Tally:
+        """Return the same rows, counted by some of the fields."""
+        reduced = Tally(fields, self.fields)
+        reduced._distinct = self._distinct
+        for counts, own in ((self.lines, reduced.lines), (self.addresses, reduced.addresses)):
+            reduced._update(own, counts)
+        return reduced
+
+    def _add_entries(self, entries: Sequence[Entry]) -> None:
+        keys = [tuple(map(comparable, self._read(entry))) for entry in entries]
+        self.lines.update(keys)
+        if self._distinct is not None and keys:
+            addresses = [b"" if entry.status == "invalid" else entry.ip.encode() for entry in entries]
+            self.addresses.update(keys[position] for position in self._distinct.add_texts(addresses))
+
+    def _add_found(self, found: BlockAnswers) -> None:
+        from geocli.engine.distinct import DistinctAddresses
+
+        keys = found.answers.keys
+        self._update(self.lines, keys.counts(found.numbers))
+        if isinstance(self._distinct, DistinctAddresses):
+            self._update(self.addresses, keys.counts(self._distinct.add(found.native, len(found.block))))
+
+    def _update(self, counts: Counter[Key], added: Counter[Key]) -> None:
+        for key, count in added.items():
+            counts[self._own(key)] += count
+
+    def _own(self, key: Key) -> Key:
+        return tuple(key[column] for column in self._columns)
+
+    def _add_addresses(self, found: BlockAnswers) -> None:
+        """Count answers by keys with fields of each address, which takes longer."""
+        from geocli.engine.kernel import FIRST_NUMBER, NO_PREFIX
+
+        rows = Counter(zip(found.block.addresses(), found.numbers, found.prefixes, strict=True))
+        keys, texts = [], []
+        for (address, number, prefix), count in rows.items():
+            if number < FIRST_NUMBER:
+                continue
+            entry = Entry(ip=canonical(address), status="", prefix_len=None if prefix == NO_PREFIX else prefix)
+            pairs = zip(self.fields, self._read(entry), self._own(found.answers.keys.key(number)), strict=True)
+            key = tuple(own if name in PER_ADDRESS else value for name, own, value in pairs)
+            self.lines[key] += count
+            keys.append(key)
+            texts.append(entry.ip.encode())
+        if self._distinct is not None:
+            self.addresses.update(keys[position] for position in self._distinct.add_texts(texts))
+
+
+def canonical(address: bytes) -> str:
+    """Return an address that the kernel has read in its canonical form."""
+    text = address.decode()
+    if ":" not in text:
+        return text
+    from ipaddress import ip_address
+
+    return str(ip_address(text))
+
+
+def _distinct(*, needs_set: bool) -> _Distinct:
+    from geocli.engine.kernel import load
+
+    if needs_set or load() is None:
+        return _AddressSet()
+    from geocli.engine.distinct import DistinctAddresses
+
+    return DistinctAddresses()
