@@ -1,4 +1,4 @@
-"""Each form of an address in `geocli docs inputs` is read alike by lookup, in lists, CSV, JSON lines and logs."""
+"""Each address form in `geocli docs inputs` is parsed in the same way by lookup, in lists, CSV, JSON lines and logs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_table_has_all_defanged_spellings_quotes_and_brackets() -> None:
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Return, by place, what each form was read as."""
+    """Return the parsed address of each form, by command."""
     geocli = Geocli(tmp_path_factory.mktemp("forms"))
     forms = [form for form, _ in FORMS]
     lines = "".join(f"{form}\n" for form in forms).encode()
@@ -55,6 +55,6 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("place", ["lookup", "list", "csv", "jsonl", "log"])
 @pytest.mark.parametrize(("number", "form", "address"), [(at, *form) for at, form in enumerate(FORMS)])
-def test_each_form_is_read_alike(read: dict[str, list[str]], place: str, number: int, form: str, address: str) -> None:
-    """An address in any of these forms has one answer, wherever it stands."""
+def test_each_form(read: dict[str, list[str]], place: str, number: int, form: str, address: str) -> None:
+    """An address in any of these forms has one answer, in all commands."""
     assert address == read[place][number], form

@@ -46,9 +46,9 @@ ALL_COMMANDS = [
     ("db", "list"),
     ("db", "verify"),
 ]
-"""More troubles of the data directory, and others."""
+"""More defects of the data directory and others."""
 UNPRIVILEGED = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
-"""Starts a program for which file permissions hold, although it is root's."""
+"""Runs a program of root to which file permissions apply."""
 
 
 def _is_well_behaved(run: subprocess.CompletedProcess[bytes]) -> bool:
@@ -64,7 +64,7 @@ def _is_well_behaved(run: subprocess.CompletedProcess[bytes]) -> bool:
 
 @pytest.fixture
 def limited(located: Geocli) -> Geocli:
-    """Run geocli as a user for whom file permissions hold."""
+    """Return geocli run as a user to whom file permissions apply."""
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("root may write everywhere, and setpriv (util-linux) is not installed")
@@ -151,7 +151,7 @@ BROKEN_ALL_ROUND = {_is_a_file, _has_a_directory_for_a_journal, _has_garbage_for
 
 @pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__name__.strip("_"))
 def test_a_broken_data_directory_prints_no_traceback(located: Geocli, breaks: Callable[[Path], None]) -> None:
-    """Every command ends by itself with a documented status, and reports each problem once, in a line."""
+    """Every command ends with a documented status, and reports each problem once, in a line."""
     breaks(located.data_dir)
     commands = ALL_COMMANDS if breaks in BROKEN_ALL_ROUND else COMMANDS
     runs = {arguments: located(*arguments, stdin=b"81.2.69.160\n") for arguments in commands}
@@ -161,7 +161,7 @@ def test_a_broken_data_directory_prints_no_traceback(located: Geocli, breaks: Ca
 
 @pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__name__.strip("_"))
 def test_a_broken_data_directory_does_not_prevent_answers(located: Geocli, breaks: Callable[[Path], None]) -> None:
-    """Lookup answers from the databases; the exit status is 4 if, and only if, the answer is not kept."""
+    """Lookup answers from the databases; the exit status is 4 if, and only if, the answer cannot be stored."""
     breaks(located.data_dir)
     run = located("lookup", "-F", "city", "81.2.69.160")
 
@@ -209,7 +209,7 @@ def test_a_journal_that_is_not_a_file_is_not_touched(located: Geocli) -> None:
 
 @pytest.mark.parametrize("mode", [0o500, 0o000])
 def test_a_data_directory_without_permissions(limited: Geocli, mode: int) -> None:
-    """Answers are printed, exit status 4 says that they are not kept, and no command shows a traceback."""
+    """Answers are printed, exit status 4 tells that they are not stored, and no command prints a traceback."""
     limited.data_dir.mkdir()
     limited.data_dir.chmod(mode)
     try:
@@ -224,7 +224,7 @@ def test_a_data_directory_without_permissions(limited: Geocli, mode: int) -> Non
 
 
 def test_lookups_with_a_read_only_data_directory_answer(limited: Geocli) -> None:
-    """SQLite cannot open a store in WAL mode there, so the databases are asked, and the answer is not kept."""
+    """SQLite cannot open a store in WAL mode there, so the databases are asked, and the answer is not stored."""
     limited("lookup", "81.2.69.160")
     limited("flush")
     limited.data_dir.chmod(0o500)
@@ -386,10 +386,10 @@ def test_a_damaged_database_alone(geocli: Geocli, damages: Callable[[Path], None
 
 @damaged
 @pytest.mark.parametrize("command", ["lookup", "batch"])
-def test_a_damaged_database_that_was_named(
+def test_a_damaged_database_given_by_db(
     geocli: Geocli, command: str, damages: Callable[[Path], None], reason: str
 ) -> None:
-    """If no other source may answer, the exit status is 3, the entry has the error, and the next lookup asks again."""
+    """If no other source can answer, the exit status is 3, the entry has the error, and the next lookup asks again."""
     path = geocli.db_dir / "A.mmdb"
     damages(path)
     fields = ("-F", "status,error")
@@ -417,7 +417,7 @@ def test_a_damaged_database_is_reported_by_checks(geocli: Geocli, damages: Calla
 
 
 def test_a_database_without_permissions(limited: Geocli) -> None:
-    """A line names the database, and another one the field that is empty without it; the other databases answer."""
+    """One message names the database, and another the field that is empty without it; other databases answer."""
     path = limited.db_dir / "GeoLite2-ASN.mmdb"
     path.chmod(0)
     run = limited("lookup", "-F", "city,asn", "81.2.69.160")

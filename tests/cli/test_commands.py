@@ -1,4 +1,4 @@
-"""`flush`, `re-resolve`, `stats`, `clear` and `db`, as people and cron run them."""
+"""`flush`, `re-resolve`, `stats`, `clear` and `db`, as run by people and cron."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_flush_waits_for_another_one(located: Geocli) -> None:
 
 
 def test_flush_of_a_locked_store_exits_75(located: Geocli) -> None:
-    """Entries are kept, lookups continue, and the next flush stores all entries."""
+    """Entries stay in the journal, lookups continue, and the next flush stores all entries."""
     located("lookup", "81.2.69.160")
     located("flush")
     located("lookup", "98.0.0.1")
@@ -141,7 +141,7 @@ def test_flush_of_a_locked_store_exits_75(located: Geocli) -> None:
 
 
 def test_a_store_of_a_newer_geocli_is_not_touched(located: Geocli) -> None:
-    """Flush refuses with exit status 4 and a reason; lookups report it, too, and still answer."""
+    """Flush fails with exit status 4 and a reason; lookups report it, too, and still answer."""
     located("lookup", "81.2.69.160")
     located("flush")
     store = located.data_dir / "geocli.db"
@@ -157,7 +157,7 @@ def test_a_store_of_a_newer_geocli_is_not_touched(located: Geocli) -> None:
     assert "98.0.0.1" in {entry.ip for entry in dirty(located)}
 
 
-def test_flush_warns_of_damage_and_keeps_it(located: Geocli) -> None:
+def test_flush_warns_of_damage_and_quarantines_it(located: Geocli) -> None:
     """Invalid bytes go to journal.bad, and their number is reported; valid entries are stored."""
     located("lookup", "81.2.69.160")
     with open(located.data_dir / "journal", "ab") as journal:
@@ -236,7 +236,7 @@ def test_a_dry_run_asks_no_source(located: Geocli) -> None:
 
 
 def test_no_flush_leaves_the_answers_in_the_journal(located: Geocli) -> None:
-    """`--no-flush` is for those who flush every minute anyway."""
+    """`--no-flush` is for installations that flush every minute."""
     _store_unresolved(located)
     assert SILENT == _outcome(located, "re-resolve", "--unresolved", "--no-flush")
 
@@ -364,7 +364,7 @@ def test_check_finds_a_journal_that_is_not_flushed(geocli: Geocli) -> None:
 
 
 def test_check_finds_quarantined_bytes(geocli: Geocli) -> None:
-    """Quarantined bytes are unhealthy until somebody has looked at them."""
+    """Quarantined bytes are unhealthy until they are removed."""
     geocli.data_dir.mkdir(mode=0o700)
     (geocli.data_dir / "journal.bad").write_bytes(b"x" * 12)
 
@@ -382,7 +382,7 @@ def test_check_finds_old_and_damaged_databases(geocli: Geocli) -> None:
     } == set(_check(geocli))
 
 
-def test_check_finds_a_store_that_cannot_be_read(geocli: Geocli) -> None:
+def test_check_finds_an_unreadable_store(geocli: Geocli) -> None:
     """A problem is printed once, however many figures it concerns."""
     geocli.data_dir.mkdir(mode=0o700)
     (geocli.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
@@ -391,7 +391,7 @@ def test_check_finds_a_store_that_cannot_be_read(geocli: Geocli) -> None:
     assert reason.startswith(f"{geocli.data_dir}/geocli.db: file is not a database")
 
 
-def test_stats_show_what_can_be_read(geocli: Geocli) -> None:
+def test_stats_show_the_readable_figures(geocli: Geocli) -> None:
     """The problems are in the JSON, and the keys stay."""
     geocli("lookup", "8.8.8.8")
     (geocli.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
@@ -484,7 +484,7 @@ def test_clear_waits_for_a_flush(located: Geocli) -> None:
 
 
 def test_db_list_has_the_order_in_which_databases_are_asked(located: Geocli, tmp_path: Path) -> None:
-    """Directories in their order, in each the richest database first; damaged files are last, with the reason."""
+    """Directories in order, and in each the richest database first; damaged files are last, with the reason."""
     first = tmp_path / "first"
     first.mkdir()
     build(first / "x.mmdb", {"81.2.69.0/24": LONDON}, edition="DBIP-Country-Lite", build_epoch=OLD_EPOCH)
@@ -532,7 +532,7 @@ def test_db_verify_reads_all_databases(located: Geocli) -> None:
 
 
 def test_db_verify_compares_with_the_hash(located: Geocli) -> None:
-    """A file that is not the one that was installed is named, with both hashes; the others are still checked."""
+    """A file that is not the installed one is reported, with both hashes; the others are still checked."""
     city, asn = (located.db_dir / f"GeoLite2-{name}.mmdb" for name in ("City", "ASN"))
     actual = hashlib.sha256(city.read_bytes()).hexdigest()
     (located.db_dir / "GeoLite2-City.mmdb.sha256").write_text(f"{'0' * 64}  GeoLite2-City.mmdb\n")

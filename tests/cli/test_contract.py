@@ -148,7 +148,7 @@ def test_the_gravest_exit_status_is_returned(located: Geocli) -> None:
 
 
 def test_a_busy_journal_exits_75_after_the_answers(located: Geocli) -> None:
-    """If another process locks the journal, the answers are printed, and the line says to try again later."""
+    """If another process locks the journal, the answers are printed, and the message says to try again later."""
     lock = located.data_dir / "journal.lock"
     with locked_file(lock):
         run = located("lookup", "-f", "value", "81.2.69.160", environ={"GEOCLI_LOCK_TIMEOUT": "0.02"})
@@ -168,7 +168,7 @@ def test_interrupted_exits_130_silently(located: Geocli) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("lookup", "81.2.69.160"), ("lookup", "-f", "csv", "81.2.69.160")])
-def test_a_closed_pipe_exits_141_and_the_answer_is_kept(located: Geocli, arguments: tuple[str, ...]) -> None:
+def test_a_closed_pipe_exits_141_and_the_answer_is_stored(located: Geocli, arguments: tuple[str, ...]) -> None:
     """Without a reader there is no message, and the journal has the answers."""
     closed = subprocess.Popen(["true"], stdin=subprocess.PIPE)
     closed.wait(60)
@@ -182,7 +182,7 @@ def test_a_closed_pipe_exits_141_and_the_answer_is_kept(located: Geocli, argumen
 
 
 def test_a_full_disk_under_standard_output_is_one_line(located: Geocli) -> None:
-    """Output that cannot be written is an error, and the answer is kept nevertheless."""
+    """Output that cannot be written is an error; the answer is stored nevertheless."""
     with open("/dev/full", "wb") as full, located.start("lookup", "81.2.69.160", stdout=full) as process:
         _, errors = process.communicate(timeout=60)
 
@@ -305,7 +305,7 @@ def test_version(geocli: Geocli) -> None:
     ids=lambda what: " ".join(what) if isinstance(what, tuple) else "",
 )
 def test_wrong_usage_is_one_line_and_exits_2(geocli: Geocli, arguments: tuple[str, ...], expected: str) -> None:
-    """The line says what is wrong; nothing is printed, and no file is touched."""
+    """The message has the reason; nothing is printed, and no file is touched."""
     run = geocli(*arguments)
 
     assert (2, b"") == (run.returncode, run.stdout)
@@ -459,7 +459,7 @@ def test_the_options_before_the_command_are_accepted_after_it(
 
 
 def test_an_option_after_the_command_overrides_the_one_before_it(located: Geocli, tmp_path: Path) -> None:
-    """As everywhere on a command line, the last one counts; `--version` is answered wherever it stands."""
+    """The last one counts; `--version` works in any position."""
     first, second = tmp_path / "first", tmp_path / "second"
     assert 0 == located("--data-dir", str(first), "lookup", "--data-dir", str(second), "81.2.69.160").returncode
 
@@ -625,8 +625,8 @@ def test_data_is_utf8_in_any_locale(orleans: Geocli, format_: str) -> None:
     [("-h",), ("stats", "-h"), ("lookup", "81.2.69.160"), ("lookup", "é"), ("stats", "--by", "city"), ("db", "list")],
     ids=" ".join,
 )
-def test_an_ascii_terminal_gets_what_it_can_show(orleans: Geocli, arguments: tuple[str, ...]) -> None:
-    """In a locale without UTF-8 tables and messages are printed, with escapes."""
+def test_an_ascii_terminal_gets_ascii(orleans: Geocli, arguments: tuple[str, ...]) -> None:
+    """In a locale without UTF-8, tables and messages are printed with escapes."""
     orleans("lookup", "81.2.69.160")
     orleans("flush")
     status, shown = on_terminal(orleans, *arguments, environ=NOT_UTF8)
@@ -637,8 +637,8 @@ def test_an_ascii_terminal_gets_what_it_can_show(orleans: Geocli, arguments: tup
     assert shown.isascii()
 
 
-def test_what_was_printed_is_in_the_store_after_a_flush(located: Geocli) -> None:
-    """An answer that was printed with status 0 is kept."""
+def test_printed_answers_are_in_the_store_after_a_flush(located: Geocli) -> None:
+    """An answer that was printed with exit status 0 is stored."""
     printed = objects(located("lookup", "81.2.69.160", "2001:218::1", "10.0.0.1").stdout)
     assert 0 == located("flush").returncode
 

@@ -72,7 +72,7 @@ def test_every_job_names_its_program_absolutely_and_nothing_else_is_a_job() -> N
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_every_job_is_a_command_that_geocli_knows(geocli: Geocli, job: str) -> None:
+def test_every_job_is_a_command_of_geocli(geocli: Geocli, job: str) -> None:
     """The option parser accepts the commands."""
     arguments = job.split("$GEOCLI ")[1].split()
 

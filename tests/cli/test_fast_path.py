@@ -38,7 +38,7 @@ def parsed(located: Geocli) -> Geocli:
 
 
 def _outcome(geocli: Geocli, *arguments: str) -> tuple[int, bytes, bytes]:
-    """Return exit status and both streams, without what differs between two runs."""
+    """Return exit status and both streams, without parts that differ between runs."""
     run = geocli(*arguments, environ={"GEOCLI_LOCK_TIMEOUT": "0.02", "GEOCLI_BUSY_TIMEOUT": "0.02"})
     ours = re.compile(re.escape(str(geocli.data_dir).encode()) + rb"\b")
     streams = (ours.sub(b"DATA", stream) for stream in (run.stdout, run.stderr))

@@ -1,4 +1,4 @@
-"""Text of every hostile class, on every way out: nothing of it acts on a terminal, a log or a spreadsheet."""
+"""Hostile text in every output: none of it acts on a terminal, a log or a spreadsheet."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CLASSES = {
     "[link=file:///etc/passwd]x": "[link=file:///etc/passwd]x",
     ":smile:": ":smile:",
 }
-"""What a database, a service, a log or a user may bring, and how it is shown."""
+"""Text from databases, services, logs and users, and the expected output."""
 TEXT = "|".join(CLASSES)
 FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1")
 ALL_FIELDS = "ip,country_name,region,city,time_zone,postal_code,org,source,traits,traits.user_type"
@@ -47,12 +47,12 @@ LOG = "".join(text for text in CLASSES if "\n" not in text and "\r" not in text)
 
 
 def _is_harmless(shown: str, *, allowed: str = "\n") -> bool:
-    """Tell whether nothing in what is shown does anything to a terminal but set our own styles."""
+    """Return whether shown text has no control characters except our styles."""
     return all(char.isprintable() or char in allowed for char in STYLE.sub("", shown))
 
 
 def _all_shown(shown: str) -> list[str]:
-    """Return the classes that do not come out as they should, wherever lines are wrapped."""
+    """Return the classes that are not shown as expected, regardless of line breaks."""
     joined = "".join(STYLE.sub("", shown).split())
     return [text for text, harmless in CLASSES.items() if "".join(harmless.split()) not in joined]
 
@@ -80,12 +80,12 @@ def hostile(geocli: Geocli) -> Geocli:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a data directory with the hostile answer in the store, under a status that somebody else wrote, once."""
+    """Create a data directory with the hostile answer in the store, and a hostile status, once."""
     geocli = _with_database(Geocli(tmp_path_factory.mktemp("template")))
     for arguments in (("lookup", "81.2.69.160", "81.2.69.161"), ("flush",)):
         assert 0 == geocli(*arguments).returncode
-    said = TEXT.replace("'", "''")
-    change(f"{geocli.data_dir}/geocli.db", f"UPDATE geo_cache SET status = '{said}' WHERE ip = '81.2.69.161'")
+    status = TEXT.replace("'", "''")
+    change(f"{geocli.data_dir}/geocli.db", f"UPDATE geo_cache SET status = '{status}' WHERE ip = '81.2.69.161'")
     return geocli.data_dir
 
 
@@ -114,7 +114,7 @@ def test_a_database_in_lookup(hostile: Geocli, format_: str) -> None:
 @pytest.mark.parametrize("addresses", [("81.2.69.160",), ("81.2.69.160", "81.2.69.161")], ids=["card", "table"])
 @pytest.mark.parametrize("width", ["40", "80", "240"])
 def test_a_database_on_a_card_and_in_a_table(hostile: Geocli, addresses: tuple[str, ...], width: str) -> None:
-    """What people see by default, however wide the terminal is."""
+    """The default output, on terminals of any width."""
     status, shown = on_terminal(hostile, "lookup", *addresses, environ={"COLUMNS": width})
 
     assert 0 == status
@@ -139,7 +139,7 @@ BATCHES: list[tuple[tuple[str, ...], str]] = [
 
 @pytest.mark.parametrize(("options", "given"), BATCHES, ids=[" ".join(options)[:20] for options, _ in BATCHES])
 def test_input_and_a_database_in_batch(hostile: Geocli, tmp_path: Path, options: tuple[str, ...], given: str) -> None:
-    """Every form of input, with hostile text beside the address and in the answer, on a terminal; and the summary."""
+    """Every form of input, with hostile text around the address and in the answer, on a terminal; and the summary."""
     path = tmp_path / "input"
     path.write_text(given, newline="")
     fields = () if "-i" in options and "log" in options and "--extract" not in options else ("-F", ALL_FIELDS)
@@ -149,8 +149,8 @@ def test_input_and_a_database_in_batch(hostile: Geocli, tmp_path: Path, options:
     assert _is_harmless(shown, allowed="\t\n")
 
 
-def test_a_log_in_a_pipe_stays_what_it_was(hostile: Geocli) -> None:
-    """Files are not terminals: only what is inserted is ours, and that is harmless."""
+def test_a_log_in_a_pipe_is_unchanged(hostile: Geocli) -> None:
+    """In a pipe, only the inserted label is escaped."""
     given = f"{LOG} 81.2.69.160 {LOG}\n".encode()
     run = hostile("batch", "-i", "log", stdin=given)
     before, _, after = run.stdout.partition(b"81.2.69.160 [")
@@ -191,7 +191,7 @@ def test_formulas_of_databases(geocli: Geocli, command: str, format_: str) -> No
 @pytest.mark.parametrize("format_", ["csv", "tsv"])
 @pytest.mark.parametrize("command", ["lookup", "batch"])
 def test_formulas_in_arguments_and_lists(geocli: Geocli, command: str, format_: str) -> None:
-    """What is no address comes back in a row, which no spreadsheet acts upon."""
+    """Invalid addresses are written in a row, escaped for spreadsheets."""
     texts = ["=1+1", "@SUM(1)", "+1+1", "=HYPERLINK(1)"]
     last = texts if command == "lookup" else []
     run = geocli(command, "-f", format_, "-F", "ip,status", *last, stdin="\n".join([*texts, ""]).encode())
@@ -204,7 +204,7 @@ def test_formulas_in_arguments_and_lists(geocli: Geocli, command: str, format_: 
 @pytest.mark.parametrize("by", ["country", "city", "source", "asn"])
 @pytest.mark.parametrize("format_", ["table", "json", "prometheus"])
 def test_a_store_in_statistics(filled: Geocli, format_: str, by: str) -> None:
-    """Labels and statuses are what other people wrote, as is the name of a database."""
+    """Labels, statuses and names of databases may have any text."""
     status, shown = on_terminal(filled, "stats", "-f", format_, "--by", by)
 
     assert 0 == status
@@ -226,8 +226,8 @@ def test_a_store_in_statistics(filled: Geocli, format_: str, by: str) -> None:
     ],
     ids=" ".join,
 )
-def test_file_names_in_what_operators_read(filled: Geocli, arguments: tuple[str, ...]) -> None:
-    """A database may be called anything, and may be damaged; events are harmless, too."""
+def test_file_names_in_reports_and_logs(filled: Geocli, arguments: tuple[str, ...]) -> None:
+    """Names of databases may have any text, and the file may be damaged; log events are escaped, too."""
     (filled.db_dir / f"{TEXT.replace('/', '')}.mmdb").write_bytes(b"not a database")
     build(filled.db_dir / "sound\x1b]0;q.mmdb", {"98.0.0.0/24": {"country_code": "US"}})
     _, shown = on_terminal(filled, *arguments)
@@ -266,7 +266,7 @@ MESSAGES: list[Callable[[str], tuple[str, ...]]] = [
     "arguments", MESSAGES, ids=[" ".join(make("TEXT")).replace(__file__, "FILE") for make in MESSAGES]
 )
 def test_arguments_in_messages(geocli: Geocli, arguments: Callable[[str], tuple[str, ...]]) -> None:
-    """An error that quotes an argument, a path, an option or a zone is harmless in a terminal and in a log."""
+    """An error that quotes an argument, a path, an option or a zone is escaped on a terminal and in a log."""
     _, shown = on_terminal(geocli, *arguments(TEXT))
     run = geocli(*arguments(TEXT))
 
@@ -276,14 +276,14 @@ def test_arguments_in_messages(geocli: Geocli, arguments: Callable[[str], tuple[
 
 @pytest.fixture(params=["ip-api", "maxmind"])
 def service(request: pytest.FixtureRequest, geocli: Geocli, tmp_path: Path) -> Iterator[Web]:
-    """Let geocli ask a service that says hostile things, and no database."""
+    """Return a web service with hostile responses, which geocli asks, without databases."""
     with Web(request.param, tmp_path) as web:
         geocli.environ |= {**web.environ, "GEOCLI_BUILT_IN_DATA": "false", "GEOCLI_SERVICE_TIMEOUT_SECONDS": "5"}
         yield web
 
 
 def _hostile_record(web: Web, ip: str) -> dict[str, Any]:
-    """Return what a service says of an address, with hostile text wherever there is text about the place."""
+    """Return a response with hostile text in all fields of the place."""
     names = {"names": {"en": TEXT}}
     if web.is_maxmind:
         changes = {"city": names, "subdivisions": [names], "country": {"iso_code": "JP", **names}}
@@ -294,7 +294,7 @@ def _hostile_record(web: Web, ip: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("format_", ["table", "csv", "value"])
 def test_a_service(geocli: Geocli, service: Web, format_: str) -> None:
-    """Its answers are other people's text, too; and its events."""
+    """Answers and log events are escaped."""
     record = _hostile_record(service, "45.45.45.45")
     service.behave = lambda _: service.json(record if service.is_maxmind else [record])
     status, shown = on_terminal(geocli, "-v", "lookup", "-f", format_, "-F", "city", "45.45.45.45")
@@ -306,17 +306,17 @@ def test_a_service(geocli: Geocli, service: Web, format_: str) -> None:
 
 @pytest.mark.parametrize("http_status", [200, 401, 403, 429, 500])
 def test_a_service_that_fails(geocli: Geocli, service: Web, http_status: int) -> None:
-    """What it says is wrong comes to the terminal harmless, if at all."""
-    said: dict[str, Any] = {"code": TEXT, "error": TEXT, "message": TEXT, "status": TEXT}
-    service.behave = lambda _: service.json(said, status=http_status)
+    """Its error message is escaped, if it is shown at all."""
+    body: dict[str, Any] = {"code": TEXT, "error": TEXT, "message": TEXT, "status": TEXT}
+    service.behave = lambda _: service.json(body, status=http_status)
     status, shown = on_terminal(geocli, "lookup", "45.45.45.45")
 
     assert status in {3, 75}
     assert _is_harmless(shown)
 
 
-def test_a_zone_is_dropped_whatever_it_says(geocli: Geocli) -> None:
-    """What stands behind % is not part of the address that is shown and kept."""
+def test_any_zone_is_dropped(geocli: Geocli) -> None:
+    """Text after % is not part of the address that is shown and stored."""
     shown = geocli("lookup", "-f", "value", "-F", "ip", f"fe80::1%{LOG.replace('%', '').replace('/', '')}")
 
     assert (0, b"fe80::1\n", b"") == (shown.returncode, shown.stdout, shown.stderr)

@@ -1,4 +1,4 @@
-"""Names in the user's language, through the commands, and what of them is cached."""
+"""Names in the user's language, in all commands, and how they are cached."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def test_cache_is_for_one_language(named: Geocli, flushed: bool) -> None:  # noq
 
 
 def kept(geocli: Geocli) -> dict[str, bytes]:
-    """Return the files of the data directory, without those that SQLite makes to read."""
+    """Return the files of the data directory, except those that SQLite creates for reading."""
     return {path.name: path.read_bytes() for path in geocli.data_dir.iterdir() if "db-" not in path.name}
 
 
 def test_option_neither_reads_nor_writes_the_cache(named: Geocli) -> None:
-    """With the language of the setting `--lang` changes nothing; with another one the cache stays as it is."""
+    """With the configured language `--lang` has no effect; with another one the cache is not used."""
     names(named, language="de")
     named("flush")
     before = kept(named)
@@ -104,7 +104,7 @@ def test_no_file_is_made(named: Geocli) -> None:
 
 @pytest.mark.parametrize("command", ["lookup", "batch"])
 def test_cached_only_contradicts_another_language(named: Geocli, command: str) -> None:
-    """The cache has names for one language, so it cannot be asked for another one alone."""
+    """The cache has names in one language, so others cannot be answered from it."""
     arguments = (GB,) if command == "lookup" else ()
     run = named(command, "--cached-only", "--lang", "de", *arguments, stdin=b"")
     expected = "--lang and --cached-only: contradict each other: the names in the cache are for the language en"
@@ -154,7 +154,7 @@ def web(request: pytest.FixtureRequest, tmp_path: Path, geocli: Geocli) -> Itera
 
 
 def test_services(geocli: Geocli, web: Web) -> None:
-    """A service is asked for names in the language, or the name is taken from all that it returns."""
+    """A service is asked for names in the language, or the name is selected from its response."""
     if web.is_maxmind:
         web.behave = lambda _: web.json({**RECORD, "traits": {"ip_address": GB, "network": f"{GB}/32"}})
     else:

@@ -1,4 +1,4 @@
-"""`geocli lookup`: each form of an address, each option, and what is kept."""
+"""`geocli lookup`: each form of an address, each option, and what is stored."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_an_invalid_address_is_reported_with_its_reason(located: Geocli, text: s
 
 
 def test_entries_come_in_the_order_of_the_arguments(located: Geocli) -> None:
-    """An address that is named twice is printed twice and kept once."""
+    """An address that is given twice is printed twice and stored once."""
     texts = ["98.0.0.1", "nowhere", "81.2.69.160", "98.0.0.1"]
     run = located("lookup", *texts)
 
@@ -127,7 +127,7 @@ def test_a_dash_reads_standard_input(located: Geocli, stdin: bytes) -> None:
 
 @pytest.mark.parametrize("errors", ["surrogateescape", "strict"])
 def test_standard_input_that_is_not_utf8_is_one_invalid_line(located: Geocli, errors: str) -> None:
-    """Bytes that are not UTF-8 spoil only their own line, in any locale."""
+    """Invalid bytes affect only their own line, in any locale."""
     stdin = b"81.2.69.160\n\xff\xfe\n98.0.0.1\n"
     run = located("lookup", "-f", "value", "-F", "status", "-", stdin=stdin, environ={"PYTHONIOENCODING": f":{errors}"})
 
@@ -209,8 +209,8 @@ def test_white_space_around_fields_is_dropped(located: Geocli) -> None:
     assert b"GB\tLondon\n" == located("lookup", "-f", "value", "-F", "country_code, city", "81.2.69.160").stdout
 
 
-def test_db_names_the_files_that_are_asked_and_no_others(located: Geocli, tmp_path: Path) -> None:
-    """One file, then two of them; the databases that would be found, and the built-in data, are not used."""
+def test_db_selects_the_databases(located: Geocli, tmp_path: Path) -> None:
+    """One file, then two; the databases that would be found, and the built-in data, are not used."""
     tokyo = str(build(tmp_path / "mine.mmdb", {"81.2.69.0/24": TOKYO}))
     asn = str(located.db_dir / "GeoLite2-ASN.mmdb")
     one = located("lookup", "--db", tokyo, "-f", "value", "-F", "city,asn,source", "81.2.69.160", "8.8.8.8")
@@ -282,7 +282,7 @@ def test_cached_only_finds_what_was_answered_before(located: Geocli, *, is_flush
 
 
 def test_cached_only_asks_no_source(located: Geocli) -> None:
-    """Addresses that are not cached have no answer, except for special ones, and nothing is kept."""
+    """Addresses that are not cached have no answer, except for special ones, and nothing is stored."""
     run = located("lookup", "--cached-only", "-F", "status,error", "81.2.69.160", "10.0.0.1")
 
     assert 1 == run.returncode
@@ -303,7 +303,7 @@ def test_no_cache_leaves_no_trace(located: Geocli) -> None:
 
 @pytest.mark.parametrize(("option", "kept"), [("--no-cache", 0), ("--refresh", 1)])
 def test_both_ask_the_source_even_if_the_answer_is_stored(located: Geocli, option: str, kept: int) -> None:
-    """`--no-cache` keeps nothing, `--refresh` does."""
+    """`--no-cache` stores nothing, `--refresh` does."""
     located("lookup", "81.2.69.160")
     located("flush")
     run = located("lookup", option, "-F", "cached", "81.2.69.160")
@@ -322,8 +322,8 @@ def test_quiet_prints_no_data(located: Geocli, arguments: tuple[str, ...], statu
     assert (status, b"") == (run.returncode, run.stdout)
 
 
-def test_a_quiet_answer_is_kept(located: Geocli) -> None:
-    """Answers are kept with --quiet, too."""
+def test_a_quiet_answer_is_stored(located: Geocli) -> None:
+    """Answers are stored with --quiet, too."""
     located("lookup", "--quiet", "81.2.69.160")
 
     assert ["81.2.69.160"] == [entry.ip for entry in dirty(located)]
@@ -347,7 +347,7 @@ def test_a_database_of_one_family_does_not_answer_for_the_other(geocli: Geocli) 
 
 
 def test_many_addresses_at_once(located: Geocli) -> None:
-    """Every answer of several blocks is printed and kept."""
+    """Every answer of several blocks is printed and stored."""
     texts = [f"81.2.{number >> 8}.{number & 255}" for number in range(1200)]
     run = located("lookup", *texts)
     located("flush")

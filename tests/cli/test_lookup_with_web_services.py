@@ -35,7 +35,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def web(served: Web, geocli: Geocli) -> Web:
-    """Let geocli ask a service for what no database knows, the built-in data aside."""
+    """Return a web service that geocli asks for addresses without a place in the databases; no built-in data."""
     served.begin()
     geocli.environ |= {**served.environ, "GEOCLI_BUILT_IN_DATA": "false", "GEOCLI_SERVICE_TIMEOUT_SECONDS": "5"}
     return served
@@ -53,7 +53,7 @@ def list_of(path: Path, texts: list[str]) -> str:
 class TestLookup:
     @pytest.mark.parametrize("served", ["ip-api", "maxmind"], indirect=True)
     def test_an_answer(self, located: Geocli, web: Web) -> None:
-        """What the databases do not know the service is asked for, and its answer is kept before it is printed."""
+        """The service is asked for addresses without an answer, and the answer is appended before it is printed."""
         run = located("lookup", KNOWN, UNKNOWN, SPECIAL)
         assert (0, b"") == (run.returncode, run.stderr)
         assert [[UNKNOWN]] == web.asked
@@ -67,7 +67,7 @@ class TestLookup:
 
     @pytest.mark.parametrize("flushed", [True, False])
     def test_the_next_process_does_not_ask_again(self, geocli: Geocli, web: Web, flushed: bool) -> None:  # noqa: FBT001
-        """The answer is found in the journal as in the store."""
+        """The answer is found in the journal and in the store."""
         geocli("lookup", UNKNOWN)
         if flushed:
             geocli("flush")
@@ -76,7 +76,7 @@ class TestLookup:
         assert 1 == len(web.asked)
 
     def test_the_built_in_data_are_local(self, geocli: Geocli, web: Web) -> None:
-        """By default the country of registration is an answer, and nobody is asked; with --refresh the service is."""
+        """By default the country of registration is an answer, and no service is asked; with --refresh one is."""
         geocli.environ.pop("GEOCLI_BUILT_IN_DATA")
         assert "rir" == objects(geocli("lookup", UNKNOWN).stdout)[0]["source"]
         assert [] == web.asked
@@ -90,7 +90,7 @@ class TestLookup:
         [(500, 3, "HTTP 500"), (429, 75, "too many requests")],
     )
     def test_failures(self, geocli: Geocli, web: Web, status: int, exit_status: int, reason: str) -> None:
-        """One line, 3, or 75 where patience is asked for; nothing is kept, and the next process does not send."""
+        """One message, with 3 or 75; nothing is stored, and the next process sends no request."""
         web.behave = web.raw("", status)
         run = geocli("lookup", UNKNOWN, "45.45.45.46")
         assert (exit_status, f"ip-api: {reason}") == (run.returncode, complaint(run))
@@ -103,12 +103,12 @@ class TestLookup:
         assert 0 == geocli("lookup", SPECIAL).returncode
 
     def test_named_databases_alone(self, located: Geocli, web: Web) -> None:
-        """With --db nobody else is asked."""
+        """With --db no other source is asked."""
         run = located("lookup", "--db", str(located.db_dir / "GeoLite2-City.mmdb"), UNKNOWN)
         assert (1, []) == (run.returncode, web.asked)
 
     def test_an_exposed_key(self, geocli: Geocli, web: Web) -> None:
-        """Others can read it: that is said once, and is no failure."""
+        """A key file that others can read is reported once, and is not a failure."""
         os.chmod(web.key_file, 0o644)
         run = geocli("lookup", UNKNOWN, environ={"GEOCLI_IP_API_KEY_FILE": web.key_file})
         assert (0, f"{web.key_file}: other users can read this key; run: chmod o-r") == (run.returncode, complaint(run))
@@ -125,7 +125,7 @@ class TestLookup:
 
 class TestSettings:
     def test_a_service_with_other_settings_is_another(self, geocli: Geocli, web: Web) -> None:
-        """An answer holds for the service as it was set up; as it is set up now, it is asked."""
+        """An answer is fresh only for the same settings of the service; after a change, the service is asked."""
         assert "Osaka" == objects(geocli("lookup", UNKNOWN).stdout)[0]["city"]
         assert objects(geocli("lookup", UNKNOWN).stdout)[0]["cached"]
         other = geocli.environ["GEOCLI_IP_API_URL"].replace("127.0.0.1", "localhost")
@@ -134,8 +134,8 @@ class TestSettings:
             assert cached is objects(run.stdout)[0]["cached"]
         assert [[UNKNOWN]] * 2 == web.asked
 
-    def test_an_answer_of_an_earlier_release_holds(self, geocli: Geocli, web: Web) -> None:
-        """Services were noted by their names alone: after an upgrade what was paid for is not asked for again."""
+    def test_an_answer_of_an_earlier_release_stays_fresh(self, geocli: Geocli, web: Web) -> None:
+        """Earlier releases recorded services by name alone: after an upgrade their answers are not requested again."""
         assert geocli("lookup", UNKNOWN).returncode == geocli("flush").returncode == 0
         change(str(geocli.data_dir / "geocli.db"), "UPDATE generations SET sources = 'ip-api'")
         assert "Osaka" == objects(geocli("lookup", UNKNOWN).stdout)[0]["city"]
@@ -149,7 +149,7 @@ class TestBatch:
     @pytest.mark.parametrize("options", [(), ("--no-cache",)])
     @pytest.mark.parametrize("jobs", ["1", "2"])
     def test_full_batches(self, located: Geocli, web: Web, tmp_path: Path, options: tuple[str, ...], jobs: str) -> None:
-        """The databases answer in bulk; what they do not know goes together, distinct, a hundred a request."""
+        """The databases answer in bulk; the other distinct addresses are requested together, a hundred at a time."""
         unknown = addresses(400)
         texts = [text for number in range(100_000) for text in (f"81.2.69.{number & 255}", unknown[number % 400])]
         run = located("batch", "-j", jobs, *options, "-F", "ip,city,source", list_of(tmp_path / "list", texts))
@@ -175,10 +175,10 @@ class TestBatch:
         assert len(web.asked) <= 5
 
     @pytest.mark.parametrize("options", [(), ("--no-cache",)])
-    def test_a_network_alone_is_not_where(
+    def test_a_network_alone_is_not_a_place(
         self, located: Geocli, web: Web, tmp_path: Path, options: tuple[str, ...]
     ) -> None:
-        """In bulk as in a lookup, who knows the network alone does not know where the address is."""
+        """In bulk as in a lookup, a record with a network only has no place."""
         (located.db_dir / "GeoLite2-City.mmdb").unlink()
         texts = ["81.2.69.160"] * 3000 + ["81.2.69.1"] * 3000
         run = located("batch", "-F", "ip,city,asn,source", "--no-header", *options, list_of(tmp_path / "list", texts))
@@ -187,7 +187,7 @@ class TestBatch:
         assert expected == set(run.stdout.decode().splitlines())
 
     def test_refresh(self, located: Geocli, web: Web, tmp_path: Path) -> None:
-        """With --refresh the service is asked for everything, but for an address that comes again only once."""
+        """With --refresh the service is asked for every distinct address once."""
         texts = [*addresses(150), KNOWN, SPECIAL] * 400
         run = located("batch", "--refresh", "-F", "city", "-f", "value", list_of(tmp_path / "list", texts))
         assert [100, 51] == [len(asked) for asked in web.asked]
@@ -198,7 +198,7 @@ class TestBatch:
     def test_the_size_of_the_input_changes_no_answer(
         self, located: Geocli, web: Web, tmp_path: Path, count: int, *, is_flushed: bool
     ) -> None:
-        """What was paid for with --refresh is answered while it holds, however many lines there are."""
+        """Answers that were paid for with --refresh are used while they are fresh, in input of any size."""
         assert located("lookup", KNOWN).returncode == 0
         assert located("flush").returncode == 0
         assert "Osaka" == objects(located("lookup", "--refresh", KNOWN).stdout)[0]["city"]
@@ -211,7 +211,7 @@ class TestBatch:
         assert [[KNOWN]] == web.asked
 
     def test_failures(self, located: Geocli, web: Web, tmp_path: Path) -> None:
-        """A service that fails is asked once, and the status is 3; what the databases know is answered and kept."""
+        """A failing service is asked once, and the status is 3; answers of the databases are printed and stored."""
         web.behave = web.raw("", 500)
         texts = [text for pair in zip(addresses(3000), ["81.2.69.1"] * 3000, strict=True) for text in pair]
         run = located("batch", "-F", "status", "-f", "value", list_of(tmp_path / "list", texts))
@@ -231,7 +231,7 @@ class TestBatch:
 class TestReResolve:
     @pytest.fixture
     def unknown(self, geocli: Geocli, web: Web, tmp_path: Path) -> list[str]:
-        """Store 620 addresses that nobody knew before there was a service."""
+        """Store 620 addresses that were unresolved before there was a service."""
         texts = addresses(620)
         geocli("batch", list_of(tmp_path / "list", texts), environ={"GEOCLI_IP_API": "false"})
         geocli("flush")
@@ -247,7 +247,7 @@ class TestReResolve:
 
     @pytest.mark.usefixtures("unknown")
     def test_a_new_service(self, geocli: Geocli, web: Web) -> None:
-        """What nobody knew is due as soon as there is somebody to ask; in full batches, and once."""
+        """Unresolved rows are due as soon as there is a service; they are requested in full batches, once."""
         web.unknown = {"45.0.0.7"}
         expected = {"retried": 620, "found": 619, "changed": 0, "unknown": 1}
         assert expected == self._report(geocli)
@@ -257,14 +257,14 @@ class TestReResolve:
 
     @pytest.mark.usefixtures("unknown")
     def test_limit(self, geocli: Geocli, web: Web) -> None:
-        """A limit bounds the rows and the requests; the next run goes on with the others."""
+        """A limit bounds the rows and the requests; the next run continues with the other rows."""
         assert 150 == self._report(geocli, "--limit", "150")["retried"]
         assert 150 == self._report(geocli, "--limit", "150")["retried"]
         assert 300 == len({ip for asked in web.asked for ip in asked})
         assert 320 == self._report(geocli, "--dry-run")["retried"]
 
     def test_a_run_that_is_killed(self, geocli: Geocli, web: Web, unknown: list[str]) -> None:
-        """What it had found is kept, and the next run asks for the rest alone."""
+        """Its answers are stored, and the next run requests only the rest."""
         web.later = [web.answer] * 5
         web.behave = web.dawdle
         with geocli.start("re-resolve") as process:
@@ -291,7 +291,7 @@ class TestReResolve:
 
     @pytest.mark.usefixtures("unknown")
     def test_a_service_that_fails(self, geocli: Geocli, web: Web) -> None:
-        """It is asked once, by this run and the next; the rows stay due, and local sources are asked all the same."""
+        """It is asked once, by this run and the next; the rows stay due, and local sources are asked."""
         web.behave = web.raw("", 503)
         run = geocli("re-resolve", "--json")
         assert "ip-api: HTTP 503" == complaint(run)
@@ -301,7 +301,7 @@ class TestReResolve:
         assert 620 == self._report(geocli, "--dry-run")["retried"]
 
     def test_answers_of_a_service(self, geocli: Geocli, web: Web) -> None:
-        """They hold for their lifetime, then they are due; a country that changed is an event."""
+        """They are fresh for their lifetime, then due; a changed country is logged."""
         assert 0 == geocli("lookup", UNKNOWN).returncode
         assert 0 == self._report(geocli)["retried"]
         geocli("flush")

@@ -1,4 +1,4 @@
-"""What a user named and did not get: directories that are not there, fields that no row has."""
+"""Missing directories and fields without values are reported."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ REASON = "does not exist, but GEOCLI_DB_DIR or database_dirs names it"
 
 @pytest.fixture
 def gone(located: Geocli) -> Path:
-    """Name a directory that is not there after one that is."""
+    """Configure a missing directory after an existing one."""
     path = located.db_dir.parent / "gone"
     located.environ["GEOCLI_DB_DIR"] = f"{located.db_dir}:{path}"
     return path
 
 
-def test_the_list_shows_it(located: Geocli, gone: Path) -> None:
-    """As a database that cannot be asked, after those that can."""
+def test_the_list_shows_a_missing_directory(located: Geocli, gone: Path) -> None:
+    """As an unusable database, after the usable ones."""
     ran = located("db", "list", "-f", "json")
     assert (0, b"") == (ran.returncode, ran.stderr)
     *_, last = json.loads(ran.stdout)
@@ -37,7 +37,7 @@ def test_the_list_shows_it(located: Geocli, gone: Path) -> None:
 
 
 def test_it_is_unhealthy(located: Geocli, gone: Path) -> None:
-    """A monitor hears of it, until the directory is there."""
+    """A monitor sees it until the directory exists."""
     for name in ("City", "ASN"):
         records: dict[str, Any] = CITIES if name == "City" else NETWORKS
         build(located.db_dir / f"GeoLite2-{name}.mmdb", records, edition=f"GeoLite2-{name}")
@@ -49,8 +49,8 @@ def test_it_is_unhealthy(located: Geocli, gone: Path) -> None:
 
 @pytest.mark.parametrize("origin", ["environment", "configuration"])
 @pytest.mark.parametrize("count", [1, 3000])
-def test_a_batch_says_it_once(located: Geocli, gone: Path, count: int, origin: str) -> None:
-    """When sources are asked, however long the input is; the answers are those of what is there."""
+def test_a_batch_reports_it_once(located: Geocli, gone: Path, count: int, origin: str) -> None:
+    """When sources are asked, for input of any size; the answers are those of the existing databases."""
     if origin == "configuration":
         config = located.db_dir.parent / "config.toml"
         config.write_text(f'system_databases = false\ndatabase_dirs = ["{located.db_dir}", "{gone}"]\n')
@@ -61,8 +61,8 @@ def test_a_batch_says_it_once(located: Geocli, gone: Path, count: int, origin: s
     assert (0, f"{gone}: {REASON}") == (ran.returncode, complaint(ran))
 
 
-def test_a_lookup_says_it_once_and_a_hit_never(located: Geocli, gone: Path) -> None:
-    """What is answered from the cache needs no directory; flush and a lookup of the cache alone are silent too."""
+def test_a_lookup_reports_it_once_and_a_hit_never(located: Geocli, gone: Path) -> None:
+    """An answer from the cache needs no directory; flush and --cached-only print nothing, either."""
     ran = located("lookup", GB, "81.2.69.161")
     assert (0, f"{gone}: {REASON}") == (ran.returncode, complaint(ran))
     for arguments in (("lookup", GB), ("flush",), ("lookup", GB), ("lookup", "--cached-only", GB), ("db", "verify")):
@@ -82,7 +82,7 @@ class TestEmptyFields:
 
     @staticmethod
     def complaints(geocli: Geocli, command: str, fields: str, *options: str, ip: str = GB) -> list[str]:
-        """Return what is said on standard error."""
+        """Return the messages on standard error."""
         if command == "lookup":
             ran = geocli("lookup", *options, "-F", fields, ip)
         else:
@@ -91,8 +91,8 @@ class TestEmptyFields:
         assert 0 == ran.returncode
         return complaints(ran)
 
-    def test_is_said_once_with_what_helps(self, geocli: Geocli, command: str) -> None:
-        """Without databases, getting some helps; the built-in data have countries."""
+    def test_is_reported_once_with_a_remedy(self, geocli: Geocli, command: str) -> None:
+        """Without databases, installing some helps; the built-in data have countries."""
         said = "city: empty in every resolved row; for databases that have it: geocli db update"
         assert [said] == self.complaints(geocli, command, "ip,country_code,city")
         expected = [said.replace("city", name) for name in ("city", "asn")]
@@ -101,14 +101,14 @@ class TestEmptyFields:
             geocli, command, "country_code,traits.isp"
         )
 
-    def test_without_advice_where_it_would_not_help(self, located: Geocli, command: str) -> None:
-        """A database of cities is there already, files are named, or the cache alone is asked."""
+    def test_without_a_remedy_where_there_is_none(self, located: Geocli, command: str) -> None:
+        """If there is a database of cities already, databases are given by --db, or with --cached-only."""
         assert ["region: empty in every resolved row"] == self.complaints(located, command, "region", ip="2001:218::1")
         asn = str(located.db_dir / "GeoLite2-ASN.mmdb")
         assert ["city: empty in every resolved row"] == self.complaints(located, command, "city,asn", "--db", asn)
 
-    def test_nothing_is_said_where_it_is_known(self, located: Geocli, command: str) -> None:
-        """Nor of special rows alone, nor without a choice of fields."""
+    def test_no_message_if_a_row_has_the_field(self, located: Geocli, command: str) -> None:
+        """Nor for special rows alone, nor without a choice of fields."""
         known = "city,asn,network,built_at,traits.accuracy_radius,cached,resolved_at"
         assert [] == self.complaints(located, command, known)
         assert [] == self.complaints(located, command, "city,scope", ip="10.0.0.1")
@@ -116,12 +116,12 @@ class TestEmptyFields:
 
 
 def test_one_row_that_has_it_is_enough(located: Geocli) -> None:
-    """Rows that lack a field are usual; a log and a table are looked at in the same way."""
+    """Rows without a field are usual; logs and CSV are checked in the same way."""
     assert b"" == located("lookup", "-F", "region", GB, "2001:218::1").stderr
     ran = located("batch", "-i", "log", "-F", "postal_code", stdin=b"from 2001:218::1\n" * 3000)
     assert "postal_code: empty in every resolved row" == complaint(ran)
 
 
-def test_a_quiet_lookup_says_nothing(geocli: Geocli) -> None:
-    """With `-q` the exit status tells."""
+def test_a_quiet_lookup_prints_no_message(geocli: Geocli) -> None:
+    """With `-q` the exit status is enough."""
     assert b"" == geocli("lookup", "-q", "-F", "city", GB).stderr

@@ -63,7 +63,7 @@ def _all_are_kept(located: Geocli) -> bool:
     ],
 )
 def test_eight_at_once(located: Geocli, sh: Sh, line: str) -> None:
-    """Each answer is a whole line of its own, and all of them are kept."""
+    """Each answer is a whole line, and all of them are stored."""
     ran = sh(line)
 
     assert (0, "") == (ran.returncode, ran.stderr)
@@ -77,7 +77,7 @@ def test_the_worst_exit_status_comes_through_xargs(sh: Sh) -> None:
 
 
 def test_a_loop_keeps_its_input(located: Geocli, sh: Sh) -> None:
-    """`lookup` does not read the standard input of the loop that it is in."""
+    """`lookup` does not read the standard input of the surrounding loop."""
     ran = sh('while read -r ip; do geocli lookup -f value -F ip,city "$ip"; done < addresses')
 
     assert (0, "") == (ran.returncode, ran.stderr)
@@ -85,15 +85,15 @@ def test_a_loop_keeps_its_input(located: Geocli, sh: Sh) -> None:
     assert _all_are_kept(located)
 
 
-def test_other_commands_of_a_loop_leave_its_input_alone_too(sh: Sh) -> None:
-    """A script may flush and look at the figures on the way."""
+def test_other_commands_in_a_loop_do_not_read_its_input(sh: Sh) -> None:
+    """A script may flush and print statistics within the loop."""
     ran = sh("while read -r ip; do geocli flush; geocli stats >/dev/null; echo $ip; done < <(head -n 3 addresses)")
 
     assert (MANY[:3], "") == (ran.stdout.splitlines(), ran.stderr)
 
 
 def test_tee_gets_what_the_next_program_gets(located: Geocli, sh: Sh) -> None:
-    """The same bytes go to the file and on, and are kept."""
+    """The same bytes go to the file and to the next program, and are stored."""
     ran = sh("geocli batch -f value -F ip,city < addresses | tee copy | cut -f2 | sort | uniq -c; cat copy")
 
     assert (0, "") == (ran.returncode, ran.stderr)
@@ -101,7 +101,7 @@ def test_tee_gets_what_the_next_program_gets(located: Geocli, sh: Sh) -> None:
     assert _all_are_kept(located)
 
 
-def test_a_pipeline_says_which_part_failed(sh: Sh) -> None:
+def test_a_pipeline_has_the_status_of_the_failed_part(sh: Sh) -> None:
     """The exit status is not lost before tee."""
     assert [2, 0] == [
         int(status) for status in sh("geocli lookup nowhere | tee copy; echo ${PIPESTATUS[*]}").stdout.split()[-2:]
@@ -119,7 +119,7 @@ def test_head_ends_a_lookup_of_many(sh: Sh) -> None:
 @needs("watch", "procps")
 @pytest.mark.parametrize("command", ["lookup 81.2.69.160", "stats", "stats -f table"])
 def test_watch(located: Geocli, command: str) -> None:
-    """It shows what a pipe would get, again and again, without a colour that it does not understand."""
+    """It repeatedly shows the output for a pipe, without colours, which it does not interpret."""
     geocli = f"{sys.executable} -m geocli {command}"
     located.command = ("timeout", "1.5", "watch", "-t", "-n", "0.2", geocli)  # type: ignore[assignment]
     _, shown = on_terminal(located, environ={"LINES": "24", "COLUMNS": "120"})
@@ -129,7 +129,7 @@ def test_watch(located: Geocli, command: str) -> None:
 
 
 def test_a_command_without_a_terminal_or_a_home(located: Geocli, sh: Sh) -> None:
-    """What `ssh host geocli ...` gives a program: pipes, no terminal, no TERM, a shell that is no login shell."""
+    """As in `ssh host geocli ...`: pipes, no terminal, no TERM, not a login shell."""
     ran = sh("env -u TERM -u COLUMNS setsid -w geocli lookup 81.2.69.160 < /dev/null | cat")
 
     assert (0, "") == (ran.returncode, ran.stderr)

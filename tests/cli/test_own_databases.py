@@ -30,14 +30,14 @@ EMPTY: list[Any] = [
 
 @pytest.fixture
 def alone(geocli: Geocli) -> Geocli:
-    """Run geocli with no source but the databases of the test."""
+    """Return geocli with no source but the databases of the test."""
     geocli.environ["GEOCLI_BUILT_IN_DATA"] = "false"
     return geocli
 
 
 @pytest.mark.parametrize("record", EMPTY, ids=repr)
 def test_empty_record(alone: Geocli, record: Any) -> None:
-    """An address whose record says nothing is unresolved, with the network of the record, cached or not."""
+    """An address with an empty record is unresolved, with the network of the record, cached or not."""
     build(alone.db_dir / "own.mmdb", {"81.2.69.128/26": record}, edition="Own")
     for is_cached in (False, True):
         run = alone("lookup", IP)
@@ -60,7 +60,7 @@ def test_empty_record_in_a_batch(alone: Geocli, count: int) -> None:
 
 @pytest.mark.parametrize("record", EMPTY, ids=repr)
 def test_next_database_is_asked(alone: Geocli, record: Any) -> None:
-    """What is unknown to the first database comes from the next one, which alone is the source."""
+    """Addresses without an answer of the first database are answered by the next, which is the only source."""
     for name, said in (("first", record), ("second", LONDON)):
         build(alone.db_dir / f"{name}.mmdb", {"81.2.69.0/24": said}, edition=name)
     run = alone("lookup", *(f"--db={alone.db_dir}/{name}.mmdb" for name in ("first", "second")), IP)
@@ -70,7 +70,7 @@ def test_next_database_is_asked(alone: Geocli, record: Any) -> None:
 
 @pytest.mark.parametrize("record", EMPTY, ids=repr)
 def test_service_is_asked(alone: Geocli, clock: Clock, record: Any) -> None:
-    """What is unknown to the databases is asked of a web service, whose answer is all that counts."""
+    """Addresses without an answer of the databases are answered by a web service alone."""
     path = build(alone.db_dir / "own.mmdb", {"81.2.69.0/24": record})
     web = WebSource({IP: JAPAN})
     local = MmdbResolver(files=[str(path)])
@@ -80,7 +80,7 @@ def test_service_is_asked(alone: Geocli, clock: Clock, record: Any) -> None:
 
 
 def test_country_of_registration(alone: Geocli) -> None:
-    """A country that stands in is an answer, and is marked; a service is not asked for a better one."""
+    """A country of registration is an answer, and marked as such; no service is asked for a better one."""
     record = {"registered_country": {"iso_code": "FR", "names": {"en": "France"}}}
     build(alone.db_dir / "own.mmdb", {"81.2.69.0/24": record}, edition="Own")
     run = alone("lookup", "-F", "status,country_code,country_name,traits.country_is_registered", IP)
@@ -89,8 +89,8 @@ def test_country_of_registration(alone: Geocli) -> None:
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_place_goes_before_the_country_of_registration(alone: Geocli, is_first: bool) -> None:  # noqa: FBT001
-    """Whichever database is asked first, one that knows the place decides on it."""
+def test_a_place_overrides_the_country_of_registration(alone: Geocli, is_first: bool) -> None:  # noqa: FBT001
+    """A database with a place takes precedence, in any order of the databases."""
     registered = {"registered_country": {"iso_code": "FR"}}
     for name, said in (("a", registered if is_first else LONDON), ("b", LONDON if is_first else registered)):
         build(alone.db_dir / f"{name}.mmdb", {"81.2.69.0/24": said}, edition=name)
@@ -112,7 +112,7 @@ def test_place_goes_before_the_country_of_registration(alone: Geocli, is_first: 
     ids=repr,
 )
 def test_record_of_any_kind(alone: Geocli, record: Any, place: Place) -> None:
-    """A string, number, boolean or list is answered, kept and found again."""
+    """A string, number, boolean or list is answered, stored and found again."""
     build(alone.db_dir / "own.mmdb", {"81.2.69.0/24": record}, edition="Own")
     for _ in range(2):
         (entry,) = objects(alone("lookup", IP).stdout)

@@ -1,4 +1,4 @@
-"""Root is told on a terminal which data directory a command created."""
+"""On a terminal, root is informed which data directory a command created."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: only root is to
 
 @needs_root
 @pytest.mark.parametrize("command", [("lookup", "8.8.8.8"), ("batch", "-i", "list", "{list}")])
-def test_root_is_told_once_which_directory_was_created(
+def test_root_is_informed_once_about_the_created_directory(
     geocli: Geocli, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """The command that creates it prints a line on standard error; later ones do not."""
+    """The command that creates it prints a message on standard error; later ones do not."""
     (tmp_path / "list").write_text("8.8.8.8\n")
     arguments = [argument.replace("{list}", str(tmp_path / "list")) for argument in command]
     directory = tmp_path / "new" / "directory"

@@ -1,4 +1,4 @@
-"""Special addresses that users have records for in their own databases: in a lookup, in batches, in logs."""
+"""Special addresses for which users have records in their own databases: in lookups, batches and logs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FIELDS = "ip,status,scope,city,source,network"
 
 @pytest.fixture
 def own(geocli: Geocli) -> Geocli:
-    """Run geocli with a database of one's own, and another one that knows no special address."""
+    """Return geocli with an own database, and another one without special addresses."""
     build(geocli.db_dir / "own.mmdb", OWN | EMPTY, edition="own")
     build(geocli.db_dir / "asn.mmdb", NETWORKS, edition="ASN")
     return geocli
@@ -70,7 +70,7 @@ def test_a_lookup(own: Geocli) -> None:
 @pytest.mark.parametrize("options", [(), ("--no-cache",), ("--refresh",)])
 @pytest.mark.parametrize("count", [1, 3000])
 def test_a_batch(own: Geocli, count: int, options: tuple[str, ...]) -> None:
-    """However long a list is, it is answered like a lookup, and each address is kept once."""
+    """A list of any size is answered like a lookup, and each address is stored once."""
     texts = "".join(f"{ip}\n" for ip, *_ in EXPECTED) * count
     ran = own("batch", *options, "-f", "jsonl", "-F", FIELDS, stdin=texts.encode())
     assert (0, b"") == (ran.returncode, ran.stderr)
@@ -83,13 +83,13 @@ def test_a_batch(own: Geocli, count: int, options: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("count", [1, 3000])
 def test_a_log(own: Geocli, count: int) -> None:
-    """In logs the place of an own address is inserted."""
+    """In logs the place of a special address is inserted."""
     ran = own("batch", "-i", "log", stdin=b"from 10.1.2.3 to 10.2.0.1\n" * count)
     assert b"from 10.1.2.3 [Hall 3, DE] to 10.2.0.1 [private]\n" * count == ran.stdout
 
 
 def test_a_row_follows_its_sources(own: Geocli) -> None:
-    """A special row is stale when another database is there, and `re-resolve` covers it."""
+    """A special row is stale when another database is installed, and `re-resolve` includes it."""
     assert own("lookup", "10.1.2.3", "10.2.0.1").returncode == own("flush").returncode == 0
     assert [True, True] == [entry["cached"] for entry in objects(own("lookup", "10.1.2.3", "10.2.0.1").stdout)]
     build(own.db_dir / "own.mmdb", {"10.2.0.0/24": OFFICE}, edition="own")
@@ -100,8 +100,8 @@ def test_a_row_follows_its_sources(own: Geocli) -> None:
     assert ["iana", "iana"] == [entry["source"] for entry in objects(own("lookup", "10.1.2.3", "10.2.0.1").stdout)]
 
 
-def test_while_a_database_is_damaged_its_record_is_not_forgotten(own: Geocli) -> None:
-    """What a database that cannot be read said of a special address is shown until it can be read again."""
+def test_records_of_a_damaged_database_stay(own: Geocli) -> None:
+    """The record of a special address in an unreadable database is shown until it can be read again."""
     assert own("lookup", "10.1.2.3").returncode == own("flush").returncode == 0
     (own.db_dir / "own.mmdb").write_bytes(b"")
     ran = own("lookup", "-F", FIELDS, "10.1.2.3")
@@ -110,7 +110,7 @@ def test_while_a_database_is_damaged_its_record_is_not_forgotten(own: Geocli) ->
 
 
 def test_named_databases_alone(own: Geocli, tmp_path: Path) -> None:
-    """With `--db` the named file says all that is said."""
+    """With `--db` only the given file is used."""
     other = build(tmp_path / "other.mmdb", {"10.1.0.0/16": OFFICE}, edition="own")
     for path, city in ((other, "Office"), (own.db_dir / "own.mmdb", "Hall 3"), (other, "Office")):
         (entry,) = objects(own("lookup", "--db", str(path), "10.1.2.3").stdout)

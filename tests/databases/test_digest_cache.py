@@ -1,4 +1,4 @@
-"""Databases are known by their content: what is remembered of it, and which answers the cache repeats."""
+"""Databases are identified by their content: cached digests, and which answers the cache returns."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def file(tmp_path: Path) -> DatabaseFile:
 
 
 def digests(directory: DataDirectory, now_ns: int) -> Digests:
-    """Return what a new process remembers at some time."""
+    """Return the digests that a new process has at this time."""
     return Digests(directory.path, lambda: directory, lambda: now_ns)
 
 
 class TestDigests:
-    def test_settled_file_is_remembered_by_other_processes(self, directory: DataDirectory, file: DatabaseFile) -> None:
-        """The label of a file that last changed more than two seconds ago is on disk when it is saved."""
+    def test_label_of_an_unchanged_file_is_cached_on_disk(self, directory: DataDirectory, file: DatabaseFile) -> None:
+        """The label of a file that last changed more than two seconds ago is written to disk."""
         now = file.ctime_ns + SETTLED_NS + 1
         first = digests(directory, now)
         assert first.get(file) is None
@@ -61,8 +61,8 @@ class TestDigests:
         assert [FILE_NAME] == directory.names()
 
     @pytest.mark.parametrize("age_ns", [SETTLED_NS, 0, -SETTLED_NS])
-    def test_file_that_just_changed_is_not(self, directory: DataDirectory, file: DatabaseFile, age_ns: int) -> None:
-        """A file that changed within the last two seconds may change again at what is the same time for `stat`."""
+    def test_just_changed_file_is_not_cached(self, directory: DataDirectory, file: DatabaseFile, age_ns: int) -> None:
+        """A file that changed within the last two seconds may change again with the same times in `stat`."""
         known = digests(directory, file.ctime_ns + age_ns)
         known.remember(file, LABEL)
         known.save()
@@ -71,15 +71,15 @@ class TestDigests:
 
     @pytest.mark.parametrize("name", ["path", "device", "inode", "size_bytes", "mtime_ns", "ctime_ns"])
     def test_other_file_is_another(self, directory: DataDirectory, file: DatabaseFile, name: str) -> None:
-        """A file that differs in anything that `stat` says is not known."""
+        """A file that differs in any property of `stat` has no cached label."""
         known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
         known.remember(file, LABEL)
         known.save()
         changed = file.replace(**{name: "/b.mmdb" if name == "path" else getattr(file, name) + 1})
         assert digests(directory, 0).get(changed) is None
 
-    def test_of_a_path_the_last_file_is_remembered(self, directory: DataDirectory, file: DatabaseFile) -> None:
-        """A file that was replaced takes the line of the old one; there are at most so many lines."""
+    def test_only_the_last_file_of_a_path_is_cached(self, directory: DataDirectory, file: DatabaseFile) -> None:
+        """A replaced file takes the line of the old one; the number of lines is bounded."""
         known = digests(directory, 1 << 62)
         for number in range(3):
             known.remember(file.replace(inode=number), LABEL)
@@ -93,7 +93,7 @@ class TestDigests:
         assert LABEL == digests(directory, 0).get(file.replace(path=f"/{MAX_LINES}.mmdb", ctime_ns=1))
 
     def test_two_processes(self, directory: DataDirectory, file: DatabaseFile) -> None:
-        """What another process has saved meanwhile stays."""
+        """Labels that another process saved meanwhile are kept."""
         now = file.ctime_ns + 2 * SETTLED_NS
         one, two = digests(directory, now), digests(directory, now)
         assert one.get(file) is two.get(file) is None
@@ -115,7 +115,7 @@ class TestDigests:
         ids=range(10),
     )
     def test_file_that_geocli_did_not_write(self, directory: DataDirectory, file: DatabaseFile, content: bytes) -> None:
-        """Whatever the file holds, nothing is known by it, and it is replaced."""
+        """With any content, the file yields no labels, and is replaced."""
         directory.prepare()
         with open(directory.file(FILE_NAME), "wb") as out:
             out.write(content)
@@ -128,7 +128,7 @@ class TestDigests:
 
     @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
     def test_planted_file(self, directory: DataDirectory, file: DatabaseFile, make: Callable[[str], object]) -> None:
-        """What is not a regular file is neither waited for nor followed; this process remembers all the same."""
+        """Anything but a regular file is neither waited for nor followed; this process still has its labels."""
         directory.prepare()
         make(directory.file(FILE_NAME))
         known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
@@ -138,7 +138,7 @@ class TestDigests:
         assert LABEL == known.get(file)
 
     def test_directory_that_cannot_be_written(self, tmp_path: Path, file: DatabaseFile) -> None:
-        """Without a data directory this process remembers, and nobody else."""
+        """Without a data directory only this process has the labels."""
         (tmp_path / "data").write_bytes(b"")
         directory = local(tmp_path / "data")
         known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
@@ -158,20 +158,20 @@ def place(city: str) -> dict[str, Any]:
 
 
 def install(geocli: Geocli, name: str, city: str | None, *, epoch: int = EPOCH) -> Path:
-    """Install a database as a script of one's own makes it: always of the same type and build."""
+    """Install a database as an own script would: always with the same type and build."""
     records = {"1.0.0.0/24": TOKYO} | ({NETWORK: place(city)} if city else {})
     return build(geocli.db_dir / name, records, edition="custom", build_epoch=epoch)
 
 
 @pytest.fixture
 def alone(geocli: Geocli) -> Geocli:
-    """Run geocli without the built-in data."""
+    """Return geocli without the built-in data."""
     geocli.environ["GEOCLI_BUILT_IN_DATA"] = "false"
     return geocli
 
 
 def looked_up(geocli: Geocli, *options: str, ip: str = HERE, is_flushed: bool = True) -> tuple[str | None, str, bool]:
-    """Return what a lookup says: city, status, and whether it was cached."""
+    """Return the city, the status, and whether it was cached, of a lookup."""
     ran = geocli("lookup", *options, ip)
     assert b"" == ran.stderr
     if is_flushed:
@@ -186,8 +186,8 @@ def looked_up(geocli: Geocli, *options: str, ip: str = HERE, is_flushed: bool = 
 class TestAnswers:
     """Databases of one type and build."""
 
-    def test_new_file_is_asked(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
-        """A file that takes the place of another one with the same type, build, size and time is asked at once."""
+    def test_new_file_is_used(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
+        """A file that replaces another with the same type, build, size and time is used immediately."""
         for city in ("London", "Lyneham", "London"):
             path = install(alone, "own.mmdb", city, epoch=epoch)
             os.utime(path, (1, 1))
@@ -195,7 +195,7 @@ class TestAnswers:
             assert (city, "resolved", True) == looked_up(alone, is_flushed=is_flushed)
 
     def test_file_overwritten_in_place(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
-        """So is one that was written over the old one, and got back its time of change."""
+        """So is a file that was overwritten, with its modification time restored."""
         path = install(alone, "own.mmdb", "London", epoch=epoch)
         found = path.stat()
         assert "London" == looked_up(alone, is_flushed=is_flushed)[0]
@@ -206,7 +206,7 @@ class TestAnswers:
         assert ("Madrid", "resolved", False) == looked_up(alone, is_flushed=is_flushed)
 
     def test_named_files(self, alone: Geocli, epoch: int, tmp_path: Path, *, is_flushed: bool) -> None:
-        """Each named file answers for itself, whatever others of its type and build said before."""
+        """Each file given by --db is used, regardless of others with the same type and build."""
         a, b, none = (
             install(alone, name, city, epoch=epoch).rename(tmp_path / name)
             for name, city in (("a.mmdb", "London"), ("b.mmdb", "Lyneham"), ("none.mmdb", None))
@@ -219,7 +219,7 @@ class TestAnswers:
         assert ("London", "resolved") == looked_up(alone, "--db", str(a), is_flushed=is_flushed)[:2]
 
     def test_order_of_named_files(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
-        """The same files in another order are other sources: the first that knows the place says it."""
+        """The same files in another order are other sources: the first with a place wins."""
         a, b = install(alone, "a.mmdb", "London", epoch=epoch), install(alone, "b.mmdb", "Lyneham", epoch=epoch)
         for first, then, city in ((a, b, "London"), (b, a, "Lyneham")):
             options = ("--db", str(first), "--db", str(then))
@@ -227,7 +227,7 @@ class TestAnswers:
             assert (city, "resolved", True) == looked_up(alone, *options, is_flushed=is_flushed)
 
     def test_reinstalled(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
-        """What a damaged database did not know is asked of the sound one that takes its place."""
+        """Addresses that a damaged database did not answer are looked up in the sound one that replaces it."""
         sound = install(alone, "own.mmdb", "London", epoch=epoch).read_bytes()
         path = install(alone, "own.mmdb", None, epoch=epoch)
         ran = alone("lookup", HERE)
@@ -267,16 +267,16 @@ def test_one_inode_number_on_two_file_systems(tmp_path: Path, monkeypatch: pytes
     assert [(7, ord("a")), (7, ord("b"))] == [(file.inode, file.device) for file in found]
 
 
-def test_no_cache_reads_no_more_than_it_asks(alone: Geocli) -> None:
-    """`--no-cache` hashes no database, and leaves nothing behind."""
+def test_no_cache_hashes_no_database(alone: Geocli) -> None:
+    """`--no-cache` hashes no database, and writes no file."""
     install(alone, "own.mmdb", "London")
     ran = alone("-v", "lookup", "--no-cache", HERE)
     assert "London" == json.loads(ran.stdout)["city"]
     assert not alone.data_dir.exists()
 
 
-def test_damaged_databases_are_still_said(alone: Geocli) -> None:
-    """A file that cannot be read is said once, and nothing is kept of it."""
+def test_damaged_databases_are_reported(alone: Geocli) -> None:
+    """An unreadable file is reported once, and nothing about it is stored."""
     path = alone.db_dir / "own.mmdb"
     path.write_bytes(b"no database")
     ran = alone("lookup", HERE)
@@ -284,7 +284,7 @@ def test_damaged_databases_are_still_said(alone: Geocli) -> None:
 
 
 def test_upgrade_asks_local_sources_once(alone: Geocli) -> None:
-    """Rows of an earlier release, which named databases by type and build, are asked for again once."""
+    """Rows of an earlier release, which identified databases by type and build, are resolved again once."""
     path = install(alone, "own.mmdb", "London")
     looked_up(alone)
     ((label,),) = rows(alone, "SELECT sources FROM generations")

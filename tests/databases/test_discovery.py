@@ -53,8 +53,8 @@ KINDS = ["empty", "directory", "fifo", "socket", "dangling link", "loop"]
 
 
 class TestExamine:
-    def test_what_stat_says(self, tmp_path: Path) -> None:
-        """A file is described by what changes whenever it is replaced, and the number of its directory."""
+    def test_identity(self, tmp_path: Path) -> None:
+        """The identity of a file changes whenever it is replaced, and includes the number of its directory."""
         path = build(tmp_path / "a.mmdb", CITIES)
         found = path.stat()
         file = examine(str(path), 7)
@@ -68,8 +68,8 @@ class TestExamine:
         monkeypatch.chdir(tmp_path)
         assert str(tmp_path / "a.mmdb") == examine("a.mmdb").path
 
-    def test_replaced_file_is_another(self, tmp_path: Path) -> None:
-        """A file with the same content that was put in place of another has another identity."""
+    def test_replaced_file_has_another_identity(self, tmp_path: Path) -> None:
+        """A file that replaced another with the same content has another identity."""
         before = examine(str(build(tmp_path / "a.mmdb", CITIES, build_epoch=1)))
         after = examine(str(build(tmp_path / "a.mmdb", CITIES, build_epoch=1)))
         assert (before.path, before.size_bytes) == (after.path, after.size_bytes)
@@ -87,7 +87,7 @@ class TestExamine:
 
 class TestFind:
     def test_order(self, tmp_path: Path, problems: list[DatabaseError]) -> None:
-        """Files come directory by directory, in each by name, whatever the case of their ending."""
+        """Files come directory by directory, in each by name, with an extension in any case."""
         for name in ("two/b.mmdb", "two/a.MMDB", "one/z.mmdb", "one/notes.txt", "one/mmdb", "one/b.mmdb.gz"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             build(tmp_path / name, CITIES)
@@ -99,7 +99,7 @@ class TestFind:
         assert [] == problems
 
     def test_missing_directories(self, tmp_path: Path, problems: list[DatabaseError]) -> None:
-        """A directory that is not there, or is none, is passed over without a word."""
+        """A missing directory, or a file, is silently skipped."""
         (tmp_path / "file").touch()
         build(tmp_path / "a.mmdb", CITIES)
         directories = [str(tmp_path / "nowhere"), str(tmp_path / "file"), str(tmp_path)]
@@ -137,7 +137,7 @@ class TestFind:
     def test_each_file_once(
         self, tmp_path: Path, problems: list[DatabaseError], link: Callable[[Path, Path], None]
     ) -> None:
-        """A file that is linked under several names, or in several directories, is found once, where it comes first."""
+        """A file with several names, or in several directories, is found once, at the first place."""
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
         path = build(tmp_path / "one" / "b.mmdb", CITIES)
@@ -161,8 +161,8 @@ class TestFind:
 
 
 class TestDatabase:
-    def test_what_metadata_say(self, tmp_path: Path) -> None:
-        """An open database has its edition and the time of its build."""
+    def test_metadata(self, tmp_path: Path) -> None:
+        """An open database has its edition and build time."""
         path = build(tmp_path / "renamed.mmdb", CITIES, edition="GeoLite2-City", build_epoch=1_780_000_000)
         database = Database(examine(str(path)))
         assert "GeoLite2-City" == database.name
@@ -170,7 +170,7 @@ class TestDatabase:
 
     @pytest.mark.parametrize(("ip_version", "only_ipv4"), [(4, True), (6, False)])
     def test_family(self, tmp_path: Path, ip_version: int, only_ipv4: bool) -> None:  # noqa: FBT001 (parametrized)
-        """A database knows whether it holds IPv4 alone."""
+        """A database has the property whether it is for IPv4 only."""
         path = build(tmp_path / "a.mmdb", {"1.0.0.0/24": {"country_code": "AU"}}, ip_version=ip_version)
         assert only_ipv4 == Database(examine(str(path))).only_ipv4
 
@@ -186,21 +186,21 @@ class TestDatabase:
             ("日本", "given"),
         ],
     )
-    def test_name_is_harmless(self, tmp_path: Path, edition: str, name: str) -> None:
-        """Of a database's type only letters, digits, and `._-` are kept; one without any has the file's name."""
+    def test_name_is_sanitized(self, tmp_path: Path, edition: str, name: str) -> None:
+        """Of a database type only letters, digits, and `._-` are kept; without any, the name is that of the file."""
         database = Database(examine(str(build(tmp_path / "given.mmdb", CITIES, edition=edition))))
         assert name == database.name
 
     @pytest.mark.parametrize("build_epoch", [2**63 - 1, 10**15])
     def test_build_beyond_all_calendars(self, tmp_path: Path, build_epoch: int) -> None:
-        """A build epoch that is no date leaves the database usable, without a date."""
+        """With a build epoch that is not a date, the database is usable, without a date."""
         path = build(tmp_path / "a.mmdb", CITIES, build_epoch=1_780_000_000)
         set_long_epoch(path, build_epoch)
         database = Database(examine(str(path)))
         assert (None, "GeoLite2-City") == (database.built_at, database.name)
 
     def test_asked_the_richest_first(self, tmp_path: Path, problems: list[DatabaseError]) -> None:
-        """In a directory those that know more are asked first; but directories keep their order."""
+        """In a directory, databases with more fields come first; directories keep their order."""
         editions = ["GeoLite2-ASN", "GeoIP2-ISP", "GeoLite2-Country", "GeoLite2-City", "GeoIP2-Enterprise", "Tor"]
         editions += ["ipinfo lite", "standard_location"]
         (tmp_path / "first").mkdir()
@@ -213,7 +213,7 @@ class TestDatabase:
         assert [*expected, "GeoLite2-ASN", "ipinfo-lite", "GeoIP2-ISP", "Tor"] == [each.name for each in databases]
 
     def test_same_edition_by_path(self, tmp_path: Path, problems: list[DatabaseError]) -> None:
-        """Two databases of one edition in one directory are asked in the order of their paths."""
+        """Two databases of one edition in one directory come in the order of their paths."""
         for name in ("b", "a"):
             build(tmp_path / f"{name}.mmdb", CITIES)
         databases = [Database(file) for file in reversed(find([str(tmp_path)], problems.append))]
@@ -224,14 +224,14 @@ class TestDatabase:
         "content", [b"<!DOCTYPE html><title>Sign in</title>", b"\0" * 4096, b"\xab\xcd\xefMaxMind.com"], ids=str
     )
     def test_other_files(self, tmp_path: Path, content: bytes) -> None:
-        """A file that is no database is refused with its path."""
+        """A file that is not a database is an error with its path."""
         path = tmp_path / "a.mmdb"
         path.write_bytes(content)
         with pytest.raises(DatabaseError, match=rf"^{path}: not a readable MaxMind DB: "):
             Database(examine(str(path)))
 
-    def test_gone_meanwhile(self, tmp_path: Path) -> None:
-        """A file that was removed since it was found is refused with its path."""
+    def test_removed_meanwhile(self, tmp_path: Path) -> None:
+        """A file that was removed since it was found is an error with its path."""
         file = examine(str(build(tmp_path / "a.mmdb", CITIES)))
         os.unlink(file.path)
         with pytest.raises(DatabaseError, match=rf"^{file.path}: not a readable MaxMind DB: .*No such file"):
@@ -239,6 +239,6 @@ class TestDatabase:
 
 
 def set_long_epoch(path: Path, build_epoch: int) -> None:
-    """Write a build epoch of 8 bytes, whatever length it has (MaxMind DB spec, data field format)."""
+    """Write a build epoch of 8 bytes, whatever its length is (MaxMind DB spec, data field format)."""
     head, key, tail = path.read_bytes().rpartition(b"build_epoch")
     path.write_bytes(head + key + b"\x08\x02" + build_epoch.to_bytes(8, "big") + tail[2 + (tail[0] & 0x1F) :])

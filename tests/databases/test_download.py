@@ -31,7 +31,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reach loopback directly, whatever proxy this machine has."""
+    """Connect to loopback directly, even if this machine has a proxy."""
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -47,7 +47,7 @@ def body(client: Client, url: str) -> bytes:
 
 class TestAnswers:
     def test_body(self, place: DataDirectory, httpserver: HTTPServer) -> None:
-        """A body arrives as it was sent, and whoever wants to know is told of each piece, and of the whole."""
+        """A body arrives unchanged, and the callback gets each piece and the total."""
         httpserver.expect_request("/x").respond_with_data(b"a" * 100_000, headers={"Last-Modified": "then"})
         told: list[tuple[int, int | None]] = []
         client = Client(place, NOW, Limits(), lambda *counts: told.append(counts))
@@ -60,20 +60,20 @@ class TestAnswers:
         assert f"geocli/{__version__}" == httpserver.log[0][0].headers["User-Agent"]
         assert {100_000} == {sum(count for count, _ in told), *(total for _, total in told)}
 
-    def test_packed_body_stays_packed(self, place: DataDirectory, httpserver: HTTPServer) -> None:
-        """What a server calls an encoding is not undone: a database's hash is that of the bytes that are sent."""
+    def test_encoded_body_is_not_decoded(self, place: DataDirectory, httpserver: HTTPServer) -> None:
+        """Content-Encoding is not decoded: the hash of a database is that of the transferred bytes."""
         httpserver.expect_request("/x", headers={"Accept-Encoding": "identity"}).respond_with_data(
             b"\x1f\x8bpacked", headers={"Content-Encoding": "gzip"}
         )
         assert b"\x1f\x8bpacked" == body(Client(place, NOW, Limits()), httpserver.url_for("/x"))
 
     def test_chunks(self, place: DataDirectory, httpserver: HTTPServer) -> None:
-        """A body whose length nobody says arrives, too."""
+        """A body of unknown length arrives, too."""
         httpserver.expect_request("/x").respond_with_handler(lambda _: Response(iter([b"abc"] * 1000)))
         assert b"abc" * 1000 == body(Client(place, NOW, Limits()), httpserver.url_for("/x"))
 
     def test_not_modified(self, place: DataDirectory, httpserver: HTTPServer) -> None:
-        """An answer that nothing is newer is no error."""
+        """304 is not an error."""
         httpserver.expect_request("/x", headers={"If-Modified-Since": "then"}).respond_with_data(status=304)
         with Client(place, NOW, Limits()).get(httpserver.url_for("/x"), {"If-Modified-Since": "then"}) as response:
             assert 304 == response.status_code
@@ -91,7 +91,7 @@ class TestAnswers:
         ],
     )
     def test_other_statuses(self, place: DataDirectory, httpserver: HTTPServer, status: int, said: str) -> None:
-        """Any other answer, also a redirect to nowhere, is an error that says what it was."""
+        """Any other status, also a redirect to nowhere, is an error with the status."""
         httpserver.expect_request("/x").respond_with_data(status=status)
         with pytest.raises(DownloadError) as caught:
             body(Client(place, NOW, Limits()), url := httpserver.url_for("/x"))
@@ -104,7 +104,7 @@ def redirecting(to: str) -> Callable[[Request], Response]:
 
 class TestRedirects:
     def test_to_https(self, place: DataDirectory, httpserver: HTTPServer, secure: HTTPServer) -> None:
-        """A redirect to https is followed, but no password is told there."""
+        """A redirect to https is followed, without the password."""
         httpserver.expect_request("/x").respond_with_handler(redirecting(secure.url_for("/y")))
         secure.expect_request("/y").respond_with_data(b"there")
         client = Client(place, NOW, Limits())
@@ -115,7 +115,7 @@ class TestRedirects:
         assert ("secret", None) == (asked.authorization.password, followed.authorization)
 
     def test_on_the_same_server(self, place: DataDirectory, secure: HTTPServer) -> None:
-        """A redirect without a server stays on it, and the password is told again."""
+        """A redirect without a host stays on the server, with the password."""
         secure.expect_request("/x").respond_with_handler(redirecting("y"))
         secure.expect_request("/y").respond_with_data(b"there")
         client = Client(place, NOW, Limits())
@@ -134,7 +134,7 @@ class TestRedirects:
         assert ["/x"] == [request.path for request, _ in httpserver.log]
 
     def test_back_from_https(self, place: DataDirectory, httpserver: HTTPServer, secure: HTTPServer) -> None:
-        """A redirect on the way back to http is refused, too."""
+        """A redirect from https to http is an error."""
         httpserver.expect_request("/y").respond_with_data(b"there")
         secure.expect_request("/x").respond_with_handler(redirecting(httpserver.url_for("/y")))
         with pytest.raises(UpdateError, match=r"which is not https$"):
@@ -147,10 +147,10 @@ class TestRedirects:
         with pytest.raises(UpdateError, match=r"redirected more than 5 times$"):
             body(Client(place, NOW, Limits()), secure.url_for("/x"))
 
-    def test_certificate_of_somebody_else(
+    def test_untrusted_certificate(
         self, place: DataDirectory, httpserver: HTTPServer, secure: HTTPServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A server whose certificate is not trusted is not asked."""
+        """A server without a trusted certificate is not used."""
         monkeypatch.delenv("REQUESTS_CA_BUNDLE")
         httpserver.expect_request("/x").respond_with_handler(redirecting(secure.url_for("/y")))
         with pytest.raises(DownloadError, match=r"request failed: .*certificate verify failed"):
@@ -226,7 +226,7 @@ class TestMisbehaviour:
         ],
     )
     def test_is_one_error(self, place: DataDirectory, answer: Callable[[Any, Event], None], reason: str) -> None:
-        """Whatever a server does, there is an error that names the URL and what it did, in time."""
+        """Whatever a server does, there is an error in time, with the URL and the reason."""
         with serving(answer) as url, pytest.raises(UpdateError) as caught:
             body(Client(place, NOW, IMPATIENT), url)
         assert str(caught.value).startswith(f"{url}: {reason}")
@@ -241,7 +241,7 @@ class TestMisbehaviour:
             body(Client(place, NOW, limits), url)
 
     def test_idle_body(self, place: DataDirectory) -> None:
-        """The same holds in the middle of a body."""
+        """The same holds within a body."""
 
         def stall(connection: socket.socket, done: Event) -> None:
             connection.sendall(HEAD + b"Content-Length: 500\r\n\r\nxxx")
@@ -251,14 +251,14 @@ class TestMisbehaviour:
             body(Client(place, NOW, Limits(idle_seconds=0.1)), url)
 
     @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/x", "http://", "http://[::1", "http://a..b/"])
-    def test_url_that_is_none(self, place: DataDirectory, url: str) -> None:
-        """What is no URL for a download is an error that names it."""
+    def test_invalid_url(self, place: DataDirectory, url: str) -> None:
+        """An invalid URL is an error with the URL."""
         with pytest.raises(UpdateError) as caught:
             body(Client(place, NOW, Limits()), url)
         assert str(caught.value).startswith(f"{url}: not a URL of http or https (")
 
     def test_server_without_an_address(self, place: DataDirectory) -> None:
-        """A name that leads nowhere (RFC 6761, 6.4) is said as the system says it, and not tried again."""
+        """An unknown host name (RFC 6761, 6.4) is an error with the system's reason, and not retried."""
         with pytest.raises(UpdateError, match=r"//geocli\.invalid/x: request failed: ") as caught:
             body(Client(place, NOW, Limits()), "http://geocli.invalid/x")
         assert not isinstance(caught.value, DownloadError)
@@ -271,7 +271,7 @@ class TestSecrets:
     @pytest.mark.parametrize("secret", ["me:s3cret@", "me:s3c/ret@", "s3cret@"])
     @pytest.mark.parametrize("status", [200, 403, 429, 500])
     def test_in_a_url(self, place: DataDirectory, httpserver: HTTPServer, secret: str, status: int) -> None:
-        """An error names the server and the path alone, whatever went wrong, in attributes as well."""
+        """An error contains only the server and the path, also in its attributes."""
         httpserver.expect_request("/x").respond_with_data(b"x" * 2000, status)
         host = f"localhost:{httpserver.port}"
         for _ in range(2):
@@ -282,7 +282,7 @@ class TestSecrets:
             assert host in caught.value.url
 
     def test_in_a_redirect(self, place: DataDirectory, httpserver: HTTPServer) -> None:
-        """The signature of a URL that is redirected to is a secret, too."""
+        """The signature in a redirect is a secret, too."""
         httpserver.expect_request("/x").respond_with_handler(redirecting("http://me:s3cret@127.0.0.1/y?sign=s3cret"))
         with pytest.raises(UpdateError, match=r": redirected to http://127\.0\.0\.1/y, which is not https$"):
             body(Client(place, NOW, Limits()), httpserver.url_for("/x"))
@@ -298,7 +298,7 @@ class TestSecrets:
 
 
 class TestWaits:
-    """Servers that answer 429 are left alone, by later runs too."""
+    """Servers that answer 429 are not asked, by later runs, too."""
 
     @pytest.fixture
     def busy(self, httpserver: HTTPServer) -> Callable[..., str]:
@@ -338,7 +338,7 @@ class TestWaits:
         headers: dict[str, str],
         seconds: int,
     ) -> None:
-        """As long as the server says, an hour if it says nothing, a day at most, nobody asks; then it is asked."""
+        """No run asks the server for the time in Retry-After, by default an hour, at most a day; then one does."""
         url, until = busy(**headers), NOW + timedelta(seconds=seconds)
         with pytest.raises(RateLimitError) as caught:
             body(Client(place, NOW, Limits()), url)
@@ -350,7 +350,7 @@ class TestWaits:
         assert b"there" == body(Client(place, until, Limits()), url)
 
     def test_unavailable_for_a_while(self, place: DataDirectory, httpserver: HTTPServer) -> None:
-        """503 with a time is obeyed like 429 with one, and without one the server may be asked again at once."""
+        """503 with Retry-After has the same effect, and without it the server may be asked again immediately."""
         httpserver.expect_oneshot_request("/x").respond_with_data(status=503)
         httpserver.expect_oneshot_request("/x").respond_with_data(status=503, headers={"Retry-After": "60"})
         url = httpserver.url_for("/x")
@@ -362,7 +362,7 @@ class TestWaits:
         assert 2 == len(httpserver.log)
 
     def test_other_servers_are_asked(self, place: DataDirectory, busy: Callable[..., str]) -> None:
-        """Only the server that said so is left alone, and several can say so."""
+        """Only that server is not asked, and there may be several."""
         busy_url = busy()
         with serving(lambda connection, _: connection.sendall(b"HTTP/1.1 429 x\r\n\r\n")) as other:
             for url in (busy_url, other, busy_url, other):
@@ -370,8 +370,8 @@ class TestWaits:
                     body(Client(place, NOW, Limits()), url)
         assert b"there" == body(Client(place, NOW, Limits()), busy_url.replace("localhost", "127.0.0.1"))
 
-    def test_notes_of_a_wrong_clock(self, place: DataDirectory, busy: Callable[..., str]) -> None:
-        """A time that is further away than anybody has to wait was noted by a clock that was wrong."""
+    def test_times_of_a_wrong_clock(self, place: DataDirectory, busy: Callable[..., str]) -> None:
+        """A time further away than the maximum was written with a wrong clock, and is ignored."""
         url = busy()
         with pytest.raises(RateLimitError):
             body(Client(place, NOW + timedelta(days=400), Limits()), url)

@@ -147,7 +147,7 @@ METADATA = {
 
 @pytest.fixture
 def limited(geocli: Geocli) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run geocli with little memory, a sound database beside a hostile one, and no built-in data."""
+    """Return geocli with little memory, a sound database, a hostile one, and no built-in data."""
     build(geocli.db_dir / "ASN.mmdb", {"81.2.69.0/24": LONDON}, edition="Sound-City")
     program = ["sh", "-c", f'ulimit -v {MEMORY_KB}; exec "$@"', "sh", *geocli.command]
     environ = {**geocli.environ, "GEOCLI_BUILT_IN_DATA": "false", "NO_PROXY": "*"}
@@ -160,14 +160,14 @@ def limited(geocli: Geocli) -> Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 def _names(path: Path, run: subprocess.CompletedProcess[bytes]) -> bool:
-    """Return whether a command said one thing, and that of this file."""
+    """Return whether a command printed one message, about this file."""
     said = complaints(run)
     return len(said) == 1 and said[0].startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("name", [*RECORDS, *METADATA])
 def test_the_other_database_answers(geocli: Geocli, limited: Any, name: str) -> None:
-    """A lookup and a batch name the file, and have the answer of the other one; nothing of it is kept for ever."""
+    """A lookup and a batch report the file, and have the answer of the other; nothing about it is stored for long."""
     path = geocli.db_dir / "Hostile.mmdb"
     path.write_bytes((RECORDS | METADATA)[name])
     looked_up = limited("lookup", ADDRESS)
@@ -184,7 +184,7 @@ def test_the_other_database_answers(geocli: Geocli, limited: Any, name: str) -> 
 
 @pytest.mark.parametrize("name", [*TREES, *RECORDS, *METADATA])
 def test_checking_ends(geocli: Geocli, limited: Any, name: str) -> None:
-    """`db verify` says that the file is damaged, and that the other one is sound; `db list` lists both."""
+    """`db verify` reports that the file is damaged and the other sound; `db list` lists both."""
     path = geocli.db_dir / "Hostile.mmdb"
     path.write_bytes((TREES | RECORDS | METADATA)[name])
     verified, listed = limited("db", "verify"), limited("db", "list", "-f", "json")
@@ -212,7 +212,7 @@ def test_an_update_ends(geocli: Geocli, limited: Any, httpserver: HTTPServer, na
 
 
 def test_many_large_records(geocli: Geocli, limited: Any) -> None:
-    """Of records that are just small enough, no more are held in memory than it has room for."""
+    """Of records just below the maximum size, only as many are in memory as the limit allows."""
     leaf = string(b"x" * (MAX_RECORD_BYTES - 1000))
     count = 1 << 15
     one = [record(country_code=string(b"DE"), id=number(6, at + 1), trait=pointer(0)) for at in range(count)]
@@ -261,8 +261,8 @@ def _node(left: int, right: int, record_size: int) -> bytes:
     return (left & 0xFFFFFF).to_bytes(3, "big") + bytes([middle]) + (right & 0xFFFFFF).to_bytes(3, "big")
 
 
-def test_bounds_are_far_from_what_is_sound() -> None:
-    """The longest type of a known database, the largest record of MaxMind, and the ways into the tree of IPv4."""
+def test_limits_are_far_above_sound_databases() -> None:
+    """The longest type of known databases, the largest record of MaxMind, and the aliases of the IPv4 tree."""
     assert MAX_TYPE_CHARS > 2 * len("ipinfo standard_location_extended_v2_sample.mmdb")
     assert MAX_RECORD_BYTES > 5 * 3000
     assert MAX_PATHS > 5

@@ -38,7 +38,7 @@ METADATA, DOWNLOAD = "/geoip/updates/metadata", f"/geoip/databases/{EDITION}/dow
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reach loopback directly."""
+    """Connect to loopback directly."""
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -109,13 +109,13 @@ def archive_of(data: bytes, name: str = f"{EDITION}_20260327/{EDITION}.mmdb") ->
 
 
 def announce(server: HTTPServer, md5: str, edition: str = EDITION) -> None:
-    """Let a server say what is the newest build."""
+    """Let a server announce the newest build."""
     said = {"databases": [{"edition_id": edition, "date": "2026-03-27", "md5": md5}]}
     server.expect_request(METADATA, query_string=f"edition_id={edition}").respond_with_json(said)
 
 
 def offer(server: HTTPServer, data: bytes, packed: bytes | None = None, edition: str = EDITION) -> None:
-    """Let a server have a build."""
+    """Let a server offer a build."""
     announce(server, hashlib.md5(data, usedforsecurity=False).hexdigest(), edition)
     stamp = MODIFIED.strftime("%a, %d %b %Y %H:%M:%S GMT")
     server.expect_request(
@@ -124,14 +124,14 @@ def offer(server: HTTPServer, data: bytes, packed: bytes | None = None, edition:
 
 
 def passwords(server: HTTPServer) -> set[str | None]:
-    """Return what a server was told, as user:password."""
+    """Return the credentials that a server received, as user:password."""
     found = [request.authorization for request, _ in server.log]
     return {f"{each.username}:{each.password}" if each else None for each in found}
 
 
 class TestUpdate:
     def test_new(self, chosen: Settings, directory: Path, data: bytes, httpserver: HTTPServer) -> None:
-        """A database is taken out of its archive, with its hash beside it, and nothing else is written."""
+        """A database is extracted from its archive, with its hash in the sidecar, and nothing else is written."""
         offer(httpserver, data)
         assert [EDITION] == update([EDITION], chosen, NOW)
         assert [".geocli-update.lock", f"{EDITION}.mmdb", f"{EDITION}.mmdb.sha256"] == sorted(os.listdir(directory))
@@ -142,7 +142,7 @@ class TestUpdate:
         assert {"42:secret"} == passwords(httpserver)
 
     def test_newer(self, chosen: Settings, directory: Path, data: bytes, old: bytes, httpserver: HTTPServer) -> None:
-        """A newer build takes the place of the old one; who has that open keeps it."""
+        """A newer build replaces the old one; open readers keep the old one."""
         offer(httpserver, data)
         with (directory / f"{EDITION}.mmdb").open("rb") as reader:
             assert [EDITION] == update([EDITION], chosen, NOW)
@@ -158,7 +158,7 @@ class TestUpdate:
     def test_replaced_by_geoipupdate(
         self, chosen: Settings, directory: Path, data: bytes, old: bytes, httpserver: HTTPServer
     ) -> None:
-        """A hash that geocli wrote for an earlier file is renewed, if the one that is there is the newest build."""
+        """The hash of an earlier file is renewed if the present file is the newest build."""
         offer(httpserver, data)
         assert [EDITION] == update([EDITION], chosen, NOW)
         (directory / f"{EDITION}.mmdb").write_bytes(old)
@@ -171,7 +171,7 @@ class TestUpdate:
     def test_redirect(
         self, chosen: Settings, directory: Path, data: bytes, httpserver: HTTPServer, secure: HTTPServer
     ) -> None:
-        """The archive may be elsewhere, by https; the key is not told there."""
+        """The archive may be on another server, by https, which does not get the key."""
         offer(secure, data)
         announce(httpserver, hashlib.md5(data, usedforsecurity=False).hexdigest())
         there = secure.url_for(f"{DOWNLOAD}?date=20260327&suffix=tar.gz")
@@ -180,10 +180,10 @@ class TestUpdate:
         assert data == (directory / f"{EDITION}.mmdb").read_bytes()
         assert ({"42:secret"}, {None}) == (passwords(httpserver), passwords(secure))
 
-    def test_edition_that_few_addresses_are_in(
+    def test_edition_with_few_addresses(
         self, chosen: Settings, directory: Path, tmp_path: Path, httpserver: HTTPServer
     ) -> None:
-        """A database of proxies need not know the addresses that everybody knows, but some."""
+        """A database of proxies need not have the well-known addresses, but some."""
         edition = "GeoIP-Residential-Proxy"
         record = {"anonymizer_confidence": 95, "provider_name": "x"}
         data = build(tmp_path / "new.mmdb", {"2001:480::/64": record}, edition=edition).read_bytes()
@@ -192,7 +192,7 @@ class TestUpdate:
         assert data == (directory / f"{edition}.mmdb").read_bytes()
 
     def test_proxy(self, chosen: Settings, conf: Path, directory: Path, data: bytes, httpserver: HTTPServer) -> None:
-        """The proxy of GeoIP.conf is asked, for whatever server."""
+        """The proxy of GeoIP.conf is used for all servers."""
         proxy = urlsplit(httpserver.url_for("/")).netloc
         conf.write_text(f"AccountID 42\nLicenseKey secret\nEditionIDs x\nHost http://maxmind.invalid\nProxy {proxy}\n")
         offer(httpserver, data)
@@ -251,7 +251,7 @@ class TestBadAnswers:
         pack: Callable[[bytes], bytes],
         reason: str,
     ) -> None:
-        """An archive that is none, or a bomb, is refused, and nothing of it is left anywhere."""
+        """An invalid archive, or a decompression bomb, is an error, and no temporary file remains."""
         offer(httpserver, data, pack(data))
         with pytest.raises(UpdateError, match=rf"{re.escape(DOWNLOAD)}.*: {reason}"):
             update([EDITION], chosen, NOW, limits=limits)
@@ -261,7 +261,7 @@ class TestBadAnswers:
     def test_sparse_file(
         self, chosen: Settings, directory: Path, data: bytes, old: bytes, httpserver: HTTPServer
     ) -> None:
-        """A file with holes, which would be larger than what is sent, is not taken for the database."""
+        """A sparse file, which could be larger than its transfer, is not accepted as the database."""
         sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
         map_ = b"1\n0\n5\n".ljust(512, b"\0") + b"data!"
         packed = gzip.compress(tar(member("a.mmdb", map_, pax_headers={**sparse, "GNU.sparse.name": "a.mmdb"})))
@@ -283,7 +283,7 @@ class TestBadAnswers:
     def test_other_hash(
         self, chosen: Settings, directory: Path, data: bytes, old: bytes, httpserver: HTTPServer
     ) -> None:
-        """A database with another MD5 than was announced is refused, and the error says both."""
+        """A database with another MD5 than announced is an error with both."""
         offer(httpserver, data, archive_of(data + b"x"))
         expected, actual = (hashlib.md5(each, usedforsecurity=False).hexdigest() for each in (data, data + b"x"))
         with pytest.raises(HashMismatchError, match=rf": MD5 is {actual}, expected {expected}$"):
@@ -291,10 +291,10 @@ class TestBadAnswers:
         assert old == (directory / f"{EDITION}.mmdb").read_bytes()
 
     @pytest.mark.parametrize("records", [{"9.9.9.0/24": LONDON}, {}], ids=["others", "nothing"])
-    def test_database_of_no_use(  # noqa: PLR0913, PLR0917 (fixtures)
+    def test_useless_database(  # noqa: PLR0913, PLR0917 (fixtures)
         self, chosen: Settings, directory: Path, tmp_path: Path, old: bytes, httpserver: HTTPServer, records: Any
     ) -> None:
-        """A database that does not know what it should is refused, whatever its hash is."""
+        """A database without the expected addresses is an error, also with the right hash."""
         offer(httpserver, build(tmp_path / "new.mmdb", records, edition=EDITION).read_bytes())
         with pytest.raises(UpdateError, match=r"a database without 8\.8\.8\.8|not a usable database"):
             update([EDITION], chosen, NOW)
@@ -320,7 +320,7 @@ class TestBadAnswers:
         ids=lambda text: text[:90],
     )
     def test_metadata(self, chosen: Settings, directory: Path, old: bytes, httpserver: HTTPServer, text: str) -> None:
-        """An answer that does not say which build is the newest is refused, and nothing is downloaded."""
+        """A response without the newest build is an error, and nothing is downloaded."""
         httpserver.expect_request(METADATA).respond_with_data(text)
         with pytest.raises(UpdateError, match=rf"{METADATA}.*: does not name the newest build of {EDITION}$"):
             update([EDITION], chosen, NOW)
@@ -328,14 +328,14 @@ class TestBadAnswers:
         assert old == (directory / f"{EDITION}.mmdb").read_bytes()
 
     def test_wrong_key(self, chosen: Settings, httpserver: HTTPServer) -> None:
-        """A key that is not right is an error that says so, and does not say the key."""
+        """A wrong key is an error that does not contain the key."""
         httpserver.expect_request(METADATA).respond_with_data(status=401)
         with pytest.raises(DownloadError, match=r"HTTP 401; check the account ID and the licence key$") as said:
             update([EDITION], chosen, NOW)
         assert "secret" not in str(said.value)
 
     def test_too_many_requests(self, chosen: Settings, data: bytes, httpserver: HTTPServer) -> None:
-        """After 429, as after too many downloads in a day, nobody asks until the time is over."""
+        """After 429, as after too many downloads in a day, no request is sent until the time is over."""
         announce(httpserver, hashlib.md5(data, usedforsecurity=False).hexdigest())
         httpserver.expect_request(DOWNLOAD).respond_with_data(status=429, headers={"Retry-After": "7200"})
         for _ in range(2):
@@ -345,21 +345,21 @@ class TestBadAnswers:
 
 
 class TestWhich:
-    def test_default_is_what_geoipupdate_gets(self, chosen: Settings, data: bytes, httpserver: HTTPServer) -> None:
-        """Where nothing is installed, the editions that GeoIP.conf names are got; then those that were."""
+    def test_default_editions(self, chosen: Settings, data: bytes, httpserver: HTTPServer) -> None:
+        """If nothing is installed, the editions in GeoIP.conf are installed; later the installed ones."""
         for edition in (EDITION, "GeoLite2-ASN"):
             offer(httpserver, data, edition=edition)
         assert [EDITION, "GeoLite2-ASN"] == update([], chosen, NOW)
         assert ["GeoLite2-ASN", EDITION] == installed(chosen)
         assert [] == update([], chosen, NOW)
 
-    def test_files_of_others_are_left_alone(self, chosen: Settings, old: bytes) -> None:
-        """A database of MaxMind that geocli did not install is somebody else's to bring up to date."""
+    def test_foreign_files_are_unchanged(self, chosen: Settings, old: bytes) -> None:
+        """A database of MaxMind that geocli did not install is not updated."""
         assert old
         assert [] == installed(chosen)
 
     def test_both(self, chosen: Settings, tmp_path: Path, data: bytes, httpserver: HTTPServer) -> None:
-        """DB-IP's go where geocli's own are, MaxMind's where geoipupdate's are."""
+        """Those of DB-IP are in geocli's directory, those of MaxMind in that of geoipupdate."""
         offer(httpserver, data)
         httpserver.expect_request("/free/dbip-asn-lite-2026-03.mmdb.gz").respond_with_data(gzip.compress(data))
         assert ["dbip-asn-lite", EDITION] == update(["dbip-asn-lite", EDITION], chosen, NOW)
@@ -370,15 +370,15 @@ class TestWhich:
     @pytest.mark.parametrize(
         "name", ["GeoLite2", "GeoLite2-", "GeoLite2-../x", "geolite2-city", "GeoIP2-a b", "GeoIP2-é"]
     )
-    def test_names_that_are_none(self, chosen: Settings, directory: Path, name: str) -> None:
-        """What cannot be an edition is refused before anybody is asked."""
+    def test_invalid_names(self, chosen: Settings, directory: Path, name: str) -> None:
+        """Invalid edition names are an error before any request."""
         with pytest.raises(SettingsError, match="unknown database"):
             update([name], chosen, NOW)
         assert not directory.exists()
 
 
 def started(geocli: Geocli, *arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a directory of its own, in which relative paths may lead to anything."""
+    """Run a command in its own directory, to which relative paths refer."""
     where = geocli.db_dir.parent / "elsewhere"
     where.mkdir(exist_ok=True)
     command = [*geocli.command, *arguments]
@@ -436,7 +436,7 @@ class TestAccount:
     def test_a_key_on_a_wrong_line(
         self, geocli: Geocli, conf: Path, httpserver: HTTPServer, line: str, key: str
     ) -> None:
-        """Whichever line of GeoIP.conf has the key, nobody sees it, not even with -v."""
+        """The key on any line of GeoIP.conf is never shown, not even with -v."""
         httpserver.expect_request(re.compile("")).respond_with_data(status=404)
         lines = {"AccountID": "42", "LicenseKey": "secret", "EditionIDs": EDITION, "Host": httpserver.url_for("/")}
         name = line.partition(" ")[0]
@@ -455,13 +455,13 @@ class TestAccount:
             assert key.lower() not in (done.stdout + done.stderr).decode().lower()
 
     def test_a_key_in_place_of_the_directory(self, chosen: Settings) -> None:
-        """A directory that may be a key is neither made nor shown."""
+        """A directory that may be a key is neither created nor shown."""
         with pytest.raises(SettingsError, match="MaxMind: `DatabaseDirectory` is not the path of a directory;"):
             maxmind.account(chosen.replace(maxmind_dir="abc123_ABCdefGHI456jklMNOpqrSTU789_mmk"))
 
     @pytest.mark.slow
     def test_a_key_in_place_of_its_file(self, geocli: Geocli) -> None:
-        """So it is with the settings of geocli, and variables."""
+        """The same holds for settings of geocli and for variables."""
         key = "abc123_ABCdefGHI456jklMNOpqrSTU789_mmk"
         for environ in (
             {"GEOIPUPDATE_LICENSE_KEY_FILE": key, "GEOIPUPDATE_ACCOUNT_ID": "1", "GEOIPUPDATE_EDITION_IDS": EDITION},
@@ -484,7 +484,7 @@ class TestAccount:
         mode: int,
         is_file: bool,  # noqa: FBT001
     ) -> None:
-        """GeoIP.conf, or the file of the key that a variable names, is warned of once, and used."""
+        """GeoIP.conf, or a key file named by a variable, is reported once, and used."""
         offer(httpserver, data)
         environ = {"NO_PROXY": "*", "GEOIPUPDATE_CONF_FILE": str(conf)}
         path = conf
@@ -500,7 +500,7 @@ class TestAccount:
 
     @pytest.mark.parametrize("is_file", [True, False])
     def test_no_account(self, chosen: Settings, conf: Path, is_file: bool) -> None:  # noqa: FBT001 (parametrized)
-        """Without an account MaxMind has nothing for anybody, and the error says what makes one."""
+        """Without an account the error names how to get one."""
         without = chosen.replace(geoip_conf=str(conf) if is_file else "", has_maxmind_account=False)
         with pytest.raises(SettingsError) as caught:
             update([EDITION], without, NOW)
@@ -509,7 +509,7 @@ class TestAccount:
         assert f"{conf if is_file else 'GEOIPUPDATE_*'}{expected}" == str(caught.value)
 
     def test_environment(self, chosen: Settings, conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The variables of geoipupdate come before its file, the key may be in a file of its own."""
+        """The variables of geoipupdate override its file, and the key may be in a file of its own."""
         (tmp_path / "key").write_text("other\n")
         monkeypatch.setenv("GEOIPUPDATE_LICENSE_KEY_FILE", str(tmp_path / "key"))
         monkeypatch.setenv("GEOIPUPDATE_EDITION_IDS", "GeoIP2-ISP")
@@ -524,7 +524,7 @@ class TestCommand:
     def test_by_the_environment_alone(
         self, geocli: Geocli, data: bytes, httpserver: HTTPServer, tmp_path: Path
     ) -> None:
-        """`geocli db update` gets what the variables of geoipupdate name, silently, and lookups use it."""
+        """`geocli db update` silently installs the editions in the variables of geoipupdate, and lookups use them."""
         (tmp_path / "key").touch(mode=0o600)
         (tmp_path / "key").write_text("secret\n")
         offer(httpserver, data)
@@ -542,7 +542,7 @@ class TestCommand:
         assert b"nothing replaced" == done.stderr.splitlines()[-1]
 
     def test_attribution(self, geocli: Geocli, conf: Path, data: bytes, httpserver: HTTPServer) -> None:
-        """After an update people read what MaxMind's licence asks to be shown."""
+        """After an update the attribution required by MaxMind's licence is printed."""
         offer(httpserver, data)
         done = geocli("-v", "db", "update", EDITION, environ={"NO_PROXY": "*", "GEOIPUPDATE_CONF_FILE": str(conf)})
         attribution = b"This product includes GeoLite data created by MaxMind, available from https://www.maxmind.com"

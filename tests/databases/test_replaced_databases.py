@@ -25,7 +25,7 @@ BUILDS = (1_780_000_000, 1_780_000_001)
 
 @pytest.fixture
 def path(geocli: Geocli) -> Path:
-    """Install a database that says London."""
+    """Install a database with London."""
     return build(geocli.db_dir / "GeoLite2-City.mmdb", {NETWORK: LONDON}, build_epoch=BUILDS[0])
 
 
@@ -34,7 +34,7 @@ def replace(path: Path) -> None:
 
 
 def replace_at_the_same_time(path: Path) -> None:
-    """Put another file into place that is said to be as old."""
+    """Replace the file with another one with the same times."""
     before = path.stat()
     replace(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -62,7 +62,7 @@ CHANGES: list[tuple[Callable[[Path], Any], str, str]] = [
 def test_a_running_batch_notices(  # noqa: PLR0913, PLR0917 (a table)
     geocli: Geocli, path: Path, lines: int, change: Callable[[Path], Any], said: str, complaint: str
 ) -> None:
-    """It answers from what is there when lines arrive; a file that is cut short costs its answers, not the process."""
+    """It answers from the current file when lines arrive; a truncated file has no answers, but ends no process."""
     arguments = ("batch", "--no-cache", "-f", "value", "-F", "city,source")
     with geocli.start(*arguments, bufsize=0) as process:
         assert process.stdin is not None
@@ -96,7 +96,7 @@ def test_a_cache_that_stays_open_notices(
     change: Callable[[Path], Any],
     said: tuple[str | None, str, bool],
 ) -> None:
-    """Rows are hits until there is another build; while a file is damaged, what it said is not forgotten."""
+    """Rows are hits until there is another build; while a file is damaged, its answers are kept."""
     with GeoCache(settings=geocli.settings(), on_problem=lambda _: None) as cache:
         assert [False, True] == [cache.lookup(ADDRESS).cached for _ in range(2)]
         if is_flushed:
@@ -107,7 +107,7 @@ def test_a_cache_that_stays_open_notices(
 
 
 def test_an_open_reader_keeps_the_old_file(geocli: Geocli, path: Path) -> None:
-    """An answer that is under way when a database is replaced is that of the old one, whole."""
+    """An answer in progress when a database is replaced is that of the old one, as a whole."""
     from geocli.databases.database import Database
     from geocli.databases.discovery import examine
 

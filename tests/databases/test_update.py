@@ -55,7 +55,7 @@ MODIFIED = "Sun, 01 Mar 2026 05:06:07 GMT"
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reach loopback directly, whatever proxy this machine has."""
+    """Connect to loopback directly, even if this machine has a proxy."""
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -78,7 +78,7 @@ def directory(chosen: Settings, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def content(tmp_path: Path) -> Callable[..., bytes]:
-    """Return a function that makes the bytes of a database, by default one that knows 8.8.8.8."""
+    """Return a function that returns the bytes of a database, by default one with 8.8.8.8."""
 
     def make(record: Any = None, network: str = "8.8.8.0/24") -> bytes:
         path = build(tmp_path / "made.mmdb", {network: record or {"country": {"iso_code": "US"}}}, edition="DBIP")
@@ -101,7 +101,7 @@ def old(directory: Path, content: Callable[..., bytes]) -> bytes:
 
 
 def assert_kept(directory: Path, data: bytes) -> None:
-    """Make sure that a directory holds a database as it was, its sound hash, and nothing half done."""
+    """Check that a directory has a database unchanged, its hash, and no temporary file."""
     assert data == (directory / f"{NAME}.mmdb").read_bytes()
     assert [".geocli-update.lock", f"{NAME}.mmdb", f"{NAME}.mmdb.sha256"] == sorted(os.listdir(directory))
     assert_hash_is_accepted(directory)
@@ -118,7 +118,7 @@ class TestUpdate:
     def test_new_file(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer
     ) -> None:
-        """A database is unpacked into a directory made for it, with its hash, and the time the server says."""
+        """A database is decompressed into a new directory, with its hash, and the server's modification time."""
         data = content()
         httpserver.expect_oneshot_request(THIS_MONTH, "GET").respond_with_data(
             gzip.compress(data), headers={"Last-Modified": MODIFIED}
@@ -134,7 +134,7 @@ class TestUpdate:
     def test_newer_file(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
-        """A newer database takes the place of the old one, by a rename: who has it open keeps the old one."""
+        """A newer database replaces the old one atomically: open readers keep the old one."""
         data = content()
         httpserver.expect_oneshot_request(THIS_MONTH).respond_with_data(gzip.compress(data))
         with (directory / f"{NAME}.mmdb").open("rb") as reader:
@@ -159,10 +159,10 @@ class TestUpdate:
             (datetime(2024, 3, 1, tzinfo=UTC), ["2024-03", "2024-02"]),
         ],
     )
-    def test_month_that_is_not_there_yet(
+    def test_unpublished_month(
         self, chosen: Settings, content: Callable[..., bytes], httpserver: HTTPServer, now: datetime, months: list[str]
     ) -> None:
-        """Before this month's file is up, last month's is got."""
+        """Before this month's file is published, last month's is installed."""
         first, second = (f"/free/{NAME}-{month}.mmdb.gz" for month in months)
         httpserver.expect_ordered_request(first).respond_with_data(status=HTTPStatus.NOT_FOUND)
         httpserver.expect_ordered_request(second).respond_with_data(gzip.compress(content()))
@@ -171,7 +171,7 @@ class TestUpdate:
         httpserver.check()
 
     @pytest.mark.parametrize("last_modified", ["yesterday", "", "Sun, 99 Mar 2026 05:06:07 GMT"])
-    def test_time_that_is_none(
+    def test_invalid_time(
         self,
         chosen: Settings,
         directory: Path,
@@ -179,7 +179,7 @@ class TestUpdate:
         httpserver: HTTPServer,
         last_modified: str,
     ) -> None:
-        """A time that cannot be read does not keep a sound database out."""
+        """An invalid modification time does not prevent the installation."""
         data = content()
         httpserver.expect_request(THIS_MONTH).respond_with_data(
             gzip.compress(data), headers={"Last-Modified": last_modified}
@@ -201,7 +201,7 @@ class TestUpdate:
 
 
 def pad(data: bytes, size_bytes: int) -> bytes:
-    """Make a database larger by bytes between its data and its metadata."""
+    """Enlarge a database by bytes between its data and its metadata."""
     head, marker, metadata = data.rpartition(b"\xab\xcd\xefMaxMind.com")
     return head + os.urandom(size_bytes) + marker + metadata
 
@@ -222,7 +222,7 @@ GZIP_BEGINS = b"HTTP/1.1 200 OK\r\n\r\n\x1f\x8b\x08\0\0\0\0\0\0\3"
 
 
 class TestBadAnswers:
-    """Whatever a server sends, the old database stays in place, whole, with its hash."""
+    """After any bad response, the old database and its hash are unchanged."""
 
     @pytest.mark.parametrize(
         ("pack", "reason"),
@@ -259,7 +259,7 @@ class TestBadAnswers:
         pack: Callable[[bytes], bytes],
         reason: str,
     ) -> None:
-        """A body that is not a whole, packed database is refused, and the error names the URL and the reason."""
+        """A body that is not a whole compressed database is an error with the URL and the reason."""
         httpserver.expect_request(THIS_MONTH).respond_with_data(pack(content()))
         with pytest.raises(UpdateError) as caught:
             update([NAME], chosen, NOW, limits=Limits(max_bytes=1_000_000))
@@ -268,10 +268,10 @@ class TestBadAnswers:
         assert (url, 3) == (caught.value.url, caught.value.exit_status)
         assert_kept(directory, old)
 
-    def test_knows_nothing(
+    def test_without_known_addresses(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
-        """A database that knows none of the addresses that everybody knows is refused."""
+        """A database without any of the well-known addresses is an error."""
         httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(content(network="9.9.9.0/24")))
         expected = f"{httpserver.url_for(THIS_MONTH)}: a database without 8.8.8.8, 1.1.1.1, 193.0.6.139"
         with pytest.raises(UpdateError) as caught:
@@ -282,7 +282,7 @@ class TestBadAnswers:
     def test_wrong_length(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
-        """A body that is shorter than the server said is refused, although what came is a whole database."""
+        """A body shorter than announced is an error, although it is a whole database."""
         packed = gzip.compress(content())
         headers = {"Content-Length": str(len(packed) + 10), "Connection": "close"}
         httpserver.expect_request(THIS_MONTH).respond_with_handler(lambda _: Response([packed], headers=headers))
@@ -293,7 +293,7 @@ class TestBadAnswers:
     def test_redirect(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
-        """A redirect to plain http is refused, not followed: it could lead to somebody's sign-in page."""
+        """A redirect to plain http is not followed: it could lead to a sign-in page."""
         httpserver.expect_request(THIS_MONTH).respond_with_handler(redirect(httpserver))
         httpserver.expect_request("/elsewhere.gz").respond_with_data(gzip.compress(content()))
         with pytest.raises(UpdateError, match=r"redirected to .*/elsewhere\.gz, which is not https$"):
@@ -303,7 +303,7 @@ class TestBadAnswers:
 
     @pytest.mark.parametrize("size_bytes", [0, 500_000], ids=["empty blocks", "full blocks"])
     def test_endless_body(self, chosen: Settings, directory: Path, old: bytes, size_bytes: int) -> None:
-        """A body of gzip that never ends is given up, also if nothing comes of it when it is unpacked."""
+        """An endless gzip stream is aborted, also if it decompresses to nothing."""
         size = min(size_bytes, 65535).to_bytes(2, "little")
         block = b"\0" + size + bytes(255 - byte for byte in size) + bytes(min(size_bytes, 65535))
         block *= max(1, 65535 // len(block))
@@ -330,7 +330,7 @@ class TestBadAnswers:
     def test_too_many_requests(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
-        """After 429 the next runs ask nobody until the time is over."""
+        """After 429 the next runs send no request until the time is over."""
         httpserver.expect_oneshot_request(THIS_MONTH).respond_with_data(status=429, headers={"Retry-After": "600"})
         data = content()
         httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(data))
@@ -344,7 +344,7 @@ class TestBadAnswers:
 
     @pytest.mark.parametrize("status", [403, 410, 500, 503])
     def test_status(self, chosen: Settings, directory: Path, httpserver: HTTPServer, old: bytes, status: int) -> None:
-        """Any other status is an error that says it, and last month's file is not asked for."""
+        """Any other status is an error that contains it, and last month's file is not requested."""
         httpserver.expect_request(THIS_MONTH).respond_with_data(status=status)
         with pytest.raises(DownloadError, match=rf"{THIS_MONTH}: HTTP {status}$") as caught:
             update([NAME], chosen, NOW, limits=ONCE)
@@ -353,10 +353,10 @@ class TestBadAnswers:
         assert_kept(directory, old)
 
     @pytest.mark.parametrize("failures", [1, 2, 3])
-    def test_begun_anew(
+    def test_retried(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], old: bytes, failures: int
     ) -> None:
-        """What the network or the server breaks off is begun anew, as often as there is patience, and whole at last."""
+        """Transfers that the network or the server aborts are retried up to a limit, until one is complete."""
         packed, asked = gzip.compress(data := content()), 0
 
         def send(connection: socket.socket, _: Event) -> None:
@@ -388,8 +388,8 @@ class TestBadAnswers:
             update([NAME], chosen, NOW)
         assert_kept(directory, old)
 
-    def test_nobody_listens(self, chosen: Settings, directory: Path, httpserver: HTTPServer, old: bytes) -> None:
-        """A server that is down is an error that names the URL."""
+    def test_unreachable_server(self, chosen: Settings, directory: Path, httpserver: HTTPServer, old: bytes) -> None:
+        """An unreachable server is an error with the URL."""
         url = httpserver.url_for("/free")
         httpserver.stop()
         try:
@@ -401,8 +401,8 @@ class TestBadAnswers:
         assert_kept(directory, old)
 
     @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://"])
-    def test_url_that_is_none(self, chosen: Settings, directory: Path, old: bytes, url: str) -> None:
-        """A mirror's address that is no URL for a download is an error that names it."""
+    def test_invalid_url(self, chosen: Settings, directory: Path, old: bytes, url: str) -> None:
+        """An invalid URL of a mirror is an error with the URL."""
         with pytest.raises(UpdateError, match=rf"^{url}/.*: not a URL of http or https "):
             update([NAME], chosen.replace(dbip_url=url), NOW)
         assert_kept(directory, old)
@@ -410,7 +410,7 @@ class TestBadAnswers:
 
 class TestWhich:
     def test_unknown_name(self, chosen: Settings, directory: Path) -> None:
-        """A name that is none of the databases is refused before anything is touched."""
+        """An unknown name of a database is an error before anything is touched."""
         expected = "command line: GeoIP9: unknown database; known: dbip-city-lite, dbip-country-lite, dbip-asn-lite, "
         expected += "GeoLite2-City and other editions of MaxMind"
         with pytest.raises(SettingsError) as caught:
@@ -430,7 +430,7 @@ class TestWhich:
     def test_default_is_what_is_installed(
         self, chosen: Settings, content: Callable[..., bytes], httpserver: HTTPServer
     ) -> None:
-        """What was installed before is brought up to date, and nothing else."""
+        """Installed databases are updated, and no others."""
         path = "/free/dbip-country-lite-2026-03.mmdb.gz"
         httpserver.expect_request(path).respond_with_data(gzip.compress(content()))
         update(["dbip-country-lite"], chosen, NOW)
@@ -455,7 +455,7 @@ class TestWhich:
     def test_directory_in_place_of_the_file(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer
     ) -> None:
-        """A directory with the name of the database is an error, and nothing half done is left."""
+        """A directory with the name of the database is an error, and no temporary file remains."""
         (directory / f"{NAME}.mmdb" / "x").mkdir(parents=True)
         httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(content()))
         with pytest.raises(UpdateError, match="Is a directory"):
@@ -464,12 +464,12 @@ class TestWhich:
 
 
 class TestOldFile:
-    """What is installed already, and what an update that was killed left behind."""
+    """Installed files, and files left by a killed update."""
 
-    def test_damaged_file_is_got_anew(
+    def test_damaged_file_is_downloaded_again(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
-        """A file that is no longer the one that was installed is not taken for up to date."""
+        """A file that is not the installed one any more is not considered up to date."""
         (directory / f"{NAME}.mmdb").write_bytes(old.replace(b"CA", b"CB"))
         stamp = datetime(2026, 3, 1, 5, 6, 7, tzinfo=UTC).timestamp()
         os.utime(directory / f"{NAME}.mmdb", (stamp, stamp))
@@ -478,10 +478,10 @@ class TestOldFile:
         assert "If-Modified-Since" not in httpserver.log[0][0].headers
         assert_kept(directory, data)
 
-    def test_older_build_is_no_update(
+    def test_older_build_is_not_installed(
         self, chosen: Settings, directory: Path, tmp_path: Path, httpserver: HTTPServer, old: bytes
     ) -> None:
-        """A database that was built before the one that is installed does not take its place."""
+        """A database that was built before the installed one does not replace it."""
         made = build(tmp_path / "made.mmdb", {"8.8.8.0/24": {"country_code": "US"}}, build_epoch=1_500_000_000)
         httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(made.read_bytes()))
         assert [] == update([NAME], chosen, NOW)
@@ -490,14 +490,14 @@ class TestOldFile:
     def test_file_that_cannot_be_opened_is_replaced(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
-        """What is no database gives way to one."""
+        """A file that is not a database is replaced by one."""
         (directory / f"{NAME}.mmdb").write_bytes(old[:100])
         httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(data := content()))
         assert [NAME] == update([NAME], chosen, NOW)
         assert_kept(directory, data)
 
     def test_killed(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
-        """An update that is killed in the middle leaves the old file, and the next one starts anew and tidies up."""
+        """A killed update leaves the old file, and the next one restarts and removes its temporary files."""
         path = geocli.db_dir / f"{NAME}.mmdb"
         path.write_bytes(old := content({"country_code": "CA"}))
         with under_way(geocli, content()) as process:
@@ -547,7 +547,7 @@ class TestOldFile:
         old: bytes,
         is_replaced: bool,  # noqa: FBT001 (parametrized)
     ) -> None:
-        """What an update that was killed left is settled also where there is nothing newer; damage stays damage."""
+        """The sidecar of a killed update is corrected also without a newer build; damage is still detected."""
         digests = [hashlib.sha256(data).hexdigest() for data in (b"new", old if is_replaced else b"old")]
         sidecar = directory / f"{NAME}.mmdb.sha256"
         sidecar.write_text("".join(f"{digest}  {NAME}.mmdb\n" for digest in digests))
@@ -556,7 +556,7 @@ class TestOldFile:
             assert [] == update([NAME], chosen, NOW)
             assert_kept(directory, old)
         else:
-            with pytest.raises(DownloadError, match=r"HTTP 304$"):  # for a damaged file, that was not asked for
+            with pytest.raises(DownloadError, match=r"HTTP 304$"):  # that was not requested, for a damaged file
                 update([NAME], chosen, NOW)
             with pytest.raises(HashMismatchError, match="expected " + digests[0]):
                 check_sidecar(str(directory / f"{NAME}.mmdb"))
@@ -585,10 +585,10 @@ class TestOldFile:
             checking.result()
         assert checked
 
-    def test_files_of_others(
+    def test_foreign_files(
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
-        """What somebody else downloads there is left alone, as are databases of other names."""
+        """Downloads of other programs, and databases with other names, are unchanged."""
         others = [f"{NAME}.mmdb.part", f"{NAME}.mmdb.0123.part", "x.csv.0123456789ab.part", "City.mmdb"]
         for name in others:
             (directory / name).write_bytes(old)
@@ -600,7 +600,7 @@ class TestOldFile:
         assert sorted(expected) == sorted(os.listdir(directory))
 
     def test_stopped(self, geocli: Geocli, content: Callable[..., bytes]) -> None:
-        """An update that is told to stop tidies up itself."""
+        """A stopped update removes its temporary files."""
         path = geocli.db_dir / f"{NAME}.mmdb"
         path.write_bytes(old := content({"country_code": "CA"}))
         with under_way(geocli, content()) as process:
@@ -612,7 +612,7 @@ class TestOldFile:
 
 @contextmanager
 def under_way(geocli: Geocli, data: bytes) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield an update that has written a part of what a server, which is silent by now, has sent."""
+    """Yield an update that has written a part of the response of a stalled server."""
     packed = gzip.compress(pad(data, 1_000_000), 1)
 
     def send(connection: socket.socket, done: Event) -> None:
@@ -644,7 +644,7 @@ def command(geocli: Geocli, url: str) -> list[str]:
 
 class TestCommands:
     def test_update_then_lookup(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
-        """`db update` is silent in cron, and the next lookup asks the new database."""
+        """`db update` is silent in cron, and the next lookup uses the new database."""
         httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(content({"country_code": "AQ"})))
         done = geocli(*command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*"})
         assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
@@ -664,7 +664,7 @@ class TestCommands:
         assert (3, b"") == (done.returncode, done.stdout)
 
     def test_one_fails(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
-        """The others are brought up to date all the same; the exit status is that of the worst."""
+        """The others are updated; the exit status is the most severe one."""
         httpserver.expect_request(re.compile("/free/dbip-asn-.*")).respond_with_data(status=429)
         httpserver.expect_request(re.compile("/free/dbip-country-.*")).respond_with_data(b"<html>")
         httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(content()))
@@ -676,8 +676,8 @@ class TestCommands:
         assert (75, b"") == (done.returncode, done.stdout)
         assert [f"{NAME}.mmdb"] == [path.name for path in geocli.db_dir.glob("*.mmdb")]
 
-    def test_busy_server_is_said_once(self, geocli: Geocli, httpserver: HTTPServer) -> None:
-        """However many databases it has: one line, and exit status 75."""
+    def test_busy_server_is_reported_once(self, geocli: Geocli, httpserver: HTTPServer) -> None:
+        """For several databases there is one message, and exit status 75."""
         httpserver.expect_request(re.compile("/free/.*")).respond_with_data(status=429)
         command(geocli, httpserver.url_for("/free"))
         for _ in range(2):
@@ -688,7 +688,7 @@ class TestCommands:
         assert 1 == len(httpserver.log)
 
     def test_two_at_once(self, geocli: Geocli) -> None:
-        """While one update waits for its server, another one is told to try again later."""
+        """While one update waits for its server, another one ends with 'try again later'."""
         with serving(lambda _, done: done.wait(60)) as url, geocli.start(*command(geocli, url)) as first:
             lock = geocli.db_dir / ".geocli-update.lock"
             wait_for(lambda: lock.exists() and not is_free(lock))
@@ -697,8 +697,8 @@ class TestCommands:
         assert (75, b"") == (second.returncode, second.stdout)
         assert second.stderr.startswith(f"geocli: {lock}: busy: another process held it for 0.05 s".encode())
 
-    def test_no_room(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
-        """A database for which there is no room is an error that names it, the old one stays, and the others follow."""
+    def test_no_space(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
+        """A database larger than the free space is an error, the old one stays, and the others are updated."""
         path = geocli.db_dir / f"{NAME}.mmdb"
         path.write_bytes(old := content({"country_code": "CA"}))
         httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(pad(content(), 100_000)))
@@ -712,11 +712,11 @@ class TestCommands:
         assert [] == list(geocli.db_dir.glob("*.part"))
 
     def test_progress(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
-        """On a terminal there is a bar with name, size and rate, then what was replaced."""
+        """On a terminal there is a bar with name, size and rate, then a list of the replaced files."""
         httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(pad(content(), 1_000_000)))
         status, shown = on_terminal(
             geocli, *command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*", "COLUMNS": "120"}
         )
-        assert re.search(rf"{NAME} .*1\.0/1\.0 MB", shown)
+        assert re.search(rf"{NAME} .*1\.0 MB of 1\.0 MB", shown)
         assert shown.endswith(f"{NAME} replaced\nIP geolocation by DB-IP (https://db-ip.com), CC BY 4.0\n")
         assert 0 == status

@@ -1,4 +1,4 @@
-"""Checking databases: against the hash of when they were installed, against what they say of themselves, and whole."""
+"""Verification of databases: by the hash of the installed file, by their metadata, and completely."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DO = "reinstall it with: geocli db update, or write a new file and mv it to this
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Build a database of two networks, with its hash beside it."""
+    """Build a database of two networks, with its sidecar."""
     path = build(tmp_path / "a.mmdb", {"8.8.8.0/24": {"country_code": "US"}, "2001:218::/32": LONDON})
     sidecar(path)
     return path
@@ -43,13 +43,13 @@ def test_sound(path: Path) -> None:
 
 
 def test_without_a_hash(path: Path) -> None:
-    """A database that somebody else installed has no hash, and is read all the same."""
+    """A database that another program installed has no sidecar, and is read."""
     os.unlink(f"{path}.sha256")
     assert {"map": 2} == verify(str(path))
 
 
 def test_other_bytes(path: Path) -> None:
-    """A flipped bit, which no reader notices, is found by the hash, and the error says both."""
+    """A flipped bit that the reader does not notice is detected by the hash, and the error has both."""
     data = path.read_bytes()
     changed = data.replace(b"US", b"UA")
     path.write_bytes(changed)
@@ -61,14 +61,14 @@ def test_other_bytes(path: Path) -> None:
 
 
 def test_other_hash(path: Path) -> None:
-    """A sidecar that holds anything but the hash is a mismatch, too."""
+    """A sidecar with anything but the hash is a mismatch, too."""
     (path.parent / f"{path.name}.sha256").write_bytes(b"\xff no hash\n")
     with pytest.raises(HashMismatchError):
         verify(str(path))
 
 
-def test_hash_that_cannot_be_read(path: Path) -> None:
-    """A sidecar that is no file is an error that names it."""
+def test_unreadable_sidecar(path: Path) -> None:
+    """A sidecar that is not a file is an error that names it."""
     os.unlink(f"{path}.sha256")
     os.mkdir(f"{path}.sha256")
     with pytest.raises(DatabaseError, match=rf"^{path}\.sha256: cannot be read: Is a directory$"):
@@ -76,25 +76,25 @@ def test_hash_that_cannot_be_read(path: Path) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    """A file that is not there is an error that names it."""
+    """A missing file is an error that names it."""
     with pytest.raises(DatabaseError, match=rf"^{tmp_path}/none\.mmdb: cannot be read: No such file"):
         verify(str(tmp_path / "none.mmdb"))
 
 
 def spoil_data(data: bytes) -> bytes:
-    """Let all strings be longer than the file."""
+    """Make all strings longer than the file."""
     start, end = data.index(b"\0" * 16) + 16, data.index(b"\xab\xcd\xefMaxMind.com")
     return data[:start] + b"\x5f" + b"\xff" * (end - start - 1) + data[end:]
 
 
 def loop(data: bytes) -> bytes:
-    """Let the last node of the tree lead back to its root."""
+    """Make the last node of the tree point to its root."""
     end = data.index(b"\0" * 16)
     return data[: end - 3] + bytes(3) + data[end:]
 
 
 def point_beyond(data: bytes) -> bytes:
-    """Let the last node of the tree point behind all data."""
+    """Make the last node of the tree point past the data."""
     end = data.index(b"\0" * 16)
     return data[: end - 3] + b"\x7f\xff\xff" + data[end:]
 
@@ -105,7 +105,7 @@ def add_node(data: bytes) -> bytes:
 
 
 def set_value(key: bytes, value: bytes) -> Callable[[bytes], bytes]:
-    """Return what writes a value of the same length into the metadata (MaxMind DB spec, data field format)."""
+    """Return a function that writes a value of the same length to the metadata (MaxMind DB spec, data field format)."""
 
     def change(data: bytes) -> bytes:
         at = data.rindex(key) + len(key)
@@ -128,7 +128,7 @@ def set_value(key: bytes, value: bytes) -> Callable[[bytes], bytes]:
     ids=["data", "loop", "pointer", "shifted", "version", "record size", "node count"],
 )
 def test_damaged(path: Path, spoil: Callable[[bytes], bytes], reason: str) -> None:
-    """Without a hash, damage that keeps the file from being read is found, and the error says how to replace it."""
+    """Without a sidecar, damage that makes the file unreadable is detected, and the error has a remedy."""
     os.unlink(f"{path}.sha256")
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(DatabaseError) as caught:
@@ -137,8 +137,8 @@ def test_damaged(path: Path, spoil: Callable[[bytes], bytes], reason: str) -> No
     assert reason in str(caught.value)
 
 
-def test_damage_says_what_to_do(path: Path) -> None:
-    """A damaged file must not be overwritten in place."""
+def test_damage_has_a_remedy(path: Path) -> None:
+    """The remedy does not overwrite the file in place."""
     os.unlink(f"{path}.sha256")
     path.write_bytes(spoil_data(path.read_bytes()))
     with pytest.raises(DatabaseError, match=rf"^{path}: damaged: .*; {DO}$"):
@@ -146,14 +146,14 @@ def test_damage_says_what_to_do(path: Path) -> None:
 
 
 def test_metadata_without_a_type(tmp_path: Path) -> None:
-    """A database without a type is none that anybody built."""
+    """A database without a type is invalid."""
     path = build(tmp_path / "a.mmdb", {"8.8.8.0/24": LONDON}, edition="")
     with pytest.raises(DatabaseError, match=rf"^{path}: damaged: no type or no date in its metadata; {DO}$"):
         verify(str(path))
 
 
 def test_nothing_in_it(path: Path) -> None:
-    """A database without a single network is of no use to anybody."""
+    """A database without networks is useless."""
     data = path.read_bytes()
     end = data.index(b"\0" * 16)
     node_count = end // 6
@@ -166,7 +166,7 @@ def test_nothing_in_it(path: Path) -> None:
 
 
 def test_progress(tmp_path: Path) -> None:
-    """Whoever waits is told how many networks were read, of about how many."""
+    """The callback gets the number of networks read, and an estimate of their total."""
     records = {f"{1 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24": {"asn": n} for n in range(REPORT_NETWORKS + 1)}
     path = build(tmp_path / "a.mmdb", records)
     told: list[tuple[str, int, int | None]] = []
@@ -200,7 +200,7 @@ KINDS: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("record", "kind"), KINDS, ids=[repr(record) for record, _ in KINDS])
 def test_kind_of_records(geocli: Geocli, record: Any, kind: str) -> None:
-    """`db verify` and `db list` name what kind of value the records are."""
+    """`db verify` and `db list` show the type of the records."""
     path = build(geocli.db_dir / "a.mmdb", {"81.2.69.0/24": record})
     assert f"{path}: 1 networks, sound; records: {kind}\n".encode() == geocli("db", "verify").stdout
     assert [kind] == [row["kind"] for row in json.loads(geocli("db", "list").stdout)]
