@@ -1,1 +1,1 @@
-"""Tests of geocli: real files, real processes, databases that are built here."""
+"""Tests of geocli: real files, real processes, databases built by the tests."""

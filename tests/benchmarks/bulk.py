@@ -1,10 +1,10 @@
-"""How near `geocli batch` comes to the practical limit: a C program that does nothing but the work (limit.c).
+"""Compare `geocli batch` with its practical limit: a C program that does only the necessary work (limit.c).
 
-It is also compared with `rg`, which only finds addresses, and with an older release, if one is named.
+It is also compared with `rg`, which only finds addresses, and optionally with an older release.
 
 Each program of a case reads the same lines from a pipe and writes its rows to one; `cat` is at the other ends
-and is not counted. The programs of a case take turns, so that the machine's noise meets all of them, and a ratio
-is the median of those within a round. Each run of geocli has a home of its own, in which nothing is kept yet.
+and is not counted. The programs of a case take turns, so that noise of the machine affects all of them, and a ratio
+is the median of those within a round. Each run of geocli has an empty home of its own.
 """
 
 from __future__ import annotations
@@ -113,14 +113,14 @@ class Program(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a program is held to."""
+    """A bound for a program."""
 
     measure: str
-    """`CPU`, `wall`, `rate` or `peak`, as a ratio to another program; `MB beyond the database`, as it is."""
+    """`CPU`, `wall`, `rate` or `peak`, as a ratio to another program; `MB beyond the database` as a value."""
     program: str
     base: str | None
     limit: float | None = None
-    """None: only said."""
+    """None: printed only."""
 
 
 MEASURES: dict[str, Callable[[Run], float]] = {
@@ -136,7 +136,7 @@ Source = tuple[Path, int]
 
 
 class Bench:
-    """The files that are measured on, each made when a case asks for it, in a directory of its own."""
+    """The input files, each created when a case needs it, in a directory of their own."""
 
     def __init__(self, home: Path, database: Path | None, scale: float, base: Path | None = None) -> None:
         self.home, self.scale, self.base = home, scale, base
@@ -171,7 +171,7 @@ class Bench:
         return self.made(f"random-{lines}", cities.write_random, lines), lines
 
     def mixed(self, count: int) -> Source | None:
-        """Return lines of both families, or None if the database knows one alone."""
+        """Return lines of both address families, or None if the database has only one."""
         with maxminddb.open_database(self.city) as reader:
             if reader.metadata().ip_version == 4:
                 return None
@@ -189,7 +189,7 @@ class Bench:
         return self.made(f"known-{lines}", cities.write_known, lines, self.city), lines
 
     def c(self, source: Source, database: Path) -> list[Program]:
-        """Return the C program, if there is a compiler."""
+        """Return the C program; None without a compiler."""
         return [Program("C", [str(self.limit), str(database)], *source, database)] if self.limit else []
 
     @contextmanager
@@ -198,13 +198,13 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=self.home) as home:
             geocli = Geocli(Path(home))
             geocli.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-            geocli.environ["GEOCLI_JOURNAL_LIMIT_MB"] = "100000"  # a flush at the end is measured by itself
+            geocli.environ["GEOCLI_JOURNAL_LIMIT_MB"] = "100000"  # a flush is measured separately
             geocli.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
             yield geocli
 
 
 def main(db: Path | None = None, only: list[str] | None = None, base: Path | None = None, scale: float = 1) -> None:
-    """Measure all cases, or those that are named, and print each as soon as it is known."""
+    """Measure all cases, or the named ones, and print each result."""
     with tempfile.TemporaryDirectory(prefix="geocli-bulk-") as home:
         bench = Bench(Path(home), db and db.absolute(), scale, base and base.absolute())
         say(machine(bench))
@@ -223,7 +223,7 @@ def say(text: str) -> None:
 
 
 def measured(bench: Bench, program: Program) -> Run | str:
-    """Run a program between two pipes, and return what it took, or what it says went wrong."""
+    """Run a program between two pipes, and return its measurements, or its error."""
     with bench.geocli() as geocli, tempfile.TemporaryFile() as said:
         feeder = subprocess.Popen(["cat", str(program.source)], stdout=subprocess.PIPE)
         sink = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -250,7 +250,7 @@ def measured(bench: Bench, program: Program) -> Run | str:
 def compare(
     bench: Bench, title: str, programs: Sequence[Program], claims: Sequence[Claim], rounds: int = ROUNDS
 ) -> None:
-    """Let programs take turns, and print a row for each."""
+    """Run programs alternately, and print a row for each."""
     found: Found = {program.name: [] for program in programs}
     failed: dict[str, str] = {}
     for _ in range(rounds):
@@ -269,7 +269,7 @@ def compare(
 
 
 def row(title: str, program: Program, found: Found, claims: Sequence[Claim]) -> str:
-    """Return a row of the table: medians, and how the program stands to what it is held to."""
+    """Return a row of the table: medians, and whether the program is within its bound."""
     runs = found[program.name]
     cpu, wall = (statistics.median(values) for values in zip(*((run.cpu, run.wall) for run in runs), strict=True))
     shown = "; ".join(judged(claim, found) for claim in claims if claim.base is None or found.get(claim.base))
@@ -281,7 +281,7 @@ def row(title: str, program: Program, found: Found, claims: Sequence[Claim]) -> 
 
 
 def judged(claim: Claim, found: Found) -> str:
-    """Return what a program took, by what the other one took in the same round, and the limit."""
+    """Return the measurements relative to those of the other program in the same round, and the bound."""
     of = MEASURES[claim.measure]
     if claim.base is None:
         value, unit = max(map(of, found[claim.program])), ""
@@ -298,7 +298,7 @@ def judged(claim: Claim, found: Found) -> str:
 
 
 def spread(ratios: Sequence[float]) -> str:
-    """Return between what the middle half of some ratios is."""
+    """Return the interquartile range of ratios."""
     if len(ratios) < 2:
         return ""
     low, _, high = statistics.quantiles(ratios, method="inclusive")
@@ -320,7 +320,7 @@ def batch(
 def with_base(
     bench: Bench, name: str, source: Source, *databases: Path, options: Sequence[str] = ("--no-cache",)
 ) -> list[Program]:
-    """Return the same, and that of the older release, if there is one; Python is in its directory `venv`."""
+    """Add the older release, if there is one; Python is in its directory `venv`."""
     programs = [batch(name, source, *databases, options=options)]
     if bench.base:
         command = ["env", f"PYTHONPATH={bench.base}", str(bench.base / "venv/bin/python"), *BATCH[1:]]
@@ -420,7 +420,7 @@ def inputs(bench: Bench) -> None:
 
 
 def ripgrep(bench: Bench) -> None:
-    """Label an access log, beside a program that finds its addresses and writes these alone."""
+    """Label an access log, compared with a program that finds its addresses and writes only these."""
     lines = bench.lines(MILLION)
     addresses = bench.made(f"popular-{lines}", cities.write_popular, lines, 50_000)
     log = bench.made(f"{addresses.name}.log", cities.write_log, addresses), lines
@@ -451,7 +451,7 @@ def loops(bench: Bench) -> None:
 
 
 def agreement(bench: Bench) -> None:
-    """Count the rows in which geocli and the C program do not say the same."""
+    """Count the rows in which geocli and the C program differ."""
     source = bench.mixed(COMPARED) or bench.random(COMPARED)
     written = []
     for program in (*bench.c(source, bench.city), batch("geocli", source, bench.city)):
@@ -464,7 +464,7 @@ def agreement(bench: Bench) -> None:
 
 
 def is_same(limit: list[str], ours: list[str]) -> bool:
-    """Compare rows, but for what the C program has no tables for."""
+    """Compare rows, except for fields that the C program has no tables for."""
     if ours[1] == "special":
         return True
     return limit == ours or (not limit[3] and limit == [*ours[:3], "", *ours[4:]])
@@ -533,7 +533,7 @@ def compiled(home: Path) -> Path | None:
 
 
 def machine(bench: Bench) -> str:
-    """Return what was measured on, when, and with what."""
+    """Return the machine, the time and the versions of the measurement."""
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.exists() else ""
     names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]

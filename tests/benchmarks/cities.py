@@ -1,4 +1,4 @@
-"""Databases of realistic size, and input to ask them with; all of it made up, and the same each time.
+"""Databases of realistic size, and input for them; artificial and deterministic.
 
 Networks end where those of GeoLite2-City do: each node of the search tree is split by chance, and the chances
 are those that a random address met at each depth of GeoLite2-City in June 2026. That gives as many networks of
@@ -36,7 +36,7 @@ ENDS = dict(enumerate((5, 23, 21, 34, 40, 44, 62, 93, 179, 125, 142, 194, 455, 3
 UNUSED = {0, 10, 127, *range(224, 256)}
 """First octets without any record."""
 IPV6_BLOCKS = (0x200, 0x240, 0x260, 0x280, 0x2A0, 0x2C0)
-"""The first 12 bits of what the registries give out."""
+"""The first 12 bits of allocated networks."""
 GLOBAL_UNICAST = 1 << 125, 3
 """First address of 2000::/3, and its length."""
 COUNTRIES = "US CN JP GB DE FR BR KR CA IT AU NL RU IN ES SE MX TW CH PL ZA ID TR AR VN BE FI NO DK CZ".split()  # noqa: SIM905
@@ -79,7 +79,7 @@ def _write(path: Path, edition: str, records: list[dict[str, Any]], deepest: int
 
 
 def _chance(seed: int | str) -> random.Random:
-    return random.Random(seed)  # noqa: S311  # nothing here is secret, and all of it must come out the same again
+    return random.Random(seed)  # noqa: S311  # not secret, but reproducible
 
 
 def _tree(leaves: list[SearchTreeLeaf], chance: random.Random, deepest: int) -> SearchTreeNode:
@@ -94,7 +94,7 @@ def _tree(leaves: list[SearchTreeLeaf], chance: random.Random, deepest: int) -> 
 
 
 def _picker(leaves: list[SearchTreeLeaf], chance: random.Random) -> Callable[[], SearchTreeLeaf]:
-    """Return what chooses a record, about as often as random addresses met those of GeoLite2-City.
+    """Return a function that chooses a record, about as often as random addresses have those of GeoLite2-City.
 
     Of those addresses, 27 % had the most frequent record (the United States, and no more), 59 % one of the first
     hundred, 70 % one of the first thousand, and 87 % one of the first ten thousand.
@@ -111,7 +111,7 @@ def _picker(leaves: list[SearchTreeLeaf], chance: random.Random) -> Callable[[],
 
 
 def _joined(children: Mapping[int, TreeChild], bits: int) -> SearchTreeNode:
-    """Return a tree that has these children so many bits below its root."""
+    """Return a tree with these children at a depth below its root."""
     get = children.get
     parents = {at: SearchTreeNode(get(2 * at), get(2 * at + 1)) for at in sorted({at >> 1 for at in children})}
     return _joined(parents, bits - 1) if bits > 1 else parents[0]
@@ -138,7 +138,7 @@ def _ipv6(length: int, pick: Callable[[], SearchTreeLeaf], draw: Callable[[], fl
 
 
 def _city(number: int) -> dict[str, Any]:
-    """Return the record of a place; the first ones, which most networks have, say the country alone."""
+    """Return the record of a place; the first ones, which most networks have, have only the country."""
     chance = _chance(number)
     code = COUNTRIES[int(len(COUNTRIES) * chance.random() ** 2)] if number >= len(COUNTRIES) else COUNTRIES[number]
     country = _country(code)

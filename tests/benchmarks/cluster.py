@@ -1,4 +1,4 @@
-"""What a batch on a Dask cluster costs: one worker and two on the same lines, and what each part costs by itself.
+"""The cost of a batch on a Dask cluster: one worker and two on the same lines, and the cost of a part.
 
 All on this machine, with `local:N`; so two workers need two free cores, and share its memory and its disk. How many
 cores a run really had is shown as CPU seconds by wall seconds. Files take 12 GB.
@@ -33,7 +33,7 @@ WANTED = 1.6
 
 
 class Run(NamedTuple):
-    """What one run took, and what it left."""
+    """Measurements and results of a run."""
 
     wall: float
     """Seconds."""
@@ -42,7 +42,7 @@ class Run(NamedTuple):
     rows_bytes: int
     """Bytes of the output."""
     journal: bytes
-    """The frames that came back."""
+    """The returned frames."""
 
     @property
     def cores(self) -> float:
@@ -58,7 +58,7 @@ def measured(bench: Bench, source: Path, options: Sequence[str]) -> Run:
         wall = time.perf_counter() - began
         with suppress(ChildProcessError):
             while True:
-                os.wait()  # for the process that workers were forked from, which ends when it sees that it is alone
+                os.wait()  # for the process from which workers are forked, which exits when its connection is closed
         rows = [path for path in (Path(home) / "out", *Path(home).glob("out/part-*")) if path.is_file()]
         kept = geocli.data_dir / "journal"
         return Run(
@@ -87,7 +87,7 @@ def main(db: Path | None = None, scale: float = 1, rounds: int = ROUNDS) -> None
 
 
 def growth(bench: Bench, rounds: int) -> None:
-    """Compare one worker with two, in turns: on a web server's log, and on a list beside batches without a cluster."""
+    """Compare one worker with two, alternately: on an access log, and on a list, with batches without a cluster."""
     addresses, lines = bench.random(LINES)
     log = bench.made(f"{addresses.name}.log", cities.write_log, addresses)
     programs = {
@@ -145,7 +145,7 @@ def side_by_side(bench: Bench, source: Path) -> float:
 
 
 def blocks(bench: Bench, rounds: int) -> None:
-    """Divide the same lines into few parts and into many: the difference is what a part costs."""
+    """Divide the same lines into few parts and into many: the difference is the cost of a part."""
     source, lines = bench.random(2 * MILLION)
     size_bytes = source.stat().st_size
     few, many = size_bytes // 4, size_bytes // 104
@@ -167,7 +167,7 @@ def blocks(bench: Bench, rounds: int) -> None:
 
 
 def answers(bench: Bench) -> None:
-    """Show what comes back when every address is new."""
+    """Show the returned frames when every address is new."""
     source, lines = bench.random(2 * MILLION)
     run = measured(bench, source, ["--cluster", "local:2", "--block-size", str(source.stat().st_size // 4)])
     packed = len(zlib.compress(run.journal, 1))

@@ -1,7 +1,7 @@
-"""How fast a flush stores a journal, beside the `sqlite3` shell; and what a hit costs in a large store.
+"""The speed of a flush, compared with the `sqlite3` shell; and the cost of a hit in a large store.
 
 Both store the same rows into the same table: the shell imports them from CSV into a table without an index,
-and upserts them in the order of their addresses. They take turns, so that the machine's noise meets both.
+and upserts them in the order of their addresses. They take turns, so that noise of the machine affects both.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FROM numbers
 
 
 def main() -> None:
-    """Measure, and print what came out."""
+    """Measure, and print the results."""
     with tempfile.TemporaryDirectory() as home:
         compare_with_shell(Path(home))
     with tempfile.TemporaryDirectory() as home:
@@ -80,7 +80,7 @@ def compare_with_shell(home: Path) -> None:
 
 
 def city(number: int) -> dict[str, object]:
-    """Return what a City database says of one of its places."""
+    """Return the record of a place in a City database."""
     return {
         "status": "resolved", "source": "GeoLite2-City", "country_code": "GB", "country_name": "United Kingdom",
         "region": f"Region {number % 300}", "city": f"City {number}", "time_zone": "Europe/London",
@@ -90,7 +90,7 @@ def city(number: int) -> dict[str, object]:
 
 
 def shell_script(store: Path, rows: Path, *, is_first: bool) -> str:
-    """Return what the shell runs, and write its rows, in an order of their own, once."""
+    """Return the commands for the shell, and write its rows, in random order, once."""
     with closing(sqlite3.connect(store)) as db:
         (table,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'geo_cache'").fetchone()
         columns = [name for (name,) in db.execute("SELECT name FROM pragma_table_info('geo_cache')")]

@@ -1,7 +1,7 @@
-"""What one command costs in a fresh process, as a ratio to `python -c pass` and to importing Typer.
+"""The cost of one command in a new process, as a ratio to `python -c pass` and to importing Typer.
 
-The console script of this environment is measured, so that what pip puts into it counts too. The cases
-take turns, so that the noise of the machine meets all of them; the spread of `python -c pass` is printed.
+The console script of this environment is measured, as pip has written it. The cases take turns, so that noise of the
+machine affects all of them; the spread of `python -c pass` is printed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
     """Measure all cases in turns, and print medians and ratios."""
     with tempfile.TemporaryDirectory() as home:
         geocli = Geocli(Path(home))
-        del geocli.environ["GEOCLI_CONFIG"]  # most users have none; tomllib takes 5 ms for those who do
+        del geocli.environ["GEOCLI_CONFIG"]  # most users have none; tomllib takes 5 ms
         build(geocli.db_dir / "GeoLite2-City.mmdb", CITIES)
         run(geocli, [SCRIPT, "lookup", HIT])
         run(geocli, [SCRIPT, "flush"])

@@ -1,4 +1,4 @@
-"""What `geocli stats` takes on a large store, beside the `sqlite3` shell's own GROUP BY; they take turns."""
+"""The duration of `geocli stats` on a large store, compared with GROUP BY in the `sqlite3` shell; they take turns."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def fill(geocli: Geocli) -> Path:
-    """Make a store of many rows, and return its path."""
+    """Create a store of many rows, and return its path."""
     subprocess.run([*geocli.command, "lookup", "-q", "8.8.8.8"], env=geocli.environ, check=True)
     subprocess.run([*geocli.command, "flush"], env=geocli.environ, check=True)
     store = geocli.data_dir / "geocli.db"

@@ -89,7 +89,10 @@ def test_special_addresses_are_answered_without_a_source(located: Geocli, text: 
         ("8.8.8.8:x", f"8.8.8.8:x: {PORT}"),
         ("8.8.8.0/24", "8.8.8.0/24: a network, not an address; give one address of it"),
         ("8.8.8", "8.8.8: not an IP address"),
-        ("https://example.com/", "https://example.com/: not an IP address"),
+        (
+            "https://example.com/",
+            "https://example.com/: a URL, not an address; try: dig +short example.com | geocli batch",
+        ),
         ("x" * 300, f"{'x' * 79}…: not an IP address"),
         ("8.8.8.8\x1b[31m", "8.8.8.8\\x1b[31m: not an IP address"),
         ("8.8.8.8\n9.9.9.9", "8.8.8.8\\n9.9.9.9: not an IP address"),

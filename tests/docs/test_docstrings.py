@@ -1,4 +1,4 @@
-"""Examples in docstrings print what they show, and everything public is documented."""
+"""Examples in docstrings print the shown output, and everything public is documented."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITH_EXAMPLES = {
 
 @pytest.fixture(autouse=True)
 def _no_databases(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let the built-in data answer examples, whatever databases the machine has."""
+    """Let the built-in data answer examples, regardless of the databases on this machine."""
     config = tmp_path_factory.mktemp("config") / "config.toml"
     config.write_text("system_databases = false\n")
     monkeypatch.setenv("GEOCLI_CONFIG", str(config))
@@ -37,7 +37,7 @@ def test_the_examples_of_a_module(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(geocli.__all__) - {"__version__"}))
-def test_what_is_public_says_what_it_is(name: str) -> None:
+def test_everything_public_has_a_docstring(name: str) -> None:
     """`help(geocli.NAME)` begins with a sentence, and methods have docstrings."""
     found = getattr(geocli, name)
     methods = [getattr(found, method) for method in vars(found) if not method.startswith("_")]
@@ -46,6 +46,6 @@ def test_what_is_public_says_what_it_is(name: str) -> None:
     assert [] == [method for method in methods if callable(method) and not method.__doc__]
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_is_typed() -> None:
     """Type checkers look for this file (PEP 561)."""
     assert os.path.exists(os.path.join(geocli.__path__[0], "py.typed"))

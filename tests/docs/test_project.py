@@ -38,8 +38,8 @@ def test_readme_is_an_introduction() -> None:
     ]
 
 
-def test_security_policy_names_a_private_way_and_no_address() -> None:
-    """A report goes by the private form of the hosting site, whatever its address is; none is made up."""
+def test_security_policy_names_a_private_form_and_no_address() -> None:
+    """Reports go by the private form of the hosting site; no mail address is invented."""
     text = (ROOT / ".github" / "SECURITY.md").read_text()
 
     assert "Report a vulnerability" in text
@@ -65,7 +65,7 @@ def test_licence_text_is_part_of_the_package() -> None:
 
 
 def test_tests_that_the_documentation_names_exist() -> None:
-    """The table of promises names tests that are there."""
+    """The table of promises names existing tests."""
     named = set(re.findall(r"`tests/([\w/]+\.py)`", PAGES["durability"]))
 
     assert len(named) > 20
@@ -73,7 +73,7 @@ def test_tests_that_the_documentation_names_exist() -> None:
 
 
 def test_continuous_integration_runs_all_and_audits() -> None:
-    """The workflow runs the script that everybody can run, and audits what is installed; both can fail it."""
+    """The workflow runs the script that contributors run, and audits the dependencies; both can fail it."""
     text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
     assert "- run: .ci/run\n" in text

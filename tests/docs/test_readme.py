@@ -64,7 +64,7 @@ STAND_INS = {
 
 
 def _comparable(text: str) -> str:
-    """Return a text without what varies, and without the white space of tables."""
+    """Return a text without variable parts, and without the white space of tables."""
     for pattern, constant in VARYING:
         text = re.sub(pattern, constant, text)
     return " ".join(text.split())
@@ -77,8 +77,8 @@ def _install_stand_ins(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if console_examples(text)])
-def test_the_examples_print_what_is_shown(geocli: Geocli, tmp_path: Path, page: str) -> None:
-    """The examples of a page, run in their order by a shell, write what the page says, on either stream."""
+def test_the_examples_print_the_shown_output(geocli: Geocli, tmp_path: Path, page: str) -> None:
+    """The examples of a page, run in order by a shell, print the shown output, on either stream."""
     programs, work = tmp_path / "bin", tmp_path / "work"
     programs.mkdir()
     work.mkdir()
@@ -96,7 +96,7 @@ def test_the_examples_print_what_is_shown(geocli: Geocli, tmp_path: Path, page: 
 
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
 def test_the_units_of_systemd_are_units(geocli: Geocli, unit: ConfigParser) -> None:
-    """Each has the sections that systemd knows; the flush is silent, like those of cron."""
+    """Each has the sections that systemd expects; the flush is silent, like in cron."""
     assert {"Unit", "Service"} == set(unit.sections()) or {"Unit", "Timer", "Install"} == set(unit.sections())
     if "Service" in unit:
         program, *arguments = unit["Service"]["ExecStart"].split()
@@ -107,7 +107,7 @@ def test_the_units_of_systemd_are_units(geocli: Geocli, unit: ConfigParser) -> N
 
 
 def test_the_units_of_systemd_do_what_cron_does() -> None:
-    """Each job of `crontab.example` has a service, whose command is tested there, and each service a timer."""
+    """Each job of `crontab.example` has a service with a tested command, and each service has a timer."""
     jobs = re.findall(r"^[^#]+ \$GEOCLI (.+)$", (ROOT / "crontab.example").read_text(), re.MULTILINE)
     services = {name.removesuffix(".service"): unit for name, unit in UNITS.items() if "Service" in unit}
 
@@ -129,12 +129,12 @@ def test_the_readme_makes_a_file_for_cron_of_the_example() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_lines_for_completion_are_those_that_are_tested(shell: str) -> None:
-    """`test_completion.py` loads what these lines load."""
+    """`test_completion.py` loads the same lines."""
     assert f"_GEOCLI_COMPLETE=source_{shell} geocli" in ALL
 
 
 def test_there_are_examples_of_every_kind() -> None:
-    """The parser of the pages finds what a reader sees."""
+    """The parser of the pages finds all examples."""
     assert len(console_examples(ALL)) >= 57
     assert len(code_blocks(PAGES["README"], "sh")) == 3
     assert len(PYTHON) == 3
@@ -153,7 +153,7 @@ def test_the_python_example_runs(geocli: Geocli, tmp_path: Path) -> None:
 
 
 def test_the_example_for_iterables_and_asyncio_runs(geocli: Geocli, tmp_path: Path) -> None:
-    """What is not an address in a column has a row, and lookups run in threads; it prints what is said below."""
+    """Invalid addresses in a column have a row, and lookups run in threads; the output is as shown."""
     code = PYTHON[2].replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
 
     ran = subprocess.run(
@@ -183,7 +183,7 @@ def test_the_python_examples_are_typed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def service(geocli: Geocli, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Start the web service of the README, which flushes each tenth of a second here, and return its address."""
+    """Start the web service of the README, here with a flush every tenth of a second, and return its URL."""
     code = PYTHON[1].replace("/tmp/geocli-example", str(geocli.data_dir))  # noqa: S108 (replaced)
     (tmp_path / "module.py").write_text(code.replace("sleep(60)", "sleep(0.1)"))
     command = [sys.executable, "-m", "uvicorn", "module:app", "--port", "0"]
@@ -198,7 +198,7 @@ def service(geocli: Geocli, tmp_path: Path) -> Iterator[tuple[str, subprocess.Po
 
 
 def test_the_web_service_answers_and_flushes(geocli: Geocli, service: tuple[str, subprocess.Popen[str]]) -> None:
-    """A client gets the place, then the same from the cache; what is no address is its fault; nothing is lost."""
+    """A client gets the place, then the same from the cache; an invalid address is a client error; nothing is lost."""
     url, process = service
     expected = {"ip": "8.8.8.8", "country": "US", "cached": False}
 
@@ -239,7 +239,7 @@ def test_every_key_of_the_configuration_is_documented(name: str) -> None:
 
 
 def test_every_room_is_on_the_map() -> None:
-    """A new module or package beside the others has its place in the table for contributors."""
+    """Every module and package has its place in the table for contributors."""
     section = PAGES["contributing"]
     rooms = {
         path.stem for path in (ROOT / "geocli").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
@@ -249,7 +249,7 @@ def test_every_room_is_on_the_map() -> None:
 
 
 def test_every_metric_is_documented(located: Geocli) -> None:
-    """What Prometheus gets stands in the recipe for it."""
+    """Every metric for Prometheus is in its recipe."""
     located("lookup", "81.2.69.160")
     located("flush")
     located("lookup", "81.2.69.161")
@@ -260,7 +260,7 @@ def test_every_metric_is_documented(located: Geocli) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    """Each command that Typer knows stands in the README."""
+    """Every command of the command line is in the README."""
     names = [command.name for command in app.registered_commands]
 
     assert [] == [name for name in names if f"`{name}" not in PAGES["README"]]

@@ -29,7 +29,7 @@ as_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away and
 def replace(path: Path | str) -> None:
     with replacing(str(path)) as (descriptor, beside):
         write_all(descriptor, b"new")
-        if beside != str(path):  # whoever reads it before it is complete needs the same rights
+        if beside != str(path):  # readers of the incomplete file need the same permissions
             assert stat.S_IMODE(os.stat(beside).st_mode) == stat.S_IMODE(os.fstat(descriptor).st_mode)
 
 
@@ -146,7 +146,7 @@ def test_link_to_a_directory_is_an_error(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "{home}/link"])
 @pytest.mark.parametrize("command", [("batch", "-f", "value"), ("stats", "-f", "json")])
-def test_standard_output_is_written_to_whatever_it_is(geocli: Geocli, name: str, command: tuple[str, ...]) -> None:
+def test_standard_output_of_any_kind_is_written_to(geocli: Geocli, name: str, command: tuple[str, ...]) -> None:
     """A shell's `>>` is appended to, a pipe is written to, and nothing in /dev is replaced."""
     home = Path(geocli.environ["HOME"])
     (home / "link").symlink_to("/dev/stdout")
@@ -174,12 +174,12 @@ def test_descriptor_that_is_not_open_is_an_error(geocli: Geocli) -> None:
     assert "/dev/fd/987: Bad file descriptor" == complaint(run)
 
 
-# whose it is, and who may read it
+# owner and permissions
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o660, 0o666, 0o444])
 def test_mode_of_a_replaced_file_is_kept(tmp_path: Path, mode: int) -> None:
-    """In a directory that only this user can write to, the new file has the mode of the old one, whatever the umask."""
+    """In a directory that only this user can write to, the new file has the mode of the old one, with any umask."""
     tmp_path.chmod(0o755)
     (tmp_path / "out").touch()
     (tmp_path / "out").chmod(mode)

@@ -26,5 +26,5 @@ from geocli.formats.network_kinds import kinds_of
     ],
 )  # fmt: skip
 def test_the_names_of_several_makers_have_the_same_words(traits: dict[str, Any] | None, expected: str) -> None:
-    """A word stands for each trait that is true; what is false, unknown or about something else has none."""
+    """There is a word for each trait that is true, and none for those that are false, unknown or unrelated."""
     assert expected == kinds_of(traits)

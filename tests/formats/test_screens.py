@@ -1,4 +1,4 @@
-"""Screens at 80 and at 160 columns, as they are shown; only their styles are left out."""
+"""Screens at 80 and at 160 columns, without styles."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ Country of registration: the regional internet registries and the NRO (https://w
 
 @pytest.mark.parametrize(("name", "width"), EXPECTED)
 def test_a_screen(monkeypatch: pytest.MonkeyPatch, name: str, width: int) -> None:
-    """No line is longer than the terminal, and what is left out is named on the last line."""
+    """No line is longer than the terminal, and omitted columns are named on the last line."""
     shown = screen(monkeypatch, width, SCREENS[name], "stderr" if name == "summary" else "stdout")
 
     assert EXPECTED[name, width].strip("\n") == shown.strip("\n")

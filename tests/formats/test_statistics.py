@@ -87,8 +87,8 @@ def test_the_table_of_statistics_of_an_empty_cache(capsys: pytest.CaptureFixture
     assert [] == [line for line in lines if line[0] in {"last", "oldest", "quarantined", "country"}]
 
 
-def test_what_cannot_be_read_is_reported_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be read is reported on standard error, a line each; the table has the rest."""
+def test_unreadable_figures_are_reported_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors are reported on standard error, a line each; the table has the rest."""
     print_stats(_stats(journal=None, problems=["/x/journal: gone", "/x/geocli.db: locked"]), "table", None)
     found = capsys.readouterr()
 
@@ -222,8 +222,8 @@ def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     } == json.loads(capfdbinary.readouterr().out)
 
 
-def test_statistics_as_json_of_what_cannot_be_read(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Keys of figures that cannot be read have null."""
+def test_statistics_as_json_with_unreadable_figures(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Keys of unreadable figures have null."""
     print_stats(_stats(journal=None, last_flush=None, problems=["/x: gone"]), "json", None)
     said = json.loads(capfdbinary.readouterr().out)
 
@@ -349,7 +349,7 @@ def test_promtool_accepts_it(located: Geocli, tmp_path: Path, state: str) -> Non
     assert (b"a\\" in out.read_bytes()) is (state == "odd")
 
 
-def test_prometheus_omits_what_cannot_be_read(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_prometheus_omits_unreadable_figures(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """A figure that cannot be read is omitted, since 0 would be wrong."""
     print_stats(_stats(journal=None, last_flush=None), "prometheus", None)
     names = {name for name, _ in _samples(capfdbinary.readouterr().out.decode())}

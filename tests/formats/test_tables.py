@@ -37,7 +37,7 @@ def test_minor_columns_go_before_others_are_cut(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_table_that_fits_has_no_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers are aligned to the right; nothing is said of other formats."""
+    """Numbers are right-aligned, and no other format is mentioned."""
     columns = (Column("a"), Column("n", is_number=True))
     shown = _shown(monkeypatch, 50, columns, ("x", "1"), ("y", "1,000"))
 

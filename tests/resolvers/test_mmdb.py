@@ -441,17 +441,17 @@ UNKNOWN: dict[str, dict[str, Any]] = {
 
 class TestPlaceFrom:
     @pytest.mark.parametrize("record", UNKNOWN.values(), ids=UNKNOWN)
-    def test_unknown_in_the_makers_way(self, record: dict[str, Any]) -> None:
-        """What each maker writes for an unknown value leaves nothing behind, neither fields nor traits."""
+    def test_placeholders_of_vendors(self, record: dict[str, Any]) -> None:
+        """Placeholders for unknown values of each vendor become neither fields nor traits."""
         assert Place() == place_from(record)
 
-    def test_known_beside_unknown(self) -> None:
-        """A known value counts although a better name for the same field has an unknown one."""
+    def test_known_value_next_to_an_unknown_one(self) -> None:
+        """A known value is used although a better name for the same field has an unknown one."""
         record = {"region": "-", "state1": "Tokyo", "autonomous_system_organization": "", "as_name": "NTT"}
         assert Place(region="Tokyo", org="NTT") == place_from(record)
 
     def test_null_island_of_a_place(self) -> None:
-        """The coordinates 0, 0 are kept where the record names a place."""
+        """The coordinates 0, 0 are kept if the record has a place."""
         record = {"city": "Null Island Buoy", "latitude": 0, "longitude": 0}
         assert Place(city="Null Island Buoy", latitude=0.0, longitude=0.0) == place_from(record)
 
@@ -460,7 +460,7 @@ class TestPlaceFrom:
     )
     @pytest.mark.parametrize("name", ["time_zone", "timezone"])
     def test_offset(self, name: str, zone: object) -> None:
-        """An offset is no time zone, since it says nothing of summer time: it goes to the traits under its name."""
+        """An offset is not a time zone, since it does not include summer time: it becomes a trait under its name."""
         assert Place(city="A", traits={name: zone}) == place_from({"city": "A", "location": {name: zone}})
 
     @pytest.mark.parametrize(
@@ -470,14 +470,14 @@ class TestPlaceFrom:
         """Every other name is kept, also one that is not in the IANA time zone database."""
         assert Place(time_zone=zone) == place_from({"time_zone": zone})
 
-    def test_name_beside_an_offset(self) -> None:
-        """Of a name and an offset each goes to its place."""
+    def test_name_and_offset(self) -> None:
+        """A name and an offset become a field and a trait."""
         expected = Place(time_zone="Asia/Tokyo", traits={"time_zone": "+09:00"})
         assert expected == place_from({"time_zone": "+09:00", "timezone": "Asia/Tokyo"})
 
     @pytest.mark.parametrize("country", [None, {}, {"iso_code": "ZZ"}, {"iso_code": "-", "names": {"en": "-"}}])
-    def test_registered_country_stands_in(self, country: object) -> None:
-        """Without a country, that of the network's registration is shown, and marked."""
+    def test_registered_country_replaces_a_missing_country(self, country: object) -> None:
+        """Without a country, that of the network's registration is used, and marked."""
         record = {"registered_country": {"iso_code": "FR", "names": {"en": "France", "de": "Frankreich"}}}
         traits = {
             "registered_country_code": "FR",
@@ -489,7 +489,7 @@ class TestPlaceFrom:
 
     @pytest.mark.parametrize("code", ["ZZ", "-", ""])
     def test_unknown_registered_country(self, code: str) -> None:
-        """An unknown country of registration does not stand in."""
+        """An unknown country of registration is not used."""
         place = place_from({"registered_country": {"iso_code": code, "names": {"en": "-"}}, "asn": 1})
         assert (None, None, 1) == (place.country_code, place.country_name, place.asn)
 
@@ -514,7 +514,7 @@ class TestPlaceFrom:
         ],
     )
     def test_language(self, language: str, expected: tuple[str, str, str]) -> None:
-        """Every name is in the language that is asked for, else in English."""
+        """Every name is in the requested language, or in English."""
         record = {
             "city": {"names": {"de": "Pekin", "en": "Beijing", "zh-CN": "北京"}},
             "continent": {"names": {"de": "Asien", "en": "Asia", "zh-CN": "亚洲"}},
@@ -531,7 +531,7 @@ class TestPlaceFrom:
 
     @pytest.mark.parametrize(("record", "place"), SCHEMAS.values(), ids=SCHEMAS)
     def test_schema(self, record: dict[str, Any], place: Place) -> None:
-        """Each schema that is about is mapped to the same fields; what has none goes to the traits."""
+        """All known schemas are mapped to the same fields; values without a field become traits."""
         assert place == place_from(record)
 
     @pytest.mark.parametrize(("record", "place"), ODD, ids=[repr(record)[:60] for record, _ in ODD])
@@ -548,7 +548,7 @@ class TestPlaceFrom:
         assert place_from({name: value, "asn": 1}).asn == 1
 
     def test_record_is_not_changed(self) -> None:
-        """A record that a reader shares between addresses is left as it is."""
+        """A record that a reader shares between addresses is not modified."""
         record = {name: value for name, value in SCHEMAS["IPinfo standard location"][0].items()}  # noqa: C416 (a copy)
         place_from(record)
         assert SCHEMAS["IPinfo standard location"][0] == record
@@ -566,7 +566,7 @@ def resolver_of(*paths: Path) -> MmdbResolver:
 class TestAsk:
     @pytest.mark.parametrize(("record", "place"), SCHEMAS.values(), ids=SCHEMAS)
     def test_schema_in_a_file(self, tmp_path: Path, record: dict[str, Any], place: Place) -> None:
-        """What is read from a file comes out like the record that was put in, with prefix, source and build."""
+        """A record from a file has the original values, with prefix length, source and build time."""
         path = build(tmp_path / "a.mmdb", {"81.2.69.128/26": record}, edition="Some edition", build_epoch=1_780_000_000)
         built_at = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)
         answer = ask(Database(examine(str(path))), GB)
@@ -576,8 +576,8 @@ class TestAsk:
         )
 
     @pytest.mark.parametrize("record", [{}, {"city": ""}, {"country": {"names": {}}}, "-", "ZZ", []])
-    def test_record_in_which_all_is_unknown(self, tmp_path: Path, record: Any) -> None:
-        """A record that says nothing is an answer without a place, which has the network of the record."""
+    def test_empty_record(self, tmp_path: Path, record: Any) -> None:
+        """An empty record is an answer without a place, with the network of the record."""
         path = build(tmp_path / "a.mmdb", {"81.2.69.0/24": record})
         answer = ask(Database(examine(str(path))), GB)
         assert answer is not None
@@ -601,11 +601,11 @@ class TestAsk:
         assert place == (answer and answer.place)
 
     def test_no_record(self, tmp_path: Path) -> None:
-        """An address without a record is no answer."""
+        """An address without a record has no answer."""
         assert ask(Database(examine(str(build(tmp_path / "a.mmdb", CITIES)))), ip_address("8.8.8.8")) is None
 
     def test_strange_values_in_a_file(self, tmp_path: Path) -> None:
-        """NaN is left out, False is kept, and bytes become hex, also when they come from a file."""
+        """NaN is dropped, False is kept, and bytes become hex, also from a file."""
         record = {"country_code": "GB", "latitude": nan, "is_proxy": False, "key": b"\x00\xff"}
         path = build(tmp_path / "a.mmdb", {"81.2.69.0/24": record})
         answer = ask(Database(examine(str(path))), GB)
@@ -615,7 +615,7 @@ class TestAsk:
 
 
 def rounded(place: Place) -> Place:
-    """Return a place with coordinates as a database of single precision holds them."""
+    """Return a place with coordinates in single precision."""
     return place.replace(
         **{
             name: degrees if (degrees := getattr(place, name)) is None else round(degrees, 4)
@@ -630,14 +630,14 @@ def build_another(path: Path) -> None:
 
 class TestMmdbResolver:
     def resolve(self, resolver: MmdbResolver, address: Any, problems: list[ResolveError]) -> Answer:
-        """Let a resolver look for its databases, and ask it."""
+        """Return the answer of a resolver with these databases."""
         resolver.sources(None, problems.append)
         answer = resolver.resolve(address, problems.append)
         assert answer is not None
         return answer
 
     def test_city_and_asn_merge(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """Place and network come from two databases; both are named, and the narrower prefix holds."""
+        """Place and network come from two databases; both are sources, and the narrower prefix applies."""
         build(tmp_path / "GeoLite2-ASN.mmdb", NETWORKS, edition="GeoLite2-ASN", build_epoch=1_770_000_000)
         build(tmp_path / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
         answer = self.resolve(MmdbResolver([str(tmp_path)]), GB, problems)
@@ -646,7 +646,7 @@ class TestMmdbResolver:
         assert datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC) == answer.built_at
         assert [] == problems
 
-    def test_only_those_that_know_are_named(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+    def test_only_databases_with_a_record_are_sources(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """A database without a record of the address is not among the sources."""
         build(tmp_path / "GeoLite2-City.mmdb", CITIES)
         build(tmp_path / "GeoLite2-ASN.mmdb", NETWORKS, edition="GeoLite2-ASN")
@@ -660,13 +660,13 @@ class TestMmdbResolver:
         assert ("B", "London", 24) == (answer.source, answer.place.city, answer.prefix_len)
 
     def test_language_of_a_resolver(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """A resolver asks for names in its language."""
+        """A resolver returns names in its language."""
         path = build(tmp_path / "a.mmdb", {"81.2.69.0/24": LONDON})
         place = self.resolve(MmdbResolver(files=[str(path)], language="de"), GB, problems).place
         assert ("Vereinigtes Königreich", "London") == (place.country_name, place.city)
 
-    def test_nobody_knows(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """An address that no database knows has no answer, and that is no problem."""
+    def test_unknown_address(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """An address without any record has no answer, and no problem."""
         build(tmp_path / "GeoLite2-City.mmdb", CITIES)
         resolver = MmdbResolver([str(tmp_path)])
         resolver.sources(None, problems.append)
@@ -681,7 +681,7 @@ class TestMmdbResolver:
         assert [] == problems
 
     def test_ipv4_database(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """A database of IPv4 alone answers for IPv4, and is not asked for IPv6, which is no problem."""
+        """An IPv4 database answers for IPv4, and is not used for IPv6, without a problem."""
         build(tmp_path / "four.mmdb", {"81.2.69.0/24": LONDON}, edition="Four", ip_version=4)
         build(tmp_path / "six.mmdb", {"2001:218::/32": TOKYO}, edition="Six")
         resolver = MmdbResolver([str(tmp_path)])
@@ -690,7 +690,7 @@ class TestMmdbResolver:
         assert [] == problems
 
     def test_order_in_a_directory(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """Of two databases in a directory, the one that knows more says where the place is."""
+        """Of two databases in a directory, the one with more fields determines the place."""
         paris = {**LONDON, "city": {"names": {"en": "Paris"}}}
         build(tmp_path / "a.mmdb", {"81.2.69.0/24": {"country": {"iso_code": "FR"}}}, edition="A-Country")
         build(tmp_path / "b.mmdb", {"81.2.69.0/24": paris}, edition="B-City")
@@ -698,7 +698,7 @@ class TestMmdbResolver:
         assert ("Paris", "GB") == (place.city, place.country_code)
 
     def test_two_places_are_never_mixed(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """What the first database does not know of its place is left empty, whatever the next one says of another."""
+        """Fields that the first database does not have of its place stay empty, whatever the next has of another."""
         paris = {"country": {"iso_code": "FR"}, "city": {"names": {"en": "Paris"}}}
         berlin = {
             "country": {"iso_code": "DE"},
@@ -711,7 +711,7 @@ class TestMmdbResolver:
         assert (expected, "A-City+B-City") == (answer.place, answer.source)
 
     def test_files_of_one_family_each(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """Of a pair of flat files, one for IPv4 and one for IPv6, the one that fits the address is asked."""
+        """Of a pair of flat files, one for IPv4 and one for IPv6, that of the address's family is used."""
         for version, network, code in ((4, "81.2.69.0/24", "GB"), (6, "2001:218::/32", "JP")):
             path = tmp_path / f"country-ipv{version}.mmdb"
             build(path, {network: {"country_code": code}}, edition=f"country ipv{version}", ip_version=version)
@@ -723,7 +723,7 @@ class TestMmdbResolver:
         assert [] == problems
 
     def test_order_of_directories(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """A database in an earlier directory is asked first, even if a later one knows more."""
+        """A database in an earlier directory has precedence, even if a later one has more fields."""
         for name, edition, record in (("b", "Country", {"country_code": "FR"}), ("a", "City", LONDON)):
             (tmp_path / name).mkdir()
             build(tmp_path / name / "x.mmdb", {"81.2.69.0/24": record}, edition=edition)
@@ -732,7 +732,7 @@ class TestMmdbResolver:
         assert ("FR", None) == (answer.place.country_code, answer.place.city)
 
     def test_order_of_named_files(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """Files that a user named are asked in the order in which they were named, and no others."""
+        """Files given by the user are used in their order, and no others."""
         country = build(tmp_path / "country.mmdb", {"81.2.69.0/24": {"country_code": "FR"}}, edition="Country")
         city = build(tmp_path / "city.mmdb", CITIES)
         build(tmp_path / "asn.mmdb", NETWORKS, edition="ASN")
@@ -765,7 +765,7 @@ class TestMmdbResolver:
         assert [] == problems
 
     def test_labels_come_in_the_order_they_are_asked(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """Where editions decide, a file that is renamed leaves the generation as it is."""
+        """Since editions determine the order, a renamed file does not change the generation."""
         city, asn = build(tmp_path / "z.mmdb", CITIES), build(tmp_path / "a.mmdb", NETWORKS, edition="ASN")
         before = MmdbResolver([str(tmp_path)]).sources(Known(), problems.append)
         assert [str(city), str(asn)] == [file.path for _, file in before]
@@ -773,8 +773,8 @@ class TestMmdbResolver:
         after = MmdbResolver([str(tmp_path)]).sources(Known(), problems.append)
         assert [label for label, _ in before] == [label for label, _ in after]
 
-    def test_equal_content_is_asked_once(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """Of copies of one database the first is asked."""
+    def test_copies_are_used_once(self, tmp_path: Path, problems: list[ResolveError]) -> None:
+        """Of copies of one database the first is used."""
         for name in ("a", "b", "c"):
             build(
                 tmp_path / f"{name}.mmdb", {"81.2.69.0/24": TOKYO} if name == "b" else CITIES, build_epoch=1_780_000_000
@@ -789,7 +789,7 @@ class TestMmdbResolver:
         path = build(tmp_path / "a.mmdb", CITIES)
 
         class Replacing(Known):
-            """Is asked after the file was looked at, and before it is opened."""
+            """Replaces the file after it was examined, and before it is opened."""
 
             def get(self, file: Any, default: Any = None) -> Any:
                 if before == file:
@@ -803,7 +803,7 @@ class TestMmdbResolver:
         assert [] == problems
 
     def test_replaced_while_open(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """A database that is replaced while it is open is opened anew; until then the old one answers."""
+        """A database that is replaced while it is open is reopened; until then the old one answers."""
         build(tmp_path / "a.mmdb", {"81.2.69.0/24": LONDON}, build_epoch=1_780_000_000)
         resolver = MmdbResolver([str(tmp_path)])
         assert "London" == self.resolve(resolver, GB, problems).place.city
@@ -827,7 +827,7 @@ class TestMmdbResolver:
         assert f"{path} (deleted)" not in Path("/proc/self/maps").read_text()
 
     def test_removed_while_open(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """A database that is removed is asked no more."""
+        """A database that is removed is no longer used."""
         path = build(tmp_path / "a.mmdb", CITIES)
         resolver = MmdbResolver([str(tmp_path)])
         self.resolve(resolver, GB, problems)
@@ -884,10 +884,10 @@ def spoil_data(path: Path) -> None:
 
 class TestDamage:
     @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
-    def test_is_named_and_the_next_answers(
+    def test_is_reported_and_the_next_answers(
         self, tmp_path: Path, problems: list[ResolveError], damage: Callable[[Path], None], reason: str
     ) -> None:
-        """A file that is no database is reported by its path, once, and the next one answers."""
+        """A file that is not a database is reported by its path, once, and the next one answers."""
         bad, good = build(tmp_path / "bad.mmdb", CITIES), build(tmp_path / "good.mmdb", CITIES, edition="Good")
         damage(bad)
         resolver = resolver_of(bad, good)
@@ -912,7 +912,7 @@ class TestDamage:
         assert str(problem).endswith("; reinstall it with: geocli db update")
 
     def test_repaired(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """A damaged file that is replaced by a sound one is asked again by the same resolver."""
+        """A damaged file that is replaced by a sound one is used again by the same resolver."""
         path = tmp_path / "a.mmdb"
         page(path)
         resolver = MmdbResolver([str(tmp_path)])
@@ -923,7 +923,7 @@ class TestDamage:
         assert 1 == len(problems)
 
     def test_known_label_of_a_bad_file(self, tmp_path: Path, problems: list[ResolveError]) -> None:
-        """A file that cannot be opened, though its label is known, is reported for each address it might know."""
+        """A file with a cached label that cannot be opened is reported for each address it may have."""
         path = tmp_path / "a.mmdb"
         page(path)
         resolver = MmdbResolver([str(tmp_path)])

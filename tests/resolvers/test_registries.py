@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.helpers.geocli_process import Geocli
 
 NO_COUNTRIES = {"AC", "CP", "CQ", "DG", "EA", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"}
-"""Territories of Unicode's CLDR that ISO 3166-1 only reserves, or that are none."""
+"""Territories of Unicode's CLDR that are only reserved in ISO 3166-1, or not in it."""
 NAMED = {code: name for code, name in Locale("en").territories.items() if re.fullmatch("[A-Z]{2}", code)}
 """All territories of CLDR that have a code of two letters, with their English names."""
 
@@ -47,7 +47,7 @@ def words(name: str) -> set[str]:
 class TestCountryName:
     @pytest.mark.parametrize("code", sorted(NAMED.keys() - NO_COUNTRIES))
     def test_every_country_is_named_as_in_cldr(self, code: str) -> None:
-        """Every country has a name, whose words CLDR's name has too; shorter ones are in common use."""
+        """Every country has a name, whose words are in CLDR's name, too; shorter names are in common use."""
         name = country_name(code)
         assert name is not None
         assert words(name)
@@ -67,8 +67,8 @@ class TestCountryName:
         assert len(codes) == len({country_name(code) for code in codes})
 
     @pytest.mark.parametrize("code", [None, "", "ZZ", "AC", "gb", "GBR", "GB "])
-    def test_other_texts_have_no_name(self, code: str | None) -> None:
-        """What is not the code of a country has no name, and is no error."""
+    def test_other_strings_have_no_name(self, code: str | None) -> None:
+        """Other strings have no name, and are not an error."""
         assert country_name(code) is None
 
 
@@ -97,15 +97,15 @@ class TestRirResolver:
 
     @pytest.mark.parametrize("text", ["10.0.0.1", "240.0.0.1", "::1", "3ffe::1"])
     def test_unallocated(self, text: str) -> None:
-        """An address that no registry has allocated is unknown, and that is no error."""
+        """An address that no registry has allocated is unknown, which is not an error."""
         assert RirResolver().resolve(ip_address(text), report) is None
 
     def test_label_is_the_release(self) -> None:
         """The source is labelled with the release of its data, so that a newer one makes older answers stale."""
         assert [(f"rir@{version('iptocc')}", None)] == RirResolver().sources(None, report)
 
-    def test_label_of_a_package_without_metadata_beside_it(self, geocli: Geocli, tmp_path: Path) -> None:
-        """The release is found also where the package is not beside its metadata."""
+    def test_label_of_a_package_with_metadata_elsewhere(self, geocli: Geocli, tmp_path: Path) -> None:
+        """The release is found also if the metadata are in another directory."""
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         (elsewhere / "iptocc").symlink_to(os.path.dirname(iptocc.__file__))

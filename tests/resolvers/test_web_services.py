@@ -1,4 +1,4 @@
-"""Web services: within bounds whatever they do, as few requests as they allow, and left alone when they ask for it."""
+"""Web services: bounded in time and size, with as few requests as allowed, and pauses when they request them."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ class Desk:
         return found
 
     def ask(self, *addresses: Address, **changes: Any) -> dict[Address, Any]:
-        """Ask, and return what is said of each address."""
+        """Look up addresses, and return the answers."""
         return dict(self.service(**changes).resolve_many(addresses, self.problems.append))
 
     @property
     def said(self) -> list[str]:
-        """What was reported, without the service's name."""
+        """The reported problems, without the name of the service."""
         return [str(problem).removeprefix(f"{self.web.name}: ") for problem in self.problems]
 
 
 @pytest.fixture(scope="module", params=["maxmind", "ip-api"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """Serve in place of each of the services."""
+    """Run a server for each of the services."""
     with Web(request.param, tmp_path_factory.mktemp("web")) as server:
         yield server
 
 
 @pytest.fixture
 def web(served: Web) -> Web:
-    """Return a server that nobody has asked yet."""
+    """Return a server without recorded requests."""
     served.begin()
     return served
 
@@ -155,7 +155,7 @@ class TestMisbehaviour:
     @pytest.mark.slow
     @pytest.mark.parametrize("name", MISBEHAVIOUR)
     def test_every_failure_is_a_service_error(self, desk: Desk, name: str) -> None:
-        """It is reported once, nothing is known, and the service is left alone from then on, by all processes."""
+        """It is reported once, there are no answers, and then no process asks the service for a while."""
         behave, reason = MISBEHAVIOUR[name]
         desk.web.behave = behave(desk.web)
         assert {} == desk.ask(FIRST)
@@ -169,7 +169,7 @@ class TestMisbehaviour:
 
     @pytest.mark.parametrize("name", servers.MISBEHAVIOUR)
     def test_below_http(self, desk: Desk, name: str) -> None:
-        """The same holds for bytes that no library for servers would send, in time."""
+        """The same holds for bytes that are not HTTP, in time."""
         answer, reason = servers.MISBEHAVIOUR[name]
         with servers.serving(answer, desk.web.context) as url:
             where = {"maxmind_host": url.rpartition("/")[2], "ip_api_url": url, "service_timeout_seconds": 0.2}
@@ -177,8 +177,8 @@ class TestMisbehaviour:
         assert desk.said[0].removeprefix(f"{where['maxmind_host']}: ").startswith(tuple(reason.split("|")))
 
     @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "1" + "0" * 400])
-    def test_numbers_that_are_none(self, desk: Desk, number: str) -> None:
-        """A number that says nothing is left out, as one of a wrong type is; the answer counts."""
+    def test_invalid_numbers(self, desk: Desk, number: str) -> None:
+        """Invalid numbers and values of wrong types are dropped; the rest of the answer is used."""
         names = ("latitude", "longitude") if desk.web.is_maxmind else ("lat", "lon", "as")
         odd = dict.fromkeys(names, "@")
         text = _changed(desk.web, **({"location": odd} if desk.web.is_maxmind else odd)).replace('"@"', number)
@@ -188,7 +188,7 @@ class TestMisbehaviour:
         assert ("Osaka", None, None) == (place.city, place.latitude, place.longitude)
 
     def test_cookies(self, desk: Desk) -> None:
-        """What a service wants to be told again is forgotten, on the same connection as well."""
+        """Cookies are dropped, also on the same connection."""
         desk.web.headers = {"Set-Cookie": "id=1; Path=/"}
         service = desk.service(service_timeout_seconds=30.0)
         for address in (FIRST, FIRST + 1):
@@ -201,8 +201,8 @@ class TestMisbehaviour:
         ["Mon, 01 Jun 2026 12:01:30 GMT", "Monday, 01-Jun-26 12:01:30 GMT", "Mon Jun  1 12:01:30 2026", "90"],
     )
     @pytest.mark.parametrize("status", [429, 503])
-    def test_a_date_says_for_how_long(self, desk: Desk, status: int, retry_after: str) -> None:
-        """Each form of Retry-After is obeyed."""
+    def test_retry_after(self, desk: Desk, status: int, retry_after: str) -> None:
+        """Each form of Retry-After is observed."""
         desk.web.behave = desk.web.raw("", status, **{"Retry-After": retry_after})
         for _ in range(2):
             desk.ask(FIRST, service_timeout_seconds=30.0)
@@ -211,19 +211,19 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.answer
         assert [FIRST] == list(desk.ask(FIRST, service_timeout_seconds=30.0))
 
-    def test_nobody_listens(self, desk: Desk) -> None:
-        """A service that cannot be reached is a failure, and the line says why, without the address that was asked."""
+    def test_unreachable(self, desk: Desk) -> None:
+        """An unreachable service is a failure, and the message has the reason, without the address."""
         assert {} == desk.ask(FIRST, maxmind_host="127.0.0.1:1", ip_api_url="http://127.0.0.1:1")
         assert desk.said[0].endswith("request failed: Connection refused")
 
     def test_no_such_host(self, desk: Desk) -> None:
-        """So is one whose name nobody knows."""
+        """So is an unknown host name."""
         assert {} == desk.ask(FIRST, maxmind_host="no.invalid", ip_api_url="http://no.invalid")
         assert "request failed: " in desk.said[0]
 
     @pytest.mark.parametrize("value", ["text", 17, None, True, [], {}, [{}], 1e400])
     def test_values_of_wrong_types(self, desk: Desk, value: object) -> None:
-        """What is not of the type that it should be is left out; what is sound is kept, and can be stored."""
+        """Values of the wrong type are dropped; the others are kept, and can be stored."""
         names = ("country", "city", "location", "continent", "subdivisions", "postal")
         odd = dict.fromkeys(names if desk.web.is_maxmind else ("countryCode", "lat", "zip", "as", "mobile"), value)
         desk.web.behave = desk.web.raw(_changed(desk.web, **odd))
@@ -233,7 +233,7 @@ class TestMisbehaviour:
         assert None is answer.place.latitude or value == 17
 
     def test_one_reply_after_a_failure(self, desk: Desk) -> None:
-        """When the pause is over the service is asked again; after more failures in a row, after longer pauses."""
+        """After the pause the service is asked again; after more failures in a row, after longer pauses."""
         desk.web.behave = desk.web.raw("", 500)
         for seconds in (30, 60, 120):
             desk.ask(FIRST)
@@ -251,16 +251,16 @@ class TestMisbehaviour:
     @pytest.mark.parametrize(
         ("asked_for", "seconds"), [("7", 7), ("100000", 86_400), ("0", 30), ("soon", 30), ("", 30)]
     )
-    def test_429_says_for_how_long(self, desk: Desk, asked_for: str, seconds: int) -> None:
-        """A service that names its patience is obeyed, within a day; 75 tells to try again later."""
+    def test_429_with_retry_after(self, desk: Desk, asked_for: str, seconds: int) -> None:
+        """Retry-After with 429 is observed, up to a day; the exit status is 75."""
         desk.web.behave = desk.web.raw("", 429, **{"Retry-After": asked_for})
         desk.ask(FIRST)
         desk.ask(FIRST)
         assert f"not asked for another {seconds} s: too many requests" == desk.said[-1]
         assert (75, 429) == (desk.problems[-1].exit_status, desk.problems[-1].status)
 
-    def test_503_says_for_how_long(self, desk: Desk) -> None:
-        """So is one that is down, but 75 is for patience alone."""
+    def test_503_with_retry_after(self, desk: Desk) -> None:
+        """Retry-After with 503 is, too, but 75 is for 429 only."""
         desk.web.behave = desk.web.raw("", 503, **{"Retry-After": "300"})
         desk.ask(FIRST)
         desk.ask(FIRST)
@@ -268,7 +268,7 @@ class TestMisbehaviour:
         assert (3, 503) == (desk.problems[-1].exit_status, desk.problems[-1].status)
 
     def test_the_first_failure_is_the_last_request(self, desk: Desk) -> None:
-        """Of many addresses those after a failure are not sent, and what came before it is returned."""
+        """Addresses after a failure are not sent, and earlier answers are returned."""
         addresses = [FIRST + number for number in range(2 if desk.web.is_maxmind else 150)]
         desk.web.later = [desk.web.answer, desk.web.raw("", 503)]
         found = desk.ask(*addresses, *(SECOND + number for number in range(250)))
@@ -278,7 +278,7 @@ class TestMisbehaviour:
 
 class TestRequests:
     def test_known_and_unknown(self, desk: Desk) -> None:
-        """An address that the service does not know is an answer, not a failure; both families can be asked for."""
+        """An address without a record is an answer, not a failure, for both address families."""
         desk.web.unknown = {str(SECOND)}
         found = desk.ask(FIRST, SECOND)
         assert [FIRST, SECOND] == list(found)
@@ -304,15 +304,15 @@ class TestRequests:
             any(len(asked) < takes for asked in desk.web.asked),
         ]
 
-    def test_a_sound_service_leaves_nothing_behind(self, desk: Desk, geocli: Geocli) -> None:
-        """As long as nothing is to be remembered, no file is made."""
+    def test_a_working_service_creates_no_file(self, desk: Desk, geocli: Geocli) -> None:
+        """Without a pause, no file is created."""
         desk.ask(FIRST)
         assert not geocli.data_dir.exists()
 
     @pytest.mark.parametrize("served", ["maxmind"], indirect=True)
     @pytest.mark.parametrize("network", [None, 7, "45.45.46.0/24", "45.45.45.45/24", "2001:db8::/32", "here"])
-    def test_a_network_of_others(self, desk: Desk, network: object) -> None:
-        """A prefix that the address is not in, or that is none, is left out; the answer counts."""
+    def test_a_foreign_network(self, desk: Desk, network: object) -> None:
+        """An invalid prefix, or one without the address, is dropped; the rest of the answer is used."""
         traits = {"ip_address": str(FIRST), "network": network, "is_anonymous": False}
         desk.web.behave = desk.web.raw(_changed(desk.web, traits=traits))
         answer = desk.ask(FIRST)[FIRST]
@@ -320,7 +320,7 @@ class TestRequests:
 
     @only_ip_api
     def test_rate_limit(self, desk: Desk) -> None:
-        """When ip-api.com says that no requests are left, nothing is sent for as long as it says, by any process."""
+        """When ip-api.com reports that no requests are left, no process sends one for the given time."""
         desk.web.headers = {"X-Rl": "0", "X-Ttl": "43"}
         assert [FIRST] == list(desk.ask(FIRST))
         assert {} == desk.ask(SECOND)
@@ -346,7 +346,7 @@ class TestRequests:
 
     @only_ip_api
     def test_one_address_fails_by_itself(self, desk: Desk) -> None:
-        """What ip-api.com says of the others of its batch is kept, and the failure is no answer."""
+        """Answers for the other addresses of its batch are used, and the failure is not an answer."""
         said = [desk.web.record(str(FIRST)), {"status": "fail", "message": "try later", "query": str(SECOND)}]
         desk.web.behave = desk.web.raw(json.dumps(said))
         assert [FIRST] == list(desk.ask(FIRST, SECOND))
@@ -367,7 +367,7 @@ class TestKeys:
         assert [] == desk.warnings
 
     def test_others_can_read_it(self, desk: Desk) -> None:
-        """That is said, and the key is used."""
+        """This is reported, and the key is used."""
         os.chmod(desk.key_file, 0o644)
         assert [FIRST] == list(desk.ask(FIRST, ip_api_key_file=desk.key_file))
         assert [f"{desk.key_file}: other users can read this key; run: chmod o-r"] == list(map(str, desk.warnings))
@@ -382,15 +382,15 @@ class TestKeys:
         assert [f"no key in {path}"] == desk.said
         assert [] == desk.web.asked
 
-    def test_a_pipe_is_no_key(self, desk: Desk, tmp_path: Path) -> None:
-        """What might never end is not read."""
+    def test_a_pipe_is_not_a_key_file(self, desk: Desk, tmp_path: Path) -> None:
+        """A file that may be endless is not read."""
         path = str(tmp_path / "pipe")
         os.mkfifo(path)
         desk.ask(FIRST, ip_api_key_file=path, license_key_file=path)
         assert [f"no key in {path}"] == desk.said
 
     def test_a_missing_key(self, desk: Desk, tmp_path: Path) -> None:
-        """A file that is not there is named, with the reason."""
+        """A missing file is reported with the reason."""
         path = str(tmp_path / "missing")
         desk.ask(FIRST, ip_api_key_file=path, license_key_file=path)
         assert [f"unreadable key file: {path}: No such file or directory"] == desk.said
@@ -408,15 +408,15 @@ class TestKeys:
             ("IP_ADDRESS_INVALID", 400, "the request was refused"),
         ],
     )
-    def test_what_maxmind_refuses(self, desk: Desk, code: str, status: int, reason: str) -> None:
-        """MaxMind's codes are put into words that say what to look at; ip-api.com has the status alone."""
+    def test_errors_of_maxmind(self, desk: Desk, code: str, status: int, reason: str) -> None:
+        """The codes of MaxMind become messages with a remedy; ip-api.com has only the status."""
         desk.web.behave = desk.web.raw(json.dumps({"code": code, "error": "\x1b[2J"}), status)
         assert {} == desk.ask(FIRST)
         assert [reason if desk.web.is_maxmind else f"HTTP {status}"] == desk.said
 
 
 def test_where_the_services_are() -> None:
-    """Unless told otherwise, MaxMind is asked at its own host, ip-api.com by HTTPS where there is a key for it."""
+    """By default MaxMind is asked at its own host, and ip-api.com by HTTPS if there is a key for it."""
     base = load({"GEOCLI_DATA_DIR": "/nowhere"})
     assert "geoip.maxmind.com" == base.maxmind_host
     assert ("http://ip-api.com", "https://pro.ip-api.com") == (IP_API_URL, IP_API_KEYED_URL)
@@ -433,7 +433,7 @@ def test_where_the_services_are() -> None:
     ],
 )
 def test_services_are_off_unless_configured(names: list[str], changes: dict[str, Any], clock: Clock) -> None:
-    """Who is asked is what the settings say, MaxMind first; beside databases that are named, nobody."""
+    """The settings determine the services, MaxMind first; with --db, none are asked."""
     chosen = load({"GEOCLI_DATA_DIR": "/nowhere"}).replace(**changes)
     found = default_services(chosen, lambda: DataDirectory("/nowhere"), clock, lambda _: None)
     assert names == [service.name for service in found]
