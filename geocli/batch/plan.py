@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from geocli.batch.line_counts import LineCounts, has_no_address
 from geocli.batch.reader import opened, whole_lines
 from geocli.batch.recognition import completed
 from geocli.batch.request import COUNTRY_FIELDS, BatchRequest
@@ -40,13 +41,28 @@ class BatchReport:
         """3 if somebody who failed might know an address, 2 for an unread file, 1 with `is_strict` for no answer."""
         self.counts: Counter[str] = Counter()
         """Rows by the code of their country, else by their status, if `is_counted` or `is_strict`."""
+        self.lines: dict[str, LineCounts] = {}
+        """Counts of lines by file, unless the input is a log."""
+        self.form = "list"
+        """The form of the input."""
 
     def raise_to(self, status: int) -> None:
         """Let the exit status be no less than this."""
         self.exit_status = max(self.exit_status, status)
 
-    def count(self, rows: Rows, request: BatchRequest) -> None:
-        """Take rows into account."""
+    def add_lines(self, path: str, lines: LineCounts) -> None:
+        """Add the counts of lines that follow those of the same file so far."""
+        self.lines[path] = self.lines.get(path, LineCounts()) + lines
+
+    def check_addresses(self) -> None:
+        """Let the exit status be 1 if there are lines, and none has an address."""
+        if has_no_address(self.lines):
+            self.raise_to(1)
+
+    def count(self, path: str, rows: Rows, request: BatchRequest) -> None:
+        """Take rows of a file into account."""
+        if request.input != "log":
+            self.add_lines(path, LineCounts.of(rows))
         self.empty.see(rows.entries)
         if rows.found is not None:
             rendered = rows.found.answers.rendered
@@ -91,6 +107,7 @@ def run(
                 complain(error)
                 batch.report.raise_to(error.exit_status)
         batch.report.finish(request)
+        batch.report.check_addresses()
         if request.output is not None and batch.report.exit_status == InputError.exit_status:
             reason = "left as it was, because not all input could be read"
             raise SettingsError(request.output, reason, origin="batch")
@@ -113,12 +130,14 @@ class _Batch:
         self._header, self._slow_lines = b"", 0
         self._is_shown = False
         self._flow: Flow | None = None
+        self._path = ""
         self.report = BatchReport(request)
 
     def answer(self, path: str) -> None:
         """Answer the lines of a file."""
         with opened(path, self._wait) as read:
             self._request, read_all = completed(self._request, read)
+            self._path, self.report.form = path, self._request.input or "list"
             self._answer(path, read_all)
 
     def _wait(self) -> None:
@@ -153,7 +172,7 @@ class _Batch:
         for rows in group:
             for part in () if self._request.count_by else rows.data:
                 self._put(part)
-            self.report.count(rows, self._request)
+            self.report.count(self._path, rows, self._request)
 
 
 @contextmanager

@@ -203,16 +203,21 @@ def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes]:
 
 def _by_line(line: str, request: BatchRequest) -> Recognised:
     """Return what the first line with content shows."""
+    if request.column and not JSON_START.match(line):
+        return _table(line, request)
+    return by_line(line, may_be_log=request.format is None and request.with_header)
+
+
+def by_line(line: str, *, may_be_log: bool = True) -> Recognised:
+    """Return the form of a line by itself, and why; undecided lines are of a list."""
     line = line.removeprefix("\ufeff")
     if JSON_START.match(line):
         return Recognised("jsonl", "the first line begins like JSON")
-    if request.column:
-        return _table(line, request)
     if not line or is_address(line):
         return Recognised("list", "the first line is an address" if line else "there is no line with content")
     if (delimiter := _header_delimiter(line)) is not None:
         return Recognised("csv", "the first line is a header", delimiter)
-    if not (request.format or not request.with_header) and _is_of_log(line):
+    if may_be_log and _is_of_log(line):
         return Recognised("log", "the first line has an address among other words")
     return Recognised("list", "nothing shows another form")
 

@@ -36,6 +36,8 @@ class Rows(NamedTuple):
     """Output in parts; each part is valid until the next one is requested."""
     entries: Sequence[Entry] = ()
     """Entries from the scalar path."""
+    positions: Sequence[int] = ()
+    """Positions of these entries in the block; empty for all positions."""
     found: BlockAnswers | None = None
     """Answers from the kernel."""
 
@@ -153,7 +155,7 @@ class RowMaker:
     def _completed(self, answers: BlockAnswers, positions: Sequence[int], entries: Sequence[Entry]) -> Rows:
         block = answers.block
         lines = [self._line(entry, block, position) for entry, position in zip(entries, positions, strict=True)]
-        return Rows(self._assembled(answers, lines), _with_rows(entries, block), answers)
+        return Rows(self._assembled(answers, lines), _with_rows(entries, block), positions, answers)
 
     def _assembled(self, answers: BlockAnswers, singles: Sequence[bytes]) -> Iterator[bytes | memoryview]:
         """Assemble the output of a block; the lines from the scalar path are given."""

@@ -91,6 +91,12 @@ Resume = Annotated[bool, _option(CLUSTER, "--resume", text="Keep the parts that 
 Strict = Annotated[bool, _option(OUTPUT, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
 
 
+Quiet = Annotated[
+    bool,
+    _option(OUTPUT, "-q", "--quiet", text="Do not report lines without an address, or empty fields."),
+]
+
+
 def batch(
     ctx: typer.Context,
     files: Files = None,
@@ -119,6 +125,7 @@ def batch(
     merge: Merge = False,
     resume: Resume = False,
     strict: Strict = False,
+    quiet: Quiet = False,
 ) -> int:
     """Look up the addresses of a list, a table or a log: one row for each line, in the same order."""
     if not files and sys.stdin.isatty():
@@ -136,4 +143,4 @@ def batch(
     workers = batch_options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
     jobs = jobs or (1 if cluster else len(os.sched_getaffinity(0)))
     request = batch_options.request_of(files or ["-"], delimiter, jobs=jobs, **text, **rows, **insight, **more)
-    return run_batch.batch(settings, request, workers, shows_progress=progress)
+    return run_batch.batch(settings, request, workers, shows_progress=progress, is_quiet=quiet)

@@ -25,7 +25,9 @@ def request_of(files: Sequence[str], delimiter: str | None, **parts: Any) -> Bat
     return decided(BatchRequest(files=tuple(files), delimiter=delimiter_of(delimiter), **parts))
 
 
-def insight(format_: str | None, fields: str | None, *, count_by: str | None, top: int | None) -> dict[str, Any]:
+def insight(
+    format_: str | None, fields: Sequence[str] | None, *, count_by: str | None, top: int | None
+) -> dict[str, Any]:
     """Return the parts of a request that decide between rows and counts of them."""
     if count_by is None:
         if top is not None:
@@ -33,7 +35,7 @@ def insight(format_: str | None, fields: str | None, *, count_by: str | None, to
         if format_ in {"json", "table"}:
             raise SettingsError(f"-f {format_}", "needs --count-by", origin=COMMAND_LINE)
         return {"format": format_}
-    if fields is not None:
+    if fields:
         raise SettingsError("-F", "cannot be used with --count-by, which names the columns", origin=COMMAND_LINE)
     return {"count_by": counted_fields(count_by), "count_format": format_, "top": top}
 

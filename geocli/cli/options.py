@@ -23,9 +23,13 @@ SOURCES = "Sources"
 OUTPUT = "Output"
 
 Fields = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "-F", "--fields", metavar="A,B,...", help="Fields to print, also traits.NAME.", rich_help_panel=OUTPUT
+        "-F",
+        "--fields",
+        metavar="A,B,...",
+        help="Fields to print, also traits.NAME; repeatable.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Databases = Annotated[
@@ -84,9 +88,9 @@ def in_language(settings: Settings, lang: str | None, mode: Mode) -> tuple[Setti
     return settings.replace(language=language), "no-cache"
 
 
-def fields_of(names: str | None) -> tuple[str, ...] | None:
-    """Return the fields in a comma-separated list."""
-    return None if names is None else check_fields([name.strip() for name in names.split(",")])
+def fields_of(lists: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the fields in comma-separated lists, one after the other."""
+    return check_fields([name.strip() for name in ",".join(lists).split(",")]) if lists else None
 
 
 def duration_of(text: str) -> timedelta:

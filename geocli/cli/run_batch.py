@@ -7,7 +7,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from geocli.cli.session import Problems, complain_of_empty_fields, open_cache
-from geocli.console import close_output
+from geocli.console import close_output, complain
 from geocli.errors import GeocliError, SettingsError
 from geocli.logs import Timed, is_verbose
 from geocli.settings import COMMAND_LINE
@@ -27,15 +27,21 @@ MEGABYTE = 1_000_000
 
 
 def batch(
-    settings: Settings, request: BatchRequest, cluster: ClusterRequest | None = None, *, shows_progress: bool | None
+    settings: Settings,
+    request: BatchRequest,
+    cluster: ClusterRequest | None = None,
+    *,
+    shows_progress: bool | None,
+    is_quiet: bool = False,
 ) -> int:
     """Run a batch on this machine or on a cluster, and return the exit status.
 
-    By default it shows progress if standard error is a terminal, and rows do not go to a terminal, too.
+    By default it shows progress if standard error is a terminal, and rows do not go to a terminal, too. If `is_quiet`,
+    it reports neither lines without an address nor empty fields.
     """
     problems = Problems()
     if shows_progress is None:
-        shows_progress = sys.stderr.isatty() and not (request.output is None and sys.stdout.isatty())
+        shows_progress = sys.stderr.isatty() and not (is_quiet or (request.output is None and sys.stdout.isatty()))
     workers = _workers(cluster)
     with open_cache(settings, problems) as cache, workers, Timed("batch", files=list(request.files)) as facts:
         if is_verbose():
@@ -52,7 +58,9 @@ def batch(
         from geocli.formats.counts import print_summary
 
         print_summary(report.counts)
-    complain_of_empty_fields(report.empty, settings, request.mode)
+    if not is_quiet:
+        _complain_of_lines(report)
+        complain_of_empty_fields(report.empty, settings, request.mode)
     if request.mode != "no-cache":
         _flush_long_journal(settings)
     return problems.exit_status(report.exit_status)
@@ -64,6 +72,13 @@ def _print_groups(report: BatchReport, request: BatchRequest) -> None:
     tally = report.tally.reduced(request.count_by)
     groups = groups_of(request.count_by, tally.lines, tally.addresses, top=request.top, is_exact=tally.is_exact)
     print_groups(groups, request.count_format, request.output, with_header=request.with_header)
+
+
+def _complain_of_lines(report: BatchReport) -> None:
+    from geocli.batch.line_counts import complaint
+
+    if text := complaint(report.lines, report.form):
+        complain(text)
 
 
 def _progress(total_bytes: int | None, *, is_shown: bool) -> AbstractContextManager[Watcher]:

@@ -122,9 +122,13 @@ class ClusterBatch:
             self._check(completed)
             self.directory.finish(len(keys))
         report = BatchReport()
-        for part_done in completed.values():
+        report.form = self.job.request.input or "list"
+        for part in self.parts:
+            part_done = completed[part.number]
             report.raise_to(part_done.exit_status)
             report.counts.update(part_done.counts)
+            report.add_lines(part.name, part_done.lines)
+        report.check_addresses()
         return report
 
     def _append(self, part: Part, result: PartResult) -> None:

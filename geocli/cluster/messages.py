@@ -14,6 +14,7 @@ from geocli.settings import COMMAND_LINE
 from geocli.version import __version__
 
 if TYPE_CHECKING:
+    from geocli.batch.line_counts import LineCounts
     from geocli.batch.request import BatchRequest
     from geocli.cache import GeoCache
     from geocli.cluster.splits import Part
@@ -94,6 +95,8 @@ class PartResult(Value):
     """Answers as frames of the journal, compressed (RFC 1950)."""
     counts: dict[str, int]
     """Rows by country, if they are counted."""
+    lines: LineCounts
+    """Counts of the lines."""
     exit_status: int
     """Exit status of a batch of this part alone."""
     problems: tuple[GeocliError, ...]

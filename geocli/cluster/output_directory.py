@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from geocli.batch.line_counts import LineCounts
 from geocli.cluster.splits import is_local, resolve_url
 from geocli.errors import ClusterError, SettingsError
 from geocli.files.atomic import make_directory, replacing, sync_directory, write_all
@@ -45,6 +46,8 @@ class CompletedPart(Value):
     """Size of its rows."""
     counts: dict[str, int]
     """Rows by country, if they are counted."""
+    lines: LineCounts
+    """Counts of the lines."""
     exit_status: int
     """Exit status of a batch of this part alone."""
 
@@ -134,8 +137,9 @@ class OutputDirectory:
         return [path.rstrip("/").rpartition("/")[2] for path in self._system.ls(directory, detail=False)]
 
     def _read(self, number: int) -> CompletedPart | None:
-        with suppress(OSError, ValueError, TypeError):
-            record = CompletedPart(**json.loads(self._system.cat_file(self._record(number))))
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            values = json.loads(self._system.cat_file(self._record(number)))
+            record = CompletedPart(**{**values, "lines": LineCounts(**values["lines"])})
             if self._system.info(self._rows(number))["size"] == record.size_bytes:
                 return record
         return None
@@ -155,11 +159,13 @@ class OutputDirectory:
                 stop=result.stop,
                 size_bytes=self._size_bytes(rows),
                 counts=result.counts,
+                lines=result.lines,
                 exit_status=result.exit_status,
             )
             self._system.mv(rows, self._rows(number))
             temporary = self._record(number).replace(".json", f"-{uuid4().hex}")
-            self._system.pipe_file(temporary, json.dumps(completed.as_dict()).encode())
+            values = {**completed.as_dict(), "lines": completed.lines.as_dict()}
+            self._system.pipe_file(temporary, json.dumps(values).encode())
             self._system.mv(temporary, self._record(number))
         return completed
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from zlib import compressobj, decompressobj
 
+from geocli.batch.line_counts import LineCounts
 from geocli.batch.plan import BatchReport
 from geocli.batch.scheduler import Flow
 from geocli.cache import GeoCache
@@ -129,6 +130,7 @@ class _JobState:
             rows=name,
             frames=journal.compressed(),
             counts=dict(report.counts),
+            lines=report.lines.get(part.name, LineCounts()),
             exit_status=report.exit_status,
             problems=tuple(problems),
         )
@@ -141,7 +143,7 @@ class _JobState:
         def put(group: Sequence[Rows]) -> None:
             for rows in group:
                 out.writelines(rows.data)
-                report.count(rows, request)
+                report.count(part.name, rows, request)
 
         with open_part(part, form, request.end.encode()) as reader:
             blocks = reader.blocks()

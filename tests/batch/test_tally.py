@@ -24,7 +24,7 @@ ADDRESSES = ["81.2.69.160", "81.2.69.5", "2001:218::1", "2001:0218:0::1", "98.0.
 
 
 def _counts(geocli: Geocli, text: str, *options: str) -> list[dict[str, str]]:
-    run = geocli("batch", "--no-cache", *options, stdin=text.encode())
+    run = geocli("batch", "--no-cache", "-q", *options, stdin=text.encode())
     assert (0, b"") == (run.returncode, run.stderr)
     return list(csv.DictReader(io.StringIO(run.stdout.decode())))
 

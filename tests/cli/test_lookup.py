@@ -207,6 +207,14 @@ def test_fields_are_shown_in_the_chosen_order(located: Geocli) -> None:
     )
 
 
+@pytest.mark.parametrize("command", [("lookup", "-f", "tsv", "81.2.69.160"), ("batch", "-f", "tsv")])
+def test_fields_add_up(located: Geocli, command: tuple[str, ...]) -> None:
+    """Each -F adds fields to those before it."""
+    run = located(*command, "-F", "ip,city", "--fields", "asn", "-F", "org", stdin=b"81.2.69.160\n")
+
+    assert b"ip\tcity\tasn\torg\n81.2.69.160\tLondon\t20712\tAndrews & Arnold Ltd\n" == run.stdout
+
+
 def test_white_space_around_fields_is_dropped(located: Geocli) -> None:
     """Spaces after commas are accepted."""
     assert b"GB\tLondon\n" == located("lookup", "-f", "value", "-F", "country_code, city", "81.2.69.160").stdout

@@ -22,6 +22,7 @@ import pytest
 from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
+from geocli.batch.line_counts import LineCounts
 from geocli.batch.plan import run
 from geocli.batch.request import BatchRequest
 from geocli.cache import GeoCache
@@ -196,7 +197,9 @@ def test_answers_damaged_in_transit_are_not_appended(located: Geocli, tmp_path: 
     """A part whose frames are damaged is not complete."""
     (tmp_path / "list").write_bytes(LIST)
     request = BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out")
-    done = PartResult(begin=0, stop=0, rows="", frames=b"no frames", counts={}, exit_status=0, problems=())
+    done = PartResult(
+        begin=0, stop=0, rows="", frames=b"no frames", counts={}, lines=LineCounts(), exit_status=0, problems=()
+    )
     with GeoCache(settings=located.settings()) as cache:
         batch = ClusterBatch(cache, request, ClusterRequest(address="local:1"))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from geocli.batch.line_counts import LineCounts
 from geocli.batch.request import BatchRequest
 from geocli.cluster.messages import PartResult, SharedDatabase
 from geocli.cluster.output_directory import CompletedPart, OutputDirectory
@@ -41,7 +42,14 @@ def _result(home: Path, number: int, rows: bytes) -> PartResult:
     name = f"part-{number:06}-0123"
     (home / "_geocli" / name).write_bytes(rows)
     return PartResult(
-        begin=8 * number, stop=8 * number + 8, rows=name, frames=b"", counts={"GB": 1}, exit_status=0, problems=()
+        begin=8 * number,
+        stop=8 * number + 8,
+        rows=name,
+        frames=b"",
+        counts={"GB": 1},
+        lines=LineCounts(lines=1),
+        exit_status=0,
+        problems=(),
     )
 
 
@@ -167,7 +175,9 @@ def test_parts_are_merged_in_order(tmp_path: Path, scheme: str) -> None:
 
 
 def _result_at(number: int) -> PartResult:
-    return PartResult(begin=0, stop=0, rows=f"part-x{number}", frames=b"", counts={}, exit_status=0, problems=())
+    return PartResult(
+        begin=0, stop=0, rows=f"part-x{number}", frames=b"", counts={}, lines=LineCounts(), exit_status=0, problems=()
+    )
 
 
 def test_rows_on_another_machine_are_an_error(tmp_path: Path) -> None:
