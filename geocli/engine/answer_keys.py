@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from geocli.engine.kernel import FIRST_NUMBER, allocated
+from geocli.engine.kernel import FIRST_NUMBER
 from geocli.formats.rows import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from geocli.engine.recipes import Recipe
+    from geocli.engine.record_reader import Group, Kind
 
 Key: TypeAlias = tuple[Any, ...]
 
 
 class AnswerKeys:
-    """The key of each answer, by its number; each key is stored once."""
+    """The key of each answer, by its number. Each record has a label, which stands for the values of its fields."""
 
-    def __init__(self, fields: Sequence[str], max_numbers: int) -> None:
-        self._fields = fields
-        self._key_numbers: dict[Key, int] = {}
-        self._keys: list[Key] = []
-        self._numbers = memoryview(allocated(4 * max_numbers)).cast("I")
+    def __init__(
+        self, fields: Sequence[str], numbers: Sequence[int], labels_of: Callable[[int], tuple[int, Sequence[int]]]
+    ) -> None:
+        """Take the memory of the kernel.
 
-    def add(self, numbers: Sequence[int], values: Mapping[str, Sequence[Any]]) -> None:
-        """Store the keys of answers, whose fields are given as columns; fields without a column are unknown."""
+        Args:
+            fields: fields of keys.
+            numbers: for each answer a number that stands for its key.
+            labels_of: returns the recipe of an answer, and the labels of its records.
+
+        """
+        self._fields, self._numbers, self._labels_of = fields, numbers, labels_of
+        self._labels: dict[Key, int] = {}
+        self._values: list[Key] = [(None,) * len(fields)]
+        """The values of records by their labels."""
+        self._recipes: dict[int, tuple[Recipe, Mapping[str, str]]] = {}
+        """The recipes of answers, with their common members."""
+        self._keys: dict[int, Key] = {}
+
+    def labels(self, kind: Kind, group: Group) -> list[int]:
+        """Return the labels of records; none if there are no keys."""
         if not self._fields:
-            return
-        columns = [column_of(values, name, len(numbers)) for name in self._fields]
-        for number, key in zip(numbers, zip(*columns, strict=True), strict=True):
-            if key not in self._key_numbers:
-                self._key_numbers[key] = len(self._keys)
-                self._keys.append(key)
-            self._numbers[number] = self._key_numbers[key]
+            return []
+        nothing = [None] * len(group.keys)
+        columns = [map(comparable, group.field(name)) if kind.has(name) else nothing for name in self._fields]
+        return [self._label(values) for values in zip(*columns, strict=True)]
+
+    def _label(self, values: Key) -> int:
+        if values not in self._labels:
+            self._labels[values] = len(self._values)
+            self._values.append(values)
+        return self._labels[values]
+
+    def add(self, number: int, recipe: Recipe, members: Mapping[str, str]) -> int:
+        """Add the recipe of answers, and their common members; return the bits of the records with fields of keys."""
+        self._recipes[number] = recipe, members
+        sources = {source for name in self._fields for source in _sources(recipe, name)}
+        return sum(1 << source for source in sources)
 
     def counts(self, numbers: Iterable[int]) -> Counter[Key]:
         """Count the keys of answers; numbers that are not those of answers are left out."""
@@ -44,17 +70,34 @@ class AnswerKeys:
 
     def key(self, number: int) -> Key:
         """Return the key of an answer."""
-        return self._keys[self._numbers[number]]
+        key = self._keys.get(self._numbers[number])
+        if key is None:
+            recipe_number, labels = self._labels_of(number)
+            recipe, members = self._recipes[recipe_number]
+            columns = zip(*(self._values[label] for label in labels), strict=True)
+            key = tuple(_value(recipe, members, *field) for field in zip(self._fields, columns, strict=True))
+            self._keys[self._numbers[number]] = key
+        return key
 
 
-def column_of(values: Mapping[str, Sequence[Any]], name: str, count: int) -> Sequence[Any]:
-    """Return the values of a field or trait, which can be compared; lists and maps as JSON."""
+def _sources(recipe: Recipe, name: str) -> list[int]:
+    """Return the sources of a field or trait."""
     field, _, trait = name.partition(".")
-    if field not in values:
-        return [False if field == "cached" else None] * count
-    if field != "traits":
-        return values[field]
-    return [comparable((traits or {}).get(trait) if trait else traits) for traits in values[field]]
+    if name == "traits":
+        return list(recipe.traits.values())
+    source = recipe.traits.get(trait) if field == "traits" else recipe.fields.get(name)
+    return [] if source is None else [source]
+
+
+def _value(recipe: Recipe, members: Mapping[str, str], name: str, values: Sequence[Any]) -> Any:
+    """Return a field of an answer, of which the records have these values."""
+    sources = _sources(recipe, name)
+    if not sources:
+        return False if name == "cached" else members.get(name)
+    if name != "traits":
+        return values[sources[0]]
+    traits = {source: json.loads(values[source]) for source in set(sources)}
+    return json_text({trait: traits[source][trait] for trait, source in recipe.traits.items()})
 
 
 def comparable(value: Any) -> Any:

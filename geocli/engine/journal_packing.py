@@ -43,39 +43,34 @@ class JournalPacker:
 
         """
         answers = blocks[0].answers
-        places = answers.places
-        if places is None:
+        if not answers.is_kept:
             return
         engine, calls = answers.engine, kernel()
-        packer = Packer.from_buffer_copy(places.packer)
-        packer.seen, packer.mask, packer.count = address_of(self._seen), SEEN_SLOTS - 1, self._count
-        packer.capacity = SEEN_SLOTS // 8 * 5
+        packer = Packer(address_of(self._seen), SEEN_SLOTS - 1, self._count, SEEN_SLOTS // 8 * 5)
         total = sum(len(block.block) for block in blocks)
         rows, ordered = bytearray(total * sizeof(Row)), bytearray(total * sizeof(Row))
         count = 0
         for block in blocks:
             count = calls.collect(byref(packer), byref(engine), byref(block.native), address_of(rows), count)
         self._count = packer.count
-        numbers, groups = engine.next_number, places.group_count
+        numbers, groups = engine.next_number, engine.group_keys.count
         starts = zeros(max(256, numbers, groups))
-        calls.sort(byref(packer), address_of(rows), address_of(ordered), count, address_of(starts), numbers, groups)
+        calls.sort(byref(engine), address_of(rows), address_of(ordered), count, address_of(starts), numbers, groups)
         start, head_bytes = address_of(ordered), head.encode("ascii")
         max_bytes = TARGET_BYTES - HEADER_BYTES - len(head_bytes) - ENVELOPE_BYTES
         while count:
-            packed, payload = self._payload(packer, engine, start, count, head_bytes, max_bytes)
+            packed, payload = self._payload(engine, start, count, head_bytes, max_bytes)
             start, count = start + packed * sizeof(Row), count - packed
             yield payload
 
-    def _payload(  # noqa: PLR0913, PLR0917 (arguments of the kernel)
-        self, packer: Packer, engine: Engine, start: int, count: int, head: bytes, max_bytes: int
-    ) -> tuple[int, bytes]:
+    def _payload(self, engine: Engine, start: int, count: int, head: bytes, max_bytes: int) -> tuple[int, bytes]:
         """Return how many of the sorted rows fit into the next payload, and the payload."""
         size_bytes = c_uint64()
-        arguments = byref(packer), byref(engine), start, count, head, len(head), max_bytes
+        arguments = byref(engine), start, count, head, len(head), max_bytes
         packed = kernel().payload(*arguments, address_of(self._out), len(self._out), byref(size_bytes))
         if size_bytes.value > MAX_BYTES:
             raise ValueError(f"an entry of {size_bytes.value} bytes does not fit into a frame")
         if size_bytes.value > len(self._out):
             self._out = bytearray(size_bytes.value)
-            return self._payload(packer, engine, start, count, head, max_bytes)
+            return self._payload(engine, start, count, head, max_bytes)
         return packed, bytes(memoryview(self._out)[: size_bytes.value])

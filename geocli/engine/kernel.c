@@ -3,14 +3,14 @@
  * All memory belongs to the caller: nothing is allocated here, and there are no global variables. Everything is bounded by
  * sizes that the caller passes. Databases and texts may be hostile.
  *
- * One thread at a time may call the functions that change an engine (`geocli_add`, `geocli_render`, `geocli_settle`);
- * others may call `geocli_find` and `geocli_assemble` meanwhile. What these read is published by release stores.
+ * One thread at a time may call the functions that change an engine (`geocli_add`, `geocli_store`, `geocli_combine`,
+ * `geocli_settle`); others may call `geocli_find` and `geocli_assemble` meanwhile. What these read is published by release stores.
  */
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
-#define KERNEL_VERSION 1
+#define KERNEL_VERSION 2
 
 enum {
     TABLE_BITS = 20,        /* leading bits of an address that index the tables */
@@ -21,6 +21,7 @@ enum {
     MAX_BLANKS = 3,         /* between an address and a comma */
     BATCH = 16,             /* addresses that are searched for together */
     AHEAD = 8,              /* lines whose text is fetched before it is needed */
+    COLUMN_END = 5,         /* behind each column of a text that is stored */
 };
 
 /* Numbers of answers: those of UNREAD addresses are not yet found, SINGLE ones are looked up by themselves, MISSING ones must
@@ -28,8 +29,8 @@ enum {
 enum { UNREAD, SINGLE, MISSING, FIRST_NUMBER };
 /* What is known of an answer, by number. */
 enum { NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY };
-/* What follows a piece of a line. In a rendered line, a byte with such a value stands for the field. */
-enum { LINE_END, ADDRESS, NETWORK, TIME, FRAGMENT };
+/* What follows the text of a piece; LINKED is a fragment of the block that a record refers to. */
+enum { TEXT_END, ADDRESS, NETWORK, TIME, FRAGMENT, LINKED };
 
 struct tree {
     const uint8_t *map;
@@ -49,7 +50,7 @@ struct ranges {
     uint32_t embedding; /* the scope of addresses that embed an IPv4 address */
 };
 
-/* A hash table with linear probing from pairs to the numbers of answers, or to names of pairs for the next database. */
+/* A hash table with linear probing; values are never 0. */
 struct slot {
     _Atomic uint64_t key; /* 0: free */
     uint64_t value;
@@ -60,21 +61,62 @@ struct numbering {
     uint64_t mask, count, capacity;
 };
 
+/* Records of a database that answers are made of. The number 0 stands for none, 1 for those that there is no room for. */
+struct records {
+    struct numbering numbering;    /* numbers by the offsets of records */
+    uint32_t *offsets, *positions; /* by number: where a record begins, and the address with which it was met first */
+    uint32_t *kinds, *asns;        /* by number: what a record has, 0 if it was not read; the network that it names, or 0 */
+    uint32_t *texts;               /* by number: offset in `arena` of its text */
+};
+
+/* How answers from records of some kinds are written: offsets in `arena` of pieces. */
+struct recipe {
+    uint32_t line, place, group; /* in the output; in the journal, what only one answer has, and what it shares with others */
+    uint32_t sources;            /* bit i stands for database i */
+    uint32_t labelled;           /* bit i stands for the i-th record, if its label is part of the keys of answers */
+    uint32_t state, sharing;     /* of answers; the place of the record that refers to shared members */
+};
+
+/* What a text is put together from: `text_bytes` of text behind this, then a field, or fragments of a record. */
+struct piece {
+    uint32_t text_bytes;
+    uint8_t kind, record;
+    uint16_t first, last, skipped; /* columns of the record's text, and bytes at the beginning that are left out */
+};
+
+/* The text of a record: this, the ends of its columns, and the columns. */
+struct text {
+    uint32_t link; /* offset in `arena` of a text that several records share */
+    uint32_t label, columns;
+};
+
 struct engine {
     uint64_t secret[3];
     uint64_t database_count;
     struct tree *trees;
-    struct numbering *numberings; /* one for each database, or one without any */
+    struct numbering *numberings; /* one for each database, or one without any: names of combinations, then numbers of answers */
+    struct records *records;      /* one for each database */
     struct ranges ranges;
     _Atomic uint32_t *table;         /* the number of the answer for all addresses with some leading bits */
     _Atomic uint8_t *table_prefixes; /* and the prefix length of that answer */
     _Atomic uint8_t *states;         /* by number */
-    uint32_t *sources;               /* by number: bit i stands for database i */
-    uint64_t *lines;                 /* by number: offset in `arena` of the rendered line */
-    uint64_t *fragments;             /* by number: offset there of the offsets of the fragments in it */
+    uint32_t *answers; /* by number: its recipe, and the texts of its records; one for each database, and one for a registry */
+    uint32_t *groups;  /* by number: answers of one group share members in the journal; null without a journal */
+    uint32_t *keys;    /* by number: equal for answers by one recipe with the same labels; null without labels */
+    struct recipe *recipes;
     uint8_t *arena;
+    struct numbering recipe_keys, group_keys, label_keys;
+    uint64_t recipe_count, max_recipes;
     uint64_t arena_used, arena_bytes, next_number, max_numbers;
 };
+
+static uint32_t *answer_of(const struct engine *engine, uint64_t number) {
+    return engine->answers + number * (engine->database_count + 2);
+}
+
+static const struct recipe *recipe_of(const struct engine *engine, uint64_t number) {
+    return engine->recipes + *answer_of(engine, number);
+}
 
 /* Where the addresses of a block are, and what is found for each. */
 struct block {
@@ -381,7 +423,8 @@ struct writer {
 };
 
 static void put(struct writer *writer, const void *text, uint64_t size) {
-    if (writer->used <= writer->room && size <= writer->room - writer->used) memcpy(writer->to + writer->used, text, size);
+    if (size && writer->used <= writer->room && size <= writer->room - writer->used)
+        memcpy(writer->to + writer->used, text, size);
     writer->used += size;
 }
 
@@ -791,6 +834,17 @@ static uint64_t key_of(const struct engine *engine, const struct search *search,
 
 static uint64_t numbering_count(const struct engine *engine) { return engine->database_count ? engine->database_count : 1; }
 
+/* Return the value of a key, and enter it if it is new: `value`, or the count of keys if that is 0. Return 0 without room. */
+static uint64_t entered(const struct engine *engine, struct numbering *numbering, uint64_t key, uint64_t value) {
+    struct slot *slot = slot_of(engine, numbering, key);
+    if (atomic_load_explicit(&slot->key, memory_order_relaxed) == key) return slot->value;
+    if (numbering->count >= numbering->capacity) return 0;
+    numbering->count++;
+    slot->value = value ? value : numbering->count;
+    atomic_store_explicit(&slot->key, key, memory_order_release);
+    return slot->value;
+}
+
 /* Return the number of the answer for some records, MISSING if there is none yet. */
 static uint32_t number_of(const struct engine *engine, const struct search *search) {
     uint64_t name = search->scope + 1;
@@ -803,24 +857,29 @@ static uint32_t number_of(const struct engine *engine, const struct search *sear
     return name;
 }
 
-/* The same, but give a number to records that have none; SINGLE if there is no room. */
+/* Give a number to records that have none, and to each of them; return SINGLE if there is no room, else the number. */
 static uint32_t added_number(struct engine *engine, const struct search *search) {
     uint64_t name = search->scope + 1;
+    if (engine->next_number >= engine->max_numbers) return SINGLE;
     for (uint64_t i = 0; i < numbering_count(engine); i++) {
-        struct numbering *numbering = &engine->numberings[i];
+        int is_last = i + 1 == numbering_count(engine);
         uint64_t key = key_of(engine, search, i, name);
-        struct slot *slot = slot_of(engine, numbering, key);
-        if (atomic_load_explicit(&slot->key, memory_order_relaxed) != key) {
-            int is_last = i + 1 == numbering_count(engine);
-            if (numbering->count >= numbering->capacity || (is_last && engine->next_number >= engine->max_numbers))
-                return SINGLE;
-            numbering->count++;
-            slot->value = is_last ? engine->next_number++ : numbering->count;
-            atomic_store_explicit(&slot->key, key, memory_order_release);
-        }
-        name = slot->value;
+        name = entered(engine, &engine->numberings[i], key, is_last ? engine->next_number : 0);
+        if (!name) return SINGLE;
     }
-    return name;
+    return engine->next_number++;
+}
+
+/* Return the number of a record, which is entered with the position of an address if it is new. */
+static uint32_t record_number(struct engine *engine, uint64_t database, uint32_t offset, uint64_t position) {
+    struct records *records = engine->records + database;
+    uint64_t next = records->numbering.count + 2, number = offset ? entered(engine, &records->numbering, offset, next) : 0;
+    if (offset && !number) return 1;
+    if (number == next) {
+        records->offsets[number] = offset;
+        records->positions[number] = position;
+    }
+    return number;
 }
 
 /* Return the longest prefix of the databases that an answer is from. */
@@ -856,7 +915,7 @@ static uint32_t found_number(struct engine *engine, struct block *block, const s
     if (number == MISSING) return MISSING;
     uint32_t state = atomic_load_explicit(&engine->states[number], memory_order_acquire);
     if (state == NEW) return MISSING;
-    uint32_t prefix = answer_prefix(engine->sources[number], search);
+    uint32_t prefix = answer_prefix(recipe_of(engine, number)->sources, search);
     if (state == IS_SINGLE) number = SINGLE;
     block->prefixes[search->position] = prefix;
     if (!search->address.is_ipv6 && search->widest <= TABLE_BITS)
@@ -927,23 +986,24 @@ int64_t geocli_pick(const struct engine *engine, const struct block *block, uint
     return count;
 }
 
-/* Give numbers to the records of addresses that are missing. Return how many of these are new, with an address for each, its
- * scope and its offsets, `database_count` for each. Afterwards the missing are unread: `geocli_find` finds them. */
-int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *positions, uint32_t *scopes, uint32_t *offsets) {
+/* Give numbers to the answers of addresses that are missing. Return how many of these are new, with the scope and the numbers of
+ * the records of each. Afterwards the missing are unread: `geocli_find` finds them. */
+int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *scopes, uint32_t *records) {
     struct search searches[BATCH];
-    uint64_t waiting = 0, added = 0, databases = engine->database_count;
+    uint64_t waiting = 0, added = 0;
     for (uint64_t i = 0; i <= block->count; i++) {
         if (waiting == BATCH || i == block->count) {
             find_records(engine, searches, waiting);
             for (struct search *search = searches; search < searches + waiting; search++) {
-                uint64_t before = engine->next_number;
-                if (!can_be_answered(engine, search) || added_number(engine, search) == SINGLE)
+                int is_single = !can_be_answered(engine, search);
+                if (!is_single && number_of(engine, search) != MISSING) continue;
+                if (is_single || added_number(engine, search) == SINGLE) {
                     block->numbers[search->position] = SINGLE;
-                if (engine->next_number == before) continue;
-                positions[added] = search->position;
-                scopes[added] = search->scope;
-                for (uint64_t j = 0; j < databases; j++) offsets[added * databases + j] = search->offsets[j];
-                added++;
+                    continue;
+                }
+                for (uint64_t j = 0; j < engine->database_count; j++)
+                    *records++ = record_number(engine, j, search->offsets[j], search->position);
+                scopes[added++] = search->scope;
             }
             waiting = 0;
         }
@@ -958,75 +1018,90 @@ int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *positio
     return added;
 }
 
-/* Lines of output. */
-
-/* Append to the arena; return whether there was room. */
-static int append(struct engine *engine, const void *text, uint64_t size) {
-    if (engine->arena_bytes - engine->arena_used < size) return 0;
-    memcpy(engine->arena + engine->arena_used, text, size);
-    engine->arena_used += size;
-    return 1;
-}
-
-/* Append a rendered line, with bytes of ADDRESS, NETWORK and TIME in place of its fields, and of FRAGMENT in place of so many
- * fragments: as a list of pieces, two words for the length of a text and what follows it, then the text. Return whether there was
- * room, and are all fragments. */
-static int append_line(struct engine *engine, const uint8_t *text, uint64_t size, uint64_t fragments) {
-    for (uint64_t at = 0, is_last = 0; !is_last;) {
-        uint64_t stop = at;
-        while (stop < size && (text[stop] == LINE_END || text[stop] >= FRAGMENT + (fragments > 0))) stop++;
-        is_last = stop == size;
-        fragments -= !is_last && text[stop] == FRAGMENT;
-        uint32_t piece[2] = {stop - at, is_last ? LINE_END : text[stop]};
-        if (!append(engine, piece, sizeof piece) || !append(engine, text + at, piece[0])) return 0;
-        at = stop + 1;
-    }
-    return !fragments;
-}
-
-/* Add the rendered lines of answers. Return whether there was room. */
-int32_t geocli_render(struct engine *engine, const uint32_t *numbers, uint64_t count, const uint8_t *text,
-                      const uint64_t *ends) {
-    for (uint64_t i = 0, begin = 0; i < count; begin = ends[i++]) {
-        engine->lines[numbers[i]] = engine->arena_used;
-        if (!append_line(engine, text + begin, ends[i] - begin, 0)) return 0;
-    }
-    return 1;
-}
-
-/* Store fragments of lines, each behind a word for its length, and note where. Return whether there was room. */
-int32_t geocli_store(struct engine *engine, const uint8_t *text, const uint64_t *ends, uint64_t count, uint32_t *offsets) {
-    for (uint64_t i = 0, begin = 0; i < count; begin = ends[i++]) {
-        uint32_t size = ends[i] - begin;
-        offsets[i] = engine->arena_used;
-        if (!append(engine, &size, sizeof size) || !append(engine, text + begin, size)) return 0;
-    }
-    return 1;
-}
-
-/* Fragments that were stored, of which each answer has the one in a row. */
-struct column {
-    const uint32_t *offsets, *rows;
-};
-
-/* Add answers whose lines differ in their fragments alone, one of each column. Return whether there was room. */
-int32_t geocli_join(struct engine *engine, const uint32_t *numbers, uint64_t count, const uint8_t *line, uint64_t size,
-                    const struct column *columns, uint64_t column_count) {
-    uint64_t begin = engine->arena_used;
-    if (!append_line(engine, line, size, column_count)) return 0;
+/* Keep the texts of records: each has some columns, and COLUMN_END behind each of them. Return whether there was room for all, and
+ * note where they are. */
+int32_t geocli_store(struct engine *engine, const uint8_t *texts, uint64_t size, uint64_t count, uint32_t columns,
+                     const uint32_t *links, const uint32_t *labels, uint32_t *offsets) {
+    uint64_t used = engine->arena_used, at = 0;
     for (uint64_t i = 0; i < count; i++) {
-        engine->lines[numbers[i]] = begin;
-        engine->fragments[numbers[i]] = engine->arena_used;
-        for (const struct column *column = columns; column < columns + column_count; column++)
-            if (!append(engine, column->offsets + column->rows[i], sizeof *column->offsets)) return 0;
+        struct text text = {links ? links[i] : 0, labels ? labels[i] : 0, columns};
+        uint32_t end = 0;
+        uint64_t head_bytes = sizeof text + (uint64_t)columns * sizeof end;
+        if (engine->arena_bytes - used < head_bytes) return 0;
+        memcpy(engine->arena + used, &text, sizeof text);
+        offsets[i] = used;
+        uint8_t *ends = engine->arena + used + sizeof text;
+        used += head_bytes;
+        for (uint32_t column = 0; column < columns; column++) {
+            const uint8_t *stop = memchr(texts + at, COLUMN_END, size - at);
+            uint64_t length = stop ? stop - texts - at : 0;
+            if (!stop || engine->arena_bytes - used < length) return 0;
+            memcpy(engine->arena + used, texts + at, length);
+            used += length;
+            end += length;
+            memcpy(ends + column * sizeof end, &end, sizeof end);
+            at += length + 1;
+        }
     }
-    return 1;
+    engine->arena_used = used;
+    return at == size;
 }
 
-/* Publish what is known of answers, which is complete by now. */
-void geocli_settle(struct engine *engine, const uint32_t *numbers, const uint8_t *states, uint64_t count) {
-    for (uint64_t i = 0; i < count; i++)
-        atomic_store_explicit(&engine->states[numbers[i]], states[i], memory_order_release);
+/* Find the recipes of answers from the first on, by their scopes and by the kinds of their records, which were read. Return how many
+ * recipes are new, with the place of an answer for each: they must be added before the answers are settled. */
+int64_t geocli_combine(struct engine *engine, uint64_t first, uint64_t count, const uint32_t *scopes, const uint32_t *records,
+                       uint32_t *examples) {
+    uint64_t databases = engine->database_count, added = 0;
+    for (uint64_t i = 0; i < count; i++, records += databases) {
+        uint32_t *answer = answer_of(engine, first + i);
+        uint64_t name = 1u << 31 | scopes[i]; /* names of other keys are smaller */
+        for (uint64_t j = 0; j < databases; j++) {
+            const struct records *own = engine->records + j;
+            uint32_t kind = own->kinds[records[j]], asn = own->asns[records[j]];
+            answer[1 + j] = own->texts[records[j]];
+            uint64_t same = 0; /* the first database that names the same network */
+            while (same < j && (!asn || engine->records[same].asns[records[same]] != asn)) same++;
+            name = name && kind ? entered(engine, &engine->recipe_keys, name << 32 | kind << 8 | same, 0) : 0;
+        }
+        uint64_t next = engine->recipe_count, is_room = next < engine->max_recipes;
+        uint64_t recipe = name && is_room ? entered(engine, &engine->recipe_keys, name << 32 | UINT32_MAX, next) : 0;
+        answer[0] = recipe;
+        if (!recipe || recipe != next) continue;
+        examples[added++] = i;
+        engine->recipe_count++;
+    }
+    return added;
+}
+
+static struct text text_at(const struct engine *engine, uint64_t offset) {
+    struct text text;
+    memcpy(&text, engine->arena + offset, sizeof text);
+    return text;
+}
+
+/* Enter an answer under its recipe and the labels of some of its records. */
+static uint64_t key_number(struct engine *engine, const uint32_t *answer) {
+    uint32_t labelled = engine->recipes[answer[0]].labelled;
+    uint64_t name = entered(engine, &engine->label_keys, (uint64_t)answer[0] << 32 | UINT32_MAX, 0);
+    for (uint32_t i = 0; labelled && name; i++, labelled >>= 1)
+        if (labelled & 1) name = entered(engine, &engine->label_keys, name << 32 | text_at(engine, answer[1 + i]).label, 0);
+    return name;
+}
+
+/* Publish answers from the first on, whose recipes are complete; those without a recipe are looked up by themselves. */
+void geocli_settle(struct engine *engine, uint64_t first, uint64_t count) {
+    for (uint64_t number = first; number < first + count; number++) {
+        const uint32_t *answer = answer_of(engine, number);
+        const struct recipe *recipe = engine->recipes + answer[0];
+        uint64_t link = text_at(engine, answer[1 + recipe->sharing]).link, group_key = (uint64_t)answer[0] << 32 | link;
+        int is_single = recipe->state == NEW || recipe->state == IS_SINGLE;
+        uint64_t group = engine->groups && !is_single ? entered(engine, &engine->group_keys, group_key, 0) : 1;
+        uint64_t key = engine->keys && !is_single ? key_number(engine, answer) : 1;
+        if (engine->groups) engine->groups[number] = group - 1;
+        if (engine->keys) engine->keys[number] = key;
+        uint8_t state = is_single || !group || !key ? IS_SINGLE : recipe->state;
+        atomic_store_explicit(&engine->states[number], state, memory_order_release);
+    }
 }
 
 /* What the fields of lines are made of. */
@@ -1067,60 +1142,51 @@ static uint64_t put_network(const struct address *address, uint32_t prefix, uint
     return to - begin;
 }
 
-/* Write a field into `room` bytes; return its length, or `room` + 1 if there is not enough. */
-static uint64_t put_field(const struct block *block, uint64_t i, uint32_t kind, const struct style *style, uint8_t *to,
-                          uint64_t room) {
+static void put_field(struct writer *writer, const struct block *block, uint64_t i, uint32_t kind, const struct style *style) {
     uint8_t network[56];
-    const uint8_t *text = network;
     uint64_t size = 0;
     struct address address;
     if (kind == ADDRESS) {
-        text = block->text + block->starts[i];
-        size = block->stops[i] - block->starts[i];
+        put(writer, block->text + block->starts[i], block->stops[i] - block->starts[i]);
     } else if (kind == TIME) {
-        text = style->time;
-        size = style->time_bytes;
+        put(writer, style->time, style->time_bytes);
     } else if (block->prefixes[i] == NO_PREFIX || !parse(block, i, &address)) {
-        text = style->no_network;
-        size = style->no_network_bytes;
+        put(writer, style->no_network, style->no_network_bytes);
     } else {
         if (style->is_network_quoted) network[size++] = '"';
         size += put_network(&address, block->prefixes[i], network + size);
         if (style->is_network_quoted) network[size++] = '"';
+        put(writer, network, size);
     }
-    if (size > room) return room + 1;
-    memcpy(to, text, size);
-    return size;
 }
 
-/* Write text into `room` bytes behind the `size` that are used; return how many are used then, `room` + 1 if it is not enough. */
-static uint64_t put_text_at(uint8_t *to, uint64_t size, uint64_t room, const uint8_t *text, uint64_t length) {
-    if (length > room - size) return room + 1;
-    memcpy(to + size, text, length);
-    return size + length;
+/* Write fragments of a record, or of the text that it refers to. */
+static void put_fragments(struct writer *writer, const struct engine *engine, uint32_t offset, const struct piece *piece) {
+    if (piece->kind == LINKED) offset = text_at(engine, offset).link;
+    uint32_t columns = text_at(engine, offset).columns;
+    const uint8_t *ends = engine->arena + offset + sizeof(struct text);
+    uint32_t begin = 0, end;
+    if (piece->last >= columns || piece->first > piece->last) return;
+    if (piece->first) memcpy(&begin, ends + (piece->first - 1) * sizeof begin, sizeof begin);
+    memcpy(&end, ends + piece->last * sizeof end, sizeof end);
+    begin += piece->skipped;
+    if (begin < end) put(writer, ends + columns * sizeof end + begin, end - begin);
 }
 
-/* Write the line of an address into `room` bytes; return its length, or `room` + 1 if there is not enough. */
-static uint64_t put_line(const struct engine *engine, const struct block *block, uint64_t i, const struct style *style,
-                         uint8_t *to, uint64_t room) {
-    const uint8_t *line = engine->arena + engine->lines[block->numbers[i]];
-    const uint8_t *fragment = engine->arena + engine->fragments[block->numbers[i]];
-    uint64_t size = 0;
+/* Write a text that is put together for an answer; only lines have fields, which are those of an address of a block. */
+static void put_pieces(struct writer *writer, const struct engine *engine, uint32_t number, uint32_t offset,
+                       const struct block *block, uint64_t i, const struct style *style) {
+    const uint32_t *answer = answer_of(engine, number);
+    const uint8_t *at = engine->arena + offset;
     for (;;) {
-        uint32_t piece[2], offset, length;
-        memcpy(piece, line, sizeof piece);
-        size = put_text_at(to, size, room, line + sizeof piece, piece[0]);
-        if (size > room || piece[1] == LINE_END) return size;
-        line += sizeof piece + piece[0];
-        if (piece[1] == FRAGMENT) {
-            memcpy(&offset, fragment, sizeof offset);
-            memcpy(&length, engine->arena + offset, sizeof length);
-            fragment += sizeof offset;
-            size = put_text_at(to, size, room, engine->arena + offset + sizeof length, length);
-        } else {
-            size += put_field(block, i, piece[1], style, to + size, room - size);
-        }
-        if (size > room) return room + 1;
+        struct piece piece;
+        memcpy(&piece, at, sizeof piece);
+        at += sizeof piece;
+        put(writer, at, piece.text_bytes);
+        at += piece.text_bytes;
+        if (piece.kind == TEXT_END) return;
+        if (piece.kind < FRAGMENT) put_field(writer, block, i, piece.kind, style);
+        else put_fragments(writer, engine, answer[1 + piece.record], &piece);
     }
 }
 
@@ -1182,30 +1248,26 @@ static uint64_t fitted(const struct block *block, uint64_t i, struct progress *p
 int64_t geocli_assemble(const struct engine *engine, const struct block *block, const struct style *style,
                         const uint8_t *singles, const uint64_t *single_ends, struct progress *progress, uint8_t *out,
                         uint64_t room) {
-    uint64_t used = 0;
+    struct writer writer = {out, 0, room};
     for (; progress->position < block->count; progress->position++) {
-        uint64_t i = progress->position, size = used, line;
-        if (i + AHEAD < block->count) __builtin_prefetch(engine->arena + engine->lines[block->numbers[i + AHEAD]]);
+        uint64_t i = progress->position, used = writer.used, line;
+        if (i + AHEAD < block->count) __builtin_prefetch(engine->arena + answer_of(engine, block->numbers[i + AHEAD])[1]);
         if (block->copy_starts) {
-            uint64_t copied = block->copy_ends[i] - block->copy_starts[i], padding = block->padding ? block->padding[i] : 0;
-            if (copied + padding > room - size) return used;
-            memcpy(out + size, block->text + block->copy_starts[i], copied);
-            memset(out + size + copied, block->delimiter, padding);
-            size += copied + padding;
+            put(&writer, block->text + block->copy_starts[i], block->copy_ends[i] - block->copy_starts[i]);
+            for (uint64_t cells = block->padding ? block->padding[i] : 0; cells; cells--) put(&writer, &block->delimiter, 1);
         }
+        line = writer.used;
         if (block->numbers[i] < FIRST_NUMBER) {
             uint64_t begin = progress->single ? single_ends[progress->single - 1] : 0;
-            line = single_ends[progress->single] - begin;
-            if (line > room - size) return used;
-            memcpy(out + size, singles + begin, line);
-            progress->single++;
+            put(&writer, singles + begin, single_ends[progress->single] - begin);
         } else {
-            line = put_line(engine, block, i, style, out + size, room - size);
-            if (line > room - size) return used;
+            put_pieces(&writer, engine, block->numbers[i], recipe_of(engine, block->numbers[i])->line, block, i, style);
         }
-        used = size + (style->is_label ? fitted(block, i, progress, out + size, line) : line);
+        if (writer.used > room) return used;
+        progress->single += block->numbers[i] < FIRST_NUMBER;
+        if (style->is_label) writer.used = line + fitted(block, i, progress, out + line, writer.used - line);
     }
-    return used;
+    return writer.used;
 }
 
 /* Addresses in any text: what geocli/batch/address_scanner.py defines. */
@@ -1642,10 +1704,6 @@ int64_t geocli_trim(const struct scanner *scanner, struct block *block, struct d
 struct packer {
     uint64_t *seen; /* two words an address, both 0 where a slot is free */
     uint64_t mask, count, capacity;
-    const uint64_t *places;     /* by number: offset in the arena of what only this answer has */
-    const uint32_t *place_bytes, *groups; /* by number: its length, and the group of answers with which it shares the rest */
-    const uint64_t *group_texts; /* by group: offset in the arena of what they share, without the closing brace */
-    const uint32_t *group_bytes;
 };
 
 struct row {
@@ -1683,13 +1741,13 @@ int64_t geocli_collect(struct packer *packer, const struct engine *engine, const
 }
 
 /* Sort rows by one of their properties, those with the same stay in their order; `starts` has room for all its values. */
-static void sort_by(const struct packer *packer, int property, const struct row *from, struct row *to, uint64_t count,
+static void sort_by(const struct engine *engine, int property, const struct row *from, struct row *to, uint64_t count,
                     uint32_t *starts, uint64_t values) {
     memset(starts, 0, values * sizeof *starts);
     for (int is_moving = 0; is_moving < 2; is_moving++) {
         for (uint64_t i = 0; i < count; i++) {
             uint32_t number = from[i].number;
-            uint32_t value = property == 0 ? from[i].prefix : property == 1 ? number : packer->groups[number];
+            uint32_t value = property == 0 ? from[i].prefix : property == 1 ? number : engine->groups[number];
             if (is_moving) to[starts[value]++] = from[i];
             else starts[value]++;
         }
@@ -1703,36 +1761,49 @@ static void sort_by(const struct packer *packer, int property, const struct row 
 
 /* Sort rows by their groups, then their numbers, then their prefixes. The result is in `other`; both arrays are changed. All
  * numbers and groups are below `numbers` and `groups`; `starts` has room for as many counts, and for 256. */
-void geocli_sort(const struct packer *packer, struct row *rows, struct row *other, uint64_t count, uint32_t *starts,
+void geocli_sort(const struct engine *engine, struct row *rows, struct row *other, uint64_t count, uint32_t *starts,
                  uint64_t numbers, uint64_t groups) {
-    sort_by(packer, 0, rows, other, count, starts, 256);
-    sort_by(packer, 1, other, rows, count, starts, numbers);
-    sort_by(packer, 2, rows, other, count, starts, groups);
+    sort_by(engine, 0, rows, other, count, starts, 256);
+    sort_by(engine, 1, other, rows, count, starts, numbers);
+    sort_by(engine, 2, rows, other, count, starts, groups);
+}
+
+static void put_own_members(struct writer *writer, const struct engine *engine, uint32_t number) {
+    put_pieces(writer, engine, number, recipe_of(engine, number)->place, NULL, 0, NULL);
+}
+
+static void put_shared_members(struct writer *writer, const struct engine *engine, uint32_t number) {
+    put_pieces(writer, engine, number, recipe_of(engine, number)->group, NULL, 0, NULL);
+    put(writer, "\"places\":[", 10);
 }
 
 /* Return how many of the sorted rows go into the next payload, so that this has at most `max_bytes`, or one row. */
-static uint64_t payload_rows(const struct packer *packer, const struct row *rows, uint64_t count, uint64_t max_bytes) {
-    uint64_t size = 0;
+static uint64_t payload_rows(const struct engine *engine, const struct row *rows, uint64_t count, uint64_t max_bytes) {
+    struct writer counted = {NULL, 0, 0};
     for (uint64_t i = 0; i < count; i++) {
         const struct row *row = rows + i, *last = i ? row - 1 : NULL;
         int is_place = !last || row->number != last->number;
-        size += row->address_bytes + 1;
-        if (is_place || row->prefix != last->prefix) size += sizeof "[123456,123456,null]," - 1;
-        if (is_place) size += packer->place_bytes[row->number] + 1;
-        if (!last || packer->groups[row->number] != packer->groups[last->number])
-            size += packer->group_bytes[packer->groups[row->number]] + sizeof ",\"places\":[]}," - 1;
-        if (i && size > max_bytes) return i;
+        counted.used += row->address_bytes + 1;
+        if (is_place || row->prefix != last->prefix) counted.used += sizeof "[123456,123456,null]," - 1;
+        if (is_place) {
+            put_own_members(&counted, engine, row->number);
+            counted.used++;
+            if (!last || engine->groups[row->number] != engine->groups[last->number]) {
+                put_shared_members(&counted, engine, row->number);
+                counted.used += sizeof "]}," - 1;
+            }
+        }
+        if (i && counted.used > max_bytes) return i;
     }
     return count;
 }
 
 /* Write the payload of the next frame of sorted rows (geocli/storage/frames.py), which begins with `head`. Return how many rows
  * are in it; its length is `written`, and it is only there if this is at most `room`. */
-int64_t geocli_payload(const struct packer *packer, const struct engine *engine, const struct row *rows, uint64_t count,
-                       const uint8_t *head, uint64_t head_bytes, uint64_t max_bytes, uint8_t *out, uint64_t room,
-                       uint64_t *written) {
+int64_t geocli_payload(const struct engine *engine, const struct row *rows, uint64_t count, const uint8_t *head,
+                       uint64_t head_bytes, uint64_t max_bytes, uint8_t *out, uint64_t room, uint64_t *written) {
     struct writer writer = {out, 0, room};
-    uint64_t packed = payload_rows(packer, rows, count, max_bytes), place = 0;
+    uint64_t packed = payload_rows(engine, rows, count, max_bytes), place = 0;
     put(&writer, head, head_bytes);
     put(&writer, ",\"ips\":\"", 8);
     for (uint64_t i = 0; i < packed; i++) {
@@ -1741,17 +1812,15 @@ int64_t geocli_payload(const struct packer *packer, const struct engine *engine,
     }
     put(&writer, "\",\"places\":[", 12);
     for (uint64_t i = 0; i < packed; i++) {
-        uint32_t number = rows[i].number, group = packer->groups[number];
+        uint32_t number = rows[i].number;
         if (i && rows[i - 1].number == number) continue;
-        int is_first = !i || packer->groups[rows[i - 1].number] != group;
-        if (is_first) {
-            if (i) put(&writer, "]},", 3);
-            put(&writer, engine->arena + packer->group_texts[group], packer->group_bytes[group]);
-            put(&writer, ",\"places\":[", 11);
-        } else {
+        if (i && engine->groups[rows[i - 1].number] == engine->groups[number]) {
             put(&writer, ",", 1);
+        } else {
+            if (i) put(&writer, "]},", 3);
+            put_shared_members(&writer, engine, number);
         }
-        put(&writer, engine->arena + packer->places[number], packer->place_bytes[number]);
+        put_own_members(&writer, engine, number);
     }
     put(&writer, "]}],\"rows\":[", 12);
     for (uint64_t i = 0, begin = 0; i < packed; i++) {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERSION = 1
+VERSION = 2
 """Version of the functions and structures, which must match that of the library."""
 LIBRARY = os.path.join(os.path.dirname(__file__), "kernel.shared")
 """Shared library, compiled by build_kernel.py. It is not named `.so`, as it is not a Python extension module."""
@@ -25,8 +25,14 @@ UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
 """Numbers that are states, as in the kernel: not yet parsed, left to the scalar path, to be added; the first answer."""
 NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
 """States of answers, as in the kernel."""
-ADDRESS, NETWORK, TIME, FRAGMENT = "\1", "\2", "\3", "\4"
-"""Placeholders for fields and fragments in rendered lines; rendered values never contain them."""
+TEXT_END, ADDRESS, NETWORK, TIME, FRAGMENT, LINKED = range(6)
+"""What follows the text of a piece, as in the kernel."""
+COLUMN_END = "\5"
+"""Ends each column of the text of a record; rendered text does not contain it."""
+NO_RECIPE, FIRST_RECIPE = range(2)
+"""The recipe of answers that are looked up alone, and the first of the others."""
+UNREAD_KIND, NO_RECORD_KIND, FIRST_KIND = range(3)
+"""Kinds of records: of those that could not be read, and of none; all others are what is known of records."""
 MAX_FREED_BYTES = 32 << 20
 """Amount of freed memory to reuse; a few blocks of 3 MB are in memory at a time."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -63,16 +69,33 @@ class Numbering(ctypes.Structure):
     _fields_ = (("slots", _POINTER), ("mask", _U64), ("count", _U64), ("capacity", _U64))
 
 
+class RecordNumbers(ctypes.Structure):
+    """The records of a database, by number."""
+
+    _fields_ = (
+        ("numbering", Numbering),
+        *((name, _POINTER) for name in ("offsets", "positions", "kinds", "asns", "texts")),
+    )
+
+
+class Recipe(ctypes.Structure):
+    """How the texts of answers are put together."""
+
+    _fields_ = (*((name, _U32) for name in ("line", "place", "group", "sources", "labelled", "state", "sharing")),)
+
+
 class Engine(ctypes.Structure):
     """The databases and their answers, by number."""
 
     _fields_ = (
         ("secret", _U64 * 3),
         ("database_count", _U64),
-        ("trees", _POINTER),
-        ("numberings", _POINTER),
+        *((name, _POINTER) for name in ("trees", "numberings", "records")),
         ("ranges", Ranges),
-        *((name, _POINTER) for name in ("table", "table_prefixes", "states", "sources", "lines", "fragments", "arena")),
+        *((name, _POINTER) for name in ("table", "table_prefixes", "states", "answers", "groups", "keys")),
+        *((name, _POINTER) for name in ("recipes", "arena")),
+        *((name, Numbering) for name in ("recipe_keys", "group_keys", "label_keys")),
+        *((name, _U64) for name in ("recipe_count", "max_recipes")),
         *((name, _U64) for name in ("arena_used", "arena_bytes", "next_number", "max_numbers")),
     )
 
@@ -106,20 +129,10 @@ class Progress(ctypes.Structure):
     _fields_ = (("position", _U64), ("single", _U64), ("labelled", _U64))
 
 
-class Column(ctypes.Structure):
-    """A column of fragments of lines, and the row of each answer in it."""
-
-    _fields_ = (("offsets", _POINTER), ("rows", _POINTER))
-
-
 class Packer(ctypes.Structure):
-    """Answers as encoded in the journal, and the addresses that were appended."""
+    """The addresses that were appended to the journal."""
 
-    _fields_ = (
-        ("seen", _POINTER),
-        *((name, _U64) for name in ("mask", "count", "capacity")),
-        *((name, _POINTER) for name in ("places", "place_bytes", "groups", "group_texts", "group_bytes")),
-    )
+    _fields_ = (("seen", _POINTER), *((name, _U64) for name in ("mask", "count", "capacity")))
 
 
 class Row(ctypes.Structure):
@@ -148,18 +161,17 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "networks": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),
     "find": (ctypes.c_int64, (_POINTER, _POINTER)),
     "pick": (ctypes.c_int64, (_POINTER, _POINTER, _U8, _POINTER)),
-    "add": (ctypes.c_int64, (_POINTER,) * 5),
-    "render": (ctypes.c_int32, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _POINTER)),
-    "store": (ctypes.c_int32, (_POINTER, ctypes.c_char_p, _POINTER, _U64, _POINTER)),
-    "join": (ctypes.c_int32, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _U64)),
-    "settle": (None, (_POINTER, _POINTER, _POINTER, _U64)),
+    "add": (ctypes.c_int64, (_POINTER,) * 4),
+    "store": (ctypes.c_int32, (_POINTER, ctypes.c_char_p, _U64, _U64, _U32, *(_POINTER,) * 3)),
+    "combine": (ctypes.c_int64, (_POINTER, _U64, _U64, *(_POINTER,) * 3)),
+    "settle": (None, (_POINTER, _U64, _U64)),
     "assemble": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _POINTER, _U64)),
     "scan": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
     "trim": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
     "remember": (None, (_POINTER, _POINTER, _U32, _U32, _U32, _U8)),
     "collect": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _POINTER, _U64)),
     "sort": (None, (_POINTER, _POINTER, _POINTER, _U64, _POINTER, _U64, _U64)),
-    "payload": (ctypes.c_int64, (*(_POINTER,) * 3, _U64, ctypes.c_char_p, _U64, _U64, _POINTER, _U64, _POINTER)),
+    "payload": (ctypes.c_int64, (*(_POINTER,) * 2, _U64, ctypes.c_char_p, _U64, _U64, _POINTER, _U64, _POINTER)),
 }
 
 

@@ -8,15 +8,14 @@ walked each time. A number stands for a scope and one record of each database, w
 from __future__ import annotations
 
 from ctypes import byref
-from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.addresses import network_length, parse
 from geocli.engine import kernel as native
 from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import zeros
-from geocli.engine.database_records import Records, unmerged
+from geocli.engine.database_records import Records
 from geocli.engine.kernel import (
     IS_SINGLE,
     NEEDS_REGISTRY,
@@ -27,12 +26,11 @@ from geocli.engine.kernel import (
     address_of,
 )
 from geocli.engine.numbered_answers import NumberedAnswers
+from geocli.engine.recipes import merged
 from geocli.engine.search_tree import SearchTree
-from geocli.engine.special_ranges import GLOBAL, SCOPES
+from geocli.engine.special_ranges import GLOBAL
 from geocli.errors import AddressError
-from geocli.merging import merge
-from geocli.models import ENGLISH, IANA
-from geocli.resolvers.registries import registered
+from geocli.models import ENGLISH
 from geocli.sanitize import decoded
 
 if TYPE_CHECKING:
@@ -40,13 +38,21 @@ if TYPE_CHECKING:
 
     from geocli.databases.database import Database
     from geocli.engine.blocks import Block
-    from geocli.engine.database_records import Merged
+    from geocli.engine.record_reader import Kind
     from geocli.formats.rows import Output
     from geocli.models import Answer
     from geocli.resolvers.registries import RirResolver
 
-FULL_RECORD_BYTES = 96 << 20
-"""Total size of the records in memory at which a table counts as full."""
+
+class Combination(NamedTuple):
+    """What decides how answers are put together."""
+
+    scope: int
+    """As in `SCOPES`."""
+    kinds: tuple[Kind, ...]
+    """Those of the records."""
+    networks: tuple[int, ...]
+    """Equal numbers for records that name the same network."""
 
 
 class LookupTable:
@@ -88,18 +94,19 @@ class LookupTable:
         trees = [SearchTree(database) for database in databases]
         has_trait_keys = any(name.startswith("traits") for name in output.key_fields)
         with_traits = is_kept or has_trait_keys or "traits" in output.fields
-        wanted = {"with_values": is_kept, "with_traits": with_traits}
-        self._records = Records(trees, output, language=language, **wanted)
         self.answers = NumberedAnswers(trees, output, generation, is_kept=is_kept)
+        self._records = Records(trees, output, self.answers, language, with_traits=with_traits)
         self._width, self._kernel, self._lock = len(trees), native.kernel(), Lock()
-        self._without_place: dict[int, Answer | None] = {}
-        """Answers of the databases without a place, by number, for which the registries are asked."""
+        self._combined: dict[int, Combination] = {}
+        """Of the answers by recipes for which the registries are asked."""
+        self._with_country: dict[tuple[int, Kind | None], int] = {}
+        """The recipes of these answers, by the recipe before, and the kind of the country of registration."""
         self._by_country: dict[tuple[int, str | None], int] = {}
 
     @property
     def is_full(self) -> bool:
         """Whether a new table should replace this one."""
-        return self.answers.is_full or self._records.size_bytes > FULL_RECORD_BYTES
+        return self.answers.is_full
 
     def find(self, block: Block) -> BlockAnswers:
         """Find the answers to the addresses of a block, which are rewritten in canonical form."""
@@ -139,48 +146,41 @@ class LookupTable:
             self._find(found)
 
     def _add(self, found: BlockAnswers, missing: int) -> None:
-        """Read and render the missing answers; the caller holds the lock."""
-        width, first = self._width, self.answers.engine.next_number
-        positions, scopes, offsets = zeros(missing), zeros(missing), zeros(missing * width)
-        pointers = map(address_of, (positions, scopes, offsets))
-        count = self._kernel.add(byref(self.answers.engine), byref(found.native), *pointers)
-        # Damaged records keep this state: the scalar path reports them.
-        states = bytearray([IS_SINGLE]) * count
+        """Ask for the answers that are missing; the caller holds the lock."""
+        engine, width = self.answers.engine, self._width
+        first = engine.next_number
+        scopes, records, examples = zeros(missing), zeros(missing * width), zeros(missing)
+        pointers = (*map(address_of, (scopes, records)),)
+        count = self._kernel.add(byref(engine), byref(found.native), *pointers)
         try:
-            columns = [offsets[number : count * width : width].tolist() for number in range(width)]
-            for scope in set(scopes[:count]):
-                rows: Sequence[int] = range(count)
-                if scopes.count(scope) < missing:
-                    rows = [row for row in rows if scopes[row] == scope]
-                own = [list(map(column.__getitem__, rows)) for column in columns]
-                address = partial(_address, found.block, positions, rows)
-                for merged in self._records.merged(own, len(rows), address):
-                    added = [rows[position] for position in merged.positions]
-                    state = self._answer(scope, merged, [first + row for row in added])
-                    for row in added:
-                        states[row] = state
+            self._records.read(found.block)
+            recipe = engine.recipe_count
+            added = self._kernel.combine(byref(engine), first, count, *pointers, address_of(examples))
+            for at in examples[:added]:
+                kinds, networks = self._records.kinds_of(records[at * width : (at + 1) * width])
+                self._combine(recipe, Combination(scopes[at], kinds, networks))
+                recipe += 1
         finally:
-            self.answers.settle(range(first, first + count), states)
+            self.answers.settle(first, count)  # those without a recipe are looked up by themselves
 
-    def _answer(self, scope: int, merged: Merged, numbers: Sequence[int]) -> int:
-        """Render answers of the databases to addresses of one scope, and return their state."""
-        answer, sources, count = merged.recipe.answer, merged.recipe.sources, len(numbers)
-        if scope != GLOBAL:
-            special: dict[str, Sequence[Any]] = {"status": ["special"] * count, "scope": [SCOPES[scope]] * count}
-            values = {"source": [IANA] * count, **merged.values, **special}
-            return self.answers.render(numbers, merged._replace(values=values), sources if answer else 0)
-        if answer is not None and answer.knows_where:
-            return self.answers.render(numbers, merged, sources)
-        if self._rir:
-            answers = merged.answers() if answer else [None] * count
-            self._without_place |= zip(numbers, answers, strict=True)
-            self.answers.note_sources(numbers, sources)
+    def _combine(self, number: int, combination: Combination, *, is_registered: bool = False) -> None:
+        """Make the recipe of some records."""
+        scope, kinds, networks = combination
+        recipe = merged(self._records.databases, kinds, networks)
+        state = self._state(scope, recipe.answer, is_registered=is_registered)
+        if state == NEEDS_REGISTRY:
+            self._combined[number] = combination
+        if scope != GLOBAL and recipe.answer is None:
+            recipe = recipe._replace(sources=0)
+        layouts = [self._records.layout(source, kind) for source, kind in enumerate(kinds)]
+        self.answers.add_recipe(number, recipe, state, self.answers.rendered.texts(scope, recipe, layouts))
+
+    def _state(self, scope: int, answer: Answer | None, *, is_registered: bool) -> int:
+        if scope != GLOBAL or (answer is not None and answer.knows_where):
+            return RENDERED
+        if self._rir and not is_registered:
             return NEEDS_REGISTRY
-        if not self._is_final(answer):
-            return IS_SINGLE
-        if answer is None:
-            merged = merged._replace(values={"status": ["unresolved"] * count})
-        return self.answers.render(numbers, merged, sources)
+        return RENDERED if self._is_final(answer) else IS_SINGLE
 
     def _is_final(self, answer: Answer | None) -> bool:
         """Return whether neither the cache nor a web service can have a better answer."""
@@ -201,21 +201,26 @@ class LookupTable:
             if not self.answers.sources(number):
                 found.prefixes[position] = NO_PREFIX
 
-    def _registered(self, placeless: int, code: str | None) -> int:
-        """Return the number of an answer with a country of registration added; the caller holds the lock."""
-        answer, sources = self._without_place[placeless], self.answers.sources(placeless)
-        if code is not None:
-            country = registered(code)
-            answer, sources = (country, 0) if answer is None else (merge(answer, country), sources)
-        if not self._is_final(answer) or (number := self.answers.next_number()) is None:
+    def _registered(self, waiting: int, code: str | None) -> int:
+        """Number an answer of the databases with the country of registration; the caller holds the lock."""
+        country = None if code is None else self._records.country(code)
+        recipe = self._registered_recipe(self.answers.recipe(waiting), country[0] if country else None)
+        if recipe is None or (code and not country):
             return SINGLE
-        state = self.answers.render([number], unmerged(answer), sources)
-        self.answers.settle([number], bytearray([state]))
-        return number if state == RENDERED else SINGLE
+        return self.answers.add_answer(recipe, [*self.answers.texts(waiting), *(country or ())[1:]])
 
-
-def _address(block: Block, positions: Sequence[int], rows: Sequence[int], index: int) -> str:
-    return block.address(positions[rows[index]]).decode()
+    def _registered_recipe(self, waiting: int, country: Kind | None) -> int | None:
+        """Return the recipe of answers for which the registries were asked; None without room."""
+        if (waiting, country) not in self._with_country:
+            number = self.answers.next_recipe()
+            if number is None:
+                return None
+            scope, kinds, networks = self._combined[waiting]
+            if country:
+                kinds, networks = (*kinds, country), (*networks, len(networks))
+            self._combine(number, Combination(scope, kinds, networks), is_registered=True)
+            self._with_country[waiting, country] = number
+        return self._with_country[waiting, country]
 
 
 def _canonical(text: bytes) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Answers by number: their lines, places, sources and labels, in memory that the kernel reads."""
+"""Answers by number: their recipes and the texts of their records, in memory that the kernel reads."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import os
 from array import array
 from ctypes import byref
 from itertools import accumulate
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from geocli.engine.answer_keys import AnswerKeys
 from geocli.engine.blocks import zeros
-from geocli.engine.journal_places import Places
 from geocli.engine.kernel import (
     FIRST_NUMBER,
+    FIRST_RECIPE,
     IS_SINGLE,
+    NO_RECORD_KIND,
     RENDERED,
     SINGLE,
     TABLE_BITS,
-    Column,
     Engine,
     Numbering,
+    Recipe,
+    RecordNumbers,
     Tree,
     address_of,
     allocated,
@@ -29,10 +32,10 @@ from geocli.engine.rendering import Renderer
 from geocli.engine.special_ranges import special_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from geocli.engine.database_records import Merged
-    from geocli.engine.record_reader import Group
+    from geocli.engine.recipes import Recipe as Merged
+    from geocli.engine.rendering import Texts
     from geocli.engine.search_tree import SearchTree
     from geocli.formats.rows import Output
 
@@ -40,8 +43,44 @@ NUMBERS, NUMBERS_OF_SEVERAL = 1 << 18, 1 << 20
 """Numbers of answers from one database, and from several, whose records come in many combinations."""
 SPARE_NUMBERS = 100_000
 """Minimum of free numbers: a block may need as many as it has addresses."""
+MAX_RECIPES = 1 << 14
 ARENA_BYTES, FULL_ARENA_BYTES = 1 << 29, 64 << 20
 """Address space for rendered text, of which only written pages take memory, and the size at which it counts as full."""
+_TEXT = Struct("III")
+"""Begins the text of a record, as in the kernel. The arena begins with that of no record: zeros."""
+
+
+class RecordTable:
+    """The records of one database by number, as the kernel enters them.
+
+    Attributes:
+        native: the same for the kernel.
+        offsets, positions, kinds, asns, texts: as there.
+
+    """
+
+    def __init__(self, max_numbers: int) -> None:
+        names = ("offsets", "positions", "kinds", "asns", "texts")
+        memory = {name: allocated(4 * (max_numbers + 2)) for name in names}
+        views = [memoryview(each).cast("I") for each in memory.values()]
+        self.offsets, self.positions, self.kinds, self.asns, self.texts = views
+        self.kinds[0] = NO_RECORD_KIND
+        self._read = 2
+        numbering, self._slots = _numbering(max_numbers)
+        self.native = RecordNumbers(numbering, *map(address_of, memory.values()))
+
+    def unread(self, count: int) -> range:
+        """Return the numbers of records that were entered since the last call, when there are so many of them."""
+        numbers = range(self._read, count + 2)
+        self._read = numbers.stop
+        return numbers
+
+
+def _numbering(capacity: int) -> tuple[Numbering, Any]:
+    """Return an empty hash table, and its memory."""
+    slots = 1 << (2 * capacity - 1).bit_length()
+    memory = allocated(16 * slots)
+    return Numbering(slots=address_of(memory), mask=slots - 1, capacity=capacity), memory
 
 
 class NumberedAnswers:
@@ -52,47 +91,62 @@ class NumberedAnswers:
         generation: what the answers are fresh for, as `Chain.generation` returns it.
         keys: the values of the key fields of each answer.
         rendered: renders lines, and notes which fields had values.
-        places: answers as the journal encodes them; None if they are not appended to it.
+        is_kept: whether answers go to the journal.
+        records: those of each database.
 
     """
 
     def __init__(self, trees: Sequence[SearchTree], output: Output, generation: str, *, is_kept: bool) -> None:
         """Allocate the memory of the kernel for these search trees, whose order is that of the sources' bits."""
-        self.generation = generation
-        self.rendered = Renderer(output)
+        self.generation, self.is_kept = generation, is_kept
+        self.rendered = Renderer(output, is_kept=is_kept)
         self._kernel = kernel()
         self._numbers = NUMBERS if len(trees) < 2 else NUMBERS_OF_SEVERAL
+        self._width = len(trees) + 2
         self._memory: dict[str, Any] = {
             "table": allocated(4 << TABLE_BITS),
             "table_prefixes": allocated(1 << TABLE_BITS),
             "states": allocated(self._numbers),
-            "sources": allocated(4 * self._numbers),
-            "lines": allocated(8 * self._numbers),
-            "fragments": allocated(8 * self._numbers),
+            "answers": allocated(4 * self._width * self._numbers),
             "arena": allocated(ARENA_BYTES),
         }
+        if is_kept:
+            self._memory["groups"] = allocated(4 * self._numbers)
+        if output.key_fields:
+            self._memory["keys"] = allocated(4 * self._numbers)
         self._memory["states"][SINGLE] = IS_SINGLE
-        self._sources = memoryview(self._memory["sources"]).cast("I")
-        self.keys = AnswerKeys(output.key_fields, self._numbers)
-        tables = [allocated(2 * 16 * self._numbers) for _ in range(max(len(trees), 1))]
-        slots = {"mask": 2 * self._numbers - 1, "capacity": self._numbers}
-        numberings = (Numbering * len(tables))(*(Numbering(slots=address_of(table), **slots) for table in tables))
+        self._answers = memoryview(self._memory["answers"]).cast("I")
+        self._recipes = (Recipe * MAX_RECIPES)()
+        keys = self._memory.get("keys") or b""
+        self.keys = AnswerKeys(output.key_fields, memoryview(keys).cast("I"), self._labels)
+        numbered = [_numbering(self._numbers) for _ in range(max(len(trees), 1))]
+        numberings = (Numbering * len(numbered))(*(numbering for numbering, _ in numbered))
         native_trees = (Tree * len(trees))(*(tree.tree for tree in trees))
+        tables = [RecordTable(self._numbers) for _ in trees]
+        self._native_records = (RecordNumbers * len(trees))(*(table.native for table in tables))
+        self.records: Sequence[RecordTable] = tables
+        sizes = {"recipe_keys": 4 * MAX_RECIPES, "group_keys": self._numbers, "label_keys": 4 * self._numbers}
+        key_tables = {name: _numbering(size) for name, size in sizes.items()}
         ranges, *range_memory = special_ranges()
         # The kernel has only the addresses of these: they must live as long as the engine.
-        self._referenced = trees, native_trees, numberings, tables, range_memory
+        self._referenced = trees, native_trees, numberings, numbered, key_tables, range_memory
         self.engine = Engine(
             secret=(int.from_bytes(os.urandom(8)), *(int.from_bytes(os.urandom(8)) | 1 for _ in range(2))),
             database_count=len(trees),
             trees=address_of(native_trees),
             numberings=address_of(numberings),
+            records=address_of(self._native_records),
+            recipes=address_of(self._recipes),
+            **{name: numbering for name, (numbering, _) in key_tables.items()},
+            recipe_count=FIRST_RECIPE,
+            max_recipes=MAX_RECIPES,
             ranges=ranges,
+            arena_used=_TEXT.size,
             arena_bytes=ARENA_BYTES,
             next_number=FIRST_NUMBER,
             max_numbers=self._numbers,
             **{name: address_of(memory) for name, memory in self._memory.items()},
         )
-        self.places = Places(self.engine, self._memory["arena"], self._numbers) if is_kept else None
 
     @property
     def is_full(self) -> bool:
@@ -101,67 +155,89 @@ class NumberedAnswers:
             self.engine.next_number > self._numbers - SPARE_NUMBERS or self.engine.arena_used > FULL_ARENA_BYTES
         )
 
+    def unread(self, database: int) -> range:
+        """Return the numbers of records of a database that were entered since the last call."""
+        return self.records[database].unread(self._native_records[database].numbering.count)
+
     def sources(self, number: int) -> int:
         """Return the bits of the databases that an answer is from."""
-        return self._sources[number]
+        sources: int = self._recipes[self.recipe(number)].sources
+        return sources
 
-    def next_number(self) -> int | None:
-        """Reserve a number for one answer; None if all are in use."""
-        number: int = self.engine.next_number
-        if number >= self._numbers:
+    def recipe(self, number: int) -> int:
+        """Return the recipe of an answer."""
+        recipe: int = self._answers[number * self._width]
+        return recipe
+
+    def _labels(self, number: int) -> tuple[int, list[int]]:
+        """Return the recipe of an answer, and the labels of its records."""
+        row = self._answers[number * self._width : (number + 1) * self._width].tolist()
+        return row[0], [_TEXT.unpack_from(self._memory["arena"], offset)[1] for offset in row[1:]]
+
+    def settle(self, first: int, count: int) -> None:
+        """Publish answers, of which all else is complete."""
+        self._kernel.settle(byref(self.engine), first, count)
+
+    def store(
+        self, texts: Sequence[str], width: int, links: Sequence[int] = (), labels: Sequence[int] = ()
+    ) -> array[int] | None:
+        """Store the texts of records.
+
+        Args:
+            texts: of `width` columns, each with `COLUMN_END` behind it.
+            width: the number of columns.
+            links: for each the offset of a text that is shared by several.
+            labels: for each what it adds to keys, as `AnswerKeys.labels` returns it.
+
+        Returns:
+            Their offsets; None without room for all.
+
+        """
+        text, offsets = "".join(texts).encode(), zeros(len(texts))
+        memory = array("I", links), array("I", labels), offsets
+        pointers = map(address_of, memory)
+        is_stored = self._kernel.store(byref(self.engine), text, len(text), len(texts), width, *pointers)
+        return offsets if is_stored else None
+
+    def next_recipe(self) -> int | None:
+        """Reserve the number of a recipe; None if all are in use."""
+        number: int = self.engine.recipe_count
+        if number >= MAX_RECIPES:
             return None
-        self.engine.next_number += 1
+        self.engine.recipe_count += 1
         return number
 
-    def settle(self, numbers: Sequence[int], states: bytearray) -> None:
-        """Publish the states of answers, of which all else is complete."""
-        which = array("I", numbers)
-        self._kernel.settle(byref(self.engine), address_of(which), address_of(states), len(which))
+    def add_recipe(self, number: int, recipe: Merged, state: int, texts: Texts) -> None:
+        """Set a recipe; without room for its texts, its answers are looked up by themselves.
 
-    def note_sources(self, numbers: Iterable[int], sources: int) -> None:
-        """Store the bits of the databases that answers are from."""
-        for number in numbers:
-            self._sources[number] = sources
+        Args:
+            number: of the recipe.
+            recipe: what its answers are made of.
+            state: of its answers.
+            texts: of its answers.
 
-    def render(self, numbers: Sequence[int], merged: Merged, sources: int) -> int:
-        """Render answers with these numbers, and return their state."""
-        values = merged.values
-        is_added = self._join if merged.columns else self._add_lines
-        if not is_added(array("I", numbers), merged, has_network=bool(sources)):
-            return IS_SINGLE
-        self.note_sources(numbers, sources)
-        if self.places and not self.places.add(numbers, values):
-            return IS_SINGLE
-        self.keys.add(numbers, values)
-        return RENDERED
+        """
+        start, text = self.engine.arena_used, b"".join(texts.pieces)
+        if start + len(text) > ARENA_BYTES:
+            return
+        self._memory["arena"][start : start + len(text)] = text
+        self.engine.arena_used += len(text)
+        offsets = accumulate(map(len, texts.pieces[:-1]), initial=start)
+        sharing = recipe.fields.get("country_code", len(self.records))
+        labelled = self.keys.add(number, recipe, texts.members)
+        self._recipes[number] = Recipe(*offsets, recipe.sources, labelled, state, sharing)
 
-    def _add_lines(self, numbers: array[int], merged: Merged, *, has_network: bool) -> bool:
-        """Render the line of each answer; return whether there was room."""
-        count, cells, rendered = len(numbers), merged.cells, merged.rendered
-        lines = self.rendered.lines(merged.values, cells, count, has_network=has_network, rendered=rendered)
-        text, ends = b"".join(lines), array("Q", accumulate(map(len, lines)))
-        arguments = byref(self.engine), address_of(numbers), count, text, address_of(ends)
-        return bool(self._kernel.render(*arguments))
+    def add_answer(self, recipe: int, texts: Sequence[int]) -> int:
+        """Add one answer by its recipe and the texts of its records; return its number, `SINGLE` if it is that."""
+        number: int = self.engine.next_number
+        if number >= self._numbers:
+            return SINGLE
+        self.engine.next_number += 1
+        start = number * self._width
+        self._answers[start : start + 1 + len(texts)] = memoryview(array("I", [recipe, *texts]))
+        self.settle(number, 1)
+        return number if self._memory["states"][number] == RENDERED else SINGLE
 
-    def _join(self, numbers: array[int], merged: Merged, *, has_network: bool) -> bool:
-        """Render what the lines of all answers have in common, and let the kernel put them together."""
-        if not all(self._store(group, names) for names, group, _ in merged.columns):
-            return False
-        line = self.rendered.frame(merged, has_network=has_network)
-        rows = [array("I", column) for *_, column in merged.columns]
-        offsets = [group.offsets[names] for names, group, _ in merged.columns]
-        pointers = [Column(*map(address_of, memory)) for memory in zip(offsets, rows, strict=True)]
-        columns = (Column * len(pointers))(*pointers)
-        answers = byref(self.engine), address_of(numbers), len(numbers)
-        return bool(self._kernel.join(*answers, line, len(line), address_of(columns), len(columns)))
-
-    def _store(self, group: Group, names: tuple[str, ...]) -> bool:
-        """Store the cells of fields, joined, of records that are new; return whether there was room."""
-        offsets = group.offsets.setdefault(names, array("I"))
-        new = zip(*(group.cells[name][len(offsets) :] for name in names), strict=True)
-        texts = self.rendered.joined(names, new)
-        ends, added = array("Q", accumulate(map(len, texts))), zeros(len(texts))
-        pointers = address_of(ends), len(texts), address_of(added)
-        has_room = bool(self._kernel.store(byref(self.engine), b"".join(texts), *pointers))
-        offsets.extend(added if has_room else ())
-        return has_room
+    def texts(self, number: int) -> list[int]:
+        """Return the offsets of the texts of an answer's records of databases."""
+        return self._answers[number * self._width + 1 : (number + 1) * self._width - 1].tolist()

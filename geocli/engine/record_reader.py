@@ -1,8 +1,8 @@
-"""Records of one database: each is read, mapped and rendered once, those of one kind side by side."""
+"""Records of one database: they are read and mapped side by side, and grouped by what they have."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.engine.search_tree import MAX_RECORDS
 from geocli.errors import DatabaseError
@@ -10,22 +10,17 @@ from geocli.models import WHERE_FIELDS, Place
 from geocli.resolvers.mmdb_schemas import place_from, shapes
 
 if TYPE_CHECKING:
-    from array import array
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from geocli.engine.search_tree import SearchTree
     from geocli.formats.rows import Output
     from geocli.resolvers.mmdb_schemas import Shape
 
-    Columns: TypeAlias = Mapping[str, Sequence[Any]]
-
+LARGE_RECORD_BYTES, MAX_LARGE_BYTES = 8192, 64 << 20
+"""Of records that are larger than the first, no more than the second is read in all."""
 NOTHING = 0
 """The offset of an address without a record; data begin behind 16 zeros, so that no record is there."""
-LARGE_RECORD_BYTES, MAX_LARGE_BYTES = 8192, 64 << 20
-"""Of records that are larger than the first, no more than the second is kept in all."""
-RECORD_BYTES = 500
-"""Memory of a record that is kept, about."""
 
 
 class Kind(NamedTuple):
@@ -36,6 +31,8 @@ class Kind(NamedTuple):
     has_org: bool
     traits: tuple[str, ...]
     """Names of its traits; of one database alone, without traits in the output, only whether it has any."""
+    empty_cells: tuple[str, ...] = ()
+    """Fields that it lacks, where a line without them is another text around its cells."""
     is_there: bool = True
     """Whether there is a record, be it one in which everything is unknown."""
 
@@ -44,82 +41,86 @@ class Kind(NamedTuple):
         """Whether nothing is known, or there is no record."""
         return not any((self.knows_where, self.has_asn, self.has_org, self.traits))
 
+    def has(self, field: str) -> bool:
+        """Return whether records of this kind may have a field, or a trait by its name in the output."""
+        name, _, trait = field.partition(".")
+        if name == "traits":
+            return trait in self.traits if trait else bool(self.traits)
+        return {"asn": self.has_asn, "org": self.has_org}.get(name, name in WHERE_FIELDS and self.knows_where)
+
 
 NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_there=False)
 """The kind of a record that is not there."""
 _FIELDS = Place.field_names - {"traits"}
 _WHERE_FIELDS = ("country_code", *WHERE_FIELDS)
 """The one that is nearly always known comes first, so that the others are not looked at."""
-_MERGED_FIELDS = {"asn"}
-"""Fields whose values decide how records are merged, even if they are not written."""
 _DAMAGED = object()
 _UNNAMED = ("",)
 """Stands for the names of traits that nobody asks for."""
 
 
-class Group:
-    """Records of one kind, side by side."""
-
-    def __init__(self, kind: Kind | None, output: Output, *, has_all: bool) -> None:
-        self.kind = kind
-        """None for damaged records."""
-        self.keys: list[int] = []
-        """What the caller knows the records by."""
-        needed = _MERGED_FIELDS | (_FIELDS & set(output.key_fields))
-        names = _FIELDS if has_all or (kind and not kind.knows_where) else needed
-        self.values: dict[str, list[Any]] = {name: [] for name in names}
-        self.cells: dict[str, list[str]] = {name: [] for name in _FIELDS if name in output.cell_names}
-        self.traits: list[dict[str, Any]] = []
-        self.offsets: dict[tuple[str, ...], array[int]] = {}
-        """Where the cells of some fields, joined, are kept in the arena of the table, by name."""
+def fitted_cells(output: Output) -> tuple[str, ...]:
+    """Return the fields without which a line is another text around its cells."""
+    return () if output.is_uniform else tuple(name for name in output.cell_names if name in _FIELDS)
 
 
-class Groups(dict["Kind | None", Group]):
-    """The groups of some records by their kind."""
+class Group(NamedTuple):
+    """Records of one kind."""
 
-    def __init__(self, output: Output, *, has_all: bool) -> None:
-        """Choose whether groups have all fields, rather than `_MERGED_FIELDS` where a place is known."""
-        super().__init__()
-        self._output, self._has_all = output, has_all
+    keys: Sequence[int]
+    """What the caller knows them by."""
+    fields: Callable[[str], Sequence[Any] | None]
+    """Returns a field of each; None if none of them has it."""
+    traits: Sequence[Mapping[str, Any]]
+    """The traits of each, unless nobody asks for traits."""
 
-    def __missing__(self, kind: Kind | None) -> Group:
-        """Add a group for a kind."""
-        self[kind] = group = Group(kind, self._output, has_all=self._has_all)
-        return group
+    def field(self, name: str) -> Sequence[Any]:
+        """Return a field, or a trait by its name in the output, of each record."""
+        if name == "traits":
+            return self.traits
+        if name.startswith("traits."):
+            return self.trait(name.removeprefix("traits."))
+        values = self.fields(name)
+        return [None] * len(self.keys) if values is None else values
+
+    def trait(self, name: str) -> Sequence[Any]:
+        """Return a trait that all of them have."""
+        return [traits[name] for traits in self.traits]
 
 
 class RecordReader:
-    """Reads, maps and renders the records of one database."""
+    """Reads and maps the records of one database."""
 
     def __init__(self, tree: SearchTree, output: Output, language: str, *, with_traits: bool, with_names: bool) -> None:
-        self._tree, self.output, self._language = tree, output, language
+        self._tree, self._language = tree, language
         self._with_traits, self._with_names = with_traits, with_names
-        self.large_bytes = 0
-        """Size of the large records that were read."""
+        self._fitted_cells = fitted_cells(output)
+        self._large_bytes = 0
 
-    def read(self, keys: Sequence[int], offsets: Sequence[int], address: Callable[[int], str], groups: Groups) -> None:
-        """Add the records of addresses to groups.
+    def read(
+        self, keys: Sequence[int], offsets: Sequence[int], address: Callable[[int], str]
+    ) -> Iterator[tuple[Kind, Group]]:
+        """Read the records of addresses; damaged ones are left out.
 
         Args:
             keys: become those of the records.
             offsets: of the records.
-            address: returns the address of a record by its place among these.
-            groups: what is added to.
+            address: returns the address of a record by its key.
 
         """
         for start in range(0, len(keys), MAX_RECORDS):
             block = slice(start, start + MAX_RECORDS)
-            self._take(keys[block], self._records(offsets[block], start, address), groups)
+            yield from self._grouped(keys[block], self._records(keys[block], offsets[block], address))
 
-    def _records(self, offsets: Sequence[int], start: int, address: Callable[[int], str]) -> list[Any]:
+    def _records(self, keys: Sequence[int], offsets: Sequence[int], address: Callable[[int], str]) -> list[Any]:
         records = self._tree.records(offsets, self._language)
         for position, known in enumerate(records):
             if known is not None:
                 continue
             try:
-                record, _, size_bytes = self._tree.database.read(address(start + position))
+                record, _, size_bytes = self._tree.database.read(address(keys[position]))
             except DatabaseError:
-                record = _DAMAGED
+                record = _DAMAGED  # the scalar path reports it
             else:
                 if size_bytes > LARGE_RECORD_BYTES and self._is_full(size_bytes):
                     record = _DAMAGED  # the scalar path answers
@@ -127,80 +128,49 @@ class RecordReader:
         return records
 
     def _is_full(self, size_bytes: int) -> bool:
-        self.large_bytes += size_bytes
-        return self.large_bytes > MAX_LARGE_BYTES
+        self._large_bytes += size_bytes
+        return self._large_bytes > MAX_LARGE_BYTES
 
-    def _take(self, keys: Sequence[int], records: Sequence[Any], groups: Groups) -> None:
+    def _grouped(self, keys: Sequence[int], records: Sequence[Any]) -> Iterator[tuple[Kind, Group]]:
         sound = [None if record is _DAMAGED else record for record in records]
         for shape in shapes(sound, self._language, with_traits=self._with_names):
             names = shape.trait_names() if self._with_names else _has_traits(shape, records)
-            traits = shape.traits() if self._with_traits else None
+            traits = shape.traits() if self._with_traits else ()
             own = list(map(keys.__getitem__, shape.positions))
-            for kind, which in _kinds(shape, names):
-                self._add(groups[kind], own, shape, traits, which)
-        groups[None].keys += [key for key, record in zip(keys, records, strict=True) if record is _DAMAGED]
+            for kind, rows in self._kinds(shape, names):
+                if len(rows) == len(own):
+                    yield kind, Group(own, shape.field, traits)
+                else:
+                    chosen = [traits[row] for row in rows] if traits else ()
+                    yield kind, Group([own[row] for row in rows], _chosen(shape, rows), chosen)
 
-    def _add(
-        self,
-        group: Group,
-        keys: Sequence[int],
-        shape: Shape,
-        traits: Sequence[dict[str, Any]] | None,
-        rows: Sequence[int],
-    ) -> None:
-        """Add some rows of columns to a group."""
-        nothing = [None] * len(rows)
+    def _kinds(self, shape: Shape, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
+        """Return the kinds of records of a shape that have these names of traits, and the rows of each."""
+        flags = [_is_known(shape, chosen) for chosen in (_WHERE_FIELDS, ("asn",), ("org",))]
+        columns: list[Sequence[Any]] = [*flags, names, self._empty_cells(shape)]
+        if all(column.count(column[0]) == len(column) for column in columns):
+            return [(Kind(*(column[0] for column in columns)), range(len(names)))]
+        rows: dict[Kind, list[int]] = {}
+        for row, kind in enumerate(map(Kind, *columns)):
+            rows.setdefault(kind, []).append(row)
+        return rows.items()
 
-        def chosen(column: Sequence[Any] | None) -> Sequence[Any]:
-            if column is None:
-                return nothing
-            return column if len(rows) == len(keys) else list(map(column.__getitem__, rows))
-
-        group.keys.extend(chosen(keys))
-        for name, values in group.values.items():
-            values.extend(chosen(shape.field(name)))
-        for name, cells in group.cells.items():
-            cells.extend(self.output.cells(name, chosen(shape.field(name))))
-        if traits is not None:
-            group.traits.extend(chosen(traits))
-
-
-class Table:
-    """Records of one database that are kept."""
-
-    def __init__(self, reader: RecordReader, *, has_all: bool) -> None:
-        self._reader = reader
-        self._groups = Groups(reader.output, has_all=has_all)
-        self.groups_by_offset = {NOTHING: self._groups[NO_KIND]}
-        self.rows_by_offset = {NOTHING: 0}
-
-    def __len__(self) -> int:
-        """Return the number of records."""
-        return len(self.rows_by_offset)
-
-    def read(self, offsets: Sequence[int], address: Callable[[int], str]) -> None:
-        """Read the records that are not yet here."""
-        known = self.rows_by_offset
-        new = {offset: position for position, offset in enumerate(offsets) if offset not in known}
-        ordered = sorted(new)  # records that lie together are read together
-        counts = {kind: len(group.keys) for kind, group in self._groups.items()}
-        self._reader.read(ordered, ordered, lambda place: address(new[ordered[place]]), self._groups)
-        for kind, group in self._groups.items():
-            first = counts.get(kind, 0)
-            added = group.keys[first:]
-            self.groups_by_offset |= dict.fromkeys(added, group)
-            self.rows_by_offset |= zip(added, range(first, len(group.keys)), strict=True)
+    def _empty_cells(self, shape: Shape) -> Sequence[tuple[str, ...]]:
+        """Return which of the fitted cells have no text in each record."""
+        nothing = [None] * len(shape.positions)
+        columns = {name: shape.field(name) or nothing for name in self._fitted_cells}
+        if not columns:
+            return [()] * len(shape.positions)
+        rows = zip(*columns.values(), strict=True)
+        return [tuple(name for name, value in zip(columns, row, strict=True) if value is None) for row in rows]
 
 
-def _kinds(shape: Shape, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
-    """Return the kinds of records of a shape that have these names of traits, and the rows of each."""
-    flags = [_is_known(shape, chosen) for chosen in (_WHERE_FIELDS, ("asn",), ("org",))]
-    if all(len(set(column)) == 1 for column in (*flags, names)):
-        return [(Kind(*(column[0] for column in (*flags, names))), range(len(names)))]  # type: ignore[arg-type]
-    rows: dict[Kind, list[int]] = {}
-    for row, kind in enumerate(map(Kind, *flags, names)):
-        rows.setdefault(kind, []).append(row)
-    return rows.items()
+def _chosen(shape: Shape, rows: Sequence[int]) -> Callable[[str], Sequence[Any] | None]:
+    def field(name: str) -> Sequence[Any] | None:
+        column = shape.field(name)
+        return column and [column[row] for row in rows]
+
+    return field
 
 
 def _is_known(shape: Shape, names: Iterable[str]) -> Sequence[bool]:

@@ -1,98 +1,169 @@
-"""Answers to lines of output, which lack the fields that differ from address to address."""
+"""Recipes to the texts of answers: lines of output, and places in the journal, as pieces that the kernel joins."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+import struct
+from typing import TYPE_CHECKING, NamedTuple
 
-from geocli.engine.kernel import ADDRESS, FRAGMENT, NETWORK, TIME
+from geocli.engine.kernel import ADDRESS, FRAGMENT, LINKED, NETWORK, TEXT_END, TIME
+from geocli.engine.record_texts import Span
+from geocli.engine.special_ranges import GLOBAL, SCOPES
+from geocli.models import IANA
+from geocli.storage.place_encoding import SHARED_TRAITS, member_texts
+from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Mapping, Sequence
 
-    from geocli.engine.database_records import Merged
+    from geocli.engine.recipes import Recipe
+    from geocli.engine.record_texts import Layout
     from geocli.formats.rows import Output
 
-DROPPED = "\5"
-"""Stands for cells that belong to the fragment before them."""
+_MARKS = {kind: chr(0xD800 + kind) for kind in (ADDRESS, NETWORK, TIME, FRAGMENT)}
+"""Stand in texts for fields and fragments: surrogates, which are in no text."""
+_MARK = re.compile(f"([{''.join(_MARKS.values())}])")
+_PIECE = struct.Struct("=IBBHHH")
+
+
+class Texts(NamedTuple):
+    """The texts of answers by one recipe."""
+
+    members: Mapping[str, str]
+    """Fields that all of them have, such as the status."""
+    pieces: tuple[bytes, bytes, bytes]
+    """Of the line, and for the journal of what only one answer has, and of what it shares with others."""
 
 
 class Renderer:
     """Renders answers in one format.
 
     Attributes:
-        filled: fields that some resolved answer has, of those that are written.
         resolved_by: names of the sources of resolved answers.
 
     """
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
+    def __init__(self, output: Output, *, is_kept: bool) -> None:
+        self._output, self._is_kept = output, is_kept
         quote = '"' if output.is_json else ""
         self._fields = {
-            "ip": f"{quote}{ADDRESS}{quote}",
-            "network": NETWORK,  # which comes with its quotes, since an unknown one has none
-            "resolved_at": f"{quote}{TIME}{quote}",
+            "ip": f"{quote}{_MARKS[ADDRESS]}{quote}",
+            "network": _MARKS[NETWORK],  # which comes with its quotes, since an unknown one has none
+            "resolved_at": f"{quote}{_MARKS[TIME]}{quote}",
             "cached": "false",
         }
-        self.filled = {"ip", "status", "source", "resolved_at", "cached"}
+        self._filled = {"ip", "status", "source", "resolved_at", "cached"}
+        self._used: set[tuple[Layout, int]] = set()
         self.resolved_by: set[str] = set()
 
-    def lines(
-        self,
-        values: Mapping[str, Sequence[Any]],
-        cells: Mapping[str, Sequence[str]],
-        count: int,
-        *,
-        has_network: bool,
-        rendered: Callable[[str], Sequence[str]] = lambda _: (),
-    ) -> list[bytes]:
-        """Return the lines of answers with their ends; bytes of the kernel stand for the fields that differ.
+    @property
+    def filled(self) -> set[str]:
+        """Fields that some resolved answer has, of those that are written."""
+        names = self._output.cell_names
+        return self._filled | {names[position] for layout, position in self._used if position in layout.filled}
 
-        Args:
-            values: fields in their JSON form, side by side; None where unknown.
-            cells: fields that are rendered already, as `Output.lines` takes them.
-            count: the number of answers.
-            has_network: whether the answers name networks.
-            rendered: returns the cells of a field that is rendered.
+    def texts(self, scope: int, recipe: Recipe, layouts: Sequence[Layout]) -> Texts:
+        """Return the texts of answers by a recipe to addresses of a scope, from records with these layouts."""
+        members = _members(scope, recipe)
+        line = self._line(members, recipe, layouts)
+        if not self._is_kept:
+            return Texts(members, (line, b"", b""))
+        return Texts(members, (line, _place(members["status"], recipe, layouts), _group(members, recipe)))
 
-        """
-        if "resolved" in values["status"]:
-            self._note(values, rendered, has_network=has_network)
+    def _line(self, members: dict[str, str], recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
+        is_resolved = members["status"] == "resolved"
         fields = self._fields
-        if self._output.format == "label" and not has_network:  # a label has no comma for what is left out
+        if self._output.format == "label" and not recipe.sources:  # a label has no comma for what is left out
             fields = fields | {"network": ""}
-        cells = {**cells, **{name: [text] * count for name, text in fields.items()}}
-        end = self._output.end
-        return [f"{line}{end}".encode() for line in self._output.lines(values, cells, count)]
+        cells, spans = list[str](), list[Span]()
+        for position, name in enumerate(self._output.cell_names):
+            own = self._spans(position, name, recipe, layouts)
+            spans += own
+            if name in fields:
+                cells.append(fields[name])
+            elif name == "traits" and own:
+                cells.append(self._output.traits_cell(", ".join(_MARKS[FRAGMENT] for _ in own)))
+            else:
+                cells.append(_MARKS[FRAGMENT] if own else self._output.cell(members.get(name)))
+            if is_resolved and own:
+                self._used.add((layouts[own[0].record], position))
+        if is_resolved:
+            self.resolved_by.update(members["source"].split("+"))
+            self._filled |= {"built_at"} & members.keys() | ({"network"} if recipe.sources else set())
+        return packed(f"{self._output.line(cells)}{self._output.end}", spans)
 
-    def frame(self, merged: Merged, *, has_network: bool) -> bytes:
-        """Return what the lines of answers have in common, with the kernel's bytes for fields and for fragments."""
-        rest = [name for names, *_ in merged.columns for name in names[1:]]
-        cells = {names[0]: [FRAGMENT] for names, *_ in merged.columns} | {name: [DROPPED] for name in rest}
-        values = {name: column[:1] for name, column in merged.values.items()}
-        (line,) = self.lines(values, cells, 1, has_network=has_network, rendered=merged.rendered)
-        for name in rest:
-            line = line.replace(f"{self._output.glue(name)}{DROPPED}".encode(), b"", 1)
-        return line
+    @staticmethod
+    def _spans(position: int, name: str, recipe: Recipe, layouts: Sequence[Layout]) -> list[Span]:
+        """Return the columns that a cell consists of; none if it is empty, or not from a record."""
+        field, _, trait = name.partition(".")
+        if name == "traits":
+            return [span for own, source in recipe.traits.items() if (span := layouts[source].span("trait", own))]
+        source = recipe.traits.get(trait) if field == "traits" else recipe.fields.get(name)
+        if source is None or name in layouts[source].kind.empty_cells:
+            return []
+        span = layouts[source].span("cell", position)
+        return [span] if span else []
 
-    def joined(self, names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[bytes]:
-        """Return the fragments of lines with the cells of neighbouring fields."""
-        pattern = "%s".join(["", *(self._output.glue(name).replace("%", "%%") for name in names[1:]), ""])
-        return [(pattern % tuple(cells)).encode() for cells in rows]
 
-    def _note(
-        self, values: Mapping[str, Sequence[Any]], rendered: Callable[[str], Sequence[str]], *, has_network: bool
-    ) -> None:
-        """Note which fields resolved answers have, and their sources; looks at most fields once."""
-        self.resolved_by.update(*(source.split("+") for source in set(values["source"])))
-        if has_network:
-            self.filled.add("network")
-        nothing = self._output.cell(None)
-        for name in set(self._output.cell_names) - self.filled:
-            field, _, trait = name.partition(".")
-            known = values.get(field, ())
-            if trait:
-                known = [(traits or {}).get(trait) for traits in known]
-            if any(value is not None for value in known) or any(cell != nothing for cell in rendered(name)):
-                self.filled.add(name)
+def _members(scope: int, recipe: Recipe) -> dict[str, str]:
+    """Return what all answers by a recipe have in common."""
+    answer = recipe.answer
+    if scope == GLOBAL and answer is None:
+        return {"status": "unresolved"}
+    built_at = {"built_at": instant_text(answer.built_at)} if answer and answer.built_at else {}
+    source = answer.source if answer else IANA
+    if scope == GLOBAL:
+        return {"status": "resolved", "source": source, **built_at}
+    return {"status": "special", "scope": str(SCOPES[scope]), "source": source, **built_at}
+
+
+def _place(status: str, recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
+    """Return what only one answer has in the journal, at least the status."""
+    spans = [layouts[source].span("member", name) for name, source in _own_members(recipe)]
+    traits = [
+        layouts[source].span("member", f"traits.{name}")
+        for name, source in recipe.traits.items()
+        if source != recipe.fields.get("country_code") or name not in SHARED_TRAITS
+    ]
+    mark = _MARKS[FRAGMENT]
+    members = [mark for name in ("asn", "org") if name in recipe.fields]
+    members += [f'"traits":{{{",".join(mark for _ in traits)}}}'] if traits else []
+    place = mark if "country_code" in recipe.fields else ""
+    text = ",".join(members) or member_texts("status", [status])[0]
+    return packed(f"{{{place}{text}}}", [span for span in (*spans, *traits) if span])
+
+
+def _own_members(recipe: Recipe) -> list[tuple[str, int]]:
+    fields = {"place": recipe.fields["country_code"]} if "country_code" in recipe.fields else {}
+    return [*fields.items(), *((name, recipe.fields[name]) for name in ("asn", "org") if name in recipe.fields)]
+
+
+def _group(members: dict[str, str], recipe: Recipe) -> bytes:
+    """Return what answers share in the journal, without the closing brace."""
+    text = "".join(member_texts(name, [value], ",")[0] for name, value in members.items())
+    source = recipe.fields.get("country_code")
+    if source is None:
+        return packed(f"{{{text}", [])
+    return packed(f"{{{text}{_MARKS[FRAGMENT]}", [Span(source, 0, kind=LINKED)])
+
+
+def packed(text: str, spans: Sequence[Span]) -> bytes:
+    """Return a text as pieces for the kernel; neighbouring columns of one record are written together."""
+    *parts, end = _MARK.split(text)
+    pieces: list[tuple[bytes, int, Span, int]] = []
+    rest = iter(spans)
+    nothing = Span(0, 0)
+    for literal, mark in zip(parts[::2], parts[1::2], strict=True):
+        kind = ord(mark) - 0xD800
+        span = next(rest) if kind == FRAGMENT else nothing
+        if pieces and kind == FRAGMENT:
+            before, last_kind, first, last = pieces[-1]
+            if last_kind == FRAGMENT and (first.record, last + 1, literal) == (span.record, span.column, span.glue):
+                pieces[-1] = before, kind, first, span.column
+                continue
+        pieces.append((literal.encode(), span.kind if kind == FRAGMENT else kind, span, span.column))
+    packs = [
+        _PIECE.pack(len(literal), kind, span.record, span.column, last, len(span.glue.encode())) + literal
+        for literal, kind, span, last in pieces
+    ]
+    return b"".join((*packs, _PIECE.pack(len(end.encode()), TEXT_END, 0, 0, 0, 0), end.encode()))

@@ -12,7 +12,7 @@ from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from geocli.models import Entry
@@ -58,6 +58,8 @@ class Output:
         self.separator = {"csv": separator, "label": ", "}.get(format_, "\t")
         """Separator of cells."""
         self._has_plain_simple_cells = not (self.is_json or SIMPLE.fullmatch(f"_{self.separator}"))
+        self._marks = ('"', self.separator, *(f"\n{start}" for start in FORMULA_STARTS))
+        """What makes cells other texts than their values."""
         self._keys = _json_keys(self.names)
         self._read = reader(self.cell_names)
         self._cells = {name: _Cells(self.cell) for name in self.cell_names}
@@ -98,40 +100,25 @@ class Output:
         cells = [self.cell(f"{value}{prefix}" if name == "ip" else value) for name, value in values]
         return f"{self.line(cells)}{self.end}".encode()
 
-    def lines(
-        self, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int
-    ) -> Iterable[str]:
-        """Return the lines of answers, without their ends.
-
-        Args:
-            values: columns by field, in their JSON form; None where unknown.
-            cells: columns by field that are already rendered; they override `values`.
-            count: the number of answers.
-
-        """
-        columns = [self._column(name, values, cells, count) for name in self.cell_names]
-        return map(self.separator.join if self.is_plain else self.line, zip(*columns, strict=True))
-
     @property
     def is_uniform(self) -> bool:
-        """Whether a line is the same text around its cells, whatever these are, and each comes once."""
-        return self.format != "label" and not self.blank and len({*self.names}) == len(self.names)
+        """Whether a line is the same text around its cells, whatever these are."""
+        return self.format != "label" and not self.blank
 
-    def glue(self, name: str) -> str:
-        """Return what stands between the cell of a field and that before it, in a uniform line."""
-        return self._keys[self.names.index(name)] if self.is_json else self.separator
+    def glue(self, position: int) -> str:
+        """Return what stands between a cell and the one before it in a uniform line."""
+        if self.is_json:
+            return self._keys[position]
+        return self.separator if position and self.is_uniform else ""
 
-    def _column(
-        self, name: str, values: Mapping[str, Sequence[Any]], cells: Mapping[str, Sequence[str]], count: int
-    ) -> Sequence[str]:
-        if name in cells:
-            return cells[name]
-        field, _, trait = name.partition(".")
-        if field not in values:
-            return [self._unknown] * count
-        if field == "traits":
-            return [self.cell((traits or {}).get(trait) if trait else traits) for traits in values[field]]
-        return self.cells(name, values[field])
+    def traits_cell(self, members: str) -> str:
+        """Return a cell of `traits` that has some rendered members."""
+        return f'"{{{members}}}"' if self.format == "csv" else f"{{{members}}}"
+
+    def trait_member(self, name: str, value: Any) -> str:
+        """Return a rendered member of `traits`."""
+        text = json_text({name: value})[1:-1]
+        return text.replace('"', '""') if self.format == "csv" else text
 
     def cells(self, name: str, values: Sequence[Any]) -> Sequence[str]:
         """Return a column of cells; the field must not be a trait."""
@@ -140,7 +127,21 @@ class Output:
             if None not in values:
                 return list(map(repr, values))
             return [self._unknown if value is None else repr(value) for value in values]
+        texts = ["" if value is None else value for value in values] if None in values else values
+        if self._are_plain(texts):
+            return texts
         return list(map(self._cells[name].__getitem__, values))
+
+    def _are_plain(self, texts: Sequence[Any]) -> bool:
+        """Return whether values are strings that are cells as they are."""
+        if not self._has_plain_simple_cells or {*map(type, texts)} != {str}:
+            return False
+        lines = "\n".join(("", *texts))
+        return (
+            lines.replace("\n", "").isprintable()
+            and lines.count("\n") == len(texts)
+            and not any(mark in lines for mark in self._marks)
+        )
 
     def cell(self, value: Any) -> str:
         """Return the cell of a value in its JSON form."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
-from itertools import count, repeat
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,18 +15,16 @@ from geocli.cache import GeoCache
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine.blocks import Block
-from geocli.engine.database_records import Records
 from geocli.engine.lookup_table import LookupTable
-from geocli.engine.search_tree import MAX_RECORDS, SearchTree
+from geocli.engine.search_tree import MAX_RECORDS
 from geocli.errors import DatabaseError
 from geocli.formats.rows import Output
 from geocli.merging import merge
-from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS
+from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS, WHERE_FIELDS, Place
 from geocli.resolvers.mmdb import ask
 from geocli.settings import Settings
 from geocli.timestamps import instant_text
 from tests.helpers.databases import build
-from tests.helpers.kernel_walks import Walk, Walker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,38 +92,43 @@ def opened(path: Path, records: Sequence[Any]) -> Database:
     return Database(examine(str(path), 0))
 
 
-def offsets_of(databases: Sequence[Database], texts: Sequence[str]) -> list[list[int]]:
-    """Return the record offsets of addresses for each database."""
-    walks = [walk for walk in Walker(databases).walk(texts) if isinstance(walk, Walk)]
-    assert len(walks) == len(texts)
-    return [[walk.offsets[number] for walk in walks] for number in range(len(databases))]
-
-
-def read(databases: Sequence[Database], output: Output, **chosen: Any) -> list[Known | None]:
-    """Return the values, the sources and whether there is a place for each address; None for a damaged record.
+def read(databases: Sequence[Database], fields: Sequence[str], language: str = "en") -> list[Known | None]:
+    """Return the fields, the sources and whether there is a place for each address; None for a damaged record.
 
     Records are read in two parts, then all again.
     """
     texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
-    records = Records(list(map(SearchTree, databases)), output, **chosen)
-    read_records: list[Known | None] = []
+    table = LookupTable(databases, None, Output("jsonl", fields), is_kept=False, language=language)
+    found: list[Known | None] = []
     for part in (texts[: COUNT // 2], texts[COUNT // 2 :], texts):
-        rows: list[Known | None] = [None] * len(part)
-        for merged in records.merged(offsets_of(databases, part), len(part), part.__getitem__):
-            answer, values = merged.recipe.answer, merged.values
-            columns = zip(*values.values(), strict=True) if values else repeat(())
-            for at, row in zip(merged.positions, columns, strict=False):
-                known = {name: value for name, value in zip(values, row, strict=True) if value is not None}
-                rows[at] = known, merged.recipe.sources, answer is not None and answer.knows_where
-        read_records += rows
-    assert read_records[:COUNT] == read_records[COUNT:]
-    return read_records[:COUNT]
+        found += rows(table, part, fields)
+    assert found[:COUNT] == found[COUNT:]
+    return found[:COUNT]
+
+
+def rows(table: LookupTable, texts: Sequence[str], fields: Sequence[str]) -> list[Known | None]:
+    """Return the same from a table."""
+    found = table.find(Block.joined([text.encode() for text in texts], [b""] * len(texts)))
+    single = b"null\n"
+    assembly, out = found.assembly(Output("jsonl", fields), instant_text(AT), [single] * len(found.singles())), b""
+    while not assembly.is_complete:
+        part = bytearray(1 << 20)
+        out += part[: assembly.write(part)]
+    known: list[Known | None] = []
+    for line, number in zip(out.splitlines(keepends=True), found.numbers, strict=True):
+        if line == single:
+            known.append(None)
+            continue
+        row = {name: value for name, value in json.loads(line).items() if value is not None}
+        row = row if row.pop("status") == "resolved" else {}
+        place = {name: value for name, value in row.items() if name in {*Place.field_names, "source", "built_at"}}
+        known.append((place, table.answers.sources(number), not WHERE_FIELDS.isdisjoint(place)))
+    return known
 
 
 def together(databases: Sequence[Database], *, with_traits: bool, language: str = "en") -> list[Known | None]:
     """Return the same for all fields."""
-    fields = JSON_FIELDS if with_traits else FIELDS
-    return read(databases, Output("jsonl", fields), with_values=True, with_traits=with_traits, language=language)
+    return read(databases, (*FIELDS, "built_at", *(["traits"] if with_traits else [])), language)
 
 
 def alone(databases: Sequence[Database], ip: str, language: str = "en") -> tuple[Answer | None, int]:
@@ -157,7 +161,7 @@ def test_any_records(tmp_path: Path, records: list[list[Any]], language: str, *,
         answer, expected_sources = alone(databases, f"{number}.0.0.0", language)
         expected: dict[str, Any] = {}
         if answer is not None and answer.built_at is not None and not answer.is_empty:
-            origin = {"status": "resolved", "source": answer.source, "built_at": instant_text(answer.built_at)}
+            origin = {"source": answer.source, "built_at": instant_text(answer.built_at)}
             expected = {name: value for name, value in vars(answer.place).items() if value is not None} | origin
         if not with_traits:
             expected.pop("traits", None)
@@ -169,7 +173,11 @@ def test_any_records(tmp_path: Path, records: list[list[Any]], language: str, *,
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     records=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
-    fields=st.lists(st.sampled_from([*FIELDS, *FIELDS_ON_REQUEST]), min_size=1, max_size=12, unique=True),
+    fields=st.lists(
+        st.sampled_from([*FIELDS, *FIELDS_ON_REQUEST, "traits", "traits.isp", "traits.accuracy_radius"]),
+        min_size=1,
+        max_size=12,
+    ),
     format_=st.sampled_from(["csv", "tsv", "value", "jsonl", "label"]),
 )
 def test_lines_are_those_of_the_scalar_path(
@@ -225,12 +233,10 @@ def test_more_records_than_one_call_reads(tmp_path: Path) -> None:
     build(path, {f"1.{number >> 8}.{number & 255}.0/24": record for number, record in enumerate(records)}, ip_version=4)
     database = Database(examine(str(path), 0))
     texts = [f"1.{number >> 8}.{number & 255}.0" for number in range(len(records))]
-    chosen = Records([SearchTree(database)], Output("csv"), with_values=True, with_traits=False)
-    found: dict[int, str] = {}
-    for merged in chosen.merged(offsets_of([database], texts), len(texts), texts.__getitem__):
-        found |= zip(merged.positions, merged.values["city"], strict=True)
+    table = LookupTable([database], None, Output("jsonl"), is_kept=False)
+    found = [known and known[0].get("city") for known in rows(table, texts, JSON_FIELDS)]
 
-    assert [record["city"] for record in records] == [found[number] for number in range(len(records))]
+    assert [record["city"] for record in records] == found
 
 
 def test_a_damaged_record_does_not_affect_others(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter, deque
 from ipaddress import IPv4Address, IPv6Address
@@ -17,7 +18,10 @@ from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine.blocks import Block
 from geocli.engine.journal_packing import JournalPacker
+from geocli.engine.kernel import RENDERED
 from geocli.engine.lookup_table import LookupTable
+from geocli.engine.recipes import Recipe
+from geocli.engine.rendering import Texts, packed
 from geocli.formats.rows import Output
 from geocli.storage.frames import MAX_BYTES, TARGET_BYTES, encode, head, unpack
 from tests.helpers.databases import build
@@ -81,9 +85,9 @@ def frames(payloads: Iterable[bytes]) -> Iterator[Frame]:
         yield frame
 
 
-def check(database: Database, packed: Sequence[Frame], texts: Iterable[str]) -> None:
-    """Check that each address was packed once, with the record that the reader finds."""
-    entries = [entry for frame in packed for entry in frame.entries()]
+def check(database: Database, written: Sequence[Frame], texts: Iterable[str]) -> None:
+    """Check that each address was written once, with the record that the reader finds."""
+    entries = [entry for frame in written for entry in frame.entries()]
 
     assert Counter(set(texts)) == Counter(entry.ip for entry in entries)
     for entry in entries:
@@ -122,11 +126,11 @@ def test_many_addresses_are_divided_into_frames(
 ) -> None:
     """Of bounded size, sorted by place, so that few places are in two frames."""
     texts = random_addresses(30_000)
-    packed = list(frames(JournalPacker().payloads(START, [find(texts[:10_000]), find(texts[10_000:])])))
+    written = list(frames(JournalPacker().payloads(START, [find(texts[:10_000]), find(texts[10_000:])])))
 
-    check(database, packed, texts)
-    assert 3 < len(packed) < 60
-    assert sum(len(frame.places) for frame in packed) <= COUNT + len(packed)
+    check(database, written, texts)
+    assert 3 < len(written) < 60
+    assert sum(len(frame.places) for frame in written) <= COUNT + len(written)
 
 
 def test_answers_of_the_scalar_path_are_not_packed(find: Callable[[Sequence[str]], BlockAnswers]) -> None:
@@ -146,10 +150,18 @@ def test_the_memory_of_packed_addresses_is_bounded(database: Database) -> None:
     texts = [f"1.0.{at >> 8 & 255}.{at & 255}" for at in range(1 << 16)]
     others = [f"2a00:{at % 300 + 1:x}::{at >> 16:x}:{at & 0xFFFF:x}" for at in range(1 << 16, many)]
     for part in (texts, others, texts):
-        packed = list(packer.payloads(START, [table.find(block(part))]))
-        ips = [ip for payload in packed for ip, *_ in unpack(payload).rows]
+        payloads = list(packer.payloads(START, [table.find(block(part))]))
+        ips = [ip for payload in payloads for ip, *_ in unpack(payload).rows]
         assert len(part) == len(ips)
         assert not set(part) ^ set(ips)
+
+
+def note(found: BlockAnswers, size_bytes: int) -> None:
+    """Give the answers that are put together like that of the first address a long trait."""
+    place = {"status": "special", "traits": {"note": "x" * size_bytes}}
+    line, own, shared = (packed(text, []) for text in ("", json.dumps(place), '{"status":"special",'))
+    texts = Texts({"status": "special"}, (line, own, shared))
+    found.answers.add_recipe(found.answers.recipe(found.numbers[0]), Recipe(None, 0, {}, {}), RENDERED, texts)
 
 
 @pytest.mark.parametrize("size_bytes", [TARGET_BYTES, 3 * TARGET_BYTES, MAX_BYTES - 1000])
@@ -157,19 +169,17 @@ def test_a_place_larger_than_the_target_size_gets_a_frame_of_its_own(size_bytes:
     """Up to the maximum size of a frame."""
     table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
     found = table.find(block(["10.0.0.1", "127.0.0.1", "10.0.0.2"]))
-    assert table.answers.places is not None
-    assert table.answers.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * size_bytes}]})
-    packed = list(frames(JournalPacker().payloads(START, [found])))
+    note(found, size_bytes)
+    written = list(frames(JournalPacker().payloads(START, [found])))
 
-    assert [["10.0.0.1"], ["10.0.0.2"], ["127.0.0.1"]] == sorted([ip for ip, *_ in frame.rows] for frame in packed)
+    assert [["10.0.0.1"], ["10.0.0.2"], ["127.0.0.1"]] == sorted([ip for ip, *_ in frame.rows] for frame in written)
 
 
 def test_a_place_above_the_maximum_size_is_an_error() -> None:
     """Readers would take a larger frame for damage."""
     table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
     found = table.find(block(["10.0.0.1"]))
-    assert table.answers.places is not None
-    assert table.answers.places.add([found.numbers[0]], {"status": ["special"], "traits": [{"note": "x" * MAX_BYTES}]})
+    note(found, MAX_BYTES)
 
     with pytest.raises(ValueError, match="does not fit into a frame"):
         list(JournalPacker().payloads(START, [found]))
@@ -191,5 +201,5 @@ def test_answers_may_be_added_while_blocks_are_packed(
     finally:
         sys.setswitchinterval(interval)
         adding.join()
-    packed = list(frames(JournalPacker().payloads(START, [found, *seen])))
-    check(database, packed, [*first, *(known(number, number) for number in range(COUNT))])
+    written = list(frames(JournalPacker().payloads(START, [found, *seen])))
+    check(database, written, [*first, *(known(number, number) for number in range(COUNT))])

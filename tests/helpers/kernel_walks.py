@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from array import array
-from ctypes import byref, c_uint32
+from ctypes import byref
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import Block, zeros
-from geocli.engine.kernel import MISSING, RENDERED, SINGLE, UNREAD, Ranges, address_of, kernel
+from geocli.engine.kernel import (
+    FIRST_KIND,
+    FIRST_RECIPE,
+    MISSING,
+    RENDERED,
+    SINGLE,
+    UNREAD,
+    Ranges,
+    Recipe,
+    address_of,
+    kernel,
+)
 from geocli.engine.lookup_table import LookupTable
 from geocli.formats.rows import Output
 
@@ -61,16 +72,21 @@ class Walker:
         return missing
 
     def _add(self, found: BlockAnswers) -> None:
-        size, engine = len(found.block), self.table.engine
-        positions, scopes, offsets = zeros(size), zeros(size), zeros(size * max(self._width, 1))
+        size, engine, width = len(found.block), self.table.engine, self._width
+        scopes, records, examples = zeros(size), zeros(size * max(width, 1)), zeros(size)
         first = engine.next_number
-        count = kernel().add(byref(engine), byref(found.native), *map(address_of, (positions, scopes, offsets)))
+        pointers = address_of(scopes), address_of(records)
+        count = kernel().add(byref(engine), byref(found.native), *pointers)
         assert first + count == engine.next_number
-        numbers, sources = (
-            array("I", range(first, first + count)),
-            (c_uint32 * engine.max_numbers).from_address(engine.sources),
-        )
-        for at, number in enumerate(numbers):
-            sources[number] = (1 << self._width) - 1
-            self._known[number] = scopes[at], tuple(offsets[at * self._width : (at + 1) * self._width])
-        kernel().settle(byref(engine), address_of(numbers), bytes([RENDERED]) * count, count)
+        for database, table in enumerate(self.table.records):
+            for number in self.table.unread(database):
+                table.kinds[number] = FIRST_KIND
+        added = kernel().combine(byref(engine), first, count, *pointers, address_of(examples))
+        assert added <= count
+        recipes = (Recipe * engine.recipe_count).from_address(engine.recipes)
+        for recipe in recipes[FIRST_RECIPE:]:
+            recipe.state, recipe.sources = RENDERED, (1 << width) - 1
+        kernel().settle(byref(engine), first, count)
+        for at in range(count):
+            own = zip(self.table.records, records[at * width : (at + 1) * width], strict=True)
+            self._known[first + at] = scopes[at], tuple(table.offsets[number] if number else 0 for table, number in own)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from geocli.models import Entry, Place
 from geocli.storage.frames import MAX_BYTES, Frame, encode, head, loaded, members_of, pack, payload, unpack
-from geocli.storage.place_encoding import place_texts
+from geocli.storage.place_encoding import SHARED_MEMBERS, SHARED_TRAITS, member_texts
 from geocli.storage.recovery import MAX_REPAIRS, Damage, scan
 from tests.helpers.entries import AT, SOURCES, resolved, unresolved
 
@@ -316,6 +316,27 @@ def test_single_places_next_to_groups(form: Callable[[bytes], bytes]) -> None:
         assert {0: [None, "Oslo", "Moss"], 1: ["Oslo", "Moss", None]}[order[0]] == found
 
 
+def sharing(columns: dict[str, list[Any]]) -> list[bytes]:
+    """Return elements of places from columns of their members, each with what it shares and one place."""
+    traits = columns.get("traits", [None] * len(columns["status"]))
+    halves = []
+    for is_shared in (True, False):
+        texts = [
+            member_texts(name, column, ",")
+            for name, column in columns.items()
+            if name != "traits" and (name in SHARED_MEMBERS) == is_shared
+        ]
+        own = [
+            {name: what for name, what in (each or {}).items() if (name in SHARED_TRAITS) == is_shared}
+            for each in traits
+        ]
+        names = dict.fromkeys(name for each in own for name in each)
+        inner = zip(*(member_texts(name, [each.get(name) for each in own], ",") for name in names), strict=True)
+        ends = [f'"traits":{{{"".join(each)[:-1]}}},' if any(each) else "" for each in inner] or [""] * len(traits)
+        halves.append(["".join(each) for each in zip(*texts, ends, strict=True)])
+    return [f'{{{shared}"places":[{{{own[:-1]}}}]}}'.encode() for shared, own in zip(*halves, strict=True)]
+
+
 @given(st.lists(ENTRIES, min_size=1, max_size=6))
 def test_places_from_columns_are_read_as_they_were(entries: list[Entry]) -> None:
     """Places that are encoded together are read as they were."""
@@ -323,9 +344,7 @@ def test_places_from_columns_are_read_as_they_were(entries: list[Entry]) -> None
     columns = {
         name: [members.get(name) for members in said] for name in dict.fromkeys(name for m in said for name in m)
     }
-    texts = zip(*place_texts(columns), strict=True)
-    places = b",".join(b'%b,"places":[%b]}' % (shared[:-1].encode(), own.encode()) for shared, own in texts)
-    frame = unpack(payload(head(AT, ""), [places], []))
+    frame = unpack(payload(head(AT, ""), [b",".join(sharing(columns))], []))
     for members in said:
         if known := {name: what for name, what in members.pop("traits", {}).items() if what is not None}:
             members["traits"] = known
@@ -352,9 +371,7 @@ def test_traits_that_look_like_places(odd: Any, name: str, order: int) -> None:
     said: list[dict[str, Any]] = [{"status": "resolved", "city": "Bern"}, {"status": "resolved", "traits": {name: odd}}]
     said = said[::order]
     columns = {key: [members.get(key) for members in said] for key in ("status", "city", "traits")}
-    texts = list(zip(*place_texts(columns), strict=True))
-    places = [b'%b,"places":[%b]}' % (shared[:-1].encode(), own.encode()) for shared, own in texts]
-    frame = unpack(payload(head(AT, ""), [b",".join(places)], []))
+    frame = unpack(payload(head(AT, ""), [b",".join(sharing(columns))], []))
 
     assert said == [loaded(place) for place in frame.places]
 

@@ -13,18 +13,20 @@ struct worker {
 
 /* Add what is missing: the line of each answer is the address and a newline, so that output is what the input was. */
 static void add(struct engine *engine, struct block *block) {
-    uint32_t positions[MAX_NUMBERS], scopes[MAX_NUMBERS], offsets[MAX_NUMBERS * DATABASES], numbers[MAX_NUMBERS];
-    uint64_t ends[MAX_NUMBERS], count = geocli_add(engine, block, positions, scopes, offsets);
-    uint8_t text[2 * MAX_NUMBERS], states[MAX_NUMBERS];
-    for (uint64_t i = 0; i < count; i++) {
-        numbers[i] = engine->next_number - count + i;
-        memcpy(text + 2 * i, "\1\n", 2);
-        ends[i] = 2 * i + 2;
-        engine->sources[numbers[i]] = (1u << engine->database_count) - 1;
-        states[i] = RENDERED;
+    uint32_t scopes[MAX_NUMBERS], records[MAX_NUMBERS * DATABASES], examples[MAX_NUMBERS];
+    uint64_t count = geocli_add(engine, block, scopes, records), first = engine->next_number - count;
+    struct piece pieces[] = {{0, ADDRESS, 0, 0, 0, 0}, {0, TEXT_END, 0, 0, 0, 0}};
+    char literals[][24] = {"", "\n"};
+    for (uint64_t i = 0; i < engine->database_count; i++)
+        for (uint64_t number = 2; number < engine->records[i].numbering.count + 2; number++) engine->records[i].kinds[number] = 1;
+    for (uint64_t added = geocli_combine(engine, first, count, scopes, records, examples); added; added--) {
+        struct recipe *recipe = engine->recipes + engine->recipe_count - added;
+        recipe->line = recipe->place = recipe->group = put_pieces_at(engine, pieces, literals, 2);
+        recipe->place = recipe->group = put_pieces_at(engine, pieces + 1, literals + 1, 1);
+        recipe->sources = (1u << engine->database_count) - 1;
+        if (recipe->line && recipe->place) recipe->state = RENDERED;
     }
-    if (!geocli_render(engine, numbers, count, text, ends)) memset(states, IS_SINGLE, count);
-    geocli_settle(engine, numbers, states, count);
+    geocli_settle(engine, first, count);
 }
 
 static void check_output(const struct engine *engine, const struct block *block) {
@@ -47,16 +49,14 @@ static void check_output(const struct engine *engine, const struct block *block)
 }
 
 static void pack(const struct engine *engine, const struct block *block) {
-    static const uint64_t offsets[FIRST_NUMBER + MAX_NUMBERS];
-    static const uint32_t zero[FIRST_NUMBER + MAX_NUMBERS];
-    uint64_t seen[4 * MAX_LINES] = {0}, written;
-    struct packer packer = {seen, 2 * MAX_LINES - 1, 0, MAX_LINES, offsets, zero, zero, offsets, zero};
+    uint64_t seen[4 * MAX_LINES] = {0}, written, groups = MAX_NUMBERS;
+    struct packer packer = {seen, 2 * MAX_LINES - 1, 0, MAX_LINES};
     struct row rows[MAX_LINES], sorted[MAX_LINES];
     uint32_t starts[256];
     uint8_t out[4 * MAX_TEXT];
     uint64_t count = geocli_collect(&packer, engine, block, rows, 0);
-    geocli_sort(&packer, rows, sorted, count, starts, FIRST_NUMBER + MAX_NUMBERS, 1);
-    CHECK(count == (uint64_t)geocli_payload(&packer, engine, sorted, count, NULL, 0, sizeof out, out, sizeof out, &written));
+    geocli_sort(engine, rows, sorted, count, starts, FIRST_NUMBER + MAX_NUMBERS, groups);
+    CHECK(count == (uint64_t)geocli_payload(engine, sorted, count, NULL, 0, sizeof out, out, sizeof out, &written));
 }
 
 static void *work(void *argument) {
@@ -73,7 +73,7 @@ static void *work(void *argument) {
             pthread_mutex_unlock(worker->adding);
         }
         check_output(worker->engine, &block);
-        pack(worker->engine, &block);
+        if (worker->engine->groups) pack(worker->engine, &block);
         free_block(&block);
     }
     return NULL;

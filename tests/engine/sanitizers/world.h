@@ -7,7 +7,7 @@
 
 #include "../../../geocli/engine/kernel.c"
 
-enum { MAX_NUMBERS = 64, ARENA_BYTES = 8192, DATABASES = 3, MAX_LINES = 64, MAX_TEXT = 4096, TABLE_SLOTS = 1 << TABLE_BITS };
+enum { MAX_NUMBERS = 64, MAX_RECIPES = 16, KEYS = 256, ARENA_BYTES = 8192, DATABASES = 3, MAX_LINES = 64, MAX_TEXT = 4096, TABLE_SLOTS = 1 << TABLE_BITS };
 
 /* Of the round that runs: `PROGRAM 0 SEED` runs it again. */
 static uint64_t last_seed;
@@ -99,6 +99,10 @@ static void free_tree(struct tree *tree) {
     for (int i = 0; i < 2; i++) free(tree->nodes[i]);
 }
 
+static struct numbering make_numbering(uint64_t *random, uint64_t slots) {
+    return (struct numbering){zeros(slots, sizeof(struct slot)), slots - 1, 0, slots / 2 + below(random, slots / 2)};
+}
+
 static struct engine *make_engine(uint64_t *random, int is_hostile) {
     struct engine *engine = zeros(1, sizeof *engine);
     for (int i = 0; i < 3; i++) engine->secret[i] = next_random(random) | 1;
@@ -110,9 +114,21 @@ static struct engine *make_engine(uint64_t *random, int is_hostile) {
         else free_tree(tree);
     }
     engine->numberings = zeros(DATABASES, sizeof *engine->numberings);
-    for (int i = 0; i < DATABASES; i++)
-        engine->numberings[i] = (struct numbering){zeros(MAX_NUMBERS, sizeof(struct slot)), MAX_NUMBERS - 1, 0,
-                                                   MAX_NUMBERS / 2 + below(random, MAX_NUMBERS / 2)};
+    engine->records = zeros(DATABASES, sizeof *engine->records);
+    for (int i = 0; i < DATABASES; i++) {
+        engine->numberings[i] = make_numbering(random, MAX_NUMBERS);
+        struct records *records = engine->records + i;
+        records->numbering = make_numbering(random, MAX_NUMBERS);
+        uint32_t **arrays[] = {&records->offsets, &records->positions, &records->kinds, &records->asns, &records->texts};
+        for (int n = 0; n < 5; n++) *arrays[n] = zeros(MAX_NUMBERS + 2, sizeof(uint32_t));
+        records->kinds[0] = 1;
+    }
+    engine->recipe_keys = make_numbering(random, KEYS);
+    engine->group_keys = make_numbering(random, KEYS);
+    engine->label_keys = make_numbering(random, KEYS);
+    engine->max_recipes = 1 + below(random, MAX_RECIPES);
+    engine->recipe_count = 1;
+    engine->recipes = zeros(engine->max_recipes, sizeof *engine->recipes);
     for (int first = 0; first < 257; first++) ipv4_first[first] = first < 10 ? 0 : first == 10 ? 1 : 2;
     engine->ranges = (struct ranges){ipv4_starts, ipv4_scopes, ipv4_prefixes, ipv4_first, ipv6_bounds, ipv6_scopes, 2, 3};
     engine->table = zeros(TABLE_SLOTS, sizeof *engine->table);
@@ -120,10 +136,11 @@ static struct engine *make_engine(uint64_t *random, int is_hostile) {
     engine->max_numbers = FIRST_NUMBER + below(random, MAX_NUMBERS);
     engine->states = zeros(engine->max_numbers, 1);
     engine->states[SINGLE] = IS_SINGLE;
-    engine->sources = zeros(engine->max_numbers, sizeof *engine->sources);
-    engine->lines = zeros(engine->max_numbers, sizeof *engine->lines);
-    engine->fragments = zeros(engine->max_numbers, sizeof *engine->fragments);
-    engine->arena_bytes = below(random, 8) ? ARENA_BYTES : below(random, 100);
+    engine->answers = zeros(engine->max_numbers * (engine->database_count + 2), sizeof *engine->answers);
+    engine->groups = below(random, 4) ? zeros(engine->max_numbers, sizeof *engine->groups) : NULL;
+    engine->keys = below(random, 4) ? zeros(engine->max_numbers, sizeof *engine->keys) : NULL;
+    engine->arena_used = sizeof(struct text);
+    engine->arena_bytes = engine->arena_used + (below(random, 8) ? ARENA_BYTES : below(random, 100));
     engine->arena = zeros(engine->arena_bytes, 1);
     engine->next_number = FIRST_NUMBER;
     return engine;
@@ -131,9 +148,16 @@ static struct engine *make_engine(uint64_t *random, int is_hostile) {
 
 static void free_engine(struct engine *engine) {
     for (uint64_t i = 0; i < engine->database_count; i++) free_tree(engine->trees + i);
-    for (int i = 0; i < DATABASES; i++) free(engine->numberings[i].slots);
-    void *others[] = {engine->trees, engine->numberings, engine->table, engine->table_prefixes, engine->states,
-                      engine->sources, engine->lines, engine->fragments, engine->arena};
+    for (int i = 0; i < DATABASES; i++) {
+        struct records *records = engine->records + i;
+        void *arrays[] = {records->offsets, records->positions, records->kinds, records->asns, records->texts};
+        for (int n = 0; n < 5; n++) free(arrays[n]);
+        free(records->numbering.slots);
+        free(engine->numberings[i].slots);
+    }
+    void *others[] = {engine->trees, engine->numberings, engine->records, engine->table, engine->table_prefixes, engine->states,
+                      engine->answers, engine->groups, engine->keys, engine->recipes, engine->recipe_keys.slots, engine->group_keys.slots,
+                      engine->label_keys.slots, engine->arena};
     for (uint64_t i = 0; i < sizeof others / sizeof *others; i++) free(others[i]);
     free(engine);
 }
@@ -187,4 +211,21 @@ static void free_block(struct block *block) {
     void *memory[] = {(void *)block->text, block->starts, block->ends, block->stops, block->copy_starts, block->copy_ends,
                       block->padding, block->numbers, block->prefixes};
     for (uint64_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);
+}
+
+/* Append pieces to the arena as Python does; return where they begin, 0 without room. */
+static uint32_t put_pieces_at(struct engine *engine, const struct piece *pieces, char literals[][24], uint64_t count) {
+    uint8_t text[1024];
+    uint64_t size = 0, begin = engine->arena_used;
+    for (uint64_t i = 0; i < count; i++) {
+        struct piece piece = pieces[i];
+        piece.text_bytes = strlen(literals[i]);
+        memcpy(text + size, &piece, sizeof piece);
+        memcpy(text + size + sizeof piece, literals[i], piece.text_bytes);
+        size += sizeof piece + piece.text_bytes;
+    }
+    if (size > engine->arena_bytes - begin) return 0;
+    memcpy(engine->arena + begin, text, size);
+    engine->arena_used += size;
+    return begin;
 }
