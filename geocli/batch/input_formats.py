@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from itertools import accumulate
 from typing import Protocol
 
@@ -31,10 +32,14 @@ class Form(Protocol):
     """A longer line is cut short."""
     output: Output
     """What lines look like."""
+    columns: tuple[str, ...]
+    """Names of the columns of a table, which are the same in all files."""
     adds_end: bool
     """Whether a last line without an end gets one."""
     has_notes: bool
     """Whether addresses may have notes, or be comments."""
+    bom: bytes
+    """The byte order mark to remove from the beginning."""
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Take what a file begins with, and return the rest in chunks that can be cut by themselves."""
@@ -48,6 +53,8 @@ class ListForm:
 
     max_bytes = MAX_LINE_BYTES
     adds_end = has_notes = True
+    columns: tuple[str, ...] = ()
+    bom = BOM_UTF8
 
     def __init__(self, output: Output) -> None:
         r"""Take what lines look like; lines of input end as they do, in `\n` or `\0`."""
@@ -80,6 +87,8 @@ class LogForm:
 
     max_bytes = MAX_RECORD_BYTES
     has_notes = False
+    columns: tuple[str, ...] = ()
+    bom = BOM_UTF8
 
     def __init__(self, output: Output, *, is_extract: bool) -> None:
         """Choose what answers look like, and whether only they are written."""

@@ -1,4 +1,4 @@
-"""JSON lines: an object a line, which gets a key with the answer, and is otherwise as it was, to the byte."""
+"""JSON lines: an object a line, which gets keys with answers, and is otherwise as it was, to the byte."""
 
 from __future__ import annotations
 
@@ -7,136 +7,251 @@ import os
 import re
 from codecs import BOM_UTF8
 from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.addresses import is_address
+from geocli.batch import picking
+from geocli.batch.columns import prefixes_of
 from geocli.batch.input_formats import DEFAULT_COLUMN, MAX_RECORD_BYTES, lines_of
-from geocli.batch.reader import MAX_LINE_BYTES
+from geocli.batch.json_paths import Path, members, targets
+from geocli.batch.reader import ELLIPSIS, MAX_LINE_BYTES
+from geocli.batch.table_writers import GEO, AnswerWriter
 from geocli.engine.blocks import Block
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output, json_text
 from geocli.models import KNOWN_FIELDS
 from geocli.sanitize import decoded, safe
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-GEO = "geo"
-"""The key that answers get, behind a prefix."""
-_READER, _BLANKS = json.JSONDecoder(), re.compile(r"[ \t\r]*")
+_DECODER, CR = json.JSONDecoder(), b"\r"
+
+
+class Piece(NamedTuple):
+    """Text that is followed by the answer to an address."""
+
+    before: bytes
+    address: str
 
 
 class JsonLinesForm:
-    """An object a line, which gets a key with the answer."""
+    """An object a line, which gets a key with the answer to each of its addresses.
+
+    Attributes:
+        output: what answers look like.
+
+    """
 
     max_bytes = MAX_RECORD_BYTES
     adds_end, has_notes = True, False
+    columns: tuple[str, ...] = ()
+    bom = b""
+    """A byte order mark is part of the first line."""
 
-    def __init__(self, column: str | None, fields: Sequence[str] | None, *, prefix: str = "") -> None:
-        """Choose the key of the addresses, dotted where objects are nested, the fields of an answer, and its key.
+    def __init__(  # noqa: PLR0913 (what is chosen)
+        self,
+        columns: Sequence[str],
+        fields: Sequence[str] | None,
+        *,
+        format_: str | None = None,
+        prefix: str = "",
+        with_header: bool = True,
+        pick: str = "public",
+    ) -> None:
+        """Choose the paths of addresses, the fields of an answer, a prefix of its key, and how values are read.
+
+        In a format other than `jsonl`, answers alone are written.
 
         Raises:
-            SettingsError: the addresses are where the answers go.
+            SettingsError: the addresses are where the answers go, or in different arrays.
 
         """
-        path = column or DEFAULT_COLUMN
-        self._path, self._fields, self._geo = path.removeprefix(".") or path, fields, prefix + GEO
-        if f"{self._path}.".startswith(f"{self._geo}."):
-            reason = f"answers go to {safe(self._geo)}; choose another key with --prefix, as in --prefix geo_"
-            raise SettingsError(f"-c {safe(path)}", reason, origin="command line")
-        self.output = self._output_of("\n")
+        self._paths = [Path(column) for column in columns or (DEFAULT_COLUMN,)]
+        prefixes = prefixes_of([path.key for path in self._paths], prefix)
+        self._keys = [f"{each}{GEO}" for each in prefixes]
+        self._colons = [f"{json_text(key)}: ".encode() for key in self._keys]
+        self._read = picking.reader(pick)
+        self._answers: AnswerWriter | None = None
+        self.output = Output("jsonl", fields, end="")
+        self._check_paths()
+        if format_ not in {None, "jsonl"}:
+            self._answers = AnswerWriter(Output(format_, fields, with_header=False, end=""), prefixes)
+            self.output = self._answers.output
+            self.output.header = self._answers.head() if with_header else b""
 
-    def _output_of(self, end: str) -> Output:
-        return Output("jsonl", self._fields, before=f"{json_text(self._geo)}: ", end=f"}}{end}")
+    def _check_paths(self) -> None:
+        if len({path.arrays for path in self._paths}) > 1 or (
+            len(self._paths) > 1 and any(path.is_list for path in self._paths)
+        ):
+            reason = "several -c must be in the same objects; run a batch for each array"
+            raise SettingsError("-c", reason, origin="command line")
+        for path in self._paths:
+            for key in self._keys:
+                if f"{path.key}.".startswith(f"{key}."):
+                    reason = f"answers go to {safe(key)}; choose another key with --prefix, as in --prefix geo_"
+                    raise SettingsError(f"-c {safe(path.text)}", reason, origin="command line")
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Return the chunks as they are; lines end as the first one does.
+        """Return the chunks as they are.
 
         Raises:
-            SettingsError: the first line has an answer with other fields, so that all lines would be invalid.
+            SettingsError: the input is one document, or the first line has answers with other fields, so that all
+                lines would be invalid.
 
         """
         first = next(chunks, b"")
-        line = first.partition(b"\n")[0]
-        if line.endswith(b"\r"):
-            self.output = self._output_of("\r\n")
-        said = _object(line)
-        geo = said.get(self._geo) if isinstance(said, dict) else None
-        if _is_answer(geo) and not self._is_ours(geo):
-            hint = "name the same ones with -F, or another key with --prefix, as in --prefix new_"
-            raise SettingsError(safe(self._geo), f"in the input already, with other fields; {hint}", origin="jsonl")
+        refuse_document(first)
+        content = _object(first.lstrip().partition(b"\n")[0])
+        for key in self._keys if isinstance(content, dict) and self._answers is None else ():
+            if _is_answer(content.get(key)) and not self._is_ours(content[key]):
+                hint = "name the same ones with -F, or another key with --prefix, as in --prefix new_"
+                raise SettingsError(safe(key), f"in the input already, with other fields; {hint}", origin="jsonl")
         return chain([first] if first else [], chunks)
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
-        """Return the value of each line's key, and before it the line up to its last brace."""
+        """Return the values of each line's keys, and before each the text up to where its answer goes."""
         del is_large
         lines = lines_of(chunk)
-        found = list(map(self._divided, lines, _objects(lines)))
-        return Block.joined([text for text, _ in found], [before for _, before in found])
+        copied, texts, between = list[bytes](), list[bytes](), b""
+        for line, content in zip(lines, _objects(lines), strict=True):
+            pieces, rest = self._divided(line, content) if line.strip() else ([], line)
+            texts += [picking.chosen(piece.address, self._read).encode("utf-8", "backslashreplace") for piece in pieces]
+            if self._answers is None:
+                for before, _ in pieces:
+                    copied.append(between + before)
+                    between = b""
+                between += rest + b"\n"
+            else:
+                for _ in range(0, len(pieces), len(self._paths)):
+                    copied += [between + self._answers.before[0], *self._answers.before[1:]]
+                    between = b"\n"
+        return Block.joined(texts, copied, between)
 
-    def _divided(self, line: bytes, said: Any) -> tuple[bytes, bytes]:
-        body = line.removeprefix(BOM_UTF8) if isinstance(said, dict) else None
-        if body is not None and self._geo in said:
-            body = self._without_answer(body, said)
-        if body is None:
-            asked = b"" if is_address(decoded(line)) else line[:MAX_LINE_BYTES]  # what is no object has no answer
-            return asked, f'{{"line": {json_text(line.decode("utf-8", "backslashreplace"))}, '.encode()
-        text = said.get(self._path)
-        if text is None:
-            text = _at_path(said, self._path.split("."))
-        if not isinstance(text, str):
-            text = "" if text is None else json_text(text)
-        body = body.strip()[:-1].rstrip()
-        return text.encode("utf-8", "backslashreplace"), b"{" if body == b"{" else body + b", "
+    def _divided(self, line: bytes, content: Any) -> tuple[list[Piece], bytes]:
+        """Return the pieces of a line, and what follows the last answer."""
+        if isinstance(content, dict):
+            arrays = self._paths[0].arrays
+            divided = self._in_arrays(line, content, arrays) if arrays else self._in_object(line, content)
+            if divided is not None:
+                return divided
+        # A line that is not an object must not be answered like an address.
+        address = "" if is_address(decoded(line)) else decoded(line[:MAX_LINE_BYTES])
+        start = f'{{"line": {json_text(line.removesuffix(CR).decode("utf-8", "backslashreplace"))}'.encode()
+        pieces = [Piece(b", " + colon, address) for colon in self._colons]
+        return [Piece(start + pieces[0].before, address), *pieces[1:]], b"}" + line[len(line.removesuffix(CR)) :]
 
-    def _without_answer(self, line: bytes, said: dict[str, Any]) -> bytes | None:
-        """Cut the answer of an earlier run out of an object, None if that is somebody else's, and not to be lost."""
-        if not self._is_ours(said[self._geo]):
-            return None
-        body = line[: line.rfind(f"{json_text(self._geo)}:".encode())].rstrip().removesuffix(b",") + b"}"
-        if _object(body) == {name: what for name, what in said.items() if name != self._geo}:
-            return body  # it was the last key, as we write it
-        text = line.decode("utf-8", "surrogatepass")
-        kept, at = [], text.index("{") + 1
-        while text[at - 1] != "}":
-            key, colon = _value(text, at)
-            what, end = _value(text, colon + 1)
-            if key != self._geo:
-                kept.append(text[at:end])
-            elif not self._is_ours(what):
+    def _in_object(self, line: bytes, content: dict[str, Any]) -> tuple[list[Piece], bytes] | None:
+        """Divide the text of an object; None if its keys for answers are used for something else."""
+        if self._answers is None and any(key in content for key in self._keys):
+            without = self._without_answers(line, content)
+            if without is None:
                 return None
-            at = end + 1
-        return f"{{{','.join(kept)}}}".encode("utf-8", "surrogatepass")
+            line = without
+        start = line.rstrip()[:-1].rstrip()
+        rest = line[len(start) :]
+        before = b"" if start.endswith(b"{") else b", "
+        pieces = list[Piece]()
+        for path, colon in zip(self._paths, self._colons, strict=True):
+            before += colon + (b"[" if path.is_list else b"")
+            for address in path.addresses(content):
+                pieces.append(Piece(before, address))
+                before = b", "
+        if self._paths[0].is_list:
+            rest = b"]" + rest if pieces else before + b"]" + rest
+        if not pieces:
+            return [], start + rest
+        return [Piece(start + pieces[0].before, pieces[0].address), *pieces[1:]], rest
+
+    def _in_arrays(
+        self, line: bytes, content: dict[str, Any], arrays: Sequence[str]
+    ) -> tuple[list[Piece], bytes] | None:
+        """Divide the text of an object whose arrays have objects with addresses."""
+        text = line.decode("utf-8-sig", "surrogatepass")
+        found = targets(text, content, arrays)
+        if found is None:
+            return self._in_object(line, content)
+        mark = line[: len(line) - len(text.encode("utf-8", "surrogatepass"))]
+        pieces, at, between = list[Piece](), 0, mark
+        for target in found:
+            divided = self._in_object(text[target.start : target.end].encode("utf-8", "surrogatepass"), target.content)
+            if divided is None:
+                return None
+            between += text[at : target.start].encode("utf-8", "surrogatepass")
+            inner, rest = divided
+            for number, piece in enumerate(inner):
+                pieces.append(piece if number else Piece(between + piece.before, piece.address))
+            between = rest if inner else between + rest
+            at = target.end
+        return pieces, between + text[at:].encode("utf-8", "surrogatepass")
+
+    def _without_answers(self, line: bytes, content: dict[str, Any]) -> bytes | None:
+        """Cut the answers of an earlier run out of an object; None if they are something else, not to be lost."""
+        keys = [key for key in self._keys if key in content]
+        if not all(self._is_ours(content[key]) for key in keys):
+            return None
+        inner = line.rstrip()[:-1]
+        end = line[len(inner.rstrip()) :]
+        # Most probably it is the last member, as it was written by an earlier run.
+        body = line[: line.rfind(json_text(keys[0]).encode() + b":")].rstrip().removesuffix(b",").rstrip() + end
+        if _object(body) == {name: value for name, value in content.items() if name not in keys}:
+            return body
+        text = line.decode("utf-8", "surrogatepass")
+        start = last = text.index("{") + 1
+        kept = []
+        for key, value, _, stop in members(text, start - 1):
+            if key not in keys:
+                kept.append(text[last:stop])
+            elif not self._is_ours(value):
+                return None
+            last = stop + 1
+        return f"{text[:start]}{','.join(kept).rstrip()}".encode("utf-8", "surrogatepass") + end
 
     def _is_ours(self, geo: object) -> bool:
+        """Return whether a value is an answer with these fields, or some."""
+        if isinstance(geo, list):
+            return self._paths[0].is_list and all(map(self._is_ours, geo))
         return geo is None or (isinstance(geo, dict) and [*geo] == [*dict.fromkeys(self.output.names)])
 
 
+def refuse_document(first: bytes) -> None:
+    """Refuse a JSON document that is an array, or an object over many lines.
+
+    Args:
+        first: what the input begins with.
+
+    Raises:
+        SettingsError: it is one; the message says how to make lines of it.
+
+    """
+    text = decoded(first.removeprefix(BOM_UTF8)).strip()
+    if not text.startswith(("{", "[")):
+        return
+    try:
+        content, end = _DECODER.raw_decode(text)
+        is_document = isinstance(content, list) or "\n" in text[:end]
+    except ValueError as error:
+        # As far as it was read, it may be one.
+        is_document = getattr(error, "pos", 0) >= len(text) and (text in {"{", "["} or "\n" in text)
+        is_document = is_document or text.partition("\n")[0].endswith(decoded(ELLIPSIS))
+    except RecursionError:
+        return
+    if is_document:
+        array = re.match(r'\{\s*"([A-Za-z_]\w*)"\s*:\s*\[', text)
+        lines = ".[]" if text.startswith("[") else f".{array[1]}[]" if array else "."
+        reason = f"one JSON document, not one a line; try: jq -c '{lines}' FILE | geocli batch -i jsonl"
+        raise SettingsError("input", reason, origin="jsonl")
+
+
 def _is_answer(geo: object) -> bool:
-    """Tell whether a value looks like an answer with some fields."""
+    """Return whether a value looks like an answer with some fields."""
     names = geo if isinstance(geo, dict) else ()
     return bool(names) and all(name in KNOWN_FIELDS or name.startswith("traits.") for name in names)
 
 
-def _value(text: str, at: int) -> tuple[Any, int]:
-    """Read a value behind some blanks, and return it with where the first character behind it and others is."""
-    what, end = _READER.raw_decode(text, _after_blanks(text, at))
-    return what, _after_blanks(text, end)
-
-
-def _after_blanks(text: str, at: int) -> int:
-    return next(_BLANKS.finditer(text, at)).end()
-
-
-def _at_path(said: Any, path: Sequence[str]) -> Any:
-    for name in path:
-        said = said.get(name) if isinstance(said, dict) else None
-    return said
-
-
 def _objects(lines: Sequence[bytes]) -> list[Any]:
-    """Read each line as JSON, None for what is none: all at once, with a word between them that nobody can know."""
+    """Read each line as JSON, None for what is none: all at once, with an unpredictable word between them."""
     word = os.urandom(8).hex().encode()
     try:
         found = json.loads(b"[%b]" % (b',"%b",' % word).join(lines)) if lines else []
@@ -148,6 +263,6 @@ def _objects(lines: Sequence[bytes]) -> list[Any]:
 
 def _object(line: bytes) -> Any:
     try:
-        return _READER.decode(line.decode("utf-8-sig", "surrogatepass"))
+        return _DECODER.decode(line.decode("utf-8-sig", "surrogatepass"))
     except (ValueError, RecursionError):
         return None

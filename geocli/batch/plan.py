@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from geocli.batch.line_counts import LineCounts, has_no_address
@@ -20,6 +21,7 @@ from geocli.sanitize import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from geocli.batch.input_formats import Form
     from geocli.batch.reader import Read
     from geocli.batch.rows import Rows
     from geocli.cache import GeoCache
@@ -127,7 +129,8 @@ class _Batch:
     ) -> None:
         self._cache, self._request, self._put = cache, request, put
         self._on_read, self._on_lines = on_read, on_lines
-        self._header, self._slow_lines = b"", 0
+        self._columns: tuple[str, ...] | None = None
+        self._slow_lines = 0
         self._is_shown = False
         self._flow: Flow | None = None
         self._path = ""
@@ -151,22 +154,23 @@ class _Batch:
         with Flow(self._cache, form, request.mode, request.jobs, self._written) as flow:
             self._flow = flow
             end = request.end.encode()
-            chunks = whole_lines(read, end, form.max_bytes, adds_end=form.adds_end, on_read=self._on_read)
-            rest = form.begin(chunks)
-            self._begin(path, form.output.header)
+            cut = partial(whole_lines, read, end, form.max_bytes, adds_end=form.adds_end, bom=form.bom)
+            rest = form.begin(cut(on_read=self._on_read))
+            self._begin(path, form)
             flow.slow_lines = self._slow_lines
             for chunk in rest:
                 self._on_lines(path, chunk)
                 flow.push(visible(chunk) if self._is_shown else chunk)
             self._slow_lines = flow.slow_lines
 
-    def _begin(self, path: str, header: bytes) -> None:
+    def _begin(self, path: str, form: Form) -> None:
         """Write the header, once."""
-        if header and self._header and header.split() != self._header.split():
+        header = form.output.header
+        if header and self._columns is not None and form.columns != self._columns:
             raise InputError(path, OTHER_COLUMNS)
-        if header and not self._header and not self._request.count_by:
+        if header and self._columns is None and not self._request.count_by:
             self._put(visible(header) if self._is_shown else header)
-            self._header = header
+            self._columns = form.columns
 
     def _written(self, group: Sequence[Rows]) -> None:
         for rows in group:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from geocli.addresses import is_address
 from geocli.batch.column_names import usual_name
+from geocli.batch.columns import number_of
 from geocli.batch.feeds import is_comment
 from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES
 from geocli.errors import SettingsError
@@ -22,7 +23,7 @@ from geocli.settings import COMMAND_LINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from geocli.batch.reader import Read
@@ -46,7 +47,7 @@ NEEDED = {
     "--prefix": ("csv", "jsonl"),
     "--delimiter": ("csv",),
     "-0": ("list",),
-    "-f": ("list", "log"),
+    "-f": ("list", "csv", "jsonl", "log"),
     "--extract": ("log",),
 }
 """Forms of input that an option is for."""
@@ -100,6 +101,8 @@ def decided(request: BatchRequest) -> BatchRequest:
         SettingsError: the names contradict each other, or an option is for other forms.
 
     """
+    if request.input == "tsv":
+        request = request.replace(input="csv", delimiter=request.delimiter or "\t")
     if request.input is None:
         input_, reason = _by_options_or_names(request)
         if input_ is None:
@@ -119,7 +122,7 @@ def _by_options_or_names(request: BatchRequest) -> tuple[str | None, str]:
     if len(forms) > 1:
         reason = f"the files look like {' and '.join(sorted(forms))}; choose one with -i"
         raise SettingsError("-i", reason, origin=COMMAND_LINE)
-    if forms == {"log": forms.get("log")} and request.column:
+    if forms == {"log": forms.get("log")} and request.columns:
         return None, ""  # a log that is a table, too
     for form, path in forms.items():
         return form, f"the name of {path}"
@@ -131,7 +134,7 @@ def _by_options_or_names(request: BatchRequest) -> tuple[str | None, str]:
 def _check_applicable(request: BatchRequest) -> None:
     """Refuse options that are for other forms of input."""
     options: dict[str, Any] = {
-        "-c": request.column,
+        "-c": request.columns,
         "--prefix": request.prefix,
         "--delimiter": request.delimiter,
         "-0": request.end == "\0",
@@ -155,7 +158,7 @@ def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
 
     """
     request = decided(request)
-    needs_key = request.input == "jsonl" and request.column is None
+    needs_key = request.input == "jsonl" and not request.columns
     if request.input is not None and not needs_key:
         return request, read
     line, data = _peeked(read, request)
@@ -163,8 +166,9 @@ def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
         recognised = _by_line(decoded(line), request)
         _check_applicable(request.replace(input=recognised.input))
         request = _with(request, recognised)
-    if request.input == "jsonl" and request.column is None:
-        request = request.replace(column=_usual_key(line))
+    if request.input == "jsonl" and not request.columns:
+        key = _usual_key(line)
+        request = request.replace(columns=(key,) if key else ())
     return request, _Again(data, read)
 
 
@@ -192,7 +196,7 @@ def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes]:
         data += more
         while (end := data.find(b"\n", at)) >= 0:
             line = data[at:end].strip()
-            if not is_comment(line) or (request.column and TABLE_HEADER.match(decoded(line))):
+            if not is_comment(line) or (request.columns and TABLE_HEADER.match(decoded(line))):
                 return line, data
             at = end + 1
         if len(data) > MAX_PEEK_BYTES:
@@ -203,7 +207,7 @@ def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes]:
 
 def _by_line(line: str, request: BatchRequest) -> Recognised:
     """Return what the first line with content shows."""
-    if request.column and not JSON_START.match(line):
+    if request.columns and not JSON_START.match(line):
         return _table(line, request)
     return by_line(line, may_be_log=request.format is None and request.with_header)
 
@@ -226,10 +230,16 @@ def _table(line: str, request: BatchRequest) -> Recognised:
     """Return the form of a table: CSV, if it has such a column, or headers of Zeek or W3C."""
     if TABLE_HEADER.match(line):
         return Recognised("csv", "-c, and a header of Zeek or W3C")
-    delimiter = next((char for char in DELIMITERS if request.column in _cells(line, char)), None)
+    delimiter = next((char for char in DELIMITERS if _has_columns(_cells(line, char), request.columns)), None)
     if delimiter is None and any(map(by_name, request.files)):
         _check_applicable(request.replace(input="log"))
     return Recognised("csv", "-c", delimiter)
+
+
+def _has_columns(cells: Sequence[str], columns: Sequence[str]) -> bool:
+    """Return whether columns are among cells by their names, or by their numbers."""
+    number = number_of(columns)
+    return set(columns) <= set(cells) or (number is not None and number < len(cells) and is_address(cells[number]))
 
 
 def _header_delimiter(line: str) -> str | None:

@@ -16,6 +16,8 @@ REPORT_FIELDS = ("status", "scope", "country_code", "country_name", "city", "asn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from geocli.api_arguments import Mode
     from geocli.batch.input_formats import Form
 
@@ -27,8 +29,10 @@ class BatchRequest(Value):
     """Paths to read in turn; `-` is standard input."""
     input: str | None = None
     """`list`, `csv`, `jsonl` or `log`; None to recognise the form."""
-    column: str | None = None
-    """Column of CSV, or dotted key of JSON lines, that holds the address."""
+    columns: tuple[str, ...] = ()
+    """Columns of tables, or paths in JSON lines, that hold addresses; default: one with a usual name."""
+    pick: str = "public"
+    """Which of several addresses in a cell or value counts: `public`, `first` or `last`."""
     delimiter: str | None = None
     """What divides the cells of CSV input; default: a comma."""
     prefix: str = ""
@@ -36,7 +40,7 @@ class BatchRequest(Value):
     is_extract: bool = False
     """Whether addresses in a log become rows, instead of being written with their answers where they stand."""
     format: str | None = None
-    """`csv`, `tsv`, `jsonl` or `value`, for lists and what is extracted; default: `csv`."""
+    """`csv`, `tsv`, `jsonl` or `value`; default: that of a table or of JSON lines, else `csv`."""
     fields: tuple[str, ...] | None = None
     """The fields of a row; default: those of the format."""
     with_header: bool = True
@@ -65,7 +69,9 @@ class BatchRequest(Value):
     @property
     def is_raw(self) -> bool:
         """Whether lines are written back as they came, with something added to them."""
-        return self.input in {"csv", "jsonl"} or (self.input == "log" and not self.is_extract)
+        if self.input == "log":
+            return not self.is_extract
+        return self.input in {"csv", "jsonl"} and self.format in {None, self.input}
 
     @property
     def tally_fields(self) -> tuple[str, ...]:
@@ -84,16 +90,12 @@ class BatchRequest(Value):
         return form
 
     def _form(self) -> Form:
-        if self.input == "csv":
-            return CsvForm(
-                self.column,
-                self.fields,
-                delimiter=self.delimiter or ",",
-                prefix=self.prefix,
-                with_header=self.with_header,
-            )
-        if self.input == "jsonl":
-            return JsonLinesForm(self.column, self.fields, prefix=self.prefix)
+        if self.input in {"csv", "jsonl"}:
+            chosen: dict[str, Any] = {"prefix": self.prefix, "with_header": self.with_header, "pick": self.pick}
+            chosen["format_"] = "value" if self.count_by else self.format
+            if self.input == "jsonl":
+                return JsonLinesForm(self.columns, self.fields, **chosen)
+            return CsvForm(self.columns, self.fields, delimiter=self.delimiter or ",", **chosen)
         if self.input == "log" and not (self.is_extract or self.count_by):
             return LogForm(Output("label", self.fields, end=""), is_extract=False)
         if self.count_by:

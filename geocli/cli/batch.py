@@ -22,18 +22,24 @@ Files = Annotated[
     typer.Argument(metavar="[FILE...]", help="Files, also .gz; - for standard input, which is the default."),
 ]
 Input = Annotated[
-    Literal["list", "csv", "jsonl", "log"] | None,
+    Literal["list", "csv", "tsv", "jsonl", "log"] | None,
     _option(
         INPUT,
         "-i",
         "--input",
-        text="list, csv, jsonl or log; default: by the name of the file, else list.",
+        text="list, csv, tsv, jsonl or log; default: by the name of the file, else list.",
         metavar="FORMAT",
     ),
 ]
 Column = Annotated[
-    str | None,
-    _option(INPUT, "-c", "--column", text="Column or dotted key of the address; default: ip.", metavar="NAME"),
+    list[str] | None,
+    _option(
+        INPUT, "-c", "--column", text="Column, its number, or path in JSON, of addresses; repeatable.", metavar="NAME"
+    ),
+]
+Pick = Annotated[
+    Literal["public", "first", "last"],
+    _option(INPUT, "--pick", text="Which of several addresses in a cell or value; default: public.", metavar="WHICH"),
 ]
 Delimiter = Annotated[
     str | None, _option(INPUT, "--delimiter", text="Delimiter of CSV; default: a comma.", metavar="CHAR")
@@ -48,7 +54,7 @@ Format = Annotated[
         OUTPUT,
         "-f",
         "--format",
-        text="csv, tsv, jsonl or value; default: csv. With --count-by also json and table.",
+        text="csv, tsv, jsonl or value; default: as the input. With --count-by also json and table.",
         metavar="FORMAT",
     ),
 ]
@@ -102,6 +108,7 @@ def batch(
     files: Files = None,
     input_: Input = None,
     column: Column = None,
+    pick: Pick = "public",
     delimiter: Delimiter = None,
     extract: Extract = False,
     null: Null = False,
@@ -136,7 +143,13 @@ def batch(
 
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
-    text = {"input": input_, "column": column, "is_extract": extract, "end": "\0" if null else "\n"}
+    text = {
+        "input": input_,
+        "columns": tuple(column or ()),
+        "pick": pick,
+        "is_extract": extract,
+        "end": "\0" if null else "\n",
+    }
     rows = {"fields": options.fields_of(fields), "prefix": prefix, "with_header": not no_header, "output": output}
     insight = batch_options.insight(format_, fields, count_by=count_by, top=top)
     more = {"is_strict": strict, "is_counted": summary, "mode": mode}

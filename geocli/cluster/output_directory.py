@@ -243,7 +243,7 @@ class OutputDirectory:
 
 def _extension(request: BatchRequest) -> str:
     """Return the extension of files with such rows."""
-    if request.input == "csv":
+    if request.input == "csv" and request.format is None:
         return "tsv" if request.delimiter == "\t" else "csv"
     if request.is_raw:
         return request.input or "csv"

@@ -10,9 +10,8 @@ is read again from there: see `Part.begin`.
 from __future__ import annotations
 
 import zlib
-from codecs import BOM_UTF8
 from contextlib import contextmanager
-from itertools import chain, pairwise
+from itertools import pairwise
 from lzma import LZMAError
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,7 +60,7 @@ class Part(Value):
     begin: int | None = None
     """Offset of the first record; None until the part before it has been read."""
     head: bytes = b""
-    """Header of CSV."""
+    """Head of a table, with its first row."""
     has_header: bool = False
     """Whether the rows begin with the header of the output."""
 
@@ -99,12 +98,12 @@ def split(request: BatchRequest, block_bytes: int) -> list[Part]:
 
     """
     parts: list[Part] = []
-    header = b""
+    columns: tuple[str, ...] | None = None
     for name in request.files:
         form = request.form()
         file, begin, head = _examine(name, form)
-        file_header = form.output.header
-        if header and file_header and header.split() != file_header.split():
+        has_header = bool(form.output.header)
+        if has_header and columns is not None and columns != form.columns:
             raise InputError(name, OTHER_COLUMNS)
         ranges = _ranges(file, begin, block_bytes)
         if len(ranges) == 1:
@@ -112,9 +111,9 @@ def split(request: BatchRequest, block_bytes: int) -> list[Part]:
         for start, stop in ranges:
             part = Part(**file._asdict(), number=len(parts), start=start, stop=stop, head=head)
             if start == begin:
-                part = part.replace(begin=begin, has_header=bool(file_header) and not header)
+                part = part.replace(begin=begin, has_header=has_header and columns is None)
             parts.append(part)
-        header = header or file_header
+        columns = form.columns if has_header and columns is None else columns
     return parts
 
 
@@ -142,19 +141,13 @@ def _ranges(file: _File, begin: int, block_bytes: int) -> list[tuple[int, int | 
 
 
 def _examine(name: str, form: Form) -> tuple[_File, int, bytes]:
-    """Let the form read the header of a file; return the file, the offset of its first row, and the header of CSV."""
+    """Let the form read the head of a file; return the file, the offset of its first row, and the head of a table."""
     with input_errors(name):
         system, path = resolve_url(name)
         size_bytes, modified = _stamp(system, path)
         with open_decompressed(system, path) as stream:
             begin, head = _head(name, stream, form)
-    _read_header(form, head)
     return _File(name, system.unstrip_protocol(path), size_bytes, modified), begin, head
-
-
-def _read_header(form: Form, head: bytes) -> None:
-    for _ in form.begin(iter([head] if head else [])):
-        pass
 
 
 def _stamp(system: AbstractFileSystem, path: str) -> tuple[int, str]:
@@ -167,19 +160,21 @@ def _stamp(system: AbstractFileSystem, path: str) -> tuple[int, str]:
 
 
 def _head(name: str, stream: BinaryIO, form: Form) -> tuple[int, bytes]:
-    """Return the offset of the first row, and the header of CSV."""
-    data = stream.read(READ_BYTES)
-    check_encoding(name, data)
-    text = data.removeprefix(BOM_UTF8)
-    begin = len(data) - len(text)
+    """Return the offset of the first row, and what the form must read of a table before any of its rows."""
+    text = stream.read(READ_BYTES)
+    check_encoding(name, text)
     if not isinstance(form, CsvForm):
-        return begin, b""
-    begin += len(text) - len(text := text.lstrip(b"\r\n"))
-    while not (length := form.first_bytes(text)) and (data := stream.read(READ_BYTES)):
+        form.begin(iter([text[: text.rfind(b"\n") + 1]]))
+        return len(form.bom) if form.bom and text.startswith(form.bom) else 0, b""
+    while (size := form.read_head(text)) is None and (data := stream.read(READ_BYTES)):
         text += data
         if len(text) > MAX_OPEN_BYTES:
             raise OpenCellError(name, "the header does not end within 1 MiB")
-    return begin + (length or len(text)), text[: length or len(text)]
+    if size is None:
+        size = form.read_head(text, is_all=True) or 0
+    # The first row may decide what the head means.
+    first_bytes = form.dialect.first_bytes(text[size:]) if text[size:] else 0
+    return size, text[: size + first_bytes] if first_bytes else text
 
 
 class PartReader:
@@ -189,7 +184,7 @@ class PartReader:
         """Find the first record and the last one in a file, whose lines end in `end`."""
         self._stream, self._part, self._form, self._end = stream, part, form, end
         if isinstance(form, CsvForm) and part.head:
-            _read_header(form, part.head)
+            form.read_head(part.head, is_all=True)
         self.begin = self._guess_begin(self._line_from(part.start)) if part.begin is None else part.begin
         """Offset of the first record."""
         self.stop = None if part.stop is None else max(self._line_from(part.stop), self.begin)
@@ -197,12 +192,12 @@ class PartReader:
 
     def _guess_begin(self, begin: int) -> int:
         """Return where the first record probably begins: at the line, or after a cell that continues in it."""
-        if not isinstance(self._form, CsvForm):
+        if not isinstance(self._form, CsvForm) or self._form.dialect.quotes != "cells":
             return begin
         self._seek(begin)
         lines = self._read_some(GUESS_BYTES)
         lines = lines[: lines.rfind(b"\n") + 1]
-        after_cell = self._form.first_bytes(b'"' + lines) - 1
+        after_cell = self._form.dialect.first_bytes(b'"' + lines) - 1
         is_in_cell = after_cell >= 0 and self._form.fitting(lines[after_cell:]) > self._form.fitting(lines)
         return begin + after_cell if is_in_cell else begin
 
@@ -222,13 +217,13 @@ class PartReader:
         form = self._form
         self._seek(self.begin)
         self._left = None if self.stop is None else self.stop - self.begin
-        bom = b"" if self.begin else BOM_UTF8
+        bom = b"" if self.begin else form.bom
         lines = whole_lines(
             self._read, self._end, form.max_bytes, adds_end=form.adds_end, bom=bom, first_bytes=READ_BYTES
         )
         if isinstance(form, CsvForm) and not self._part.is_whole:
-            lines = chain([self._part.head], self._whole_records(form, lines))
-        return form.begin(lines)
+            return self._whole_records(form, lines)
+        return lines if self.begin else form.begin(lines)
 
     def _seek(self, offset: int) -> None:
         with input_errors(self._part.name):
@@ -253,14 +248,14 @@ class PartReader:
         rest = b""
         for block in blocks:
             rest += block
-            whole = form.whole_bytes(rest)
+            whole = form.dialect.whole_bytes(rest)
             yield rest[:whole]
             rest = self._check_open(rest[whole:])
         in_part_bytes = len(rest)
         while rest:
             data = self._read_some(READ_BYTES)
             rest = self._check_open(rest + data)
-            if length := form.first_bytes(rest) if data else len(rest):
+            if length := form.dialect.first_bytes(rest) if data else len(rest):
                 yield rest[:length] if rest.endswith(b"\n", 0, length) else rest + b"\n"
                 self.stop = (self.stop or 0) + length - in_part_bytes
                 return

@@ -73,7 +73,7 @@ class _JobState:
     def __init__(self, job: Job, scratch: str) -> None:
         self._job, self._scratch = job, scratch
         self._files: dict[str, DatabaseFile] = {}
-        self._answers: dict[str, Any] = {}
+        self._answers: dict[tuple[str, str, str], Any] = {}
 
     def resolvers(self) -> list[Resolver]:
         """Return the resolvers, after checking that they are those of the coordinator.
@@ -150,10 +150,12 @@ class _JobState:
             if part.has_header:
                 out.write(form.output.header)
             with Flow(cache, form, request.mode, request.jobs, put) as flow:
-                flow.answers = self._answers.get(form.output.end)
+                output = form.output
+                style = output.format, output.separator, output.end
+                flow.answers = self._answers.get(style)
                 for block in blocks:
                     flow.push(block)
-                self._answers[form.output.end] = flow.answers
+                self._answers[style] = flow.answers
             return reader.begin, reader.stop
 
 

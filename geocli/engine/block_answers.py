@@ -79,7 +79,7 @@ class Assembly:
     def __init__(self, answers: BlockAnswers, output: Output, resolved_at: str, singles: Sequence[bytes]) -> None:
         self._answers, self._singles = answers, b"".join(singles)
         self._single_ends = array("Q", accumulate(map(len, singles)))
-        time, no_network = resolved_at.encode(), b"null" if output.is_json else output.blank.encode()
+        time, no_network = resolved_at.encode(), (output.unknown or output.blank).encode()
         self._style = Style(
             time=time,
             time_bytes=len(time),

@@ -5,11 +5,14 @@ from __future__ import annotations
 from array import array
 from itertools import accumulate, chain
 
+from geocli.addresses import parse
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from geocli.addresses import Address
     from geocli.engine.kernel import Addresses
 
 
@@ -38,6 +41,7 @@ class Block:
         is_labelled: whether answers are labels, which depend on the text around them.
         before_note: returns the span of an address in a line (of a text, from an offset to an offset) that has a note;
             None for lines without one. None if addresses have no notes.
+        read: parses an address that is not in a form that the kernel parses.
 
     """
 
@@ -61,16 +65,11 @@ class Block:
         self.copy_starts, self.copy_ends = copy_starts, copy_ends
         self.padding, self.delimiter, self.tail = padding, delimiter, tail
         self.only_addresses, self.is_labelled, self.before_note = only_addresses, is_labelled, before_note
+        self.read: Callable[[str], Address] = parse
 
     @classmethod
-    def joined(
-        cls,
-        addresses: Sequence[bytes],
-        copied: Sequence[bytes],
-        padding: array[int] | None = None,
-        delimiter: bytes = b",",
-    ) -> Block:
-        """Return a block of these addresses, and of the text to write before the answer to each."""
+    def joined(cls, addresses: Sequence[bytes], copied: Sequence[bytes], tail: bytes = b"") -> Block:
+        """Return a block of these addresses, of the text to write before the answer to each, and after the last."""
         pieces = list(chain.from_iterable(zip(copied, addresses, strict=True)))
         ends = [*accumulate(map(len, pieces))]
         bounds = offsets(chain((0,), ends))
@@ -80,8 +79,7 @@ class Block:
             bounds[2::2],
             copy_starts=bounds[:-1:2],
             copy_ends=bounds[1::2],
-            padding=padding,
-            delimiter=delimiter,
+            tail=tail,
         )
 
     def __len__(self) -> int:

@@ -159,32 +159,49 @@ int64_t geocli_split(struct block *block, uint8_t end) {
     return at == block->text_bytes ? (int64_t)count : -1;
 }
 
-/* Divide whole rows of CSV without quotes, and find a column. A row with too few cells has an address without bytes. */
-int64_t geocli_cells(struct block *block, uint64_t column, uint64_t width) {
+/* Find some cells of each row of whole lines; `asked` is a constant where it is one. */
+static inline int64_t find_cells(struct block *block, const uint32_t *columns, uint64_t asked, uint64_t width, uint8_t comment) {
     const uint8_t *text = block->text;
-    uint64_t at = 0, count = 0;
-    while (at < block->text_bytes && count < block->room) {
+    uint64_t at = 0, count = 0, copied = 0;
+    while (at < block->text_bytes) {
         const uint8_t *found = memchr(text + at, '\n', block->text_bytes - at);
         if (!found) return -1;
-        uint64_t row = at, stop = found - text, cells = 1, begin = row, end = stop;
+        uint64_t row = at, stop = found - text, cells = 1;
         at = stop + 1;
-        if (stop > row && text[stop - 1] == '\r') end = --stop;
+        if (stop > row && text[stop - 1] == '\r') stop--;
+        if (stop == row || (comment && text[row] == comment)) continue;
+        if (asked > block->room - count) return -1;
+        uint32_t *starts = block->starts + count, *ends = block->ends + count;
+        for (uint64_t c = 0; c < asked; c++) {
+            starts[c] = columns[c] ? stop : row;
+            ends[c] = stop;
+        }
         for (uint64_t i = row; i < stop; i++) {
             if (text[i] != block->delimiter) continue;
-            if (cells == column) begin = i + 1;
-            if (cells == column + 1) end = i;
+            for (uint64_t c = 0; c < asked; c++) {
+                if (cells == columns[c]) starts[c] = i + 1;
+                if (cells == columns[c] + 1) ends[c] = i;
+            }
             cells++;
         }
-        if (cells <= column) begin = end = stop;
-        block->copy_starts[count] = row;
-        block->copy_ends[count] = stop;
-        block->starts[count] = begin;
-        block->ends[count] = block->stops[count] = end;
-        block->padding[count] = cells < width ? width - cells : 0;
-        count++;
+        for (uint64_t c = 0; c < asked; c++, count++) {
+            block->stops[count] = block->ends[count];
+            block->copy_starts[count] = c ? stop : copied;
+            block->copy_ends[count] = stop;
+            block->padding[count] = !c && cells < width ? width - cells : 0;
+        }
+        copied = stop;
     }
     block->count = count;
-    return at == block->text_bytes ? (int64_t)count : -1;
+    return count;
+}
+
+/* Find cells of each row of CSV without quotes, in whole lines. Blank lines, and those that begin with `comment` unless it is
+ * 0, are no rows. What precedes the first cell of a row is copied from the end of the row before, with the row itself. A cell
+ * that a row does not have is an address without bytes. Return how many cells there are. */
+int64_t geocli_cells(struct block *block, const uint32_t *columns, uint64_t asked, uint64_t width, uint8_t comment) {
+    if (asked == 1) return find_cells(block, columns, 1, width, comment);
+    return find_cells(block, columns, asked, width, comment);
 }
 
 /* Bytes, sixteen at a time. */

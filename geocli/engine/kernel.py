@@ -155,7 +155,7 @@ class Network(ctypes.Structure):
 
 _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "split": (ctypes.c_int64, (_POINTER, _U8)),
-    "cells": (ctypes.c_int64, (_POINTER, _U64, _U64)),
+    "cells": (ctypes.c_int64, (_POINTER, _POINTER, _U64, _U64, _U8)),
     "open": (ctypes.c_int32, (_POINTER,)),
     "decode": (ctypes.c_int64, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _U64, _POINTER, _U64)),
     "networks": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),

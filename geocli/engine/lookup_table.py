@@ -11,7 +11,7 @@ from ctypes import byref
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from geocli.addresses import network_length, parse
+from geocli.addresses import network_length
 from geocli.engine import kernel as native
 from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import zeros
@@ -34,8 +34,9 @@ from geocli.models import ENGLISH
 from geocli.sanitize import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from geocli.addresses import Address
     from geocli.databases.database import Database
     from geocli.engine.blocks import Block
     from geocli.engine.record_reader import Kind
@@ -129,7 +130,7 @@ class LookupTable:
         if with_notes := found.block.drop_notes(unread):
             self._find(found)
             unread = found.positions(NEW)
-        texts = {text: _canonical(text) for text in set(map(found.block.address, unread))}
+        texts = {text: _canonical(text, found.block.read) for text in set(map(found.block.address, unread))}
         found.rewrite(
             {
                 position: canonical + _suffix(found.block, position)
@@ -223,10 +224,10 @@ class LookupTable:
         return self._with_country[waiting, country]
 
 
-def _canonical(text: bytes) -> bytes | None:
+def _canonical(text: bytes, read: Callable[[str], Address]) -> bytes | None:
     """Return an address in canonical form; None if it is invalid."""
     try:
-        return str(parse(decoded(text))).encode()
+        return str(read(decoded(text))).encode()
     except AddressError:
         return None
 

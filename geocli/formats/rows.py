@@ -41,12 +41,13 @@ class Output:
         r"""Prepare to render lines.
 
         Args:
-            format_: `csv`, `tsv`, `jsonl`, `json`, `value`, or `label`, which is ` [London, GB]`.
+            format_: `csv`, `tsv`, `jsonl`, `json`, `value`, `label`, which is ` [London, GB]`, or `words`, which are
+                cells without quotes, as in logs, where `-` is unknown.
             fields: names of the cells; default: those of the format.
             with_header: whether CSV and TSV begin with the names.
             before: prefix of every line.
             end: suffix of every line.
-            separator: between cells of CSV.
+            separator: between cells of CSV, or between words.
 
         """
         self.format = format_
@@ -55,15 +56,17 @@ class Output:
         """The fields of a line, in the order of its cells."""
         self.end = end
         self._before = before
-        self.separator = {"csv": separator, "label": ", "}.get(format_, "\t")
+        self.separator = {"csv": separator, "words": separator, "label": ", "}.get(format_, "\t")
         """Separator of cells."""
-        self._has_plain_simple_cells = not (self.is_json or SIMPLE.fullmatch(f"_{self.separator}"))
+        has_others = self.is_json or format_ == "words" or SIMPLE.fullmatch(f"_{self.separator}")
+        self._has_plain_simple_cells = not has_others
         self._marks = ('"', self.separator, *(f"\n{start}" for start in FORMULA_STARTS))
         """What makes cells other texts than their values."""
         self._keys = _json_keys(self.names)
         self._read = reader(self.cell_names)
         self._cells = {name: _Cells(self.cell) for name in self.cell_names}
-        self._unknown = "null" if self.is_json else ""
+        self.unknown = {"json": "null", "jsonl": "null", "words": "-"}.get(format_, "")
+        """Cell of an unknown value."""
         self.blank = '""' if format_ == "csv" and len(self.names) == 1 and not before else ""
         """Line of a single empty cell; an empty line would not be a row of CSV."""
         self.is_plain = format_ in {"csv", "tsv", "value"} and not (before or self.blank)
@@ -113,7 +116,7 @@ class Output:
 
     def traits_cell(self, members: str) -> str:
         """Return a cell of `traits` that has some rendered members."""
-        return f'"{{{members}}}"' if self.format == "csv" else f"{{{members}}}"
+        return f'"{{{members}}}"' if self.format == "csv" else self.quoted(f"{{{members}}}")
 
     def trait_member(self, name: str, value: Any) -> str:
         """Return a rendered member of `traits`."""
@@ -126,7 +129,7 @@ class Output:
         if name in {"latitude", "longitude", "asn"}:
             if None not in values:
                 return list(map(repr, values))
-            return [self._unknown if value is None else repr(value) for value in values]
+            return [self.unknown if value is None else repr(value) for value in values]
         texts = ["" if value is None else value for value in values] if None in values else values
         if self._are_plain(texts):
             return texts
@@ -146,7 +149,7 @@ class Output:
     def cell(self, value: Any) -> str:
         """Return the cell of a value in its JSON form."""
         if value is None:
-            return self._unknown
+            return self.unknown
         if not isinstance(value, str):
             return repr(value) if type(value) in {float, int} else self.quoted(json_text(value))
         if self._has_plain_simple_cells and SIMPLE.fullmatch(value):
@@ -159,7 +162,9 @@ class Output:
         return self.quoted(text)
 
     def quoted(self, text: str) -> str:
-        """Return a cell of CSV, quoted if necessary (RFC 4180)."""
+        """Return a cell of CSV, quoted if necessary (RFC 4180); a word has no separator."""
+        if self.format == "words":
+            return text.replace(self.separator, "+") or self.unknown
         if self.format == "csv" and ('"' in text or self.separator in text):
             return '"' + text.replace('"', '""') + '"'
         return text
@@ -219,6 +224,7 @@ _DEFAULTS: dict[str, Sequence[str]] = {
     "json": JSON_FIELDS,
     "jsonl": JSON_FIELDS,
     "value": ("country_code",),
+    "words": CSV_FIELDS,
     "label": ("city", "country_code"),
 }
-FORMATS = tuple(name for name in _DEFAULTS if name != "label")
+FORMATS = tuple(name for name in _DEFAULTS if name not in {"label", "words"})

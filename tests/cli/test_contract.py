@@ -357,6 +357,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--quiet": ("batch", "-q"),
         "--input": ("batch", "-i", "log"),
         "--column": ("batch", "-i", "jsonl", "-c", "client.ip"),
+        "--pick": ("batch", "-i", "csv", "--pick", "last"),
         "--delimiter": ("batch", "-i", "csv", "--delimiter", ";"),
         "--prefix": ("batch", "-i", "csv", "--prefix", "geo_"),
         "--extract": ("batch", "--extract"),

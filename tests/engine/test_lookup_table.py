@@ -64,7 +64,9 @@ def written(found: BlockAnswers, singles: list[bytes], room: int) -> list[bytes]
 def test_parts_of_any_size_are_the_whole(asked: list[tuple[bytes, bytes, int, bytes]], room: int) -> None:
     """They consist of copied text, delimiters, rows, and lines of the scalar path; no part exceeds its buffer."""
     texts, copies, counts, _ = [list(column) for column in zip(*asked, strict=True)] or [[], [], [], []]
-    found = table().find(Block.joined(texts, copies, offsets(counts), b";"))
+    block = Block.joined(texts, copies)
+    block.padding, block.delimiter = offsets(counts), b";"
+    found = table().find(block)
     singles = [single for text, *_, single in asked if text in {b"x", b""}]
     expected = [copied + b";" * count + row(text, single) for text, copied, count, single in asked]
     parts = written(found, singles, room)
@@ -83,7 +85,9 @@ def maker(tmp_path: Path) -> Callable[[Output], RowMaker]:
 def test_memory_for_rows_is_bounded(maker: Callable[[Output], RowMaker]) -> None:
     """For rows of any length."""
     texts, single = [b"x"] * 100, b"y" * 999_999 + b"\n"
-    found = table().find(Block.joined(texts, [b"copied,"] * 100, offsets([1] * 100)))
+    block = Block.joined(texts, [b"copied,"] * 100)
+    block.padding = offsets([1] * 100)
+    found = table().find(block)
     parts = [bytes(part) for part in maker(OUTPUT)._assembled(found, [single] * 100)]  # noqa: SLF001 (a file would take too long)
 
     assert (b"copied,," + single) * 100 == b"".join(parts)

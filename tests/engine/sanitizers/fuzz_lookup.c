@@ -388,6 +388,19 @@ static void check_networks(const struct tree *tree, uint64_t *random) {
     CHECK(!cursor.is_done || (!high && (!low || (tree->ip_version == 4 && low == 1ull << 32))));
 }
 
+/* Count the lines of a block that are neither blank nor comments. */
+static uint64_t count_rows(const struct block *block, uint8_t comment) {
+    uint64_t rows = 0;
+    for (uint64_t at = 0, next; at < block->text_bytes; at = next) {
+        uint64_t stop = at;
+        while (stop < block->text_bytes && block->text[stop] != '\n') stop++;
+        next = stop + 1;
+        if (stop > at && block->text[stop - 1] == '\r') stop--;
+        rows += stop > at && !(comment && block->text[at] == comment);
+    }
+    return rows;
+}
+
 static void one_round(uint64_t *random) {
     struct engine *engine = make_engine(random, below(random, 2));
     static struct expected expected;
@@ -398,9 +411,12 @@ static void one_round(uint64_t *random) {
         struct block block;
         make_block(&block, random, below(random, 8) ? MAX_LINES : below(random, MAX_LINES), below(random, 2));
         int is_csv = below(random, 2);
-        int64_t count = is_csv ? geocli_cells(&block, below(random, 3), below(random, 4)) : geocli_split(&block, '\n');
-        uint64_t lines = 0;
-        for (uint64_t i = 0; i < block.text_bytes; i++) lines += block.text[i] == '\n';
+        uint32_t columns[3] = {below(random, 3), below(random, 3), below(random, 3)};
+        uint64_t asked = is_csv ? 1 + below(random, 3) : 1;
+        uint8_t comment = below(random, 2) ? '#' : 0;
+        int64_t count = is_csv ? geocli_cells(&block, columns, asked, below(random, 4), comment) : geocli_split(&block, '\n');
+        uint64_t lines = is_csv ? asked * count_rows(&block, comment) : 0;
+        for (uint64_t i = 0; i < block.text_bytes; i++) lines += !is_csv && block.text[i] == '\n';
         int is_whole = !block.text_bytes || block.text[block.text_bytes - 1] == '\n';
         CHECK(is_whole && lines <= block.room ? count == (int64_t)lines : count == -1);
         int is_label = !is_csv && below(random, 2);

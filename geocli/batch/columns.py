@@ -1,0 +1,95 @@
+"""The columns of a table that hold addresses, and the names of the columns that are added."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geocli.batch.column_names import usual_name
+from geocli.batch.input_formats import DEFAULT_COLUMN
+from geocli.errors import SettingsError
+from geocli.sanitize import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geocli.batch.table_head import Head
+
+OTHER_DELIMITERS = ";\t|, "
+"""If the only column has one of these in its name, it is probably several."""
+
+
+def number_of(columns: Sequence[str]) -> int | None:
+    """Return the index of the first column if it is chosen by its number, from 1."""
+    is_number = bool(columns) and columns[0].isascii() and columns[0].isdecimal() and int(columns[0]) > 0
+    return int(columns[0]) - 1 if is_number else None
+
+
+def places_of(columns: Sequence[str], head: Head) -> list[int]:
+    """Return the indices of the chosen columns; by default, of that with the most usual name.
+
+    Raises:
+        SettingsError: a column is missing or ambiguous.
+
+    """
+    if not columns:
+        only = head.names[0] if head.width == 1 and head.names and not _other_delimiter(head) else None
+        columns = [only or usual_name(head.names) or DEFAULT_COLUMN]
+    return [_place_of(column, head) for column in columns]
+
+
+def _place_of(column: str, head: Head) -> int:
+    count = head.names.count(column)
+    if count == 1:
+        return head.names.index(column)
+    number = number_of([column])
+    if not count and number is not None and number < head.width:
+        return number
+    name = f"-c {safe(column)}"
+    if not head.names:
+        reason = f"there is no header; name the column of addresses by its number: -c {head.place + 1}"
+        raise SettingsError("input" if column == DEFAULT_COLUMN else name, reason, origin=head.kind)
+    reason = f"{count} columns have this name" if count else "there is no such column"
+    listed = ", ".join(map(safe, head.names))
+    raise SettingsError(name, f"{reason}; the columns are: {listed}{_hint(column, head)}", origin=head.kind)
+
+
+def _hint(column: str, head: Head) -> str:
+    """Return what probably works instead of a column."""
+    if (delimiter := _other_delimiter(head)) is not None:
+        return f"; try {'-i tsv' if delimiter == chr(9) else f'--delimiter {delimiter!r}'}"
+    if column in head.names:
+        return f"; name one by its number, as in -c {head.names.index(column) + 1}"
+    from difflib import get_close_matches
+
+    lowered = {name.lower(): name for name in head.names}
+    nearest = get_close_matches(column.lower(), lowered, n=1)
+    likely = lowered[nearest[0]] if nearest else usual_name(head.names)
+    return f"; try -c {_shell_quoted(safe(likely))}" if likely else ""
+
+
+def _shell_quoted(text: str) -> str:
+    from shlex import quote
+
+    return quote(text)
+
+
+def _other_delimiter(head: Head) -> str | None:
+    if len(head.names) != 1:
+        return None
+    others = OTHER_DELIMITERS.replace(head.dialect.delimiter, "")
+    return next((delimiter for delimiter in others if delimiter in head.names[0]), None)
+
+
+def prefixes_of(columns: Sequence[str], prefix: str) -> list[str]:
+    """Return the prefixes of the names that are added for each column.
+
+    Raises:
+        SettingsError: a prefix is chosen for several columns.
+
+    """
+    if len(columns) < 2:
+        return [prefix]
+    if prefix:
+        reason = "cannot be used with several -c, whose own names are the prefixes"
+        raise SettingsError("--prefix", reason, origin="command line")
+    return [f"{column}_" for column in columns]

@@ -1,0 +1,74 @@
+"""Choose an address of several, as in `X-Forwarded-For: 10.0.0.1, 8.8.8.8`."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from geocli.addresses import parse, scope
+from geocli.errors import AddressError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from geocli.addresses import Address
+
+PICKS = ("public", "first", "last")
+"""Which of several addresses counts: the first public one, or else the first; the first; the last."""
+_BETWEEN = re.compile(r"[\s,;]+")
+_SEVERAL = re.compile(r"[^\s,;][\s,;]+[^\s,;]|=")
+"""What is in every string with several addresses."""
+_FORWARDED = re.compile(r"(?:(?P<is_for>for)|by|host|proto)=", re.IGNORECASE)
+"""Parameters of the header Forwarded (RFC 7239, 4)."""
+_UNKNOWN = re.compile(r"unknown|-|_[\w.-]+", re.IGNORECASE)
+"""What proxies write instead of an address (RFC 7239, 6)."""
+
+
+def reader(pick: str) -> Callable[[str], Address]:
+    """Return a function that reads a string with one address or several, as `addresses.parse` reads one."""
+    return partial(_read, pick)
+
+
+def chosen(text: str, read: Callable[[str], Address]) -> str:
+    """Return the address that a function reads of several; any other string as it is."""
+    if _SEVERAL.search(text) is None:
+        return text
+    try:
+        return str(read(text))
+    except AddressError:
+        return text
+
+
+def _read(pick: str, text: str) -> Address:
+    """Read a string with one address or several.
+
+    >>> str(_read("public", "10.0.0.1, 8.8.8.8")), str(_read("public", 'for="[2001:218::1]:4711";proto=https'))
+    ('8.8.8.8', '2001:218::1')
+
+    Raises:
+        AddressError: there is none, or something else.
+
+    """
+    try:
+        return parse(text)
+    except AddressError:
+        pieces = [piece for piece in _BETWEEN.split(text) if piece]
+        try:
+            found = [*_addresses(pieces)] if len(pieces) > 1 or "=" in text else []
+        except AddressError:
+            found = []
+        if not found:
+            raise
+    if pick == "public":
+        return next((address for address in found if scope(address) is None), found[0])
+    return found[-1 if pick == "last" else 0]
+
+
+def _addresses(pieces: list[str]) -> Iterator[Address]:
+    for piece in pieces:
+        parameter = _FORWARDED.match(piece)
+        if parameter is None or parameter["is_for"]:
+            value = piece[parameter.end() :].strip('"') if parameter else piece
+            if not _UNKNOWN.fullmatch(value):
+                yield parse(value)

@@ -1,0 +1,176 @@
+"""The head of a table: comments, blank lines and the names of its columns.
+
+The names are a row, as in CSV, or a comment: `#fields` of Zeek, `#Fields:` of W3C's extended log format (IIS,
+CloudFront), or the last comment before the rows, as in feeds of abuse.ch.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8
+from itertools import pairwise
+from typing import NamedTuple
+
+from geocli.batch import picking
+from geocli.batch.dialects import CR, NO_CR, Dialect
+from geocli.errors import AddressError, SettingsError
+from geocli.sanitize import safe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ZEEK, W3C = re.compile(rb"#fields(?!\w)"), re.compile(rb"#Fields:")
+"""What the names of columns follow in logs of Zeek, and in W3C's format."""
+COMMENTS = re.compile(rb"(?m)^(\xef\xbb\xbf)?(#[^\r\n]*)")
+"""Comments, the first one perhaps behind a byte order mark."""
+SEPARATOR = re.compile(rb"#separator \\x([0-9a-fA-F]{2})\s*\Z")
+
+
+class Head(NamedTuple):
+    """What precedes the rows of a table."""
+
+    size: int
+    """Its bytes."""
+    lines: tuple[bytes, ...]
+    """Its lines, with their ends."""
+    names: tuple[str, ...]
+    """Names of the columns; none if the table has no header."""
+    width: int
+    """The number of columns."""
+    dialect: Dialect
+    kind: str = "csv"
+    """`csv`, `zeek` or `w3c`."""
+    place: int = 0
+    """Index of the first cell with an address in the first row of a table without a header."""
+
+    def with_names(self, added: Sequence[str]) -> bytes:
+        """Return the head with the names of more columns."""
+        if self.kind == "csv":
+            *before, header = self.lines
+            bare = header.rstrip(b"\r\n")
+            cells = "".join(f"{self.dialect.delimiter}{quoted(name, self.dialect.delimiter)}" for name in added)
+            return b"".join([*before, bare, cells.encode(), header[len(bare) :] or b"\n"])
+        return self.extended(b"".join(self.lines), added)
+
+    def extended(self, text: bytes, added: Sequence[str]) -> bytes:
+        """Add names of columns to the comments that name the others, as they stand in logs that were joined.
+
+        Raises:
+            SettingsError: other columns are named.
+
+        """
+        marks = {"csv": (), "zeek": (b"#fields", b"#types"), "w3c": (b"#Fields:",)}[self.kind]
+        if not any(mark in text for mark in marks):
+            return text
+        names = [safe(name).replace(" ", "_") for name in added]
+        return COMMENTS.sub(lambda found: (found[1] or b"") + self._extended(found[2], names), text)
+
+    def _extended(self, comment: bytes, added: Sequence[str]) -> bytes:
+        marker = (W3C if self.kind == "w3c" else ZEEK).match(comment)
+        if marker is not None:
+            if (names := _names(comment, marker.end(), self.kind, self.dialect)) != self.names:
+                reason = f"other columns follow in the same file: {safe(' '.join(names))}; divide it there"
+                raise SettingsError("input", reason, origin=self.kind)
+            between = b" " if self.kind == "w3c" else self.dialect.delimiter.encode()
+            return between.join([comment, *(name.encode() for name in added)])
+        if self.kind == "zeek" and comment.startswith(b"#types"):
+            return self.dialect.delimiter.encode().join([comment, *[b"string"] * len(added)])
+        return comment
+
+
+def quoted(text: str, delimiter: str) -> str:
+    """Return the name of a column as a cell of CSV."""
+    text = safe(text)
+    return '"' + text.replace('"', '""') + '"' if '"' in text or delimiter in text else text
+
+
+def read_head(text: bytes, dialect: Dialect, number: int | None, *, is_all: bool) -> Head | None:
+    """Read the head of a table.
+
+    Args:
+        text: what the table begins with.
+        dialect: of its rows, unless it is a log of Zeek or in W3C's format.
+        number: index of a column that is chosen by its number, so that there need be no header.
+        is_all: whether there is no more.
+
+    Returns:
+        The head; None if more must be read, up to the first row behind it.
+
+    """
+    at = len(BOM_UTF8) if text.startswith(BOM_UTF8) else 0
+    bounds, comments = [0], list[bytes]()
+    while (end := text.find(b"\n", at) + 1) or (is_all and at < len(text)):
+        end = end or len(text)
+        line = text[at:end].rstrip(b"\r\n")
+        if line and not line.startswith(b"#"):
+            break
+        if line:
+            comments.append(line)
+        bounds.append(end)
+        at = end
+    else:
+        if not is_all:
+            return None
+    lines = [text[start:stop] for start, stop in pairwise(bounds)]
+    if named := _of_log(lines, comments, text[at:]):
+        return named
+    dialect = dialect._replace(has_comments=bool(comments))
+    size = dialect.first_bytes(text[at:]) if text[at:] else 0
+    if not size and text[at:]:
+        if not is_all:
+            return None
+        size = len(text) - at
+    start = at if len(bounds) > 1 else 0  # the mark belongs to the first line
+    return _of_table(lines, text[start : at + size], dialect, number, len(text[start:at]))
+
+
+def _of_log(lines: Sequence[bytes], comments: Sequence[bytes], rest: bytes) -> Head | None:
+    """Return the head of a log of Zeek or in W3C's format."""
+    comment = next((each for each in reversed(comments) if ZEEK.match(each) or W3C.match(each)), None)
+    if comment is None:
+        return None
+    if marker := W3C.match(comment):
+        row = rest.partition(b"\n")[0]
+        delimiter = "\t" if b"\t" in row else " "
+        dialect = Dialect(delimiter, quotes="lines" if delimiter == " " else "none", has_comments=True)
+        kind, end = "w3c", marker.end()
+    else:
+        separator = next((found for each in comments if (found := SEPARATOR.match(each))), None)
+        delimiter = chr(int(separator[1], 16)) if separator else "\t"
+        dialect = Dialect(delimiter, quotes="none", has_comments=True)
+        kind, end = "zeek", len("#fields")
+    names = _names(comment, end, kind, dialect)
+    return Head(sum(map(len, lines)), tuple(lines), names, len(names), dialect, kind)
+
+
+def _names(comment: bytes, start: int, kind: str, dialect: Dialect) -> tuple[str, ...]:
+    text = comment[start:].decode("utf-8", "surrogateescape")
+    return tuple(text.split() if kind == "w3c" else text.split(dialect.delimiter)[1:])
+
+
+def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, number: int | None, mark: int) -> Head:
+    """Return the head of a table whose first record is given, with a byte order mark of some bytes before it."""
+    record = next(iter(dialect.records(first[mark:])), None)
+    cells = [cell.replace(NO_CR, CR) for cell in record.cells] if record else []
+    before = sum(map(len, lines))
+    place = next((index for index, cell in enumerate(cells) if _has_address(cell)), None)
+    is_row = place is not None or (number is not None and number < len(cells) and not cells[number].strip())
+    if not is_row:
+        return Head(before + len(first), (*lines, first), tuple(cells), len(cells), dialect)
+    if number is None and lines and lines[-1].startswith(b"#"):
+        comment = lines[-1].lstrip(b"# ").rstrip(b"\r\n")
+        if len(names := dialect.records(comment)[0].cells if comment else []) == len(cells):
+            return Head(before, tuple(lines), tuple(names), len(cells), dialect)
+    # Without names, comments are left to the rows, so that those of several files are written.
+    bom = (lines[0] if lines else first)[: len(BOM_UTF8)]
+    bom = bom if bom == BOM_UTF8 else b""
+    return Head(len(bom), (bom,), (), len(cells), dialect, place=place or 0)
+
+
+def _has_address(cell: str) -> bool:
+    try:
+        picking.reader("first")(cell)
+    except AddressError:
+        return False
+    return True

@@ -1,0 +1,168 @@
+"""What a table becomes: its own rows with cells behind them, another table, JSON lines, or answers alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geocli.batch.dialects import CR, NO_CR
+from geocli.errors import SettingsError
+from geocli.formats.rows import Output, json_text
+from geocli.models import CSV_FIELDS
+from geocli.sanitize import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from geocli.batch.dialects import Record
+    from geocli.batch.table_head import Head
+
+    class Writer(Protocol):
+        """How the rows of a table are written."""
+
+        output: Output
+        """What answers look like."""
+        is_raw: bool
+        """Whether rows come back as they were, and also what is no row."""
+
+        def head(self) -> bytes:
+            """Return what precedes the rows."""
+
+        def row(self, record: Record) -> tuple[list[bytes], bytes]:
+            """Return what is written before each answer of a row, and after the last one."""
+
+
+APPENDED_FIELDS = tuple(name for name in CSV_FIELDS if name != "ip")
+"""The fields that are appended by default: the address is there already."""
+GEO = "geo"
+"""Key of the answer in JSON."""
+
+
+def writer_of(head: Head, format_: str | None, prefixes: Sequence[str], fields: Sequence[str] | None) -> Writer:
+    """Return what writes a table in a format; by default, as it was.
+
+    Raises:
+        SettingsError: what is to be appended is there already.
+
+    """
+    if format_ == "value":
+        return AnswerWriter(Output("value", fields, end=""), prefixes)
+    if format_ == "jsonl":
+        return ObjectWriter(head, prefixes, fields)
+    added = [prefix + name for prefix in prefixes for name in fields or APPENDED_FIELDS]
+    is_same = head.kind == "csv" and (format_ == "tsv") == (head.dialect.delimiter == "\t")
+    if format_ is None or is_same:
+        return RawWriter(head, len(prefixes), added, fields or APPENDED_FIELDS)
+    return TableWriter(head, len(prefixes), added, Output(format_, fields or APPENDED_FIELDS, with_header=False))
+
+
+def _check_new(names: Sequence[str], head: Head) -> None:
+    if both := [name for name in names if name in head.names]:
+        hint = "choose other names with --prefix, as in --prefix geo_"
+        raise SettingsError(", ".join(map(safe, both)), f"in the input already; {hint}", origin=head.kind)
+
+
+class RawWriter:
+    """Rows as they were, with cells behind them."""
+
+    is_raw = True
+
+    def __init__(self, head: Head, count: int, added: Sequence[str], fields: Sequence[str]) -> None:
+        _check_new(added, head)
+        cut = head.dialect.delimiter
+        format_ = "csv" if head.kind == "csv" else "words"
+        self.output = Output(format_, fields, with_header=False, before=cut, end="", separator=cut)
+        self._head, self._added, self._others = head, added, [b""] * (count - 1)
+        self._delimiter, self._width = cut.encode(), head.width
+
+    def head(self) -> bytes:
+        """Return the head of the table, with the names of the new columns."""
+        return self._head.with_names(self._added) if self._head.names else b"".join(self._head.lines)
+
+    def extended(self, text: bytes) -> bytes:
+        """Add the new names to heads within a text."""
+        return self._head.extended(text, self._added)
+
+    def row(self, record: Record) -> tuple[list[bytes], bytes]:
+        """Return the row, filled up where it is too short, and its end."""
+        return [record.raw + self._delimiter * (self._width - len(record.cells)), *self._others], record.end
+
+
+class AnswerWriter:
+    """Answers alone, one line for each row."""
+
+    is_raw = False
+
+    def __init__(self, output: Output, prefixes: Sequence[str]) -> None:
+        self.output, self._prefixes = output, prefixes
+        self.before = [b"", *[output.separator.encode()] * (len(prefixes) - 1)]
+        """What is written before each answer of a row."""
+
+    def head(self) -> bytes:
+        """Return the names of the fields, if the format has them."""
+        if self.output.format not in {"csv", "tsv"}:
+            return b""
+        names = [safe(f"{prefix}{name}") for prefix in self._prefixes for name in self.output.names]
+        return f"{self.output.separator.join(map(self.output.quoted, names))}\n".encode()
+
+    def row(self, record: Record) -> tuple[list[bytes], bytes]:  # noqa: ARG002 (other writers need it)
+        """Return separators, and the end of a line."""
+        return self.before, b"\n"
+
+
+class TableWriter:
+    """Rows of a table in another dialect."""
+
+    is_raw = False
+
+    def __init__(self, head: Head, count: int, added: Sequence[str], output: Output) -> None:
+        _check_new(added, head)
+        self._names = [*head.names, *added] if head.names else []
+        self._others, self._width = [b""] * (count - 1), head.width
+        self._cut, self._format = output.separator, output.format
+        self.output = Output(output.format, output.names, with_header=False, before=self._cut, end="")
+
+    def head(self) -> bytes:
+        """Return the names of all columns."""
+        return self._joined(self._names) + b"\n" if self._names else b""
+
+    def row(self, record: Record) -> tuple[list[bytes], bytes]:
+        """Return the cells of a row."""
+        missing = [""] * (self._width - len(record.cells))
+        return [self._joined([*record.cells, *missing]), *self._others], b"\n"
+
+    def _joined(self, cells: Sequence[str]) -> bytes:
+        return self._cut.join(map(self._cell, cells)).encode("utf-8", "surrogateescape")
+
+    def _cell(self, text: str) -> str:
+        text = text.replace(NO_CR, CR)
+        if self._format == "tsv":
+            return text if text.isprintable() else safe(text)
+        return '"' + text.replace('"', '""') + '"' if any(char in text for char in ',"\r\n') else text
+
+
+class ObjectWriter:
+    """A JSON object for each row: its cells, then the answers."""
+
+    is_raw = False
+
+    def __init__(self, head: Head, prefixes: Sequence[str], fields: Sequence[str] | None) -> None:
+        answers = [prefix + GEO for prefix in prefixes]
+        _check_new(answers, head)
+        self.output = Output("jsonl", fields, end="")
+        self._keys = [f"{json_text(name)}: " for name in head.names]
+        self._first, *self._others = [f"{json_text(name)}: ".encode() for name in answers]
+        self._others = [b", " + key for key in self._others]
+
+    def head(self) -> bytes:
+        """Return nothing: keys stand in each line."""
+        return b""
+
+    def row(self, record: Record) -> tuple[list[bytes], bytes]:
+        """Return an object that is still open; cells without a name have their number as a key."""
+        keys = [*self._keys, *(f'"{number}": ' for number in range(len(self._keys) + 1, len(record.cells) + 1))]
+        cells = [
+            f"{key}{json_text(cell.replace(NO_CR, CR).encode('utf-8', 'surrogateescape').decode('utf-8', 'replace'))}, "
+            for key, cell in zip(keys, record.cells, strict=False)
+        ]
+        return [f"{{{''.join(cells)}".encode() + self._first, *self._others], b"}\n"
