@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from geocli.batch.input_formats import Form
     from geocli.batch.reader import Read
     from geocli.batch.rows import Rows
+    from geocli.batch.timeline import Timeline
     from geocli.cache import GeoCache
 
 
@@ -39,6 +40,8 @@ class BatchReport:
         self.empty = EmptyFields(request.fields)
         self.tally = request.tally()
         """Rows by the fields that the request counts."""
+        self.timeline: Timeline | None = None
+        """Lines by their time, for a report."""
         self.exit_status = 0
         """3 if somebody who failed might know an address, 2 for an unread file, 1 with `is_strict` for no answer."""
         self.counts: Counter[str] = Counter()
@@ -135,6 +138,10 @@ class _Batch:
         self._flow: Flow | None = None
         self._path = ""
         self.report = BatchReport(request)
+        if request.report:
+            from geocli.batch.timeline import Timeline
+
+            self.report.timeline = Timeline(cache.now())
 
     def answer(self, path: str) -> None:
         """Answer the lines of a file."""
@@ -160,6 +167,8 @@ class _Batch:
             flow.slow_lines = self._slow_lines
             for chunk in rest:
                 self._on_lines(path, chunk)
+                if self.report.timeline is not None:
+                    self.report.timeline.add(chunk)
                 flow.push(visible(chunk) if self._is_shown else chunk)
             self._slow_lines = flow.slow_lines
 

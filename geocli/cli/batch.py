@@ -73,6 +73,9 @@ CountBy = Annotated[
 Top = Annotated[
     int | None, _option(OUTPUT, "--top", text="Print the N largest counts; default: all.", min=1, metavar="N")
 ]
+ReportFile = Annotated[
+    str | None, _option(OUTPUT, "--report", text="Also write a page with a map and charts (HTML).", metavar="FILE")
+]
 Progress = Annotated[
     bool | None,
     _option(
@@ -120,6 +123,7 @@ def batch(
     summary: Summary = False,
     count_by: CountBy = None,
     top: Top = None,
+    report: ReportFile = None,
     progress: Progress = None,
     db: options.Databases = None,
     cached_only: options.CachedOnly = False,
@@ -151,7 +155,7 @@ def batch(
         "end": "\0" if null else "\n",
     }
     rows = {"fields": options.fields_of(fields), "prefix": prefix, "with_header": not no_header, "output": output}
-    insight = batch_options.insight(format_, fields, count_by=count_by, top=top)
+    insight = batch_options.insight(format_, fields, count_by=count_by, top=top, report=report)
     more = {"is_strict": strict, "is_counted": summary, "mode": mode}
     workers = batch_options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
     jobs = jobs or (1 if cluster else len(os.sched_getaffinity(0)))

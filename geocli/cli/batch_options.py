@@ -26,18 +26,22 @@ def request_of(files: Sequence[str], delimiter: str | None, **parts: Any) -> Bat
 
 
 def insight(
-    format_: str | None, fields: Sequence[str] | None, *, count_by: str | None, top: int | None
+    format_: str | None, fields: Sequence[str] | None, *, count_by: str | None, top: int | None, report: str | None
 ) -> dict[str, Any]:
-    """Return the parts of a request that decide between rows and counts of them."""
+    """Return the parts of a request that decide between rows and counts of them, and about a report."""
+    if report is not None:
+        from geocli.formats.report import check_requirements
+
+        check_requirements()
     if count_by is None:
         if top is not None:
             raise SettingsError("--top", "needs --count-by", origin=COMMAND_LINE)
         if format_ in {"json", "table"}:
             raise SettingsError(f"-f {format_}", "needs --count-by", origin=COMMAND_LINE)
-        return {"format": format_}
+        return {"format": format_, "report": report}
     if fields:
         raise SettingsError("-F", "cannot be used with --count-by, which names the columns", origin=COMMAND_LINE)
-    return {"count_by": counted_fields(count_by), "count_format": format_, "top": top}
+    return {"count_by": counted_fields(count_by), "count_format": format_, "top": top, "report": report}
 
 
 def counted_fields(names: str) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ def batch(
         run, total_bytes = _prepared(cache, request, cluster)
         with _progress(total_bytes, is_shown=shows_progress) as watcher:
             report = run(watcher)
+    if request.report:
+        _write_report(report, request, settings, cache)
     if request.count_by:
         _print_groups(report, request)
     if request.is_counted:
@@ -64,6 +66,13 @@ def batch(
     if request.mode != "no-cache":
         _flush_long_journal(settings)
     return problems.exit_status(report.exit_status)
+
+
+def _write_report(report: BatchReport, request: BatchRequest, settings: Settings, cache: GeoCache) -> None:
+    from geocli.cli.reports import write_batch_report
+    from geocli.stats import databases
+
+    write_batch_report(report, request, str(request.report), databases(settings), cache.now())
 
 
 def _print_groups(report: BatchReport, request: BatchRequest) -> None:

@@ -13,6 +13,7 @@ from geocli.errors import SettingsError
 from geocli.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
+    from geocli.settings import Settings
     from geocli.stats import Stats
     from geocli.storage.directory import DataDirectory
 
@@ -51,6 +52,10 @@ def stats(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write a page with a map and charts (HTML).", rich_help_panel=options.OUTPUT),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Print what is unhealthy; exit with 1 if anything is.", rich_help_panel=HEALTH),
@@ -64,6 +69,8 @@ def stats(
 
     if map_ and format_ not in {None, "table"}:
         raise SettingsError("--map", f"cannot be used with -f {format_}", origin=COMMAND_LINE)
+    if report is not None:
+        return _report(options.settings_of(ctx), report)
     # Neither output shows the most frequent values.
     top = 0 if check or format_ == "prometheus" else top
     settings = options.settings_of(ctx)
@@ -72,6 +79,19 @@ def stats(
     if check:
         return _check(counted, cache.directory, max_lag, settings.journal_limit_mb)
     print_stats(counted, format_, output)
+    return 0
+
+
+def _report(settings: Settings, path: str) -> int:
+    from geocli.cli.reports import write_cache_report
+    from geocli.formats.report import TOP, check_requirements
+    from geocli.formats.statistics import print_reasons
+
+    check_requirements()
+    with open_cache(settings, Problems()) as cache:
+        counted = {by: cache.stats(by=by, top=TOP, with_countries=by == "country") for by in ("country", "asn", "city")}
+    print_reasons(counted["country"].problems)
+    write_cache_report(counted, path)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from geocli.console import complain, write
 from geocli.countries import country_name
 from geocli.files.atomic import replacing, write_all
+from geocli.formats.country_map import standalone_map
 from geocli.formats.database_list import databases_json, databases_table
 from geocli.formats.prometheus import prometheus
 from geocli.formats.rows import json_text
@@ -59,14 +60,20 @@ def print_stats(stats: Stats, format_: str | None, output: str | None) -> None:
     # JSON contains the problems.
     if format_ != "json":
         print_reasons(stats.problems)
-    if output is not None:
-        with replacing(output) as (descriptor, _):
-            write_all(descriptor, _FORMATS[format_](stats).encode())
+    if output is not None and stats.countries is not None and output.endswith(".svg"):
+        _write(output, standalone_map(stats.countries, sum(stats.statuses.values())))
+    elif output is not None:
+        _write(output, _FORMATS[format_](stats))
     elif format_ == "table":
         console = open_console()
         show(console, *_parts(stats, console), complete="-f json")
     else:
         write(_FORMATS[format_](stats).encode())
+
+
+def _write(path: str, text: str) -> None:
+    with replacing(path) as (descriptor, _):
+        write_all(descriptor, text.encode())
 
 
 def _table_text(stats: Stats) -> str:

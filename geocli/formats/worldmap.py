@@ -122,7 +122,7 @@ def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterato
     columns = min(width, COLUMNS)
     lines = [list(line) for line in _coasts(columns, pen.halves)]
     marked: set[tuple[int, int]] = set()
-    known = {code: share for code, share in shares.items() if code in _centres()}
+    known = {code: share for code, share in shares.items() if code in centres()}
     for code, share in sorted(known.items(), key=lambda item: (-item[1], item[0])):
         row, column = cell(code, columns)
         for first, text in _labels(column, share, pen.marks):
@@ -143,7 +143,7 @@ def cell(code: str, columns: int) -> tuple[int, int]:
     >>> cell("NZ", 80)
     (14, 78)
     """
-    latitude, longitude = _centres()[code]
+    latitude, longitude = centres()[code]
     rows = _rows(columns)
     row = (NORTH - latitude) * rows // (NORTH - SOUTH)
     return min(max(row, 0), rows - 1), (longitude + 180) * columns // 360
@@ -187,6 +187,7 @@ def _span(number: int, count: int, size: int) -> tuple[int, int]:
 
 
 @cache
-def _centres() -> dict[str, tuple[int, int]]:
+def centres() -> dict[str, tuple[int, int]]:
+    """Return the latitude and longitude of each country, in degrees."""
     rows = (row.split() for row in _CENTRES.strip().replace("\n", "; ").split("; "))
     return {code: (int(latitude), int(longitude)) for code, latitude, longitude in rows}
