@@ -1,4 +1,4 @@
-"""Addresses are read as people and logs write them; special ones are known by the IANA registries."""
+"""Addresses are parsed as people and logs write them; special ones are found by the IANA registries."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ class TestParse:
             ("not an IP address", "a." * 127 + "com"),
         ],
     )
-    def test_what_is_no_address_is_refused_with_a_reason(self, reason: str, text: str) -> None:
-        """The message says what the text looks like instead; the text stays as it was given."""
+    def test_other_strings_are_errors_with_a_reason(self, reason: str, text: str) -> None:
+        """The message tells what the string may be instead; the string is unchanged."""
         with pytest.raises(AddressError) as caught:
             parse(text)
         assert reason == caught.value.reason
@@ -149,7 +149,7 @@ class TestParse:
 
     @given(st.ip_addresses(v=4))
     def test_a_mapped_address_is_the_one_inside(self, address: IPv4Address) -> None:
-        """An address has one key, however it arrives."""
+        """An address has one key, in any spelling."""
         assert address == parse(f"::ffff:{address}")
         assert address == parse(f"::ffff:{int(address) >> 16:x}:{int(address) & 0xFFFF:x}")
 
@@ -162,7 +162,7 @@ class TestParse:
     @example("\ud800")
     @example("[\0::]")
     def test_any_text_is_an_address_or_an_error(self, text: str) -> None:
-        """No text makes the reader fail in another way, and what it reads it reads again."""
+        """Any string is parsed or an AddressError, and the canonical form is parsed again."""
         try:
             address = parse(text)
         except AddressError as error:
@@ -251,10 +251,10 @@ GLOBAL = [
     ("3fff:1000::", "3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
 ]
 DISPUTED = [
-    *("192.0.0.0/24", "192.88.99.2/32"),  # newer releases of Python know more of the exceptions
+    *("192.0.0.0/24", "192.88.99.2/32"),  # newer releases of Python have more of the exceptions
     "::ffff:0:0/96",  # `parse` makes IPv4 of it
     "64:ff9b::/96",  # is_reserved of ::/8, is_global by IANA
-    *("2001::/23", "2002::/16"),  # Teredo and 6to4: IANA says N/A; Python's mind changes
+    *("2001::/23", "2002::/16"),  # Teredo and 6to4: N/A in the registry; Python changed its answer
     "3fff::/20",  # too new for older releases of Python
 ]
 
@@ -286,7 +286,7 @@ class TestScope:
 
     @given(ADDRESSES.filter(lambda address: not _is_disputed(address)))
     def test_names_agree_with_ipaddress(self, address: Address) -> None:
-        """Python knows the same loopback, link-local, multicast and unspecified ones, and agrees on the private."""
+        """Python has the same loopback, link-local, multicast and unspecified addresses, and agrees on private ones."""
         found = scope(address)
         assert address.is_loopback == (found == "loopback")
         assert address.is_link_local == (found == "link-local")
@@ -300,28 +300,28 @@ class TestScope:
         assert "link-local" == scope(IPv6Address("fe80::1%eth0"))
 
     def test_the_registries_have_a_date(self) -> None:
-        """The code says which edition of the registries it follows: one since they began."""
+        """The code has the date of the registries it follows."""
         assert date(2013, 4, 1) < date.fromisoformat(REGISTRIES_AT)
 
 
 def nat64(ipv4: IPv4Address) -> IPv6Address:
-    """Make the address of RFC 6052, 2.1, from its text."""
+    """Return the address of RFC 6052, 2.1, with this IPv4 address."""
     return IPv6Address(f"64:ff9b::{ipv4}")
 
 
 def sixtofour(ipv4: IPv4Address) -> IPv6Address:
-    """Make an address of RFC 3056, 2, whose rest embeds another address."""
+    """Return an address of RFC 3056, 2, whose rest embeds another address."""
     high, low = divmod(int(ipv4), 1 << 16)
     return IPv6Address(f"2002:{high:x}:{low:x}:1::10.0.0.1")
 
 
 def teredo(client: IPv4Address) -> IPv6Address:
-    """Make an address of RFC 4380, 4: server, flags, port, and the client with its bits inverted."""
+    """Return an address of RFC 4380, 4: server, flags, port, and the client with its bits inverted."""
     return IPv6Address(f"2001:0:102:304:8000:63bf:{IPv4Address(int(client) ^ 0xFFFFFFFF)}")
 
 
 def isatap(ipv4: IPv4Address, *, identifier: str = "0:5efe", prefix: str = "2a00:1450:4000:1") -> IPv6Address:
-    """Make an address of RFC 5214, 6.1."""
+    """Return an address of RFC 5214, 6.1."""
     return IPv6Address(f"{prefix}:{identifier}:{ipv4}")
 
 
@@ -329,7 +329,7 @@ class TestEmbedded:
     @pytest.mark.parametrize(("make", "first_bit"), [(nat64, 96), (sixtofour, 16), (teredo, 96)])
     @given(ipv4=st.ip_addresses(v=4))
     def test_each_kind(self, make: Callable[[IPv4Address], IPv6Address], first_bit: int, ipv4: IPv4Address) -> None:
-        """NAT64, 6to4 and Teredo addresses stand for an IPv4 address, which decides on their scope."""
+        """NAT64, 6to4 and Teredo addresses embed an IPv4 address, which determines their scope."""
         address = make(ipv4)
         found = embedded(address)
         assert found is not None
@@ -337,19 +337,19 @@ class TestEmbedded:
         assert scope(ipv4) == scope(address)
 
     @given(ADDRESSES.filter(lambda address: not _is_disputed(address)))
-    def test_others(self, address: Address) -> None:
-        """No other address stands for an IPv4 address."""
+    def test_other_addresses(self, address: Address) -> None:
+        """No other address embeds an IPv4 address."""
         assert embedded(address) is None
 
     @pytest.mark.parametrize("text", ["64:ff9b:1::8.8.8.8", "::8.8.8.8", "::ffff:0:8.8.8.8", "2001:1::8.8.8.8"])
     def test_other_ways_to_embed(self, text: str) -> None:
-        """NAT64 for local use (RFC 8215) and IPv4-compatible or translated addresses are special as they are."""
+        """NAT64 for local use (RFC 8215) and IPv4-compatible or translated addresses are themselves special."""
         assert embedded(ip_address(text)) is None
         assert scope(ip_address(text)) in {"private", "reserved"}
 
     @pytest.mark.parametrize("make", [nat64, sixtofour, teredo])
     def test_services_see_the_ipv4_address_alone(self, make: Callable[[IPv4Address], IPv6Address]) -> None:
-        """A service gets the address that the place is of, without what else is in the IPv6 address."""
+        """A service gets the embedded IPv4 address, without the other parts of the IPv6 address."""
         assert IPv4Address("8.8.8.8") == for_services(make(IPv4Address("8.8.8.8")))
 
     @pytest.mark.parametrize("identifier", ["0:5efe", "200:5efe", "100:5efe", "300:5efe"])
@@ -362,5 +362,5 @@ class TestEmbedded:
 
     @given(st.ip_addresses(v=4))
     def test_ipv4(self, ipv4: IPv4Address) -> None:
-        """An IPv4 address stands for itself."""
+        """An IPv4 address is sent unchanged."""
         assert (None, ipv4) == (embedded(ipv4), for_services(ipv4))

@@ -1,4 +1,4 @@
-"""What GeoCache is given from Python: what is taken, and what is refused before anything is done."""
+"""Arguments of GeoCache from Python: valid ones, and those that raise an error before anything is done."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def cache(located: Geocli) -> Iterator[GeoCache]:
 
 
 @pytest.mark.parametrize("value", NO_ADDRESSES, ids=repr)
-def test_lookup_refuses_what_is_neither_text_nor_address(cache: GeoCache, value: Any) -> None:
-    """It names the type, and nothing is kept."""
+def test_lookup_of_another_type_is_an_error(cache: GeoCache, value: Any) -> None:
+    """The error names the type, and nothing is stored."""
     with pytest.raises(
         TypeError, match=rf"^an address is a str or an address of ipaddress, not {type(value).__name__}$"
     ):
@@ -44,8 +44,8 @@ def test_lookup_refuses_what_is_neither_text_nor_address(cache: GeoCache, value:
 
 
 @pytest.mark.parametrize("text", ["", "None", "nan", "8.8.8", "134744072"])
-def test_lookup_refuses_text_that_is_not_an_address(cache: GeoCache, text: str) -> None:
-    """With the error of its own, which is a ValueError too."""
+def test_lookup_of_an_invalid_address_is_an_error(cache: GeoCache, text: str) -> None:
+    """The error is an AddressError, which is also a ValueError."""
     with pytest.raises(AddressError):
         cache.lookup(text)
 
@@ -63,7 +63,7 @@ def test_a_batch_has_an_entry_for_all_that_is_in_it(cache: GeoCache) -> None:
 @pytest.mark.parametrize("values", [GB, GB.encode(), bytearray(b"8.8.8.8"), None, 7])
 @pytest.mark.parametrize("method", ["lookup_batch", "lookup_cached_only"])
 def test_one_string_is_not_a_batch(cache: GeoCache, method: str, values: Any) -> None:
-    """It is refused at the call, not when the first entry is asked for."""
+    """The error is raised by the call, not with the first entry."""
     with pytest.raises(TypeError):
         getattr(cache, method)(values)
 
@@ -133,14 +133,14 @@ def test_language(located: Geocli) -> None:
         ({"no_such_argument": 1}, TypeError),
     ],
 )
-def test_a_cache_refuses_what_cannot_be_meant(located: Geocli, options: dict[str, Any], error: type[Exception]) -> None:
-    """When it is made, not when it is first asked."""
+def test_a_cache_rejects_invalid_arguments(located: Geocli, options: dict[str, Any], error: type[Exception]) -> None:
+    """When it is created, not when it is first used."""
     with pytest.raises(error):
         GeoCache(settings=located.settings(), **options)
 
 
 def test_an_entry_as_a_dict_is_flat(cache: GeoCache) -> None:
-    """Each field that `-F` knows is a key, in the form that JSON has."""
+    """Each field of `-F` is a key, in its JSON form."""
     found = cache.lookup(GB).as_dict()
     assert [*FIELDS, *FIELDS_ON_REQUEST, "traits"] == list(found)
     assert ("London", 51.5142, "81.2.69.128/25", False) == tuple(

@@ -1,4 +1,4 @@
-"""When a service may be asked again: on disk, for all processes, believed only as far as it makes sense."""
+"""Pauses of services: on disk, for all processes, with plausibility checks."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def directory(tmp_path: Path) -> DataDirectory:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where it is kept."""
+    """Return the path of the file."""
     return tmp_path / "data" / "backoff-web.json"
 
 
 def left(directory: DataDirectory, clock: Clock) -> float:
-    """Return for how many seconds another process leaves the service alone."""
+    """Return the seconds for which another process does not ask the service."""
     found = BackOff(directory, "backoff-web").pause(clock())
     return found[1] if found else 0
 
 
-def test_nothing_is_touched_before_a_failure(directory: DataDirectory, clock: Clock) -> None:
-    """A service that was never asked may be asked, and no directory is made for that."""
+def test_nothing_is_created_before_a_failure(directory: DataDirectory, clock: Clock) -> None:
+    """A service without a failure may be asked, and no directory is created."""
     back_off = BackOff(directory, "backoff-web")
     assert None is back_off.pause(clock())
     back_off.answered(clock(), 0, "", 429)
     assert not os.path.exists(directory.path)
 
 
-def test_it_is_kept(directory: DataDirectory, clock: Clock, path: Path) -> None:
-    """Why, until when, and how often in a row, in a small file that people can read, with the directory's rights."""
+def test_a_pause_is_stored(directory: DataDirectory, clock: Clock, path: Path) -> None:
+    """The reason, the end and the number of failures are in a readable file, with the permissions of the directory."""
     BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
     expected = {"until": "2026-06-01T12:00:30Z", "failures": 1, "reason": "HTTP 500", "status": 500}
     assert expected == json.loads(path.read_text())
@@ -55,7 +55,7 @@ def test_it_is_kept(directory: DataDirectory, clock: Clock, path: Path) -> None:
 
 
 def test_pauses_grow_up_to_an_hour(directory: DataDirectory, clock: Clock) -> None:
-    """Each failure in a row doubles the pause; an answer begins anew; one service's pause is not another's."""
+    """Each failure in a row doubles the pause; an answer resets it; services have separate pauses."""
     pauses = []
     for _ in range(9):
         BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
@@ -79,8 +79,8 @@ def test_a_pause_ends_and_is_never_cut_short_by_rounding(directory: DataDirector
 
 
 @pytest.mark.parametrize("by", [{"days": -400}, {"days": 400}])
-def test_a_wrong_clock_does_not_shut_a_service_out(directory: DataDirectory, clock: Clock, by: dict[str, int]) -> None:
-    """A pause that would last for more than a day is not believed, nor one that is over."""
+def test_a_pause_of_a_wrong_clock_is_ignored(directory: DataDirectory, clock: Clock, by: dict[str, int]) -> None:
+    """A pause that would last more than a day is ignored, as is one that is over."""
     BackOff(directory, "backoff-web").failed(clock(), "busy", None, 1e9)
     assert 86_400 == left(directory, clock)
     clock.forward(**by)
@@ -100,8 +100,8 @@ SOUND: dict[str, Any] = {"until": "2026-06-01T12:00:30Z", "failures": 1, "reason
         json.dumps(SOUND) + " " * 5000 + "x",
     ],
 )
-def test_what_is_no_pause_is_none(directory: DataDirectory, clock: Clock, path: Path, text: str) -> None:
-    """A damaged file is as good as none, and is written anew by the next failure."""
+def test_an_invalid_file_is_no_pause(directory: DataDirectory, clock: Clock, path: Path, text: str) -> None:
+    """A damaged file is ignored, and replaced after the next failure."""
     path.parent.mkdir(mode=0o700)
     path.write_bytes(text.encode("latin-1"))
     expected = 30 if text.endswith("x") else 0  # a long file is read in part
@@ -111,7 +111,7 @@ def test_what_is_no_pause_is_none(directory: DataDirectory, clock: Clock, path: 
 
 
 def test_a_pipe_and_a_link_are_not_read(directory: DataDirectory, clock: Clock, path: Path) -> None:
-    """What might never end, or is somewhere else, is no pause."""
+    """A file that may be endless, or elsewhere, is no pause."""
     path.parent.mkdir(mode=0o700)
     os.mkfifo(path)
     assert 0 == left(directory, clock)
@@ -121,8 +121,8 @@ def test_a_pipe_and_a_link_are_not_read(directory: DataDirectory, clock: Clock, 
     assert 0 == left(directory, clock)
 
 
-def test_where_nothing_can_be_written_the_process_remembers(clock: Clock, tmp_path: Path) -> None:
-    """One process leaves the service alone even if it cannot tell the others."""
+def test_an_unwritable_directory(clock: Clock, tmp_path: Path) -> None:
+    """The process observes the pause even if it cannot share it."""
     (tmp_path / "file").write_text("")
     back_off = BackOff(DataDirectory(str(tmp_path / "file" / "data")), "backoff-web")
     back_off.failed(clock(), *FAILURE)
@@ -131,8 +131,8 @@ def test_where_nothing_can_be_written_the_process_remembers(clock: Clock, tmp_pa
     assert (30, "HTTP 500") == (found[1], found[0].reason)
 
 
-def test_a_lock_that_is_held_is_not_waited_for_long(directory: DataDirectory, clock: Clock, path: Path) -> None:
-    """Whoever cannot get the lock writes all the same: a service that is asked too often is worse."""
+def test_the_lock_is_not_waited_for_long(directory: DataDirectory, clock: Clock, path: Path) -> None:
+    """Without the lock the pause is still written: asking a service too often would be worse."""
     with locked_file(path.parent / LOCK):
         BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
     assert 30 == left(directory, clock)

@@ -1,4 +1,4 @@
-"""GeoCache: memory, store, sources, journal; what is a hit, and what is never lost."""
+"""GeoCache: memory, store, sources, journal; which entries are hits, and that none is lost."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Bench:
         self.problems: list[GeocliError] = []
 
     def __call__(self, **options: Any) -> GeoCache:
-        """Return a new cache that asks the one source; `resolvers=None` asks the databases at hand."""
+        """Return a new cache that asks the one source; with `resolvers=None`, the installed databases."""
         given = {"resolvers": [self.source], "on_problem": self.problems.append, **options}
         return GeoCache(settings=self.chosen, clock=self.clock, **given)
 
@@ -72,7 +72,7 @@ class Bench:
 
     @property
     def said(self) -> list[str]:
-        """What was reported, as users read it."""
+        """The reported problems, as users read them."""
         return [str(problem) for problem in self.problems]
 
 
@@ -82,7 +82,7 @@ def bench(geocli: Geocli, clock: Clock) -> Bench:
 
 
 def keep(bench: Bench, *entries: Entry) -> None:
-    """Put entries into the store, as if an earlier lookup had answered them."""
+    """Put entries into the store, as of an earlier lookup."""
     with bench() as cache:
         cache.journal.append(
             entry.replace(resolved_at=bench.clock(), generation=entry.generation or "atlas@1") for entry in entries
@@ -91,16 +91,16 @@ def keep(bench: Bench, *entries: Entry) -> None:
 
 
 class TestHits:
-    def test_second_lookup_asks_nobody(self, bench: Bench) -> None:
-        """What one instance has answered it answers again without asking, and marks as cached."""
+    def test_second_lookup_asks_no_source(self, bench: Bench) -> None:
+        """An instance answers an address again without asking, and marks it as cached."""
         with bench() as cache:
             first, second = cache.lookup(GB), cache.lookup(GB)
         assert [GB] == bench.source.asked
         assert first.replace(cached=True) == second
         assert (False, True) == (first.cached, second.cached)
 
-    def test_answer_says_all(self, bench: Bench) -> None:
-        """An entry carries the place, who said so, when, for which prefix, and the sources that were there."""
+    def test_entry_has_all_fields(self, bench: Bench) -> None:
+        """An entry has the place, the source, the time, the prefix, and the generation."""
         with bench() as cache:
             entry = cache.lookup(GB)
         expected = Entry(
@@ -115,7 +115,7 @@ class TestHits:
         assert expected == entry
 
     def test_stored_answer_is_a_hit(self, bench: Bench) -> None:
-        """After a flush, another process gets the same entry from the store, and asks nobody."""
+        """After a flush, another process gets the same entry from the store, and asks no source."""
         with bench() as cache:
             before = cache.lookup(GB)
             assert cache.flush_dirty().flushed == 1
@@ -124,7 +124,7 @@ class TestHits:
         assert [GB] == bench.source.asked
 
     def test_dirty_answer_is_a_hit(self, bench: Bench) -> None:
-        """An answer that is in the journal alone is a hit for another process."""
+        """An answer that is only in the journal is a hit for another process."""
         with bench() as cache:
             before = cache.lookup(GB)
         with bench() as cache:
@@ -132,7 +132,7 @@ class TestHits:
         assert [GB] == bench.source.asked
 
     def test_dirty_answer_is_newer_than_the_store(self, bench: Bench) -> None:
-        """What `refresh` has put in the journal is what another process answers, not what is in the store."""
+        """Another process gets the answer of `refresh` from the journal, not the one in the store."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -143,8 +143,8 @@ class TestHits:
         assert (JAPAN, True) == (entry.place, entry.cached)
         assert [GB, GB] == bench.source.asked
 
-    def test_try_in_vain_that_is_dirty(self, bench: Bench) -> None:
-        """That a source knows nothing more, which the journal notes, hides no good answer of the store."""
+    def test_dirty_unresolved_entry(self, bench: Bench) -> None:
+        """A later unresolved entry in the journal does not hide a good answer in the store."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -154,8 +154,8 @@ class TestHits:
             entry = cache.lookup(GB)
         assert (GREAT_BRITAIN, bench.clock() + timedelta(hours=1)) == (entry.place, entry.retry_at)
 
-    def test_flush_of_another_is_seen(self, bench: Bench) -> None:
-        """An open cache sees what another one has stored since."""
+    def test_flush_of_another_process_is_noticed(self, bench: Bench) -> None:
+        """An open cache finds entries that another process has stored."""
         with bench() as reader, bench() as writer:
             reader.lookup(JP)
             writer.lookup(GB)
@@ -163,7 +163,7 @@ class TestHits:
             assert reader.lookup(GB).cached
 
     def test_usable_after_close(self, bench: Bench) -> None:
-        """A closed cache opens its store again when it is asked."""
+        """A closed cache reopens its store when it is used."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -180,7 +180,7 @@ class TestHits:
         assert not os.path.exists(bench.data_dir)
 
     def test_defaults_are_those_of_the_command_line(self, located: Geocli, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A cache that is given a directory alone finds the databases that the command line finds."""
+        """A cache with only a directory finds the databases that the command line finds."""
         for name, value in located.environ.items():
             monkeypatch.setenv(name, value)
         with GeoCache(str(located.data_dir / "own")) as cache:
@@ -213,15 +213,15 @@ class TestTexts:
             entry = cache.lookup(text)
         assert (canonical, "resolved") == (entry.ip, entry.status)
 
-    def test_lookup_refuses_other_texts(self, bench: Bench) -> None:
-        """A single lookup of what is no address raises an error that says why, and asks nobody."""
+    def test_lookup_of_an_invalid_address(self, bench: Bench) -> None:
+        """A lookup of an invalid address raises an error with the reason, and asks no source."""
         with bench() as cache, pytest.raises(AddressError, match=r"^010\.8\.8\.8: leading zeros are refused"):
             cache.lookup("010.8.8.8")
         assert [] == bench.source.asked
 
     @pytest.mark.parametrize("mode", ["cache", "cached-only", "refresh", "no-cache"])
     def test_batch_keeps_order_and_number(self, bench: Bench, mode: Any) -> None:
-        """A batch returns an entry for each text, in order; those that are no address as `invalid`, as given."""
+        """A batch returns an entry for each string, in order; invalid ones with status `invalid`, unchanged."""
         texts = [GB, "example.com", f" {GB}", "", "10.0.0.1", "1.2.3.256"]
         with bench() as cache:
             cache.lookup(GB)
@@ -235,14 +235,14 @@ class TestTexts:
             "not an IP address: a part is larger than 255",
         ] == [entry.error for entry in found if entry.status == "invalid"]
 
-    def test_invalid_is_not_kept(self, bench: Bench) -> None:
-        """Texts that are no address leave nothing on disk."""
+    def test_invalid_addresses_are_not_stored(self, bench: Bench) -> None:
+        """Invalid addresses leave nothing on disk."""
         with bench() as cache:
             list(cache.lookup_batch(["nonsense", "1.2.3.4.5"]))
         assert not os.path.exists(bench.data_dir)
 
     def test_endless_input_is_answered_as_it_comes(self, bench: Bench) -> None:
-        """A batch reads no more than a block ahead of what it returns."""
+        """A batch reads at most one block ahead of the entries it returns."""
         read = 0
 
         def endless() -> Iterator[str]:
@@ -254,8 +254,8 @@ class TestTexts:
             assert next(cache.lookup_batch(endless())).ip == GB
         assert read == BLOCK
 
-    def test_blocks_join_without_a_seam(self, bench: Bench) -> None:
-        """Input of more than two blocks loses and doubles nothing, and each distinct address is asked once."""
+    def test_several_blocks(self, bench: Bench) -> None:
+        """Input of more than two blocks loses and repeats nothing, and each distinct address is resolved once."""
         texts = [str(ip_address(0x08000000 + number)) for number in range(2 * BLOCK + 7)]
         with bench() as cache:
             found = [entry.ip for entry in cache.lookup_batch(itertools.chain(texts, texts))]
@@ -276,7 +276,7 @@ class TestGenerations:
 
     @pytest.fixture
     def asked(self, bench: Bench) -> Callable[[], tuple[str | None, str | None, bool]]:
-        """Return a function that looks GB up in a new process, flushes, and says city, source, and cached."""
+        """Return a function that looks up GB in a new process, flushes, and returns city, source, and cached."""
 
         def look() -> tuple[str | None, str | None, bool]:
             with bench(resolvers=None) as cache:
@@ -297,7 +297,7 @@ class TestGenerations:
         return install
 
     def test_install(self, asked: Any, city: Any) -> None:
-        """A cached answer of the built-in data is asked for again when a database is installed."""
+        """A cached answer of the built-in data is resolved again when a database is installed."""
         assert (None, "rir", False) == asked()
         assert (None, "rir", True) == asked()
         city(1_780_000_000, "London")
@@ -305,7 +305,7 @@ class TestGenerations:
         assert ("London", "GeoLite2-City", True) == asked()
 
     def test_update(self, asked: Any, city: Any) -> None:
-        """A cached answer of an older build is asked for again when the database is replaced."""
+        """A cached answer of an older build is resolved again when the database is replaced."""
         city(1_780_000_000, "London")
         assert ("London", "GeoLite2-City", False) == asked()
         city(1_780_000_001, "Greater London")
@@ -313,7 +313,7 @@ class TestGenerations:
         assert ("Greater London", "GeoLite2-City", True) == asked()
 
     def test_remove(self, asked: Any, city: Any) -> None:
-        """A cached answer of a database that was removed is asked for again from those that are left."""
+        """A cached answer of a database that was removed is resolved again from the remaining ones."""
         path = city(1_780_000_000, "London")
         assert ("London", "GeoLite2-City", False) == asked()
         path.unlink()
@@ -328,7 +328,7 @@ class TestGenerations:
         assert ("London", "GeoLite2-City", True) == asked()
 
     def test_open_cache_notices(self, bench: Bench, city: Any) -> None:
-        """One instance that stays open notices each change too, in memory as in the store."""
+        """An open instance notices each change, in memory and in the store."""
         with bench(resolvers=None) as cache:
             said = [cache.lookup(GB).source]
             path = city(1_780_000_000, "London")
@@ -354,8 +354,8 @@ class TestGenerations:
         assert ("London", True) == (entry.place.city, entry.cached)
         assert [] == bench.said
 
-    def test_going_back_is_a_hit_no_more(self, asked: Any, city: Any) -> None:
-        """A row belongs to one generation: with the first database back, it is asked again."""
+    def test_going_back_is_not_a_hit(self, asked: Any, city: Any) -> None:
+        """A row belongs to one generation: when the first database is back, it is resolved again."""
         city(1_780_000_000, "London")
         asked()
         city(1_780_000_001, "Greater London")
@@ -365,11 +365,11 @@ class TestGenerations:
 
 
 class TestUnknown:
-    """Addresses that nobody knows."""
+    """Addresses without an answer."""
 
     @pytest.mark.parametrize("is_restarted", [False, True])
     def test_retry_times(self, bench: Bench, is_restarted: bool) -> None:  # noqa: FBT001 (parametrized)
-        """An unknown address is left alone for an hour, then a day, then a week, and a week each later time."""
+        """An unresolved address is not asked for for an hour, then a day, then a week, and a week each later time."""
         cache = bench()
         for pause in (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1), timedelta(weeks=1)):
             began, asked = bench.clock(), len(bench.source.asked)
@@ -385,8 +385,8 @@ class TestUnknown:
             bench.clock.forward(seconds=1)
         cache.close()
 
-    def test_found_at_last(self, bench: Bench) -> None:
-        """An address that becomes known when its retry time has come is resolved, and needs no retry."""
+    def test_resolved_at_the_retry_time(self, bench: Bench) -> None:
+        """An address with an answer at its retry time is resolved, and has no further retry time."""
         with bench() as cache:
             cache.lookup(NOWHERE)
             bench.source.places[NOWHERE] = JAPAN
@@ -395,8 +395,8 @@ class TestUnknown:
             entry = cache.lookup(NOWHERE)
         assert ("resolved", None) == (entry.status, entry.retry_at)
 
-    def test_new_source_is_asked_at_once(self, bench: Bench) -> None:
-        """An unknown address is asked for again before its retry time when another source is there."""
+    def test_new_source_is_asked_immediately(self, bench: Bench) -> None:
+        """An unresolved address is resolved again before its retry time when there is another source."""
         with bench() as cache:
             cache.lookup(NOWHERE)
             bench.source.label = "atlas@2"
@@ -404,7 +404,7 @@ class TestUnknown:
 
     @pytest.mark.parametrize("is_restarted", [False, True])
     def test_good_answer_survives(self, bench: Bench, is_restarted: bool) -> None:  # noqa: FBT001 (parametrized)
-        """Nothing found never hides an earlier good answer, which is shown until somebody knows better."""
+        """An unresolved result never hides an earlier good answer, which stays until there is a better one."""
         cache = bench()
         good = cache.lookup(GB)
         cache.flush_dirty()
@@ -427,8 +427,8 @@ class TestUnknown:
 
 
 class TestModes:
-    def test_cached_only_asks_nobody(self, bench: Bench) -> None:
-        """`cached-only` answers from the journal and the store, whatever sources there are now, and else not at all."""
+    def test_cached_only_asks_no_source(self, bench: Bench) -> None:
+        """`cached-only` answers from the journal and the store alone, whatever the sources are."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -444,7 +444,7 @@ class TestModes:
         assert "private" == found[3].scope
 
     def test_cached_only_takes_the_newest(self, bench: Bench) -> None:
-        """`cached-only` prefers what is dirty to what is stored, unless it is that nothing was found."""
+        """`cached-only` prefers dirty entries to stored ones, except unresolved ones."""
         with bench() as cache:
             list(cache.lookup_batch([GB, JP]))
             cache.flush_dirty()
@@ -454,21 +454,21 @@ class TestModes:
             found = cache.lookup_cached_only([GB, JP])
         assert [JAPAN, JAPAN] == [found[GB].place, found[JP].place]
 
-    def test_cached_only_keeps_nothing(self, bench: Bench) -> None:
-        """`cached-only` on an empty cache makes no file."""
+    def test_cached_only_stores_nothing(self, bench: Bench) -> None:
+        """`cached-only` on an empty cache creates no file."""
         with bench() as cache:
             assert {} == cache.lookup_cached_only([GB])
         assert not os.path.exists(bench.data_dir)
 
-    def test_lookup_cached_only_returns_what_is_known(self, bench: Bench) -> None:
-        """The dict has canonical keys, and neither unknown addresses nor texts that are none."""
+    def test_lookup_cached_only_returns_cached_answers(self, bench: Bench) -> None:
+        """The dict has canonical keys, and neither unresolved nor invalid addresses."""
         with bench() as cache:
             list(cache.lookup_batch([GB, NOWHERE]))
             found = cache.lookup_cached_only([f"::ffff:{GB}", NOWHERE, JP, "nonsense", "127.0.0.1"])
         assert {GB: "resolved", "127.0.0.1": "special"} == {ip: entry.status for ip, entry in found.items()}
 
     def test_no_cache_neither_reads_nor_writes(self, bench: Bench) -> None:
-        """`no-cache` asks although the answer is stored, and what it hears is not kept."""
+        """`no-cache` asks although the answer is stored, and does not store the new one."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -479,13 +479,13 @@ class TestModes:
             assert [] == list(cache.journal.dirty())
 
     def test_no_cache_makes_no_file(self, bench: Bench) -> None:
-        """`no-cache` leaves no data directory behind."""
+        """`no-cache` creates no data directory."""
         with bench() as cache:
             list(cache.lookup_batch([GB, NOWHERE, "10.0.0.1"], mode="no-cache"))
         assert not os.path.exists(bench.data_dir)
 
     def test_refresh_asks_on_a_hit(self, bench: Bench) -> None:
-        """`refresh` asks although the answer is cached, and keeps what it hears."""
+        """`refresh` asks although the answer is cached, and stores the new one."""
         with bench() as cache:
             cache.lookup(GB)
             bench.source.places[GB] = JAPAN
@@ -503,15 +503,15 @@ class TestSpecial:
         [("10.1.2.3", "private"), ("::1", "loopback"), ("169.254.1.1", "link-local"), ("224.0.0.1", "multicast")],
     )
     def test_no_source_is_asked(self, bench: Bench, text: str, scope: str) -> None:
-        """A special address is answered from IANA's tables; no source ever sees it."""
+        """A special address is answered from IANA's registries; no source is asked for it."""
         with bench() as cache:
             entry = cache.lookup(text)
         assert ("special", scope, "iana", Place()) == (entry.status, entry.scope, entry.source, entry.place)
         assert bench.clock() == entry.resolved_at
         assert [] == bench.source.asked
 
-    def test_row_that_is_special_no_more(self, bench: Bench) -> None:
-        """An address that the tables no longer hold is asked for, whatever was stored of it."""
+    def test_row_that_is_no_longer_special(self, bench: Bench) -> None:
+        """An address that is no longer in the registries is resolved, regardless of the stored row."""
         keep(bench, Entry(ip=GB, status="special", scope="reserved", source="iana"))
         with bench() as cache:
             assert cache.lookup(GB).status == "resolved"
@@ -520,7 +520,7 @@ class TestSpecial:
         "stored", [Entry(ip="10.0.0.1", status="resolved", place=JAPAN), Entry(ip="10.0.0.1", status="special")]
     )
     def test_row_that_is_special_now(self, bench: Bench, stored: Entry) -> None:
-        """An address that the tables hold now is special, whatever was stored of it."""
+        """An address that is now in the registries is special, regardless of the stored row."""
         keep(bench, stored)
         with bench() as cache:
             entry = cache.lookup("10.0.0.1")
@@ -529,7 +529,7 @@ class TestSpecial:
 
 
 class Forgetful(Journal):
-    """A journal for tests of memory alone: it keeps nothing."""
+    """A journal that stores nothing, for tests of memory."""
 
     def append(self, entries: Iterable[Entry], is_current: Callable[[], bool] = lambda: True) -> bool:  # noqa: ARG002
         """Keep nothing."""
@@ -538,7 +538,7 @@ class Forgetful(Journal):
 
 class TestMemory:
     def test_is_bounded(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of more addresses than memory holds, the oldest are forgotten, and asked for again."""
+        """Above the maximum, the oldest entries are dropped from memory, and resolved again."""
         most = MAX_ENTRIES // 10
         monkeypatch.setattr("geocli.cache_tiers.MAX_ENTRIES", most)
         texts = [str(ip_address(0x08000000 + number)) for number in range(most + 1)]
@@ -561,7 +561,7 @@ class TestMemory:
             assert [True] * 4 == [entry.cached for entry in cache.lookup_batch([GB, JP, NOWHERE, "10.0.0.1"])]
 
     def test_load_from_nothing(self, bench: Bench) -> None:
-        """Without a store there is nothing to load, and no error."""
+        """Without a store nothing is loaded, without an error."""
         with bench() as cache:
             assert cache.load_from_db() == 0
 
@@ -574,7 +574,7 @@ class TestMemory:
 
 class TestThreads:
     def test_one_instance_for_many(self, located: Geocli, clock: Clock) -> None:
-        """Threads that share an instance, while one of them flushes, all get right answers, and all are kept."""
+        """Threads that share an instance, one of which flushes, all get right answers, and all are stored."""
         texts = [f"81.2.69.{number}" for number in range(200)] + [f"2001:218::{number:x}" for number in range(1, 200)]
         with GeoCache(settings=located.settings(), clock=clock) as cache:
 
@@ -599,7 +599,7 @@ class TestThreads:
 
 @contextmanager
 def held(path: str) -> Iterator[None]:
-    """Hold a lock as another process would: `flock` is by open file."""
+    """Hold a lock as another process would: `flock` is per open file."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -609,8 +609,8 @@ def held(path: str) -> Iterator[None]:
 
 
 class TestJournalFails:
-    def test_is_reported_and_the_answer_comes(self, bench: Bench) -> None:
-        """If the journal cannot be written, the problem is reported, and the answer is returned all the same."""
+    def test_is_reported_and_the_answer_is_returned(self, bench: Bench) -> None:
+        """If the journal cannot be written, the problem is reported, and the answer is returned."""
         os.makedirs(f"{bench.data_dir}/journal")
         with bench() as cache:
             entry = cache.lookup(GB)
@@ -618,8 +618,8 @@ class TestJournalFails:
         assert [JournalError] == [type(problem) for problem in bench.problems]
         assert [f"{bench.data_dir}/journal: cannot be appended to: Is a directory"] == bench.said
 
-    def test_what_was_not_kept_is_no_hit(self, bench: Bench) -> None:
-        """An answer that could not be kept is asked for, and kept, the next time."""
+    def test_answer_that_was_not_stored_is_not_a_hit(self, bench: Bench) -> None:
+        """An answer that could not be stored is resolved, and stored, the next time."""
         os.makedirs(f"{bench.data_dir}/journal")
         with bench() as cache:
             cache.lookup(GB)
@@ -629,13 +629,13 @@ class TestJournalFails:
         assert 1 == len(bench.problems)
 
     def test_raises_by_default(self, bench: Bench) -> None:
-        """A program that says nothing else gets an exception, so that no answer is lost unnoticed."""
+        """By default an exception is raised, so that no answer is lost unnoticed."""
         os.makedirs(f"{bench.data_dir}/journal")
         with bench(on_problem=raise_or_log) as cache, pytest.raises(JournalError, match="Is a directory"):
             cache.lookup(GB)
 
     def test_busy_journal(self, bench: Bench) -> None:
-        """If another process holds the journal for too long, that is reported, and the answer comes."""
+        """If another process locks the journal too long, this is reported, and the answer is returned."""
         os.makedirs(bench.data_dir)
         with held(f"{bench.data_dir}/journal.lock"), bench() as cache:
             assert GREAT_BRITAIN == cache.lookup(GB).place
@@ -711,8 +711,8 @@ class TestStoreFails:
     )
 
     @pytest.mark.parametrize(("how", "reason"), DAMAGES)
-    def test_answers_still_come(self, bench: Bench, how: str, reason: str) -> None:
-        """With a store that cannot be read, sources are asked, answers kept, and the store is left alone."""
+    def test_answers_without_a_store(self, bench: Bench, how: str, reason: str) -> None:
+        """With an unreadable store, sources are asked, answers appended, and the store is not changed."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -728,8 +728,8 @@ class TestStoreFails:
         assert (before.st_ino, before.st_size) == (os.lstat(path).st_ino, os.lstat(path).st_size)
 
     @pytest.mark.parametrize(("how", "reason"), DAMAGES)
-    def test_is_said_once(self, located: Geocli, how: str, reason: str) -> None:
-        """The command says what is wrong with the store in one line, prints every answer, and exits with 0."""
+    def test_is_reported_once(self, located: Geocli, how: str, reason: str) -> None:
+        """The command reports the problem in one line, prints every answer, and exits with 0."""
         assert located("lookup", GB).returncode == 0
         assert located("flush").returncode == 0
         self.damage(f"{located.data_dir}/geocli.db", how)
@@ -741,7 +741,7 @@ class TestStoreFails:
         assert done.returncode == 0
 
     def test_locked(self, bench: Bench) -> None:
-        """With a store that another program keeps locked, sources are asked instead, and it says so."""
+        """With a store that another program locks, sources are asked, and this is reported."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -750,8 +750,8 @@ class TestStoreFails:
             assert (GREAT_BRITAIN, False) == ((entry := cache.lookup(GB)).place, entry.cached)
         assert {f"{path}: locked by another program; asking the sources instead"} == set(bench.said)
 
-    def test_locked_is_said_once(self, located: Geocli) -> None:
-        """The command says in one line that the store is locked, prints every answer, and exits with 0."""
+    def test_lock_is_reported_once(self, located: Geocli) -> None:
+        """The command reports the lock in one line, prints every answer, and exits with 0."""
         located("lookup", GB)
         located("flush")
         path = f"{located.data_dir}/geocli.db"
@@ -762,20 +762,20 @@ class TestStoreFails:
         assert done.returncode == 0
 
     def test_is_logged_by_default(self, bench: Bench) -> None:
-        """A program that says nothing else gets its answers, and no exception: nothing is lost."""
+        """By default there are answers, and no exception: nothing is lost."""
         write_store(bench, b"\xff" * 8192)
         with bench(on_problem=raise_or_log) as cache:
             assert GREAT_BRITAIN == cache.lookup(GB).place
 
-    def test_cached_only_does_not_pretend(self, bench: Bench) -> None:
-        """A damaged store is an error for those who ask for nothing else, not an address that is not cached."""
+    def test_cached_only_with_a_damaged_store(self, bench: Bench) -> None:
+        """With `cached-only`, a damaged store is an error, not an address that is not cached."""
         write_store(bench, b"\xff" * 8192)
         with bench() as cache, pytest.raises(StorageError, match="file is not a database"):
             cache.lookup_cached_only([GB])
 
 
 def damage_unnoticed(path: Path) -> None:
-    """Overwrite a file so that neither its inode nor its size nor its time tells."""
+    """Overwrite a file without changing its inode, size or times."""
     found = path.stat()
     with path.open("r+b") as file:
         file.write(b"\0" * found.st_size)
@@ -784,7 +784,7 @@ def damage_unnoticed(path: Path) -> None:
 
 class TestSourceFails:
     def test_is_not_stored_as_unknown(self, bench: Bench) -> None:
-        """An address that a failing source might know is unresolved with the reason, and not kept."""
+        """An address for which a source fails is unresolved with the reason, and not stored."""
         bench.source.failure = DatabaseError("/atlas.mmdb", "damaged")
         with bench() as cache:
             first, second = cache.lookup(GB), cache.lookup(GB)
@@ -796,7 +796,7 @@ class TestSourceFails:
         assert ["/atlas.mmdb: damaged"] * 2 == bench.said
 
     def test_next_source_answers_for_now(self, bench: Bench) -> None:
-        """What another source knows is kept, but asked for again in an hour, when the better one may be well."""
+        """The answer of another source is stored, to be retried in an hour, when the failing source may work again."""
         bench.source.failure = DatabaseError("/atlas.mmdb", "damaged")
         with bench(resolvers=[bench.source, Source(label="rir@1", everywhere=JAPAN)]) as cache:
             entry = cache.lookup(GB)
@@ -818,7 +818,7 @@ class TestSourceFails:
             assert {GREAT_BRITAIN} == {entry.place for entry in cache.lookup_cached_only([GB]).values()}
 
     def test_poorer_answer_erases_no_better_one(self, bench: Bench) -> None:
-        """While a source fails, what another one knows does not replace the failing one's earlier answer."""
+        """While a source fails, the answer of another one does not replace its earlier answer."""
         london = GREAT_BRITAIN.replace(city="London")
         bench.source.places[GB] = london
         with bench(resolvers=[bench.source, Source(label="rir@1", everywhere=GREAT_BRITAIN)]) as cache:
@@ -832,7 +832,7 @@ class TestSourceFails:
         ("content", "reason"), [(b"", "empty"), (b"no database", "not a readable MaxMind DB: ")], ids=["empty", "text"]
     )
     def test_unusable_file(self, bench: Bench, geocli: Geocli, content: bytes, reason: str) -> None:
-        """A file that is no database is reported, and what it might know is not stored as unknown."""
+        """A file that is not a database is reported, and addresses it may have are not stored as unresolved."""
         path = geocli.db_dir / "GeoLite2-City.mmdb"
         path.write_bytes(content)
         with bench(resolvers=[MmdbResolver([str(geocli.db_dir)])]) as cache:
@@ -849,7 +849,7 @@ class TestSourceFails:
     def test_file_that_went_bad_unnoticed(
         self, bench: Bench, geocli: Geocli, later: list[Source], expected: list[str]
     ) -> None:
-        """A database whose label is known, but which cannot be opened, fails for each address that it might know."""
+        """A database with a cached label that cannot be opened fails for each address that it may have."""
         path = build(geocli.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": LONDON, "2001:218::/32": TOKYO})
         with bench(resolvers=[MmdbResolver([str(geocli.db_dir)]), *later]) as cache:
             cache.lookup("81.2.69.1")
@@ -865,7 +865,7 @@ class TestSourceFails:
 
 class TestClear:
     def test_everything(self, bench: Bench) -> None:
-        """Clearing flushes, then forgets all rows, in memory too, and says how many."""
+        """A clear flushes, then deletes all rows, also from memory, and returns their number."""
         with bench() as cache:
             list(cache.lookup_batch([GB, NOWHERE, "10.0.0.1"]))
             assert cache.clear() == 3
@@ -873,13 +873,13 @@ class TestClear:
             assert not cache.lookup(GB).cached
 
     def test_nothing(self, bench: Bench) -> None:
-        """Clearing an empty cache forgets no row, and makes no store."""
+        """A clear of an empty cache deletes no row, and creates no store."""
         with bench() as cache:
             assert cache.clear() == 0
         assert not os.path.exists(f"{bench.data_dir}/geocli.db")
 
     def test_unknown(self, bench: Bench) -> None:
-        """Clearing what nobody knows leaves all else, and has it asked for again before its retry time."""
+        """A clear of unresolved rows leaves all others, and these addresses are resolved again immediately."""
         with bench() as cache:
             list(cache.lookup_batch([GB, NOWHERE]))
             assert cache.clear_negative() == 1
@@ -898,7 +898,7 @@ class TestClear:
             assert cache.clear(older_than=timedelta(days=90)) == 0
 
     def test_locked(self, bench: Bench) -> None:
-        """Clearing while another program writes to the store is refused, and nothing is forgotten."""
+        """A clear while another program writes to the store is an error, and nothing is deleted."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -909,7 +909,7 @@ class TestClear:
             assert cache.lookup(GB).cached
 
     def test_running_flush(self, bench: Bench) -> None:
-        """Clearing while a flush runs is refused when it takes too long."""
+        """A clear during a flush that takes too long is an error."""
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
@@ -918,15 +918,15 @@ class TestClear:
 
 
 class Half(Source):
-    """A source beside which another one is broken."""
+    """A source that answers, in a cache with another one that fails."""
 
     def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
         report(DatabaseError("/broken.mmdb", "empty"))
         return super().sources(known, report)
 
 
-def test_a_batch_beside_a_broken_source_finds_what_is_dirty(tmp_path: Path, clock: Clock) -> None:
-    """Of many blocks each is answered by what another process has put in the journal; no source is asked again."""
+def test_a_batch_with_a_failing_source_finds_dirty_entries(tmp_path: Path, clock: Clock) -> None:
+    """Each block of a batch is answered from entries that another process appends; no source is asked again."""
     texts = [f"8.8.{n // 250}.{n % 250}" for n in range(3 * BLOCK)]
     asked = []
     for _ in range(2):
@@ -937,8 +937,8 @@ def test_a_batch_beside_a_broken_source_finds_what_is_dirty(tmp_path: Path, cloc
     assert [len(texts), 0] == asked
 
 
-def test_beside_a_broken_source_an_unreadable_journal_costs_no_answer(tmp_path: Path, clock: Clock) -> None:
-    """The answer comes, and both problems are told."""
+def test_a_failing_source_and_an_unreadable_journal(tmp_path: Path, clock: Clock) -> None:
+    """The answer is returned, and both problems are reported."""
     (tmp_path / "data" / "journal").mkdir(parents=True)
     problems: list[GeocliError] = []
     cache = GeoCache(
@@ -952,7 +952,7 @@ def test_beside_a_broken_source_an_unreadable_journal_costs_no_answer(tmp_path: 
 class TestJournalThatCannotBeRead:
     @pytest.fixture(autouse=True)
     def linked(self, bench: Bench) -> None:
-        """Have a symbolic link in the journal's place, which is not followed."""
+        """Replace the journal by a symbolic link, which is not followed."""
         with bench() as cache:
             cache.lookup(GB)
         os.rename(f"{bench.data_dir}/journal", f"{bench.data_dir}/elsewhere")
@@ -970,7 +970,7 @@ class TestJournalThatCannotBeRead:
             assert f"{bench.data_dir}/journal: cannot be read: a symbolic link; move it away" == bench.said[0]
 
     def test_it_is_one_problem_with_its_lock(self, bench: Bench) -> None:
-        """Where no append could take the lock either, both tell of the lock."""
+        """If no append could take the lock, either, both are one problem."""
         os.unlink(f"{bench.data_dir}/journal.lock")
         os.mkdir(f"{bench.data_dir}/journal.lock")
         with bench() as cache:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_ids_do_not_depend_on_the_process(pytestconfig: pytest.Config) -> None:
-    """Two processes, one after the other and with different hash seeds, collect the same tests, slow ones too."""
+    """Two processes, in sequence and with different hash seeds, collect the same tests, including slow ones."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
     command = [
         sys.executable,

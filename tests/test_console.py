@@ -109,7 +109,7 @@ class TestGuard:
 
     @BUFFERING
     def test_output_is_flushed_when_the_call_returns(self, environ: dict[str, str]) -> None:
-        """Output is flushed when the call returns, so the process may exit at once."""
+        """Output is flushed when the call returns, so the process may exit immediately."""
         program = "import os; from geocli.console import guard; os._exit(guard(lambda: print('out')))"
         found = _python(program, environ)
         assert (0, b"out\n", b"") == (found.returncode, found.stdout, found.stderr)
@@ -155,7 +155,7 @@ os._exit(0)
         assert 0 == process.returncode
 
     @BUFFERING
-    def test_at_once(self, environ: dict[str, str]) -> None:
+    def test_written_immediately(self, environ: dict[str, str]) -> None:
         """Data is written when the call returns."""
         found = _python("import os; from geocli.console import write; write(b'a\\n\\xff'); os._exit(0)", environ)
         assert b"a\n\xff" == found.stdout
@@ -171,8 +171,8 @@ class TestClosedDescriptors:
     @pytest.mark.parametrize(
         "closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"], ids=str
     )
-    def test_no_file_takes_their_place(self, closed: str, located: Geocli) -> None:
-        """With standard streams closed the answer is kept, and no output gets into the journal or the store."""
+    def test_no_file_gets_their_descriptors(self, closed: str, located: Geocli) -> None:
+        """With standard streams closed the answer is stored, and no output gets into the journal or the store."""
         address = "81.2.69.160"
         for arguments in (["lookup", address], ["lookup", "--refresh", address]):
             assert 0 == _in_shell(located, closed, *arguments).returncode
@@ -250,14 +250,14 @@ class TestClosedPipe:
         assert (141, b"", b"") == _to_closed_pipe(located, environ, *arguments)
 
     @BUFFERING
-    def test_the_answer_is_kept(self, environ: dict[str, str], located: Geocli) -> None:
-        """Answers that nobody read are in the cache."""
+    def test_the_answer_is_stored(self, environ: dict[str, str], located: Geocli) -> None:
+        """Answers that were not read are in the cache."""
         _to_closed_pipe(located, environ, "lookup", "81.2.69.160")
         assert b'"city": "London"' in located("lookup", "--cached-only", "-f", "jsonl", "81.2.69.160").stdout
 
     @BUFFERING
     def test_head_gets_its_lines(self, environ: dict[str, str], located: Geocli) -> None:
-        """A reader that exits early gets its lines, and batch ends silently, however much is left."""
+        """A reader that exits early gets its lines, and batch ends silently."""
         lines = located.data_dir.with_name("lines")
         lines.write_text("81.2.69.160\n" * 200_000)
         located.environ |= environ
@@ -382,8 +382,8 @@ class TestErrorLines:
         assert b"geocli: caf\\xe9\\xff: not an IP address\n" == found.stderr
         assert 2 == found.returncode
 
-    def test_characters_that_the_terminal_lacks_are_escaped(self, geocli: Geocli) -> None:
-        """Where the locale is not UTF-8, other characters are escaped."""
+    def test_characters_outside_the_locale_are_escaped(self, geocli: Geocli) -> None:
+        """In a locale that is not UTF-8, other characters are escaped."""
         ascii_only = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
         found = geocli("lookup", "münchen.de", environ=ascii_only)
         assert re.fullmatch(rb"geocli: m[\\a-z0-9]+nchen\.de: not an IP address\n", found.stderr)

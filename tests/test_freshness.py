@@ -14,7 +14,7 @@ from tests.test_models import NOW, RESOLVED, UNRESOLVED
 class TestNextRetryAt:
     @pytest.mark.parametrize("earlier", [None, RESOLVED, UNRESOLVED.replace(resolved_at=None)])
     def test_first_in_an_hour(self, earlier: Entry | None) -> None:
-        """After the first time that nobody knew, an hour passes."""
+        """After the first unresolved result, an hour passes."""
         assert NOW + timedelta(hours=1) == next_retry_at(earlier, NOW)
 
     def test_ever_later(self) -> None:
@@ -45,7 +45,7 @@ class TestIsOf:
             (True, "iana", "custom@b", "custom@a"),
         ],
     )
-    def test_all_who_answered_are_there_with_the_same_content(
+    def test_all_sources_of_an_answer_are_in_the_generation(
         self,
         expected: bool,  # noqa: FBT001 (parametrized)
         source: str,
@@ -73,8 +73,8 @@ class TestHoldsUntil:
             (False, "atlas", "atlas@1, web@settings"),
         ],
     )
-    def test_the_service_is_set_up_as_it_was(self, expected: bool, source: str, answered_by: str) -> None:  # noqa: FBT001
-        """An answer holds while its service has the same settings; of before that was noted, always."""
+    def test_the_settings_of_the_service_are_the_same(self, expected: bool, source: str, answered_by: str) -> None:  # noqa: FBT001
+        """An answer is fresh while its service has the same settings; without recorded settings, always."""
         entry = RESOLVED.replace(source=source, generation=answered_by, retry_at=self.LATER)
         until = self.LATER if expected else None
         assert until == kept_until(entry, ["web@settings"], NOW)
@@ -98,14 +98,14 @@ class TestIsHit:
         ],
     )
     @pytest.mark.parametrize("entry", [RESOLVED, UNRESOLVED])
-    def test_same_sources_and_no_retry_time_come(
+    def test_same_sources_and_before_the_retry_time(
         self,
         entry: Entry,
         expected: bool,  # noqa: FBT001
         retry_in_seconds: int | None,
         generation: str,
     ) -> None:
-        """A row is a hit while the same sources would be asked, and until its retry time, not at it."""
+        """A row is a hit while the sources are the same, and before its retry time."""
         retry_at = None if retry_in_seconds is None else NOW + timedelta(seconds=retry_in_seconds)
         row = entry.replace(generation=generation, retry_at=retry_at)
         assert expected is is_hit(row, None, self.GENERATION, NOW)
@@ -127,7 +127,7 @@ class TestIsHit:
         noted: str | None,
         scope: str | None,
     ) -> None:
-        """A special row is a hit while the registries say the same, and the same sources would be asked."""
+        """A special row is a hit while the registries and the sources are the same."""
         row = Entry(ip="10.0.0.1", status=status, scope=noted, generation=self.GENERATION)
         assert expected is is_hit(row, scope, self.GENERATION, NOW)
         assert not is_hit(row.replace(generation="other"), scope, self.GENERATION, NOW)

@@ -1,4 +1,4 @@
-"""What an operator is told of each state that needs a look, in words."""
+"""The problems that an operator is told, with a remedy."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TestUnhealthy:
         ids=["empty", "dirty for 5 minutes", "flushed a moment ahead", "35 days old, and without a date"],
     )
     def test_all_is_well(self, found: Stats) -> None:
-        """Up to the limits there is nothing to say."""
+        """Within the limits there are no problems."""
         assert [] == unhealthy(found, NOWHERE, LAG)
 
     @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ class TestUnhealthy:
         ],
         ids=["lag", "segments", "future", "quarantine", "old database", "bad database", "bad store", "future flush"],
     )
-    def test_reason_in_words(self, found: Stats, reason: str) -> None:
-        """Each thing that an operator must look at is said in one line, with what to do."""
+    def test_problem_and_remedy(self, found: Stats, reason: str) -> None:
+        """Each problem is one line, with a remedy."""
         assert [reason] == unhealthy(found, NOWHERE, LAG)
 
-    def test_all_reasons(self, cache: GeoCache, geocli: Geocli, clock: Clock) -> None:
-        """All reasons are said, not the first alone, and each once; a longer patience has less to say."""
+    def test_all_problems(self, cache: GeoCache, geocli: Geocli, clock: Clock) -> None:
+        """All problems are reported, each once; with higher limits, fewer."""
         build(geocli.db_dir / "old.mmdb", CITIES, build_epoch=1_700_000_000)
         cache.lookup(GB)
         (geocli.data_dir / "journal.bad").write_bytes(b"x" * 9)
@@ -163,7 +163,7 @@ def read_only(data_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def immutable(data_dir: Path) -> Iterator[None]:
-    """Make the store a file that nobody can write, not even root."""
+    """Make the store a file that not even root can write."""
     store = str(data_dir / "geocli.db")
     ran = subprocess.run(["chattr", "+i", store], capture_output=True, text=True, check=False)
     if ran.returncode:
@@ -269,8 +269,8 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_state_in_words(geocli: Geocli, state: str) -> None:
-    """Each state that keeps answers from being stored is named, with what to do, and the exit status is 1."""
+def test_unwritable_states(geocli: Geocli, state: str) -> None:
+    """Each state in which answers cannot be stored is reported with a remedy, and the exit status is 1."""
     geocli.environ |= {"GEOCLI_BUSY_TIMEOUT": "0", "GEOCLI_LOCK_TIMEOUT": "0"}
     copied(SCENARIOS["flush"], geocli)
     make, reason = STATES[state]
@@ -296,8 +296,8 @@ def test_sqlite_with_the_wal_reset_bug(version: tuple[int, int, int], *, is_name
     ]
 
 
-def test_little_room_is_told_before_a_flush_needs_it(located: Geocli) -> None:
-    """Free space that is less than what is dirty will take in the store is reported beforehand, with both figures."""
+def test_low_disk_space_is_reported_before_a_flush(located: Geocli) -> None:
+    """Free space below the estimate for storing the dirty entries is reported beforehand, with both figures."""
     directory = local(located.data_dir)
     Journal(directory).append([resolved()])
     free = free_bytes(located.data_dir.as_posix())
@@ -310,8 +310,8 @@ def test_little_room_is_told_before_a_flush_needs_it(located: Geocli) -> None:
     assert [] == unhealthy(TestUnhealthy.WELL.replace(journal=journal), directory, LAG)
 
 
-def test_a_log_that_a_reader_keeps_is_told_with_its_size(located: Geocli) -> None:
-    """A large log of the store is reported while a reader keeps it, and not while a flush writes it."""
+def test_a_wal_kept_by_a_reader_is_reported(located: Geocli) -> None:
+    """A large WAL of the store is reported while a reader keeps it, and not while a flush writes it."""
     journal = Journal(local(located.data_dir))
     journal.append([resolved("1.1.1.1")])
     assert 0 == located("flush").returncode

@@ -32,7 +32,7 @@ LATE = "no complete answer within 0.3 s"
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reach loopback directly, whatever proxy this machine has."""
+    """Connect to loopback directly, even if this machine has a proxy."""
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -43,7 +43,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def context(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """Return what a server for https needs; its certificate is trusted."""
+    """Return the TLS context of a server, with a trusted certificate."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,7 +54,7 @@ def context(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("is_secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("name", MISBEHAVIOUR)
 def test_every_request_ends(context: ssl.SSLContext, name: str, is_secure: bool) -> None:  # noqa: FBT001
-    """Whatever a server does, one error says what it was, and no read outlives it."""
+    """Whatever a server does, one error has the reason, and no read continues after it."""
     answer, reason = MISBEHAVIOUR[name]
     before = set(threading.enumerate())
     with serving(answer, context if is_secure else None) as url:
@@ -76,7 +76,7 @@ def test_every_request_ends(context: ssl.SSLContext, name: str, is_secure: bool)
 )
 @pytest.mark.usefixtures("context")
 def test_handshake(answer: Callable[[Any, Event], object], reason: str) -> None:
-    """The time of a request includes the handshake of TLS, however its bytes drip."""
+    """The time limit includes the TLS handshake."""
     with serving(answer) as url, BoundedSession(LIMITS) as session, pytest.raises(HttpError) as caught:
         session.get(url.replace("http:", "https:"))
     assert caught.value.reason.startswith(reason)
@@ -101,7 +101,7 @@ def full() -> Iterator[str]:
     ids=["connection", "whole"],
 )
 def test_connection_that_times_out(full: str, limits: Limits, reason: str) -> None:
-    """A server that cannot be reached in time is an error, which says which time it was."""
+    """A server that cannot be reached in time is an error with the time limit."""
     with BoundedSession(limits) as session, pytest.raises(HttpError) as caught:
         session.get(full)
 
@@ -130,7 +130,7 @@ def test_time_of_all_redirects(context: ssl.SSLContext) -> None:
 
 
 def test_a_request_after_another(httpserver: HTTPServer) -> None:
-    """A connection is kept for the next request, whose time is its own, and cookies are not."""
+    """A connection is reused for the next request, which has its own time limit and no cookies."""
     httpserver.expect_request("/x").respond_with_handler(lambda _: Response("x", headers={"Set-Cookie": "a=b"}))
     with BoundedSession(LIMITS) as session:
         for _ in range(20):
@@ -164,7 +164,7 @@ def test_compressed_body(httpserver: HTTPServer) -> None:
     ],
 )
 def test_pause(httpserver: HTTPServer, retry_after: str, x_ttl: str, seconds: float | None) -> None:
-    """Each form of Retry-After is understood, then that of ip-api.com; what is over or no time is none."""
+    """Each form of Retry-After is parsed, then X-Ttl of ip-api.com; invalid and past times are ignored."""
     headers = {"Retry-After": retry_after.encode().decode("latin-1"), "X-Ttl": x_ttl}
     httpserver.expect_request("/x").respond_with_data(status=429, headers=headers)
     with BoundedSession(LIMITS) as session, pytest.raises(HttpError) as caught:

@@ -19,7 +19,7 @@ class Point(Value):
     y: int = 0
     """Steps to the north."""
     tags: dict[str, str] | None = None
-    """Whatever was written beside it."""
+    """Written with any other fields."""
 
     sheet = "the same for all"
 
@@ -46,8 +46,8 @@ def test_fields_are_given_by_name_or_take_their_default() -> None:
     ("named", "given"),
     [("x", {}), ("x", {"y": 1}), ("z", {"x": 1, "z": 2}), ("x, z", {"z": 2}), ("sheet", {"x": 1, "sheet": "A"})],
 )
-def test_missing_and_unknown_fields_are_refused(named: str, given: dict[str, Any]) -> None:
-    """A value says which fields are missing or unknown; only annotated names are fields."""
+def test_missing_and_unknown_fields_are_errors(named: str, given: dict[str, Any]) -> None:
+    """The error names missing or unknown fields; only annotated names are fields."""
     with pytest.raises(TypeError) as caught:
         Point(**given)
     assert f"Point: missing or unknown fields: {named}" == str(caught.value)
@@ -67,7 +67,7 @@ def test_names_of_the_fields() -> None:
 
 @pytest.mark.parametrize("name", ["x", "y", "z"])
 def test_a_field_cannot_be_set(name: str) -> None:
-    """Setting a field, with or without a value, or any other attribute fails, and says what to do instead."""
+    """Setting a field, with or without a value, or any other attribute fails, with the alternative."""
     point = Point(x=3)
     with pytest.raises(AttributeError) as caught:
         setattr(point, name, 4)
@@ -91,12 +91,12 @@ def test_equal_fields_make_equal_values() -> None:
 
 @pytest.mark.parametrize("other", [Point(x=4), Point(x=3, y=1), Place(x=3), {"x": 3, "y": 0, "tags": None}, None])
 def test_other_fields_or_another_class_make_another_value(other: object) -> None:
-    """A value differs from one with other fields, and from whatever is of another class."""
+    """A value differs from one with other fields, and from values of other classes."""
     assert Point(x=3) != other
 
 
 def test_a_value_is_as_hashable_as_its_fields() -> None:
-    """A value that holds a dict cannot be put into a set, as the dict itself cannot."""
+    """A value with a dict cannot be put into a set, like the dict."""
     with pytest.raises(TypeError):
         hash(Point(x=3, tags={"a": "b"}))
 
@@ -111,24 +111,24 @@ def test_a_value_is_as_hashable_as_its_fields() -> None:
         ("Point(x=0)", Point(x=0)),
     ],
 )
-def test_repr_shows_what_differs_from_the_defaults(shown: str, point: Point) -> None:
-    """The representation leaves out each field that has its default, given or not."""
+def test_repr_omits_defaults(shown: str, point: Point) -> None:
+    """The representation omits each field that has its default, given or not."""
     assert shown == repr(point)
 
 
 def test_as_dict_has_every_field_in_the_order_of_the_class() -> None:
-    """All fields come out in the order in which the class lists them, whatever order they were given in."""
+    """All fields come in the order of the class, not in that of the arguments."""
     assert [("x", 3), ("y", 1), ("tags", None)] == list(Point(y=1, x=3).as_dict().items())
 
 
-def test_replace_makes_a_changed_copy() -> None:
-    """A copy has the changes, keeps all else, and the original stays."""
+def test_replace_returns_a_changed_copy() -> None:
+    """A copy has the changes and all other fields, and the original is unchanged."""
     point = Point(x=3, tags={"a": "b"})
     assert Point(x=3, y=5, tags={"a": "b"}) == point.replace(y=5)
     assert Point(x=3, tags={"a": "b"}) == point
 
 
-def test_replace_refuses_unknown_fields() -> None:
+def test_replace_rejects_unknown_fields() -> None:
     """A copy has the same fields, and no others."""
     with pytest.raises(TypeError, match="Point: missing or unknown fields: z"):
         Point(x=3).replace(z=5)

@@ -23,7 +23,7 @@ MAXMIND = ("de", "en", "es", "fr", "ja", "pt-BR", "ru", "zh-CN")
     ],
 )
 def test_usual_spelling(text: str, expected: str) -> None:
-    """One language has one spelling, whatever case and separator a user writes."""
+    """Each language has one spelling, for any case and separator in the setting."""
     assert expected == canonical(text)
 
 
@@ -53,7 +53,7 @@ def test_nearest_language_then_english(wanted: str, first: list[str]) -> None:
 
 
 def test_nearest_variety() -> None:
-    """Of several varieties the nearest one is first, and no language is lost."""
+    """Of several varieties the nearest is first, and no language is lost."""
     languages = ("ru", "en", "zh", "zh-HK", "zh-Hant", "zh-Hant-HK")
     expected = ["zh-Hant-HK", "zh-Hant", "zh", "zh-HK", "en", "ru"]
     assert expected == by_preference(languages, "zh-Hant-HK")

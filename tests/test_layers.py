@@ -33,7 +33,7 @@ OWNERS = {
     "distributed": {"geocli.cluster"},
     "fsspec": {"geocli.cluster"},
 }
-"""The modules, or packages of them, that may import each package. Layers are held by import-linter."""
+"""The modules, or packages of them, that may import each package. Import-linter checks the layers."""
 
 
 def _name(path: Path) -> str:
@@ -45,7 +45,7 @@ MODULES = {_name(path): ast.parse(path.read_text()) for path in sorted(PACKAGE.r
 
 
 def _imports(tree: ast.Module) -> set[str]:
-    """Return the full names of all modules that a module imports, inside functions and for types too."""
+    """Return the full names of all modules that a module imports, also inside functions and for types."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -58,7 +58,7 @@ def _imports(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_package_is_imported_by_its_owner_alone(module: str) -> None:
-    """One module owns each dependency, and nothing is imported that is not declared."""
+    """One module owns each dependency, and only declared ones are imported."""
     foreign = {name.partition(".")[0] for name in _imports(MODULES[module])} - set(sys.stdlib_module_names) - {"geocli"}
 
     packages = {module[:end] for end in range(len(module) + 1) if module[end : end + 1] in {".", ""}}
@@ -66,7 +66,7 @@ def test_a_package_is_imported_by_its_owner_alone(module: str) -> None:
 
 
 def test_only_settings_reads_the_environment() -> None:
-    """`os.environ` is read in one module; others set variables: for `--no-color`, Dask and zig."""
+    """`os.environ` is read in one module; others only set variables: for `--no-color`, Dask and zig."""
     readers = {
         module
         for module, tree in MODULES.items()
@@ -83,7 +83,7 @@ def test_only_settings_reads_the_environment() -> None:
 
 
 def test_only_the_default_clock_reads_the_time() -> None:
-    """The library is told what time it is; `utc_now` is the default that may be replaced."""
+    """The clock is injected; `utc_now` is the default."""
     readers = {
         module
         for module, tree in MODULES.items()
@@ -99,8 +99,8 @@ def _is_value(node: ast.Attribute) -> bool:
     return not (isinstance(node.value, ast.Name) and node.value.id in {"datetime", "date", "time"})
 
 
-def test_no_file_and_no_function_has_grown_too_long() -> None:
-    """Files end before 350 lines, functions before 60, and nine of ten before 30."""
+def test_no_file_and_no_function_is_too_long() -> None:
+    """Files have fewer than 350 lines, functions fewer than 60, and nine of ten fewer than 30."""
     functions = [
         (module, node.name, (node.end_lineno or 0) - node.lineno + 1)
         for module, tree in MODULES.items()

@@ -58,7 +58,7 @@ class TestCommandLine:
         assert (0, b"") == (found.returncode, found.stdout)
 
     def test_data_stay_on_standard_output(self, located: Geocli) -> None:
-        """With -v, standard output is what it is without: one JSON object, and no event."""
+        """With -v, standard output is the same as without: one JSON object, and no event."""
         found = _moved(located)("--verbose", "re-resolve", "--json")
         assert {"retried": 1, "changed": 1}.items() <= json.loads(found.stdout).items()
         assert ["asked", "country changed"] == [event["event"] for event in _events(found.stderr)]
@@ -76,8 +76,9 @@ class TestCommandLine:
     def test_a_batch_logs_sources_and_its_duration(self, located: Geocli) -> None:
         """There is one event for all lines, as there may be millions; addresses on the scalar path have their own."""
         lines = "".join(f"81.2.69.{number % 256}\n" for number in range(2000)).encode()
-        (event,) = _events(located("-v", "batch", stdin=lines).stderr)
+        recognised, event = _events(located("-v", "batch", stdin=lines).stderr)
 
+        assert ("recognised", "list") == (recognised["event"], recognised["input"])
         assert ("batch", ["-"]) == (event["event"], event["files"])
         assert "GeoLite2-City.mmdb" in event["sources"]
         assert 0 <= event["seconds"] < 60
@@ -102,7 +103,7 @@ print("structlog" in sys.modules)
         assert (b"False\n", b"") == (found.stdout, found.stderr)
 
     def test_hostile_text_is_escaped_in_json(self) -> None:
-        """An event is one line of ASCII, and reads back as it was."""
+        """An event is one line of ASCII, and parses to the original text."""
         found = _run(EVENT)
         assert b"" == found.stdout
         assert found.stderr.endswith(b"\n")

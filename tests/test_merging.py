@@ -51,13 +51,13 @@ class TestMerge:
         )
         assert expected == merge(city, asn)
 
-    def test_where_it_is_is_added_to_the_network(self) -> None:
-        """The order in which City and ASN databases are asked does not matter for what is known."""
+    def test_a_place_is_added_to_a_network(self) -> None:
+        """The order of City and ASN databases does not matter for the fields."""
         merged = merge(Answer(place=NTT, source="ASN"), Answer(place=LONDON, source="City", built_at=BUILT_AT))
         assert Answer(place=LONDON.replace(asn=2914, org="NTT"), source="ASN+City", built_at=BUILT_AT) == merged
 
     def test_two_places_are_never_mixed(self) -> None:
-        """What the first source does not know of its place is not taken from the place of another."""
+        """Fields that the first source does not have of its place are not taken from the place of another."""
         first = Answer(place=LONDON, source="one", prefix_len=24)
         assert first == merge(first, Answer(place=PARIS, source="two", prefix_len=30))
 
@@ -75,19 +75,19 @@ class TestMerge:
         ],
     )
     def test_networks(self, merged: Place, first: Place, second: Place) -> None:
-        """The first number counts, with its own organisation; a name without a number gives way only to one with it."""
+        """The first AS number is used, with its own organisation; a name without a number only if no source has one."""
         found = merge(Answer(place=first, source="one"), Answer(place=second, source="two")).place
         assert _parts(merged, frozenset({"asn", "org"})) == _parts(found, frozenset({"asn", "org"}))
 
     def test_traits_are_joined(self) -> None:
-        """What databases say besides is joined; where two differ, the first is right."""
+        """Traits are joined; where two differ, the first is used."""
         first = Answer(place=LONDON.replace(traits={"a": 1, "b": False}), source="one")
         second = Answer(place=Place(traits={"b": True, "c": 3}), source="two")
         assert {"a": 1, "b": False, "c": 3} == merge(first, second).place.traits
         assert "one+two" == merge(first, second).source
 
     def test_traits_of_a_place_stay_with_it(self) -> None:
-        """A radius or a continent comes from whoever says where the place is, whether asked first or second."""
+        """A radius or a continent comes from the source of the place, in any order."""
         here = Answer(place=LONDON.replace(traits={"accuracy_radius": 5}), source="one")
         there = Answer(place=Place(country_code="US", traits={"continent_code": "NA", "is_proxy": False}), source="two")
         continent = Answer(place=Place(traits={"continent_code": "EU", "isp": "A"}), source="three")
@@ -95,24 +95,24 @@ class TestMerge:
         assert {"continent_code": "NA", "is_proxy": False, "isp": "A"} == merge(continent, there).place.traits
 
     @pytest.mark.parametrize("second", [Place(), Place(traits={}), Place(traits={"a": 2})])
-    def test_who_adds_nothing_is_not_named(self, second: Place) -> None:
-        """A source is named only if it knew something that the first did not; else the first answer stays."""
+    def test_a_source_that_adds_nothing_is_not_recorded(self, second: Place) -> None:
+        """A source is recorded only if it added something; otherwise the first answer is returned."""
         first = Answer(place=LONDON.replace(traits={"a": 1}), source="one", prefix_len=24)
         assert first == merge(first, Answer(place=second, source="two", prefix_len=30, built_at=NOW))
 
     @pytest.mark.parametrize(("first", "second"), [(Place(), LONDON), (LONDON, Place())])
-    def test_nothing_is_left_of_an_empty_record(self, first: Place, second: Place) -> None:
-        """A record in which everything is unknown adds neither its source nor its prefix."""
+    def test_an_empty_record_adds_nothing(self, first: Place, second: Place) -> None:
+        """An empty record adds neither its source nor its prefix length."""
         answers = [Answer(place=place, source=place.city or "none", prefix_len=24) for place in (first, second)]
         assert Answer(place=LONDON, source="London", prefix_len=24) == merge(*answers)
 
     def test_two_empty_records(self) -> None:
-        """Two records in which everything is unknown hold for the smaller of their prefixes."""
+        """Two empty records apply to the smaller of their networks."""
         answers = [Answer(place=Place(), source=name, prefix_len=length) for name, length in (("a", 24), ("b", 28))]
         assert (True, 28) == ((found := merge(*answers)).is_empty, found.prefix_len)
 
-    def test_country_of_registration_gives_way(self) -> None:
-        """A country that only stands in gives way to the place of another source; the network stays."""
+    def test_country_of_registration_is_replaced(self) -> None:
+        """A country of registration is replaced by the place of another source; the network stays."""
         traits = {"registered_country_code": "FR", "country_is_registered": True, "accuracy_radius": 9}
         first = Answer(place=NTT.replace(country_code="FR", traits=traits), source="one", prefix_len=24)
         second = Answer(place=LONDON.replace(traits={"accuracy_radius": 5}), source="two", prefix_len=20)
@@ -121,13 +121,13 @@ class TestMerge:
 
     @pytest.mark.parametrize("first", [LONDON, Place(country_code="DE", traits={"country_is_registered": True})])
     def test_country_of_registration_adds_nothing_to_a_country(self, first: Place) -> None:
-        """A country that only stands in does not replace another one, and leaves no mark on it."""
+        """A country of registration does not replace a country, and does not mark it."""
         second = Answer(place=Place(country_code="FR", traits={"country_is_registered": True}), source="two")
         assert Answer(place=first, source="one") == merge(Answer(place=first, source="one"), second)
 
     @given(answers, answers)
-    def test_what_the_first_knows_is_kept(self, first: Answer, second: Answer) -> None:
-        """No second source changes where the first says that the place is, its number, or its traits."""
+    def test_fields_of_the_first_source_are_kept(self, first: Answer, second: Answer) -> None:
+        """No second source changes the place, the AS number or the traits of the first."""
         merged = merge(first, second).place
         if first.knows_where:
             assert _parts(first.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)

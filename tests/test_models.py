@@ -1,4 +1,4 @@
-"""Places, answers and entries: what is merged, what is kept, what is asked again, and how it looks outside."""
+"""Places, answers and entries: merging, settling, retry times, and their output."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class TestKnows:
         ("expected", "place"), [(False, Place(asn=1)), (True, Place(latitude=0.0)), (True, Place(city=""))]
     )
     def test_known_is_what_is_not_none(self, expected: bool, place: Place) -> None:  # noqa: FBT001
-        """Zero degrees is a place, and an unknown one is None."""
+        """Zero degrees is a value, and None is unknown."""
         assert expected is Answer(place=place, source="one").knows_where
 
     def test_fields_of_a_place_are_divided(self) -> None:
-        """Each field of a place says where it is, who runs the network, or is a trait."""
+        """Each field of a place is of the place, the network, or a trait."""
         assert Place.field_names == WHERE_FIELDS | frozenset({"asn", "org"}) | {"traits"}
         assert not WHERE_FIELDS & frozenset({"asn", "org"})
 
@@ -65,7 +65,7 @@ class TestKnows:
 class TestSettle:
     @pytest.mark.parametrize("later", [RESOLVED, UNRESOLVED, RESOLVED.replace(status="special")])
     def test_the_first_entry_stands(self, later: Entry) -> None:
-        """Without an earlier entry there is nothing to decide."""
+        """Without an earlier entry, the entry is kept."""
         assert later == settle(None, later)
 
     @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ class TestSettle:
         ],
     )
     def test_the_later_entry_counts(self, earlier: Entry, later: Entry) -> None:
-        """What was found later is what is known now."""
+        """The later answer is used."""
         assert later == settle(earlier, later)
 
     def test_nothing_found_does_not_hide_a_good_answer(self) -> None:
-        """A good answer stays as it was, and notes which sources did not know better and when to ask again."""
+        """A good answer stays, with the sources that failed later, and a retry time."""
         later = UNRESOLVED.replace(generation="GeoLite2-City@1790000000", error="no answer")
         changes = {"retry_at": UNRESOLVED.retry_at, "answered_by": RESOLVED.generation}
         expected = RESOLVED.replace(**changes, generation="GeoLite2-City@1790000000")
@@ -94,17 +94,17 @@ class TestSettle:
 
 class TestSpecial:
     def test_it_is_answered_locally(self) -> None:
-        """The registries say what a special address is for."""
+        """The registries have the scope of a special address."""
         assert Entry(ip="10.0.0.1", status="special", scope="private", source="iana") == special("10.0.0.1", "private")
 
-    def test_others_are_not(self) -> None:
-        """A global address is for the sources to answer."""
+    def test_global_addresses_are_not(self) -> None:
+        """A global address is left to the sources."""
         assert special("81.2.69.160", None) is None
 
 
 class TestFields:
     def test_names_and_their_order(self) -> None:
-        """Scripts rely on these names in this order; new ones may come at the end."""
+        """Scripts rely on these names in this order; new ones are added at the end."""
         fields = (
             "ip status country_code country_name region city postal_code "
             "latitude longitude time_zone asn org source resolved_at"
@@ -115,12 +115,12 @@ class TestFields:
         assert {"scope", "network", "built_at", "cached", "error"} == set(FIELDS_ON_REQUEST)
 
     @pytest.mark.parametrize("name", [*FIELDS, *FIELDS_ON_REQUEST, "traits", "traits.isp", "traits.a.b", "traits.ip "])
-    def test_known_names_are_accepted(self, name: str) -> None:
-        """All fields can be asked for, and any trait, since databases say what they like."""
+    def test_valid_names_are_accepted(self, name: str) -> None:
+        """All fields can be selected, and any trait, since databases may have any."""
         assert (name,) == check_fields([name])
 
     def test_order_and_repetition_are_kept(self) -> None:
-        """Fields come out as they were asked for."""
+        """Fields come in the selected order."""
         assert ("city", "ip", "city") == check_fields(["city", "ip", "city"])
         assert () == check_fields([])
 
@@ -136,7 +136,7 @@ class TestFields:
             (f"known: {', '.join((*FIELDS, *FIELDS_ON_REQUEST, 'traits'))}", ""),
         ],
     )
-    def test_an_unknown_name_is_refused_with_a_hint(self, hint: str, name: str) -> None:
+    def test_an_unknown_name_is_an_error_with_a_hint(self, hint: str, name: str) -> None:
         """The message names the nearest field, or all of them if none is near."""
         with pytest.raises(SettingsError) as caught:
             check_fields(["ip", name])
@@ -173,12 +173,12 @@ class TestValue:
         ],
     )
     def test_each_field_has_its_json_form(self, expected: Any, name: str) -> None:
-        """Texts, numbers, booleans and null come out as JSON has them, instants as ISO 8601 with Z."""
+        """Strings, numbers, booleans and null have their JSON form, times are ISO 8601 with Z."""
         assert expected == value(RESOLVED, name)
         assert type(expected) is type(value(RESOLVED, name))
 
     def test_a_trait_of_none(self) -> None:
-        """Where no trait is known, none is found."""
+        """Without traits, there is none."""
         assert value(UNRESOLVED, "traits.isp") is None
 
     @pytest.mark.parametrize(
@@ -192,19 +192,19 @@ class TestValue:
         ],
     )
     def test_network(self, network: str | None, ip: str, prefix_len: int | None) -> None:
-        """The prefix that an answer holds for begins at its first address."""
+        """The network of an answer begins at its first address."""
         assert network == Entry(ip=ip, status="resolved", prefix_len=prefix_len).network
 
     @pytest.mark.parametrize("entry", [RESOLVED, UNRESOLVED, Entry(ip="x", status="invalid", error="not an address")])
     def test_json_has_every_key(self, entry: Entry) -> None:
-        """Every key is there, in its order, null where unknown, and is ready to be written."""
+        """Every key is there, in order, null where unknown, and serialisable."""
         found = as_json(entry)
         assert JSON_FIELDS == tuple(found)
         assert found == json.loads(json.dumps(found))
         assert found["ip"] == entry.ip
 
     def test_json_of_some_fields(self) -> None:
-        """Only the fields that are named come out, as they are named."""
+        """Only the selected fields, in their order."""
         assert {"traits.accuracy_radius": 100, "ip": "81.2.69.160"} == as_json(
             RESOLVED, ("traits.accuracy_radius", "ip")
         )
@@ -226,24 +226,24 @@ class TestInstants:
         assert text == instant_text(when)
 
     def test_none_stays_none(self) -> None:
-        """No instant is no text, and the other way round."""
+        """No time is no string, and vice versa."""
         assert instant(None) is None
 
     @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z", "2026-06-01T25:00:00Z", "1780000000.5"])
-    def test_what_is_no_instant_is_refused(self, text: str) -> None:
-        """Damage in a file is found when it is read."""
+    def test_an_invalid_instant_is_an_error(self, text: str) -> None:
+        """Damage in a file is detected when it is read."""
         with pytest.raises(ValueError):  # noqa: PT011 (as documented)
             instant(text)
 
     @pytest.mark.parametrize("text", ["2026-06-01", "2026-06-01T12:00:00", "2026-06-01 12:00:00"])
-    def test_an_instant_always_knows_its_zone(self, text: str) -> None:
-        """A text without a zone, as people write into a table, is refused or UTC, and can be compared either way."""
+    def test_an_instant_always_has_a_zone(self, text: str) -> None:
+        """A string without a zone, as people write into a table, is an error or UTC, so that times can be compared."""
         with suppress(ValueError):
             found = instant(text)
             assert found is not None
             assert timedelta() == found.utcoffset()
 
     @given(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC)))  # noqa: DTZ001
-    def test_what_was_written_is_read(self, when: datetime) -> None:
-        """Reading what was written gives the same instant, to the second."""
+    def test_instants_are_read_back(self, when: datetime) -> None:
+        """A written time is read as the same time, to the second."""
         assert when.replace(microsecond=0) == instant(instant_text(when))

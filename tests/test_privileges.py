@@ -104,7 +104,7 @@ def test_fast_path_and_option_parser_run_as_the_user(users: Geocli) -> None:
 
 @pytest.mark.parametrize(("group", "expected"), [(MEMBER + 7, MEMBER + 7), (0, MEMBER)], ids=["named", "root's"])
 def test_group_of_a_user_without_a_name(shared: Path, group: int, expected: int) -> None:
-    """New files get the directory's group, but root's group, which has rights of its own, is left."""
+    """New files get the directory's group, except that of root, which has its own rights."""
     users = owned(shared, group=group)
     assert 0 == users("lookup", "8.8.8.8").returncode
 
@@ -112,7 +112,7 @@ def test_group_of_a_user_without_a_name(shared: Path, group: int, expected: int)
 
 
 def test_directory_of_a_group_that_root_owns_stays_roots(shared: Path) -> None:
-    """In a shared directory of root's own nothing changes: root's files are the group's."""
+    """In a shared directory of root nothing changes: root's files are the group's."""
     users = owned(shared, user=0, group=GROUP, mode=0o2770)
     assert [0, 0] == [users("lookup", "8.8.8.8").returncode, users("flush").returncode]
 
@@ -134,8 +134,8 @@ def test_directory_that_is_made_is_that_of_the_owner_above(shared: Path, name: s
     assert {(MEMBER, MEMBER)} == owners(home)
 
 
-def test_option_names_the_directory_too(users: Geocli, shared: Path) -> None:
-    """`--data-dir` counts as the variable does."""
+def test_option_instead_of_the_variable(users: Geocli, shared: Path) -> None:
+    """`--data-dir` works like the variable."""
     users.environ["GEOCLI_DATA_DIR"] = str(shared / "unused")
     assert 0 == users("--data-dir", str(users.data_dir), "lookup", "8.8.8.8").returncode
 
@@ -152,7 +152,7 @@ def test_link_of_roots_leads_to_the_users_directory(users: Geocli, shared: Path)
     assert {(MEMBER, MEMBER)} == owners(users.data_dir)
 
 
-# what a user does to root
+# an attack by a user against root
 
 
 def _positions() -> Iterator[object]:
@@ -181,8 +181,8 @@ def _calls(name: str) -> list[Call]:
 
 
 @pytest.mark.parametrize(("name", "call"), list(_positions()) if IS_ROOT and not faults.missing() else [])
-def test_user_who_exchanges_the_directory_gets_nothing_of_roots(shared: Path, name: str, call: Call) -> None:
-    """The directory becomes a link to one of root's before some call: nothing is made, changed or read there."""
+def test_directory_replaced_by_a_link_to_one_of_root(shared: Path, name: str, call: Call) -> None:
+    """The directory is replaced by a link to one of root's before some call: nothing is created or read there."""
     roots, away = shared / "roots", shared / "away"
     roots.mkdir(mode=0o700)
     (roots / "journal").write_bytes(b"root's\n")
@@ -214,8 +214,8 @@ def _others_link(home: Path) -> Path:
 
 @pytest.mark.parametrize("place", [_others_parent, _others_link])
 @pytest.mark.parametrize("owner", [0, MEMBER], ids=["root's", "a user's"])
-def test_directory_that_a_third_user_could_exchange(shared: Path, place: Callable[[Path], Path], owner: int) -> None:
-    """Neither root nor the owner decides which directory that is: nothing is opened, and answers come with 4."""
+def test_directory_that_a_third_user_could_replace(shared: Path, place: Callable[[Path], Path], owner: int) -> None:
+    """Neither root nor the owner controls the directory: nothing is opened, and answers have exit status 4."""
     path = place(shared)
     geocli = Geocli(shared, is_measured=False)
     geocli.data_dir = shared / "data" if place is _others_link else path
@@ -231,7 +231,7 @@ def test_directory_that_a_third_user_could_exchange(shared: Path, place: Callabl
     assert [] == os.listdir(geocli.data_dir)
 
 
-# what only root may read
+# which only root may read
 
 
 def test_key_that_only_root_can_read_is_used(users: Geocli, shared: Path) -> None:
@@ -286,8 +286,8 @@ def test_usual_directories_that_are_not_there_are_no_problem(users: Geocli, shar
 
 
 @pytest.mark.parametrize("command", [("batch",), ("stats", "-f", "json")])
-def test_output_is_the_users_too(users: Geocli, shared: Path, command: tuple[str, ...]) -> None:
-    """`-o` writes where the user may, and standard output wherever root's shell opened it."""
+def test_output_is_written_as_the_user(users: Geocli, shared: Path, command: tuple[str, ...]) -> None:
+    """`-o` writes where the user may, and to standard output as root's shell has opened it."""
     (shared / "theirs").mkdir()
     os.chown(shared / "theirs", MEMBER, MEMBER)
     written = users(*command, "-o", str(shared / "theirs" / "out"), stdin=b"8.8.8.8\n")
@@ -329,10 +329,10 @@ def test_db_update_in_a_users_directory(shared: Path, httpserver: HTTPServer, *,
     assert {(MEMBER, MEMBER)} == owners(shared / "home")
 
 
-# what cannot be done
+# impossible options
 
 
-def test_root_that_may_not_become_others_says_so(users: Geocli) -> None:
+def test_root_without_the_capability_is_an_error(users: Geocli) -> None:
     """In a container without the capability the error names the user, and nothing is opened."""
     if not shutil.which("setpriv"):
         pytest.skip("needs setpriv (util-linux)")
@@ -371,7 +371,7 @@ def test_library_refuses(users: Geocli) -> None:
 
 
 def test_library_of_the_user_works(users: Geocli) -> None:
-    """The owner, and who became the owner, uses the library as ever."""
+    """The owner, and a process that became the owner, can use the library."""
 
     def use() -> None:
         os.setgroups([])
@@ -390,8 +390,8 @@ def test_library_of_the_user_works(users: Geocli) -> None:
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o773])
 @pytest.mark.parametrize("owner", [0, MEMBER], ids=["root's", "a user's"])
 @pytest.mark.parametrize("below", ["data", "between/data"])
-def test_directory_below_one_that_everybody_may_write_to(shared: Path, mode: int, owner: int, below: str) -> None:
-    """Without the sticky bit anybody could exchange it: answers come with 4, and nothing is opened or made."""
+def test_directory_below_a_world_writable_one(shared: Path, mode: int, owner: int, below: str) -> None:
+    """Without the sticky bit any user could replace it: answers have exit status 4, and nothing is opened."""
     geocli = Geocli(shared, is_measured=False)
     (shared / "open" / below).mkdir(parents=True)
     for path in (shared / "open").rglob("*"):
@@ -410,8 +410,8 @@ def test_directory_below_one_that_everybody_may_write_to(shared: Path, mode: int
     assert [] == os.listdir(path)
 
 
-def test_directory_is_not_made_where_everybody_may_write(shared: Path) -> None:
-    """Nor is it made there; with the sticky bit it is."""
+def test_directory_is_not_created_below_a_world_writable_one(shared: Path) -> None:
+    """Nor is it created there; with the sticky bit it is."""
     geocli = Geocli(shared, is_measured=False)
     (shared / "open").mkdir()
     (shared / "open").chmod(0o777)
@@ -425,7 +425,7 @@ def test_directory_is_not_made_where_everybody_may_write(shared: Path) -> None:
 
 
 def test_way_to_a_directory(shared: Path) -> None:
-    """Links, dots and what is missing are followed as the kernel does."""
+    """Links, dots and missing components are resolved as by the operating system."""
     (shared / "a" / "b").mkdir(parents=True)
     os.chown(shared / "a" / "b", MEMBER, MEMBER)
     (shared / "absolute").symlink_to(shared / "a")
@@ -455,8 +455,8 @@ def test_an_idle_flush_of_a_user_imports_nothing_heavy(users: Geocli) -> None:
     assert set() == imported_by(users, "flush") & heavy
 
 
-def test_modules_are_found_wherever_they_are(users: Geocli, shared: Path) -> None:
-    """A Python that only root can read serves root in a user's directory, too."""
+def test_modules_are_found_in_any_place(users: Geocli, shared: Path) -> None:
+    """With a Python that only root can read, root can work in a user's directory, too."""
     closed = shared / "closed"
     shutil.copytree(PROJECT / "geocli", closed / "geocli")
     closed.chmod(0o700)

@@ -1,4 +1,4 @@
-"""Properties: GeoCache against a model that is a few dicts, and one lookup against many at once."""
+"""Properties: GeoCache compared with a model of a few dicts, and single lookups with batches."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def database(edition: str, version: int) -> bytes:
 
 
 class Row(Value):
-    """What the model knows of an address."""
+    """An entry of the model."""
 
     status: str
     city: str | None = None
@@ -66,14 +66,14 @@ class Row(Value):
 
 
 def settled(earlier: Row | None, later: Row) -> Row:
-    """Return the later row, unless it says that nothing was found and the earlier one is a good answer."""
+    """Return the later row, unless it is unresolved and the earlier one is a good answer."""
     if earlier is None or earlier.status != "resolved" or later.status != "unresolved":
         return later
     return earlier.replace(retry_at=later.retry_at, generation=later.generation)
 
 
 class CacheMachine(RuleBasedStateMachine):
-    """Does what users, cron and operators do, in any order, and compares each answer with the model's."""
+    """Acts like users, cron and operators, in any order, and compares each answer with the model's."""
 
     @initialize()
     def begin(self) -> None:
@@ -99,7 +99,7 @@ class CacheMachine(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        """Make sure that nothing went wrong unnoticed, and clean up."""
+        """Check that there were no problems, and clean up."""
         if hasattr(self, "home"):
             self.cache.close()
             self.home.cleanup()
@@ -110,7 +110,7 @@ class CacheMachine(RuleBasedStateMachine):
         return tuple(sorted(self.installed.items()))
 
     def asked(self, ip: str) -> Row | None:
-        """Return what the installed databases say of an address, by going through their networks."""
+        """Return the answer of the installed databases for an address, by their networks."""
         said: dict[str, Any] = {}
         for edition in ("GeoLite2-City", "GeoLite2-ASN"):
             records = EDITIONS[edition][self.installed[edition]] if edition in self.installed else {}
@@ -150,14 +150,14 @@ class CacheMachine(RuleBasedStateMachine):
         assert (row.status, row.city, row.asn, row.source, row.resolved_at, None) == said
         assert is_cached == entry.cached
         if row.status == "resolved" and row.retry_at is not None and entry.retry_at != row.retry_at:
-            # how often a good answer was asked for again in vain is not noted with it
+            # the number of failed attempts is not stored with a good answer
             assert entry.retry_at in {self.clock() + pause for pause in RETRY_AFTER}
             return row.replace(retry_at=entry.retry_at)
         assert row.retry_at == entry.retry_at
         return row
 
     def on_disk(self, ip: str) -> Row | None:
-        """Return what the journal and the store have together."""
+        """Return the entries of the journal and the store, merged."""
         found = self.stored.get(ip)
         for kept, row in self.journal:
             if kept == ip:
@@ -165,7 +165,7 @@ class CacheMachine(RuleBasedStateMachine):
         return found
 
     def look(self, ips: Sequence[str], found: Sequence[Entry], *, is_refresh: bool) -> None:
-        """Do in the model what a lookup does, and compare."""
+        """Look up in the model, and compare."""
         assert list(ips) == [entry.ip for entry in found]
         fresh: dict[str, Row] = {}
         known: dict[str, Row] = {}
@@ -201,7 +201,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(ips=some_addresses)
     def refresh(self, ips: list[str]) -> None:
-        """Ask the sources whatever is cached."""
+        """Ask the sources, also for cached addresses."""
         self.look(ips, list(self.cache.lookup_batch(ips, mode="refresh")), is_refresh=True)
 
     @rule(ips=some_addresses)
@@ -212,7 +212,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(ips=some_addresses)
     def lookup_cached_only(self, ips: list[str]) -> None:
-        """Ask nobody: what is kept comes from the journal and the store."""
+        """Ask no source: answers come from the journal and the store."""
         kept = dict(self.stored)
         for ip, row in self.journal:
             kept[ip] = settled(kept.get(ip), row)
@@ -232,7 +232,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """End the process, and begin another one on the same directory."""
+        """End the process, and start another one on the same directory."""
         self.cache.close()
         self.cache = self.opened()
         self.memory.clear()
@@ -257,18 +257,18 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(edition=st.sampled_from(sorted(EDITIONS)))
     def remove(self, edition: str) -> None:
-        """Remove a database, if it is there."""
+        """Remove a database, if it exists."""
         if self.installed.pop(edition, None) is not None:
             os.unlink(os.path.join(self.db_dir, f"{edition}.mmdb"))
 
     @rule(seconds=st.sampled_from([60, 3599, 3600, 86_400, 604_800]))
     def wait(self, seconds: int) -> None:
-        """Let time go by."""
+        """Move the clock forward."""
         self.clock.forward(seconds=seconds)
 
     @rule(is_all=st.booleans())
     def clear(self, is_all: bool) -> None:  # noqa: FBT001 (drawn)
-        """Forget all rows, or those that nobody knows."""
+        """Delete all rows, or the unresolved ones."""
         self.flush()
         gone = [ip for ip, row in self.stored.items() if is_all or row.status == "unresolved"]
         assert len(gone) == (self.cache.clear() if is_all else self.cache.clear_negative())
@@ -282,7 +282,7 @@ TestCacheMachine.settings = settings(max_examples=50, stateful_step_count=40, de
 
 
 def decorated(address: object) -> st.SearchStrategy[str]:
-    """Return an address as people and logs write it."""
+    """Return an address in a spelling of people and logs."""
     forms = ["{}", " {}\n", "[{}]:443", "{}%eth0"] if ":" in str(address) else ["{}", "\t{} ", "{}:80", "::ffff:{}"]
     return st.sampled_from(forms).map(lambda form: form.format(address))
 
@@ -299,7 +299,7 @@ texts = st.lists(
 
 
 def one_by_one(cache: GeoCache, text: str) -> Entry:
-    """Look a text up alone; one that is no address becomes the entry that a batch has for it."""
+    """Look up one string; an invalid address becomes the entry that a batch has for it."""
     try:
         return cache.lookup(text)
     except AddressError as error:
@@ -309,7 +309,7 @@ def one_by_one(cache: GeoCache, text: str) -> Entry:
 @settings(max_examples=100, deadline=None)
 @given(texts=texts, versions=st.tuples(st.integers(0, 2), st.integers(0, 1)))
 def test_one_is_like_many(texts: list[str], versions: tuple[int, int]) -> None:
-    """Looking texts up one by one, and all at once, gives the same entries, and keeps the same."""
+    """Single lookups and a batch return the same entries, and store the same."""
     with tempfile.TemporaryDirectory() as home:
         for edition, version in zip(EDITIONS, versions, strict=True):
             Path(home, f"{edition}.mmdb").write_bytes(database(edition, version))

@@ -1,4 +1,4 @@
-"""Asking again, counting, forgetting."""
+"""Re-resolve, statistics, clear."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GB, JP, NOWHERE = "81.2.69.160", "2001:218::1", "81.3.0.1"
 PAGE = 25
-"""How many rows are asked for again at once where more than a page are: few, so that there can be pages of them."""
+"""Rows of a page in the tests: few, so that there are several pages."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def source() -> Source:
 
 @pytest.fixture
 def cache(geocli: Geocli, clock: Clock, source: Source) -> Iterator[GeoCache]:
-    """Return a cache that asks one source."""
+    """Return a cache with one source."""
     with GeoCache(
         settings=geocli.settings().replace(lock_timeout_seconds=0),
         resolvers=[source],
@@ -51,7 +51,7 @@ def cache(geocli: Geocli, clock: Clock, source: Source) -> Iterator[GeoCache]:
 
 @pytest.fixture
 def filled(cache: GeoCache, clock: Clock, source: Source) -> GeoCache:
-    """Store GB and NOWHERE at noon and JP an hour later, and forget what was asked."""
+    """Store GB and NOWHERE at noon and JP an hour later, and reset the recorded requests."""
     list(cache.lookup_batch([GB, NOWHERE, "10.0.0.1"]))
     clock.forward(minutes=59, seconds=59)
     list(cache.lookup_batch([JP]))
@@ -66,7 +66,7 @@ def addresses(count: int) -> list[str]:
 
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a page be small."""
+    """Make pages small."""
     monkeypatch.setattr(re_resolve, "PAGE", PAGE)
 
 
@@ -83,13 +83,13 @@ class TestReResolve:
         ],
     )
     def test_selection(self, filled: GeoCache, source: Source, which: Any, asked: list[str]) -> None:
-        """Each selection asks for its rows again, in the order of their text; of special ones only databases know."""
+        """Each selection resolves its rows again, in the order of their addresses; special ones only by databases."""
         found = filled.re_resolve(which).retried
         assert len(asked) + (GB in asked) == found  # 10.0.0.1 is as old as GB
         assert asked == source.asked
 
     def test_due_after_retry_time(self, filled: GeoCache, clock: Clock, source: Source) -> None:
-        """An unknown address is due when its retry time has come, to the second."""
+        """An unresolved address is due from its retry time on, to the second."""
         clock.forward(seconds=1)
         assert ReResolveReport(retried=1, unknown=1) == filled.re_resolve()
         assert [NOWHERE] == source.asked
@@ -98,14 +98,14 @@ class TestReResolve:
         assert ReResolveReport(retried=1, unknown=1) == filled.re_resolve()
 
     def test_due_after_an_update(self, filled: GeoCache, source: Source) -> None:
-        """All rows are due when other sources are there now; asked again, they are not."""
+        """All rows are due when the sources have changed; after re-resolving, they are not."""
         source.label = "atlas@2"
         assert 4 == filled.re_resolve().retried
         assert [JP, GB, NOWHERE] == source.asked
         assert 0 == filled.re_resolve().retried
 
     def test_report(self, filled: GeoCache, source: Source) -> None:
-        """The report counts what is known now and was not, what moved to another country, and what nobody knows."""
+        """The report counts addresses that are now resolved, have moved to another country, or are unresolved."""
         source.places = {GB: JAPAN, NOWHERE: JAPAN, JP: JAPAN.replace(city="Tokyo")}
         report = filled.re_resolve("all")
         assert ReResolveReport(retried=4, found=1, changed=1, unknown=0) == report
@@ -114,15 +114,15 @@ class TestReResolve:
         assert {GB: None, JP: "Tokyo", NOWHERE: None} == {ip: entry.place.city for ip, entry in found.items()}
         assert {"JP"} == {entry.place.country_code for entry in found.values()}
 
-    def test_nothing_found_keeps_good_answers(self, filled: GeoCache, source: Source) -> None:
-        """Rows whose sources know nothing more keep their places, and are not counted as unknown."""
+    def test_good_answers_are_kept(self, filled: GeoCache, source: Source) -> None:
+        """Rows for which the sources have no answer any more keep their places, and are not counted as unresolved."""
         source.places.clear()
         assert ReResolveReport(retried=4, unknown=1) == filled.re_resolve("all")
         found = filled.lookup_cached_only([GB, JP])
         assert {GB: GREAT_BRITAIN, JP: JAPAN} == {ip: entry.place for ip, entry in found.items()}
 
-    def test_failure_keeps_everything(self, filled: GeoCache, source: Source) -> None:
-        """If the source fails, no row changes, and all but special rows are asked for again the next time."""
+    def test_failure_changes_nothing(self, filled: GeoCache, source: Source) -> None:
+        """If the source fails, no row changes, and all but special rows are resolved again the next time."""
         source.failure = DatabaseError("/atlas.mmdb", "damaged")
         source.label = "atlas@2"
         assert ReResolveReport(retried=4, unknown=1) == filled.re_resolve()
@@ -131,14 +131,14 @@ class TestReResolve:
         assert GREAT_BRITAIN == filled.lookup(GB).place
 
     def test_dry_run(self, filled: GeoCache, source: Source) -> None:
-        """A dry run counts the rows, asks nobody, and writes nothing."""
+        """A dry run counts the rows, asks no source, and writes nothing."""
         assert ReResolveReport(retried=4) == filled.re_resolve("all", dry_run=True)
         assert [] == source.asked
         assert [] == list(filled.journal.dirty())
 
     @pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5])
     def test_limit(self, filled: GeoCache, source: Source, limit: int) -> None:
-        """No more rows than the limit are asked for again."""
+        """At most as many rows as the limit are resolved."""
         assert min(limit, 4) == filled.re_resolve("all", limit=limit).retried
         assert [ip for ip in ("10.0.0.1", JP, GB, NOWHERE)[:limit] if ip != "10.0.0.1"] == source.asked
 
@@ -153,7 +153,7 @@ class TestReResolve:
         limit: int | None,
         dry_run: bool,  # noqa: FBT001 (parametrized)
     ) -> None:
-        """Of more rows than a page holds each is asked for once, although rows stop being due meanwhile."""
+        """Of several pages, each row is resolved once, although rows stop being due meanwhile."""
         texts = addresses(2 * PAGE + 1)
         source.everywhere = JAPAN
         list(cache.lookup_batch(texts))
@@ -173,7 +173,7 @@ class TestReResolve:
         assert ["10.0.0.1", JP, GB, NOWHERE] == [entry.ip for entry in filled.journal.dirty()]
 
     def test_stale_rows_come_first(self, filled: GeoCache, clock: Clock, source: Source) -> None:
-        """Rows of other sources come before those whose time has come, which may have to wait for a service."""
+        """Rows of other sources come before those whose retry time has passed, which may have to wait for a service."""
         clock.forward(hours=1)
         source.label = "atlas@2"
         list(filled.lookup_batch([NOWHERE]))
@@ -188,7 +188,7 @@ class TestReResolve:
     def test_the_time_of_a_wrong_clock(
         self, filled: GeoCache, clock: Clock, source: Source, geocli: Geocli, retry_at: str
     ) -> None:
-        """A row that is to be tried again later than there is a pause is due now."""
+        """A row whose retry time is later than any pause is due now."""
         change(
             str(geocli.data_dir / "geocli.db"), f"UPDATE geo_cache SET retry_at = '{retry_at}' WHERE ip = '{NOWHERE}'"
         )
@@ -203,8 +203,8 @@ class TestReResolve:
         assert 4 == filled.re_resolve().retried
         assert {JP, GB, NOWHERE} == set(source.asked)
 
-    def test_what_a_killed_run_had_found_is_not_asked_for_again(self, filled: GeoCache, source: Source) -> None:
-        """The journal is flushed first, so that its answers are no longer due; but not by a run without a flush."""
+    def test_answers_of_a_killed_run_are_not_due(self, filled: GeoCache, source: Source) -> None:
+        """The journal is flushed first, so that its answers are not due; with --no-flush it is not."""
         source.label = "atlas@2"
         filled.re_resolve(limit=3, flush=False)
         source.asked.clear()
@@ -212,8 +212,8 @@ class TestReResolve:
         assert 1 == filled.re_resolve().retried
         assert 1 == len(source.asked)
 
-    def test_services_are_asked_for_what_is_not_known(self, filled: GeoCache, source: Source) -> None:
-        """With a service that is new, each row is asked for again, but of it only what no local source knows."""
+    def test_services_are_asked_for_unknown_places(self, filled: GeoCache, source: Source) -> None:
+        """With a new service, each row is resolved again, and the service is asked for those without a local place."""
         web = WebSource({NOWHERE: JAPAN})
         filled.chain.services = [web]
         assert ReResolveReport(retried=4, found=1) == filled.re_resolve()
@@ -222,11 +222,11 @@ class TestReResolve:
         assert [[NOWHERE], [NOWHERE]] == web.requests
 
     def test_no_store(self, cache: GeoCache) -> None:
-        """Without a store there is nothing to ask for again, and no error."""
+        """Without a store there are no rows, and no error."""
         assert ReResolveReport() == cache.re_resolve("all")
 
     def test_damaged_store(self, cache: GeoCache, geocli: Geocli) -> None:
-        """A store that cannot be read is an error: nobody can say what is due."""
+        """A store that cannot be read is an error, since the due rows are unknown."""
         geocli.data_dir.mkdir()
         (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
         with pytest.raises(StoreError, match=r"geocli\.db: file is not a database"):
@@ -276,7 +276,7 @@ class TestStats:
     )
     @pytest.mark.parametrize("most", [0, 1, 10])
     def test_top(self, cache: GeoCache, source: Source, by: Any, top: list[Any], most: int) -> None:
-        """Rows are counted by what was asked for, the most frequent first, and unknown as None."""
+        """Rows are counted by the selected field, the most frequent first, and unknown values as None."""
         london = GREAT_BRITAIN.replace(city="London", asn=20712)
         source.places |= {"81.2.69.1": london, "81.2.69.2": london}
         list(cache.lookup_batch([GB, JP, "81.2.69.1", "81.2.69.2", NOWHERE]))
@@ -307,8 +307,8 @@ class TestStats:
 
 
 class TestDatabases:
-    def test_in_the_order_they_are_asked(self, located: Geocli) -> None:
-        """Every database is listed with edition, build, size and attribution, in the order in which they are asked."""
+    def test_in_order_of_use(self, located: Geocli) -> None:
+        """Every database is listed with edition, build, size and attribution, in order of use."""
         city, asn = (located.db_dir / f"GeoLite2-{name}.mmdb" for name in ("City", "ASN"))
         built_at = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)
         expected = [
@@ -325,7 +325,7 @@ class TestDatabases:
         assert expected == databases(located.settings())
 
     def test_damaged_come_last(self, located: Geocli) -> None:
-        """A file that cannot be asked is listed last, with the reason."""
+        """An unusable file is listed last, with the reason."""
         path = located.db_dir / "A.mmdb"
         path.write_bytes(b"")
         found = databases(located.settings())
@@ -334,7 +334,7 @@ class TestDatabases:
         assert expected == found[-1]
 
     def test_named_files_alone(self, located: Geocli, tmp_path: Path) -> None:
-        """With files that a user named, only these are listed, in their order."""
+        """If files are given, only these are listed, in their order."""
         asn = build(tmp_path / "asn.mmdb", NETWORKS, edition="ASN")
         city = build(tmp_path / "city.mmdb", CITIES, edition="City")
         chosen = located.settings().replace(databases=(str(asn), str(city)))
@@ -374,7 +374,7 @@ class TestClear:
             assert left == [entry.ip for entry in kept if entry.cached]
 
     def test_no_store(self, cache: GeoCache, geocli: Geocli) -> None:
-        """Without a store no row is deleted, and none is made."""
+        """Without a store no row is deleted, and none is created."""
         assert 0 == cache.clear()
         assert not geocli.data_dir.exists()
 
@@ -387,8 +387,8 @@ class TestClear:
         assert b"\xff" * 8192 == (geocli.data_dir / "geocli.db").read_bytes()
 
 
-def test_command_says_why(located: Geocli) -> None:
-    """`stats --check` is silent and 0 when all is well, and else says why, a line each, and exits with 1."""
+def test_command_prints_the_problems(located: Geocli) -> None:
+    """`stats --check` is silent and exits with 0 when all is well; else it prints each problem, and exits with 1."""
     for name in ("City", "ASN"):
         build(located.db_dir / f"GeoLite2-{name}.mmdb", CITIES, edition=f"GeoLite2-{name}")
     done = located("stats", "--check")

@@ -1,4 +1,4 @@
-"""Whom a cache asks, in which order, and what of that it keeps, when there are web services."""
+"""The order in which a cache asks sources, and the answers it stores, with web services."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FAILURE = ServiceError("web", "HTTP 500", status=500)
 
 
 class Bench:
-    """Opens caches that ask one local source and one or two services, as processes one after another would."""
+    """Opens caches with a local source and one or two services, as successive processes would."""
 
     def __init__(self, geocli: Geocli, clock: Clock) -> None:
         self.chosen = geocli.settings().replace(lock_timeout_seconds=0)
@@ -61,7 +61,7 @@ class Bench:
             cache.flush_dirty()
 
     def rows(self) -> dict[str, Entry]:
-        """Return what is on disk."""
+        """Return the rows on disk."""
         with self() as cache:
             return {entry.ip: entry for entry in cache.lookup_batch([GB, JP, NOWHERE], mode="cached-only")}
 
@@ -84,8 +84,8 @@ def bench(geocli: Geocli, clock: Clock) -> Bench:
 
 
 class TestWhoIsAsked:
-    def test_only_what_nobody_local_knows(self, bench: Bench) -> None:
-        """A service gets the addresses that the local sources do not know, distinct, in one request."""
+    def test_only_addresses_without_a_local_place(self, bench: Bench) -> None:
+        """A service gets the distinct addresses without a local place, in one request."""
         found = bench.ask(GB, JP, NOWHERE, SPECIAL, "nonsense", JP)
         assert [[JP, NOWHERE]] == bench.web.requests
         assert ["GB", "JP", None, None, None, "JP"] == [entry.place.country_code for entry in found]
@@ -93,47 +93,47 @@ class TestWhoIsAsked:
         assert "unresolved" == found[2].status
 
     @pytest.mark.parametrize("mode", ["cache", "no-cache", "due", "again"])
-    def test_who_knows_where_is_not_asked_further(self, bench: Bench, mode: Any) -> None:
-        """What a local source knows costs no request, in whatever mode but one."""
+    def test_addresses_with_a_local_place(self, bench: Bench, mode: Any) -> None:
+        """An address with a local place needs no request, except with `refresh`."""
         assert [GREAT_BRITAIN] == [entry.place for entry in bench.ask(GB, mode=mode)]
         assert [] == bench.web.requests
 
     def test_refresh_asks_the_service_too(self, bench: Bench) -> None:
-        """Whoever wants an answer anew gets the service's, and what it lacks of the local sources'."""
+        """With `refresh` the answer is that of the service, completed by the local sources."""
         bench.local.places[GB] = GREAT_BRITAIN.replace(asn=20712)
         found = bench.ask(GB, SPECIAL, mode="refresh")
         assert [[GB]] == bench.web.requests
         assert (JAPAN.replace(asn=20712), "web+atlas") == (found[0].place, found[0].source)
 
-    def test_nothing_is_asked_of_the_cache_alone(self, bench: Bench) -> None:
-        """Whoever wants what is cached asks nobody."""
+    def test_cached_only_asks_no_source(self, bench: Bench) -> None:
+        """With `cached-only` no source is asked."""
         assert ["not in the cache"] == [entry.error for entry in bench.ask(JP, mode="cached-only")]
         assert [] == bench.web.requests
 
-    def test_who_knows_a_network_alone_does_not_know_where(self, bench: Bench) -> None:
-        """The place comes from the service, all else from the local source that was asked first."""
+    def test_a_network_alone_is_not_a_place(self, bench: Bench) -> None:
+        """The place comes from the service, the network from the first local source."""
         bench.local.places[JP] = NETWORK
         bench.web.places[JP] = OSAKA.replace(asn=1, org="Other")
         (entry,) = bench.ask(JP)
         assert OSAKA.replace(asn=64496, org="Example") == entry.place
         assert "atlas+web" == entry.source
 
-    def test_the_second_service_gets_what_the_first_does_not_know(self, bench: Bench) -> None:
-        """Services are asked in their order, each for what is left."""
+    def test_the_second_service_gets_the_remaining_addresses(self, bench: Bench) -> None:
+        """Services are asked in order, each for the remaining addresses."""
         bench.services.append(WebSource({NOWHERE: JAPAN}, name="other"))
         found = bench.ask(JP, NOWHERE)
         assert ["web", "other"] == [entry.source for entry in found]
         assert [[[JP, NOWHERE]], [[NOWHERE]]] == [service.requests for service in bench.services]
 
     def test_blocks(self, bench: Bench) -> None:
-        """Of many addresses as many as fit a block go to the service together."""
+        """Of many addresses as many as fit a block are requested together."""
         texts = [str(ip_address(0x08000000 + number)) for number in range(BLOCK + 20)]
         bench.ask(*texts)
         assert [BLOCK, 20] == [len(request) for request in bench.web.requests]
 
 
 NAT64, SIXTOFOUR, TEREDO = "64:ff9b::5102:45a0", "2002:5102:45a0::1", "2001:0:102:304::aefd:ba5f"
-"""Addresses that stand for `GB`."""
+"""Addresses that embed `GB`."""
 
 
 class TestEmbedded:
@@ -141,7 +141,7 @@ class TestEmbedded:
 
     @pytest.mark.parametrize(("text", "length"), [(NAT64, 120), (SIXTOFOUR, 40), (TEREDO, 120)])
     def test_place_of_the_ipv4_address(self, bench: Bench, text: str, length: int) -> None:
-        """Where no source knows the IPv6 address, the place is that of the IPv4 address in it, for its network."""
+        """If no source has the IPv6 address, the place is that of the embedded IPv4 address, for its network."""
         (entry,) = bench.ask(text)
         assert GREAT_BRITAIN.replace(traits={"embedded_ipv4": GB}) == entry.place
         assert ("resolved", "atlas", length) == (entry.status, entry.source, entry.prefix_len)
@@ -149,19 +149,19 @@ class TestEmbedded:
 
     @pytest.mark.parametrize("text", [NAT64, SIXTOFOUR])
     def test_own_record_comes_first(self, bench: Bench, text: str) -> None:
-        """A record of the IPv6 address itself counts."""
+        """A record of the IPv6 address takes precedence."""
         bench.local.places[text] = OSAKA
         (entry,) = bench.ask(text)
         assert (OSAKA, 24) == (entry.place, entry.prefix_len)
 
-    def test_teredo_is_where_its_client_is(self, bench: Bench) -> None:
-        """A record of a Teredo address is about its server, so it is not asked for."""
+    def test_teredo_has_the_place_of_its_client(self, bench: Bench) -> None:
+        """A record of a Teredo address is about its server, so it is not used."""
         bench.local.places[TEREDO] = OSAKA
         assert ["GB"] == [entry.place.country_code for entry in bench.ask(TEREDO)]
         assert [GB] == bench.local.asked
 
     def test_services(self, bench: Bench) -> None:
-        """A service is asked for the IPv4 address, once, and its answer is for all addresses that stand for it."""
+        """A service is asked for the IPv4 address, once, and its answer is used for all addresses that embed it."""
         bench.local.places.clear()
         found = bench.ask(NAT64, SIXTOFOUR, TEREDO, GB)
         assert [[GB]] == bench.web.requests
@@ -173,7 +173,7 @@ class TestEmbedded:
         "text", ["64:ff9b::a00:1", "2002:a00:1::1", "2001:0:102:304::f5ff:fffe", "2a00:1450::5efe:a00:1"]
     )
     def test_services_never_see_a_private_address(self, bench: Bench, text: str, mode: Any) -> None:
-        """Whatever is asked for, an address that embeds a private one is sent to no service."""
+        """An address that embeds a private one is sent to no service."""
         bench.local.places.clear()
         (entry,) = bench.ask(text, mode=mode)
         expected = ("unresolved", None) if "5efe" in text else ("special", "private")
@@ -191,8 +191,8 @@ class TestWhatIsKept:
         assert bench.clock() + bench.web.lifetime == entry.retry_at
 
     @pytest.mark.parametrize("failed", [True, False])
-    def test_an_entry_says_what_the_answer_says(self, bench: Bench, failed: bool) -> None:  # noqa: FBT001
-        """It has the parts of the answer, when it was given, and when to ask again if somebody failed."""
+    def test_an_entry_has_the_fields_of_the_answer(self, bench: Bench, failed: bool) -> None:  # noqa: FBT001
+        """An entry has the fields of the answer, the time, and a retry time if a source failed."""
         built_at = bench.clock() - timedelta(days=3)
         about: dict[str, Any] = {"place": OSAKA, "source": "a+b", "prefix_len": 25, "built_at": built_at}
         chain = _Fixed(Answer(**about))
@@ -202,8 +202,8 @@ class TestWhatIsKept:
         assert expected == answers.entry(GB, None)
 
     @pytest.mark.parametrize("flushed", [True, False])
-    def test_it_holds_for_its_lifetime(self, bench: Bench, flushed: bool) -> None:  # noqa: FBT001 (parametrized)
-        """No other process asks again before its end, be the answer in the journal or in the store."""
+    def test_it_is_fresh_for_its_lifetime(self, bench: Bench, flushed: bool) -> None:  # noqa: FBT001 (parametrized)
+        """No other process asks again before it expires, with the answer in the journal or in the store."""
         bench.ask(JP)
         if flushed:
             bench.flush()
@@ -215,8 +215,8 @@ class TestWhatIsKept:
         assert 2 == len(bench.web.requests)
 
     @pytest.mark.parametrize("flushed", [True, False])
-    def test_what_nobody_knows_is_not_asked_for_again(self, bench: Bench, flushed: bool) -> None:  # noqa: FBT001
-        """Nor is that, before its retry time."""
+    def test_unresolved_addresses_are_not_requested_again(self, bench: Bench, flushed: bool) -> None:  # noqa: FBT001
+        """Nor for an unresolved address, before its retry time."""
         bench.ask(NOWHERE)
         if flushed:
             bench.flush()
@@ -226,15 +226,15 @@ class TestWhatIsKept:
         bench.ask(NOWHERE)
         assert 2 == len(bench.web.requests)
 
-    def test_no_cache_keeps_nothing(self, bench: Bench, geocli: Geocli) -> None:
+    def test_no_cache_stores_nothing(self, bench: Bench, geocli: Geocli) -> None:
         """Without a cache the service is asked, and nothing is written."""
         assert [OSAKA] == [entry.place for entry in bench.ask(JP, mode="no-cache")]
         assert not geocli.data_dir.exists()
 
     @pytest.mark.parametrize("mode", ["cache", "due"])
     @pytest.mark.parametrize("flushed", [True, False])
-    def test_it_holds_under_other_local_sources(self, bench: Bench, mode: Any, flushed: bool) -> None:  # noqa: FBT001
-        """When databases change, they are asked first; if they do not know better, the answer holds on."""
+    def test_it_stays_fresh(self, bench: Bench, mode: Any, flushed: bool) -> None:  # noqa: FBT001
+        """When databases change, they are asked first; if they have no better answer, it stays fresh."""
         bench.ask(JP)
         if flushed:
             bench.flush()
@@ -250,22 +250,22 @@ class TestWhatIsKept:
         )
         assert 1 == len(bench.web.requests)
 
-    def test_local_sources_that_know_better_replace_it(self, bench: Bench) -> None:
-        """Once a database knows where the address is, its answer counts."""
+    def test_a_local_place_replaces_it(self, bench: Bench) -> None:
+        """Once a database has a place for the address, its answer is used."""
         bench.ask(JP)
         bench.local.label = "atlas@2"
         bench.local.places[JP] = GREAT_BRITAIN
         assert [("atlas", None)] == [(entry.source, entry.retry_at) for entry in bench.ask(JP)]
         assert 1 == len(bench.web.requests)
 
-    def test_again_asks_whatever_holds(self, bench: Bench) -> None:
-        """Whoever resolves chosen rows again has the service asked, for what nobody local knows."""
+    def test_re_resolve_ignores_the_lifetime(self, bench: Bench) -> None:
+        """When rows are selected for re-resolving, the service is asked for those without a local place."""
         bench.ask(JP)
         bench.ask(JP, GB, mode="again")
         assert [[JP], [JP]] == bench.web.requests
 
     def test_a_new_service_makes_unknown_addresses_misses(self, bench: Bench) -> None:
-        """Who was not there when nobody knew an address is asked, although its retry time has not come."""
+        """A new service is asked for unresolved addresses, also before their retry time."""
         bench.services = []
         bench.ask(JP)
         bench.flush()
@@ -273,7 +273,7 @@ class TestWhatIsKept:
         assert [OSAKA] == [entry.place for entry in bench.ask(JP)]
 
     def test_unreadable_journal(self, bench: Bench, geocli: Geocli) -> None:
-        """If the journal cannot be read, that is said, and the answer cannot be kept."""
+        """If the journal cannot be read, this is reported, and the answer cannot be stored."""
         geocli.data_dir.mkdir(mode=0o700)
         (geocli.data_dir / "journal").mkdir()
         assert [OSAKA] == [entry.place for entry in bench.ask(JP)]
@@ -288,8 +288,8 @@ class TestFailures:
         bench.web.failure = FAILURE
         return bench
 
-    def test_a_failure_is_not_unknown(self, failing: Bench) -> None:
-        """It is reported, and nothing is kept: the next process asks again."""
+    def test_a_failure_is_not_stored(self, failing: Bench) -> None:
+        """It is reported, and nothing is stored: the next process asks again."""
         (entry,) = failing.ask(JP)
         assert ("unresolved", "web: HTTP 500") == (entry.status, entry.error)
         assert [failing.web.failure] == failing.problems
@@ -298,7 +298,7 @@ class TestFailures:
         assert [OSAKA] == [entry.place for entry in failing.ask(JP)]
 
     def test_a_failure_keeps_an_earlier_answer(self, bench: Bench) -> None:
-        """An answer whose lifetime is over is returned, and stays on disk, if the service fails."""
+        """An expired answer is returned, and stays on disk, if the service fails."""
         bench.ask(JP)
         bench.flush()
         bench.clock.forward(days=31)
@@ -306,8 +306,8 @@ class TestFailures:
         assert [("resolved", OSAKA, None)] == [(entry.status, entry.place, entry.error) for entry in bench.ask(JP)]
         assert OSAKA == bench.rows()[JP].place
 
-    def test_unknown_later_keeps_an_earlier_answer(self, bench: Bench) -> None:
-        """So is one of which the service knows nothing any more; it is asked again after a day."""
+    def test_a_later_unresolved_result_keeps_an_earlier_answer(self, bench: Bench) -> None:
+        """The same holds if the service has no answer any more; it is asked again after a day."""
         bench.ask(JP)
         bench.flush()
         bench.clock.forward(days=31)
@@ -317,13 +317,13 @@ class TestFailures:
         assert bench.clock() + timedelta(days=1) == bench.rows()[JP].retry_at
 
     def test_the_other_service_answers(self, failing: Bench) -> None:
-        """If one service fails, the next one is asked; its answer holds, and is poorer than none of the other's."""
+        """If one service fails, the next is asked; its answer is fresh, and no better one is replaced."""
         failing.services.append(WebSource({JP: JAPAN}, name="other"))
         assert [("other", None)] == [(entry.source, entry.error) for entry in failing.ask(JP)]
         assert failing.clock() + failing.web.lifetime == failing.rows()[JP].retry_at
 
     def test_the_other_service_does_not_replace_a_better_answer(self, bench: Bench) -> None:
-        """What the first service said is not replaced by another one while it fails."""
+        """The answer of the first service is not replaced by another one while it fails."""
         bench.ask(JP)
         bench.flush()
         bench.clock.forward(days=31)
@@ -333,14 +333,14 @@ class TestFailures:
         bench.flush()
         assert OSAKA == bench.rows()[JP].place
 
-    def test_unknown_to_one_and_failed_by_the_other(self, failing: Bench) -> None:
-        """If one does not know an address and the other fails, nobody can say that it is unknown."""
+    def test_no_answer_of_one_and_failure_of_the_other(self, failing: Bench) -> None:
+        """If one service has no answer and the other fails, the address is not stored as unresolved."""
         failing.services.insert(0, WebSource(name="other"))
         assert [(None, "web: HTTP 500")] == [(entry.source, entry.error) for entry in failing.ask(JP)]
         assert "not in the cache" == failing.rows()[JP].error
 
     def test_a_local_answer_is_kept_with_a_retry_time(self, failing: Bench) -> None:
-        """What a local source knows in part is an answer, to be completed in an hour."""
+        """A partial local answer is stored, to be completed in an hour."""
         failing.local.places[JP] = NETWORK
         (entry,) = failing.ask(JP)
         assert ("resolved", NETWORK, failing.clock() + timedelta(hours=1)) == (
@@ -350,12 +350,12 @@ class TestFailures:
         )
 
     def test_a_refresh_that_fails_leaves_the_local_answer(self, failing: Bench) -> None:
-        """If the service fails, whoever wanted a new answer gets the local one, and is told."""
+        """If the service fails, the local answer is returned, and the failure is reported."""
         assert [GREAT_BRITAIN] == [entry.place for entry in failing.ask(GB, mode="refresh")]
         assert [failing.web.failure] == failing.problems
 
     def test_a_damaged_database_does_not_hide_the_service(self, bench: Bench) -> None:
-        """If a local source fails, the service is asked, and its answer is kept."""
+        """If a local source fails, the service is asked, and its answer is stored."""
         bench.local.failure = DatabaseError("/atlas.mmdb", "damaged")
         assert [OSAKA] == [entry.place for entry in bench.ask(JP)]
         assert OSAKA == bench.rows()[JP].place

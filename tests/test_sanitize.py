@@ -1,4 +1,4 @@
-"""Text that comes from outside is made harmless, and stays readable."""
+"""Text from outside is escaped, and stays readable."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ OTHERS = ["\ufeff", "\u00ad", "\u200b", "\U000e0001", "\ud800", "\udfff"]
 
 class TestSafe:
     @pytest.mark.parametrize("text", ["", "London", "Zürich, 東京", "a b", "\\x1b", "'\"", "[bold]", ":smile:", "🙂"])
-    def test_printable_text_comes_back_as_it_is(self, text: str) -> None:
-        """Text without anything to hide is not changed."""
+    def test_printable_text_is_unchanged(self, text: str) -> None:
+        """Text without special characters is unchanged."""
         assert text == safe(text)
 
     @pytest.mark.parametrize(
@@ -38,23 +38,23 @@ class TestSafe:
             (r"Zürich\x1b", "Zürich\x1b"),
         ],
     )
-    def test_what_could_act_is_shown_as_an_escape(self, shown: str, text: str) -> None:
-        """Only the characters that could do something are escaped, the way Python writes them."""
+    def test_special_characters_are_escaped(self, shown: str, text: str) -> None:
+        """Only special characters are escaped, as in Python literals."""
         assert shown == safe(text)
 
     @pytest.mark.parametrize("char", [*C0, *DEL_AND_C1, *BIDI, *SEPARATORS, *OTHERS], ids=ascii)
-    def test_each_escape_says_which_character_it_was(self, char: str) -> None:
-        """The escape of every dangerous character reads back as that character, and is itself harmless."""
+    def test_escapes_are_python_literals(self, char: str) -> None:
+        """The escape of every special character evaluates to that character, and is itself printable."""
         assert safe(char).isprintable()
         assert char == ast.literal_eval(f"'{safe(char)}'")
 
-    def test_bytes_that_are_not_utf8_are_shown_as_bytes(self) -> None:
-        """A name that is not UTF-8 shows the bytes that it has, not Python's stand-ins for them."""
+    def test_bytes_that_are_not_utf8_are_escaped(self) -> None:
+        """A name that is not UTF-8 is shown with its bytes, not with Python's surrogates."""
         assert r"caf\xe9 \x80\xff" == safe(b"caf\xe9 \x80\xff".decode("utf-8", "surrogateescape"))
 
     @given(st.text(st.characters(codec=None, exclude_categories=())))
-    def test_nothing_dangerous_is_left_in_any_text(self, text: str) -> None:
-        """Whatever comes in, what goes out is printable, and going out twice changes nothing."""
+    def test_any_text_becomes_printable(self, text: str) -> None:
+        """Any text becomes printable, and a second pass changes nothing."""
         assert safe(text).isprintable()
         assert safe(text) == safe(safe(text))
 
@@ -62,15 +62,15 @@ class TestSafe:
 class TestShorten:
     @pytest.mark.parametrize("length", [0, 1, 79, 80])
     def test_a_short_text_is_kept(self, length: int) -> None:
-        """Up to 80 characters are quoted as they are."""
+        """Up to 80 characters are quoted unchanged."""
         assert "x" * length == shorten("x" * length)
 
     @pytest.mark.parametrize("length", [81, 10_000])
     def test_a_long_text_is_cut(self, length: int) -> None:
-        """Of a longer text 79 characters are quoted, and an ellipsis says that there was more."""
+        """Of a longer text 79 characters are quoted, with an ellipsis."""
         assert "x" * 79 + "…" == shorten("x" * length)
 
     @given(st.text(), st.integers(1, 20))
-    def test_never_longer_than_asked_for(self, text: str, most: int) -> None:
-        """What is quoted has at most as many characters as asked for."""
+    def test_maximum_length(self, text: str, most: int) -> None:
+        """A quotation has at most the requested number of characters."""
         assert len(shorten(text, most)) <= most

@@ -55,7 +55,7 @@ def selected(**options: Any) -> Selection:
     ],
 )
 def test_values_are_compared_by_their_types(condition: str) -> None:
-    """Numbers as numbers, text in either case, truth values as such; nothing stands for an unknown value."""
+    """Numbers as numbers, text in any case, booleans as such; an empty value selects unknown values."""
     assert selected(only=[condition]).matches(LONDON)
     assert not selected(excluded=[condition]).matches(LONDON)
 
@@ -64,13 +64,13 @@ def test_values_are_compared_by_their_types(condition: str) -> None:
     "condition", ["country_code=NL", "asn=207", "city=", "is_anycast=true", "user_count=30", "domain=aa", "region=x"]
 )
 def test_other_values(condition: str) -> None:
-    """A condition does not hold for any other value."""
+    """No other values match."""
     assert not selected(only=[condition]).matches(LONDON)
     assert selected(excluded=[condition]).matches(LONDON)
 
 
 def test_several_options() -> None:
-    """Values of one option are alternatives, several options must all hold, and countries add up."""
+    """Values of one option are alternatives, all options must match, and countries add up."""
     assert selected(countries=["NL", "GB"], asns=["AS20712"]).matches(LONDON)
     assert not selected(countries=["GB"], only=["city=Leeds"]).matches(LONDON)
     assert not selected(only=["country_code=GB", "country_code=NL"]).matches(LONDON)
@@ -122,7 +122,7 @@ def test_as_text() -> None:
         ({"only": ['org="Acme']}, '--only: "Acme: unexpected end of data'),
     ],
 )
-def test_what_cannot_be_selected(options: dict[str, Any], message: str) -> None:
+def test_invalid_selections(options: dict[str, Any], message: str) -> None:
     """An unknown field or an impossible value is an error that names the nearest known one."""
     with pytest.raises(SettingsError) as caught:
         selection_of(**options)
@@ -130,5 +130,5 @@ def test_what_cannot_be_selected(options: dict[str, Any], message: str) -> None:
 
 
 def test_codes_that_are_not_of_iso() -> None:
-    """Codes that databases use beside those of ISO are accepted."""
+    """Codes of databases that are not in ISO 3166 are accepted."""
     assert "country_code=XK,EU,AP" == str(selected(countries=["XK,eu,AP"]))

@@ -1,4 +1,4 @@
-"""Settings come from defaults, the system's file, the user's file, the environment and options, in this order."""
+"""Settings come from defaults, the system file, the user file, the environment and options, in this order."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _refusal(path: str, environ: dict[str, str]) -> str:
 @needs_no_system_config
 class TestDefaults:
     def test_a_user_has_the_directories_of_the_home(self, home: dict[str, str]) -> None:
-        """By default, a user's state and data are in the home directory; the system's databases are searched, too."""
+        """By default, a user's state and data are in the home directory; system-wide databases are searched, too."""
         found = load(home, is_root=False)
         own = f"{home['HOME']}/.local/share/geocli"
         assert f"{home['HOME']}/.local/state/geocli" == found.data_dir
@@ -140,17 +140,15 @@ class TestXdg:
     @needs_no_system_config
     @pytest.mark.parametrize("base", ["", "relative", "./config", "~/config"])
     def test_a_relative_directory_is_ignored(self, base: str, home: dict[str, str]) -> None:
-        """A variable that is empty or not absolute is ignored, as the specification says."""
+        """A variable that is empty or not absolute is ignored, as specified by XDG."""
         variables = {f"XDG_{kind}_HOME": base for kind in ("STATE", "DATA", "CONFIG")}
         _user_config(home, "lock_timeout_seconds = 7")
         assert load(home, is_root=False) == load({**home, **variables}, is_root=False)
         assert 7 == load({**home, **variables}, is_root=False).lock_timeout_seconds
 
     @needs_no_system_config
-    def test_the_configuration_is_where_xdg_says(
-        self, home: dict[str, str], config: Callable[..., str], tmp_path: Path
-    ) -> None:
-        """XDG_CONFIG_HOME moves the user's file."""
+    def test_xdg_config_home(self, home: dict[str, str], config: Callable[..., str], tmp_path: Path) -> None:
+        """XDG_CONFIG_HOME moves the user file."""
         config("lock_timeout_seconds = 7", "elsewhere/geocli/config.toml")
         assert 7 == load({**home, "XDG_CONFIG_HOME": str(tmp_path / "elsewhere")}).lock_timeout_seconds
 
@@ -261,7 +259,7 @@ class TestPrecedence:
             }
 
     def test_databases_are_flags_alone(self, home: dict[str, str]) -> None:
-        """Databases are passed on as they are named."""
+        """Files given by --db are passed on."""
         assert ("/a.mmdb", "b.mmdb") == load(home, databases=["/a.mmdb", "b.mmdb"]).databases
 
     @needs_no_system_config
@@ -286,7 +284,7 @@ class TestPrecedence:
 
 class TestDatabaseDirectories:
     def test_in_the_order_in_which_they_are_searched(self, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """The order is: the environment's directories, the file's, the user's own, the system's."""
+        """The order is: directories of the environment, of the file, of the user, of the system."""
         path = config('database_dirs = ["/file1", "/file2"]')
         found = load({**home, "GEOCLI_DB_DIR": ":/first::/second:"}, config=path)
         own = f"{home['HOME']}/.local/share/geocli"
@@ -340,7 +338,7 @@ class TestBadFiles:
         ],
     )
     def test_the_line_of_a_key(self, line: int, text: str, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """The error has the line of the key, whatever strings, lists and comments are before it."""
+        """The error has the line of the key, also after strings, lists and comments."""
         path = config(text)
         with pytest.raises(SettingsError, match="xyzzy: unknown key") as caught:
             load(home, config=path)
@@ -388,7 +386,7 @@ class TestBadFiles:
     def test_a_value_of_the_wrong_kind(
         self, line: str, form: str, home: dict[str, str], config: Callable[[str], str]
     ) -> None:
-        """The message for a refused value says which kind is needed."""
+        """The message for an invalid value has the required kind."""
         name = line.strip("[]").split(" ")[0]
         assert f"{name}: {form}" == _refusal(config(line), home)
 
@@ -404,16 +402,16 @@ class TestBadFiles:
     @pytest.mark.parametrize(
         "text", ["data_dir", "data_dir = ", "= 1", "data_dir = '/a'\ndata_dir = '/b'", "\0", "[" * 5]
     )
-    def test_what_is_not_toml(self, text: str, home: dict[str, str], config: Callable[[str], str]) -> None:
-        """A file that is not TOML is refused, with the parser's reason."""
+    def test_invalid_toml(self, text: str, home: dict[str, str], config: Callable[[str], str]) -> None:
+        """A file that is not TOML is an error, with the parser's reason."""
         assert _refusal(config(text), home).startswith("configuration: not TOML: ")
 
     def test_nesting_without_end_is_not_toml_either(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """Deep nesting does not crash the parser."""
         assert _refusal(config("data_dir = " + "[" * 100_000), home).startswith("configuration: not TOML: ")
 
-    def test_what_is_not_utf8(self, home: dict[str, str], tmp_path: Path) -> None:
-        """A file that is not UTF-8 is refused."""
+    def test_invalid_utf8(self, home: dict[str, str], tmp_path: Path) -> None:
+        """A file that is not UTF-8 is an error."""
         path = tmp_path / "latin1.toml"
         path.write_bytes(b"data_dir = '/caf\xe9'")
         assert _refusal(str(path), home).startswith("configuration: not TOML: 'utf-8' codec can't decode byte 0xe9")
@@ -429,7 +427,7 @@ class TestBadFiles:
 
     @pytest.mark.parametrize("is_named", [True, False])
     def test_a_directory_cannot_be_read(self, is_named: bool, home: dict[str, str]) -> None:  # noqa: FBT001
-        """A directory in place of a file is an error, even where the file is optional."""
+        """A directory instead of a file is an error, even if the file is optional."""
         path = Path(home["HOME"], ".config/geocli/config.toml")
         path.mkdir(parents=True)
         with pytest.raises(SettingsError) as caught:
@@ -607,7 +605,7 @@ def test_home_is_expanded(tmp_path: Path) -> None:
 
 
 def test_a_file_is_not_a_directory_of_databases(tmp_path: Path) -> None:
-    """A database in place of a directory is an error, since nothing would be found there."""
+    """A file instead of a directory is an error, since nothing would be found there."""
     database = tmp_path / "x.mmdb"
     database.touch()
     with pytest.raises(SettingsError, match="to use only this database: --db FILE"):

@@ -77,7 +77,7 @@ def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
     assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.store_transactions"})
 
 
-def test_a_miss_that_a_database_answers_imports_its_reader_alone(stored: Geocli) -> None:
+def test_a_miss_answered_by_a_database_imports_only_its_reader(stored: Geocli) -> None:
     """A lookup that an .mmdb file answers imports its reader, too."""
     imported = imported_by(stored, "lookup", "81.2.69.161")
 
@@ -92,8 +92,8 @@ def test_a_flush_into_a_store_of_the_current_schema_needs_no_sqlite_utils(stored
     assert "sqlite_utils" not in imported_by(stored, "flush")
 
 
-def test_a_service_is_loaded_when_it_is_asked(installed: Geocli) -> None:
-    """A hit, or a miss that a database answers, does not import a service that is configured."""
+def test_a_service_is_imported_when_it_is_asked(installed: Geocli) -> None:
+    """A hit, or a miss answered by a database, does not import a configured service."""
     installed.environ |= {"GEOCLI_IP_API": "true", "GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": "/key"}
     assert installed("lookup", "81.2.69.160").returncode == 0
     assert installed("flush").returncode == 0
