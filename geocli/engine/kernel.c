@@ -752,46 +752,6 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
     return decoder.out.used;
 }
 
-/* Where a walk over the networks of a tree in their order has got; zeros at the beginning. */
-struct cursor {
-    uint64_t high, low; /* the next address; that of an IPv4 tree is in the low half */
-    uint32_t nodes[129], depth, is_done;
-};
-
-struct network {
-    uint64_t high, low;
-    uint32_t prefix, offset;
-};
-
-/* Write the next networks in the order of their addresses, those without data too, at most `room`; return how many these are, -1
- * for a damaged tree. In a graph there may be 2^128. */
-int64_t geocli_networks(const struct tree *tree, struct cursor *cursor, struct network *networks, uint64_t room) {
-    uint32_t bits = tree->ip_version == 4 ? 32 : 128, depth = cursor->depth;
-    uint64_t count = 0;
-    for (; count < room && !cursor->is_done; count++) {
-        struct address address = {tree->ip_version == 6, (uint32_t)cursor->low, cursor->high, cursor->low};
-        uint32_t node = cursor->nodes[depth];
-        for (; node < tree->node_count && depth < bits; node = cursor->nodes[depth])
-            cursor->nodes[depth + 1] = child(tree, node, bit_of(&address, depth)), depth++;
-        if (node < tree->node_count) return -1;
-        networks[count] = (struct network){cursor->high, cursor->low, depth, node - tree->node_count};
-        while (depth && bit_of(&address, depth - 1)) depth--; /* up to where the walk went to the left */
-        if (!depth--) {
-            cursor->is_done = 1;
-            continue;
-        }
-        uint32_t from_end = bits - 1 - depth; /* set this bit, clear those behind it */
-        if (from_end >= 64) {
-            cursor->high = (cursor->high >> (from_end - 64) | 1) << (from_end - 64);
-            cursor->low = 0;
-        } else {
-            cursor->low = (cursor->low >> from_end | 1) << from_end;
-        }
-    }
-    cursor->depth = depth;
-    return count;
-}
-
 /* Answers. */
 
 static uint64_t hashed(const uint64_t *secret, uint64_t key) {
@@ -1857,4 +1817,303 @@ int64_t geocli_payload(const struct engine *engine, const struct row *rows, uint
     put(&writer, "]}", 2);
     *written = writer.used;
     return packed;
+}
+
+/* Networks: a walk through several trees at once, in the order of addresses, down to where each of them ends. */
+
+enum { UNJUDGED, UNSELECTED }; /* values of combinations; those of selected ones are larger */
+
+/* A tree of a walk. Its records are numbered in the order of their offsets, from 1; number 0 stands for no data. */
+struct source {
+    const struct tree *tree;
+    const uint64_t *marks;   /* bit i: a record is at offset i; null: records are not numbered, but go by their offsets */
+    const uint32_t *ranks;   /* how many bits are set before each word of `marks` */
+    uint64_t words;          /* of `marks` */
+    const uint32_t *classes; /* by the number of the record; one more than there are records */
+    uint64_t stride;         /* what a class counts in a combination */
+    uint32_t root;           /* where the walk begins; an offset behind the nodes for a tree without such addresses */
+};
+
+/* Addresses of which each tree has one class; with values, neighbours of the same value. */
+struct span {
+    uint64_t first_high, first_low, last_high, last_low, value;
+};
+
+struct joint {
+    const struct source *sources; /* the first has the scopes of special addresses */
+    uint64_t source_count;
+    uint32_t *nodes;          /* of each source, for each depth */
+    const uint32_t *values;   /* by combination; null: no combinations */
+    uint64_t high, low;       /* the next address; one of 32 bits is in the low half */
+    uint64_t last_high, last_low;
+    uint64_t combination;     /* that is UNJUDGED, if the walk stopped for one */
+    uint64_t leaves;          /* how many may still come; a graph has more than a tree */
+    struct span run;          /* the selected addresses before the next one, if there are any */
+    uint32_t skipped;         /* an offset of scopes below which the walk does not go */
+    uint32_t bits, depth, is_apart, has_run, is_done;
+};
+
+/* Mark where records begin, and return how many these are, -1 if one is outside of the data. */
+int64_t geocli_mark(const struct tree *tree, uint64_t *marks, uint64_t bits) {
+    int64_t count = 0;
+    for (uint32_t node = 0; node < tree->node_count; node++)
+        for (uint32_t bit = 0; bit < 2; bit++) {
+            uint32_t record = child(tree, node, bit), offset = record - tree->node_count;
+            if (record <= tree->node_count) continue;
+            if (offset < SEPARATOR_BYTES || offset >= bits) return -1;
+            uint64_t mark = 1ull << (offset & 63);
+            count += !(marks[offset >> 6] & mark);
+            marks[offset >> 6] |= mark;
+        }
+    return count;
+}
+
+/* List the offsets that are marked, and count those before each word. */
+void geocli_rank(const uint64_t *marks, uint64_t words, uint32_t *ranks, uint32_t *offsets) {
+    uint32_t count = 0;
+    for (uint64_t i = 0; i < words; i++) {
+        ranks[i] = count;
+        for (uint64_t rest = marks[i]; rest; rest &= rest - 1) offsets[count++] = i << 6 | __builtin_ctzll(rest);
+    }
+}
+
+static uint64_t mixed(uint64_t hash, uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+    return hash ^ hash >> 29;
+}
+
+static uint64_t mixed_bytes(uint64_t hash, const uint8_t *at, uint64_t size) {
+    for (hash = mixed(hash, size); size >= 8; size -= 8, at += 8) {
+        uint64_t word;
+        memcpy(&word, at, 8);
+        hash = mixed(hash, word);
+    }
+    for (; size; size--) hash = mixed(hash, *at++);
+    return hash;
+}
+
+/* Find the end of a value that begins before `limit`; return whether it is sound. */
+static int skip_value(const struct decoder *decoder, uint64_t at, int depth, uint64_t limit, uint64_t *next) {
+    struct value value;
+    if (depth == MAX_DEPTH || at >= limit || !read_head(decoder, at, &value)) return 0;
+    *next = value.end;
+    uint64_t parts = value.type == MAP ? 2ull * value.size : value.type == ARRAY ? value.size : 0;
+    for (; parts; parts--)
+        if (!skip_value(decoder, *next, depth + 1, limit, next)) return 0;
+    return 1;
+}
+
+/* Keys whose values are left out: each is its length in a byte, then its text. */
+struct keys {
+    const uint8_t *ignored, *end, *entered; /* `entered`: the last one, whose map is not left out, but entered */
+};
+
+static int is_among(const struct decoder *decoder, const struct keys *keys, const struct value *key, int *is_entered) {
+    for (const uint8_t *at = keys->ignored; at < keys->end; at += 1 + *at)
+        if (is_text(decoder, key, at + 1, *at)) {
+            *is_entered = at == keys->entered;
+            return 1;
+        }
+    return 0;
+}
+
+static int outline_map(const struct decoder *decoder, const struct keys *keys, const struct value *map, int depth,
+                       uint64_t limit, uint64_t *hash, uint64_t *next) {
+    *next = map->begin;
+    *hash = mixed(*hash, map->size);
+    for (uint32_t i = 0; i < map->size; i++) {
+        struct value key, value;
+        int is_entered = 0;
+        if (*next >= limit || !read_value(decoder, *next, &key, next) || key.type != STRING) return 0;
+        uint64_t begin = *next, behind, ignored;
+        if (!read_value(decoder, begin, &value, &behind)) return 0;
+        *hash = mixed_bytes(*hash, decoder->data + key.begin, key.size);
+        int is_ignored = is_among(decoder, keys, &key, &is_entered);
+        if (is_entered && !depth && value.type == MAP) {
+            uint64_t *after = value.is_shared ? &ignored : next;
+            uint64_t end = value.is_shared ? value.begin + MAX_RECORD_BYTES : limit;
+            if (!outline_map(decoder, keys, &value, 1, end, hash, after)) return 0;
+            if (value.is_shared) *next = behind;
+            continue;
+        }
+        if (!skip_value(decoder, begin, 0, limit, next)) return 0;
+        if (is_ignored && !is_entered) continue;
+        *hash = value.is_shared ? mixed(*hash, value.at) : mixed_bytes(*hash, decoder->data + begin, *next - begin);
+    }
+    return 1;
+}
+
+/* Write a hash of each record without the values of some keys; 0 for what is unusual, as in `geocli_decode`. */
+void geocli_outline(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *ignored,
+                    uint64_t ignored_bytes, uint64_t entered, uint64_t *hashes) {
+    uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, next;
+    struct decoder decoder = {.data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes};
+    struct keys keys = {ignored, ignored + ignored_bytes, ignored + entered};
+    for (uint64_t i = 0; i < count; i++) {
+        struct value record;
+        uint64_t at = offsets[i] - SEPARATOR_BYTES, limit = at + MAX_RECORD_BYTES, hash = 1;
+        int is_plain = read_value(&decoder, at, &record, &next) && record.type == MAP && !record.is_shared;
+        is_plain = is_plain && outline_map(&decoder, &keys, &record, 0, limit, &hash, &next);
+        hashes[i] = is_plain ? hash | 1 : 0;
+    }
+}
+
+static uint32_t class_of(const struct source *source, uint32_t node) {
+    uint32_t offset = node - source->tree->node_count;
+    if (!source->marks) return offset;
+    if (!offset || offset >> 6 >= source->words) return source->classes[0];
+    uint64_t before = source->marks[offset >> 6] & ((1ull << (offset & 63)) - 1);
+    return source->classes[1 + source->ranks[offset >> 6] + __builtin_popcountll(before)];
+}
+
+static uint32_t bit_at(const struct joint *joint, uint32_t depth) {
+    uint32_t from_end = joint->bits - 1 - depth;
+    return (from_end >= 64 ? joint->high >> (from_end - 64) : joint->low >> from_end) & 1;
+}
+
+/* Go down to where each tree ends, or where nothing is looked for; return whether that is no deeper than addresses. */
+static int descend(struct joint *joint, int *is_skipped) {
+    for (;; joint->depth++) {
+        uint32_t *nodes = joint->nodes + joint->depth * joint->source_count, is_inner = 0, bit;
+        uint32_t scope_count = joint->sources[0].tree->node_count;
+        *is_skipped = joint->skipped && nodes[0] >= scope_count && nodes[0] - scope_count == joint->skipped;
+        for (uint64_t i = 0; i < joint->source_count; i++) is_inner |= nodes[i] < joint->sources[i].tree->node_count;
+        if (*is_skipped || !is_inner) return 1;
+        if (joint->depth == joint->bits) return 0;
+        bit = bit_at(joint, joint->depth);
+        for (uint64_t i = 0; i < joint->source_count; i++) {
+            const struct tree *tree = joint->sources[i].tree;
+            nodes[joint->source_count + i] = nodes[i] < tree->node_count ? child(tree, nodes[i], bit) : nodes[i];
+        }
+    }
+}
+
+/* Go on behind the last address of a network. */
+static void advance(struct joint *joint, const struct span *span) {
+    if (span->last_high == joint->last_high && span->last_low == joint->last_low) {
+        joint->is_done = 1;
+        return;
+    }
+    while (joint->depth && bit_at(joint, joint->depth - 1)) joint->depth--; /* up to where the walk went to the left */
+    if (!joint->depth--) {
+        joint->is_done = 1;
+        return;
+    }
+    joint->low = span->last_low + 1;
+    joint->high = span->last_high + !joint->low;
+}
+
+static struct span network_span(const struct joint *joint) {
+    uint32_t rest = joint->bits - joint->depth;
+    uint64_t low = rest >= 64 ? UINT64_MAX : ((uint64_t)1 << rest) - 1;
+    uint64_t high = rest == 128 ? UINT64_MAX : rest > 64 ? ((uint64_t)1 << (rest - 64)) - 1 : 0;
+    struct span span = {joint->high, joint->low, joint->high | high, joint->low | low, 0};
+    if (span.last_high > joint->last_high || (span.last_high == joint->last_high && span.last_low > joint->last_low))
+        span.last_high = joint->last_high, span.last_low = joint->last_low;
+    return span;
+}
+
+/* Write the next selected spans, at most `room`, and with `classes`, which are for spans that are apart, the class of each in each
+ * tree. Return how many these are, -1 for damaged trees. With values, the walk stops where a combination is UNJUDGED. */
+int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, uint64_t room) {
+    uint64_t count = 0;
+    joint->combination = UINT64_MAX;
+    while (count < room && !joint->is_done) {
+        int is_skipped;
+        if (!joint->leaves-- || !descend(joint, &is_skipped)) return -1;
+        const uint32_t *nodes = joint->nodes + joint->depth * joint->source_count;
+        struct span span = network_span(joint);
+        uint64_t combination = 0;
+        for (uint64_t i = 0; i < joint->source_count && !is_skipped; i++) {
+            uint32_t class = class_of(joint->sources + i, nodes[i]);
+            combination += class * joint->sources[i].stride;
+            if (classes) classes[count * joint->source_count + i] = class;
+        }
+        span.value = is_skipped ? UNSELECTED : joint->values ? joint->values[combination] : UNSELECTED + 1;
+        if (span.value == UNJUDGED) {
+            joint->combination = combination;
+            joint->leaves++;
+            return count;
+        }
+        advance(joint, &span);
+        if (joint->is_apart) {
+            if (span.value != UNSELECTED) spans[count++] = span;
+            continue;
+        }
+        if (joint->has_run && joint->run.value == span.value) {
+            joint->run.last_high = span.last_high, joint->run.last_low = span.last_low;
+            continue;
+        }
+        if (joint->has_run) spans[count++] = joint->run;
+        joint->run = span;
+        joint->has_run = span.value != UNSELECTED;
+    }
+    if (joint->is_done && joint->has_run && count < room) {
+        spans[count++] = joint->run;
+        joint->has_run = 0;
+    }
+    return count;
+}
+
+/* The form of a list of networks: of each its text, between a constant one and one of its value. */
+struct list_form {
+    const uint8_t *before, *after;
+    const uint64_t *ends; /* by value, from UNSELECTED + 1: where its text ends in `after`; it begins at the end before */
+    uint64_t before_bytes;
+    uint32_t bits, shortest, is_range; /* of an address; the shortest prefix; whether the first and the last address are listed */
+};
+
+enum { MAX_NETWORK_BYTES = 96 }; /* two addresses of IPv6, and more */
+
+static uint64_t put_address(uint64_t high, uint64_t low, uint32_t bits, int32_t prefix, uint8_t *to) {
+    struct address address = {bits == 128, low, high, low};
+    uint64_t size = put_network(&address, bits, to);
+    if (prefix == (int32_t)bits) return size;
+    while (to[size - 1] != '/') size--;
+    return prefix < 0 ? size - 1 : size + put_decimal(to + size, prefix);
+}
+
+static uint32_t zeros_behind(uint64_t high, uint64_t low, uint32_t bits) {
+    if (low) return __builtin_ctzll(low);
+    return bits == 32 ? 32 : high ? 64 + __builtin_ctzll(high) : 128;
+}
+
+/* Return how many bits are free in the largest network that begins with a span. */
+static uint32_t largest_part(const struct span *span, const struct list_form *form) {
+    uint64_t low = span->last_low - span->first_low, high = span->last_high - span->first_high - (span->last_low < span->first_low);
+    uint32_t zeros = zeros_behind(span->first_high, span->first_low, form->bits), whole;
+    high += !++low; /* the number of addresses, 0 if it is 2^128 */
+    whole = high ? 127 - __builtin_clzll(high) : low ? 63 - __builtin_clzll(low) : 128;
+    uint32_t most = form->bits - form->shortest, free = zeros < whole ? zeros : whole;
+    return free < most ? free : most;
+}
+
+/* Write spans as lines of a list, and take what is written away from them. Return how many bytes these are; `done` is counted up
+ * to the first span that is not yet written. */
+int64_t geocli_list(struct span *spans, uint64_t count, uint64_t *done, const struct list_form *form, uint8_t *out, uint64_t room) {
+    uint64_t used = 0;
+    for (; *done < count; ++*done) {
+        struct span *span = spans + *done;
+        const uint64_t *end = form->ends + (span->value - UNSELECTED - 1);
+        uint64_t begin = span->value == UNSELECTED + 1 ? 0 : end[-1];
+        for (int is_last = 0; !is_last;) {
+            if (room - used < form->before_bytes + MAX_NETWORK_BYTES + (*end - begin)) return used;
+            uint32_t free = form->is_range ? 0 : largest_part(span, form);
+            uint64_t low = span->first_low | (free >= 64 ? UINT64_MAX : ((uint64_t)1 << free) - 1);
+            uint64_t high = span->first_high | (free == 128 ? UINT64_MAX : free > 64 ? ((uint64_t)1 << (free - 64)) - 1 : 0);
+            memcpy(out + used, form->before, form->before_bytes);
+            used += form->before_bytes;
+            used += put_address(span->first_high, span->first_low, form->bits, form->is_range ? -1 : (int32_t)(form->bits - free), out + used);
+            if (form->is_range) {
+                out[used++] = '-';
+                used += put_address(span->last_high, span->last_low, form->bits, -1, out + used);
+            }
+            memcpy(out + used, form->after + begin, *end - begin);
+            used += *end - begin;
+            is_last = form->is_range || (high == span->last_high && low == span->last_low);
+            span->first_low = low + 1;
+            span->first_high = high + !span->first_low;
+        }
+    }
+    return used;
 }

@@ -141,16 +141,47 @@ class Row(ctypes.Structure):
     _fields_ = (("address", _POINTER), ("number", _U32), ("address_bytes", _U8), ("prefix", _U8))
 
 
-class Cursor(ctypes.Structure):
-    """Position of a walk over the networks of a tree."""
+class Source(ctypes.Structure):
+    """A tree of a walk through several trees, and the classes of its records."""
 
-    _fields_ = (("high", _U64), ("low", _U64), ("nodes", _U32 * 129), ("depth", _U32), ("is_done", _U32))
+    _fields_ = (
+        *((name, _POINTER) for name in ("tree", "marks", "ranks")),
+        ("words", _U64),
+        ("classes", _POINTER),
+        ("stride", _U64),
+        ("root", _U32),
+    )
 
 
-class Network(ctypes.Structure):
-    """A network of a tree, and the offset of its data."""
+class Span(ctypes.Structure):
+    """The first and the last address of a span, and the value of its combination of classes."""
 
-    _fields_ = (("high", _U64), ("low", _U64), ("prefix", _U32), ("offset", _U32))
+    _fields_ = tuple((name, _U64) for name in ("first_high", "first_low", "last_high", "last_low", "value"))
+
+
+class ListForm(ctypes.Structure):
+    """The form of a list of networks."""
+
+    _fields_ = (
+        ("before", ctypes.c_char_p),
+        *((name, _POINTER) for name in ("after", "ends")),
+        ("before_bytes", _U64),
+        *((name, _U32) for name in ("bits", "shortest", "is_range")),
+    )
+
+
+class Joint(ctypes.Structure):
+    """How far a walk through several trees has got."""
+
+    _fields_ = (
+        ("sources", _POINTER),
+        ("source_count", _U64),
+        ("nodes", _POINTER),
+        ("values", _POINTER),
+        *((name, _U64) for name in ("high", "low", "last_high", "last_low", "combination", "leaves")),
+        ("run", Span),
+        *((name, _U32) for name in ("skipped", "bits", "depth", "is_apart", "has_run", "is_done")),
+    )
 
 
 _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
@@ -158,7 +189,11 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "cells": (ctypes.c_int64, (_POINTER, _POINTER, _U64, _U64, _U8)),
     "open": (ctypes.c_int32, (_POINTER,)),
     "decode": (ctypes.c_int64, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _U64, _POINTER, _U64)),
-    "networks": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),
+    "mark": (ctypes.c_int64, (_POINTER, _POINTER, _U64)),
+    "rank": (None, (_POINTER, _U64, _POINTER, _POINTER)),
+    "outline": (None, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _U64, _POINTER)),
+    "list": (ctypes.c_int64, (_POINTER, _U64, _POINTER, _POINTER, _POINTER, _U64)),
+    "walk": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),
     "find": (ctypes.c_int64, (_POINTER, _POINTER)),
     "pick": (ctypes.c_int64, (_POINTER, _POINTER, _U8, _POINTER)),
     "add": (ctypes.c_int64, (_POINTER,) * 4),

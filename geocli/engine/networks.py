@@ -1,63 +1,135 @@
-"""Walk over all networks of a database in the order of their addresses."""
+"""The networks of several databases: a walk through all their trees at once, in the order of addresses.
+
+The first tree of each walk is that of the scopes of special addresses. A span is a range of addresses for which each
+tree has one record.
+"""
 
 from __future__ import annotations
 
-from ctypes import byref
 from typing import TYPE_CHECKING
 
+from geocli.databases.tree_check import MAX_PATHS
 from geocli.databases.tree_nodes import nodes
-from geocli.engine.kernel import Cursor, Network, kernel, load
-from geocli.engine.search_tree import SearchTree
+from geocli.engine.network_lines import BITS, UNSELECTED, Run, Span
+from geocli.engine.scope_tree import EMBEDDED, scope_tree
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from geocli.databases.database import Database
+    from geocli.engine.network_lines import Judge, Lines, Numbers
+    from geocli.engine.record_classes import RecordClasses
 
-NETWORKS_PER_CALL = 4096
-"""Maximum number of networks that one call of the kernel returns."""
-TOO_DEEP = "damaged: its search tree is deeper than addresses have bits"
-
-
-def networks(database: Database) -> Iterator[tuple[int, int, int]]:
-    """Yield all networks, including those without data: the first address, the prefix length, the offset of the data.
-
-    Addresses have 128 bits in an IPv6 tree, including those of IPv4. The offset is 0 for networks without data. A
-    malformed tree, in which nodes are shared, may have 2^128 networks; call `check_tree` first.
-
-    Raises:
-        DatabaseError: the tree is damaged, or the file cannot be read or was replaced.
-
-    """
-    return _walk(database) if load() is None else _walk_by_kernel(SearchTree(database))
+IPV4_DEPTH = 96
+"""Zeros before an IPv4 address in a tree of IPv6."""
+DAMAGED = "damaged: its search tree is not a tree; reinstall it with: geocli db update"
 
 
-def _walk_by_kernel(tree: SearchTree) -> Iterator[tuple[int, int, int]]:
-    cursor, buffer = Cursor(), (Network * NETWORKS_PER_CALL)()
-    while count := kernel().networks(byref(tree.tree), byref(cursor), buffer, NETWORKS_PER_CALL):
-        if count < 0:
-            raise DatabaseError(tree.database.file.path, TOO_DEEP)
-        for network in buffer[:count]:
-            yield network.high << 64 | network.low, network.prefix, network.offset
+class Walker:
+    """Walks the trees of databases in Python."""
 
+    def __init__(self, databases: Sequence[Database]) -> None:
+        """Read the trees.
 
-def _walk(database: Database) -> Iterator[tuple[int, int, int]]:
-    """Walk without the kernel."""
-    path, bits = database.file.path, 32 if database.only_ipv4 else 128
-    records = _nodes(database)
-    node_count, pending = len(records) // 2, [(0, 0, 0)]
-    while pending:
-        record, address, depth = pending.pop()
-        if record >= node_count:
-            yield address, depth, record - node_count
-        elif depth == bits:
-            raise DatabaseError(path, TOO_DEEP)
-        else:
-            left, right = records[2 * record : 2 * record + 2]
+        Raises:
+            DatabaseError: one is damaged, cannot be read, or was replaced.
+
+        """
+        self.databases = databases
+
+    def spans(
+        self, version: int, first: int = 0, last: int | None = None, *, skips_embedded: bool = False
+    ) -> Iterator[Span]:
+        """Return the spans from a first address of a family to a last one.
+
+        Args:
+            version: of IP.
+            first: an address, as an integer.
+            last: an address; default: the last one of the family.
+            skips_embedded: whether to leave out the addresses of IPv6 that contain one of IPv4.
+
+        Raises:
+            DatabaseError: a tree is damaged.
+
+        """
+        bits, last = BITS[version], (1 << BITS[version]) - 1 if last is None else last
+        trees = [scope_tree(version).records, *map(_nodes, self.databases)]
+        counts = [len(tree) // 2 for tree in trees]
+        leaves, skipped = MAX_PATHS * sum(counts), counts[0] + EMBEDDED if skips_embedded else -1
+        waiting = [(0, 0, self._roots(trees, version))]
+        while waiting:
+            address, depth, records = waiting.pop()
+            end = address | (1 << (bits - depth)) - 1
+            if end < first or address > last or records[0] == skipped:
+                continue
+            if all(record >= count for record, count in zip(records, counts, strict=True)):
+                numbers = tuple(record - count for record, count in zip(records, counts, strict=True))
+                yield Span(max(address, first), min(end, last), numbers)
+                continue
+            leaves -= 1
+            if depth == bits or leaves < 0:
+                raise DatabaseError(self.databases[0].file.path, DAMAGED)
             depth += 1
-            pending += [(right, address | 1 << (bits - depth), depth), (left, address, depth)]
+            for side in (1, 0):
+                below = [
+                    tree[2 * record + side] if record < count else record
+                    for tree, record, count in zip(trees, records, counts, strict=True)
+                ]
+                waiting.append((address | side << (bits - depth), depth, below))
+
+    def _roots(self, trees: Sequence[array[int]], version: int) -> list[int]:
+        """Return the record of each tree at which the addresses of a family begin."""
+        roots = [0]
+        for database, tree in zip(self.databases, trees[1:], strict=True):
+            count, root = len(tree) // 2, 0
+            if version == 4 and not database.only_ipv4:
+                for _ in range(IPV4_DEPTH):
+                    root = tree[2 * root] if root < count else root
+            roots.append(count if version == 6 and database.only_ipv4 else root)
+        return roots
+
+    def runs(
+        self, version: int, classes: Sequence[RecordClasses], judge: Judge, *, is_apart: bool = False
+    ) -> Iterator[Run]:
+        """Return the selected addresses of a family, less those of IPv6 that contain one of IPv4.
+
+        Args:
+            version: of IP.
+            classes: of the records of each database.
+            judge: called once for each combination of classes.
+            is_apart: whether neighbours of the same value remain apart.
+
+        Raises:
+            DatabaseError: a tree is damaged.
+
+        """
+        values: dict[Numbers, int] = {}
+        run = None
+        for first, last, (scope, *offsets) in self.spans(version, skips_embedded=True):
+            combination = scope, *(own.of_offset(offset) for own, offset in zip(classes, offsets, strict=True))
+            if (value := values.get(combination)) is None:
+                value = values[combination] = judge(combination)
+            if run and (is_apart or run.value != value or run.last + 1 != first):
+                yield run
+                run = None
+            if value != UNSELECTED:
+                run = Run(run.first if run else first, last, value)
+        if run:
+            yield run
+
+    def lines(
+        self, version: int, classes: Sequence[RecordClasses], judge: Judge, form: Lines, *, is_apart: bool = False
+    ) -> Iterator[bytes]:
+        """Return the lines of the selected addresses of a family, some at a time; see `runs`.
+
+        Raises:
+            DatabaseError: a tree is damaged.
+
+        """
+        for run in self.runs(version, classes, judge, is_apart=is_apart):
+            yield form.text(run, version)
 
 
 def _nodes(database: Database) -> array[int]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Columns: TypeAlias = dict[str, Sequence[Any]]
     _T = TypeVar("_T")
 
-_NAMES = {
+NAMES = {
     "country_code": ("country_code", "country"),
     "country_name": ("country_name", "country"),
     "region": ("region", "region_name", "state1", "stateprov"),
@@ -46,7 +46,7 @@ _NAMES = {
 }
 """Names of each field in databases, the best first; `country` is a code in IPinfo's older files, else a name."""
 _CONVERSIONS: dict[str, Conversion] = {
-    **dict.fromkeys(_NAMES, conversions.texts),
+    **dict.fromkeys(NAMES, conversions.texts),
     "country_code": conversions.country_codes,
     "country_name": conversions.country_names,
     "time_zone": conversions.time_zones,
@@ -56,7 +56,7 @@ _CONVERSIONS: dict[str, Conversion] = {
 }
 _ONLY_TRAITS = {"continent", "registered_country", "represented_country"}
 """Keys of maps without fields of a place."""
-_NOT_TRAITS = {name for names in _NAMES.values() for name in names} - {"isp"}
+_NOT_TRAITS = {name for names in NAMES.values() for name in names} - {"isp"}
 
 
 def place_from(record: object, language: str = ENGLISH) -> Place:
@@ -82,7 +82,7 @@ def _as_map(record: Any) -> dict[str, Any]:
 
 def _value(flat: Mapping[str, Any], field: str) -> Any:
     """Return the value of a field of one record, None if it is unknown."""
-    for name in _NAMES[field]:
+    for name in NAMES[field]:
         (value,) = _CONVERSIONS[field]((flat.get(name),))
         if value is not None:
             return value
@@ -259,7 +259,7 @@ class Plan:
     def __init__(self, flat: dict[str, Path]) -> None:
         self.flat = flat
         self.fields: dict[str, list[Path]] = {}
-        for field, names in _NAMES.items():
+        for field, names in NAMES.items():
             paths = [flat[name] for name in names if name in flat]
             if paths:
                 self.fields[field] = paths

@@ -1,0 +1,210 @@
+"""Walks of the kernel through the trees of several databases."""
+
+from __future__ import annotations
+
+from array import array
+from ctypes import byref, c_uint32, c_uint64
+from itertools import accumulate
+from math import prod
+from struct import iter_unpack
+from typing import TYPE_CHECKING
+
+from geocli.databases.tree_check import MAX_PATHS
+from geocli.engine.kernel import Joint, ListForm, Source, Tree, address_of, kernel, load
+from geocli.engine.network_lines import BITS, Run, Span
+from geocli.engine.networks import DAMAGED, Walker
+from geocli.engine.scope_tree import EMBEDDED, scope_tree
+from geocli.engine.search_tree import SearchTree
+from geocli.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geocli.databases.database import Database
+    from geocli.engine.network_lines import Judge, Lines
+    from geocli.engine.record_classes import RecordClasses
+
+SPANS_TOGETHER, SPAN_BYTES = 4096, 40
+"""Spans that the kernel finds in one call, and the size of each: five numbers."""
+MAX_COMBINATIONS = 1 << 24
+"""Maximum size of a table with a value for each combination, of 4 bytes each."""
+OUT_BYTES = 1 << 20
+NO_COMBINATION = HALF = (1 << 64) - 1
+
+
+class KernelWalker(Walker):
+    """Walks the trees of databases in C."""
+
+    def __init__(self, databases: Sequence[Database]) -> None:
+        super().__init__(databases)
+        self.trees = [SearchTree(database) for database in databases]
+
+    def spans(
+        self, version: int, first: int = 0, last: int | None = None, *, skips_embedded: bool = False
+    ) -> Iterator[Span]:
+        """Return the spans from a first address of a family to a last one; see `Walker.spans`."""
+        last = (1 << BITS[version]) - 1 if last is None else last
+        walk = _Walk(self, version, (first, last), is_apart=True, skips_embedded=skips_embedded)
+        width = len(self.trees) + 1
+        classes = (c_uint32 * (SPANS_TOGETHER * width))()
+        for spans in walk.apart(address_of(classes)):
+            offsets = classes[: len(spans) * width]
+            for at, span in enumerate(spans):
+                yield Span(*span[:2], tuple(offsets[at * width : (at + 1) * width]))
+
+    def runs(
+        self, version: int, classes: Sequence[RecordClasses], judge: Judge, *, is_apart: bool = False
+    ) -> Iterator[Run]:
+        """Return the selected addresses of a family; see `Walker.runs`."""
+        if not _fits(classes):
+            yield from super().runs(version, classes, judge, is_apart=is_apart)
+            return
+        walk = _Walk(self, version, (0, (1 << BITS[version]) - 1), is_apart=is_apart, skips_embedded=True)
+        for _ in walk.judged(classes, judge):
+            yield from map(Run._make, walk.read())
+
+    def lines(
+        self, version: int, classes: Sequence[RecordClasses], judge: Judge, form: Lines, *, is_apart: bool = False
+    ) -> Iterator[bytes]:
+        """Return the lines of the selected addresses of a family; see `Walker.lines`."""
+        if not _fits(classes):
+            yield from super().lines(version, classes, judge, form, is_apart=is_apart)
+            return
+        walk = _Walk(self, version, (0, (1 << BITS[version]) - 1), is_apart=is_apart, skips_embedded=True)
+        out, ends = bytearray(OUT_BYTES), array("Q")
+        for _ in walk.judged(classes, judge):
+            if len(ends) < len(form.tails):
+                ends = array("Q", accumulate(map(len, form.tails)))
+                tails = bytearray(b"".join(form.tails))
+            listed = ListForm(
+                before=form.before,
+                before_bytes=len(form.before),
+                after=address_of(tails),
+                ends=address_of(ends),
+                bits=BITS[version],
+                shortest=form.shortest,
+                is_range=form.is_range,
+            )
+            yield from walk.listed(listed, out)
+
+
+def _fits(classes: Sequence[RecordClasses]) -> bool:
+    return (EMBEDDED + 1) * prod(own.count for own in classes) <= MAX_COMBINATIONS
+
+
+class _Walk:
+    """One walk, and the memory that the kernel reads."""
+
+    def __init__(
+        self, walker: KernelWalker, version: int, bounds: tuple[int, int], *, is_apart: bool, skips_embedded: bool
+    ) -> None:
+        scopes = array("I", scope_tree(version).records)
+        count = len(scopes) // 2
+        scopes.byteswap()
+        packed = bytearray(scopes.tobytes() + bytes(16))
+        tree = Tree(map=address_of(packed), size_bytes=len(packed), node_count=count, record_bits=32)
+        trees = [tree, *(each.tree for each in walker.trees)]
+        roots = [0, *(_root(each.tree, version) for each in walker.trees)]
+        self._sources = (Source * len(trees))(
+            *(Source(tree=address_of(each), root=root) for each, root in zip(trees, roots, strict=True))
+        )
+        self._nodes = array("I", roots) + array("I", bytes(4 * len(roots) * BITS[version]))
+        self._spans = bytearray(SPAN_BYTES * SPANS_TOGETHER)
+        self._memory: list[object] = [packed, trees, walker]
+        self._path = walker.databases[0].file.path
+        (first, last), bits = bounds, BITS[version]
+        self._count = 0
+        self._joint = Joint(
+            sources=address_of(self._sources),
+            source_count=len(trees),
+            nodes=address_of(self._nodes),
+            high=first >> 64,
+            low=first & HALF,
+            last_high=last >> 64,
+            last_low=last & HALF,
+            leaves=MAX_PATHS * sum(each.node_count + 1 for each in trees),
+            skipped=EMBEDDED if skips_embedded else 0,
+            bits=bits,
+            is_apart=is_apart,
+        )
+
+    def judged(self, classes: Sequence[RecordClasses], judge: Judge) -> Iterator[None]:
+        """Find spans, call `judge` for each combination of classes that comes for the first time, and stop after both.
+
+        Until it goes on, the spans that it has found can be read.
+        """
+        sizes = [EMBEDDED + 1, *(own.count for own in classes)]
+        values = self._table(classes, sizes)
+        while not self._is_done:
+            self._find(0)
+            if self._count:
+                yield
+            if self._joint.combination != NO_COMBINATION:
+                numbers, rest = [], self._joint.combination
+                for size in sizes:
+                    rest, number = divmod(rest, size)
+                    numbers.append(number)
+                values[self._joint.combination] = judge(tuple(numbers))
+
+    @property
+    def _is_done(self) -> bool:
+        return bool(self._joint.is_done and not self._joint.has_run)
+
+    def _table(self, classes: Sequence[RecordClasses], sizes: Sequence[int]) -> array[int]:
+        """Let records go by their classes, and return the table of the values of combinations."""
+        stride = 1
+        for source, size, own in zip(self._sources, sizes, (None, *classes), strict=True):
+            source.stride = stride
+            stride *= size
+            if own is not None:
+                source.marks, source.words = address_of(own.marks), len(own.marks)
+                source.ranks, source.classes = address_of(own.ranks), address_of(own.by_number)
+        values = array("I", bytes(4 * stride))
+        self._memory += classes, values
+        self._joint.values = address_of(values)
+        return values
+
+    def apart(self, classes: int) -> Iterator[list[tuple[int, int, int]]]:
+        """Find spans, and write the offset of each record to the memory at an address."""
+        while not self._is_done:
+            self._find(classes)
+            yield self.read()
+
+    def _find(self, classes: int) -> None:
+        arguments = byref(self._joint), address_of(self._spans), classes, SPANS_TOGETHER
+        self._count = kernel().walk(*arguments)
+        if self._count < 0:
+            raise DatabaseError(self._path, DAMAGED)
+
+    def read(self) -> list[tuple[int, int, int]]:
+        """Return the spans that were found: the first and the last address, and the value."""
+        spans = iter_unpack("=5Q", memoryview(self._spans)[: SPAN_BYTES * self._count])
+        return [
+            (first_high << 64 | first_low, last_high << 64 | last_low, value)
+            for first_high, first_low, last_high, last_low, value in spans
+        ]
+
+    def listed(self, form: ListForm, out: bytearray) -> Iterator[bytes]:
+        """Return the lines of the spans that were found, written to a buffer first."""
+        done = c_uint64(0)
+        while done.value < self._count:
+            arguments = byref(done), byref(form), address_of(out), len(out)
+            size = kernel().list(address_of(self._spans), self._count, *arguments)
+            yield bytes(memoryview(out)[:size])
+
+
+def _root(tree: Tree, version: int) -> int:
+    """Return the node where a family of addresses begins, the number of nodes for none."""
+    if version == 4:
+        return int(tree.ipv4_root)
+    return 0 if tree.ip_version == 6 else int(tree.node_count)
+
+
+def walker(databases: Sequence[Database]) -> Walker:
+    """Return a walker through databases, of which there must be one at least; that of the kernel where it is there.
+
+    Raises:
+        DatabaseError: a database is damaged, cannot be read, or was replaced.
+
+    """
+    return Walker(databases) if load() is None else KernelWalker(databases)
