@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from geocli.addresses import ranges
 from geocli.countries import check_country_code
 from geocli.errors import SettingsError
@@ -47,13 +49,28 @@ class Condition(Value):
 
     def holds(self, value: Any) -> bool:
         """Return whether a value of the field, in its JSON form, meets the condition."""
-        return self.names(value) is not self.is_negated
+        return bool(self.met(value)) is not self.is_negated
 
-    def names(self, value: Any) -> bool:
-        """Return whether a value is one of the alternatives: by its own type, and text in either case."""
+    def met(self, value: Any) -> tuple[str, ...]:
+        """Return the alternatives that a value equals: by its own type, and text in either case."""
         if isinstance(value, list):
-            return any(map(self.names, value))
-        return any(_is_equal(value, text) for text in self.texts)
+            return tuple(text for each in value for text in self.met(each))
+        if isinstance(value, bool):
+            text = self._by_text.get(str(value).lower())
+        elif isinstance(value, int | float):
+            text = self._by_number.get(value)
+        else:
+            text = self._by_text.get("" if value is None else value.casefold()) if not isinstance(value, dict) else None
+        return () if text is None or (value is not None and not text) else (text,)
+
+    @cached_property
+    def _by_text(self) -> dict[str, str]:
+        return {text.casefold(): text for text in self.texts}
+
+    @cached_property
+    def _by_number(self) -> dict[float, str]:
+        pairs = ((_number(text), text) for text in self.texts)
+        return {number: text for number, text in pairs if number is not None}
 
     def __str__(self) -> str:
         """Return the condition as on the command line."""
@@ -79,6 +96,18 @@ class Selection(Value):
         """Return whether all conditions hold for values of `fields`, in their order and in their JSON form."""
         by_field = dict(zip(self.fields, values, strict=True))
         return all(condition.holds(by_field[condition.field]) for condition in self.conditions)
+
+    def met(self, entry: Entry) -> set[tuple[str, str]]:
+        """Return the field and the text of each alternative of conditions, negated ones apart, that an entry has."""
+        values = dict(zip(self.fields, reader(self.fields)(entry), strict=True))
+        wanted = [condition for condition in self.conditions if not condition.is_negated]
+        return {(condition.field, text) for condition in wanted for text in condition.met(values[condition.field])}
+
+    @property
+    def alternatives(self) -> set[tuple[str, str]]:
+        """The field and the text of each alternative of conditions, negated ones apart."""
+        wanted = [condition for condition in self.conditions if not condition.is_negated]
+        return {(condition.field, text) for condition in wanted for text in condition.texts}
 
     def __str__(self) -> str:
         """Return the conditions as one line.
@@ -186,16 +215,6 @@ def _choices() -> dict[str, Sequence[str]]:
         "scope": sorted(scopes),
         "traits.continent_code": ("AF", "AN", "AS", "EU", "NA", "OC", "SA"),
     }
-
-
-def _is_equal(value: Any, text: str) -> bool:
-    if value is None or not text:
-        return value is None and not text
-    if isinstance(value, bool):
-        return _TRUTH.get(text.lower()) is value
-    if isinstance(value, int | float):
-        return _number(text) == value
-    return isinstance(value, str) and value.casefold() == text.casefold()
 
 
 def _number(text: str) -> float | None:

@@ -1,0 +1,146 @@
+"""Classes of the records of databases: of all records in Python, of few by the kernel."""
+
+from __future__ import annotations
+
+from array import array
+from ctypes import byref
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+from geocli.engine.kernel import address_of, kernel
+from geocli.engine.kernel_walk import KernelWalker
+from geocli.engine.record_classes import ENTERED, NETWORK_FIELDS, NO_RECORD, UNUSUAL, RecordClasses, unread_keys
+from geocli.engine.search_tree import MAX_RECORDS
+from geocli.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from geocli.engine.network_lines import Span
+    from geocli.engine.networks import Walker
+    from geocli.engine.record_classes import Key
+
+
+class KernelClasses(RecordClasses):
+    """The same for the kernel, which compares records by the values that matter, so that few are read."""
+
+    def __init__(self, walker: KernelWalker, at: int, key: Key, language: str, fields: Collection[str]) -> None:
+        """Read records of a database of a walker.
+
+        Raises:
+            DatabaseError: a record is damaged.
+
+        """
+        super().__init__(walker.databases[at], key, language)
+        self._walker, self._at = walker, at
+        self._tree = walker.trees[at]
+        self.marks, self.ranks, self._offsets = self._marked()
+        self._unread = unread_keys(fields)
+        self._uncertain: set[int] = set()
+        outlines = self._outlines()
+        first = dict(zip(reversed(outlines), reversed(self._offsets), strict=True))
+        self._read(first.values())
+        apart = {UNUSUAL}
+        if not frozenset(fields) <= NETWORK_FIELDS | {"scope"}:
+            apart |= {outline for outline, offset in first.items() if offset in self._uncertain}
+        pairs = list(zip(outlines, self._offsets, strict=True))
+        self._read([offset for outline, offset in pairs if outline in apart])
+        numbers = [
+            self._by_offset.get(offset if outline in apart else first[outline], NO_RECORD) for outline, offset in pairs
+        ]
+        self.by_number = array("I", [NO_RECORD, *numbers, NO_RECORD])
+
+    def of_offset(self, offset: int) -> int:
+        """Return the class of the record at an offset."""
+        if len(self._by_offset) <= len(self._offsets):
+            self._by_offset |= zip(self._offsets, self.by_number[1:], strict=False)
+        return self._by_offset[offset]
+
+    def _marked(self) -> tuple[array[int], array[int], array[int]]:
+        """Return the marks, the ranks and the offsets of all records."""
+        tree = self._tree.tree
+        bits = tree.size_bytes - tree.node_count * (tree.record_bits // 4)
+        words = bits // 64 + 1
+        marks, ranks = array("Q", bytes(8 * words)), array("I", bytes(4 * words))
+        count = kernel().mark(byref(tree), address_of(marks), bits)
+        if count < 0:
+            reason = "damaged: a record is outside of the file; reinstall it with: geocli db update"
+            raise DatabaseError(self.database.file.path, reason)
+        offsets = array("I", bytes(4 * count))
+        kernel().rank(address_of(marks), words, address_of(ranks), address_of(offsets))
+        return marks, ranks, offsets
+
+    def add(self, offset: int, record: object) -> None:
+        """Add a record; others with its outline are like it, unless they may have another place without a country."""
+        super().add(offset, record)
+        answer = self.answers[self._by_offset[offset]]
+        if isinstance(record, dict) and answer is not None and answer.place.country_code is None:
+            entered = record.get(ENTERED)
+            keys = {*record, *(entered if isinstance(entered, dict) else ())}
+            if not self._unread.isdisjoint(keys):
+                self._uncertain.add(offset)
+
+    def _outlines(self) -> array[int]:
+        """Return a hash of each record without the values of some keys, `UNUSUAL` for records that must be read."""
+        outlines = array("Q", bytes(8 * len(self._offsets)))
+        keys = b"".join(bytes([len(key)]) + key.encode() for key in sorted(self._unread))
+        entered = len(keys)
+        keys += bytes([len(ENTERED)]) + ENTERED.encode() if self._unread else b""
+        arguments = address_of(self._offsets), len(self._offsets), keys, len(keys), entered, address_of(outlines)
+        kernel().outline(byref(self._tree.tree), *arguments)
+        return outlines
+
+    def _read(self, offsets: Iterable[int]) -> None:
+        """Add the records at some offsets, by the reader if the kernel cannot read them."""
+        new = sorted({*offsets} - self._by_offset.keys())
+        unusual = []
+        for start in range(0, len(new), MAX_RECORDS):
+            block = new[start : start + MAX_RECORDS]
+            for offset, record in zip(block, self._tree.records(block, self.language), strict=True):
+                if record is None:
+                    unusual.append(offset)
+                else:
+                    self.add(offset, record)
+        for offset, address in _addresses(self._walker, self._at, unusual):
+            self.add_at(offset, address)
+
+
+def read_classes(walker: Walker, key: Key, language: str, fields: Collection[str]) -> Sequence[RecordClasses]:
+    """Return the classes of the records of each database.
+
+    Args:
+        walker: through the databases.
+        key: two records are of one class if it is the same for both.
+        language: of names.
+        fields: those that `key` depends on, apart from whether any field is known.
+
+    Raises:
+        DatabaseError: a record is damaged.
+
+    """
+    if isinstance(walker, KernelWalker):
+        return [KernelClasses(walker, at, key, language, fields) for at in range(len(walker.databases))]
+    classes = [RecordClasses(database, key, language) for database in walker.databases]
+    for span, address in _starts(walker):
+        for own, offset in zip(classes, span.numbers[1:], strict=True):
+            own.add_at(offset, address)
+    return classes
+
+
+def _starts(walker: Walker) -> Iterator[tuple[Span, IPv4Address | IPv6Address]]:
+    """Return all spans, and their first addresses."""
+    for span in walker.spans(4):
+        yield span, IPv4Address(span.first)
+    for span in walker.spans(6, skips_embedded=True):
+        yield span, IPv6Address(span.first)
+
+
+def _addresses(walker: Walker, at: int, offsets: Collection[int]) -> Iterator[tuple[int, IPv4Address | IPv6Address]]:
+    """Return an address of each record of a database, if it has one that is not skipped."""
+    missing = {*offsets}
+    for span, address in _starts(walker) if missing else ():
+        if (offset := span.numbers[1 + at]) in missing:
+            missing.remove(offset)
+            yield offset, address
+            if not missing:
+                return
