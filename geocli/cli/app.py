@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from geocli import logs
-from geocli.cli import batch, clear, db, docs, flush, is_looked_up, lookup, options, re_resolve, stats
+from geocli.cli import batch, clear, db, docs, flush, is_looked_up, lookup, networks, options, re_resolve, stats
 from geocli.cli.examples import epilog
 from geocli.console import complain, guard, write
 from geocli.version import __version__
@@ -86,6 +86,7 @@ app = typer.Typer(
 )
 app.command("lookup", epilog=epilog("lookup"))(lookup.lookup)
 app.command("batch", epilog=epilog("batch"))(batch.batch)
+app.command("networks", epilog=epilog("networks"))(networks.networks)
 app.command("flush", epilog=epilog("flush"))(flush.flush)
 app.command("re-resolve", epilog=epilog("re-resolve"))(re_resolve.re_resolve)
 app.command("stats", epilog=epilog("stats"))(stats.stats)

@@ -8,6 +8,7 @@ EXAMPLES = {
     "": ("geocli 8.8.8.8", "geocli batch access.log"),
     "lookup": ("geocli lookup 8.8.8.8 2001:4860:4860::8888", "geocli lookup -f value -F country_code 8.8.8.8"),
     "batch": ("geocli batch access.log", "geocli batch -c src_ip -F country_code,asn -o located.csv connections.csv"),
+    "networks": ("geocli networks --country GB,JP", "geocli networks --asn 20712 -4 -f nft -o as20712.nft"),
     "flush": ("geocli flush --json", "geocli flush --wait 30"),
     "re-resolve": ("geocli re-resolve --dry-run", "geocli re-resolve --older-than 30d --limit 1000"),
     "stats": ("geocli stats --by asn --top 5", "geocli stats -f prometheus -o geocli.prom"),

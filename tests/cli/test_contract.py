@@ -40,7 +40,7 @@ JSON_KEYS = [
 ]
 CSV_HEADER = b"ip,status,country_code,country_name,region,city,latitude,longitude,time_zone,asn,org,source"
 COMMANDS = (
-    *("lookup", "batch", "flush", "re-resolve", "stats", "clear", "docs"),
+    *("lookup", "batch", "networks", "flush", "re-resolve", "stats", "clear", "docs"),
     *("db list", "db update", "db verify"),
 )
 NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -391,6 +391,20 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--output": ("stats", "-o", "{out}"),
         "--check": ("--config", "{config}", "stats", "--check"),
         "--max-lag": ("stats", "--max-lag", "1h"),
+    },
+    "networks": {
+        "--country": ("networks", "--country", "GB"),
+        "--asn": ("networks", "--asn", "20712"),
+        "--only": ("networks", "--only", "continent_code=EU"),
+        "--except": ("networks", "--except", "country_code=GB"),
+        "--ipv4": ("networks", "--country", "GB", "-4"),
+        "--ipv6": ("networks", "--country", "JP", "-6"),
+        "--format": ("networks", "--country", "GB", "-f", "ipset"),
+        "--fields": ("networks", "--country", "GB", "-f", "csv", "-F", "asn"),
+        "--no-aggregate": ("networks", "--country", "GB", "--no-aggregate"),
+        "--name": ("networks", "--country", "GB", "-f", "nginx", "--name", "is_local"),
+        "--output": ("networks", "--country", "GB", "-o", "{out}"),
+        "--db": ("networks", "--country", "GB", "--db", "{db}"),
     },
     "clear": {
         "--unresolved": ("clear", "--unresolved"),
