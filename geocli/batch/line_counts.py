@@ -8,9 +8,15 @@ from geocli.sanitize import shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from geocli.batch.rows import Rows
+
+
+MAX_EXAMINED = 8
+"""Lines of a block that are examined for the form that they look like."""
+NOT_AN_ADDRESS = "not an IP address"
+"""The reason of lines of which nothing else is known."""
 
 
 class LineCounts(Value):
@@ -28,10 +34,12 @@ class LineCounts(Value):
     """Its text."""
     reason: str = ""
     """Why this is not an address."""
+    like: str = ""
+    """The form of input that one of the lines without an address looks like, unless it is that of a list."""
 
     @classmethod
-    def of(cls, rows: Rows) -> LineCounts:
-        """Count rows, each of which is the answer to a line."""
+    def of(cls, rows: Rows, *, is_list: bool) -> LineCounts:
+        """Count rows, each of which is the answer to a line; it may look like another form if it is of a list."""
         positions = rows.positions or range(len(rows.entries))
         invalid = [at for at, entry in enumerate(rows.entries) if entry.status == "invalid"]
         first = rows.entries[invalid[0]] if invalid else None
@@ -42,6 +50,7 @@ class LineCounts(Value):
             first=positions[invalid[0]] if invalid else None,
             text=first.ip if first else "",
             reason=(first.error or "") if first else "",
+            like=_form_like([rows.entries[at].ip for at in invalid[:MAX_EXAMINED]]) if is_list else "",
         )
 
     def __add__(self, later: LineCounts) -> LineCounts:
@@ -53,6 +62,7 @@ class LineCounts(Value):
             lines=self.lines + later.lines,
             comments=self.comments + later.comments,
             invalid=self.invalid + later.invalid,
+            like=self.like or later.like,
         )
 
 
@@ -77,13 +87,19 @@ def complaint(counts: Mapping[str, LineCounts], form: str) -> str | None:
     lines = sum(each.lines - each.comments for each in counts.values())
     place = f"{'row' if form == 'csv' else 'line'} {first.first + 1}"
     file = "" if name == "-" else f"{name}, "
-    shown, advice = shorten(first.text) or "empty", _advice(first.text, first.reason, form)
+    shown, advice = shorten(first.text) or "empty", _advice(first, form)
     return f"{invalid} of {lines} lines had no address; first: {file}{place}: {shown}: {advice}"
 
 
-def _advice(text: str, reason: str, form: str) -> str:
-    """Return why a line has no address, and what to try."""
-    if form == "list":
-        other = by_line(text).input
-        return f"it looks like {other} input; try: -i {other}" if other != "list" else reason
-    return reason if text else "no address there; choose another column or key: -c NAME"
+def _advice(counts: LineCounts, form: str) -> str:
+    """Return why the first line has no address, and what to try."""
+    if counts.like and (counts.reason == NOT_AN_ADDRESS or by_line(counts.text).input == counts.like):
+        return f"it looks like {counts.like} input; try: -i {counts.like}"
+    if form != "list" and not counts.text:
+        return "no address there; choose another column or key: -c NAME"
+    return counts.reason
+
+
+def _form_like(lines: Iterable[str]) -> str:
+    """Return the form that lines look like, the first that is not a list; else nothing."""
+    return next((form for line in lines if (form := by_line(line).input) != "list"), "")

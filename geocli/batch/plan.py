@@ -67,7 +67,7 @@ class BatchReport:
     def count(self, path: str, rows: Rows, request: BatchRequest) -> None:
         """Take rows of a file into account."""
         if request.input != "log":
-            self.add_lines(path, LineCounts.of(rows))
+            self.add_lines(path, LineCounts.of(rows, is_list=request.input == "list"))
         self.empty.see(rows.entries)
         if rows.found is not None:
             rendered = rows.found.answers.rendered

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from geocli.addresses import is_address
 from geocli.batch.column_names import usual_name
 from geocli.batch.columns import number_of
-from geocli.batch.feeds import is_comment
-from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES
+from geocli.batch.feeds import before_note, is_comment
+from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES, MAX_LINE_BYTES
 from geocli.errors import SettingsError
 from geocli.logs import log
 from geocli.sanitize import decoded
@@ -53,13 +53,15 @@ NEEDED = {
 """Forms of input that an option is for."""
 TABLE_HEADER = re.compile(r"#(?:separator|fields)\b|#(?:Software|Version|Date|Fields): ")
 """Header lines of Zeek's logs, and of W3C's extended log format."""
-LOG_MARKS = re.compile(r"[\"\[]| - |[0-9]:[0-9]{2}")
+LOG_MARKS = re.compile(rb"[\"\[]|[0-9]:[0-9]{2}")
 """What is in a line of a log after a leading address, but not in the note of a feed: quotes, brackets, a time."""
+OPENING = b"\"'`[(<{"
+"""What may precede an address that begins a line."""
 JSON_START = re.compile(r"\{\s*(?:[\"}]|\Z)|\[\s*(?:[\[{\"\]]|\Z)")
 """Start of a JSON object, or of a JSON array of objects, arrays or strings."""
 MAX_DEPTH = 4
 """Depth to which the keys of an object are looked at."""
-NOTE_DELIMITERS = frozenset("\t,;#|")
+NOTE_DELIMITERS = (b"\t", b",", b";", b"#", b"|")
 """What separates a note from an address in a feed, but not the words of a log."""
 DELIMITERS = ",\t;|"
 MAX_HEADER_CHARS = 64 * 1024
@@ -288,14 +290,9 @@ def _is_of_log(line: str) -> bool:
     from geocli.batch.address_scanner import spans
 
     text = line.encode("utf-8", "replace")
-    found = [
-        (start, stop) for start, end, stop in zip(*spans(text), strict=True) if is_address(decoded(text[start:end]))
-    ]
-    if not found:
-        return False
-    start, stop = found[0]
-    if text[:start].strip(b"\"'`[(<{"):
-        return True
-    note = decoded(text[stop:])
-    is_delimited = note[:1] in NOTE_DELIMITERS or is_comment(note.encode())
-    return not is_delimited and bool(LOG_MARKS.search(note))
+    starts = [start for start, end, _ in zip(*spans(text), strict=True) if is_address(decoded(text[start:end]))]
+    begin, end = before_note(text, 0, min(len(text), MAX_LINE_BYTES)) or (0, len(text))
+    if not starts or starts[0] >= end or text[begin : starts[0]].strip(OPENING):
+        return bool(starts)
+    note = text[end:].lstrip(b" ")
+    return not (note.startswith(NOTE_DELIMITERS) or is_comment(note)) and bool(LOG_MARKS.search(note))
