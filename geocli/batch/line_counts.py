@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from geocli.batch.recognition import by_line
 from geocli.immutable import Value
 from geocli.sanitize import shorten
@@ -10,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from geocli.batch.request import BatchRequest
     from geocli.batch.rows import Rows
 
 
@@ -38,19 +41,31 @@ class LineCounts(Value):
     """The form of input that one of the lines without an address looks like, unless it is that of a list."""
 
     @classmethod
-    def of(cls, rows: Rows, *, is_list: bool) -> LineCounts:
-        """Count rows, each of which is the answer to a line; it may look like another form if it is of a list."""
+    def of(cls, rows: Rows, *, per_line: int = 1, is_list: bool = False) -> LineCounts:
+        """Count lines by the entries of their answers.
+
+        Args:
+            rows: the answers.
+            per_line: the number of answers of each line, which has no address if none of them has one.
+            is_list: whether lines are of a list, and may look like another form.
+
+        """
         positions = rows.positions or range(len(rows.entries))
-        invalid = [at for at, entry in enumerate(rows.entries) if entry.status == "invalid"]
-        first = rows.entries[invalid[0]] if invalid else None
+        pairs = zip(positions, rows.entries, strict=True)
+        invalid = [(position // per_line, entry) for position, entry in pairs if entry.status == "invalid"]
+        if per_line > 1:
+            answers = Counter(line for line, _ in invalid)
+            invalid = [(line, entry) for line, entry in dict(reversed(invalid)).items() if answers[line] == per_line]
+            invalid.reverse()
+        first, entry = invalid[0] if invalid else (None, None)
         return cls(
-            lines=len(rows.entries) if rows.found is None else len(rows.found.block),
+            lines=(len(rows.entries) if rows.found is None else len(rows.found.block)) // per_line,
             comments=sum(entry.status == "comment" for entry in rows.entries),
             invalid=len(invalid),
-            first=positions[invalid[0]] if invalid else None,
-            text=first.ip if first else "",
-            reason=(first.error or "") if first else "",
-            like=_form_like([rows.entries[at].ip for at in invalid[:MAX_EXAMINED]]) if is_list else "",
+            first=first,
+            text=entry.ip if entry else "",
+            reason=(entry.error or "") if entry else "",
+            like=_form_like([entry.ip for _, entry in invalid[:MAX_EXAMINED]]) if is_list else "",
         )
 
     def __add__(self, later: LineCounts) -> LineCounts:
@@ -72,12 +87,12 @@ def has_no_address(counts: Mapping[str, LineCounts]) -> bool:
     return 0 < lines == sum(each.invalid for each in counts.values())
 
 
-def complaint(counts: Mapping[str, LineCounts], form: str) -> str | None:
+def complaint(counts: Mapping[str, LineCounts], request: BatchRequest) -> str | None:
     """Return a line about the lines without an address, None if all have one.
 
     Args:
         counts: the counts of each file.
-        form: the form of the input.
+        request: what was done, with the form of the input.
 
     """
     name, first = next(((name, each) for name, each in counts.items() if each.invalid), ("", LineCounts()))
@@ -85,17 +100,17 @@ def complaint(counts: Mapping[str, LineCounts], form: str) -> str | None:
         return None
     invalid = sum(each.invalid for each in counts.values())
     lines = sum(each.lines - each.comments for each in counts.values())
-    place = f"{'row' if form == 'csv' else 'line'} {first.first + 1}"
+    noun = "value" if request.has_arrays else "row" if request.input == "csv" else "line"
     file = "" if name == "-" else f"{name}, "
-    shown, advice = shorten(first.text) or "empty", _advice(first, form)
-    return f"{invalid} of {lines} lines had no address; first: {file}{place}: {shown}: {advice}"
+    shown, advice = shorten(first.text) or "empty", _advice(first, is_list=request.input == "list")
+    return f"{invalid} of {lines} {noun}s had no address; first: {file}{noun} {first.first + 1}: {shown}: {advice}"
 
 
-def _advice(counts: LineCounts, form: str) -> str:
+def _advice(counts: LineCounts, *, is_list: bool) -> str:
     """Return why the first line has no address, and what to try."""
     if counts.like and (counts.reason == NOT_AN_ADDRESS or by_line(counts.text).input == counts.like):
         return f"it looks like {counts.like} input; try: -i {counts.like}"
-    if form != "list" and not counts.text:
+    if not (is_list or counts.text):
         return "no address there; choose another column or key: -c NAME"
     return counts.reason
 

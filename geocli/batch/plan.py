@@ -48,8 +48,8 @@ class BatchReport:
         """Rows by the code of their country, else by their status, if `is_counted` or `is_strict`."""
         self.lines: dict[str, LineCounts] = {}
         """Counts of lines by file, unless the input is a log."""
-        self.form = "list"
-        """The form of the input."""
+        self.request = request
+        """The request, with the form of the input when that is known."""
 
     def raise_to(self, status: int) -> None:
         """Let the exit status be no less than this."""
@@ -67,7 +67,8 @@ class BatchReport:
     def count(self, path: str, rows: Rows, request: BatchRequest) -> None:
         """Take rows of a file into account."""
         if request.input != "log":
-            self.add_lines(path, LineCounts.of(rows, is_list=request.input == "list"))
+            is_list, per_line = request.input == "list", request.answers_per_line
+            self.add_lines(path, LineCounts.of(rows, per_line=per_line, is_list=is_list))
         self.empty.see(rows.entries)
         if rows.found is not None:
             rendered = rows.found.answers.rendered
@@ -147,7 +148,7 @@ class _Batch:
         """Answer the lines of a file."""
         with opened(path, self._wait) as read:
             self._request, read_all = completed(self._request, read)
-            self._path, self.report.form = path, self._request.input or "list"
+            self._path, self.report.request = path, self._request
             self._answer(path, read_all)
 
     def _wait(self) -> None:

@@ -74,6 +74,16 @@ class BatchRequest(Value):
         return self.input in {"csv", "jsonl"} and self.format in {None, self.input}
 
     @property
+    def has_arrays(self) -> bool:
+        """Whether a line may have any number of addresses."""
+        return any("[]" in column for column in self.columns)
+
+    @property
+    def answers_per_line(self) -> int:
+        """The number of answers of each line; of each value, if there are arrays."""
+        return 1 if self.has_arrays else max(len(self.columns), 1)
+
+    @property
     def tally_fields(self) -> tuple[str, ...]:
         """The fields by which rows are counted."""
         countries = COUNTRY_FIELDS if self.is_counted or self.is_strict else ()

@@ -121,8 +121,7 @@ class ClusterBatch:
                         on_read(part.share_bytes)
             self._check(completed)
             self.directory.finish(len(keys))
-        report = BatchReport()
-        report.form = self.job.request.input or "list"
+        report = BatchReport(self.job.request)
         for part in self.parts:
             part_done = completed[part.number]
             report.raise_to(part_done.exit_status)

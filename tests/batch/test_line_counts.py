@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geocli.batch.line_counts import LineCounts, complaint, has_no_address
+from geocli.batch.request import BatchRequest
 from geocli.batch.scheduler import SMALL_BYTES
 from tests.helpers.command_output import complaint as complaint_of
 from tests.helpers.command_output import complaints
@@ -40,7 +41,7 @@ LOGIN = "Nov 30 07:57:14 host sshd[1]: Failed password for root from 81.2.69.160
         (
             ("-c", "b"),
             "a,b\n81.2.69.160,\n81.2.69.160,x\n",
-            "2 of 2 lines had no address; first: row 1: empty: no addr",
+            "2 of 2 rows had no address; first: row 1: empty: no address",
         ),
         (("-c", "b"), "a,b\n81.2.69.160,\n", "choose another column or key: -c NAME"),
         (
@@ -49,6 +50,26 @@ LOGIN = "Nov 30 07:57:14 host sshd[1]: Failed password for root from 81.2.69.160
             "1 of 2 lines had no address; first: line 2: empty: no address there",
         ),
         (("-c", "ip"), '{"ip": "nowhere"}\n', "first: line 1: nowhere: a host name, not an address"),
+        (
+            ("-c", "a", "-c", "b"),
+            "a,b\n81.2.69.160,x\ny,81.2.69.160\nz,\n",
+            "1 of 3 rows had no address; first: row 3: z: ",
+        ),
+        (
+            ("-c", "a[].b"),
+            '{"a": [{"b": "81.2.69.160"}, {"b": "x"}]}\n{"a": []}\n',
+            "1 of 2 values had no address; first: va",
+        ),
+        (
+            (),
+            "version srcaddr\n2 81.2.69.160 10.0.0.1\n",
+            "first: line 1: version srcaddr: it looks like log input; try: -i",
+        ),
+        (
+            (),
+            "a.example\nx 81.2.69.160\n",
+            "first: line 1: a.example: a host name, not an address; try: dig +short a.exam",
+        ),
     ],
 )
 def test_a_line_at_the_end_says_what_to_try(
@@ -75,7 +96,8 @@ def test_the_exit_status_is_1_if_no_line_has_an_address(located: Geocli, form: s
 
     assert (1, 0) == (none.returncode, one.returncode)
     assert body.count(b"\n") + 1 == one.stdout.count(b"\n") - (form != "jsonl")
-    assert f"{body.count(without)} of {body.count(without)} lines had no address" in complaint_of(none)
+    noun = "rows" if form == "csv" else "lines"
+    assert f"{body.count(without)} of {body.count(without)} {noun} had no address" in complaint_of(none)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +171,5 @@ def test_counts_of_parts_add_up(parts: Sequence[LineCounts]) -> None:
 
     assert left == right
     assert sum(part.invalid for part in parts) == left.invalid
-    assert (left.first is None) == (left.invalid == 0) == (complaint({"-": left}, "list") is None)
+    assert (left.first is None) == (left.invalid == 0) == (complaint({"-": left}, BatchRequest(input="list")) is None)
     assert has_no_address({"-": left}) == (left.invalid > 0 and left.invalid + left.comments == left.lines)

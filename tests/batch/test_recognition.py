@@ -184,7 +184,7 @@ def test_with_options_for_rows_a_log_is_a_list(text: str, asked: dict[str, Any])
 )
 def test_a_column_means_a_table(text: str, column: str, form: str, delimiter: str | None) -> None:
     """Of JSON lines or CSV, in whose header the column is looked for."""
-    found = _completed(text, column=column)
+    found = _completed(text, columns=(column,))
 
     assert (form, delimiter) == (found.input, found.delimiter)
 
@@ -194,7 +194,7 @@ def test_a_column_means_a_table(text: str, column: str, form: str, delimiter: st
 )
 def test_a_log_may_be_a_table_with_a_column(text: str, form: str | None) -> None:
     """By its first line; without -c, its name decides."""
-    asked: dict[str, Any] = {"files": ("conn.log",), "column": "a"}
+    asked: dict[str, Any] = {"files": ("conn.log",), "columns": ("a",)}
     if form is None:
         with pytest.raises(SettingsError, match="-c: cannot be used with log input"):
             _completed(text, **asked)
@@ -223,8 +223,8 @@ def test_the_key_of_json_lines_is_that_of_the_first_line(value: object, column: 
     """If it is a usual one, also where objects are nested; -c names another one."""
     line = json.dumps(value) + "\n"
 
-    assert column == _completed(line, input="jsonl").column
-    assert "a" == _completed(line, column="a").column
+    assert (() if column is None else (column,)) == _completed(line, input="jsonl").columns
+    assert ("a",) == _completed(line, columns=("a",)).columns
 
 
 @pytest.mark.parametrize(

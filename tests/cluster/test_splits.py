@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from geocli.batch.reader import UNSUPPORTED
 from geocli.batch.request import BatchRequest
-from geocli.cluster.splits import Part, open_part, split
+from geocli.cluster.splits import Part, open_part, recognised, split
 from geocli.errors import InputError, OpenCellError, SettingsError
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def test_unreadable_files_are_errors(name: str, reason: str) -> None:
 def test_standard_input_is_refused() -> None:
     """Workers cannot read standard input."""
     with pytest.raises(SettingsError, match="cannot read standard input"):
-        split(_request(files=("-",)), 100)
+        recognised(_request(files=("-",)))
 
 
 def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
