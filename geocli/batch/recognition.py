@@ -36,10 +36,10 @@ EXTENSIONS = {
 }
 """Forms by the extension of a file."""
 LOG_NAME = re.compile(
-    r"(?:syslog|messages|secure|daemon|xferlog|maillog|authlog"
-    r"|.*(?:_log|main-?log|reject-?log|panic-?log)|.*_log[.-][0-9-]+\.txt)\Z"
+    r"(?:syslog|messages|secure|security|daemon|cron|dmesg|xferlog|maillog|authlog|mail\.(?:info|warn)"
+    r"|.*(?:_log|main-?log|reject-?log|panic-?log)|.*\.log\.txt|.*_log[.-]+[0-9][0-9.-]*\.txt)\Z"
 )
-"""Names of logs without an extension of their own: of syslog, httpd, FTP servers and Exim; Tomcat's with a date."""
+"""Other names of logs: of syslog, httpd, FTP servers and Exim, and Tomcat's with a date."""
 ROTATION = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
 """Suffixes that logrotate and similar tools append."""
 NEEDED = {
@@ -163,9 +163,9 @@ def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
     needs_key = request.input == "jsonl" and not request.columns
     if request.input is not None and not needs_key:
         return request, read
-    line, data = _peeked(read, request)
+    comment, line, data = _peeked(read, request)
     if request.input is None:
-        recognised = _by_line(decoded(line), request)
+        recognised = _by_line(decoded(comment), decoded(line), request)
         _check_applicable(request.replace(input=recognised.input))
         request = _with(request, recognised)
     if request.input == "jsonl" and not request.columns:
@@ -191,26 +191,30 @@ class _Again:
         return data or self._read(count)
 
 
-def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes]:
-    """Return the first line that decides, and all that was read; only comments may precede that line."""
-    data, at = b"", 0
+def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes, bytes]:
+    """Return the last comment before the first line with content, that line, and all that was read."""
+    data, comment, at = b"", b"", 0
     while more := read(FIRST_BYTES):
         data += more
         while (end := data.find(b"\n", at)) >= 0:
             line = data[at:end].strip()
             if not is_comment(line) or (request.columns and TABLE_HEADER.match(decoded(line))):
-                return line, data
-            at = end + 1
+                return comment, line, data
+            comment, at = line or comment, end + 1
         if len(data) > MAX_PEEK_BYTES:
             break
     line = data[at:].strip()
-    return b"" if is_comment(line) else line, data
+    return comment, b"" if is_comment(line) else line, data
 
 
-def _by_line(line: str, request: BatchRequest) -> Recognised:
-    """Return what the first line with content shows."""
+def _by_line(comment: str, line: str, request: BatchRequest) -> Recognised:
+    """Return what the first line with content shows, and the comment before it."""
     if request.columns and not JSON_START.match(line):
         return _table(line, request)
+    header = comment.lstrip("# ")
+    delimiter = _header_delimiter(header)
+    if delimiter and 1 < len(_cells(header, delimiter)) == len(_cells(line, delimiter)):
+        return Recognised("csv", "the comment before the first row is a header", delimiter)
     return by_line(line, may_be_log=request.format is None and request.with_header)
 
 

@@ -622,6 +622,10 @@ def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> N
         *((name, "log") for name in ("exim_mainlog", "mainlog-20261126", "rejectlog.01", "authlog.0.gz", "xferlog")),
         *((name, "log") for name in ("catalina.out", "nohup.out", "auth.log.2.xz", "db1.err", "daemon.log.1")),
         *((name, "log") for name in ("localhost_access_log.2026-11-30.txt", "u_ex261130.log", "maillog", "daemon")),
+        *(
+            (name, "log")
+            for name in ("localhost_access_log..2026-11-30.07.txt", "a.log.txt", "mail.warn", "security.0")
+        ),
         ("eve.json-20261126.gz", "jsonl"),
         ("a.CSV", "csv"),
         ("a.tsv.gz", "csv"),

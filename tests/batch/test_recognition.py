@@ -125,6 +125,8 @@ TABLES = {
     "camel": ("ClientIP,ClientRequestHost", ","),
     "Feodo": (FEODO, ","),
     "BOM": ("\ufeffip,name", ","),
+    "comment": ("# abuse.ch\n#\n# Firstseen,DstIP,DstPort\n2026-11-30 07:57:14,81.2.69.160,443", ","),
+    "comment with tabs": ("#IP\tlast seen\n81.2.69.160\t2026-11-30", "\t"),
     "carriage return": ("date,c-ip\r\n2026-11-30,81.2.69.160\r", ","),
     "comma in a cell": ('"name, first";ip', ";"),
 }

@@ -103,6 +103,18 @@ def test_json_has_the_documented_values(located: Geocli) -> None:
     } == entry
 
 
+def test_comments_of_a_list_have_the_same_keys(located: Geocli) -> None:
+    """Their `ip` is the line, and all else is null but the status."""
+    comment, blank, entry = objects(located("batch", "-f", "jsonl", stdin=b"# note\n\n81.2.69.160 # note\n").stdout)
+
+    assert [JSON_KEYS] * 3 == [list(each) for each in (comment, blank, entry)]
+    assert {"ip": "# note", "status": "comment", "cached": False} == {
+        key: v for key, v in comment.items() if v is not None
+    }
+    assert ("", "comment") == (blank["ip"], blank["status"])
+    assert ("81.2.69.160", "resolved") == (entry["ip"], entry["status"])
+
+
 @pytest.mark.parametrize("command", [("lookup", "-f", "csv", "8.8.8.8"), ("batch",), ("batch", "-f", "csv")])
 def test_the_csv_header_is_fixed(geocli: Geocli, command: tuple[str, ...]) -> None:
     """Scripts that cut columns by number continue to work."""
