@@ -47,31 +47,29 @@ class Path:
         self.key = key.removeprefix(".") or key
         self._steps = self.key.split(".")
 
-    def value(self, content: dict[str, Any]) -> Any:
-        """Return the value in an object, None without one."""
-        return _value(content, self.key, self._steps)
+    def address(self, content: dict[str, Any]) -> str:
+        """Return the address in an object as it is written, or those of an array, separated."""
+        value = content.get(self.key)
+        return value if isinstance(value, str) else _text(self._value(content))
 
     def addresses(self, content: dict[str, Any]) -> list[str]:
-        """Return the address in an object as it is written, or those of an array."""
-        value = self.value(content)
-        if self.is_list:
-            return [_text(each) for each in value] if isinstance(value, list) else [_text(value)]
-        return [_text(value)]
+        """Return the addresses of an array in an object, or what stands in its place."""
+        value = self._value(content)
+        return [_text(each) for each in value] if isinstance(value, list) else [_text(value)]
 
-
-def _value(content: dict[str, Any], key: str, steps: Sequence[str]) -> Any:
-    value: Any = content.get(key)
-    if value is not None:
+    def _value(self, content: dict[str, Any]) -> Any:
+        value: Any = content.get(self.key)
+        if value is not None:
+            return value
+        value = content
+        for step in self._steps:
+            if isinstance(value, dict):
+                value = value.get(step)
+            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+                value = value[int(step)]
+            else:
+                return None
         return value
-    value = content
-    for step in steps:
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return None
-    return value
 
 
 def _text(value: Any) -> str:

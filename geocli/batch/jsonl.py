@@ -7,7 +7,7 @@ import os
 import re
 from codecs import BOM_UTF8
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from geocli.addresses import is_address
 from geocli.batch import picking
@@ -24,16 +24,12 @@ from geocli.sanitize import decoded, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    Pieces: TypeAlias = list[tuple[bytes, str]]
+    """Texts, each with the address whose answer follows it."""
 
 _DECODER, CR = json.JSONDecoder(), b"\r"
-
-
-class Piece(NamedTuple):
-    """Text that is followed by the answer to an address."""
-
-    before: bytes
-    address: str
 
 
 class JsonLinesForm:
@@ -72,6 +68,10 @@ class JsonLinesForm:
         prefixes = prefixes_of([path.key for path in self._paths], prefix)
         self._keys = [f"{each}{GEO}" for each in prefixes]
         self._colons = [f"{json_text(key)}: ".encode() for key in self._keys]
+        (*_, last) = self._paths
+        is_simple = len(self._paths) == 1 and format_ in {None, "jsonl"} and not (last.arrays or last.is_list)
+        self._only = last.key if is_simple else ""
+        """The only key of addresses, if it is the same in all objects."""
         self._read = picking.reader(pick)
         self._answers: AnswerWriter | None = None
         self.output = Output("jsonl", fields, end="")
@@ -112,12 +112,19 @@ class JsonLinesForm:
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
         """Return the values of each line's keys, and before each the text up to where its answer goes."""
-        del is_large
         lines = lines_of(chunk)
-        copied, texts, between = list[bytes](), list[bytes](), b""
+        copied, addresses, between = list[bytes](), list[str](), b""
+        geo, before_geo = self._keys[0], b", " + self._colons[0]
         for line, content in zip(lines, _objects(lines), strict=True):
+            # The fast path, for the usual line.
+            if self._only and type(content) is dict and geo not in content and self._only in content:
+                start = line.rstrip()[:-1].rstrip()
+                copied.append(between + start + before_geo)
+                addresses.append(self._paths[0].address(content))
+                between = line[len(start) :] + b"\n"
+                continue
             pieces, rest = self._divided(line, content) if line.strip() else ([], line)
-            texts += [picking.chosen(piece.address, self._read).encode("utf-8", "backslashreplace") for piece in pieces]
+            addresses += [address for _, address in pieces]
             if self._answers is None:
                 for before, _ in pieces:
                     copied.append(between + before)
@@ -127,9 +134,13 @@ class JsonLinesForm:
                 for _ in range(0, len(pieces), len(self._paths)):
                     copied += [between + self._answers.before[0], *self._answers.before[1:]]
                     between = b"\n"
-        return Block.joined(texts, copied, between)
+        if not is_large:
+            addresses = [picking.chosen(address, self._read) for address in addresses]
+        block = Block.joined([each.encode("utf-8", "backslashreplace") for each in addresses], copied, between)
+        block.read = self._read
+        return block
 
-    def _divided(self, line: bytes, content: Any) -> tuple[list[Piece], bytes]:
+    def _divided(self, line: bytes, content: Any) -> tuple[Pieces, bytes]:
         """Return the pieces of a line, and what follows the last answer."""
         if isinstance(content, dict):
             arrays = self._paths[0].arrays
@@ -139,10 +150,11 @@ class JsonLinesForm:
         # A line that is not an object must not be answered like an address.
         address = "" if is_address(decoded(line)) else decoded(line[:MAX_LINE_BYTES])
         start = f'{{"line": {json_text(line.removesuffix(CR).decode("utf-8", "backslashreplace"))}'.encode()
-        pieces = [Piece(b", " + colon, address) for colon in self._colons]
-        return [Piece(start + pieces[0].before, address), *pieces[1:]], b"}" + line[len(line.removesuffix(CR)) :]
+        pieces = [(b", " + colon, address) for colon in self._colons]
+        pieces[0] = start + pieces[0][0], address
+        return pieces, b"}" + line[len(line.removesuffix(CR)) :]
 
-    def _in_object(self, line: bytes, content: dict[str, Any]) -> tuple[list[Piece], bytes] | None:
+    def _in_object(self, line: bytes, content: dict[str, Any]) -> tuple[Pieces, bytes] | None:
         """Divide the text of an object; None if its keys for answers are used for something else."""
         if self._answers is None and any(key in content for key in self._keys):
             without = self._without_answers(line, content)
@@ -151,37 +163,36 @@ class JsonLinesForm:
             line = without
         start = line.rstrip()[:-1].rstrip()
         rest = line[len(start) :]
-        before = b"" if start.endswith(b"{") else b", "
-        pieces = list[Piece]()
+        before = start if start.endswith(b"{") else start + b", "
+        pieces = list[tuple[bytes, str]]()
         for path, colon in zip(self._paths, self._colons, strict=True):
-            before += colon + (b"[" if path.is_list else b"")
-            for address in path.addresses(content):
-                pieces.append(Piece(before, address))
-                before = b", "
-        if self._paths[0].is_list:
-            rest = b"]" + rest if pieces else before + b"]" + rest
-        if not pieces:
-            return [], start + rest
-        return [Piece(start + pieces[0].before, pieces[0].address), *pieces[1:]], rest
+            if path.is_list:
+                before += colon + b"["
+                for address in path.addresses(content):
+                    pieces.append((before, address))
+                    before = b", "
+                return pieces, (b"]" if pieces else before + b"]") + rest
+            pieces.append((before + colon, path.address(content)))
+            before = b", "
+        return pieces, rest
 
-    def _in_arrays(
-        self, line: bytes, content: dict[str, Any], arrays: Sequence[str]
-    ) -> tuple[list[Piece], bytes] | None:
+    def _in_arrays(self, line: bytes, content: dict[str, Any], arrays: Sequence[str]) -> tuple[Pieces, bytes] | None:
         """Divide the text of an object whose arrays have objects with addresses."""
         text = line.decode("utf-8-sig", "surrogatepass")
         found = targets(text, content, arrays)
         if found is None:
             return self._in_object(line, content)
         mark = line[: len(line) - len(text.encode("utf-8", "surrogatepass"))]
-        pieces, at, between = list[Piece](), 0, mark
+        pieces, at, between = list[tuple[bytes, str]](), 0, mark
         for target in found:
             divided = self._in_object(text[target.start : target.end].encode("utf-8", "surrogatepass"), target.content)
             if divided is None:
                 return None
             between += text[at : target.start].encode("utf-8", "surrogatepass")
             inner, rest = divided
-            for number, piece in enumerate(inner):
-                pieces.append(piece if number else Piece(between + piece.before, piece.address))
+            if inner:
+                inner[0] = between + inner[0][0], inner[0][1]
+            pieces += inner
             between = rest if inner else between + rest
             at = target.end
         return pieces, between + text[at:].encode("utf-8", "surrogatepass")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PICKS = ("public", "first", "last")
 """Which of several addresses counts: the first public one, or else the first; the first; the last."""
 _BETWEEN = re.compile(r"[\s,;]+")
-_SEVERAL = re.compile(r"[^\s,;][\s,;]+[^\s,;]|=")
+_SEVERAL = re.compile(r"[,;=]|\S\s+\S")
 """What is in every string with several addresses."""
 _FORWARDED = re.compile(r"(?:(?P<is_for>for)|by|host|proto)=", re.IGNORECASE)
 """Parameters of the header Forwarded (RFC 7239, 4)."""
@@ -55,7 +55,7 @@ def _read(pick: str, text: str) -> Address:
     except AddressError:
         pieces = [piece for piece in _BETWEEN.split(text) if piece]
         try:
-            found = [*_addresses(pieces)] if len(pieces) > 1 or "=" in text else []
+            found = [*_addresses(pieces)] if _SEVERAL.search(text) else []
         except AddressError:
             found = []
         if not found:

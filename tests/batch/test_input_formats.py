@@ -15,11 +15,7 @@ from hypothesis import strategies as st
 from geocli.batch.csv import CsvForm
 from geocli.batch.input_formats import LogForm
 from geocli.batch.jsonl import JsonLinesForm
-from geocli.batch.plan import run
 from geocli.batch.recognition import by_name
-from geocli.batch.request import BatchRequest
-from geocli.batch.scheduler import SMALL_BYTES
-from geocli.cache import GeoCache
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
 from tests.helpers.command_output import complaint, complaints, objects
@@ -30,40 +26,10 @@ if TYPE_CHECKING:
 
     from geocli.batch.input_formats import Form
     from geocli.engine.blocks import Block
+    from tests.helpers.batches import Batch
     from tests.helpers.geocli_process import Geocli
 
 COUNTRY = ("country_code",)
-MANY_BYTES = 3 * SMALL_BYTES
-
-
-class Batch:
-    """Answers input in this process."""
-
-    def __init__(self, geocli: Geocli, home: Path) -> None:
-        self._geocli, self._home = geocli, home
-
-    def once(self, data: bytes, **asked: Any) -> bytes:
-        """Return what a batch makes of some bytes."""
-        given, out = self._home / "given", self._home / "out"
-        given.write_bytes(data)
-        request = BatchRequest(files=(str(given),), output=str(out), **{"fields": COUNTRY, "mode": "no-cache", **asked})
-        with GeoCache(settings=self._geocli.settings()) as cache:
-            run(cache, request)
-        return out.read_bytes()
-
-    def __call__(self, header: bytes, body: bytes, **asked: Any) -> bytes:
-        """Return what a batch makes of some lines, after making sure that many times the lines make as many answers."""
-        found = self.once(header + body, **asked)
-        if body:
-            begin = self.once(header, **asked)
-            count = MANY_BYTES // len(body) + 1
-            assert begin + found[len(begin) :] * count == self.once(header + body * count, **asked)
-        return found
-
-
-@pytest.fixture
-def batch(located: Geocli, tmp_path: Path) -> Batch:
-    return Batch(located, tmp_path)
 
 
 @pytest.mark.parametrize(

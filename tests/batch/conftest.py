@@ -1,0 +1,20 @@
+"""Fixtures of the tests of batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.helpers.batches import Batch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.helpers.geocli_process import Geocli
+
+
+@pytest.fixture
+def batch(located: Geocli, tmp_path: Path) -> Batch:
+    """Answer input in this process, with a City and an ASN database."""
+    return Batch(located, tmp_path)
