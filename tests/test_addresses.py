@@ -287,12 +287,12 @@ class TestScope:
     @given(ADDRESSES.filter(lambda address: not _is_disputed(address)))
     def test_names_agree_with_ipaddress(self, address: Address) -> None:
         """Python has the same loopback, link-local, multicast and unspecified addresses, and agrees on private ones."""
-        found = scope(address)
-        assert address.is_loopback == (found == "loopback")
-        assert address.is_link_local == (found == "link-local")
-        assert address.is_multicast == (found == "multicast")
-        assert address.is_unspecified == (found == "unspecified")
-        if found in {"private", "documentation", "benchmarking"}:
+        actual = scope(address)
+        assert address.is_loopback == (actual == "loopback")
+        assert address.is_link_local == (actual == "link-local")
+        assert address.is_multicast == (actual == "multicast")
+        assert address.is_unspecified == (actual == "unspecified")
+        if actual in {"private", "documentation", "benchmarking"}:
             assert address.is_private or getattr(address, "is_site_local", False) or address.is_reserved
 
     def test_a_zone_changes_nothing(self) -> None:
@@ -331,9 +331,9 @@ class TestEmbedded:
     def test_each_kind(self, make: Callable[[IPv4Address], IPv6Address], first_bit: int, ipv4: IPv4Address) -> None:
         """NAT64, 6to4 and Teredo addresses embed an IPv4 address, which determines their scope."""
         address = make(ipv4)
-        found = embedded(address)
-        assert found is not None
-        assert (ipv4, first_bit, make is teredo) == (found.ipv4, found.first_bit, found.is_obscured)
+        actual = embedded(address)
+        assert actual is not None
+        assert (ipv4, first_bit, make is teredo) == (actual.ipv4, actual.first_bit, actual.is_obscured)
         assert scope(ipv4) == scope(address)
 
     @given(ADDRESSES.filter(lambda address: not _is_disputed(address)))

@@ -53,11 +53,11 @@ def test_lookup_of_an_invalid_address_is_an_error(cache: GeoCache, text: str) ->
 def test_a_batch_has_an_entry_for_all_that_is_in_it(cache: GeoCache) -> None:
     """What is not an address is invalid, with the reason, and does not end the batch; addresses may be objects."""
     given: list[Any] = [GB, None, nan, 7, b"x", ip_address(GB), ip_address(f"::ffff:{GB}"), "nonsense"]
-    found = list(cache.lookup_batch(given))
+    actual = list(cache.lookup_batch(given))
     statuses = ["resolved", *["invalid"] * 4, *["resolved"] * 2, "invalid"]
-    assert statuses == [entry.status for entry in found]
-    assert [GB, "None", "nan", "7", "b'x'", GB, GB, "nonsense"] == [entry.ip for entry in found]
-    assert "an address is a str or an address of ipaddress, not float" == found[2].error
+    assert statuses == [entry.status for entry in actual]
+    assert [GB, "None", "nan", "7", "b'x'", GB, GB, "nonsense"] == [entry.ip for entry in actual]
+    assert "an address is a str or an address of ipaddress, not float" == actual[2].error
 
 
 @pytest.mark.parametrize("values", [GB, GB.encode(), bytearray(b"8.8.8.8"), None, 7])
@@ -141,12 +141,12 @@ def test_a_cache_rejects_invalid_arguments(located: Geocli, options: dict[str, A
 
 def test_an_entry_as_a_dict_is_flat(cache: GeoCache) -> None:
     """Each field of `-F` is a key, in its JSON form."""
-    found = cache.lookup(GB).as_dict()
-    assert [*FIELDS, *FIELDS_ON_REQUEST, "traits"] == list(found)
+    actual = cache.lookup(GB).as_dict()
+    assert [*FIELDS, *FIELDS_ON_REQUEST, "traits"] == list(actual)
     assert ("London", 51.5142, "81.2.69.128/25", False) == tuple(
-        found[name] for name in ("city", "latitude", "network", "cached")
+        actual[name] for name in ("city", "latitude", "network", "cached")
     )
-    assert found == json.loads(json.dumps(found))
+    assert actual == json.loads(json.dumps(actual))
     assert {"invalid"} == {entry.as_dict()["status"] for entry in cache.lookup_batch(["nonsense"])}
 
 

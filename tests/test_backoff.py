@@ -33,8 +33,8 @@ def path(tmp_path: Path) -> Path:
 
 def left(directory: DataDirectory, clock: Clock) -> float:
     """Return the seconds for which another process does not ask the service."""
-    found = BackOff(directory, "backoff-web").pause(clock())
-    return found[1] if found else 0
+    result = BackOff(directory, "backoff-web").pause(clock())
+    return result[1] if result else 0
 
 
 def test_nothing_is_created_before_a_failure(directory: DataDirectory, clock: Clock) -> None:
@@ -96,7 +96,7 @@ SOUND: dict[str, Any] = {"until": "2026-06-01T12:00:30Z", "failures": 1, "reason
         *("", "{", "null", "[]", "17", "\xff", "[" * 4000),
         *(json.dumps({**SOUND, **odd}) for odd in ({"until": 5}, {"until": "noon"}, {"until": None})),
         *(json.dumps({**SOUND, **odd}) for odd in ({"failures": "1"}, {"reason": None}, {"status": "500"})),
-        *(json.dumps({name: said for name, said in SOUND.items() if name != missing}) for missing in SOUND),
+        *(json.dumps({name: value for name, value in SOUND.items() if name != missing}) for missing in SOUND),
         json.dumps(SOUND) + " " * 5000 + "x",
     ],
 )
@@ -126,9 +126,9 @@ def test_an_unwritable_directory(clock: Clock, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     back_off = BackOff(DataDirectory(str(tmp_path / "file" / "data")), "backoff-web")
     back_off.failed(clock(), *FAILURE)
-    found = back_off.pause(clock())
-    assert found is not None
-    assert (30, "HTTP 500") == (found[1], found[0].reason)
+    actual = back_off.pause(clock())
+    assert actual is not None
+    assert (30, "HTTP 500") == (actual[1], actual[0].reason)
 
 
 def test_the_lock_is_not_waited_for_long(directory: DataDirectory, clock: Clock, path: Path) -> None:

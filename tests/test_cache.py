@@ -71,7 +71,7 @@ class Bench:
         return self.chosen.data_dir
 
     @property
-    def said(self) -> list[str]:
+    def reported(self) -> list[str]:
         """The reported problems, as users read them."""
         return [str(problem) for problem in self.problems]
 
@@ -95,7 +95,7 @@ class TestHits:
         """An instance answers an address again without asking, and marks it as cached."""
         with bench() as cache:
             first, second = cache.lookup(GB), cache.lookup(GB)
-        assert [GB] == bench.source.asked
+        assert [GB] == bench.source.lookups
         assert first.replace(cached=True) == second
         assert (False, True) == (first.cached, second.cached)
 
@@ -121,7 +121,7 @@ class TestHits:
             assert cache.flush_dirty().flushed == 1
         with bench() as cache:
             assert before.replace(cached=True) == cache.lookup(GB)
-        assert [GB] == bench.source.asked
+        assert [GB] == bench.source.lookups
 
     def test_dirty_answer_is_a_hit(self, bench: Bench) -> None:
         """An answer that is only in the journal is a hit for another process."""
@@ -129,7 +129,7 @@ class TestHits:
             before = cache.lookup(GB)
         with bench() as cache:
             assert before.replace(cached=True) == cache.lookup(GB)
-        assert [GB] == bench.source.asked
+        assert [GB] == bench.source.lookups
 
     def test_dirty_answer_is_newer_than_the_store(self, bench: Bench) -> None:
         """Another process gets the answer of `refresh` from the journal, not the one in the store."""
@@ -141,7 +141,7 @@ class TestHits:
         with bench() as cache:
             entry = cache.lookup(GB)
         assert (JAPAN, True) == (entry.place, entry.cached)
-        assert [GB, GB] == bench.source.asked
+        assert [GB, GB] == bench.source.lookups
 
     def test_dirty_unresolved_entry(self, bench: Bench) -> None:
         """A later unresolved entry in the journal does not hide a good answer in the store."""
@@ -217,7 +217,7 @@ class TestTexts:
         """A lookup of an invalid address raises an error with the reason, and asks no source."""
         with bench() as cache, pytest.raises(AddressError, match=r"^010\.8\.8\.8: leading zeros are refused"):
             cache.lookup("010.8.8.8")
-        assert [] == bench.source.asked
+        assert [] == bench.source.lookups
 
     @pytest.mark.parametrize("mode", ["cache", "cached-only", "refresh", "no-cache"])
     def test_batch_keeps_order_and_number(self, bench: Bench, mode: Any) -> None:
@@ -225,15 +225,15 @@ class TestTexts:
         texts = [GB, "example.com", f" {GB}", "", "10.0.0.1", "1.2.3.256"]
         with bench() as cache:
             cache.lookup(GB)
-            found = list(cache.lookup_batch(texts, mode=mode))
-        assert [GB, "example.com", GB, "", "10.0.0.1", "1.2.3.256"] == [entry.ip for entry in found]
+            actual = list(cache.lookup_batch(texts, mode=mode))
+        assert [GB, "example.com", GB, "", "10.0.0.1", "1.2.3.256"] == [entry.ip for entry in actual]
         statuses = ["resolved", "invalid", "resolved", "invalid", "special", "invalid"]
-        assert statuses == [entry.status for entry in found]
+        assert statuses == [entry.status for entry in actual]
         assert [
             "a host name, not an address; try: dig +short example.com | geocli batch",
             "no address in it",
             "not an IP address: a part is larger than 255",
-        ] == [entry.error for entry in found if entry.status == "invalid"]
+        ] == [entry.error for entry in actual if entry.status == "invalid"]
 
     def test_invalid_addresses_are_not_stored(self, bench: Bench) -> None:
         """Invalid addresses leave nothing on disk."""
@@ -258,10 +258,10 @@ class TestTexts:
         """Input of more than two blocks loses and repeats nothing, and each distinct address is resolved once."""
         texts = [str(ip_address(0x08000000 + number)) for number in range(2 * BLOCK + 7)]
         with bench() as cache:
-            found = [entry.ip for entry in cache.lookup_batch(itertools.chain(texts, texts))]
+            actual = [entry.ip for entry in cache.lookup_batch(itertools.chain(texts, texts))]
             assert len(texts) == cache.stats().journal.entries  # type: ignore[union-attr]
-        assert texts + texts == found
-        assert texts == bench.source.asked
+        assert texts + texts == actual
+        assert texts == bench.source.lookups
 
     def test_answers_are_on_disk_before_they_are_returned(self, bench: Bench) -> None:
         """When a batch returns the first entry of a block, the whole block is in the journal."""
@@ -330,15 +330,15 @@ class TestGenerations:
     def test_open_cache_notices(self, bench: Bench, city: Any) -> None:
         """An open instance notices each change, in memory and in the store."""
         with bench(resolvers=None) as cache:
-            said = [cache.lookup(GB).source]
+            answers = [cache.lookup(GB).source]
             path = city(1_780_000_000, "London")
-            said += [cache.lookup(GB).place.city]
+            answers += [cache.lookup(GB).place.city]
             city(1_780_000_001, "Greater London")
-            said += [cache.lookup(GB).place.city, cache.sources()[0][0][0]]
+            answers += [cache.lookup(GB).place.city, cache.sources()[0][0][0]]
             digest = sha256(path.read_bytes()).hexdigest()
             path.unlink()
-            said += [cache.lookup(GB).source]
-        assert ["rir", "London", "Greater London", f"GeoLite2-City@{digest}", "rir"] == said
+            answers += [cache.lookup(GB).source]
+        assert ["rir", "London", "Greater London", f"GeoLite2-City@{digest}", "rir"] == answers
 
     def test_hit_opens_no_database(self, bench: Bench, city: Any) -> None:
         """A hit costs a stat for each database: of one whose content is known nothing is read."""
@@ -352,7 +352,7 @@ class TestGenerations:
             cache.digests.remember(examine(str(path)), label)
             entry = cache.lookup(GB)
         assert ("London", True) == (entry.place.city, entry.cached)
-        assert [] == bench.said
+        assert [] == bench.reported
 
     def test_going_back_is_not_a_hit(self, asked: Any, city: Any) -> None:
         """A row belongs to one generation: when the first database is back, it is resolved again."""
@@ -372,7 +372,7 @@ class TestUnknown:
         """An unresolved address is not asked for for an hour, then a day, then a week, and a week each later time."""
         cache = bench()
         for pause in (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1), timedelta(weeks=1)):
-            began, asked = bench.clock(), len(bench.source.asked)
+            began, asked = bench.clock(), len(bench.source.lookups)
             entry = cache.lookup(NOWHERE)
             assert ("unresolved", began + pause, None) == (entry.status, entry.retry_at, entry.error)
             if is_restarted:
@@ -381,7 +381,7 @@ class TestUnknown:
                 cache = bench()
             bench.clock.now = began + pause - timedelta(seconds=1)
             assert cache.lookup(NOWHERE).cached
-            assert asked + 1 == len(bench.source.asked)
+            assert asked + 1 == len(bench.source.lookups)
             bench.clock.forward(seconds=1)
         cache.close()
 
@@ -434,14 +434,14 @@ class TestModes:
             cache.flush_dirty()
             cache.lookup(JP)
         bench.source.label = "atlas@2"
-        bench.source.asked.clear()
+        bench.source.lookups.clear()
         with bench() as cache:
-            found = list(cache.lookup_batch([GB, JP, NOWHERE, "10.0.0.1"], mode="cached-only"))
-        assert [] == bench.source.asked
-        assert ["resolved", "resolved", "unresolved", "special"] == [entry.status for entry in found]
-        assert [True, True, False, False] == [entry.cached for entry in found]
-        assert (None, "not in the cache") == (found[2].retry_at, found[2].error)
-        assert "private" == found[3].scope
+            actual = list(cache.lookup_batch([GB, JP, NOWHERE, "10.0.0.1"], mode="cached-only"))
+        assert [] == bench.source.lookups
+        assert ["resolved", "resolved", "unresolved", "special"] == [entry.status for entry in actual]
+        assert [True, True, False, False] == [entry.cached for entry in actual]
+        assert (None, "not in the cache") == (actual[2].retry_at, actual[2].error)
+        assert "private" == actual[3].scope
 
     def test_cached_only_takes_the_newest(self, bench: Bench) -> None:
         """`cached-only` prefers dirty entries to stored ones, except unresolved ones."""
@@ -451,8 +451,8 @@ class TestModes:
             bench.source.places = {GB: JAPAN}
             list(cache.lookup_batch([GB, JP], mode="refresh"))
         with bench() as cache:
-            found = cache.lookup_cached_only([GB, JP])
-        assert [JAPAN, JAPAN] == [found[GB].place, found[JP].place]
+            actual = cache.lookup_cached_only([GB, JP])
+        assert [JAPAN, JAPAN] == [actual[GB].place, actual[JP].place]
 
     def test_cached_only_stores_nothing(self, bench: Bench) -> None:
         """`cached-only` on an empty cache creates no file."""
@@ -464,8 +464,8 @@ class TestModes:
         """The dict has canonical keys, and neither unresolved nor invalid addresses."""
         with bench() as cache:
             list(cache.lookup_batch([GB, NOWHERE]))
-            found = cache.lookup_cached_only([f"::ffff:{GB}", NOWHERE, JP, "nonsense", "127.0.0.1"])
-        assert {GB: "resolved", "127.0.0.1": "special"} == {ip: entry.status for ip, entry in found.items()}
+            actual = cache.lookup_cached_only([f"::ffff:{GB}", NOWHERE, JP, "nonsense", "127.0.0.1"])
+        assert {GB: "resolved", "127.0.0.1": "special"} == {ip: entry.status for ip, entry in actual.items()}
 
     def test_no_cache_neither_reads_nor_writes(self, bench: Bench) -> None:
         """`no-cache` asks although the answer is stored, and does not store the new one."""
@@ -508,7 +508,7 @@ class TestSpecial:
             entry = cache.lookup(text)
         assert ("special", scope, "iana", Place()) == (entry.status, entry.scope, entry.source, entry.place)
         assert bench.clock() == entry.resolved_at
-        assert [] == bench.source.asked
+        assert [] == bench.source.lookups
 
     def test_row_that_is_no_longer_special(self, bench: Bench) -> None:
         """An address that is no longer in the registries is resolved, regardless of the stored row."""
@@ -525,7 +525,7 @@ class TestSpecial:
         with bench() as cache:
             entry = cache.lookup("10.0.0.1")
         assert ("special", "private") == (entry.status, entry.scope)
-        assert [] == bench.source.asked
+        assert [] == bench.source.lookups
 
 
 class Forgetful(Journal):
@@ -580,20 +580,20 @@ class TestThreads:
 
             def look(shift: int) -> list[Entry]:
                 turned = texts[shift * 40 :] + texts[: shift * 40]
-                found = [
+                result = [
                     entry for start in range(0, len(texts), 25) for entry in cache.lookup_batch(turned[start:][:25])
                 ]
                 if shift == 0:
                     cache.flush_dirty()
-                return found
+                return result
 
             with ThreadPoolExecutor(8) as pool:
-                found = [entry for entries in pool.map(look, range(8)) for entry in entries]
+                result = [entry for entries in pool.map(look, range(8)) for entry in entries]
             cache.flush_dirty(wait_seconds=10)
             kept = cache.lookup_cached_only(texts)
-        cities = {entry.ip: entry.place.city for entry in found}
+        cities = {entry.ip: entry.place.city for entry in result}
         assert {ip: "Tokyo" if ":" in ip else "London" for ip in texts} == cities
-        assert 8 * len(texts) == len(found)
+        assert 8 * len(texts) == len(result)
         assert set(texts) == kept.keys()
 
 
@@ -616,7 +616,7 @@ class TestJournalFails:
             entry = cache.lookup(GB)
         assert GREAT_BRITAIN == entry.place
         assert [JournalError] == [type(problem) for problem in bench.problems]
-        assert [f"{bench.data_dir}/journal: cannot be appended to: Is a directory"] == bench.said
+        assert [f"{bench.data_dir}/journal: cannot be appended to: Is a directory"] == bench.reported
 
     def test_answer_that_was_not_stored_is_not_a_hit(self, bench: Bench) -> None:
         """An answer that could not be stored is resolved, and stored, the next time."""
@@ -640,7 +640,7 @@ class TestJournalFails:
         with held(f"{bench.data_dir}/journal.lock"), bench() as cache:
             assert GREAT_BRITAIN == cache.lookup(GB).place
         expected = f"{bench.data_dir}/journal.lock: busy: another process held it for 0 s; try again later"
-        assert [expected] == bench.said
+        assert [expected] == bench.reported
 
     def test_command_exits_with_4(self, located: Geocli) -> None:
         """The command prints the answer, one line about the journal, and exits with 4."""
@@ -748,7 +748,7 @@ class TestStoreFails:
         path = f"{bench.data_dir}/geocli.db"
         with locked_store(path), bench() as cache:
             assert (GREAT_BRITAIN, False) == ((entry := cache.lookup(GB)).place, entry.cached)
-        assert {f"{path}: locked by another program; asking the sources instead"} == set(bench.said)
+        assert {f"{path}: locked by another program; asking the sources instead"} == set(bench.reported)
 
     def test_lock_is_reported_once(self, located: Geocli) -> None:
         """The command reports the lock in one line, prints every answer, and exits with 0."""
@@ -776,10 +776,10 @@ class TestStoreFails:
 
 def damage_unnoticed(path: Path) -> None:
     """Overwrite a file without changing its inode, size or times."""
-    found = path.stat()
+    status = path.stat()
     with path.open("r+b") as file:
-        file.write(b"\0" * found.st_size)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        file.write(b"\0" * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 class TestSourceFails:
@@ -793,7 +793,7 @@ class TestSourceFails:
             assert GREAT_BRITAIN == cache.lookup(GB).place
         assert ("unresolved", "/atlas.mmdb: damaged", False) == (first.status, first.error, first.cached)
         assert (first.status, first.error, first.cached) == (second.status, second.error, second.cached)
-        assert ["/atlas.mmdb: damaged"] * 2 == bench.said
+        assert ["/atlas.mmdb: damaged"] * 2 == bench.reported
 
     def test_next_source_answers_for_now(self, bench: Bench) -> None:
         """The answer of another source is stored, to be retried in an hour, when the failing source may work again."""
@@ -836,10 +836,10 @@ class TestSourceFails:
         path = geocli.db_dir / "GeoLite2-City.mmdb"
         path.write_bytes(content)
         with bench(resolvers=[MmdbResolver([str(geocli.db_dir)])]) as cache:
-            found = list(cache.lookup_batch([GB, JP]))
+            actual = list(cache.lookup_batch([GB, JP]))
             assert [] == list(cache.journal.dirty())
-        assert [f"{path}: {reason}"] == [said[: len(f"{path}: {reason}")] for said in bench.said]
-        assert [bench.said[0]] * 2 == [entry.error for entry in found]
+        assert [f"{path}: {reason}"] == [answers[: len(f"{path}: {reason}")] for answers in bench.reported]
+        assert [bench.reported[0]] * 2 == [entry.error for entry in actual]
 
     @pytest.mark.parametrize(
         ("later", "expected"),
@@ -856,11 +856,16 @@ class TestSourceFails:
             cache.flush_dirty()
         damage_unnoticed(path)
         with bench(resolvers=[MmdbResolver([str(geocli.db_dir)]), *later]) as cache:
-            found = list(cache.lookup_batch([GB, JP, "81.2.69.7"]))
+            actual = list(cache.lookup_batch([GB, JP, "81.2.69.7"]))
             kept = {entry.status for entry in cache.journal.dirty()}
-        assert (expected, [True] * 3) == ([entry.status for entry in found], [bool(entry.retry_at) for entry in found])
+        assert (expected, [True] * 3) == (
+            [entry.status for entry in actual],
+            [bool(entry.retry_at) for entry in actual],
+        )
         assert {status for status in expected if later} == kept
-        assert {f"{path}: not a readable MaxMind DB"} == {": ".join(said.split(": ")[:2]) for said in bench.said}
+        assert {f"{path}: not a readable MaxMind DB"} == {
+            ": ".join(answers.split(": ")[:2]) for answers in bench.reported
+        }
 
 
 class TestClear:
@@ -933,7 +938,7 @@ def test_a_batch_with_a_failing_source_finds_dirty_entries(tmp_path: Path, clock
         source = Half(everywhere=JAPAN)
         with GeoCache(str(tmp_path / "data"), resolvers=[source], clock=clock, on_problem=lambda _: None) as cache:
             assert {"JP"} == {entry.place.country_code for entry in cache.lookup_batch(texts)}
-        asked.append(len(source.asked))
+        asked.append(len(source.lookups))
     assert [len(texts), 0] == asked
 
 
@@ -967,7 +972,7 @@ class TestJournalThatCannotBeRead:
                 bench() as cache,
             ):
                 cache.lookup(GB)
-            assert f"{bench.data_dir}/journal: cannot be read: a symbolic link; move it away" == bench.said[0]
+            assert f"{bench.data_dir}/journal: cannot be read: a symbolic link; move it away" == bench.reported[0]
 
     def test_it_is_one_problem_with_its_lock(self, bench: Bench) -> None:
         """If no append could take the lock, either, both are one problem."""
@@ -975,6 +980,6 @@ class TestJournalThatCannotBeRead:
         os.mkdir(f"{bench.data_dir}/journal.lock")
         with bench() as cache:
             cache.lookup(GB)
-        assert 1 == len(set(bench.said))
-        assert bench.said[0].startswith(f"{bench.data_dir}/journal.lock: ")
+        assert 1 == len(set(bench.reported))
+        assert bench.reported[0].startswith(f"{bench.data_dir}/journal.lock: ")
         assert [StoreError, JournalError] == [type(problem) for problem in bench.problems]

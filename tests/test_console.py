@@ -102,17 +102,17 @@ class TestGuard:
     def test_a_traceback_is_printed_with_v(self, capfd: pytest.CaptureFixture[str]) -> None:
         """With -v, the line follows a traceback on standard error."""
         assert 1 == guard(_raise(ValueError("odd")), is_verbose=lambda: True)
-        found = capfd.readouterr()
-        assert found.err.startswith("Traceback (most recent call last):\n")
-        assert found.err.endswith("\ngeocli: internal error: ValueError: odd; for a traceback: geocli -v\n")
-        assert "" == found.out
+        actual = capfd.readouterr()
+        assert actual.err.startswith("Traceback (most recent call last):\n")
+        assert actual.err.endswith("\ngeocli: internal error: ValueError: odd; for a traceback: geocli -v\n")
+        assert "" == actual.out
 
     @BUFFERING
     def test_output_is_flushed_when_the_call_returns(self, environ: dict[str, str]) -> None:
         """Output is flushed when the call returns, so the process may exit immediately."""
         program = "import os; from geocli.console import guard; os._exit(guard(lambda: print('out')))"
-        found = _python(program, environ)
-        assert (0, b"out\n", b"") == (found.returncode, found.stdout, found.stderr)
+        actual = _python(program, environ)
+        assert (0, b"out\n", b"") == (actual.returncode, actual.stdout, actual.stderr)
 
     @needs_full
     def test_a_full_disk_is_an_error(self) -> None:
@@ -121,8 +121,8 @@ class TestGuard:
             "import os, sys; from geocli.console import guard; sys.stdout = open('/dev/full', 'w'); "
             "os._exit(guard(lambda: print('out')))"
         )
-        found = _python(program, {})
-        assert (1, b"geocli: standard streams: No space left on device\n") == (found.returncode, found.stderr)
+        actual = _python(program, {})
+        assert (1, b"geocli: standard streams: No space left on device\n") == (actual.returncode, actual.stderr)
 
     def test_complain(self, capfd: pytest.CaptureFixture[str]) -> None:
         """A complaint is one line, whatever characters it contains."""
@@ -157,8 +157,8 @@ os._exit(0)
     @BUFFERING
     def test_written_immediately(self, environ: dict[str, str]) -> None:
         """Data is written when the call returns."""
-        found = _python("import os; from geocli.console import write; write(b'a\\n\\xff'); os._exit(0)", environ)
-        assert b"a\n\xff" == found.stdout
+        actual = _python("import os; from geocli.console import write; write(b'a\\n\\xff'); os._exit(0)", environ)
+        assert b"a\n\xff" == actual.stdout
 
     def test_nothing(self, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         """Writing no data returns at once."""
@@ -177,9 +177,9 @@ class TestClosedDescriptors:
         for arguments in (["lookup", address], ["lookup", "--refresh", address]):
             assert 0 == _in_shell(located, closed, *arguments).returncode
         with open(located.data_dir / "journal", "rb") as journal:
-            found = list(scan(journal))
+            actual = list(scan(journal))
         assert [[address], [address]] == [
-            [entry.ip for entry in frame.entries()] if isinstance(frame, Frame) else [] for frame in found
+            [entry.ip for entry in frame.entries()] if isinstance(frame, Frame) else [] for frame in actual
         ]
         assert 0 == _in_shell(located, closed, "flush").returncode
         assert b'"city": "London"' in located("lookup", "--cached-only", "-f", "jsonl", address).stdout
@@ -199,8 +199,8 @@ class TestClosedDescriptors:
 
     def test_a_closed_input_is_empty(self, geocli: Geocli) -> None:
         """Without standard input there are no addresses to read."""
-        found = _in_shell(geocli, "<&-", "lookup", "-")
-        assert (b"", b"") == (found.stdout, found.stderr)
+        actual = _in_shell(geocli, "<&-", "lookup", "-")
+        assert (b"", b"") == (actual.stdout, actual.stderr)
 
 
 def _in_shell(geocli: Geocli, redirections: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -284,8 +284,8 @@ sys.stdout.write("more")
 sys.stdout.flush()
 sys.exit(status)
 """
-        found = _python(program, {})
-        assert (141, b"") == (found.returncode, found.stderr)
+        actual = _python(program, {})
+        assert (141, b"") == (actual.returncode, actual.stderr)
 
     def test_errors_without_a_reader_keep_the_exit_status(self, geocli: Geocli) -> None:
         """When the reader of standard error has exited, answers are printed and the exit status is the error's."""
@@ -307,8 +307,8 @@ class TestFullDisk:
     ) -> None:
         """A command whose output cannot be written reports that, and does not exit with 0."""
         located.environ |= environ
-        found = _in_shell(located, f"> {FULL}", *arguments)
-        assert (1, b"geocli: standard streams: No space left on device\n") == (found.returncode, found.stderr)
+        actual = _in_shell(located, f"> {FULL}", *arguments)
+        assert (1, b"geocli: standard streams: No space left on device\n") == (actual.returncode, actual.stderr)
 
     @BUFFERING
     @pytest.mark.parametrize(
@@ -362,36 +362,36 @@ class TestErrorLines:
     )
     def test_hostile_text_is_escaped(self, status: int, arguments: tuple[str, ...], geocli: Geocli) -> None:
         """Whatever text an error quotes, standard error gets one line without control characters."""
-        found = geocli(*arguments)
-        assert _is_one_clean_line(found.stderr), found.stderr
-        assert rb"\x1b[31m\x9b2J\u202eevil" in found.stderr
-        assert status == found.returncode
+        actual = geocli(*arguments)
+        assert _is_one_clean_line(actual.stderr), actual.stderr
+        assert rb"\x1b[31m\x9b2J\u202eevil" in actual.stderr
+        assert status == actual.returncode
 
     @pytest.mark.parametrize(
         "arguments", [("--config", f"/missing{HOSTILE}", "flush"), ("lookup", "-F", HOSTILE, "::")]
     )
     def test_hostile_text_is_escaped_in_a_traceback_too(self, arguments: tuple[str, ...], geocli: Geocli) -> None:
         """With -v, the traceback has no control characters either."""
-        found = geocli("-v", *arguments)
-        assert found.stderr.startswith(b"Traceback (most recent call last):\n")
-        assert all(line.isprintable() for line in found.stderr.decode().split("\n"))
+        actual = geocli("-v", *arguments)
+        assert actual.stderr.startswith(b"Traceback (most recent call last):\n")
+        assert all(line.isprintable() for line in actual.stderr.decode().split("\n"))
 
     def test_bytes_that_are_not_utf_8_are_escaped(self, geocli: Geocli) -> None:
         """An argument that is not UTF-8 is quoted with its bytes."""
-        found = geocli("lookup", os.fsdecode(b"caf\xe9\xff"))
-        assert b"geocli: caf\\xe9\\xff: not an IP address\n" == found.stderr
-        assert 2 == found.returncode
+        actual = geocli("lookup", os.fsdecode(b"caf\xe9\xff"))
+        assert b"geocli: caf\\xe9\\xff: not an IP address\n" == actual.stderr
+        assert 2 == actual.returncode
 
     def test_characters_outside_the_locale_are_escaped(self, geocli: Geocli) -> None:
         """In a locale that is not UTF-8, other characters are escaped."""
         ascii_only = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
-        found = geocli("lookup", "münchen.de", environ=ascii_only)
-        assert re.fullmatch(rb"geocli: m[\\a-z0-9]+nchen\.de: not an IP address\n", found.stderr)
-        assert 2 == found.returncode
+        actual = geocli("lookup", "münchen.de", environ=ascii_only)
+        assert re.fullmatch(rb"geocli: m[\\a-z0-9]+nchen\.de: not an IP address\n", actual.stderr)
+        assert 2 == actual.returncode
 
     def test_hostile_names_of_files_are_escaped(self, geocli: Geocli, tmp_path: Path) -> None:
         """A damaged database with a hostile name is reported in one escaped line."""
         (geocli.db_dir / f"{HOSTILE}.mmdb").write_bytes(b"not a database")
-        found = geocli("lookup", "81.2.69.160")
-        assert _is_one_clean_line(found.stderr), found.stderr
-        assert rf"{tmp_path}/databases/\x1b[31m\x9b2J\u202eevil\r\n\x07.mmdb: ".encode() in found.stderr
+        actual = geocli("lookup", "81.2.69.160")
+        assert _is_one_clean_line(actual.stderr), actual.stderr
+        assert rf"{tmp_path}/databases/\x1b[31m\x9b2J\u202eevil\r\n\x07.mmdb: ".encode() in actual.stderr

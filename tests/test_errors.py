@@ -108,9 +108,9 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
 
 def _classes() -> dict[str, type[GeocliError]]:
     return {
-        name: found
-        for name, found in vars(errors).items()
-        if isinstance(found, type) and issubclass(found, GeocliError)
+        name: result
+        for name, result in vars(errors).items()
+        if isinstance(result, type) and issubclass(result, GeocliError)
     }
 
 
@@ -157,10 +157,10 @@ def test_the_documented_tree_is_the_real_one() -> None:
     for indent, name, exit_status in tree:
         depth = len(indent) // 2
         above = [*above[:depth], name]
-        found = _classes()[name]
-        assert (above[depth - 1] if depth else "Exception") == found.__bases__[0].__name__
-        assert exit_status in {str(found.exit_status), ""}
-        assert exit_status or found.exit_status == found.__bases__[0].exit_status  # type: ignore[attr-defined]
+        actual = _classes()[name]
+        assert (above[depth - 1] if depth else "Exception") == actual.__bases__[0].__name__
+        assert exit_status in {str(actual.exit_status), ""}
+        assert exit_status or actual.exit_status == actual.__bases__[0].exit_status  # type: ignore[attr-defined]
     assert set(_classes()) == {name for _, name, _ in tree}
 
 

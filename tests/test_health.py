@@ -52,7 +52,7 @@ class TestUnhealthy:
     CITY = DatabaseStats(name="City", path="/x/City.mmdb", size_bytes=1, built_at=AT)
 
     @pytest.mark.parametrize(
-        "found",
+        "stats",
         [
             WELL,
             WELL.replace(journal=JOURNAL.replace(oldest_at=AT - timedelta(minutes=5), entries=1)),
@@ -61,12 +61,12 @@ class TestUnhealthy:
         ],
         ids=["empty", "dirty for 5 minutes", "flushed a moment ahead", "35 days old, and without a date"],
     )
-    def test_all_is_well(self, found: Stats) -> None:
+    def test_all_is_well(self, stats: Stats) -> None:
         """Within the limits there are no problems."""
-        assert [] == unhealthy(found, NOWHERE, LAG)
+        assert [] == unhealthy(stats, NOWHERE, LAG)
 
     @pytest.mark.parametrize(
-        ("found", "reason"),
+        ("stats", "reason"),
         [
             (
                 WELL.replace(journal=JOURNAL.replace(oldest_at=AT - timedelta(minutes=5, seconds=1))),
@@ -106,9 +106,9 @@ class TestUnhealthy:
         ],
         ids=["lag", "segments", "future", "quarantine", "old database", "bad database", "bad store", "future flush"],
     )
-    def test_problem_and_remedy(self, found: Stats, reason: str) -> None:
+    def test_problem_and_remedy(self, stats: Stats, reason: str) -> None:
         """Each problem is one line, with a remedy."""
-        assert [reason] == unhealthy(found, NOWHERE, LAG)
+        assert [reason] == unhealthy(stats, NOWHERE, LAG)
 
     def test_all_problems(self, cache: GeoCache, geocli: Geocli, clock: Clock) -> None:
         """All problems are reported, each once; with higher limits, fewer."""

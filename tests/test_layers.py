@@ -46,14 +46,14 @@ MODULES = {_name(path): ast.parse(path.read_text()) for path in sorted(PACKAGE.r
 
 def _imports(tree: ast.Module) -> set[str]:
     """Return the full names of all modules that a module imports, also inside functions and for types."""
-    found: set[str] = set()
+    result: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            result |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = {f"{node.module}.{alias.name}" for alias in node.names} & set(MODULES)
-            found |= inner or {node.module}
-    return found
+            result |= inner or {node.module}
+    return result
 
 
 @pytest.mark.parametrize("module", MODULES)

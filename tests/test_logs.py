@@ -46,8 +46,8 @@ def _moved(located: Geocli) -> Geocli:
 class TestCommandLine:
     def test_events_are_json_lines_on_standard_error(self, located: Geocli) -> None:
         """With -v, standard error has an event with a time on each line; standard output has only data."""
-        found = _moved(located)("-v", "re-resolve")
-        asked, event = _events(found.stderr)
+        actual = _moved(located)("-v", "re-resolve")
+        asked, event = _events(actual.stderr)
         assert {"event": "asked", "ip": "81.2.69.160", "problems": 0}.items() <= asked.items()
         assert 0 <= asked["seconds"] < 60
         assert asked["source"].startswith("GeoLite2-City")
@@ -55,13 +55,13 @@ class TestCommandLine:
         expected = {"event": "country changed", "ip": "81.2.69.160", "before": "GB", "after": "JP", "level": "info"}
         assert expected == event
         assert UTC.utcoffset(None) == at.utcoffset()
-        assert (0, b"") == (found.returncode, found.stdout)
+        assert (0, b"") == (actual.returncode, actual.stdout)
 
     def test_data_stay_on_standard_output(self, located: Geocli) -> None:
         """With -v, standard output is the same as without: one JSON object, and no event."""
-        found = _moved(located)("--verbose", "re-resolve", "--json")
-        assert {"retried": 1, "changed": 1}.items() <= json.loads(found.stdout).items()
-        assert ["asked", "country changed"] == [event["event"] for event in _events(found.stderr)]
+        actual = _moved(located)("--verbose", "re-resolve", "--json")
+        assert {"retried": 1, "changed": 1}.items() <= json.loads(actual.stdout).items()
+        assert ["asked", "country changed"] == [event["event"] for event in _events(actual.stderr)]
 
     def test_a_lookup_logs_sources_and_durations(self, located: Geocli) -> None:
         """With -v, there is an event for each address for which a source was asked, and one for all of them."""
@@ -85,8 +85,8 @@ class TestCommandLine:
 
     def test_without_v_there_are_no_events(self, located: Geocli) -> None:
         """Without -v, nothing is logged, so cron mails nothing."""
-        found = _moved(located)("re-resolve")
-        assert (0, b"", b"") == (found.returncode, found.stdout, found.stderr)
+        actual = _moved(located)("re-resolve")
+        assert (0, b"", b"") == (actual.returncode, actual.stdout, actual.stderr)
 
 
 class TestLibrary:
@@ -99,16 +99,16 @@ logs.log("happened", number=3)
 assert not logs.is_verbose()
 print("structlog" in sys.modules)
 """
-        found = _run(program)
-        assert (b"False\n", b"") == (found.stdout, found.stderr)
+        actual = _run(program)
+        assert (b"False\n", b"") == (actual.stdout, actual.stderr)
 
     def test_hostile_text_is_escaped_in_json(self) -> None:
         """An event is one line of ASCII, and parses to the original text."""
-        found = _run(EVENT)
-        assert b"" == found.stdout
-        assert found.stderr.endswith(b"\n")
-        assert found.stderr[:-1].decode("ascii").isprintable()
-        (event,) = _events(found.stderr)
+        actual = _run(EVENT)
+        assert b"" == actual.stdout
+        assert actual.stderr.endswith(b"\n")
+        assert actual.stderr[:-1].decode("ascii").isprintable()
+        (event,) = _events(actual.stderr)
         assert (HOSTILE, HOSTILE, 3) == (event["event"], event["text"], event["number"])
 
     def test_hostile_text_is_escaped_on_a_terminal(self) -> None:
@@ -135,11 +135,11 @@ if {is_verbose}:
 with GeoCache() as cache:
     print(cache.lookup("10.0.0.1").status)
 """
-        found = subprocess.run(
+        actual = subprocess.run(
             [sys.executable, "-c", program], env=geocli.environ, capture_output=True, timeout=60, check=True
         )
-        assert b"special\n" == found.stdout
-        events = _events(found.stderr)
+        assert b"special\n" == actual.stdout
+        events = _events(actual.stderr)
         assert [("problem", f"{geocli.db_dir}/a.mmdb")] * is_verbose == [
             (event["event"], event["error"].split(": ")[0]) for event in events if event["event"] == "problem"
         ]

@@ -76,8 +76,8 @@ class TestMerge:
     )
     def test_networks(self, merged: Place, first: Place, second: Place) -> None:
         """The first AS number is used, with its own organisation; a name without a number only if no source has one."""
-        found = merge(Answer(place=first, source="one"), Answer(place=second, source="two")).place
-        assert _parts(merged, frozenset({"asn", "org"})) == _parts(found, frozenset({"asn", "org"}))
+        actual = merge(Answer(place=first, source="one"), Answer(place=second, source="two")).place
+        assert _parts(merged, frozenset({"asn", "org"})) == _parts(actual, frozenset({"asn", "org"}))
 
     def test_traits_are_joined(self) -> None:
         """Traits are joined; where two differ, the first is used."""
@@ -109,7 +109,7 @@ class TestMerge:
     def test_two_empty_records(self) -> None:
         """Two empty records apply to the smaller of their networks."""
         answers = [Answer(place=Place(), source=name, prefix_len=length) for name, length in (("a", 24), ("b", 28))]
-        assert (True, 28) == ((found := merge(*answers)).is_empty, found.prefix_len)
+        assert (True, 28) == ((actual := merge(*answers)).is_empty, actual.prefix_len)
 
     def test_country_of_registration_is_replaced(self) -> None:
         """A country of registration is replaced by the place of another source; the network stays."""

@@ -198,10 +198,10 @@ class TestValue:
     @pytest.mark.parametrize("entry", [RESOLVED, UNRESOLVED, Entry(ip="x", status="invalid", error="not an address")])
     def test_json_has_every_key(self, entry: Entry) -> None:
         """Every key is there, in order, null where unknown, and serialisable."""
-        found = as_json(entry)
-        assert JSON_FIELDS == tuple(found)
-        assert found == json.loads(json.dumps(found))
-        assert found["ip"] == entry.ip
+        actual = as_json(entry)
+        assert JSON_FIELDS == tuple(actual)
+        assert actual == json.loads(json.dumps(actual))
+        assert actual["ip"] == entry.ip
 
     def test_json_of_some_fields(self) -> None:
         """Only the selected fields, in their order."""
@@ -239,9 +239,9 @@ class TestInstants:
     def test_an_instant_always_has_a_zone(self, text: str) -> None:
         """A string without a zone, as people write into a table, is an error or UTC, so that times can be compared."""
         with suppress(ValueError):
-            found = instant(text)
-            assert found is not None
-            assert timedelta() == found.utcoffset()
+            actual = instant(text)
+            assert actual is not None
+            assert timedelta() == actual.utcoffset()
 
     @given(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC)))  # noqa: DTZ001
     def test_instants_are_read_back(self, when: datetime) -> None:

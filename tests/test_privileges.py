@@ -69,8 +69,8 @@ def users(shared: Path) -> Geocli:
 
 def owners(path: Path) -> set[tuple[int, int]]:
     """Return the users and groups of all files below a directory, and of itself."""
-    found = [path, *path.rglob("*")]
-    return {(file.lstat().st_uid, file.lstat().st_gid) for file in found}
+    result = [path, *path.rglob("*")]
+    return {(file.lstat().st_uid, file.lstat().st_gid) for file in result}
 
 
 @pytest.mark.parametrize("commands", [COMMANDS, dict(reversed(COMMANDS.items()))], ids=["forth", "back"])
@@ -241,7 +241,7 @@ def test_key_that_only_root_can_read_is_used(users: Geocli, shared: Path) -> Non
         shutil.copy(shared / "etc" / "ca.pem", shared / "ca.pem")
         environ = {**web.environ, "REQUESTS_CA_BUNDLE": str(shared / "ca.pem"), "GEOCLI_BUILT_IN_DATA": "false"}
         run = users("lookup", "-F", "city,source", "8.8.8.8", environ=environ)
-        assert [["8.8.8.8"]] == web.asked
+        assert [["8.8.8.8"]] == web.requests
 
     assert (0, b"") == (run.returncode, run.stderr)
     assert [{"city": "Osaka", "source": web.name}] == objects(run.stdout)

@@ -46,7 +46,7 @@ some_addresses = st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=4)
 @cached
 def database(edition: str, version: int) -> bytes:
     """Return the bytes of a build of an edition."""
-    records = {network: {FIELD[edition]: what} for network, what in EDITIONS[edition][version].items()}
+    records = {network: {FIELD[edition]: value} for network, value in EDITIONS[edition][version].items()}
     with tempfile.TemporaryDirectory() as directory:
         path = build(Path(directory) / "a.mmdb", records, edition=edition, build_epoch=1_780_000_000 + version)
         return path.read_bytes()
@@ -111,19 +111,19 @@ class CacheMachine(RuleBasedStateMachine):
 
     def asked(self, ip: str) -> Row | None:
         """Return the answer of the installed databases for an address, by their networks."""
-        said: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         for edition in ("GeoLite2-City", "GeoLite2-ASN"):
             records = EDITIONS[edition][self.installed[edition]] if edition in self.installed else {}
-            for network, what in records.items():
+            for network, value in records.items():
                 if ip_address(ip) in ip_network(network):
-                    said[edition] = what
-        if not said:
+                    fields[edition] = value
+        if not fields:
             return None
         return Row(
             status="resolved",
-            city=said.get("GeoLite2-City"),
-            asn=said.get("GeoLite2-ASN"),
-            source="+".join(said),
+            city=fields.get("GeoLite2-City"),
+            asn=fields.get("GeoLite2-ASN"),
+            source="+".join(fields),
             resolved_at=self.clock(),
         )
 
@@ -132,9 +132,9 @@ class CacheMachine(RuleBasedStateMachine):
         now = self.clock()
         if ip == SPECIAL:
             return Row(status="special", source="iana", resolved_at=now, generation=self.generation)
-        found = self.asked(ip)
-        if found is not None:
-            return found.replace(generation=self.generation)
+        result = self.asked(ip)
+        if result is not None:
+            return result.replace(generation=self.generation)
         tries = earlier.tries if earlier is not None else 0
         retry_at = now + RETRY_AFTER[min(tries, len(RETRY_AFTER) - 1)]
         return Row(status="unresolved", resolved_at=now, retry_at=retry_at, generation=self.generation, tries=tries + 1)
@@ -146,8 +146,8 @@ class CacheMachine(RuleBasedStateMachine):
 
     def compare(self, row: Row, entry: Entry, *, is_cached: bool) -> Row:
         """Compare an entry with a row of the model, and return the row."""
-        said = (entry.status, entry.place.city, entry.place.asn, entry.source, entry.resolved_at, entry.error)
-        assert (row.status, row.city, row.asn, row.source, row.resolved_at, None) == said
+        fields = (entry.status, entry.place.city, entry.place.asn, entry.source, entry.resolved_at, entry.error)
+        assert (row.status, row.city, row.asn, row.source, row.resolved_at, None) == fields
         assert is_cached == entry.cached
         if row.status == "resolved" and row.retry_at is not None and entry.retry_at != row.retry_at:
             # the number of failed attempts is not stored with a good answer
@@ -158,19 +158,19 @@ class CacheMachine(RuleBasedStateMachine):
 
     def on_disk(self, ip: str) -> Row | None:
         """Return the entries of the journal and the store, merged."""
-        found = self.stored.get(ip)
+        result = self.stored.get(ip)
         for kept, row in self.journal:
             if kept == ip:
-                found = settled(found, row)
-        return found
+                result = settled(result, row)
+        return result
 
-    def look(self, ips: Sequence[str], found: Sequence[Entry], *, is_refresh: bool) -> None:
+    def look(self, ips: Sequence[str], entries: Sequence[Entry], *, is_refresh: bool) -> None:
         """Look up in the model, and compare."""
-        assert list(ips) == [entry.ip for entry in found]
+        assert list(ips) == [entry.ip for entry in entries]
         fresh: dict[str, Row] = {}
         known: dict[str, Row] = {}
         at_hand: set[str] = set()
-        for ip, entry in zip(ips, found, strict=True):
+        for ip, entry in zip(ips, entries, strict=True):
             if ip in known:
                 self.compare(known[ip], entry, is_cached=ip in at_hand)
                 continue
@@ -313,12 +313,12 @@ def test_one_is_like_many(texts: list[str], versions: tuple[int, int]) -> None:
     with tempfile.TemporaryDirectory() as home:
         for edition, version in zip(EDITIONS, versions, strict=True):
             Path(home, f"{edition}.mmdb").write_bytes(database(edition, version))
-        clock, kept, found = Clock(), [], []
+        clock, kept, actual = Clock(), [], []
         for name in ("one", "many"):
             chosen = Settings(data_dir=os.path.join(home, name), database_dirs=(home,))
             with GeoCache(settings=chosen, clock=clock) as cache:
                 answers = cache.lookup_batch(texts) if name == "many" else [one_by_one(cache, text) for text in texts]
-                found.append([entry.replace(cached=False) for entry in answers])
+                actual.append([entry.replace(cached=False) for entry in answers])
                 kept.append(list(cache.journal.dirty()))
-        assert found[0] == found[1]
+        assert actual[0] == actual[1]
         assert kept[0] == kept[1]

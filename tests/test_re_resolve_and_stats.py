@@ -56,7 +56,7 @@ def filled(cache: GeoCache, clock: Clock, source: Source) -> GeoCache:
     clock.forward(minutes=59, seconds=59)
     list(cache.lookup_batch([JP]))
     cache.flush_dirty()
-    source.asked.clear()
+    source.lookups.clear()
     return cache
 
 
@@ -84,15 +84,15 @@ class TestReResolve:
     )
     def test_selection(self, filled: GeoCache, source: Source, which: Any, asked: list[str]) -> None:
         """Each selection resolves its rows again, in the order of their addresses; special ones only by databases."""
-        found = filled.re_resolve(which).retried
-        assert len(asked) + (GB in asked) == found  # 10.0.0.1 is as old as GB
-        assert asked == source.asked
+        actual = filled.re_resolve(which).retried
+        assert len(asked) + (GB in asked) == actual  # 10.0.0.1 is as old as GB
+        assert asked == source.lookups
 
     def test_due_after_retry_time(self, filled: GeoCache, clock: Clock, source: Source) -> None:
         """An unresolved address is due from its retry time on, to the second."""
         clock.forward(seconds=1)
         assert ReResolveReport(retried=1, unknown=1) == filled.re_resolve()
-        assert [NOWHERE] == source.asked
+        assert [NOWHERE] == source.lookups
         assert ReResolveReport() == filled.re_resolve()
         clock.forward(days=1)
         assert ReResolveReport(retried=1, unknown=1) == filled.re_resolve()
@@ -101,7 +101,7 @@ class TestReResolve:
         """All rows are due when the sources have changed; after re-resolving, they are not."""
         source.label = "atlas@2"
         assert 4 == filled.re_resolve().retried
-        assert [JP, GB, NOWHERE] == source.asked
+        assert [JP, GB, NOWHERE] == source.lookups
         assert 0 == filled.re_resolve().retried
 
     def test_report(self, filled: GeoCache, source: Source) -> None:
@@ -110,16 +110,16 @@ class TestReResolve:
         report = filled.re_resolve("all")
         assert ReResolveReport(retried=4, found=1, changed=1, unknown=0) == report
         assert "4 retried, 1 found, 1 changed, 0 still unknown" == report.sentence
-        found = filled.lookup_cached_only([GB, JP, NOWHERE])
-        assert {GB: None, JP: "Tokyo", NOWHERE: None} == {ip: entry.place.city for ip, entry in found.items()}
-        assert {"JP"} == {entry.place.country_code for entry in found.values()}
+        actual = filled.lookup_cached_only([GB, JP, NOWHERE])
+        assert {GB: None, JP: "Tokyo", NOWHERE: None} == {ip: entry.place.city for ip, entry in actual.items()}
+        assert {"JP"} == {entry.place.country_code for entry in actual.values()}
 
     def test_good_answers_are_kept(self, filled: GeoCache, source: Source) -> None:
         """Rows for which the sources have no answer any more keep their places, and are not counted as unresolved."""
         source.places.clear()
         assert ReResolveReport(retried=4, unknown=1) == filled.re_resolve("all")
-        found = filled.lookup_cached_only([GB, JP])
-        assert {GB: GREAT_BRITAIN, JP: JAPAN} == {ip: entry.place for ip, entry in found.items()}
+        actual = filled.lookup_cached_only([GB, JP])
+        assert {GB: GREAT_BRITAIN, JP: JAPAN} == {ip: entry.place for ip, entry in actual.items()}
 
     def test_failure_changes_nothing(self, filled: GeoCache, source: Source) -> None:
         """If the source fails, no row changes, and all but special rows are resolved again the next time."""
@@ -133,14 +133,14 @@ class TestReResolve:
     def test_dry_run(self, filled: GeoCache, source: Source) -> None:
         """A dry run counts the rows, asks no source, and writes nothing."""
         assert ReResolveReport(retried=4) == filled.re_resolve("all", dry_run=True)
-        assert [] == source.asked
+        assert [] == source.lookups
         assert [] == list(filled.journal.dirty())
 
     @pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5])
     def test_limit(self, filled: GeoCache, source: Source, limit: int) -> None:
         """At most as many rows as the limit are resolved."""
         assert min(limit, 4) == filled.re_resolve("all", limit=limit).retried
-        assert [ip for ip in ("10.0.0.1", JP, GB, NOWHERE)[:limit] if ip != "10.0.0.1"] == source.asked
+        assert [ip for ip in ("10.0.0.1", JP, GB, NOWHERE)[:limit] if ip != "10.0.0.1"] == source.lookups
 
     @pytest.mark.usefixtures("pages")
     @pytest.mark.parametrize("limit", [None, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
@@ -158,11 +158,11 @@ class TestReResolve:
         source.everywhere = JAPAN
         list(cache.lookup_batch(texts))
         cache.flush_dirty()
-        source.asked.clear()
+        source.lookups.clear()
         source.label = "atlas@2"
         clock.forward(days=1)
         assert len(texts[:limit]) == cache.re_resolve(limit=limit, dry_run=dry_run).retried
-        assert ([] if dry_run else sorted(texts)[:limit]) == source.asked
+        assert ([] if dry_run else sorted(texts)[:limit]) == source.lookups
         left = 0 if not dry_run and limit is None else len(texts) - (0 if dry_run else len(texts[:limit]))
         assert left == cache.re_resolve(dry_run=True).retried
 
@@ -179,9 +179,9 @@ class TestReResolve:
         list(filled.lookup_batch([NOWHERE]))
         filled.flush_dirty()
         clock.forward(days=1)
-        source.asked.clear()
+        source.lookups.clear()
         assert 3 == filled.re_resolve(limit=3).retried
-        assert {JP, GB} == set(source.asked)
+        assert {JP, GB} == set(source.lookups)
         assert 1 == filled.re_resolve().retried
 
     @pytest.mark.parametrize("retry_at", ["2026-06-08T13:00:01Z", "9999-12-31T23:59:59Z"])
@@ -194,30 +194,30 @@ class TestReResolve:
         )
         assert clock() == datetime(2026, 6, 1, 12, 59, 59, tzinfo=UTC)
         assert 1 == filled.re_resolve().retried
-        assert [NOWHERE] == source.asked
+        assert [NOWHERE] == source.lookups
         assert 0 == filled.re_resolve().retried
 
     def test_rows_of_no_generation(self, filled: GeoCache, source: Source, geocli: Geocli) -> None:
         """Rows of a store that did not note generations yet are due."""
         change(str(geocli.data_dir / "geocli.db"), "UPDATE geo_cache SET generation = NULL")
         assert 4 == filled.re_resolve().retried
-        assert {JP, GB, NOWHERE} == set(source.asked)
+        assert {JP, GB, NOWHERE} == set(source.lookups)
 
     def test_answers_of_a_killed_run_are_not_due(self, filled: GeoCache, source: Source) -> None:
         """The journal is flushed first, so that its answers are not due; with --no-flush it is not."""
         source.label = "atlas@2"
         filled.re_resolve(limit=3, flush=False)
-        source.asked.clear()
+        source.lookups.clear()
         assert 4 == filled.re_resolve(dry_run=True).retried
         assert 1 == filled.re_resolve().retried
-        assert 1 == len(source.asked)
+        assert 1 == len(source.lookups)
 
     def test_services_are_asked_for_unknown_places(self, filled: GeoCache, source: Source) -> None:
         """With a new service, each row is resolved again, and the service is asked for those without a local place."""
         web = WebSource({NOWHERE: JAPAN})
         filled.chain.services = [web]
         assert ReResolveReport(retried=4, found=1) == filled.re_resolve()
-        assert ([[NOWHERE]], 3) == (web.requests, len(source.asked))
+        assert ([[NOWHERE]], 3) == (web.requests, len(source.lookups))
         assert ReResolveReport(retried=4) == filled.re_resolve("all")
         assert [[NOWHERE], [NOWHERE]] == web.requests
 
@@ -253,17 +253,17 @@ class TestStats:
         flushed_at = clock().isoformat().replace("+00:00", "Z")
         clock.forward(minutes=1)
         filled.lookup("81.3.0.2")
-        found = filled.stats()
-        assert {"resolved": 2, "special": 1, "unresolved": 1} == found.statuses
-        assert (flushed_at, 4, 0.0) == found.last_flush
-        assert found.journal is not None
+        actual = filled.stats()
+        assert {"resolved": 2, "special": 1, "unresolved": 1} == actual.statuses
+        assert (flushed_at, 4, 0.0) == actual.last_flush
+        assert actual.journal is not None
         assert (1, clock(), 0, 0) == (
-            found.journal.entries,
-            found.journal.oldest_at,
-            found.journal.segments,
-            found.journal.quarantined_bytes,
+            actual.journal.entries,
+            actual.journal.oldest_at,
+            actual.journal.segments,
+            actual.journal.quarantined_bytes,
         )
-        assert os.stat(f"{filled.directory.path}/journal").st_size == found.journal.size_bytes
+        assert os.stat(f"{filled.directory.path}/journal").st_size == actual.journal.size_bytes
 
     @pytest.mark.parametrize(
         ("by", "top"),
@@ -281,29 +281,29 @@ class TestStats:
         source.places |= {"81.2.69.1": london, "81.2.69.2": london}
         list(cache.lookup_batch([GB, JP, "81.2.69.1", "81.2.69.2", NOWHERE]))
         cache.flush_dirty()
-        found = cache.stats(by=by, top=most)
-        assert (by, top[:most]) == (found.by, found.top)
+        actual = cache.stats(by=by, top=most)
+        assert (by, top[:most]) == (actual.by, actual.top)
 
     def test_unreadable_store(self, cache: GeoCache, geocli: Geocli) -> None:
         """A store that cannot be read is one problem, in words; all else is still counted."""
         cache.lookup(GB)
         (geocli.data_dir / "geocli.db").write_bytes(b"\xff" * 8192)
-        found = cache.stats()
+        actual = cache.stats()
         path = geocli.data_dir / "geocli.db"
         expected = f"{path}: file is not a database; nothing was changed; restore a backup, or move"
-        (problem,) = found.problems
+        (problem,) = actual.problems
         assert problem.startswith(expected)
-        assert (0, [], None) == (sum(found.statuses.values()), found.top, found.last_flush)
-        assert 1 == (found.journal and found.journal.entries)
+        assert (0, [], None) == (sum(actual.statuses.values()), actual.top, actual.last_flush)
+        assert 1 == (actual.journal and actual.journal.entries)
 
     def test_unreadable_journal(self, filled: GeoCache, geocli: Geocli) -> None:
         """A journal that cannot be read is a problem, in words; the rows are still counted."""
         (geocli.data_dir / "journal").symlink_to("elsewhere")
-        found = filled.stats()
+        actual = filled.stats()
         path = geocli.data_dir / "journal"
-        assert [f"{path}: cannot be read: a symbolic link; move it away"] == found.problems
-        assert found.journal is None
-        assert 2 == found.statuses["resolved"]
+        assert [f"{path}: cannot be read: a symbolic link; move it away"] == actual.problems
+        assert actual.journal is None
+        assert 2 == actual.statuses["resolved"]
 
 
 class TestDatabases:
@@ -328,10 +328,10 @@ class TestDatabases:
         """An unusable file is listed last, with the reason."""
         path = located.db_dir / "A.mmdb"
         path.write_bytes(b"")
-        found = databases(located.settings())
-        assert ["GeoLite2-City", "GeoLite2-ASN", "A"] == [row.name for row in found]
+        actual = databases(located.settings())
+        assert ["GeoLite2-City", "GeoLite2-ASN", "A"] == [row.name for row in actual]
         expected = DatabaseStats(name="A", path=str(path), size_bytes=0, built_at=None, error=f"{path}: empty")
-        assert expected == found[-1]
+        assert expected == actual[-1]
 
     def test_named_files_alone(self, located: Geocli, tmp_path: Path) -> None:
         """If files are given, only these are listed, in their order."""

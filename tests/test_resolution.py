@@ -86,11 +86,11 @@ def bench(geocli: Geocli, clock: Clock) -> Bench:
 class TestWhoIsAsked:
     def test_only_addresses_without_a_local_place(self, bench: Bench) -> None:
         """A service gets the distinct addresses without a local place, in one request."""
-        found = bench.ask(GB, JP, NOWHERE, SPECIAL, "nonsense", JP)
+        actual = bench.ask(GB, JP, NOWHERE, SPECIAL, "nonsense", JP)
         assert [[JP, NOWHERE]] == bench.web.requests
-        assert ["GB", "JP", None, None, None, "JP"] == [entry.place.country_code for entry in found]
-        assert ["atlas", "web", None, "iana", None, "web"] == [entry.source for entry in found]
-        assert "unresolved" == found[2].status
+        assert ["GB", "JP", None, None, None, "JP"] == [entry.place.country_code for entry in actual]
+        assert ["atlas", "web", None, "iana", None, "web"] == [entry.source for entry in actual]
+        assert "unresolved" == actual[2].status
 
     @pytest.mark.parametrize("mode", ["cache", "no-cache", "due", "again"])
     def test_addresses_with_a_local_place(self, bench: Bench, mode: Any) -> None:
@@ -101,9 +101,9 @@ class TestWhoIsAsked:
     def test_refresh_asks_the_service_too(self, bench: Bench) -> None:
         """With `refresh` the answer is that of the service, completed by the local sources."""
         bench.local.places[GB] = GREAT_BRITAIN.replace(asn=20712)
-        found = bench.ask(GB, SPECIAL, mode="refresh")
+        actual = bench.ask(GB, SPECIAL, mode="refresh")
         assert [[GB]] == bench.web.requests
-        assert (JAPAN.replace(asn=20712), "web+atlas") == (found[0].place, found[0].source)
+        assert (JAPAN.replace(asn=20712), "web+atlas") == (actual[0].place, actual[0].source)
 
     def test_cached_only_asks_no_source(self, bench: Bench) -> None:
         """With `cached-only` no source is asked."""
@@ -121,8 +121,8 @@ class TestWhoIsAsked:
     def test_the_second_service_gets_the_remaining_addresses(self, bench: Bench) -> None:
         """Services are asked in order, each for the remaining addresses."""
         bench.services.append(WebSource({NOWHERE: JAPAN}, name="other"))
-        found = bench.ask(JP, NOWHERE)
-        assert ["web", "other"] == [entry.source for entry in found]
+        actual = bench.ask(JP, NOWHERE)
+        assert ["web", "other"] == [entry.source for entry in actual]
         assert [[[JP, NOWHERE]], [[NOWHERE]]] == [service.requests for service in bench.services]
 
     def test_blocks(self, bench: Bench) -> None:
@@ -158,15 +158,15 @@ class TestEmbedded:
         """A record of a Teredo address is about its server, so it is not used."""
         bench.local.places[TEREDO] = OSAKA
         assert ["GB"] == [entry.place.country_code for entry in bench.ask(TEREDO)]
-        assert [GB] == bench.local.asked
+        assert [GB] == bench.local.lookups
 
     def test_services(self, bench: Bench) -> None:
         """A service is asked for the IPv4 address, once, and its answer is used for all addresses that embed it."""
         bench.local.places.clear()
-        found = bench.ask(NAT64, SIXTOFOUR, TEREDO, GB)
+        actual = bench.ask(NAT64, SIXTOFOUR, TEREDO, GB)
         assert [[GB]] == bench.web.requests
-        assert ["JP"] * 4 == [entry.place.country_code for entry in found]
-        assert [GB, GB, GB, None] == [(entry.place.traits or {}).get("embedded_ipv4") for entry in found]
+        assert ["JP"] * 4 == [entry.place.country_code for entry in actual]
+        assert [GB, GB, GB, None] == [(entry.place.traits or {}).get("embedded_ipv4") for entry in actual]
 
     @pytest.mark.parametrize("mode", ["cache", "no-cache", "refresh", "due", "again"])
     @pytest.mark.parametrize(

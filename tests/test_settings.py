@@ -87,19 +87,19 @@ def _refusal(path: str, environ: dict[str, str]) -> str:
 class TestDefaults:
     def test_a_user_has_the_directories_of_the_home(self, home: dict[str, str]) -> None:
         """By default, a user's state and data are in the home directory; system-wide databases are searched, too."""
-        found = load(home, is_root=False)
+        actual = load(home, is_root=False)
         own = f"{home['HOME']}/.local/share/geocli"
-        assert f"{home['HOME']}/.local/state/geocli" == found.data_dir
-        assert own == found.update_dir
-        assert own == found.database_dirs[0]
-        assert SYSTEM_DATABASE_DIRS == found.database_dirs[-3:]
+        assert f"{home['HOME']}/.local/state/geocli" == actual.data_dir
+        assert own == actual.update_dir
+        assert own == actual.database_dirs[0]
+        assert SYSTEM_DATABASE_DIRS == actual.database_dirs[-3:]
         assert ("/usr/share/GeoIP", "/var/lib/GeoIP", "/usr/local/share/GeoIP") == SYSTEM_DATABASE_DIRS
 
     def test_root_has_the_directories_of_the_system(self, home: dict[str, str]) -> None:
         """Root's state and databases are in directories of the whole system."""
-        found = load(home, is_root=True)
-        assert "/var/lib/geocli" == SYSTEM_DATA_DIR == found.data_dir
-        assert "/var/lib/GeoIP" == found.update_dir
+        actual = load(home, is_root=True)
+        assert "/var/lib/geocli" == SYSTEM_DATA_DIR == actual.data_dir
+        assert "/var/lib/GeoIP" == actual.update_dir
 
     def test_defaults_depend_on_the_user(self, home: dict[str, str]) -> None:
         """By default, the directories depend on the user who runs the process."""
@@ -112,11 +112,11 @@ class TestDefaults:
 
     def test_numbers_and_switches(self, home: dict[str, str]) -> None:
         """Lock timeouts are 10 s, and 30 s for SQLite; network file systems are refused, other databases are used."""
-        found = load(home)
-        assert (10.0, 30.0) == (found.lock_timeout_seconds, found.busy_timeout_seconds)
-        assert (False, True) == (found.allow_network_fs, found.system_databases)
-        assert "https://download.db-ip.com/free" == found.dbip_url
-        assert () == found.databases
+        actual = load(home)
+        assert (10.0, 30.0) == (actual.lock_timeout_seconds, actual.busy_timeout_seconds)
+        assert (False, True) == (actual.allow_network_fs, actual.system_databases)
+        assert "https://download.db-ip.com/free" == actual.dbip_url
+        assert () == actual.databases
 
 
 class TestXdg:
@@ -134,8 +134,8 @@ class TestXdg:
         state, data, config_dir = json.loads(_run(program, environ))
         Path(config_dir).mkdir(parents=True)
         Path(config_dir, "config.toml").write_text("lock_timeout_seconds = 7")
-        found = load(environ, is_root=False)
-        assert (state, data, 7) == (found.data_dir, found.update_dir, found.lock_timeout_seconds)
+        actual = load(environ, is_root=False)
+        assert (state, data, 7) == (actual.data_dir, actual.update_dir, actual.lock_timeout_seconds)
 
     @needs_no_system_config
     @pytest.mark.parametrize("base", ["", "relative", "./config", "~/config"])
@@ -190,8 +190,8 @@ class TestPrecedence:
     def test_keys_of_a_file(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """Keys of the file have their effects."""
         path = config('allow_network_fs = true\nsystem_databases = false\ndbip_url = "http://127.0.0.1/"\n')
-        found = load(home, config=path)
-        assert (True, False, "http://127.0.0.1/") == (found.allow_network_fs, found.system_databases, found.dbip_url)
+        actual = load(home, config=path)
+        assert (True, False, "http://127.0.0.1/") == (actual.allow_network_fs, actual.system_databases, actual.dbip_url)
 
     @pytest.mark.parametrize(
         ("variable", "text", "field", "value"),
@@ -220,8 +220,8 @@ class TestPrecedence:
     def test_an_account_of_maxmind(self, home: dict[str, str], config: Callable[..., str]) -> None:
         """The account may be in a file and the key file in the environment; one without the other is an error."""
         path = config("account_id = 42")
-        found = load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key"}, config=path)
-        assert (42, "/key") == (found.account_id, found.license_key_file)
+        actual = load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key"}, config=path)
+        assert (42, "/key") == (actual.account_id, actual.license_key_file)
         assert 7 == load({**home, "GEOCLI_LICENSE_KEY_FILE": "/key", "GEOCLI_ACCOUNT_ID": "7"}).account_id
         for environ, file, origin in (
             (home, path, f"{path}: account_id: needs license_key_file, too"),
@@ -269,9 +269,9 @@ class TestPrecedence:
         by_variable = config("lock_timeout_seconds = 2", "variable.toml")
         by_flag = config("lock_timeout_seconds = 3", "flag.toml")
         environ = {**home, "GEOCLI_CONFIG": by_variable}
-        found = [load(home), load({**home, "GEOCLI_CONFIG": ""}), load(environ), load(environ, config=by_flag)]
+        actual = [load(home), load({**home, "GEOCLI_CONFIG": ""}), load(environ), load(environ, config=by_flag)]
         assert [(1, 1), (1, 1), (2, 30), (3, 30)] == [
-            (each.lock_timeout_seconds, each.busy_timeout_seconds) for each in found
+            (each.lock_timeout_seconds, each.busy_timeout_seconds) for each in actual
         ]
 
     def test_flags_of_the_command_line(self, geocli: Geocli, tmp_path: Path) -> None:
@@ -286,18 +286,18 @@ class TestDatabaseDirectories:
     def test_in_the_order_in_which_they_are_searched(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """The order is: directories of the environment, of the file, of the user, of the system."""
         path = config('database_dirs = ["/file1", "/file2"]')
-        found = load({**home, "GEOCLI_DB_DIR": ":/first::/second:"}, config=path)
+        actual = load({**home, "GEOCLI_DB_DIR": ":/first::/second:"}, config=path)
         own = f"{home['HOME']}/.local/share/geocli"
-        assert ("/first", "/second", "/file1", "/file2", own) == found.database_dirs[:5]
-        assert SYSTEM_DATABASE_DIRS == found.database_dirs[-3:]
-        assert "/first" == found.update_dir
+        assert ("/first", "/second", "/file1", "/file2", own) == actual.database_dirs[:5]
+        assert SYSTEM_DATABASE_DIRS == actual.database_dirs[-3:]
+        assert "/first" == actual.update_dir
 
     def test_without_the_systems(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """The system's directories can be excluded."""
         path = config('system_databases = false\ndatabase_dirs = ["/file"]')
-        found = load(home, config=path, is_root=True)
-        assert ("/file", f"{home['HOME']}/.local/share/geocli") == found.database_dirs
-        assert "/file" == found.update_dir
+        actual = load(home, config=path, is_root=True)
+        assert ("/file", f"{home['HOME']}/.local/share/geocli") == actual.database_dirs
+        assert "/file" == actual.update_dir
 
 
 class TestBadFiles:
@@ -319,8 +319,10 @@ class TestBadFiles:
 
     def test_an_unknown_key_without_a_near_one(self, home: dict[str, str], config: Callable[[str], str]) -> None:
         """If no key is near, the message lists all keys."""
-        found = _refusal(config("xyzzy = 1"), home)
-        assert found.startswith("xyzzy: unknown key; known: data_dir, database_dirs, system_databases, built_in_data, ")
+        actual = _refusal(config("xyzzy = 1"), home)
+        assert actual.startswith(
+            "xyzzy: unknown key; known: data_dir, database_dirs, system_databases, built_in_data, "
+        )
 
     @pytest.mark.parametrize(
         ("line", "text"),
@@ -452,9 +454,9 @@ class TestBadFiles:
         """The error is one line with the file, the key and the nearest key; the exit status is 2."""
         path = config("datadir = '/d'")
         for arguments in (("lookup", "10.0.0.1"), ("flush",), ("stats",)):
-            found = geocli("--config", path, *arguments)
-            assert f"geocli: {path}:1: datadir: unknown key; did you mean data_dir?\n".encode() == found.stderr
-            assert (2, b"") == (found.returncode, found.stdout)
+            actual = geocli("--config", path, *arguments)
+            assert f"geocli: {path}:1: datadir: unknown key; did you mean data_dir?\n".encode() == actual.stderr
+            assert (2, b"") == (actual.returncode, actual.stdout)
 
 
 class TestBadEnvironment:
@@ -490,9 +492,9 @@ class TestBadEnvironment:
 
     def test_the_error_line(self, geocli: Geocli) -> None:
         """The error is one line with the variable; the exit status is 2."""
-        found = geocli("flush", environ={"GEOCLI_LOCK_TIMEOUT": "soon"})
-        assert b"geocli: environment: GEOCLI_LOCK_TIMEOUT: 'soon' is not a number of seconds\n" == found.stderr
-        assert 2 == found.returncode
+        actual = geocli("flush", environ={"GEOCLI_LOCK_TIMEOUT": "soon"})
+        assert b"geocli: environment: GEOCLI_LOCK_TIMEOUT: 'soon' is not a number of seconds\n" == actual.stderr
+        assert 2 == actual.returncode
 
 
 class TestSystemFiles:
@@ -516,15 +518,15 @@ class TestSystemFiles:
     def _loaded(self, etc: Path, environ: dict[str, str]) -> Settings:
         program = "import json; from geocli.settings import load; print(json.dumps(load().as_dict()))"
         script = f'{self._mount(etc)} && exec "$@"'
-        found = subprocess.run(
+        actual = subprocess.run(
             ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", program],
             env={**os.environ, **environ},
             check=True,
             capture_output=True,
             timeout=60,
         )
-        said: dict[str, Any] = json.loads(found.stdout)
-        return Settings(**{**said, **{name: tuple(said[name]) for name in ("database_dirs", "databases")}})
+        printed: dict[str, Any] = json.loads(actual.stdout)
+        return Settings(**{**printed, **{name: tuple(printed[name]) for name in ("database_dirs", "databases")}})
 
     def test_default_then_system_then_user(self, etc: Path, home: dict[str, str]) -> None:
         """The system's file overrides defaults, and the user's file overrides the system's, for each key."""
@@ -533,9 +535,9 @@ class TestSystemFiles:
             'data_dir = "/system"\nlock_timeout_seconds = 3\ndatabase_dirs = ["/system"]\nsystem_databases = false\n'
         )
         _user_config(home, 'lock_timeout_seconds = 4\ndatabase_dirs = ["/user"]')
-        found = self._loaded(etc, home)
-        assert ("/system", 4, 30) == (found.data_dir, found.lock_timeout_seconds, found.busy_timeout_seconds)
-        assert ("/user", "/system", f"{home['HOME']}/.local/share/geocli") == found.database_dirs
+        actual = self._loaded(etc, home)
+        assert ("/system", 4, 30) == (actual.data_dir, actual.lock_timeout_seconds, actual.busy_timeout_seconds)
+        assert ("/user", "/system", f"{home['HOME']}/.local/share/geocli") == actual.database_dirs
         assert "/environment" == self._loaded(etc, {**home, "GEOCLI_DATA_DIR": "/environment"}).data_dir
 
     @pytest.mark.parametrize(
@@ -558,25 +560,25 @@ class TestSystemFiles:
         """A licence key in the file or in the environment makes an account; its directory is searched first."""
         conf = Path(etc, "GeoIP.conf")
         conf.write_text("DatabaseDirectory /srv/GeoIP\n")
-        found = self._loaded(etc, home)
+        actual = self._loaded(etc, home)
         assert ("/etc/GeoIP.conf", "/srv/GeoIP", False) == (
-            found.geoip_conf,
-            found.maxmind_dir,
-            found.has_maxmind_account,
+            actual.geoip_conf,
+            actual.maxmind_dir,
+            actual.has_maxmind_account,
         )
-        found = self._loaded(etc, {**home, "GEOIPUPDATE_LICENSE_KEY": "x", "GEOIPUPDATE_DB_DIR": "/other"})
-        assert ("/other", True) == (found.maxmind_dir, found.has_maxmind_account)
-        assert "/other" in found.database_dirs
+        actual = self._loaded(etc, {**home, "GEOIPUPDATE_LICENSE_KEY": "x", "GEOIPUPDATE_DB_DIR": "/other"})
+        assert ("/other", True) == (actual.maxmind_dir, actual.has_maxmind_account)
+        assert "/other" in actual.database_dirs
         conf.write_text("LicenseKey x\n")
-        found = self._loaded(etc, home)
-        assert (found.update_dir, True) == (found.maxmind_dir, found.has_maxmind_account)
+        actual = self._loaded(etc, home)
+        assert (actual.update_dir, True) == (actual.maxmind_dir, actual.has_maxmind_account)
 
     def test_account_in_another_file(self, etc: Path, home: dict[str, str], tmp_path: Path) -> None:
         """GEOIPUPDATE_CONF_FILE names the only file that is read, even if it is missing."""
         Path(etc, "GeoIP.conf").write_text("LicenseKey x\nDatabaseDirectory /srv/GeoIP\n")
         named = {**home, "GEOIPUPDATE_CONF_FILE": str(tmp_path / "other.conf")}
-        found = self._loaded(etc, named)
-        assert (named["GEOIPUPDATE_CONF_FILE"], False) == (found.geoip_conf, found.has_maxmind_account)
+        actual = self._loaded(etc, named)
+        assert (named["GEOIPUPDATE_CONF_FILE"], False) == (actual.geoip_conf, actual.has_maxmind_account)
         (tmp_path / "other.conf").write_text("LicenseKey x\n")
         assert self._loaded(etc, named).has_maxmind_account
 
@@ -584,9 +586,9 @@ class TestSystemFiles:
         """An edition is installed in a directory that is searched."""
         Path(etc, "GeoIP.conf").write_text("LicenseKey x\nDatabaseDirectory /srv/GeoIP\n")
         _user_config(home, "system_databases = false")
-        found = self._loaded(etc, home)
-        assert (found.update_dir, True) == (found.maxmind_dir, found.has_maxmind_account)
-        assert "/srv/GeoIP" not in found.database_dirs
+        actual = self._loaded(etc, home)
+        assert (actual.update_dir, True) == (actual.maxmind_dir, actual.has_maxmind_account)
+        assert "/srv/GeoIP" not in actual.database_dirs
 
     def test_where_geoip_conf_is(self) -> None:
         """The paths of the file are those of GeoIP.conf(5)."""

@@ -113,11 +113,11 @@ def test_csv_reads_back(located: Geocli) -> None:
     """Commas and quotes in names survive the round trip through the csv module."""
     run = located("batch", stdin=b'98.0.0.1\n81.2.69.160\n,"\n')
     header, *rows = csv.reader(io.StringIO(run.stdout.decode(), newline=""))
-    found = [dict(zip(header, row, strict=True)) for row in rows]
+    actual = [dict(zip(header, row, strict=True)) for row in rows]
 
-    assert ['Winston, "Salem"', "London", ""] == [row["city"] for row in found]
-    assert ["98.0.0.1", "81.2.69.160", ',"'] == [row["ip"] for row in found]
-    assert ["51.5142", "-0.0931", "20712"] == [found[1][name] for name in ("latitude", "longitude", "asn")]
+    assert ['Winston, "Salem"', "London", ""] == [row["city"] for row in actual]
+    assert ["98.0.0.1", "81.2.69.160", ',"'] == [row["ip"] for row in actual]
+    assert ["51.5142", "-0.0931", "20712"] == [actual[1][name] for name in ("latitude", "longitude", "asn")]
 
 
 def test_jsonl_tsv_and_value(located: Geocli) -> None:

@@ -81,20 +81,20 @@ def test_each_format(located: Geocli, format_: str, expected: bytes) -> None:
 )
 def test_each_form_of_input(located: Geocli, options: tuple[str, ...], text: str) -> None:
     """Rows of every form are counted; a log has one for each address."""
-    found = _counts(located, text, *options, "--count-by", "country_code")
+    actual = _counts(located, text, *options, "--count-by", "country_code")
 
     assert {"GB": ("2", "1"), "US": ("1", "1")} == {
-        row["country_code"]: (row["lines"], row["addresses"]) for row in found
+        row["country_code"]: (row["lines"], row["addresses"]) for row in actual
     }
 
 
 def test_a_trait_is_counted_by_its_name(located: Geocli) -> None:
     """Common traits need no prefix; a trait that is missing is empty."""
-    found = _counts(located, "81.2.69.1\n98.0.0.1\n", "--count-by", "accuracy_radius,traits.continent_code")
+    actual = _counts(located, "81.2.69.1\n98.0.0.1\n", "--count-by", "accuracy_radius,traits.continent_code")
 
     names = ("traits.accuracy_radius", "traits.continent_code")
     names = ("traits.accuracy_radius", "traits.continent_code")
-    assert [("", ""), ("100", "EU")] == sorted(tuple(row[name] for name in names) for row in found)
+    assert [("", ""), ("100", "EU")] == sorted(tuple(row[name] for name in names) for row in actual)
 
 
 def test_no_rows(located: Geocli) -> None:

@@ -70,9 +70,9 @@ def test_steps_are_as_long_as_the_log(last: timedelta, step: timedelta) -> None:
     first = datetime(2026, 3, 2, tzinfo=UTC)
     timeline = Timeline(NOW)
     timeline.add(b"".join(f"{at:%Y-%m-%dT%H:%M:%S} x\n".encode() for at in (first, first + last)))
-    found, steps = timeline.steps()
+    actual, steps = timeline.steps()
 
-    assert step == found
+    assert step == actual
     assert 2 == sum(count for _, count in steps)
     assert len(steps) <= 50
     assert {step} == {later - earlier for (earlier, _), (later, _) in pairwise(steps)}

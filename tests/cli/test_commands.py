@@ -74,7 +74,7 @@ def test_flush_as_json(located: Geocli) -> None:
 
     assert [keys, keys] == [list(idle), list(busy)]
     assert [(0, 0, 0), (2, 1, 0)] == [
-        (said["flushed"], said["segments"], said["dropped_bytes"]) for said in (idle, busy)
+        (report["flushed"], report["segments"], report["dropped_bytes"]) for report in (idle, busy)
     ]
     assert 0 <= busy["duration_seconds"] < 60
 
@@ -328,9 +328,9 @@ def test_stats_counts_by(located: Geocli, arguments: tuple[str, ...], expected: 
     """Values are sorted by count, then by name."""
     located("lookup", "81.2.69.160", "81.2.69.161", "2001:218::1", "98.0.0.1")
     located("flush")
-    found = _json(located, "stats", *arguments)
+    actual = _json(located, "stats", *arguments)
 
-    assert expected == [(row["value"], row["entries"]) for row in found["top"]]
+    assert expected == [(row["value"], row["entries"]) for row in actual["top"]]
 
 
 def _check(geocli: Geocli, *arguments: str) -> list[str]:
@@ -395,10 +395,10 @@ def test_stats_show_the_readable_figures(geocli: Geocli) -> None:
     """The problems are in the JSON, and the keys stay."""
     geocli("lookup", "8.8.8.8")
     (geocli.data_dir / "geocli.db").write_bytes(b"no database at all" * 100)
-    found = json.loads(geocli("stats").stdout)
+    actual = json.loads(geocli("stats").stdout)
 
-    assert (1, None, []) == (found["journal"]["entries"], found["last_flush"], found["top"])
-    assert 1 == len(found["problems"])
+    assert (1, None, []) == (actual["journal"]["entries"], actual["last_flush"], actual["top"])
+    assert 1 == len(actual["problems"])
 
 
 def test_an_invalid_lag(geocli: Geocli) -> None:
@@ -490,10 +490,10 @@ def test_db_list_has_the_order_in_which_databases_are_asked(located: Geocli, tmp
     build(first / "x.mmdb", {"81.2.69.0/24": LONDON}, edition="DBIP-Country-Lite", build_epoch=OLD_EPOCH)
     (located.db_dir / "broken.mmdb").touch()
     run = located("db", "list", environ={"GEOCLI_DB_DIR": f"{first}:{located.db_dir}"})
-    found = json.loads(run.stdout)
+    actual = json.loads(run.stdout)
 
     assert (0, b"") == (run.returncode, run.stderr)
-    assert ["DBIP-Country-Lite", "GeoLite2-City", "GeoLite2-ASN", "broken"] == [row["name"] for row in found]
+    assert ["DBIP-Country-Lite", "GeoLite2-City", "GeoLite2-ASN", "broken"] == [row["name"] for row in actual]
     assert {
         "name": "DBIP-Country-Lite",
         "path": str(first / "x.mmdb"),
@@ -502,10 +502,10 @@ def test_db_list_has_the_order_in_which_databases_are_asked(located: Geocli, tmp
         "error": None,
         "attribution": "IP geolocation by DB-IP (https://db-ip.com), CC BY 4.0",
         "kind": "map",
-    } == found[0]
+    } == actual[0]
     maxminds = "This product includes GeoLite data created by MaxMind, available from https://www.maxmind.com"
-    assert [maxminds, maxminds, None] == [row["attribution"] for row in found[1:]]
-    assert f"{located.db_dir}/broken.mmdb: empty" == found[3]["error"]
+    assert [maxminds, maxminds, None] == [row["attribution"] for row in actual[1:]]
+    assert f"{located.db_dir}/broken.mmdb: empty" == actual[3]["error"]
 
 
 def test_db_list_on_a_terminal(located: Geocli) -> None:

@@ -50,10 +50,10 @@ def _leaves(command: Any, path: str = "") -> dict[str, Any]:
     """Return the commands below a command, as a user types them."""
     if not hasattr(command, "commands"):
         return {path: command}
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, inner in command.commands.items():
-        found |= _leaves(inner, f"{path} {name}".strip())
-    return found
+        result |= _leaves(inner, f"{path} {name}".strip())
+    return result
 
 
 def _options(command: Any) -> set[str]:
@@ -70,10 +70,10 @@ def test_json_has_every_key_in_order_whatever_the_status(located: Geocli) -> Non
     """Resolved, special, invalid and unresolved entries have the same keys."""
     city = str(located.db_dir / "GeoLite2-City.mmdb")
     run = located("lookup", "--db", city, "81.2.69.160", "10.0.0.1", "nowhere", "8.8.8.8")
-    found = objects(run.stdout)
+    actual = objects(run.stdout)
 
-    assert ["resolved", "special", "invalid", "unresolved"] == [entry["status"] for entry in found]
-    assert [JSON_KEYS] * 4 == [list(entry) for entry in found]
+    assert ["resolved", "special", "invalid", "unresolved"] == [entry["status"] for entry in actual]
+    assert [JSON_KEYS] * 4 == [list(entry) for entry in actual]
 
 
 def test_json_has_the_documented_values(located: Geocli) -> None:

@@ -107,8 +107,8 @@ def test_a_database_in_lookup(hostile: Geocli, format_: str) -> None:
     if "json" not in format_:
         assert [] == _all_shown(shown)
     else:
-        found = json.loads(shown)
-        assert TEXT == (found[0] if format_ == "json" else found)["city"]
+        actual = json.loads(shown)
+        assert TEXT == (actual[0] if format_ == "json" else actual)["city"]
 
 
 @pytest.mark.parametrize("addresses", [("81.2.69.160",), ("81.2.69.160", "81.2.69.161")], ids=["card", "table"])

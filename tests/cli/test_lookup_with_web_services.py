@@ -56,11 +56,11 @@ class TestLookup:
         """The service is asked for addresses without an answer, and the answer is appended before it is printed."""
         run = located("lookup", KNOWN, UNKNOWN, SPECIAL)
         assert (0, b"") == (run.returncode, run.stderr)
-        assert [[UNKNOWN]] == web.asked
-        known, asked, special = objects(run.stdout)
+        assert [[UNKNOWN]] == web.requests
+        known, request, special = objects(run.stdout)
         assert ("London", "GeoLite2-City+GeoLite2-ASN") == (known["city"], known["source"])
         assert ("Osaka", "JP", web.name, False) == tuple(
-            asked[name] for name in ("city", "country_code", "source", "cached")
+            request[name] for name in ("city", "country_code", "source", "cached")
         )
         assert "special" == special["status"]
         assert {KNOWN, UNKNOWN, SPECIAL} == {entry.ip for entry in dirty(located)}
@@ -73,17 +73,17 @@ class TestLookup:
             geocli("flush")
         (entry,) = objects(geocli("lookup", UNKNOWN).stdout)
         assert ("Osaka", True) == (entry["city"], entry["cached"])
-        assert 1 == len(web.asked)
+        assert 1 == len(web.requests)
 
     def test_the_built_in_data_are_local(self, geocli: Geocli, web: Web) -> None:
         """By default the country of registration is an answer, and no service is asked; with --refresh one is."""
         geocli.environ.pop("GEOCLI_BUILT_IN_DATA")
         assert "rir" == objects(geocli("lookup", UNKNOWN).stdout)[0]["source"]
-        assert [] == web.asked
+        assert [] == web.requests
         assert "Osaka" == objects(geocli("lookup", "--refresh", UNKNOWN).stdout)[0]["city"]
         geocli("flush")
         assert "Osaka" == objects(geocli("lookup", UNKNOWN).stdout)[0]["city"]
-        assert 1 == len(web.asked)
+        assert 1 == len(web.requests)
 
     @pytest.mark.parametrize(
         ("status", "exit_status", "reason"),
@@ -99,13 +99,13 @@ class TestLookup:
         run = geocli("lookup", UNKNOWN)
         assert exit_status == run.returncode
         assert complaint(run).endswith(f" s: {reason}")
-        assert 1 == len(web.asked)
+        assert 1 == len(web.requests)
         assert 0 == geocli("lookup", SPECIAL).returncode
 
     def test_named_databases_alone(self, located: Geocli, web: Web) -> None:
         """With --db no other source is asked."""
         run = located("lookup", "--db", str(located.db_dir / "GeoLite2-City.mmdb"), UNKNOWN)
-        assert (1, []) == (run.returncode, web.asked)
+        assert (1, []) == (run.returncode, web.requests)
 
     def test_an_exposed_key(self, geocli: Geocli, web: Web) -> None:
         """A key file that others can read is reported once, and is not a failure."""
@@ -118,7 +118,7 @@ class TestLookup:
         url = geocli.environ.pop("GEOCLI_IP_API_URL")
         del geocli.environ["GEOCLI_IP_API"]
         assert 1 == geocli("lookup", UNKNOWN).returncode
-        assert [] == web.asked
+        assert [] == web.requests
         (tmp_path / "config.toml").write_text(f'system_databases = false\nip_api = true\nip_api_url = "{url}"\n')
         assert 0 == geocli("lookup", UNKNOWN).returncode
 
@@ -132,7 +132,7 @@ class TestSettings:
         for cached in (False, True):
             run = geocli("lookup", UNKNOWN, environ={"GEOCLI_IP_API_URL": other})
             assert cached is objects(run.stdout)[0]["cached"]
-        assert [[UNKNOWN]] * 2 == web.asked
+        assert [[UNKNOWN]] * 2 == web.requests
 
     def test_an_answer_of_an_earlier_release_stays_fresh(self, geocli: Geocli, web: Web) -> None:
         """Earlier releases recorded services by name alone: after an upgrade their answers are not requested again."""
@@ -142,7 +142,7 @@ class TestSettings:
         run = geocli("re-resolve", "--json")
         assert 0 == run.returncode
         assert objects(geocli("lookup", UNKNOWN).stdout)[0]["cached"]
-        assert [[UNKNOWN]] == web.asked
+        assert [[UNKNOWN]] == web.requests
 
 
 class TestBatch:
@@ -159,8 +159,8 @@ class TestBatch:
         assert {("London", "GeoLite2-City"), ("London", "GeoLite2-City+GeoLite2-ASN"), ("Osaka", "ip-api")} == {
             (city, source) for _, city, source in rows
         }
-        assert [100] * 4 == [len(asked) for asked in web.asked]
-        assert unknown == [ip for asked in web.asked for ip in asked]
+        assert [100] * 4 == [len(request) for request in web.requests]
+        assert unknown == [ip for request in web.requests for ip in request]
         if not options:
             assert {*unknown, *(f"81.2.69.{number}" for number in range(256))} == {e.ip for e in dirty(located)}
 
@@ -171,8 +171,8 @@ class TestBatch:
         run = located("batch", "-F", "ip,city", "--no-header", list_of(tmp_path / "list", texts))
         assert 0 == run.returncode
         assert texts == [line.partition(",")[0] for line in run.stdout.decode().splitlines()]
-        assert sorted(addresses(100)) == sorted(ip for asked in web.asked for ip in asked)
-        assert len(web.asked) <= 5
+        assert sorted(addresses(100)) == sorted(ip for request in web.requests for ip in request)
+        assert len(web.requests) <= 5
 
     @pytest.mark.parametrize("options", [(), ("--no-cache",)])
     def test_a_network_alone_is_not_a_place(
@@ -182,7 +182,7 @@ class TestBatch:
         (located.db_dir / "GeoLite2-City.mmdb").unlink()
         texts = ["81.2.69.160"] * 3000 + ["81.2.69.1"] * 3000
         run = located("batch", "-F", "ip,city,asn,source", "--no-header", *options, list_of(tmp_path / "list", texts))
-        assert [["81.2.69.160", "81.2.69.1"]] == web.asked
+        assert [["81.2.69.160", "81.2.69.1"]] == web.requests
         expected = {"81.2.69.160,Osaka,20712,GeoLite2-ASN+ip-api", "81.2.69.1,Osaka,64496,ip-api"}
         assert expected == set(run.stdout.decode().splitlines())
 
@@ -190,7 +190,7 @@ class TestBatch:
         """With --refresh the service is asked for every distinct address once."""
         texts = [*addresses(150), KNOWN, SPECIAL] * 400
         run = located("batch", "--refresh", "-F", "city", "-f", "value", list_of(tmp_path / "list", texts))
-        assert [100, 51] == [len(asked) for asked in web.asked]
+        assert [100, 51] == [len(request) for request in web.requests]
         assert (["Osaka"] * 151 + [""]) * 400 == run.stdout.decode().splitlines()
 
     @pytest.mark.parametrize("is_flushed", [False, True])
@@ -208,7 +208,7 @@ class TestBatch:
         run = located("batch", "-F", "ip,city", "-f", "value", list_of(tmp_path / "list", texts))
         assert [f"{KNOWN}\tOsaka", "81.2.69.161\tLondon"] * count == run.stdout.decode().splitlines()
         assert "Osaka" == objects(located("lookup", KNOWN).stdout)[0]["city"]
-        assert [[KNOWN]] == web.asked
+        assert [[KNOWN]] == web.requests
 
     def test_failures(self, located: Geocli, web: Web, tmp_path: Path) -> None:
         """A failing service is asked once, and the status is 3; answers of the databases are printed and stored."""
@@ -217,7 +217,7 @@ class TestBatch:
         run = located("batch", "-F", "status", "-f", "value", list_of(tmp_path / "list", texts))
         assert (3, ["ip-api: HTTP 500"]) == (run.returncode, complaints(run))
         assert ["unresolved", "resolved"] * 3000 == run.stdout.decode().splitlines()
-        assert 1 == len(web.asked)
+        assert 1 == len(web.requests)
         assert ["81.2.69.1"] == [entry.ip for entry in dirty(located)]
 
     def test_a_rate_limit_is_waited_for(self, geocli: Geocli, web: Web, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ class TestBatch:
         web.headers = {"X-Rl": "0", "X-Ttl": "1"}
         run = geocli("batch", "-F", "city", "-f", "value", list_of(tmp_path / "list", addresses(150)))
         assert (0, ["Osaka"] * 150) == (run.returncode, run.stdout.decode().splitlines())
-        assert [100, 50] == [len(asked) for asked in web.asked]
+        assert [100, 50] == [len(request) for request in web.requests]
 
 
 class TestReResolve:
@@ -236,14 +236,14 @@ class TestReResolve:
         geocli("batch", list_of(tmp_path / "list", texts), environ={"GEOCLI_IP_API": "false"})
         geocli("flush")
         assert [("unresolved",)] == sorted(set(stored_rows(geocli, "status")))
-        assert [] == web.asked
+        assert [] == web.requests
         return texts
 
     def _report(self, geocli: Geocli, *options: str) -> dict[str, Any]:
         run = geocli("re-resolve", "--json", *options)
         assert (0, b"") == (run.returncode, run.stderr)
-        found: dict[str, Any] = json.loads(run.stdout)
-        return found
+        result: dict[str, Any] = json.loads(run.stdout)
+        return result
 
     @pytest.mark.usefixtures("unknown")
     def test_a_new_service(self, geocli: Geocli, web: Web) -> None:
@@ -251,7 +251,7 @@ class TestReResolve:
         web.unknown = {"45.0.0.7"}
         expected = {"retried": 620, "found": 619, "changed": 0, "unknown": 1}
         assert expected == self._report(geocli)
-        assert [100, 100, 100, 100, 100, 100, 20] == [len(asked) for asked in web.asked]
+        assert [100, 100, 100, 100, 100, 100, 20] == [len(request) for request in web.requests]
         assert 0 == self._report(geocli)["retried"]
         assert [("resolved",)] * 619 == [row for row in stored_rows(geocli, "status") if row != ("unresolved",)]
 
@@ -260,7 +260,7 @@ class TestReResolve:
         """A limit bounds the rows and the requests; the next run continues with the other rows."""
         assert 150 == self._report(geocli, "--limit", "150")["retried"]
         assert 150 == self._report(geocli, "--limit", "150")["retried"]
-        assert 300 == len({ip for asked in web.asked for ip in asked})
+        assert 300 == len({ip for request in web.requests for ip in request})
         assert 320 == self._report(geocli, "--dry-run")["retried"]
 
     def test_a_run_that_is_killed(self, geocli: Geocli, web: Web, unknown: list[str]) -> None:
@@ -268,26 +268,26 @@ class TestReResolve:
         web.later = [web.answer] * 5
         web.behave = web.dawdle
         with geocli.start("re-resolve") as process:
-            wait_for(lambda: len(web.asked) == 6)
+            wait_for(lambda: len(web.requests) == 6)
             process.kill()
             process.communicate(timeout=PATIENCE_SECONDS)
-        first = [ip for asked in web.asked[:5] for ip in asked]
+        first = [ip for request in web.requests[:5] for ip in request]
         web.begin()
         assert {"retried": 120, "found": 120, "changed": 0, "unknown": 0} == self._report(geocli)
-        assert sorted(unknown) == sorted([*first, *(ip for asked in web.asked for ip in asked)])
+        assert sorted(unknown) == sorted([*first, *(ip for request in web.requests for ip in request)])
 
     @pytest.mark.usefixtures("unknown")
     def test_another_run_at_the_same_time(self, geocli: Geocli, web: Web) -> None:
         """It is left to the first one, silently, so that cron may start the next before one has ended."""
         web.behave = web.dawdle
         with geocli.start("re-resolve") as process:
-            wait_for(lambda: web.asked)
+            wait_for(lambda: web.requests)
             run = geocli("re-resolve", "--json")
             assert (0, b"", b"") == (run.returncode, run.stdout, run.stderr)
             assert 620 == self._report(geocli, "--dry-run")["retried"]
             process.kill()
             process.communicate(timeout=PATIENCE_SECONDS)
-        assert 1 == len(web.asked)
+        assert 1 == len(web.requests)
 
     @pytest.mark.usefixtures("unknown")
     def test_a_service_that_fails(self, geocli: Geocli, web: Web) -> None:
@@ -297,7 +297,7 @@ class TestReResolve:
         assert "ip-api: HTTP 503" == complaint(run)
         assert {"retried": 620, "found": 0, "changed": 0, "unknown": 620} == json.loads(run.stdout)
         assert complaint(geocli("re-resolve")).endswith(" s: HTTP 503")
-        assert 1 == len(web.asked)
+        assert 1 == len(web.requests)
         assert 620 == self._report(geocli, "--dry-run")["retried"]
 
     def test_answers_of_a_service(self, geocli: Geocli, web: Web) -> None:

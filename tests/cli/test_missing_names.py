@@ -93,9 +93,9 @@ class TestEmptyFields:
 
     def test_is_reported_once_with_a_remedy(self, geocli: Geocli, command: str) -> None:
         """Without databases, installing some helps; the built-in data have countries."""
-        said = "city: empty in every resolved row; for databases that have it: geocli db update"
-        assert [said] == self.complaints(geocli, command, "ip,country_code,city")
-        expected = [said.replace("city", name) for name in ("city", "asn")]
+        message = "city: empty in every resolved row; for databases that have it: geocli db update"
+        assert [message] == self.complaints(geocli, command, "ip,country_code,city")
+        expected = [message.replace("city", name) for name in ("city", "asn")]
         assert expected == self.complaints(geocli, command, "city,source,asn,scope,error")
         assert ["traits.isp: empty in every resolved row"] == self.complaints(
             geocli, command, "country_code,traits.isp"

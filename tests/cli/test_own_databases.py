@@ -61,8 +61,8 @@ def test_empty_record_in_a_batch(alone: Geocli, count: int) -> None:
 @pytest.mark.parametrize("record", EMPTY, ids=repr)
 def test_next_database_is_asked(alone: Geocli, record: Any) -> None:
     """Addresses without an answer of the first database are answered by the next, which is the only source."""
-    for name, said in (("first", record), ("second", LONDON)):
-        build(alone.db_dir / f"{name}.mmdb", {"81.2.69.0/24": said}, edition=name)
+    for name, own in (("first", record), ("second", LONDON)):
+        build(alone.db_dir / f"{name}.mmdb", {"81.2.69.0/24": own}, edition=name)
     run = alone("lookup", *(f"--db={alone.db_dir}/{name}.mmdb" for name in ("first", "second")), IP)
     (entry,) = objects(run.stdout)
     assert (0, "London", "second") == (run.returncode, entry["city"], entry["source"])
@@ -92,8 +92,8 @@ def test_country_of_registration(alone: Geocli) -> None:
 def test_a_place_overrides_the_country_of_registration(alone: Geocli, is_first: bool) -> None:  # noqa: FBT001
     """A database with a place takes precedence, in any order of the databases."""
     registered = {"registered_country": {"iso_code": "FR"}}
-    for name, said in (("a", registered if is_first else LONDON), ("b", LONDON if is_first else registered)):
-        build(alone.db_dir / f"{name}.mmdb", {"81.2.69.0/24": said}, edition=name)
+    for name, own in (("a", registered if is_first else LONDON), ("b", LONDON if is_first else registered)):
+        build(alone.db_dir / f"{name}.mmdb", {"81.2.69.0/24": own}, edition=name)
     (entry,) = objects(alone("lookup", IP).stdout)
     assert ("GB", "London") == (entry["country_code"], entry["city"])
     assert "country_is_registered" not in entry["traits"]

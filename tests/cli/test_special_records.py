@@ -126,4 +126,4 @@ def test_no_service_sees_a_special_address(own: Geocli, tmp_path: Path, options:
         assert 0 == ran.returncode
         ran = own("batch", *options, stdin="".join(f"{ip}\n" for ip, *_ in EXPECTED).encode() * 3000)
         assert 0 == ran.returncode
-        assert [] == web.asked
+        assert [] == web.requests

@@ -54,9 +54,9 @@ MANY = 60_000
 def temporary(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Return a directory for temporary files; a long name is too long for the socket of the fork server."""
     with tempfile.TemporaryDirectory() as path:
-        found = Path(path, *["directory name"] * request.param)
-        found.mkdir(parents=True, exist_ok=True)
-        yield found
+        result = Path(path, *["directory name"] * request.param)
+        result.mkdir(parents=True, exist_ok=True)
+        yield result
 
 
 @pytest.fixture(scope="module")
@@ -373,9 +373,9 @@ def test_a_worker_that_is_killed_costs_nothing(located: Geocli, tmp_path: Path) 
     with located.start("batch", f"{tmp_path}/list", *arguments, start_new_session=True) as process:
         wait_for(lambda: list((tmp_path / "out" / "_geocli").glob("part-*-*")))
         os.kill(_workers(process.pid)[0], signal.SIGKILL)
-        _, said = process.communicate()
+        _, errors = process.communicate()
 
-    assert (0, b"") == (process.returncode, said)
+    assert (0, b"") == (process.returncode, errors)
     assert _locally(located, BatchRequest(files=(f"{tmp_path}/list",)), tmp_path / "alone") == _joined(tmp_path / "out")
     assert [] == _session(process.pid)
 
@@ -398,9 +398,9 @@ def test_no_process_is_left_after_a_signal(
         }
         wait_for(begun[when])
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-        _, said = process.communicate()
+        _, errors = process.communicate()
 
-    assert (128 + number, b"") == (process.returncode, said)
+    assert (128 + number, b"") == (process.returncode, errors)
     wait_for(lambda: not _session(process.pid))
     assert [] == [path for path in temporary.iterdir() if path.name != "dask-scratch-space"]
 
@@ -477,15 +477,15 @@ def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _session(leader: int) -> list[int]:
     """Return the processes of a session (proc(5), /proc/pid/stat)."""
-    found = []
+    result = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
         if int(session) == leader and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+            result.append(int(path.parent.name))
+    return result
 
 
 def _workers(pid: int) -> list[int]:
@@ -538,18 +538,21 @@ def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_
     ):
         wait_for(lambda: list((tmp_path / "out").glob("part-*")))
         worker.kill()
-        _, said = process.communicate()
+        _, errors = process.communicate()
         assert (75, f"geocli: {address}: there was no worker for 2 s; {RESUME_HINT}\n") == (
             process.returncode,
-            said.decode(),
+            errors.decode(),
         )
         located.environ[patience] = "30s"
         with located.start(*arguments, "--resume", "--cluster", address) as waiting:
             with Client(address, set_as_default=False) as watcher:
                 wait_for(lambda: watcher.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
             scheduler.kill()
-            _, said = waiting.communicate()
-        assert (75, f"geocli: {address}: the scheduler is lost; {RESUME_HINT}\n") == (waiting.returncode, said.decode())
+            _, errors = waiting.communicate()
+        assert (75, f"geocli: {address}: the scheduler is lost; {RESUME_HINT}\n") == (
+            waiting.returncode,
+            errors.decode(),
+        )
     located.environ[patience] = "2s"
     nobody = located(*arguments, "--resume", "--cluster", address)
     assert (75, True) == (nobody.returncode, "no scheduler answers: " in complaint(nobody))

@@ -40,17 +40,17 @@ def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listening: set[tupl
     """Start two workers as a batch does, with a temporary directory of this test."""
     del listening  # which must be known before
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with coordinator._local(ClusterRequest(address="local:2")) as found:  # noqa: SLF001 (what starts them)
-        yield found
+    with coordinator._local(ClusterRequest(address="local:2")) as result:  # noqa: SLF001 (what starts them)
+        yield result
 
 
 def _descendants(pid: int) -> set[int]:
     """Return a process and its descendants."""
-    found = {pid}
+    result = {pid}
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            found |= _descendants(int(child))
-    return found
+            result |= _descendants(int(child))
+    return result
 
 
 def _listeners() -> list[tuple[str, int]]:
@@ -60,15 +60,15 @@ def _listeners() -> list[tuple[str, int]]:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):
                 inodes.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
-    found = []
+    result = []
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
             words = line.split()
             if words[3] == LISTENING and words[9] in inodes:
                 address, port = words[1].split(":")
                 raw = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
-                found.append((socket.inet_ntop(family, raw), int(port, 16)))
-    return found
+                result.append((socket.inet_ntop(family, raw), int(port, 16)))
+    return result
 
 
 def _speaks_http(address: tuple[str, int]) -> bool:
@@ -102,13 +102,13 @@ def test_everything_listens_with_tls_on_loopback(workers: SpecCluster, listening
     """The scheduler, two workers and their nannies require a key, and do not speak HTTP."""
     with Client(workers, set_as_default=False) as client:
         client.wait_for_workers(2)
-        found = set(_listeners()) - listening
-        speaking = [address for address in found if _speaks_http(address)]
-        taking = [address for address in found if _connects_without_a_key(address)]
+        actual = set(_listeners()) - listening
+        speaking = [address for address in actual if _speaks_http(address)]
+        taking = [address for address in actual if _connects_without_a_key(address)]
         answer = client.submit(sum, [1, 2]).result(timeout=60)
 
-    assert 5 == len(found)
-    assert {"127.0.0.1"} == {host for host, _ in found}
+    assert 5 == len(actual)
+    assert {"127.0.0.1"} == {host for host, _ in actual}
     assert [] == speaking
     assert [] == taking
     assert 3 == answer

@@ -41,15 +41,15 @@ def _read(part: Part, request: BatchRequest) -> tuple[bytes, int, int | None]:
 
 def _in_order(request: BatchRequest, block_bytes: int) -> bytes:
     """Return the rows of all parts, each of which begins where the part before ends."""
-    found, before = b"", None
+    result, before = b"", None
     for part in split(request, block_bytes):
         rows, begin, stop = _read(part, request)
         if part.begin is None and begin != before:
             assert request.input == "csv"
             rows, begin, stop = _read(part.replace(begin=before), request)
         assert part.begin is not None or begin == before
-        found, before = found + rows, stop
-    return found
+        result, before = result + rows, stop
+    return result
 
 
 LINES = (
@@ -65,9 +65,9 @@ def test_every_line_is_in_one_part(lines: list[bytes], is_ended: bool, block_byt
     data = b"\n".join(lines) + (b"\n" if is_ended else b"")
     _put(data)
 
-    found = _in_order(_request(input="log"), block_bytes)
+    actual = _in_order(_request(input="log"), block_bytes)
 
-    assert data.removeprefix(b"\xef\xbb\xbf") == found
+    assert data.removeprefix(b"\xef\xbb\xbf") == actual
 
 
 CELLS = st.text(alphabet='ab,"\n', max_size=8).map(lambda text: '"' + text.replace('"', '""') + '"')
@@ -97,13 +97,13 @@ def test_the_cells_of_parts_are_those_of_the_whole(body: str, block_bytes: int) 
         pass
     _put(b"text,ip\n" + body.encode())
 
-    found, before = list[bytes](), None
+    actual, before = list[bytes](), None
     for part in split(request, block_bytes):
         known = part if before is None else part.replace(begin=before)
         inside, _, before = _read(known, request)
-        found += form.cut(inside).addresses() if inside else []
+        actual += form.cut(inside).addresses() if inside else []
 
-    assert (form.cut(rows).addresses() if rows else []) == found
+    assert (form.cut(rows).addresses() if rows else []) == actual
 
 
 def test_parts_that_begin_in_cells_mostly_find_their_first_record() -> None:
@@ -112,10 +112,10 @@ def test_parts_that_begin_in_cells_mostly_find_their_first_record() -> None:
     _put(b"id,text,ip\n" + b"".join(rows))
     request = _request(input="csv")
 
-    found = [_read(part, request) for part in split(request, 2000)]
+    actual = [_read(part, request) for part in split(request, 2000)]
 
-    assert len(found) > 40
-    assert [begin for _, begin, _ in found[1:-1]] == [stop for *_, stop in found[:-2]]
+    assert len(actual) > 40
+    assert [begin for _, begin, _ in actual[1:-1]] == [stop for *_, stop in actual[:-2]]
 
 
 @given(records=st.lists(LINES.map(lambda line: line.replace(b"\0", b"")), max_size=12), block_bytes=st.integers(1, 20))

@@ -197,12 +197,12 @@ class TestAnswers:
     def test_file_overwritten_in_place(self, alone: Geocli, epoch: int, *, is_flushed: bool) -> None:
         """So is a file that was overwritten, with its modification time restored."""
         path = install(alone, "own.mmdb", "London", epoch=epoch)
-        found = path.stat()
+        status = path.stat()
         assert "London" == looked_up(alone, is_flushed=is_flushed)[0]
         other = build(path.parent / "other", {NETWORK: place("Madrid")}, edition="custom", build_epoch=epoch)
         path.write_bytes(other.read_bytes())
         other.unlink()
-        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert ("Madrid", "resolved", False) == looked_up(alone, is_flushed=is_flushed)
 
     def test_named_files(self, alone: Geocli, epoch: int, tmp_path: Path, *, is_flushed: bool) -> None:
@@ -257,14 +257,14 @@ def test_one_inode_number_on_two_file_systems(tmp_path: Path, monkeypatch: pytes
     real = os.stat
 
     def stat(path: str) -> os.stat_result:
-        found = list(real(path))
+        result = list(real(path))
         if path.endswith(".mmdb"):
-            found[1:3] = [7, ord(path[-6])]  # as on two file systems; a test cannot mount them
-        return os.stat_result(found, {"st_mtime_ns": 1, "st_ctime_ns": 1})
+            result[1:3] = [7, ord(path[-6])]  # as on two file systems; a test cannot mount them
+        return os.stat_result(result, {"st_mtime_ns": 1, "st_ctime_ns": 1})
 
     monkeypatch.setattr("geocli.databases.discovery.os.stat", stat)
-    found = find([str(tmp_path)], lambda error: pytest.fail(str(error)))
-    assert [(7, ord("a")), (7, ord("b"))] == [(file.inode, file.device) for file in found]
+    result = find([str(tmp_path)], lambda error: pytest.fail(str(error)))
+    assert [(7, ord("a")), (7, ord("b"))] == [(file.inode, file.device) for file in result]
 
 
 def test_no_cache_hashes_no_database(alone: Geocli) -> None:

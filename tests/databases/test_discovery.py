@@ -56,10 +56,10 @@ class TestExamine:
     def test_identity(self, tmp_path: Path) -> None:
         """The identity of a file changes whenever it is replaced, and includes the number of its directory."""
         path = build(tmp_path / "a.mmdb", CITIES)
-        found = path.stat()
+        status = path.stat()
         file = examine(str(path), 7)
-        times = found.st_mtime_ns, found.st_ctime_ns
-        assert (str(path), found.st_dev, found.st_ino, found.st_size, *times) == file.identity
+        times = status.st_mtime_ns, status.st_ctime_ns
+        assert (str(path), status.st_dev, status.st_ino, status.st_size, *times) == file.identity
         assert file.directory == 7
 
     def test_path_is_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,10 +91,10 @@ class TestFind:
         for name in ("two/b.mmdb", "two/a.MMDB", "one/z.mmdb", "one/notes.txt", "one/mmdb", "one/b.mmdb.gz"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             build(tmp_path / name, CITIES)
-        found = find([str(tmp_path / "two"), str(tmp_path / "one")], problems.append)
+        actual = find([str(tmp_path / "two"), str(tmp_path / "one")], problems.append)
         expected = [("two/a.MMDB", 0), ("two/b.mmdb", 0), ("one/z.mmdb", 1)]
         assert [(str(tmp_path / name), number) for name, number in expected] == [
-            (file.path, file.directory) for file in found
+            (file.path, file.directory) for file in actual
         ]
         assert [] == problems
 
@@ -110,8 +110,8 @@ class TestFind:
         """A directory that cannot be listed is reported, and the others are still searched."""
         build(tmp_path / "a.mmdb", CITIES)
         (tmp_path / "loop").symlink_to(tmp_path / "loop")
-        found = find([str(tmp_path / "loop"), str(tmp_path)], problems.append)
-        assert [str(tmp_path / "a.mmdb")] == [file.path for file in found]
+        actual = find([str(tmp_path / "loop"), str(tmp_path)], problems.append)
+        assert [str(tmp_path / "a.mmdb")] == [file.path for file in actual]
         expected = f"{tmp_path}/loop: cannot be listed: Too many levels of symbolic links"
         assert [expected] == [str(problem) for problem in problems]
 

@@ -161,8 +161,8 @@ def limited(geocli: Geocli) -> Callable[..., subprocess.CompletedProcess[bytes]]
 
 def _names(path: Path, run: subprocess.CompletedProcess[bytes]) -> bool:
     """Return whether a command printed one message, about this file."""
-    said = complaints(run)
-    return len(said) == 1 and said[0].startswith(f"{path}: ")
+    messages = complaints(run)
+    return len(messages) == 1 and messages[0].startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("name", [*RECORDS, *METADATA])

@@ -125,8 +125,8 @@ def offer(server: HTTPServer, data: bytes, packed: bytes | None = None, edition:
 
 def passwords(server: HTTPServer) -> set[str | None]:
     """Return the credentials that a server received, as user:password."""
-    found = [request.authorization for request, _ in server.log]
-    return {f"{each.username}:{each.password}" if each else None for each in found}
+    result = [request.authorization for request, _ in server.log]
+    return {f"{each.username}:{each.password}" if each else None for each in result}
 
 
 class TestUpdate:
@@ -514,9 +514,9 @@ class TestAccount:
         monkeypatch.setenv("GEOIPUPDATE_LICENSE_KEY_FILE", str(tmp_path / "key"))
         monkeypatch.setenv("GEOIPUPDATE_EDITION_IDS", "GeoIP2-ISP")
         monkeypatch.setenv("GEOIPUPDATE_HOST", "example.com/")
-        found = maxmind.account(chosen)
-        assert (("42", "other"), ("GeoIP2-ISP",)) == (found.auth, found.editions)
-        assert ("https://example.com", None) == (found.host, found.proxy)
+        actual = maxmind.account(chosen)
+        assert (("42", "other"), ("GeoIP2-ISP",)) == (actual.auth, actual.editions)
+        assert ("https://example.com", None) == (actual.host, actual.proxy)
         assert conf.exists()
 
 

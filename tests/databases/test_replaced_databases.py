@@ -68,8 +68,8 @@ def test_a_running_batch_notices(  # noqa: PLR0913, PLR0917 (a table)
         assert process.stdin is not None
         for expected in ("London\tGeoLite2-City", said):
             process.stdin.write(f"{ADDRESS}\n".encode() * lines)
-            found = {read_line(process.stdout) for _ in range(lines)}
-            assert {f"{expected}\n".encode()} == found
+            actual = {read_line(process.stdout) for _ in range(lines)}
+            assert {f"{expected}\n".encode()} == actual
             if expected != said:
                 change(path)
         _, errors = process.communicate(timeout=60)
@@ -102,8 +102,8 @@ def test_a_cache_that_stays_open_notices(
         if is_flushed:
             cache.flush_dirty()
         change(path)
-        found = cache.lookup(ADDRESS)
-        assert said == (found.place.city, found.source, found.cached)
+        actual = cache.lookup(ADDRESS)
+        assert said == (actual.place.city, actual.source, actual.cached)
 
 
 def test_an_open_reader_keeps_the_old_file(geocli: Geocli, path: Path) -> None:

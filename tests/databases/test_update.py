@@ -708,7 +708,7 @@ class TestCommands:
         done = subprocess.run(program, env={**geocli.environ, "NO_PROXY": "*"}, capture_output=True, check=False)
         assert f"geocli: {path}: File too large\n".encode() == done.stderr
         assert (3, old) == (done.returncode, path.read_bytes())
-        assert {path.name, "dbip-asn-lite.mmdb"} == {found.name for found in geocli.db_dir.glob("*.mmdb")}
+        assert {path.name, "dbip-asn-lite.mmdb"} == {actual.name for actual in geocli.db_dir.glob("*.mmdb")}
         assert [] == list(geocli.db_dir.glob("*.part"))
 
     def test_progress(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:

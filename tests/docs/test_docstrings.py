@@ -39,10 +39,10 @@ def test_the_examples_of_a_module(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(geocli.__all__) - {"__version__"}))
 def test_everything_public_has_a_docstring(name: str) -> None:
     """`help(geocli.NAME)` begins with a sentence, and methods have docstrings."""
-    found = getattr(geocli, name)
-    methods = [getattr(found, method) for method in vars(found) if not method.startswith("_")]
+    actual = getattr(geocli, name)
+    methods = [getattr(actual, method) for method in vars(actual) if not method.startswith("_")]
 
-    assert found.__doc__.partition("\n")[0].endswith((".", ":"))
+    assert actual.__doc__.partition("\n")[0].endswith((".", ":"))
     assert [] == [method for method in methods if callable(method) and not method.__doc__]
 
 

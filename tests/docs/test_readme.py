@@ -190,8 +190,8 @@ def service(geocli: Geocli, tmp_path: Path) -> Iterator[tuple[str, subprocess.Po
     with subprocess.Popen(command, env=geocli.environ, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if found := re.search(r"http://[0-9.:]+", line):
-                yield found[0], process
+            if result := re.search(r"http://[0-9.:]+", line):
+                yield result[0], process
                 break
         process.terminate()
         process.stderr.read()

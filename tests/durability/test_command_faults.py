@@ -112,8 +112,8 @@ def _failing() -> Iterator[tuple[str, Call, str]]:
 
 
 def _cases(cases: Iterator[tuple[object, ...]], *names: str) -> pytest.MarkDecorator:
-    found = [] if faults.missing() else cases
-    return pytest.mark.parametrize(names, [pytest.param(*case, id="-".join(map(str, case))) for case in found])
+    result = [] if faults.missing() else cases
+    return pytest.mark.parametrize(names, [pytest.param(*case, id="-".join(map(str, case))) for case in result])
 
 
 @_cases(_killed(), "name", "call")
@@ -177,8 +177,8 @@ def _check_output(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[by
 def _check_cleared(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
     """Check that all selected rows are deleted or none, and all after another run."""
     faults.check(geocli, set())
-    found = set(faults.rows(geocli)) if (geocli.data_dir / "geocli.db").exists() else set()
-    assert found in ([set()] if ran.returncode == 0 else [set(), {STORED, DIRTY}])
+    actual = set(faults.rows(geocli)) if (geocli.data_dir / "geocli.db").exists() else set()
+    assert actual in ([set()] if ran.returncode == 0 else [set(), {STORED, DIRTY}])
 
     again = faults.run(geocli, COMMANDS[name])
 

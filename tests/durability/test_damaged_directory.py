@@ -50,8 +50,8 @@ def troubled(tmp_path: Path) -> Geocli:
 
 def _identity(path: Path) -> tuple[int, ...]:
     """Return properties by which to detect that a file was replaced or written."""
-    found = path.lstat()
-    return found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns
+    status = path.lstat()
+    return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
 
 
 def _identities(geocli: Geocli) -> dict[str, tuple[int, ...]]:
@@ -184,10 +184,10 @@ class Linked(Journal):
         return super().seal(at_least)
 
     def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
-        for number, found in enumerate(super().replay_from(segment, start)):
+        for number, result in enumerate(super().replay_from(segment, start)):
             if not number:
                 self._link(self._directory.file(segment.name))
-            yield found
+            yield result
 
 
 def test_journal_that_gets_another_name_while_it_is_flushed(tmp_path: Path) -> None:

@@ -89,9 +89,9 @@ class Bench:
         bad = self.bad.read_bytes() if self.bad.exists() else b""
         assert len(bad) == report.dropped_bytes
         self.bad.unlink(missing_ok=True)
-        found = self.db.execute("SELECT ip, status, country_code, org, source, resolved_at FROM geo_cache").fetchall()
+        result = self.db.execute("SELECT ip, status, country_code, org, source, resolved_at FROM geo_cache").fetchall()
         self.db.execute("DELETE FROM geo_cache")
-        return set(found), bad
+        return set(result), bad
 
 
 @pytest.fixture
@@ -193,9 +193,9 @@ HALF = len(BATCH) // 2
 def test_everything_but_frames_is_quarantined(bench: Bench, data: bytes, expected: str, bad: bytes | None) -> None:
     """All whole frames are stored, once; everything else that is not empty is in `journal.bad`, in order."""
     held = {letter: each for letter, (_, each) in zip("FBL", PARTS, strict=True)}
-    found, damage = bench(data)
+    actual, damage = bench(data)
 
-    assert set().union(*(held[letter] for letter in expected)) == found
+    assert set().union(*(held[letter] for letter in expected)) == actual
     if bad is None:
         for whole, _ in PARTS:
             data = data.replace(whole, b"\n")
@@ -208,7 +208,7 @@ def test_damage_of_any_size_is_quarantined(bench: Bench) -> None:
     """Large damage is in `journal.bad`, line for line, and all frames are stored."""
     line = b"no frame " * 99 + b"\n"
     damage = line * (16 * MAX_BYTES // len(line))
-    found, bad = bench(FIRST + damage + BATCH + LAST)
+    actual, bad = bench(FIRST + damage + BATCH + LAST)
 
-    assert rows(GB, *MANY, JP) == found
+    assert rows(GB, *MANY, JP) == actual
     assert damage.replace(b"\n", b"") == bad.replace(b"\n", b"")

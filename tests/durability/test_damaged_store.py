@@ -140,18 +140,18 @@ def test_store_in_trouble(troubled: Geocli, name: str) -> None:
         assert sealed <= set(os.listdir(troubled.data_dir))
         assert {LEFT_OVER, DIRTY} <= {entry.ip for entry in dirty(troubled)}
 
-    said = {name: _exit_and_message(troubled, run) for name, run in runs.items()}
+    outcomes = {name: _exit_and_message(troubled, run) for name, run in runs.items()}
     expected = dict.fromkeys(COMMANDS, trouble.writing) | dict.fromkeys(("lookup", "batch"), trouble.answering)
     for command, (status, line) in (expected | {"stats": (0, None)}).items():
-        assert status == said[command][0], command
-        assert (said[command][1] or "").startswith(line or ""), command
-        assert (line is None) is (said[command][1] is None), command
+        assert status == outcomes[command][0], command
+        assert (outcomes[command][1] or "").startswith(line or ""), command
+        assert (line is None) is (outcomes[command][1] is None), command
     problems = json.loads(runs["stats"].stdout)["problems"]
     assert [trouble.problem] * bool(trouble.problem) == [
         trouble.problem for line in problems if str(trouble.problem) in line
     ]
     for command in ("lookup", "batch"):
-        found = objects(runs[command].stdout)
-        assert {"London", 'Winston, "Salem"'} >= {entry["city"] for entry in found}
-        promised |= {entry["ip"] for entry in found}
+        actual = objects(runs[command].stdout)
+        assert {"London", 'Winston, "Salem"'} >= {entry["city"] for entry in actual}
+        promised |= {entry["ip"] for entry in actual}
     is_all_there(troubled, promised)

@@ -115,9 +115,9 @@ def _flushed() -> list[Call]:
 
 def _each(cases: Callable[[], Iterator[tuple[object, ...]]], *more: str) -> pytest.MarkDecorator:
     """Parametrise a test with cases."""
-    found = [] if faults.missing() else cases()
+    result = [] if faults.missing() else cases()
     return pytest.mark.parametrize(
-        ("scenario", "call", *more), [pytest.param(*case, id="-".join(map(str, case))) for case in found]
+        ("scenario", "call", *more), [pytest.param(*case, id="-".join(map(str, case))) for case in result]
     )
 
 

@@ -221,9 +221,9 @@ def test_a_flush_killed_between_two_transactions_continues_with_the_second(geocl
                 ends = [0]
 
                 def frames() -> Iterator[Frame]:
-                    for end, found in journal.replay_from(sealed, 0):
-                        if isinstance(found, Frame):
-                            yield found
+                    for end, result in journal.replay_from(sealed, 0):
+                        if isinstance(result, Frame):
+                            yield result
                         ends.append(end)
 
                 writer.apply(

@@ -77,9 +77,9 @@ RIGHT, YESTERDAY, FAR_AHEAD, BACKWARDS = "+0d", "-1d", "+20y", "+0 i-5.0"
 
 def _clock(offset: str) -> dict[str, str]:
     """Return an environment in which the clock of a process is wrong, but not the times of files or its pauses."""
-    found = [*glob("/usr/lib*/faketime/libfaketime.so.1"), *glob("/usr/*/*/faketime/libfaketime.so.1")]
+    result = [*glob("/usr/lib*/faketime/libfaketime.so.1"), *glob("/usr/*/*/faketime/libfaketime.so.1")]
     real = {"NO_FAKE_STAT": "1", "DONT_FAKE_MONOTONIC": "1"}
-    return {"LD_PRELOAD": found[0], "FAKETIME": offset, **real} if found else {}
+    return {"LD_PRELOAD": result[0], "FAKETIME": offset, **real} if result else {}
 
 
 @cache

@@ -181,7 +181,7 @@ def _on_disk(image: Path) -> Disk:
 
 
 def _read(descriptor: int) -> Disk:
-    found: Disk = {}
+    result: Disk = {}
     end = 0
     while True:
         try:
@@ -189,9 +189,9 @@ def _read(descriptor: int) -> Disk:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            return found  # all that follows is a hole (lseek(2))
+            return result  # all that follows is a hole (lseek(2))
         end = os.lseek(descriptor, at, os.SEEK_HOLE)
-        found[at] = os.pread(descriptor, end - at, at)
+        result[at] = os.pread(descriptor, end - at, at)
 
 
 def _write(data: Disk, copy: Path) -> Path:
@@ -215,13 +215,13 @@ def _reader(store: Path) -> Iterator[None]:
             program.kill()
 
 
-def _stops(command: list[str], environ: Mapping[str, str], said: Path) -> Generator[str]:
+def _stops(command: list[str], environ: Mapping[str, str], printed: Path) -> Generator[str]:
     """Run a command to its end, stop it after each of its calls that may change something, and name the call."""
     calls = ",".join(f"?{name}" for name in TRACED if name not in {"flock", "fcntl"})
     log, end = os.pipe()
     strace = ["strace", "-f", "-qq", "-y", "-o", f"/dev/fd/{end}", "-e", f"trace={calls}"]
     strace += ["-e", "signal=STOP", "-e", f"inject={calls}:signal=SIGSTOP"]
-    with said.open("wb") as output, said.with_suffix(".errors").open("wb") as errors:
+    with printed.open("wb") as output, printed.with_suffix(".errors").open("wb") as errors:
         streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors, "pass_fds": [end]}
         traced = subprocess.Popen([*strace, *command], env=dict(environ), process_group=0, **streams)  # type: ignore[call-overload]
     os.close(end)
@@ -235,7 +235,7 @@ def _stops(command: list[str], environ: Mapping[str, str], said: Path) -> Genera
             elif thread == first and "stopped by SIGSTOP" in text:  # and with it all other threads
                 yield call
                 os.kill(int(first), signal.SIGCONT)
-        assert (0, "") == (traced.wait(PATIENCE_SECONDS), said.with_suffix(".errors").read_text())
+        assert (0, "") == (traced.wait(PATIENCE_SECONDS), printed.with_suffix(".errors").read_text())
     finally:
         if traced.poll() is None:
             os.killpg(traced.pid, signal.SIGKILL)
@@ -281,25 +281,25 @@ class Story:
         """Run a step, note its calls, and store the content of the disk after each call if it has changed."""
         if step.learns:
             build(self.geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
-        asked, said = self.home / "asked", self.home / "said"
+        asked, printed = self.home / "asked", self.home / "said"
         asked.write_text("".join(f"{ip:99}\n" for ip in step.asked))  # long enough for two reads and writes of batch
         places = {"asked": asked, "point": self.point}
         command = [*self.geocli.command, *(argument.format(**places) for argument in step.arguments)]
-        before, found, old = self.acknowledged, [], self._content(step)
-        with closing(_stops(command, self._environ(step), said)) as stops:
+        before, result, old = self.acknowledged, [], self._content(step)
+        with closing(_stops(command, self._environ(step), printed)) as stops:
             for call in stops:
                 is_change = not call.startswith("openat") or any(flag in call for flag in MAKING)
-                if (str(self.point) in call and is_change) or str(said) in call:
+                if (str(self.point) in call and is_change) or str(printed) in call:
                     calls.append(call)
-                    found += self._copy(call, before | _answers(step, said))
-        answers = _answers(step, self.point / step.output if step.output and step.asked else said)
+                    result += self._copy(call, before | _answers(step, printed))
+        answers = _answers(step, self.point / step.output if step.output and step.asked else printed)
         assert set(step.asked) == set(answers)
         self.acknowledged = before | answers | dict(step.learns)
-        found += self._copy("exit", self.acknowledged, is_output=step.output is not None)
+        result += self._copy("exit", self.acknowledged, is_output=step.output is not None)
         new, name = self._content(step), step.output or ""
         return [
             Cut(image, after, acknowledged, self.acknowledged, (name, {new} if after == "exit" else {old, new}))
-            for image, after, acknowledged in found
+            for image, after, acknowledged in result
         ]
 
     def _environ(self, step: Step) -> dict[str, str]:
@@ -339,11 +339,11 @@ class Story:
         return (flushed.returncode, flushed.stdout, flushed.stderr), rows, files
 
 
-def _answers(step: Step, said: Path) -> Answers:
+def _answers(step: Step, printed: Path) -> Answers:
     """Return the answers that a command has printed so far, or has written to its file."""
     if not step.asked:
         return {}
-    return {entry["ip"]: (entry["country_code"], entry["city"]) for entry in objects(said.read_bytes())}
+    return {entry["ip"]: (entry["country_code"], entry["city"]) for entry in objects(printed.read_bytes())}
 
 
 def _rows(store: Path) -> Answers:
@@ -373,7 +373,7 @@ def test_power_cut(story: Story, step: str) -> None:
 
         assert (cut.after, (0, b"", b"")) == (cut.after, flushed)
         assert (cut.after, []) == (cut.after, [ip for ip in cut.acknowledged if ip not in rows])
-        possible = {(ip, said) for answers in (cut.acknowledged, cut.coming) for ip, said in answers.items()}
+        possible = {item for answers in (cut.acknowledged, cut.coming) for item in answers.items()}
         assert (cut.after, set()) == (cut.after, set(rows.items()) - possible)
         assert (cut.after, []) == (cut.after, left_over)
 

@@ -90,14 +90,14 @@ def _calls(run: str) -> list[tuple[str, int]]:
         geocli, _ = _prepared(Path(home), scenario)
         assert 0 == traced(geocli, scenario)[0].returncode
         numbers: Counter[str] = Counter()
-        found = []
+        result = []
         for line in LINE.finditer((Path(home) / "calls").read_text(errors="replace")):
             numbers[line["name"]] += 1
             is_ours = home in line["rest"] or (line["name"], line["rest"][:2]) == ("write", "1<")
             is_change = line["name"] not in {"openat", "fcntl"} or "O_CREAT" in line["rest"]
             if is_ours and is_change and re.fullmatch(pattern, line["name"]):
-                found.append((line["name"], numbers[line["name"]]))
-        return [call for call in found if call[0] not in {"pwrite64", "fchown"}]  # SQLite's, to make its files
+                result.append((line["name"], numbers[line["name"]]))
+        return [call for call in result if call[0] not in {"pwrite64", "fchown"}]  # SQLite's, to make its files
 
 
 def _interrupted(geocli: Geocli, scenario: Scenario, name: str, how: str) -> subprocess.CompletedProcess[bytes]:

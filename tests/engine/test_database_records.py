@@ -99,23 +99,23 @@ def read(databases: Sequence[Database], fields: Sequence[str], language: str = "
     """
     texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
     table = LookupTable(databases, None, Output("jsonl", fields), is_kept=False, language=language)
-    found: list[Known | None] = []
+    result: list[Known | None] = []
     for part in (texts[: COUNT // 2], texts[COUNT // 2 :], texts):
-        found += rows(table, part, fields)
-    assert found[:COUNT] == found[COUNT:]
-    return found[:COUNT]
+        result += rows(table, part, fields)
+    assert result[:COUNT] == result[COUNT:]
+    return result[:COUNT]
 
 
 def rows(table: LookupTable, texts: Sequence[str], fields: Sequence[str]) -> list[Known | None]:
     """Return the same from a table."""
-    found = table.find(Block.joined([text.encode() for text in texts], [b""] * len(texts)))
+    actual = table.find(Block.joined([text.encode() for text in texts], [b""] * len(texts)))
     single = b"null\n"
-    assembly, out = found.assembly(Output("jsonl", fields), instant_text(AT), [single] * len(found.singles())), b""
+    assembly, out = actual.assembly(Output("jsonl", fields), instant_text(AT), [single] * len(actual.singles())), b""
     while not assembly.is_complete:
         part = bytearray(1 << 20)
         out += part[: assembly.write(part)]
     known: list[Known | None] = []
-    for line, number in zip(out.splitlines(keepends=True), found.numbers, strict=True):
+    for line, number in zip(out.splitlines(keepends=True), actual.numbers, strict=True):
         if line == single:
             known.append(None)
             continue
@@ -192,10 +192,10 @@ def test_lines_are_those_of_the_scalar_path(
     paths = tuple(database.file.path for database in databases)
     with GeoCache(settings=Settings(data_dir=str(home), databases=paths), clock=lambda: AT) as cache:
         expected = [output.row(entry, "") for entry in cache.lookup_batch(texts, mode="no-cache")]
-    found = LookupTable(databases, None, output, is_kept=False).find(
+    actual = LookupTable(databases, None, output, is_kept=False).find(
         Block.joined([text.encode() for text in texts], [b""] * COUNT)
     )
-    assembly, out = found.assembly(output, instant_text(AT), []), bytearray(1 << 16)
+    assembly, out = actual.assembly(output, instant_text(AT), []), bytearray(1 << 16)
 
     assert b"".join(expected) == out[: assembly.write(out)]
     assert assembly.is_complete
@@ -206,12 +206,12 @@ def test_records_of_two_databases_are_merged(tmp_path: Path) -> None:
     cities = [{"country_code": "GB", "city": f"City {number}"} for number in range(COUNT)]
     networks = [{"autonomous_system_number": 1 + number % 2} for number in range(COUNT)]
     databases = [opened(tmp_path / f"{name}.mmdb", own) for name, own in (("A", [*cities[:-1], None]), ("B", networks))]
-    found = together(databases, with_traits=False)
+    actual = together(databases, with_traits=False)
 
-    assert [f"City {number}" for number in range(COUNT - 1)] == [known[0]["city"] for known in found[:-1] if known]
-    assert [1 + number % 2 for number in range(COUNT)] == [known[0]["asn"] for known in found if known]
-    assert ["A+B"] * (COUNT - 1) + ["B"] == [known[0]["source"] for known in found if known]
-    assert [3] * (COUNT - 1) + [2] == [known[1] for known in found if known]
+    assert [f"City {number}" for number in range(COUNT - 1)] == [known[0]["city"] for known in actual[:-1] if known]
+    assert [1 + number % 2 for number in range(COUNT)] == [known[0]["asn"] for known in actual if known]
+    assert ["A+B"] * (COUNT - 1) + ["B"] == [known[0]["source"] for known in actual if known]
+    assert [3] * (COUNT - 1) + [2] == [known[1] for known in actual if known]
 
 
 @pytest.mark.parametrize("second", [{"asn": 1, "org": "Two"}, {"asn": 2, "org": "Two"}])
@@ -234,9 +234,9 @@ def test_more_records_than_one_call_reads(tmp_path: Path) -> None:
     database = Database(examine(str(path), 0))
     texts = [f"1.{number >> 8}.{number & 255}.0" for number in range(len(records))]
     table = LookupTable([database], None, Output("jsonl"), is_kept=False)
-    found = [known and known[0].get("city") for known in rows(table, texts, JSON_FIELDS)]
+    actual = [known and known[0].get("city") for known in rows(table, texts, JSON_FIELDS)]
 
-    assert [record["city"] for record in records] == found
+    assert [record["city"] for record in records] == actual
 
 
 def test_a_damaged_record_does_not_affect_others(tmp_path: Path) -> None:
@@ -246,10 +246,10 @@ def test_a_damaged_record_does_not_affect_others(tmp_path: Path) -> None:
     opened(path, [{"city": text} for text in texts])
     data = path.read_bytes().replace(b"City number 3", b"City\xffnumber 3")
     path.write_bytes(data)
-    found = together([Database(examine(str(path), 0))], with_traits=False)
+    actual = together([Database(examine(str(path), 0))], with_traits=False)
     expected = [None if "3" in text else text for text in texts]
 
-    assert expected == [known and known[0].get("city") for known in found]
+    assert expected == [known and known[0].get("city") for known in actual]
     with pytest.raises(DatabaseError):
         alone([Database(examine(str(path), 0))], "4.0.0.0")
 
@@ -257,7 +257,7 @@ def test_a_damaged_record_does_not_affect_others(tmp_path: Path) -> None:
 def test_addresses_without_a_record_have_no_values(tmp_path: Path) -> None:
     """Nor sources; an empty record counts as a source."""
     database = opened(tmp_path / "Edition.mmdb", [None, {}, {"a": {}}, *[{"city": "x"}] * 3])
-    found = together([database], with_traits=True)
+    actual = together([database], with_traits=True)
 
-    assert ({}, 0, False) == found[0]
-    assert [({}, 1, False)] * 2 == found[1:3]
+    assert ({}, 0, False) == actual[0]
+    assert [({}, 1, False)] * 2 == actual[1:3]

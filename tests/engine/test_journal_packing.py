@@ -156,21 +156,21 @@ def test_the_memory_of_packed_addresses_is_bounded(database: Database) -> None:
         assert not set(part) ^ set(ips)
 
 
-def note(found: BlockAnswers, size_bytes: int) -> None:
+def note(answers: BlockAnswers, size_bytes: int) -> None:
     """Give the answers that are put together like that of the first address a long trait."""
     place = {"status": "special", "traits": {"note": "x" * size_bytes}}
     line, own, shared = (packed(text, []) for text in ("", json.dumps(place), '{"status":"special",'))
     texts = Texts({"status": "special"}, (line, own, shared))
-    found.answers.add_recipe(found.answers.recipe(found.numbers[0]), Recipe(None, 0, {}, {}), RENDERED, texts)
+    answers.answers.add_recipe(answers.answers.recipe(answers.numbers[0]), Recipe(None, 0, {}, {}), RENDERED, texts)
 
 
 @pytest.mark.parametrize("size_bytes", [TARGET_BYTES, 3 * TARGET_BYTES, MAX_BYTES - 1000])
 def test_a_place_larger_than_the_target_size_gets_a_frame_of_its_own(size_bytes: int) -> None:
     """Up to the maximum size of a frame."""
     table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
-    found = table.find(block(["10.0.0.1", "127.0.0.1", "10.0.0.2"]))
-    note(found, size_bytes)
-    written = list(frames(JournalPacker().payloads(START, [found])))
+    actual = table.find(block(["10.0.0.1", "127.0.0.1", "10.0.0.2"]))
+    note(actual, size_bytes)
+    written = list(frames(JournalPacker().payloads(START, [actual])))
 
     assert [["10.0.0.1"], ["10.0.0.2"], ["127.0.0.1"]] == sorted([ip for ip, *_ in frame.rows] for frame in written)
 
@@ -178,11 +178,11 @@ def test_a_place_larger_than_the_target_size_gets_a_frame_of_its_own(size_bytes:
 def test_a_place_above_the_maximum_size_is_an_error() -> None:
     """Readers would take a larger frame for damage."""
     table = LookupTable([], None, Output("csv", ("ip",)), is_kept=True)
-    found = table.find(block(["10.0.0.1"]))
-    note(found, MAX_BYTES)
+    actual = table.find(block(["10.0.0.1"]))
+    note(actual, MAX_BYTES)
 
     with pytest.raises(ValueError, match="does not fit into a frame"):
-        list(JournalPacker().payloads(START, [found]))
+        list(JournalPacker().payloads(START, [actual]))
 
 
 def test_answers_may_be_added_while_blocks_are_packed(
@@ -190,16 +190,16 @@ def test_answers_may_be_added_while_blocks_are_packed(
 ) -> None:
     """By another thread that reads new records."""
     first = random_addresses(200)
-    found, seen = find(first), deque[Any]()
+    actual, seen = find(first), deque[Any]()
     adding = Thread(target=lambda: seen.extend(find([known(number, number)]) for number in range(COUNT)))
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         adding.start()
         while adding.is_alive():
-            check(database, list(frames(JournalPacker().payloads(START, [found]))), first)
+            check(database, list(frames(JournalPacker().payloads(START, [actual]))), first)
     finally:
         sys.setswitchinterval(interval)
         adding.join()
-    written = list(frames(JournalPacker().payloads(START, [found, *seen])))
+    written = list(frames(JournalPacker().payloads(START, [actual, *seen])))
     check(database, written, [*first, *(known(number, number) for number in range(COUNT))])

@@ -42,9 +42,9 @@ def row(text: bytes, single: bytes) -> bytes:
     return f"{text.decode()},{STATUSES.get(text, 'unresolved')},,{AT}\n".encode()
 
 
-def written(found: BlockAnswers, singles: list[bytes], room: int) -> list[bytes]:
+def written(answers: BlockAnswers, singles: list[bytes], room: int) -> list[bytes]:
     """Write the rows of a block to a buffer of this size, which grows where a row does not fit."""
-    assembly, parts = found.assembly(OUTPUT, AT, singles), list[bytes]()
+    assembly, parts = answers.assembly(OUTPUT, AT, singles), list[bytes]()
     while not assembly.is_complete:
         out = bytearray(room)
         size = assembly.write(out)
@@ -66,10 +66,10 @@ def test_parts_of_any_size_are_the_whole(asked: list[tuple[bytes, bytes, int, by
     texts, copies, counts, _ = [list(column) for column in zip(*asked, strict=True)] or [[], [], [], []]
     block = Block.joined(texts, copies)
     block.padding, block.delimiter = offsets(counts), b";"
-    found = table().find(block)
+    actual = table().find(block)
     singles = [single for text, *_, single in asked if text in {b"x", b""}]
     expected = [copied + b";" * count + row(text, single) for text, copied, count, single in asked]
-    parts = written(found, singles, room)
+    parts = written(actual, singles, room)
 
     assert b"".join(expected) == b"".join(parts)
     assert max(map(len, parts), default=0) <= max(room, *map(len, expected), 0)
@@ -87,8 +87,8 @@ def test_memory_for_rows_is_bounded(maker: Callable[[Output], RowMaker]) -> None
     texts, single = [b"x"] * 100, b"y" * 999_999 + b"\n"
     block = Block.joined(texts, [b"copied,"] * 100)
     block.padding = offsets([1] * 100)
-    found = table().find(block)
-    parts = [bytes(part) for part in maker(OUTPUT)._assembled(found, [single] * 100)]  # noqa: SLF001 (a file would take too long)
+    actual = table().find(block)
+    parts = [bytes(part) for part in maker(OUTPUT)._assembled(actual, [single] * 100)]  # noqa: SLF001 (a file would take too long)
 
     assert (b"copied,," + single) * 100 == b"".join(parts)
     assert max(map(len, parts)) <= OUT_BYTES
@@ -97,8 +97,8 @@ def test_memory_for_rows_is_bounded(maker: Callable[[Output], RowMaker]) -> None
 def test_the_buffer_grows_for_a_larger_row(maker: Callable[[Output], RowMaker]) -> None:
     """At most to twice its size."""
     single = b"y" * (3 * OUT_BYTES)
-    found = table().find(Block.joined([b"x", b"1.2.3.4", b"x"], [b"", b"a", b"b"]))
-    parts = [bytes(part) for part in maker(OUTPUT)._assembled(found, [single, single])]  # noqa: SLF001 (as above)
+    actual = table().find(Block.joined([b"x", b"1.2.3.4", b"x"], [b"", b"a", b"b"]))
+    parts = [bytes(part) for part in maker(OUTPUT)._assembled(actual, [single, single])]  # noqa: SLF001 (as above)
 
     assert single + b"a" + row(b"1.2.3.4", b"") + b"b" + single == b"".join(parts)
     assert max(map(len, parts)) <= 4 * OUT_BYTES
@@ -119,5 +119,5 @@ def test_the_tail_is_written_last(maker: Callable[[Output], RowMaker]) -> None:
     output = Output("label", ("scope",), end="")
     form, answers = LogForm(output, is_extract=False), LookupTable([], None, output, is_kept=False)
     for text, expected in ((b"no address\n", b"no address\n"), (b"a 10.0.0.1 b\n", b"a 10.0.0.1 [private] b\n")):
-        found = answers.find(form.cut(text, is_large=True))
-        assert expected == b"".join(map(bytes, maker(output)._assembled(found, [])))  # noqa: SLF001 (as above)
+        actual = answers.find(form.cut(text, is_large=True))
+        assert expected == b"".join(map(bytes, maker(output)._assembled(actual, [])))  # noqa: SLF001 (as above)

@@ -55,10 +55,10 @@ def block(lines: list[bytes]) -> Block:
     return Block.joined(lines, [b""] * len(lines))
 
 
-def rows(found: BlockAnswers, format_: str = "csv") -> list[bytes]:
+def rows(answers: BlockAnswers, format_: str = "csv") -> list[bytes]:
     """Return the lines of a block; those of the scalar path are empty."""
-    assembly = found.assembly(Output(format_, ("network",)), "", [b"\n"] * len(found.singles()))
-    out = bytearray(64 * len(found.block) + 64)
+    assembly = answers.assembly(Output(format_, ("network",)), "", [b"\n"] * len(answers.singles()))
+    out = bytearray(64 * len(answers.block) + 64)
     written = assembly.write(out)
     assert assembly.is_complete
     return bytes(out[:written]).split(b"\n")[:-1]
@@ -78,8 +78,8 @@ def may_embed(address: IPv4Address | IPv6Address) -> bool:
 @given(BLOCKS)
 def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -> None:
     """IPv4 without leading zeros, IPv6 in the form of RFC 5952 unless it may embed IPv4; and nothing else."""
-    found = BlockAnswers(table("network").answers, block(lines))
-    kernel().find(byref(found.answers.engine), byref(found.native))
+    actual = BlockAnswers(table("network").answers, block(lines))
+    kernel().find(byref(actual.answers.engine), byref(actual.native))
     expected = []
     for line in lines:
         text = line.decode()
@@ -91,7 +91,7 @@ def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -
             is_mapped = address.version == 6 and 0xFFFF < int(address) < 1 << 64
             expected.append(text == str(address) and "%" not in text and not is_mapped)
 
-    assert expected == [number != UNREAD for number in found.numbers]
+    assert expected == [number != UNREAD for number in actual.numbers]
 
 
 @settings(max_examples=400, deadline=None)
@@ -99,7 +99,7 @@ def test_plain_addresses_are_those_of_the_standard_library(lines: list[bytes]) -
 @example([b"a:2:3:4:5:6:1.2.3.4", b"a:2:3::5:6:7:08", b"A:2:3:4:5:6:7:8", b"a:0:0:2::3:4", b"a:2:3:4:5:6:7:8"] * 2)
 def test_other_spellings_are_parsed_by_python(lines: list[bytes]) -> None:
     """Ports, brackets, zones and mapped addresses become canonical; invalid lines stay as they are."""
-    found = table("ip").find(block(lines))
+    actual = table("ip").find(block(lines))
     expected: list[tuple[bytes, bool]] = []
     for line in lines:
         try:
@@ -110,7 +110,7 @@ def test_other_spellings_are_parsed_by_python(lines: list[bytes]) -> None:
             expected.append((str(address).encode(), may_embed(address)))
 
     assert expected == [
-        (text, number == SINGLE) for text, number in zip(found.block.addresses(), found.numbers, strict=True)
+        (text, number == SINGLE) for text, number in zip(actual.block.addresses(), actual.numbers, strict=True)
     ]
 
 
@@ -119,10 +119,10 @@ def test_networks(drawn: list[tuple[IPv4Address | IPv6Address, int]], is_json: b
     """The network of an address and a prefix length is that of `ipaddress`."""
     format_ = "jsonl" if is_json else "csv"
     known = [(address, length) for address, length in drawn if not may_embed(address)]
-    found = table("network", format_=format_).find(block([str(address).encode() for address, _ in known]))
+    actual = table("network", format_=format_).find(block([str(address).encode() for address, _ in known]))
     for position, (_, length) in enumerate(known):
-        found.prefixes[position] = length
-    texts = rows(found, format_)
+        actual.prefixes[position] = length
+    texts = rows(actual, format_)
     expected = [
         b'{"network": "%s"}' % text.encode() if is_json else text.encode()
         for text in (network_of(*pair) for pair in known)
@@ -151,7 +151,7 @@ def test_prefix_lengths_stay_with_their_addresses(drawn: list[tuple[str, IPv4Add
     known = [(text.encode(), length, network_length(text.encode(), length)) for text, length in spelled]
     pieces = [piece for text, length, own in known for piece in (text, b"" if own is None else b"/%d" % length)]
     bounds = offsets(accumulate(map(len, pieces), initial=0))
-    found = table("ip").find(Block(b"".join(pieces), bounds[:-1:2], bounds[1::2], bounds[2::2]))
+    actual = table("ip").find(Block(b"".join(pieces), bounds[:-1:2], bounds[1::2], bounds[2::2]))
     expected = [
         (str(addresses.parse(text.decode())).encode(), b"" if own is None else b"/%d" % own)
         if is_valid(text)
@@ -159,7 +159,7 @@ def test_prefix_lengths_stay_with_their_addresses(drawn: list[tuple[str, IPv4Add
         for text, _, own in known
     ]
 
-    assert expected == [(found.block.address(at), found.block.suffix(at)) for at in range(len(known))]
+    assert expected == [(actual.block.address(at), actual.block.suffix(at)) for at in range(len(known))]
 
 
 def is_valid(text: bytes) -> bool:
@@ -172,19 +172,19 @@ def is_valid(text: bytes) -> bool:
 
 def test_no_lines() -> None:
     """Have no rows."""
-    found = table("ip").find(block([]))
+    actual = table("ip").find(block([]))
 
-    assert ([], [], []) == (found.numbers.tolist(), found.singles(), rows(found))
+    assert ([], [], []) == (actual.numbers.tolist(), actual.singles(), rows(actual))
 
 
 def test_both_families_in_one_block() -> None:
     """Answers stay in order, also those of invalid lines."""
-    found = table("ip").find(block([b"1.2.3.4", b"x", b"2001:4860::1", b"5.6.7.8"]))
+    actual = table("ip").find(block([b"1.2.3.4", b"x", b"2001:4860::1", b"5.6.7.8"]))
 
-    first, *rest = found.numbers
+    first, *rest = actual.numbers
     assert first >= FIRST_NUMBER
     assert [SINGLE, first, first] == rest
-    assert [1] == found.singles()
+    assert [1] == actual.singles()
 
 
 LINE_BYTES = st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"").replace(b"\0", b""))

@@ -34,8 +34,8 @@ def replace(path: Path | str) -> None:
 
 
 def rights_of(path: Path) -> tuple[int, int, int]:
-    found = path.lstat()
-    return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
+    status = path.lstat()
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
 
 
 def become(user: int, *groups: int) -> None:
@@ -95,12 +95,12 @@ def test_other_hard_link_is_unchanged(tmp_path: Path) -> None:
 
 
 def _read_fifo(path: Path) -> list[bytes]:
-    found: list[bytes] = []
-    reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
+    result: list[bytes] = []
+    reader = threading.Thread(target=lambda: result.append(path.read_bytes()), daemon=True)
     reader.start()
     replace(path.with_name("out"))
     reader.join(60)
-    return found
+    return result
 
 
 @pytest.mark.parametrize("chain", [(), ("second",)], ids=["link", "link to a link"])

@@ -144,10 +144,10 @@ def test_several_addresses_fit_the_width(located: Geocli, width: int) -> None:
     addresses = ("81.2.69.160", "2001:218:aaaa:bbbb:cccc:dddd:eeee:ffff", "98.0.0.1")
     _, shown = on_terminal(located, "lookup", *addresses, environ={"COLUMNS": str(width)})
     lines = [line.rstrip() for line in STYLE.sub("", shown).splitlines()]
-    said = "".join("".join(lines).split())
+    shown = "".join("".join(lines).split())
 
     assert width >= max(map(len, lines))
-    assert [] == [address for address in addresses if address not in said]
+    assert [] == [address for address in addresses if address not in shown]
     assert (lines[0].split() == ["81.2.69.160", "resolved"]) is (width < 78)
 
 

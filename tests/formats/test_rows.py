@@ -89,9 +89,9 @@ def test_the_fields_of_a_format(format_: str, names: tuple[str, ...]) -> None:
 def test_each_format_to_the_byte(format_: str, expected: str) -> None:
     """Header, rows and line ends are exact; a tab in the data never splits a row."""
     output = Output(format_, ["ip", "city", "asn", "cached"])
-    found = (output.header + output.block([LONDON, INVALID])).decode()
+    actual = (output.header + output.block([LONDON, INVALID])).decode()
 
-    assert expected == found
+    assert expected == actual
 
 
 def test_value_is_the_country_unless_fields_are_named() -> None:
@@ -198,9 +198,9 @@ def test_control_characters_are_escaped(format_: str, text: str) -> None:
 @pytest.mark.parametrize("text", [*HOSTILE, "Orléans", "東京", "\\", '"', "\U000e0001", "😀"], ids=ascii)
 def test_json_reads_back(format_: str, text: str) -> None:
     """Escaped or not, JSON reads back as the same string."""
-    said = json.loads(_cell(format_, text))
+    parsed = json.loads(_cell(format_, text))
 
-    assert {"city": text} == (said[0] if format_ == "json" else said)
+    assert {"city": text} == (parsed[0] if format_ == "json" else parsed)
 
 
 def test_printable_text_is_unchanged() -> None:

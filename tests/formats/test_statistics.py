@@ -53,7 +53,7 @@ def _stats(**changes: object) -> Stats:
 def test_the_table_of_statistics(capsys: pytest.CaptureFixture[str]) -> None:
     """The table has rows by status, the journal, the last flush, databases with their ages, and bars with shares."""
     print_stats(_stats(), "table", None)
-    found = capsys.readouterr()
+    actual = capsys.readouterr()
 
     assert [
         ["cache"],
@@ -71,8 +71,8 @@ def test_the_table_of_statistics(capsys: pytest.CaptureFixture[str]) -> None:
         ["country", "rows", "share"],
         ["GB", "United", "Kingdom", "3", "75.0%", "█" * 30],
         ["no", "country", "1", "25.0%", "█" * 10],
-    ] == [words for words in words(found.out) if set(words[0]) - {"─"}]
-    assert "" == found.err
+    ] == [words for words in words(actual.out) if set(words[0]) - {"─"}]
+    assert "" == actual.err
 
 
 def test_the_table_of_statistics_of_an_empty_cache(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,10 +90,10 @@ def test_the_table_of_statistics_of_an_empty_cache(capsys: pytest.CaptureFixture
 def test_unreadable_figures_are_reported_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Errors are reported on standard error, a line each; the table has the rest."""
     print_stats(_stats(journal=None, problems=["/x/journal: gone", "/x/geocli.db: locked"]), "table", None)
-    found = capsys.readouterr()
+    actual = capsys.readouterr()
 
-    assert "geocli: /x/journal: gone\ngeocli: /x/geocli.db: locked\n" == found.err
-    assert "dirty entries" not in found.out
+    assert "geocli: /x/journal: gone\ngeocli: /x/geocli.db: locked\n" == actual.err
+    assert "dirty entries" not in actual.out
 
 
 def test_statistics_on_a_terminal_are_a_table(located: Geocli) -> None:
@@ -132,10 +132,10 @@ def test_the_age_of_a_database_has_a_colour(geocli: Geocli, days: int, colour: s
 def test_bars_show_the_chosen_column(capsys: pytest.CaptureFixture[str]) -> None:
     """Autonomous systems are shown as AS numbers, with the name of the organisation if it is known."""
     print_stats(_stats(by="asn", top=[(64500, 3), (64501, 1)], organisations={64500: "[Example]"}), "table", None)
-    found = words(capsys.readouterr().out)
+    actual = words(capsys.readouterr().out)
 
-    assert ["AS64500", "[Example]", "3", "75.0%", "█" * 30] in found
-    assert ["AS64501", "1", "25.0%", "█" * 10] in found
+    assert ["AS64500", "[Example]", "3", "75.0%", "█" * 30] in actual
+    assert ["AS64501", "1", "25.0%", "█" * 10] in actual
 
 
 @pytest.mark.parametrize("width", [40, 80])
@@ -225,9 +225,9 @@ def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
 def test_statistics_as_json_with_unreadable_figures(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """Keys of unreadable figures have null."""
     print_stats(_stats(journal=None, last_flush=None, problems=["/x: gone"]), "json", None)
-    said = json.loads(capfdbinary.readouterr().out)
+    parsed = json.loads(capfdbinary.readouterr().out)
 
-    assert (None, None, ["/x: gone"]) == (said["journal"], said["last_flush"], said["problems"])
+    assert (None, None, ["/x: gone"]) == (parsed["journal"], parsed["last_flush"], parsed["problems"])
 
 
 @pytest.mark.parametrize("format_", ["json", "prometheus"])
@@ -302,12 +302,12 @@ def _samples(text: str) -> dict[tuple[str, str | None], float]:
             typed, kind = line.split(" ")[2:]
             assert (helped, "gauge") == (typed, kind)
         else:
-            found = SAMPLE.fullmatch(line)
-            assert found, line
-            assert typed == found["name"]
-            key = found["name"].removeprefix("geocli_"), found["label"]
+            actual = SAMPLE.fullmatch(line)
+            assert actual, line
+            assert typed == actual["name"]
+            key = actual["name"].removeprefix("geocli_"), actual["label"]
             assert key not in samples
-            samples[key] = float(found["number"])
+            samples[key] = float(actual["number"])
     return samples
 
 

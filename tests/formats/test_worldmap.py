@@ -78,12 +78,12 @@ def test_every_country_is_on_the_map(columns: int) -> None:
 def test_land_is_land_and_sea_is_sea() -> None:
     """The largest map is checked at well-known places."""
     lines = [_text(line) for line in world({}, COLUMNS)]
-    found = {
+    actual = {
         (latitude, longitude): lines[(NORTH - latitude) // 6][(longitude + 180) // 3] != " "
         for latitude, longitude in LAND_AND_SEA
     }
 
-    assert LAND_AND_SEA == found
+    assert LAND_AND_SEA == actual
 
 
 @pytest.mark.parametrize(("width", "expected"), [(40, (8, 40)), (80, (16, 80)), (120, (24, 120)), (300, (24, 120))])

@@ -37,7 +37,7 @@ class Source:
         self.label = label
         self.everywhere = everywhere
         self.failure: ResolveError | None = None
-        self.asked: list[str] = []
+        self.lookups: list[str] = []
 
     def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
         """Return the label, of a source without a file."""
@@ -46,7 +46,7 @@ class Source:
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Return the answer that the test has set."""
-        self.asked.append(str(address))
+        self.lookups.append(str(address))
         if self.failure is not None:
             report(self.failure)
             return None

@@ -74,7 +74,7 @@ class Web:
         """Behaviour for the next requests, in order."""
         self.unknown: set[str] = set()
         """Addresses without an answer."""
-        self.asked: list[list[str]] = []
+        self.requests: list[list[str]] = []
         """The addresses of each request."""
         self.headers: dict[str, str] = {}
         """Headers of each response."""
@@ -122,15 +122,15 @@ class Web:
 
     def _handled(self, request: Request) -> Response:
         self.request = request
-        self.asked.append([request.path.rpartition("/")[2]] if self.is_maxmind else json.loads(request.data))
+        self.requests.append([request.path.rpartition("/")[2]] if self.is_maxmind else json.loads(request.data))
         return self.later.pop(0)(request) if self.later else self.behave(request)
 
     def answer(self, _: Request) -> Response:
         """Answer as the service does."""
-        records = [self.record(ip) for ip in self.asked[-1]]
+        records = [self.record(ip) for ip in self.requests[-1]]
         if not self.is_maxmind:
             return self.json(records)
-        if self.asked[-1][0] in self.unknown:
+        if self.requests[-1][0] in self.unknown:
             return self.json({"code": "IP_ADDRESS_NOT_FOUND", "error": "not in our database"}, status=404)
         return self.json(records[0])
 

@@ -780,8 +780,8 @@ class TestMmdbResolver:
                 tmp_path / f"{name}.mmdb", {"81.2.69.0/24": TOKYO} if name == "b" else CITIES, build_epoch=1_780_000_000
             )
         resolver = MmdbResolver([str(tmp_path)])
-        found = resolver.sources(Known(), problems.append)
-        assert [str(tmp_path / f"{name}.mmdb") for name in "ab"] == [file.path for _, file in found]
+        actual = resolver.sources(Known(), problems.append)
+        assert [str(tmp_path / f"{name}.mmdb") for name in "ab"] == [file.path for _, file in actual]
         assert 2 == len(resolver.databases(problems.append))
 
     def test_file_that_changes_while_it_is_read(self, tmp_path: Path, problems: list[ResolveError]) -> None:

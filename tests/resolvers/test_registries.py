@@ -81,8 +81,8 @@ def everywhere() -> Iterator[Address]:
 class TestRirResolver:
     def test_every_code_in_the_data_has_a_name(self) -> None:
         """Every code that iptocc returns for addresses all over the world is one that has a name."""
-        found = (country_code(str(address)) for address in everywhere())
-        codes = {code for code in found if code is not None}
+        actual = (country_code(str(address)) for address in everywhere())
+        codes = {code for code in actual if code is not None}
         assert len(codes) > 150
         assert set() == {code for code in codes if country_name(code) is None}
 

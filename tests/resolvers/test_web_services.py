@@ -44,15 +44,15 @@ class Desk:
     def service(self, **changes: Any) -> Service:
         """Return the service as a new process has it."""
         chosen = self.chosen.replace(**changes)
-        (found,) = default_services(chosen, lambda: DataDirectory(chosen.data_dir), self.clock, self.warnings.append)
-        return found
+        (result,) = default_services(chosen, lambda: DataDirectory(chosen.data_dir), self.clock, self.warnings.append)
+        return result
 
     def ask(self, *addresses: Address, **changes: Any) -> dict[Address, Any]:
         """Look up addresses, and return the answers."""
         return dict(self.service(**changes).resolve_many(addresses, self.problems.append))
 
     @property
-    def said(self) -> list[str]:
+    def reported(self) -> list[str]:
         """The reported problems, without the name of the service."""
         return [str(problem).removeprefix(f"{self.web.name}: ") for problem in self.problems]
 
@@ -81,13 +81,13 @@ def desk(web: Web, geocli: Geocli, clock: Clock, monkeypatch: pytest.MonkeyPatch
 
 
 def _other(web: Web) -> str:
-    said = web.record("45.45.45.46")
-    return json.dumps(said if web.is_maxmind else [said])
+    body = web.record("45.45.45.46")
+    return json.dumps(body if web.is_maxmind else [body])
 
 
 def _changed(web: Web, **changes: Any) -> str:
-    said = web.record(str(FIRST)) | changes
-    return json.dumps(said if web.is_maxmind else [said])
+    body = web.record(str(FIRST)) | changes
+    return json.dumps(body if web.is_maxmind else [body])
 
 
 UNREADABLE = "unreadable answer ("
@@ -161,11 +161,11 @@ class TestMisbehaviour:
         assert {} == desk.ask(FIRST)
         assert {} == desk.ask(FIRST)
         assert [ServiceError] * 2 == [type(problem) for problem in desk.problems]
-        first, second = desk.said
+        first, second = desk.reported
         assert first.startswith(reason)
         assert second == f"not asked for another 30 s: {first}"
-        assert 1 == len(desk.web.asked)
-        assert "s3cret-key" not in "".join(desk.said)
+        assert 1 == len(desk.web.requests)
+        assert "s3cret-key" not in "".join(desk.reported)
 
     @pytest.mark.parametrize("name", servers.MISBEHAVIOUR)
     def test_below_http(self, desk: Desk, name: str) -> None:
@@ -174,7 +174,7 @@ class TestMisbehaviour:
         with servers.serving(answer, desk.web.context) as url:
             where = {"maxmind_host": url.rpartition("/")[2], "ip_api_url": url, "service_timeout_seconds": 0.2}
             assert {} == desk.ask(FIRST, **where)
-        assert desk.said[0].removeprefix(f"{where['maxmind_host']}: ").startswith(tuple(reason.split("|")))
+        assert desk.reported[0].removeprefix(f"{where['maxmind_host']}: ").startswith(tuple(reason.split("|")))
 
     @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "1" + "0" * 400])
     def test_invalid_numbers(self, desk: Desk, number: str) -> None:
@@ -184,7 +184,7 @@ class TestMisbehaviour:
         text = _changed(desk.web, **({"location": odd} if desk.web.is_maxmind else odd)).replace('"@"', number)
         desk.web.behave = desk.web.raw(text)
         place = desk.ask(FIRST, service_timeout_seconds=30.0)[FIRST].place
-        assert [] == desk.said
+        assert [] == desk.reported
         assert ("Osaka", None, None) == (place.city, place.latitude, place.longitude)
 
     def test_cookies(self, desk: Desk) -> None:
@@ -206,7 +206,7 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.raw("", status, **{"Retry-After": retry_after})
         for _ in range(2):
             desk.ask(FIRST, service_timeout_seconds=30.0)
-        assert desk.said[1].startswith("not asked for another 90 s: ")
+        assert desk.reported[1].startswith("not asked for another 90 s: ")
         desk.clock.forward(seconds=91)
         desk.web.behave = desk.web.answer
         assert [FIRST] == list(desk.ask(FIRST, service_timeout_seconds=30.0))
@@ -214,12 +214,12 @@ class TestMisbehaviour:
     def test_unreachable(self, desk: Desk) -> None:
         """An unreachable service is a failure, and the message has the reason, without the address."""
         assert {} == desk.ask(FIRST, maxmind_host="127.0.0.1:1", ip_api_url="http://127.0.0.1:1")
-        assert desk.said[0].endswith("request failed: Connection refused")
+        assert desk.reported[0].endswith("request failed: Connection refused")
 
     def test_no_such_host(self, desk: Desk) -> None:
         """So is an unknown host name."""
         assert {} == desk.ask(FIRST, maxmind_host="no.invalid", ip_api_url="http://no.invalid")
-        assert "request failed: " in desk.said[0]
+        assert "request failed: " in desk.reported[0]
 
     @pytest.mark.parametrize("value", ["text", 17, None, True, [], {}, [{}], 1e400])
     def test_values_of_wrong_types(self, desk: Desk, value: object) -> None:
@@ -228,7 +228,7 @@ class TestMisbehaviour:
         odd = dict.fromkeys(names if desk.web.is_maxmind else ("countryCode", "lat", "zip", "as", "mobile"), value)
         desk.web.behave = desk.web.raw(_changed(desk.web, **odd))
         answer = desk.ask(FIRST)[FIRST]
-        assert [] == desk.said
+        assert [] == desk.reported
         assert "Asia/Tokyo" == answer.place.time_zone or desk.web.is_maxmind
         assert None is answer.place.latitude or value == 17
 
@@ -238,7 +238,7 @@ class TestMisbehaviour:
         for seconds in (30, 60, 120):
             desk.ask(FIRST)
             desk.ask(FIRST)
-            assert f"not asked for another {seconds} s: HTTP 500" == desk.said[-1]
+            assert f"not asked for another {seconds} s: HTTP 500" == desk.reported[-1]
             desk.clock.forward(seconds=seconds)
         desk.clock.forward(seconds=1)
         desk.web.behave = desk.web.answer
@@ -246,7 +246,7 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.raw("", 500)
         desk.ask(FIRST)
         desk.ask(FIRST)
-        assert "not asked for another 30 s: HTTP 500" == desk.said[-1]
+        assert "not asked for another 30 s: HTTP 500" == desk.reported[-1]
 
     @pytest.mark.parametrize(
         ("asked_for", "seconds"), [("7", 7), ("100000", 86_400), ("0", 30), ("soon", 30), ("", 30)]
@@ -256,7 +256,7 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.raw("", 429, **{"Retry-After": asked_for})
         desk.ask(FIRST)
         desk.ask(FIRST)
-        assert f"not asked for another {seconds} s: too many requests" == desk.said[-1]
+        assert f"not asked for another {seconds} s: too many requests" == desk.reported[-1]
         assert (75, 429) == (desk.problems[-1].exit_status, desk.problems[-1].status)
 
     def test_503_with_retry_after(self, desk: Desk) -> None:
@@ -264,32 +264,32 @@ class TestMisbehaviour:
         desk.web.behave = desk.web.raw("", 503, **{"Retry-After": "300"})
         desk.ask(FIRST)
         desk.ask(FIRST)
-        assert "not asked for another 300 s: HTTP 503" == desk.said[-1]
+        assert "not asked for another 300 s: HTTP 503" == desk.reported[-1]
         assert (3, 503) == (desk.problems[-1].exit_status, desk.problems[-1].status)
 
     def test_the_first_failure_is_the_last_request(self, desk: Desk) -> None:
         """Addresses after a failure are not sent, and earlier answers are returned."""
         addresses = [FIRST + number for number in range(2 if desk.web.is_maxmind else 150)]
         desk.web.later = [desk.web.answer, desk.web.raw("", 503)]
-        found = desk.ask(*addresses, *(SECOND + number for number in range(250)))
-        assert addresses[: 1 if desk.web.is_maxmind else 100] == list(found)
-        assert ["HTTP 503"] == desk.said
+        actual = desk.ask(*addresses, *(SECOND + number for number in range(250)))
+        assert addresses[: 1 if desk.web.is_maxmind else 100] == list(actual)
+        assert ["HTTP 503"] == desk.reported
 
 
 class TestRequests:
     def test_known_and_unknown(self, desk: Desk) -> None:
         """An address without a record is an answer, not a failure, for both address families."""
         desk.web.unknown = {str(SECOND)}
-        found = desk.ask(FIRST, SECOND)
-        assert [FIRST, SECOND] == list(found)
-        assert None is found[SECOND]
+        actual = desk.ask(FIRST, SECOND)
+        assert [FIRST, SECOND] == list(actual)
+        assert None is actual[SECOND]
         assert ("JP", "Osaka", 64496, "Example, Inc.") == tuple(
-            getattr(found[FIRST].place, name) for name in ("country_code", "city", "asn", "org")
+            getattr(actual[FIRST].place, name) for name in ("country_code", "city", "asn", "org")
         )
-        assert (desk.web.name, None) == (found[FIRST].source, found[FIRST].built_at)
-        assert (24 if desk.web.is_maxmind else None) == found[FIRST].prefix_len
-        assert False is found[FIRST].place.traits["is_in_european_union" if desk.web.is_maxmind else "is_mobile"]
-        assert [] == desk.said
+        assert (desk.web.name, None) == (actual[FIRST].source, actual[FIRST].built_at)
+        assert (24 if desk.web.is_maxmind else None) == actual[FIRST].prefix_len
+        assert False is actual[FIRST].place.traits["is_in_european_union" if desk.web.is_maxmind else "is_mobile"]
+        assert [] == desk.reported
 
     @pytest.mark.parametrize("count", [1, 99, 100, 101, 200])
     def test_full_batches(self, desk: Desk, count: int) -> None:
@@ -300,8 +300,8 @@ class TestRequests:
         assert addresses == list(desk.ask(*addresses))
         takes = 1 if desk.web.is_maxmind else 100
         assert [count // takes, count % takes > 0] == [
-            sum(len(asked) == takes for asked in desk.web.asked),
-            any(len(asked) < takes for asked in desk.web.asked),
+            sum(len(request) == takes for request in desk.web.requests),
+            any(len(request) < takes for request in desk.web.requests),
         ]
 
     def test_a_working_service_creates_no_file(self, desk: Desk, geocli: Geocli) -> None:
@@ -324,7 +324,7 @@ class TestRequests:
         desk.web.headers = {"X-Rl": "0", "X-Ttl": "43"}
         assert [FIRST] == list(desk.ask(FIRST))
         assert {} == desk.ask(SECOND)
-        assert ["not asked for another 43 s: its rate limit was reached"] == desk.said
+        assert ["not asked for another 43 s: its rate limit was reached"] == desk.reported
         assert 75 == desk.problems[0].exit_status
         desk.clock.forward(seconds=44)
         desk.web.headers = {"X-Rl": "14", "X-Ttl": "60"}
@@ -337,20 +337,20 @@ class TestRequests:
         desk.web.headers = {"X-Rl": "0", "X-Ttl": "1"}
         addresses = [FIRST + number for number in range(150)]
         assert addresses == list(desk.ask(*addresses, service_wait_seconds=2.0))
-        assert [] == desk.said
+        assert [] == desk.reported
         desk.clock.forward(seconds=10)
         desk.web.behave = desk.web.raw("", 500)
         desk.ask(FIRST, SECOND, service_wait_seconds=1000.0)
         desk.ask(FIRST, service_wait_seconds=1000.0)
-        assert "not asked for another 30 s: HTTP 500" == desk.said[-1]
+        assert "not asked for another 30 s: HTTP 500" == desk.reported[-1]
 
     @only_ip_api
     def test_one_address_fails_by_itself(self, desk: Desk) -> None:
         """Answers for the other addresses of its batch are used, and the failure is not an answer."""
-        said = [desk.web.record(str(FIRST)), {"status": "fail", "message": "try later", "query": str(SECOND)}]
-        desk.web.behave = desk.web.raw(json.dumps(said))
+        body = [desk.web.record(str(FIRST)), {"status": "fail", "message": "try later", "query": str(SECOND)}]
+        desk.web.behave = desk.web.raw(json.dumps(body))
         assert [FIRST] == list(desk.ask(FIRST, SECOND))
-        assert ["no answer for 1 of 2 addresses"] == desk.said
+        assert ["no answer for 1 of 2 addresses"] == desk.reported
 
 
 class TestKeys:
@@ -379,21 +379,21 @@ class TestKeys:
         path = tmp_path / "nokey"
         path.write_text(text)
         desk.ask(FIRST, ip_api_key_file=str(path), license_key_file=str(path))
-        assert [f"no key in {path}"] == desk.said
-        assert [] == desk.web.asked
+        assert [f"no key in {path}"] == desk.reported
+        assert [] == desk.web.requests
 
     def test_a_pipe_is_not_a_key_file(self, desk: Desk, tmp_path: Path) -> None:
         """A file that may be endless is not read."""
         path = str(tmp_path / "pipe")
         os.mkfifo(path)
         desk.ask(FIRST, ip_api_key_file=path, license_key_file=path)
-        assert [f"no key in {path}"] == desk.said
+        assert [f"no key in {path}"] == desk.reported
 
     def test_a_missing_key(self, desk: Desk, tmp_path: Path) -> None:
         """A missing file is reported with the reason."""
         path = str(tmp_path / "missing")
         desk.ask(FIRST, ip_api_key_file=path, license_key_file=path)
-        assert [f"unreadable key file: {path}: No such file or directory"] == desk.said
+        assert [f"unreadable key file: {path}: No such file or directory"] == desk.reported
 
     @pytest.mark.parametrize(
         ("code", "status", "reason"),
@@ -412,7 +412,7 @@ class TestKeys:
         """The codes of MaxMind become messages with a remedy; ip-api.com has only the status."""
         desk.web.behave = desk.web.raw(json.dumps({"code": code, "error": "\x1b[2J"}), status)
         assert {} == desk.ask(FIRST)
-        assert [reason if desk.web.is_maxmind else f"HTTP {status}"] == desk.said
+        assert [reason if desk.web.is_maxmind else f"HTTP {status}"] == desk.reported
 
 
 def test_where_the_services_are() -> None:
@@ -435,5 +435,5 @@ def test_where_the_services_are() -> None:
 def test_services_are_off_unless_configured(names: list[str], changes: dict[str, Any], clock: Clock) -> None:
     """The settings determine the services, MaxMind first; with --db, none are asked."""
     chosen = load({"GEOCLI_DATA_DIR": "/nowhere"}).replace(**changes)
-    found = default_services(chosen, lambda: DataDirectory("/nowhere"), clock, lambda _: None)
-    assert names == [service.name for service in found]
+    actual = default_services(chosen, lambda: DataDirectory("/nowhere"), clock, lambda _: None)
+    assert names == [service.name for service in actual]

@@ -99,10 +99,10 @@ def test_re_resolve_updates_the_rows_that_a_partial_clear_left(
     list(cache.lookup_batch([GB, JP, NOWHERE]))
     cache.flush_dirty()
     source.label, source.at, source.event = "atlas@2", GB, lambda: other.clear(unresolved=True)
-    source.asked.clear()
+    source.lookups.clear()
     source.places = {GB: JAPAN, JP: JAPAN, NOWHERE: JAPAN}
     cache.re_resolve("all")
-    assert sorted([GB, JP, NOWHERE]) == sorted(source.asked)
+    assert sorted([GB, JP, NOWHERE]) == sorted(source.lookups)
     assert sorted([GB, JP]) == sorted(flushed(geocli))
     assert {"JP"} == {country for (country,) in stored_rows(geocli, "country_code")}
 
@@ -118,9 +118,9 @@ def test_a_long_lived_cache_drops_cleared_entries(
         if is_flushed:
             cache.flush_dirty()
         assert (0, b"1 rows deleted\n") == _outcome(geocli, "clear", "--yes")
-        source.asked.clear()
+        source.lookups.clear()
         assert not cache.lookup(GB).cached
-        assert [GB] == source.asked
+        assert [GB] == source.lookups
         assert [GB] == flushed(geocli)
 
 
@@ -160,10 +160,10 @@ def test_an_answer_during_a_clear_is_appended_and_requested_once(
     cache.flush_dirty()
     clock.forward(days=1)
     source.label, source.at, source.event = "atlas@2", NOWHERE, other.clear
-    source.asked.clear()
+    source.lookups.clear()
     (entry,) = cache.lookup_batch([NOWHERE])
     assert (JAPAN, False) == (entry.place, entry.cached)
-    assert ([NOWHERE], 2) == (source.asked, len(web.requests))
+    assert ([NOWHERE], 2) == (source.lookups, len(web.requests))
     assert [NOWHERE] == flushed(geocli)
     assert [("resolved", "JP")] == stored_rows(geocli, "status, country_code")
 

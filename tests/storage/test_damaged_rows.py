@@ -117,9 +117,9 @@ def test_command_continues(kept: Geocli, wrong: str, command: str) -> None:
     assert [expected] == complaints(ran)
     assert status == ran.returncode
     if command != "re-resolve":
-        found = {entry["ip"]: entry for entry in objects(ran.stdout)}
-        assert ("AU", True) == (found[GOOD]["country_code"], found[GOOD]["cached"])
-        assert ("US" if command == "lookup" else None) == found[BAD]["country_code"]
+        actual = {entry["ip"]: entry for entry in objects(ran.stdout)}
+        assert ("AU", True) == (actual[GOOD]["country_code"], actual[GOOD]["cached"])
+        assert ("US" if command == "lookup" else None) == actual[BAD]["country_code"]
 
 
 @pytest.mark.parametrize("column", ["status", "country_code", "asn", "city", "source"])
@@ -133,17 +133,17 @@ def test_text_that_is_not_utf8_is_counted(kept: Geocli, column: str) -> None:
 
             assert [] == counted.problems
             assert 2 == sum(counted.statuses.values()) == sum(number for _, number in counted.top)
-            assert "?A" in {*counted.statuses, *(what for what, _ in counted.top)} or not column.startswith(by)
+            assert "?A" in {*counted.statuses, *(value for value, _ in counted.top)} or not column.startswith(by)
 
 
 def test_every_bad_row_is_reported(kept: Geocli) -> None:
     """Of several bad rows each is reported, once per command."""
     change(kept.data_dir / "geocli.db", "UPDATE geo_cache SET traits = '['")
 
-    said = complaints(kept("lookup", BAD, GOOD, BAD))
+    messages = complaints(kept("lookup", BAD, GOOD, BAD))
 
     assert [f"unreadable row: {ip}: traits are not JSON: '['" for ip in (GOOD, BAD)] == sorted(
-        line.partition(": ")[2] for line in said
+        line.partition(": ")[2] for line in messages
     )
 
 

@@ -65,9 +65,9 @@ def mounted(path: Path, kind: str, mountinfo: Path) -> DataDirectory:
 def test_missing_directory_is_created_private(tmp_path: Path) -> None:
     """A missing data directory is created, with its parents, for its owner alone."""
     path = tmp_path / "state" / "geocli"
-    found = local(path).prepare()
-    assert 0o700 == stat.S_IMODE(found.st_mode) == mode_of(path)
-    assert os.path.samestat(found, path.stat())
+    actual = local(path).prepare()
+    assert 0o700 == stat.S_IMODE(actual.st_mode) == mode_of(path)
+    assert os.path.samestat(actual, path.stat())
 
 
 def test_umask_does_not_lock_the_owner_out(tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ def test_root_gives_files_to_the_group_of_its_directory(tmp_path: Path) -> None:
     os.chown(tmp_path, 0, SOMEBODY)
     tmp_path.chmod(0o770)
     os.close(local(tmp_path).open("journal", CREATE))
-    found = (tmp_path / "journal").stat()
-    assert (0, SOMEBODY) == (found.st_uid, found.st_gid)
+    status = (tmp_path / "journal").stat()
+    assert (0, SOMEBODY) == (status.st_uid, status.st_gid)
 
 
 @as_root

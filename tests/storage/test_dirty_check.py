@@ -46,10 +46,10 @@ def journal(directory: DataDirectory) -> Journal:
 
 def expected(journal: Journal) -> dict[str, Entry]:
     """Return the newest entry of each address, from all entries in their order."""
-    found: dict[str, Entry] = {}
+    result: dict[str, Entry] = {}
     for entry in journal.dirty():
-        found[entry.ip] = settle(found.get(entry.ip), entry)
-    return found
+        result[entry.ip] = settle(result.get(entry.ip), entry)
+    return result
 
 
 def put(directory: DataDirectory, data: bytes, name: str = "journal") -> None:

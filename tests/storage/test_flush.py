@@ -139,8 +139,8 @@ def test_left_over_segments_come_first(directory: DataDirectory) -> None:
     put(directory, frames(city("1.1.1.1", "second"), city("1.1.1.3", "second")), segment(9))
     put(directory, frames(city("1.1.1.1", "fourth")))
     report = flush(directory)
-    found = {ip: entry.place.city for ip, entry in stored_entries(directory).items()}
-    assert {"1.1.1.1": "fourth", "1.1.1.2": "third", "1.1.1.3": "second"} == found
+    actual = {ip: entry.place.city for ip, entry in stored_entries(directory).items()}
+    assert {"1.1.1.1": "fourth", "1.1.1.2": "third", "1.1.1.3": "second"} == actual
     assert FlushReport(flushed=5, segments=3) == report
     assert [] == dirty_files(directory)
 
@@ -279,9 +279,9 @@ def test_no_frame_can_stop_a_flush(directory: DataDirectory, changes: dict[str, 
     odd = encode(json.dumps(PAYLOAD | changes).encode())
     put(directory, frames(resolved("1.1.1.1")) + odd + frames(resolved("1.1.1.2")))
     report = flush(directory)
-    found = stored_entries(directory)
-    assert {"1.1.1.1", "1.1.1.2"} == set(found) - {"9.9.9.9"}
-    if "9.9.9.9" not in found and changes != {"rows": []}:
+    actual = stored_entries(directory)
+    assert {"1.1.1.1", "1.1.1.2"} == set(actual) - {"9.9.9.9"}
+    if "9.9.9.9" not in actual and changes != {"rows": []}:
         assert odd == Path(directory.file("journal.bad")).read_bytes()
         assert len(odd) == report.dropped_bytes
     assert [] == dirty_files(directory)

@@ -73,11 +73,11 @@ def read(data: bytes) -> list[Frame | Damage]:
 
 
 def entries_in(data: bytes) -> list[Entry]:
-    return [entry for found in read(data) if isinstance(found, Frame) for entry in found.entries()]
+    return [entry for result in read(data) if isinstance(result, Frame) for entry in result.entries()]
 
 
 def damage_in(data: bytes) -> list[bytes]:
-    return [found.data for found in read(data) if isinstance(found, Damage)]
+    return [result.data for result in read(data) if isinstance(result, Damage)]
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -88,9 +88,9 @@ def flipped(data: bytes, bit: int) -> bytes:
 
 def payload_with(**changes: Any) -> bytes:
     """Return the payload of one entry with some keys of it changed."""
-    said: dict[str, Any] = {"at": "2026-06-01T12:00:00Z", "generation": ""}
-    said |= {"places": [{"status": "special"}], "rows": [["::1", 0, None]]}
-    return json.dumps(said | changes).encode()
+    fields: dict[str, Any] = {"at": "2026-06-01T12:00:00Z", "generation": ""}
+    fields |= {"places": [{"status": "special"}], "rows": [["::1", 0, None]]}
+    return json.dumps(fields | changes).encode()
 
 
 def place_with(**changes: Any) -> bytes:
@@ -116,12 +116,12 @@ def test_payload_is_as_documented() -> None:
     """A payload has the time, the sources, each distinct place once, and a row for each address."""
     entries = [resolved("81.2.69.160"), unresolved("1.1.1.1"), resolved("81.2.69.161", prefix_len=None)]
     (payload,) = pack(entries)
-    said = json.loads(payload)
-    assert ["at", "generation", "places", "rows"] == list(said)
-    assert "2026-06-01T12:00:00Z" == said["at"]
-    assert SOURCES == said["generation"]
-    assert ["resolved", "unresolved"] == [place["status"] for place in said["places"]]
-    assert [["81.2.69.160", 0, 27], ["1.1.1.1", 1, None], ["81.2.69.161", 0, None]] == said["rows"]
+    fields = json.loads(payload)
+    assert ["at", "generation", "places", "rows"] == list(fields)
+    assert "2026-06-01T12:00:00Z" == fields["at"]
+    assert SOURCES == fields["generation"]
+    assert ["resolved", "unresolved"] == [place["status"] for place in fields["places"]]
+    assert [["81.2.69.160", 0, 27], ["1.1.1.1", 1, None], ["81.2.69.161", 0, None]] == fields["rows"]
 
 
 def test_members_of_earlier_releases_are_ignored() -> None:
@@ -145,9 +145,9 @@ def test_other_instants_and_sources_go_to_other_payloads(changes: dict[str, Any]
 @given(st.lists(ENTRIES, max_size=8))
 def test_entries_are_read_back(entries: list[Entry]) -> None:
     """Any entries are read unchanged, in order."""
-    found = read(b"".join(map(encode, pack(entries))))
-    assert entries == [entry for frame in found if isinstance(frame, Frame) for entry in frame.entries()]
-    assert [] == [damage for damage in found if isinstance(damage, Damage)]
+    actual = read(b"".join(map(encode, pack(entries))))
+    assert entries == [entry for frame in actual if isinstance(frame, Frame) for entry in frame.entries()]
+    assert [] == [damage for damage in actual if isinstance(damage, Damage)]
 
 
 @pytest.mark.parametrize(
@@ -312,8 +312,8 @@ def test_single_places_next_to_groups(form: Callable[[bytes], bytes]) -> None:
     places = [{"status": "special"}, {"status": "resolved", "places": [{"city": "Oslo"}, {"city": "Moss"}]}]
     for order in ([0, 1], [1, 0]):
         frame = unpack(form(payload_with(places=[places[number] for number in order])))
-        found = [loaded(place).get("city") for place in frame.places]
-        assert {0: [None, "Oslo", "Moss"], 1: ["Oslo", "Moss", None]}[order[0]] == found
+        actual = [loaded(place).get("city") for place in frame.places]
+        assert {0: [None, "Oslo", "Moss"], 1: ["Oslo", "Moss", None]}[order[0]] == actual
 
 
 def sharing(columns: dict[str, list[Any]]) -> list[bytes]:
@@ -327,7 +327,7 @@ def sharing(columns: dict[str, list[Any]]) -> list[bytes]:
             if name != "traits" and (name in SHARED_MEMBERS) == is_shared
         ]
         own = [
-            {name: what for name, what in (each or {}).items() if (name in SHARED_TRAITS) == is_shared}
+            {name: value for name, value in (each or {}).items() if (name in SHARED_TRAITS) == is_shared}
             for each in traits
         ]
         names = dict.fromkeys(name for each in own for name in each)
@@ -340,15 +340,15 @@ def sharing(columns: dict[str, list[Any]]) -> list[bytes]:
 @given(st.lists(ENTRIES, min_size=1, max_size=6))
 def test_places_from_columns_are_read_as_they_were(entries: list[Entry]) -> None:
     """Places that are encoded together are read as they were."""
-    said = [members_of(entry) for entry in entries]
+    fields = [members_of(entry) for entry in entries]
     columns = {
-        name: [members.get(name) for members in said] for name in dict.fromkeys(name for m in said for name in m)
+        name: [members.get(name) for members in fields] for name in dict.fromkeys(name for m in fields for name in m)
     }
     frame = unpack(payload(head(AT, ""), [b",".join(sharing(columns))], []))
-    for members in said:
-        if known := {name: what for name, what in members.pop("traits", {}).items() if what is not None}:
+    for members in fields:
+        if known := {name: value for name, value in members.pop("traits", {}).items() if value is not None}:
             members["traits"] = known
-    assert said == [loaded(place) for place in frame.places]
+    assert fields == [loaded(place) for place in frame.places]
 
 
 @pytest.mark.parametrize(
@@ -368,12 +368,15 @@ def test_places_from_columns_are_read_as_they_were(entries: list[Entry]) -> None
 @pytest.mark.parametrize("order", [1, -1])
 def test_traits_that_look_like_places(odd: Any, name: str, order: int) -> None:
     """A trait may be any JSON; a frame is divided where it should be, all the same."""
-    said: list[dict[str, Any]] = [{"status": "resolved", "city": "Bern"}, {"status": "resolved", "traits": {name: odd}}]
-    said = said[::order]
-    columns = {key: [members.get(key) for members in said] for key in ("status", "city", "traits")}
+    fields: list[dict[str, Any]] = [
+        {"status": "resolved", "city": "Bern"},
+        {"status": "resolved", "traits": {name: odd}},
+    ]
+    fields = fields[::order]
+    columns = {key: [members.get(key) for members in fields] for key in ("status", "city", "traits")}
     frame = unpack(payload(head(AT, ""), [b",".join(sharing(columns))], []))
 
-    assert said == [loaded(place) for place in frame.places]
+    assert fields == [loaded(place) for place in frame.places]
 
 
 def test_unknown_keys_are_ignored() -> None:
@@ -419,9 +422,9 @@ def test_every_bit_flip_in_small_frames_is_repaired() -> None:
     data = journal(LOOPBACK, ANYTHING)
     newlines = (data.index(b"\n"), len(data) - 1)
     for bit in range(len(data) * 8):
-        found = read(flipped(data, bit))
-        damage = [piece.data for piece in found if isinstance(piece, Damage)]
-        assert [LOOPBACK, ANYTHING] == [e for frame in found if isinstance(frame, Frame) for e in frame.entries()], bit
+        actual = read(flipped(data, bit))
+        damage = [piece.data for piece in actual if isinstance(piece, Damage)]
+        assert [LOOPBACK, ANYTHING] == [e for frame in actual if isinstance(frame, Frame) for e in frame.entries()], bit
         assert ([flipped(b"\n", bit & 7)] if bit >> 3 in newlines else []) == damage, bit
 
 
@@ -459,12 +462,12 @@ def test_bit_flip_in_a_large_frame_affects_only_that_frame(bit: int) -> None:
     """A frame too large to repair is damage as a whole, or read; its neighbours are read."""
     bad = flipped(journal(LARGE), bit)
     data = journal(LOOPBACK) + bad + journal(ANYTHING)
-    found, damage = entries_in(data), b"".join(damage_in(data))
-    if LARGE in found:  # the flip hit the newline at its end
-        assert [LOOPBACK, LARGE, ANYTHING] == found
+    actual, damage = entries_in(data), b"".join(damage_in(data))
+    if LARGE in actual:  # the flip hit the newline at its end
+        assert [LOOPBACK, LARGE, ANYTHING] == actual
         assert bad[-1:] == damage
     else:
-        assert [LOOPBACK, ANYTHING] == found
+        assert [LOOPBACK, ANYTHING] == actual
         assert bad.replace(b"\n", b"") == damage
 
 
@@ -523,8 +526,8 @@ def test_frame_inside_a_payload_is_not_read() -> None:
 def test_offset_of_damage() -> None:
     """The offset of damage is that of its bytes in the file."""
     data = journal(LOOPBACK, ANYTHING) + b"one\ntwo\n" + journal(BROADCAST) + b"three\n" + encode(b"{}")
-    found = {piece.data.rstrip(b"\n"): piece.offset_bytes for piece in read(data) if isinstance(piece, Damage)}
-    assert {bad: data.index(bad) for bad in (b"one", b"two", b"three", encode(b"{}")[:-1])} == found
+    actual = {piece.data.rstrip(b"\n"): piece.offset_bytes for piece in read(data) if isinstance(piece, Damage)}
+    assert {bad: data.index(bad) for bad in (b"one", b"two", b"three", encode(b"{}")[:-1])} == actual
 
 
 def test_frames_over_many_reads_are_all_found() -> None:
@@ -571,11 +574,11 @@ def test_garbage_is_read_in_bounded_memory(tmp_path: Path) -> None:
         size_bytes = 0
         tracemalloc.start()
         with path.open("rb") as stream:
-            for found in scan(stream):
-                if isinstance(found, Frame):
-                    entries += found.entries()
+            for actual in scan(stream):
+                if isinstance(actual, Frame):
+                    entries += actual.entries()
                 else:
-                    size_bytes += len(found.data)
+                    size_bytes += len(actual.data)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert [LOOPBACK] == entries

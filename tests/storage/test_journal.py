@@ -71,7 +71,7 @@ def dirty(journal: Journal) -> list[str]:
 
 def replayed(journal: Journal, segment: Segment | None) -> list[str]:
     assert segment is not None
-    return [entry.ip for found in journal.replay(segment) if isinstance(found, Frame) for entry in found.entries()]
+    return [entry.ip for result in journal.replay(segment) if isinstance(result, Frame) for entry in result.entries()]
 
 
 def device(path: str) -> None:
@@ -350,11 +350,11 @@ def test_threads_and_journals_append_at_once(directory: DataDirectory) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    found = dirty(shared)
+    actual = dirty(shared)
     for number in range(6):
         expected = [f"10.{half}.{number}.{count}" for count in range(10) for half in (0, 1)]
-        assert expected == [address for address in found if address.split(".")[2] == str(number)]
-    assert 120 == len(found)
+        assert expected == [address for address in actual if address.split(".")[2] == str(number)]
+    assert 120 == len(actual)
     assert [] == [line for line in contents(directory).split(b"\n") if line and not line.startswith(b"G1 ")]
 
 
@@ -414,9 +414,9 @@ def test_each_seal_has_a_larger_number(directory: DataDirectory, journal: Journa
     for at_least in (1, 9, 2):
         journal.append([resolved()])
         sealed.append(journal.seal(at_least))
-    found = [segment for segment in sealed if segment is not None]
-    assert [4, 9, 10] == [segment.number for segment in found]
-    assert [LEFT_OVER, *found] == journal.segments()
+    actual = [segment for segment in sealed if segment is not None]
+    assert [4, 9, 10] == [segment.number for segment in actual]
+    assert [LEFT_OVER, *actual] == journal.segments()
     assert 4 == len({segment.uuid for segment in journal.segments()})
 
 
@@ -463,15 +463,15 @@ def test_segments_are_those_with_such_names(directory: DataDirectory, journal: J
         "journal.lock",
     ):
         put(directory, b"", name)
-    found = [(segment.number, segment.uuid, segment.name) for segment in journal.segments()]
-    assert [(9, "a", "journal.9-a.draining"), (10, "b", "journal.10-b.draining")] == found
+    actual = [(segment.number, segment.uuid, segment.name) for segment in journal.segments()]
+    assert [(9, "a", "journal.9-a.draining"), (10, "b", "journal.10-b.draining")] == actual
 
 
 def test_replay_returns_frames_and_damage(directory: DataDirectory, journal: Journal) -> None:
     """A segment is read in its order: frames as such, all else as damage."""
     put(directory, frame("1.1.1.1") + b"garbage\n" + frame("1.1.1.2"), LEFT_OVER.name)
     kinds = [Frame, Damage, Frame]
-    assert kinds == [type(found) for found in journal.replay(LEFT_OVER)]
+    assert kinds == [type(actual) for actual in journal.replay(LEFT_OVER)]
     assert ["1.1.1.1", "1.1.1.2"] == replayed(journal, LEFT_OVER)
 
 
@@ -570,12 +570,12 @@ def test_seal_between_two_reads_hides_and_doubles_nothing(directory: DataDirecto
     put(directory, frame("1.1.1.0"), LEFT_OVER.name)
     for number in range(1, 4):
         journal.append([resolved(f"1.1.1.{number}", resolved_at=AT + timedelta(seconds=number))])
-    found = journal.dirty()
-    first = next(found).ip
+    actual = journal.dirty()
+    first = next(actual).ip
     for segment in (LEFT_OVER, journal.seal()):
         assert segment is not None
         journal.discard(segment)
-    assert ["1.1.1.0", "1.1.1.1", "1.1.1.2", "1.1.1.3"] == [first, *(entry.ip for entry in found)]
+    assert ["1.1.1.0", "1.1.1.1", "1.1.1.2", "1.1.1.3"] == [first, *(entry.ip for entry in actual)]
 
 
 class Sealing(DataDirectory):
@@ -653,5 +653,5 @@ def test_lookup_reports_an_unusable_journal(located: Geocli) -> None:
 def test_files_that_a_frame_names_are_kept(directory: DataDirectory, journal: Journal) -> None:
     """Lines of a journal are readable, with grep, and have the names of their sources."""
     journal.append([resolved()])
-    found = subprocess.run(["grep", "-c", SOURCES, directory.file("journal")], capture_output=True, check=True)
-    assert b"1\n" == found.stdout
+    actual = subprocess.run(["grep", "-c", SOURCES, directory.file("journal")], capture_output=True, check=True)
+    assert b"1\n" == actual.stdout

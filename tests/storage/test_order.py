@@ -138,11 +138,11 @@ class OrderMachine(RuleBasedStateMachine):
         with during or nullcontext(), suppress(GeocliError, KilledError):
             Flush(self.directory, self.journal, self.clock, 0).run()
         self.journal.stop_faults()
-        found = {
+        actual = {
             ip: entry.place.asn for ip, entry in stored_entries(self.directory).items() if entry.place.asn is not None
         }
-        assert {} == {ip: number for ip, number in self.newest.items() if found.get(ip, -1) < number}
-        self.newest = found
+        assert {} == {ip: number for ip, number in self.newest.items() if actual.get(ip, -1) < number}
+        self.newest = actual
 
     @rule()
     def flush_killed_when_sealed(self) -> None:

@@ -76,8 +76,8 @@ LOCKS = {"journal.lock": {"lookup", "batch", "flush", "re-resolve", "clear"}, "f
 
 
 def _identity(path: Path) -> tuple[int, int, int, int]:
-    found = path.lstat()
-    return found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns
+    status = path.lstat()
+    return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
 
 
 class Planted:

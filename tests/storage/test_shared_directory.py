@@ -43,8 +43,8 @@ def _shared(shared: Path, owner: int) -> Geocli:
 
 def _rights(geocli: Geocli) -> dict[str, str]:
     """Return the files of a group directory with a wrong group or wrong permissions."""
-    found = {path.name: path.lstat() for path in geocli.data_dir.iterdir()}
-    modes = {name: f"{entry.st_gid} {stat.filemode(entry.st_mode)}" for name, entry in found.items()}
+    status = {path.name: path.lstat() for path in geocli.data_dir.iterdir()}
+    modes = {name: f"{entry.st_gid} {stat.filemode(entry.st_mode)}" for name, entry in status.items()}
     return {name: mode for name, mode in modes.items() if mode != f"{GROUP} -rw-rw----"}
 
 
@@ -105,9 +105,9 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
         assert {} == _rights(root)
     kept = ["1.1.1.1", "193.0.6.139", "200.3.14.10", "8.8.8.8", "9.9.9.9"]
     for each in (one, other):
-        found = objects(_does(each, "lookup", "--cached-only", *kept).stdout)
+        actual = objects(_does(each, "lookup", "--cached-only", *kept).stdout)
         assert [("AU", True), ("NL", True), ("UY", True), ("US", True), ("US", True)] == [
-            (entry["country_code"], entry["cached"]) for entry in found
+            (entry["country_code"], entry["cached"]) for entry in actual
         ]
         _does(each, "re-resolve", "--all")
     assert kept == [ip for (ip,) in stored_rows(root)]
@@ -138,7 +138,7 @@ def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
         line for run in runs for line in complaints(run)
     ]
     assert dict.fromkeys(KEPT, (MEMBER, MEMBER, 0o600)) == {
-        name: (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) for name, found in files.items()
+        name: (actual.st_uid, actual.st_gid, stat.S_IMODE(actual.st_mode)) for name, actual in files.items()
     }
     assert ["1.1.1.1", "8.8.8.8", "9.9.9.9"] == [ip for (ip,) in stored_rows(root)]
 

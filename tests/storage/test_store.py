@@ -332,8 +332,8 @@ def test_store_may_be_used_by_another_thread(store: Store) -> None:
     """Threads that take turns may share a store."""
     fill(store.path, resolved("1.1.1.1"))
     assert ["1.1.1.1"] == list(store.get(["1.1.1.1"]))
-    found: list[str] = []
-    thread = Thread(target=lambda: found.extend(store.get(["1.1.1.1"])))
+    actual: list[str] = []
+    thread = Thread(target=lambda: actual.extend(store.get(["1.1.1.1"])))
     thread.start()
     thread.join()
-    assert ["1.1.1.1"] == found
+    assert ["1.1.1.1"] == actual

@@ -98,8 +98,8 @@ def refusal(directory: DataDirectory) -> str:
 
 def test_table_is_as_documented(writer: StoreWriter) -> None:
     """The table has the documented columns, with their types and order, and the address as its key."""
-    found = select(writer.path, "SELECT name, type, pk FROM pragma_table_info('geo_cache')")
-    assert [(name, kind, int(name == "ip")) for name, kind in CONTRACT] == found
+    actual = select(writer.path, "SELECT name, type, pk FROM pragma_table_info('geo_cache')")
+    assert [(name, kind, int(name == "ip")) for name, kind in CONTRACT] == actual
 
 
 def test_store_is_in_wal_mode_and_has_its_version(writer: StoreWriter) -> None:
@@ -152,12 +152,12 @@ def test_older_store_is_migrated_in_place(directory: DataDirectory, mode: str) -
     assert [(3,)] == select(path, f"SELECT COUNT(*) FROM geo_cache WHERE COALESCE({new}) IS NULL")
     assert CONTRACT == select(path, "SELECT name, type FROM pragma_table_info('geo_cache')")
     assert [(SCHEMA_VERSION,)] == select(path, "PRAGMA user_version")
-    found = stored_entries(directory)["1.1.1.1"]
+    actual = stored_entries(directory)["1.1.1.1"]
     assert ("London", 51.5142, 20712, "") == (
-        found.place.city,
-        found.place.latitude,
-        found.place.asn,
-        found.generation,
+        actual.place.city,
+        actual.place.latitude,
+        actual.place.asn,
+        actual.generation,
     )
 
 
@@ -368,9 +368,9 @@ def test_all_of_an_entry_is_stored(directory: DataDirectory, writer: StoreWriter
 def test_odd_entries_are_stored(directory: DataDirectory, writer: StoreWriter, entry: Entry) -> None:
     """An entry with any missing fields is stored, and does not affect others."""
     assert 2 == apply(writer, entry, resolved("1.1.1.1"))
-    found = stored_entries(directory)[entry.ip]
-    assert entry.replace(cached=True, place=entry.place.replace(traits=None)) == found.replace(
-        place=found.place.replace(traits=None)
+    actual = stored_entries(directory)[entry.ip]
+    assert entry.replace(cached=True, place=entry.place.replace(traits=None)) == actual.replace(
+        place=actual.place.replace(traits=None)
     )
 
 
@@ -444,9 +444,9 @@ def test_good_answer_of_an_earlier_block_is_not_hidden(directory: DataDirectory,
         *framed([NOBODY, resolved("0", place=PARIS)]),
     ]
     assert BLOCK + 2 == writer.apply(segment(), frames, lambda: AT, oldest=1)
-    found = stored_entries(directory)
-    assert (NOTED.replace(cached=True), "Paris") == (found[NOTED.ip], found["0"].place.city)
-    assert BLOCK == len(found)
+    actual = stored_entries(directory)
+    assert (NOTED.replace(cached=True), "Paris") == (actual[NOTED.ip], actual["0"].place.city)
+    assert BLOCK == len(actual)
 
 
 @pytest.mark.parametrize("resolved_at", [EARLIER, AT, LATER])
@@ -468,9 +468,9 @@ def test_late_segment_changes_no_newer_rows(  # noqa: PLR0913 (fixtures and case
     apply(writer, row, number=2)
     late = late.replace(resolved_at=resolved_at)
     assert 2 == apply(writer, late, resolved("1.1.1.1", resolved_at=EARLIER), number=1)
-    found = stored_entries(directory)
-    assert expected.replace(cached=True) == found[row.ip]
-    assert resolved("1.1.1.1", resolved_at=EARLIER, cached=True) == found["1.1.1.1"]
+    actual = stored_entries(directory)
+    assert expected.replace(cached=True) == actual[row.ip]
+    assert resolved("1.1.1.1", resolved_at=EARLIER, cached=True) == actual["1.1.1.1"]
 
 
 def test_stored_segments_are_recorded_while_there_are_older_ones(writer: StoreWriter) -> None:

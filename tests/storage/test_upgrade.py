@@ -66,10 +66,10 @@ def test_lookups_read_it(older: Geocli) -> None:
     before, schema = rows(older), version(older)
     ran = older("lookup", "--cached-only", "-f", "jsonl", PAID, KNOWN, SPECIAL, UNKNOWN)
 
-    found = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert ["resolved", "resolved", "special", "unresolved"] == [entry["status"] for entry in found]
-    assert ["NL", "GB"] == [entry["country_code"] for entry in found[:2]]
-    assert {True} == {entry["cached"] for entry in found}
+    actual = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ["resolved", "resolved", "special", "unresolved"] == [entry["status"] for entry in actual]
+    assert ["NL", "GB"] == [entry["country_code"] for entry in actual[:2]]
+    assert {True} == {entry["cached"] for entry in actual}
     assert b"" == ran.stderr
     assert (before, schema) == (rows(older), version(older))
 
@@ -86,10 +86,10 @@ def test_stats_count_it(older: Geocli) -> None:
     ran = older("stats", "-f", "json")
 
     assert 0 == ran.returncode
-    found = json.loads(ran.stdout)
-    assert {"resolved": len(rows(older)) - 2, "special": 1, "unresolved": 1} == found["entries"]
-    assert 3 <= found["last_flush"]["entries"] <= 4
-    assert [] == found["problems"]
+    actual = json.loads(ran.stdout)
+    assert {"resolved": len(rows(older)) - 2, "special": 1, "unresolved": 1} == actual["entries"]
+    assert 3 <= actual["last_flush"]["entries"] <= 4
+    assert [] == actual["problems"]
 
 
 def test_re_resolve_selects_from_it(older: Geocli) -> None:
