@@ -90,8 +90,7 @@ class CsvForm:
         if head is None:
             return None
         if not head.width:
-            self.output.header = b"".join(head.lines)
-            return head.size
+            return 0
         if head.names and b"\r" in head.lines[-1].replace(b"\r\n", b""):
             hint = "; try: tr '\\r' '\\n' < FILE | geocli batch -i csv"
             raise SettingsError("input", f"its rows end in carriage returns alone{hint}", origin="csv")
@@ -118,16 +117,17 @@ class CsvForm:
     def fitting(self, chunk: bytes) -> float:
         """Return the share of the records of a chunk that have as many cells as the header, which has been read."""
         widths = [len(record.cells) for record in self.dialect.records(chunk[: self.dialect.whole_bytes(chunk)])]
-        return widths.count(self._width) / len(widths)
+        return widths.count(self._width) / max(len(widths), 1)
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
         """Return the addresses of each row, and what is written before and after its answers."""
+        if self._writer is None:  # no row has been seen, only comments and blank lines
+            return Block(chunk, zeros(0), zeros(0), tail=b"" if self._format else chunk)
         if isinstance(self._writer, RawWriter):
             chunk = self._writer.extended(chunk)
             if is_large and self.dialect.is_plain(chunk):
                 return self._cut_natively(chunk)
         texts, copied, between = list[bytes](), list[bytes](), b""
-        assert self._writer is not None  # noqa: S101 (for type checkers)
         for record in self.dialect.records(chunk):
             if record.cells:
                 before, end = self._writer.row(record)

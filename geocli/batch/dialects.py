@@ -44,19 +44,18 @@ class Dialect(NamedTuple):
             return True
         return b'"' not in chunk and b"\r" not in chunk.replace(b"\r\n", b"")
 
-    def records(self, chunk: bytes) -> list[Record]:
+    def records(self, chunk: bytes) -> Iterator[Record]:
         """Return the records of whole lines."""
         lines = chunk.decode("utf-8", "surrogateescape").split("\n")
         ends = [b"\n"] * (len(lines) - 1) + [b""]
         if not lines[-1]:
             lines.pop()
-        found, last = [], 0
+        last = 0
         for cells, stop in self._cells(lines):
             raw = "\n".join(lines[last:stop]).encode("utf-8", "surrogateescape")
             bare = raw.removesuffix(b"\r")
-            found.append(Record(cells, bare, raw[len(bare) :] + ends[stop - 1]))
+            yield Record(cells, bare, raw[len(bare) :] + ends[stop - 1])
             last = stop
-        return found
 
     def _cells(self, lines: list[str]) -> Iterator[tuple[list[str], int]]:
         """Return the cells of each record, and the number of lines up to its end."""
@@ -86,13 +85,23 @@ class Dialect(NamedTuple):
         if self.quotes != "cells" or b'"' not in chunk:
             return len(chunk)
         # An open cell would contain the row that is appended.
-        last = self.records(chunk + END)[-1]
+        *_, last = self.records(chunk + END)
         return len(chunk) if last.cells == [END.decode()] else len(chunk) + len(END) - len(last.raw)
 
     def first_bytes(self, chunk: bytes) -> int:
         """Return the size of the first record of whole lines, with its end; 0 if it is incomplete."""
-        first, *others = self.records(chunk + END)
-        return len(first.raw) + len(first.end) if others else 0
+        records = self.records(chunk + END)
+        first = next(records)
+        return len(first.raw) + len(first.end) if next(records, None) else 0
+
+    def bytes_to_row(self, chunk: bytes) -> int:
+        """Return the size of whole lines up to the end of the first row."""
+        size = 0
+        for record in self.records(chunk):
+            size += len(record.raw) + len(record.end)
+            if record.cells:
+                break
+        return size
 
 
 class _Lines:

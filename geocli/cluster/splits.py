@@ -173,8 +173,7 @@ def _head(name: str, stream: BinaryIO, form: Form) -> tuple[int, bytes]:
     if size is None:
         size = form.read_head(text, is_all=True) or 0
     # The first row may decide what the head means.
-    first_bytes = form.dialect.first_bytes(text[size:]) if text[size:] else 0
-    return size, text[: size + first_bytes] if first_bytes else text
+    return size, text[: size + form.dialect.bytes_to_row(text[size:])]
 
 
 class PartReader:

@@ -19,6 +19,8 @@ from geocli.errors import InputError, OpenCellError, SettingsError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from geocli.engine.blocks import Block
+
 pytestmark = pytest.mark.slow
 
 URL = "memory://parts/input"
@@ -160,7 +162,7 @@ def test_a_table_without_rows_is_one_part(data: bytes) -> None:
 
     (part,) = split(request, 10)
 
-    assert b"" == _read(part, request)[0].strip()
+    assert b"" == _read(part, request)[0].strip(b"\xef\xbb\xbf\n")
     assert (data.strip(b"\xef\xbb\xbf\n") == b"ip") is part.has_header
 
 
@@ -265,3 +267,41 @@ def test_the_name_of_a_part() -> None:
 
     assert f"part 0 ({URL}, bytes 0 to 70)" == str(first)
     assert f"part 2 ({URL}.gz, whole file)" == str(last)
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "columns"),
+    [
+        (b"#separator \\x09\n#fields\ta\tip\n#types\tstring\taddr\n", b'"x\t81.2.69.160\n', ("ip",)),
+        (b"#Version: 1.0\r\n#Fields: a c-ip\r\n", b"x 81.2.69.160\r\n#Fields: a c-ip\r\n", ("c-ip",)),
+        (b"#Fields: a c-ip\n", b"x y\t81.2.69.160\n", ("c-ip",)),
+        (b"# a\n# b\n", b'"1\n",81.2.69.160\n', ("2",)),
+        (b"", b"1,81.2.69.160\n\n", ("2",)),
+        (b"\xef\xbb\xbf", b"1,81.2.69.160\n\n", ("2",)),
+        (b'\xef\xbb\xbf\n# a, "\na,b\n', b'81.2.69.160,"\n#"\n# "\n', ("a", "b")),
+    ],
+)
+@pytest.mark.parametrize("block_bytes", [1, 7, 40, 1000])
+def test_parts_of_tables_have_the_rows_of_the_whole(
+    head: bytes, rows: bytes, columns: tuple[str, ...], block_bytes: int
+) -> None:
+    """Whatever precedes the rows, each part knows the columns, and what is written of it is part of the whole."""
+    _put(head + rows * 9)
+    request = _request(input="csv", columns=columns)
+    whole, parts = b"", b""
+    form = request.form()
+    for chunk in form.begin(iter([head + rows * 9])):
+        whole += _written(form.cut(chunk))
+    before: int | None = None
+    for part in split(request, block_bytes):
+        known = part if before is None else part.replace(begin=before)
+        form = request.form()
+        with open_part(known, form, b"\n") as reader:
+            parts += b"".join(_written(form.cut(block)) for block in reader.blocks())
+            before = reader.stop
+
+    assert whole == parts
+
+
+def _written(block: Block) -> bytes:
+    return b"".join(block.copied(at) + b"<%b>" % block.address(at) for at in range(len(block))) + block.tail
