@@ -1,4 +1,4 @@
-"""Tables: CSV (RFC 4180), and logs of Zeek and in W3C's extended log format."""
+"""Divide tables into addresses and rows: CSV (RFC 4180), logs of Zeek, and W3C extended logs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class CsvForm:
-    """Rows of a table; by default they come back with cells behind them, and otherwise as they were, to the byte.
+    """Rows of a table; by default answers are appended as cells, and the rows are otherwise unchanged.
 
     Attributes:
-        output: what answers look like, and the head of the output; final when the head has been read.
+        output: output format and header; final when the head has been read.
         columns: names of the columns; none without a header.
 
     """
@@ -35,7 +35,7 @@ class CsvForm:
     bom = b""
     """A byte order mark is part of the head."""
 
-    def __init__(  # noqa: PLR0913 (what is chosen)
+    def __init__(  # noqa: PLR0913 (options of the command)
         self,
         columns: Sequence[str],
         fields: Sequence[str] | None,
@@ -46,7 +46,7 @@ class CsvForm:
         with_header: bool = True,
         pick: str = "public",
     ) -> None:
-        """Choose the columns of addresses, the fields to append, a prefix of their names, and how cells are read.
+        """Choose the columns of addresses, the fields to append with a prefix, and the format.
 
         Raises:
             SettingsError: a prefix is chosen for several columns.
@@ -65,7 +65,7 @@ class CsvForm:
         """Read the head, choose the columns, and return the rest in whole records.
 
         Raises:
-            SettingsError: a column is missing or ambiguous, or what is to be appended is there already.
+            SettingsError: a column is missing or ambiguous, or a name to append exists already.
 
         """
         text, size = b"", None
@@ -80,7 +80,7 @@ class CsvForm:
         return self._records(chain([rest] if rest else [], chunks))
 
     def read_head(self, text: bytes, *, is_all: bool = False) -> int | None:
-        """Read what a table begins with, and return the size of its head; None if more must be read.
+        """Read the head of a table, and return its size; None if more must be read.
 
         Raises:
             SettingsError: as of `begin`.
@@ -103,24 +103,24 @@ class CsvForm:
         return head.size
 
     def _records(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Return chunks that end where a record ends, rather than in a cell with a newline in it."""
+        """Return chunks of whole records, which do not end in a cell with a newline."""
         rest = b""
         for chunk in chunks:
             rest += chunk
-            whole = self.dialect.whole_bytes(rest) or (len(rest) if len(rest) > MAX_CELL_BYTES else 0)
-            if whole:
-                yield rest[:whole]
-                rest = rest[whole:]
+            size = self.dialect.whole_bytes(rest) or (len(rest) if len(rest) > MAX_CELL_BYTES else 0)
+            if size:
+                yield rest[:size]
+                rest = rest[size:]
         if rest:
             yield rest
 
     def fitting(self, chunk: bytes) -> float:
-        """Return the share of the records of a chunk that have as many cells as the header, which has been read."""
+        """Return the share of records in a chunk with as many cells as the header."""
         widths = [len(record.cells) for record in self.dialect.records(chunk[: self.dialect.whole_bytes(chunk)])]
         return widths.count(self._width) / max(len(widths), 1)
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
-        """Return the addresses of each row, and what is written before and after its answers."""
+        """Return the addresses of each row, and the text to write before and after its answers."""
         if self._writer is None:  # no row has been seen, only comments and blank lines
             return Block(chunk, zeros(0), zeros(0), tail=b"" if self._format else chunk)
         if isinstance(self._writer, RawWriter):

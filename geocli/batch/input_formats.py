@@ -1,4 +1,4 @@
-"""The forms of input: what of a chunk should be addresses, and what of it is written before each answer."""
+"""Divide input into addresses and the text around them: lists and logs."""
 
 from __future__ import annotations
 
@@ -18,38 +18,37 @@ if TYPE_CHECKING:
     from geocli.formats.rows import Output
 
 MAX_RECORD_BYTES = 4 << 20
-"""A longer row, object or line of a log is cut short."""
-
+"""Maximum size of a row, an object or a line of a log; longer ones are cut."""
 
 DEFAULT_COLUMN = "ip"
 """The column or key of addresses, unless another one is chosen."""
 
 
 class Form(Protocol):
-    """How chunks of input become blocks, and answers become lines."""
+    """Divides chunks of input into blocks, and renders answers as lines."""
 
     max_bytes: int
-    """A longer line is cut short."""
+    """Maximum length of a line; longer ones are cut."""
     output: Output
-    """What lines look like."""
+    """Output format."""
     columns: tuple[str, ...]
     """Names of the columns of a table, which are the same in all files."""
     adds_end: bool
-    """Whether a last line without an end gets one."""
+    """Whether to terminate a last line that is not terminated."""
     has_notes: bool
     """Whether addresses may have notes, or be comments."""
     bom: bytes
     """The byte order mark to remove from the beginning."""
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Take what a file begins with, and return the rest in chunks that can be cut by themselves."""
+        """Read the head of a file, and return the rest in chunks that can be divided separately."""
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
-        """Find the addresses of a chunk; by the kernel, if it is large. Safe in any thread."""
+        """Return a chunk as a block; with the kernel if it is large. Thread-safe."""
 
 
 class ListForm:
-    """An address a line, which may have a note, or a comment."""
+    """Lines with an address, which may be followed by a note, or with a comment."""
 
     max_bytes = MAX_LINE_BYTES
     adds_end = has_notes = True
@@ -57,7 +56,7 @@ class ListForm:
     bom = BOM_UTF8
 
     def __init__(self, output: Output) -> None:
-        r"""Take what lines look like; lines of input end as they do, in `\n` or `\0`."""
+        r"""Use an output format, whose line terminator, `\n` or `\0`, is also that of the input."""
         self.output = output
         self._end = output.end.encode()
 
@@ -66,7 +65,7 @@ class ListForm:
         return chunks
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
-        """Return an address for each line; a carriage return before its end is not part of it."""
+        """Return an address for each line, without a carriage return at its end."""
         if is_large:
             from geocli.engine.kernel import kernel
 
@@ -83,7 +82,7 @@ class ListForm:
 
 
 class LogForm:
-    """Any text; answers are inserted behind addresses, or take their places in a list."""
+    """Any text; answers are inserted after addresses, or written alone as rows."""
 
     max_bytes = MAX_RECORD_BYTES
     has_notes = False
@@ -91,7 +90,7 @@ class LogForm:
     bom = BOM_UTF8
 
     def __init__(self, output: Output, *, is_extract: bool) -> None:
-        """Choose what answers look like, and whether only they are written."""
+        """Use an output format, and choose whether to write only answers."""
         self.output, self._is_extract = output, is_extract
         self.adds_end = is_extract
 
@@ -100,24 +99,24 @@ class LogForm:
         return chunks
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
-        """Return the addresses of a text, and all that is around them, to the byte.
+        """Return the addresses in a text and all text around them.
 
-        A network is answered as its first address is.
+        The answer to a network is that to its first address.
         """
         if is_large:
             from geocli.batch import kernel_scanner
 
-            found = kernel_scanner.spans(chunk)
+            spans = kernel_scanner.spans(chunk)
         else:
-            found = address_scanner.spans(chunk)
+            spans = address_scanner.spans(chunk)
         if self._is_extract:
-            return Block(chunk, *found, only_addresses=True)
-        bounds = offsets((0,)) + found.stops
+            return Block(chunk, *spans, only_addresses=True)
+        bounds = offsets((0,)) + spans.stops
         return Block(
             chunk,
-            *found,
+            *spans,
             copy_starts=bounds[:-1],
-            copy_ends=found.stops,
+            copy_ends=spans.stops,
             tail=chunk[bounds[-1] :],
             only_addresses=True,
             is_labelled=True,
@@ -125,7 +124,7 @@ class LogForm:
 
 
 def lines_of(chunk: bytes, end: bytes = b"\n") -> list[bytes]:
-    """Return the lines of a chunk, which ends where one does, without their ends."""
+    """Return the lines of a chunk of whole lines, without their terminators."""
     lines = chunk.split(end)
     lines.pop()
     return lines

@@ -1,4 +1,4 @@
-"""JSON lines: an object a line, which gets keys with answers, and is otherwise as it was, to the byte."""
+"""Divide JSON lines into addresses and text: objects get keys with answers, and are otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     Pieces: TypeAlias = list[tuple[bytes, str]]
-    """Texts, each with the address whose answer follows it."""
+    """Pieces of text, each with the address whose answer follows it."""
 
 _DECODER, CR = json.JSONDecoder(), b"\r"
 
 
 class JsonLinesForm:
-    """An object a line, which gets a key with the answer to each of its addresses.
+    """Objects, one per line, which get a key with the answer to each of their addresses.
 
     Attributes:
-        output: what answers look like.
+        output: output format.
 
     """
 
@@ -46,7 +46,7 @@ class JsonLinesForm:
     bom = b""
     """A byte order mark is part of the first line."""
 
-    def __init__(  # noqa: PLR0913 (what is chosen)
+    def __init__(  # noqa: PLR0913 (options of the command)
         self,
         columns: Sequence[str],
         fields: Sequence[str] | None,
@@ -56,12 +56,12 @@ class JsonLinesForm:
         with_header: bool = True,
         pick: str = "public",
     ) -> None:
-        """Choose the paths of addresses, the fields of an answer, a prefix of its key, and how values are read.
+        """Choose the paths of addresses, the fields of answers, a prefix of their keys, and the format.
 
-        In a format other than `jsonl`, answers alone are written.
+        In a format other than `jsonl`, only answers are written.
 
         Raises:
-            SettingsError: the addresses are where the answers go, or in different arrays.
+            SettingsError: addresses are in the keys of answers, or in different arrays.
 
         """
         self._paths = [Path(column) for column in columns or (DEFAULT_COLUMN,)]
@@ -102,7 +102,7 @@ class JsonLinesForm:
 
         """
         first = next(chunks, b"")
-        refuse_document(first)
+        reject_document(first)
         content = _object(first.lstrip().partition(b"\n")[0])
         for key in self._keys if isinstance(content, dict) and self._answers is None else ():
             if _is_answer(content.get(key)) and not self._is_ours(content[key]):
@@ -111,7 +111,7 @@ class JsonLinesForm:
         return chain([first] if first else [], chunks)
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
-        """Return the values of each line's keys, and before each the text up to where its answer goes."""
+        """Return the addresses of each line, and the text to write before and after their answers."""
         lines = lines_of(chunk)
         copied, addresses, between = list[bytes](), list[str](), b""
         geo, before_geo = self._keys[0], b", " + self._colons[0]
@@ -141,7 +141,7 @@ class JsonLinesForm:
         return block
 
     def _divided(self, line: bytes, content: Any) -> tuple[Pieces, bytes]:
-        """Return the pieces of a line, and what follows the last answer."""
+        """Return the pieces of a line, and the text after the last answer."""
         if isinstance(content, dict):
             arrays = self._paths[0].arrays
             divided = self._in_arrays(line, content, arrays) if arrays else self._in_object(line, content)
@@ -179,12 +179,12 @@ class JsonLinesForm:
     def _in_arrays(self, line: bytes, content: dict[str, Any], arrays: Sequence[str]) -> tuple[Pieces, bytes] | None:
         """Divide the text of an object whose arrays have objects with addresses."""
         text = line.decode("utf-8-sig", "surrogatepass")
-        found = targets(text, content, arrays)
-        if found is None:
+        objects = targets(text, content, arrays)
+        if objects is None:
             return self._in_object(line, content)
-        mark = line[: len(line) - len(text.encode("utf-8", "surrogatepass"))]
-        pieces, at, between = list[tuple[bytes, str]](), 0, mark
-        for target in found:
+        bom = line[: len(line) - len(text.encode("utf-8", "surrogatepass"))]
+        pieces, at, between = list[tuple[bytes, str]](), 0, bom
+        for target in objects:
             divided = self._in_object(text[target.start : target.end].encode("utf-8", "surrogatepass"), target.content)
             if divided is None:
                 return None
@@ -198,42 +198,42 @@ class JsonLinesForm:
         return pieces, between + text[at:].encode("utf-8", "surrogatepass")
 
     def _without_answers(self, line: bytes, content: dict[str, Any]) -> bytes | None:
-        """Cut the answers of an earlier run out of an object; None if they are something else, not to be lost."""
+        """Remove the answers of an earlier run from an object; None if a key has another value, which must be kept."""
         keys = [key for key in self._keys if key in content]
         if not all(self._is_ours(content[key]) for key in keys):
             return None
         inner = line.rstrip()[:-1]
         end = line[len(inner.rstrip()) :]
-        # Most probably it is the last member, as it was written by an earlier run.
+        # Most probably it is the last member, as an earlier run has written it.
         body = line[: line.rfind(json_text(keys[0]).encode() + b":")].rstrip().removesuffix(b",").rstrip() + end
         if _object(body) == {name: value for name, value in content.items() if name not in keys}:
             return body
         text = line.decode("utf-8", "surrogatepass")
         start = last = text.index("{") + 1
-        kept = []
+        members_left = []
         for key, value, _, stop in members(text, start - 1):
             if key not in keys:
-                kept.append(text[last:stop])
+                members_left.append(text[last:stop])
             elif not self._is_ours(value):
                 return None
             last = stop + 1
-        return f"{text[:start]}{','.join(kept).rstrip()}".encode("utf-8", "surrogatepass") + end
+        return f"{text[:start]}{','.join(members_left).rstrip()}".encode("utf-8", "surrogatepass") + end
 
     def _is_ours(self, geo: object) -> bool:
-        """Return whether a value is an answer with these fields, or some."""
+        """Return whether a value is an answer with these fields, or a list of such answers."""
         if isinstance(geo, list):
             return self._paths[0].is_list and all(map(self._is_ours, geo))
         return geo is None or (isinstance(geo, dict) and [*geo] == [*dict.fromkeys(self.output.names)])
 
 
-def refuse_document(first: bytes) -> None:
-    """Refuse a JSON document that is an array, or an object over many lines.
+def reject_document(first: bytes) -> None:
+    """Reject a JSON document that is an array, or an object over several lines.
 
     Args:
-        first: what the input begins with.
+        first: beginning of the input.
 
     Raises:
-        SettingsError: it is one; the message says how to make lines of it.
+        SettingsError: it is one; the message has a command that makes lines of it.
 
     """
     text = decoded(first.removeprefix(BOM_UTF8)).strip()
@@ -243,7 +243,7 @@ def refuse_document(first: bytes) -> None:
         content, end = _DECODER.raw_decode(text)
         is_document = isinstance(content, list) or "\n" in text[:end]
     except ValueError as error:
-        # As far as it was read, it may be one.
+        # The rest of the document may not have been read yet.
         is_document = getattr(error, "pos", 0) >= len(text) and (text in {"{", "["} or "\n" in text)
         is_document = is_document or text.partition("\n")[0].endswith(decoded(ELLIPSIS))
     except RecursionError:
@@ -262,14 +262,15 @@ def _is_answer(geo: object) -> bool:
 
 
 def _objects(lines: Sequence[bytes]) -> list[Any]:
-    """Read each line as JSON, None for what is none: all at once, with an unpredictable word between them."""
+    """Parse each line as JSON, None if it is invalid: all together, separated by an unpredictable string."""
     word = os.urandom(8).hex().encode()
     try:
-        found = json.loads(b"[%b]" % (b',"%b",' % word).join(lines)) if lines else []
+        parsed = json.loads(b"[%b]" % (b',"%b",' % word).join(lines)) if lines else []
     except (ValueError, RecursionError):
         return [*map(_object, lines)]
-    is_right = len(found) == 2 * len(lines) - 1 and found[1::2].count(word.decode()) == len(lines) - 1
-    return found[::2] if is_right else [*map(_object, lines)]
+    # Else a line was part of a value, or several values.
+    is_separated = len(parsed) == 2 * len(lines) - 1 and parsed[1::2].count(word.decode()) == len(lines) - 1
+    return parsed[::2] if is_separated else [*map(_object, lines)]
 
 
 def _object(line: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""A batch: blocks of lines to rows, in their order."""
+"""Run a batch: answer the lines of files, write the rows in order, and report the result."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ OTHER_COLUMNS = "its columns are not those of the files before it"
 
 
 class BatchReport:
-    """What a batch came to."""
+    """The result of a batch."""
 
     def __init__(self, request: BatchRequest | None = None) -> None:
-        """Begin with nothing."""
+        """Begin without rows."""
         request = request or BatchRequest()
         self.empty = EmptyFields(request.fields)
         self.tally = request.tally()
@@ -43,29 +43,29 @@ class BatchReport:
         self.timeline: Timeline | None = None
         """Lines by their time, for a report."""
         self.exit_status = 0
-        """3 if somebody who failed might know an address, 2 for an unread file, 1 with `is_strict` for no answer."""
+        """3 if a failed source may have an answer, 2 for an unreadable file, 1 with `is_strict` for no answer."""
         self.counts: Counter[str] = Counter()
-        """Rows by the code of their country, else by their status, if `is_counted` or `is_strict`."""
+        """Rows by country code, or by status without one, if `is_counted` or `is_strict`."""
         self.lines: dict[str, LineCounts] = {}
         """Counts of lines by file, unless the input is a log."""
         self.request = request
         """The request, with the form of the input when that is known."""
 
     def raise_to(self, status: int) -> None:
-        """Let the exit status be no less than this."""
+        """Make the exit status at least this."""
         self.exit_status = max(self.exit_status, status)
 
     def add_lines(self, path: str, lines: LineCounts) -> None:
-        """Add the counts of lines that follow those of the same file so far."""
+        """Add counts of the next lines of a file."""
         self.lines[path] = self.lines.get(path, LineCounts()) + lines
 
     def check_addresses(self) -> None:
-        """Let the exit status be 1 if there are lines, and none has an address."""
+        """Raise the exit status to 1 if there are lines, and none has an address."""
         if has_no_address(self.lines):
             self.raise_to(1)
 
     def count(self, path: str, rows: Rows, request: BatchRequest) -> None:
-        """Take rows of a file into account."""
+        """Count rows of a file, and raise the exit status if need be."""
         if request.input != "log":
             is_list, per_line = request.input == "list", request.answers_per_line
             self.add_lines(path, LineCounts.of(rows, per_line=per_line, is_list=is_list))
@@ -73,12 +73,14 @@ class BatchReport:
         if rows.found is not None:
             rendered = rows.found.answers.rendered
             self.empty.fill(rendered.filled, rendered.resolved_by)
-        if request.mode != "cached-only" and any(one.status == "unresolved" and one.error for one in rows.entries):
+        if request.mode != "cached-only" and any(
+            entry.status == "unresolved" and entry.error for entry in rows.entries
+        ):
             self.raise_to(ResolveError.exit_status)
         self.tally.add(rows)
 
     def finish(self, request: BatchRequest) -> None:
-        """Take account of all rows together."""
+        """Compute the counts and the exit status of all rows."""
         if request.is_strict or request.is_counted:
             code, status = map(self.tally.fields.index, COUNTRY_FIELDS)
             self.counts.update(self.tally.by(lambda key: key[code] or key[status]))
@@ -92,16 +94,17 @@ def run(
     on_read: Callable[[int], None] = lambda _: None,
     on_lines: Callable[[str, bytes], None] = lambda _path, _text: None,
 ) -> BatchReport:
-    """Answer line by line, as they arrive. The rows of a block are written when its answers are on disk.
+    """Answer lines as they arrive; the rows of a block are written when its answers are on disk.
 
     Args:
-        cache: who answers.
-        request: what is asked.
-        on_read: told how many bytes of input were read.
-        on_lines: told the path of a file and the lines that are answered next.
+        cache: answers addresses.
+        request: the input, the answers and the output.
+        on_read: called with the number of bytes of each read.
+        on_lines: called with the path of a file and the lines that are answered next.
 
     """
-    if request.mode == "cached-only":  # so that the journal is short when it is searched
+    # A short journal is searched faster.
+    if request.mode == "cached-only":
         with suppress(BusyError, StorageError):
             cache.flush_dirty()
     with _sink(None if request.count_by else request.output) as put:
@@ -152,7 +155,7 @@ class _Batch:
             self._answer(path, read_all)
 
     def _wait(self) -> None:
-        """Write all rows before a read that may take long."""
+        """Write all rows before a read that may block."""
         if self._flow is not None:
             self._flow.drain()
 
@@ -191,7 +194,7 @@ class _Batch:
 
 @contextmanager
 def _sink(path: str | None) -> Iterator[Callable[[bytes | memoryview], None]]:
-    """Return what rows are given to: standard output, or a file that is put in place when complete."""
+    """Return a function that writes rows: to standard output, or to a file that is replaced when complete."""
     if path is None:
         yield write
         return
