@@ -30,6 +30,15 @@ def reader(pick: str) -> Callable[[str], Address]:
     return partial(_read, pick)
 
 
+def has_address(text: str) -> bool:
+    """Return whether a string has one address or several."""
+    try:
+        _read("first", text)
+    except AddressError:
+        return False
+    return True
+
+
 def chosen(text: str, read: Callable[[str], Address]) -> str:
     """Return the address that a function reads of several; any other string as it is."""
     if _SEVERAL.search(text) is None:

@@ -15,6 +15,7 @@ from geocli.addresses import is_address
 from geocli.batch.column_names import usual_name
 from geocli.batch.columns import number_of
 from geocli.batch.feeds import before_note, is_comment
+from geocli.batch.picking import has_address
 from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES, MAX_LINE_BYTES
 from geocli.errors import SettingsError
 from geocli.logs import log
@@ -267,7 +268,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _usual_key(line: bytes) -> str | None:
-    """Return the usual key of addresses in an object, dotted where objects are nested, None without one."""
+    """Return the path of the usual key of addresses in an object, preferably of one that has some; None without one."""
     import json
 
     try:
@@ -276,17 +277,22 @@ def _usual_key(line: bytes) -> str | None:
         return None
     if not isinstance(content, dict):
         return None
-    paths = list(_keys_of_strings(content))
+    strings = dict(_strings(content))
+    paths = sorted((path for path, text in strings.items() if has_address(text)), key=lambda path: "[]" in path)
     last_keys = {path.rpartition(".")[2]: path for path in reversed(paths)}
-    return usual_name(paths) or last_keys.get(usual_name(list(last_keys)) or "")
+    return usual_name(paths) or last_keys.get(usual_name(list(last_keys)) or "") or usual_name(list(strings))
 
 
-def _keys_of_strings(content: dict[str, Any], path: str = "", depth: int = 1) -> Iterator[str]:
+def _strings(content: dict[str, Any], path: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
+    """Yield the strings of an object and of the first objects of arrays in it, by their paths."""
     for key, value in content.items():
         if isinstance(value, str):
-            yield f"{path}{key}"
-        elif isinstance(value, dict) and depth < MAX_DEPTH and "." not in key:
-            yield from _keys_of_strings(value, f"{path}{key}.", depth + 1)
+            yield f"{path}{key}", value
+        elif depth < MAX_DEPTH and "." not in key:
+            is_array = isinstance(value, list) and bool(value)
+            inner = value[0] if is_array else value
+            if isinstance(inner, dict):
+                yield from _strings(inner, f"{path}{key}{'[]' if is_array else ''}.", depth + 1)
 
 
 def _is_of_log(line: str) -> bool:

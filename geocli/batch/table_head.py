@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from geocli.batch import picking
 from geocli.batch.dialects import CR, NO_CR, Dialect
-from geocli.errors import AddressError, SettingsError
+from geocli.errors import SettingsError
 from geocli.sanitize import safe
 
 TYPE_CHECKING = False
@@ -154,7 +154,7 @@ def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, number: in
     record = next(dialect.records(first[mark:]), None)
     cells = [cell.replace(NO_CR, CR) for cell in record.cells] if record else []
     before = sum(map(len, lines))
-    place = next((index for index, cell in enumerate(cells) if _has_address(cell)), None)
+    place = next((index for index, cell in enumerate(cells) if picking.has_address(cell)), None)
     is_row = place is not None or (number is not None and number < len(cells) and not cells[number].strip())
     if not is_row:
         return Head(before + len(first), (*lines, first), tuple(cells), len(cells), dialect)
@@ -166,11 +166,3 @@ def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, number: in
     bom = (lines[0] if lines else first)[: len(BOM_UTF8)]
     bom = bom if bom == BOM_UTF8 else b""
     return Head(len(bom), (bom,), (), len(cells), dialect, place=place or 0)
-
-
-def _has_address(cell: str) -> bool:
-    try:
-        picking.reader("first")(cell)
-    except AddressError:
-        return False
-    return True
