@@ -82,8 +82,8 @@ ENCODED_COLON = "%3a"
 """A colon in a URL's query (RFC 3986, 2.1)."""
 QUOTES = "\"'`"
 BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}"}
+AS_NUMBER = r"(?i:ASN? ?)([0-9]{1,10})"
 OTHER_KINDS = {
-    "an autonomous system number": r"(?i:ASN? ?)[0-9]{1,10}",
     "a hardware address": r"(?:[0-9A-Fa-f]{1,2}[:-]){5}[0-9A-Fa-f]{1,2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}",
     "an e-mail address": r"[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+",
 }
@@ -300,6 +300,8 @@ def _kind(text: str) -> str | None:
     """Return what a string is that is often mistaken for an address."""
     import re
 
+    if number := re.fullmatch(AS_NUMBER, text, re.ASCII):
+        return f"an autonomous system number; its networks: geocli networks --asn {number[1]}"
     if kind := next((kind for kind, pattern in OTHER_KINDS.items() if re.fullmatch(pattern, text, re.ASCII)), None):
         return f"{kind}, not an IP address"
     if "://" in text:

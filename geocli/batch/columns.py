@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geocli.addresses import is_address
 from geocli.batch.column_names import usual_name
 from geocli.batch.input_formats import DEFAULT_COLUMN
 from geocli.errors import SettingsError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from geocli.batch.table_head import Head
 
-OTHER_DELIMITERS = ";\t|, "
+OTHER_DELIMITERS = ";\t|,"
 """If the only column has one of these in its name, it is probably several."""
 
 
@@ -42,7 +43,7 @@ def _place_of(column: str, head: Head) -> int:
     if count == 1:
         return head.names.index(column)
     number = number_of([column])
-    if not count and number is not None and number < head.width:
+    if not count and number is not None and number < head.width and not _is_row(head):
         return number
     name = f"-c {safe(column)}"
     if not head.names:
@@ -71,6 +72,12 @@ def _shell_quoted(text: str) -> str:
     from shlex import quote
 
     return quote(text)
+
+
+def _is_row(head: Head) -> bool:
+    """Return whether the only name is a row with an address and another delimiter."""
+    delimiter = _other_delimiter(head)
+    return delimiter is not None and any(map(is_address, head.names[0].split(delimiter)))
 
 
 def _other_delimiter(head: Head) -> str | None:

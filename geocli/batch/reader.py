@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from errno import EIO
 from functools import partial
 
+from geocli.addresses import is_address
 from geocli.errors import InputError
 from geocli.sanitize import decoded
 
@@ -169,7 +170,8 @@ def opened(path: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Re
     try:
         descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise InputError(name, error.strerror or str(error)) from error
+        hint = f"; to look up an address: geocli lookup {path}" if is_address(path) else ""
+        raise InputError(name, f"{error.strerror or error}{hint}") from error
     try:
         _enlarge_pipe(descriptor)
         yield _Reader(name, descriptor, on_wait)

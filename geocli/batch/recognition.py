@@ -45,6 +45,7 @@ ROTATION = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
 """Suffixes that logrotate and similar tools append."""
 NEEDED = {
     "-c": ("csv", "jsonl"),
+    "--pick": ("csv", "jsonl"),
     "--prefix": ("csv", "jsonl"),
     "--delimiter": ("csv",),
     "-0": ("list",),
@@ -138,6 +139,7 @@ def _check_applicable(request: BatchRequest) -> None:
     """Refuse options that are for other forms of input."""
     options: dict[str, Any] = {
         "-c": request.columns,
+        "--pick": request.pick,
         "--prefix": request.prefix,
         "--delimiter": request.delimiter,
         "-0": request.end == "\0",

@@ -31,8 +31,8 @@ class BatchRequest(Value):
     """`list`, `csv`, `jsonl` or `log`; None to recognise the form."""
     columns: tuple[str, ...] = ()
     """Columns of tables, or paths in JSON lines, that hold addresses; default: one with a usual name."""
-    pick: str = "public"
-    """Which of several addresses in a cell or value counts: `public`, `first` or `last`."""
+    pick: str | None = None
+    """Which of several addresses in a cell or value counts: `public`, `first` or `last`; default: `public`."""
     delimiter: str | None = None
     """What divides the cells of CSV input; default: a comma."""
     prefix: str = ""
@@ -101,7 +101,11 @@ class BatchRequest(Value):
 
     def _form(self) -> Form:
         if self.input in {"csv", "jsonl"}:
-            chosen: dict[str, Any] = {"prefix": self.prefix, "with_header": self.with_header, "pick": self.pick}
+            chosen: dict[str, Any] = {
+                "prefix": self.prefix,
+                "with_header": self.with_header,
+                "pick": self.pick or "public",
+            }
             chosen["format_"] = "value" if self.count_by else self.format
             if self.input == "jsonl":
                 return JsonLinesForm(self.columns, self.fields, **chosen)

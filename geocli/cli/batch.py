@@ -38,7 +38,7 @@ Column = Annotated[
     ),
 ]
 Pick = Annotated[
-    Literal["public", "first", "last"],
+    Literal["public", "first", "last"] | None,
     _option(INPUT, "--pick", text="Which of several addresses in a cell or value; default: public.", metavar="WHICH"),
 ]
 Delimiter = Annotated[
@@ -111,7 +111,7 @@ def batch(
     files: Files = None,
     input_: Input = None,
     column: Column = None,
-    pick: Pick = "public",
+    pick: Pick = None,
     delimiter: Delimiter = None,
     extract: Extract = False,
     null: Null = False,
@@ -149,7 +149,7 @@ def batch(
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
     text = {
         "input": input_,
-        "columns": tuple(column or ()),
+        "columns": tuple(dict.fromkeys(column or ())),
         "pick": pick,
         "is_extract": extract,
         "end": "\0" if null else "\n",

@@ -71,7 +71,9 @@ def mode_of(*, cached_only: bool, no_cache: bool, refresh: bool) -> Mode:
     modes: dict[Mode, bool] = {"cached-only": cached_only, "no-cache": no_cache, "refresh": refresh}
     chosen = [mode for mode, is_chosen in modes.items() if is_chosen]
     if len(chosen) > 1:
-        raise SettingsError(" and ".join(f"--{mode}" for mode in chosen), "contradict each other", origin=COMMAND_LINE)
+        raise SettingsError(
+            " and ".join(f"--{mode}" for mode in chosen), "contradict each other; choose one", origin=COMMAND_LINE
+        )
     return chosen[0] if chosen else "cache"
 
 

@@ -68,7 +68,7 @@ def stats(
     from geocli.formats.statistics import print_stats
 
     if map_ and format_ not in {None, "table"}:
-        raise SettingsError("--map", f"cannot be used with -f {format_}", origin=COMMAND_LINE)
+        raise SettingsError("--map", f"cannot be used with -f {format_}; it needs -f table", origin=COMMAND_LINE)
     if report is not None:
         return _report(options.settings_of(ctx), report)
     # Neither output shows the most frequent values.

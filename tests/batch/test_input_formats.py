@@ -561,6 +561,7 @@ def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str, more: str) -
         (b"x,2001:db8::1\n", "csv: input: there is no header; name the column of addresses by its number: -c 2"),
         (b"ip;x\n8.8.8.8;1\n", "csv: -c ip: there is no such column; the columns are: ip;x; try --delimiter ';'"),
         (b"ip\tx\n", "try -i tsv"),
+        (b"8.8.8.8;x\n", "the columns are: 8.8.8.8;x; try --delimiter ';'"),
     ],
 )
 def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> None:

@@ -318,3 +318,21 @@ def test_without_the_answers_a_table_is_as_it_was(  # noqa: PLR0913, PLR0917 (dr
 
     assert text == written.replace(b"<answer>", b"").replace(f"{delimiter}{delimiter.join(names)}".encode(), b"", 1)
     assert len(rows) * len(columns) == written.count(b"<answer>")
+
+
+def test_a_number_does_not_make_a_header_of_a_row(batch: Batch) -> None:
+    """The delimiter is wrong if the only cell has an address among others."""
+    with pytest.raises(SettingsError, match=r"-c 1: there is no such column; the columns are: 8.8.8.8;x; try --delim"):
+        batch.once(b"8.8.8.8;x\n1.1.1.1;y\n", input="csv", columns=("1",))
+
+
+def test_the_only_column_may_have_any_name(batch: Batch) -> None:
+    """With blanks, and no usual one."""
+    assert b"My Column,country_code\n81.2.69.160,GB\n" == batch(b"My Column\n", b"81.2.69.160\n", input="csv")
+
+
+def test_a_column_that_is_named_twice_counts_once(located: Geocli) -> None:
+    """As one column, so that names have no prefix."""
+    run = located("batch", "-c", "ip", "-c", "ip", "-F", "country_code", stdin=b"ip\n81.2.69.160\n")
+
+    assert b"ip,country_code\n81.2.69.160,GB\n" == run.stdout

@@ -318,8 +318,13 @@ def test_version(geocli: Geocli) -> None:
         (("batch", "-F", "ip,moon"), "--fields: moon: unknown field; known: ip, status, country_code, "),
         (
             ("lookup", "--cached-only", "--refresh", "8.8.8.8"),
-            "command line: --cached-only and --refresh: contradict each other",
+            "command line: --cached-only and --refresh: contradict each other; choose one",
         ),
+        (
+            ("batch", "--pick", "last"),
+            "command line: --pick: cannot be used with list input; it needs -i csv or -i jsonl",
+        ),
+        (("batch", "8.8.8.8"), "8.8.8.8: No such file or directory; to look up an address: geocli lookup 8.8.8.8"),
         (("clear", "--older-than", "3x"), "command line: 3x: not a duration like 30d, 12h, 90m or 45s"),
     ],
     ids=lambda what: " ".join(what) if isinstance(what, tuple) else "",

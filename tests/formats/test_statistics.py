@@ -179,7 +179,10 @@ def test_a_map_needs_a_table(located: Geocli, format_: str) -> None:
     """--map cannot be used with formats for programs."""
     run = located("stats", "--map", "-f", format_)
 
-    assert (2, f"command line: --map: cannot be used with -f {format_}") == (run.returncode, complaint(run))
+    assert (2, f"command line: --map: cannot be used with -f {format_}; it needs -f table") == (
+        run.returncode,
+        complaint(run),
+    )
 
 
 def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
