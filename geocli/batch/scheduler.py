@@ -48,13 +48,13 @@ GC_THRESHOLD = 200_000
 """Allocations between garbage collections; a batch makes many objects and hardly any cycles."""
 
 
-class Flow:
+class Scheduler:
     """Answers the chunks of one file, and writes their rows.
 
     Attributes:
         answers: the identities of the local sources, and the table of their answers so far (None: scalar path); may be
-            passed on to the flow of another file with the same output.
-        slow_lines: lines on the scalar path because the kernel is missing, including those of earlier flows.
+            passed on to the scheduler of another file with the same output.
+        slow_lines: lines on the scalar path because the kernel is missing, including those of earlier files.
 
     """
 
@@ -95,7 +95,7 @@ class Flow:
         self.slow_lines = 0
 
     def __enter__(self) -> Self:
-        """Return the flow itself."""
+        """Return the scheduler itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

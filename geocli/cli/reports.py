@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from geocli.batch.plan import BatchReport
     from geocli.batch.request import BatchRequest
+    from geocli.batch.run import BatchReport
     from geocli.stats import DatabaseStats, Stats
 
 

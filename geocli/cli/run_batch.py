@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from geocli.batch.plan import BatchReport
     from geocli.batch.request import BatchRequest
+    from geocli.batch.run import BatchReport
     from geocli.cache import GeoCache
     from geocli.cluster.request import ClusterRequest
     from geocli.formats.progress import Watcher
@@ -111,8 +111,8 @@ def _prepared(
 ) -> tuple[Callable[[Watcher], BatchReport], int | None]:
     """Return a function that runs the batch, and the size of its input, if that is known."""
     if cluster is None:
-        from geocli.batch.plan import run
         from geocli.batch.reader import total_bytes
+        from geocli.batch.run import run
 
         return (lambda watcher: run(cache, request, watcher.read, watcher.lines)), total_bytes(request.files)
     try:

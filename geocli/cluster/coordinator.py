@@ -22,8 +22,8 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, KilledWorker, get_worker, secede
 
-from geocli.batch.plan import BatchReport
 from geocli.batch.reader import total_bytes
+from geocli.batch.run import BatchReport
 from geocli.cluster.forkserver import signals_delayed
 from geocli.cluster.local_cluster import LocalCluster
 from geocli.cluster.messages import job_of

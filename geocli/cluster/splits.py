@@ -16,9 +16,9 @@ from lzma import LZMAError
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.batch.csv import CsvForm
-from geocli.batch.plan import OTHER_COLUMNS
 from geocli.batch.reader import READ_BYTES, check_encoding, compression_of, whole_lines
 from geocli.batch.recognition import completed
+from geocli.batch.run import OTHER_COLUMNS
 from geocli.errors import InputError, OpenCellError, SettingsError
 from geocli.immutable import Value
 from geocli.settings import COMMAND_LINE

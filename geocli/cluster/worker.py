@@ -13,8 +13,8 @@ from uuid import uuid4
 from zlib import compressobj, decompressobj
 
 from geocli.batch.line_counts import LineCounts
-from geocli.batch.plan import BatchReport
-from geocli.batch.scheduler import Flow
+from geocli.batch.run import BatchReport
+from geocli.batch.scheduler import Scheduler
 from geocli.cache import GeoCache
 from geocli.cluster.messages import PartResult
 from geocli.cluster.splits import is_local, open_part, resolve_url
@@ -149,13 +149,13 @@ class _JobState:
             blocks = reader.blocks()
             if part.has_header:
                 out.write(form.output.header)
-            with Flow(cache, form, request.mode, request.jobs, put) as flow:
+            with Scheduler(cache, form, request.mode, request.jobs, put) as scheduler:
                 output = form.output
                 style = output.format, output.separator, output.end
-                flow.answers = self._answers.get(style)
+                scheduler.answers = self._answers.get(style)
                 for block in blocks:
-                    flow.push(block)
-                self._answers[style] = flow.answers
+                    scheduler.push(block)
+                self._answers[style] = scheduler.answers
             return reader.begin, reader.stop
 
 

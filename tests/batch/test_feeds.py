@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from geocli.addresses import is_address
 from geocli.batch.feeds import before_note, is_comment, with_notes
-from geocli.batch.plan import run
 from geocli.batch.request import BatchRequest
+from geocli.batch.run import run
 from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.sanitize import decoded

@@ -23,8 +23,8 @@ from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
 from geocli.batch.line_counts import LineCounts
-from geocli.batch.plan import run
 from geocli.batch.request import BatchRequest
+from geocli.batch.run import run
 from geocli.cache import GeoCache
 from geocli.cluster import coordinator, forkserver
 from geocli.cluster.coordinator import RESUME_HINT, ClusterBatch, _Run

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.plan import run
 from geocli.batch.request import BatchRequest
+from geocli.batch.run import run
 from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.settings import Settings
-from tests.batch.test_plan import FLAT, MORE_CITIES, NUMBERS, ODD, TRAITS
+from tests.batch.test_run import FLAT, MORE_CITIES, NUMBERS, ODD, TRAITS
 from tests.engine.test_database_records import RECORDS
 from tests.helpers.search_trees import SEPARATOR_BYTES, SIZES, Trie
 

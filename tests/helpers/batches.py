@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geocli.batch.plan import run
 from geocli.batch.request import BatchRequest
+from geocli.batch.run import run
 from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 

@@ -12,7 +12,7 @@ from geocli.batch.line_counts import LineCounts, has_no_address
 from geocli.batch.reader import opened, whole_lines
 from geocli.batch.recognition import completed
 from geocli.batch.request import COUNTRY_FIELDS, BatchRequest
-from geocli.batch.scheduler import Flow
+from geocli.batch.scheduler import Scheduler
 from geocli.console import complain, write
 from geocli.empty_fields import EmptyFields
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
@@ -139,7 +139,7 @@ class _Batch:
         self._columns: tuple[str, ...] | None = None
         self._slow_lines = 0
         self._is_shown = False
-        self._flow: Flow | None = None
+        self._scheduler: Scheduler | None = None
         self._path = ""
         self.report = BatchReport(request)
         if request.report:
@@ -156,25 +156,25 @@ class _Batch:
 
     def _wait(self) -> None:
         """Write all rows before a read that may block."""
-        if self._flow is not None:
-            self._flow.drain()
+        if self._scheduler is not None:
+            self._scheduler.drain()
 
     def _answer(self, path: str, read: Read) -> None:
         request, form = self._request, self._request.form()
         self._is_shown = request.output is None and request.is_raw and sys.stdout.isatty()
-        with Flow(self._cache, form, request.mode, request.jobs, self._written) as flow:
-            self._flow = flow
+        with Scheduler(self._cache, form, request.mode, request.jobs, self._written) as scheduler:
+            self._scheduler = scheduler
             end = request.end.encode()
             cut = partial(whole_lines, read, end, form.max_bytes, adds_end=form.adds_end, bom=form.bom)
             rest = form.begin(cut(on_read=self._on_read))
             self._begin(path, form)
-            flow.slow_lines = self._slow_lines
+            scheduler.slow_lines = self._slow_lines
             for chunk in rest:
                 self._on_lines(path, chunk)
                 if self.report.timeline is not None:
                     self.report.timeline.add(chunk)
-                flow.push(visible(chunk) if self._is_shown else chunk)
-            self._slow_lines = flow.slow_lines
+                scheduler.push(visible(chunk) if self._is_shown else chunk)
+            self._slow_lines = scheduler.slow_lines
 
     def _begin(self, path: str, form: Form) -> None:
         """Write the header, once."""

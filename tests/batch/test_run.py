@@ -1,4 +1,4 @@
-"""Many addresses at once are answered, and kept, as each of them alone is."""
+"""A batch gives the same rows and journal entries as single lookups, and they are the same on both paths."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from geocli import addresses
-from geocli.batch.plan import run
 from geocli.batch.reader import READ_BYTES
 from geocli.batch.request import BatchRequest
+from geocli.batch.run import run
 from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.databases.discovery import digest_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from geocli.batch.plan import BatchReport
+    from geocli.batch.run import BatchReport
     from geocli.errors import GeocliError
     from geocli.models import Entry
     from tests.helpers.clock import Clock
