@@ -12,30 +12,29 @@ _ADDRESSES = ("ip", "ipaddress", "ipaddr", "ipv4", "ipv6", "ipv4address", "ipv6a
 _ENDINGS = ("ip", "ipaddress", "ipaddr", "addr", "address")
 _SOURCES = ("src", "source", "client", "remote", "peer", "caller", "user", "visitor", "login", "attacker", "host")
 _DESTINATIONS = ("dst", "dest", "destination", "server", "target")
-USUAL_NAMES = {
-    name: rank
-    for rank, name in enumerate(
-        (
-            *_ADDRESSES,
-            *(f"{who}{ending}" for who in _SOURCES for ending in _ENDINGS),
-            *("cip", "src", "saddr", "idorigh", "remotehost", "rhost"),
-            *(f"{who}{ending}" for who in _DESTINATIONS for ending in _ENDINGS),
-            *("sip", "dst", "daddr", "idresph"),
-        )
-    )
-}
-"""Names in lower case without punctuation, the most telling first: `ip`, those of sources, those of destinations."""
+USUAL_NAMES = (
+    *_ADDRESSES,
+    *(f"{who}{ending}" for who in _SOURCES for ending in _ENDINGS),
+    *("cip", "ipsrc", "src", "saddr", "idorigh", "remotehost", "rhost", "xforwardedfor", "forwardedfor"),
+    "*ip",
+    *(f"{who}{ending}" for who in _DESTINATIONS for ending in _ENDINGS),
+    *("sip", "ipdst", "dst", "daddr", "idresph"),
+)
+"""Names in lower case without punctuation, the most telling first; `*ip` stands for names that end in a word `ip`."""
+_RANKS = {name: rank for rank, name in enumerate(USUAL_NAMES)}
+_ENDS_IN_IP = re.compile(r"(?:[ _.:/-](?i:ip)|[a-z0-9]I[Pp])(?:[ _.-]?(?i:v[46]|addr(?:ess)?))?\Z")
 
 
 def usual_name(names: Sequence[str]) -> str | None:
     """Return the name that is most probably that of the addresses, None if no name is usual.
 
-    >>> usual_name(["date", "dst_ip", "Src IP"])
-    'Src IP'
+    >>> usual_name(["date", "dst_ip", "Src IP"]), usual_name(["zip", "actorIp"]), usual_name(["zip", "name"])
+    ('Src IP', 'actorIp', None)
     """
-    ranks = {name: rank for name in names if (rank := USUAL_NAMES.get(_plain(name))) is not None}
+    ranks = {name: rank for name in names if (rank := _rank(name)) is not None}
     return min(ranks, key=lambda name: (name != "ip", ranks[name]), default=None)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+def _rank(name: str) -> int | None:
+    rank = _RANKS.get(re.sub(r"[^a-z0-9]", "", name.lower()))
+    return _RANKS["*ip"] if rank is None and _ENDS_IN_IP.search(name.strip()) else rank

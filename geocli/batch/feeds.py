@@ -1,7 +1,4 @@
-"""Lines of feeds: an address with a note, a comment, or nothing.
-
-192.0.2.1 # seen 2026-11-30        192.0.2.1,malware        192.0.2.1<TAB>12        ; a comment
-"""
+"""Lines of feeds: an address, perhaps with a note (`192.0.2.1,malware`, `192.0.2.1 # scanner`), or a comment."""
 
 from __future__ import annotations
 

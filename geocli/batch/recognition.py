@@ -66,6 +66,7 @@ MAX_DEPTH = 4
 NOTE_DELIMITERS = (b"\t", b",", b";", b"#", b"|")
 """What separates a note from an address in a feed, but not the words of a log."""
 DELIMITERS = ",\t;|"
+"""What may separate the names of a header."""
 MAX_HEADER_CHARS = 64 * 1024
 """Length of the longest line that may be a header."""
 MAX_PEEK_BYTES = 4 << 20
@@ -200,14 +201,20 @@ def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes, bytes]:
     while more := read(FIRST_BYTES):
         data += more
         while (end := data.find(b"\n", at)) >= 0:
-            line = data[at:end].strip()
+            line = _content(data, at, end)
             if not is_comment(line) or (request.columns and TABLE_HEADER.match(decoded(line))):
                 return comment, line, data
             comment, at = line or comment, end + 1
         if len(data) > MAX_PEEK_BYTES:
             break
-    line = data[at:].strip()
+    line = _content(data, at, len(data))
     return comment, b"" if is_comment(line) else line, data
+
+
+def _content(data: bytes, start: int, end: int) -> bytes:
+    """Return a line without the white space around it, and the first line without a byte order mark."""
+    line = data[start:end]
+    return (line if start else line.removeprefix(BOM_UTF8)).strip()
 
 
 def _by_line(comment: str, line: str, request: BatchRequest) -> Recognised:
@@ -222,8 +229,7 @@ def _by_line(comment: str, line: str, request: BatchRequest) -> Recognised:
 
 
 def by_line(line: str, *, may_be_log: bool = True) -> Recognised:
-    """Return the form of a line by itself, and why; undecided lines are of a list."""
-    line = line.removeprefix("\ufeff")
+    """Return the form that a line shows by itself, and why; an undecided line belongs to a list."""
     if JSON_START.match(line):
         return Recognised("jsonl", "the first line begins like JSON")
     if not line or is_address(line):
@@ -274,7 +280,7 @@ def _usual_key(line: bytes) -> str | None:
     import json
 
     try:
-        content = json.loads(line.removeprefix(BOM_UTF8))
+        content = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict):
