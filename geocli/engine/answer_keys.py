@@ -1,4 +1,4 @@
-"""Keys of answers: the values of some fields, by which addresses are counted and selected."""
+"""Keys of answers: the values of fields by which addresses are counted and selected."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Key: TypeAlias = tuple[Any, ...]
 
 
 class AnswerKeys:
-    """The key of each answer, by its number. Each record has a label, which stands for the values of its fields."""
+    """The key of each answer, by number. Each record has a label, which stands for the values of its fields."""
 
     def __init__(
         self, fields: Sequence[str], numbers: Sequence[int], labels_of: Callable[[int], tuple[int, Sequence[int]]]
     ) -> None:
-        """Take the memory of the kernel.
+        """Use the memory of the kernel.
 
         Args:
             fields: fields of keys.
@@ -61,7 +61,7 @@ class AnswerKeys:
         return sum(1 << source for source in sources)
 
     def counts(self, numbers: Iterable[int]) -> Counter[Key]:
-        """Count the keys of answers; numbers that are not those of answers are left out."""
+        """Count the keys of answers; other numbers are ignored."""
         counts = Counter[Key]()
         for number, count in Counter(numbers).items():
             if number >= FIRST_NUMBER:
@@ -90,7 +90,7 @@ def _sources(recipe: Recipe, name: str) -> list[int]:
 
 
 def _value(recipe: Recipe, members: Mapping[str, str], name: str, values: Sequence[Any]) -> Any:
-    """Return a field of an answer, of which the records have these values."""
+    """Return a field of an answer whose records have these values."""
     sources = _sources(recipe, name)
     if not sources:
         return False if name == "cached" else members.get(name)
@@ -101,5 +101,5 @@ def _value(recipe: Recipe, members: Mapping[str, str], name: str, values: Sequen
 
 
 def comparable(value: Any) -> Any:
-    """Return a value of a trait, lists and maps as JSON."""
+    """Return the value of a trait; lists and maps as JSON."""
     return json_text(value) if isinstance(value, list | dict) else value

@@ -1,4 +1,4 @@
-"""Records of several databases, of which each is read, mapped and rendered once."""
+"""Read, map and render each record of several databases once."""
 
 from __future__ import annotations
 
@@ -21,56 +21,58 @@ if TYPE_CHECKING:
 
 
 class Records:
-    """Reads the records of some databases into the memory of answers. For one thread at a time."""
+    """Reads the records of databases into the memory of answers. Not thread-safe."""
 
     def __init__(
         self, trees: Sequence[SearchTree], output: Output, answers: NumberedAnswers, language: str, *, with_traits: bool
     ) -> None:
-        """Choose what is wanted of records.
+        """Prepare to read records.
 
         Args:
-            trees: of the databases, in the order in which they are asked.
-            output: renders their fields.
-            answers: what they are added to.
-            language: of names.
-            with_traits: whether traits are wanted.
+            trees: the databases, in order of precedence.
+            output: renders fields.
+            answers: the memory to add them to.
+            language: language of names.
+            with_traits: whether to read traits.
 
         """
         self.databases = [tree.database for tree in trees]
         self._output, self._answers = output, answers
-        with_names = with_traits or len(trees) > 1  # traits alone make a database a source, too
+        # A database with only traits is also a source.
+        with_names = with_traits or len(trees) > 1
         options = {"with_traits": with_traits, "with_names": with_names}
         self._readers = [RecordReader(tree, output, language, **options) for tree in trees]
         self._kinds: dict[Kind, int] = {NO_KIND: NO_RECORD_KIND}
         self._layouts: dict[tuple[int, Kind], Layout] = {}
         self._shared: dict[str, int] = {}
-        """Offsets of what places share, by their text."""
+        """Offsets of texts that places share."""
         self._countries: dict[str, tuple[Kind, int] | None] = {}
 
     def layout(self, source: int, kind: Kind) -> Layout:
         """Return the layout of the records of a database, or of the countries of the registries after them."""
-        found = self._layouts.get((source, kind))
-        if found is None:
-            found = Layout(self._output, source, kind, is_kept=self._answers.is_kept)
-            self._layouts[source, kind] = found
-        return found
+        layout = self._layouts.get((source, kind))
+        if layout is None:
+            layout = Layout(self._output, source, kind, is_kept=self._answers.is_kept)
+            self._layouts[source, kind] = layout
+        return layout
 
     def read(self, block: Block) -> None:
-        """Read the records that were entered, for addresses of a block; damaged ones keep their kind."""
+        """Read the records that were added for addresses of a block; damaged ones keep their kind."""
         for source, (reader, table) in enumerate(zip(self._readers, self._answers.records, strict=True)):
             new = self._answers.unread(source)
             if not new:
                 continue
             offsets = table.offsets[new.start : new.stop].tolist()
-            order = sorted(range(len(new)), key=offsets.__getitem__)  # records that lie together are read together
+            # In the order of offsets, so that neighbouring records are read together.
+            order = sorted(range(len(new)), key=offsets.__getitem__)
             numbers, ordered = [new[at] for at in order], [offsets[at] for at in order]
             groups: dict[Kind, list[Group]] = {}
             for kind, group in reader.read(numbers, ordered, partial(_address, block, table.positions)):
                 groups.setdefault(kind, []).append(group)
             for kind, members in groups.items():
-                self._enter(source, kind, members)
+                self._add(source, kind, members)
 
-    def _enter(self, source: int, kind: Kind, groups: Sequence[Group]) -> None:
+    def _add(self, source: int, kind: Kind, groups: Sequence[Group]) -> None:
         table, number = self._answers.records[source], self._kinds.setdefault(kind, len(self._kinds) + FIRST_KIND - 1)
         for group in groups:
             stored = self._store(source, kind, group)
@@ -78,7 +80,7 @@ class Records:
                 table.kinds[key], table.texts[key], table.asns[key] = number, text, asn or 0
 
     def _store(self, source: int, kind: Kind, group: Group) -> Sequence[int] | None:
-        """Store the texts of records, and return their offsets; None without room."""
+        """Store the texts of records, and return their offsets; None if there is no space."""
         layout = self.layout(source, kind)
         shared = layout.shared(group)
         new = list(set(shared) - self._shared.keys() - {""})
@@ -91,7 +93,7 @@ class Records:
         return self._answers.store(layout.texts(group), layout.width, links, labels)
 
     def country(self, code: str) -> tuple[Kind, int] | None:
-        """Return the kind of a country of registration, and the offset of its text; None without room."""
+        """Return the kind of a country of registration, and the offset of its text; None if there is no space."""
         if code not in self._countries:
             place = registered(code).place
             empty_cells = tuple(name for name in fitted_cells(self._output) if getattr(place, name) is None)
@@ -101,7 +103,7 @@ class Records:
         return self._countries[code]
 
     def kinds_of(self, records: Sequence[int]) -> tuple[tuple[Kind, ...], tuple[int, ...]]:
-        """Return the kind of a record of each database, and numbers that are equal for the same network."""
+        """Return the kinds of records, one of each database, and numbers that are equal for the same AS number."""
         kinds = list(self._kinds)
         own = list(zip(self._answers.records, records, strict=True))
         asns = [table.asns[number] for table, number in own]

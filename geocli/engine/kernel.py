@@ -26,13 +26,13 @@ UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
 NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
 """States of answers, as in the kernel."""
 TEXT_END, ADDRESS, NETWORK, TIME, FRAGMENT, LINKED = range(6)
-"""What follows the text of a piece, as in the kernel."""
+"""Kinds of pieces: what the kernel writes after their text."""
 COLUMN_END = "\5"
 """Ends each column of the text of a record; rendered text does not contain it."""
 NO_RECIPE, FIRST_RECIPE = range(2)
-"""The recipe of answers that are looked up alone, and the first of the others."""
+"""The recipe of answers that are left to the scalar path, and the first of the others."""
 UNREAD_KIND, NO_RECORD_KIND, FIRST_KIND = range(3)
-"""Kinds of records: of those that could not be read, and of none; all others are what is known of records."""
+"""Kinds of records: damaged ones, missing ones; all others are numbers of `Kind`."""
 MAX_FREED_BYTES = 32 << 20
 """Amount of freed memory to reuse; a few blocks of 3 MB are in memory at a time."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -79,7 +79,7 @@ class RecordNumbers(ctypes.Structure):
 
 
 class Recipe(ctypes.Structure):
-    """How the texts of answers are put together."""
+    """The texts of answers with one recipe."""
 
     _fields_ = (*((name, _U32) for name in ("line", "place", "group", "sources", "labelled", "state", "sharing")),)
 
@@ -171,7 +171,7 @@ class ListForm(ctypes.Structure):
 
 
 class Joint(ctypes.Structure):
-    """How far a walk through several trees has got."""
+    """Position of a walk through several trees."""
 
     _fields_ = (
         ("sources", _POINTER),

@@ -1,4 +1,4 @@
-"""Classes of the records of databases: of all records in Python, of few by the kernel."""
+"""Classes of records of databases: in Python by reading all of them, in the kernel by reading few."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class KernelClasses(RecordClasses):
-    """The same for the kernel, which compares records by the values that matter, so that few are read."""
+    """Classes of records found by the kernel, which compares records by the relevant values, so that few are read."""
 
     def __init__(self, walker: KernelWalker, at: int, key: Key, language: str, fields: Collection[str]) -> None:
         """Read records of a database of a walker.
@@ -71,7 +71,7 @@ class KernelClasses(RecordClasses):
         return marks, ranks, offsets
 
     def add(self, offset: int, record: object) -> None:
-        """Add a record; others with its outline are like it, unless they may have another place without a country."""
+        """Add a record; others with its outline are of its class, unless their place may differ without a country."""
         super().add(offset, record)
         answer = self.answers[self._by_offset[offset]]
         if isinstance(record, dict) and answer is not None and answer.place.country_code is None:
@@ -81,7 +81,7 @@ class KernelClasses(RecordClasses):
                 self._uncertain.add(offset)
 
     def _outlines(self) -> array[int]:
-        """Return a hash of each record without the values of some keys, `UNUSUAL` for records that must be read."""
+        """Return a hash of each record without the values of some keys; `UNUSUAL` for records that must be read."""
         outlines = array("Q", bytes(8 * len(self._offsets)))
         keys = b"".join(bytes([len(key)]) + key.encode() for key in sorted(self._unread))
         entered = len(keys)
@@ -91,7 +91,7 @@ class KernelClasses(RecordClasses):
         return outlines
 
     def _read(self, offsets: Iterable[int]) -> None:
-        """Add the records at some offsets, by the reader if the kernel cannot read them."""
+        """Add the records at these offsets, read by the reader if the kernel cannot decode them."""
         new = sorted({*offsets} - self._by_offset.keys())
         unusual = []
         for start in range(0, len(new), MAX_RECORDS):
@@ -136,7 +136,7 @@ def _starts(walker: Walker) -> Iterator[tuple[Span, IPv4Address | IPv6Address]]:
 
 
 def _addresses(walker: Walker, at: int, offsets: Collection[int]) -> Iterator[tuple[int, IPv4Address | IPv6Address]]:
-    """Return an address of each record of a database, if it has one that is not skipped."""
+    """Return an address of each record of a database, if one is not skipped."""
     missing = {*offsets}
     for span, address in _starts(walker) if missing else ():
         if (offset := span.numbers[1 + at]) in missing:

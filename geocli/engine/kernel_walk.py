@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from geocli.engine.record_classes import RecordClasses
 
 SPANS_TOGETHER, SPAN_BYTES = 4096, 40
-"""Spans that the kernel finds in one call, and the size of each: five numbers."""
+"""Maximum number of spans of one call, and the size of a span: five numbers."""
 MAX_COMBINATIONS = 1 << 24
 """Maximum size of a table with a value for each combination, of 4 bytes each."""
 OUT_BYTES = 1 << 20
@@ -151,7 +151,7 @@ class _Walk:
         return bool(self._joint.is_done and not self._joint.has_run)
 
     def _table(self, classes: Sequence[RecordClasses], sizes: Sequence[int]) -> array[int]:
-        """Let records go by their classes, and return the table of the values of combinations."""
+        """Number records by their classes, and return the table of the values of combinations."""
         stride = 1
         for source, size, own in zip(self._sources, sizes, (None, *classes), strict=True):
             source.stride = stride
@@ -177,7 +177,7 @@ class _Walk:
             raise DatabaseError(self._path, DAMAGED)
 
     def read(self) -> list[tuple[int, int, int]]:
-        """Return the spans that were found: the first and the last address, and the value."""
+        """Return the spans of the last call: the first and the last address, and the value."""
         spans = iter_unpack("=5Q", memoryview(self._spans)[: SPAN_BYTES * self._count])
         return [
             (first_high << 64 | first_low, last_high << 64 | last_low, value)
@@ -185,7 +185,7 @@ class _Walk:
         ]
 
     def listed(self, form: ListForm, out: bytearray) -> Iterator[bytes]:
-        """Return the lines of the spans that were found, written to a buffer first."""
+        """Return the lines of the spans of the last call, written to a buffer."""
         done = c_uint64(0)
         while done.value < self._count:
             arguments = byref(done), byref(form), address_of(out), len(out)
@@ -194,7 +194,7 @@ class _Walk:
 
 
 def _root(tree: Tree, version: int) -> int:
-    """Return the node where a family of addresses begins, the number of nodes for none."""
+    """Return the node where a family of addresses begins; the number of nodes if there is none."""
     if version == 4:
         return int(tree.ipv4_root)
     return 0 if tree.ip_version == 6 else int(tree.node_count)

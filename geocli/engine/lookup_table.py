@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 
 
 class Combination(NamedTuple):
-    """What decides how answers are put together."""
+    """The properties that determine the recipe of an answer."""
 
     scope: int
-    """As in `SCOPES`."""
+    """Index in `SCOPES`."""
     kinds: tuple[Kind, ...]
-    """Those of the records."""
+    """The kinds of the records."""
     networks: tuple[int, ...]
-    """Equal numbers for records that name the same network."""
+    """Equal numbers for records with the same AS number."""
 
 
 class LookupTable:
@@ -99,9 +99,9 @@ class LookupTable:
         self._records = Records(trees, output, self.answers, language, with_traits=with_traits)
         self._width, self._kernel, self._lock = len(trees), native.kernel(), Lock()
         self._combined: dict[int, Combination] = {}
-        """Of the answers by recipes for which the registries are asked."""
+        """Recipes of answers for which the registries are asked."""
         self._with_country: dict[tuple[int, Kind | None], int] = {}
-        """The recipes of these answers, by the recipe before, and the kind of the country of registration."""
+        """Recipes of the completed answers, by the earlier recipe and the kind of the country of registration."""
         self._by_country: dict[tuple[int, str | None], int] = {}
 
     @property
@@ -147,7 +147,7 @@ class LookupTable:
             self._find(found)
 
     def _add(self, found: BlockAnswers, missing: int) -> None:
-        """Ask for the answers that are missing; the caller holds the lock."""
+        """Read the records of missing answers, and make their recipes; the caller holds the lock."""
         engine, width = self.answers.engine, self._width
         first = engine.next_number
         scopes, records, examples = zeros(missing), zeros(missing * width), zeros(missing)
@@ -162,10 +162,10 @@ class LookupTable:
                 self._combine(recipe, Combination(scopes[at], kinds, networks))
                 recipe += 1
         finally:
-            self.answers.settle(first, count)  # those without a recipe are looked up by themselves
+            self.answers.settle(first, count)  # those without a recipe are left to the scalar path
 
     def _combine(self, number: int, combination: Combination, *, is_registered: bool = False) -> None:
-        """Make the recipe of some records."""
+        """Make the recipe of records of these kinds."""
         scope, kinds, networks = combination
         recipe = merged(self._records.databases, kinds, networks)
         state = self._state(scope, recipe.answer, is_registered=is_registered)
@@ -203,7 +203,7 @@ class LookupTable:
                 found.prefixes[position] = NO_PREFIX
 
     def _registered(self, waiting: int, code: str | None) -> int:
-        """Number an answer of the databases with the country of registration; the caller holds the lock."""
+        """Return the number of an answer with a country of registration added; the caller holds the lock."""
         country = None if code is None else self._records.country(code)
         recipe = self._registered_recipe(self.answers.recipe(waiting), country[0] if country else None)
         if recipe is None or (code and not country):
@@ -211,7 +211,7 @@ class LookupTable:
         return self.answers.add_answer(recipe, [*self.answers.texts(waiting), *(country or ())[1:]])
 
     def _registered_recipe(self, waiting: int, country: Kind | None) -> int | None:
-        """Return the recipe of answers for which the registries were asked; None without room."""
+        """Return the recipe of answers for which the registries were asked; None if there is no space."""
         if (waiting, country) not in self._with_country:
             number = self.answers.next_recipe()
             if number is None:

@@ -21,7 +21,7 @@ UNJUDGED, UNSELECTED, SELECTED = range(3)
 
 
 class Span(NamedTuple):
-    """A range of addresses, and the records that they have."""
+    """A range of addresses, and their records."""
 
     first: int
     last: int

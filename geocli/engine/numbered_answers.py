@@ -1,4 +1,4 @@
-"""Answers by number: their recipes and the texts of their records, in memory that the kernel reads."""
+"""Answers by number: their recipes and the rendered texts of their records, in memory shared with the kernel."""
 
 from __future__ import annotations
 
@@ -40,22 +40,23 @@ if TYPE_CHECKING:
     from geocli.formats.rows import Output
 
 NUMBERS, NUMBERS_OF_SEVERAL = 1 << 18, 1 << 20
-"""Numbers of answers from one database, and from several, whose records come in many combinations."""
+"""Maximum number of answers from one database, and from several, which have many combinations of records."""
 SPARE_NUMBERS = 100_000
-"""Minimum of free numbers: a block may need as many as it has addresses."""
+"""Number of answers for which there must be space: a block may need one for each of its addresses."""
 MAX_RECIPES = 1 << 14
+"""Maximum number of recipes."""
 ARENA_BYTES, FULL_ARENA_BYTES = 1 << 29, 64 << 20
 """Address space for rendered text, of which only written pages take memory, and the size at which it counts as full."""
 _TEXT = Struct("III")
-"""Begins the text of a record, as in the kernel. The arena begins with that of no record: zeros."""
+"""Header of a record's text, as in the kernel. The arena begins with the text of no record: zeros."""
 
 
 class RecordTable:
-    """The records of one database by number, as the kernel enters them.
+    """The records of one database by number, which the kernel assigns.
 
     Attributes:
-        native: the same for the kernel.
-        offsets, positions, kinds, asns, texts: as there.
+        native: the structure for the kernel.
+        offsets, positions, kinds, asns, texts: its columns.
 
     """
 
@@ -70,7 +71,7 @@ class RecordTable:
         self.native = RecordNumbers(numbering, *map(address_of, memory.values()))
 
     def unread(self, count: int) -> range:
-        """Return the numbers of records that were entered since the last call, when there are so many of them."""
+        """Return the numbers of records that were added since the last call; `count` is the number of records."""
         numbers = range(self._read, count + 2)
         self._read = numbers.stop
         return numbers
@@ -88,16 +89,16 @@ class NumberedAnswers:
 
     Attributes:
         engine: the kernel's handle.
-        generation: what the answers are fresh for, as `Chain.generation` returns it.
+        generation: generation of the answers, as `Chain.generation` returns it.
         keys: the values of the key fields of each answer.
-        rendered: renders lines, and notes which fields had values.
-        is_kept: whether answers go to the journal.
-        records: those of each database.
+        rendered: renders lines, and records which fields had values.
+        is_kept: whether answers are appended to the journal.
+        records: the records of each database.
 
     """
 
     def __init__(self, trees: Sequence[SearchTree], output: Output, generation: str, *, is_kept: bool) -> None:
-        """Allocate the memory of the kernel for these search trees, whose order is that of the sources' bits."""
+        """Allocate memory for these search trees; bit i of `sources` is the i-th tree."""
         self.generation, self.is_kept = generation, is_kept
         self.rendered = Renderer(output, is_kept=is_kept)
         self._kernel = kernel()
@@ -150,13 +151,13 @@ class NumberedAnswers:
 
     @property
     def is_full(self) -> bool:
-        """Whether new answers should go to new memory."""
+        """Whether a new object should replace this one."""
         return bool(
             self.engine.next_number > self._numbers - SPARE_NUMBERS or self.engine.arena_used > FULL_ARENA_BYTES
         )
 
     def unread(self, database: int) -> range:
-        """Return the numbers of records of a database that were entered since the last call."""
+        """Return the numbers of records of a database that were added since the last call."""
         return self.records[database].unread(self._native_records[database].numbering.count)
 
     def sources(self, number: int) -> int:
@@ -175,7 +176,7 @@ class NumberedAnswers:
         return row[0], [_TEXT.unpack_from(self._memory["arena"], offset)[1] for offset in row[1:]]
 
     def settle(self, first: int, count: int) -> None:
-        """Publish answers, of which all else is complete."""
+        """Publish complete answers to other threads."""
         self._kernel.settle(byref(self.engine), first, count)
 
     def store(
@@ -184,13 +185,13 @@ class NumberedAnswers:
         """Store the texts of records.
 
         Args:
-            texts: of `width` columns, each with `COLUMN_END` behind it.
+            texts: texts of `width` columns, each followed by `COLUMN_END`.
             width: the number of columns.
-            links: for each the offset of a text that is shared by several.
-            labels: for each what it adds to keys, as `AnswerKeys.labels` returns it.
+            links: for each text the offset of a text that several records share.
+            labels: for each text its part of the key, as `AnswerKeys.labels` returns it.
 
         Returns:
-            Their offsets; None without room for all.
+            Their offsets; None if there is no space for all.
 
         """
         text, offsets = "".join(texts).encode(), zeros(len(texts))
@@ -208,13 +209,13 @@ class NumberedAnswers:
         return number
 
     def add_recipe(self, number: int, recipe: Merged, state: int, texts: Texts) -> None:
-        """Set a recipe; without room for its texts, its answers are looked up by themselves.
+        """Set a recipe; if there is no space for its texts, its answers are left to the scalar path.
 
         Args:
-            number: of the recipe.
-            recipe: what its answers are made of.
-            state: of its answers.
-            texts: of its answers.
+            number: number of the recipe.
+            recipe: sources of the fields.
+            state: state of its answers.
+            texts: texts of its answers.
 
         """
         start, text = self.engine.arena_used, b"".join(texts.pieces)
@@ -228,7 +229,7 @@ class NumberedAnswers:
         self._recipes[number] = Recipe(*offsets, recipe.sources, labelled, state, sharing)
 
     def add_answer(self, recipe: int, texts: Sequence[int]) -> int:
-        """Add one answer by its recipe and the texts of its records; return its number, `SINGLE` if it is that."""
+        """Add an answer by its recipe and the texts of its records; return its number, or `SINGLE`."""
         number: int = self.engine.next_number
         if number >= self._numbers:
             return SINGLE
@@ -239,5 +240,5 @@ class NumberedAnswers:
         return number if self._memory["states"][number] == RENDERED else SINGLE
 
     def texts(self, number: int) -> list[int]:
-        """Return the offsets of the texts of an answer's records of databases."""
+        """Return the offsets of the texts of an answer's records in databases."""
         return self._answers[number * self._width + 1 : (number + 1) * self._width - 1].tolist()

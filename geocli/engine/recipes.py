@@ -1,8 +1,7 @@
-"""How the records of several sources are merged.
+"""Recipes: which source each field of a merged answer is from.
 
-Which source a field is from depends on what each record has: where the place is, a network, its organisation, and which
-traits. So a recipe is made once for each combination of kinds, by the merge rule of `lookup`, and holds for all records
-that are combined like this.
+This depends only on the kinds of the records: whether they have a place, a network, its organisation, and which traits.
+So a recipe is made once for each combination of kinds, by the merge rule of `lookup`, and used for all such records.
 """
 
 from __future__ import annotations
@@ -21,25 +20,25 @@ if TYPE_CHECKING:
 
 
 class Recipe(NamedTuple):
-    """How records of some kinds are merged; sources are numbered from 0, databases first, then the registries."""
+    """The source of each field for records of some kinds; databases are numbered from 0, followed by the registries."""
 
     answer: Answer | None
-    """Source and build of the merged answer; None if no record has anything."""
+    """Source and build time of the merged answer; None if all records are empty."""
     sources: int
-    """The databases that it is from, or that have an empty record, if no record has anything: bit i is the i-th."""
+    """Databases of the answer, or with an empty record if all are empty: bit i is the i-th."""
     fields: Mapping[str, int]
     """The source of each field."""
     traits: Mapping[str, int]
-    """The source of each trait, in their order."""
+    """The source of each trait, in order."""
 
 
 def merged(databases: Sequence[Database], kinds: Sequence[Kind], networks: Sequence[int]) -> Recipe:
-    """Find the source of each field by merging answers that have numbers of sources, from 1 on, as values.
+    """Find the source of each field by merging answers whose values are numbers of sources, from 1 on.
 
     Args:
-        databases: in their order.
-        kinds: of a record of each, and of the country of registration where it was asked for.
-        networks: equal for records that name the same network.
+        databases: databases in order of precedence.
+        kinds: kind of a record of each, and of the country of registration if there is one.
+        networks: for each record a number that is equal for the same AS number.
 
     """
     whole: Answer | None = None
@@ -49,9 +48,10 @@ def merged(databases: Sequence[Database], kinds: Sequence[Kind], networks: Seque
         if kind.is_empty:
             continue
         answer = Answer(place=_numbered_place(bit, kind, network), source=name, built_at=built_at)
-        both = answer if whole is None else merge(whole, answer)
-        sources = 1 << bit if both is answer else sources | (both is not whole) << bit
-        whole = both
+        extended = answer if whole is None else merge(whole, answer)
+        # A place may replace an answer without one; a record that adds nothing is no source.
+        sources = 1 << bit if extended is answer else sources | (extended is not whole) << bit
+        whole = extended
     if whole is None:
         sources = sum(kind.is_there << bit for bit, kind in enumerate(kinds))
     sources &= (1 << len(databases)) - 1
@@ -67,7 +67,7 @@ def merged(databases: Sequence[Database], kinds: Sequence[Kind], networks: Seque
 
 
 def _numbered_place(bit: int, kind: Kind, network: int) -> Place:
-    """Return a place whose values are the number of a source, from 1 on, for the fields that its records have."""
+    """Return a place with the number of a source, from 1 on, as value of each field that its records have."""
     return Place(
         country_code=bit + 1 if kind.knows_where else None,  # type: ignore[arg-type]  # stands for all location fields
         asn=network + 1 if kind.has_asn else None,

@@ -1,4 +1,4 @@
-"""Records of a database, divided into classes that a selection cannot tell apart."""
+"""Classes of records in a database that are equal for a selection."""
 
 from __future__ import annotations
 

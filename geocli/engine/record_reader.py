@@ -1,4 +1,4 @@
-"""Records of one database: they are read and mapped side by side, and grouped by what they have."""
+"""Read and map records of one database in columns, grouped by the fields they have."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from geocli.resolvers.mmdb_schemas import Shape
 
 LARGE_RECORD_BYTES, MAX_LARGE_BYTES = 8192, 64 << 20
-"""Of records that are larger than the first, no more than the second is read in all."""
+"""Size above which a record is large, and the maximum total size of large records in memory."""
 NOTHING = 0
-"""The offset of an address without a record; data begin behind 16 zeros, so that no record is there."""
+"""Offset for addresses without a record; no record has it, as data begin after 16 zeros."""
 
 
 class Kind(NamedTuple):
-    """What a record has; it decides what is taken from it."""
+    """The fields that a record has, which determine the fields that an answer takes from it."""
 
     knows_where: bool
     has_asn: bool
     has_org: bool
     traits: tuple[str, ...]
-    """Names of its traits; of one database alone, without traits in the output, only whether it has any."""
+    """Names of its traits; with one database and no traits in the output, only whether there are any."""
     empty_cells: tuple[str, ...] = ()
-    """Fields that it lacks, where a line without them is another text around its cells."""
+    """Fields without a value, if the output has other text around missing cells."""
     is_there: bool = True
-    """Whether there is a record, be it one in which everything is unknown."""
+    """Whether there is a record, which may be empty."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known, or there is no record."""
+        """Whether the record is empty, or there is none."""
         return not any((self.knows_where, self.has_asn, self.has_org, self.traits))
 
     def has(self, field: str) -> bool:
@@ -50,17 +50,17 @@ class Kind(NamedTuple):
 
 
 NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_there=False)
-"""The kind of a record that is not there."""
+"""The kind of a missing record."""
 _FIELDS = Place.field_names - {"traits"}
 _WHERE_FIELDS = ("country_code", *WHERE_FIELDS)
-"""The one that is nearly always known comes first, so that the others are not looked at."""
+"""The field that nearly all records have comes first, so that the others need not be examined."""
 _DAMAGED = object()
 _UNNAMED = ("",)
-"""Stands for the names of traits that nobody asks for."""
+"""Replaces the names of traits, if only their existence matters."""
 
 
 def fitted_cells(output: Output) -> tuple[str, ...]:
-    """Return the fields without which a line is another text around its cells."""
+    """Return the fields whose absence changes the text around their cells."""
     return () if output.is_uniform else tuple(name for name in output.cell_names if name in _FIELDS)
 
 
@@ -68,11 +68,11 @@ class Group(NamedTuple):
     """Records of one kind."""
 
     keys: Sequence[int]
-    """What the caller knows them by."""
+    """Keys of the records, chosen by the caller."""
     fields: Callable[[str], Sequence[Any] | None]
-    """Returns a field of each; None if none of them has it."""
+    """Returns a field of each record; None if no record has it."""
     traits: Sequence[Mapping[str, Any]]
-    """The traits of each, unless nobody asks for traits."""
+    """The traits of each record, if traits are read."""
 
     def field(self, name: str) -> Sequence[Any]:
         """Return a field, or a trait by its name in the output, of each record."""
@@ -84,7 +84,7 @@ class Group(NamedTuple):
         return [None] * len(self.keys) if values is None else values
 
     def trait(self, name: str) -> Sequence[Any]:
-        """Return a trait that all of them have."""
+        """Return a trait of each record, which all must have."""
         return [traits[name] for traits in self.traits]
 
 
@@ -100,11 +100,11 @@ class RecordReader:
     def read(
         self, keys: Sequence[int], offsets: Sequence[int], address: Callable[[int], str]
     ) -> Iterator[tuple[Kind, Group]]:
-        """Read the records of addresses; damaged ones are left out.
+        """Read records; damaged ones are left out.
 
         Args:
-            keys: become those of the records.
-            offsets: of the records.
+            keys: keys of the records.
+            offsets: offsets of the records.
             address: returns the address of a record by its key.
 
         """
@@ -114,8 +114,8 @@ class RecordReader:
 
     def _records(self, keys: Sequence[int], offsets: Sequence[int], address: Callable[[int], str]) -> list[Any]:
         records = self._tree.records(offsets, self._language)
-        for position, known in enumerate(records):
-            if known is not None:
+        for position, decoded in enumerate(records):
+            if decoded is not None:
                 continue
             try:
                 record, _, size_bytes = self._tree.database.read(address(keys[position]))
@@ -145,7 +145,7 @@ class RecordReader:
                     yield kind, Group([own[row] for row in rows], _chosen(shape, rows), chosen)
 
     def _kinds(self, shape: Shape, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
-        """Return the kinds of records of a shape that have these names of traits, and the rows of each."""
+        """Return the kinds of records of a shape, and the rows of each kind."""
         flags = [_is_known(shape, chosen) for chosen in (_WHERE_FIELDS, ("asn",), ("org",))]
         columns: list[Sequence[Any]] = [*flags, names, self._empty_cells(shape)]
         if all(column.count(column[0]) == len(column) for column in columns):
@@ -156,7 +156,7 @@ class RecordReader:
         return rows.items()
 
     def _empty_cells(self, shape: Shape) -> Sequence[tuple[str, ...]]:
-        """Return which of the fitted cells have no text in each record."""
+        """Return the fitted cells that are empty, for each record."""
         nothing = [None] * len(shape.positions)
         columns = {name: shape.field(name) or nothing for name in self._fitted_cells}
         if not columns:
@@ -174,7 +174,7 @@ def _chosen(shape: Shape, rows: Sequence[int]) -> Callable[[str], Sequence[Any] 
 
 
 def _is_known(shape: Shape, names: Iterable[str]) -> Sequence[bool]:
-    """Return whether each record has one of some fields."""
+    """Return whether each record has one of these fields."""
     columns = []
     for column in filter(None, map(shape.field, names)):
         if None not in column:
@@ -186,7 +186,7 @@ def _is_known(shape: Shape, names: Iterable[str]) -> Sequence[bool]:
 
 
 def _has_traits(shape: Shape, records: Sequence[Any]) -> Sequence[tuple[str, ...]]:
-    """Return `_UNNAMED` for records that have traits alone; of those with a field it does not matter."""
+    """Return `_UNNAMED` for records with only traits; for records with a field it does not matter."""
     known = _is_known(shape, (*_WHERE_FIELDS, *_FIELDS))
     if all(known):
         return [()] * len(known)

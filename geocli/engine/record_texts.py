@@ -1,4 +1,4 @@
-"""Texts of records, of which the kernel puts lines and places together: a column for each cell and member."""
+"""Render records as texts, from which the kernel assembles lines and places: a column for each cell and member."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _OWN_MEMBERS = tuple(sorted(WHERE_FIELDS - SHARED_MEMBERS))
 
 
 class Span(NamedTuple):
-    """A column of the text of a record, which a text contains."""
+    """A reference to a column in the text of a record."""
 
     record: int
-    """The place of the record among those of an answer."""
+    """Index of the record in an answer."""
     column: int
     glue: str = ""
-    """What stands before the column in the text of the record, and is left out where it is the first one."""
+    """Separator before the column in the text of the record, which is omitted before the first column."""
     kind: int = FRAGMENT
 
 
@@ -36,7 +36,7 @@ class Layout:
     """The columns of the texts of records of one kind.
 
     Attributes:
-        filled: positions of cells that some record has.
+        filled: positions of cells that are not empty in some record.
 
     """
 
@@ -44,10 +44,10 @@ class Layout:
         """Choose the columns.
 
         Args:
-            output: what lines look like.
-            number: of the database.
-            kind: of the records.
-            is_kept: whether answers go to the journal.
+            output: output format.
+            number: number of the database.
+            kind: kind of the records.
+            is_kept: whether answers are appended to the journal.
 
         """
         self.kind, self.filled = kind, set[int]()
@@ -67,7 +67,7 @@ class Layout:
 
     def _add_members(self) -> None:
         kind = self.kind
-        # The record of the place shares these traits with others; where another one is that, they are like all others.
+        # Only the first database shares these traits of its places.
         is_sharing = kind.knows_where and not self._number and "country_is_registered" not in kind.traits
         if kind.knows_where:
             self._add("member", "place", "", *(_member_texts(name, ",") for name in _OWN_MEMBERS))
@@ -98,8 +98,8 @@ class Layout:
 
     def span(self, use: str, name: str | int) -> Span | None:
         """Return a column: `cell` and its position, `trait` and its name, or `member` and its name; None without it."""
-        found = self._columns.get((use, name))
-        return Span(self._number, *found) if found else None
+        column = self._columns.get((use, name))
+        return Span(self._number, *column) if column else None
 
     @property
     def width(self) -> int:
@@ -114,7 +114,7 @@ class Layout:
         return list(map(self._pattern.__mod__, zip(*columns, strict=True)))
 
     def shared(self, group: Group) -> Sequence[str]:
-        """Return what the places of many records share in the journal."""
+        """Return the parts of places that many records share in the journal."""
         if not (self._is_kept and self.kind.knows_where):
             return [""] * len(group.keys)
         columns = [_member_texts(name, ",")(group) for name in sorted(WHERE_FIELDS & SHARED_MEMBERS)]

@@ -1,4 +1,4 @@
-"""Recipes to the texts of answers: lines of output, and places in the journal, as pieces that the kernel joins."""
+"""Render recipes as texts of answers: lines, and places of the journal, as pieces that the kernel joins."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from geocli.formats.rows import Output
 
 _MARKS = {kind: chr(0xD800 + kind) for kind in (ADDRESS, NETWORK, TIME, FRAGMENT)}
-"""Stand in texts for fields and fragments: surrogates, which are in no text."""
+"""Placeholders for fields and fragments: surrogates, which no text contains."""
 _MARK = re.compile(f"([{''.join(_MARKS.values())}])")
 _PIECE = struct.Struct("=IBBHHH")
 
 
 class Texts(NamedTuple):
-    """The texts of answers by one recipe."""
+    """The texts of answers with one recipe."""
 
     members: Mapping[str, str]
-    """Fields that all of them have, such as the status."""
+    """Fields with the same value in all of them, such as the status."""
     pieces: tuple[bytes, bytes, bytes]
-    """Of the line, and for the journal of what only one answer has, and of what it shares with others."""
+    """The line; and for the journal, the part of the place that belongs to one answer, and the shared part."""
 
 
 class Renderer:
@@ -48,7 +48,8 @@ class Renderer:
         quote = '"' if output.is_json else ""
         self._fields = {
             "ip": f"{quote}{_MARKS[ADDRESS]}{quote}",
-            "network": _MARKS[NETWORK],  # which comes with its quotes, since an unknown one has none
+            # The kernel adds the quotes, which a missing network does not have.
+            "network": _MARKS[NETWORK],
             "resolved_at": f"{quote}{_MARKS[TIME]}{quote}",
             "cached": "false",
         }
@@ -58,12 +59,12 @@ class Renderer:
 
     @property
     def filled(self) -> set[str]:
-        """Fields that some resolved answer has, of those that are written."""
+        """Fields of the output that some resolved answer has."""
         names = self._output.cell_names
         return self._filled | {names[position] for layout, position in self._used if position in layout.filled}
 
     def texts(self, scope: int, recipe: Recipe, layouts: Sequence[Layout]) -> Texts:
-        """Return the texts of answers by a recipe to addresses of a scope, from records with these layouts."""
+        """Return the texts of answers with a recipe to addresses of a scope, from records with these layouts."""
         members = _members(scope, recipe)
         line = self._line(members, recipe, layouts)
         if not self._is_kept:
@@ -73,7 +74,8 @@ class Renderer:
     def _line(self, members: dict[str, str], recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
         is_resolved = members["status"] == "resolved"
         fields = self._fields
-        if self._output.format == "label" and not recipe.sources:  # a label has no comma for what is left out
+        # A label has no comma for a missing field.
+        if self._output.format == "label" and not recipe.sources:
             fields = fields | {"network": ""}
         cells, spans = list[str](), list[Span]()
         for position, name in enumerate(self._output.cell_names):
@@ -94,7 +96,7 @@ class Renderer:
 
     @staticmethod
     def _spans(position: int, name: str, recipe: Recipe, layouts: Sequence[Layout]) -> list[Span]:
-        """Return the columns that a cell consists of; none if it is empty, or not from a record."""
+        """Return the columns of a cell; none if it is empty, or not from a record."""
         field, _, trait = name.partition(".")
         if name == "traits":
             return [span for own, source in recipe.traits.items() if (span := layouts[source].span("trait", own))]
@@ -106,7 +108,7 @@ class Renderer:
 
 
 def _members(scope: int, recipe: Recipe) -> dict[str, str]:
-    """Return what all answers by a recipe have in common."""
+    """Return the fields with the same value in all answers with a recipe."""
     answer = recipe.answer
     if scope == GLOBAL and answer is None:
         return {"status": "unresolved"}
@@ -118,7 +120,7 @@ def _members(scope: int, recipe: Recipe) -> dict[str, str]:
 
 
 def _place(status: str, recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
-    """Return what only one answer has in the journal, at least the status."""
+    """Return the part of a place in the journal that belongs to one answer, at least the status."""
     spans = [layouts[source].span("member", name) for name, source in _own_members(recipe)]
     traits = [
         layouts[source].span("member", f"traits.{name}")
@@ -139,7 +141,7 @@ def _own_members(recipe: Recipe) -> list[tuple[str, int]]:
 
 
 def _group(members: dict[str, str], recipe: Recipe) -> bytes:
-    """Return what answers share in the journal, without the closing brace."""
+    """Return the part of a place that answers share in the journal, without the closing brace."""
     text = "".join(member_texts(name, [value], ",")[0] for name, value in members.items())
     source = recipe.fields.get("country_code")
     if source is None:

@@ -13,7 +13,7 @@ from geocli.engine.special_ranges import EMBEDDING, SCOPES
 WITH_IPV4 = ("::/96", "::ffff:0:0/96")
 """Other networks in which an IPv6 address contains an IPv4 address: compatible and mapped ones (RFC 4291, 2.5.5)."""
 EMBEDDED = EMBEDDING + 1
-"""The number of addresses that contain an IPv4 address; numbers of scopes are those of `SCOPES`, plus 1."""
+"""The number for addresses that contain an IPv4 address; numbers of scopes are those of `SCOPES`, plus 1."""
 
 
 class ScopeTree:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from geocli.selection import Selection
 
 FIELDS_OF_ADDRESSES = ("ip", "network", "resolved_at", "cached", "error")
-"""Fields that a network does not have."""
+"""Fields that networks do not have."""
 FIELDS_OF_SOURCES = frozenset({"status", "source", "built_at"})
 """Fields that depend on all values of a record."""
 
@@ -63,7 +63,7 @@ class SelectedNetworks:
         self.unmet = selection.alternatives
 
     def _key(self, answer: Answer) -> Hashable:
-        """Return what matters of an answer: how it is merged, and which conditions its values meet."""
+        """Return the relevant part of an answer: how it is merged, and the conditions that its values meet."""
         place = answer.place
         if self._has_all:
             return repr(place)
@@ -73,7 +73,7 @@ class SelectedNetworks:
         return answer.is_empty, answer.knows_where, answer.has_stand_in, asn, place.org is None, parts
 
     def _part(self, field: str, value: Any) -> Hashable:
-        """Return what matters of a value: the alternatives that it meets, and where it is returned, itself.
+        """Return the relevant part of a value: the alternatives that it matches, and the value if it is returned.
 
         Values that exclude a network are alike.
         """
