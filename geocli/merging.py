@@ -62,7 +62,7 @@ def merge(first: Answer, second: Answer) -> Answer:
 
     Empty answers are dropped, unless both are empty. A country of registration is replaced by a known place.
     """
-    if first.has_stand_in and second.knows_where and not second.has_stand_in:
+    if first.has_stand_in and second.has_place and not second.has_stand_in:
         first = _without_place(first)
     if first.is_empty or second.is_empty:
         return _not_empty(first, second)
@@ -86,7 +86,7 @@ def _not_empty(first: Answer, second: Answer) -> Answer:
 
 
 def _where_and_traits(answer: Answer) -> tuple[bool, Traits]:
-    return answer.knows_where, answer.place.traits or {}
+    return answer.has_place, answer.place.traits or {}
 
 
 def _longest(first: Answer, second: Answer) -> int | None:

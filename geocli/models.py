@@ -72,7 +72,7 @@ class Answer(Value):
     """Build time of the source's data; UTC."""
 
     @property
-    def knows_where(self) -> bool:
+    def has_place(self) -> bool:
         """Whether any of `WHERE_FIELDS` is known."""
         return self.place.known[0]
 

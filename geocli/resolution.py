@@ -143,7 +143,7 @@ class SourceAnswers:
 
     def unknown(self) -> list[str]:
         """Return those of them whose place no local source knows."""
-        return [ip for ip in self.for_services() if ip not in self._answers or not self._answers[ip].knows_where]
+        return [ip for ip in self.for_services() if ip not in self._answers or not self._answers[ip].has_place]
 
     def keep(self, cached: Mapping[str, Entry]) -> None:
         """Keep cached answers of services for their lifetime, where no local source knows the place."""
@@ -183,7 +183,7 @@ class SourceAnswers:
             elif answer:
                 self._add(ip, answer)
                 self._expires_at[ip] = self._now + service.lifetime
-            if not (answer and answer.knows_where):
+            if not (answer and answer.has_place):
                 rest.append(ip)
         return rest
 
@@ -194,7 +194,7 @@ class SourceAnswers:
         if earlier := self._answers.get(ip):
             from geocli.merging import merge
 
-            answer = merge(answer, earlier) if earlier.knows_where else merge(earlier, answer)
+            answer = merge(answer, earlier) if earlier.has_place else merge(earlier, answer)
         self._answers[ip] = answer
 
     def entry(self, ip: str, cached: Entry | None) -> Entry:

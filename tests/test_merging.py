@@ -129,7 +129,7 @@ class TestMerge:
     def test_fields_of_the_first_source_are_kept(self, first: Answer, second: Answer) -> None:
         """No second source changes the place, the AS number or the traits of the first."""
         merged = merge(first, second).place
-        if first.knows_where:
+        if first.has_place:
             assert _parts(first.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)
         else:
             assert _parts(second.place, WHERE_FIELDS) == _parts(merged, WHERE_FIELDS)

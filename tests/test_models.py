@@ -54,7 +54,7 @@ class TestKnows:
     )
     def test_known_is_what_is_not_none(self, expected: bool, place: Place) -> None:  # noqa: FBT001
         """Zero degrees is a value, and None is unknown."""
-        assert expected is Answer(place=place, source="one").knows_where
+        assert expected is Answer(place=place, source="one").has_place
 
     def test_fields_of_a_place_are_divided(self) -> None:
         """Each field of a place is of the place, the network, or a trait."""

@@ -97,7 +97,7 @@ class Records:
         if code not in self._countries:
             place = registered(code).place
             empty_cells = tuple(name for name in fitted_cells(self._output) if getattr(place, name) is None)
-            kind = Kind(knows_where=True, has_asn=False, has_org=False, traits=(), empty_cells=empty_cells)
+            kind = Kind(has_place=True, has_asn=False, has_org=False, traits=(), empty_cells=empty_cells)
             offsets = self._store(len(self.databases), kind, Group([0], lambda name: [getattr(place, name)], ()))
             self._countries[code] = (kind, offsets[0]) if offsets else None
         return self._countries[code]

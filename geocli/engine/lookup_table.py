@@ -177,7 +177,7 @@ class LookupTable:
         self.answers.add_recipe(number, recipe, state, self.answers.rendered.texts(scope, recipe, layouts))
 
     def _state(self, scope: int, answer: Answer | None, *, is_registered: bool) -> int:
-        if scope != GLOBAL or (answer is not None and answer.knows_where):
+        if scope != GLOBAL or (answer is not None and answer.has_place):
             return RENDERED
         if self._rir and not is_registered:
             return NEEDS_REGISTRY
@@ -186,7 +186,7 @@ class LookupTable:
     def _is_final(self, answer: Answer | None) -> bool:
         """Return whether neither the cache nor a web service can have a better answer."""
         if self._has_services:
-            return answer is not None and answer.knows_where
+            return answer is not None and answer.has_place
         return answer is not None or not self._is_kept
 
     def _ask_registries(self, rir: RirResolver, found: BlockAnswers) -> None:

@@ -69,7 +69,7 @@ def merged(databases: Sequence[Database], kinds: Sequence[Kind], networks: Seque
 def _numbered_place(bit: int, kind: Kind, network: int) -> Place:
     """Return a place with the number of a source, from 1 on, as value of each field that its records have."""
     return Place(
-        country_code=bit + 1 if kind.knows_where else None,  # type: ignore[arg-type]  # stands for all location fields
+        country_code=bit + 1 if kind.has_place else None,  # type: ignore[arg-type]  # stands for all location fields
         asn=network + 1 if kind.has_asn else None,
         org=bit + 1 if kind.has_org else None,  # type: ignore[arg-type]
         traits=dict.fromkeys(kind.traits, bit) or None,

@@ -26,7 +26,7 @@ NOTHING = 0
 class Kind(NamedTuple):
     """The fields that a record has, which determine the fields that an answer takes from it."""
 
-    knows_where: bool
+    has_place: bool
     has_asn: bool
     has_org: bool
     traits: tuple[str, ...]
@@ -39,17 +39,17 @@ class Kind(NamedTuple):
     @property
     def is_empty(self) -> bool:
         """Whether the record is empty, or there is none."""
-        return not any((self.knows_where, self.has_asn, self.has_org, self.traits))
+        return not any((self.has_place, self.has_asn, self.has_org, self.traits))
 
     def has(self, field: str) -> bool:
         """Return whether records of this kind may have a field, or a trait by its name in the output."""
         name, _, trait = field.partition(".")
         if name == "traits":
             return trait in self.traits if trait else bool(self.traits)
-        return {"asn": self.has_asn, "org": self.has_org}.get(name, name in WHERE_FIELDS and self.knows_where)
+        return {"asn": self.has_asn, "org": self.has_org}.get(name, name in WHERE_FIELDS and self.has_place)
 
 
-NO_KIND = Kind(knows_where=False, has_asn=False, has_org=False, traits=(), is_there=False)
+NO_KIND = Kind(has_place=False, has_asn=False, has_org=False, traits=(), is_there=False)
 """The kind of a missing record."""
 _FIELDS = Place.field_names - {"traits"}
 _WHERE_FIELDS = ("country_code", *WHERE_FIELDS)

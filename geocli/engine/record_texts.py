@@ -68,8 +68,8 @@ class Layout:
     def _add_members(self) -> None:
         kind = self.kind
         # Only the first database shares these traits of its places.
-        is_sharing = kind.knows_where and not self._number and "country_is_registered" not in kind.traits
-        if kind.knows_where:
+        is_sharing = kind.has_place and not self._number and "country_is_registered" not in kind.traits
+        if kind.has_place:
             self._add("member", "place", "", *(_member_texts(name, ",") for name in _OWN_MEMBERS))
         for name in ("asn", "org"):
             if kind.has(name):
@@ -115,7 +115,7 @@ class Layout:
 
     def shared(self, group: Group) -> Sequence[str]:
         """Return the parts of places that many records share in the journal."""
-        if not (self._is_kept and self.kind.knows_where):
+        if not (self._is_kept and self.kind.has_place):
             return [""] * len(group.keys)
         columns = [_member_texts(name, ",")(group) for name in sorted(WHERE_FIELDS & SHARED_MEMBERS)]
         traits = [_member_texts(f"traits.{name}")(group) for name in self.kind.traits if name in SHARED_TRAITS]

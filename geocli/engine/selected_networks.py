@@ -70,7 +70,7 @@ class SelectedNetworks:
         values = zip(self._fields, self._read(_entry(answer, None)), strict=True)
         parts = tuple(self._part(field, value) for field, value in values)
         asn = place.asn if "org" in self._fields else None
-        return answer.is_empty, answer.knows_where, answer.has_stand_in, asn, place.org is None, parts
+        return answer.is_empty, answer.has_place, answer.has_stand_in, asn, place.org is None, parts
 
     def _part(self, field: str, value: Any) -> Hashable:
         """Return the relevant part of a value: the alternatives that it matches, and the value if it is returned.

@@ -100,10 +100,10 @@ class Chain:
         for resolver in resolvers:
             if inner is None or not inner.is_obscured:
                 answer = _joined(answer, resolver.resolve(address, report))
-            if inner is not None and not (answer and answer.knows_where):
+            if inner is not None and not (answer and answer.has_place):
                 ipv4_answer = resolver.resolve(inner.ipv4, report)
                 answer = _joined(answer, ipv4_answer and of_embedded(ipv4_answer, inner))
-            if answer is not None and answer.knows_where:
+            if answer is not None and answer.has_place:
                 return answer
         return answer
 

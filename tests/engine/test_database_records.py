@@ -157,7 +157,7 @@ def test_any_records(tmp_path: Path, records: list[list[Any]], language: str, *,
     databases = [opened(home / f"Edition-{number}.mmdb", own) for number, own in enumerate(records)]
     for number, known in enumerate(together(databases, with_traits=with_traits, language=language), 1):
         assert known is not None
-        values, sources, knows_where = known
+        values, sources, has_place = known
         answer, expected_sources = alone(databases, f"{number}.0.0.0", language)
         expected: dict[str, Any] = {}
         if answer is not None and answer.built_at is not None and not answer.is_empty:
@@ -167,7 +167,7 @@ def test_any_records(tmp_path: Path, records: list[list[Any]], language: str, *,
             expected.pop("traits", None)
 
         assert repr(sorted(expected.items())) == repr(sorted(values.items()))
-        assert (expected_sources, answer is not None and answer.knows_where) == (sources, knows_where)
+        assert (expected_sources, answer is not None and answer.has_place) == (sources, has_place)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
