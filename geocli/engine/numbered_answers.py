@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from geocli.formats.rows import Output
 
 NUMBERS, NUMBERS_OF_SEVERAL = 1 << 18, 1 << 20
-"""Maximum number of answers from one database, and from several, which have many combinations of records."""
+"""Maximum number of records of a database, and of answers from one; of combinations of records of several."""
 SPARE_NUMBERS = 100_000
 """Number of answers for which there must be space: a block may need one for each of its addresses."""
 MAX_RECIPES = 1 << 14
@@ -60,14 +60,14 @@ class RecordTable:
 
     """
 
-    def __init__(self, max_numbers: int) -> None:
+    def __init__(self) -> None:
         names = ("offsets", "positions", "kinds", "asns", "texts")
-        memory = {name: allocated(4 * (max_numbers + 2)) for name in names}
+        memory = {name: allocated(4 * (NUMBERS + 2)) for name in names}
         views = [memoryview(each).cast("I") for each in memory.values()]
         self.offsets, self.positions, self.kinds, self.asns, self.texts = views
         self.kinds[0] = NO_RECORD_KIND
         self._read = 2
-        numbering, self._slots = _numbering(max_numbers)
+        numbering, self._slots = _numbering(NUMBERS)
         self.native = RecordNumbers(numbering, *map(address_of, memory.values()))
 
     def unread(self, count: int) -> range:
@@ -120,22 +120,22 @@ class NumberedAnswers:
         self._recipes = (Recipe * MAX_RECIPES)()
         keys = self._memory.get("keys") or b""
         self.keys = AnswerKeys(output.key_fields, memoryview(keys).cast("I"), self._labels)
-        numbered = [_numbering(self._numbers) for _ in range(max(len(trees), 1))]
-        numberings = (Numbering * len(numbered))(*(numbering for numbering, _ in numbered))
+        numbered = [_numbering(self._numbers if level else NUMBERS) for level in range(max(len(trees), 1))]
+        self._numberings = (Numbering * len(numbered))(*(numbering for numbering, _ in numbered))
         native_trees = (Tree * len(trees))(*(tree.tree for tree in trees))
-        tables = [RecordTable(self._numbers) for _ in trees]
+        tables = [RecordTable() for _ in trees]
         self._native_records = (RecordNumbers * len(trees))(*(table.native for table in tables))
         self.records: Sequence[RecordTable] = tables
         sizes = {"recipe_keys": 4 * MAX_RECIPES, "group_keys": self._numbers, "label_keys": 4 * self._numbers}
         key_tables = {name: _numbering(size) for name, size in sizes.items()}
         ranges, *range_memory = special_ranges()
         # The kernel has only the addresses of these: they must live as long as the engine.
-        self._referenced = trees, native_trees, numberings, numbered, key_tables, range_memory
+        self._referenced = trees, native_trees, numbered, key_tables, range_memory
         self.engine = Engine(
             secret=(int.from_bytes(os.urandom(8)), *(int.from_bytes(os.urandom(8)) | 1 for _ in range(2))),
             database_count=len(trees),
             trees=address_of(native_trees),
-            numberings=address_of(numberings),
+            numberings=address_of(self._numberings),
             records=address_of(self._native_records),
             recipes=address_of(self._recipes),
             **{name: numbering for name, (numbering, _) in key_tables.items()},
@@ -152,8 +152,11 @@ class NumberedAnswers:
     @property
     def is_full(self) -> bool:
         """Whether a new object should replace this one."""
-        return bool(
-            self.engine.next_number > self._numbers - SPARE_NUMBERS or self.engine.arena_used > FULL_ARENA_BYTES
+        tables = [*self._numberings, *(records.numbering for records in self._native_records)]
+        return (
+            self.engine.arena_used > FULL_ARENA_BYTES
+            or self.engine.next_number > self._numbers - SPARE_NUMBERS
+            or any(table.count > table.capacity - SPARE_NUMBERS for table in tables)
         )
 
     def unread(self, database: int) -> range:
