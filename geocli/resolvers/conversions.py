@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import inf, isfinite
+from operator import itemgetter
 from struct import Struct
 
 TYPE_CHECKING = False
@@ -70,7 +71,12 @@ def texts(values: Sequence[Any]) -> list[str | None]:
 
 def names(values: Sequence[Any], language: str) -> list[str | None]:
     """Return a name of each map: in the language, else in English, else the first known one."""
-    in_language = texts([value.get(language) if isinstance(value, dict) else None for value in values])
+    try:
+        in_language = texts(list(map(itemgetter(language), values)))
+    except (KeyError, TypeError, IndexError):
+        in_language = texts([value.get(language) if isinstance(value, dict) else None for value in values])
+    if None not in in_language:
+        return in_language
     return [
         _other_name(value, language) if name is None and isinstance(value, dict) else name
         for name, value in zip(in_language, values, strict=True)

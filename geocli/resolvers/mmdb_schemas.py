@@ -244,11 +244,15 @@ def _parts(name: str, column: Sequence[Any], *, with_traits: bool) -> Sequence[P
         return [True] * len(column)
     if types == {dict} and name in _NESTED:
         return list(map(tuple, column))
+    if types == {list} and name == _SUBDIVISIONS:
+        return list(map(_ends, column))
     return [_part(name, value) for value in column]
 
 
 def _ends(values: list[Any]) -> Part:
     """Return the positions and keys of the first and the last map in a list."""
+    if len(values) == 1 and type(values[0]) is dict:
+        return ((0, tuple(values[0])),)
     maps = [(position, tuple(value)) for position, value in enumerate(values) if isinstance(value, dict)]
     return (*maps[:1], *maps[1:][-1:])
 
