@@ -85,7 +85,7 @@ class Resolution:
             sources.ask_services(sources.drop_kept())
 
     def _entries(self, sources: SourceAnswers, ips: Collection[str], cached: Mapping[str, Entry]) -> dict[str, Entry]:
-        return {ip: sources.entry(ip, cached.get(ip)).replace(generation=self.generation) for ip in ips}
+        return {ip: sources.entry(ip, cached.get(ip), self.generation) for ip in ips}
 
     def _append(self, entries: Collection[Entry], mode: Mode, revision: int) -> bool:
         """Append answers to the journal; return False if rows were cleared since a revision."""
@@ -197,14 +197,16 @@ class SourceAnswers:
             answer = merge(answer, earlier) if earlier.has_place else merge(earlier, answer)
         self._answers[ip] = answer
 
-    def entry(self, ip: str, cached: Entry | None) -> Entry:
+    def entry(self, ip: str, cached: Entry | None, generation: str = "") -> Entry:
         """Return the entry of an address; it has an error if a source that failed might know more."""
         answer, scope = self._usable(ip), self._scopes[ip]
         error = next(map(str, self._failures[ip]), None)
         if cached is not None and error is not None and _is_poorer(answer, cached, scope):
-            return self._unresolved(ip, cached, error) if scope is None else cached.replace(error=error)
+            if scope is not None:
+                return cached.replace(generation=generation, error=error)
+            return self._unresolved(ip, cached, generation, error)
         if answer is None and scope is None:
-            return self._unresolved(ip, cached, error)
+            return self._unresolved(ip, cached, generation, error)
         answer = answer or Answer(place=Place(), source=IANA)
         retry_at = next_retry_at(cached, self._now) if error else None
         return Entry(
@@ -217,6 +219,7 @@ class SourceAnswers:
             built_at=answer.built_at,
             resolved_at=self._now,
             retry_at=self._expires_at.get(ip, retry_at),
+            generation=generation,
         )
 
     def _usable(self, ip: str) -> Answer | None:
@@ -224,7 +227,7 @@ class SourceAnswers:
         answer = self._answers.get(ip)
         return None if answer is None or answer.is_empty or ip in self._kept_until else answer
 
-    def _unresolved(self, ip: str, cached: Entry | None, error: str | None) -> Entry:
+    def _unresolved(self, ip: str, cached: Entry | None, generation: str, error: str | None) -> Entry:
         answer = self._answers.get(ip)
         return Entry(
             ip=ip,
@@ -232,6 +235,7 @@ class SourceAnswers:
             prefix_len=answer.prefix_len if answer is not None and answer.is_empty else None,
             resolved_at=self._now,
             retry_at=self._kept_until.get(ip) or next_retry_at(cached, self._now),
+            generation=generation,
             error=error,
         )
 

@@ -78,8 +78,8 @@ class Database:
                 number = (number >> (bits - prefix_len)) + 1 << (bits - prefix_len)
         return None
 
-    def read(self, address: IPv4Address | IPv6Address | str) -> tuple[Any, int, int]:
-        """Return the record of an address, its prefix length, and its size.
+    def read(self, address: IPv4Address | IPv6Address | str) -> tuple[Any, int, bytes]:
+        """Return the record of an address, its prefix length, and the record as `marshal` packs it.
 
         Raises:
             DatabaseError: the record is damaged or too large, or too many records were slow.
@@ -92,11 +92,12 @@ class Database:
         except (RuntimeError, ValueError) as error:  # maxminddb_rust.InvalidDatabaseError is a RuntimeError
             self._refused += self._is_slow(address)
             raise self._damaged(error) from error
-        if (size_bytes := size_of(record)) > MAX_RECORD_BYTES:
+        packed = dumps(record)
+        if len(packed) > MAX_RECORD_BYTES:
             del record  # else the traceback of the error keeps it
             self._refused += 1
             raise self._damaged(TOO_LARGE)
-        return record, prefix_len, size_bytes
+        return record, prefix_len, packed
 
     def _is_slow(self, address: IPv4Address | IPv6Address | str) -> bool:
         """Return whether reading a damaged record is so slow that the database must be malicious."""

@@ -118,11 +118,11 @@ class RecordReader:
             if decoded is not None:
                 continue
             try:
-                record, _, size_bytes = self._tree.database.read(address(keys[position]))
+                record, _, packed = self._tree.database.read(address(keys[position]))
             except DatabaseError:
                 record = _DAMAGED  # the scalar path reports it
             else:
-                if size_bytes > LARGE_RECORD_BYTES and self._is_full(size_bytes):
+                if len(packed) > LARGE_RECORD_BYTES and self._is_full(len(packed)):
                     record = _DAMAGED  # the scalar path answers
             records[position] = record
         return records

@@ -99,8 +99,12 @@ class Output:
 
     def row(self, entry: Entry, prefix: str) -> bytes:
         """Return the line of an entry; a prefix length, if any, follows its address."""
-        values = zip(self.cell_names, self._read(entry), strict=True)
-        cells = [self.cell(f"{value}{prefix}" if name == "ip" else value) for name, value in values]
+        cells = [
+            (self._cells[name][value] if name != "ip" else self.cell(f"{value}{prefix}"))
+            if type(value) is str
+            else self.cell(value)
+            for name, value in zip(self.cell_names, self._read(entry), strict=True)
+        ]
         return f"{self.line(cells)}{self.end}".encode()
 
     @property

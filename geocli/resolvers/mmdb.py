@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from marshal import loads
+
 from geocli.databases.discovery import digest_of, examine, find, missing, order_of
 from geocli.errors import DatabaseError
 from geocli.models import ENGLISH, Answer
@@ -9,12 +12,15 @@ from geocli.models import ENGLISH, Answer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from geocli.addresses import Address
     from geocli.databases.database import Database
     from geocli.databases.discovery import DatabaseFile
     from geocli.resolvers.protocols import Labels, Report
 
+MAX_ANSWERS = 4096
+"""Maximum number of answers that are remembered, in about 10 MB."""
 MAX_READS = 5
 """Maximum number of reads of a database that is replaced while it is read."""
 
@@ -180,11 +186,16 @@ def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer
         DatabaseError: the record is damaged.
 
     """
-    record, prefix_len, _ = database.read(address)
+    record, prefix_len, packed = database.read(address)
     if record is None:
         return None
+    return _answer(packed, language, prefix_len, database.name, database.built_at)
 
+
+@lru_cache(MAX_ANSWERS)
+def _answer(packed: bytes, language: str, prefix_len: int, name: str, built_at: datetime | None) -> Answer:
+    """Return the answer of a record, which many addresses may have."""
     from geocli.resolvers.mmdb_schemas import place_from
 
-    place = place_from(record, language)
-    return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
+    place = place_from(loads(packed), language)  # noqa: S302 (packed by `Database.read`)
+    return Answer(place=place, source=name, prefix_len=prefix_len, built_at=built_at)
