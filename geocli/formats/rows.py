@@ -65,6 +65,7 @@ class Output:
         self._keys = _json_keys(self.names)
         self._read = reader(self.cell_names)
         self._cells = {name: _Cells(self.cell) for name in self.cell_names}
+        self._known = [self._cells[name] for name in self.cell_names]
         self.unknown = {"json": "null", "jsonl": "null", "words": "-"}.get(format_, "")
         """Cell of an unknown value."""
         self.blank = '""' if format_ == "csv" and len(self.names) == 1 and not before else ""
@@ -99,11 +100,15 @@ class Output:
 
     def row(self, entry: Entry, prefix: str) -> bytes:
         """Return the line of an entry; a prefix length, if any, follows its address."""
+        values = self._read(entry)
+        if prefix:
+            values = [
+                f"{value}{prefix}" if name == "ip" else value
+                for name, value in zip(self.cell_names, values, strict=True)
+            ]
         cells = [
-            (self._cells[name][value] if name != "ip" else self.cell(f"{value}{prefix}"))
-            if type(value) is str
-            else self.cell(value)
-            for name, value in zip(self.cell_names, self._read(entry), strict=True)
+            self.unknown if value is None else known[value] if type(value) is str else self.cell(value)
+            for known, value in zip(self._known, values, strict=True)
         ]
         return f"{self.line(cells)}{self.end}".encode()
 
