@@ -97,8 +97,9 @@ class CsvForm:
         self.dialect, self._width, self.columns = head.dialect, head.width, head.names
         self._places = places_of(self._columns, head)
         self._writer = writer_of(head, self._format, self._prefixes, self._fields)
-        key_fields, self.output = self.output.key_fields, self._writer.output
-        self.output.key_fields = key_fields
+        before, self.output = self.output, self._writer.output
+        self.output.key_fields, self.output.selection = before.key_fields, before.selection
+        self.output.has_answers = before.has_answers
         self.output.header = self._writer.head() if self._with_header else b""
         return head.size
 
@@ -127,16 +128,17 @@ class CsvForm:
             chunk = self._writer.extended(chunk)
             if is_large and self.dialect.is_plain(chunk):
                 return self._cut_natively(chunk)
-        texts, copied, between = list[bytes](), list[bytes](), b""
+        texts, copied, rows, between = list[bytes](), list[bytes](), list[int | None](), b""
         for record in self.dialect.records(chunk):
             if record.cells:
                 before, end = self._writer.row(record)
                 copied += [between + before[0], *before[1:]]
+                rows += [len(between), *[None] * (len(before) - 1)]
                 texts += [self._cell(record.cells, place) for place in self._places]
                 between = end
             elif self._writer.is_raw:
                 between += record.raw + record.end
-        return Block.joined(texts, copied, between)
+        return Block.joined(texts, copied, between, rows)
 
     def _cell(self, cells: Sequence[str], place: int) -> bytes:
         text = cells[place] if place < len(cells) else ""

@@ -51,6 +51,7 @@ NEEDED = {
     "-0": ("list",),
     "-f": ("list", "csv", "jsonl", "log"),
     "--extract": ("log",),
+    "--no-label": ("log",),
 }
 """Forms of input that an option is for."""
 TABLE_HEADER = re.compile(r"#(?:separator|fields)\b|#(?:Software|Version|Date|Fields): ")
@@ -146,6 +147,7 @@ def _check_applicable(request: BatchRequest) -> None:
         "-0": request.end == "\0",
         "-f": request.format,
         "--extract": request.is_extract,
+        "--no-label": not request.has_answers,
     }
     for name, value in options.items():
         if value and request.input not in NEEDED[name]:

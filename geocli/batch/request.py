@@ -9,6 +9,8 @@ from geocli.batch.tally import Tally
 from geocli.formats.rows import Output
 from geocli.immutable import Value
 
+PER_RUN = frozenset({"ip", "network", "resolved_at", "cached", "error"})
+"""Fields of an address or a run, rather than of an answer."""
 COUNTRY_FIELDS = ("country_code", "status")
 """Fields by which rows are counted for a summary."""
 REPORT_FIELDS = ("status", "scope", "country_code", "country_name", "city", "asn", "org")
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from geocli.api_arguments import Mode
     from geocli.batch.input_formats import Form
+    from geocli.selection import Selection
 
 
 class BatchRequest(Value):
@@ -65,6 +68,10 @@ class BatchRequest(Value):
     """Number of counts to print; default: all."""
     report: str | None = None
     """File to write a report to."""
+    selection: Selection | None = None
+    """Which entries are written and counted; default: all. Rows stay whole if one of their addresses is selected."""
+    has_answers: bool = True
+    """Whether answers are written, rather than selected rows alone."""
 
     @property
     def is_raw(self) -> bool:
@@ -89,14 +96,25 @@ class BatchRequest(Value):
         countries = COUNTRY_FIELDS if self.is_counted or self.is_strict else ()
         return tuple(dict.fromkeys((*countries, *self.count_by, *(REPORT_FIELDS if self.report else ()))))
 
+    @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields by which rows are counted and selected."""
+        return tuple(dict.fromkeys((*self.tally_fields, *(self.selection.fields if self.selection else ()))))
+
+    @property
+    def needs_scalar_path(self) -> bool:
+        """Whether rows are selected by fields that differ between addresses with the same answer."""
+        return self.selection is not None and not PER_RUN.isdisjoint(self.selection.fields)
+
     def tally(self) -> Tally:
         """Return a tally of no rows."""
-        return Tally(self.tally_fields, self.tally_fields, with_addresses=bool(self.count_by or self.report))
+        return Tally(self.tally_fields, self.key_fields, with_addresses=bool(self.count_by or self.report))
 
     def form(self) -> Form:
         """Return how input is cut, and what lines look like."""
         form = self._form()
-        form.output.key_fields = self.tally_fields
+        output = form.output
+        output.key_fields, output.selection, output.has_answers = self.key_fields, self.selection, self.has_answers
         return form
 
     def _form(self) -> Form:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from geocli.addresses import network_length
 from geocli.batch import feeds
 from geocli.batch.labels import adjust
+from geocli.batch.selecting import kept_pieces
 from geocli.models import Entry
 from geocli.sanitize import decoded
 from geocli.timestamps import instant_text
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.blocks import Block
     from geocli.engine.lookup_table import LookupTable
+    from geocli.engine.verdicts import Verdicts
+    from geocli.selection import Selection
 
 OUT_BYTES = 1 << 20
 """Approximate size of the parts in which rows are written."""
@@ -40,6 +43,21 @@ class Rows(NamedTuple):
     """Positions of these entries in the block; empty for all positions."""
     found: BlockAnswers | None = None
     """Answers from the kernel."""
+    shown: Shown | None = None
+    """What a selection leaves of them, once the output was requested; None without a selection."""
+
+
+class Shown:
+    """The selected rows of a block."""
+
+    def __init__(self) -> None:
+        self.entries: Sequence[Entry] = ()
+        self.found: BlockAnswers | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are none."""
+        return not self.entries and not (self.found and len(self.found.block))
 
 
 class RowMaker:
@@ -60,6 +78,7 @@ class RowMaker:
         self._revision = 0
         """Revision of the cache as of which entries are remembered."""
         self._out = bytearray()
+        self._verdicts: Verdicts | None = None
 
     def one_by_one(self, chunk: bytes) -> Rows:
         """Look up the addresses by the scalar path; new answers are on disk when this returns."""
@@ -71,7 +90,15 @@ class RowMaker:
         lines = [self._line(entry, block, position) for position, entry in enumerate(entries)]
         if block.is_labelled:
             adjust(block, lines)
-        return Rows(_parts(block, lines), _with_rows(entries, block))
+        if (selection := self._form.output.selection) is None:
+            return Rows(_parts(block, lines), _with_rows(entries, block))
+        flags = [_is_selected(selection, entry, block) for entry in entries]
+        pieces, tail = kept_pieces(block, flags)
+        shown = Shown()
+        shown.entries = _with_rows([entries[position] for _, position in pieces if position is not None], block)
+        lines = lines if self._form.output.has_answers else [b""] * len(lines)
+        kept = [text + (b"" if position is None else lines[position]) for text, position in pieces]
+        return Rows(iter([b"".join([*kept, tail])]), _with_rows(entries, block), shown=shown)
 
     def _by_address(self, addresses: Sequence[bytes]) -> dict[bytes, Entry]:
         """Look up addresses, which in a list may have notes or be comments."""
@@ -155,7 +182,30 @@ class RowMaker:
     def _completed(self, answers: BlockAnswers, positions: Sequence[int], entries: Sequence[Entry]) -> Rows:
         block = answers.block
         lines = [self._line(entry, block, position) for entry, position in zip(entries, positions, strict=True)]
-        return Rows(self._assembled(answers, lines), _with_rows(entries, block), positions, answers)
+        if (selection := self._form.output.selection) is None:
+            return Rows(self._assembled(answers, lines), _with_rows(entries, block), positions, answers)
+        shown = Shown()
+        data = self._selected(
+            selection, answers, dict(zip(positions, zip(entries, lines, strict=True), strict=True)), shown
+        )
+        return Rows(data, _with_rows(entries, block), positions, answers, shown)
+
+    def _selected(
+        self, selection: Selection, answers: BlockAnswers, singles: Mapping[int, tuple[Entry, bytes]], shown: Shown
+    ) -> Iterator[bytes | memoryview]:
+        """Assemble the selected rows of a block; the entries from the scalar path and their lines are given."""
+        from geocli.engine.verdicts import Verdicts
+
+        output, block = self._form.output, answers.block
+        if self._verdicts is None or self._verdicts.answers is not answers.answers:
+            self._verdicts = Verdicts(answers.answers, selection, output.key_fields)
+        flags = {position: _is_selected(selection, entry, block) for position, (entry, _) in singles.items()}
+        shown.found, positions = answers.selected(self._verdicts, flags)
+        shown.entries = _with_rows([singles[position][0] for position in positions], block)
+        if output.has_answers:
+            yield from self._assembled(shown.found, [singles[position][1] for position in positions])
+        else:
+            yield from self._assembled(shown.found.without_answers(), [])
 
     def _assembled(self, answers: BlockAnswers, singles: Sequence[bytes]) -> Iterator[bytes | memoryview]:
         """Assemble the output of a block; the lines from the scalar path are given."""
@@ -184,6 +234,10 @@ def _parts(block: Block, lines: Sequence[bytes]) -> Iterator[bytes]:
             yield b"".join(pieces)
             pieces, size = [], 0
     yield b"".join([*pieces, block.tail])
+
+
+def _is_selected(selection: Selection, entry: Entry, block: Block) -> bool:
+    return not (block.only_addresses and entry.status == "invalid") and selection.matches(entry)
 
 
 def _with_rows(entries: Sequence[Entry], block: Block) -> list[Entry]:

@@ -40,6 +40,8 @@ class BatchReport:
         self.empty = EmptyFields(request.fields)
         self.tally = request.tally()
         """Rows by the fields that the request counts."""
+        self.has_matches = request.selection is None
+        """Whether any row was selected."""
         self.timeline: Timeline | None = None
         """Lines by their time, for a report."""
         self.exit_status = 0
@@ -78,9 +80,12 @@ class BatchReport:
         ):
             self.raise_to(ResolveError.exit_status)
         self.tally.add(rows)
+        self.has_matches = self.has_matches or (rows.shown is not None and not rows.shown.is_empty)
 
     def finish(self, request: BatchRequest) -> None:
         """Compute the counts and the exit status of all rows."""
+        if not self.has_matches:
+            self.raise_to(1)
         if request.is_strict or request.is_counted:
             code, status = map(self.tally.fields.index, COUNTRY_FIELDS)
             self.counts.update(self.tally.by(lambda key: key[code] or key[status]))
@@ -168,10 +173,10 @@ class _Batch:
             cut = partial(whole_lines, read, end, form.max_bytes, adds_end=form.adds_end, bom=form.bom)
             rest = form.begin(cut(on_read=self._on_read))
             self._begin(path, form)
-            scheduler.slow_lines = self._slow_lines
+            scheduler.slow_lines, scheduler.is_scalar = self._slow_lines, request.needs_scalar_path
             for chunk in rest:
                 self._on_lines(path, chunk)
-                if self.report.timeline is not None:
+                if self.report.timeline is not None and request.selection is None:
                     self.report.timeline.add(chunk)
                 scheduler.push(visible(chunk) if self._is_shown else chunk)
             self._slow_lines = scheduler.slow_lines
@@ -187,8 +192,12 @@ class _Batch:
 
     def _written(self, group: Sequence[Rows]) -> None:
         for rows in group:
-            for part in () if self._request.count_by else rows.data:
-                self._put(part)
+            is_counted = bool(self._request.count_by)
+            for part in () if is_counted and rows.shown is None else rows.data:
+                if not is_counted:
+                    self._put(part)
+                if self.report.timeline is not None and self._request.selection is not None:
+                    self.report.timeline.add(bytes(part))
             self.report.count(self._path, rows, self._request)
 
 

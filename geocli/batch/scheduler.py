@@ -54,6 +54,7 @@ class Scheduler:
     Attributes:
         answers: the identities of the local sources, and the table of their answers so far (None: scalar path); may be
             passed on to the scheduler of another file with the same output.
+        is_scalar: whether to look up addresses one by one, by the scalar path.
         slow_lines: lines on the scalar path because the kernel is missing, including those of earlier files.
 
     """
@@ -93,6 +94,7 @@ class Scheduler:
         """Addresses whose cached answers have a retry time, and are used; None before the first large chunk."""
         self.answers: tuple[object, LookupTable | None] | None = None
         self.slow_lines = 0
+        self.is_scalar = False
 
     def __enter__(self) -> Self:
         """Return the scheduler itself."""
@@ -134,7 +136,12 @@ class Scheduler:
     def _is_vectorised(self, chunk: bytes) -> bool:
         """Return whether the kernel should answer a chunk."""
         is_large = len(chunk) >= SMALL_BYTES or self.answers is not None
-        return is_large and self._mode != "cached-only" and not (self._has_services and self._mode == "refresh")
+        return (
+            is_large
+            and not self.is_scalar
+            and self._mode != "cached-only"
+            and not (self._has_services and self._mode == "refresh")
+        )
 
     def _report_missing_kernel(self, chunk: bytes) -> None:
         """Report once that the kernel is missing, after `MANY_LINES`."""

@@ -11,7 +11,7 @@ from geocli.models import Entry, reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from geocli.batch.rows import Rows
+    from geocli.batch.rows import Rows, Shown
     from geocli.engine.answer_keys import Key
     from geocli.engine.block_answers import BlockAnswers
 
@@ -83,6 +83,9 @@ class Tally:
         """Count rows."""
         if not self.fields:
             return
+        self._add(rows.shown or rows)
+
+    def _add(self, rows: Rows | Shown) -> None:
         self._add_entries(rows.entries)
         if rows.found is not None and self._is_per_address:
             self._add_addresses(rows.found)

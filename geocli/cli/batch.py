@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any, Literal
 
@@ -10,7 +9,8 @@ import typer
 
 from geocli.cli import options
 
-INPUT, OUTPUT, CLUSTER = "Input", options.OUTPUT, "Cluster"
+INPUT, OUTPUT, SELECTION, CLUSTER = "Input", options.OUTPUT, "Selection", "Cluster"
+VALUES = "FIELD=VALUE,..."
 
 
 def _option(panel: str, *names: str, text: str, **more: Any) -> Any:
@@ -66,6 +66,23 @@ OutputFile = Annotated[
     str | None, _option(OUTPUT, "-o", "--output", text="Write to a file, replaced when complete.", metavar="FILE")
 ]
 Summary = Annotated[bool, _option(OUTPUT, "--summary", text="Count the rows by country on stderr.")]
+Only = Annotated[
+    list[str] | None,
+    _option(SELECTION, "--only", text="Keep rows in which a field is one of these; repeatable.", metavar=VALUES),
+]
+Except = Annotated[
+    list[str] | None,
+    _option(SELECTION, "--except", text="Keep rows in which it is none of these; repeatable.", metavar=VALUES),
+]
+Country = Annotated[
+    list[str] | None,
+    _option(SELECTION, "--country", text="Keep rows with these countries.", metavar="CODE,..."),
+]
+Asn = Annotated[
+    list[str] | None,
+    _option(SELECTION, "--asn", text="Keep rows with these autonomous systems.", metavar="NUMBER,..."),
+]
+NoLabel = Annotated[bool, _option(SELECTION, "--no-label", text="Leave the selected lines of a log as they are.")]
 CountBy = Annotated[
     str | None,
     _option(OUTPUT, "--count-by", text="Instead of rows, count lines and addresses by fields.", metavar="A,B,..."),
@@ -120,6 +137,11 @@ def batch(
     prefix: Prefix = "",
     no_header: NoHeader = False,
     output: OutputFile = None,
+    only: Only = None,
+    except_: Except = None,
+    country: Country = None,
+    asn: Asn = None,
+    no_label: NoLabel = False,
     summary: Summary = False,
     count_by: CountBy = None,
     top: Top = None,
@@ -140,24 +162,17 @@ def batch(
 ) -> int:
     """Look up the addresses of a list, a table or a log: one row for each line, in the same order."""
     if not files and sys.stdin.isatty():
-        # Typer prints the help as it returns it.
-        ctx.get_help()
+        ctx.get_help()  # prints it
         return 2
     from geocli.cli import batch_options, run_batch
 
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
-    text = {
-        "input": input_,
-        "columns": tuple(dict.fromkeys(column or ())),
-        "pick": pick,
-        "is_extract": extract,
-        "end": "\0" if null else "\n",
-    }
-    rows = {"fields": options.fields_of(fields), "prefix": prefix, "with_header": not no_header, "output": output}
+    text: dict[str, Any] = {"input": input_, "columns": column, "pick": pick, "delimiter": delimiter, "null": null}
+    rows: dict[str, Any] = {"is_extract": extract, "prefix": prefix, "with_header": not no_header, "output": output}
     insight = batch_options.insight(format_, fields, count_by=count_by, top=top, report=report)
-    more = {"is_strict": strict, "is_counted": summary, "mode": mode}
+    selection = batch_options.selection(only, except_, country, asn, no_label=no_label)
+    more: dict[str, Any] = {"is_strict": strict, "is_counted": summary, "mode": mode, "jobs": jobs}
     workers = batch_options.cluster_request(cluster, block_size=block_size, merge=merge, resume=resume)
-    jobs = jobs or (1 if cluster else len(os.sched_getaffinity(0)))
-    request = batch_options.request_of(files or ["-"], delimiter, jobs=jobs, **text, **rows, **insight, **more)
+    request = batch_options.request_of(files, **text, **rows, **insight, **selection, **more, is_cluster=bool(workers))
     return run_batch.batch(settings, request, workers, shows_progress=progress, is_quiet=quiet)

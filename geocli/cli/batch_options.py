@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from geocli.cli.options import fields_of
 from geocli.errors import SettingsError
 from geocli.settings import COMMAND_LINE
 
@@ -17,12 +19,49 @@ if TYPE_CHECKING:
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
-def request_of(files: Sequence[str], delimiter: str | None, **parts: Any) -> BatchRequest:
+def request_of(
+    files: Sequence[str] | None,
+    *,
+    columns: Sequence[str] | None,
+    delimiter: str | None,
+    null: bool,
+    jobs: int | None,
+    is_cluster: bool,
+    **parts: Any,
+) -> BatchRequest:
     """Return a request with these parts, with the form of the input if options or names of files decide it."""
     from geocli.batch.recognition import decided
     from geocli.batch.request import BatchRequest
 
-    return decided(BatchRequest(files=tuple(files), delimiter=delimiter_of(delimiter), **parts))
+    request = BatchRequest(
+        files=tuple(files or ["-"]),
+        columns=tuple(dict.fromkeys(columns or ())),
+        delimiter=delimiter_of(delimiter),
+        end="\0" if null else "\n",
+        jobs=jobs or (1 if is_cluster else len(os.sched_getaffinity(0))),
+        **parts,
+    )
+    if not request.has_answers and (request.selection is None or request.count_by):
+        reason = "needs --only, --except, --country or --asn, and rows"
+        raise SettingsError("--no-label", reason, origin=COMMAND_LINE)
+    return decided(request)
+
+
+def selection(
+    only: Sequence[str] | None,
+    excluded: Sequence[str] | None,
+    countries: Sequence[str] | None,
+    asns: Sequence[str] | None,
+    *,
+    no_label: bool,
+) -> dict[str, Any]:
+    """Return the parts of a request that select rows."""
+    if not (only or excluded or countries or asns):
+        return {"has_answers": not no_label}
+    from geocli.selection import selection_of
+
+    selected = selection_of(only or (), excluded or (), countries or (), asns or ())
+    return {"selection": selected, "has_answers": not no_label}
 
 
 def insight(
@@ -38,7 +77,7 @@ def insight(
             raise SettingsError("--top", "needs --count-by", origin=COMMAND_LINE)
         if format_ in {"json", "table"}:
             raise SettingsError(f"-f {format_}", "needs --count-by", origin=COMMAND_LINE)
-        return {"format": format_, "report": report}
+        return {"format": format_, "fields": fields_of(fields), "report": report}
     if fields:
         raise SettingsError("-F", "cannot be used with --count-by, which names the columns", origin=COMMAND_LINE)
     return {"count_by": counted_fields(count_by), "count_format": format_, "top": top, "report": report}

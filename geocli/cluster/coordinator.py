@@ -82,7 +82,8 @@ class ClusterBatch:
             SettingsError: an option or a source cannot be used on a cluster.
 
         """
-        if refused := "--count-by" if request.count_by else "--report" if request.report else None:
+        insight = {"--count-by": request.count_by, "--report": request.report, "--only": request.selection}
+        if refused := next((name for name, value in insight.items() if value), None):
             raise SettingsError(refused, "cannot be used with --cluster", origin=COMMAND_LINE)
         output = request.output
         if output is None:

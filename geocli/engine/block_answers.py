@@ -8,13 +8,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from geocli.engine.blocks import zeros
-from geocli.engine.kernel import IS_SINGLE, SINGLE, Progress, Style, address_of, kernel
+from geocli.engine.kernel import IS_SINGLE, SINGLE, Choice, Progress, Style, address_of, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from geocli.engine.blocks import Block
     from geocli.engine.numbered_answers import NumberedAnswers
+    from geocli.engine.verdicts import Verdicts
     from geocli.formats.rows import Output
 
 
@@ -60,6 +61,39 @@ class BlockAnswers:
 
         """
         return Assembly(self, output, resolved_at, singles)
+
+    def selected(self, verdicts: Verdicts, flags: Mapping[int, bool]) -> tuple[BlockAnswers, list[int]]:
+        """Return the rows in which an answer is selected, and the positions of addresses for the scalar path in them.
+
+        Args:
+            verdicts: decide on answers.
+            flags: decide on addresses for the scalar path, by position.
+
+        """
+        count, before = len(self.block), self.block
+        room, positions = 2 * count + 1, bytearray(count)
+        for position, is_selected in flags.items():
+            positions[position] = is_selected
+        kept, origins = BlockAnswers(self.answers, before.emptied(room)), zeros(room)
+        choice = Choice(
+            numbers=address_of(verdicts.selected),
+            positions=address_of(positions),
+            row_starts=None if before.row_starts is None else address_of(before.row_starts),
+            origins=address_of(origins),
+        )
+        verdicts.update()
+        size = kernel().select(byref(self.native), byref(kept.native), byref(choice))
+        if before.copy_starts is not None:
+            kept.block.tail = before.tail[: before.tail.find(b"\n") + 1] if choice.is_kept else b""
+        kept.block.shorten(size)
+        del kept.numbers[size:], kept.prefixes[size:]
+        kept.native = kept.block.for_kernel(kept.numbers, kept.prefixes)
+        singles = [origins[place] for place in range(size) if kept.numbers[place] == SINGLE] if flags else []
+        return kept, singles
+
+    def without_answers(self) -> BlockAnswers:
+        """Return the same text, to which nothing is added."""
+        return BlockAnswers(self.answers, self.block)
 
     def rewrite(self, addresses: Mapping[int, bytes]) -> None:
         """Replace the addresses at these positions; the new ones include the prefix length, if there is one."""

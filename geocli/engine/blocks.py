@@ -26,6 +26,10 @@ def zeros(count: int) -> array[int]:
     return array("I", bytes(4 * count))
 
 
+NO_ROW = 0xFFFFFFFF
+"""Stands for the offset of a row where none begins."""
+
+
 class Block:
     """Text with addresses, in order.
 
@@ -41,6 +45,8 @@ class Block:
         is_labelled: whether answers are labels, which depend on the text around them.
         before_note: returns the span of an address in a line (of a text, from an offset to an offset) that has a note;
             None for lines without one. None if addresses have no notes.
+        row_starts: for each address, the offset of the row that begins in the text to write before its answer; `NO_ROW`
+            if none does. None if rows end in newlines.
         read: parses an address that is not in a form that the kernel parses.
 
     """
@@ -65,22 +71,58 @@ class Block:
         self.copy_starts, self.copy_ends = copy_starts, copy_ends
         self.padding, self.delimiter, self.tail = padding, delimiter, tail
         self.only_addresses, self.is_labelled, self.before_note = only_addresses, is_labelled, before_note
+        self.row_starts: array[int] | None = None
         self.read: Callable[[str], Address] = parse
 
     @classmethod
-    def joined(cls, addresses: Sequence[bytes], copied: Sequence[bytes], tail: bytes = b"") -> Block:
-        """Return a block of these addresses, of the text to write before the answer to each, and after the last."""
+    def joined(
+        cls,
+        addresses: Sequence[bytes],
+        copied: Sequence[bytes],
+        tail: bytes = b"",
+        rows: Sequence[int | None] | None = None,
+    ) -> Block:
+        """Return a block of these addresses, and of the text around their answers.
+
+        Args:
+            addresses: the addresses.
+            copied: the text to write before the answer to each.
+            tail: the text to write after the last answer.
+            rows: for each address, how much of the text before it belongs to earlier rows; None if it is in the row of
+                the address before it. By default, rows end in newlines.
+
+        """
         pieces = list(chain.from_iterable(zip(copied, addresses, strict=True)))
         ends = [*accumulate(map(len, pieces))]
         bounds = offsets(chain((0,), ends))
-        return cls(
+        starts = bounds[:-1:2]
+        block = cls(
             b"".join(pieces),
             bounds[1::2],
             bounds[2::2],
-            copy_starts=bounds[:-1:2],
+            copy_starts=starts,
             copy_ends=bounds[1::2],
             tail=tail,
         )
+        if rows is not None:
+            pairs = zip(starts, rows, strict=True)
+            block.row_starts = offsets(NO_ROW if size is None else start + size for start, size in pairs)
+        return block
+
+    def emptied(self, room: int) -> Block:
+        """Return a block of the same kind and text, with room for addresses."""
+        block = Block(self.text, zeros(room), zeros(room), zeros(room), delimiter=self.delimiter, tail=self.tail)
+        block.is_labelled, block.only_addresses = self.is_labelled, self.only_addresses
+        for name in ("copy_starts", "copy_ends", "padding"):
+            if getattr(self, name) is not None:
+                setattr(block, name, zeros(room))
+        return block
+
+    def shorten(self, count: int) -> None:
+        """Drop the addresses after the first ones."""
+        for column in (self.starts, self.ends, self.stops, self.copy_starts, self.copy_ends, self.padding):
+            if column is not None:
+                del column[count:]
 
     def __len__(self) -> int:
         """Return the number of addresses."""

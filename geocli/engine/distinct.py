@@ -32,6 +32,7 @@ class DistinctAddresses:
         self._seen = allocated(16 * SLOTS)
         secret = (int.from_bytes(os.urandom(8)), *(int.from_bytes(os.urandom(8)) | 1 for _ in range(2)))
         self._engine = Engine(secret=secret)
+        self._rows = bytearray()
         self._packer = Packer(seen=address_of(self._seen), mask=SLOTS - 1, capacity=MAX_ADDRESSES)
 
     def add(self, native: Any, count: int) -> list[int]:
@@ -47,9 +48,11 @@ class DistinctAddresses:
         if self._packer.count + count > MAX_ADDRESSES:
             self.is_full = True
             return []
-        rows = bytearray(count * sizeof(Row))
-        new = kernel().collect(byref(self._packer), byref(self._engine), byref(native), address_of(rows), 0)
-        return memoryview(rows).cast("I")[_NUMBER_AT :: sizeof(Row) // 4].tolist()[:new]
+        if len(self._rows) < count * sizeof(Row):
+            self._rows = bytearray(count * sizeof(Row))
+        new = kernel().collect(byref(self._packer), byref(self._engine), byref(native), address_of(self._rows), 0)
+        words = memoryview(self._rows).cast("I")[: new * sizeof(Row) // 4]
+        return words[_NUMBER_AT :: sizeof(Row) // 4].tolist()
 
     def add_texts(self, addresses: Sequence[bytes]) -> list[int]:
         """Return the positions of addresses, in canonical form, that did not occur before."""

@@ -1221,7 +1221,7 @@ static uint64_t fitted(const struct block *block, uint64_t i, struct progress *p
 }
 
 /* Write what is copied and the line of each address, until `room` is used up or all is done; return the bytes written. The
- * lines of singles are `singles`, which end at `single_ends`. */
+ * lines of singles are `singles`, which end at `single_ends`; UNREAD addresses have none. */
 int64_t geocli_assemble(const struct engine *engine, const struct block *block, const struct style *style,
                         const uint8_t *singles, const uint64_t *single_ends, struct progress *progress, uint8_t *out,
                         uint64_t room) {
@@ -1234,17 +1234,86 @@ int64_t geocli_assemble(const struct engine *engine, const struct block *block, 
             for (uint64_t cells = block->padding ? block->padding[i] : 0; cells; cells--) put(&writer, &block->delimiter, 1);
         }
         line = writer.used;
-        if (block->numbers[i] < FIRST_NUMBER) {
+        int is_single = block->numbers[i] < FIRST_NUMBER && block->numbers[i] != UNREAD;
+        if (is_single) {
             uint64_t begin = progress->single ? single_ends[progress->single - 1] : 0;
             put(&writer, singles + begin, single_ends[progress->single] - begin);
-        } else {
+        } else if (block->numbers[i] >= FIRST_NUMBER) {
             put_pieces(&writer, engine, block->numbers[i], recipe_of(engine, block->numbers[i])->line, block, i, style);
         }
         if (writer.used > room) return used;
-        progress->single += block->numbers[i] < FIRST_NUMBER;
+        progress->single += is_single;
         if (style->is_label) writer.used = line + fitted(block, i, progress, out + line, writer.used - line);
     }
     return writer.used;
+}
+
+/* Selecting rows: what geocli/batch/selecting.py defines. */
+
+struct choice {
+    const uint8_t *numbers;     /* by number of an answer: whether it is selected */
+    const uint8_t *positions;   /* by position: the same for addresses that are looked up by themselves */
+    const uint32_t *row_starts; /* by position: offset of the row that begins before the address, NO_ROW if none does; may be
+                                 * null: then rows end in newlines */
+    uint32_t *origins;          /* the position of each address that is kept, NO_ROW for text without one */
+    uint64_t is_kept;           /* whether the row before the tail is kept */
+};
+
+enum { NO_ROW = 0xffffffff };
+
+/* Add a piece of text and an address to a block, or a piece alone, as if for an UNREAD address. */
+static void add_piece(struct block *block, const struct choice *choice, const struct block *from, uint64_t i, uint32_t start,
+                      uint32_t stop, int has_address) {
+    uint64_t k = block->count++;
+    if (block->copy_starts) block->copy_starts[k] = start, block->copy_ends[k] = stop;
+    if (block->padding) block->padding[k] = has_address ? from->padding[i] : 0;
+    block->starts[k] = has_address ? from->starts[i] : stop;
+    block->ends[k] = has_address ? from->ends[i] : stop;
+    block->stops[k] = has_address ? from->stops[i] : stop;
+    block->numbers[k] = has_address ? from->numbers[i] : UNREAD;
+    block->prefixes[k] = has_address ? from->prefixes[i] : NO_PREFIX;
+    choice->origins[k] = has_address ? i : NO_ROW;
+}
+
+static uint32_t line_end(const struct block *block, uint32_t start, uint32_t stop) {
+    const uint8_t *found = memchr(block->text + start, '\n', stop - start);
+    return found ? (uint32_t)(found - block->text) + 1 : start;
+}
+
+static uint32_t last_line(const struct block *block, uint32_t start, uint32_t stop) {
+    while (stop > start && block->text[stop - 1] != '\n') stop--;
+    return stop > start ? stop : NO_ROW;
+}
+
+/* Copy the rows of a block in which an address is selected, and what ends each of them, to a block with room for twice as many
+ * addresses; return how many addresses and pieces it has. */
+int64_t geocli_select(const struct block *from, struct block *to, struct choice *choice) {
+    uint64_t row = 0;
+    int is_kept = 0;
+    to->count = 0;
+    for (uint64_t i = 0; i < from->count; i++) {
+        uint32_t number = from->numbers[i];
+        int is_selected = number < FIRST_NUMBER ? choice->positions[i] : choice->numbers[number];
+        if (!from->copy_starts) {
+            if (is_selected) add_piece(to, choice, from, i, 0, 0, 1);
+            continue;
+        }
+        uint32_t start = from->copy_starts[i], stop = from->copy_ends[i];
+        uint32_t begin = choice->row_starts ? choice->row_starts[i] : last_line(from, start, stop);
+        if (begin != NO_ROW) {
+            uint32_t end = line_end(from, start, begin);
+            if (!is_kept) to->count = row;
+            else if (end > start) add_piece(to, choice, from, i, start, end, 0);
+            row = to->count;
+            is_kept = 0;
+            start = begin;
+        }
+        add_piece(to, choice, from, i, start, stop, 1);
+        is_kept |= is_selected;
+    }
+    if (from->copy_starts && !is_kept) to->count = row;
+    choice->is_kept = is_kept;
+    return to->count;
 }
 
 /* Addresses in any text: what geocli/batch/address_scanner.py defines. */

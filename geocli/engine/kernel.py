@@ -123,6 +123,15 @@ class Style(ctypes.Structure):
     )
 
 
+class Choice(ctypes.Structure):
+    """Which answers are selected, and which rows were kept."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("numbers", "positions", "row_starts", "origins")),
+        ("is_kept", _U64),
+    )
+
+
 class Progress(ctypes.Structure):
     """Position in the output of a block."""
 
@@ -201,6 +210,7 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "combine": (ctypes.c_int64, (_POINTER, _U64, _U64, *(_POINTER,) * 3)),
     "settle": (None, (_POINTER, _U64, _U64)),
     "assemble": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _POINTER, _U64)),
+    "select": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
     "scan": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
     "trim": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
     "remember": (None, (_POINTER, _POINTER, _U32, _U32, _U32, _U8)),

@@ -168,6 +168,11 @@ class NumberedAnswers:
         sources: int = self._recipes[self.recipe(number)].sources
         return sources
 
+    def state(self, number: int) -> int:
+        """Return the state of an answer."""
+        state: int = self._memory["states"][number]
+        return state
+
     def recipe(self, number: int) -> int:
         """Return the recipe of an answer."""
         recipe: int = self._answers[number * self._width]

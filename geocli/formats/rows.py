@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geocli.models import Entry
+    from geocli.selection import Selection
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """Prefixes of cells that spreadsheets evaluate as formulas (CWE-1236)."""
@@ -75,6 +76,10 @@ class Output:
         self.header = self._header() if with_header else b""
         self.key_fields: tuple[str, ...] = ()
         """Fields by which entries are counted and selected; they are read even if lines do not contain them."""
+        self.selection: Selection | None = None
+        """Which entries are written; default: all."""
+        self.has_answers = True
+        """Whether answers are written, rather than selected input alone."""
 
     def _header(self) -> bytes:
         if self.format not in {"csv", "tsv"}:
