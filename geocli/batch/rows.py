@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.addresses import network_length
-from geocli.batch import feeds
+from geocli.batch.feeds import is_comment, with_notes
 from geocli.batch.labels import adjust
 from geocli.batch.selecting import kept_pieces
 from geocli.models import Entry
@@ -102,15 +102,13 @@ class RowMaker:
 
     def _by_address(self, addresses: Sequence[bytes]) -> dict[bytes, Entry]:
         """Look up addresses, which in a list may have notes or be comments."""
-        entries = dict(zip(addresses, self._entries(addresses), strict=True)) if addresses else {}
-        if not self._form.has_notes:
-            return entries
-        invalid = [line for line, entry in entries.items() if entry.status == "invalid"]
-        comments = {line: Entry(ip=decoded(line), status="comment") for line in invalid if feeds.is_comment(line)}
-        noted = feeds.with_notes(invalid)
-        without = list(dict.fromkeys(noted.values()))
-        by_address = dict(zip(without, self._entries(without), strict=True)) if without else {}
-        return entries | comments | {line: by_address[address] for line, address in noted.items()}
+        comments, noted = dict[bytes, Entry](), dict[bytes, bytes]()
+        if self._form.has_notes:
+            comments = {line: Entry(ip=decoded(line), status="comment") for line in filter(is_comment, addresses)}
+            noted = with_notes(line for line in addresses if line not in comments)
+        plain = list(dict.fromkeys(noted.get(line, line) for line in addresses if line not in comments))
+        entries = dict(zip(plain, self._entries(plain), strict=True)) if plain else {}
+        return comments | {line: entries[noted.get(line, line)] for line in addresses if line not in comments}
 
     def _entries(self, addresses: Sequence[bytes]) -> list[Entry]:
         """Look up addresses in one thread at a time, so that none is requested and appended twice.
