@@ -29,7 +29,7 @@ _CANDIDATE, _RUN, _DEFANGED = range(3)
 """Kinds of doubtful spans, as in the kernel."""
 _NEAR, _WINDOW = range(2)
 """Kinds of cache keys, as in the kernel."""
-_REJECTED, _UNDECIDED, _ACCEPTED = range(1, 4)
+_REJECTED, _OPEN, _ACCEPTED = range(1, 4)
 """Cached decisions, as in the kernel; `_ACCEPTED` plus the offset of the address in the candidate."""
 _PROPERTIES = (
     *(DIGITS, HEX, WORD, LETTERS, BETWEEN, BEFORE_SMALL),
@@ -165,7 +165,7 @@ class Scanner:
 
         if start >= NEAR_BYTES and text[start - 1] == ord("/"):
             is_version = is_product(text[start - NEAR_BYTES : end + 1], end - start)
-            remember(_NEAR, _REJECTED if is_version else _UNDECIDED)
+            remember(_NEAR, _REJECTED if is_version else _OPEN)
             if is_version:
                 return None
         address_start = candidate_start(text, start, end)

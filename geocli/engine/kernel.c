@@ -1,10 +1,10 @@
-/* The inner loops of `geocli batch`; geocli/engine/kernel.py calls them, geocli/docs/engine.md explains them.
+/* The inner loops of `geocli batch`; called by geocli/engine/kernel.py, explained in geocli/docs/engine.md.
  *
- * All memory belongs to the caller: nothing is allocated here, and there are no global variables. Everything is bounded by
- * sizes that the caller passes. Databases and texts may be hostile.
+ * The caller owns all memory: nothing is allocated here, and there are no global variables. All accesses are bounded by sizes
+ * that the caller passes. Databases and text may be hostile.
  *
  * One thread at a time may call the functions that change an engine (`geocli_add`, `geocli_store`, `geocli_combine`,
- * `geocli_settle`); others may call `geocli_find` and `geocli_assemble` meanwhile. What these read is published by release stores.
+ * `geocli_settle`); others may call `geocli_find` and `geocli_assemble` meanwhile, which see what release stores have published.
  */
 #include <stdatomic.h>
 #include <stdint.h>
@@ -17,34 +17,34 @@ enum {
     MAX_DATABASES = 30,     /* bits in a mask of sources */
     SEPARATOR_BYTES = 16,   /* zeros between the tree and the data of a database */
     IPV4_DEPTH = 96,        /* zeros before an IPv4 address in a tree of IPv6 */
-    NO_PREFIX = 255,        /* the prefix length of an answer that names no network */
-    MAX_BLANKS = 3,         /* between an address and a comma */
-    BATCH = 16,             /* addresses that are searched for together */
-    AHEAD = 8,              /* lines whose text is fetched before it is needed */
-    COLUMN_END = 5,         /* behind each column of a text that is stored */
+    NO_PREFIX = 255,        /* the prefix length of an answer without a network */
+    MAX_BLANKS = 3,         /* maximum number of blanks between an address and a comma */
+    BATCH = 16,             /* addresses that are looked up together */
+    AHEAD = 8,              /* lines whose text is prefetched */
+    COLUMN_END = 5,         /* terminates each column of a stored text */
 };
 
-/* Numbers of answers: those of UNREAD addresses are not yet found, SINGLE ones are looked up by themselves, MISSING ones must
- * be added; all others begin at FIRST_NUMBER. */
+/* Numbers of answers: of UNREAD addresses, which are not yet parsed; SINGLE ones, which are left to the scalar path; MISSING ones,
+ * which must be added. Answers are numbered from FIRST_NUMBER. */
 enum { UNREAD, SINGLE, MISSING, FIRST_NUMBER };
-/* What is known of an answer, by number. */
+/* States of answers, by number. */
 enum { NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY };
-/* What follows the text of a piece; LINKED is a fragment of the block that a record refers to. */
+/* Kinds of pieces: what follows their text. LINKED is a fragment of the text that a record refers to. */
 enum { TEXT_END, ADDRESS, NETWORK, TIME, FRAGMENT, LINKED };
 
 struct tree {
     const uint8_t *map;
-    uint64_t size_bytes; /* without the metadata */
+    uint64_t size_bytes; /* size of the file without the metadata */
     uint32_t node_count, record_bits, ip_version, ipv4_root, ipv4_depth;
-    _Atomic uint32_t *nodes[2]; /* by the leading bits of an address (IPv4, IPv6): the node after them, 0 if unknown */
+    _Atomic uint32_t *nodes[2]; /* by the leading bits of an address (IPv4, IPv6): the node below them; 0: not yet walked */
 };
 
-/* Ranges of special addresses. */
+/* The ranges of special addresses. */
 struct ranges {
-    const uint32_t *ipv4_starts; /* ascending; each range ends where the next one begins */
+    const uint32_t *ipv4_starts; /* ascending; each range ends where the next begins */
     const uint8_t *ipv4_scopes, *ipv4_prefixes;
-    const uint32_t *ipv4_first; /* by the first octet, and one more: the range in which its addresses begin */
-    const uint64_t *ipv6_bounds; /* four words a range: first and last address, high half first; the first match counts */
+    const uint32_t *ipv4_first; /* by the first octet, plus one more: the range of its first address */
+    const uint64_t *ipv6_bounds; /* four words per range: first and last address, high half first; the first match applies */
     const uint8_t *ipv6_scopes;
     uint64_t ipv6_count;
     uint32_t embedding; /* the scope of addresses that embed an IPv4 address */
@@ -61,30 +61,30 @@ struct numbering {
     uint64_t mask, count, capacity;
 };
 
-/* Records of a database that answers are made of. The number 0 stands for none, 1 for those that there is no room for. */
+/* The records of a database by number; 0 stands for no record, 1 for records without space. */
 struct records {
     struct numbering numbering;    /* numbers by the offsets of records */
-    uint32_t *offsets, *positions; /* by number: where a record begins, and the address with which it was met first */
-    uint32_t *kinds, *asns;        /* by number: what a record has, 0 if it was not read; the network that it names, or 0 */
-    uint32_t *texts;               /* by number: offset in `arena` of its text */
+    uint32_t *offsets, *positions; /* by number: offset of the record, and position of an address that has it */
+    uint32_t *kinds, *asns;        /* by number: kind of the record, 0 if it was not read; its AS number, or 0 */
+    uint32_t *texts;               /* by number: offset of its text in `arena` */
 };
 
-/* How answers from records of some kinds are written: offsets in `arena` of pieces. */
+/* The texts of answers from records of some kinds: offsets of pieces in `arena`. */
 struct recipe {
-    uint32_t line, place, group; /* in the output; in the journal, what only one answer has, and what it shares with others */
+    uint32_t line, place, group; /* the line; in the journal, the part of one answer, and the shared part */
     uint32_t sources;            /* bit i stands for database i */
-    uint32_t labelled;           /* bit i stands for the i-th record, if its label is part of the keys of answers */
-    uint32_t state, sharing;     /* of answers; the place of the record that refers to shared members */
+    uint32_t labelled;           /* bit i: the label of the i-th record is part of the keys of answers */
+    uint32_t state, sharing;     /* state of the answers; index of the record with the shared part */
 };
 
-/* What a text is put together from: `text_bytes` of text behind this, then a field, or fragments of a record. */
+/* A piece of a text: followed by `text_bytes` of text, then a field, or fragments of a record. */
 struct piece {
     uint32_t text_bytes;
     uint8_t kind, record;
-    uint16_t first, last, skipped; /* columns of the record's text, and bytes at the beginning that are left out */
+    uint16_t first, last, skipped; /* columns of the record's text, and the number of bytes to skip in the first */
 };
 
-/* The text of a record: this, the ends of its columns, and the columns. */
+/* The text of a record: followed by the ends of its columns, and the columns. */
 struct text {
     uint32_t link; /* offset in `arena` of a text that several records share */
     uint32_t label, columns;
@@ -94,15 +94,15 @@ struct engine {
     uint64_t secret[3];
     uint64_t database_count;
     struct tree *trees;
-    struct numbering *numberings; /* one for each database, or one without any: names of combinations, then numbers of answers */
+    struct numbering *numberings; /* one for each database, at least one: names of combinations, the last one numbers of answers */
     struct records *records;      /* one for each database */
     struct ranges ranges;
-    _Atomic uint32_t *table;         /* the number of the answer for all addresses with some leading bits */
-    _Atomic uint8_t *table_prefixes; /* and the prefix length of that answer */
+    _Atomic uint32_t *table;         /* by leading bits: the number of the answer for all addresses with these */
+    _Atomic uint8_t *table_prefixes; /* by leading bits: the prefix length of that answer */
     _Atomic uint8_t *states;         /* by number */
-    uint32_t *answers; /* by number: its recipe, and the texts of its records; one for each database, and one for a registry */
-    uint32_t *groups;  /* by number: answers of one group share members in the journal; null without a journal */
-    uint32_t *keys;    /* by number: equal for answers by one recipe with the same labels; null without labels */
+    uint32_t *answers; /* by number: recipe, and texts of the records, of each database and of a registry */
+    uint32_t *groups;  /* by number: group of answers that share members in the journal; null without a journal */
+    uint32_t *keys;    /* by number: equal for answers with the same recipe and labels; null without labels */
     struct recipe *recipes;
     uint8_t *arena;
     struct numbering recipe_keys, group_keys, label_keys;
@@ -118,16 +118,16 @@ static const struct recipe *recipe_of(const struct engine *engine, uint64_t numb
     return engine->recipes + *answer_of(engine, number);
 }
 
-/* Where the addresses of a block are, and what is found for each. */
+/* The addresses of a block, and the number of each answer. */
 struct block {
     const uint8_t *text;
     uint64_t text_bytes, count, room;
-    uint32_t *starts, *ends, *stops;   /* an address, and the end of the prefix length behind it */
-    uint32_t *copy_starts, *copy_ends; /* the input that is copied before each answer; may be null */
-    uint32_t *padding;                 /* how many delimiters are added to that; may be null */
+    uint32_t *starts, *ends, *stops;   /* offsets of addresses, and of the ends of their prefix lengths */
+    uint32_t *copy_starts, *copy_ends; /* offsets of the text to copy before each answer; may be null */
+    uint32_t *padding;                 /* number of delimiters to add to that; may be null */
     uint32_t *numbers;
     uint8_t *prefixes;
-    uint64_t unread, singles, unregistered; /* how many addresses are in these states */
+    uint64_t unread, singles, unregistered; /* number of addresses in these states */
     uint8_t delimiter;
 };
 
@@ -141,7 +141,7 @@ int32_t geocli_version(void) { return KERNEL_VERSION; }
 
 /* Input. */
 
-/* Divide whole lines into addresses; a carriage return before the end of a line is not part of it. */
+/* Divide whole lines into addresses, without a carriage return at the end of a line. */
 int64_t geocli_split(struct block *block, uint8_t end) {
     const uint8_t *text = block->text;
     uint64_t at = 0, count = 0;
@@ -159,7 +159,7 @@ int64_t geocli_split(struct block *block, uint8_t end) {
     return at == block->text_bytes ? (int64_t)count : -1;
 }
 
-/* Find some cells of each row of whole lines; `asked` is a constant where it is one. */
+/* Find some cells of each row of whole lines; `asked` is a compile-time constant for one cell. */
 static inline int64_t find_cells(struct block *block, const uint32_t *columns, uint64_t asked, uint64_t width, uint8_t comment) {
     const uint8_t *text = block->text;
     uint64_t at = 0, count = 0, copied = 0;
@@ -196,9 +196,9 @@ static inline int64_t find_cells(struct block *block, const uint32_t *columns, u
     return count;
 }
 
-/* Find cells of each row of CSV without quotes, in whole lines. Blank lines, and those that begin with `comment` unless it is
- * 0, are no rows. What precedes the first cell of a row is copied from the end of the row before, with the row itself. A cell
- * that a row does not have is an address without bytes. Return how many cells there are. */
+/* Find cells in each row of CSV without quotes, in whole lines. Blank lines, and those that begin with `comment` unless it is 0,
+ * are not rows. The text before the first cell begins at the end of the previous row. A missing cell is an empty address. Return
+ * the number of cells. */
 int64_t geocli_cells(struct block *block, const uint32_t *columns, uint64_t asked, uint64_t width, uint8_t comment) {
     if (asked == 1) return find_cells(block, columns, 1, width, comment);
     return find_cells(block, columns, asked, width, comment);
@@ -231,9 +231,9 @@ static inline uint64_t digits_of(vector bytes) {
     return bits_of((vector)(values < all(10)));
 }
 
-enum { QUAD_BYTES = 20 }; /* must be readable from the first digit of a dotted quad on */
+enum { QUAD_BYTES = 20 }; /* readable bytes that are needed from the first digit of a dotted quad */
 
-/* Return the value of one, two or three digits; more than 255 if it is larger, or has a leading zero. */
+/* Return the value of one to three digits; more than 255 if it is invalid, or has a leading zero. */
 static inline uint32_t octet(const uint8_t *digits, uint32_t size) {
     static const uint8_t least[] = {0, 0, 10, 100};
     uint32_t word;
@@ -243,7 +243,7 @@ static inline uint32_t octet(const uint8_t *digits, uint32_t size) {
     return value < least[size] ? 256 : value;
 }
 
-/* Parse a dotted quad without leading zeros (RFC 6943, section 3.1.1); `limit` is the end of what is readable. */
+/* Parse a dotted quad without leading zeros (RFC 6943, section 3.1.1); `limit` is the end of readable memory. */
 static int parse_ipv4(const uint8_t *at, const uint8_t *end, const uint8_t *limit, uint32_t *address) {
     uint8_t copy[QUAD_BYTES] = {0};
     uint64_t size = end - at;
@@ -263,9 +263,9 @@ static int parse_ipv4(const uint8_t *at, const uint8_t *end, const uint8_t *limi
     return (octets[0] | octets[1] | octets[2] | octets[3]) <= 255;
 }
 
-/* Write an address as RFC 5952 has it, into 40 bytes, and return its length. */
+/* Write an address in the form of RFC 5952 to 40 bytes, and return its length. */
 static uint64_t format_ipv6(const uint16_t *groups, uint8_t *to) {
-    int longest = 1, first = -1; /* the longest run of two zeros or more */
+    int longest = 1, first = -1; /* the longest run of at least two zeros */
     for (int i = 0, run = 0; i < 8; i++) {
         run = groups[i] ? 0 : run + 1;
         if (run > longest) longest = run, first = i - run + 1;
@@ -315,7 +315,7 @@ static int parse_ipv6(const uint8_t *text, const uint8_t *end, struct address *a
         if (!digits || count == 8) return 0;
         groups[count++] = value;
     }
-    if (gap < 0 ? count != 8 : count > 6) return 0; /* a gap stands for two groups or more */
+    if (gap < 0 ? count != 8 : count > 6) return 0; /* a gap stands for at least two groups */
     if (gap >= 0) {
         int moved = count - gap;
         memmove(groups + 8 - moved, groups + gap, moved * sizeof *groups);
@@ -352,13 +352,13 @@ static uint32_t big_endian(const uint8_t *at) {
 /* Return the left or right record of a node, which must be below `node_count`. */
 static uint32_t child(const struct tree *tree, uint32_t node, uint32_t bit) {
     const uint8_t *at = tree->map + (uint64_t)node * (tree->record_bits / 4);
-    if (tree->record_bits == 24) return big_endian(at + 3 * bit) >> 8; /* the separator is behind the last node */
+    if (tree->record_bits == 24) return big_endian(at + 3 * bit) >> 8; /* the separator follows the last node */
     if (tree->record_bits == 32) return big_endian(at + 4 * bit);
     uint32_t word = big_endian(at + 3 * bit);
     return bit ? word & 0x0FFFFFFF : word >> 8 | (word & 0xF0) << 20;
 }
 
-/* Check a tree against the size of its file, and find where IPv4 begins in it. Return whether it can be walked. */
+/* Check a tree against the size of its file, and find the root of IPv4 addresses. Return whether it is valid. */
 int32_t geocli_open(struct tree *tree) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4);
     int is_known_size = tree->record_bits == 24 || tree->record_bits == 28 || tree->record_bits == 32;
@@ -370,17 +370,17 @@ int32_t geocli_open(struct tree *tree) {
     return 1;
 }
 
-/* An address whose answer is searched for, and its records. */
+/* An address to look up, and its records. */
 struct search {
     struct address address;
     uint64_t position;
     uint32_t index;         /* the leading bits of the address */
-    uint32_t scope, widest; /* the length of a prefix whose addresses all have these records and this scope */
+    uint32_t scope, widest; /* prefix lengths for which the scope, and scope and records, are the same */
     uint32_t offsets[MAX_DATABASES], prefixes[MAX_DATABASES];
-    int32_t is_sound; /* whether all trees are, on the way to the address */
+    int32_t is_sound; /* whether all trees are sound on the path to the address */
 };
 
-/* Where the walk to an address has got. */
+/* The position of a walk to an address. */
 struct walk {
     struct search *search;
     uint32_t node, depth, bits;
@@ -390,7 +390,7 @@ static void prefetch_node(const struct tree *tree, uint32_t node) {
     if (node < tree->node_count) __builtin_prefetch(tree->map + (uint64_t)node * (tree->record_bits / 4));
 }
 
-/* Finish a walk: note the offset of the data of the address, 0 if there are none, and the length of the prefix that has them. */
+/* Finish a walk: store the offset of the record, 0 if there is none, and its prefix length. */
 static void arrive(const struct tree *tree, uint64_t database, const struct walk *walk) {
     struct search *search = walk->search;
     uint64_t behind_tree = tree->size_bytes - (uint64_t)tree->node_count * (tree->record_bits / 4);
@@ -401,7 +401,7 @@ static void arrive(const struct tree *tree, uint64_t database, const struct walk
     if (walk->depth > search->widest) search->widest = walk->depth;
 }
 
-/* Walk to several addresses side by side: while the memory for one node is on its way, others take a step. */
+/* Walk to several addresses alternately, so that loads of nodes overlap. */
 static void walk_all(const struct tree *tree, uint64_t database, struct search *searches, uint64_t count) {
     struct walk walks[BATCH];
     uint64_t active = 0;
@@ -433,7 +433,7 @@ static void walk_all(const struct tree *tree, uint64_t database, struct search *
     }
 }
 
-/* A text that is written; beyond `room` it is only counted. */
+/* An output text; bytes beyond `room` are only counted. */
 struct writer {
     uint8_t *to;
     uint64_t used, room;
@@ -457,12 +457,12 @@ static void put_number(struct writer *writer, uint64_t value) {
 
 enum { POINTER = 1, STRING, DOUBLE, BYTES, UINT16, UINT32, MAP, INT32, UINT64, UINT128, ARRAY, BOOLEAN = 14, FLOAT };
 enum { MAX_DEPTH = 16, MAX_NAMES = 32, MAX_RECORD_BYTES = 8192, FLAG_REF = 0x80 };
-/* Where a value stands: it is a record, a map with names in one, a list of those, its names, or anything else. */
+/* The role of a value: a record, a map with names in one, a list of such maps, the names, or anything else. */
 enum { IN_RECORD, NAMED, LISTED, NAMES, ELSEWHERE };
 
-/* What an offset was written as: an object that can be referred to, with its size. */
+/* The object that a value was written as, for references, with its size. */
 struct reference {
-    uint64_t key; /* the offset and where the value stands; 0: free */
+    uint64_t key; /* offset and role of the value; 0: free */
     uint32_t number, size_bytes;
 };
 
@@ -472,14 +472,14 @@ struct decoder {
     struct reference *references;
     uint64_t reference_mask, reference_count;
     uint32_t next_number;
-    uint64_t expanded; /* bytes of the record, if it had no references */
+    uint64_t expanded; /* size of the record without references */
     struct writer out;
 };
 
-/* The head of a value, behind pointers. */
+/* The head of a value, with pointers resolved. */
 struct value {
     uint32_t type, size, is_shared;
-    uint64_t at, begin, end; /* of the head; of the contents; where the next value is, if this one is no map or array */
+    uint64_t at, begin, end; /* offsets: head; content; next value, unless this is a map or array */
 };
 
 static int read_head(const struct decoder *decoder, uint64_t at, struct value *value) {
@@ -511,7 +511,7 @@ static int read_head(const struct decoder *decoder, uint64_t at, struct value *v
     return value->end <= decoder->data_bytes;
 }
 
-/* Read the head of a value, or of that which a pointer there points to; `next` is where the next value is. */
+/* Read the head of a value, and follow a pointer; `next` is the offset of the next value. */
 static int read_value(const struct decoder *decoder, uint64_t at, struct value *value, uint64_t *next) {
     if (!read_head(decoder, at, value)) return 0;
     *next = value->end;
@@ -519,7 +519,7 @@ static int read_value(const struct decoder *decoder, uint64_t at, struct value *
     return !value->is_shared || (read_head(decoder, value->size, value) && value->type != POINTER);
 }
 
-/* Return whether text is valid UTF-8 without surrogates; `is_ascii` says whether it has nothing else. */
+/* Return whether text is valid UTF-8 without surrogates; `is_ascii` whether it has only ASCII. */
 static int is_utf8(const uint8_t *text, uint64_t size, int *is_ascii) {
     *is_ascii = 1;
     for (uint64_t i = 0; i < size;) {
@@ -606,7 +606,7 @@ static int is_text(const struct decoder *decoder, const struct value *value, con
     return value->type == STRING && value->size == size && !memcmp(decoder->data + value->begin, text, size);
 }
 
-/* Return where the value of a key stands. */
+/* Return the role of the value of a key. */
 static int inner(const struct decoder *decoder, const struct value *key, int place) {
     static const char *const named[] = {"continent", "country", "city", "postal", "registered_country", "represented_country"};
     if (place == NAMED && is_text(decoder, key, "names", 5)) return NAMES;
@@ -616,7 +616,7 @@ static int inner(const struct decoder *decoder, const struct value *key, int pla
     return is_text(decoder, key, "subdivisions", 12) ? LISTED : ELSEWHERE;
 }
 
-/* Return whether a name is certainly none of the words for unknown values, which are short, and begin with these letters. */
+/* Return whether a name is certainly not a placeholder for unknown values, which are short and begin with these letters. */
 static int is_known_name(const struct decoder *decoder, const struct value *name) {
     const uint8_t *text = decoder->data + name->begin;
     if (name->type != STRING || !name->size) return 0;
@@ -624,12 +624,12 @@ static int is_known_name(const struct decoder *decoder, const struct value *name
     int is_letter = first >= 'a' && first <= 'z' && text[0] < 0x80;
     if (is_letter && first != 'n' && first != 'u' && first != 'z') return 1;
     if (is_letter && name->size > 10 && last >= 'a' && last <= 'z') return 1;
-    return text[0] >= 0xc3 && (text[0] < 0xe1 || text[0] > 0xe3); /* no space of Unicode begins so */
+    return text[0] >= 0xc3 && (text[0] < 0xe1 || text[0] > 0xe3); /* no Unicode space begins with these bytes */
 }
 
 static int put_value(struct decoder *decoder, uint64_t at, int place, int depth, uint64_t *next);
 
-/* Find the name in the language among names; return whether it is there once and known, and all others are sound. */
+/* Find the name in the language; return whether it occurs once and is not a placeholder, and all names are sound. */
 static int find_name(const struct decoder *decoder, const struct value *names, uint64_t *key_at, uint64_t *name_at) {
     uint64_t at = names->begin;
     int count = 0, is_ascii;
@@ -677,7 +677,7 @@ static int put_array(struct decoder *decoder, const struct value *array, int pla
     return 1;
 }
 
-/* Return the reference for a value, or the free one where it belongs. */
+/* Return the slot of a value, or the free slot for it. */
 static struct reference *reference_of(struct decoder *decoder, uint64_t key) {
     uint64_t at = key * 0x9e3779b97f4a7c15u >> 32;
     for (;; at++) {
@@ -686,8 +686,8 @@ static struct reference *reference_of(struct decoder *decoder, uint64_t key) {
     }
 }
 
-/* Write the value at an offset of the data section; return whether it is sound, small, and of a kind known here. What a pointer
- * points to becomes one object for all records: most maps and strings are shared by many. */
+/* Write the value at an offset of the data section; return whether it is sound, small, and of a supported type. A value with
+ * pointers to it is written once for all records, since most maps and strings are shared. */
 static int put_value(struct decoder *decoder, uint64_t at, int place, int depth, uint64_t *next) {
     struct value value;
     uint64_t begin = decoder->out.used, expanded = decoder->expanded, behind, key = 0;
@@ -716,16 +716,16 @@ static int put_value(struct decoder *decoder, uint64_t at, int place, int depth,
         decoder->expanded += decoder->out.used - begin;
     }
     if (reference) {
-        reference = reference_of(decoder, key); /* the values in it may have taken the place */
+        reference = reference_of(decoder, key); /* its members may have taken the slot */
         *reference = (struct reference){key, number, decoder->expanded - expanded};
         decoder->reference_count++;
     }
     return decoder->expanded <= MAX_RECORD_BYTES;
 }
 
-/* Write records by their offsets as a list of `count` values of marshal, None for those that are unusual, to be read by the
- * reader: damaged, large, of a rare type. Of names in several languages only one is written where the others do not matter.
- * Return the bytes written. There must be room for five bytes and one for each record. */
+/* Write the records at some offsets as a marshalled list; None for records that are left to the reader: damaged, large, or of a
+ * rare type. Of names in several languages only the wanted one is written where the others do not matter. Return the number of
+ * bytes. There must be space for five bytes plus one for each record. */
 int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *language,
                       uint64_t language_bytes, struct reference *references, uint64_t reference_mask, uint8_t *out,
                       uint64_t room) {
@@ -741,10 +741,10 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
         uint32_t next_number = decoder.next_number;
         decoder.expanded = 0;
         if (offsets[i] >= SEPARATOR_BYTES && put_value(&decoder, offsets[i] - SEPARATOR_BYTES, IN_RECORD, 0, &ignored) &&
-            decoder.out.used + (count - i) <= room) /* there is room for None in place of all others */
+            decoder.out.used + (count - i) <= room) /* there is space for None for all remaining records */
             continue;
         decoder.out.used = used;
-        decoder.next_number = next_number; /* what was written since then is gone, and so are references to it */
+        decoder.next_number = next_number; /* objects written since then are gone, and references to them */
         decoder.reference_count = 0;
         memset(references, 0, references_bytes);
         put_code(&decoder, 'N');
@@ -760,7 +760,7 @@ static uint64_t hashed(const uint64_t *secret, uint64_t key) {
     return (key ^ key >> 32) * secret[1] >> 20;
 }
 
-/* Return the slot of a key, or the free one where it belongs. There is one, since a table is never full. */
+/* Return the slot of a key, or the free slot for it, which exists since a table is never full. */
 static struct slot *slot_of(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
     uint64_t at = hashed(engine->secret, key) & numbering->mask;
     for (;;) {
@@ -770,7 +770,7 @@ static struct slot *slot_of(const struct engine *engine, const struct numbering 
     }
 }
 
-/* Return the scope of an address, and the length of a prefix that has it. */
+/* Return the scope of an address, and a prefix length for which it is the same. */
 static uint32_t scope_of(const struct ranges *ranges, const struct address *address, uint32_t *prefix) {
     if (!address->is_ipv6) {
         uint64_t low = ranges->ipv4_first[address->ipv4 >> 24], high = ranges->ipv4_first[(address->ipv4 >> 24) + 1] + 1;
@@ -811,7 +811,7 @@ static uint64_t key_of(const struct engine *engine, const struct search *search,
 
 static uint64_t numbering_count(const struct engine *engine) { return engine->database_count ? engine->database_count : 1; }
 
-/* Return the value of a key, and enter it if it is new: `value`, or the count of keys if that is 0. Return 0 without room. */
+/* Return the value of a key; a new key gets `value`, or the count of keys if that is 0. Return 0 without space. */
 static uint64_t entered(const struct engine *engine, struct numbering *numbering, uint64_t key, uint64_t value) {
     struct slot *slot = slot_of(engine, numbering, key);
     if (atomic_load_explicit(&slot->key, memory_order_relaxed) == key) return slot->value;
@@ -822,7 +822,7 @@ static uint64_t entered(const struct engine *engine, struct numbering *numbering
     return slot->value;
 }
 
-/* Return the number of the answer for some records, MISSING if there is none yet. */
+/* Return the number of the answer for these records, MISSING if there is none yet. */
 static uint32_t number_of(const struct engine *engine, const struct search *search) {
     uint64_t name = search->scope + 1;
     for (uint64_t i = 0; i < numbering_count(engine); i++) {
@@ -834,7 +834,7 @@ static uint32_t number_of(const struct engine *engine, const struct search *sear
     return name;
 }
 
-/* Give a number to records that have none, and to each of them; return SINGLE if there is no room, else the number. */
+/* Assign numbers to a new combination of records and to new records; return the number of the answer, SINGLE without space. */
 static uint32_t added_number(struct engine *engine, const struct search *search) {
     uint64_t name = search->scope + 1;
     if (engine->next_number >= engine->max_numbers) return SINGLE;
@@ -847,7 +847,7 @@ static uint32_t added_number(struct engine *engine, const struct search *search)
     return engine->next_number++;
 }
 
-/* Return the number of a record, which is entered with the position of an address if it is new. */
+/* Return the number of a record; a new one is stored with the position of an address. */
 static uint32_t record_number(struct engine *engine, uint64_t database, uint32_t offset, uint64_t position) {
     struct records *records = engine->records + database;
     uint64_t next = records->numbering.count + 2, number = offset ? entered(engine, &records->numbering, offset, next) : 0;
@@ -859,7 +859,7 @@ static uint32_t record_number(struct engine *engine, uint64_t database, uint32_t
     return number;
 }
 
-/* Return the longest prefix of the databases that an answer is from. */
+/* Return the longest prefix length of the databases that an answer is from. */
 static uint32_t answer_prefix(uint32_t sources, const struct search *search) {
     uint32_t longest = NO_PREFIX;
     for (uint32_t i = 0; sources; i++, sources >>= 1)
@@ -867,7 +867,7 @@ static uint32_t answer_prefix(uint32_t sources, const struct search *search) {
     return longest;
 }
 
-/* Enter an answer for all addresses of a prefix. */
+/* Store an answer in the table for all addresses of a prefix. */
 static void fill(struct engine *engine, uint32_t index, uint32_t widest, uint32_t number, uint32_t prefix) {
     uint32_t count = 1u << (TABLE_BITS - widest), start = index & ~(count - 1);
     for (uint32_t i = start; i < start + count; i++) {
@@ -876,7 +876,7 @@ static void fill(struct engine *engine, uint32_t index, uint32_t widest, uint32_
     }
 }
 
-/* Look an IPv4 address up in the table. */
+/* Look up an IPv4 address in the table. */
 static uint32_t table_number(const struct engine *engine, struct block *block, const struct search *search) {
     uint32_t number = atomic_load_explicit(&engine->table[search->index], memory_order_acquire);
     if (number)
@@ -900,7 +900,7 @@ static uint32_t found_number(struct engine *engine, struct block *block, const s
     return number;
 }
 
-/* Find the answers of some addresses. */
+/* Find the answers to a batch of addresses. */
 static void find_batch(struct engine *engine, struct block *block, struct search *searches, uint64_t count) {
     uint64_t left = 0;
     for (uint64_t i = 0; i < count; i++) {
@@ -923,8 +923,8 @@ static void find_batch(struct engine *engine, struct block *block, struct search
     for (uint64_t i = 0; i < left; i++) block->numbers[searches[i].position] = found_number(engine, block, searches + i);
 }
 
-/* Find the answers of the addresses that are UNREAD, and count the states of all. What cannot be parsed here stays UNREAD.
- * Return how many are MISSING, for which `geocli_add` must be called. */
+/* Find the answers to UNREAD addresses, and count the states of all. Addresses that cannot be parsed here stay UNREAD. Return how
+ * many are MISSING, for which `geocli_add` must be called. */
 int64_t geocli_find(struct engine *engine, struct block *block) {
     struct search searches[BATCH];
     uint64_t waiting = 0;
@@ -955,7 +955,7 @@ int64_t geocli_find(struct engine *engine, struct block *block) {
     return missing;
 }
 
-/* Return how many addresses have a state, with their positions: that of NEW for UNREAD ones. */
+/* Return how many addresses have answers with a state, and their positions; UNREAD ones have NEW. */
 int64_t geocli_pick(const struct engine *engine, const struct block *block, uint8_t state, uint32_t *positions) {
     int64_t count = 0;
     for (uint64_t i = 0; i < block->count; i++)
@@ -963,8 +963,8 @@ int64_t geocli_pick(const struct engine *engine, const struct block *block, uint
     return count;
 }
 
-/* Give numbers to the answers of addresses that are missing. Return how many of these are new, with the scope and the numbers of
- * the records of each. Afterwards the missing are unread: `geocli_find` finds them. */
+/* Assign numbers to missing answers. Return how many are new, with the scope and the numbers of the records of each. Afterwards the
+ * addresses are UNREAD, and `geocli_find` finds them. */
 int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *scopes, uint32_t *records) {
     struct search searches[BATCH];
     uint64_t waiting = 0, added = 0;
@@ -995,8 +995,8 @@ int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *scopes,
     return added;
 }
 
-/* Keep the texts of records: each has some columns, and COLUMN_END behind each of them. Return whether there was room for all, and
- * note where they are. */
+/* Store the texts of records, with COLUMN_END after each column, and return their offsets; return whether there was space for
+ * all. */
 int32_t geocli_store(struct engine *engine, const uint8_t *texts, uint64_t size, uint64_t count, uint32_t columns,
                      const uint32_t *links, const uint32_t *labels, uint32_t *offsets) {
     uint64_t used = engine->arena_used, at = 0;
@@ -1024,19 +1024,19 @@ int32_t geocli_store(struct engine *engine, const uint8_t *texts, uint64_t size,
     return at == size;
 }
 
-/* Find the recipes of answers from the first on, by their scopes and by the kinds of their records, which were read. Return how many
- * recipes are new, with the place of an answer for each: they must be added before the answers are settled. */
+/* Find the recipes of new answers, by their scopes and the kinds of their records, which were read. Return how many recipes are
+ * new, with the index of an answer for each: they must be added before the answers are settled. */
 int64_t geocli_combine(struct engine *engine, uint64_t first, uint64_t count, const uint32_t *scopes, const uint32_t *records,
                        uint32_t *examples) {
     uint64_t databases = engine->database_count, added = 0;
     for (uint64_t i = 0; i < count; i++, records += databases) {
         uint32_t *answer = answer_of(engine, first + i);
-        uint64_t name = 1u << 31 | scopes[i]; /* names of other keys are smaller */
+        uint64_t name = 1u << 31 | scopes[i]; /* other keys have smaller names */
         for (uint64_t j = 0; j < databases; j++) {
             const struct records *own = engine->records + j;
             uint32_t kind = own->kinds[records[j]], asn = own->asns[records[j]];
             answer[1 + j] = own->texts[records[j]];
-            uint64_t same = 0; /* the first database that names the same network */
+            uint64_t same = 0; /* the first database with the same AS number */
             while (same < j && (!asn || engine->records[same].asns[records[same]] != asn)) same++;
             name = name && kind ? entered(engine, &engine->recipe_keys, name << 32 | kind << 8 | same, 0) : 0;
         }
@@ -1056,7 +1056,7 @@ static struct text text_at(const struct engine *engine, uint64_t offset) {
     return text;
 }
 
-/* Enter an answer under its recipe and the labels of some of its records. */
+/* Store the key of an answer: its recipe and the labels of some of its records. */
 static uint64_t key_number(struct engine *engine, const uint32_t *answer) {
     uint32_t labelled = engine->recipes[answer[0]].labelled;
     uint64_t name = entered(engine, &engine->label_keys, (uint64_t)answer[0] << 32 | UINT32_MAX, 0);
@@ -1065,7 +1065,7 @@ static uint64_t key_number(struct engine *engine, const uint32_t *answer) {
     return name;
 }
 
-/* Publish answers from the first on, whose recipes are complete; those without a recipe are looked up by themselves. */
+/* Publish new answers, whose recipes are complete; those without a recipe are left to the scalar path. */
 void geocli_settle(struct engine *engine, uint64_t first, uint64_t count) {
     for (uint64_t number = first; number < first + count; number++) {
         const uint32_t *answer = answer_of(engine, number);
@@ -1081,7 +1081,7 @@ void geocli_settle(struct engine *engine, uint64_t first, uint64_t count) {
     }
 }
 
-/* What the fields of lines are made of. */
+/* Values of fields that differ between batches. */
 struct style {
     const uint8_t *time, *no_network; /* texts */
     uint64_t time_bytes, no_network_bytes;
@@ -1094,7 +1094,7 @@ static uint64_t put_decimal(uint8_t *to, uint32_t value) {
     return digits;
 }
 
-/* Write the network of an address into 48 bytes, and return its length. */
+/* Write the network of an address to 48 bytes, and return its length. */
 static uint64_t put_network(const struct address *address, uint32_t prefix, uint8_t *to) {
     uint8_t *begin = to;
     uint32_t width = address->is_ipv6 ? 128 : 32;
@@ -1137,7 +1137,7 @@ static void put_field(struct writer *writer, const struct block *block, uint64_t
     }
 }
 
-/* Write fragments of a record, or of the text that it refers to. */
+/* Write columns of a record, or of the text that it refers to. */
 static void put_fragments(struct writer *writer, const struct engine *engine, uint32_t offset, const struct piece *piece) {
     if (piece->kind == LINKED) offset = text_at(engine, offset).link;
     uint32_t columns = text_at(engine, offset).columns;
@@ -1150,7 +1150,7 @@ static void put_fragments(struct writer *writer, const struct engine *engine, ui
     if (begin < end) put(writer, ends + columns * sizeof end + begin, end - begin);
 }
 
-/* Write a text that is put together for an answer; only lines have fields, which are those of an address of a block. */
+/* Write the text of an answer; only lines have fields, which are those of an address in a block. */
 static void put_pieces(struct writer *writer, const struct engine *engine, uint32_t number, uint32_t offset,
                        const struct block *block, uint64_t i, const struct style *style) {
     const uint32_t *answer = answer_of(engine, number);
@@ -1167,15 +1167,15 @@ static void put_pieces(struct writer *writer, const struct engine *engine, uint3
     }
 }
 
-/* How far the output of a block has got. */
+/* The position in the output of a block. */
 struct progress {
-    uint64_t position, single; /* the next address, and the next of those that were looked up by themselves */
-    uint64_t labelled;         /* what of the input is a label that an earlier run inserted ends here */
+    uint64_t position, single; /* the next address, and the next line of the scalar path */
+    uint64_t labelled;         /* end of a label in the input that an earlier run inserted */
 };
 
 static int is_blank(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '"' || byte == '\''; }
 
-/* Return whether an address stands between commas, or between one and the edge of a line; blanks and quotes do not count. */
+/* Return whether an address is between commas, or a comma and the end of its line, ignoring blanks and quotes. */
 static int is_between_commas(const struct block *block, uint64_t i) {
     const uint8_t *text = block->text, *end = text + block->text_bytes;
     const uint8_t *before = text + block->starts[i], *after = text + block->stops[i];
@@ -1188,7 +1188,7 @@ static int is_between_commas(const struct block *block, uint64_t i) {
     return (is_comma_before && (is_comma_after || is_end)) || (is_comma_after && is_start);
 }
 
-/* Leave the commas out of a label, and a blank in place of each that has none behind it; return its length. */
+/* Replace commas in a label by blanks, without two blanks in a row; return its length. */
 static uint64_t without_commas(uint8_t *label, uint64_t size) {
     uint64_t kept = 0;
     for (uint64_t i = 0; i < size; i++) {
@@ -1202,7 +1202,7 @@ static int stands_there(const struct block *block, uint64_t at, const uint8_t *l
     return size <= block->text_bytes - at && !memcmp(block->text + at, label, size);
 }
 
-/* Fit a label to its place: without commas between commas, and nothing where it stands already. Return its length. */
+/* Adapt a label to its place: without commas between commas, and empty if the text has it already. Return its length. */
 static uint64_t fitted(const struct block *block, uint64_t i, struct progress *progress, uint8_t *label, uint64_t size) {
     uint64_t stop = block->stops[i];
     if (block->starts[i] < progress->labelled) return 0;
@@ -1220,8 +1220,8 @@ static uint64_t fitted(const struct block *block, uint64_t i, struct progress *p
     return 0;
 }
 
-/* Write what is copied and the line of each address, until `room` is used up or all is done; return the bytes written. The
- * lines of singles are `singles`, which end at `single_ends`; UNREAD addresses have none. */
+/* Write the copied text and the line of each address, as many as fit into `room`; return the number of bytes. Lines of the scalar
+ * path are in `singles`, and end at `single_ends`; UNREAD addresses have none. */
 int64_t geocli_assemble(const struct engine *engine, const struct block *block, const struct style *style,
                         const uint8_t *singles, const uint64_t *single_ends, struct progress *progress, uint8_t *out,
                         uint64_t room) {
@@ -1316,17 +1316,17 @@ int64_t geocli_select(const struct block *from, struct block *to, struct choice 
     return to->count;
 }
 
-/* Addresses in any text: what geocli/batch/address_scanner.py defines. */
+/* Addresses in text, as defined by geocli/batch/address_scanner.py. */
 
 /* Properties of bytes, and decisions, as in geocli/batch/boundaries.py. */
-enum { DIGIT = 1, HEX = 2, WORD = 4, LETTER = 8, BETWEEN = 16, SMALL_BEHIND = 32, BESIDE_RUN = 64, IN_RUN = 128 };
-enum { YES, NO, ASK };
-/* What Python decides: a candidate for an IPv4 address, a run of hexadecimal groups, a dot or colon that may be spelled in
- * another way, and whether a prefix length and the address before it are a network. */
-enum { CANDIDATE, RUN, SPELLED, PREFIX };
-/* What is remembered: whether a candidate is the version of a product, by the bytes near it; what it is, by its window. */
+enum { DIGIT = 1, HEX = 2, WORD = 4, LETTER = 8, BETWEEN = 16, BEFORE_SMALL = 32, NEXT_TO_RUN = 64, IN_RUN = 128 };
+enum { ACCEPT, REJECT, UNDECIDED };
+/* Doubts, which Python decides: a candidate for an IPv4 address, a run of hexadecimal groups, a dot or colon that may be defanged
+ * or encoded, and whether an address and a prefix length are a network. */
+enum { CANDIDATE, RUN, DEFANGED, PREFIX };
+/* Kinds of cached decisions: whether a candidate is a product version, by the bytes near it; what it is, by its window. */
 enum { NEAR, WINDOW };
-enum { UNKNOWN, IS_NONE, IS_OPEN, IS_ADDRESS }; /* IS_ADDRESS + n: behind n digits of an escape */
+enum { UNKNOWN, REJECTED, OPEN, ACCEPTED }; /* ACCEPTED + n: after n digits of an escape */
 enum { WAYS = 4, KEY_BYTES = 179, BLOCK_BYTES = 64 };
 
 struct doubt {
@@ -1335,21 +1335,21 @@ struct doubt {
 
 struct remembered {
     uint64_t hash;
-    uint32_t sizes; /* of what is before the candidate, of the candidate, of what is behind it; and the kind of question */
+    uint32_t sizes; /* sizes of the context before, the candidate, the context after; and the kind */
     uint8_t key[KEY_BYTES], answer;
 };
 
 struct scanner {
-    const uint8_t *before, *after; /* 65,536 decisions each, by the two bytes beside a candidate */
-    const uint8_t *endings;        /* 32,768 flags, by the last three letters of the word before it */
-    const uint8_t *firsts;         /* 256 flags, by its first number */
+    const uint8_t *before, *after; /* 65,536 decisions each, by the two bytes next to a candidate */
+    const uint8_t *endings;        /* 32,768 flags, by the last three letters of the preceding word */
+    const uint8_t *firsts;         /* 256 flags, by the first number */
     const uint8_t *properties;     /* 256 sets of properties of bytes */
     struct remembered *memory;     /* a hash table with sets of WAYS slots */
     uint64_t secret, set_mask;
     uint32_t max_between, near_bytes, quote_bytes, before_bytes, after_bytes, max_run_bytes;
 };
 
-/* A text that is searched. It begins and ends with an empty line. */
+/* A text to search, treated as if it began and ended with an empty line. */
 struct scan {
     const struct scanner *scanner;
     struct block *block;
@@ -1357,7 +1357,7 @@ struct scan {
     uint64_t doubt_count;
     const uint8_t *text;
     int64_t size;
-    int64_t region_end, run_end; /* of the last stretch of bytes that may be in a run, and of the last one that is a run */
+    int64_t region_end, run_end; /* ends of the last string of bytes of runs, and of the last run */
 };
 
 static inline uint8_t byte_at(const struct scan *scan, int64_t at) {
@@ -1386,14 +1386,14 @@ static int add_doubt(struct scan *scan, int64_t start, int64_t end, uint32_t kin
     return 1;
 }
 
-/* Drop the spans that begin at a place or behind it. */
+/* Drop the spans that begin at or after an offset. */
 static void drop_from(struct scan *scan, int64_t start) {
     struct block *block = scan->block;
     while (block->count && block->starts[block->count - 1] >= start) block->count--;
     while (scan->doubt_count && scan->doubts[scan->doubt_count - 1].position >= block->count) scan->doubt_count--;
 }
 
-/* The bytes that decide what a candidate is. */
+/* The bytes that determine what a candidate is. */
 struct question {
     int64_t first, start, end, last;
     uint32_t kind;
@@ -1443,7 +1443,7 @@ static int recall(const struct scan *scan, struct question question) {
     return UNKNOWN;
 }
 
-/* Remember the answer to a question of some kind about a candidate. */
+/* Cache a decision about a candidate. */
 void geocli_remember(const struct scanner *scanner, const struct block *block, uint32_t start, uint32_t end, uint32_t kind,
                      uint8_t answer) {
     struct scan scan = {.scanner = scanner, .text = block->text, .size = block->text_bytes};
@@ -1453,7 +1453,7 @@ void geocli_remember(const struct scanner *scanner, const struct block *block, u
     if (question.first < 0 || size > KEY_BYTES) return;
     uint64_t hash = key_hash(scanner, key, size);
     struct remembered *set = scanner->memory + (hash & scanner->set_mask) * WAYS;
-    memmove(set + 1, set, (WAYS - 1) * sizeof *set); /* the oldest one goes */
+    memmove(set + 1, set, (WAYS - 1) * sizeof *set); /* replaces the oldest one */
     set->hash = hash;
     set->sizes = sizes_of(&question);
     memcpy(set->key, key, size);
@@ -1463,13 +1463,13 @@ void geocli_remember(const struct scanner *scanner, const struct block *block, u
 static int remembered_answer(const struct scan *scan, int64_t start, int64_t end) {
     if (byte_at(scan, start - 1) == '/' && start >= scan->scanner->near_bytes) {
         int answer = recall(scan, near_question(scan, start, end));
-        if (answer != IS_OPEN) return answer;
+        if (answer != OPEN) return answer;
     }
     return recall(scan, window_question(scan, start, end));
 }
 
-/* Return whether the word before a place may be one that makes more of the line decide. */
-static int is_behind_word(const struct scan *scan, int64_t start) {
+/* Return whether the word before an offset ends like one that leaves the candidate undecided. */
+static int follows_word(const struct scan *scan, int64_t start) {
     int64_t at = start - 1;
     for (uint32_t step = 0; step < scan->scanner->max_between && is_in(scan, at, BETWEEN); step++) at--;
     if (!is_in(scan, at, LETTER)) return 0;
@@ -1477,8 +1477,8 @@ static int is_behind_word(const struct scan *scan, int64_t start) {
     return scan->scanner->endings[third << 10 | second << 5 | last];
 }
 
-/* Return whether groups of an IPv6 address may be before a hexadecimal digit and a colon. */
-static int is_behind_groups(const struct scan *scan, int64_t start) {
+/* Return whether groups of an IPv6 address may precede a hexadecimal digit and a colon. */
+static int follows_groups(const struct scan *scan, int64_t start) {
     int64_t size = 1;
     while (size < 5 && is_in(scan, start - 2 - size, HEX)) size++;
     return size < 5 && byte_at(scan, start - 2 - size) == ':' && is_in(scan, start - 3 - size, HEX);
@@ -1496,8 +1496,8 @@ static int is_of_name(const struct scan *scan, int64_t at) {
 
 enum { MAX_NAME_BYTES = 48 };
 
-/* Return whether an address behind a slash may be the version of a product by what `is_version` looks at, in its order: the name,
- * zeros, a header, and other products beside it. */
+/* Return whether an address after a slash may be the version of a product, by the criteria of `is_version` in order: the name,
+ * zeros, a header, and neighbouring products. */
 static int may_be_of_product(const struct scan *scan, int64_t start, int64_t end, const uint32_t *octets, int is_version_like) {
     int64_t name_end = start - 1 - (byte_at(scan, start - 2) == '\\'), name = name_end, at;
     int is_lower = 1;
@@ -1522,9 +1522,9 @@ static int may_be_of_product(const struct scan *scan, int64_t start, int64_t end
     return byte_at(scan, at) == '/' && is_in(scan, at + 1, DIGIT);
 }
 
-enum { BEFORE_DOT = 16, AROUND_DOT = 32 }; /* bytes before the third dot of a candidate, and with those behind it */
+enum { BEFORE_DOT = 16, AROUND_DOT = 32 }; /* bytes before the third dot of a candidate, and including those after it */
 
-/* Look at the candidate around a third dot. Return whether there was room. */
+/* Examine the candidate around a third dot. Return whether there was space. */
 static int take_candidate(struct scan *scan, int64_t third_dot) {
     const struct scanner *scanner = scan->scanner;
     const uint8_t *bytes = scan->text + third_dot - BEFORE_DOT;
@@ -1543,7 +1543,7 @@ static int take_candidate(struct scan *scan, int64_t third_dot) {
     uint32_t before_first = others & ((1u << first) - 1), first_begin = before_first ? 32 - __builtin_clz(before_first) : 0;
     uint32_t begin = first > first_begin + 3 ? first - 3 : first_begin, last = __builtin_ctz(behind);
     uint32_t sizes[] = {first - begin, second - first - 1, BEFORE_DOT - 1 - second};
-    if (others >> (first + 1) != 1u << (second - first - 1)) return 1; /* digits alone between the dots */
+    if (others >> (first + 1) != 1u << (second - first - 1)) return 1; /* only digits between the dots */
     if (sizes[0] - 1 > 2 || sizes[1] - 1 > 2 || sizes[2] - 1 > 2 || last - 1 > 2) return 1;
     uint32_t end = BEFORE_DOT + 1 + last;
     uint32_t octets[] = {octet(bytes + begin, sizes[0]), octet(bytes + first + 1, sizes[1]), octet(bytes + second + 1, sizes[2]),
@@ -1551,21 +1551,21 @@ static int take_candidate(struct scan *scan, int64_t third_dot) {
     int before = scanner->before[bytes[begin - 2] << 8 | bytes[begin - 1]];
     int after = scanner->after[bytes[end] << 8 | bytes[end + 1]];
     int64_t start = third_dot - BEFORE_DOT + begin, stop = third_dot - BEFORE_DOT + end;
-    if ((octets[1] | octets[2] | octets[3]) > 255 || before == NO || after == NO || start < scan->run_end) return 1;
+    if ((octets[1] | octets[2] | octets[3]) > 255 || before == REJECT || after == REJECT || start < scan->run_end) return 1;
     int long_count = (sizes[1] > 2) + (sizes[2] > 2) + (last > 2), is_ten = octets[0] == 10;
     int is_version_like = sizes[0] < 3 && octets[0] < 64 && !is_ten && long_count < 2;
-    if (before == ASK && bytes[begin - 1] == ':' && !is_behind_groups(scan, start)) before = YES;
-    if (before == ASK && bytes[begin - 1] == '/' && !may_be_of_product(scan, start, stop, octets, is_version_like)) before = YES;
-    if (before == YES && octets[0] > 255) return 1;
-    int may_be_version = sizes[0] < 3 && !is_ten && !long_count && scanner->properties[bytes[begin - 1]] & SMALL_BEHIND;
-    if (before == YES && after == YES && !scanner->firsts[octets[0]] && !may_be_version && !is_behind_word(scan, start))
+    if (before == UNDECIDED && bytes[begin - 1] == ':' && !follows_groups(scan, start)) before = ACCEPT;
+    if (before == UNDECIDED && bytes[begin - 1] == '/' && !may_be_of_product(scan, start, stop, octets, is_version_like)) before = ACCEPT;
+    if (before == ACCEPT && octets[0] > 255) return 1;
+    int may_be_version = sizes[0] < 3 && !is_ten && !long_count && scanner->properties[bytes[begin - 1]] & BEFORE_SMALL;
+    if (before == ACCEPT && after == ACCEPT && !scanner->firsts[octets[0]] && !may_be_version && !follows_word(scan, start))
         return add_span(scan, start, stop);
     int answer = remembered_answer(scan, start, stop);
-    if (answer == IS_NONE) return 1;
-    return answer < IS_ADDRESS ? add_doubt(scan, start, stop, CANDIDATE) : add_span(scan, start + answer - IS_ADDRESS, stop);
+    if (answer == REJECTED) return 1;
+    return answer < ACCEPTED ? add_doubt(scan, start, stop, CANDIDATE) : add_span(scan, start + answer - ACCEPTED, stop);
 }
 
-/* Return whether six colons with up to four hexadecimal digits between them end at a place. */
+/* Return whether six colons with up to four hexadecimal digits between them end at an offset. */
 static int are_six_colons(const struct scan *scan, int64_t at) {
     for (int gap = 0; gap < 5; gap++) {
         int64_t size = 0;
@@ -1589,29 +1589,29 @@ static int is_run(const struct scan *scan, int64_t start, int64_t end) {
     return !has_end || !parse_ipv4(text + start, text + end - 2, text + scan->size, &host); /* the host of an rsync module */
 }
 
-/* Decide whether all of a run is an address, or nothing of it, if neither depends on more of the line. */
+/* Decide whether a run is an address as a whole, or has none, if this does not depend on more of the line. */
 static int judge_run(const struct scan *scan, int64_t start, int64_t end) {
     const uint8_t *text = scan->text;
     int groups = 0, pairs = 0, doubles = 0, has_decimal = 0;
-    if (is_in(scan, end, WORD) || byte_at(scan, end) == '%' || !is_in(scan, start - 1, BESIDE_RUN)) return ASK;
+    if (is_in(scan, end, WORD) || byte_at(scan, end) == '%' || !is_in(scan, start - 1, NEXT_TO_RUN)) return UNDECIDED;
     for (int64_t at = start; at < end;) {
         int digits = 0, colons = 0;
         for (; at < end && text[at] != ':'; at++, digits++) {
-            if (text[at] == '.') return ASK;
+            if (text[at] == '.') return UNDECIDED;
             has_decimal |= is_digit(text[at]);
         }
         for (; at < end && text[at] == ':'; at++) colons++;
         groups += digits > 0;
         pairs += digits == 2;
         doubles += colons == 2;
-        if (digits > 4 || colons > 2 || (colons == 1 && (!groups || at == end))) return ASK;
+        if (digits > 4 || colons > 2 || (colons == 1 && (!groups || at == end))) return UNDECIDED;
     }
-    if (!doubles && (groups > 9 || (groups == 8 && pairs == 8))) return NO; /* longer than an address; EUI-64 */
-    if (doubles ? doubles > 1 || groups > 7 : groups != 8) return ASK;
-    return has_decimal && !is_behind_word(scan, start) ? YES : ASK;
+    if (!doubles && (groups > 9 || (groups == 8 && pairs == 8))) return REJECT; /* longer than an address; EUI-64 */
+    if (doubles ? doubles > 1 || groups > 7 : groups != 8) return UNDECIDED;
+    return has_decimal && !follows_word(scan, start) ? ACCEPT : UNDECIDED;
 }
 
-/* Look at the stretch of bytes that may be in a run around an anchor. Return whether there was room. */
+/* Examine the string of bytes of runs around an anchor. Return whether there was space. */
 static int take_run(struct scan *scan, int64_t anchor) {
     const uint8_t *text = scan->text;
     int64_t start = anchor, end = anchor;
@@ -1627,26 +1627,26 @@ static int take_run(struct scan *scan, int64_t anchor) {
     scan->region_end = end;
     if (!is_run(scan, start, end)) return 1;
     scan->run_end = end;
-    drop_from(scan, start); /* no IPv4 address in a run is one of its own */
+    drop_from(scan, start); /* a run has no separate IPv4 addresses */
     int decision = judge_run(scan, start, end);
-    if (decision == ASK) return add_doubt(scan, start, end, RUN);
-    return decision == NO || add_span(scan, start, end);
+    if (decision == UNDECIDED) return add_doubt(scan, start, end, RUN);
+    return decision == REJECT || add_span(scan, start, end);
 }
 
-/* Look at the byte before a place, with which a dot or a colon may be spelled in another way. Return whether there was room. */
+/* Examine the byte before an offset, which may be part of a defanged or encoded dot or colon. Return whether there was space. */
 static int take_spelled(struct scan *scan, int64_t at) {
     if (byte_at(scan, at - 1) == '%') {
         if ((byte_at(scan, at + 1) | 32) != 'a' || !(is_in(scan, at + 2, HEX) || byte_at(scan, at + 2) == '%')) return 1;
     }
     if (!is_in(scan, at - 2, HEX) && byte_at(scan, at - 2) != ':') return 1;
-    return add_doubt(scan, at - 1, at - 1, SPELLED);
+    return add_doubt(scan, at - 1, at - 1, DEFANGED);
 }
 
 struct marks {
     uint64_t dots, colons, spelled;
 };
 
-/* Note where dots and colons are in a vector, and where they may be spelled in another way; a byte is before it. */
+/* Find dots and colons in a vector, and where they may be defanged or encoded; a byte precedes it. */
 static inline void mark(struct marks *marks, const uint8_t *bytes, int at) {
     vector last, next;
     memcpy(&last, bytes + at, sizeof last);
@@ -1660,7 +1660,7 @@ static inline void mark(struct marks *marks, const uint8_t *bytes, int at) {
     marks->spelled |= bits_of((bracket & (dot | colon | letter)) | (other & dot) | (percent & three)) << at;
 }
 
-/* Return the bits of a block that are so many bytes behind others, of this block and of the one before it. */
+/* Return the bits of a block moved by some bytes, with those of the previous block. */
 static inline uint64_t behind(uint64_t bits, uint64_t earlier, int bytes) {
     return bits << bytes | earlier >> (BLOCK_BYTES - bytes);
 }
@@ -1669,16 +1669,16 @@ static inline uint64_t near_dots(uint64_t bits, uint64_t earlier) {
     return behind(bits, earlier, 2) | behind(bits, earlier, 3) | behind(bits, earlier, 4);
 }
 
-enum { COLONS_BYTES = 15 }; /* from the first of four colons near each other to the last */
+enum { COLONS_BYTES = 15 }; /* maximum distance from the first of four neighbouring colons to the last */
 
 static inline uint64_t near_colons(uint64_t bits, uint64_t earlier) { return near_dots(bits, earlier) | behind(bits, earlier, 5); }
 
-/* Find what may be an address in the text of a block. Return how many of these are doubtful, -1 if there are too many for
- * the room. Python drops a span by making it empty. */
+/* Find candidates in the text of a block. Return how many are doubtful, -1 if there is not enough space. Python drops a span by
+ * making it empty. */
 int64_t geocli_scan(const struct scanner *scanner, struct block *block, struct doubt *doubts) {
     struct scan scan = {.scanner = scanner, .block = block, .doubts = doubts, .text = block->text, .size = block->text_bytes};
     struct marks earlier = {0, 0, 0};
-    uint64_t second = 0, near = 0, nearer = 0; /* of the last block */
+    uint64_t second = 0, near = 0, nearer = 0; /* of the previous block */
     block->count = 0;
     for (int64_t base = 0; base < scan.size; base += BLOCK_BYTES) {
         uint8_t padded[BLOCK_BYTES + 1];
@@ -1717,8 +1717,8 @@ int64_t geocli_scan(const struct scanner *scanner, struct block *block, struct d
     return scan.doubt_count;
 }
 
-/* Drop the spans of a block that are empty or begin in the one before them, and find the prefix lengths that make networks of
- * addresses, unless an address begins in them. Return how many remain for Python to look at. */
+/* Drop the spans of a block that are empty or begin within the previous one, and find the prefix lengths of networks, unless an
+ * address begins within them. Return how many prefix lengths are left to Python. */
 int64_t geocli_trim(const struct scanner *scanner, struct block *block, struct doubt *doubts) {
     struct scan scan = {.scanner = scanner, .text = block->text, .size = block->text_bytes};
     uint64_t kept = 0, count = 0;
@@ -1748,7 +1748,7 @@ int64_t geocli_trim(const struct scanner *scanner, struct block *block, struct d
 /* Answers for the journal. */
 
 struct packer {
-    uint64_t *seen; /* two words an address, both 0 where a slot is free */
+    uint64_t *seen; /* two words per address, both 0 in a free slot */
     uint64_t mask, count, capacity;
 };
 
@@ -1758,14 +1758,14 @@ struct row {
     uint8_t address_bytes, prefix;
 };
 
-/* Append rows for the addresses of a block that were not yet packed, and remember these; return how many there are. When the
- * table is full it is emptied, so that some may come twice. */
+/* Append rows for the addresses of a block that were not packed before; return the number of rows. When the table of packed
+ * addresses is full it is emptied, so that some may be packed twice. */
 int64_t geocli_collect(struct packer *packer, const struct engine *engine, const struct block *block, struct row *rows,
                        uint64_t count) {
     for (uint64_t i = 0; i < block->count; i++) {
         struct address address;
         if (block->numbers[i] < FIRST_NUMBER || !parse(block, i, &address)) continue;
-        /* What begins with 64 zeros has few bits behind them, so that there is room for IPv4, and `::` is not both 0. */
+        /* Addresses that begin with 64 zeros have few other bits, which leaves values for IPv4; `::` is not both 0. */
         uint64_t high = address.high, low = address.is_ipv6 ? address.low : 1ull << 32 | address.ipv4;
         if (address.is_ipv6 && !high) low |= 2ull << 32;
         uint64_t slot = hashed(engine->secret, high ^ hashed(engine->secret, low)) & packer->mask;
@@ -1786,7 +1786,7 @@ int64_t geocli_collect(struct packer *packer, const struct engine *engine, const
     return count;
 }
 
-/* Sort rows by one of their properties, those with the same stay in their order; `starts` has room for all its values. */
+/* Stable counting sort of rows by one property; `starts` has space for all its values. */
 static void sort_by(const struct engine *engine, int property, const struct row *from, struct row *to, uint64_t count,
                     uint32_t *starts, uint64_t values) {
     memset(starts, 0, values * sizeof *starts);
@@ -1805,8 +1805,8 @@ static void sort_by(const struct engine *engine, int property, const struct row 
     }
 }
 
-/* Sort rows by their groups, then their numbers, then their prefixes. The result is in `other`; both arrays are changed. All
- * numbers and groups are below `numbers` and `groups`; `starts` has room for as many counts, and for 256. */
+/* Sort rows by group, number and prefix length. The result is in `other`; both arrays are changed. All numbers and groups are below
+ * `numbers` and `groups`; `starts` has space for as many counts, at least 256. */
 void geocli_sort(const struct engine *engine, struct row *rows, struct row *other, uint64_t count, uint32_t *starts,
                  uint64_t numbers, uint64_t groups) {
     sort_by(engine, 0, rows, other, count, starts, 256);
@@ -1823,7 +1823,7 @@ static void put_shared_members(struct writer *writer, const struct engine *engin
     put(writer, "\"places\":[", 10);
 }
 
-/* Return how many of the sorted rows go into the next payload, so that this has at most `max_bytes`, or one row. */
+/* Return how many of the sorted rows fit into the next payload of at most `max_bytes`, at least one. */
 static uint64_t payload_rows(const struct engine *engine, const struct row *rows, uint64_t count, uint64_t max_bytes) {
     struct writer counted = {NULL, 0, 0};
     for (uint64_t i = 0; i < count; i++) {
@@ -1844,8 +1844,8 @@ static uint64_t payload_rows(const struct engine *engine, const struct row *rows
     return count;
 }
 
-/* Write the payload of the next frame of sorted rows (geocli/storage/frames.py), which begins with `head`. Return how many rows
- * are in it; its length is `written`, and it is only there if this is at most `room`. */
+/* Write the payload of the next frame of sorted rows (geocli/storage/frames.py), which begins with `head`. Return the number of its
+ * rows; `written` is its length, and it is complete only if this is at most `room`. */
 int64_t geocli_payload(const struct engine *engine, const struct row *rows, uint64_t count, const uint8_t *head,
                        uint64_t head_bytes, uint64_t max_bytes, uint8_t *out, uint64_t room, uint64_t *written) {
     struct writer writer = {out, 0, room};
@@ -1888,22 +1888,22 @@ int64_t geocli_payload(const struct engine *engine, const struct row *rows, uint
     return packed;
 }
 
-/* Networks: a walk through several trees at once, in the order of addresses, down to where each of them ends. */
+/* Networks: a walk through several trees at once, in the order of addresses, down to the leaves of each. */
 
-enum { UNJUDGED, UNSELECTED }; /* values of combinations; those of selected ones are larger */
+enum { UNJUDGED, UNSELECTED }; /* values of combinations; selected ones are larger */
 
 /* A tree of a walk. Its records are numbered in the order of their offsets, from 1; number 0 stands for no data. */
 struct source {
     const struct tree *tree;
-    const uint64_t *marks;   /* bit i: a record is at offset i; null: records are not numbered, but go by their offsets */
-    const uint32_t *ranks;   /* how many bits are set before each word of `marks` */
+    const uint64_t *marks;   /* bit i: a record is at offset i; null: records are identified by offset */
+    const uint32_t *ranks;   /* number of bits set before each word of `marks` */
     uint64_t words;          /* of `marks` */
-    const uint32_t *classes; /* by the number of the record; one more than there are records */
-    uint64_t stride;         /* what a class counts in a combination */
-    uint32_t root;           /* where the walk begins; an offset behind the nodes for a tree without such addresses */
+    const uint32_t *classes; /* by number of the record, from 0 for none */
+    uint64_t stride;         /* factor of a class in a combination */
+    uint32_t root;           /* first node of the walk; beyond the nodes in a tree without such addresses */
 };
 
-/* Addresses of which each tree has one class; with values, neighbours of the same value. */
+/* A range of addresses with one class in each tree; with values, neighbouring ranges of one value. */
 struct span {
     uint64_t first_high, first_low, last_high, last_low, value;
 };
@@ -1912,17 +1912,17 @@ struct joint {
     const struct source *sources; /* the first has the scopes of special addresses */
     uint64_t source_count;
     uint32_t *nodes;          /* of each source, for each depth */
-    const uint32_t *values;   /* by combination; null: no combinations */
+    const uint32_t *values;   /* by combination; null without combinations */
     uint64_t high, low;       /* the next address; one of 32 bits is in the low half */
     uint64_t last_high, last_low;
-    uint64_t combination;     /* that is UNJUDGED, if the walk stopped for one */
-    uint64_t leaves;          /* how many may still come; a graph has more than a tree */
-    struct span run;          /* the selected addresses before the next one, if there are any */
-    uint32_t skipped;         /* an offset of scopes below which the walk does not go */
+    uint64_t combination;     /* the UNJUDGED combination at which the walk stopped */
+    uint64_t leaves;          /* number of leaves that may still follow; exceeded only in a malformed tree */
+    struct span run;          /* the selected addresses before the next one */
+    uint32_t skipped;         /* a scope that the walk does not enter */
     uint32_t bits, depth, is_apart, has_run, is_done;
 };
 
-/* Mark where records begin, and return how many these are, -1 if one is outside of the data. */
+/* Mark the offsets of records, and return their number, -1 if one is outside of the data. */
 int64_t geocli_mark(const struct tree *tree, uint64_t *marks, uint64_t bits) {
     int64_t count = 0;
     for (uint32_t node = 0; node < tree->node_count; node++)
@@ -1937,7 +1937,7 @@ int64_t geocli_mark(const struct tree *tree, uint64_t *marks, uint64_t bits) {
     return count;
 }
 
-/* List the offsets that are marked, and count those before each word. */
+/* List the marked offsets, and count those before each word. */
 void geocli_rank(const uint64_t *marks, uint64_t words, uint32_t *ranks, uint32_t *offsets) {
     uint32_t count = 0;
     for (uint64_t i = 0; i < words; i++) {
@@ -1972,9 +1972,9 @@ static int skip_value(const struct decoder *decoder, uint64_t at, int depth, uin
     return 1;
 }
 
-/* Keys whose values are left out: each is its length in a byte, then its text. */
+/* Keys whose values are ignored: for each its length in a byte, then its text. */
 struct keys {
-    const uint8_t *ignored, *end, *entered; /* `entered`: the last one, whose map is not left out, but entered */
+    const uint8_t *ignored, *end, *entered; /* `entered`: the last one, whose map is not ignored, but entered */
 };
 
 static int is_among(const struct decoder *decoder, const struct keys *keys, const struct value *key, int *is_entered) {
@@ -2012,7 +2012,7 @@ static int outline_map(const struct decoder *decoder, const struct keys *keys, c
     return 1;
 }
 
-/* Write a hash of each record without the values of some keys; 0 for what is unusual, as in `geocli_decode`. */
+/* Write a hash of each record without the values of some keys; 0 for records that `geocli_decode` leaves to the reader. */
 void geocli_outline(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *ignored,
                     uint64_t ignored_bytes, uint64_t entered, uint64_t *hashes) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, next;
@@ -2040,7 +2040,7 @@ static uint32_t bit_at(const struct joint *joint, uint32_t depth) {
     return (from_end >= 64 ? joint->high >> (from_end - 64) : joint->low >> from_end) & 1;
 }
 
-/* Go down to where each tree ends, or where nothing is looked for; return whether that is no deeper than addresses. */
+/* Descend to a leaf of each tree, or to a skipped scope; return whether that is no deeper than addresses. */
 static int descend(struct joint *joint, int *is_skipped) {
     for (;; joint->depth++) {
         uint32_t *nodes = joint->nodes + joint->depth * joint->source_count, is_inner = 0, bit;
@@ -2057,13 +2057,13 @@ static int descend(struct joint *joint, int *is_skipped) {
     }
 }
 
-/* Go on behind the last address of a network. */
+/* Continue after the last address of a network. */
 static void advance(struct joint *joint, const struct span *span) {
     if (span->last_high == joint->last_high && span->last_low == joint->last_low) {
         joint->is_done = 1;
         return;
     }
-    while (joint->depth && bit_at(joint, joint->depth - 1)) joint->depth--; /* up to where the walk went to the left */
+    while (joint->depth && bit_at(joint, joint->depth - 1)) joint->depth--; /* up to the last step to the left */
     if (!joint->depth--) {
         joint->is_done = 1;
         return;
@@ -2082,8 +2082,8 @@ static struct span network_span(const struct joint *joint) {
     return span;
 }
 
-/* Write the next selected spans, at most `room`, and with `classes`, which are for spans that are apart, the class of each in each
- * tree. Return how many these are, -1 for damaged trees. With values, the walk stops where a combination is UNJUDGED. */
+/* Write the next selected spans, at most `room`, and with `classes`, which requires separate spans, the class of each in each tree.
+ * Return their number, -1 for damaged trees. With values, the walk stops at an UNJUDGED combination. */
 int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, uint64_t room) {
     uint64_t count = 0;
     joint->combination = UINT64_MAX;
@@ -2124,15 +2124,15 @@ int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, 
     return count;
 }
 
-/* The form of a list of networks: of each its text, between a constant one and one of its value. */
+/* The format of a list of networks: each between a constant text and the text of its value. */
 struct list_form {
     const uint8_t *before, *after;
-    const uint64_t *ends; /* by value, from UNSELECTED + 1: where its text ends in `after`; it begins at the end before */
+    const uint64_t *ends; /* by value, from UNSELECTED + 1: end of its text in `after`; it begins at the previous end */
     uint64_t before_bytes;
-    uint32_t bits, shortest, is_range; /* of an address; the shortest prefix; whether the first and the last address are listed */
+    uint32_t bits, shortest, is_range; /* of addresses; minimum prefix length; whether to list first and last addresses */
 };
 
-enum { MAX_NETWORK_BYTES = 96 }; /* two addresses of IPv6, and more */
+enum { MAX_NETWORK_BYTES = 96 }; /* two IPv6 addresses and separators */
 
 static uint64_t put_address(uint64_t high, uint64_t low, uint32_t bits, int32_t prefix, uint8_t *to) {
     struct address address = {bits == 128, low, high, low};
@@ -2147,7 +2147,7 @@ static uint32_t zeros_behind(uint64_t high, uint64_t low, uint32_t bits) {
     return bits == 32 ? 32 : high ? 64 + __builtin_ctzll(high) : 128;
 }
 
-/* Return how many bits are free in the largest network that begins with a span. */
+/* Return the number of host bits of the largest network at the start of a span. */
 static uint32_t largest_part(const struct span *span, const struct list_form *form) {
     uint64_t low = span->last_low - span->first_low, high = span->last_high - span->first_high - (span->last_low < span->first_low);
     uint32_t zeros = zeros_behind(span->first_high, span->first_low, form->bits), whole;
@@ -2157,8 +2157,8 @@ static uint32_t largest_part(const struct span *span, const struct list_form *fo
     return free < most ? free : most;
 }
 
-/* Write spans as lines of a list, and take what is written away from them. Return how many bytes these are; `done` is counted up
- * to the first span that is not yet written. */
+/* Write spans as lines of a list, and remove what is written from them. Return the number of bytes; `done` becomes the index of the
+ * first span that is not completely written. */
 int64_t geocli_list(struct span *spans, uint64_t count, uint64_t *done, const struct list_form *form, uint8_t *out, uint64_t room) {
     uint64_t used = 0;
     for (; *done < count; ++*done) {

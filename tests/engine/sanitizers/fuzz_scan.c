@@ -27,14 +27,14 @@ static void make_scanner(struct scanner *scanner, uint64_t *random) {
     static uint8_t before[1 << 16], after[1 << 16], endings[1 << 15], firsts[256], properties[256];
     uint8_t *decisions[] = {before, after};
     for (int table = 0; table < 2; table++)
-        for (int i = 0; i < 1 << 16; i++) decisions[table][i] = below(random, 6) ? YES : below(random, 2) ? NO : ASK;
+        for (int i = 0; i < 1 << 16; i++) decisions[table][i] = below(random, 6) ? ACCEPT : below(random, 2) ? REJECT : UNDECIDED;
     for (int i = 0; i < 1 << 15; i++) endings[i] = !below(random, 10);
     for (int i = 0; i < 256; i++) {
         int is_letter = (i | 32) >= 'a' && (i | 32) <= 'z', is_hex = is_digit(i) || ((i | 32) >= 'a' && (i | 32) <= 'f');
         firsts[i] = !below(random, 20);
         properties[i] = is_digit(i) * (DIGIT | HEX | WORD | IN_RUN) | is_hex * (HEX | IN_RUN) | is_letter * (LETTER | WORD) |
-                        (i == ' ' || i == '=') * (BETWEEN | SMALL_BEHIND | BESIDE_RUN) | (i == ':' || i == '.') * IN_RUN |
-                        (i == '\n' || i == '"') * BESIDE_RUN | (i == '_') * WORD;
+                        (i == ' ' || i == '=') * (BETWEEN | BEFORE_SMALL | NEXT_TO_RUN) | (i == ':' || i == '.') * IN_RUN |
+                        (i == '\n' || i == '"') * NEXT_TO_RUN | (i == '_') * WORD;
     }
     *scanner = (struct scanner){before, after, endings, firsts, properties, zeros(SETS * WAYS, sizeof(struct remembered)),
                                 next_random(random), SETS - 1, 6, NEAR_BYTES, 100, 128, 1 + below(random, 100), 1 + below(random, 256)};
@@ -46,9 +46,9 @@ static void decide(const struct scanner *scanner, struct block *block, const str
     uint32_t skipped = below(random, size + 1);
     if (doubt->kind == CANDIDATE) {
         if (*start >= NEAR_BYTES && block->text[*start - 1] == '/')
-            geocli_remember(scanner, block, *start, *end, NEAR, IS_NONE + below(random, 2));
-        geocli_remember(scanner, block, *start, *end, WINDOW, skipped == size ? IS_NONE : IS_ADDRESS + skipped);
-    } else if (doubt->kind == SPELLED && *start >= 3 && block->text_bytes - *end > 9) {
+            geocli_remember(scanner, block, *start, *end, NEAR, REJECTED + below(random, 2));
+        geocli_remember(scanner, block, *start, *end, WINDOW, skipped == size ? REJECTED : ACCEPTED + skipped);
+    } else if (doubt->kind == DEFANGED && *start >= 3 && block->text_bytes - *end > 9) {
         *start -= 3;
         *end += 9;
     }
