@@ -95,8 +95,8 @@ class KernelError(GeocliError):
 
     exit_status = 0
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path}: missing, so large batches are slow; install a C compiler and reinstall geocli")
+    def __init__(self, path: str, reason: str = "missing") -> None:
+        super().__init__(f"{path}: {reason}, so large batches are slow; install a C compiler and reinstall geocli")
         self.path = path
 
 

@@ -145,13 +145,13 @@ class Scheduler:
 
     def _report_missing_kernel(self, chunk: bytes) -> None:
         """Report once that the kernel is missing, after `MANY_LINES`."""
-        from geocli.engine.kernel import LIBRARY, load
+        from geocli.engine.kernel import LIBRARY, load, problem
 
         if load() is None:
             before = self.slow_lines
             self.slow_lines += chunk.count(b"\n") + chunk.count(b"\0")
             if before <= MANY_LINES < self.slow_lines:
-                self._cache.on_problem(KernelError(LIBRARY))
+                self._cache.on_problem(KernelError(LIBRARY, problem()))
 
     @staticmethod
     def _done(rows: Rows | BlockAnswers) -> Pending:

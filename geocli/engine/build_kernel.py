@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from typing import Any
 
 from hatchling.builders.config import BuilderConfig
@@ -51,5 +52,7 @@ class KernelBuildHook(BuildHookInterface[BuilderConfig]):
         compiler = ["cc"] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"]
         with tempfile.TemporaryDirectory() as cache:
             caches = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-            command = [*compiler, "-O2", "-fPIC", "-shared", "-o", target, source]
+            with open(source, "rb") as file:
+                version = f"-DKERNEL_VERSION={zlib.crc32(file.read())}u"
+            command = [*compiler, "-O2", "-fPIC", "-shared", version, "-o", target, source]
             return not subprocess.run(command, env={**os.environ, **caches}, check=False).returncode  # noqa: S603 a compiler and files of ours

@@ -13,14 +13,14 @@ from array import array
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERSION = 2
-"""Version of the functions and structures, which must match that of the library."""
 LIBRARY = os.path.join(os.path.dirname(__file__), "kernel.shared")
 """Shared library, compiled by build_kernel.py. It is not named `.so`, as it is not a Python extension module."""
+SOURCE = os.path.join(os.path.dirname(__file__), "kernel.c")
 UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
 """Numbers that are states, as in the kernel: not yet parsed, left to the scalar path, to be added; the first answer."""
 NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
@@ -236,16 +236,31 @@ class Kernel:
 
 @cache
 def load() -> Kernel | None:
-    """Return the kernel; None if it was not built, or is of another version."""
+    """Return the kernel; None if it was not built, or from another source."""
     try:
         library = ctypes.CDLL(LIBRARY)
-        if library.geocli_version() != VERSION:
+        if not _is_current(library):
             return None
         loaded = Kernel(library)
     except (OSError, AttributeError):
         return None
     _reuse_freed_memory()
     return loaded
+
+
+def problem() -> str:
+    """Return why there is no kernel."""
+    return "compiled from another kernel.c" if os.path.exists(LIBRARY) else "missing"
+
+
+def _is_current(library: ctypes.CDLL) -> bool:
+    """Return whether the version of a library is the checksum of the source; True if there is no source."""
+    library.geocli_version.restype = _U32
+    try:
+        with open(SOURCE, "rb") as file:
+            return bool(library.geocli_version() == crc32(file.read()))
+    except FileNotFoundError:
+        return True
 
 
 def _reuse_freed_memory() -> None:

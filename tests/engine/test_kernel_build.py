@@ -101,6 +101,19 @@ def test_an_editable_install_compiles_each_time(tree: Path, tmp_path: Path) -> N
     assert b"another" in library.read_bytes()
 
 
+@needs_cc
+def test_a_library_of_another_source_is_not_loaded(tree: Path) -> None:
+    """Changing the source without compiling it has the same effect as no library, but another message."""
+    _backend(tree, "build_editable('dist')")
+    assert _loads(Path(sys.executable), tree)
+    (tree / "geocli" / "engine" / "kernel.c").open("a").write("\n")
+
+    assert not _loads(Path(sys.executable), tree)
+    code = "from geocli.engine import kernel; print(kernel.problem())"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tree, check=True, stdout=subprocess.PIPE, text=True)
+    assert "compiled from another kernel.c\n" == run.stdout
+
+
 @pytest.mark.parametrize("version", [pytest.param("geocli_version(void) { return 0; }", marks=needs_cc), None])
 def test_another_library_is_not_loaded(tree: Path, version: str | None) -> None:
     """Of another version, or a file that is not a library."""
