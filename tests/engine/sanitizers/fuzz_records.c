@@ -1,4 +1,4 @@
-/* Lets the kernel decode hostile records, and checks that what it writes is marshal without any flaw, since Python's reader of that
+/* Let the kernel decode hostile records, and check that its output is valid marshal data, since Python's reader of that
  * trusts it. Arguments: seconds, seed. That records have the values that the reader of databases finds is tested in Python. */
 #include "world.h"
 

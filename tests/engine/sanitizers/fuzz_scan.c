@@ -1,4 +1,4 @@
-/* Runs the kernel's search for addresses on hostile texts and tables of rules. Arguments: seconds, seed. That it finds what Python
+/* Run the kernel's search for addresses on hostile text and tables. Arguments: seconds, seed. That it finds what Python
  * finds is tested there; here each answer must lie in the text, in order, and no byte beside the text may be read. */
 #include "world.h"
 
@@ -14,7 +14,7 @@ static uint64_t make_line(uint64_t *random, uint8_t *text) {
     uint64_t size = 0, kinds = 1 + below(random, sizeof pieces / sizeof *pieces);
     for (uint64_t left = below(random, 30); left; left--) {
         const char *piece = pieces[below(random, kinds)];
-        if (below(random, 3)) size += put_address(random, text + size);
+        if (below(random, 3)) size += put_random_address(random, text + size);
         for (; *piece && below(random, 20); piece++) text[size++] = *piece;
         if (!below(random, 9)) memset(text + size, text[size ? size - 1 : size], 70), size += below(random, 70);
     }
@@ -40,7 +40,7 @@ static void make_scanner(struct scanner *scanner, uint64_t *random) {
                                 next_random(random), SETS - 1, 6, NEAR_BYTES, 100, 128, 1 + below(random, 100), 1 + below(random, 256)};
 }
 
-/* Decide a doubt at random, as Python does by its rules: a part of what is doubtful, or nothing. */
+/* Decide a doubt at random, as Python does by its rules: accept a part of the span, or nothing. */
 static void decide(const struct scanner *scanner, struct block *block, const struct doubt *doubt, uint64_t *random) {
     uint32_t *start = block->starts + doubt->position, *end = block->ends + doubt->position, size = *end - *start;
     uint32_t skipped = below(random, size + 1);
@@ -71,7 +71,7 @@ static void one_text(const struct scanner *scanner, uint64_t *random) {
     uint32_t **arrays[] = {&block.starts, &block.ends, &block.stops};
     for (int i = 0; i < 3; i++) *arrays[i] = zeros(room, sizeof(uint32_t));
     struct doubt *doubts = zeros(room, sizeof *doubts);
-    for (int turn = 0; turn < 2; turn++) { /* what was decided is remembered the second time */
+    for (int turn = 0; turn < 2; turn++) { /* decisions are cached for the second turn */
         int64_t count = geocli_scan(scanner, &block, doubts);
         CHECK(count >= -1 && block.count <= room && count <= (int64_t)block.count);
         for (int64_t i = 0; i < count; i++) {

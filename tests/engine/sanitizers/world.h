@@ -1,4 +1,4 @@
-/* Engines over made-up databases, and blocks of made-up text, for the programs that try the kernel. Each piece of memory is one
+/* Engines over random databases, and blocks of random text, for the programs that test the kernel. Each piece of memory is one
  * allocation of its exact size, so that sanitizers see a read or a write beyond it. */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 enum { MAX_NUMBERS = 64, MAX_RECIPES = 16, KEYS = 256, ARENA_BYTES = 8192, DATABASES = 3, MAX_LINES = 64, MAX_TEXT = 4096, TABLE_SLOTS = 1 << TABLE_BITS };
 
-/* Of the round that runs: `PROGRAM 0 SEED` runs it again. */
+/* Seed of the current round: `PROGRAM 0 SEED` repeats it. */
 static uint64_t last_seed;
 
 #define CHECK(condition) \
@@ -30,7 +30,7 @@ static uint64_t next_random(uint64_t *random) {
 
 static uint64_t below(uint64_t *random, uint64_t limit) { return (next_random(random) >> 16) % limit; }
 
-/* Run rounds for as many seconds as the first argument says, from the seed that is the second one. */
+/* Run rounds for the seconds of the first argument, from the seed of the second. */
 static int run_rounds(int count, char **arguments, void (*one_round)(uint64_t *random)) {
     uint64_t seed = count > 2 ? strtoull(arguments[2], NULL, 10) : 1, rounds = 0;
     for (time_t end = time(NULL) + (count > 1 ? atoi(arguments[1]) : 1); time(NULL) < end || !rounds; rounds++, seed++) {
@@ -67,7 +67,7 @@ static void put_record(struct tree *tree, uint8_t *map, uint32_t node, int side,
     for (uint32_t bytes = tree->record_bits / 8, i = 0; i < bytes; i++) at[i] = value >> 8 * (bytes - 1 - i);
 }
 
-/* Make a tree of random shape, some with long prefixes; the records of hostile ones lead anywhere. */
+/* Make a tree of random shape, some with long prefixes; in hostile ones, records point anywhere. */
 static void make_tree(struct tree *tree, uint64_t *random, int is_hostile) {
     uint32_t count = 1 + below(random, 300), bits = (uint32_t[]){24, 28, 32}[below(random, 3)];
     uint64_t tree_bytes = count * (bits / 4), size = tree_bytes + SEPARATOR_BYTES + below(random, 400);
@@ -162,8 +162,8 @@ static void free_engine(struct engine *engine) {
     free(engine);
 }
 
-/* Write a random address, most of them in few networks, in canonical form, and return its length. */
-static uint64_t put_address(uint64_t *random, uint8_t *to) {
+/* Write a random address in canonical form, mostly in few networks, and return its length. */
+static uint64_t put_random_address(uint64_t *random, uint8_t *to) {
     uint8_t bytes[16] = {0};
     int is_ipv6 = !below(random, 3);
     for (int i = 0; i < (is_ipv6 ? 16 : 4); i++)
@@ -182,7 +182,7 @@ static uint64_t make_text(uint64_t *random, uint8_t *text, uint64_t lines, int i
     uint64_t size = 0;
     for (; lines && size < MAX_TEXT - 200; lines--) {
         for (uint64_t cells = below(random, 4) ? 1 : below(random, 4); cells; cells--) {
-            size += put_address(random, text + size);
+            size += put_random_address(random, text + size);
             if (!below(random, 4)) size += sprintf((char *)text + size, " [%.*s", (int)below(random, 5), "a a,");
             if (cells > 1) text[size++] = ',';
         }
