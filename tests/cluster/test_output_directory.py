@@ -80,6 +80,7 @@ def test_parts_are_committed_and_recorded(interrupted: Path) -> None:
         "stop": 24,
         "size_bytes": 7,
         "counts": {"GB": 1},
+        "lines": LineCounts(lines=1).as_dict(),
         "exit_status": 0,
     } == note
 
