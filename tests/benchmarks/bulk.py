@@ -430,6 +430,23 @@ def ripgrep(bench: Bench) -> None:
     compare(bench, "access log", programs, [Claim("CPU", "geocli -j 1", "rg -o", 1.2)])
 
 
+def insight(bench: Bench) -> None:
+    """Filter and count a list of random addresses and an access log, compared with a plain batch."""
+    source, lines = bench.random(MILLION)
+    popular = bench.made(f"popular-{lines}", cities.write_popular, lines, 50_000)
+    log = bench.made(f"{popular.name}.log", cities.write_log, popular)
+    for title, path, form in (("insight, list", source, "list"), ("insight, log", log, "log")):
+        programs = []
+        for name, options in (
+            ("plain", ()),
+            ("--only", ("--only", "country_code=US,DE")),
+            ("--except", ("--except", "country_code=US,DE")),
+            ("--count-by", ("--count-by", "country_code,city")),
+        ):
+            programs.append(batch(name, (path, lines), bench.city, options=("--no-cache", "-i", form, *options)))
+        compare(bench, title, programs, [Claim("CPU", program.name, "plain", 1.3) for program in programs[1:]])
+
+
 def small(bench: Bench) -> None:
     """Compare a few lines with a lookup of one of them that takes an option, and so needs Typer."""
     text = bench.random(COMPARED)[0].read_text().splitlines(keepends=True)[:SMALL]
@@ -516,6 +533,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "memory": memory,
     "inputs": inputs,
     "ripgrep": ripgrep,
+    "insight": insight,
     "small": small,
     "latency": latency,
     "loops": loops,

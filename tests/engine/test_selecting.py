@@ -1,0 +1,73 @@
+"""The kernel keeps the rows that `geocli.batch.selecting.kept_pieces` keeps, whatever text and rows are."""
+
+from __future__ import annotations
+
+from ctypes import byref
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geocli.batch.selecting import kept_pieces
+from geocli.engine.blocks import NO_ROW, Block, offsets, zeros
+from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, Choice, address_of, kernel, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
+    Kept: TypeAlias = tuple[list[tuple[bytes, int | None]], bytes]
+
+pytestmark = pytest.mark.skipif(load() is None, reason="the kernel is not built")
+PIECES = st.lists(st.sampled_from([b"a", b",", b"\n", b"\r\n", b"long text "]), max_size=5).map(b"".join)
+ENTRIES = st.lists(st.tuples(PIECES, st.sampled_from([b"8.8.8.8", b"::1"]), st.booleans(), st.booleans()), max_size=12)
+
+
+def _kept_by_kernel(block: Block, flags: Sequence[bool], singles: Sequence[bool]) -> Kept:
+    """Return what the kernel keeps, as `kept_pieces` returns it."""
+    count, room = len(block), 2 * len(block) + 1
+    numbers = offsets(SINGLE if single else FIRST_NUMBER + flag for flag, single in zip(flags, singles, strict=True))
+    to, kept_numbers, prefixes, origins = block.emptied(room), zeros(room), bytearray(room), zeros(room)
+    native = to.for_kernel(kept_numbers, prefixes)
+    verdicts, positions = bytearray(FIRST_NUMBER) + b"\0\1", bytearray(flags)
+    choice = Choice(
+        numbers=address_of(verdicts),
+        positions=address_of(positions),
+        row_starts=None if block.row_starts is None else address_of(block.row_starts),
+        origins=address_of(origins),
+    )
+    source = block.for_kernel(numbers, bytearray(count))
+    size = kernel().select(byref(source), byref(native), byref(choice))
+    pieces = [(to.copied(place), None if origins[place] == NO_ROW else origins[place]) for place in range(size)]
+    assert [origin is None for _, origin in pieces] == [number == UNREAD for number in kept_numbers[:size]]
+    for place, (_, origin) in enumerate(pieces):
+        assert origin is None or to.address(place) == block.address(origin)
+    tail = block.tail[: block.tail.find(b"\n") + 1] if choice.is_kept else b""
+    return pieces, block.tail if block.copy_starts is None else tail
+
+
+@given(entries=ENTRIES, tail=PIECES, has_rows=st.booleans())
+def test_rows_are_those_of_the_definition(
+    entries: list[tuple[bytes, bytes, bool, bool]], tail: bytes, *, has_rows: bool
+) -> None:
+    """Rows that end in newlines, and rows whose beginnings are given, with addresses by number or by position."""
+    texts, addresses, flags, singles = ([entry[part] for entry in entries] for part in range(4))
+    rows = [text.rfind(b"\n") + 1 if text.endswith((b"\n", b",")) else None for text in texts] if has_rows else None  # type: ignore[union-attr]
+    block = Block.joined(addresses, texts, tail, rows)  # type: ignore[arg-type]
+    expected, expected_tail = kept_pieces(block, flags)
+    found, found_tail = _kept_by_kernel(block, flags, singles)  # type: ignore[arg-type]
+
+    assert [piece for piece in expected if piece != (b"", None)] == found
+    assert expected_tail == found_tail
+
+
+@given(flags=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=20))
+def test_lists_have_a_row_for_each_address(flags: list[tuple[bool, bool]]) -> None:
+    """Without text before answers, each selected address is kept, and nothing else."""
+    text = b"8.8.8.8\n" * len(flags)
+    starts = offsets(range(0, len(text), 8))
+    block = Block(text, starts, offsets(start + 7 for start in starts))
+    chosen, singles = [flag for flag, _ in flags], [single for _, single in flags]
+
+    assert kept_pieces(block, chosen) == _kept_by_kernel(block, chosen, singles)
