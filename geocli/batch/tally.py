@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from geocli.batch.rows import Rows, Shown
+    from geocli.engine.answer_counts import AnswerCounts
     from geocli.engine.answer_keys import Key
     from geocli.engine.block_answers import BlockAnswers
 
@@ -50,8 +51,6 @@ class Tally:
 
     Attributes:
         fields: the fields, in the order of keys.
-        lines: number of rows by key.
-        addresses: number of distinct addresses by key; not counted unless wanted.
 
     """
 
@@ -68,11 +67,24 @@ class Tally:
         """
         self.fields = tuple(fields)
         self._columns = [key_fields.index(name) for name in self.fields]
-        self.lines: Counter[Key] = Counter()
-        self.addresses: Counter[Key] = Counter()
+        self._lines: Counter[Key] = Counter()
+        self._addresses: Counter[Key] = Counter()
+        self._counts: AnswerCounts | None = None
         self._read = reader(self.fields)
         self._is_per_address = not PER_ADDRESS.isdisjoint(self.fields)
         self._distinct = _distinct(needs_set=self._is_per_address) if with_addresses else None
+
+    @property
+    def lines(self) -> Counter[Key]:
+        """Number of rows by key."""
+        self._settle()
+        return self._lines
+
+    @property
+    def addresses(self) -> Counter[Key]:
+        """Number of distinct addresses by key; not counted unless wanted."""
+        self._settle()
+        return self._addresses
 
     @property
     def is_exact(self) -> bool:
@@ -103,28 +115,33 @@ class Tally:
         """Return the same rows, counted by some of the fields."""
         reduced = Tally(fields, self.fields)
         reduced._distinct = self._distinct
-        for counts, own in ((self.lines, reduced.lines), (self.addresses, reduced.addresses)):
-            reduced._update(own, counts)
+        for counts, own in ((self.lines, reduced._lines), (self.addresses, reduced._addresses)):
+            for key, count in counts.items():
+                own[reduced._own(key)] += count
         return reduced
 
     def _add_entries(self, entries: Sequence[Entry]) -> None:
         keys = [tuple(map(comparable, self._read(entry))) for entry in entries]
-        self.lines.update(keys)
+        self._lines.update(keys)
         if self._distinct is not None and keys:
             addresses = [b"" if entry.status == "invalid" else entry.ip.encode() for entry in entries]
-            self.addresses.update(keys[position] for position in self._distinct.add_texts(addresses))
+            self._addresses.update(keys[position] for position in self._distinct.add_texts(addresses))
 
     def _add_found(self, found: BlockAnswers) -> None:
-        from geocli.engine.distinct import DistinctAddresses
+        from geocli.engine.answer_counts import AnswerCounts
 
-        keys = found.answers.keys
-        self._update(self.lines, keys.counts(found.numbers))
-        if isinstance(self._distinct, DistinctAddresses):
-            self._update(self.addresses, keys.counts(self._distinct.add(found.native, len(found.block))))
+        if self._counts is None or self._counts.answers is not found.answers:
+            self._settle()
+            self._counts = AnswerCounts(found.answers)
+        self._counts.add(found, self._distinct)
 
-    def _update(self, counts: Counter[Key], added: Counter[Key]) -> None:
-        for key, count in added.items():
-            counts[self._own(key)] += count
+    def _settle(self) -> None:
+        """Add what was counted by the numbers of answers."""
+        if self._counts is not None:
+            for key, lines, addresses in self._counts.take():
+                own = self._own(key)
+                self._lines[own] += lines
+                self._addresses[own] += addresses
 
     def _own(self, key: Key) -> Key:
         return tuple(key[column] for column in self._columns)
@@ -141,11 +158,11 @@ class Tally:
             entry = Entry(ip=canonical(address), status="", prefix_len=None if prefix == NO_PREFIX else prefix)
             pairs = zip(self.fields, self._read(entry), self._own(found.answers.keys.key(number)), strict=True)
             key = tuple(own if name in PER_ADDRESS else value for name, own, value in pairs)
-            self.lines[key] += count
+            self._lines[key] += count
             keys.append(key)
             texts.append(entry.ip.encode())
         if self._distinct is not None:
-            self.addresses.update(keys[position] for position in self._distinct.add_texts(texts))
+            self._addresses.update(keys[position] for position in self._distinct.add_texts(texts))
 
 
 def canonical(address: bytes) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from geocli.engine.kernel import FIRST_NUMBER
 from geocli.formats.rows import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from geocli.engine.recipes import Recipe
     from geocli.engine.record_reader import Group, Kind
@@ -59,14 +57,6 @@ class AnswerKeys:
         self._recipes[number] = recipe, members
         sources = {source for name in self._fields for source in _sources(recipe, name)}
         return sum(1 << source for source in sources)
-
-    def counts(self, numbers: Iterable[int]) -> Counter[Key]:
-        """Count the keys of answers; other numbers are ignored."""
-        counts = Counter[Key]()
-        for number, count in Counter(numbers).items():
-            if number >= FIRST_NUMBER:
-                counts[self.key(number)] += count
-        return counts
 
     def key(self, number: int) -> Key:
         """Return the key of an answer."""

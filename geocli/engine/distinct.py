@@ -6,7 +6,7 @@ import os
 from ctypes import byref, sizeof
 from typing import TYPE_CHECKING
 
-from geocli.engine.blocks import Block
+from geocli.engine.blocks import Block, offsets
 from geocli.engine.kernel import FIRST_NUMBER, Engine, Packer, Row, address_of, allocated, kernel
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 SLOTS = 1 << 22
 """Slots of the hash table of addresses, of 16 bytes each."""
 MAX_ADDRESSES = SLOTS // 8 * 5
-_NUMBER_AT = Row.number.offset // 4
 
 
 class DistinctAddresses:
@@ -35,28 +34,34 @@ class DistinctAddresses:
         self._rows = bytearray()
         self._packer = Packer(seen=address_of(self._seen), mask=SLOTS - 1, capacity=MAX_ADDRESSES)
 
-    def add(self, native: Any, count: int) -> list[int]:
-        """Return the numbers of the answers to addresses of a block that did not occur before.
+    def add(self, native: Any, size: int, counts: Any) -> None:
+        """Count the addresses of a block that did not occur before, by the numbers of their answers.
 
         Args:
             native: the block for the kernel.
-            count: the number of its addresses.
+            size: the number of its addresses.
+            counts: memory of 64-bit counts, by number.
 
         """
-        if self.is_full or not count:
-            return []
-        if self._packer.count + count > MAX_ADDRESSES:
-            self.is_full = True
-            return []
-        if len(self._rows) < count * sizeof(Row):
-            self._rows = bytearray(count * sizeof(Row))
-        new = kernel().collect(byref(self._packer), byref(self._engine), byref(native), address_of(self._rows), 0)
-        words = memoryview(self._rows).cast("I")[: new * sizeof(Row) // 4]
-        return words[_NUMBER_AT :: sizeof(Row) // 4].tolist()
+        new = self._collect(native, size)
+        first = address_of(self._rows) + Row.number.offset if new else 0
+        kernel().count(first, new, sizeof(Row) // 4, address_of(counts))
 
     def add_texts(self, addresses: Sequence[bytes]) -> list[int]:
         """Return the positions of addresses, in canonical form, that did not occur before."""
         block = Block.joined(addresses, [b""] * len(addresses))
-        numbers = block.starts.__class__("I", range(FIRST_NUMBER, FIRST_NUMBER + len(addresses)))
-        native = block.for_kernel(numbers, bytearray(len(addresses)))
-        return [number - FIRST_NUMBER for number in self.add(native, len(addresses))]
+        numbers = offsets(range(FIRST_NUMBER, FIRST_NUMBER + len(addresses)))
+        new = self._collect(block.for_kernel(numbers, bytearray(len(addresses))), len(addresses))
+        words = memoryview(self._rows).cast("I")[: new * sizeof(Row) // 4]
+        return [number - FIRST_NUMBER for number in words[Row.number.offset // 4 :: sizeof(Row) // 4]]
+
+    def _collect(self, native: Any, size: int) -> int:
+        """Write rows for the addresses of a block that did not occur before; return how many there are."""
+        self.is_full = self.is_full or self._packer.count + size > MAX_ADDRESSES
+        if self.is_full or not size:
+            return 0
+        if len(self._rows) < size * sizeof(Row):
+            self._rows = bytearray(size * sizeof(Row))
+        pointers = byref(self._packer), byref(self._engine), byref(native), address_of(self._rows)
+        new: int = kernel().collect(*pointers, 0)
+        return new

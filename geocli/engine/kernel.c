@@ -1250,6 +1250,12 @@ int64_t geocli_assemble(const struct engine *engine, const struct block *block, 
     return writer.used;
 }
 
+/* Count numbers of answers, each `step` words after the one before; states are left out. */
+void geocli_count(const uint32_t *numbers, uint64_t count, uint64_t step, uint64_t *counts) {
+    for (uint64_t i = 0; i < count; i++)
+        if (numbers[i * step] >= FIRST_NUMBER) counts[numbers[i * step]]++;
+}
+
 /* Selecting rows: what geocli/batch/selecting.py defines. */
 
 struct choice {

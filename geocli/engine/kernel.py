@@ -210,6 +210,7 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "combine": (ctypes.c_int64, (_POINTER, _U64, _U64, *(_POINTER,) * 3)),
     "settle": (None, (_POINTER, _U64, _U64)),
     "assemble": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _POINTER, _U64)),
+    "count": (None, (_POINTER, _U64, _U64, _POINTER)),
     "select": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
     "scan": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
     "trim": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
