@@ -60,7 +60,7 @@ def print_stats(stats: Stats, format_: str | None, output: str | None) -> None:
     # JSON contains the problems.
     if format_ != "json":
         print_reasons(stats.problems)
-    if output is not None and stats.countries is not None and output.endswith(".svg"):
+    if output is not None and stats.countries is not None and output.lower().endswith(".svg"):
         _write(output, standalone_map(stats.countries, sum(stats.statuses.values())))
     elif output is not None:
         _write(output, _FORMATS[format_](stats))

@@ -32,6 +32,18 @@ LOG = (
     b"last 81.2.69.161"
 )
 BY_LINE = LOG.splitlines(keepends=True)
+LABELLED = (
+    *BY_LINE[:1],
+    b'a 81.2.69.160 [London, GB] - "x"\n',
+    b'b 98.0.0.1 [Winston, "Salem", US], then 81.2.69.7 [London, GB]\r\n',
+    b'c 98.0.0.1 [Winston, "Salem", US] and 98.0.0.2 [Winston, "Salem", US]\n',
+    b"\n",
+    b"d 10.0.0.1 [private] [GB]\n",
+    b"e 2001:218::1 [Tokyo, JP] \xff\n",
+    *BY_LINE[7:9],
+    b"last 81.2.69.161 [London, GB]",
+)
+"""Its lines with their labels."""
 
 
 def _batch(geocli: Geocli, text: bytes, *options: str) -> bytes:
@@ -65,14 +77,12 @@ def test_lines_of_a_log_stay_whole(located: Geocli, options: tuple[str, ...], ke
     """A line is kept if one of its addresses is selected: as it was, or with labels as without a filter."""
     plain = _batch(located, LOG, "-i", "log", *options, "--no-label")
     labelled = _batch(located, LOG, "-i", "log", *options)
-    every = _batch(located, LOG, "-i", "log").splitlines(keepends=True)
+    large = _batch(located, _large(LOG), "-i", "log", *options, "--no-label")
 
     assert b"".join(BY_LINE[line] for line in kept) == plain
-    assert b"".join(every[line] for line in kept) == labelled
-    large = _large(LOG)
-    assert _large(plain)[: len(_batch(located, large, "-i", "log", *options, "--no-label"))] == _batch(
-        located, large, "-i", "log", *options, "--no-label"
-    )
+    assert b"".join(LABELLED[line] for line in kept) == labelled
+    assert large
+    assert _large(plain)[: len(large)] == large
 
 
 @pytest.mark.parametrize("options", [("--country", "GB"), ("--except", "country_code=US"), ("--only", "city=Tokyo")])
