@@ -87,7 +87,7 @@ OTHER_KINDS = {
     "a hardware address": r"(?:[0-9A-Fa-f]{1,2}[:-]){5}[0-9A-Fa-f]{1,2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}",
     "an e-mail address": r"[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+",
 }
-"""Patterns of what is often mistaken for an IP address."""
+"""Patterns of strings that are often mistaken for IP addresses."""
 TAG = "ipv6:"
 """Tag of IPv6 addresses in mail, case-insensitive (RFC 5321, 4.1.3)."""
 
@@ -102,7 +102,7 @@ def parse(text: str) -> Address:
     (IPv6Address('fe80::1'), IPv4Address('10.0.0.1'), IPv4Address('127.0.0.1'))
 
     Raises:
-        AddressError: this is not an address; the reason says what it may be instead.
+        AddressError: this is not an address; the reason names what it may be instead.
 
     """
     bare = text.strip()
@@ -137,9 +137,9 @@ def is_address(text: str) -> bool:
 
 
 def network_length(text: bytes, length: int) -> int | None:
-    """Return the prefix length of a network by its canonical first address; None if the two are no network.
+    """Return the prefix length of a network by its canonical first address; None if they are not a network.
 
-    They are none if the address has bits behind the prefix: firewalls write a port behind a slash, `198.51.100.7/25`.
+    They are not if a host bit is set: firewalls write a port after a slash, `198.51.100.7/25`.
 
     Args:
         text: an address; one that is IPv4-mapped has a prefix of 96 bits before the IPv4 address.
@@ -297,7 +297,7 @@ def _reason(text: str) -> str:
 
 
 def _kind(text: str) -> str | None:
-    """Return what a string is that is often mistaken for an address."""
+    """Return the kind of a string that is often mistaken for an address."""
     import re
 
     if number := re.fullmatch(AS_NUMBER, text, re.ASCII):

@@ -87,7 +87,7 @@ class GeoCache(ForkAware):
             store: default: `geocli.db` in the data directory.
             journal: default: `journal` in the data directory.
             resolvers: local sources in their order; default: the databases, then the built-in data.
-            services: asked for what no resolver knows; default: the configured ones, none with `resolvers`.
+            services: asked for addresses without a place; default: the configured ones, none with `resolvers`.
             clock: returns the time, in UTC.
             on_problem: called with each problem that leaves an answer poorer, or not on disk.
 

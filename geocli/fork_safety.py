@@ -48,7 +48,7 @@ class ForkAware:
                 report(problem)
 
     def before_fork(self) -> None:
-        """Release what a child must not inherit; called with the lock held."""
+        """Release resources that a child must not inherit; called with the lock held."""
 
     def after_fork_in_child(self) -> None:
         """Reset the child; called with the lock held."""

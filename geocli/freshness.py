@@ -62,7 +62,7 @@ def _is_ahead(entry: Entry, now: datetime) -> bool:
 
 
 def kept_until(entry: Entry, services: Collection[str], now: datetime) -> datetime | None:
-    """Return when the answer of a web service expires, None if it has expired, or is none.
+    """Return when the answer of a web service expires, None if it has expired, or is not one.
 
     `services` are the labels of the configured services.
     """

@@ -23,7 +23,7 @@ PLACE_TRAITS = frozenset(
 def taken(first: Known, second: Known) -> frozenset[str]:
     """Return the fields that a second source adds to those of a first one.
 
-    All fields of the place come from one source, the first that knows any: Paris from one and the latitude of another
+    All fields of the place come from one source, the first that has any: Paris from one and the latitude of another
     would be a place that does not exist.
     """
     (first_where, first_asn, first_org), (second_where, second_asn, second_org) = first, second
@@ -41,7 +41,7 @@ def all_traits(first: tuple[bool, Traits], second: tuple[bool, Traits]) -> Trait
     Traits about the place come from the source of the place: an accuracy radius belongs to one latitude.
 
     Args:
-        first: whether the first source knows the place, and its traits.
+        first: whether the first source has a place, and its traits.
         second: the same of the second source.
 
     """

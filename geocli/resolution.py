@@ -62,7 +62,7 @@ class Resolution:
             mode: as of `GeoCache.lookup_batch`.
             cached: cached entries of these addresses.
             revision: the revision of the cache at which they were read.
-            problems: what is wrong with sources that cannot be asked.
+            problems: errors of sources that cannot be asked.
 
         """
         sources = SourceAnswers(self.chain, wanted, problems, self.now, self.report)
@@ -142,11 +142,11 @@ class SourceAnswers:
         return [ip for ip, scope in self._scopes.items() if scope is None and addresses.for_services(self._wanted[ip])]
 
     def unknown(self) -> list[str]:
-        """Return those of them whose place no local source knows."""
+        """Return those of them without a local place."""
         return [ip for ip in self.for_services() if ip not in self._answers or not self._answers[ip].has_place]
 
     def keep(self, cached: Mapping[str, Entry]) -> None:
-        """Keep cached answers of services for their lifetime, where no local source knows the place."""
+        """Keep cached answers of services for their lifetime, if there is no local place."""
         labels = self._chain.service_labels
         ends = {ip: kept_until(cached[ip], labels, self._now) for ip in self.unknown() if ip in cached}
         self._kept_until = {ip: end for ip, end in ends.items() if end is not None}

@@ -247,7 +247,7 @@ def _check(chosen: Mapping[str, Any], named_dirs: Sequence[str], origins: Mappin
 
 
 def _xdg(environ: Mapping[str, str], kind: str, default: str) -> str:
-    """Return geocli's directory of a kind; XDG says that a variable that is not absolute is ignored."""
+    """Return geocli's directory of a kind; by XDG, a variable that is not absolute is ignored."""
     base = environ.get(f"XDG_{kind}_HOME", "")
     return os.path.join(base if os.path.isabs(base) else os.path.join(_home(environ), default), "geocli")
 

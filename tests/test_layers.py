@@ -95,7 +95,7 @@ def test_only_the_default_clock_reads_the_time() -> None:
 
 
 def _is_value(node: ast.Attribute) -> bool:
-    """Tell whether `now` is a field rather than the clock of `datetime`."""
+    """Return whether `now` is a field rather than the clock of `datetime`."""
     return not (isinstance(node.value, ast.Name) and node.value.id in {"datetime", "date", "time"})
 
 

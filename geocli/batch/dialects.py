@@ -1,4 +1,4 @@
-"""Dialects of tables: how rows are divided into cells."""
+"""Dialects of tables: the division of rows into cells."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Record(NamedTuple):
     """A row of a table."""
 
     cells: list[str]
-    """Nothing for a blank line or a comment, which are no rows."""
+    """Empty for blank lines and comments, which are not rows."""
     raw: bytes
     """Without the end of the line."""
     end: bytes
 
 
 class Dialect(NamedTuple):
-    """How the rows of a table are written."""
+    """The syntax of a table."""
 
     delimiter: str = ","
     quotes: str = "cells"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COMMENTS = (b"#", b";", b"//")
 """Prefixes of comments."""
 _WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[\s,;#|]")
-"""What may be an address, and what may separate it from a note."""
+"""A candidate for an address, and separators before a note."""
 
 
 def is_comment(line: bytes) -> bool:
@@ -27,7 +27,7 @@ def is_comment(line: bytes) -> bool:
 def before_note(text: bytes, start: int, end: int) -> tuple[int, int] | None:
     """Return the span of what may be an address in a line with a note; None if there is no note.
 
-    A line that was cut has none: what is not known of it might be anything.
+    A line that was cut has none, since the rest of it may be anything.
 
     Args:
         text: contains the line.

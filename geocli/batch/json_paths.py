@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 EACH = "[]"
-"""Stands behind the key of an array for each of its elements."""
+"""Suffix of the key of an array: each of its elements."""
 _DECODER, _BLANKS = json.JSONDecoder(), re.compile(r"[ \t\r\n]*")
 
 
@@ -27,7 +27,7 @@ class Target(NamedTuple):
 
 
 class Path:
-    """Where an address is in an object, or several are.
+    """The path to an address, or to several, in an object.
 
     Attributes:
         text: as it is written.
@@ -48,12 +48,12 @@ class Path:
         self._steps = self.key.split(".")
 
     def address(self, content: dict[str, Any]) -> str:
-        """Return the address in an object as it is written, or those of an array, separated."""
+        """Return the address in an object as written, or those of an array, separated."""
         value = content.get(self.key)
         return value if isinstance(value, str) else _text(self._value(content))
 
     def addresses(self, content: dict[str, Any]) -> list[str]:
-        """Return the addresses of an array in an object, or what stands in its place."""
+        """Return the addresses of an array in an object, or a single value instead of one."""
         value = self._value(content)
         return [_text(each) for each in value] if isinstance(value, list) else [_text(value)]
 

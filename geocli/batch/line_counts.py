@@ -1,4 +1,4 @@
-"""Counts lines without an address, and says what to try."""
+"""Count lines without an address, and suggest a remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_EXAMINED = 8
 """Lines of a block that are examined for the form that they look like."""
 NOT_AN_ADDRESS = "not an IP address"
-"""The reason of lines of which nothing else is known."""
+"""The reason for lines without a specific one."""
 
 
 class LineCounts(Value):
@@ -92,7 +92,7 @@ def complaint(counts: Mapping[str, LineCounts], request: BatchRequest) -> str | 
 
     Args:
         counts: the counts of each file.
-        request: what was done, with the form of the input.
+        request: the request, with the form of the input.
 
     """
     name, first = next(((name, each) for name, each in counts.items() if each.invalid), ("", LineCounts()))
@@ -107,7 +107,7 @@ def complaint(counts: Mapping[str, LineCounts], request: BatchRequest) -> str | 
 
 
 def _advice(counts: LineCounts, *, is_list: bool) -> str:
-    """Return why the first line has no address, and what to try."""
+    """Return why the first line has no address, and a remedy."""
     if counts.like and (counts.reason == NOT_AN_ADDRESS or by_line(counts.text).input == counts.like):
         return f"it looks like {counts.like} input; try: -i {counts.like}"
     if not (is_list or counts.text):

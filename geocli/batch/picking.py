@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
 
 PICKS = ("public", "first", "last")
-"""Which of several addresses counts: the first public one, or else the first; the first; the last."""
+"""Choices of one of several addresses: the first public one, or else the first; the first; the last."""
 _BETWEEN = re.compile(r"[\s,;]+")
 _SEVERAL = re.compile(r"[,;=]|\S\s+\S")
-"""What is in every string with several addresses."""
+"""Occurs in every string with several addresses."""
 _FORWARDED = re.compile(r"(?:(?P<is_for>for)|by|host|proto)=", re.IGNORECASE)
 """Parameters of the header Forwarded (RFC 7239, 4)."""
 _UNKNOWN = re.compile(r"unknown|-|_[\w.-]+", re.IGNORECASE)
-"""What proxies write instead of an address (RFC 7239, 6)."""
+"""Placeholders of proxies for an address (RFC 7239, 6)."""
 
 
 def reader(pick: str) -> Callable[[str], Address]:
@@ -40,7 +40,7 @@ def has_address(text: str) -> bool:
 
 
 def chosen(text: str, read: Callable[[str], Address]) -> str:
-    """Return the address that a function reads of several; any other string as it is."""
+    """Return the address that a function reads of several; any other string unchanged."""
     if _SEVERAL.search(text) is None:
         return text
     try:

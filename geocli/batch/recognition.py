@@ -63,7 +63,7 @@ OPENING = b"\"'`[(<{"
 JSON_START = re.compile(r"\{\s*(?:[\"}]|\Z)|\[\s*(?:[\[{\"\]]|\Z)")
 """Start of a JSON object, or of a JSON array of objects, arrays or strings."""
 MAX_DEPTH = 4
-"""Depth to which the keys of an object are looked at."""
+"""Depth to which keys of objects are examined."""
 NOTE_DELIMITERS = (b"\t", b",", b";", b"#", b"|")
 """What separates a note from an address in a feed, but not the words of a log."""
 DELIMITERS = ",\t;|"
@@ -75,7 +75,7 @@ MAX_PEEK_BYTES = 4 << 20
 
 
 class Recognised(NamedTuple):
-    """What the first line with content shows."""
+    """The form of input, by its first line with content."""
 
     input: str
     """The form of the input."""
@@ -138,7 +138,7 @@ def _by_options_or_names(request: BatchRequest) -> tuple[str | None, str]:
 
 
 def _check_applicable(request: BatchRequest) -> None:
-    """Refuse options that are for other forms of input."""
+    """Reject options for other forms of input."""
     options: dict[str, Any] = {
         "-c": request.columns,
         "--pick": request.pick,
@@ -157,7 +157,7 @@ def _check_applicable(request: BatchRequest) -> None:
 
 
 def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
-    """Return a request with its form, which the first line decides if need be, and what reads all of the input.
+    """Return a request with its form, decided by the first line if need be, and a function that reads all input.
 
     Nothing is read if the form is decided. Else no more is waited for than the first line with content.
 
@@ -187,7 +187,7 @@ def _with(request: BatchRequest, recognised: Recognised) -> BatchRequest:
 
 
 class _Again:
-    """Reads what was read to recognise the input, and then the rest."""
+    """Returns the data that were read to recognise the input, and then the rest."""
 
     def __init__(self, data: bytes, read: Read) -> None:
         self._data, self._read = data, read
@@ -220,7 +220,7 @@ def _content(data: bytes, start: int, end: int) -> bytes:
 
 
 def _by_line(comment: str, line: str, request: BatchRequest) -> Recognised:
-    """Return what the first line with content shows, and the comment before it."""
+    """Return the form of input by the first line with content and the comment before it."""
     if request.columns and not JSON_START.match(line):
         return _table(line, request)
     header = comment.lstrip("# ")

@@ -1,4 +1,4 @@
-"""What a batch is to do."""
+"""The options of a batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class BatchRequest(Value):
-    """What is to be read, how it is to be answered, and where the rows go."""
+    """The input, the answers and the output of a batch."""
 
     files: tuple[str, ...] = ("-",)
     """Paths to read in turn; `-` is standard input."""
@@ -37,11 +37,11 @@ class BatchRequest(Value):
     pick: str | None = None
     """Which of several addresses in a cell or value counts: `public`, `first` or `last`; default: `public`."""
     delimiter: str | None = None
-    """What divides the cells of CSV input; default: a comma."""
+    """Delimiter of CSV input; default: a comma."""
     prefix: str = ""
-    """Goes before the names of appended columns, or of the key."""
+    """Prefix of the names of appended columns, or of the key."""
     is_extract: bool = False
-    """Whether addresses in a log become rows, instead of being written with their answers where they stand."""
+    """Whether addresses in a log become rows, instead of being labelled in their lines."""
     format: str | None = None
     """`csv`, `tsv`, `jsonl` or `value`; default: that of a table or of JSON lines, else `csv`."""
     fields: tuple[str, ...] | None = None
@@ -49,13 +49,13 @@ class BatchRequest(Value):
     with_header: bool = True
     """Whether CSV and TSV begin with the names of the fields."""
     end: str = "\n"
-    """What ends a line of a list, on both sides."""
+    """Line terminator of a list, in input and output."""
     output: str | None = None
     """File to write; default: standard output."""
     is_strict: bool = False
     """Whether a line without an answer makes the exit status 1."""
     mode: Mode = "cache"
-    """Where answers come from."""
+    """Use of the cache and the sources."""
     jobs: int = 1
     """Threads for input that is large enough."""
     is_counted: bool = False
@@ -75,7 +75,7 @@ class BatchRequest(Value):
 
     @property
     def is_raw(self) -> bool:
-        """Whether lines are written back as they came, with something added to them."""
+        """Whether lines are written unchanged, with answers added."""
         if self.input == "log":
             return not self.is_extract
         return self.input in {"csv", "jsonl"} and self.format in {None, self.input}
@@ -111,7 +111,7 @@ class BatchRequest(Value):
         return Tally(self.tally_fields, self.key_fields, with_addresses=bool(self.count_by or self.report))
 
     def form(self) -> Form:
-        """Return how input is cut, and what lines look like."""
+        """Return the form of input, with the output format."""
         form = self._form()
         output = form.output
         output.key_fields, output.selection, output.has_answers = self.key_fields, self.selection, self.has_answers

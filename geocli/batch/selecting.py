@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def kept_pieces(block: Block, flags: Sequence[object]) -> tuple[list[tuple[bytes, int | None]], bytes]:
-    """Return what is left of a block: text, and the position of the address whose answer follows; and the tail.
+    """Return the rest of a block: text, and the position of the address whose answer follows; and the tail.
 
     Args:
         block: addresses in their rows.

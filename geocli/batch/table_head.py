@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ZEEK, W3C = re.compile(rb"#fields(?!\w)"), re.compile(rb"#Fields:")
-"""What the names of columns follow in logs of Zeek, and in W3C's format."""
+"""Prefixes of the names of columns in logs of Zeek and in W3C extended logs."""
 COMMENTS = re.compile(rb"(?m)^(\xef\xbb\xbf)?(#[^\r\n]*)")
-"""Comments, the first one perhaps behind a byte order mark."""
+"""Comments, the first one possibly after a byte order mark."""
 SEPARATOR = re.compile(rb"#separator \\x([0-9a-fA-F]{2})\s*\Z")
 
 
 class Head(NamedTuple):
-    """What precedes the rows of a table."""
+    """The lines before the rows of a table."""
 
     size: int
-    """Its bytes."""
+    """Size in bytes."""
     lines: tuple[bytes, ...]
-    """Its lines, with their ends."""
+    """Lines, with their terminators."""
     names: tuple[str, ...]
     """Names of the columns; none if the table has no header."""
     width: int
@@ -95,7 +95,7 @@ def read_head(text: bytes, dialect: Dialect, number: int | None, *, is_all: bool
         is_all: whether there is no more.
 
     Returns:
-        The head; None if more must be read, up to the first row behind it.
+        The head; None if more must be read, up to the first row after it.
 
     """
     at = len(BOM_UTF8) if text.startswith(BOM_UTF8) else 0
@@ -121,7 +121,7 @@ def read_head(text: bytes, dialect: Dialect, number: int | None, *, is_all: bool
         if not is_all:
             return None
         size = len(text) - at
-    start = at if len(bounds) > 1 else 0  # the mark belongs to the first line
+    start = at if len(bounds) > 1 else 0  # the byte order mark belongs to the first line
     return _of_table(lines, text[start : at + size], dialect, number, len(text[start:at]))
 
 

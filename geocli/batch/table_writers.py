@@ -1,4 +1,4 @@
-"""What a table becomes: its own rows with cells behind them, another table, JSON lines, or answers alone."""
+"""Write tables: their rows with appended cells, another table, JSON lines, or only answers."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from geocli.batch.table_head import Head
 
     class Writer(Protocol):
-        """How the rows of a table are written."""
+        """Writes the rows of a table."""
 
         output: Output
-        """What answers look like."""
+        """Output format."""
         is_raw: bool
-        """Whether rows come back as they were, and also what is no row."""
+        """Whether rows, blank lines and comments are written unchanged."""
 
         def head(self) -> bytes:
-            """Return what precedes the rows."""
+            """Return the text before the rows."""
 
         def row(self, record: Record) -> tuple[list[bytes], bytes]:
-            """Return what is written before each answer of a row, and after the last one."""
+            """Return the text to write before each answer of a row, and after the last one."""
 
 
 APPENDED_FIELDS = tuple(name for name in CSV_FIELDS if name != "ip")
-"""The fields that are appended by default: the address is there already."""
+"""Fields appended by default, without the address."""
 GEO = "geo"
 """Key of the answer in JSON."""
 
 
 def writer_of(head: Head, format_: str | None, prefixes: Sequence[str], fields: Sequence[str] | None) -> Writer:
-    """Return what writes a table in a format; by default, as it was.
+    """Return a writer of a table in a format; by default, in its own.
 
     Raises:
-        SettingsError: what is to be appended is there already.
+        SettingsError: a name to append exists already.
 
     """
     if format_ == "value":
@@ -63,7 +63,7 @@ def _check_new(names: Sequence[str], head: Head) -> None:
 
 
 class RawWriter:
-    """Rows as they were, with cells behind them."""
+    """Unchanged rows with appended cells."""
 
     is_raw = True
 
@@ -80,7 +80,7 @@ class RawWriter:
         return self._head.with_names(self._added) if self._head.names else b"".join(self._head.lines)
 
     def extended(self, text: bytes) -> bytes:
-        """Add the new names to heads within a text."""
+        """Add the new names to further heads in a chunk."""
         return self._head.extended(text, self._added)
 
     def row(self, record: Record) -> tuple[list[bytes], bytes]:
@@ -89,14 +89,14 @@ class RawWriter:
 
 
 class AnswerWriter:
-    """Answers alone, one line for each row."""
+    """Only answers, one line for each row."""
 
     is_raw = False
 
     def __init__(self, output: Output, prefixes: Sequence[str]) -> None:
         self.output, self._prefixes = output, prefixes
         self.before = [b"", *[output.separator.encode()] * (len(prefixes) - 1)]
-        """What is written before each answer of a row."""
+        """Text to write before each answer of a row."""
 
     def head(self) -> bytes:
         """Return the names of the fields, if the format has them."""
@@ -155,7 +155,7 @@ class ObjectWriter:
         self._others = [b", " + key for key in self._others]
 
     def head(self) -> bytes:
-        """Return nothing: keys stand in each line."""
+        """Return nothing, since each line has keys."""
         return b""
 
     def row(self, record: Record) -> tuple[list[bytes], bytes]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from geocli.engine.block_answers import BlockAnswers
 
 MAX_ADDRESSES = 1_000_000
-"""Maximum number of addresses that are counted one by one."""
+"""Maximum number of distinct addresses to count exactly."""
 PER_ADDRESS = frozenset({"ip", "network"})
 """Fields that differ between addresses with the same answer."""
 
@@ -36,7 +36,7 @@ class _AddressSet:
         self.is_full = False
 
     def add_texts(self, addresses: Sequence[bytes]) -> list[int]:
-        """Return the positions of addresses that did not occur before; empty ones are none."""
+        """Return the positions of addresses that did not occur before; empty ones do not count."""
         new = []
         for position, address in enumerate(addresses):
             if address and address not in self._seen and not self.is_full:
@@ -57,7 +57,7 @@ class Tally:
     def __init__(
         self, fields: Iterable[str] = (), key_fields: Sequence[str] = (), *, with_addresses: bool = False
     ) -> None:
-        """Count nothing yet.
+        """Begin without rows.
 
         Args:
             fields: what to count by; nothing is counted by no field.
@@ -105,7 +105,7 @@ class Tally:
             self._add_found(rows.found)
 
     def by(self, key_of: Callable[[Key], Any]) -> Counter[Any]:
-        """Return the number of rows by something that is made of their keys."""
+        """Return the number of rows by a function of their keys."""
         counts = Counter[Any]()
         for key, count in self.lines.items():
             counts[key_of(key)] += count
@@ -166,7 +166,7 @@ class Tally:
 
 
 def canonical(address: bytes) -> str:
-    """Return an address that the kernel has read in its canonical form."""
+    """Return an address, which the kernel has parsed, in canonical form."""
     text = address.decode()
     if ":" not in text:
         return text

@@ -146,7 +146,7 @@ def start(
 
 
 def command_line() -> Any:
-    """Return the commands; each accepts the options before it behind it, too."""
+    """Return the commands; each also accepts the global options."""
     root: Any = get_command(app)
     _add(root, [*map(copy, root.params)])
     return root

@@ -25,7 +25,7 @@ HAVE_FIELDS = ("lookup", "batch")
 
 
 def epilog(command: str) -> str:
-    """Return what the help of a command ends with."""
+    """Return the end of the help of a command."""
     examples = "\n".join(f"$ {example}" for example in EXAMPLES[command])
     if command not in HAVE_FIELDS:
         return examples

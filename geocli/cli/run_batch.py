@@ -91,7 +91,7 @@ def _complain_of_lines(report: BatchReport) -> None:
 
 
 def _progress(total_bytes: int | None, *, is_shown: bool) -> AbstractContextManager[Watcher]:
-    """Return a context with what is told how far the batch is."""
+    """Return a context with the callbacks for progress."""
     from geocli.formats.progress import Watcher, progress
 
     return progress(total_bytes) if is_shown else nullcontext(Watcher())

@@ -1,4 +1,4 @@
-"""What `batch --cluster` asks for."""
+"""Options of `batch --cluster`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from geocli.immutable import Value
 
 
 class ClusterRequest(Value):
-    """On which machines, in what parts, and into what a batch is divided."""
+    """The machines, the parts and the output of a divided batch."""
 
     address: str
-    """Of the scheduler, or `local:N` for so many workers here."""
+    """Address of the scheduler, or `local:N` for N workers on this machine."""
     block_bytes: int = 64_000_000
     """Size of a part."""
     is_merged: bool = False
     """Whether the output is one file, instead of a directory of parts."""
     is_resumed: bool = False
-    """Whether parts that an earlier run has done are left as they are."""
+    """Whether to keep complete parts of an earlier run."""
 
     @property
     def workers(self) -> int | None:
-        """How many workers are started on this machine; None for those of a scheduler."""
+        """Number of workers to start on this machine; None with a scheduler."""
         kind, _, number = self.address.partition(":")
         return int(number) if kind == "local" else None

@@ -92,7 +92,7 @@ class Renderer:
         if is_resolved:
             self.resolved_by.update(members["source"].split("+"))
             self._filled |= {"built_at"} & members.keys() | ({"network"} if recipe.sources else set())
-        return packed(f"{self._output.line(cells)}{self._output.end}", spans)
+        return encoded(f"{self._output.line(cells)}{self._output.end}", spans)
 
     @staticmethod
     def _spans(position: int, name: str, recipe: Recipe, layouts: Sequence[Layout]) -> list[Span]:
@@ -132,7 +132,7 @@ def _place(status: str, recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
     members += [f'"traits":{{{",".join(mark for _ in traits)}}}'] if traits else []
     place = mark if "country_code" in recipe.fields else ""
     text = ",".join(members) or member_texts("status", [status])[0]
-    return packed(f"{{{place}{text}}}", [span for span in (*spans, *traits) if span])
+    return encoded(f"{{{place}{text}}}", [span for span in (*spans, *traits) if span])
 
 
 def _own_members(recipe: Recipe) -> list[tuple[str, int]]:
@@ -145,12 +145,12 @@ def _group(members: dict[str, str], recipe: Recipe) -> bytes:
     text = "".join(member_texts(name, [value], ",")[0] for name, value in members.items())
     source = recipe.fields.get("country_code")
     if source is None:
-        return packed(f"{{{text}", [])
-    return packed(f"{{{text}{_MARKS[FRAGMENT]}", [Span(source, 0, kind=LINKED)])
+        return encoded(f"{{{text}", [])
+    return encoded(f"{{{text}{_MARKS[FRAGMENT]}", [Span(source, 0, kind=LINKED)])
 
 
-def packed(text: str, spans: Sequence[Span]) -> bytes:
-    """Return a text as pieces for the kernel; neighbouring columns of one record are written together."""
+def encoded(text: str, spans: Sequence[Span]) -> bytes:
+    """Encode text as pieces for the kernel; neighbouring columns of one record are written together."""
     *parts, end = _MARK.split(text)
     pieces: list[tuple[bytes, int, Span, int]] = []
     rest = iter(spans)

@@ -231,7 +231,7 @@ def name_of(selection: Selection) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text can be the name of a set of nftables, a set of ipset and a variable of nginx."""
+    """Return whether a string can be the name of a set of nftables, a set of ipset and a variable of nginx."""
     return len(text) <= MAX_NAME_CHARS and text.isascii() and text.isidentifier() and text[0] != "_"
 
 

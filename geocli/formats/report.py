@@ -1,4 +1,4 @@
-"""A page about a batch or the cache: one static HTML file with pictures, and with a table beside each.
+"""A page about a batch or the cache: one static HTML file with pictures and a table for each.
 
 It needs the extra `report`: pygal draws the charts, and jinja2 fills `report.html`, where all text is escaped.
 """

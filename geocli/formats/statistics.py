@@ -101,7 +101,7 @@ def _parts(stats: Stats, console: Console) -> Iterator[RenderableType | Listing]
 
 
 def _rows(stats: Stats) -> Iterator[tuple[str, str, Cell]]:
-    """Return the rows of the first table: names, numbers, and what is no number."""
+    """Return the rows of the first table: names, numbers, and other values."""
     total = sum(stats.statuses.values())
     yield "rows", f"{total:,}", ""
     for status, count in stats.statuses.items():

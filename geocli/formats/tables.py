@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PIPE_CELLS = 4096
 """Width of output that does not go to a terminal, so that nothing is cut off."""
 MARGIN_CELLS, GAP_CELLS = 2, 3
-"""Cells beside a table, and between two columns."""
+"""Width of the margins, and of the space between two columns."""
 BAR_CELLS = 30
 """Maximum length of a bar."""
 LABEL_CELLS = 45
@@ -52,7 +52,7 @@ class Column(NamedTuple):
     min_cells: int = 12
     """Width to which it may be cut before another column is dropped."""
     is_cut_before: bool = False
-    """Whether the beginning of a cell is cut off, as of a path, whose end says more."""
+    """Whether the beginning of a cell is cut off, as of a path, whose end is more useful."""
 
 
 class Listing(Value):
@@ -152,7 +152,7 @@ def open_console(stream: TextIO | None = None) -> Console:
 
     stream = stream or sys.stdout
     if isinstance(stream, TextIOWrapper):
-        # Characters that the encoding of a terminal lacks are escaped.
+        # Characters outside the encoding of the terminal are escaped.
         stream.reconfigure(errors="backslashreplace")
     width = None if stream.isatty() else PIPE_CELLS
     return Console(

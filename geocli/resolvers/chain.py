@@ -53,7 +53,7 @@ def settings_of(settings: Settings) -> list[str]:
 
 
 class Chain:
-    """Resolvers in their order, and services, which are asked for what no resolver knows.
+    """Resolvers in their order, and services, which are asked for addresses without a place.
 
     Attributes:
         resolvers: local sources, asked for every address.
@@ -94,7 +94,7 @@ class Chain:
 
     @staticmethod
     def _resolve(resolvers: Sequence[Resolver], address: Address, report: Report) -> Answer | None:
-        """Ask each resolver also for an embedded IPv4 address, unless it knows the place of the IPv6 address."""
+        """Ask each resolver also for an embedded IPv4 address, unless it has a place for the IPv6 address."""
         inner = embedded(address)
         answer: Answer | None = None
         for resolver in resolvers:

@@ -49,7 +49,7 @@ class Resolver(Protocol):
 
 
 class Service(Protocol):
-    """A web service, which is asked for what no resolver knows."""
+    """A web service, which is asked for addresses without a place."""
 
     name: str
     """Name in `source`. A service with settings also has a `label`: `NAME@SETTINGS`."""

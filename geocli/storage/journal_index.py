@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_ROWS, MAX_PAYLOAD_BYTES = 500_000, 128 << 20
 """Size of an index that takes 250 MB; a larger one is given up."""
 MARK_BYTES = 64
-"""Bytes at both ends of what was read by which a file is recognised, since inode numbers are reused."""
+"""Bytes at both ends of the indexed part that identify a file, since inode numbers are reused."""
 
 
 class _Page:
@@ -67,7 +67,7 @@ class Index:
         return all(known == mark(file, known[1]) for known, file in pairs)
 
     def read(self, files: Sequence[BinaryIO]) -> None:
-        """Index new files, and what was appended since the last call."""
+        """Index new files, and bytes appended since the last call."""
         marks = []
         for number, file in enumerate(files):
             read_bytes = self._marks[number][1] if number < len(self._marks) else 0

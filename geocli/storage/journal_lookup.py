@@ -47,7 +47,7 @@ class DirtyEntries:
         self._lookups = 0
         self._index = Index()
         self._absent: dict[str, list[Mark]] = {}
-        """For each address that was not found, what was searched."""
+        """For each address that was not found, the searched parts of files."""
 
     def newest(
         self, addresses: Collection[str], files: Sequence[NumberedFile], clears: Sequence[Clear] = ()

@@ -22,7 +22,7 @@ SHARED_TRAITS = {
 
 
 def member_texts(name: str, column: Sequence[Any], end: str = "") -> list[str]:
-    """Encode a member of some objects, with something behind it; an empty string where it is None."""
+    """Encode a member of objects, followed by a suffix; an empty string where it is None."""
     key, types = f"{compact_json(name)}:", set(map(type, column))
     if types <= {str, NoneType}:
         texts = {text: "" if text is None else f"{key}{encode_basestring_ascii(text)}{end}" for text in set(column)}

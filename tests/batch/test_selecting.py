@@ -54,7 +54,7 @@ def _batch(geocli: Geocli, text: bytes, *options: str) -> bytes:
 
 
 def _large(text: bytes) -> bytes:
-    """Return a text that is large enough for the kernel, of the same lines."""
+    """Repeat lines until they are enough for the kernel."""
     text = text if text.endswith(b"\n") else text + b"\n"
     return text * (40_000 // len(text) + 1)
 

@@ -11,10 +11,10 @@ from tests.benchmarks import bulk, cluster, flush, startup, stats
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     names = parser.add_subparsers(metavar="NAME", required=True)
-    names.add_parser("flush", help="flush, beside the sqlite3 shell").set_defaults(measure=flush.main)
+    names.add_parser("flush", help="flush, compared with the sqlite3 shell").set_defaults(measure=flush.main)
     names.add_parser("startup", help="what one command costs").set_defaults(measure=startup.main)
     names.add_parser("stats", help="statistics of a large store").set_defaults(measure=stats.main)
-    of_bulk = names.add_parser("bulk", help="batch, beside a C program")
+    of_bulk = names.add_parser("bulk", help="batch, compared with a C program")
     of_bulk.set_defaults(measure=bulk.main)
     of_bulk.add_argument("--db", type=Path, metavar="FILE", help="a City database (default: one that is made up)")
     of_bulk.add_argument("--only", action="append", choices=bulk.CASES, help="run this case; may be repeated")

@@ -122,7 +122,7 @@ def growth(bench: Bench, rounds: int) -> None:
     say(
         f"\nTwo batches that know nothing of each other, `-j 1`, each with half of the list, had "
         f"{statistics.median(halves):.2f} ({min(halves):.2f} to {max(halves):.2f}) times the rate of one: "
-        f"so much are two cores worth here."
+        f"the gain of two cores on this machine."
     )
 
 

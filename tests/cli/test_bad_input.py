@@ -182,7 +182,7 @@ def test_a_broken_data_directory_does_not_prevent_answers(located: Geocli, break
         (_is_a_file, "not a directory"),
         (_is_for_anybody, "writable by all users; use a directory of your own, or chmod o-w"),
     ],
-    ids=["file", "anybody"],
+    ids=["file", "all users"],
 )
 def test_the_reason_is_reported(located: Geocli, breaks: Callable[[Path], None], reason: str) -> None:
     """The error names the directory and a remedy."""

@@ -55,7 +55,7 @@ class Shell:
         os.close(its)
 
     def wait_for(self, text: str) -> None:
-        """Wait until the shell has shown a text, and discard everything before."""
+        """Wait until the shell has shown a string, and discard everything before."""
 
         def is_there() -> bool:
             with suppress(OSError):  # nothing yet

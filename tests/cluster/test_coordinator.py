@@ -556,8 +556,8 @@ def test_a_scheduler_or_workers_that_are_lost_are_an_error(located: Geocli, tmp_
             errors.decode(),
         )
     located.environ[patience] = "2s"
-    nobody = located(*arguments, "--resume", "--cluster", address)
-    assert (75, True) == (nobody.returncode, "no scheduler answers: " in complaint(nobody))
+    run = located(*arguments, "--resume", "--cluster", address)
+    assert (75, True) == (run.returncode, "no scheduler answers: " in complaint(run))
 
     assert 0 == located(*arguments, "--resume", "--cluster", "local:1").returncode
     assert _locally(located, BatchRequest(files=(f"{tmp_path}/list",)), tmp_path / "alone") == _joined(tmp_path / "out")

@@ -220,7 +220,7 @@ def test_a_batch_works_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_directory_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
-    """A file in place of the directory is an error."""
+    """A file instead of the directory is an error."""
     (tmp_path / "out").write_text("a file")
 
     with pytest.raises(ClusterError, match="out: File exists") as caught:

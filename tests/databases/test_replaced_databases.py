@@ -57,7 +57,7 @@ CHANGES: list[tuple[Callable[[Path], Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("lines", [1, 2000], ids=["one by one", "together"])
+@pytest.mark.parametrize("lines", [1, 2000], ids=["scalar", "kernel"])
 @pytest.mark.parametrize(("change", "said", "complaint"), CHANGES)
 def test_a_running_batch_notices(  # noqa: PLR0913, PLR0917 (a table)
     geocli: Geocli, path: Path, lines: int, change: Callable[[Path], Any], said: str, complaint: str

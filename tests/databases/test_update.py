@@ -246,7 +246,7 @@ class TestBadAnswers:
         ],
         ids=[
             *("HTML", "nothing", "not packed", "cut", "cut by a byte", "CRC", "packed HTML", "packed nothing", "half"),
-            *("more behind it", "bomb", "bomb behind it", "too long"),
+            *("trailing data", "bomb", "trailing bomb", "too long"),
         ],
     )
     def test_body(  # noqa: PLR0913, PLR0917 (fixtures)

@@ -64,7 +64,7 @@ STAND_INS = {
 
 
 def _comparable(text: str) -> str:
-    """Return a text without variable parts, and without the white space of tables."""
+    """Return text without variable parts, and without the white space of tables."""
     for pattern, constant in VARYING:
         text = re.sub(pattern, constant, text)
     return " ".join(text.split())

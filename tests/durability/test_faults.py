@@ -81,7 +81,7 @@ def _failing() -> Iterator[tuple[str, Call, str]]:
 
 
 def _is_news(name: str, call: Call) -> bool:
-    """Tell whether no scenario before this one has had such a call fail in the same way."""
+    """Return whether no earlier scenario has such a call, to fail in the same way."""
     return {
         "batch": not _is_sqlite(call),
         "first lookup": call.name.startswith(("mkdir", "chmod", "fchmod")),

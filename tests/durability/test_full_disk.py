@@ -152,7 +152,7 @@ def test_nothing_left(filled: Geocli, command: str) -> None:
     _check_when_there_is_room(filled, {STORED, DIRTY})
 
 
-@pytest.mark.parametrize("reads", [False, True], ids=["alone", "beside a reader"])
+@pytest.mark.parametrize("reads", [False, True], ids=["alone", "with a reader"])
 def test_clearing_everything_needs_little_room(geocli: Geocli, *, reads: bool) -> None:
     """On a disk filled by a large store and journal, all rows are deleted within 400 KB, and the space is freed."""
     with _tmpfs(geocli.data_dir, "size=16m"):

@@ -21,7 +21,7 @@ from geocli.engine.journal_packing import JournalPacker
 from geocli.engine.kernel import RENDERED
 from geocli.engine.lookup_table import LookupTable
 from geocli.engine.recipes import Recipe
-from geocli.engine.rendering import Texts, packed
+from geocli.engine.rendering import Texts, encoded
 from geocli.formats.rows import Output
 from geocli.storage.frames import MAX_BYTES, TARGET_BYTES, encode, head, unpack
 from tests.helpers.databases import build
@@ -157,9 +157,9 @@ def test_the_memory_of_packed_addresses_is_bounded(database: Database) -> None:
 
 
 def note(answers: BlockAnswers, size_bytes: int) -> None:
-    """Give the answers that are put together like that of the first address a long trait."""
+    """Give the answers with the recipe of the first address a long trait."""
     place = {"status": "special", "traits": {"note": "x" * size_bytes}}
-    line, own, shared = (packed(text, []) for text in ("", json.dumps(place), '{"status":"special",'))
+    line, own, shared = (encoded(text, []) for text in ("", json.dumps(place), '{"status":"special",'))
     texts = Texts({"status": "special"}, (line, own, shared))
     answers.answers.add_recipe(answers.answers.recipe(answers.numbers[0]), Recipe(None, 0, {}, {}), RENDERED, texts)
 

@@ -102,7 +102,7 @@ def test_a_page_is_static_and_requests_nothing(hostile: Geocli, tmp_path: Path) 
 
 
 def test_pictures_are_well_formed(hostile: Geocli, tmp_path: Path) -> None:
-    """Each SVG is XML by itself, and has a table beside it."""
+    """Each SVG is well-formed XML, and has a table next to it."""
     page = _page(hostile, tmp_path)
     pictures = re.findall(r"<svg.*?</svg>", (tmp_path / "report.html").read_text(encoding="utf-8"), re.DOTALL)
 
@@ -152,7 +152,7 @@ def test_a_page_needs_its_libraries(hostile: Geocli, tmp_path: Path) -> None:
 
 
 def test_a_page_is_replaced_when_complete(hostile: Geocli, tmp_path: Path) -> None:
-    """A file that cannot be written is an error of one line, and leaves nothing behind."""
+    """A file that cannot be written is an error of one line, and leaves no file."""
     run = hostile("batch", "--report", str(tmp_path / "no" / "x.html"), stdin=b"8.8.8.8\n")
 
     assert 1 == run.returncode

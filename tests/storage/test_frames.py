@@ -195,7 +195,7 @@ WRONG = [
     pytest.param(b"null", id="null"),
     pytest.param(b"1", id="a number"),
     pytest.param(b"[]", id="a list"),
-    pytest.param(b'"rows"', id="a text"),
+    pytest.param(b'"rows"', id="a string"),
     pytest.param(b"{}", id="no keys"),
     pytest.param(b'{"at":' + b"9" * 5000 + b"}", id="a number of 5000 digits"),
     pytest.param(payload_with(at=5), id="at: number"),
@@ -230,10 +230,10 @@ WRONG = [
     pytest.param(payload_with(rows=[["::1", 1, None]]), id="row: no such place"),
     pytest.param(payload_with(rows=[["::1", -1, None]]), id="row: a place from the end"),
     pytest.param(payload_with(rows=[["::1", None, None]]), id="row: place null"),
-    pytest.param(payload_with(rows=[["::1", "0", None]]), id="row: place a text"),
+    pytest.param(payload_with(rows=[["::1", "0", None]]), id="row: place a string"),
     pytest.param(payload_with(rows=[[1, 0, None]]), id="row: ip a number"),
     pytest.param(payload_with(rows=[["\ud800", 0, None]]), id="row: ip a lone surrogate"),
-    pytest.param(payload_with(rows=[["::1", 0, "8"]]), id="row: length a text"),
+    pytest.param(payload_with(rows=[["::1", 0, "8"]]), id="row: length a string"),
     pytest.param(payload_with(rows=[["::1", 0, 1 << 63]]), id="row: huge length"),
     pytest.param(place_with(altitude=35), id="a field of a newer geocli"),
     pytest.param(place_with(places=5), id="places of a place: a number"),
@@ -431,7 +431,7 @@ def test_every_bit_flip_in_small_frames_is_repaired() -> None:
 @pytest.mark.parametrize("before", [b"", b"garbage\n"])
 @pytest.mark.parametrize("bit", [40, 200, 300, 500, 800])
 def test_bit_flip_in_a_last_frame_without_its_newline_is_repaired(before: bytes, bit: int) -> None:
-    """A last frame that lacks only its newline is not taken for a torn one because of a flipped bit."""
+    """A last frame without only its newline is not taken for a torn one because of a flipped bit."""
     assert [LOOPBACK] == entries_in(before + flipped(journal(LOOPBACK)[:-1], bit))
 
 

@@ -1,4 +1,4 @@
-"""A data directory of several users: each of them can use all files, whoever created them, and no one else."""
+"""A data directory of several users: each of them can use all files, regardless of the creator, and no one else."""
 
 from __future__ import annotations
 

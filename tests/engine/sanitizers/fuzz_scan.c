@@ -1,5 +1,5 @@
 /* Run the kernel's search for addresses on hostile text and tables. Arguments: seconds, seed. That it finds what Python
- * finds is tested there; here each answer must lie in the text, in order, and no byte beside the text may be read. */
+ * finds is tested there; here each answer must be in the text, in order, and no byte outside the text may be read. */
 #include "world.h"
 
 enum { SETS = 8, NEAR_BYTES = 24, MAX_ROOM = 200 };

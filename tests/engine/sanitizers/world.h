@@ -176,7 +176,7 @@ static uint64_t put_random_address(uint64_t *random, uint8_t *to) {
     return strlen(text);
 }
 
-/* Fill a text with lines of cells, most of them addresses, and damage some bytes. The last line ends, unless it is damaged. */
+/* Fill a buffer with lines of cells, mostly addresses, and damage some bytes. The last line is terminated, unless damaged. */
 static uint64_t make_text(uint64_t *random, uint8_t *text, uint64_t lines, int is_damaged) {
     static const char common[] = ":.,;\t\r\n \"[]%/0123456789abcdefABF";
     uint64_t size = 0;
