@@ -20,7 +20,7 @@ from geocli.cli.examples import EXAMPLES
 from geocli.models import FIELDS, FIELDS_ON_REQUEST
 from tests.helpers.command_output import complaint, complaints, objects
 from tests.helpers.data_directories import dirty, stored_rows
-from tests.helpers.databases import LONDON, build
+from tests.helpers.databases import CITIES, NETWORKS, build
 from tests.helpers.documentation import PAGES
 from tests.helpers.locks import locked_file
 from tests.helpers.terminals import COLOUR, on_terminal
@@ -302,7 +302,7 @@ def test_version(geocli: Geocli) -> None:
             ("--older-than=3d",),
             "options: No such option: --older-than; place it after the command: geocli re-resolve --older-than; ",
         ),
-        (("batch", "--colunm", "x"), "batch: No such option: --colunm (Possible options: --column, --config"),
+        (("batch", "--colunm", "x"), "batch: No such option: --colunm (Possible options: --column, --count-by, --country"),
         (("flush", "nope"), "flush: Got unexpected extra argument(s) (nope); see geocli flush -h"),
         (("lookup",), "lookup: Missing argument 'ADDRESS...'; see geocli lookup -h"),
         (("db", "list", "--nope"), "db list: No such option: --nope; see geocli db list -h"),
@@ -347,7 +347,7 @@ def test_wrong_options_are_escaped(geocli: Geocli, hostile: str) -> None:
     assert line.startswith("lookup: No such option: ")
 
 
-ON_CLUSTER = ("batch", "{config}", "-o", "{out}", "--cluster", "local:1")
+ON_CLUSTER = ("batch", "{list}", "-o", "{out}", "--cluster", "local:1")
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "lookup": {
         "--format": ("lookup", "-f", "tsv", "81.2.69.160"),
@@ -467,10 +467,14 @@ def test_every_option_before_the_command_is_documented() -> None:
 @pytest.mark.parametrize("arguments", [line for lines in OPTIONS.values() for line in lines.values()], ids=" ".join)
 def test_every_option_is_accepted(geocli: Geocli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """A command line with the option succeeds; only dry runs print to standard error."""
-    city = build(geocli.db_dir / "City.mmdb", {"81.2.69.0/24": LONDON})
-    places = {"city": city, "out": tmp_path / "out", "config": tmp_path / "config.toml"}
+    city = build(geocli.db_dir / "City.mmdb", CITIES)
+    build(geocli.db_dir / "ASN.mmdb", NETWORKS, edition="GeoLite2-ASN")
+    places = {"city": city, "db": city, "out": tmp_path / "out", "config": tmp_path / "config.toml"}
+    places["list"] = tmp_path / "list"
+    places["list"].write_bytes(b"81.2.69.160\n")
+    stdin = b'{"client": {"ip": "81.2.69.160"}}\n' if "jsonl" in arguments else b"81.2.69.160\n"
     header = b"ip\n" if {"-i", "csv"} <= set(arguments) else b""
-    run = geocli(*(argument.format(**places) for argument in arguments), stdin=header + b"81.2.69.160\n")
+    run = geocli(*(argument.format(**places) for argument in arguments), stdin=header + stdin)
 
     assert 0 == run.returncode
     if not {"--dry-run", "--summary"} & set(arguments):
