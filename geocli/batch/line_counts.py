@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from geocli.batch.request import BatchRequest
-    from geocli.batch.rows import Rows
+    from geocli.batch.row_maker import Rows
 
 
 MAX_EXAMINED = 8

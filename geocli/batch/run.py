@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from geocli.batch.input_formats import Form
     from geocli.batch.reader import Read
-    from geocli.batch.rows import Rows
+    from geocli.batch.row_maker import Rows
     from geocli.batch.timeline import Timeline
     from geocli.cache import GeoCache
 

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from geocli.batch.rows import RowMaker
+from geocli.batch.row_maker import RowMaker
 from geocli.errors import BusyError, DatabaseError, InputError, KernelError, StorageError
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.registries import RirResolver
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from geocli.api_arguments import Mode
     from geocli.batch.input_formats import Form
-    from geocli.batch.rows import Rows
+    from geocli.batch.row_maker import Rows
     from geocli.cache import GeoCache
     from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.journal_packing import JournalPacker

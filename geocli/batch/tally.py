@@ -11,7 +11,7 @@ from geocli.models import Entry, reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from geocli.batch.rows import Rows, Shown
+    from geocli.batch.row_maker import Rows, Shown
     from geocli.engine.answer_counts import AnswerCounts
     from geocli.engine.answer_keys import Key
     from geocli.engine.block_answers import BlockAnswers

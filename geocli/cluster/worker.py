@@ -30,7 +30,7 @@ from geocli.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from geocli.batch.rows import Rows
+    from geocli.batch.row_maker import Rows
     from geocli.cluster.messages import Job, SharedDatabase
     from geocli.cluster.splits import Part
     from geocli.databases.discovery import DatabaseFile

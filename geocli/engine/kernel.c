@@ -1256,7 +1256,7 @@ void geocli_count(const uint32_t *numbers, uint64_t count, uint64_t step, uint64
         if (numbers[i * step] >= FIRST_NUMBER) counts[numbers[i * step]]++;
 }
 
-/* Selecting rows: what geocli/batch/selecting.py defines. */
+/* Selecting rows: what geocli/batch/row_selection.py defines. */
 
 struct choice {
     const uint8_t *numbers;     /* by number of an answer: whether it is selected */

@@ -302,7 +302,10 @@ def test_version(geocli: Geocli) -> None:
             ("--older-than=3d",),
             "options: No such option: --older-than; place it after the command: geocli re-resolve --older-than; ",
         ),
-        (("batch", "--colunm", "x"), "batch: No such option: --colunm (Possible options: --column, --count-by, --country"),
+        (
+            ("batch", "--colunm", "x"),
+            "batch: No such option: --colunm (Possible options: --column, --count-by, --country",
+        ),
         (("flush", "nope"), "flush: Got unexpected extra argument(s) (nope); see geocli flush -h"),
         (("lookup",), "lookup: Missing argument 'ADDRESS...'; see geocli lookup -h"),
         (("db", "list", "--nope"), "db list: No such option: --nope; see geocli db list -h"),

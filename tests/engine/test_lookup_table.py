@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geocli.batch.input_formats import LogForm
-from geocli.batch.rows import OUT_BYTES, RowMaker
+from geocli.batch.row_maker import OUT_BYTES, RowMaker
 from geocli.cache import GeoCache
 from geocli.engine.blocks import Block, offsets
 from geocli.engine.lookup_table import LookupTable

@@ -1,4 +1,4 @@
-"""The kernel keeps the rows that `geocli.batch.selecting.kept_pieces` keeps, whatever text and rows are."""
+"""The kernel keeps the rows that `geocli.batch.row_selection.kept_pieces` keeps, whatever text and rows are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.batch.selecting import kept_pieces
+from geocli.batch.row_selection import kept_pieces
 from geocli.engine.blocks import NO_ROW, Block, offsets, zeros
 from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, Choice, address_of, kernel, load
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.batch.selecting import kept_pieces
+from geocli.batch.row_selection import kept_pieces
 from geocli.engine.blocks import NO_ROW, Block, offsets
 from tests.helpers.command_output import complaint, objects
 from tests.helpers.databases import LONDON, NETWORKS, TOKYO, build

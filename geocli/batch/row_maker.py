@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from geocli.addresses import network_length
 from geocli.batch.feeds import is_comment, with_notes
 from geocli.batch.labels import adjust
-from geocli.batch.selecting import kept_pieces
+from geocli.batch.row_selection import kept_pieces
 from geocli.models import Entry
 from geocli.sanitize import decoded
 from geocli.timestamps import instant_text
