@@ -42,8 +42,7 @@ class AnswerKeys:
         """Return the labels of records; none if there are no keys."""
         if not self._fields:
             return []
-        nothing = [None] * len(group.keys)
-        columns = [map(comparable, group.field(name)) if kind.has(name) else nothing for name in self._fields]
+        columns = [map(comparable, _column(kind, group, name)) for name in self._fields]
         return [self._label(values) for values in zip(*columns, strict=True)]
 
     def _label(self, values: Key) -> int:
@@ -68,6 +67,16 @@ class AnswerKeys:
             key = tuple(_value(recipe, members, *field) for field in zip(self._fields, columns, strict=True))
             self._keys[self._numbers[number]] = key
         return key
+
+
+def _column(kind: Kind, group: Group, name: str) -> Sequence[Any]:
+    """Return a field, a trait, or all traits of records; None for those that do not have it."""
+    if not kind.has(name):
+        return [None] * len(group.keys)
+    if name != "traits":
+        return group.field(name)
+    rows = zip(*(group.field(f"traits.{trait}") for trait in kind.traits), strict=True)
+    return [dict(zip(kind.traits, row, strict=True)) for row in rows]
 
 
 def _sources(recipe: Recipe, name: str) -> list[int]:

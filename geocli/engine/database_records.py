@@ -40,8 +40,7 @@ class Records:
         self._output, self._answers = output, answers
         # A database with only traits is also a source.
         with_names = with_traits or len(trees) > 1
-        options = {"with_traits": with_traits, "with_names": with_names}
-        self._readers = [RecordReader(tree, output, language, **options) for tree in trees]
+        self._readers = [RecordReader(tree, output, language, with_names=with_names) for tree in trees]
         self._kinds: dict[Kind, int] = {NO_KIND: NO_RECORD_KIND}
         self._layouts: dict[tuple[int, Kind], Layout] = {}
         self._shared: dict[str, int] = {}
@@ -98,7 +97,7 @@ class Records:
             place = registered(code).place
             empty_cells = tuple(name for name in fitted_cells(self._output) if getattr(place, name) is None)
             kind = Kind(has_place=True, has_asn=False, has_org=False, traits=(), empty_cells=empty_cells)
-            offsets = self._store(len(self.databases), kind, Group([0], lambda name: [getattr(place, name)], ()))
+            offsets = self._store(len(self.databases), kind, Group([0], lambda name: [getattr(place, name)]))
             self._countries[code] = (kind, offsets[0]) if offsets else None
         return self._countries[code]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.engine.search_tree import MAX_RECORDS
@@ -10,7 +11,7 @@ from geocli.models import WHERE_FIELDS, Place
 from geocli.resolvers.mmdb_schemas import place_from, shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from geocli.engine.search_tree import SearchTree
@@ -69,31 +70,21 @@ class Group(NamedTuple):
 
     keys: Sequence[int]
     """Keys of the records, chosen by the caller."""
-    fields: Callable[[str], Sequence[Any] | None]
-    """Returns a field of each record; None if no record has it."""
-    traits: Sequence[Mapping[str, Any]]
-    """The traits of each record, if traits are read."""
+    columns: Callable[[str], Sequence[Any] | None]
+    """Returns a field of each record, or a trait by its name in the output; None if no record has it."""
 
     def field(self, name: str) -> Sequence[Any]:
-        """Return a field, or a trait by its name in the output, of each record."""
-        if name == "traits":
-            return self.traits
-        if name.startswith("traits."):
-            return self.trait(name.removeprefix("traits."))
-        values = self.fields(name)
+        """Return a field of each record, or a trait by its name in the output."""
+        values = self.columns(name)
         return [None] * len(self.keys) if values is None else values
-
-    def trait(self, name: str) -> Sequence[Any]:
-        """Return a trait of each record, which all must have."""
-        return [traits[name] for traits in self.traits]
 
 
 class RecordReader:
     """Reads and maps the records of one database."""
 
-    def __init__(self, tree: SearchTree, output: Output, language: str, *, with_traits: bool, with_names: bool) -> None:
+    def __init__(self, tree: SearchTree, output: Output, language: str, *, with_names: bool) -> None:
         self._tree, self._language = tree, language
-        self._with_traits, self._with_names = with_traits, with_names
+        self._with_names = with_names
         self._fitted_cells = fitted_cells(output)
         self._large_bytes = 0
 
@@ -135,14 +126,12 @@ class RecordReader:
         sound = [None if record is _DAMAGED else record for record in records]
         for shape in shapes(sound, self._language, with_traits=self._with_names):
             names = shape.trait_names() if self._with_names else _has_traits(shape, records)
-            traits = shape.traits() if self._with_traits else ()
             own = list(map(keys.__getitem__, shape.positions))
             for kind, rows in self._kinds(shape, names):
                 if len(rows) == len(own):
-                    yield kind, Group(own, shape.field, traits)
+                    yield kind, Group(own, partial(_column, shape))
                 else:
-                    chosen = [traits[row] for row in rows] if traits else ()
-                    yield kind, Group([own[row] for row in rows], _chosen(shape, rows), chosen)
+                    yield kind, Group([own[row] for row in rows], partial(_chosen, shape, rows))
 
     def _kinds(self, shape: Shape, names: Sequence[tuple[str, ...]]) -> Iterable[tuple[Kind, Sequence[int]]]:
         """Return the kinds of records of a shape, and the rows of each kind."""
@@ -165,12 +154,13 @@ class RecordReader:
         return [tuple(name for name, value in zip(columns, row, strict=True) if value is None) for row in rows]
 
 
-def _chosen(shape: Shape, rows: Sequence[int]) -> Callable[[str], Sequence[Any] | None]:
-    def field(name: str) -> Sequence[Any] | None:
-        column = shape.field(name)
-        return column and [column[row] for row in rows]
+def _column(shape: Shape, name: str) -> Sequence[Any] | None:
+    return shape.trait(name.removeprefix("traits.")) if name.startswith("traits.") else shape.field(name)
 
-    return field
+
+def _chosen(shape: Shape, rows: Sequence[int], name: str) -> Sequence[Any] | None:
+    column = _column(shape, name)
+    return column and [column[row] for row in rows]
 
 
 def _is_known(shape: Shape, names: Iterable[str]) -> Sequence[bool]:

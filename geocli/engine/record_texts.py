@@ -129,4 +129,4 @@ def _member_texts(name: str, end: str = "") -> Texts:
 
 
 def _trait_texts(name: str, render: Callable[[str, Any], str]) -> Texts:
-    return lambda group: [render(name, value) for value in group.trait(name)]
+    return lambda group: [render(name, value) for value in group.field(f"traits.{name}")]

@@ -148,6 +148,7 @@ class Shape:
         self._plan, self._language = plan, language
         self._converted: dict[str, Sequence[Any] | None] = {}
         self._fields: dict[str, Sequence[Any] | None] = {}
+        self._traits: Columns | None = None
         ruled = {name: values for name in place_rules.FIELDS if (values := self._convert(name)) is not None}
         rows = place_rules.are_needed(ruled, plan.flat, len(records))
         self._single = {row: place_from(records[row], language) for row in rows}
@@ -182,29 +183,35 @@ class Shape:
             self._converted[field] = values
         return self._converted[field]
 
-    def traits(self) -> list[dict[str, Any]]:
-        """Return the traits of each record, by name."""
-        columns = self._traits()
-        rows = zip(*columns.values(), strict=True) if columns else iter([()] * len(self.positions))
-        if any(None in column for column in columns.values()):
-            traits = [
-                {name: value for name, value in zip(columns, row, strict=True) if value is not None} for row in rows
-            ]
-        else:
-            traits = [dict(zip(columns, row, strict=True)) for row in rows]
-        for row, place in self._single.items():
-            traits[row] = place.traits or {}
-        return traits
+    def trait(self, name: str) -> Sequence[Any] | None:
+        """Return a trait of each record, None where a record does not have it."""
+        return self._trait_columns().get(name)
 
     def trait_names(self) -> list[tuple[str, ...]]:
         """Return the names of the traits of each record."""
-        columns = self._traits()
-        if self._single or any(None in column for column in columns.values()):
-            return list(map(tuple, self.traits()))
-        return [tuple(columns)] * len(self.positions)
+        columns = self._trait_columns()
+        if not any(None in column for column in columns.values()):
+            return [tuple(columns)] * len(self.positions)
+        names = [
+            tuple(name for name, value in zip(columns, row, strict=True) if value is not None)
+            for row in zip(*columns.values(), strict=True)
+        ]
+        for row, place in self._single.items():
+            names[row] = tuple(place.traits or ())
+        return names
 
-    def _traits(self) -> Columns:
-        return {name: conversions.trait_values(self._column(path)) for name, path in self._plan.traits.items()}
+    def _trait_columns(self) -> Columns:
+        if self._traits is None:
+            self._traits = {
+                name: conversions.trait_values(self._column(path)) for name, path in self._plan.traits.items()
+            }
+            for row, place in self._single.items():
+                traits = place.traits or {}
+                for name in [*self._traits, *(traits.keys() - self._traits.keys())]:
+                    column = list(self._traits.get(name) or [None] * len(self.positions))
+                    column[row] = traits.get(name)
+                    self._traits[name] = column
+        return self._traits
 
     def _column(self, path: Path) -> Sequence[Any]:
         """Return the unconverted values at a path."""
