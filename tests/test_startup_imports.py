@@ -69,6 +69,11 @@ def test_a_hit_imports_nothing_heavy(stored: Geocli) -> None:
     assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.languages"})
 
 
+def test_an_address_without_a_command_imports_nothing_heavy(stored: Geocli) -> None:
+    """`geocli 8.8.8.8` is as fast as `geocli lookup 8.8.8.8`."""
+    assert imported_by(stored, "81.2.69.160") == imported_by(stored, "lookup", "81.2.69.160")
+
+
 def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
     """A flush with nothing to do imports no package."""
     imported = imported_by(stored, "flush")

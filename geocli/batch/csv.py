@@ -16,8 +16,9 @@ from geocli.errors import SettingsError
 from geocli.formats.rows import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from geocli.addresses import Address
     from geocli.batch.table_writers import Writer
 
 
@@ -117,7 +118,7 @@ class CsvForm:
 
     def fitting(self, chunk: bytes) -> float:
         """Return the share of records in a chunk with as many cells as the header."""
-        widths = [len(record.cells) for record in self.dialect.records(chunk[: self.dialect.whole_bytes(chunk)])]
+        widths = [len(cells) for cells, *_ in self.dialect.records(chunk[: self.dialect.whole_bytes(chunk)])]
         return widths.count(self._width) / max(len(widths), 1)
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
@@ -128,21 +129,29 @@ class CsvForm:
             chunk = self._writer.extended(chunk)
             if is_large and self.dialect.is_plain(chunk):
                 return self._cut_natively(chunk)
-        texts, copied, rows, between = list[bytes](), list[bytes](), list[int | None](), b""
-        for record in self.dialect.records(chunk):
-            if record.cells:
-                before, end = self._writer.row(record)
-                copied += [between + before[0], *before[1:]]
-                rows += [len(between), *[None] * (len(before) - 1)]
-                texts += [self._cell(record.cells, place) for place in self._places]
-                between = end
-            elif self._writer.is_raw:
-                between += record.raw + record.end
-        return Block.joined(texts, copied, between, rows)
+        block = self._cut_into_cells(chunk, self._writer, self._read if not is_large else None)
+        block.read = self._read
+        return block
 
-    def _cell(self, cells: Sequence[str], place: int) -> bytes:
-        text = cells[place] if place < len(cells) else ""
-        return picking.chosen(text, self._read).encode("utf-8", "surrogateescape")
+    def _cut_into_cells(self, chunk: bytes, writer: Writer, read: Callable[[str], Address] | None) -> Block:
+        """Divide rows into their cells; a function may read those with several addresses."""
+        row, places, end = writer.row, self._places, writer.end
+        addresses, copied, starts, between = list[str](), list[bytes](), list[int | None](), b""
+        others = [None] * (len(places) - 1)
+        for cells, raw, line_end in self.dialect.records(chunk):
+            if cells:
+                first, *rest = row(cells, raw)
+                copied.append(between + first)
+                copied += rest
+                starts.append(len(between))
+                starts += others
+                addresses += [cells[place] if place < len(cells) else "" for place in places]
+                between = line_end if end is None else end
+            elif end is None:
+                between += raw + line_end
+        if read is not None:
+            addresses = [picking.chosen(text, read) for text in addresses]
+        return Block.joined([text.encode("utf-8", "surrogateescape") for text in addresses], copied, between, starts)
 
     def _cut_natively(self, chunk: bytes) -> Block:
         from geocli.engine.kernel import address_of, kernel

@@ -9,6 +9,10 @@ from geocli.batch.input_formats import MAX_RECORD_BYTES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TypeAlias
+
+    Record: TypeAlias = tuple[list[str], bytes, bytes]
+    """The cells of a row, or nothing for a blank line or a comment; the line without its end; its end."""
 
 MAX_CELL_BYTES = 2 << 20
 """A quote that is not closed within this size opens no cell."""
@@ -17,16 +21,6 @@ END = b"end of records"
 CR, NO_CR = "\r", "\ufffe"
 """The csv module takes a carriage return for a line end, also within a row, so it is shown another character."""
 COMMENT = "#"
-
-
-class Record(NamedTuple):
-    """A row of a table."""
-
-    cells: list[str]
-    """Empty for blank lines and comments, which are not rows."""
-    raw: bytes
-    """Without the end of the line."""
-    end: bytes
 
 
 class Dialect(NamedTuple):
@@ -46,15 +40,18 @@ class Dialect(NamedTuple):
 
     def records(self, chunk: bytes) -> Iterator[Record]:
         """Return the records of whole lines."""
-        lines = chunk.decode("utf-8", "surrogateescape").split("\n")
-        ends = [b"\n"] * (len(lines) - 1) + [b""]
-        if not lines[-1]:
+        raws, lines = chunk.split(b"\n"), chunk.decode("utf-8", "surrogateescape").split("\n")
+        is_ended = not raws[-1]
+        if is_ended:
+            raws.pop()
             lines.pop()
-        last = 0
+        last, count = 0, len(raws)
         for cells, stop in self._cells(lines):
-            raw = "\n".join(lines[last:stop]).encode("utf-8", "surrogateescape")
-            bare = raw.removesuffix(b"\r")
-            yield Record(cells, bare, raw[len(bare) :] + ends[stop - 1])
+            raw = raws[last] if stop == last + 1 else b"\n".join(raws[last:stop])
+            end = b"\n" if is_ended or stop < count else b""
+            if raw.endswith(b"\r"):
+                raw, end = raw[:-1], b"\r" + end
+            yield cells, raw, end
             last = stop
 
     def _cells(self, lines: list[str]) -> Iterator[tuple[list[str], int]]:
@@ -66,9 +63,10 @@ class Dialect(NamedTuple):
         import csv
 
         csv.field_size_limit(2 * MAX_RECORD_BYTES)
-        source = _Lines(lines, has_comments=self.has_comments)
-        for cells in csv.reader(source, delimiter=self.delimiter):
-            yield cells, source.count
+        source = _Lines(lines)
+        reader = csv.reader(source.with_comments() if self.has_comments else source.all(), delimiter=self.delimiter)
+        for cells in reader:
+            yield cells, reader.line_num
             source.is_at_start = True
 
     def _cells_of_line(self, line: str) -> list[str]:
@@ -85,38 +83,40 @@ class Dialect(NamedTuple):
         if self.quotes != "cells" or b'"' not in chunk:
             return len(chunk)
         # An open cell would contain the row that is appended.
-        *_, last = self.records(chunk + END)
-        return len(chunk) if last.cells == [END.decode()] else len(chunk) + len(END) - len(last.raw)
+        *_, (cells, raw, _) = self.records(chunk + END)
+        return len(chunk) if cells == [END.decode()] else len(chunk) + len(END) - len(raw)
 
     def first_bytes(self, chunk: bytes) -> int:
         """Return the size of the first record of whole lines, with its end; 0 if it is incomplete."""
         records = self.records(chunk + END)
-        first = next(records)
-        return len(first.raw) + len(first.end) if next(records, None) else 0
+        _, raw, end = next(records)
+        return len(raw) + len(end) if next(records, None) else 0
 
     def bytes_to_row(self, chunk: bytes) -> int:
         """Return the size of whole lines up to the end of the first row."""
         size = 0
-        for record in self.records(chunk):
-            size += len(record.raw) + len(record.end)
-            if record.cells:
+        for cells, raw, end in self.records(chunk):
+            size += len(raw) + len(end)
+            if cells:
                 break
         return size
 
 
 class _Lines:
-    """Lines as the csv module reads them; comments between records are blank lines."""
+    """Lines as the csv module reads them."""
 
-    def __init__(self, lines: list[str], *, has_comments: bool) -> None:
-        self._lines, self._has_comments = lines, has_comments
-        self.count = 0
-        """Lines that were read."""
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
         self.is_at_start = True
         """Whether the next line begins a record."""
 
-    def __iter__(self) -> Iterator[str]:
-        for line in self._lines:
-            self.count += 1
-            is_comment = self.is_at_start and self._has_comments and line.startswith(COMMENT)
+    def all(self) -> Iterator[str]:
+        """Return the lines."""
+        return (f"{line.removesuffix(CR).replace(CR, NO_CR)}\n" for line in self._lines)
+
+    def with_comments(self) -> Iterator[str]:
+        """Return the lines, and blank lines instead of comments between records."""
+        for line, read in zip(self._lines, self.all(), strict=True):
+            is_comment = self.is_at_start and line.startswith(COMMENT)
             self.is_at_start = False
-            yield "\n" if is_comment else f"{line.removesuffix(CR).replace(CR, NO_CR)}\n"
+            yield "\n" if is_comment else read

@@ -151,8 +151,7 @@ def _names(comment: bytes, start: int, kind: str, dialect: Dialect) -> tuple[str
 
 def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, number: int | None, mark: int) -> Head:
     """Return the head of a table whose first record is given, with a byte order mark of some bytes before it."""
-    record = next(dialect.records(first[mark:]), None)
-    cells = [cell.replace(NO_CR, CR) for cell in record.cells] if record else []
+    cells = [cell.replace(NO_CR, CR) for cells, *_ in dialect.records(first[mark:]) for cell in cells]
     before = sum(map(len, lines))
     place = next((index for index, cell in enumerate(cells) if picking.has_address(cell)), None)
     is_row = place is not None or (number is not None and number < len(cells) and not cells[number].strip())
@@ -160,7 +159,7 @@ def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, number: in
         return Head(before + len(first), (*lines, first), tuple(cells), len(cells), dialect)
     if number is None and lines and lines[-1].startswith(b"#"):
         comment = lines[-1].lstrip(b"# ").rstrip(b"\r\n")
-        if len(names := next(dialect.records(comment)).cells if comment else []) == len(cells):
+        if len(names := next(dialect.records(comment))[0] if comment else []) == len(cells):
             return Head(before, tuple(lines), tuple(names), len(cells), dialect)
     # Without names, comments are left to the rows, so that those of several files are written.
     bom = (lines[0] if lines else first)[: len(BOM_UTF8)]

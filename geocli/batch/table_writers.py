@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from geocli.batch.dialects import Record
     from geocli.batch.table_head import Head
 
     class Writer(Protocol):
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 
         output: Output
         """Output format."""
-        is_raw: bool
-        """Whether rows, blank lines and comments are written unchanged."""
+        end: bytes | None
+        """Text after the last answer of a row; None to write all ends of lines, blank lines and comments unchanged."""
 
         def head(self) -> bytes:
             """Return the text before the rows."""
 
-        def row(self, record: Record) -> tuple[list[bytes], bytes]:
-            """Return the text to write before each answer of a row, and after the last one."""
+        def row(self, cells: list[str], raw: bytes) -> list[bytes]:
+            """Return the text to write before each answer of a row."""
 
 
 APPENDED_FIELDS = tuple(name for name in CSV_FIELDS if name != "ip")
@@ -65,7 +64,7 @@ def _check_new(names: Sequence[str], head: Head) -> None:
 class RawWriter:
     """Unchanged rows with appended cells."""
 
-    is_raw = True
+    end: bytes | None = None
 
     def __init__(self, head: Head, count: int, added: Sequence[str], fields: Sequence[str]) -> None:
         _check_new(added, head)
@@ -83,15 +82,16 @@ class RawWriter:
         """Add the new names to further heads in a chunk."""
         return self._head.extended(text, self._added)
 
-    def row(self, record: Record) -> tuple[list[bytes], bytes]:
-        """Return the row, filled up where it is too short, and its end."""
-        return [record.raw + self._delimiter * (self._width - len(record.cells)), *self._others], record.end
+    def row(self, cells: list[str], raw: bytes) -> list[bytes]:
+        """Return the row, filled up where it is too short."""
+        missing = self._width - len(cells)
+        return [raw + self._delimiter * missing if missing > 0 else raw, *self._others]
 
 
 class AnswerWriter:
     """Only answers, one line for each row."""
 
-    is_raw = False
+    end: bytes | None = b"\n"
 
     def __init__(self, output: Output, prefixes: Sequence[str]) -> None:
         self.output, self._prefixes = output, prefixes
@@ -105,15 +105,15 @@ class AnswerWriter:
         names = [safe(f"{prefix}{name}") for prefix in self._prefixes for name in self.output.names]
         return f"{self.output.separator.join(map(self.output.quoted, names))}\n".encode()
 
-    def row(self, record: Record) -> tuple[list[bytes], bytes]:  # noqa: ARG002 (other writers need it)
-        """Return separators, and the end of a line."""
-        return self.before, b"\n"
+    def row(self, *_: object) -> list[bytes]:
+        """Return separators."""
+        return self.before
 
 
 class TableWriter:
     """Rows of a table in another dialect."""
 
-    is_raw = False
+    end: bytes | None = b"\n"
 
     def __init__(self, head: Head, count: int, added: Sequence[str], output: Output) -> None:
         _check_new(added, head)
@@ -126,10 +126,10 @@ class TableWriter:
         """Return the names of all columns."""
         return self._joined(self._names) + b"\n" if self._names else b""
 
-    def row(self, record: Record) -> tuple[list[bytes], bytes]:
+    def row(self, cells: list[str], _: bytes) -> list[bytes]:
         """Return the cells of a row."""
-        missing = [""] * (self._width - len(record.cells))
-        return [self._joined([*record.cells, *missing]), *self._others], b"\n"
+        missing = [""] * (self._width - len(cells))
+        return [self._joined([*cells, *missing]), *self._others]
 
     def _joined(self, cells: Sequence[str]) -> bytes:
         return self._cut.join(map(self._cell, cells)).encode("utf-8", "surrogateescape")
@@ -144,7 +144,7 @@ class TableWriter:
 class ObjectWriter:
     """A JSON object for each row: its cells, then the answers."""
 
-    is_raw = False
+    end: bytes | None = b"}\n"
 
     def __init__(self, head: Head, prefixes: Sequence[str], fields: Sequence[str] | None) -> None:
         answers = [prefix + GEO for prefix in prefixes]
@@ -158,11 +158,11 @@ class ObjectWriter:
         """Return nothing, since each line has keys."""
         return b""
 
-    def row(self, record: Record) -> tuple[list[bytes], bytes]:
+    def row(self, cells: list[str], _: bytes) -> list[bytes]:
         """Return an object that is still open; cells without a name have their number as a key."""
-        keys = [*self._keys, *(f'"{number}": ' for number in range(len(self._keys) + 1, len(record.cells) + 1))]
-        cells = [
-            f"{key}{json_text(cell.replace(NO_CR, CR).encode('utf-8', 'surrogateescape').decode('utf-8', 'replace'))}, "
-            for key, cell in zip(keys, record.cells, strict=False)
+        keys = [*self._keys, *(f'"{number}": ' for number in range(len(self._keys) + 1, len(cells) + 1))]
+        texts = [
+            cell.replace(NO_CR, CR).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for cell in cells
         ]
-        return [f"{{{''.join(cells)}".encode() + self._first, *self._others], b"}\n"
+        members = [f"{key}{json_text(text)}, " for key, text in zip(keys, texts, strict=False)]
+        return [f"{{{''.join(members)}".encode() + self._first, *self._others]

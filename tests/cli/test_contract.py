@@ -61,6 +61,54 @@ def _options(command: Any) -> set[str]:
     return {option.opts[-1] for option in command.params if option.opts[-1].startswith("-")}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "data", "expected"),
+    [
+        (
+            ("-c", "src_ip", "-c", "dst_ip"),
+            b"src_ip,dst_ip\n81.2.69.160,98.0.0.1\n",
+            b"src_ip,dst_ip,src_ip_country_code,dst_ip_country_code\n81.2.69.160,98.0.0.1,GB,US\n",
+        ),
+        (
+            ("-c", "src_ip", "-c", "dst_ip"),
+            b'{"src_ip":"81.2.69.160","dst_ip":"98.0.0.1"}\n',
+            (
+                b'{"src_ip":"81.2.69.160","dst_ip":"98.0.0.1", '
+                b'"src_ip_geo": {"country_code": "GB"}, "dst_ip_geo": {"country_code": "US"}}\n'
+            ),
+        ),
+        (("-c", "1"), b"81.2.69.160,x\n", b"81.2.69.160,x,GB\n"),
+        (("-i", "tsv"), b"n\tip\n1\t81.2.69.160\n", b"n\tip\tcountry_code\n1\t81.2.69.160\tGB\n"),
+        (("-i", "csv", "-f", "value"), b"n,ip\n1,81.2.69.160\n", b"GB\n"),
+        (("-i", "jsonl", "-f", "csv"), b'{"ip":"81.2.69.160"}\n', b"country_code\nGB\n"),
+        (("-c", "ips[]"), b'{"ips":["81.2.69.160"]}\n', b'{"ips":["81.2.69.160"], "geo": [{"country_code": "GB"}]}\n'),
+        (
+            ("-c", "Records[].ip"),
+            b'{"Records":[{"ip":"81.2.69.160"}]}\n',
+            b'{"Records":[{"ip":"81.2.69.160", "geo": {"country_code": "GB"}}]}\n',
+        ),
+        (
+            ("-i", "jsonl", "-c", "xff", "--pick", "last"),
+            b'{"xff":"81.2.69.160, 98.0.0.1"}\n',
+            b'{"xff":"81.2.69.160, 98.0.0.1", "geo": {"country_code": "US"}}\n',
+        ),
+        (
+            ("-c", "c-ip"),
+            b"#Fields: c-ip x\n81.2.69.160 y\n",
+            b"#Fields: c-ip x country_code\n81.2.69.160 y GB\n",
+        ),
+    ],
+    ids=str,
+)
+def test_the_names_and_places_of_answers(
+    located: Geocli, arguments: tuple[str, ...], data: bytes, expected: bytes
+) -> None:
+    """In tables and JSON, with one address or several: programs rely on these names."""
+    run = located("batch", "-F", "country_code", *arguments, stdin=data)
+
+    assert (0, expected, b"") == (run.returncode, run.stdout, run.stderr)
+
+
 def test_the_commands_are_those_that_are_documented() -> None:
     """These tests cover every command."""
     assert set(COMMANDS) == set(_leaves(get_command(app)))
