@@ -15,7 +15,7 @@ import trustme
 from werkzeug import Response
 
 from geocli.http import BoundedSession, HttpError, Limits, json_of
-from tests.helpers.misbehaving_servers import HEAD, MISBEHAVIOUR, dribble, drip, send, serving
+from tests.helpers.misbehaving_servers import HEAD, MISBEHAVIOUR, dribble, drip, seconds_for, send, serving
 from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def test_every_request_ends(context: ssl.SSLContext, name: str, is_secure: bool)
     before = set(threading.enumerate())
     with serving(answer, context if is_secure else None) as url:
         server = set(threading.enumerate()) - before
-        with BoundedSession(LIMITS) as session, pytest.raises(HttpError) as caught:
+        limits = LIMITS.replace(whole_seconds=seconds_for(reason, LIMITS.whole_seconds))
+        with BoundedSession(limits) as session, pytest.raises(HttpError) as caught:
             session.get(url)
         assert caught.value.reason.startswith(tuple(reason.split("|")))
         wait_for(lambda: set(threading.enumerate()) - before <= server)

@@ -67,7 +67,9 @@ def _hint(error: Any) -> str:
         return f"; place it after the command: geocli {name} {option}" if name else ""
     word = next((word for word in sys.argv[1:] if f"'{word}'" in error.message), "")
     if os.path.isfile(word):
-        return f"; to look up the addresses in this file: geocli batch {word}"
+        from shlex import quote
+
+        return f"; to look up the addresses in this file: geocli batch {quote(word)}"
     is_similar = "Did you mean" in error.message
     return "" if is_similar else "; to look up an address: geocli lookup ADDRESS"
 

@@ -51,7 +51,9 @@ def lookup(
 def _reason(entry: Entry) -> str:
     """Return why a string is not an address."""
     if os.path.isfile(entry.ip):
-        return f"a file, not an address; to look up the addresses in it: geocli batch {entry.ip}"
+        from shlex import quote
+
+        return f"a file, not an address; to look up the addresses in it: geocli batch {quote(entry.ip)}"
     return entry.error or ""
 
 

@@ -589,19 +589,19 @@ def test_an_address_in_the_place_of_a_command_is_looked_up(located: Geocli, argu
     assert len(fast.stdout.splitlines()) == len(long.stdout.splitlines())
 
 
-def test_a_file_in_the_place_of_an_address_is_called_a_file(geocli: Geocli, tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_an_address_is_called_a_file(
+    geocli: Geocli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message has the command that reads it, also if the name could be that of a command."""
-    named, bare = tmp_path / "access.log", tmp_path / "messages"
-    named.touch()
-    bare.touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("access.log", "of today.log", "messages"):
+        (tmp_path / name).touch()
     hint = "a file, not an address; to look up the addresses in it: geocli batch"
 
-    assert f"{named}: {hint} {named}" == complaint(geocli(str(named)))
-    assert f"{named}: {hint} {named}" == complaint(geocli("lookup", str(named)))
-    run = subprocess.run(
-        [*geocli.command, "messages"], cwd=tmp_path, env=geocli.environ, capture_output=True, check=False
-    )
-    assert "to look up the addresses in this file: geocli batch messages; " in complaint(run)
+    assert f"access.log: {hint} access.log" == complaint(geocli("access.log"))
+    assert f"access.log: {hint} access.log" == complaint(geocli("lookup", "access.log"))
+    assert f"of today.log: {hint} 'of today.log'" == complaint(geocli("of today.log"))
+    assert "to look up the addresses in this file: geocli batch messages; " in complaint(geocli("messages"))
 
 
 @pytest.mark.parametrize("command", ["", "db", *COMMANDS])

@@ -176,3 +176,8 @@ def _mirror() -> HTTPServer:
 def database_url(code: str) -> str:
     """Return the URL from which `db update` downloads the database of CA or MX."""
     return _mirror().url_for(f"/{code}")
+
+
+def seconds_for(reason: str, short_seconds: float) -> float:
+    """Return a limit of a whole request: a short one only where a request that takes too long is expected."""
+    return short_seconds if LATE in reason else 30.0
