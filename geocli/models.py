@@ -128,11 +128,13 @@ class Entry(Value):
 
     @property
     def network(self) -> str | None:
-        """The network of the answer.
+        """The network of the answer, of a network itself.
 
         >>> Entry(ip="81.2.69.160", status="resolved", prefix_len=27).network
         '81.2.69.160/27'
         """
+        if self.prefix_len is None and "/" in self.ip and self.status != "invalid":
+            return self.ip
         if self.prefix_len is None or not 0 <= self.prefix_len <= (128 if ":" in self.ip else 32):
             return None  # unknown, or of the other address family
         from ipaddress import ip_network

@@ -32,7 +32,8 @@ class CsvForm:
     """
 
     max_bytes = MAX_RECORD_BYTES
-    adds_end, has_notes = True, False
+    adds_end = has_networks = True
+    has_notes = False
     bom = b""
     """A byte order mark is part of the head."""
 

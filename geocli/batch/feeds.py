@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from geocli.addresses import is_address
+from geocli.address_ranges import is_readable
 from geocli.batch.reader import MAX_LINE_BYTES
 from geocli.sanitize import decoded
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 COMMENTS = (b"#", b";", b"//")
 """Prefixes of comments."""
+_RANGE = re.compile(rb"[ \t]*([0-9A-Fa-f:.]+[ \t]*-[ \t]*[0-9A-Fa-f:.]+)(?:[\s,;#|]|\Z)")
+"""What may be a range, and what may separate it from a note."""
 _WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[\s,;#|]")
 """A candidate for an address, and separators before a note."""
 
@@ -35,7 +37,11 @@ def before_note(text: bytes, start: int, end: int) -> tuple[int, int] | None:
         end: offset of its end.
 
     """
-    match = _WITH_NOTE.match(text, start, end) if end - start <= MAX_LINE_BYTES else None
+    if end - start > MAX_LINE_BYTES:
+        return None
+    match = _RANGE.match(text, start, end)
+    if match is None or not is_readable(match[1].decode()):
+        match = _WITH_NOTE.match(text, start, end)
     return match.span(1) if match else None
 
 
@@ -43,4 +49,4 @@ def with_notes(lines: Iterable[bytes]) -> dict[bytes, bytes]:
     """Return the address in each line with a note, by line."""
     spans = {line: span for line in lines if (span := before_note(line, 0, len(line)))}
     addresses = {line: line[start:end] for line, (start, end) in spans.items()}
-    return {line: address for line, address in addresses.items() if is_address(decoded(address))}
+    return {line: address for line, address in addresses.items() if is_readable(decoded(address))}

@@ -37,6 +37,8 @@ class Form(Protocol):
     """Whether to terminate a last line that is not terminated."""
     has_notes: bool
     """Whether addresses may have notes, or be comments."""
+    has_networks: bool
+    """Whether networks and ranges are looked up, not their first addresses."""
     bom: bytes
     """The byte order mark to remove from the beginning."""
 
@@ -51,7 +53,7 @@ class ListForm:
     """Lines with an address, which may be followed by a note, or with a comment."""
 
     max_bytes = MAX_LINE_BYTES
-    adds_end = has_notes = True
+    adds_end = has_notes = has_networks = True
     columns: tuple[str, ...] = ()
     bom = BOM_UTF8
 
@@ -85,7 +87,7 @@ class LogForm:
     """Any text; answers are inserted after addresses, or written alone as rows."""
 
     max_bytes = MAX_RECORD_BYTES
-    has_notes = False
+    has_notes = has_networks = False
     columns: tuple[str, ...] = ()
     bom = BOM_UTF8
 

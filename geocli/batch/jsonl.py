@@ -9,7 +9,7 @@ from codecs import BOM_UTF8
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from geocli.addresses import is_address
+from geocli.address_ranges import is_readable
 from geocli.batch import picking
 from geocli.batch.columns import prefixes_of
 from geocli.batch.input_formats import DEFAULT_COLUMN, MAX_RECORD_BYTES, lines_of
@@ -41,7 +41,8 @@ class JsonLinesForm:
     """
 
     max_bytes = MAX_RECORD_BYTES
-    adds_end, has_notes = True, False
+    adds_end = has_networks = True
+    has_notes = False
     columns: tuple[str, ...] = ()
     bom = b""
     """A byte order mark is part of the first line."""
@@ -148,7 +149,7 @@ class JsonLinesForm:
             if divided is not None:
                 return divided
         # A line that is not an object must not be answered like an address.
-        address = "" if is_address(decoded(line)) else decoded(line[:MAX_LINE_BYTES])
+        address = "" if is_readable(decoded(line)) else decoded(line[:MAX_LINE_BYTES])
         start = f'{{"line": {json_text(line.removesuffix(CR).decode("utf-8", "backslashreplace"))}'.encode()
         pieces = [(b", " + colon, address) for colon in self._colons]
         pieces[0] = start + pieces[0][0], address

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
+from geocli.address_ranges import is_readable
 from geocli.addresses import parse, scope
 from geocli.errors import AddressError
 
@@ -40,8 +41,8 @@ def has_address(text: str) -> bool:
 
 
 def chosen(text: str, read: Callable[[str], Address]) -> str:
-    """Return the address that a function reads of several; any other string unchanged."""
-    if _SEVERAL.search(text) is None:
+    """Return the address that a function reads of several; any other string, such as a range, unchanged."""
+    if _SEVERAL.search(text) is None or ("-" in text and is_readable(text)):
         return text
     try:
         return str(read(text))

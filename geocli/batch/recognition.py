@@ -11,6 +11,7 @@ from codecs import BOM_UTF8
 from contextlib import suppress
 from typing import NamedTuple
 
+from geocli.address_ranges import is_readable
 from geocli.addresses import is_address
 from geocli.batch.column_names import usual_name
 from geocli.batch.columns import number_of
@@ -234,7 +235,7 @@ def by_line(line: str, *, may_be_log: bool = True) -> Recognised:
     """Return the form that a line shows by itself, and why; an undecided line belongs to a list."""
     if JSON_START.match(line):
         return Recognised("jsonl", "the first line begins like JSON")
-    if not line or is_address(line):
+    if not line or is_readable(line):
         return Recognised("list", "the first line is an address" if line else "there is no line with content")
     if (delimiter := _header_delimiter(line)) is not None:
         return Recognised("csv", "the first line is a header", delimiter)
@@ -256,14 +257,14 @@ def _table(line: str, request: BatchRequest) -> Recognised:
 def _has_columns(cells: Sequence[str], columns: Sequence[str]) -> bool:
     """Return whether columns are among cells by their names, or by their numbers."""
     number = number_of(columns)
-    return set(columns) <= set(cells) or (number is not None and number < len(cells) and is_address(cells[number]))
+    return set(columns) <= set(cells) or (number is not None and number < len(cells) and is_readable(cells[number]))
 
 
 def _header_delimiter(line: str) -> str | None:
     """Return the delimiter of a line that is a header with a usual name, None for another line."""
     for delimiter in DELIMITERS:
         cells = _cells(line, delimiter)
-        if usual_name(cells) and not any(map(is_address, cells)):
+        if usual_name(cells) and not any(map(is_readable, cells)):
             return delimiter
     return None
 

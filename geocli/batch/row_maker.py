@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.blocks import Block
     from geocli.engine.lookup_table import LookupTable
+    from geocli.engine.network_lookup import NetworkLookup
     from geocli.engine.verdicts import Verdicts
     from geocli.selection import Selection
 
@@ -79,6 +80,7 @@ class RowMaker:
         """Revision of the cache as of which entries are remembered."""
         self._out = bytearray()
         self._verdicts: Verdicts | None = None
+        self._networks: NetworkLookup | None = None
 
     def one_by_one(self, chunk: bytes) -> Rows:
         """Look up the addresses by the scalar path; new answers are on disk when this returns."""
@@ -121,11 +123,22 @@ class RowMaker:
             if is_remembering and self._mode == "refresh":
                 self._drop_cleared()
             new = [address for address in addresses if address not in self._remembered]
-            looked_up = dict(zip(new, self._cache.lookup_batch(map(decoded, new), mode=self._mode), strict=True))
+            looked_up = dict(zip(new, self._looked_up([*map(decoded, new)]), strict=True))
             entries = [looked_up.get(address) or self._remembered[address] for address in addresses]
             if is_remembering:
                 self._remember(looked_up)
             return entries
+
+    def _looked_up(self, texts: Sequence[str]) -> list[Entry]:
+        """Look up addresses, and except in logs, networks."""
+        entries = list(self._cache.lookup_batch(texts, mode=self._mode))
+        if not self._form.has_networks or all(entry.status != "invalid" for entry in entries):
+            return entries
+        if self._networks is None:
+            from geocli.engine.network_lookup import NetworkLookup
+
+            self._networks = NetworkLookup(self._cache)
+        return self._networks.with_networks(entries, texts, self._mode)
 
     def _drop_cleared(self) -> None:
         """Drop the remembered entries if the cache was cleared since."""

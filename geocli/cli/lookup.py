@@ -12,7 +12,7 @@ from geocli.cli import options
 def lookup(
     ctx: typer.Context,
     addresses: Annotated[
-        list[str], typer.Argument(metavar="ADDRESS...", help="IPv4 or IPv6; - reads them from standard input.")
+        list[str], typer.Argument(metavar="ADDRESS...", help="Addresses, networks or ranges; - reads standard input.")
     ],
     format_: Annotated[
         Literal["table", "json", "jsonl", "csv", "tsv", "value"] | None,
@@ -30,6 +30,16 @@ def lookup(
     no_cache: options.NoCache = False,
     refresh: options.Refresh = False,
     lang: options.Lang = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            metavar="N",
+            min=1,
+            help="Answers in the table of a network; default: 10.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     quiet: Annotated[
         bool,
         typer.Option("-q", "--quiet", help="Print nothing, only set the exit status.", rich_help_panel=options.OUTPUT),
@@ -47,4 +57,4 @@ def lookup(
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
     names = options.fields_of(fields)
     texts = lines("-") if addresses == ["-"] else addresses
-    return run(texts, settings, format_=format_, fields=names, mode=mode, is_quiet=quiet)
+    return run(texts, settings, format_=format_, fields=names, mode=mode, is_quiet=quiet, top=top)

@@ -9,6 +9,7 @@ from geocli.cli.session import Problems, complain_of_empty_fields, open_cache
 from geocli.console import complain, write
 from geocli.errors import AddressError, ResolveError
 from geocli.logs import Timed
+from geocli.models import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geocli.api_arguments import Mode
-    from geocli.models import Entry
     from geocli.settings import Settings
 
 
@@ -28,24 +28,38 @@ def lookup(
     fields: tuple[str, ...] | None = None,
     mode: Mode = "cache",
     is_quiet: bool = False,
+    top: int | None = None,
 ) -> int:
-    """Look up addresses, print the entries unless `is_quiet`, and return the exit status."""
+    """Look up addresses and networks, print the entries unless `is_quiet`, and return the exit status.
+
+    `top` is the number of answers in the table of a network.
+    """
     problems = Problems()
+    format_ = format_ or ("table" if sys.stdout.isatty() else "jsonl")
     with open_cache(settings.replace(service_wait_seconds=0.0), problems) as cache, Timed("looked up") as facts:
         entries = list(cache.lookup_batch(texts, mode=mode))
         facts |= {"addresses": len(entries), "cached": sum(entry.cached for entry in entries)}
-    if not is_quiet:
-        _print(entries, format_ or ("table" if sys.stdout.isatty() else "jsonl"), fields, cache.now)
+        networks_status = None
+        if any(entry.status == "invalid" for entry in entries):
+            from geocli.cli.run_network_lookup import NetworksOutput, with_networks
+
+            items = with_networks(cache, entries, mode)
+            entries = [item for item in items if isinstance(item, Entry)]
+            if len(entries) < len(items):
+                output = NetworksOutput(cache, mode, format_, fields, top)
+                networks_status = output.check(items) if is_quiet else output.write(items)
+    if not is_quiet and networks_status is None:
+        _print(entries, format_, fields, cache.now)
     for entry in entries:
         if entry.status == "invalid":
             complain(AddressError(entry.ip, _reason(entry)))
-    if fields and not is_quiet:
+    if fields and not is_quiet and networks_status is None:
         from geocli.empty_fields import EmptyFields
 
         empty = EmptyFields(fields)
         empty.see(entries)
         complain_of_empty_fields(empty, settings, mode)
-    return problems.exit_status(max((_status(entry, mode) for entry in entries), default=0))
+    return problems.exit_status(max((networks_status or 0, *(_status(entry, mode) for entry in entries))))
 
 
 def _reason(entry: Entry) -> str:

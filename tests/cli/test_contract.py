@@ -409,6 +409,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--no-cache": ("lookup", "--no-cache", "81.2.69.160"),
         "--refresh": ("lookup", "--refresh", "81.2.69.160"),
         "--lang": ("lookup", "--lang", "de", "81.2.69.160"),
+        "--top": ("lookup", "--top", "1", "81.2.69.0/24"),
     },
     "batch": {
         "--format": ("batch", "-f", "jsonl"),
@@ -477,7 +478,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--no-aggregate": ("networks", "--country", "GB", "--no-aggregate"),
         "--name": ("networks", "--country", "GB", "-f", "nginx", "--name", "is_local"),
         "--output": ("networks", "--country", "GB", "-o", "{out}"),
-        "--db": ("networks", "--country", "GB", "--db", "{db}"),
+        "--db": ("networks", "--country", "GB", "--db", "{city}"),
     },
     "clear": {
         "--unresolved": ("clear", "--unresolved"),

@@ -87,7 +87,9 @@ def test_special_addresses_are_answered_without_a_source(located: Geocli, text: 
         ("8.8.8.256", "8.8.8.256: not an IP address: a part is larger than 255"),
         ("8.8.8.8:65536", f"8.8.8.8:65536: {PORT}"),
         ("8.8.8.8:x", f"8.8.8.8:x: {PORT}"),
-        ("8.8.8.0/24", "8.8.8.0/24: a network, not an address; give one address of it"),
+        ("8.8.8.0/33", "8.8.8.0/33: not a network: the prefix length is not a number from 0 to 32"),
+        ("8.8.8.9-8.8.8.1", "8.8.8.9-8.8.8.1: not a range: it ends before it begins"),
+        ("8.8.8.9-::1", "8.8.8.9-::1: not a range: its ends are of different families"),
         ("8.8.8", "8.8.8: not an IP address"),
         (
             "https://example.com/",

@@ -1,0 +1,208 @@
+"""Look up networks: the answers of databases for all addresses of a range, and what holds for all of it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, NamedTuple
+
+from geocli import address_ranges
+from geocli.address_ranges import AddressRange, Part
+from geocli.addresses import embedded, scope
+from geocli.engine.kernel_walk import walker
+from geocli.engine.scope_tree import EMBEDDED
+from geocli.errors import AddressError, GeocliError
+from geocli.models import IANA, Answer, Entry, Place
+from geocli.resolvers.mmdb import MmdbResolver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from geocli.api_arguments import Mode
+    from geocli.cache import GeoCache
+    from geocli.engine.network_lines import Numbers
+    from geocli.engine.networks import Walker
+
+MAX_REMEMBERED = 50_000
+"""Maximum number of answers that are remembered, which take about 50 MB."""
+NO_DATABASE = "networks are answered from databases; get one with: geocli db update dbip-country-lite"
+NOT_CACHED = "networks are not cached"
+LOW_BITS = 0xFFFFFFFF
+"""Those of an IPv4 address."""
+TEREDO = (EMBEDDED,)
+"""The key of ranges of Teredo addresses."""
+
+
+class HostBitsError(GeocliError):
+    """The address before a prefix length is not the first one of the network, which is looked up nevertheless."""
+
+    exit_status = 0
+
+    def __init__(self, text: str, network: str) -> None:
+        super().__init__(f"{text}: has host bits; looked up as {network}")
+        self.path = "host bits"
+        """Only the first such network is reported."""
+
+
+class Found(NamedTuple):
+    """The answer for a part."""
+
+    answer: Answer | None
+    """That of the databases; None if they know nothing."""
+    scope: str | None
+    """Of special addresses."""
+
+
+class NetworkLookup:
+    """Looks up addresses and networks. For one thread at a time."""
+
+    def __init__(self, cache: GeoCache) -> None:
+        """Read nothing before the first network.
+
+        Args:
+            cache: answers addresses; its databases answer networks.
+
+        """
+        self._cache = cache
+        self._walker: Walker | None = None
+        self._remembered: dict[Numbers, Found] = {}
+
+    def with_networks(self, entries: Sequence[Entry], texts: Sequence[str], mode: Mode) -> list[Entry]:
+        """Return entries in which the invalid ones of networks and ranges are replaced.
+
+        Args:
+            entries: of `texts`, in their order.
+            texts: addresses, networks, or anything else.
+            mode: as of `GeoCache.lookup_batch`.
+
+        """
+        return [
+            self._other(text, entry, mode) if entry.status == "invalid" else entry
+            for text, entry in zip(texts, entries, strict=True)
+        ]
+
+    def _other(self, text: str, entry: Entry, mode: Mode) -> Entry:
+        """Return the entry of what is not an address: of a network, or the one with the reason."""
+        try:
+            parsed = address_ranges.parse(text)
+        except AddressError as error:
+            return entry.replace(error=error.reason)
+        if isinstance(parsed, AddressRange):
+            self.report_host_bits(parsed)
+            return self.entry(parsed, mode)
+        return next(self._cache.lookup_batch([parsed], mode=mode))
+
+    def report_host_bits(self, network: AddressRange) -> None:
+        """Report a network that is not written with its first address."""
+        if network.has_host_bits:
+            self._cache.on_problem(HostBitsError(network.given, network.text))
+
+    def entry(self, network: AddressRange, mode: Mode) -> Entry:
+        """Return the fields that hold for all addresses of a network or range; the walk ends when there are none."""
+        common: dict[str, Any] | None = None
+        scopes, sources, last = set[str | None](), dict[str, None](), None
+        unavailable = self.prepare(mode)
+        for part in () if unavailable else self.parts(network):
+            if part.key == last:
+                continue
+            last = part.key
+            answer, name = self.found(part)
+            scopes.add(name)
+            sources |= dict.fromkeys(answer.source.split("+") if answer else ())
+            values = _values(answer)
+            if common is None:
+                common = values
+            common = {name: value for name, value in common.items() if values.get(name) == value}
+            if not common and (None in scopes or len(scopes) > 1):
+                break
+        is_special = len(scopes) == 1 and None not in scopes
+        traits = {name.removeprefix("traits."): value for name, value in (common or {}).items() if "." in name}
+        fields = {name: value for name, value in (common or {}).items() if "." not in name}
+        return Entry(
+            ip=network.text,
+            status="special" if is_special else "resolved" if common else "unresolved",
+            scope=scopes.pop() if is_special else None,
+            place=Place(**fields, traits=traits or None),
+            source=("+".join(sources) or (IANA if is_special else None)) if common or is_special else None,
+            resolved_at=self._cache.now(),
+            error=unavailable,
+        )
+
+    def prepare(self, mode: Mode) -> str | None:
+        """Open the databases, and return why no network can be looked up, None if one can."""
+        if mode == "cached-only":
+            return NOT_CACHED
+        self._cache.sources(is_labeled=mode != "no-cache")
+        resolvers = [each for each in self._cache.chain.resolvers if isinstance(each, MmdbResolver)]
+        databases = [database for resolver in resolvers for database in resolver.databases(self._cache.on_problem)]
+        if not databases:
+            return NO_DATABASE
+        if self._walker is None or [*self._walker.databases] != databases:
+            self._walker = walker(databases)
+            self._remembered.clear()
+        return None
+
+    def parts(self, network: AddressRange) -> Iterator[Part]:
+        """Return the ranges of a network that have one answer each, in their order; see `prepare`.
+
+        Raises:
+            DatabaseError: a search tree is damaged.
+
+        """
+        assert self._walker is not None  # noqa: S101 (for type checkers)
+        for first, last, numbers in self._walker.spans(network.version, network.first, network.last):
+            inner = embedded(IPv6Address(first)) if numbers[0] == EMBEDDED else None
+            if inner is None or inner.is_obscured:
+                # In Teredo addresses, neighbours have unrelated IPv4 addresses: there is no answer for a range.
+                yield Part(network.version, first, last, numbers if inner is None else TEREDO)
+            else:
+                yield from self._embedding(first, last, 96 - inner.first_bit)
+
+    def _embedding(self, first: int, last: int, low_bits: int) -> Iterator[Part]:
+        """Divide a range by the networks of the IPv4 addresses in it, which have some bits behind them."""
+        assert self._walker is not None  # noqa: S101 (for type checkers)
+        base = first >> (low_bits + 32) << (low_bits + 32)
+        for span in self._walker.spans(4, first >> low_bits & LOW_BITS, last >> low_bits & LOW_BITS):
+            begin = max(first, base | span.first << low_bits)
+            end = min(last, base | span.last << low_bits | (1 << low_bits) - 1)
+            yield Part(6, begin, end, (EMBEDDED, low_bits, *span.numbers))
+
+    def found(self, part: Part) -> Found:
+        """Return the answer of the databases for a part, and its scope."""
+        if (found := self._remembered.get(part.key)) is None:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            found = self._remembered[part.key] = self._find(part)
+        return found
+
+    def _find(self, part: Part) -> Found:
+        if part.key == TEREDO:
+            return Found(None, None)
+        address = address_ranges.address(part.version, part.first)
+        answer = self._cache.chain.resolve_special(address, self._cache.on_problem)
+        if answer is not None and "embedded_ipv4" in (answer.place.traits or {}):
+            traits = {key: value for key, value in (answer.place.traits or {}).items() if key != "embedded_ipv4"}
+            answer = answer.replace(place=answer.place.replace(traits=traits or None))
+        return Found(None if answer is None or answer.is_empty else answer, scope(address))
+
+    def part_entry(self, part: Part, text: str) -> Entry:
+        """Return the entry of a part, whose network or range is `text`."""
+        found, name = self.found(part)
+        answer = found or Answer(place=Place(), source=IANA)
+        is_known = found is not None or name is not None
+        return Entry(
+            ip=text,
+            status="unresolved" if not is_known else "resolved" if name is None else "special",
+            scope=name,
+            place=answer.place,
+            source=answer.source if is_known else None,
+            built_at=answer.built_at,
+            resolved_at=self._cache.now(),
+        )
+
+
+def _values(answer: Answer | None) -> dict[str, Any]:
+    """Return the known fields and traits of an answer by name."""
+    fields = vars(answer.place) if answer else {}
+    traits = {f"traits.{name}": value for name, value in (fields.get("traits") or {}).items()}
+    return {name: value for name, value in fields.items() if value is not None and name != "traits"} | traits
