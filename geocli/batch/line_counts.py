@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from geocli.addresses import parse
+from geocli.batch.feeds import before_note
 from geocli.batch.recognition import by_line
+from geocli.errors import AddressError
 from geocli.immutable import Value
-from geocli.sanitize import shorten
+from geocli.sanitize import decoded, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +115,19 @@ def _advice(counts: LineCounts, *, is_list: bool) -> str:
         return f"it looks like {counts.like} input; try: -i {counts.like}"
     if not (is_list or counts.text):
         return "no address there; choose another column or key: -c NAME"
-    return counts.reason
+    return _reason_before_note(counts.text) or counts.reason if is_list else counts.reason
+
+
+def _reason_before_note(text: str) -> str:
+    """Return why what is before a note is not an address, if it has dots or colons as an address or a name has."""
+    line = text.encode("utf-8", "replace")
+    start, end = before_note(line, 0, len(line)) or (0, 0)
+    try:
+        if not {*b".:"}.isdisjoint(line[start:end]):
+            parse(decoded(line[start:end]))
+    except AddressError as error:
+        return error.reason
+    return ""
 
 
 def _form_like(lines: Iterable[str]) -> str:

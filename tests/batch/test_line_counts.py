@@ -31,6 +31,12 @@ LOGIN = "Nov 30 07:57:14 host sshd[1]: Failed password for root from 81.2.69.160
         ((), "81.2.69.160\n\n# x\nnowhere\n", "1 of 2 lines had no address; first: line 4: nowhere: a host name, "),
         ((), "a.example\nb.example\n", "first: line 1: a.example: a host name, not an address; try: dig +short a.ex"),
         (("-i", "list"), LOGIN, "1 of 1 lines had no address; first: line 1: Nov 30 07:57:14 host sshd[1]: Failed "),
+        (
+            (),
+            "a.example # note\n",
+            "line 1: a.example # note: a host name, not an address; try: dig +short a.example | g",
+        ),
+        ((), "8.8.8.256,x\n", "line 1: 8.8.8.256,x: not an IP address: a part is larger than 255"),
         (("-i", "list"), LOGIN, ": it looks like log input; try: -i log"),
         (("-i", "list"), '{"ip": "81.2.69.160"}', ': {"ip": "81.2.69.160"}: it looks like jsonl input; try: -i jsonl'),
         (("-i", "list"), "date,src_ip", ": it looks like csv input; try: -i csv"),
