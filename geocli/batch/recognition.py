@@ -129,8 +129,8 @@ def _by_options_or_names(request: BatchRequest) -> tuple[str | None, str]:
     if len(forms) > 1:
         reason = f"the files look like {' and '.join(sorted(forms))}; choose one with -i"
         raise SettingsError("-i", reason, origin=COMMAND_LINE)
-    if forms == {"log": forms.get("log")} and request.columns:
-        return None, ""  # a log that is a table, too
+    if forms == {"log": forms.get("log")} and request.columns:  # a log that is a table, too
+        forms = {}
     for form, path in forms.items():
         return form, f"the name of {path}"
     if request.end == "\0":

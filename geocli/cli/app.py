@@ -51,27 +51,41 @@ def _explain(error: Any) -> int:
     """Print a usage error, and return the exit status."""
     path = error.ctx.command_path if error.ctx else "geocli"
     name = path.removeprefix("geocli").strip() or "options"
+    if hint := _hint(error):
+        error.possibilities = []  # of similar names
     # The message is empty if help was printed instead.
     if message := error.format_message().rstrip("."):
-        complain(f"{name}: {message}{_hint(error)}; see {path} -h")
+        complain(f"{name}: {message}{hint}; see {path} -h")
     return int(error.exit_code)
 
 
 def _hint(error: Any) -> str:
-    """Return what to type instead of an unknown command, or of an option before its command."""
-    if error.ctx is None or error.ctx.parent is not None:
+    """Return what to type instead of an unknown command or option."""
+    if error.ctx is None:
         return ""
-    if option := getattr(error, "option_name", None):
-        names = [name for name, command in error.ctx.command.commands.items() if _has(command, option)]
-        name = next((name for name in names if name in sys.argv), names[0] if names else None)
-        return f"; place it after the command: geocli {name} {option}" if name else ""
-    word = next((word for word in sys.argv[1:] if f"'{word}'" in error.message), "")
+    if hasattr(error, "possibilities"):
+        return _hint_for_option(error.ctx, error.option_name)
+    word = next((word for word in sys.argv[1:] if error.message.startswith(f"No such command '{word}'")), "")
+    if not word or error.ctx.parent is not None or "Did you mean" in error.message:
+        return ""
     if os.path.isfile(word):
         from shlex import quote
 
         return f"; to look up the addresses in this file: geocli batch {quote(word)}"
-    is_similar = "Did you mean" in error.message
-    return "" if is_similar else "; to look up an address: geocli lookup ADDRESS"
+    if word == "help" or _has(error.ctx.command, f"--{word}"):
+        return f"; try: geocli --{word}"
+    return "; to look up an address: geocli lookup ADDRESS"
+
+
+def _hint_for_option(ctx: Any, option: str) -> str:
+    """Return the option that has this name as a value, or the command that has this option."""
+    for param in sorted(ctx.command.params, key=lambda param: "--format" not in param.opts):
+        if option.removeprefix("--") in getattr(param.type, "choices", ()):
+            return f"; try: {param.opts[0]} {option.removeprefix('--')}"
+    commands = getattr(ctx.command, "commands", {}) if ctx.parent is None else {}
+    names = [name for name, command in commands.items() if _has(command, option)]
+    name = next((name for name in names if name in sys.argv), names[0] if names else None)
+    return f"; place it after the command: geocli {name} {option}" if name else ""
 
 
 def _has(command: Any, option: str) -> bool:

@@ -336,3 +336,13 @@ def test_a_column_that_is_named_twice_counts_once(located: Geocli) -> None:
     run = located("batch", "-c", "ip", "-c", "ip", "-F", "country_code", stdin=b"ip\n81.2.69.160\n")
 
     assert b"ip,country_code\n81.2.69.160,GB\n" == run.stdout
+
+
+def test_a_log_with_a_delimiter_and_a_column_is_a_table(located: Geocli, tmp_path: Path) -> None:
+    """As those of load balancers, with blanks between values, and quotes."""
+    path = tmp_path / "alb.log"
+    path.write_bytes(b'h2 81.2.69.160:48160 "GET https://example.com/ HTTP/2.0"\n')
+    run = located("batch", "-c", "2", "--delimiter", " ", "-F", "country_name", str(path))
+
+    assert (0, b"") == (run.returncode, run.stderr)
+    assert path.read_bytes()[:-1] + b' "United Kingdom"\n' == run.stdout

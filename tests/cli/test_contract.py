@@ -341,6 +341,10 @@ def test_version(geocli: Geocli) -> None:
         (("nope",), "options: No such command 'nope'; to look up an address: geocli lookup ADDRESS; see geocli -h"),
         (("db", "nope"), "db: No such command 'nope'; see geocli db -h"),
         (("flush", "--nope"), "flush: No such option: --nope; see geocli flush -h"),
+        (("help",), "options: No such command 'help'; try: geocli --help; see geocli -h"),
+        (("version",), "options: No such command 'version'; try: geocli --version; see geocli -h"),
+        (("lookup", "--json", "8.8.8.8"), "lookup: No such option: --json; try: -f json; see geocli lookup -h"),
+        (("batch", "--tsv"), "batch: No such option: --tsv; try: -f tsv; see geocli batch -h"),
         (("lokup",), "options: No such command 'lokup'. Did you mean 'lookup'?; see geocli -h"),
         (
             ("-f", "csv", "batch"),
