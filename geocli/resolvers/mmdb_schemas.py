@@ -190,12 +190,12 @@ class Shape:
     def trait_names(self) -> list[tuple[str, ...]]:
         """Return the names of the traits of each record."""
         columns = self._trait_columns()
-        if not any(None in column for column in columns.values()):
-            return [tuple(columns)] * len(self.positions)
-        names = [
-            tuple(name for name, value in zip(columns, row, strict=True) if value is not None)
-            for row in zip(*columns.values(), strict=True)
-        ]
+        names = [tuple(columns)] * len(self.positions)
+        if any(None in column for column in columns.values()):
+            names = [
+                tuple(name for name, value in zip(columns, row, strict=True) if value is not None)
+                for row in zip(*columns.values(), strict=True)
+            ]
         for row, place in self._single.items():
             names[row] = tuple(place.traits or ())
         return names

@@ -15,6 +15,7 @@ from geocli.cache import GeoCache
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine.blocks import Block
+from geocli.engine.journal_packing import JournalPacker
 from geocli.engine.lookup_table import LookupTable
 from geocli.engine.search_tree import MAX_RECORDS
 from geocli.errors import DatabaseError
@@ -23,6 +24,7 @@ from geocli.merging import merge
 from geocli.models import FIELDS, FIELDS_ON_REQUEST, JSON_FIELDS, WHERE_FIELDS, Place
 from geocli.resolvers.mmdb import ask
 from geocli.settings import Settings
+from geocli.storage.frames import head, unpack
 from geocli.timestamps import instant_text
 from tests.helpers.databases import build
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from geocli.models import Answer
+    from geocli.models import Answer, Entry
 
     Known = tuple[dict[str, Any], int, bool]
 
@@ -199,6 +201,33 @@ def test_lines_are_those_of_the_scalar_path(
 
     assert b"".join(expected) == out[: assembly.write(out)]
     assert assembly.is_complete
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3))
+def test_entries_in_the_journal_are_those_of_the_scalar_path(tmp_path: Path, records: list[list[Any]]) -> None:
+    """Members that places share, and those of one place, add up to the entry that is appended for one address."""
+    home = tmp_path / str(next(_paths))
+    home.mkdir()
+    databases = [opened(home / f"Edition-{number}.mmdb", own) for number, own in enumerate(records)]
+    texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
+    paths = tuple(database.file.path for database in databases)
+    with GeoCache(settings=Settings(data_dir=str(home), databases=paths), clock=lambda: AT) as cache:
+        expected = {entry.ip: entry for entry in cache.lookup_batch(texts, mode="no-cache")}
+    table = LookupTable(databases, None, Output("csv", ("ip",)), is_kept=True)
+    found = table.find(Block.joined([text.encode() for text in texts], [b""] * COUNT))
+    frames = [unpack(payload) for payload in JournalPacker().payloads(head(AT, ""), [found])]
+
+    packed = {entry.ip: entry for frame in frames for entry in frame.entries()}
+    assert {texts[position] for position in found.singles()} == set(texts) - packed.keys()
+    for ip, entry in packed.items():
+        assert repr(_sorted(expected[ip].replace(generation=""))) == repr(_sorted(entry))
+
+
+def _sorted(entry: Entry) -> dict[str, Any]:
+    """Return the fields of an entry, with its traits in the order of their names."""
+    traits = dict(sorted((entry.place.traits or {}).items())) or None
+    return {**entry.replace(place=Place()).as_dict(), **entry.place.as_dict(), "traits": traits}
 
 
 def test_records_of_two_databases_are_merged(tmp_path: Path) -> None:
