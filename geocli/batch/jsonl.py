@@ -126,20 +126,26 @@ class JsonLinesForm:
                 continue
             pieces, rest = self._divided(line, content) if line.strip() else ([], line)
             addresses += [address for _, address in pieces]
-            if self._answers is None:
-                for before, _ in pieces:
-                    copied.append(between + before)
-                    between = b""
-                between += rest + b"\n"
-            else:
-                for _ in range(0, len(pieces), len(self._paths)):
-                    copied += [between + self._answers.before[0], *self._answers.before[1:]]
-                    between = b"\n"
+            texts, between = self._copied(pieces, rest, between)
+            copied += texts
         if not is_large:
             addresses = [picking.chosen(address, self._read) for address in addresses]
         block = Block.joined([each.encode("utf-8", "backslashreplace") for each in addresses], copied, between)
         block.read = self._read
         return block
+
+    def _copied(self, pieces: Pieces, rest: bytes, between: bytes) -> tuple[list[bytes], bytes]:
+        """Return the text to write before each answer of a line, and the text after the last one."""
+        if self._answers is None:
+            texts = [before for before, _ in pieces]
+            if not texts:
+                return [], between + rest + b"\n"
+            return [between + texts[0], *texts[1:]], rest + b"\n"
+        texts = list[bytes]()
+        for _ in range(0, len(pieces), len(self._paths)):
+            texts += [between + self._answers.before[0], *self._answers.before[1:]]
+            between = b"\n"
+        return texts, between
 
     def _divided(self, line: bytes, content: Any) -> tuple[Pieces, bytes]:
         """Return the pieces of a line, and the text after the last answer."""

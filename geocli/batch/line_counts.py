@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from geocli.batch.request import BatchRequest
     from geocli.batch.row_maker import Rows
+    from geocli.models import Entry
 
 
 MAX_EXAMINED = 8
@@ -53,13 +54,7 @@ class LineCounts(Value):
             is_list: whether lines are of a list, and may look like another form.
 
         """
-        positions = rows.positions or range(len(rows.entries))
-        pairs = zip(positions, rows.entries, strict=True)
-        invalid = [(position // per_line, entry) for position, entry in pairs if entry.status == "invalid"]
-        if per_line > 1:
-            answers = Counter(line for line, _ in invalid)
-            invalid = [(line, entry) for line, entry in dict(reversed(invalid)).items() if answers[line] == per_line]
-            invalid.reverse()
+        invalid = _invalid_lines(rows, per_line)
         first, entry = invalid[0] if invalid else (None, None)
         return cls(
             lines=(len(rows.entries) if rows.found is None else len(rows.found.block)) // per_line,
@@ -82,6 +77,18 @@ class LineCounts(Value):
             invalid=self.invalid + later.invalid,
             like=self.like or later.like,
         )
+
+
+def _invalid_lines(rows: Rows, per_line: int) -> list[tuple[int, Entry]]:
+    """Return the lines of which no answer is of an address, and the first entry of each."""
+    positions = rows.positions or range(len(rows.entries))
+    pairs = zip(positions, rows.entries, strict=True)
+    invalid = [(position // per_line, entry) for position, entry in pairs if entry.status == "invalid"]
+    if per_line == 1:
+        return invalid
+    answers = Counter(line for line, _ in invalid)
+    first_entries = dict(reversed(invalid))
+    return [(line, first_entries[line]) for line in answers if answers[line] == per_line]
 
 
 def has_no_address(counts: Mapping[str, LineCounts]) -> bool:

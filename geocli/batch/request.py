@@ -117,17 +117,16 @@ class BatchRequest(Value):
         output.key_fields, output.selection, output.has_answers = self.key_fields, self.selection, self.has_answers
         return form
 
+    def _table_form(self) -> Form:
+        chosen: dict[str, Any] = {"prefix": self.prefix, "with_header": self.with_header, "pick": self.pick or "public"}
+        chosen["format_"] = "value" if self.count_by else self.format
+        if self.input == "jsonl":
+            return JsonLinesForm(self.columns, self.fields, **chosen)
+        return CsvForm(self.columns, self.fields, delimiter=self.delimiter or ",", **chosen)
+
     def _form(self) -> Form:
         if self.input in {"csv", "jsonl"}:
-            chosen: dict[str, Any] = {
-                "prefix": self.prefix,
-                "with_header": self.with_header,
-                "pick": self.pick or "public",
-            }
-            chosen["format_"] = "value" if self.count_by else self.format
-            if self.input == "jsonl":
-                return JsonLinesForm(self.columns, self.fields, **chosen)
-            return CsvForm(self.columns, self.fields, delimiter=self.delimiter or ",", **chosen)
+            return self._table_form()
         if self.input == "log" and not (self.is_extract or self.count_by):
             return LogForm(Output("label", self.fields, end=""), is_extract=False)
         if self.count_by:

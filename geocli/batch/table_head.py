@@ -18,7 +18,7 @@ from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 ZEEK, W3C = re.compile(rb"#fields(?!\w)"), re.compile(rb"#Fields:")
 """Prefixes of the names of columns in logs of Zeek and in W3C extended logs."""
@@ -98,31 +98,34 @@ def read_head(text: bytes, dialect: Dialect, number: int | None, *, is_all: bool
         The head; None if more must be read, up to the first row after it.
 
     """
-    at = len(BOM_UTF8) if text.startswith(BOM_UTF8) else 0
-    bounds, comments = [0], list[bytes]()
+    mark = len(BOM_UTF8) if text.startswith(BOM_UTF8) else 0
+    bounds, is_complete = _comment_bounds(text, mark, is_all=is_all)
+    if not (is_complete or is_all):
+        return None
+    lines = [text[start:stop] for start, stop in pairwise(bounds)]
+    start, at = bounds[-1], bounds[-1] or mark  # a byte order mark belongs to the first line
+    comments = _contents(lines)
+    if named := _of_log(lines, comments, text[at:]):
+        return named
+    dialect = dialect._replace(has_comments=bool(comments))
+    rest = text[at:]
+    size = dialect.first_bytes(rest) if rest else 0
+    if rest and not size and not is_all:
+        return None
+    return _of_table(lines, text[start : at + (size or len(rest))], dialect, number, at - start)
+
+
+def _comment_bounds(text: bytes, at: int, *, is_all: bool) -> tuple[list[int], bool]:
+    """Return the bounds of comments and blank lines from an offset on, and whether another line follows them."""
+    bounds = [0]
     while (end := text.find(b"\n", at) + 1) or (is_all and at < len(text)):
         end = end or len(text)
         line = text[at:end].rstrip(b"\r\n")
         if line and not line.startswith(b"#"):
-            break
-        if line:
-            comments.append(line)
+            return bounds, True
         bounds.append(end)
         at = end
-    else:
-        if not is_all:
-            return None
-    lines = [text[start:stop] for start, stop in pairwise(bounds)]
-    if named := _of_log(lines, comments, text[at:]):
-        return named
-    dialect = dialect._replace(has_comments=bool(comments))
-    size = dialect.first_bytes(text[at:]) if text[at:] else 0
-    if not size and text[at:]:
-        if not is_all:
-            return None
-        size = len(text) - at
-    start = at if len(bounds) > 1 else 0  # the byte order mark belongs to the first line
-    return _of_table(lines, text[start : at + size], dialect, number, len(text[start:at]))
+    return bounds, False
 
 
 def _of_log(lines: Sequence[bytes], comments: Sequence[bytes], rest: bytes) -> Head | None:
@@ -149,19 +152,37 @@ def _names(comment: bytes, start: int, kind: str, dialect: Dialect) -> tuple[str
     return tuple(text.split() if kind == "w3c" else text.split(dialect.delimiter)[1:])
 
 
+def _commented_names(line: bytes, dialect: Dialect) -> Sequence[str]:
+    """Return the names of columns in a comment before the first row; empty if it is not a comment."""
+    comment = line.lstrip(b"# ").rstrip(b"\r\n") if line.startswith(b"#") else b""
+    return next(dialect.records(comment))[0] if comment else []
+
+
+def _contents(lines: Iterable[bytes]) -> list[bytes]:
+    """Return lines without a byte order mark and their terminators; blank lines are left out."""
+    return list(filter(None, (line.removeprefix(BOM_UTF8).rstrip(b"\r\n") for line in lines)))
+
+
+def _is_blank(cells: Sequence[str], number: int | None) -> bool:
+    """Return whether the cell with a number is there, and blank."""
+    return number is not None and number < len(cells) and not cells[number].strip()
+
+
+def _address_index(cells: Sequence[str]) -> int | None:
+    """Return the index of the first cell with an address."""
+    return next((index for index, cell in enumerate(cells) if picking.has_address(cell)), None)
+
+
 def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, number: int | None, mark: int) -> Head:
     """Return the head of a table whose first record is given, with a byte order mark of some bytes before it."""
     cells = [cell.replace(NO_CR, CR) for cells, *_ in dialect.records(first[mark:]) for cell in cells]
     before = sum(map(len, lines))
-    place = next((index for index, cell in enumerate(cells) if picking.has_address(cell)), None)
-    is_row = place is not None or (number is not None and number < len(cells) and not cells[number].strip())
-    if not is_row:
+    place = _address_index(cells)
+    if place is None and not _is_blank(cells, number):
         return Head(before + len(first), (*lines, first), tuple(cells), len(cells), dialect)
-    if number is None and lines and lines[-1].startswith(b"#"):
-        comment = lines[-1].lstrip(b"# ").rstrip(b"\r\n")
-        if len(names := next(dialect.records(comment))[0] if comment else []) == len(cells):
-            return Head(before, tuple(lines), tuple(names), len(cells), dialect)
+    names = _commented_names(lines[-1], dialect) if number is None and lines else []
+    if names and len(names) == len(cells):
+        return Head(before, tuple(lines), tuple(names), len(cells), dialect)
     # Without names, comments are left to the rows, so that those of several files are written.
-    bom = (lines[0] if lines else first)[: len(BOM_UTF8)]
-    bom = bom if bom == BOM_UTF8 else b""
+    bom = BOM_UTF8 if (lines[0] if lines else first).startswith(BOM_UTF8) else b""
     return Head(len(bom), (bom,), (), len(cells), dialect, place=place or 0)

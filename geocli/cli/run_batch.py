@@ -52,14 +52,7 @@ def batch(
         run, total_bytes = _prepared(cache, request, cluster)
         with _progress(total_bytes, is_shown=shows_progress) as watcher:
             report = run(watcher)
-    if request.report:
-        _write_report(report, request, settings, cache)
-    if request.count_by:
-        _print_groups(report, request)
-    if request.is_counted:
-        from geocli.formats.counts import print_summary
-
-        print_summary(report.counts)
+    _print_counts(report, request, settings, cache)
     if not is_quiet:
         _complain_of_lines(report)
         complain_of_empty_fields(report.empty, settings, request.mode)
@@ -88,6 +81,18 @@ def _complain_of_lines(report: BatchReport) -> None:
 
     if text := complaint(report.lines, report.request):
         complain(text)
+
+
+def _print_counts(report: BatchReport, request: BatchRequest, settings: Settings, cache: GeoCache) -> None:
+    """Write the report, the counts and the summary that were requested."""
+    if request.report:
+        _write_report(report, request, settings, cache)
+    if request.count_by:
+        _print_groups(report, request)
+    if request.is_counted:
+        from geocli.formats.counts import print_summary
+
+        print_summary(report.counts)
 
 
 def _progress(total_bytes: int | None, *, is_shown: bool) -> AbstractContextManager[Watcher]:

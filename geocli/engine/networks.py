@@ -54,7 +54,8 @@ class Walker:
             DatabaseError: a tree is damaged.
 
         """
-        bits, last = BITS[version], (1 << BITS[version]) - 1 if last is None else last
+        bits = BITS[version]
+        last = (1 << bits) - 1 if last is None else last
         trees = [scope_tree(version).records, *map(_nodes, self.databases)]
         counts = [len(tree) // 2 for tree in trees]
         leaves, skipped = MAX_PATHS * sum(counts), counts[0] + EMBEDDED if skips_embedded else -1
@@ -64,20 +65,15 @@ class Walker:
             end = address | (1 << (bits - depth)) - 1
             if end < first or address > last or records[0] == skipped:
                 continue
-            if all(record >= count for record, count in zip(records, counts, strict=True)):
-                numbers = tuple(record - count for record, count in zip(records, counts, strict=True))
+            numbers = _data_offsets(records, counts)
+            if min(numbers) >= 0:
                 yield Span(max(address, first), min(end, last), numbers)
                 continue
             leaves -= 1
             if depth == bits or leaves < 0:
                 raise DatabaseError(self.databases[0].file.path, DAMAGED)
             depth += 1
-            for side in (1, 0):
-                below = [
-                    tree[2 * record + side] if record < count else record
-                    for tree, record, count in zip(trees, records, counts, strict=True)
-                ]
-                waiting.append((address | side << (bits - depth), depth, below))
+            waiting += [(address | side << (bits - depth), depth, _below(trees, records, side)) for side in (1, 0)]
 
     def _roots(self, trees: Sequence[array[int]], version: int) -> list[int]:
         """Return the record of each tree at which the addresses of a family begin."""
@@ -130,6 +126,19 @@ class Walker:
         """
         for run in self.runs(version, classes, judge, is_apart=is_apart):
             yield form.text(run, version)
+
+
+def _data_offsets(records: Sequence[int], counts: Sequence[int]) -> tuple[int, ...]:
+    """Return the offsets of the data of records; negative ones for nodes."""
+    return tuple(record - count for record, count in zip(records, counts, strict=True))
+
+
+def _below(trees: Sequence[Sequence[int]], records: Sequence[int], side: int) -> list[int]:
+    """Return the left or right records of nodes; records that are leaves stay."""
+    return [
+        tree[2 * record + side] if 2 * record < len(tree) else record
+        for tree, record in zip(trees, records, strict=True)
+    ]
 
 
 def _nodes(database: Database) -> array[int]:

@@ -84,6 +84,10 @@ def _numbering(capacity: int) -> tuple[Numbering, Any]:
     return Numbering(slots=address_of(memory), mask=slots - 1, capacity=capacity), memory
 
 
+def _random() -> int:
+    return int.from_bytes(os.urandom(8))
+
+
 class NumberedAnswers:
     """Rendered answers of one list of databases.
 
@@ -104,18 +108,7 @@ class NumberedAnswers:
         self._kernel = kernel()
         self._numbers = NUMBERS if len(trees) < 2 else NUMBERS_OF_SEVERAL
         self._width = len(trees) + 2
-        self._memory: dict[str, Any] = {
-            "table": allocated(4 << TABLE_BITS),
-            "table_prefixes": allocated(1 << TABLE_BITS),
-            "states": allocated(self._numbers),
-            "answers": allocated(4 * self._width * self._numbers),
-            "arena": allocated(ARENA_BYTES),
-        }
-        if is_kept:
-            self._memory["groups"] = allocated(4 * self._numbers)
-        if output.key_fields:
-            self._memory["keys"] = allocated(4 * self._numbers)
-        self._memory["states"][SINGLE] = IS_SINGLE
+        self._memory = self._allocate(has_keys=bool(output.key_fields))
         self._answers = memoryview(self._memory["answers"]).cast("I")
         self._recipes = (Recipe * MAX_RECIPES)()
         keys = self._memory.get("keys") or b""
@@ -132,7 +125,7 @@ class NumberedAnswers:
         # The kernel has only the addresses of these: they must live as long as the engine.
         self._referenced = trees, native_trees, numbered, key_tables, range_memory
         self.engine = Engine(
-            secret=(int.from_bytes(os.urandom(8)), *(int.from_bytes(os.urandom(8)) | 1 for _ in range(2))),
+            secret=(_random(), _random() | 1, _random() | 1),
             database_count=len(trees),
             trees=address_of(native_trees),
             numberings=address_of(self._numberings),
@@ -148,6 +141,22 @@ class NumberedAnswers:
             max_numbers=self._numbers,
             **{name: address_of(memory) for name, memory in self._memory.items()},
         )
+
+    def _allocate(self, *, has_keys: bool) -> dict[str, Any]:
+        """Return the memory of the kernel by its name in `Engine`."""
+        memory: dict[str, Any] = {
+            "table": allocated(4 << TABLE_BITS),
+            "table_prefixes": allocated(1 << TABLE_BITS),
+            "states": allocated(self._numbers),
+            "answers": allocated(4 * self._width * self._numbers),
+            "arena": allocated(ARENA_BYTES),
+        }
+        if self.is_kept:
+            memory["groups"] = allocated(4 * self._numbers)
+        if has_keys:
+            memory["keys"] = allocated(4 * self._numbers)
+        memory["states"][SINGLE] = IS_SINGLE
+        return memory
 
     @property
     def is_full(self) -> bool:

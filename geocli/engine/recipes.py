@@ -56,6 +56,11 @@ def merged(databases: Sequence[Database], kinds: Sequence[Kind], networks: Seque
         sources = sum(kind.is_there << bit for bit, kind in enumerate(kinds))
     sources &= (1 << len(databases)) - 1
     place = whole.place if whole else Place()
+    return Recipe(whole, sources, _fields(place, kinds), place.traits or {})
+
+
+def _fields(place: Place, kinds: Sequence[Kind]) -> dict[str, int]:
+    """Return the source of each field by a place whose values are numbers of sources."""
     fields: dict[str, int] = {}
     if place.country_code is not None:
         fields |= dict.fromkeys(WHERE_FIELDS, int(place.country_code) - 1)
@@ -63,7 +68,7 @@ def merged(databases: Sequence[Database], kinds: Sequence[Kind], networks: Seque
         fields["asn"] = next(bit for bit, kind in enumerate(kinds) if kind.has_asn)
     if place.org is not None:
         fields["org"] = int(place.org) - 1
-    return Recipe(whole, sources, fields, place.traits or {})
+    return fields
 
 
 def _numbered_place(bit: int, kind: Kind, network: int) -> Place:

@@ -14,7 +14,7 @@ from geocli.storage.place_encoding import SHARED_TRAITS, member_texts
 from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from geocli.engine.recipes import Recipe
     from geocli.engine.record_texts import Layout
@@ -81,18 +81,19 @@ class Renderer:
         for position, name in enumerate(self._output.cell_names):
             own = self._spans(position, name, recipe, layouts)
             spans += own
-            if name in fields:
-                cells.append(fields[name])
-            elif name == "traits" and own:
-                cells.append(self._output.traits_cell(", ".join(_MARKS[FRAGMENT] for _ in own)))
-            else:
-                cells.append(_MARKS[FRAGMENT] if own else self._output.cell(members.get(name)))
+            cells.append(fields[name] if name in fields else self._cell(name, own, members))
             if is_resolved and own:
                 self._used.add((layouts[own[0].record], position))
         if is_resolved:
             self.resolved_by.update(members["source"].split("+"))
             self._filled |= {"built_at"} & members.keys() | ({"network"} if recipe.sources else set())
         return encoded(f"{self._output.line(cells)}{self._output.end}", spans)
+
+    def _cell(self, name: str, spans: Sequence[Span], members: Mapping[str, str]) -> str:
+        """Return a cell that consists of columns of a record, or is the same in all answers."""
+        if name == "traits" and spans:
+            return self._output.traits_cell(", ".join(_MARKS[FRAGMENT] for _ in spans))
+        return _MARKS[FRAGMENT] if spans else self._output.cell(members.get(name))
 
     @staticmethod
     def _spans(position: int, name: str, recipe: Recipe, layouts: Sequence[Layout]) -> list[Span]:
@@ -119,14 +120,16 @@ def _members(scope: int, recipe: Recipe) -> dict[str, str]:
     return {"status": "special", "scope": str(SCOPES[scope]), "source": source, **built_at}
 
 
+def _own_traits(recipe: Recipe) -> Iterator[tuple[str, int]]:
+    """Return the traits that are not shared in the journal, with their sources."""
+    sharing = recipe.fields.get("country_code")
+    return ((name, source) for name, source in recipe.traits.items() if source != sharing or name not in SHARED_TRAITS)
+
+
 def _place(status: str, recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
     """Return the part of a place in the journal that belongs to one answer, at least the status."""
     spans = [layouts[source].span("member", name) for name, source in _own_members(recipe)]
-    traits = [
-        layouts[source].span("member", f"traits.{name}")
-        for name, source in recipe.traits.items()
-        if source != recipe.fields.get("country_code") or name not in SHARED_TRAITS
-    ]
+    traits = [layouts[source].span("member", f"traits.{name}") for name, source in _own_traits(recipe)]
     mark = _MARKS[FRAGMENT]
     members = [mark for name in ("asn", "org") if name in recipe.fields]
     members += [f'"traits":{{{",".join(mark for _ in traits)}}}'] if traits else []

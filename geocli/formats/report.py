@@ -112,14 +112,24 @@ def write_report(report: Report, path: str) -> None:
 
 
 def _sections(report: Report) -> Iterator[Section]:
-    from geocli.formats.charts import bar_chart, time_chart
+    yield _countries(report)
+    if report.times:
+        yield _times(report)
+    if report.networks:
+        yield _bars(report, "Networks", "network", report.networks)
+    if report.cities:
+        yield _bars(report, "Cities", "city", report.cities)
+    if report.others:
+        yield _bars(report, "Special and unresolved", "kind", report.others)
 
+
+def _countries(report: Report) -> Section:
     names = {f"{country_name(code) or code}": count for code, count in report.countries.items()}
     legend = [
         (f"class-{number}", f"{least:,}" if least == most else f"{least:,} to {most:,}")
         for number, least, most in classes(report.countries)
     ]
-    yield Section(
+    return Section(
         "Countries",
         country_map(report.countries, report.total),
         ("country", report.rows, "share"),
@@ -127,24 +137,26 @@ def _sections(report: Report) -> Iterator[Section]:
         _note(names),
         legend,
     )
-    if report.times:
-        pattern = "%Y-%m-%d" if report.step >= DAY else "%Y-%m-%d %H:%M"
-        labels = [_time_text(at, report.step) for at, _ in report.times]
-        counts = [count for _, count in report.times]
-        rows = [(f"{at:{pattern}}", f"{count:,}") for at, count in report.times]
-        yield Section(
-            "Time", time_chart(labels, counts), ("from", "lines"), rows, f"One bar is {_step_text(report.step)}."
-        )
-    for title, column, values in (("Networks", "network", report.networks), ("Cities", "city", report.cities)):
-        if values:
-            top = _top(values)
-            picture = bar_chart([safe(name) for name, _ in top], [count for _, count in top])
-            yield Section(title, picture, (column, report.rows, "share"), _ranked(values, report.total), _note(values))
-    if report.others:
-        top = _top(report.others)
-        picture = bar_chart([safe(name) for name, _ in top], [count for _, count in top])
-        shares = _ranked(report.others, report.total)
-        yield Section("Special and unresolved", picture, ("kind", report.rows, "share"), shares, _note(report.others))
+
+
+def _times(report: Report) -> Section:
+    from geocli.formats.charts import time_chart
+
+    pattern = "%Y-%m-%d" if report.step >= DAY else "%Y-%m-%d %H:%M"
+    labels = [_time_text(at, report.step) for at, _ in report.times]
+    counts = [count for _, count in report.times]
+    rows = [(f"{at:{pattern}}", f"{count:,}") for at, count in report.times]
+    return Section(
+        "Time", time_chart(labels, counts), ("from", "lines"), rows, f"One bar is {_step_text(report.step)}."
+    )
+
+
+def _bars(report: Report, title: str, column: str, values: Mapping[str, int]) -> Section:
+    from geocli.formats.charts import bar_chart
+
+    top = _top(values)
+    picture = bar_chart([safe(name) for name, _ in top], [count for _, count in top])
+    return Section(title, picture, (column, report.rows, "share"), _ranked(values, report.total), _note(values))
 
 
 def _top(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -59,8 +59,7 @@ class Output:
         self._before = before
         self.separator = {"csv": separator, "words": separator, "label": ", "}.get(format_, "\t")
         """Separator of cells."""
-        has_others = self.is_json or format_ == "words" or SIMPLE.fullmatch(f"_{self.separator}")
-        self._has_plain_simple_cells = not has_others
+        self._has_plain_simple_cells = not self._alters_simple_cells()
         self._marks = ('"', self.separator, *(f"\n{start}" for start in FORMULA_STARTS))
         """What makes cells other texts than their values."""
         self._keys = _json_keys(self.names)
@@ -69,7 +68,7 @@ class Output:
         self._known = [self._cells[name] for name in self.cell_names]
         self.unknown = {"json": "null", "jsonl": "null", "words": "-"}.get(format_, "")
         """Cell of an unknown value."""
-        self.blank = '""' if format_ == "csv" and len(self.names) == 1 and not before else ""
+        self.blank = '""' if (format_, len(self.names), before) == ("csv", 1, "") else ""
         """Line of a single empty cell; an empty line would not be a row of CSV."""
         self.is_plain = format_ in {"csv", "tsv", "value"} and not (before or self.blank)
         """Whether a line is just its cells with separators."""
@@ -80,6 +79,10 @@ class Output:
         """Which entries are written; default: all."""
         self.has_answers = True
         """Whether answers are written, rather than selected input alone."""
+
+    def _alters_simple_cells(self) -> bool:
+        """Return whether cells that match `SIMPLE` may be other texts than their values."""
+        return self.is_json or self.format == "words" or SIMPLE.fullmatch(f"_{self.separator}") is not None
 
     def _header(self) -> bytes:
         if self.format not in {"csv", "tsv"}:

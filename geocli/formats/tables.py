@@ -10,7 +10,7 @@ from geocli.immutable import Value
 from geocli.sanitize import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import Console, RenderableType
@@ -88,6 +88,12 @@ class Listing(Value):
         return table, [*widths.values()] != natural
 
 
+def _spare(columns: Sequence[Column], widths: Mapping[int, int]) -> dict[int, int]:
+    """Return by how much columns may be cut, by their numbers."""
+    spare = {number: cells - columns[number].min_cells for number, cells in widths.items()}
+    return {number: cells for number, cells in spare.items() if cells > 0 and not columns[number].is_fixed}
+
+
 def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[int, int]:
     """Return the widths of the columns that fit, by their numbers."""
     widths = {number: min(cells, width) for number, cells in enumerate(natural)}
@@ -95,11 +101,7 @@ def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[
         excess = sum(widths.values()) + GAP_CELLS * (len(widths) - 1) + MARGIN_CELLS - width
         if excess <= 0:
             return widths
-        spare = {
-            number: cells - columns[number].min_cells
-            for number, cells in widths.items()
-            if cells > columns[number].min_cells and not columns[number].is_fixed
-        }
+        spare = _spare(columns, widths)
         dropped = sorted((columns[number].is_minor, number) for number in widths if not columns[number].is_fixed)
         if sum(spare.values()) >= excess and not (dropped and dropped[-1][0]):
             widths[max(spare, key=widths.__getitem__)] -= 1

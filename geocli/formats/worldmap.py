@@ -107,6 +107,12 @@ MIDDLE_SHARE, LARGE_SHARE = 0.01, 0.1
 """Shares from which a country has the second and the third mark."""
 
 
+def _around(row: int, first: int, text: str) -> set[tuple[int, int]]:
+    """Return the cells of a label that must be free, with a blank next to it, so that it belongs to one mark."""
+    margin = 0 if len(text) == 1 else 1
+    return {(row, column) for column in range(first - margin, first + len(text) + margin)}
+
+
 def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterator[list[tuple[str, bool]]]:
     """Draw the world, with a mark in the centre of each country, and its share next to it where there is room.
 
@@ -126,12 +132,9 @@ def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterato
     for code, share in sorted(known.items(), key=lambda item: (-item[1], item[0])):
         row, column = cell(code, columns)
         for first, text in _labels(column, share, pen.marks):
-            cells = {(row, first + number) for number in range(len(text))}
-            # A blank between two labels, so that each belongs to one mark.
-            around = cells if len(text) == 1 else {(row, first - 1), *cells, (row, first + len(text))}
-            if around.isdisjoint(marked) and first >= 0 and first + len(text) <= columns:
+            if 0 <= first <= columns - len(text) and _around(row, first, text).isdisjoint(marked):
                 lines[row][first : first + len(text)] = text
-                marked |= cells
+                marked |= {(row, first + number) for number in range(len(text))}
                 break
     for row, line in enumerate(lines):
         yield list(_pieces(line, [(row, column) in marked for column in range(columns)]))
