@@ -32,17 +32,17 @@ def reader(pick: str) -> Callable[[str], Address]:
 
 
 def has_address(text: str) -> bool:
-    """Return whether a string has one address or several."""
+    """Return whether a string has one address or several, or is a network or a range."""
     try:
         _read("first", text)
     except AddressError:
-        return False
+        return is_readable(text)
     return True
 
 
 def chosen(text: str, read: Callable[[str], Address]) -> str:
     """Return the address that a function reads of several; any other string, such as a range, unchanged."""
-    if _SEVERAL.search(text) is None or ("-" in text and is_readable(text)):
+    if _SEVERAL.search(text) is None:
         return text
     try:
         return str(read(text))
@@ -63,6 +63,9 @@ def _read(pick: str, text: str) -> Address:
     try:
         return parse(text)
     except AddressError:
+        # The hyphen of a range is not a placeholder between two addresses.
+        if "-" in text and is_readable(text):
+            raise
         pieces = [piece for piece in _BETWEEN.split(text) if piece]
         try:
             found = [*_addresses(pieces)] if _SEVERAL.search(text) else []

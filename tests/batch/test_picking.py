@@ -42,7 +42,19 @@ def test_one_of_several_addresses_is_chosen(text: str, public: str, first: str, 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "unknown", "8.8.8.8 example.com", "Chrome 126.0.0.0 x", "a=8.8.8.8", "by=8.8.8.8", "8.8.8.8=", ","],
+    [
+        "",
+        "-",
+        "unknown",
+        "8.8.8.8 example.com",
+        "Chrome 126.0.0.0 x",
+        "a=8.8.8.8",
+        "by=8.8.8.8",
+        "10.0.0.1 - 10.0.0.9",
+        "10.0.0.0/8",
+        "8.8.8.8=",
+        ",",
+    ],
 )
 def test_a_string_with_other_words_has_no_address(text: str) -> None:
     """The error is that of the whole string, which is left as it is."""

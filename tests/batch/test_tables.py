@@ -138,6 +138,8 @@ def test_without_comments_before_the_header_there_are_none(batch: Batch) -> None
         (b"\xef\xbb\xbf", b"81.2.69.160,x\n", "1", b"\xef\xbb\xbf81.2.69.160,x,GB\n"),
         (b"# a\n", b"81.2.69.160,x\n", "1", b"# a\n81.2.69.160,x,GB\n"),
         (b"", b",x\n", "1", b",x,\n"),
+        (b"", b"81.2.69.160/32,x\n", "1", b"81.2.69.160/32,x,GB\n"),
+        (b"", b"10.0.0.1 - 10.0.0.9,x\n", "1", b"10.0.0.1 - 10.0.0.9,x,\n"),
         (b"", b'"10.0.0.1, 81.2.69.160",x\n', "1", b'"10.0.0.1, 81.2.69.160",x,GB\n'),
         (b"n,addr\n", b"x,81.2.69.160\n", "2", b"n,addr,country_code\nx,81.2.69.160,GB\n"),
         (b"2,x\n", b"81.2.69.160,y\n", "2", b"2,x,country_code\n81.2.69.160,y,GB\n"),
