@@ -40,26 +40,46 @@ def lookup(
         entries = list(cache.lookup_batch(texts, mode=mode))
         facts |= {"addresses": len(entries), "cached": sum(entry.cached for entry in entries)}
         networks_status = None
-        if any(entry.status == "invalid" for entry in entries):
+        if _has_invalid(entries):
             from geocli.cli.run_network_lookup import NetworksOutput, with_networks
 
             items = with_networks(cache, entries, mode)
-            entries = [item for item in items if isinstance(item, Entry)]
+            entries = _entries(items)
             if len(entries) < len(items):
                 output = NetworksOutput(cache, mode, format_, fields, top)
                 networks_status = output.check(items) if is_quiet else output.write(items)
-    if not is_quiet and networks_status is None:
+    prints_entries = not is_quiet and networks_status is None
+    if prints_entries:
         _print(entries, format_, fields, cache.now)
+    _complain_of_invalid(entries)
+    if prints_entries:
+        _complain_of_empty(entries, fields, settings, mode)
+    return problems.exit_status(max([networks_status or 0, *_statuses(entries, mode)]))
+
+
+def _entries(items: Iterable[object]) -> list[Entry]:
+    return [item for item in items if isinstance(item, Entry)]
+
+
+def _has_invalid(entries: Iterable[Entry]) -> bool:
+    return any(entry.status == "invalid" for entry in entries)
+
+
+def _complain_of_empty(entries: Sequence[Entry], fields: Sequence[str] | None, settings: Settings, mode: Mode) -> None:
+    """Report chosen fields that are empty in all entries."""
+    if not fields:
+        return
+    from geocli.empty_fields import EmptyFields
+
+    empty = EmptyFields(fields)
+    empty.see(entries)
+    complain_of_empty_fields(empty, settings, mode)
+
+
+def _complain_of_invalid(entries: Iterable[Entry]) -> None:
     for entry in entries:
         if entry.status == "invalid":
             complain(AddressError(entry.ip, _reason(entry)))
-    if fields and not is_quiet and networks_status is None:
-        from geocli.empty_fields import EmptyFields
-
-        empty = EmptyFields(fields)
-        empty.see(entries)
-        complain_of_empty_fields(empty, settings, mode)
-    return problems.exit_status(max((networks_status or 0, *(_status(entry, mode) for entry in entries))))
 
 
 def _reason(entry: Entry) -> str:
@@ -69,6 +89,10 @@ def _reason(entry: Entry) -> str:
 
         return f"a file, not an address; to look up the addresses in it: geocli batch {quote(entry.ip)}"
     return entry.error or ""
+
+
+def _statuses(entries: Iterable[Entry], mode: Mode) -> list[int]:
+    return [_status(entry, mode) for entry in entries]
 
 
 def _status(entry: Entry, mode: Mode) -> int:

@@ -53,6 +53,50 @@ class Found(NamedTuple):
     """Of special addresses."""
 
 
+class _Common:
+    """What the answers to all parts of a network have in common.
+
+    Attributes:
+        values: fields and traits by name.
+
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] | None = None
+        self._scopes, self._sources = set[str | None](), dict[str, None]()
+
+    def add(self, answer: Answer | None, scope_: str | None) -> None:
+        """Add the answer to a part, and its scope."""
+        self._scopes.add(scope_)
+        self._sources |= dict.fromkeys(answer.source.split("+") if answer else ())
+        values = _values(answer)
+        common = values if self.values is None else self.values
+        self.values = {name: value for name, value in common.items() if values.get(name) == value}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no further answer can have anything in common with these."""
+        return not self.values and self.scope is None
+
+    @property
+    def scope(self) -> str | None:
+        """The scope of all parts, if it is the same."""
+        return next(iter(self._scopes)) if len(self._scopes) == 1 else None
+
+    @property
+    def source(self) -> str | None:
+        """The sources, if there is anything in common."""
+        if not self.values and self.scope is None:
+            return None
+        return "+".join(self._sources) or (IANA if self.scope else None)
+
+    def place(self) -> Place:
+        """Return the place with the common fields."""
+        values = self.values or {}
+        traits = {name.removeprefix("traits."): value for name, value in values.items() if "." in name}
+        return Place(**{name: value for name, value in values.items() if "." not in name}, traits=traits or None)
+
+
 class NetworkLookup:
     """Looks up addresses and networks. For one thread at a time."""
 
@@ -99,31 +143,21 @@ class NetworkLookup:
 
     def entry(self, network: AddressRange, mode: Mode) -> Entry:
         """Return the fields that hold for all addresses of a network or range; the walk ends when there are none."""
-        common: dict[str, Any] | None = None
-        scopes, sources, last = set[str | None](), dict[str, None](), None
+        common, last = _Common(), None
         unavailable = self.prepare(mode)
         for part in () if unavailable else self.parts(network):
-            if part.key == last:
-                continue
+            if part.key != last:
+                common.add(*self.found(part))
+                if common.is_empty:
+                    break
             last = part.key
-            answer, name = self.found(part)
-            scopes.add(name)
-            sources |= dict.fromkeys(answer.source.split("+") if answer else ())
-            values = _values(answer)
-            if common is None:
-                common = values
-            common = {name: value for name, value in common.items() if values.get(name) == value}
-            if not common and (None in scopes or len(scopes) > 1):
-                break
-        is_special = len(scopes) == 1 and None not in scopes
-        traits = {name.removeprefix("traits."): value for name, value in (common or {}).items() if "." in name}
-        fields = {name: value for name, value in (common or {}).items() if "." not in name}
+        scope_ = common.scope
         return Entry(
             ip=network.text,
-            status="special" if is_special else "resolved" if common else "unresolved",
-            scope=scopes.pop() if is_special else None,
-            place=Place(**fields, traits=traits or None),
-            source=("+".join(sources) or (IANA if is_special else None)) if common or is_special else None,
+            status="special" if scope_ else "resolved" if common.values else "unresolved",
+            scope=scope_,
+            place=common.place(),
+            source=common.source,
             resolved_at=self._cache.now(),
             error=unavailable,
         )

@@ -68,8 +68,7 @@ class NetworkAnswers:
         ranked = sorted(self._answers.values(), key=lambda answer: -answer.addresses)
         total = sum(answer.addresses for answer in ranked)
         chosen = [*islice(ranked, top)]
-        columns = [(name, [answer.values[at] for answer in chosen]) for at, name in enumerate(self._names)]
-        columns = [pair for pair in columns if self._has_empty or any(value is not None for value in pair[1])]
+        columns = self._columns(chosen)
         names = [
             Column("networks", is_fixed=True),
             Column("addresses", is_number=True),
@@ -85,6 +84,11 @@ class NetworkAnswers:
             show(console, listing, complete="-f jsonl")
         if len(ranked) > len(chosen):
             console.print(harmless((f"{len(ranked) - len(chosen)} more; --top {len(ranked)} shows all", "dim")))
+
+    def _columns(self, answers: Sequence[_Answer]) -> list[tuple[str, list[Any]]]:
+        """Return the names and values of columns; empty ones are left out by default."""
+        columns = [(name, [answer.values[at] for answer in answers]) for at, name in enumerate(self._names)]
+        return [pair for pair in columns if self._has_empty or any(value is not None for value in pair[1])]
 
     def _ranges(self, answer: _Answer) -> str:
         more = f" and {answer.count - SHOWN} more" if answer.count > SHOWN else ""
