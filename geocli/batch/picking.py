@@ -63,19 +63,23 @@ def _read(pick: str, text: str) -> Address:
     try:
         return parse(text)
     except AddressError:
-        # The hyphen of a range is not a placeholder between two addresses.
-        if "-" in text and is_readable(text):
-            raise
-        pieces = [piece for piece in _BETWEEN.split(text) if piece]
-        try:
-            found = [*_addresses(pieces)] if _SEVERAL.search(text) else []
-        except AddressError:
-            found = []
+        found = _several(text)
         if not found:
             raise
     if pick == "public":
         return next((address for address in found if scope(address) is None), found[0])
     return found[-1 if pick == "last" else 0]
+
+
+def _several(text: str) -> list[Address]:
+    """Return the addresses in a string; nothing if it has anything else but parameters and placeholders."""
+    # The hyphen of a range is not a placeholder between two addresses.
+    if _SEVERAL.search(text) is None or ("-" in text and is_readable(text)):
+        return []
+    try:
+        return [*_addresses([piece for piece in _BETWEEN.split(text) if piece])]
+    except AddressError:
+        return []
 
 
 def _addresses(pieces: list[str]) -> Iterator[Address]:
