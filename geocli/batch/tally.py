@@ -67,6 +67,7 @@ class Tally:
         """
         self.fields = tuple(fields)
         self._columns = [key_fields.index(name) for name in self.fields]
+        self._has_whole_keys = self.fields == tuple(key_fields)
         self._lines: Counter[Key] = Counter()
         self._addresses: Counter[Key] = Counter()
         self._counts: AnswerCounts | None = None
@@ -113,6 +114,8 @@ class Tally:
 
     def reduced(self, fields: Sequence[str]) -> Tally:
         """Return the same rows, counted by some of the fields."""
+        if tuple(fields) == self.fields:
+            return self
         reduced = Tally(fields, self.fields)
         reduced._distinct = self._distinct
         for counts, own in ((self.lines, reduced._lines), (self.addresses, reduced._addresses)):
@@ -144,7 +147,7 @@ class Tally:
                 self._addresses[own] += addresses
 
     def _own(self, key: Key) -> Key:
-        return tuple(key[column] for column in self._columns)
+        return key if self._has_whole_keys else tuple([key[column] for column in self._columns])
 
     def _add_addresses(self, found: BlockAnswers) -> None:
         """Count answers by keys with fields of each address, which takes longer."""

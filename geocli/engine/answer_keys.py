@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = tuple[Any, ...]
 
+_ALL_TRAITS = object()
+"""Stands for the traits of several records."""
+
 
 class AnswerKeys:
     """The key of each answer, by number. Each record has a label, which stands for the values of its fields."""
@@ -37,6 +40,8 @@ class AnswerKeys:
         self._recipes: dict[int, tuple[Recipe, Mapping[str, str]]] = {}
         """The recipes of answers, with their common members."""
         self._keys: dict[int, Key] = {}
+        self._plans: dict[int, Sequence[tuple[int | None, Any]]] = {}
+        """For recipes, where their fields are."""
 
     def labels(self, kind: Kind, group: Group) -> list[int]:
         """Return the labels of records; none if there are no keys."""
@@ -62,11 +67,34 @@ class AnswerKeys:
         key = self._keys.get(self._numbers[number])
         if key is None:
             recipe_number, labels = self._labels_of(number)
-            recipe, members = self._recipes[recipe_number]
-            columns = zip(*(self._values[label] for label in labels), strict=True)
-            key = tuple(_value(recipe, members, *field) for field in zip(self._fields, columns, strict=True))
+            plan = self._plans.get(recipe_number)
+            if plan is None:
+                plan = self._plans[recipe_number] = self._plan(*self._recipes[recipe_number])
+            key = tuple([value if source is None else self._values[labels[source]][column]
+                         for column, (source, value) in enumerate(plan)])  # fmt: skip
+            if _ALL_TRAITS in key:
+                key = self._with_traits(key, recipe_number, labels)
             self._keys[self._numbers[number]] = key
         return key
+
+    def _plan(self, recipe: Recipe, members: Mapping[str, str]) -> Sequence[tuple[int | None, Any]]:
+        """Return the source of each field; where it is the same for all answers of a recipe, None and the value."""
+        plan: list[tuple[int | None, Any]] = []
+        for name in self._fields:
+            sources = _sources(recipe, name)
+            if not sources:
+                plan.append((None, False if name == "cached" else members.get(name)))
+            else:
+                plan.append((None, _ALL_TRAITS) if name == "traits" else (sources[0], None))
+        return plan
+
+    def _with_traits(self, key: Key, recipe_number: int, labels: Sequence[int]) -> Key:
+        """Return a key with the traits of all records."""
+        recipe, _ = self._recipes[recipe_number]
+        column = self._fields.index("traits")
+        traits = {source: json.loads(self._values[labels[source]][column]) for source in set(recipe.traits.values())}
+        merged = json_text({trait: traits[source][trait] for trait, source in recipe.traits.items()})
+        return tuple(merged if value is _ALL_TRAITS else value for value in key)
 
 
 def _column(kind: Kind, group: Group, name: str) -> Sequence[Any]:
@@ -86,17 +114,6 @@ def _sources(recipe: Recipe, name: str) -> list[int]:
         return list(recipe.traits.values())
     source = recipe.traits.get(trait) if field == "traits" else recipe.fields.get(name)
     return [] if source is None else [source]
-
-
-def _value(recipe: Recipe, members: Mapping[str, str], name: str, values: Sequence[Any]) -> Any:
-    """Return a field of an answer whose records have these values."""
-    sources = _sources(recipe, name)
-    if not sources:
-        return False if name == "cached" else members.get(name)
-    if name != "traits":
-        return values[sources[0]]
-    traits = {source: json.loads(values[source]) for source in set(sources)}
-    return json_text({trait: traits[source][trait] for trait, source in recipe.traits.items()})
 
 
 def comparable(value: Any) -> Any:

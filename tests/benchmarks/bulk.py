@@ -441,7 +441,7 @@ def insight(bench: Bench) -> None:
             ("plain", ()),
             ("--only", ("--only", "country_code=US,DE")),
             ("--except", ("--except", "country_code=US,DE")),
-            ("--count-by", ("--count-by", "country_code,city")),
+            ("--count-by", ("--count-by", "country_code,asn")),
         ):
             programs.append(batch(name, (path, lines), bench.city, options=("--no-cache", "-i", form, *options)))
         compare(bench, title, programs, [Claim("CPU", program.name, "plain", 1.3) for program in programs[1:]])
