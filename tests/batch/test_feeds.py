@@ -97,7 +97,7 @@ class Statuses:
 
 
 def test_each_line_of_a_feed_has_a_row(statuses: Statuses) -> None:
-    """Whether there are few lines or many, which the kernel reads."""
+    """In small input and in input for the kernel."""
     lines = [*(line % LONDON if b"%b" in line else line for line in NOTED), *COMMENTS, *GARBAGE]
     expected = [b"resolved\tGB\t" + LONDON] * len(NOTED)
     few = statuses(lines)
@@ -117,8 +117,8 @@ def test_the_rows_of_comments_and_invalid_lines_have_their_text(statuses: Status
 
 
 @pytest.mark.parametrize("line", [*NOTED, *GARBAGE, *COMMENTS, b"%b"])
-def test_what_is_before_a_note(line: bytes) -> None:
-    """It is an address in lines with notes, and in no others."""
+def test_the_text_before_a_note(line: bytes) -> None:
+    """An address, in lines with notes only."""
     text = line % LONDON if b"%b" in line else line
 
     assert (line in NOTED) == (text in with_notes([text]))
@@ -142,8 +142,8 @@ def test_any_note_may_follow_any_spelling_of_an_address(address: str, separator:
 
 
 @given(text=st.binary(max_size=30), before=st.binary(max_size=5), behind=st.binary(max_size=5))
-def test_a_line_is_read_by_itself(text: bytes, before: bytes, behind: bytes) -> None:
-    """What is around it in a block does not matter; what is before a note is in the line."""
+def test_lines_are_independent(text: bytes, before: bytes, behind: bytes) -> None:
+    """The text around it in a block does not matter; the text before a note is within the line."""
     alone = before_note(text, 0, len(text))
     in_block = before_note(before + text + behind, len(before), len(before) + len(text))
 

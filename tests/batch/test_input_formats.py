@@ -1,4 +1,4 @@
-"""The forms of input: tables, JSON lines and logs come back as they were, with the answers added."""
+"""The forms of input: tables, JSON lines and logs are written unchanged, with answers added."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ COUNTRY = ("country_code",)
         (b"", b""),
     ],
 )
-def test_csv_rows_come_back_with_cells_behind_them(batch: Batch, given: bytes, expected: bytes) -> None:
-    """Few rows and many: quotes, newlines and delimiters in cells, short and long and blank rows, broken text."""
+def test_csv_rows_get_cells(batch: Batch, given: bytes, expected: bytes) -> None:
+    """Few rows and many: quotes, newlines and delimiters in cells, short, long and blank rows, invalid UTF-8."""
     first, newline, body = given.partition(b"ip\n" if b'"a\nb",ip\n' in given else b"\n")
 
     assert expected == batch(first + newline, body, input="csv")
@@ -92,8 +92,8 @@ def test_csv_with_another_delimiter(batch: Batch, delimiter: str, city: bytes) -
     assert city.join([b"ip", b"x", b"y", b"city", b"asn\n"]) + row + city.join([b"", b"London", b"20712\n"]) == found
 
 
-def test_what_is_appended_is_quoted_where_it_must_be(batch: Batch) -> None:
-    """A name with a comma and quotes in it is one cell, whatever the delimiter is."""
+def test_appended_cells_are_quoted(batch: Batch) -> None:
+    """A name with a comma and quotes is one cell, with any delimiter."""
     assert b'ip,a,city\n98.0.0.1,x,"Winston, ""Salem"""\n' == batch(
         b"ip,a\n", b"98.0.0.1,x\n", input="csv", fields=("city",)
     )
@@ -109,10 +109,8 @@ def test_what_is_appended_is_quoted_where_it_must_be(batch: Batch) -> None:
         (",", "", ('traits."', "city")),
     ],
 )
-def test_a_name_that_is_appended_is_one_cell(
-    batch: Batch, delimiter: str, prefix: str, fields: tuple[str, ...]
-) -> None:
-    """The header has as many cells as the rows, whatever is in a prefix or in the name of a trait."""
+def test_an_appended_name_is_one_cell(batch: Batch, delimiter: str, prefix: str, fields: tuple[str, ...]) -> None:
+    """The header has as many cells as the rows, with any prefix and any name of a trait."""
     header = f"ip{delimiter}a\n".encode()
     found = batch.once(
         header + b"81.2.69.160%bx\n" % delimiter.encode(),
@@ -127,16 +125,16 @@ def test_a_name_that_is_appended_is_one_cell(
     assert len(names) == len(cells)
 
 
-def test_rows_that_end_in_carriage_returns_alone_are_refused(located: Geocli) -> None:
-    """Rather than taken for a header without rows; the message says what to do."""
+def test_rows_that_end_in_carriage_returns_alone_are_an_error(located: Geocli) -> None:
+    """They are not taken for a header without rows; the message has a remedy."""
     run = located("batch", "-i", "csv", stdin=b"ip,a\r81.2.69.160,x\r")
 
     assert (2, b"") == (run.returncode, run.stdout)
     assert b"carriage returns alone; try: tr '\\r' '\\n'" in run.stderr
 
 
-def test_a_row_with_a_lone_carriage_return_changes_no_other(batch: Batch) -> None:
-    """Such a row is no CSV; those behind it are, with commas and newlines in their cells."""
+def test_a_row_with_a_lone_carriage_return_does_not_affect_others(batch: Batch) -> None:
+    """Such a row is not CSV; later ones are, with commas and newlines in their cells."""
     body = b'a\rb,81.2.69.160\n"a,b",98.0.0.1\n"c\nd",98.0.0.1\n'
 
     assert b'x,ip,country_code\na\rb,81.2.69.160,GB\n"a,b",98.0.0.1,US\n"c\nd",98.0.0.1,US\n' == batch.once(
@@ -144,8 +142,8 @@ def test_a_row_with_a_lone_carriage_return_changes_no_other(batch: Batch) -> Non
     )
 
 
-def test_a_quote_that_is_never_closed_costs_no_byte(batch: Batch) -> None:
-    """The rows before it are answered, and all that was read is there."""
+def test_an_unclosed_quote_loses_no_byte(batch: Batch) -> None:
+    """The rows before it are answered, and the rest is written unchanged."""
     body = b'81.2.69.160,x\n98.0.0.1,"y\n81.2.69.160,z\n'
     found = batch.once(b"ip,a\n" + body, input="csv")
 
@@ -156,7 +154,7 @@ def test_a_quote_that_is_never_closed_costs_no_byte(batch: Batch) -> None:
 
 
 def test_a_quoted_cell_of_any_length_is_one_cell(located: Geocli, tmp_path: Path) -> None:
-    """Also one that is larger than what is read at once, and in the first row."""
+    """Also one larger than a read, and in the first row."""
     cell = b'"' + b"x\n" * 250_000 + b'"'
     path = tmp_path / "a.csv"
     path.write_bytes(b"ip,a\n81.2.69.160,%b\n98.0.0.1,y\n" % cell)
@@ -167,8 +165,8 @@ def test_a_quoted_cell_of_any_length_is_one_cell(located: Geocli, tmp_path: Path
     assert b"ip,a,country_code\n81.2.69.160,%b,GB\n98.0.0.1,y,US\n" % cell == run.stdout
 
 
-def test_many_cells_with_newlines_are_no_open_cell(batch: Batch) -> None:
-    """Blocks that end in cells with newlines, one after the other for megabytes, are cut between the rows."""
+def test_many_cells_with_newlines(batch: Batch) -> None:
+    """Many blocks in a row that end in cells with newlines are divided between rows."""
     row = b'81.2.69.160,"' + b'a ""trace""\n' * 60 + b'"\n'
 
     answered = batch.once(b"ip,text\n" + row * 6000, input="csv")
@@ -221,10 +219,10 @@ def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
         ),
     ],
 )
-def test_columns_that_are_missing_ambiguous_or_taken(
+def test_missing_ambiguous_and_conflicting_columns(
     batch: Batch, tmp_path: Path, header: bytes, asked: dict[str, Any], reason: str
 ) -> None:
-    """The line says which columns there are, or which names are taken; nothing is written."""
+    """The message has the existing columns, or the conflicting names; nothing is written."""
     with pytest.raises(SettingsError) as caught:
         batch.once(header + b"\n81.2.69.160,x,y\n", input="csv", **asked)
 
@@ -251,7 +249,7 @@ def test_prefix_fields_and_no_header(batch: Batch, asked: dict[str, Any], expect
 
 
 def test_all_fields_of_a_table_are_appended_by_default(batch: Batch) -> None:
-    """But for the address, which is there already."""
+    """Except the address, which is there already."""
     header, row = batch(b"addr\n", b"81.2.69.160\n", input="csv", fields=None).splitlines()
 
     assert b"addr,status,country_code,country_name,region,city,latitude,longitude,time_zone,asn,org,source" == header
@@ -274,13 +272,13 @@ cells = st.text(
     every=st.booleans(),
 )
 @example(rows=[("", "", "")], end="\n", delimiter=",", every=False)
-def test_what_the_csv_module_writes_it_reads_back(
+def test_csv_of_the_csv_module_is_read_back(
     rows: list[tuple[str, str, str]],
     end: str,
     delimiter: str,
     every: bool,  # noqa: FBT001 (drawn)
 ) -> None:
-    """The same cells, and behind them those of the answers; wherever the file is cut."""
+    """The same cells, followed by those of the answers, wherever the input is divided."""
     text = io.StringIO(newline="")
     needs_quotes = every or any("\r" in cell for row in rows for cell in row)  # which Python 3.11 does not see
     quoting: Literal[0, 1] = csv.QUOTE_ALL if needs_quotes else csv.QUOTE_MINIMAL
@@ -298,13 +296,13 @@ def test_what_the_csv_module_writes_it_reads_back(
 
 
 def written(block: Block, answer: str) -> bytes:
-    """Return what is written of a block with the same answer everywhere."""
+    """Return the output of a block with the same answer everywhere."""
     copied = (block.copied(position) for position in range(len(block)))
     return b"".join(before + answer.encode() for before in copied) + block.tail
 
 
 def whole_lines(pieces: Iterable[bytes]) -> Iterable[bytes]:
-    """Join pieces until they end in a newline, as what reads files does."""
+    """Join pieces until they end in a newline, like the reader."""
     rest = b""
     for piece in pieces:
         rest += piece
@@ -328,8 +326,8 @@ LOG = b"a 81.2.69.160\n\n2001:218::1 98.0.0.1\n\xff\n"
         (partial(LogForm, Output("label", end=""), is_extract=False), LOG),
     ],
 )
-def test_it_does_not_matter_where_a_file_is_cut(make: Callable[[], Form], data: bytes) -> None:
-    """All of it at once, each line by itself, and cut in two behind each line: the same texts, the same bytes."""
+def test_any_division_of_a_file_gives_the_same(make: Callable[[], Form], data: bytes) -> None:
+    """As a whole, line by line, or divided after any line: the same addresses, the same bytes."""
     lines = data.splitlines(keepends=True)
     ways = [[data], lines, *([b"".join(lines[:at]), b"".join(lines[at:])] for at in range(1, len(lines)))]
     found = []
@@ -342,7 +340,7 @@ def test_it_does_not_matter_where_a_file_is_cut(make: Callable[[], Form], data: 
 
 
 def test_files_with_the_same_header_make_one_table(located: Geocli, tmp_path: Path) -> None:
-    """An empty file among them is no obstacle."""
+    """An empty file among them is ignored."""
     for name, data in {"a": b"ip,n\n81.2.69.160,1\n", "b": b"", "c": b"ip,n\n98.0.0.1,2\n"}.items():
         (tmp_path / f"{name}.csv").write_bytes(data)
     files = [str(tmp_path / f"{name}.csv") for name in "abc"]
@@ -351,8 +349,8 @@ def test_files_with_the_same_header_make_one_table(located: Geocli, tmp_path: Pa
     assert (0, b"", b"ip,n,country_code\n81.2.69.160,1,GB\n98.0.0.1,2,US\n") == (run.returncode, run.stderr, run.stdout)
 
 
-def test_files_with_other_headers_do_not_run_into_a_table(located: Geocli, tmp_path: Path) -> None:
-    """The line names the file; the rows of the others are printed, and the exit status is 2."""
+def test_files_with_other_headers_are_an_error(located: Geocli, tmp_path: Path) -> None:
+    """The message names the file; the rows of the others are printed, and the exit status is 2."""
     for name, data in {"a": b"ip,n\n81.2.69.160,1\n", "b": b"n,ip\n1,98.0.0.1\n", "c": b"ip,n\n98.0.0.1,2\n"}.items():
         (tmp_path / f"{name}.csv").write_bytes(data)
     files = [str(tmp_path / f"{name}.csv") for name in "abc"]
@@ -397,8 +395,8 @@ def test_the_form_is_that_of_the_name(located: Geocli, tmp_path: Path) -> None:
         ("a.", "list"),
     ],
 )
-def test_what_an_ending_stands_for(path: str, form: str) -> None:
-    """The last one counts, but for that of a compressed file."""
+def test_extensions(path: str, form: str) -> None:
+    """The last extension counts, except that of a compressed file."""
     assert form == (by_name(path) or "list")
 
 
@@ -449,7 +447,7 @@ def test_what_an_ending_stands_for(path: str, form: str) -> None:
     ],
 )
 def test_json_lines_get_a_key(batch: Batch, line: bytes, expected: bytes) -> None:
-    """All else is as it was, to the byte; what is no object is a row that says so, and its neighbours are whole."""
+    """The rest of a line is unchanged; a line that is not an object becomes a row with an error."""
     good, answered = b'{"ip": "98.0.0.1"}\n', b'{"ip": "98.0.0.1", "geo": {"country_code": "US"}}\n'
 
     assert answered + expected + b"\n" + answered == batch(b"", good + line + b"\n" + good, input="jsonl")
@@ -472,7 +470,7 @@ def test_json_lines_get_a_key(batch: Batch, line: bytes, expected: bytes) -> Non
     ],
 )
 def test_the_key_of_an_address_may_be_nested(batch: Batch, line: bytes, column: str, code: str | None) -> None:
-    """A dotted path goes down; a key with just that name comes first."""
+    """A dotted path descends; a key with the whole name takes precedence."""
     (found,) = objects(batch.once(line + b"\n", input="jsonl", columns=(column,)))
 
     assert {**json.loads(line), "geo": {"country_code": code}} == found
@@ -499,7 +497,7 @@ ANSWER = b'"geo":{"country_code":"XX"}'
     ],
 )
 def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes, expected: bytes | None) -> None:
-    """There is one, however often a file is answered; and what else is in the line is as it was, to the byte."""
+    """There is one answer after any number of runs, and the rest of the line is unchanged."""
     answered = expected or line.replace(ANSWER + b",", b"", 1)[:-1] + b", %b}"
     found = batch.once(line + b"\n", input="jsonl")
 
@@ -508,7 +506,7 @@ def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes, exp
 
 @pytest.mark.parametrize("prefix", ["server_", '\\é"'])
 def test_two_addresses_of_a_line_have_two_keys(batch: Batch, prefix: str) -> None:
-    """A second run with a prefix leaves the first one's answer, or somebody else's key, alone; a third replaces it."""
+    """A second run with a prefix keeps the answer of the first, and other keys; a third replaces it."""
     line = {"client": "81.2.69.160", "server": "98.0.0.1", "geo": {"mine": 1}}
     for _ in range(2):
         found = batch.once(f"{json.dumps(line)}\n".encode(), input="jsonl", columns=("server",), prefix=prefix)
@@ -546,8 +544,8 @@ def test_an_answer_with_other_fields_is_an_error(batch: Batch, geo: str) -> None
     "geo", ["1", '{"lat":1}', "[]", '"x"', "{}", '{"city":"mine"}', '{"country_code":"XX","city":"mine"}']
 )
 @pytest.mark.parametrize("more", ["", ',"geo":{"country_code":"XX"}'])
-def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str, more: str) -> None:
-    """Such a line comes back whole, as one that cannot be answered."""
+def test_other_values_of_the_key_are_not_lost(batch: Batch, geo: str, more: str) -> None:
+    """Such a line is written unchanged, as one that cannot be answered."""
     line = f'{{"ip":"81.2.69.160","x":"{"x" * 5000}","geo":{geo}{more}}}'
     _, said = objects(batch.once(f'{{"ip":"98.0.0.1"}}\n{line}\n'.encode(), input="jsonl"))
 
@@ -564,8 +562,8 @@ def test_a_key_of_somebody_else_is_not_lost(batch: Batch, geo: str, more: str) -
         (b"8.8.8.8;x\n", "the columns are: 8.8.8.8;x; try --delimiter ';'"),
     ],
 )
-def test_a_header_that_is_none(located: Geocli, header: bytes, reason: str) -> None:
-    """Nothing is taken for one silently, and so lost."""
+def test_rows_without_a_header(located: Geocli, header: bytes, reason: str) -> None:
+    """No row is silently taken for a header, and lost."""
     run = located("batch", "-i", "csv", stdin=header)
 
     assert (2, b"") == (run.returncode, run.stdout)
@@ -619,13 +617,13 @@ def test_the_form_follows_from_the_name(name: str, form: str) -> None:
     ],
 )
 def test_a_second_run_changes_nothing(batch: Batch, line: bytes) -> None:
-    """Numbers and texts come through any number of runs to the byte."""
+    """Numbers and strings stay the same through any number of runs."""
     once = batch.once(line + b"\n", input="jsonl")
 
     assert once == batch.once(once, input="jsonl")
 
 
-def test_objects_end_as_they_came(batch: Batch) -> None:
+def test_line_ends_are_kept(batch: Batch) -> None:
     """Lines of a file from another system keep their carriage returns."""
     found = batch.once(b'{"ip":"98.0.0.1"}\r\nx\r\n', input="jsonl", fields=("country_code",))
 
@@ -643,7 +641,7 @@ def test_an_object_that_is_nested_without_end_is_a_bad_line(batch: Batch) -> Non
 
 
 def test_lines_that_are_an_array_together_are_bad_lines(batch: Batch) -> None:
-    """Each is read by itself, also if there are as many values as lines."""
+    """Each is parsed separately, also if there are as many values as lines."""
     lines = ["[1", "2]", "{},{},{}", '{"ip":"98.0.0.1"}', "{},{}", "[1", "2]"]
     found = objects(batch(b"", "".join(f"{line}\n" for line in lines).encode(), input="jsonl"))
 
@@ -660,8 +658,8 @@ documents = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(lines=st.lists(st.tuples(st.dictionaries(keys, documents, max_size=4), st.booleans()), max_size=6))
-def test_any_objects_come_back(lines: list[tuple[dict[str, Any], bool]]) -> None:
-    """Each line is its own object, with `geo` behind what it had, in whatever way it was written."""
+def test_any_objects_are_unchanged(lines: list[tuple[dict[str, Any], bool]]) -> None:
+    """Each line is its own object, with `geo` as the last key, in any notation."""
     form = JsonLinesForm((), COUNTRY)
     text = "".join(f"{json.dumps(content, ensure_ascii=plain)}\n" for content, plain in lines)
     found = written(form.cut(text.encode("utf-8", "surrogatepass")), "1").split(b"\n")[:-1]
@@ -687,20 +685,18 @@ def test_any_objects_come_back(lines: list[tuple[dict[str, Any], bool]]) -> None
         (b"", {}, b""),
     ],
 )
-def test_logs_are_written_back_with_the_answers_in_them(
-    batch: Batch, text: bytes, asked: dict[str, Any], expected: bytes
-) -> None:
-    """Few lines and many, and all that is no address to the byte."""
+def test_logs_are_written_with_labels(batch: Batch, text: bytes, asked: dict[str, Any], expected: bytes) -> None:
+    """Few lines and many; the other text is unchanged."""
     assert expected == batch(b"", text, input="log", **{"fields": None, **asked})
 
 
 def test_a_log_without_a_final_newline_loses_nothing(batch: Batch) -> None:
-    """The last address has its answer too."""
+    """The last address has its answer, too."""
     assert b"a\n81.2.69.160 [GB] b" == batch.once(b"a\n81.2.69.160 b", input="log").removesuffix(b"\n")
 
 
-def test_an_address_that_nobody_knows_is_marked(located: Geocli) -> None:
-    """So that it is seen that it was asked for."""
+def test_unresolved_addresses_are_labelled(located: Geocli) -> None:
+    """So that an unresolved address is visible."""
     city = str(located.db_dir / "GeoLite2-City.mmdb")
     run = located("batch", "-i", "log", "--db", city, stdin=b"from 8.8.8.8.\n")
 
@@ -750,8 +746,8 @@ def test_extract_of_a_log_without_addresses(batch: Batch) -> None:
         (("a.csv", "b.log"), "-i: the files look like csv and log; choose one with -i"),
     ],
 )
-def test_options_that_do_not_go_together(located: Geocli, arguments: tuple[str, ...], reason: str) -> None:
-    """One line says which, the exit status is 2, and nothing is read."""
+def test_conflicting_options(located: Geocli, arguments: tuple[str, ...], reason: str) -> None:
+    """One message names them, the exit status is 2, and nothing is read."""
     run = located("batch", *arguments, stdin=b"ip\n81.2.69.160\n")
 
     assert (2, b"") == (run.returncode, run.stdout)

@@ -92,8 +92,8 @@ def test_each_address_has_its_answer(batch: Batch, line: bytes, columns: tuple[s
     assert once == batch.once(once, input="jsonl", columns=columns)
 
 
-def test_an_element_with_an_answer_of_somebody_else_is_not_lost(batch: Batch) -> None:
-    """The whole line comes back as one that cannot be answered."""
+def test_other_values_of_the_key_in_elements_are_not_lost(batch: Batch) -> None:
+    """The whole line is written unchanged, as one that cannot be answered."""
     line = '{"Records":[{"ip":"98.0.0.1"},{"ip":"98.0.0.1","geo":"mine"}]}'
     found = json.loads(batch.once(f"{line}\n".encode(), input="jsonl", columns=("Records[].ip",)))
 
@@ -102,7 +102,7 @@ def test_an_element_with_an_answer_of_somebody_else_is_not_lost(batch: Batch) ->
 
 @pytest.mark.parametrize("columns", [("a[].b", "c"), ("a[].b", "c[].b"), ("a[]", "b"), ("a[]", "b[]")])
 def test_paths_into_different_arrays_are_an_error(batch: Batch, columns: tuple[str, ...]) -> None:
-    """Rows would not be told apart."""
+    """Rows would be ambiguous."""
     with pytest.raises(SettingsError, match="command line: -c: several -c must be in the same objects"):
         batch.once(b"{}\n", input="jsonl", columns=columns)
 
@@ -121,7 +121,7 @@ def test_paths_into_different_arrays_are_an_error(batch: Batch, columns: tuple[s
     ],
 )
 def test_answers_alone(batch: Batch, columns: tuple[str, ...], request_: dict[str, Any], expected: bytes) -> None:
-    """In the formats of a list, one row for each object that has addresses; what is no object has one, too."""
+    """In the formats of a list, one row for each object with addresses; a line that is not an object has one, too."""
     line = {
         "a": "81.2.69.160",
         "b": "98.0.0.1",

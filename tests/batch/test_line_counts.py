@@ -78,10 +78,10 @@ LOGIN = "Nov 30 07:57:14 host sshd[1]: Failed password for root from 81.2.69.160
         ),
     ],
 )
-def test_a_line_at_the_end_says_what_to_try(
+def test_a_report_at_the_end_has_a_remedy(
     located: Geocli, arguments: tuple[str, ...], stdin: str, expected: str
 ) -> None:
-    """It counts the lines without an address, and shows the first; the rows are the same with -q, which omits it."""
+    """It counts the lines without an address, and shows the first; -q omits it, and the rows are the same."""
     run = located("batch", "-F", "city", *arguments, stdin=stdin.encode())
     quiet = located("batch", "-F", "city", "-q", *arguments, stdin=stdin.encode())
 
@@ -122,7 +122,7 @@ def test_the_exit_status_is_1_if_no_line_has_an_address(located: Geocli, form: s
 def test_logs_comments_and_empty_input_are_not_reported(
     located: Geocli, arguments: tuple[str, ...], stdin: bytes
 ) -> None:
-    """There is no line on standard error, and the exit status is 0."""
+    """No message on standard error, and exit status 0."""
     run = located("batch", *arguments, stdin=stdin)
 
     assert (0, b"") == (run.returncode, run.stderr)
@@ -141,7 +141,7 @@ def test_the_file_of_the_first_line_is_named(located: Geocli, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_the_reports_of_workers_are_merged(located: Geocli, tmp_path: Path) -> None:
-    """On a cluster the same lines are counted, whatever the parts are."""
+    """On a cluster the counts are the same, for any parts."""
     path = tmp_path / "list"
     path.write_bytes(b"# feed\n81.2.69.160 # note\nnowhere\n" * 30_000)
     out = ("-o", str(tmp_path / "out"))

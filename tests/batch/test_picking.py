@@ -57,7 +57,7 @@ def test_one_of_several_addresses_is_chosen(text: str, public: str, first: str, 
     ],
 )
 def test_a_string_with_other_words_has_no_address(text: str) -> None:
-    """The error is that of the whole string, which is left as it is."""
+    """The error is that of the whole string, which is unchanged."""
     for pick in ("public", "first", "last"):
         with pytest.raises(AddressError):
             reader(pick)(text)

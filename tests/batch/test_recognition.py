@@ -1,4 +1,4 @@
-"""The form of input is recognised by its first line, as soon as that is there."""
+"""The form of input is recognised by its first line, as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _completed(text: str | bytes, **asked: Any) -> BatchRequest:
     ids=[*LISTS, *LOGS, *OBJECTS, *TABLES],
 )
 def test_the_first_line_with_content_decides(text: str, form: str) -> None:
-    """Whether it ends in a newline, and whatever follows; nothing is lost of what was read."""
+    """With or without a newline, and whatever follows; no data are lost."""
     assert form == _completed(text).input
     if not all(is_comment(line.encode()) for line in text.splitlines()):
         assert form == _completed(f"{text}\n\xff\n").input
@@ -164,7 +164,7 @@ def test_the_first_line_with_content_decides(text: str, form: str) -> None:
 
 @pytest.mark.parametrize(("text", "delimiter"), TABLES.values(), ids=TABLES)
 def test_the_delimiter_of_a_header_is_recognised(text: str, delimiter: str) -> None:
-    """It is what separates the usual name from the others."""
+    """It is the one that separates the usual name from other names."""
     assert delimiter == _completed(text).delimiter
 
 
@@ -193,7 +193,7 @@ def test_with_options_for_rows_a_log_is_a_list(text: str, asked: dict[str, Any])
     ],
 )
 def test_a_column_means_a_table(text: str, column: str, form: str, delimiter: str | None) -> None:
-    """Of JSON lines or CSV, in whose header the column is looked for."""
+    """Of JSON lines or CSV with that column in its header."""
     found = _completed(text, columns=(column,))
 
     assert (form, delimiter) == (found.input, found.delimiter)
@@ -236,7 +236,7 @@ def test_a_log_may_be_a_table_with_a_column(text: str, form: str | None) -> None
     ],
 )
 def test_the_key_of_json_lines_is_that_of_the_first_line(value: object, column: str | None) -> None:
-    """If it is a usual one, also where objects are nested; -c names another one."""
+    """If it is usual, also in nested objects; -c overrides it."""
     line = json.dumps(value) + "\n"
 
     assert (() if column is None else (column,)) == _completed(line, input="jsonl").columns
@@ -254,7 +254,7 @@ def test_the_key_of_json_lines_is_that_of_the_first_line(value: object, column: 
     ],
 )
 def test_names_decide_for_all_files(files: tuple[str, ...], form: str) -> None:
-    """Names that say nothing do not contradict the others."""
+    """Undecided names do not contradict the others."""
     assert form == _completed("81.2.69.160\n", files=files).input
 
 
@@ -266,7 +266,7 @@ def test_names_decide_for_all_files(files: tuple[str, ...], form: str) -> None:
     sizes=st.lists(st.integers(1, 50), min_size=1),
 )
 def test_the_pieces_in_which_input_arrives_do_not_matter(text: bytes, sizes: list[int]) -> None:
-    """The form is the same, and once the first line is there nothing more is read."""
+    """The form is the same, and after the first line nothing more is read."""
     stream, asked = BytesIO(text), [0]
 
     def read(_: int) -> bytes:
@@ -293,10 +293,10 @@ def test_the_pieces_in_which_input_arrives_do_not_matter(text: bytes, sizes: lis
     ],
     ids=["list", "feed", "log", "objects", "table", "column"],
 )
-def test_lines_that_trickle_in_are_recognised_at_once(
+def test_lines_are_recognised_as_they_arrive(
     located: Geocli, lines: list[bytes], options: tuple[str, ...], expected: list[bytes]
 ) -> None:
-    """As in `tail -f FILE | geocli batch`: rows are there before the next line is."""
+    """As in `tail -f FILE | geocli batch`: rows are written before the next line arrives."""
     with located.start("batch", "-F", "country_code", *options, bufsize=0) as process:
         assert process.stdin is not None
         for line in lines:
@@ -309,8 +309,8 @@ def test_lines_that_trickle_in_are_recognised_at_once(
     assert (0, b"") == (process.returncode, errors)
 
 
-def test_half_a_line_is_waited_for(located: Geocli) -> None:
-    """A line is complete when its newline is there."""
+def test_an_incomplete_line_is_waited_for(located: Geocli) -> None:
+    """A line is complete when its newline arrives."""
     with located.start("batch", "-F", "country_code", bufsize=0) as process:
         assert process.stdin is not None
         for piece in (b"", b"x 81.2.", b"69.160 ", b"y\n"):
@@ -318,8 +318,8 @@ def test_half_a_line_is_waited_for(located: Geocli) -> None:
         assert b"x 81.2.69.160 [GB] y\n" == read_line(process.stdout)
 
 
-def test_what_was_recognised_is_logged_with_v(located: Geocli, tmp_path: Path) -> None:
-    """With the reason, whether a name, an option or the first line decides."""
+def test_the_recognised_form_is_logged(located: Geocli, tmp_path: Path) -> None:
+    """With the reason, if a name, an option or the first line decides."""
     path = tmp_path / "a.csv"
     path.write_bytes(b"ip\n81.2.69.160\n")
     runs = [

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Databases: TypeAlias = dict[str, tuple[dict[str, Any], int]]
 
 SOME_LINES = 400
-"""So many lines are looked up one by one."""
+"""Number of lines for the scalar path."""
 HALF = (1 << 64) - 1
 
 MORE_CITIES: dict[str, Any] = {
@@ -133,11 +133,11 @@ FOR_ONE_FIELD: list[dict[str, Any]] = [
     {"fields": ("city",), "end": "\0"},
 ]
 CASES = [*product(WORLDS, REQUESTS), *product(("none", "three", "flat and nested", "unknown and known"), FOR_ONE_FIELD)]
-"""One field alone is the same text as among others; whether it is there at all is seen in some worlds."""
+"""Single fields may have another form than several; with databases in which they exist or not."""
 
 
 class World:
-    """Databases, and those who ask them."""
+    """Databases, and caches that use them."""
 
     def __init__(self, home: Path, clock: Clock, databases: Databases, *, named: bool = False) -> None:
         self.home, self._clock, self._runs = home, clock, 0
@@ -162,7 +162,7 @@ class World:
         on_read: Callable[[int], None] = lambda _: None,
         **asked: Any,
     ) -> tuple[bytes, BatchReport]:
-        """Answer pieces of input, each a file of its own, and return what was written, and what it came to."""
+        """Answer pieces of input, each as a file, and return the output and the report."""
         self._runs += 1
         files = [self.home / f"in-{self._runs}-{number}" for number, _ in enumerate(pieces)]
         for file, piece in zip(files, pieces, strict=True):
@@ -186,7 +186,7 @@ def world(tmp_path: Path, clock: Clock) -> Callable[..., World]:
 
 
 def near(prefix: str) -> list[str]:
-    """Return the first and last address of a network, and those before and behind them."""
+    """Return the first and last address of a network, and their neighbours."""
     network = ip_network(prefix)
     kind = IPv4Address if network.version == 4 else IPv6Address
     found = {int(network[0]) - 1, int(network[0]), int(network[0]) + 1, int(network[-1]), int(network[-1]) + 1}
@@ -220,7 +220,7 @@ ODD = (
 
 
 def lines() -> list[str]:
-    """Return lines of every kind, some of them twice, and so many that they are looked up together."""
+    """Return lines of every kind, some of them twice, enough for the kernel."""
     every = {name for databases in WORLDS.values() for networks, _ in databases.values() for name in networks}
     edges = [address for prefix in sorted(every) for address in near(prefix)]
     found = [*edges, *ODD, *map(str, some(900)), *edges[:50], *ODD]
@@ -236,7 +236,7 @@ def together(texts: Sequence[str], end: str = "\n") -> list[bytes]:
 
 
 def one_by_one(texts: Sequence[str], end: str = "\n") -> list[bytes]:
-    """Divide texts into pieces that are too small to be looked up together."""
+    """Divide lines into pieces for the scalar path."""
     pieces = [together(texts[at : at + SOME_LINES], end)[0] for at in range(0, len(texts), SOME_LINES)]
     assert all(len(piece) < SMALL_BYTES for piece in pieces)
     return pieces
@@ -259,7 +259,7 @@ def test_the_rows_are_the_same(world: Callable[..., World], databases: str, requ
     [None, ("network",), ("network", "country_code"), ("asn", "network", "ip", "network", "city"), ("traits",)],
 )
 def test_the_labels_are_the_same(world: Callable[..., World], databases: str, fields: tuple[str, ...] | None) -> None:
-    """Each leaves out what is not known, and says so if nothing is."""
+    """Each label omits unknown fields, and is `unknown` without any."""
     asked = world(WORLDS[databases])
     expected, _ = asked.answer(one_by_one(LINES), mode="no-cache", input="log", fields=fields)
     found, _ = asked.answer(together(LINES), mode="no-cache", input="log", fields=fields)
@@ -270,7 +270,7 @@ def test_the_labels_are_the_same(world: Callable[..., World], databases: str, fi
 
 @pytest.mark.parametrize("databases", ["City and ASN", "ASN", "flat", "unknown", "any kind and known"])
 def test_the_rows_are_the_same_where_databases_are_named(world: Callable[..., World], databases: str) -> None:
-    """Then nobody else is asked, and what they do not know is unresolved."""
+    """With --db no other source is asked, and other addresses are unresolved."""
     asked = world(WORLDS[databases], named=True)
     expected, _ = asked.answer(one_by_one(LINES), mode="no-cache", format="jsonl")
     found, _ = asked.answer(together(LINES), mode="no-cache", format="jsonl")
@@ -296,8 +296,8 @@ def test_the_rows_are_the_same_where_all_lines_are(
 @pytest.mark.slow
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("databases", WORLDS)
-def test_the_same_is_kept(world: Callable[..., World], databases: str, named: bool) -> None:  # noqa: FBT001 (a parameter)
-    """Of each address the same entry, once; and the same rows are printed."""
+def test_the_same_entries_are_appended(world: Callable[..., World], databases: str, named: bool) -> None:  # noqa: FBT001 (a parameter)
+    """The same entry for each address, once; and the same rows."""
     if named and not WORLDS[databases]:
         pytest.skip("there is nothing to name")
     asked = world(WORLDS[databases], named=named)
@@ -310,8 +310,8 @@ def test_the_same_is_kept(world: Callable[..., World], databases: str, named: bo
     assert {1} == set(Counter(entry.ip for entry in asked.dirty("many")).values())
 
 
-def test_an_address_is_kept_once_in_a_run(world: Callable[..., World]) -> None:
-    """Though it comes in many blocks; and the frames are of the size that readers like."""
+def test_an_address_is_appended_once_in_a_run(world: Callable[..., World]) -> None:
+    """Although it occurs in many blocks; and frames have the usual size."""
     asked = world(WORLDS["three"])
     texts = [str(address) for address in some(20_000)]
     asked.answer(together([*texts, *texts, *reversed(texts)]), jobs=2)
@@ -323,8 +323,8 @@ def test_an_address_is_kept_once_in_a_run(world: Callable[..., World]) -> None:
     assert max(map(len, frames)) <= TARGET_BYTES
 
 
-def test_what_is_kept_is_found_again(world: Callable[..., World]) -> None:
-    """After a flush each address is in the store, and nobody needs to be asked."""
+def test_appended_entries_are_found(world: Callable[..., World]) -> None:
+    """After a flush each address is in the store, and no source is asked."""
     asked = world(WORLDS["City and ASN"])
     texts = [str(address) for address in some(2_000)]
     fields = ("ip", "status", "country_code", "city", "asn", "org", "network", "source", "built_at", "traits")
@@ -338,7 +338,7 @@ def test_what_is_kept_is_found_again(world: Callable[..., World]) -> None:
 
 @pytest.mark.slow
 def test_the_order_does_not_depend_on_the_threads(world: Callable[..., World]) -> None:
-    """A row for each line, in their order, however many work at it; and the same is kept."""
+    """A row for each line, in order, with any number of threads; and the same entries."""
     asked = world(WORLDS["City and ASN"])
     texts = [str(address) for address in some(45_000)] * 3
     assert len("\n".join(texts)) > 3 * READ_BYTES
@@ -370,8 +370,8 @@ def test_strict_and_the_counts(world: Callable[..., World], last: str, status: i
 
 
 @pytest.mark.slow
-def test_a_database_that_is_replaced_meanwhile_is_noticed(world: Callable[..., World]) -> None:
-    """From the next block on the answers are those of the new one, and are kept as its own."""
+def test_a_replaced_database_is_noticed(world: Callable[..., World]) -> None:
+    """From the next block on the answers are those of the new one, with its generation."""
     asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
     texts = [str(IPv4Address(0x01000000 + number)) for number in range(3 * READ_BYTES // 10)]
     reads, digests = 0, [digest_of(str(asked.paths[0]))]
@@ -398,8 +398,8 @@ def test_a_database_that_is_replaced_meanwhile_is_noticed(world: Callable[..., W
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_another_database_says_is_kept_too(world: Callable[..., World], jobs: int) -> None:
-    """Of an address that comes again, what was printed last is what is kept last."""
+def test_answers_of_a_replacing_database_are_appended(world: Callable[..., World], jobs: int) -> None:
+    """If an address occurs again, the last printed answer is the last appended one."""
     asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
     texts = [str(IPv4Address(0x01000000 + number)) for number in range(READ_BYTES // 11)]
 
@@ -418,10 +418,10 @@ def test_what_another_database_says_is_kept_too(world: Callable[..., World], job
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_could_not_be_kept_is_kept_when_it_comes_again(
+def test_answers_that_were_not_appended_are_appended_later(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
-    """A journal that somebody held for too long may be free a moment later."""
+    """The lock of the journal may be free for a later block."""
     asked = world(WORLDS["City and ASN"])
     texts = [str(address) for address in some(20_000)]
     append, tries = Journal.append_packed, count()
@@ -439,14 +439,14 @@ def test_what_could_not_be_kept_is_kept_when_it_comes_again(
 
 
 def damage_record(path: Path) -> None:
-    """Let Tokyo's name be of a type that there is not."""
+    """Give Tokyo's name an invalid type."""
     data = bytearray(path.read_bytes())
     data[data.index(b"\x45Tokyo")] = 0x05
     path.write_bytes(data)
 
 
 def damage_tree(path: Path) -> None:
-    """Let the right half of all addresses point between the tree and the data."""
+    """Make the right half of all addresses point between the tree and the data."""
     data = bytearray(path.read_bytes())
     zeros = data.index(bytes(16), 6)
     data[3:6] = (zeros // 6 + 1).to_bytes(3, "big")
@@ -454,7 +454,7 @@ def damage_tree(path: Path) -> None:
 
 
 def test_very_many_databases(world: Callable[..., World]) -> None:
-    """More of them than are told apart in blocks are asked one by one."""
+    """More than the kernel can distinguish are left to the scalar path."""
     several = {f"City{number:02}": ({f"{number + 11}.0.0.0/8": {"city": str(number)}}, 4) for number in range(33)}
     asked = world(several)
     texts = [f"{number}.1.2.3" for number in range(5, 50)]
@@ -467,10 +467,10 @@ def test_very_many_databases(world: Callable[..., World]) -> None:
 
 @pytest.mark.parametrize("mode", ["no-cache", "cache"])
 @pytest.mark.parametrize("damage", [damage_record, damage_tree])
-def test_a_damaged_database_costs_the_same(
+def test_a_damaged_database_has_the_same_results(
     world: Callable[..., World], damage: Callable[[Path], None], mode: str
 ) -> None:
-    """The rows, the exit status, what is kept and what is complained of are those of a lookup."""
+    """The rows, the exit status, the entries and the messages are those of a lookup."""
     networks = {"1.0.0.0/8": TOKYO, "81.2.69.0/24": LONDON, "98.0.0.0/24": LONDON, "150.1.0.0/16": LONDON}
     asked = world({"GeoLite2-City": (networks, 4), "GeoLite2-ASN": (NUMBERS, 6)})
     damage(asked.paths[0])
@@ -489,7 +489,7 @@ def test_a_damaged_database_costs_the_same(
 
 
 def edges(version: int) -> list[Address]:
-    """Return the first and last address of each special range, and those before and behind them."""
+    """Return the first and last address of each special range, and their neighbours."""
     kind = IPv4Address if version == 4 else IPv6Address
     most = (1 << (32 if version == 4 else 128)) - 1
     ends = [end + step for first, last, _ in addresses.ranges(version) for end in (first, last) for step in (-1, 0, 1)]

@@ -40,7 +40,7 @@ NAMES = ("country_name", "city")
 
 
 def test_zeek_logs_get_fields_and_types(batch: Batch) -> None:
-    """The names go to `#fields` and `#types`; quotes are characters like others; unknown values are unset."""
+    """The names are in `#fields` and `#types`; quotes are ordinary characters; unknown values are unset."""
     found = batch(ZEEK, ZEEK_ROWS, input="csv", columns=("id.resp_h",), fields=NAMES)
     head = ZEEK.replace(b"id.resp_h\n", b"id.resp_h\tcountry_name\tcity\n").replace(
         b"addr\n", b"addr\tstring\tstring\n"
@@ -116,7 +116,7 @@ def test_a_head_with_other_columns_is_an_error(batch: Batch) -> None:
 def test_comments_and_blank_lines_are_kept(
     batch: Batch, head: bytes, body: bytes, columns: tuple[str, ...], expected_head: bytes
 ) -> None:
-    """Before the header and among the rows; the last comment is the header if it names the columns."""
+    """Before the header and among the rows; the last comment is the header if it has the names of the columns."""
     lines = body + b"\n" + body + b"\r\n" + (b'# end, "\n' if b"#" in head else b"")
     expected = lines.replace(b"81.2.69.160\n", b"81.2.69.160,GB\n").replace(b",1\n", b",1,GB\n")
     expected = expected.replace(b'0"\r\n', b'0",GB\r\n')
@@ -149,7 +149,7 @@ def test_without_comments_before_the_header_there_are_none(batch: Batch) -> None
 def test_a_column_may_be_chosen_by_its_number(
     batch: Batch, head: bytes, body: bytes, column: str, expected: bytes
 ) -> None:
-    """A first row with an address, or with nothing there, is no header; a name is preferred to a number."""
+    """A first row with an address, or an empty cell, is not a header; a name takes precedence over a number."""
     answered = expected[expected.index(body[: len(body) - 1]) :]
     for count in (1, 5000):
         begin = expected[: len(expected) - len(answered)]
@@ -183,7 +183,7 @@ def test_comments_of_several_tables_without_headers_are_kept(located: Geocli, tm
     ],
 )
 def test_several_columns_have_their_own_cells(batch: Batch, columns: tuple[str, ...], expected: bytes) -> None:
-    """In the order in which they were chosen; a short row is filled up once."""
+    """In the chosen order; a short row is filled up once."""
     assert expected == batch(b"dst_ip,n,src_ip\n", b"98.0.0.1,x,81.2.69.160\nz\n", input="csv", columns=columns)
 
 
@@ -237,7 +237,7 @@ TABLE, TABLE_ROWS = b"ip,n,o\n", b'81.2.69.160,"a, ""b""",1\n\n98.0.0.1\n'
     ],
 )
 def test_a_table_becomes_another_format(batch: Batch, format_: str, delimiter: str, expected: bytes) -> None:
-    """Cells keep their values; blank lines and comments are only kept in the same format."""
+    """Cells keep their values; blank lines and comments are kept only in the same format."""
     header, rows = TABLE.replace(b",", delimiter.encode()), TABLE_ROWS
     if delimiter == "\t":
         rows = b'81.2.69.160\t"a, ""b"""\t1\n\n98.0.0.1\n'
@@ -293,7 +293,7 @@ cells = st.text(st.sampled_from('ab,;"\n\r\t |#-'), max_size=6)
     comments=st.sampled_from(["", "# a\n", '#"b,\r\n#\n']),
     columns=st.sampled_from([("ip",), ("ip", "a"), ("b", "ip", "a")]),
 )
-def test_without_the_answers_a_table_is_as_it_was(  # noqa: PLR0913, PLR0917 (drawn)
+def test_a_table_is_unchanged_without_the_answers(  # noqa: PLR0913, PLR0917 (drawn)
     rows: list[tuple[str, str, str]],
     blanks: list[str],
     end: str,
@@ -302,7 +302,7 @@ def test_without_the_answers_a_table_is_as_it_was(  # noqa: PLR0913, PLR0917 (dr
     comments: str,
     columns: tuple[str, ...],
 ) -> None:
-    """Quotes, line ends, blank lines, comments and a byte order mark come back to the byte."""
+    """Quotes, line ends, blank lines, comments and a byte order mark are unchanged."""
     body = ""
     for row, blank in zip([("a", "ip", "b"), *rows], blanks, strict=False):
         quoted = (
@@ -323,7 +323,7 @@ def test_without_the_answers_a_table_is_as_it_was(  # noqa: PLR0913, PLR0917 (dr
 
 
 def test_a_number_does_not_make_a_header_of_a_row(batch: Batch) -> None:
-    """The delimiter is wrong if the only cell has an address among others."""
+    """The delimiter is wrong if the only cell has an address and other text."""
     with pytest.raises(SettingsError, match=r"-c 1: there is no such column; the columns are: 8.8.8.8;x; try --delim"):
         batch.once(b"8.8.8.8;x\n1.1.1.1;y\n", input="csv", columns=("1",))
 

@@ -30,8 +30,8 @@ def _counts(geocli: Geocli, text: str, *options: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("fields", ["country_code", "country_code,city,asn,org", "status,scope", "network", "ip"])
-def test_large_input_is_counted_as_small_input_is(located: Geocli, fields: str) -> None:
-    """The kernel counts the lines and addresses that the scalar path counts, whatever the fields."""
+def test_large_input_is_counted_like_small_input(located: Geocli, fields: str) -> None:
+    """The kernel counts the same lines and addresses as the scalar path, for any fields."""
     lines = (ADDRESSES * 75)[::-1]
     small = _counts(located, "\n".join(lines) + "\n", "--count-by", fields)
     large = _counts(located, "\n".join(lines * 20) + "\n", "--count-by", fields)
@@ -43,7 +43,7 @@ def test_large_input_is_counted_as_small_input_is(located: Geocli, fields: str) 
 
 
 def test_the_largest_come_first(located: Geocli) -> None:
-    """Groups are sorted by lines, then by values; --top cuts them, and shares are those of all lines."""
+    """Groups are sorted by lines, then by values; --top limits them, and shares are of all lines."""
     text = "81.2.69.1\n81.2.69.2\n2001:218::1\n2001:218::1\n98.0.0.1\n10.0.0.1\n"
 
     assert [
@@ -117,7 +117,7 @@ def test_counts_go_to_a_file_and_answers_to_the_cache(located: Geocli, tmp_path:
 
 
 def test_a_terminal_shows_bars(located: Geocli, tmp_path: object) -> None:
-    """The table has names of countries, and what --top leaves out in one row."""
+    """The table has names of countries, and one row for the groups that --top omits."""
     with open(f"{tmp_path}/list", "w", encoding="utf-8") as file:
         file.write("81.2.69.1\n81.2.69.2\n98.0.0.1\n10.0.0.1\n")
     _, shown = on_terminal(
@@ -141,8 +141,8 @@ def test_a_terminal_shows_bars(located: Geocli, tmp_path: object) -> None:
         (("--count-by", "city", "--cluster", "local:1", "-o", "x"), "--count-by: cannot be used with --cluster"),
     ],
 )
-def test_wrong_use_is_refused(located: Geocli, options: tuple[str, ...], reason: str) -> None:
-    """The error names the option, and what would work."""
+def test_wrong_options(located: Geocli, options: tuple[str, ...], reason: str) -> None:
+    """The error names the option, and a remedy."""
     run = located("batch", *options)
 
     assert 2 == run.returncode
@@ -167,8 +167,8 @@ class TestDistinct:
         assert len(set(texts)) == counted
         assert not seen.is_full
 
-    def test_beyond_the_bound_it_is_at_least(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """When there are too many addresses, further ones are not counted, and the count is called a minimum."""
+    def test_counts_above_the_bound_are_minimums(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Above the bound, further addresses are not counted, and the count is reported as a minimum."""
         monkeypatch.setattr(distinct, "MAX_ADDRESSES", 3)
         seen = DistinctAddresses()
 

@@ -121,14 +121,14 @@ def probes(networks: Sequence[Network], prefixes: Sequence[str], others: Sequenc
 @pytest.mark.slow
 @PER_TEST
 @given(drawn=st.lists(DATABASES, min_size=1, max_size=3), selection=SELECTIONS, data=st.data())
-def test_membership_is_what_a_lookup_says(
+def test_membership_is_that_of_a_lookup(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     drawn: list[tuple[str, int, dict[str, int]]],
     selection: Selection,
     data: st.DataObject,
 ) -> None:
-    """For each family of databases, several of them, and both families of addresses; with the kernel and without it."""
+    """For databases of each family, several of them, and addresses of both families; with and without the kernel."""
     others = data.draw(st.lists(st.ip_addresses(), max_size=8))
     paths = written(tmp_path, drawn, data.draw(st.sampled_from(SIZES)))
     databases = [opened(path) for path in paths]
@@ -181,7 +181,7 @@ def test_more_combinations_than_a_table_has(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("number", range(2))
 def test_a_place_without_a_country(tmp_path: Path, number: int) -> None:
-    """It hides the country of other databases; coordinates of 0, 0 are no place. So such records are not alike."""
+    """It hides the country of other databases; coordinates of 0, 0 are not a place. So such records differ."""
     places = [{"location": {"latitude": degrees, "longitude": degrees}} for degrees in (0.0, 5.0)]
     records = dict(zip(("11.0.0.0/24", "11.0.1.0/24"), places[::-1] if number else places, strict=True))
     countries = {"11.0.0.0/16": {"country_code": "NL"}}
@@ -201,7 +201,7 @@ def test_a_place_without_a_country(tmp_path: Path, number: int) -> None:
 
 
 def test_few_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records that differ in their cities alone are one to a selection of countries."""
+    """Records that differ only in their cities are equal for a selection of countries."""
     city: dict[str, Any] = FAMILIES["GeoLite2-City"][0]
     records = {f"11.0.{number}.0/24": {**city, "city": {"names": {"en": f"City {number}"}}} for number in range(200)}
     path = Trie(records, ip_version=4).write(tmp_path / "a.mmdb", 24, records=records, edition="GeoLite2-City")

@@ -1,4 +1,4 @@
-"""The kernel keeps the rows that `geocli.batch.row_selection.kept_pieces` keeps, whatever text and rows are."""
+"""The kernel selects the same rows as `geocli.batch.row_selection.kept_pieces`, for any text and rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENTRIES = st.lists(st.tuples(PIECES, st.sampled_from([b"8.8.8.8", b"::1"]), st.b
 
 
 def _kept_by_kernel(block: Block, flags: Sequence[bool], singles: Sequence[bool]) -> Kept:
-    """Return what the kernel keeps, as `kept_pieces` returns it."""
+    """Return the selection of the kernel, like `kept_pieces`."""
     count, room = len(block), 2 * len(block) + 1
     numbers = offsets(SINGLE if single else FIRST_NUMBER + flag for flag, single in zip(flags, singles, strict=True))
     to, kept_numbers, prefixes, origins = block.emptied(room), zeros(room), bytearray(room), zeros(room)
