@@ -16,8 +16,9 @@ from geocli.batch.run import run
 from geocli.batch.scheduler import SMALL_BYTES
 from geocli.cache import GeoCache
 from geocli.settings import Settings
-from tests.batch.test_run import FLAT, MORE_CITIES, NUMBERS, ODD, TRAITS
-from tests.engine.test_database_records import RECORDS
+from tests.helpers.database_contents import FLAT, MORE_CITIES, NUMBERS, TRAITS
+from tests.helpers.odd_addresses import ODD
+from tests.helpers.record_strategies import RECORDS
 from tests.helpers.search_trees import SEPARATOR_BYTES, SIZES, Trie
 
 if TYPE_CHECKING:

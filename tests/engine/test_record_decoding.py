@@ -14,9 +14,9 @@ from geocli.databases.discovery import examine
 from geocli.engine.search_tree import MAX_RECORDS, SearchTree
 from geocli.errors import DatabaseError
 from geocli.resolvers.mmdb_schemas import place_from
-from tests.batch.test_run import ANY_KIND, FLAT, MORE_CITIES, NUMBERS, TRAITS, UNKNOWN
-from tests.engine.test_database_records import RECORDS
+from tests.helpers.database_contents import ANY_KIND, FLAT, MORE_CITIES, NUMBERS, TRAITS, UNKNOWN
 from tests.helpers.kernel_walks import Walk, Walker
+from tests.helpers.record_strategies import RECORDS
 from tests.helpers.search_trees import SEPARATOR_BYTES, Trie
 
 if TYPE_CHECKING:
