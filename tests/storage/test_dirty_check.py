@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.models import Place, settle
+from geocli.models import Place
 from geocli.storage import journal_index, journal_lookup
 from geocli.storage.dirty_check import is_dirty
 from geocli.storage.frames import MAX_BYTES, encode, pack
@@ -21,13 +20,10 @@ from geocli.storage.journal import Journal
 from geocli.storage.journal_lookup import SEARCHED_ADDRESSES
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, resolved, unresolved
-from tests.helpers.journals import HEAD
+from tests.helpers.function_calls import count_calls
+from tests.helpers.journals import HEAD, compact_frame, newest_entries, put, segment_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
-    from geocli.models import Entry
     from geocli.storage.directory import DataDirectory
 
 MANY = [f"9.9.9.{number}" for number in range(SEARCHED_ADDRESSES + 1)]
@@ -44,30 +40,6 @@ def journal(directory: DataDirectory) -> Journal:
     return Journal(directory)
 
 
-def expected(journal: Journal) -> dict[str, Entry]:
-    """Return the newest entry of each address, from all entries in their order."""
-    result: dict[str, Entry] = {}
-    for entry in journal.dirty():
-        result[entry.ip] = settle(result.get(entry.ip), entry)
-    return result
-
-
-def put(directory: DataDirectory, data: bytes, name: str = "journal") -> None:
-    directory.prepare()
-    Path(directory.file(name)).write_bytes(data)
-
-
-def segment(number: int) -> str:
-    return f"journal.{number}-00000000-0000-4000-8000-{number:012}.draining"
-
-
-def compact(*ips: str) -> bytes:
-    """Return a frame of the shorter form, as batches write it."""
-    places = '"places":[{"status":"resolved","country_code":"GB","places":[{"city":"A"},{"city":"B"}]}]'
-    rows = f"[{len(ips) - 1},0,24],[1,1,null]" if len(ips) > 1 else "[1,1,null]"
-    return encode(f'{HEAD},"ips":"{" ".join(ips)}",{places},"rows":[{rows}]}}'.encode())
-
-
 @pytest.fixture(params=["search", "index", "reading"])
 def finding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return additional addresses to search for, so that a certain method is used."""
@@ -78,19 +50,19 @@ def finding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_method_finds_the_newest_entries(directory: DataDirectory, journal: Journal, finding: list[str]) -> None:
     """Each address has its newest entry, of segments and journal, in both frame formats."""
-    put(directory, compact("1.1.1.1", "1.1.1.2", "2001:db8::1"), segment(3))
-    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3"), resolved("1.1.1.4")])), segment(10))
+    put(directory, compact_frame("1.1.1.1", "1.1.1.2", "2001:db8::1"), segment_name(3))
+    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3"), resolved("1.1.1.4")])), segment_name(10))
     retry_at = AT + timedelta(hours=1)
     journal.append([unresolved("1.1.1.1", retry_at=retry_at), resolved("1.1.1.2", place=Place(city="Paris"))])
     journal.append([unresolved("1.1.1.5"), unresolved("1.1.1.3", retry_at=retry_at), unresolved("1.1.1.3")])
-    for ip, entry in expected(journal).items():
+    for ip, entry in newest_entries(journal).items():
         assert {ip: entry} == Journal(directory).newest([ip, *finding])
-    assert 6 == len(expected(journal))
+    assert 6 == len(newest_entries(journal))
 
 
 def test_parts_of_addresses_are_not_found(directory: DataDirectory, journal: Journal, finding: list[str]) -> None:
     """Only whole addresses match, and only in rows, not in places."""
-    put(directory, compact("11.1.1.1", "1.1.1.11", "2001:db8::11"))
+    put(directory, compact_frame("11.1.1.1", "1.1.1.11", "2001:db8::11"))
     journal.append([resolved("8.8.8.8", place=Place(org="1.1.1.2", city='"1.1.1.3" G1 1.1.1.4'))])
     for ip in ("1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "2001:db8::1", "2001:db8::"):
         assert {} == Journal(directory).newest([ip, *finding])
@@ -101,20 +73,27 @@ def test_addresses_at_every_offset_of_a_chunk(
 ) -> None:
     """An address is found wherever a chunk ends."""
     ips = [f"81.2.{number}.{number}" for number in range(30)]
-    put(directory, compact(*ips) + compact("1.1.1.1"))
+    put(directory, compact_frame(*ips) + compact_frame("1.1.1.1"))
     for size in range(1, 200, 7):
         monkeypatch.setattr(journal_lookup, "STRETCH_BYTES", size)
-        assert expected(journal).keys() >= {"81.2.7.7"}
-        assert {"81.2.7.7": expected(journal)["81.2.7.7"]} == Journal(directory).newest(["81.2.7.7"])
+        assert newest_entries(journal).keys() >= {"81.2.7.7"}
+        assert {"81.2.7.7": newest_entries(journal)["81.2.7.7"]} == Journal(directory).newest(["81.2.7.7"])
 
 
 def test_damage_hides_no_sound_frame(directory: DataDirectory, finding: list[str]) -> None:
     """Sound frames around damage, zeros and torn frames are found; damaged ones are ignored."""
-    flipped = bytearray(compact("1.1.1.9"))
+    flipped = bytearray(compact_frame("1.1.1.9"))
     flipped[-5] ^= 1
     odd = encode(f'{HEAD},"places":[{{"status":7}}],"rows":[["1.1.1.8",0,24]]}}'.encode())
-    data = [compact("1.1.1.1"), b"G1 garbage 1.1.1.7 \n", bytes(flipped), b"\0" * 500, odd, compact("1.1.1.2")]
-    put(directory, b"".join(data) + compact("1.1.1.6")[:-9])
+    data = [
+        compact_frame("1.1.1.1"),
+        b"G1 garbage 1.1.1.7 \n",
+        bytes(flipped),
+        b"\0" * 500,
+        odd,
+        compact_frame("1.1.1.2"),
+    ]
+    put(directory, b"".join(data) + compact_frame("1.1.1.6")[:-9])
     for ip in ("1.1.1.1", "1.1.1.2"):
         assert [ip] == list(Journal(directory).newest([ip, *finding]))
     for ip in ("1.1.1.6", "1.1.1.7", "1.1.1.8", "1.1.1.9"):
@@ -124,7 +103,7 @@ def test_damage_hides_no_sound_frame(directory: DataDirectory, finding: list[str
 def test_large_frames_are_read_whole(directory: DataDirectory, finding: list[str]) -> None:
     """An address at either end of the largest frame is found."""
     filler = [f"1.{a}.{b}.1" for a in range(200) for b in range(250)]
-    put(directory, compact("8.8.8.1", *filler, "8.8.8.2"))
+    put(directory, compact_frame("8.8.8.1", *filler, "8.8.8.2"))
     assert 0.4 * MAX_BYTES < os.path.getsize(directory.file("journal")) < MAX_BYTES
     for ip in ("8.8.8.1", "8.8.8.2"):
         assert [ip] == list(Journal(directory).newest([ip, *finding]))
@@ -151,17 +130,21 @@ def test_one_reader_follows_the_journal(
                 journal.append([unresolved(ip, retry_at=AT + timedelta(hours=step)) for ip in chosen])
             case _:
                 journal.append([resolved(ip, place=Place(city=f"{step}")) for ip in chosen])
-        assert expected(journal) == reader.newest([*ips, *MANY])
+        assert newest_entries(journal) == reader.newest([*ips, *MANY])
 
 
 def test_a_journal_that_was_replaced_is_read_from_its_beginning(directory: DataDirectory, journal: Journal) -> None:
     """Another file under the same inode number, as large or larger, is not taken for the one that was read."""
-    put(directory, compact("1.1.1.1") + compact("1.1.1.2"))
+    put(directory, compact_frame("1.1.1.1") + compact_frame("1.1.1.2"))
     reader = Journal(directory)
     assert {"1.1.1.1", "1.1.1.2"} == set(reader.newest(["1.1.1.1", "1.1.1.2", *MANY]))
-    for data in (compact("1.1.1.3") + compact("1.1.1.2"), compact("1.1.1.4") * 9, compact("1.1.1.5")):
+    for data in (
+        compact_frame("1.1.1.3") + compact_frame("1.1.1.2"),
+        compact_frame("1.1.1.4") * 9,
+        compact_frame("1.1.1.5"),
+    ):
         put(directory, data)  # truncates: the inode stays
-        assert expected(journal) == reader.newest([*(f"1.1.1.{number}" for number in range(9)), *MANY])
+        assert newest_entries(journal) == reader.newest([*(f"1.1.1.{number}" for number in range(9)), *MANY])
 
 
 def _read_bytes() -> int:
@@ -171,7 +154,7 @@ def _read_bytes() -> int:
 
 def test_a_search_reads_little_twice(directory: DataDirectory, journal: Journal) -> None:
     """Bytes in which an address was not found are not searched for it again, but all that were appended since are."""
-    put(directory, b"".join(compact(*(f"81.{a}.{b}.1" for b in range(250))) for a in range(2000)))
+    put(directory, b"".join(compact_frame(*(f"81.{a}.{b}.1" for b in range(250))) for a in range(2000)))
     reader = Journal(directory)
     assert {} == reader.newest(["8.8.8.8"])
     before = _read_bytes()
@@ -186,17 +169,17 @@ def test_a_search_reads_little_twice(directory: DataDirectory, journal: Journal)
 
 def test_another_file_is_searched_from_its_beginning(directory: DataDirectory) -> None:
     """Another file with the same inode number is searched from its beginning."""
-    filler = compact(*(f"1.{a}.{b}.1" for a in range(200) for b in range(200)))
-    put(directory, compact("1.1.1.1") + filler * 3)
+    filler = compact_frame(*(f"1.{a}.{b}.1" for a in range(200) for b in range(200)))
+    put(directory, compact_frame("1.1.1.1") + filler * 3)
     reader = Journal(directory)
     assert {} == reader.newest(["1.1.1.2"])
-    put(directory, compact("1.1.1.2") + filler * 3)  # truncates: the inode stays
+    put(directory, compact_frame("1.1.1.2") + filler * 3)  # truncates: the inode stays
     assert ["1.1.1.2"] == list(reader.newest(["1.1.1.2"]))
 
 
 def test_an_index_reads_nothing_twice(directory: DataDirectory, journal: Journal) -> None:
     """A process reads each byte of the journal once, then only appended ones."""
-    put(directory, b"".join(compact(*(f"81.{a}.{b}.1" for b in range(250))) for a in range(200)))
+    put(directory, b"".join(compact_frame(*(f"81.{a}.{b}.1" for b in range(250))) for a in range(200)))
     reader = Journal(directory)
     size_bytes = os.path.getsize(directory.file("journal"))
     before = _read_bytes()
@@ -207,27 +190,11 @@ def test_an_index_reads_nothing_twice(directory: DataDirectory, journal: Journal
     assert _read_bytes() - before < 1.2 * size_bytes
 
 
-def calls(name: str, run: Callable[[], object]) -> int:
-    """Return how often a function of that name is called while something runs."""
-    calls = 0
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        nonlocal calls
-        calls += event == "call" and frame.f_code.co_name == name
-
-    sys.setprofile(note)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return calls
-
-
 def test_only_frames_that_name_an_address_are_parsed(directory: DataDirectory, journal: Journal) -> None:
     """One address among many frames costs the parsing of one, and none at all if it is in none."""
-    put(directory, b"".join(compact(f"81.2.{number}.1") for number in range(200)))
-    assert 1 == calls("unpack", lambda: journal.newest(["81.2.100.1"]))
-    assert 0 == calls("unpack", lambda: journal.newest(["81.3.100.1"]))
+    put(directory, b"".join(compact_frame(f"81.2.{number}.1") for number in range(200)))
+    assert 1 == count_calls("unpack", lambda: journal.newest(["81.2.100.1"]))
+    assert 0 == count_calls("unpack", lambda: journal.newest(["81.3.100.1"]))
 
 
 def test_nothing_dirty_is_found_out_without_reading(directory: DataDirectory, journal: Journal) -> None:
@@ -238,14 +205,14 @@ def test_nothing_dirty_is_found_out_without_reading(directory: DataDirectory, jo
     assert not is_dirty(directory.path)
     put(directory, b"", "journal.bad")
     assert not is_dirty(directory.path)
-    put(directory, compact("1.1.1.1"), segment(1))
+    put(directory, compact_frame("1.1.1.1"), segment_name(1))
     assert is_dirty(directory.path)
     assert ["1.1.1.1"] == list(journal.newest(["1.1.1.1"]))
 
 
 def test_reappearing_segments_are_in_order(directory: DataDirectory, journal: Journal) -> None:
     """A segment that was missing for a while is older than those read meanwhile."""
-    put(directory, compact("1.1.1.1"))
+    put(directory, compact_frame("1.1.1.1"))
     sealed = journal.seal(5)
     assert sealed is not None
     shutil.move(directory.file(sealed.name), directory.file("elsewhere"))
@@ -254,7 +221,7 @@ def test_reappearing_segments_are_in_order(directory: DataDirectory, journal: Jo
     assert "Paris" == reader.newest(["1.1.1.1", *MANY])["1.1.1.1"].place.city
     shutil.move(directory.file("elsewhere"), directory.file(sealed.name))
     assert "Paris" == reader.newest(["1.1.1.1", *MANY])["1.1.1.1"].place.city
-    assert set(expected(journal)) == set(chain(reader.newest(["1.1.1.1", *MANY])))
+    assert set(newest_entries(journal)) == set(chain(reader.newest(["1.1.1.1", *MANY])))
 
 
 def test_later_entries_are_not_found_while_frozen(journal: Journal, finding: list[str]) -> None:
@@ -269,7 +236,7 @@ def test_later_entries_are_not_found_while_frozen(journal: Journal, finding: lis
     journal.append([resolved("1.1.1.4")])
     assert before == journal.newest(ips)
     journal.thaw()
-    assert expected(journal) == journal.newest([*ips, "1.1.1.4"])
+    assert newest_entries(journal) == journal.newest([*ips, "1.1.1.4"])
 
 
 def test_an_idle_journal_that_is_frozen_is_not_read(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +251,6 @@ def test_answers_with_a_retry_time(directory: DataDirectory, journal: Journal) -
     """In all segments and the journal, resolved entries with a retry time are found."""
     assert set() == journal.with_retry_times()
     later = AT + timedelta(days=30)
-    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3", retry_at=later)])), segment(3))
+    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3", retry_at=later)])), segment_name(3))
     journal.append([resolved("1.1.1.1"), resolved("1.1.1.2", retry_at=later), unresolved("1.1.1.4", retry_at=later)])
     assert {"1.1.1.2", "1.1.1.3"} == journal.with_retry_times()

@@ -30,6 +30,7 @@ from tests.helpers.data_directories import local
 from tests.helpers.databases import CITIES, build
 from tests.helpers.entries import AT, resolved, unresolved
 from tests.helpers.fake_sources import JAPAN, Source
+from tests.helpers.journals import put, segment_name
 from tests.helpers.locks import locked_by_process
 from tests.helpers.processes import in_child
 from tests.helpers.stores import change, select, stored_entries
@@ -60,17 +61,8 @@ def flush(directory: DataDirectory, journal: Journal | None = None, *, wait_seco
     return Flush(directory, journal, Clock(), 0).run(wait_seconds)
 
 
-def put(directory: DataDirectory, data: bytes, name: str = "journal") -> None:
-    directory.prepare()
-    Path(directory.file(name)).write_bytes(data)
-
-
 def frames(*entries: Entry) -> bytes:
     return b"".join(encode(payload) for entry in entries for payload in pack([entry]))
-
-
-def segment(number: int) -> str:
-    return f"journal.{number}-00000000-0000-4000-8000-{number:012}.draining"
 
 
 def dirty_files(directory: DataDirectory) -> list[str]:
@@ -135,8 +127,8 @@ def test_idle_flush_is_silent(geocli: Geocli) -> None:
 
 def test_left_over_segments_come_first(directory: DataDirectory) -> None:
     """Leftover segments are stored before the journal, by number, so that the last answer counts."""
-    put(directory, frames(city("1.1.1.1", "third"), city("1.1.1.2", "third")), segment(10))
-    put(directory, frames(city("1.1.1.1", "second"), city("1.1.1.3", "second")), segment(9))
+    put(directory, frames(city("1.1.1.1", "third"), city("1.1.1.2", "third")), segment_name(10))
+    put(directory, frames(city("1.1.1.1", "second"), city("1.1.1.3", "second")), segment_name(9))
     put(directory, frames(city("1.1.1.1", "fourth")))
     report = flush(directory)
     actual = {ip: entry.place.city for ip, entry in stored_entries(directory).items()}
@@ -147,7 +139,7 @@ def test_left_over_segments_come_first(directory: DataDirectory) -> None:
 
 def test_left_over_segments_alone_are_stored(directory: DataDirectory) -> None:
     """Without a journal, leftover segments are stored."""
-    put(directory, frames(resolved()), segment(3))
+    put(directory, frames(resolved()), segment_name(3))
     assert FlushReport(flushed=1, segments=1) == flush(directory)
     assert ["81.2.69.160"] == list(stored_entries(directory))
     assert FlushReport() == flush(directory)
@@ -155,7 +147,7 @@ def test_left_over_segments_alone_are_stored(directory: DataDirectory) -> None:
 
 def test_last_flush_counts_all_its_segments(directory: DataDirectory, journal: Journal) -> None:
     """The store has the number of entries of the whole flush, not of its last segment alone."""
-    put(directory, frames(resolved("1.1.1.1"), resolved("1.1.1.2")), segment(3))
+    put(directory, frames(resolved("1.1.1.1"), resolved("1.1.1.2")), segment_name(3))
     journal.append([resolved("1.1.1.3")])
     flush(directory)
     with closing(Store(directory.file("geocli.db"))) as store:
@@ -205,16 +197,16 @@ def test_flush_command_warns_of_damage(geocli: Geocli) -> None:
 def test_segment_that_cannot_be_read_does_not_block_the_next(directory: DataDirectory, journal: Journal) -> None:
     """All other segments are stored, and the error names the one that was not."""
     directory.prepare()
-    os.mkdir(directory.file(segment(2)))
-    put(directory, frames(resolved("1.1.1.3")), segment(3))
-    put(directory, frames(resolved("1.1.1.1")), segment(1))
+    os.mkdir(directory.file(segment_name(2)))
+    put(directory, frames(resolved("1.1.1.3")), segment_name(3))
+    put(directory, frames(resolved("1.1.1.1")), segment_name(1))
     journal.append([resolved("1.1.1.4")])
     for _ in range(2):
         with pytest.raises(JournalError) as caught:
             flush(directory)
-        assert f"{directory.file(segment(2))}: cannot be read: a directory; move it away" == str(caught.value)
+        assert f"{directory.file(segment_name(2))}: cannot be read: a directory; move it away" == str(caught.value)
     assert ["1.1.1.1", "1.1.1.3", "1.1.1.4"] == list(stored_entries(directory))
-    assert [segment(2)] == dirty_files(directory)
+    assert [segment_name(2)] == dirty_files(directory)
 
 
 def test_segment_rejected_by_sqlite_does_not_block_the_next(directory: DataDirectory, journal: Journal) -> None:
@@ -222,13 +214,13 @@ def test_segment_rejected_by_sqlite_does_not_block_the_next(directory: DataDirec
     StoreWriter(directory).close()
     refuse = "BEFORE INSERT ON geo_cache WHEN NEW.ip = '1.1.1.1' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
     change(directory.file("geocli.db"), f"CREATE TRIGGER refuse {refuse}")
-    put(directory, frames(resolved("1.1.1.1")), segment(1))
-    put(directory, frames(resolved("1.1.1.2")), segment(2))
+    put(directory, frames(resolved("1.1.1.1")), segment_name(1))
+    put(directory, frames(resolved("1.1.1.2")), segment_name(2))
     journal.append([resolved("1.1.1.3")])
     with pytest.raises(StoreError, match=r"/geocli\.db: not this one; nothing was changed"):
         flush(directory)
     assert ["1.1.1.2", "1.1.1.3"] == list(stored_entries(directory))
-    assert [segment(1)] == dirty_files(directory)
+    assert [segment_name(1)] == dirty_files(directory)
     change(directory.file("geocli.db"), "DROP TRIGGER refuse")
     assert FlushReport(flushed=1, segments=1) == flush(directory)
 
@@ -236,13 +228,13 @@ def test_segment_rejected_by_sqlite_does_not_block_the_next(directory: DataDirec
 def test_late_segment_does_not_undo_newer_rows(directory: DataDirectory) -> None:
     """A segment that could not be read when later ones were stored adds new rows, and changes no newer ones."""
     directory.prepare()
-    os.mkdir(directory.file(segment(1)))
+    os.mkdir(directory.file(segment_name(1)))
     later = AT + timedelta(hours=1)
-    put(directory, frames(city("1.1.1.1", "new", resolved_at=later)), segment(2))
+    put(directory, frames(city("1.1.1.1", "new", resolved_at=later)), segment_name(2))
     with pytest.raises(JournalError):
         flush(directory)
-    os.rmdir(directory.file(segment(1)))
-    put(directory, frames(city("1.1.1.1", "old"), city("1.1.1.2", "old")), segment(1))
+    os.rmdir(directory.file(segment_name(1)))
+    put(directory, frames(city("1.1.1.1", "old"), city("1.1.1.2", "old")), segment_name(1))
     flush(directory)
     assert {"1.1.1.1": "new", "1.1.1.2": "old"} == {ip: e.place.city for ip, e in stored_entries(directory).items()}
 
@@ -417,7 +409,7 @@ def test_store_that_cannot_be_written_leaves_the_journal(
 
 def test_journal_that_is_not_a_file_is_an_error_after_the_rest(directory: DataDirectory) -> None:
     """Anything but a file is an error, after the leftover segments are stored."""
-    put(directory, frames(resolved()), segment(1))
+    put(directory, frames(resolved()), segment_name(1))
     os.mkdir(directory.file("journal"))
     with pytest.raises(JournalError, match=r"/journal: not a regular file; move it away$"):
         flush(directory)
@@ -427,7 +419,7 @@ def test_journal_that_is_not_a_file_is_an_error_after_the_rest(directory: DataDi
 
 def test_busy_journal_is_left_for_the_next_flush(directory: DataDirectory, journal: Journal) -> None:
     """A flush that cannot seal the journal in time stores the leftover segments, and names the lock holder."""
-    put(directory, frames(resolved("1.1.1.1")), segment(1))
+    put(directory, frames(resolved("1.1.1.1")), segment_name(1))
     journal.append([resolved("1.1.1.2")])
     with locked_by_process(directory, "journal.lock"), pytest.raises(BusyError, match=r"/journal\.lock: busy: "):
         flush(directory)
@@ -494,9 +486,9 @@ class Sticky(Journal):
 
 def test_segment_that_cannot_be_removed_is_an_error(directory: DataDirectory, journal: Journal) -> None:
     """Segments that are stored but cannot be removed are an error, and are only removed by the next flush."""
-    put(directory, frames(resolved("1.1.1.1")), segment(1))
+    put(directory, frames(resolved("1.1.1.1")), segment_name(1))
     journal.append([resolved("1.1.1.2")])
-    with pytest.raises(StorageError, match=f"^{segment(1)}: cannot be discarded: Read-only file system$"):
+    with pytest.raises(StorageError, match=f"^{segment_name(1)}: cannot be discarded: Read-only file system$"):
         flush(directory, Sticky(directory))
     assert ["1.1.1.1", "1.1.1.2"] == list(stored_entries(directory))
     assert FlushReport(flushed=0, segments=2) == flush(directory)

@@ -27,6 +27,7 @@ from geocli.storage.recovery import Damage
 from geocli.storage.segments import Segment
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, SOURCES, resolved, unresolved
+from tests.helpers.journals import put
 from tests.helpers.locks import locked_by_process
 from tests.helpers.processes import in_child
 
@@ -58,11 +59,6 @@ def frame(*addresses: str) -> bytes:
 
 def contents(directory: DataDirectory, name: str = "journal") -> bytes:
     return Path(directory.file(name)).read_bytes()
-
-
-def put(directory: DataDirectory, data: bytes, name: str = "journal") -> None:
-    directory.prepare()
-    Path(directory.file(name)).write_bytes(data)
 
 
 def dirty(journal: Journal) -> list[str]:

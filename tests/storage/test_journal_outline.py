@@ -11,7 +11,8 @@ from geocli.storage.frames import MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, resolved
-from tests.storage.test_dirty_check import calls, compact, put, segment
+from tests.helpers.function_calls import count_calls
+from tests.helpers.journals import compact_frame, put, segment_name
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,8 +40,8 @@ def _frame(at: bytes = b"2026-06-01T12:00:00Z", rows: bytes = b'[["1.1.1.1",0,24
 
 def test_counting_parses_no_places(directory: DataDirectory, journal: Journal) -> None:
     """Statistics count rows without looking at the places of a journal."""
-    put(directory, b"".join(compact(f"81.2.{number}.1", "1.1.1.1") for number in range(200)))
-    assert 0 == calls("unpack", journal.status)
+    put(directory, b"".join(compact_frame(f"81.2.{number}.1", "1.1.1.1") for number in range(200)))
+    assert 0 == count_calls("unpack", journal.status)
     assert (400, AT) == (journal.status().entries, journal.status().oldest_at)
 
 
@@ -49,7 +50,7 @@ def test_counting_parses_no_small_frames(directory: DataDirectory, journal: Jour
     put(
         directory, b"".join(encode(payload) for number in range(200) for payload in pack([resolved(f"1.1.1.{number}")]))
     )
-    assert 0 == calls("loads", journal.status)
+    assert 0 == count_calls("loads", journal.status)
     assert (200, AT) == (journal.status().entries, journal.status().oldest_at)
 
 
@@ -57,7 +58,7 @@ def test_counting_parses_no_small_frames(directory: DataDirectory, journal: Jour
     ("data", "count", "oldest"),
     [
         pytest.param(b"", 0, None, id="nothing"),
-        pytest.param(compact("1.1.1.1", "1.1.1.2", "1.1.1.3"), 3, AT, id="addresses that rows count"),
+        pytest.param(compact_frame("1.1.1.1", "1.1.1.2", "1.1.1.3"), 3, AT, id="addresses that rows count"),
         pytest.param(
             b"".join(map(encode, pack([resolved("1.1.1.1"), resolved("1.1.1.2", resolved_at=EARLIER)]))),
             2,
@@ -65,13 +66,13 @@ def test_counting_parses_no_small_frames(directory: DataDirectory, journal: Jour
             id="the oldest comes last",
         ),
         pytest.param(_frame(b"2026-06-01T14:00:00+02:00"), 1, AT, id="another zone"),
-        pytest.param(compact("1.1.1.1") + _frame(b"2026-06-01T12:30:00+02:00"), 2, EARLIER, id="an older one in it"),
+        pytest.param(compact_frame("1.1.1.1") + _frame(b"2026-06-01T12:30:00+02:00"), 2, EARLIER, id="an older one"),
         pytest.param(_frame(b""), 1, None, id="no instant"),
         pytest.param(_frame(b"yesterday, at 12:34.") + _frame(b"2026-13-01T00:00:00Z"), 0, None, id="wrong instants"),
         pytest.param(_frame(rows=b'[ [ "1.1.1.1", 0, 24 ], ["1.1.1.2", 0, 24] ]'), 2, AT, id="spaces"),
         pytest.param(_frame(rows=b"[]"), 0, None, id="no rows"),
         pytest.param(_frame(rows=b'{"[\\"":1}'), 0, None, id="wrong rows"),
-        pytest.param(compact("1.1.1.1")[:-9] + b"\n" + _frame(), 1, AT, id="after a torn frame"),
+        pytest.param(compact_frame("1.1.1.1")[:-9] + b"\n" + _frame(), 1, AT, id="after a torn frame"),
         pytest.param(b"\0" * 500 + b"\n\n" + _frame() + b"G1 garbage\n", 1, AT, id="garbage"),
         pytest.param(_frame()[:-1], 1, AT, id="no newline"),
         pytest.param(b"x" * 3 * MAX_BYTES + b"\n" + _frame(), 1, AT, id="a long line"),
@@ -81,6 +82,6 @@ def test_counting(directory: DataDirectory, journal: Journal, data: bytes, count
     """Each entry in whole frames counts, in the journal and in segments."""
     put(directory, data)
     assert (count, oldest) == (journal.status().entries, journal.status().oldest_at)
-    put(directory, data, segment(1))
-    put(directory, data, segment(2))
+    put(directory, data, segment_name(1))
+    put(directory, data, segment_name(2))
     assert (3 * count, oldest) == (journal.status().entries, journal.status().oldest_at)

@@ -18,7 +18,7 @@ from geocli.storage.journal import Journal
 from geocli.storage.journal_summaries import READ_BYTES, is_absent
 from tests.helpers.data_directories import local
 from tests.helpers.entries import resolved, unresolved
-from tests.storage.test_dirty_check import expected, put
+from tests.helpers.journals import newest_entries, put
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +148,7 @@ def test_stretches_without_a_summary(
     fill(directory, size_bytes)
     journal.append(resolved(ip) if ip else unresolved("1.1.1.2", resolved_at=None) for ip in ips)
     assert 0 == summary_count(directory)
-    assert expected(journal)["1.1.1.1"] == journal.newest(["1.1.1.1"])["1.1.1.1"]
+    assert newest_entries(journal)["1.1.1.1"] == journal.newest(["1.1.1.1"])["1.1.1.1"]
 
 
 def test_too_many_addresses_for_a_summary(directory: DataDirectory, journal: Journal) -> None:
@@ -201,7 +201,7 @@ def test_any_journal_is_searched_as_it_is_read(
             journal.seal()
         if step % 10 == 0:
             chosen = random.sample(ips, 8)
-            entries = expected(journal)
+            entries = newest_entries(journal)
             assert {ip: entries[ip] for ip in chosen if ip in entries} == Journal(directory).newest(chosen)
         actual = max(actual, summary_count(directory) if journal.is_dirty() and step % 50 else 0)
     assert actual > 5
