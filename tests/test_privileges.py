@@ -24,11 +24,11 @@ from tests.helpers.command_output import complaint, complaints, objects
 from tests.helpers.data_directories import stored_rows
 from tests.helpers.databases import CITIES, build
 from tests.helpers.geocli_process import Geocli
+from tests.helpers.imported_modules import HEAVY, imported_by
 from tests.helpers.other_users import GROUP, IS_ROOT, MEMBER, PROJECT
 from tests.helpers.processes import in_child
 from tests.helpers.system_call_faults import SCENARIOS
 from tests.helpers.web_services import Web
-from tests.test_startup_imports import HEAVY, imported_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

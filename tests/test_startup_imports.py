@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -11,30 +9,13 @@ import pytest
 
 from geocli.databases.digest_cache import SETTLED_NS
 from tests.helpers.databases import CITIES, build
+from tests.helpers.imported_modules import HEAVY, imported_by
 from tests.helpers.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.helpers.geocli_process import Geocli
-
-HEAVY = {
-    *("ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "iptocc", "pydantic", "asyncio"),
-    *("typer", "platformdirs", "requests", "dataclasses", "typing", "pathlib", "hashlib", "importlib.metadata"),
-}
-
-
-def imported_by(geocli: Geocli, *arguments: str) -> set[str]:
-    """Return the modules that a command imports, by `-X importtime`; it must succeed."""
-    ran = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "from geocli.__main__ import main; main()", *arguments],
-        env={name: value for name, value in geocli.environ.items() if not name.startswith(("GEOCLI_CONFIG", "COV"))},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = [line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")]
-    return set(lines)
 
 
 @pytest.fixture(scope="module")
