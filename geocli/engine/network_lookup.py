@@ -193,7 +193,7 @@ class NetworkLookup:
                 yield from self._embedding(first, last, 96 - inner.first_bit)
 
     def _embedding(self, first: int, last: int, low_bits: int) -> Iterator[Part]:
-        """Divide a range by the networks of the IPv4 addresses in it, which have some bits behind them."""
+        """Divide a range by the networks of the IPv4 addresses in it, which are followed by some bits."""
         assert self._walker is not None  # noqa: S101 (for type checkers)
         base = first >> (low_bits + 32) << (low_bits + 32)
         for span in self._walker.spans(4, first >> low_bits & LOW_BITS, last >> low_bits & LOW_BITS):

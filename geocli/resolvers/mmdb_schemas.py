@@ -4,8 +4,8 @@ MaxMind and DB-IP have nested records, IPinfo and ip-location-db flat ones. Valu
 own names. A record that is not a map is a country code, if it has two capital letters, else the trait `value`. Unknown
 values and values of a wrong type are left out.
 
-The shape of a record is its keys and those of its maps. For each shape there is one plan: the values from which each
-field is read, the best first. So records of one shape are mapped together, column by column.
+Records of one shape, that is with the same keys and keys of maps, are mapped together, column by column, by one plan:
+the values from which each field is read, the best first.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     Path: TypeAlias = tuple[str | int, ...]
     """Keys that lead to a value."""
     Part: TypeAlias = tuple[Any, ...] | bool
-    """Part of a shape: the keys of a map; the positions and keys of the first and last map of a list; True for a map or
-    a list that is a trait as a whole; False for a scalar."""
+    """Keys of a map; positions and keys of the first and last map in a list; True: a whole trait; False: a scalar."""
     Columns: TypeAlias = dict[str, Sequence[Any]]
     _T = TypeVar("_T")
 
@@ -76,8 +75,7 @@ def place_from(record: object, language: str = ENGLISH) -> Place:
 def _as_map(record: Any) -> dict[str, Any]:
     if isinstance(record, dict):
         return record
-    is_country = conversions.is_alpha_2(record) and record.isupper()
-    return {"country_code" if is_country else "value": record}
+    return {"country_code" if conversions.is_alpha_2(record) and record.isupper() else "value": record}
 
 
 def _value(flat: Mapping[str, Any], field: str) -> Any:
