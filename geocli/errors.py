@@ -73,8 +73,10 @@ class SettingsError(GeocliError):
     exit_status = 2
 
     def __init__(self, name: str, reason: str, *, origin: str, line: int | None = None) -> None:
-        super().__init__(f"{origin}:{f'{line}:' if line else ''} {name}: {reason}")
+        super().__init__(f"{origin}:{f'{line}:' if line else ''} {f'{name}: ' if name else ''}{reason}")
         self.name = name
+        """The setting; empty if the error is about all that the file contains."""
+        self.reason = reason
         self.origin = origin
         """Where the setting comes from: a file, `environment` or `command line`."""
         self.line = line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codecs import BOM_UTF8
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from geocli.batch import address_scanner
 from geocli.batch.feeds import before_note
 from geocli.batch.reader import MAX_LINE_BYTES
 from geocli.engine.blocks import Block, offsets, zeros
+from geocli.errors import SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,25 @@ MAX_RECORD_BYTES = 4 << 20
 
 DEFAULT_COLUMN = "ip"
 """The column or key of addresses, unless another one is chosen."""
+
+
+KINDS = ("csv", "zeek", "w3c", "jsonl")
+"""Origins of errors about what a form reads."""
+
+
+@contextmanager
+def named_errors(path: str) -> Iterator[None]:
+    """Name the file in errors about what a form reads, and in the commands that they suggest."""
+    try:
+        yield
+    except SettingsError as error:
+        if error.origin not in KINDS:
+            raise
+        from shlex import quote
+
+        source, file = ("standard input", "FILE") if path == "-" else (path, quote(path))
+        name = "" if error.name == "input" else error.name
+        raise SettingsError(name, error.reason.replace("FILE", file), origin=source) from error
 
 
 class Form(Protocol):

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from geocli.batch.input_formats import named_errors
 from geocli.batch.line_counts import LineCounts, has_no_address
 from geocli.batch.reader import opened, whole_lines
 from geocli.batch.recognition import completed
@@ -157,7 +158,8 @@ class _Batch:
         with opened(path, self._wait) as read:
             self._request, read_all = completed(self._request, read)
             self._path, self.report.request = path, self._request
-            self._answer(path, read_all)
+            with named_errors(path):
+                self._answer(path, read_all)
 
     def _wait(self) -> None:
         """Write all rows before a read that may block."""

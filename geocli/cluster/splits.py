@@ -16,6 +16,7 @@ from lzma import LZMAError
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.batch.csv import CsvForm
+from geocli.batch.input_formats import named_errors
 from geocli.batch.reader import READ_BYTES, check_encoding, compression_of, whole_lines
 from geocli.batch.recognition import completed
 from geocli.batch.run import OTHER_COLUMNS
@@ -142,7 +143,7 @@ def _ranges(file: _File, begin: int, block_bytes: int) -> list[tuple[int, int | 
 
 def _examine(name: str, form: Form) -> tuple[_File, int, bytes]:
     """Let the form read the head of a file; return the file, the offset of its first row, and the head of a table."""
-    with input_errors(name):
+    with input_errors(name), named_errors(name):
         system, path = resolve_url(name)
         size_bytes, modified = _stamp(system, path)
         with open_decompressed(system, path) as stream:

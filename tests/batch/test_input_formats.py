@@ -186,36 +186,36 @@ def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
 @pytest.mark.parametrize(
     ("header", "asked", "reason"),
     [
-        (b"a,b", {}, "csv: -c ip: there is no such column; the columns are: a, b"),
-        (b"a,b", {"columns": ("c",)}, "csv: -c c: there is no such column; the columns are: a, b"),
+        (b"a,b", {}, "-c ip: there is no such column; the columns are: a, b"),
+        (b"a,b", {"columns": ("c",)}, "-c c: there is no such column; the columns are: a, b"),
         (
             b"ip,b,ip",
             {},
-            "csv: -c ip: 2 columns have this name; the columns are: ip, b, ip; name one by its number, as in -c 1",
+            "-c ip: 2 columns have this name; the columns are: ip, b, ip; name one by its number, as in -c 1",
         ),
-        (b"n,b", {"columns": ("bb",)}, "csv: -c bb: there is no such column; the columns are: n, b; try -c b"),
+        (b"n,b", {"columns": ("bb",)}, "-c bb: there is no such column; the columns are: n, b; try -c b"),
         (
             b"n,Src IP",
             {"columns": ("ip",)},
-            "csv: -c ip: there is no such column; the columns are: n, Src IP; try -c 'Src IP'",
+            "-c ip: there is no such column; the columns are: n, Src IP; try -c 'Src IP'",
         ),
-        (b"n,b", {"columns": ("3",)}, "csv: -c 3: there is no such column; the columns are: n, b"),
-        (b"a;b", {"columns": ("b",)}, "csv: -c b: there is no such column; the columns are: a;b; try --delimiter ';'"),
-        (b"a,\x1b[2J", {}, "csv: -c ip: there is no such column; the columns are: a, \\x1b[2J"),
+        (b"n,b", {"columns": ("3",)}, "-c 3: there is no such column; the columns are: n, b"),
+        (b"a;b", {"columns": ("b",)}, "-c b: there is no such column; the columns are: a;b; try --delimiter ';'"),
+        (b"a,\x1b[2J", {}, "-c ip: there is no such column; the columns are: a, \\x1b[2J"),
         (
             b"ip,country_code",
             {},
-            "csv: country_code: in the input already; choose other names with --prefix, as in --prefix geo_",
+            "country_code: in the input already; choose other names with --prefix, as in --prefix geo_",
         ),
         (
             b"ip,geo_city,geo_asn",
             {"prefix": "geo_", "fields": ("city", "org", "asn")},
-            "csv: geo_city, geo_asn: in the input already; choose other names with --prefix, as in --prefix geo_",
+            "geo_city, geo_asn: in the input already; choose other names with --prefix, as in --prefix geo_",
         ),
         (
             b"ip,a",
             {"fields": ("ip",)},
-            "csv: ip: in the input already; choose other names with --prefix, as in --prefix geo_",
+            "ip: in the input already; choose other names with --prefix, as in --prefix geo_",
         ),
     ],
 )
@@ -226,7 +226,7 @@ def test_missing_ambiguous_and_conflicting_columns(
     with pytest.raises(SettingsError) as caught:
         batch.once(header + b"\n81.2.69.160,x,y\n", input="csv", **asked)
 
-    assert (reason, 2) == (str(caught.value), caught.value.exit_status)
+    assert (f"{tmp_path / 'given'}: {reason}", 2) == (str(caught.value), caught.value.exit_status)
     assert not (tmp_path / "out").exists()
 
 
@@ -531,7 +531,7 @@ def test_answers_do_not_replace_their_addresses(batch: Batch, column: str, prefi
 def test_an_answer_with_other_fields_is_an_error(batch: Batch, geo: str) -> None:
     """In the first line: or every line would be one that cannot be answered; but not one later."""
     line = f'{{"ip":"81.2.69.160","geo":{geo}}}\n'.encode()
-    with pytest.raises(SettingsError, match=r"jsonl: geo: in the input already, with other fields; name the same"):
+    with pytest.raises(SettingsError, match=r"/given: geo: in the input already, with other fields; name the same"):
         batch.once(line, input="jsonl")
 
     assert b'"new_geo": {' in batch.once(line, input="jsonl", prefix="new_")
@@ -555,9 +555,12 @@ def test_other_values_of_the_key_are_not_lost(batch: Batch, geo: str, more: str)
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        (b"8.8.8.8\n1.1.1.1\n", "csv: input: there is no header; name the column of addresses by its number: -c 1"),
-        (b"x,2001:db8::1\n", "csv: input: there is no header; name the column of addresses by its number: -c 2"),
-        (b"ip;x\n8.8.8.8;1\n", "csv: -c ip: there is no such column; the columns are: ip;x; try --delimiter ';'"),
+        (b"8.8.8.8\n1.1.1.1\n", "standard input: there is no header; name the column of addresses by its number: -c 1"),
+        (b"x,2001:db8::1\n", "standard input: there is no header; name the column of addresses by its number: -c 2"),
+        (
+            b"ip;x\n8.8.8.8;1\n",
+            "standard input: -c ip: there is no such column; the columns are: ip;x; try --delimiter ';'",
+        ),
         (b"ip\tx\n", "try -i tsv"),
         (b"8.8.8.8;x\n", "the columns are: 8.8.8.8;x; try --delimiter ';'"),
     ],
@@ -784,4 +787,4 @@ def test_a_column_that_is_missing_is_one_line(located: Geocli) -> None:
     run = located("batch", "-i", "csv", "-c", "addr", stdin=b"ip,n\n81.2.69.160,1\n")
 
     assert (2, b"") == (run.returncode, run.stdout)
-    assert "csv: -c addr: there is no such column; the columns are: ip, n; try -c ip" == complaint(run)
+    assert "standard input: -c addr: there is no such column; the columns are: ip, n; try -c ip" == complaint(run)

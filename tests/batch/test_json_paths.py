@@ -14,6 +14,8 @@ from geocli.errors import SettingsError
 from tests.helpers.command_output import complaint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.helpers.batches import Batch
     from tests.helpers.geocli_process import Geocli
 
@@ -155,8 +157,18 @@ def test_a_document_is_refused_with_the_command_for_it(located: Geocli, text: by
     for options in (("-i", "jsonl"), ()):
         run = located("batch", *options, stdin=text)
         assert (2, b"") == (run.returncode, run.stdout)
-        expected = f"jsonl: input: one JSON document, not one a line; try: {command} | geocli batch -i jsonl"
+        expected = f"standard input: one JSON document, not one a line; try: {command} | geocli batch -i jsonl"
         assert expected == complaint(run)
+
+
+def test_a_document_in_a_file_is_named(located: Geocli, tmp_path: Path) -> None:
+    """The command can be pasted as it is."""
+    path = tmp_path / "a b.json"
+    path.write_bytes(b'[{"ip": "8.8.8.8"}]\n')
+    run = located("batch", str(path))
+
+    expected = f"{path}: one JSON document, not one a line; try: jq -c '.[]' '{path}' | geocli batch -i jsonl"
+    assert (2, b"", expected) == (run.returncode, run.stdout, complaint(run))
 
 
 @pytest.mark.parametrize("text", [b'{"ip": "98.0.0.1"\n', b'{"ip": "98.0.0.1"\n{"ip": "98.0.0.1"}\n', b"[1\n2]\n"])

@@ -98,7 +98,7 @@ def test_repeated_heads_are_extended(batch: Batch, head: bytes, rows: bytes, col
 def test_a_head_with_other_columns_is_an_error(batch: Batch) -> None:
     """The addresses would be looked for in the wrong place."""
     other = IIS.replace(b" cs-method", b"")
-    with pytest.raises(SettingsError, match=r"w3c: input: other columns follow in the same file: date time s-ip"):
+    with pytest.raises(SettingsError, match=r"/given: other columns follow in the same file: date time s-ip"):
         batch.once(IIS + IIS_ROWS + other + IIS_ROWS, input="csv")
 
 
@@ -276,7 +276,7 @@ def test_no_header_in_any_format(batch: Batch, format_: str) -> None:
 
 def test_a_key_for_answers_that_is_a_column(batch: Batch) -> None:
     """It is not overwritten."""
-    with pytest.raises(SettingsError, match=r"csv: geo: in the input already; choose other names with --prefix"):
+    with pytest.raises(SettingsError, match=r"/given: geo: in the input already; choose other names with --prefix"):
         batch.once(b"ip,geo\n", input="csv", format="jsonl")
 
 
