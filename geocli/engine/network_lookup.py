@@ -10,7 +10,7 @@ from geocli.address_ranges import AddressRange, Part
 from geocli.addresses import embedded, scope
 from geocli.engine.kernel_walk import walker
 from geocli.engine.scope_tree import EMBEDDED
-from geocli.errors import AddressError, GeocliError
+from geocli.errors import AddressError, GeocliError, ResolveError
 from geocli.models import IANA, Answer, Entry, Place
 from geocli.resolvers.mmdb import MmdbResolver
 
@@ -42,6 +42,15 @@ class HostBitsError(GeocliError):
         super().__init__(f"{text}: has host bits; looked up as {network}")
         self.path = "host bits"
         """Only the first such network is reported."""
+
+
+class NoDatabaseError(ResolveError):
+    """No network can be looked up without a database."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text}: {NO_DATABASE}")
+        self.path = NO_DATABASE
+        """Only the first network is reported."""
 
 
 class Found(NamedTuple):
@@ -145,6 +154,8 @@ class NetworkLookup:
         """Return the fields that hold for all addresses of a network or range; the walk ends when there are none."""
         common, last = _Common(), None
         unavailable = self.prepare(mode)
+        if unavailable == NO_DATABASE:
+            self._cache.on_problem(NoDatabaseError(network.text))
         for part in () if unavailable else self.parts(network):
             if part.key != last:
                 common.add(*self.found(part))

@@ -185,6 +185,15 @@ def test_without_a_database(geocli: Geocli) -> None:
     )
 
 
+@pytest.mark.parametrize("repeats", [1, 5000])
+def test_a_feed_without_a_database(geocli: Geocli, repeats: int) -> None:
+    """The exit status has a reason, once."""
+    run = geocli("batch", "-f", "value", "-F", "status", stdin=b"8.8.8.8\n193.0.6.0/24\n1.1.1.0/24\n" * repeats)
+
+    assert (3, b"resolved\nunresolved\nunresolved\n" * repeats) == (run.returncode, run.stdout)
+    assert complaint(run).startswith("193.0.6.0/24: networks are answered from databases; get one with: ")
+
+
 _paths = count()
 PREFIXES = st.tuples(st.ip_addresses(v=4), st.integers(20, 32)).map(
     lambda drawn: f"11.0.{int(drawn[0]) >> 8 & 255}.{int(drawn[0]) & 255}/{drawn[1]}"
