@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import bulk, cluster, flush, startup, stats
+from tests.benchmarks import bulk, cluster, flush, networks, startup, stats
 
 
 def main() -> None:
@@ -14,6 +14,10 @@ def main() -> None:
     names.add_parser("flush", help="flush, compared with the sqlite3 shell").set_defaults(measure=flush.main)
     names.add_parser("startup", help="what one command costs").set_defaults(measure=startup.main)
     names.add_parser("stats", help="statistics of a large store").set_defaults(measure=stats.main)
+    of_networks = names.add_parser("networks", help="networks, compared with a walk in C")
+    of_networks.set_defaults(measure=networks.main)
+    of_networks.add_argument("--db", type=Path, metavar="FILE", help="a City database (default: one that is made up)")
+    of_networks.add_argument("--asn", type=Path, metavar="FILE", help="an ASN database (default: one that is made up)")
     of_bulk = names.add_parser("bulk", help="batch, compared with a C program")
     of_bulk.set_defaults(measure=bulk.main)
     of_bulk.add_argument("--db", type=Path, metavar="FILE", help="a City database (default: one that is made up)")
