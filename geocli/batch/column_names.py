@@ -25,6 +25,12 @@ _RANKS = {name: rank for rank, name in enumerate(USUAL_NAMES)}
 _ENDS_IN_IP = re.compile(r"(?:[ _.:/-](?i:ip)|[a-z0-9]I[Pp])(?:[ _.-]?(?i:v[46]|addr(?:ess)?))?\Z")
 
 
+def number_of(columns: Sequence[str]) -> int | None:
+    """Return the index of the first column if it is chosen by its number, from 1."""
+    is_number = bool(columns) and columns[0].isascii() and columns[0].isdecimal() and int(columns[0]) > 0
+    return int(columns[0]) - 1 if is_number else None
+
+
 def usual_name(names: Sequence[str]) -> str | None:
     """Return the name that is most probably that of the addresses, None if no name is usual.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geocli.addresses import is_address
-from geocli.batch.column_names import usual_name
+from geocli.batch.column_names import number_of, usual_name
 from geocli.batch.input_formats import DEFAULT_COLUMN
 from geocli.errors import SettingsError
 from geocli.sanitize import safe
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
 OTHER_DELIMITERS = ";\t|,"
 """If the only column has one of these in its name, it is probably several."""
-
-
-def number_of(columns: Sequence[str]) -> int | None:
-    """Return the index of the first column if it is chosen by its number, from 1."""
-    is_number = bool(columns) and columns[0].isascii() and columns[0].isdecimal() and int(columns[0]) > 0
-    return int(columns[0]) - 1 if is_number else None
 
 
 def places_of(columns: Sequence[str], head: Head) -> list[int]:

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from geocli.batch import picking
-from geocli.batch.columns import number_of, places_of, prefixes_of
+from geocli.batch.columns import places_of, prefixes_of
 from geocli.batch.dialects import MAX_CELL_BYTES, Dialect
 from geocli.batch.input_formats import MAX_RECORD_BYTES
 from geocli.batch.table_head import read_head
@@ -88,7 +88,7 @@ class CsvForm:
             SettingsError: as of `begin`.
 
         """
-        head = read_head(text, self.dialect, number_of(self._columns), is_all=is_all)
+        head = read_head(text, self.dialect, self._columns, is_all=is_all)
         if head is None:
             return None
         if not head.width:

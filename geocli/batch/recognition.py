@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from geocli.address_ranges import is_readable
 from geocli.addresses import is_address
-from geocli.batch.column_names import usual_name
-from geocli.batch.columns import number_of
+from geocli.batch.column_names import number_of, usual_name
 from geocli.batch.feeds import before_note, is_comment
 from geocli.batch.picking import has_address
 from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES, MAX_LINE_BYTES

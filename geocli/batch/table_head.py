@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from geocli.batch import picking
+from geocli.batch.column_names import number_of, usual_name
 from geocli.batch.dialects import CR, NO_CR, Dialect
 from geocli.errors import SettingsError
 from geocli.sanitize import safe
@@ -24,6 +25,8 @@ ZEEK, W3C = re.compile(rb"#fields(?!\w)"), re.compile(rb"#Fields:")
 """Prefixes of the names of columns in logs of Zeek and in W3C extended logs."""
 COMMENTS = re.compile(rb"(?m)^(\xef\xbb\xbf)?(#[^\r\n]*)")
 """Comments, the first one possibly after a byte order mark."""
+UNKNOWN = ("", "-", "unknown")
+"""What stands in a row instead of an address, and not in a header."""
 SEPARATOR = re.compile(rb"#separator \\x([0-9a-fA-F]{2})\s*\Z")
 
 
@@ -85,13 +88,13 @@ def quoted(text: str, delimiter: str) -> str:
     return '"' + text.replace('"', '""') + '"' if '"' in text or delimiter in text else text
 
 
-def read_head(text: bytes, dialect: Dialect, number: int | None, *, is_all: bool) -> Head | None:
+def read_head(text: bytes, dialect: Dialect, columns: Sequence[str], *, is_all: bool) -> Head | None:
     """Read the head of a table.
 
     Args:
         text: what the table begins with.
         dialect: of its rows, unless it is a log of Zeek or in W3C's format.
-        number: index of a column that is chosen by its number, so that there need be no header.
+        columns: the chosen columns; if the first is chosen by its number, there need be no header.
         is_all: whether there is no more.
 
     Returns:
@@ -112,7 +115,7 @@ def read_head(text: bytes, dialect: Dialect, number: int | None, *, is_all: bool
     size = dialect.first_bytes(rest) if rest else 0
     if rest and not size and not is_all:
         return None
-    return _of_table(lines, text[start : at + (size or len(rest))], dialect, number, at - start)
+    return _of_table(lines, text[start : at + (size or len(rest))], dialect, columns, at - start)
 
 
 def _comment_bounds(text: bytes, at: int, *, is_all: bool) -> tuple[list[int], bool]:
@@ -163,9 +166,18 @@ def _contents(lines: Iterable[bytes]) -> list[bytes]:
     return list(filter(None, (line.removeprefix(BOM_UTF8).rstrip(b"\r\n") for line in lines)))
 
 
-def _is_blank(cells: Sequence[str], number: int | None) -> bool:
-    """Return whether the cell with a number is there, and blank."""
-    return number is not None and number < len(cells) and not cells[number].strip()
+def _is_unknown(cells: Sequence[str], number: int | None) -> bool:
+    """Return whether the cell with a number is there, and blank or a placeholder for an address."""
+    return number is not None and number < len(cells) and cells[number].strip().lower() in UNKNOWN
+
+
+def _names_addresses(names: Sequence[str], cells: Sequence[str], columns: Sequence[str]) -> bool:
+    """Return whether names in a comment are those of columns with addresses, and the first cells are not."""
+    return not _has_addresses(cells, columns) and _has_addresses(names, columns)
+
+
+def _has_addresses(names: Sequence[str], columns: Sequence[str]) -> bool:
+    return bool(usual_name(names)) or not set(columns).isdisjoint(names)
 
 
 def _address_index(cells: Sequence[str]) -> int | None:
@@ -173,15 +185,16 @@ def _address_index(cells: Sequence[str]) -> int | None:
     return next((index for index, cell in enumerate(cells) if picking.has_address(cell)), None)
 
 
-def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, number: int | None, mark: int) -> Head:
+def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, columns: Sequence[str], mark: int) -> Head:
     """Return the head of a table whose first record is given, with a byte order mark of some bytes before it."""
     cells = [cell.replace(NO_CR, CR) for cells, *_ in dialect.records(first[mark:]) for cell in cells]
     before = sum(map(len, lines))
-    place = _address_index(cells)
-    if place is None and not _is_blank(cells, number):
+    place, number = _address_index(cells), number_of(columns)
+    commented = _commented_names(lines[-1], dialect) if lines else []
+    names = commented if len(commented) == len(cells) else []
+    if place is None and not _is_unknown(cells, number) and not _names_addresses(names, cells, columns):
         return Head(before + len(first), (*lines, first), tuple(cells), len(cells), dialect)
-    names = _commented_names(lines[-1], dialect) if number is None and lines else []
-    if names and len(names) == len(cells):
+    if names and number is None:
         return Head(before, tuple(lines), tuple(names), len(cells), dialect)
     # Without names, comments are left to the rows, so that those of several files are written.
     bom = BOM_UTF8 if (lines[0] if lines else first).startswith(BOM_UTF8) else b""

@@ -156,6 +156,40 @@ def test_a_column_may_be_chosen_by_its_number(
         assert begin + answered * count == batch.once(head + body * count, input="csv", columns=(column,))
 
 
+@pytest.mark.parametrize(
+    ("comment", "row", "columns"),
+    [
+        (b"# t,src_ip\n", b"1,\n", ()),
+        (b"# t,src_ip\n", b"1,-\n", ()),
+        (b"# t,src_ip\n", b"1,example.com\n", ()),
+        (b"# t,ioc\n", b"1,example.com\n", ("ioc",)),
+    ],
+)
+def test_a_first_row_without_an_address_is_no_header(
+    batch: Batch, comment: bytes, row: bytes, columns: tuple[str, ...]
+) -> None:
+    """A comment with as many names is."""
+    found = batch.once(comment + row + b"2,81.2.69.160\n", input="csv", columns=columns)
+
+    head, row = comment.replace(b"\n", b",country_code\n"), row.replace(b"\n", b",\n")
+    assert head + row + b"2,81.2.69.160,GB\n" == found
+
+
+def test_a_comment_is_no_header_if_a_row_is(batch: Batch) -> None:
+    """Both have usual names."""
+    found = batch.once(b"# ip,n\nip,n\n81.2.69.160,1\n", input="csv")
+
+    assert b"# ip,n\nip,n,country_code\n81.2.69.160,1,GB\n" == found
+
+
+@pytest.mark.parametrize("unknown", [b"", b" ", b"-", b"Unknown"])
+def test_a_first_row_with_an_unknown_address(batch: Batch, unknown: bytes) -> None:
+    """In a table without a header."""
+    found = batch.once(b"1,%b\n2,81.2.69.160\n" % unknown, input="csv", columns=("2",))
+
+    assert b"1,%b,\n2,81.2.69.160,GB\n" % unknown == found
+
+
 def test_comments_of_several_tables_without_headers_are_kept(located: Geocli, tmp_path: Path) -> None:
     """Those of tables with headers are written once, with the header."""
     for name in "ab":
