@@ -43,12 +43,14 @@ class KernelClasses(RecordClasses):
         apart = {UNUSUAL}
         if not frozenset(fields) <= NETWORK_FIELDS | {"scope"}:
             apart |= {outline for outline, offset in first.items() if offset in self._uncertain}
-        pairs = list(zip(outlines, self._offsets, strict=True))
-        self._read([offset for outline, offset in pairs if outline in apart])
-        numbers = [
-            self._by_offset.get(offset if outline in apart else first[outline], NO_RECORD) for outline, offset in pairs
-        ]
-        self.by_number = array("I", [NO_RECORD, *numbers, NO_RECORD])
+        by_outline = {outline: self._by_offset.get(offset, NO_RECORD) for outline, offset in first.items()}
+        numbers = array("I", map(by_outline.__getitem__, outlines))
+        if not apart.isdisjoint(first):
+            rows = [row for row, outline in enumerate(outlines) if outline in apart]
+            self._read([self._offsets[row] for row in rows])
+            for row in rows:
+                numbers[row] = self._by_offset.get(self._offsets[row], NO_RECORD)
+        self.by_number = array("I", [NO_RECORD]) + numbers + array("I", [NO_RECORD])
 
     def of_offset(self, offset: int) -> int:
         """Return the class of the record at an offset."""
