@@ -60,7 +60,8 @@ LOG_MARKS = re.compile(rb"[\"\[]|[0-9]:[0-9]{2}")
 """What is in a line of a log after a leading address, but not in the note of a feed: quotes, brackets, a time."""
 OPENING = b"\"'`[(<{"
 """What may precede an address that begins a line."""
-JSON_START = re.compile(r"\{\s*(?:[\"}]|\Z)|\[\s*(?:[\[{\"\]]|\Z)")
+_OBJECT = r"\{\s*(?:[\"}]|\Z)"
+JSON_START = re.compile(rf"{_OBJECT}|\[\s*(?:{_OBJECT}|[\[\"\]]|\Z)")
 """Start of a JSON object, or of a JSON array of objects, arrays or strings."""
 MAX_DEPTH = 4
 """Depth to which keys of objects are examined."""
@@ -263,7 +264,8 @@ def _header_delimiter(line: str) -> str | None:
     """Return the delimiter of a line that is a header with a usual name, None for another line."""
     for delimiter in DELIMITERS:
         cells = _cells(line, delimiter)
-        if usual_name(cells) and not any(map(is_readable, cells)):
+        name = usual_name(cells)
+        if name and set(DELIMITERS).isdisjoint(name) and not any(map(is_readable, cells)):
             return delimiter
     return None
 
