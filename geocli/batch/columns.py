@@ -41,7 +41,8 @@ def _place_of(column: str, head: Head) -> int:
         return number
     name = f"-c {safe(column)}"
     if not head.names:
-        reason = f"there is no header; name the column of addresses by its number: -c {head.place + 1}"
+        reason = "there is no header" if number is None else f"the number of columns is {head.width}"
+        reason += f"; name the column of addresses by its number: -c {head.place + 1}"
         raise SettingsError("input" if column == DEFAULT_COLUMN else name, reason, origin=head.kind)
     reason = f"{count} columns have this name" if count else "there is no such column"
     listed = ", ".join(map(safe, head.names))
