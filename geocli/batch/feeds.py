@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 COMMENTS = (b"#", b";", b"//")
 """Prefixes of comments."""
-_RANGE = re.compile(rb"[ \t]*([0-9A-Fa-f:.]+[ \t]*-[ \t]*[0-9A-Fa-f:.]+)(?:[\s,;#|]|\Z)")
+_RANGE = re.compile(rb"[ \t]*([0-9A-Fa-f:.]+[ \t]*-[ \t]*[0-9A-Fa-f:.]+)(?:[ \t,;#|]|\Z)")
 """What may be a range, and what may separate it from a note."""
-_WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[\s,;#|]")
+_WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[ \t,;#|]")
 """A candidate for an address, and separators before a note."""
 
 
 def is_comment(line: bytes) -> bool:
-    """Return whether a line is blank or a comment."""
-    content = line.lstrip()
-    return not content or content.startswith(COMMENTS)
+    """Return whether a line is blank or a comment; with a carriage return in it, it is several lines."""
+    content = line.strip()
+    return not content or (content.startswith(COMMENTS) and b"\r" not in content)
 
 
 def before_note(text: bytes, start: int, end: int) -> tuple[int, int] | None:

@@ -118,6 +118,8 @@ def complaint(counts: Mapping[str, LineCounts], request: BatchRequest) -> str | 
 
 def _advice(counts: LineCounts, *, is_list: bool) -> str:
     """Return why the first line has no address, and a remedy."""
+    if is_list and "\r" in counts.text.strip():
+        return "lines end in carriage returns alone; replace them with: tr '\\r' '\\n'"
     if counts.like and (counts.reason == NOT_AN_ADDRESS or by_line(counts.text).input == counts.like):
         return f"it looks like {counts.like} input; try: -i {counts.like}"
     if not (is_list or counts.text):

@@ -179,3 +179,11 @@ def test_counts_of_parts_add_up(parts: Sequence[LineCounts]) -> None:
     assert sum(part.invalid for part in parts) == left.invalid
     assert (left.first is None) == (left.invalid == 0) == (complaint({"-": left}, BatchRequest(input="list")) is None)
     assert has_no_address({"-": left}) == (left.invalid > 0 and left.invalid + left.comments == left.lines)
+
+
+def test_lines_that_end_in_carriage_returns(located: Geocli) -> None:
+    """Their second address would be lost."""
+    run = located("batch", stdin=b"81.2.69.160\r98.0.0.1\r")
+
+    assert 1 == run.returncode
+    assert complaint_of(run).endswith("carriage returns alone; replace them with: tr '\\r' '\\n'")
