@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from radon.complexity import cc_visit
 
 PACKAGE = Path(__file__).parent.parent / "geocli"
 OWNERS = {
@@ -113,3 +114,15 @@ def test_no_file_and_no_function_is_too_long() -> None:
     assert [] == [function for function in functions if function[2] > 60]
     assert lengths[int(len(lengths) * 0.9)] <= 30
     assert lengths[len(lengths) // 2] <= 10
+
+
+def test_no_block_is_too_complex() -> None:
+    """The cyclomatic complexity of functions and classes is at most 12, as radon counts it."""
+    blocks = [
+        (path.name, block.fullname, block.complexity)
+        for path in PACKAGE.rglob("*.py")
+        for block in cc_visit(path.read_text())
+    ]
+
+    assert len(MODULES) < len(blocks)
+    assert [] == [block for block in blocks if block[2] > 12]

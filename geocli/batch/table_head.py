@@ -155,10 +155,11 @@ def _names(comment: bytes, start: int, kind: str, dialect: Dialect) -> tuple[str
     return tuple(text.split() if kind == "w3c" else text.split(dialect.delimiter)[1:])
 
 
-def _commented_names(line: bytes, dialect: Dialect) -> Sequence[str]:
-    """Return the names of columns in a comment before the first row; empty if it is not a comment."""
-    comment = line.lstrip(b"# ").rstrip(b"\r\n") if line.startswith(b"#") else b""
-    return next(dialect.records(comment))[0] if comment else []
+def _commented_names(lines: Sequence[bytes], count: int, dialect: Dialect) -> Sequence[str]:
+    """Return the names of so many columns in the last comment before the first row; empty if it has none."""
+    comment = lines[-1].lstrip(b"# ").rstrip(b"\r\n") if lines and lines[-1].startswith(b"#") else b""
+    names = next(dialect.records(comment))[0] if comment else []
+    return names if len(names) == count else []
 
 
 def _contents(lines: Iterable[bytes]) -> list[bytes]:
@@ -190,8 +191,7 @@ def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, columns: S
     cells = [cell.replace(NO_CR, CR) for cells, *_ in dialect.records(first[mark:]) for cell in cells]
     before = sum(map(len, lines))
     place, number = _address_index(cells), number_of(columns)
-    commented = _commented_names(lines[-1], dialect) if lines else []
-    names = commented if len(commented) == len(cells) else []
+    names = _commented_names(lines, len(cells), dialect)
     if place is None and not _is_unknown(cells, number) and not _names_addresses(names, cells, columns):
         return Head(before + len(first), (*lines, first), tuple(cells), len(cells), dialect)
     if names and number is None:
