@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from geocli.addresses import is_address
 from geocli.batch.column_names import number_of, usual_name
-from geocli.batch.input_formats import DEFAULT_COLUMN
+from geocli.batch.lists_and_logs import DEFAULT_COLUMN
 from geocli.errors import SettingsError
 from geocli.sanitize import safe
 

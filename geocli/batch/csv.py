@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from geocli.batch import picking
 from geocli.batch.columns import places_of, prefixes_of
 from geocli.batch.dialects import MAX_CELL_BYTES, Dialect
-from geocli.batch.input_formats import MAX_RECORD_BYTES
+from geocli.batch.lists_and_logs import MAX_RECORD_BYTES
 from geocli.batch.table_head import read_head
 from geocli.batch.table_writers import RawWriter, writer_of
 from geocli.engine.blocks import Block, offsets, zeros

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from geocli.batch.input_formats import MAX_RECORD_BYTES
+from geocli.batch.lists_and_logs import MAX_RECORD_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from geocli.address_ranges import is_readable
 from geocli.batch import picking
 from geocli.batch.columns import prefixes_of
-from geocli.batch.input_formats import DEFAULT_COLUMN, MAX_RECORD_BYTES, lines_of
 from geocli.batch.json_paths import Path, members, targets
+from geocli.batch.lists_and_logs import DEFAULT_COLUMN, MAX_RECORD_BYTES, lines_of
 from geocli.batch.reader import ELLIPSIS, MAX_LINE_BYTES
 from geocli.batch.table_writers import GEO, AnswerWriter
 from geocli.engine.blocks import Block

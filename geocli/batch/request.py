@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from geocli.batch.csv import CsvForm
-from geocli.batch.input_formats import ListForm, LogForm
 from geocli.batch.jsonl import JsonLinesForm
+from geocli.batch.lists_and_logs import ListForm, LogForm
 from geocli.batch.tally import Tally
 from geocli.formats.rows import Output
 from geocli.immutable import Value
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geocli.api_arguments import Mode
-    from geocli.batch.input_formats import Form
+    from geocli.batch.lists_and_logs import Form
     from geocli.selection import Selection
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from geocli.api_arguments import Mode
-    from geocli.batch.input_formats import Form
+    from geocli.batch.lists_and_logs import Form
     from geocli.cache import GeoCache
     from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.blocks import Block

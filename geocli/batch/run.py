@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from geocli.batch.input_formats import named_errors
-from geocli.batch.line_counts import LineCounts, has_no_address
+from geocli.batch.lists_and_logs import named_errors
+from geocli.batch.missing_addresses import LineCounts, has_no_address
 from geocli.batch.reader import opened, whole_lines
 from geocli.batch.recognition import completed
 from geocli.batch.request import COUNTRY_FIELDS, BatchRequest
@@ -22,7 +22,7 @@ from geocli.sanitize import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from geocli.batch.input_formats import Form
+    from geocli.batch.lists_and_logs import Form
     from geocli.batch.reader import Read
     from geocli.batch.row_maker import Rows
     from geocli.batch.timeline import Timeline

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from geocli.api_arguments import Mode
-    from geocli.batch.input_formats import Form
+    from geocli.batch.lists_and_logs import Form
     from geocli.batch.row_maker import Rows
     from geocli.cache import GeoCache
     from geocli.engine.block_answers import BlockAnswers

@@ -77,7 +77,7 @@ def _print_groups(report: BatchReport, request: BatchRequest) -> None:
 
 
 def _complain_of_lines(report: BatchReport) -> None:
-    from geocli.batch.line_counts import complaint
+    from geocli.batch.missing_addresses import complaint
 
     if text := complaint(report.lines, report.request):
         complain(text)

@@ -14,7 +14,7 @@ from geocli.settings import COMMAND_LINE
 from geocli.version import __version__
 
 if TYPE_CHECKING:
-    from geocli.batch.line_counts import LineCounts
+    from geocli.batch.missing_addresses import LineCounts
     from geocli.batch.request import BatchRequest
     from geocli.cache import GeoCache
     from geocli.cluster.splits import Part

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from geocli.batch.line_counts import LineCounts
+from geocli.batch.missing_addresses import LineCounts
 from geocli.cluster.splits import is_local, resolve_url
 from geocli.errors import ClusterError, SettingsError
 from geocli.files.atomic import make_directory, replacing, sync_directory, write_all

@@ -16,7 +16,7 @@ from lzma import LZMAError
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.batch.csv import CsvForm
-from geocli.batch.input_formats import named_errors
+from geocli.batch.lists_and_logs import named_errors
 from geocli.batch.reader import READ_BYTES, check_encoding, compression_of, whole_lines
 from geocli.batch.recognition import completed
 from geocli.batch.run import OTHER_COLUMNS
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
-    from geocli.batch.input_formats import Form
+    from geocli.batch.lists_and_logs import Form
     from geocli.batch.request import BatchRequest
 
 GUESS_BYTES = 64 * 1024

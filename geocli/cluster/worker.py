@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from zlib import compressobj, decompressobj
 
-from geocli.batch.line_counts import LineCounts
+from geocli.batch.missing_addresses import LineCounts
 from geocli.batch.run import BatchReport
 from geocli.batch.scheduler import Scheduler
 from geocli.cache import GeoCache

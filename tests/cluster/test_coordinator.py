@@ -22,7 +22,7 @@ import pytest
 from distributed import Client, LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
-from geocli.batch.line_counts import LineCounts
+from geocli.batch.missing_addresses import LineCounts
 from geocli.batch.request import BatchRequest
 from geocli.batch.run import run
 from geocli.cache import GeoCache

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geocli.batch.line_counts import LineCounts
+from geocli.batch.missing_addresses import LineCounts
 from geocli.batch.request import BatchRequest
 from geocli.cluster.messages import PartResult, SharedDatabase
 from geocli.cluster.output_directory import CompletedPart, OutputDirectory

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.input_formats import LogForm
+from geocli.batch.lists_and_logs import LogForm
 from geocli.batch.row_maker import OUT_BYTES, RowMaker
 from geocli.cache import GeoCache
 from geocli.engine.blocks import Block, offsets

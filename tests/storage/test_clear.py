@@ -189,7 +189,7 @@ def test_a_running_batch_appends_cleared_answers_again(geocli: Geocli, count: in
 
 def test_a_refreshing_batch_appends_cleared_answers_again(geocli: Geocli, source: Interrupted) -> None:
     """Answers of web services that a batch remembers are requested again after a clear."""
-    from geocli.batch.input_formats import ListForm
+    from geocli.batch.lists_and_logs import ListForm
     from geocli.batch.row_maker import RowMaker
     from geocli.formats.rows import Output
 

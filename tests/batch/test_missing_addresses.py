@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.batch.line_counts import LineCounts, complaint, has_no_address
+from geocli.batch.missing_addresses import LineCounts, complaint, has_no_address
 from geocli.batch.request import BatchRequest
 from geocli.batch.scheduler import SMALL_BYTES
 from tests.helpers.command_output import complaint as complaint_of

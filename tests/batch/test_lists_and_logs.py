@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geocli.batch.csv import CsvForm
-from geocli.batch.input_formats import LogForm
 from geocli.batch.jsonl import JsonLinesForm
+from geocli.batch.lists_and_logs import LogForm
 from geocli.batch.recognition import by_name
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from geocli.batch.input_formats import Form
+    from geocli.batch.lists_and_logs import Form
     from geocli.engine.blocks import Block
     from tests.helpers.batches import Batch
     from tests.helpers.geocli_process import Geocli
