@@ -55,9 +55,11 @@ def writer_of(head: Head, format_: str | None, prefixes: Sequence[str], fields: 
     return TableWriter(head, len(prefixes), added, Output(format_, fields or APPENDED_FIELDS, with_header=False))
 
 
-def _check_new(names: Sequence[str], head: Head) -> None:
+def _check_new(names: Sequence[str], head: Head, count: int) -> None:
     if both := [name for name in names if name in head.names]:
         hint = "choose other names with --prefix, as in --prefix geo_"
+        if count > 1:
+            hint = "choose other fields with -F, or one -c and --prefix"
         raise SettingsError(", ".join(map(safe, both)), f"in the input already; {hint}", origin=head.kind)
 
 
@@ -67,7 +69,7 @@ class RawWriter:
     end: bytes | None = None
 
     def __init__(self, head: Head, count: int, added: Sequence[str], fields: Sequence[str]) -> None:
-        _check_new(added, head)
+        _check_new(added, head, count)
         cut = head.dialect.delimiter
         format_ = "csv" if head.kind == "csv" else "words"
         self.output = Output(format_, fields, with_header=False, before=cut, end="", separator=cut)
@@ -116,7 +118,7 @@ class TableWriter:
     end: bytes | None = b"\n"
 
     def __init__(self, head: Head, count: int, added: Sequence[str], output: Output) -> None:
-        _check_new(added, head)
+        _check_new(added, head, count)
         self._names = [*head.names, *added] if head.names else []
         self._others, self._width = [b""] * (count - 1), head.width
         self._cut, self._format = output.separator, output.format
@@ -148,7 +150,7 @@ class ObjectWriter:
 
     def __init__(self, head: Head, prefixes: Sequence[str], fields: Sequence[str] | None) -> None:
         answers = [prefix + GEO for prefix in prefixes]
-        _check_new(answers, head)
+        _check_new(answers, head, len(prefixes))
         self.output = Output("jsonl", fields, end="")
         self._keys = [f"{json_text(name)}: " for name in head.names]
         self._first, *self._others = [f"{json_text(name)}: ".encode() for name in answers]

@@ -308,6 +308,14 @@ def test_no_header_in_any_format(batch: Batch, format_: str) -> None:
     assert found in {b"81.2.69.160;1;GB\n", b"81.2.69.160\t1\tGB\n"}
 
 
+@pytest.mark.parametrize("format_", [None, "tsv"])
+def test_a_column_for_answers_of_one_of_several(batch: Batch, format_: str | None) -> None:
+    """The error names options that work with several columns."""
+    expected = r"/given: a_country_code: in the input already; choose other fields with -F, or one -c and --prefix"
+    with pytest.raises(SettingsError, match=expected):
+        batch.once(b"a,b,a_country_code\n", input="csv", columns=("a", "b"), format=format_)
+
+
 def test_a_key_for_answers_that_is_a_column(batch: Batch) -> None:
     """It is not overwritten."""
     with pytest.raises(SettingsError, match=r"/given: geo: in the input already; choose other names with --prefix"):
