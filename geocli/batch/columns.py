@@ -60,7 +60,9 @@ def _hint(column: str, head: Head) -> str:
     lowered = {name.lower(): name for name in head.names}
     nearest = get_close_matches(column.lower(), lowered, n=1)
     likely = lowered[nearest[0]] if nearest else usual_name(head.names)
-    return f"; try -c {_shell_quoted(safe(likely))}" if likely else ""
+    if likely is None:
+        return "; choose one with -c" if column == DEFAULT_COLUMN else ""
+    return f"; try -c {_shell_quoted(safe(likely))}"
 
 
 def _shell_quoted(text: str) -> str:

@@ -186,7 +186,7 @@ def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
 @pytest.mark.parametrize(
     ("header", "asked", "reason"),
     [
-        (b"a,b", {}, "-c ip: there is no such column; the columns are: a, b"),
+        (b"a,b", {}, "-c ip: there is no such column; the columns are: a, b; choose one with -c"),
         (b"a,b", {"columns": ("c",)}, "-c c: there is no such column; the columns are: a, b"),
         (
             b"ip,b,ip",
@@ -201,7 +201,7 @@ def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
         ),
         (b"n,b", {"columns": ("3",)}, "-c 3: there is no such column; the columns are: n, b"),
         (b"a;b", {"columns": ("b",)}, "-c b: there is no such column; the columns are: a;b; try --delimiter ';'"),
-        (b"a,\x1b[2J", {}, "-c ip: there is no such column; the columns are: a, \\x1b[2J"),
+        (b"a,\x1b[2J", {}, "-c ip: there is no such column; the columns are: a, \\x1b[2J; choose one with -c"),
         (
             b"ip,country_code",
             {},
