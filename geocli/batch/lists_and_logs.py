@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import Protocol
 
-from geocli.batch import address_scanner
 from geocli.batch.feeds import before_note
 from geocli.batch.reader import MAX_LINE_BYTES
 from geocli.engine.blocks import Block, offsets, zeros
@@ -131,6 +130,8 @@ class LogForm:
 
             spans = kernel_scanner.spans(chunk)
         else:
+            from geocli.batch import address_scanner  # its patterns are compiled for logs alone
+
             spans = address_scanner.spans(chunk)
         if self._is_extract:
             return Block(chunk, *spans, only_addresses=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from geocli.batch.csv import CsvForm
-from geocli.batch.jsonl import JsonLinesForm
 from geocli.batch.lists_and_logs import ListForm, LogForm
 from geocli.batch.tally import Tally
 from geocli.formats.rows import Output
@@ -121,7 +119,11 @@ class BatchRequest(Value):
         chosen: dict[str, Any] = {"prefix": self.prefix, "with_header": self.with_header, "pick": self.pick or "public"}
         chosen["format_"] = "value" if self.count_by else self.format
         if self.input == "jsonl":
+            from geocli.batch.jsonl import JsonLinesForm
+
             return JsonLinesForm(self.columns, self.fields, **chosen)
+        from geocli.batch.csv import CsvForm
+
         return CsvForm(self.columns, self.fields, delimiter=self.delimiter or ",", **chosen)
 
     def _form(self) -> Form:
