@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from geocli.batch.table_head import Head
 
-OTHER_DELIMITERS = ";\t|,"
+OTHER_DELIMITERS = ";\t|, "
 """If the only column has one of these in its name, it is probably several."""
 
 

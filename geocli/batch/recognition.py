@@ -248,7 +248,8 @@ def _table(line: str, request: BatchRequest) -> Recognised:
     """Return the form of a table: CSV, if it has such a column, or headers of Zeek or W3C."""
     if TABLE_HEADER.match(line):
         return Recognised("csv", "-c, and a header of Zeek or W3C")
-    delimiter = next((char for char in DELIMITERS if _has_columns(_cells(line, char), request.columns)), None)
+    # Words of a log are not cells; with a column that is named, they are.
+    delimiter = next((char for char in f"{DELIMITERS} " if _has_columns(_cells(line, char), request.columns)), None)
     if delimiter is None and any(map(by_name, request.files)):
         _check_applicable(request.replace(input="log"))
     return Recognised("csv", "-c", delimiter)

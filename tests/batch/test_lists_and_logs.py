@@ -201,6 +201,7 @@ def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
         ),
         (b"n,b", {"columns": ("3",)}, "-c 3: there is no such column; the columns are: n, b"),
         (b"a;b", {"columns": ("b",)}, "-c b: there is no such column; the columns are: a;b; try --delimiter ';'"),
+        (b"a b", {"columns": ("b",)}, "-c b: there is no such column; the columns are: a b; try --delimiter ' '"),
         (b"a,\x1b[2J", {}, "-c ip: there is no such column; the columns are: a, \\x1b[2J; choose one with -c"),
         (
             b"ip,country_code",

@@ -183,6 +183,8 @@ def test_with_options_for_rows_a_log_is_a_list(text: str, asked: dict[str, Any])
         ("a,b\n", "b", "csv", ","),
         ("a;b\n", "b", "csv", ";"),
         ("a\tb\n", "b", "csv", "\t"),
+        ("version srcaddr dstaddr\n", "srcaddr", "csv", " "),
+        ("a b,c\n", "c", "csv", ","),
         ("a,b\n", "c", "csv", None),
         ('{"b": 1}\n', "b", "jsonl", None),
         ('{\n"b": 1\n}\n', "b", "jsonl", None),
