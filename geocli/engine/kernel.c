@@ -352,7 +352,7 @@ static uint32_t big_endian(const uint8_t *at) {
 }
 
 /* Return the left or right record of a node, which must be below `node_count`. */
-static uint32_t child(const struct tree *tree, uint32_t node, uint32_t bit) {
+static inline uint32_t child(const struct tree *tree, uint32_t node, uint32_t bit) {
     const uint8_t *at = tree->map + (uint64_t)node * (tree->record_bits / 4);
     if (tree->record_bits == 24) return big_endian(at + 3 * bit) >> 8; /* the separator follows the last node */
     if (tree->record_bits == 32) return big_endian(at + 4 * bit);
@@ -1903,8 +1903,7 @@ enum { UNJUDGED, UNSELECTED }; /* values of combinations; selected ones are larg
 /* A tree of a walk. Its records are numbered in the order of their offsets, from 1; number 0 stands for no data. */
 struct source {
     const struct tree *tree;
-    const uint64_t *marks;   /* bit i: a record is at offset i; null: records are identified by offset */
-    const uint32_t *ranks;   /* number of bits set before each word of `marks` */
+    const uint64_t *marks;   /* by 32 bytes of the data, a word of marks; null: records are identified by offset */
     uint64_t words;          /* of `marks` */
     const uint32_t *classes; /* by number of the record, from 0 for none */
     uint64_t stride;         /* factor of a class in a combination */
@@ -1930,28 +1929,39 @@ struct joint {
     uint32_t bits, depth, is_apart, has_run, is_done;
 };
 
-/* Mark the offsets of records, and return their number, -1 if one is outside of the data. */
-int64_t geocli_mark(const struct tree *tree, uint64_t *marks, uint64_t bits) {
-    int64_t count = 0;
+/* A word of marks: the low half has a bit for each byte, set where a record begins, and the high half the number of records before
+ * these bytes, so that a record is found by one access to memory. */
+enum { MARKED_BYTES = 32 };
+
+/* Number of bits set; the builtin is a call on processors without an instruction for it. */
+static uint32_t bits_set(uint32_t bits) {
+    bits -= bits >> 1 & 0x55555555;
+    bits = (bits & 0x33333333) + (bits >> 2 & 0x33333333);
+    return ((bits + (bits >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
+}
+
+/* Mark the offsets of records in the zeroed words, and return their number, -1 if one is outside of the data. */
+int64_t geocli_mark(const struct tree *tree, uint64_t *marks, uint64_t words) {
     for (uint32_t node = 0; node < tree->node_count; node++)
         for (uint32_t bit = 0; bit < 2; bit++) {
-            uint32_t record = child(tree, node, bit), offset = record - tree->node_count;
-            if (record <= tree->node_count) continue;
-            if (offset < SEPARATOR_BYTES || offset >= bits) return -1;
-            uint64_t mark = 1ull << (offset & 63);
-            count += !(marks[offset >> 6] & mark);
-            marks[offset >> 6] |= mark;
+            /* Without a branch: half of the children, in no order, are nodes. */
+            uint32_t record = child(tree, node, bit), is_data = record > tree->node_count;
+            uint32_t offset = is_data ? record - tree->node_count : 0;
+            if ((is_data & (offset < SEPARATOR_BYTES)) | (offset / MARKED_BYTES >= words)) return -1;
+            marks[offset / MARKED_BYTES] |= is_data << offset % MARKED_BYTES;
         }
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < words; i++) {
+        marks[i] |= count << 32;
+        count += bits_set(marks[i]);
+    }
     return count;
 }
 
-/* List the marked offsets, and count those before each word. */
-void geocli_rank(const uint64_t *marks, uint64_t words, uint32_t *ranks, uint32_t *offsets) {
-    uint32_t count = 0;
-    for (uint64_t i = 0; i < words; i++) {
-        ranks[i] = count;
-        for (uint64_t rest = marks[i]; rest; rest &= rest - 1) offsets[count++] = i << 6 | __builtin_ctzll(rest);
-    }
+/* List the marked offsets. */
+void geocli_offsets(const uint64_t *marks, uint64_t words, uint32_t *offsets) {
+    for (uint64_t i = 0; i < words; i++)
+        for (uint32_t rest = marks[i]; rest; rest &= rest - 1) *offsets++ = i * MARKED_BYTES + __builtin_ctz(rest);
 }
 
 static uint64_t mixed(uint64_t hash, uint64_t value) {
@@ -1980,13 +1990,15 @@ static int skip_value(const struct decoder *decoder, uint64_t at, int depth, uin
     return 1;
 }
 
-/* Keys whose values are ignored: for each its length in a byte, then its text. */
+/* Keys whose values are ignored, the shortest first: for each its length in a byte, then its text. */
 struct keys {
-    const uint8_t *ignored, *end, *entered; /* `entered`: the last one, whose map is not ignored, but entered */
+    const uint8_t *by_size[UINT8_MAX + 1]; /* the first that is not shorter */
+    const uint8_t *end, *entered;          /* `entered`: its map is not ignored, but entered */
 };
 
 static int is_among(const struct decoder *decoder, const struct keys *keys, const struct value *key, int *is_entered) {
-    for (const uint8_t *at = keys->ignored; at < keys->end; at += 1 + *at)
+    if (key->size > UINT8_MAX) return 0;
+    for (const uint8_t *at = keys->by_size[key->size]; at < keys->end && *at == key->size; at += 1 + *at)
         if (is_text(decoder, key, at + 1, *at)) {
             *is_entered = at == keys->entered;
             return 1;
@@ -2025,7 +2037,10 @@ void geocli_outline(const struct tree *tree, const uint32_t *offsets, uint64_t c
                     uint64_t ignored_bytes, uint64_t entered, uint64_t *hashes) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, next;
     struct decoder decoder = {.data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes};
-    struct keys keys = {ignored, ignored + ignored_bytes, ignored + entered};
+    struct keys keys = {.end = ignored + ignored_bytes, .entered = ignored + entered};
+    const uint8_t *key = ignored;
+    for (uint32_t size = 0; size <= UINT8_MAX; keys.by_size[size++] = key)
+        while (key < keys.end && *key < size) key += 1 + *key;
     for (uint64_t i = 0; i < count; i++) {
         struct value record;
         uint64_t at = offsets[i] - SEPARATOR_BYTES, limit = at + MAX_RECORD_BYTES, hash = 1;
@@ -2038,9 +2053,9 @@ void geocli_outline(const struct tree *tree, const uint32_t *offsets, uint64_t c
 static uint32_t class_of(const struct source *source, uint32_t node) {
     uint32_t offset = node - source->tree->node_count;
     if (!source->marks) return offset;
-    if (!offset || offset >> 6 >= source->words) return source->classes[0];
-    uint64_t before = source->marks[offset >> 6] & ((1ull << (offset & 63)) - 1);
-    return source->classes[1 + source->ranks[offset >> 6] + __builtin_popcountll(before)];
+    if (!offset || offset / MARKED_BYTES >= source->words) return source->classes[0];
+    uint64_t word = source->marks[offset / MARKED_BYTES];
+    return source->classes[1 + (word >> 32) + bits_set(word & ((1u << offset % MARKED_BYTES) - 1))];
 }
 
 static uint32_t bit_at(const struct joint *joint, uint32_t depth) {
@@ -2048,14 +2063,33 @@ static uint32_t bit_at(const struct joint *joint, uint32_t depth) {
     return (from_end >= 64 ? joint->high >> (from_end - 64) : joint->low >> from_end) & 1;
 }
 
+/* Descend to a leaf in one tree, from a node that is a leaf of all others; return whether that is no deeper than addresses. */
+static int descend_alone(struct joint *joint, uint64_t number) {
+    const struct source *source = joint->sources + number;
+    const struct tree tree = *source->tree;
+    uint64_t count = joint->source_count;
+    uint32_t *nodes = joint->nodes + joint->depth * count, node = nodes[number], depth = joint->depth, bits = joint->bits;
+    while (node < tree.node_count && depth < bits) {
+        node = child(&tree, node, bit_at(joint, depth++));
+        for (uint64_t i = 0; i < count; i++) nodes[count + i] = nodes[i];
+        nodes += count;
+        nodes[number] = node;
+    }
+    joint->depth = depth;
+    return node >= tree.node_count;
+}
+
 /* Descend to a leaf of each tree, or to a skipped scope; return whether that is no deeper than addresses. */
 static int descend(struct joint *joint, int *is_skipped) {
     for (;; joint->depth++) {
-        uint32_t *nodes = joint->nodes + joint->depth * joint->source_count, is_inner = 0, bit;
+        uint32_t *nodes = joint->nodes + joint->depth * joint->source_count, inner_count = 0, bit;
         uint32_t scope_count = joint->sources[0].tree->node_count;
+        uint64_t inner = 0;
         *is_skipped = joint->skipped && nodes[0] >= scope_count && nodes[0] - scope_count == joint->skipped;
-        for (uint64_t i = 0; i < joint->source_count; i++) is_inner |= nodes[i] < joint->sources[i].tree->node_count;
-        if (*is_skipped || !is_inner) return 1;
+        for (uint64_t i = 0; i < joint->source_count; i++)
+            if (nodes[i] < joint->sources[i].tree->node_count) inner = i, inner_count++;
+        if (*is_skipped || !inner_count) return 1;
+        if (inner && inner_count == 1) return descend_alone(joint, inner);
         if (joint->depth == joint->bits) return 0;
         bit = bit_at(joint, joint->depth);
         for (uint64_t i = 0; i < joint->source_count; i++) {

@@ -154,7 +154,7 @@ class Source(ctypes.Structure):
     """A tree of a walk through several trees, and the classes of its records."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("tree", "marks", "ranks")),
+        *((name, _POINTER) for name in ("tree", "marks")),
         ("words", _U64),
         ("classes", _POINTER),
         ("stride", _U64),
@@ -199,7 +199,7 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "open": (ctypes.c_int32, (_POINTER,)),
     "decode": (ctypes.c_int64, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _U64, _POINTER, _U64)),
     "mark": (ctypes.c_int64, (_POINTER, _POINTER, _U64)),
-    "rank": (None, (_POINTER, _U64, _POINTER, _POINTER)),
+    "offsets": (None, (_POINTER, _U64, _POINTER)),
     "outline": (None, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _U64, _POINTER)),
     "list": (ctypes.c_int64, (_POINTER, _U64, _POINTER, _POINTER, _POINTER, _U64)),
     "walk": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),

@@ -7,7 +7,7 @@ from ctypes import byref
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
-from geocli.engine.kernel import address_of, kernel
+from geocli.engine.kernel import address_of, allocated, kernel
 from geocli.engine.kernel_walk import KernelWalker
 from geocli.engine.record_classes import ENTERED, NETWORK_FIELDS, NO_RECORD, UNUSUAL, RecordClasses, unread_keys
 from geocli.engine.search_tree import MAX_RECORDS
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from geocli.engine.network_lines import Span
     from geocli.engine.networks import Walker
     from geocli.engine.record_classes import Key
+
+
+MARKED_BYTES = 32
+"""Bytes of the data for which there is a word of marks."""
 
 
 class KernelClasses(RecordClasses):
@@ -34,7 +38,7 @@ class KernelClasses(RecordClasses):
         super().__init__(walker.databases[at], key, language)
         self._walker, self._at = walker, at
         self._tree = walker.trees[at]
-        self.marks, self.ranks, self._offsets = self._marked()
+        self.marks, self._offsets = self._marked()
         self._unread = unread_keys(fields)
         self._uncertain: set[int] = set()
         outlines = self._outlines()
@@ -58,19 +62,18 @@ class KernelClasses(RecordClasses):
             self._by_offset |= zip(self._offsets, self.by_number[1:], strict=False)
         return self._by_offset[offset]
 
-    def _marked(self) -> tuple[array[int], array[int], array[int]]:
-        """Return the marks, the ranks and the offsets of all records."""
+    def _marked(self) -> tuple[memoryview, array[int]]:
+        """Return the marks and the offsets of all records."""
         tree = self._tree.tree
-        bits = tree.size_bytes - tree.node_count * (tree.record_bits // 4)
-        words = bits // 64 + 1
-        marks, ranks = array("Q", bytes(8 * words)), array("I", bytes(4 * words))
-        count = kernel().mark(byref(tree), address_of(marks), bits)
+        words = (tree.size_bytes - tree.node_count * (tree.record_bits // 4)) // MARKED_BYTES + 1
+        marks = memoryview(allocated(8 * words)).cast("Q")
+        count = kernel().mark(byref(tree), address_of(marks), words)
         if count < 0:
             reason = "damaged: a record is outside of the file; reinstall it with: geocli db update"
             raise DatabaseError(self.database.file.path, reason)
         offsets = array("I", bytes(4 * count))
-        kernel().rank(address_of(marks), words, address_of(ranks), address_of(offsets))
-        return marks, ranks, offsets
+        kernel().offsets(address_of(marks), words, address_of(offsets))
+        return marks, offsets
 
     def add(self, offset: int, record: object) -> None:
         """Add a record; others with its outline are of its class, unless their place may differ without a country."""
@@ -85,9 +88,9 @@ class KernelClasses(RecordClasses):
     def _outlines(self) -> array[int]:
         """Return a hash of each record without the values of some keys; `UNUSUAL` for records that must be read."""
         outlines = array("Q", bytes(8 * len(self._offsets)))
-        keys = b"".join(bytes([len(key)]) + key.encode() for key in sorted(self._unread))
-        entered = len(keys)
-        keys += bytes([len(ENTERED)]) + ENTERED.encode() if self._unread else b""
+        texts = sorted({*self._unread, ENTERED}, key=len) if self._unread else []
+        keys = b"".join(bytes([len(text)]) + text.encode() for text in texts)
+        entered = keys.find(bytes([len(ENTERED)]) + ENTERED.encode()) if texts else 0
         arguments = address_of(self._offsets), len(self._offsets), keys, len(keys), entered, address_of(outlines)
         kernel().outline(byref(self._tree.tree), *arguments)
         return outlines

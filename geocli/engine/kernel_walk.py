@@ -158,7 +158,7 @@ class _Walk:
             stride *= size
             if own is not None:
                 source.marks, source.words = address_of(own.marks), len(own.marks)
-                source.ranks, source.classes = address_of(own.ranks), address_of(own.by_number)
+                source.classes = address_of(own.by_number)
         values = array("I", bytes(4 * stride))
         self._memory += classes, values
         self._joint.values = address_of(values)

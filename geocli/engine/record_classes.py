@@ -58,15 +58,14 @@ class RecordClasses:
 
     Attributes:
         answers: one for each class, which stands for all of it; None for `NO_RECORD`.
-        marks: for the kernel, a bit for each byte of the data, set where a record begins.
-        ranks: for the kernel, the number of bits before each word of `marks`.
+        marks: for the kernel, 64 bits for 32 bytes of the data, which tell the number of a record from its offset.
         by_number: for the kernel, the class of each record in the order of offsets, from number 1.
 
     """
 
     def __init__(self, database: Database, key: Key, language: str) -> None:
         self.database, self.language = database, language
-        self.marks, self.ranks, self.by_number = array("Q"), array("I"), array("I")
+        self.marks, self.by_number = memoryview(b""), array("I")
         self.answers: list[Answer | None] = [None]
         self._key = key
         self._numbers: dict[Hashable, int] = {}
