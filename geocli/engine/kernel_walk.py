@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from ctypes import byref, c_uint32, c_uint64
-from itertools import accumulate
 from math import prod
 from struct import iter_unpack
 from typing import TYPE_CHECKING
@@ -71,11 +70,11 @@ class KernelWalker(Walker):
             yield from super().lines(version, classes, judge, form, is_apart=is_apart)
             return
         walk = _Walk(self, version, (0, (1 << BITS[version]) - 1), is_apart=is_apart, skips_embedded=True)
-        out, ends = bytearray(OUT_BYTES), array("Q")
+        out, tails, ends = bytearray(OUT_BYTES), bytearray(), array("Q")
         for _ in walk.judged(classes, judge):
-            if len(ends) < len(form.tails):
-                ends = array("Q", accumulate(map(len, form.tails)))
-                tails = bytearray(b"".join(form.tails))
+            for tail in form.tails[len(ends) :]:
+                tails += tail
+                ends.append(len(tails))
             listed = ListForm(
                 before=form.before,
                 before_bytes=len(form.before),
@@ -129,22 +128,23 @@ class _Walk:
         )
 
     def judged(self, classes: Sequence[RecordClasses], judge: Judge) -> Iterator[None]:
-        """Find spans, call `judge` for each combination of classes that comes for the first time, and stop after both.
+        """Find spans, and call `judge` for each combination of classes that comes for the first time.
 
-        Until it goes on, the spans that it has found can be read.
+        At each stop, the spans found since the last one can be read.
         """
         sizes = [EMBEDDED + 1, *(own.count for own in classes)]
         values = self._table(classes, sizes)
         while not self._is_done:
             self._find(0)
-            if self._count:
-                yield
             if self._joint.combination != NO_COMBINATION:
                 numbers, rest = [], self._joint.combination
                 for size in sizes:
                     rest, number = divmod(rest, size)
                     numbers.append(number)
                 values[self._joint.combination] = judge(tuple(numbers))
+            if self._count > SPANS_TOGETHER // 2 or (self._count and self._is_done):
+                yield
+                self._count = 0
 
     @property
     def _is_done(self) -> bool:
@@ -169,15 +169,18 @@ class _Walk:
         while not self._is_done:
             self._find(classes)
             yield self.read()
+            self._count = 0
 
     def _find(self, classes: int) -> None:
-        arguments = byref(self._joint), address_of(self._spans), classes, SPANS_TOGETHER
-        self._count = kernel().walk(*arguments)
-        if self._count < 0:
+        """Add spans to those that were found."""
+        spans = address_of(self._spans) + SPAN_BYTES * self._count
+        count = kernel().walk(byref(self._joint), spans, classes, SPANS_TOGETHER - self._count)
+        if count < 0:
             raise DatabaseError(self._path, DAMAGED)
+        self._count += count
 
     def read(self) -> list[tuple[int, int, int]]:
-        """Return the spans of the last call: the first and the last address, and the value."""
+        """Return the spans that were found: the first and the last address, and the value."""
         spans = iter_unpack("=5Q", memoryview(self._spans)[: SPAN_BYTES * self._count])
         return [
             (first_high << 64 | first_low, last_high << 64 | last_low, value)
@@ -185,7 +188,7 @@ class _Walk:
         ]
 
     def listed(self, form: ListForm, out: bytearray) -> Iterator[bytes]:
-        """Return the lines of the spans of the last call, written to a buffer."""
+        """Return the lines of the spans that were found, written to a buffer."""
         done = c_uint64(0)
         while done.value < self._count:
             arguments = byref(done), byref(form), address_of(out), len(out)
