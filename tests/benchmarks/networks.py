@@ -39,6 +39,7 @@ def main(db: Path | None = None, asn: Path | None = None) -> None:
     with tempfile.TemporaryDirectory() as home:
         geocli = Geocli(Path(home))
         geocli.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+        geocli.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
         city, operators = db or Path(home) / "GeoLite2-City.mmdb", asn or Path(home) / "GeoLite2-ASN.mmdb"
         if db is None:
             build_city(city)
