@@ -2065,8 +2065,7 @@ static uint32_t bit_at(const struct joint *joint, uint32_t depth) {
 
 /* Descend to a leaf in one tree, from a node that is a leaf of all others; return whether that is no deeper than addresses. */
 static int descend_alone(struct joint *joint, uint64_t number) {
-    const struct source *source = joint->sources + number;
-    const struct tree tree = *source->tree;
+    const struct tree tree = *joint->sources[number].tree;
     uint64_t count = joint->source_count;
     uint32_t *nodes = joint->nodes + joint->depth * count, node = nodes[number], depth = joint->depth, bits = joint->bits;
     while (node < tree.node_count && depth < bits) {
