@@ -10,7 +10,6 @@ is the median of those within a round. Each run of geocli has an empty home of i
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
 import platform
 import resource
@@ -153,15 +152,11 @@ class Bench:
         return max(int(count * self.scale), 1000)
 
     def made(self, name: str, make: Callable[..., None], *arguments: object) -> Path:
-        """Return a file, made before or now; a child makes it: a process passes its peak memory on."""
+        """Return a file, made before or now."""
         path = self.home / name
         if not path.exists():
             began = time.perf_counter()
-            child = multiprocessing.get_context("fork").Process(target=make, args=(path, *arguments))
-            child.start()
-            child.join()
-            if child.exitcode:
-                sys.exit(f"cannot make {name}")
+            cities.make_in_child(make, path, *arguments)
             size, took = path.stat().st_size / MILLION, time.perf_counter() - began
             print(f"{name}: {size:.1f} MB, made in {took:.1f} s", file=sys.stderr)
         return path

@@ -9,8 +9,10 @@ mmdb-writer's nodes, and networks that have the same record share a leaf, which 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import random
 import socket
+import sys
 from functools import cache
 from itertools import accumulate, cycle
 from typing import TYPE_CHECKING, Any
@@ -52,6 +54,15 @@ ALPHABETS: dict[str, dict[int, int]] = {
     "zh-CN": {letter: letter - ord("a") + 0x5C0F for letter in range(ord("a"), ord("{"))},
 }
 """Languages of a City database, and the letters that they write a name in."""
+
+
+def make_in_child(make: Callable[..., None], path: Path, *arguments: object) -> None:
+    """Make a file in a child: programs that this process starts later would begin with its peak memory."""
+    child = multiprocessing.get_context("fork").Process(target=make, args=(path, *arguments))
+    child.start()
+    child.join()
+    if child.exitcode:
+        sys.exit(f"cannot make {path.name}")
 
 
 def build_city(path: Path) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.cities import build_asn, build_city
+from tests.benchmarks.cities import build_asn, build_city, make_in_child
 from tests.helpers.geocli_process import Geocli
 
 ROUNDS = 5
@@ -42,9 +42,9 @@ def main(db: Path | None = None, asn: Path | None = None) -> None:
         geocli.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
         city, operators = db or Path(home) / "GeoLite2-City.mmdb", asn or Path(home) / "GeoLite2-ASN.mmdb"
         if db is None:
-            build_city(city)
+            make_in_child(build_city, city)
         if asn is None:
-            build_asn(operators)
+            make_in_child(build_asn, operators)
         program = Path(home) / "walk"
         source = Path(__file__).with_name("walk.c")
         subprocess.run(["gcc", "-O2", "-o", str(program), str(source), "-lmaxminddb"], check=True)
