@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from geocli.batch.table_head import Head
 
-OTHER_DELIMITERS = ";\t|, "
+OTHER_DELIMITERS = ";\t|,"
 """If the only column has one of these in its name, it is probably several."""
 
 
@@ -51,7 +51,10 @@ def _place_of(column: str, head: Head) -> int:
 
 def _hint(column: str, head: Head) -> str:
     """Return what probably works instead of a column."""
-    if (delimiter := _other_delimiter(head)) is not None:
+    delimiter = _other_delimiter(head)
+    if delimiter is None and head.width == 1 and column in head.names[0].split(" "):
+        delimiter = " "
+    if delimiter is not None:
         return f"; try {'-i tsv' if delimiter == chr(9) else f'--delimiter {delimiter!r}'}"
     if column in head.names:
         return f"; name one by its number, as in -c {head.names.index(column) + 1}"

@@ -59,6 +59,7 @@ def _large(text: bytes) -> bytes:
     return text * (40_000 // len(text) + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "kept"),
     [
@@ -85,6 +86,7 @@ def test_lines_of_a_log_stay_whole(located: Geocli, options: tuple[str, ...], ke
     assert _large(plain)[: len(large)] == large
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--country", "GB"), ("--except", "country_code=US"), ("--only", "city=Tokyo")])
 @pytest.mark.parametrize(
     "form",

@@ -149,6 +149,7 @@ def one_by_one(texts: Sequence[str], end: str = "\n") -> list[bytes]:
     return pieces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("databases", "request_"), CASES, ids=repr)
 def test_the_rows_are_the_same(world: Callable[..., World], databases: str, request_: dict[str, Any]) -> None:
     """Byte for byte, in every format, for every choice of fields and databases."""

@@ -63,6 +63,7 @@ def test_one_row_a_line(located: Geocli, repeats: int) -> None:
     assert "81.2.69.130/25: has host bits; looked up as 81.2.69.128/25" == complaints(run)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

@@ -101,6 +101,7 @@ def alone(databases: Sequence[Database], ip: str, language: str = "en") -> tuple
     return whole, sources
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_traits", [True, False])
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -127,6 +128,7 @@ def test_any_records(tmp_path: Path, records: list[list[Any]], language: str, *,
         assert (expected_sources, answer is not None and answer.has_place) == (sources, has_place)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     records=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3),
@@ -158,6 +160,7 @@ def test_lines_are_those_of_the_scalar_path(
     assert assembly.is_complete
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=st.lists(st.lists(st.none() | RECORDS, min_size=COUNT, max_size=COUNT), min_size=1, max_size=3))
 def test_entries_in_the_journal_are_those_of_the_scalar_path(tmp_path: Path, records: list[list[Any]]) -> None:

@@ -61,6 +61,7 @@ def compare(database: Database, count_: int, language: str) -> int:
     return len(records) - records.count(None)
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(records=st.lists(RECORDS | st.sampled_from(KNOWN), min_size=1, max_size=20), language=LANGUAGES)
 def test_any_records(tmp_path: Path, records: list[Any], language: str) -> None:
@@ -68,6 +69,7 @@ def test_any_records(tmp_path: Path, records: list[Any], language: str) -> None:
     compare(written(tmp_path, records), len(records), language)
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(
     records=st.lists(RECORDS | st.sampled_from([*KNOWN, CITY]), min_size=1, max_size=6),

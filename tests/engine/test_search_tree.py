@@ -176,6 +176,7 @@ networks_v4 = st.tuples(st.ip_addresses(v=4), st.integers(1, 32)).map(lambda dra
 networks_v6 = st.tuples(st.ip_addresses(v=6), st.integers(1, 128)).map(lambda drawn: f"{drawn[0]}/{drawn[1]}")
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     networks=st.sets(networks_v4 | networks_v6, max_size=12),
@@ -374,6 +375,7 @@ def test_a_tree_is_read_from_the_mapped_file(tmp_path: Path) -> None:
     assert before == walker.walk(texts)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     record_size=st.sampled_from(SIZES),
