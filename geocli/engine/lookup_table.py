@@ -11,6 +11,7 @@ from ctypes import byref
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
+from geocli import address_ranges
 from geocli.addresses import network_length
 from geocli.engine import kernel as native
 from geocli.engine.block_answers import BlockAnswers
@@ -225,11 +226,19 @@ class LookupTable:
 
 
 def _canonical(text: bytes, read: Callable[[str], Address]) -> bytes | None:
-    """Return an address in canonical form; None if it is invalid."""
+    """Return an address in canonical form, also of a network that is one address; None if it is invalid."""
     try:
         return str(read(decoded(text))).encode()
     except AddressError:
+        return _only_address(decoded(text))
+
+
+def _only_address(text: str) -> bytes | None:
+    try:
+        parsed = address_ranges.parse(text)
+    except AddressError:
         return None
+    return None if isinstance(parsed, address_ranges.AddressRange) else str(parsed).encode()
 
 
 def _suffix(block: Block, position: int) -> bytes:

@@ -288,7 +288,7 @@ def test_other_letters_in_the_plainest_locale(located: Geocli, tmp_path: Path, m
     located.environ["GEOCLI_DATA_DIR"] = str(located.data_dir)
     source, rows = tmp_path / "адреса.txt", tmp_path / "réponses.csv"
     source.write_text("münchen.de\n\uff18\uff11.2.69.160\n81.2.69.160\n", encoding="utf-8")
-    batch = located("batch", "-F", "ip,status", str(source), "-o", str(rows))
+    batch = located("batch", "-q", "-F", "ip,status", str(source), "-o", str(rows))
     looked_up = located("lookup", "-f", "value", "münchen.de", "98.0.0.1")
 
     assert (0, b"", b"") == (batch.returncode, batch.stdout, batch.stderr)

@@ -90,7 +90,7 @@ def test_the_reader_of_the_output_does_not_wait(dirty: Geocli, tmp_path: Path) -
 def test_a_batch_waits_for_no_lock(dirty: Geocli) -> None:
     """While another flush runs, the batch ends immediately, with its own exit status."""
     with locked_file(dirty.data_dir / "flush.lock"):
-        ran = dirty(*BATCH, stdin=b"81.2.69.160\nnonsense\n", environ=LIMIT | {"GEOCLI_LOCK_TIMEOUT": "3600"})
+        ran = dirty(*BATCH, "-q", stdin=b"81.2.69.160\nnonsense\n", environ=LIMIT | {"GEOCLI_LOCK_TIMEOUT": "3600"})
     assert (0, b"81.2.69.160\nnonsense\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
     assert is_dirty(dirty)
     assert 1 == dirty(*BATCH, "--strict", stdin=b"nonsense\n", environ=LIMIT).returncode

@@ -54,7 +54,7 @@ def _quarantined(geocli: Geocli) -> list[int]:
     shown = {form: geocli("stats", "-f", form).stdout.decode() for form in ("json", "prometheus", "table")}
     (sample,) = [line for line in shown["prometheus"].splitlines() if line.startswith("geocli_journal_quarantined_")]
     size_bytes = json.loads(shown["json"])["journal"]["quarantined_bytes"]
-    lines = [line.split(maxsplit=1) for line in shown["table"].splitlines() if "quarantined" in line]
+    lines = [line.split(maxsplit=1) for line in shown["table"].splitlines() if line.strip().startswith("quarantined")]
     assert ([["quarantined", size_text(size_bytes)]] if size_bytes else []) == [
         [*map(str.strip, line)] for line in lines
     ]
