@@ -89,6 +89,15 @@ def _address(text: str) -> Address | None:
         return None
 
 
+def single_address(text: str) -> Address | None:
+    """Return the address of a network or a range that has only one; None for any other string."""
+    try:
+        parsed = parse(text) if "/" in text or "-" in text else None
+    except AddressError:
+        return None
+    return None if isinstance(parsed, AddressRange) else parsed
+
+
 def _network(text: str, address: Address, length: str) -> Address | AddressRange:
     try:
         network = ip_network(f"{address}/{length.strip()}", strict=False)

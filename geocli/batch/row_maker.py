@@ -6,6 +6,7 @@ from _thread import allocate_lock  # as in the cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from geocli import address_ranges
 from geocli.addresses import network_length
 from geocli.batch.feeds import is_comment, with_notes
 from geocli.batch.labels import adjust
@@ -131,6 +132,8 @@ class RowMaker:
 
     def _looked_up(self, texts: Sequence[str]) -> list[Entry]:
         """Look up addresses, and except in logs, networks."""
+        if self._form.has_networks:
+            texts = [str(address_ranges.single_address(text) or text) for text in texts]
         entries = list(self._cache.lookup_batch(texts, mode=self._mode))
         if not self._form.has_networks or all(entry.status != "invalid" for entry in entries):
             return entries

@@ -230,15 +230,8 @@ def _canonical(text: bytes, read: Callable[[str], Address]) -> bytes | None:
     try:
         return str(read(decoded(text))).encode()
     except AddressError:
-        return _only_address(decoded(text))
-
-
-def _only_address(text: str) -> bytes | None:
-    try:
-        parsed = address_ranges.parse(text)
-    except AddressError:
-        return None
-    return None if isinstance(parsed, address_ranges.AddressRange) else str(parsed).encode()
+        address = address_ranges.single_address(decoded(text))
+        return None if address is None else str(address).encode()
 
 
 def _suffix(block: Block, position: int) -> bytes:
