@@ -83,8 +83,8 @@ def _is_row(head: Head) -> bool:
 def _other_delimiter(head: Head) -> str | None:
     if len(head.names) != 1:
         return None
-    others = OTHER_DELIMITERS.replace(head.dialect.delimiter, "")
-    return next((delimiter for delimiter in others if delimiter in head.names[0]), None)
+    delimiters = OTHER_DELIMITERS.replace(head.dialect.delimiter, "")
+    return next((delimiter for delimiter in delimiters if delimiter in head.names[0]), None)
 
 
 def prefixes_of(columns: Sequence[str], prefix: str) -> list[str]:

@@ -138,14 +138,14 @@ class CsvForm:
         """Divide rows into their cells; a function may read those with several addresses."""
         row, places, end = writer.row, self._places, writer.end
         addresses, copied, starts, between = list[str](), list[bytes](), list[int | None](), b""
-        others = [None] * (len(places) - 1)
+        no_spans = [None] * (len(places) - 1)
         for cells, raw, line_end in self.dialect.records(chunk):
             if cells:
                 first, *rest = row(cells, raw)
                 copied.append(between + first)
                 copied += rest
                 starts.append(len(between))
-                starts += others
+                starts += no_spans
                 addresses += [cells[place] if place < len(cells) else "" for place in places]
                 between = line_end if end is None else end
             elif end is None:
