@@ -327,7 +327,7 @@ class GeoCache(ForkAware):
             StorageError: the store cannot be written; or BusyError.
 
         """
-        from geocli.storage.tombstones import Clear
+        from geocli.storage.clears import Clear
 
         before = None if older_than is None else instant_text(earlier(self.now(), older_than))
         wanted = Clear(only_unresolved=unresolved, resolved_before=before)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from geocli.errors import GeocliError
     from geocli.models import Entry
+    from geocli.storage.clears import Clear
     from geocli.storage.journal import Journal
     from geocli.storage.store import Store
-    from geocli.storage.tombstones import Clear
 
     Report: TypeAlias = Callable[[GeocliError], None]
 

@@ -177,7 +177,7 @@ class TestClosedDescriptors:
         for arguments in (["lookup", address], ["lookup", "--refresh", address]):
             assert 0 == _in_shell(located, closed, *arguments).returncode
         with open(located.data_dir / "journal", "rb") as journal:
-            actual = list(scan(journal))
+            actual = [item for _, item in scan(journal)]
         assert [[address], [address]] == [
             [entry.ip for entry in frame.entries()] if isinstance(frame, Frame) else [] for frame in actual
         ]

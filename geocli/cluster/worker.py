@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from geocli.databases.discovery import DatabaseFile
     from geocli.models import Entry
     from geocli.resolvers.protocols import Labels, Report, Resolver, Source
-    from geocli.storage.tombstones import Clear
+    from geocli.storage.clears import Clear
 
 APPEND_BYTES = 4 << 20
 """Approximate bytes that are appended to the journal with one sync."""

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from geocli.databases.database import Database
 from geocli.databases.discovery import SUFFIX, examine
-from geocli.databases.tree_check import check_tree
+from geocli.databases.tree_nodes import check_tree
 from geocli.errors import DatabaseError, HashMismatchError, UpdateError
 from geocli.files import temporary
 from geocli.files.atomic import replacing, write_all

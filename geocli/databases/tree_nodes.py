@@ -1,4 +1,4 @@
-"""The nodes of a search tree as numbers (MaxMind DB file format, version 2.0, node layout)."""
+"""The nodes of a search tree as numbers (MaxMind DB file format, version 2.0, node layout), and a check of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 SEPARATOR_BYTES = 16
 """Zeros between the search tree and the data."""
+MAX_PATHS = 8
+"""Maximum of the average number of paths to a node: 2002::/16 and a few others lead to the tree of IPv4 as well."""
 _HIGH, _LOW = bytes(byte >> 4 for byte in range(256)), bytes(byte & 15 for byte in range(256))
 
 
@@ -50,3 +52,25 @@ def _words(packed: bytes, count: int, width: int) -> bytes | bytearray:
     if width == 7:  # the byte in the middle has the highest four bits of each
         words[0::8], words[4::8] = packed[3::7].translate(_HIGH), packed[3::7].translate(_LOW)
     return words
+
+
+def check_tree(database: Database) -> None:
+    """Check that the search tree of a database is a tree, in time and memory limited by its size.
+
+    With cycles, or two paths to each node, a file of a few bytes has 2^128 networks, and a walk through it never ends.
+
+    Raises:
+        ValueError: the tree does not fit into its file, is deeper than addresses, or not a tree.
+
+    """
+    records = nodes(database)
+    node_count, level, visited = len(records) // 2, array("I", [0]), 1
+    for _ in range(32 if database.only_ipv4 else 128):
+        pairs = (records[2 * node : 2 * node + 2] for node in level)
+        level = array("I", (below for pair in pairs for below in pair if below < node_count))
+        visited += len(level)
+        if not level:
+            return
+        if visited > MAX_PATHS * (node_count + 1):
+            raise ValueError("its search tree leads to the same nodes again and again")
+    raise ValueError("its search tree is deeper than addresses have bits")

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from geocli.databases.database import MAX_RECORD_BYTES, TOO_LARGE, Database, kind_of, size_of
 from geocli.databases.discovery import examine
 from geocli.databases.install import check_sidecar
-from geocli.databases.tree_check import check_tree
-from geocli.databases.tree_nodes import SEPARATOR_BYTES
+from geocli.databases.tree_nodes import SEPARATOR_BYTES, check_tree
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from math import prod
 from struct import iter_unpack
 from typing import TYPE_CHECKING
 
-from geocli.databases.tree_check import MAX_PATHS
+from geocli.databases.tree_nodes import MAX_PATHS
 from geocli.engine.kernel import Joint, ListForm, Source, Tree, address_of, kernel, load
 from geocli.engine.network_lines import BITS, Run, Span
 from geocli.engine.networks import DAMAGED, Walker

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geocli.databases.tree_check import MAX_PATHS
-from geocli.databases.tree_nodes import nodes
+from geocli.databases.tree_nodes import MAX_PATHS, nodes
 from geocli.engine.network_lines import BITS, UNSELECTED, Run, Span
 from geocli.engine.scope_tree import EMBEDDED, scope_tree
 from geocli.errors import DatabaseError

@@ -88,7 +88,7 @@ class DataDirectory:
             StorageError: not a regular file, or one with hard links.
 
         """
-        directory = self.prepare()
+        self.prepare()
         while True:
             try:
                 descriptor = os.open(self.file(name), flags & ~os.O_CREAT | _SAFE)
@@ -102,7 +102,9 @@ class DataDirectory:
             if os.fstat(descriptor).st_nlink > 1:
                 wait_until_made(descriptor, self.path, name)
             check_opened(descriptor, self.file(name))
-            self._adopt(descriptor, directory, self._mode(directory))
+            # A file of this user gets the mode, one of root also the group.
+            if os.geteuid() in (0, os.fstat(descriptor).st_uid):
+                self._give(descriptor)
         except (OSError, StorageError):
             os.close(descriptor)
             raise
@@ -123,40 +125,31 @@ class DataDirectory:
 
     def _make_file(self, name: str) -> None:
         """Create an empty file, which gets its mode and its owner before its name."""
-        directory = self.prepare()
+        self.prepare()
         try:
-            self._make_nameless(name, directory)
+            self._make_nameless(name)
         except FileExistsError:
             raise
         except OSError:  # not supported by the file system, or no /proc
             with temporary(self.file(name), 0o600) as (descriptor, path):
-                self._give(descriptor, directory, self._mode(directory))
+                self._give(descriptor)
                 os.link(path, self.file(name))
                 os.unlink(path)
 
-    def _make_nameless(self, name: str, directory: os.stat_result) -> None:
+    def _make_nameless(self, name: str) -> None:
         """Create a file that vanishes if its process is killed before it has its name (open(2), O_TMPFILE)."""
         descriptor = os.open(self.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            self._give(descriptor, directory, self._mode(directory))
+            self._give(descriptor)
             # With a descriptor os.link calls linkat(2), which follows links.
             os.link(f"/proc/self/fd/{descriptor}", self.file(name), src_dir_fd=descriptor)
         finally:
             os.close(descriptor)
 
-    @staticmethod
-    def _mode(directory: os.stat_result) -> int:
-        return 0o660 if directory.st_mode & stat.S_IWGRP else 0o600
-
-    @staticmethod
-    def _adopt(descriptor: int, directory: os.stat_result, mode: int) -> None:
-        """Give an own file the mode of files in the directory, and a file of root also the group."""
-        if os.geteuid() in (0, os.fstat(descriptor).st_uid):
-            DataDirectory._give(descriptor, directory, mode)
-
-    @staticmethod
-    def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
-        status = os.fstat(descriptor)
+    def _give(self, descriptor: int) -> None:
+        """Give a file the mode of files in the directory, and one of root also the group."""
+        directory, status = self.prepare(), os.fstat(descriptor)
+        mode = 0o660 if directory.st_mode & stat.S_IWGRP else 0o600
         if stat.S_IMODE(status.st_mode) != mode:
             os.fchmod(descriptor, mode)
         if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (0, directory.st_gid):

@@ -27,7 +27,12 @@ def is_dirty(directory: str) -> bool:
         names = os.listdir(directory)
     except FileNotFoundError:
         return False
-    return any(name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX) for name in names)
+    return any(map(is_segment, names))
+
+
+def is_segment(name: str) -> bool:
+    """Return whether a file name is that of a sealed segment."""
+    return name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX)
 
 
 def dirty_bytes(directory: str) -> int:
@@ -35,7 +40,7 @@ def dirty_bytes(directory: str) -> int:
     size_bytes = 0
     with suppress(OSError):
         for name in os.listdir(directory):
-            if name == JOURNAL or (name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX)):
+            if name == JOURNAL or is_segment(name):
                 with suppress(OSError):
                     size_bytes += os.lstat(f"{directory}/{name}").st_size
     return size_bytes

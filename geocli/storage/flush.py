@@ -11,6 +11,7 @@ from geocli.immutable import Value
 from geocli.storage.dirty_check import STORE
 from geocli.storage.frames import Frame
 from geocli.storage.journal_reader import QUARANTINE
+from geocli.storage.recovery import Damage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geocli.errors import StorageError
+    from geocli.storage.clears import Clear
     from geocli.storage.directory import DataDirectory
     from geocli.storage.journal import Journal
     from geocli.storage.segments import Segment
     from geocli.storage.store_transactions import StoreWriter
-    from geocli.storage.tombstones import Clear
 
 LOCK = "flush.lock"
 
@@ -85,7 +86,7 @@ class Flush:
             duration_seconds=round(max((self._now() - began).total_seconds(), 0), 3),
         )
 
-    def clear(self, wanted: Clear, wait_seconds: float = 0) -> int:
+    def clear(self, conditions: Clear, wait_seconds: float = 0) -> int:
         """Delete stored and dirty entries, and return their number.
 
         Dirty entries are stored before rows are selected, but not if all are deleted, which needs no disk space.
@@ -98,11 +99,9 @@ class Flush:
         if not self._journal.is_dirty() and not os.path.exists(self._directory.file(STORE)):
             return 0
         with self._writing(wait_seconds) as writer:
-            from geocli.storage.clear import clear
-
-            problems = [] if wanted.is_whole else self._drain_all(writer)
-            count = clear(writer, self._journal, wanted)
-            if wanted.is_whole:
+            problems = [] if conditions.is_whole else self._drain_all(writer)
+            count = writer.clear(self._journal, conditions)
+            if conditions.is_whole:
                 writer.give_back()
             problems += self._drain(writer, self._journal.segments())
         self._report_damage()
@@ -155,7 +154,8 @@ class Flush:
                 stored = self._store(writer, segment, oldest)
                 self._flushed += stored
                 if self._is_damaged or not stored:  # an earlier flush may have stored it, and been killed
-                    self._dropped_bytes += self._journal.quarantine(self._damage(segment))
+                    damage = (item.data for _, item in self._journal.replay(segment) if isinstance(item, Damage))
+                    self._dropped_bytes += self._journal.quarantine(damage)
                 self._journal.discard(segment)
                 self._segments += 1
             except (JournalError, StoreError) as error:
@@ -181,12 +181,9 @@ class Flush:
     def _frames(self, segment: Segment, start: int) -> Iterator[Frame]:
         self._offset_bytes = start
         self._is_damaged = self._is_damaged or start > 0  # there may be damage before the stored part
-        for end, item in self._journal.replay_from(segment, start):
+        for end, item in self._journal.replay(segment, start):
             if isinstance(item, Frame):
                 yield item
             else:
                 self._is_damaged = True
             self._offset_bytes = end
-
-    def _damage(self, segment: Segment) -> Iterator[bytes]:
-        return (item.data for item in self._journal.replay(segment) if not isinstance(item, Frame))

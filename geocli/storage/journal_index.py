@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from geocli.storage.clears import newest_of
 from geocli.storage.frames import unpack_or_none
 from geocli.storage.journal_outline import outline
 from geocli.storage.recovery import regions
-from geocli.storage.tombstones import newest_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
     from geocli.models import Entry
+    from geocli.storage.clears import Clear, SegmentEntry
     from geocli.storage.frames import Frame
-    from geocli.storage.tombstones import Clear, SegmentEntry
 
     IndexedRow: TypeAlias = tuple["_Page", int, int | None, "IndexedRow | None"]
     """Page of the row, number of its place, prefix length, and the previous row of the same address."""

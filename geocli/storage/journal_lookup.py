@@ -13,13 +13,13 @@ import os
 from functools import lru_cache
 
 from geocli.models import settle
+from geocli.storage.clears import newest_of
 from geocli.storage.dirty_check import STRETCH_BYTES
 from geocli.storage.frames import HEADER_BYTES, MAGIC, MAX_BYTES, payload_at, unpack_or_none
 from geocli.storage.journal_index import Index, mark
 from geocli.storage.journal_outline import outlines
 from geocli.storage.journal_summaries import is_absent
-from geocli.storage.snapshots import FilePrefix
-from geocli.storage.tombstones import newest_of
+from geocli.storage.segments import FilePrefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
     from geocli.models import Entry
+    from geocli.storage.clears import Clear, SegmentEntry
     from geocli.storage.frames import Frame
     from geocli.storage.journal_index import Mark
-    from geocli.storage.snapshots import NumberedFile
-    from geocli.storage.tombstones import Clear, SegmentEntry
+    from geocli.storage.segments import NumberedFile
 
     FrameReader: TypeAlias = Callable[[BinaryIO, int], Frame | None]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import BinaryIO, TypeAlias
 
-    from geocli.storage.snapshots import NumberedFile
+    from geocli.storage.segments import NumberedFile
 
     Row: TypeAlias = tuple[str, int, int | None]
     """Address, number of its place, and prefix length."""

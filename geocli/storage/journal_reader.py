@@ -10,8 +10,8 @@ from geocli.errors import JournalError, StorageError
 from geocli.immutable import Value
 from geocli.storage.dirty_check import JOURNAL, is_dirty
 from geocli.storage.frames import Frame
-from geocli.storage.recovery import Damage, scan, scan_from
-from geocli.storage.segments import SegmentFile, opened, segments_among
+from geocli.storage.recovery import Damage, scan
+from geocli.storage.segments import SegmentFile, opened, prefixes, segments_among, sizes_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from geocli.models import Entry
+    from geocli.storage.clears import Clear
     from geocli.storage.directory import DataDirectory
     from geocli.storage.journal_lookup import DirtyEntries
-    from geocli.storage.segments import Segment
-    from geocli.storage.tombstones import Clear
+    from geocli.storage.segments import NumberedFile, Segment
 
 QUARANTINE = "journal.bad"
 
@@ -67,39 +67,37 @@ class JournalReader:
         """Return the lowest number from `at_least` on that is higher than those of all segments."""
         return max(at_least, *(segment.number + 1 for segment in self.segments()), 1)
 
-    def replay(self, segment: Segment) -> Iterator[Frame | Damage]:
-        """Read a segment from its beginning, in bounded memory; raises like `replay_from`."""
-        return (item for _, item in self.replay_from(segment, 0))
-
-    def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
+    def replay(self, segment: Segment, start: int = 0) -> Iterator[tuple[int, Frame | Damage]]:
         """Read a segment from an offset; each item comes with the offset from which to continue."""
         path = self._directory.file(segment.name)
         with self._errors("read", path), opened(path) as file:
-            yield from scan_from(file, start)
+            yield from scan(file, start)
 
     def dirty(self) -> Iterator[Entry]:
         """Read all dirty entries, oldest first, without a lock."""
-        with self._errors("read"), ExitStack() as stack:
-            for _, file in self._files(stack):
-                for frame in scan(file):
+        with self._files() as files:
+            for _, file in files:
+                for _, frame in scan(file):
                     if isinstance(frame, Frame):
                         yield from frame.entries()
 
-    def _files(self, stack: ExitStack) -> list[tuple[int | None, BinaryIO]]:
-        """Return the segments with their numbers, oldest first, then the journal.
+    @contextmanager
+    def _files(self) -> Iterator[list[NumberedFile]]:
+        """Yield the segments with their numbers, oldest first, then the journal.
 
         The journal is opened first: a flush may seal it meanwhile.
         """
-        journal = None
-        with suppress(FileNotFoundError):
-            journal = stack.enter_context(opened(self._directory.file(JOURNAL)))
-        files: list[Any] = []
-        reading = stack.enter_context(ExitStack())
-        for segment in self.segments():
-            path = self._directory.file(segment.name)
-            if journal is None or not _is_same(path, journal):
-                files.append((segment.number, SegmentFile(path, reading)))
-        return files if journal is None else [*files, (None, journal)]
+        with self._errors("read"), ExitStack() as stack:
+            journal = None
+            with suppress(FileNotFoundError):
+                journal = stack.enter_context(opened(self._directory.file(JOURNAL)))
+            files: list[Any] = []
+            reading = stack.enter_context(ExitStack())
+            for segment in self.segments():
+                path = self._directory.file(segment.name)
+                if journal is None or not _is_same(path, journal):
+                    files.append((segment.number, SegmentFile(path, reading)))
+            yield files if journal is None else [*files, (None, journal)]
 
     def newest(self, addresses: Collection[str], clears: Sequence[Clear] = ()) -> dict[str, Entry]:
         """Return the newest dirty entry of each address that has one; no file is read if none is dirty.
@@ -113,18 +111,15 @@ class JournalReader:
         if not addresses or frozen == {} or not self.is_dirty():
             return {}
         from geocli.storage.journal_lookup import DirtyEntries
-        from geocli.storage.snapshots import prefixes
 
         self._entries = self._entries or DirtyEntries()
-        with self._errors("read"), ExitStack() as stack:
-            return self._entries.newest(addresses, prefixes(self._files(stack), frozen), clears)
+        with self._files() as files:
+            return self._entries.newest(addresses, prefixes(files, frozen), clears)
 
     def freeze(self) -> None:
         """Restrict `newest` to the current files until `thaw`, so that a batch does not read what it appends."""
-        from geocli.storage.snapshots import sizes_of
-
-        with self._errors("read"), ExitStack() as stack:
-            self._frozen = sizes_of(self._files(stack))
+        with self._files() as files:
+            self._frozen = sizes_of(files)
 
     def thaw(self) -> None:
         """Let `newest` read all dirty entries again."""
@@ -134,23 +129,23 @@ class JournalReader:
         """Return the addresses of dirty answers that have a retry time, such as those of services."""
         from geocli.storage.journal_outline import with_retry_times
 
-        with self._errors("read"), ExitStack() as stack:
-            return with_retry_times(self._files(stack))
+        with self._files() as files:
+            return with_retry_times(files)
 
     def distinct(self) -> Iterator[set[str]]:
         """Return the dirty addresses, each once, in sets of bounded size."""
         from geocli.storage.journal_outline import distinct
 
-        with self._errors("read"), ExitStack() as stack:
-            yield from distinct([file for _, file in self._files(stack)])
+        with self._files() as files:
+            yield from distinct([file for _, file in files])
 
     def status(self) -> JournalStatus:
         """Count the dirty entries."""
         from geocli.storage.journal_outline import count
 
         names = [segment.name for segment in self.segments()]
-        with self._errors("read"), ExitStack() as stack:
-            entries, oldest_at = count([file for _, file in self._files(stack)])
+        with self._files() as files:
+            entries, oldest_at = count([file for _, file in files])
         return JournalStatus(
             entries=entries,
             size_bytes=sum(map(self._size_bytes, [JOURNAL, *names])),

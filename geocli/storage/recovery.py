@@ -27,18 +27,15 @@ class Damage(Value):
     """Whether they are at the end of the journal."""
 
 
-def scan(stream: BinaryIO) -> Iterator[Frame | Damage]:
+def scan(stream: BinaryIO, start: int = 0) -> Iterator[tuple[int, Frame | Damage]]:
     """Read a journal to its end, in bounded memory: its frames, and the damage between them.
 
     After damage the reader searches for the next sound frame. One flipped bit in a small frame is repaired. Empty lines
     are skipped, and so are zeros, which a power cut may leave, and an incomplete last frame, which was never
     acknowledged.
+
+    Each item comes with the offset of the next region, from which a later call may continue.
     """
-    return (item for _, item in scan_from(stream, 0))
-
-
-def scan_from(stream: BinaryIO, start: int) -> Iterator[tuple[int, Frame | Damage]]:
-    """Read a journal from the beginning of a region; each item comes with the offset of the next region."""
     stream.seek(start)
     repairs, checked = _Repairs(), set[bytes]()
     for begin, end, region in regions(stream):

@@ -1,4 +1,4 @@
-"""Segments: sealed journals, which the next flush stores."""
+"""Segments, which are sealed journals, and files of the journal as they were at some moment."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from errno import EINVAL
 
 from geocli.files.ownership import check_owner
 from geocli.immutable import Value
-from geocli.storage.dirty_check import JOURNAL, SEGMENT_SUFFIX
+from geocli.storage.dirty_check import JOURNAL, SEGMENT_SUFFIX, is_segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import ExitStack
-    from typing import BinaryIO
+    from typing import Any, BinaryIO, TypeAlias
+
+    NumberedFile: TypeAlias = tuple[int | None, BinaryIO]
+    """The number of a segment, None for the journal, and the open file."""
 
 MAX_DIGITS = 18
 """Digits of a segment's number that fit into an integer of SQLite."""
@@ -42,10 +45,9 @@ def next_segment(number: int) -> Segment:
 def segments_among(names: Iterable[str]) -> list[Segment]:
     """Return the segments among file names, oldest first."""
     segments = []
-    for name in names:
+    for name in filter(is_segment, names):
         number, dash, uuid = name.removeprefix(f"{JOURNAL}.").removesuffix(SEGMENT_SUFFIX).partition("-")
-        is_number = number.isdecimal() and len(number) <= MAX_DIGITS
-        if name.startswith(f"{JOURNAL}.") and name.endswith(SEGMENT_SUFFIX) and dash and is_number:
+        if dash and number.isdecimal() and len(number) <= MAX_DIGITS:
             segments.append(Segment(name=name, number=int(number), uuid=uuid))
     return sorted(segments, key=lambda segment: segment.number)
 
@@ -106,3 +108,33 @@ class SegmentFile:
     def readline(self, count: int) -> bytes:
         """Return the next line with its newline, or the first `count` bytes of it."""
         return self._opened().readline(count)
+
+
+class FilePrefix:
+    """The first bytes of a file, as a stream."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
+        self._file, self.size_bytes = file, size_bytes
+        self.fileno, self.seek = file.fileno, file.seek
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes, up to the end of the prefix."""
+        return self._file.read(max(min(count, self.size_bytes - self._file.tell()), 0))
+
+
+def sizes_of(files: Sequence[NumberedFile]) -> dict[tuple[int, int], int]:
+    """Return the size of each file that is not empty, by device and inode."""
+    statuses = [os.fstat(file.fileno()) for _, file in files]
+    return {(status.st_dev, status.st_ino): status.st_size for status in statuses if status.st_size}
+
+
+def prefixes(files: Sequence[NumberedFile], sizes: Mapping[tuple[int, int], int] | None) -> Sequence[NumberedFile]:
+    """Return the files that had a size, cut to it; without sizes all of them, whole."""
+    if sizes is None:
+        return files
+    streams: list[Any] = []
+    for number, file in files:
+        status = os.fstat(file.fileno())
+        if size_bytes := sizes.get((status.st_dev, status.st_ino)):
+            streams.append((number, FilePrefix(file, size_bytes)))
+    return streams

@@ -18,7 +18,7 @@ from geocli.fork_safety import STORE_RANK, ForkAware
 from geocli.models import Entry
 from geocli.storage.dirty_check import STORE
 from geocli.storage.sqlite_errors import sqlite_errors
-from geocli.storage.store_rows import COLUMNS, entry_of
+from geocli.storage.store_rows import COLUMNS, among, entry_of
 from geocli.timestamps import instant
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Report: TypeAlias = Callable[[StoreError], None]
     Row = TypeVar("Row")
 
-    from geocli.storage.tombstones import Clear
+    from geocli.storage.clears import Clear
 
 FILE_NAME = STORE
 SCHEMA_VERSION = 5
@@ -38,8 +38,6 @@ READ_TIMEOUT_SECONDS = 1.0
 """Time that a lookup waits for a locked store before it asks the sources."""
 MIN_WAIT_SECONDS, LOCKED_SECONDS = 0.1, 5.0
 """After a wait of this length, the store counts as locked for a while: else each block of a batch would wait."""
-BLOCK = 500
-"""Addresses of one SELECT."""
 
 SELECT = (
     f"SELECT {', '.join(f'geo_cache.{name}' for name in ('rowid', *COLUMNS) if name != 'generation')}, "
@@ -47,6 +45,14 @@ SELECT = (
     "LEFT JOIN generations ON generations.id = geo_cache.generation "
     "LEFT JOIN generations AS answering ON answering.id = geo_cache.answered_by "
 )
+
+_LATER_TABLES: tuple[tuple[int, str], ...] = (
+    (2, "TABLE generations (id INTEGER PRIMARY KEY, sources TEXT)"),
+    (5, "TABLE clears (number INTEGER PRIMARY KEY, only_unresolved INTEGER, resolved_before TEXT)"),
+)
+"""First schema version with a table, and the definition of the table."""
+_LATER_COLUMNS = {"generation": 2, "traits": 2, "answered_by": 5}
+"""First schema version with each column of the table `geo_cache`."""
 
 
 def _raise(error: StoreError) -> None:
@@ -85,10 +91,14 @@ class Store(ForkAware):
         if (status := examine(self.path)) is None:
             self.close()
             return None
-        is_same = self._connection is not None and self._inode == (status.st_dev, status.st_ino)
-        if not is_same or (self._version < SCHEMA_VERSION and self._version != _version(self._connection)):
+        inode = status.st_dev, status.st_ino
+        if (
+            self._connection is None
+            or self._inode != inode
+            or (self._version < SCHEMA_VERSION and self._version != version_of(self._connection))
+        ):
             self.close()
-            self._inode = status.st_dev, status.st_ino
+            self._inode = inode
             self._connection = self._open()
         return self._connection
 
@@ -101,12 +111,10 @@ class Store(ForkAware):
             f"file:{quoted}?mode=ro", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
         )
         try:
-            self._version = _version(connection)
+            self._version = version_of(connection)
             check_version(self.path, self._version)
             if 0 < self._version < SCHEMA_VERSION:
-                from geocli.storage.old_schemas import stand_in
-
-                stand_in(connection, self._version)
+                _stand_in(connection, self._version)
         except BaseException:
             connection.close()
             raise
@@ -124,7 +132,7 @@ class Store(ForkAware):
         rows = self.query("SELECT number, only_unresolved, resolved_before FROM clears ORDER BY number")
         if not rows:
             return []
-        from geocli.storage.tombstones import Clear
+        from geocli.storage.clears import Clear
 
         return [Clear(number=row[0], only_unresolved=bool(row[1]), resolved_before=row[2]) for row in rows]
 
@@ -153,19 +161,15 @@ class Store(ForkAware):
         Unreadable rows are left out, and reported; by default, their errors are raised.
         """
         entries: dict[str, Entry] = {}
-        for start in range(0, len(addresses), BLOCK):
-            block = addresses[start : start + BLOCK]
-            marks = ",".join("?" * len(block))
-            entries |= {entry.ip: entry for entry in self.entries(f"WHERE ip IN ({marks})", block, report)}
+        for condition, block in among(addresses):
+            entries |= {entry.ip: entry for entry in self.entries(f"WHERE {condition}", block, report)}
         return entries
 
     def present(self, addresses: Sequence[str]) -> set[str]:
         """Return the addresses that have a row, including unreadable ones; raises like `get`."""
         ips: set[str] = set()
-        for start in range(0, len(addresses), BLOCK):
-            block = addresses[start : start + BLOCK]
-            marks = ",".join("?" * len(block))
-            ips.update(str(ip) for (ip,) in self.query(f"SELECT ip FROM geo_cache WHERE ip IN ({marks})", block))
+        for condition, block in among(addresses):
+            ips.update(str(ip) for (ip,) in self.query(f"SELECT ip FROM geo_cache WHERE {condition}", block))
         return ips
 
     def entries(self, where: str, values: Sequence[Any] = (), report: Report = _raise) -> Iterator[Entry]:
@@ -235,8 +239,9 @@ class Store(ForkAware):
             raise StoreError(self.path, f"the last flush cannot be read: {error}") from error
 
 
-def _version(connection: sqlite3.Connection | None) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0]) if connection is not None else 0
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the version of the schema of a store, 0 for a new one."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _fetch(
@@ -255,6 +260,20 @@ def _fetch(
 def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a row without surrogates, which could not be printed."""
     return tuple(value.encode(errors="replace").decode() if isinstance(value, str) else value for value in row)
+
+
+def _stand_in(connection: sqlite3.Connection, version: int) -> None:
+    """Make an older store, until a flush migrates it, readable like one of the current version.
+
+    Temporary views and tables replace the missing ones: SQLite resolves names to them first
+    (https://sqlite.org/lang_naming.html).
+    """
+    connection.execute("PRAGMA temp_store = MEMORY")
+    columns = "".join(f", NULL AS {name}" for name, since in _LATER_COLUMNS.items() if version < since)
+    connection.execute(f"CREATE TEMP VIEW geo_cache AS SELECT rowid AS rowid, *{columns} FROM main.geo_cache")
+    for since, table in _LATER_TABLES:
+        if version < since:
+            connection.execute(f"CREATE TEMP {table}")
 
 
 def check_version(path: str, version: int) -> None:

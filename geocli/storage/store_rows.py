@@ -9,7 +9,7 @@ from geocli.timestamps import instant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 PLACE_COLUMNS = (
@@ -24,12 +24,21 @@ COLUMNS = (
 """Columns of the table `geo_cache` that are part of an entry, in their order."""
 SELECTED = (*COLUMNS[:-2], "traits", "generation", "answered_by")
 """Columns that are read, with the labels of generations instead of their numbers."""
+STATEMENT_ADDRESSES = 500
+"""Addresses of one SELECT."""
 MAX_DEPTH = 16
 """Maximum nesting of traits; those of databases are nested less (`conversions.json_value`)."""
 
 _NUMBERS = {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "prefix_len": (int,)}
 _TYPES = [_NUMBERS.get(name, (str,)) + (() if name in {"ip", "status"} else (type(None),)) for name in SELECTED]
 _STATUSES = {"resolved", "special", "unresolved"}
+
+
+def among(addresses: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield conditions that select rows by their addresses, each with a block of addresses as its parameters."""
+    for start in range(0, len(addresses), STATEMENT_ADDRESSES):
+        block = addresses[start : start + STATEMENT_ADDRESSES]
+        yield f"ip IN ({','.join('?' * len(block))})", block
 
 
 def entry_of(row: Sequence[Any]) -> Entry:

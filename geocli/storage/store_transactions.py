@@ -1,20 +1,21 @@
-"""Write the store: schema, transactions, and the segments that were stored exactly once."""
+"""Write the store: schema, transactions, segments, each stored exactly once, and clears."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from geocli.errors import BusyError, StorageError, StoreError
+from geocli.errors import BusyError, JournalError, StorageError, StoreError
 from geocli.files.file_checks import check_store
 from geocli.fork_safety import postponed
+from geocli.storage.clears import Clear
 from geocli.storage.disk_space import BLOCK_ROWS, CACHE_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES
 from geocli.storage.sqlite_errors import is_full, sqlite_errors
-from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version
-from geocli.storage.tombstones import Clear
+from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version, version_of
+from geocli.storage.store_rows import among
 from geocli.storage.upserts import RowBlock, Upserts
 from geocli.timestamps import instant_text
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from geocli.storage.directory import DataDirectory
     from geocli.storage.disk_space import DiskSpace
     from geocli.storage.frames import Frame
+    from geocli.storage.journal import Journal
     from geocli.storage.segments import Segment
 
 
@@ -65,8 +67,8 @@ class StoreWriter:
                 raise
 
     def _prepare(self) -> None:
-        check_version(self.path, self._version())
-        if not self._version() and self._values("SELECT 1 FROM sqlite_master"):
+        check_version(self.path, version_of(self._db))
+        if not version_of(self._db) and self._values("SELECT 1 FROM sqlite_master"):
             raise StoreError(self.path, "an SQLite file of another program; move it away")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
@@ -75,14 +77,11 @@ class StoreWriter:
         self._db.execute(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")
         self._page_bytes = int(self._values("PRAGMA page_size")[0])
         self._upserts = Upserts(self._db)
-        if self._version() < SCHEMA_VERSION:
+        if version_of(self._db) < SCHEMA_VERSION:
             from geocli.storage.migrations import migrate
 
             with self.transaction():
-                migrate(self._db, self._version())  # another process may have migrated it since
-
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+                migrate(self._db, version_of(self._db))  # another process may have migrated it since
 
     def close(self) -> None:
         """Close the file, after emptying a large WAL, which SQLite keeps if other processes have the file open."""
@@ -186,6 +185,45 @@ class StoreWriter:
         if is_part:
             self.checkpoint()
         return stored
+
+    def clear(self, journal: Journal, conditions: Clear) -> int:
+        """Delete rows, and return their number; with a whole clear, also that of dirty addresses without a row.
+
+        Raises:
+            StoreError: nothing was cleared.
+            JournalError: nothing was cleared, because the journal cannot be sealed.
+            BusyError: nothing was cleared, because another program locked the store or the journal.
+
+        """
+        with ExitStack() as stack, self.transaction():
+            count = self._count_dirty(journal) if conditions.is_whole else 0
+            count += self._delete(conditions)
+            # Until the end of the transaction no process can append entries that were read before it.
+            stack.enter_context(journal.sealing(self.next_number()))
+            row = journal.next_number(self.next_number()), conditions.only_unresolved, conditions.resolved_before
+            self._db.execute("INSERT INTO clears VALUES (?, ?, ?)", row)
+        return count
+
+    def _delete(self, conditions: Clear) -> int:
+        """Delete rows; without a condition, SQLite frees the pages of the table without writing them."""
+        terms, values = [], []
+        if conditions.only_unresolved:
+            terms.append("status = 'unresolved'")
+        if conditions.resolved_before is not None:
+            terms.append("resolved_at < ?")
+            values.append(conditions.resolved_before)
+        where = f" WHERE {' AND '.join(terms)}" if terms else ""
+        return self._db.execute(f"DELETE FROM geo_cache{where}", values).rowcount
+
+    def _count_dirty(self, journal: Journal) -> int:
+        """Return the number of dirty addresses without a row, as far as the journal can be read."""
+        count = 0
+        with suppress(JournalError):  # reported when the segments are discarded
+            for addresses in journal.distinct():
+                for condition, block in among(list(addresses)):
+                    (stored,) = self._values(f"SELECT COUNT(*) FROM geo_cache WHERE {condition}", *block)
+                    count += len(block) - stored
+        return count
 
     def _finish(self, segment: Segment, stored: int, ended: datetime, oldest: int) -> None:
         """Record that a segment is stored, and drop the records of older ones."""

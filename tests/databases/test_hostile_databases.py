@@ -12,7 +12,7 @@ import pytest
 
 from geocli.databases.database import MAX_RECORD_BYTES, MAX_TYPE_CHARS, Database
 from geocli.databases.discovery import examine
-from geocli.databases.tree_check import MAX_PATHS, check_tree
+from geocli.databases.tree_nodes import MAX_PATHS, check_tree
 from tests.helpers.command_output import complaints, objects
 from tests.helpers.databases import LONDON, build
 

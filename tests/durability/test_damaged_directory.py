@@ -183,8 +183,8 @@ class Linked(Journal):
         self._link(self._directory.file("journal"))
         return super().seal(at_least)
 
-    def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
-        for number, result in enumerate(super().replay_from(segment, start)):
+    def replay(self, segment: Segment, start: int = 0) -> Iterator[tuple[int, Frame | Damage]]:
+        for number, result in enumerate(super().replay(segment, start)):
             if not number:
                 self._link(self._directory.file(segment.name))
             yield result

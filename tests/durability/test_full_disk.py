@@ -221,7 +221,7 @@ def test_a_flush_killed_between_two_transactions_continues_with_the_second(geocl
                 ends = [0]
 
                 def frames() -> Iterator[Frame]:
-                    for end, result in journal.replay_from(sealed, 0):
+                    for end, result in journal.replay(sealed):
                         if isinstance(result, Frame):
                             yield result
                         ends.append(end)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from geocli.addresses import scope
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
-from geocli.databases.tree_check import check_tree
+from geocli.databases.tree_nodes import check_tree
 from geocli.engine.kernel_walk import SPANS_TOGETHER, KernelWalker, walker
 from geocli.engine.network_lines import Span
 from geocli.engine.networks import Walker

@@ -575,17 +575,16 @@ def test_files_of_other_threads_respect_the_umask(tmp_path: Path) -> None:
 class Killed(DataDirectory):
     """A data directory in which the process is killed after it creates a file, before it sets the mode."""
 
-    @staticmethod
-    def _give(descriptor: int, directory: os.stat_result, mode: int) -> None:
-        del descriptor, directory, mode
+    def _give(self, descriptor: int) -> None:
+        del descriptor
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Named(DataDirectory):
     """A data directory on a file system that cannot make files without a name."""
 
-    def _make_nameless(self, name: str, directory: os.stat_result) -> None:
-        del name, directory
+    def _make_nameless(self, name: str) -> None:
+        del name
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 

@@ -69,7 +69,7 @@ def journal(*entries: Entry) -> bytes:
 
 
 def read(data: bytes) -> list[Frame | Damage]:
-    return list(scan(io.BytesIO(data)))
+    return [item for _, item in scan(io.BytesIO(data))]
 
 
 def entries_in(data: bytes) -> list[Entry]:
@@ -574,7 +574,7 @@ def test_garbage_is_read_in_bounded_memory(tmp_path: Path) -> None:
         size_bytes = 0
         tracemalloc.start()
         with path.open("rb") as stream:
-            for actual in scan(stream):
+            for _, actual in scan(stream):
                 if isinstance(actual, Frame):
                     entries += actual.entries()
                 else:

@@ -67,7 +67,8 @@ def dirty(journal: Journal) -> list[str]:
 
 def replayed(journal: Journal, segment: Segment | None) -> list[str]:
     assert segment is not None
-    return [entry.ip for result in journal.replay(segment) if isinstance(result, Frame) for entry in result.entries()]
+    frames = [item for _, item in journal.replay(segment) if isinstance(item, Frame)]
+    return [entry.ip for frame in frames for entry in frame.entries()]
 
 
 def device(path: str) -> None:
@@ -467,7 +468,7 @@ def test_replay_returns_frames_and_damage(directory: DataDirectory, journal: Jou
     """A segment is read in its order: frames as such, all else as damage."""
     put(directory, frame("1.1.1.1") + b"garbage\n" + frame("1.1.1.2"), LEFT_OVER.name)
     kinds = [Frame, Damage, Frame]
-    assert kinds == [type(actual) for actual in journal.replay(LEFT_OVER)]
+    assert kinds == [type(actual) for _, actual in journal.replay(LEFT_OVER)]
     assert ["1.1.1.1", "1.1.1.2"] == replayed(journal, LEFT_OVER)
 
 

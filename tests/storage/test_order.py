@@ -74,11 +74,11 @@ class Troubled(Journal):
             raise KilledError
         return sealed
 
-    def replay_from(self, segment: Segment, start: int) -> Iterator[tuple[int, Frame | Damage]]:
+    def replay(self, segment: Segment, start: int = 0) -> Iterator[tuple[int, Frame | Damage]]:
         fault = self.fault()
         if fault == "unreadable":
             raise JournalError(segment.name, "cannot be read: Input/output error")
-        yield from super().replay_from(segment, start)
+        yield from super().replay(segment, start)
         if fault == "killed while it is read":
             raise KilledError
         if fault == "killed before it is discarded":

@@ -18,7 +18,8 @@ from geocli.models import Entry, Place
 from geocli.re_resolve import AHEAD, OF_GENERATION
 from geocli.storage import aggregates
 from geocli.storage.segments import Segment
-from geocli.storage.store import BLOCK, LOCKED_SECONDS, SCHEMA_VERSION, SELECT, Store
+from geocli.storage.store import LOCKED_SECONDS, SCHEMA_VERSION, SELECT, Store
+from geocli.storage.store_rows import STATEMENT_ADDRESSES as BLOCK
 from geocli.storage.store_transactions import StoreWriter
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, resolved, unresolved

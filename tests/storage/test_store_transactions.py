@@ -16,14 +16,13 @@ from sqlite_utils import Database
 
 from geocli.errors import BusyError, JournalError, StoreError
 from geocli.models import Place
-from geocli.storage.clear import clear
+from geocli.storage.clears import Clear
 from geocli.storage.disk_space import BLOCK_ROWS as BLOCK
 from geocli.storage.journal import Journal
 from geocli.storage.migrations import MIGRATIONS
 from geocli.storage.segments import Segment
 from geocli.storage.store import SCHEMA_VERSION, Store
 from geocli.storage.store_transactions import StoreWriter
-from geocli.storage.tombstones import Clear
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, SOURCES, resolved, unresolved
 from tests.helpers.journals import framed
@@ -283,7 +282,7 @@ def test_locked_store_is_busy(directory: DataDirectory, writer: StoreWriter, how
         other.execute(f"BEGIN {how}")
         attempts: list[Callable[[], object]] = [
             lambda: apply(writer, resolved("1.1.1.2"), number=2),
-            lambda: clear(writer, Journal(directory), Clear()),
+            lambda: writer.clear(Journal(directory), Clear()),
         ]
         for attempt in attempts:
             with pytest.raises(BusyError) as caught:
@@ -541,9 +540,9 @@ def test_clear_returns_how_many(directory: DataDirectory, writer: StoreWriter) -
     """The rows that meet the conditions are deleted, and counted."""
     apply(writer, resolved("1.1.1.1"), unresolved("1.1.1.2"), resolved("1.1.1.3", resolved_at=EARLIER))
     journal = Journal(directory)
-    assert 1 == clear(writer, journal, Clear(resolved_before="2026-06-01T12:00:00Z"))
+    assert 1 == writer.clear(journal, Clear(resolved_before="2026-06-01T12:00:00Z"))
     assert ["1.1.1.1", "1.1.1.2"] == list(stored_entries(directory))
-    assert 2 == clear(writer, journal, Clear())
+    assert 2 == writer.clear(journal, Clear())
     assert {} == stored_entries(directory)
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from geocli.cache import GeoCache
 from geocli.errors import JournalError
+from geocli.storage.clears import Clear
 from geocli.storage.flush import Flush
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
-from geocli.storage.tombstones import Clear
 from tests.helpers.data_directories import dirty, local, stored_rows
 from tests.helpers.databases import CITIES, build
 from tests.helpers.entries import AT, resolved, unresolved

@@ -1,4 +1,8 @@
-"""What was cleared: an event in the order of segments, which hides older entries that are not yet stored."""
+"""Clears: events in the order of segments, which delete rows and hide older entries that are not yet stored.
+
+The transaction of a clear also stores its number. Readers and appenders compare it: older entries that are not yet
+stored are cleared, too, and no entry that was read before may be appended or used after it.
+"""
 
 from __future__ import annotations
 
