@@ -14,7 +14,9 @@ OWNERS = {
     "hatchling": {"geocli.engine.build_kernel"},
     "packaging": {"geocli.engine.build_kernel"},
     "typer": {"geocli.cli"},
-    "rich": {f"geocli.formats.{name}" for name in ("cards", "counts", "pages", "progress", "statistics", "tables")},
+    "rich": {
+        f"geocli.formats.{name}" for name in ("cards", "counts", "docs_pages", "progress", "statistics", "tables")
+    },
     "sqlite_utils": {"geocli.storage.migrations"},
     "sqlite3": {
         *(f"geocli.storage.{name}" for name in ("migrations", "sqlite_errors", "store", "store_transactions")),
@@ -26,7 +28,7 @@ OWNERS = {
     "requests": {"geocli.http", "geocli.databases.download", "geocli.resolvers.ip_api", "geocli.resolvers.maxmind_web"},
     "urllib3": {"geocli.http"},
     "pygeoipupdate": {"geocli.databases.maxmind"},
-    "pygal": {"geocli.formats.charts", "geocli.formats.report"},
+    "pygal": {"geocli.formats.svg_charts", "geocli.formats.report"},
     "jinja2": {"geocli.formats.report"},
     "markupsafe": {"geocli.formats.report"},
     "geoip2": {"geocli.resolvers.maxmind_web"},

@@ -2,8 +2,8 @@
 
 `spans` finds candidates and decides which of them are addresses:
 
-* four numbers joined by dots: by the bytes next to them (`geocli.batch.boundaries`: tables) and, where these leave it
-  undecided, by more of their line (`geocli.batch.ipv4_context`: a cached function);
+* four numbers joined by dots: by the bytes next to them (`geocli.batch.ipv4_boundaries`: tables) and, where these leave
+  it undecided, by more of their line (`geocli.batch.ipv4_context`: a cached function);
 * runs of hexadecimal groups (`geocli.batch.ipv6_context`), which have no separate IPv4 addresses in them;
 * defanged and URL-encoded addresses (`geocli.batch.defanged`).
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from geocli.addresses import network_length
 from geocli.batch import defanged
-from geocli.batch.boundaries import HEX
+from geocli.batch.ipv4_boundaries import HEX
 from geocli.batch.ipv4_context import address_offset, window
 from geocli.batch.ipv6_context import AFTER_BYTES, BEFORE_BYTES, is_run, span_of
 from geocli.engine.blocks import offsets

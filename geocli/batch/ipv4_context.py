@@ -13,8 +13,8 @@ the same few programs write most lines. Its rules, in order:
 5. Two or more groups of an IPv6 address before the candidate reject it, since the whole is not an address; a time of
    day does not.
 6. Masks (`255.255.255.0`), and wildcard masks after an address (`0.0.0.255`), are rejected.
-7. Versions are rejected by the rules of `geocli.batch.versions`: after a word for a version, in a user agent, in a
-   package name or package log, in a CEF header.
+7. Versions are rejected by the rules of `geocli.batch.software_versions`: after a word for a version, in a user agent,
+   in a package name or package log, in a CEF header.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import re
 from functools import lru_cache
 
 from geocli.addresses import DEFANGED, refanged
-from geocli.batch.boundaries import FIRST_NUMBERS
-from geocli.batch.versions import PRODUCT, QUAD, is_version, word_before
+from geocli.batch.ipv4_boundaries import FIRST_NUMBERS
+from geocli.batch.software_versions import PRODUCT, QUAD, is_version, word_before
 
 BEFORE_BYTES, AFTER_BYTES = 80, 80
 """Maximum size of the context before and after a candidate."""

@@ -20,7 +20,7 @@ import re
 from functools import lru_cache
 
 from geocli.batch.ipv4_context import BGP_STATUS, ESCAPE, MAX_ESCAPE_BYTES, follows_mask_word
-from geocli.batch.versions import QUAD
+from geocli.batch.software_versions import QUAD
 
 BEFORE_BYTES, AFTER_BYTES = 48, 48
 """Maximum size of the context before and after a run."""

@@ -1,6 +1,6 @@
 """Find addresses in large texts with the kernel, which leaves doubtful ones to `geocli.batch.address_scanner`.
 
-The kernel uses the tables of `geocli.batch.boundaries`, and caches the decisions of this module.
+The kernel uses the tables of `geocli.batch.ipv4_boundaries`, and caches the decisions of this module.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import cache
 from threading import local
 from typing import TYPE_CHECKING
 
-from geocli.batch import boundaries, defanged, ipv4_context, ipv6_context
+from geocli.batch import defanged, ipv4_boundaries, ipv4_context, ipv6_context
 from geocli.batch.address_scanner import IN_RUN, Spans, candidate_start, prefix_end, span_in_run
-from geocli.batch.boundaries import AFTER, BEFORE, BEFORE_SMALL, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, WORD
-from geocli.batch.versions import NEAR_BYTES, is_product
+from geocli.batch.ipv4_boundaries import AFTER, BEFORE, BEFORE_SMALL, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, WORD
+from geocli.batch.software_versions import NEAR_BYTES, is_product
 from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ _thread = local()
 def _tables() -> tuple[bytes, ...]:
     firsts = {number.removesuffix(b".").decode() for number in FIRST_NUMBERS}
     return (
-        boundaries.decision_table(BEFORE),
-        boundaries.decision_table(AFTER),
-        boundaries.word_endings(),
+        ipv4_boundaries.decision_table(BEFORE),
+        ipv4_boundaries.decision_table(AFTER),
+        ipv4_boundaries.word_endings(),
         bytes(str(number) in firsts for number in range(256)),
         bytes(sum(1 << bit for bit, members in enumerate(_PROPERTIES) if byte in members) for byte in range(256)),
     )
@@ -111,7 +111,7 @@ class Scanner:
             memory=address_of(self._memory),
             secret=secrets.randbits(64),
             set_mask=SETS - 1,
-            max_between=boundaries.MAX_BETWEEN,
+            max_between=ipv4_boundaries.MAX_BETWEEN,
             near_bytes=NEAR_BYTES,
             quote_bytes=ipv4_context.QUOTE_BYTES,
             before_bytes=ipv4_context.BEFORE_BYTES,

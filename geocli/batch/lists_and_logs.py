@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import Protocol
 
-from geocli.batch.feeds import before_note
+from geocli.batch.list_notes import before_note
 from geocli.batch.reader import MAX_LINE_BYTES
 from geocli.engine.blocks import Block, offsets, zeros
 from geocli.errors import SettingsError

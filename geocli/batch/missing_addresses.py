@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from geocli.addresses import parse
-from geocli.batch.feeds import before_note
-from geocli.batch.recognition import by_line
+from geocli.batch.input_detection import by_line
+from geocli.batch.list_notes import before_note
 from geocli.errors import AddressError
 from geocli.immutable import Value
 from geocli.sanitize import decoded, shorten

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from geocli.batch.counts_by_field import Tally
 from geocli.batch.lists_and_logs import ListForm, LogForm
-from geocli.batch.tally import Tally
 from geocli.formats.rows import Output
 from geocli.immutable import Value
 
@@ -119,10 +119,10 @@ class BatchRequest(Value):
         chosen: dict[str, Any] = {"prefix": self.prefix, "with_header": self.with_header, "pick": self.pick or "public"}
         chosen["format_"] = "value" if self.count_by else self.format
         if self.input == "jsonl":
-            from geocli.batch.jsonl import JsonLinesForm
+            from geocli.batch.json_lines import JsonLinesForm
 
             return JsonLinesForm(self.columns, self.fields, **chosen)
-        from geocli.batch.csv import CsvForm
+        from geocli.batch.tables import CsvForm
 
         return CsvForm(self.columns, self.fields, delimiter=self.delimiter or ",", **chosen)
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from geocli.batch.input_detection import completed
 from geocli.batch.lists_and_logs import named_errors
 from geocli.batch.missing_addresses import LineCounts, has_no_address
 from geocli.batch.reader import opened, whole_lines
-from geocli.batch.recognition import completed
 from geocli.batch.request import COUNTRY_FIELDS, BatchRequest
 from geocli.batch.scheduler import Scheduler
 from geocli.console import complain, write

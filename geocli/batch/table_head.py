@@ -11,9 +11,9 @@ from codecs import BOM_UTF8
 from itertools import pairwise
 from typing import NamedTuple
 
-from geocli.batch import picking
-from geocli.batch.column_names import number_of, usual_name
-from geocli.batch.dialects import CR, NO_CR, Dialect
+from geocli.batch import several_addresses
+from geocli.batch.table_dialect import CR, NO_CR, Dialect
+from geocli.batch.usual_names import number_of, usual_name
 from geocli.errors import SettingsError
 from geocli.sanitize import safe
 
@@ -183,7 +183,7 @@ def _has_addresses(names: Sequence[str], columns: Sequence[str]) -> bool:
 
 def _address_index(cells: Sequence[str]) -> int | None:
     """Return the index of the first cell with an address."""
-    return next((index for index, cell in enumerate(cells) if picking.has_address(cell)), None)
+    return next((index for index, cell in enumerate(cells) if several_addresses.has_address(cell)), None)
 
 
 def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, columns: Sequence[str], mark: int) -> Head:

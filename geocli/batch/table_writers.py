@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geocli.batch.dialects import CR, NO_CR
+from geocli.batch.table_dialect import CR, NO_CR
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output, json_text
 from geocli.models import CSV_FIELDS

@@ -30,7 +30,7 @@ def request_of(
     **parts: Any,
 ) -> BatchRequest:
     """Return a request with these parts, with the form of the input if options or names of files decide it."""
-    from geocli.batch.recognition import decided
+    from geocli.batch.input_detection import decided
     from geocli.batch.request import BatchRequest
 
     request = BatchRequest(

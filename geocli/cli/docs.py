@@ -8,9 +8,9 @@ import typer
 
 
 def _complete() -> list[str]:
-    from geocli.formats import pages
+    from geocli.formats import docs_pages
 
-    return pages.topics()
+    return docs_pages.topics()
 
 
 def docs(
@@ -20,9 +20,9 @@ def docs(
     ] = None,
 ) -> None:
     """Show a page of the documentation."""
-    from geocli.formats import pages
+    from geocli.formats import docs_pages
 
     if topic is None:
-        pages.print_topics()
+        docs_pages.print_topics()
     else:
-        pages.print_page(topic)
+        docs_pages.print_page(topic)

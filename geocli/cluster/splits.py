@@ -15,11 +15,11 @@ from itertools import pairwise
 from lzma import LZMAError
 from typing import TYPE_CHECKING, NamedTuple
 
-from geocli.batch.csv import CsvForm
+from geocli.batch.input_detection import completed
 from geocli.batch.lists_and_logs import named_errors
 from geocli.batch.reader import READ_BYTES, check_encoding, compression_of, whole_lines
-from geocli.batch.recognition import completed
 from geocli.batch.run import OTHER_COLUMNS
+from geocli.batch.tables import CsvForm
 from geocli.errors import InputError, OpenCellError, SettingsError
 from geocli.immutable import Value
 from geocli.settings import COMMAND_LINE

@@ -1326,7 +1326,7 @@ int64_t geocli_select(const struct block *from, struct block *to, struct choice 
 
 /* Addresses in text, as defined by geocli/batch/address_scanner.py. */
 
-/* Properties of bytes, and decisions, as in geocli/batch/boundaries.py. */
+/* Properties of bytes, and decisions, as in geocli/batch/ipv4_boundaries.py. */
 enum { DIGIT = 1, HEX = 2, WORD = 4, LETTER = 8, BETWEEN = 16, BEFORE_SMALL = 32, NEXT_TO_RUN = 64, IN_RUN = 128 };
 enum { ACCEPT, REJECT, UNDECIDED };
 /* Doubts, which Python decides: a candidate for an IPv4 address, a run of hexadecimal groups, a dot or colon that may be defanged

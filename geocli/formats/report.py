@@ -14,7 +14,7 @@ from geocli.databases.licences import ATTRIBUTIONS
 from geocli.databases.titles import title_of
 from geocli.errors import SettingsError
 from geocli.files.atomic import replacing, write_all
-from geocli.formats.country_map import STYLE, classes, country_map
+from geocli.formats.svg_map import STYLE, classes, country_map
 from geocli.formats.tables import ago, share_text
 from geocli.immutable import Value
 from geocli.sanitize import safe
@@ -140,7 +140,7 @@ def _countries(report: Report) -> Section:
 
 
 def _times(report: Report) -> Section:
-    from geocli.formats.charts import time_chart
+    from geocli.formats.svg_charts import time_chart
 
     pattern = "%Y-%m-%d" if report.step >= DAY else "%Y-%m-%d %H:%M"
     labels = [_time_text(at, report.step) for at, _ in report.times]
@@ -152,7 +152,7 @@ def _times(report: Report) -> Section:
 
 
 def _bars(report: Report, title: str, column: str, values: Mapping[str, int]) -> Section:
-    from geocli.formats.charts import bar_chart
+    from geocli.formats.svg_charts import bar_chart
 
     top = _top(values)
     picture = bar_chart([safe(name) for name, _ in top], [count for _, count in top])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from geocli.console import complain, write
 from geocli.countries import country_name
 from geocli.files.atomic import replacing, write_all
-from geocli.formats.country_map import standalone_map
 from geocli.formats.database_list import databases_json, databases_table
 from geocli.formats.prometheus import prometheus
 from geocli.formats.rows import json_text
+from geocli.formats.svg_map import standalone_map
 from geocli.formats.tables import (
     AMBER,
     BLUE,
@@ -28,7 +28,7 @@ from geocli.formats.tables import (
     show,
     size_text,
 )
-from geocli.formats.worldmap import ASCII, BLOCKS, COLUMNS, world
+from geocli.formats.text_map import ASCII, BLOCKS, COLUMNS, world
 from geocli.timestamps import instant, instant_text
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.jsonl import JsonLinesForm
+from geocli.batch.json_lines import JsonLinesForm
 from geocli.errors import SettingsError
 from tests.helpers.command_output import complaint
 

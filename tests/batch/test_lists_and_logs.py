@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.csv import CsvForm
-from geocli.batch.jsonl import JsonLinesForm
+from geocli.batch.input_detection import by_name
+from geocli.batch.json_lines import JsonLinesForm
 from geocli.batch.lists_and_logs import LogForm
-from geocli.batch.recognition import by_name
+from geocli.batch.tables import CsvForm
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
 from tests.helpers.command_output import complaint, complaints, objects

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.csv import CsvForm
+from geocli.batch.tables import CsvForm
 from geocli.errors import SettingsError
 from tests.helpers.command_output import complaint
 

@@ -14,7 +14,7 @@ import geocli
 MODULES = ["geocli", *(found.name for found in pkgutil.walk_packages(geocli.__path__, "geocli."))]
 WITH_EXAMPLES = {
     *("geocli", "geocli.addresses", "geocli.models", "geocli.errors", "geocli.sanitize"),
-    *("geocli.cli.options", "geocli.formats.worldmap", "geocli.countries"),
+    *("geocli.cli.options", "geocli.formats.text_map", "geocli.countries"),
 }
 
 

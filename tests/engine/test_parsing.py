@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from geocli import addresses
 from geocli.addresses import network_length
-from geocli.batch.csv import CsvForm
 from geocli.batch.lists_and_logs import ListForm
+from geocli.batch.tables import CsvForm
 from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import Block, offsets
 from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, kernel

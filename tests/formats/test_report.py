@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from geocli.formats.country_map import CLASSES, classes, country_map
+from geocli.formats.svg_map import CLASSES, classes, country_map
 from tests.helpers.command_output import complaint
 from tests.helpers.databases import LONDON, NETWORKS, TOKYO, build
 

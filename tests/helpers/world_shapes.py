@@ -15,7 +15,7 @@ from typing import Any
 
 from babel.core import get_global
 
-from geocli.formats.worldmap import centres
+from geocli.formats.text_map import centres
 
 Point = tuple[float, float]
 WIDTH = 1000

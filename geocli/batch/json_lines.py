@@ -10,11 +10,11 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from geocli.address_ranges import is_readable
-from geocli.batch import picking
-from geocli.batch.columns import prefixes_of
+from geocli.batch import several_addresses
 from geocli.batch.json_paths import Path, members, targets
 from geocli.batch.lists_and_logs import DEFAULT_COLUMN, MAX_RECORD_BYTES, lines_of
 from geocli.batch.reader import ELLIPSIS, MAX_LINE_BYTES
+from geocli.batch.table_columns import prefixes_of
 from geocli.batch.table_writers import GEO, AnswerWriter
 from geocli.engine.blocks import Block
 from geocli.errors import SettingsError
@@ -73,7 +73,7 @@ class JsonLinesForm:
         is_simple = len(self._paths) == 1 and format_ in {None, "jsonl"} and not (last.arrays or last.is_list)
         self._only = last.key if is_simple else ""
         """The only key of addresses, if it is the same in all objects."""
-        self._read = picking.reader(pick)
+        self._read = several_addresses.reader(pick)
         self._answers: AnswerWriter | None = None
         self.output = Output("jsonl", fields, end="")
         self._check_paths()
@@ -129,7 +129,7 @@ class JsonLinesForm:
             texts, between = self._copied(pieces, rest, between)
             copied += texts
         if not is_large:
-            addresses = [picking.chosen(address, self._read) for address in addresses]
+            addresses = [several_addresses.chosen(address, self._read) for address in addresses]
         block = Block.joined([each.encode("utf-8", "backslashreplace") for each in addresses], copied, between)
         block.read = self._read
         return block

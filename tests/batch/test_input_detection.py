@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.batch.feeds import is_comment
-from geocli.batch.recognition import completed
+from geocli.batch.input_detection import completed
+from geocli.batch.list_notes import is_comment
 from geocli.batch.request import BatchRequest
 from geocli.errors import SettingsError
 from tests.helpers.command_output import complaint

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geocli.batch import tally
-from geocli.batch.tally import Tally
+from geocli.batch import counts_by_field
+from geocli.batch.counts_by_field import Tally
 from geocli.engine import distinct
 from geocli.engine.distinct import DistinctAddresses
 from tests.helpers.command_output import complaint, objects
@@ -178,7 +178,7 @@ class TestDistinct:
 
     def test_without_the_kernel_a_set_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Addresses are counted exactly up to a smaller bound."""
-        monkeypatch.setattr(tally, "MAX_ADDRESSES", 2)
+        monkeypatch.setattr(counts_by_field, "MAX_ADDRESSES", 2)
         counted = Tally(("ip",), ("ip",), with_addresses=True)
         assert counted._distinct is not None  # noqa: SLF001 (its only way in)
         new = counted._distinct.add_texts([b"8.8.8.8", b"", b"8.8.8.8", b"9.9.9.9", b"1.1.1.1"])  # noqa: SLF001

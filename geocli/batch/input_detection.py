@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from geocli.address_ranges import is_readable
 from geocli.addresses import is_address
-from geocli.batch.column_names import number_of, usual_name
-from geocli.batch.feeds import before_note, is_comment
-from geocli.batch.picking import has_address
+from geocli.batch.list_notes import before_note, is_comment
 from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES, MAX_LINE_BYTES
+from geocli.batch.several_addresses import has_address
+from geocli.batch.usual_names import number_of, usual_name
 from geocli.errors import SettingsError
 from geocli.logs import log
 from geocli.sanitize import decoded

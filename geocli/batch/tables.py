@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from geocli.batch import picking
-from geocli.batch.columns import places_of, prefixes_of
-from geocli.batch.dialects import MAX_CELL_BYTES, Dialect
+from geocli.batch import several_addresses
 from geocli.batch.lists_and_logs import MAX_RECORD_BYTES
+from geocli.batch.table_columns import places_of, prefixes_of
+from geocli.batch.table_dialect import MAX_CELL_BYTES, Dialect
 from geocli.batch.table_head import read_head
 from geocli.batch.table_writers import RawWriter, writer_of
 from geocli.engine.blocks import Block, offsets, zeros
@@ -58,7 +58,7 @@ class CsvForm:
         self._prefixes = prefixes_of(columns, prefix)
         self.dialect = Dialect(delimiter)
         self._places, self._width = [0], 0
-        self._read = picking.reader(pick)
+        self._read = several_addresses.reader(pick)
         self._writer: Writer | None = None
         self.columns: tuple[str, ...] = ()
         self.output = Output("csv", fields, with_header=False)
@@ -151,7 +151,7 @@ class CsvForm:
             elif end is None:
                 between += raw + line_end
         if read is not None:
-            addresses = [picking.chosen(text, read) for text in addresses]
+            addresses = [several_addresses.chosen(text, read) for text in addresses]
         return Block.joined([text.encode("utf-8", "surrogateescape") for text in addresses], copied, between, starts)
 
     def _cut_natively(self, chunk: bytes) -> Block:

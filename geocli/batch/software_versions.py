@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from geocli.batch.boundaries import BEFORE_SMALL, BETWEEN, MAX_BETWEEN, WORDS
+from geocli.batch.ipv4_boundaries import BEFORE_SMALL, BETWEEN, MAX_BETWEEN, WORDS
 
 NEAR_BYTES = 24
 """Size of the context before four numbers that `is_product` needs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from geocli.countries import _names
-from geocli.formats.worldmap import ASCII, COLUMNS, NORTH, SOUTH, cell, world
+from geocli.formats.text_map import ASCII, COLUMNS, NORTH, SOUTH, cell, world
 
 BOXES = {
     "US": (25, 49, -125, -67),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geocli.addresses import scope
-from geocli.batch.picking import chosen, reader
+from geocli.batch.several_addresses import chosen, reader
 from geocli.errors import AddressError
 
 if TYPE_CHECKING:

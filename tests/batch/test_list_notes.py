@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from geocli.addresses import is_address
-from geocli.batch.feeds import before_note, is_comment, with_notes
+from geocli.batch.list_notes import before_note, is_comment, with_notes
 from geocli.batch.request import BatchRequest
 from geocli.batch.run import run
 from geocli.batch.scheduler import SMALL_BYTES
