@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geocli.cli.app import COMMANDS
 from geocli.databases.digest_cache import SETTLED_NS
 from tests.helpers.databases import CITIES, build
 from tests.helpers.imported_modules import HEAVY, imported_by
@@ -98,3 +99,12 @@ def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
 
     assert "typer" in imported
     assert set() == imported & {"ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "requests", "pydantic"}
+
+
+@pytest.mark.parametrize("command", ["stats", "batch"])
+def test_a_command_imports_no_other_command(stored: Geocli, command: str) -> None:
+    """The options of a command are declared, and parsed, without those of the others."""
+    imported = imported_by(stored, command, *(["/dev/null"] if command == "batch" else []))
+    modules = {f"geocli.cli.{name.replace('-', '_')}" for name in COMMANDS}
+
+    assert {f"geocli.cli.{command}"} == imported & modules

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from copy import copy
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,20 +14,71 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from geocli import logs
-from geocli.cli import batch, clear, db, docs, flush, is_looked_up, lookup, networks, options, re_resolve, stats
+from geocli.cli import is_looked_up, options
 from geocli.cli.examples import epilog
 from geocli.console import complain, guard, write
 from geocli.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+COMMANDS = ("lookup", "batch", "networks", "flush", "re-resolve", "stats", "db", "clear", "docs")
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Class of the copy of Click within Typer, which is not that of the package click."""
 
 
+class Commands(Mapping[str, Any]):
+    """The commands by name, each built when it is first needed: building all of them takes 25 ms.
+
+    Attributes:
+        shared: options that every command accepts, but does not list in its help.
+
+    """
+
+    def __init__(self) -> None:
+        self.shared: Sequence[Any] = ()
+        self._built: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names, in the order of the help."""
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        """Return the number of commands."""
+        return len(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a command."""
+        if name not in COMMANDS:
+            raise KeyError(name)
+        if name not in self._built:
+            self._built[name] = command = _command(name)
+            _add(command, self.shared)
+        return self._built[name]
+
+
+def _command(name: str) -> Any:
+    """Build the command that the module of the same name defines: a function, or a group of commands."""
+    word = name.replace("-", "_")
+    defined = getattr(import_module(f"geocli.cli.{word}"), word)
+    if isinstance(defined, typer.Typer):
+        return get_command(defined)
+    single = typer.Typer(add_completion=False)
+    single.command(name, epilog=epilog(name))(defined)
+    return get_command(single)
+
+
+def _add(command: Any, params: Sequence[Any]) -> None:
+    command.params = [*command.params, *params]
+    for inner in getattr(command, "commands", {}).values():
+        _add(inner, params)
+
+
 class Group(TyperGroup):
     """Maps errors of all commands to a line on stderr and an exit status; an address stands for its lookup."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{**attributes, "commands": Commands()})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command, and the arguments after it."""
@@ -100,15 +153,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("lookup", epilog=epilog("lookup"))(lookup.lookup)
-app.command("batch", epilog=epilog("batch"))(batch.batch)
-app.command("networks", epilog=epilog("networks"))(networks.networks)
-app.command("flush", epilog=epilog("flush"))(flush.flush)
-app.command("re-resolve", epilog=epilog("re-resolve"))(re_resolve.re_resolve)
-app.command("stats", epilog=epilog("stats"))(stats.stats)
-app.add_typer(db.app, name="db", epilog=epilog("db"))
-app.command("clear", epilog=epilog("clear"))(clear.clear)
-app.command("docs", epilog=epilog("docs"))(docs.docs)
 
 
 def _show_version(value: bool) -> None:
@@ -164,18 +208,10 @@ def start(
 def command_line() -> Any:
     """Return the commands; each also accepts the global options."""
     root: Any = get_command(app)
-    _add(root, [*map(copy, root.params)])
-    return root
-
-
-def _add(group: Any, params: Sequence[Any]) -> None:
-    """Let all commands of a group accept options, which are not listed in their help."""
-    for param in params:
+    root.commands.shared = [*map(copy, root.params)]
+    for param in root.commands.shared:
         param.expose_value, param.hidden = False, True
-    for command in group.commands.values():
-        command.params = [*command.params, *params]
-        if hasattr(command, "commands"):
-            _add(command, params)
+    return root
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

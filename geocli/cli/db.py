@@ -15,10 +15,16 @@ from geocli.console import write
 from geocli.errors import GeocliError
 from geocli.sanitize import safe
 
-app = typer.Typer(help="List, update and verify .mmdb databases.", no_args_is_help=True)
+db = typer.Typer(
+    name="db",
+    epilog=epilog("db"),
+    help="List, update and verify .mmdb databases.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
-@app.command("list", epilog=epilog("db list"))
+@db.command("list", epilog=epilog("db list"))
 def list_(
     ctx: typer.Context,
     format_: Annotated[
@@ -40,7 +46,7 @@ def list_(
     return 0
 
 
-@app.command("update", epilog=epilog("db update"))
+@db.command("update", epilog=epilog("db update"))
 def update(
     ctx: typer.Context,
     names: Annotated[
@@ -78,7 +84,7 @@ def update(
     return problems.status
 
 
-@app.command("verify", epilog=epilog("db verify"))
+@db.command("verify", epilog=epilog("db verify"))
 def verify(
     ctx: typer.Context,
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILE...]", help="Default: all listed ones.")] = None,
