@@ -32,11 +32,6 @@ class AddressRange(Value):
     given: str = ""
     """The network as it is written, if the address before its prefix length is not the first one."""
 
-    @property
-    def has_host_bits(self) -> bool:
-        """Whether the address before the prefix length is not the first one of the network."""
-        return bool(self.given)
-
 
 class Part(NamedTuple):
     """Addresses of a range that have one answer."""

@@ -48,6 +48,11 @@ class GeocliError(Exception):
         return _unmade, (type(self), self.args), self.__dict__
 
 
+def fail(error: GeocliError) -> None:
+    """Raise an error; the default of parameters that report errors."""
+    raise error
+
+
 def _unmade(kind: type[GeocliError], args: tuple[object, ...]) -> GeocliError:
     return kind.__new__(kind, *args)
 

@@ -26,6 +26,7 @@ from geocli.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
+    from typing import Self
 
     OnRead = Callable[[int, int | None], None]
 
@@ -94,6 +95,11 @@ class Limits(Value):
     pauses_seconds: tuple[float, ...] = (1, 5, 25)
     """Pauses before the retries of a download after a failure of the network or the server."""
 
+    @classmethod
+    def within(cls, seconds: float, max_bytes: int) -> Self:
+        """Return the limits of a request that must end within some time."""
+        return cls(connect_seconds=seconds, idle_seconds=seconds, whole_seconds=seconds, max_bytes=max_bytes)
+
 
 class BoundedSession(requests.Session):
     """A session of `requests` with limits, for one thread. It reuses connections, but stores no cookies."""
@@ -145,12 +151,7 @@ class BoundedSession(requests.Session):
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the target of a redirect, None if the response is not one.
-
-        Raises:
-            HttpError: the target is not https.
-
-        """
+        """Return the target of a redirect, None if there is none; raise HttpError if it is not https."""
         target = super().get_redirect_target(resp)
         if target is not None and self._follows and not urljoin(resp.url, target).startswith("https://"):
             shown = shorten(public_url(urljoin(resp.url, target)))

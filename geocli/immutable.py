@@ -33,12 +33,7 @@ class Value:
         cls._required = frozenset(name for name in cls.field_names if name not in cls.__dict__)
 
     def __init__(self, **values: Any) -> None:
-        """Set the fields.
-
-        Raises:
-            TypeError: a field is missing or unknown.
-
-        """
+        """Set the fields; raise TypeError if one is missing or unknown."""
         if not self._required <= values.keys() <= self.field_names:
             wrong = (self._required - values.keys()) | (values.keys() - self.field_names)
             msg = f"{type(self).__name__}: missing or unknown fields: {', '.join(sorted(wrong))}"

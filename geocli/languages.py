@@ -23,16 +23,11 @@ def canonical(text: str) -> str:
     return "-".join([language.lower(), *map(_cased, subtags)])
 
 
-def language_of(text: str, name: str, origin: str = "command line") -> str:
-    """Return the canonical tag of a language as a user writes it; `name` and `origin` are for the error.
-
-    Raises:
-        SettingsError: this is not a language tag.
-
-    """
+def language_of(text: str, name: str) -> str:
+    """Return the canonical tag of a language, or raise SettingsError for the option `name`."""
     if tag := canonical(text):
         return tag
-    raise SettingsError(name, f"{text!r} is not a language like de or pt-BR", origin=origin)
+    raise SettingsError(name, f"{text!r} is not a language like de or pt-BR", origin="command line")
 
 
 def _is_subtag(text: str) -> bool:

@@ -75,12 +75,7 @@ class Timed:
 
 
 def raise_or_log(problem: GeocliError) -> None:
-    """Raise a problem that may lose answers, and log any other; the default of a GeoCache.
-
-    Raises:
-        GeocliError: the problem.
-
-    """
+    """Raise a problem that may lose answers, and log any other; the default of a GeoCache."""
     if isinstance(problem, StorageError | BusyError) and not isinstance(problem, StoreError):
         raise problem
     log("problem", error=str(problem))

@@ -43,12 +43,7 @@ def become(owner: os.stat_result, path: str) -> None:
 
 @contextmanager
 def acting_as_owner(path: str) -> Iterator[None]:
-    """Make root the owner of a directory within the block, if that is another user.
-
-    Raises:
-        StorageError: as `become`.
-
-    """
+    """Make root the owner of a directory within the block, if that is another user; raises like `become`."""
     if (owner := other_owner(path)) is None:
         yield
         return

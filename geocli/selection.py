@@ -100,14 +100,17 @@ class Selection(Value):
     def met(self, entry: Entry) -> set[tuple[str, str]]:
         """Return the field and the text of each alternative of conditions, negated ones apart, that an entry has."""
         values = dict(zip(self.fields, reader(self.fields)(entry), strict=True))
-        wanted = [condition for condition in self.conditions if not condition.is_negated]
-        return {(condition.field, text) for condition in wanted for text in condition.met(values[condition.field])}
+        positive = self._positive
+        return {(condition.field, text) for condition in positive for text in condition.met(values[condition.field])}
 
     @property
     def alternatives(self) -> set[tuple[str, str]]:
         """The field and the text of each alternative of conditions, negated ones apart."""
-        wanted = [condition for condition in self.conditions if not condition.is_negated]
-        return {(condition.field, text) for condition in wanted for text in condition.texts}
+        return {(condition.field, text) for condition in self._positive for text in condition.texts}
+
+    @property
+    def _positive(self) -> list[Condition]:
+        return [condition for condition in self.conditions if not condition.is_negated]
 
     def __str__(self) -> str:
         """Return the conditions as one line.

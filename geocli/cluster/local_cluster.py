@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 HOST, PROTOCOL = "127.0.0.1", "tls://"
 
 
-class _SilentScheduler(Scheduler):
-    """A scheduler without an HTTP server."""
+class _WithoutHttp:
+    """A server of Dask without an HTTP server."""
 
     def start_http_server(self, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
 
-class _SilentWorker(Worker):
-    """A worker without an HTTP server."""
+class _SilentScheduler(_WithoutHttp, Scheduler):
+    pass
 
-    def start_http_server(self, *_: Any, **__: Any) -> None:
-        """Do nothing."""
+
+class _SilentWorker(_WithoutHttp, Worker):
+    pass
 
 
 class LocalCluster(SpecCluster):

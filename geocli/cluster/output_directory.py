@@ -183,12 +183,7 @@ class OutputDirectory:
             self._system.rm_file(f"{self._work}/{result.rows}")
 
     def upload(self, database: SharedDatabase) -> None:
-        """Copy a database to where all workers can read it, unless there is a copy.
-
-        Raises:
-            ClusterError: the copy cannot be written.
-
-        """
+        """Copy a database to where workers can read it, unless there is a copy; raise ClusterError if that fails."""
         _, path = resolve_url(database.copy)
         with self._errors():
             if not self._system.exists(path):

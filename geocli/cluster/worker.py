@@ -19,7 +19,7 @@ from geocli.cache import GeoCache
 from geocli.cluster.messages import PartResult
 from geocli.cluster.splits import is_local, open_part, resolve_url
 from geocli.databases.discovery import digest_of, examine
-from geocli.errors import ClusterError, DatabaseError, GeocliError, MissingDatabaseError
+from geocli.errors import ClusterError, DatabaseError, GeocliError, MissingDatabaseError, fail
 from geocli.resolvers.mmdb import MmdbResolver
 from geocli.resolvers.registries import RirResolver
 from geocli.settings import Settings
@@ -86,7 +86,7 @@ class _JobState:
         files = [self._file(database) for database in self._job.databases]
         databases = [source for source in self._job.sources if source[1] is not None]
         built_in = [source for source in self._job.sources if source[1] is None]
-        if built_in and built_in != (own := RirResolver().sources(None, _raise)):
+        if built_in and built_in != (own := RirResolver().sources(None, fail)):
             raise ClusterError("a worker", f"has {own[0][0]}, not {built_in[0][0]}")
         mmdb = _VerifiedDatabases(files, databases, self._job.language)
         return [mmdb, RirResolver()] if built_in else [mmdb]
@@ -170,7 +170,7 @@ class _VerifiedDatabases(MmdbResolver):
         del known, report
         if replaced := [
             file.path
-            for (_, file), identity in zip(super().sources(None, _raise), self._identities, strict=True)
+            for (_, file), identity in zip(super().sources(None, fail), self._identities, strict=True)
             if file.identity != identity
         ]:
             raise DatabaseError(replaced[0], "was replaced meanwhile")
@@ -208,12 +208,7 @@ class MemoryJournal(Journal):
 
 
 def payloads_of(frames: bytes) -> Iterator[list[bytes]]:
-    """Return the payloads of compressed frames, in lists to append with one sync.
-
-    Raises:
-        ValueError: the frames are damaged.
-
-    """
+    """Return the payloads of compressed frames, in lists to append with one sync; raise ValueError for damage."""
     decompressor = decompressobj()
     rest = b""
     while not decompressor.eof:
@@ -255,10 +250,6 @@ def _copy(database: SharedDatabase, path: str) -> DatabaseFile:
     if (file := _verify(path, database.digest)) is None:
         raise DatabaseError(database.path, "the copy that a worker received is damaged")
     return file
-
-
-def _raise(problem: GeocliError) -> None:
-    raise problem
 
 
 _states: dict[Job, _JobState] = {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_TYPE_CHARS = 256
 MAX_RECORD_BYTES = 32 * 1024
-"""Maximum size of a record by `size_of`; MaxMind's largest have about 3,000. Larger ones do not fit into a frame."""
+"""Maximum size of a record as packed by `marshal`; MaxMind's largest have about 3,000. Larger ones exceed a frame."""
 TOO_LARGE = f"a record of more than {MAX_RECORD_BYTES} bytes"
 MAX_STEPS = 1000
 """Maximum number of networks without a record before the first record."""
@@ -125,11 +125,6 @@ class Database:
     def order(self) -> tuple[int, int, str]:
         """Sort key of databases."""
         return order_of(self.file, self.name)
-
-
-def size_of(record: Any) -> int:
-    """Return the approximate size of a record in memory, in bytes."""
-    return len(dumps(record))
 
 
 def kind_of(record: object) -> str:

@@ -51,12 +51,7 @@ def order_of(file: DatabaseFile, name: str) -> tuple[int, int, str]:
 
 
 def digest_of(path: str) -> str:
-    """Return the SHA-256 of a file, in hex.
-
-    Raises:
-        DatabaseError: it cannot be read.
-
-    """
+    """Return the SHA-256 of a file, in hex; raise DatabaseError if it cannot be read."""
     from hashlib import file_digest
 
     try:

@@ -15,7 +15,7 @@ from geocli.databases import dbip, maxmind
 from geocli.databases.discovery import SUFFIX
 from geocli.databases.download import Client
 from geocli.databases.install import SIDECAR, sweep
-from geocli.errors import DownloadError, ExposedError, RateLimitError, SettingsError, UpdateError
+from geocli.errors import DownloadError, ExposedError, RateLimitError, SettingsError, UpdateError, fail
 from geocli.files.atomic import make_directory
 from geocli.http import Limits
 from geocli.storage.directory import DataDirectory
@@ -32,17 +32,13 @@ LOCK = ".geocli-update.lock"
 """Lock file in each directory with installed databases."""
 
 
-def _raise(error: UpdateError) -> None:
-    raise error
-
-
 def update(  # noqa: PLR0913 (each is an option of the command)
     names: Sequence[str],
     settings: Settings,
     now: datetime,
     *,
     limits: Limits | None = None,
-    on_problem: Callable[[UpdateError], None] = _raise,
+    on_problem: Callable[[UpdateError], None] = fail,
     warn: Callable[[ExposedError], None] = lambda _: None,
     on_read: Callable[[str, int, int | None], None] = lambda _name, _count, _total: None,
     acting: Callable[[str], AbstractContextManager[object]] = nullcontext,

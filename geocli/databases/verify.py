@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from marshal import dumps
+from typing import TYPE_CHECKING, Any
 
-from geocli.databases.database import MAX_RECORD_BYTES, TOO_LARGE, Database, kind_of, size_of
+from geocli.databases.database import MAX_RECORD_BYTES, TOO_LARGE, Database, kind_of
 from geocli.databases.discovery import examine
 from geocli.databases.install import check_sidecar
 from geocli.databases.tree_nodes import SEPARATOR_BYTES, check_tree
@@ -55,9 +56,9 @@ def verify(
     return kinds
 
 
-def _kind_of(record: object) -> str:
+def _kind_of(record: Any) -> str:
     """Return the type of a record."""
-    if size_of(record) > MAX_RECORD_BYTES:
+    if len(dumps(record)) > MAX_RECORD_BYTES:
         raise ValueError(TOO_LARGE)
     return kind_of(record)
 

@@ -147,7 +147,7 @@ class NetworkLookup:
 
     def report_host_bits(self, network: AddressRange) -> None:
         """Report a network that is not written with its first address."""
-        if network.has_host_bits:
+        if network.given:
             self._cache.on_problem(HostBitsError(network.given, network.text))
 
     def entry(self, network: AddressRange, mode: Mode) -> Entry:

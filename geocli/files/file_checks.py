@@ -27,12 +27,7 @@ def refusal(status: os.stat_result) -> str | None:
 
 
 def check_opened(descriptor: int, path: str) -> None:
-    """Check that an open file is regular and has no hard links.
-
-    Raises:
-        StorageError: it is not, or has.
-
-    """
+    """Raise StorageError unless an open file is regular and has no hard links."""
     if refusal(os.fstat(descriptor)):
         raise StorageError(path, f"not a regular file, or one with a hard link; {MOVE_AWAY}")
 

@@ -10,8 +10,8 @@ import stat
 from contextlib import suppress
 from errno import EISDIR
 
-MAX_LINKS = 40
-"""Links that the kernel follows (path_resolution(7))."""
+from geocli.files.ownership import MAX_LINKS
+
 OWN_DESCRIPTORS = "/proc/self/fd"
 MAX_MODE = 0o644
 """Mode of a file in a directory that other users can write to."""

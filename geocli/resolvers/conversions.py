@@ -145,17 +145,8 @@ def _asn(value: Any) -> int | None:
     return int(number) if number is not None and 0 < number <= MAX_ASN else None
 
 
-def latitudes(values: Sequence[Any]) -> list[float | None]:
-    """Return degrees from -90 to 90."""
-    return _degrees(values, 90)
-
-
-def longitudes(values: Sequence[Any]) -> list[float | None]:
-    """Return degrees from -180 to 180."""
-    return _degrees(values, 180)
-
-
-def _degrees(values: Sequence[Any], limit: int) -> list[float | None]:
+def degrees(values: Sequence[Any], limit: int) -> list[float | None]:
+    """Return degrees from -limit to limit."""
     return [
         value
         if type(value) is float and -limit <= value <= limit and round(value * DECIMALS) / DECIMALS == value

@@ -57,13 +57,7 @@ class IpApi:
         self._parameters = {"fields": _FIELDS} | ({"key": key} if key else {})
         if (nearest := by_preference(_LANGUAGES, language)[0]) != ENGLISH:
             self._parameters["lang"] = nearest
-        limits = Limits(
-            connect_seconds=timeout_seconds,
-            idle_seconds=timeout_seconds,
-            whole_seconds=timeout_seconds,
-            max_bytes=MAX_BYTES,
-        )
-        self._session = BoundedSession(limits)
+        self._session = BoundedSession(Limits.within(timeout_seconds, MAX_BYTES))
 
     def __call__(self, addresses: Sequence[Address]) -> Reply:
         """Return the answers for addresses; those that failed are missing.

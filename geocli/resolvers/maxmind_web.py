@@ -45,7 +45,7 @@ class MaxMind:
         self, host: str, edition: str, account_id: int, key: str | None, timeout_seconds: float, *, language: str
     ) -> None:
         self._host, self._edition, self._language = host, edition, language
-        self._client = _RecordClient(account_id, key or "", host, ["en"], timeout_seconds)
+        self._client = _RecordClient(account_id, key or "", host, timeout_seconds)
 
     def __call__(self, addresses: Sequence[Address]) -> Reply:
         """Return the answer for the one address.
@@ -83,11 +83,10 @@ def _prefix_len(network: object, address: Address) -> int | None:
 class _RecordClient(Client):
     """MaxMind's client with a bounded session, returning raw records, since its models drop values that are False."""
 
-    def __init__(self, account_id: int, key: str, host: str, locales: Sequence[str], timeout: float) -> None:
-        super().__init__(account_id, key, host, locales, timeout)
+    def __init__(self, account_id: int, key: str, host: str, timeout: float) -> None:
+        super().__init__(account_id, key, host, timeout=timeout)
         default_session = self._session
-        limits = Limits(connect_seconds=timeout, idle_seconds=timeout, whole_seconds=timeout, max_bytes=MAX_BYTES)
-        self._session = BoundedSession(limits)
+        self._session = BoundedSession(Limits.within(timeout, MAX_BYTES))
         self._session.auth = default_session.auth
         self._session.headers["Accept"] = "application/json"
 

@@ -10,7 +10,7 @@ the values from which each field is read, the best first.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 
 from geocli.countries import country_name
@@ -49,8 +49,8 @@ _CONVERSIONS: dict[str, Conversion] = {
     "country_code": conversions.country_codes,
     "country_name": conversions.country_names,
     "time_zone": conversions.time_zones,
-    "latitude": conversions.latitudes,
-    "longitude": conversions.longitudes,
+    "latitude": partial(conversions.degrees, limit=90),
+    "longitude": partial(conversions.degrees, limit=180),
     "asn": conversions.asns,
 }
 _ONLY_TRAITS = {"continent", "registered_country", "represented_country"}
@@ -305,25 +305,14 @@ def _renamed(flat: dict[str, Path], old: str, new: str) -> dict[str, Path]:
     return {**{name: path for name, path in flat.items() if name != old}, **({new: flat[old]} if old in flat else {})}
 
 
-def _country(name: str, paths: dict[str, Path]) -> dict[str, Path]:
-    return _renamed(_named(name, paths), "country_is_in_european_union", "is_in_european_union")
-
-
-def _city(name: str, paths: dict[str, Path]) -> dict[str, Path]:
-    return _renamed(_named(name, paths), "city_name", "city")
-
-
-def _inner(_: str, paths: dict[str, Path]) -> dict[str, Path]:
-    return paths
-
-
 _SUBDIVISIONS = "subdivisions"
 _NESTED: dict[str, Callable[[str, dict[str, Path]], dict[str, Path]]] = {
     "continent": _named,
-    "country": _country,
-    "city": _city,
-    "location": _inner,
-    "traits": _inner,
+    "country": lambda name, paths: _renamed(
+        _named(name, paths), "country_is_in_european_union", "is_in_european_union"
+    ),
+    "city": lambda name, paths: _renamed(_named(name, paths), "city_name", "city"),
+    **dict.fromkeys(("location", "traits"), lambda _, paths: paths),
     "postal": _named,
     "registered_country": _named,
     "represented_country": _named,

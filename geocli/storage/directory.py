@@ -156,12 +156,7 @@ class DataDirectory:
             os.fchown(descriptor, 0, directory.st_gid)
 
     def sweep(self) -> None:
-        """Remove the temporary files of killed processes.
-
-        Raises:
-            StorageError: the directory cannot be listed.
-
-        """
+        """Remove the temporary files of killed processes; raise StorageError if the directory cannot be listed."""
         try:
             sweep(self.path)
         except OSError as error:

@@ -85,13 +85,8 @@ class Frame(Value):
 
 def encode(payload: bytes) -> bytes:
     """Return the frame of a payload."""
-    return b"".join(parts(payload))
-
-
-def parts(payload: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the parts of a frame, to be joined by the caller."""
     length = b"%08x" % len(payload)
-    return b"%s%s %s " % (MAGIC, length, _digest(length, payload)), payload, b"\n"
+    return b"%b%b %b %b\n" % (MAGIC, length, _digest(length, payload), payload)
 
 
 def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
@@ -201,12 +196,7 @@ def _joined(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack(payload: bytes, checked: set[bytes] | None = None) -> Frame:
-    """Return the frame of a payload; `checked` are well-formed places, to which those of this payload are added.
-
-    Raises:
-        ValueError: it is not JSON, or malformed.
-
-    """
+    """Return the frame of a payload, or raise ValueError; places that are well-formed are added to `checked`."""
     try:
         members = _loaded(payload, set() if checked is None else checked)
         rows = rows_of(members["rows"], members.get("ips"))

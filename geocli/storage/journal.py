@@ -14,7 +14,7 @@ from itertools import chain
 from geocli.errors import BusyError, JournalError, StorageError
 from geocli.files.atomic import write_all
 from geocli.storage.dirty_check import JOURNAL, STRETCH_BYTES
-from geocli.storage.frames import pack, parts
+from geocli.storage.frames import encode, pack
 from geocli.storage.journal_reader import QUARANTINE, JournalReader
 from geocli.storage.segments import next_segment
 
@@ -57,7 +57,7 @@ class Journal(JournalReader):
     def append_packed(self, payloads: Iterable[bytes], is_current: Callable[[], bool] = lambda: True) -> bool:
         """Append payloads; returns and raises like `append`."""
         try:
-            data = b"".join(chain.from_iterable(map(parts, payloads)))
+            data = b"".join(map(encode, payloads))
         except ValueError as error:
             raise self._error(str(error)) from error
         if not data:
@@ -194,12 +194,7 @@ class Journal(JournalReader):
         return added_bytes
 
     def discard(self, segment: Segment) -> None:
-        """Remove a stored segment. The removal is on disk when this returns.
-
-        Raises:
-            JournalError: it could not be removed.
-
-        """
+        """Remove a stored segment, or raise JournalError. The removal is on disk when this returns."""
         path = self._directory.file(segment.name)
         with self._errors("discarded", path):
             os.unlink(path)

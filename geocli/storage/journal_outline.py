@@ -26,12 +26,7 @@ PART_BYTES = 8 << 20
 
 
 def outline(payload: bytes) -> tuple[str, list[Row]]:
-    """Return the time of resolution and the rows of a payload.
-
-    Raises:
-        ValueError: it is not JSON, or not of the right form.
-
-    """
+    """Return the time of resolution and the rows of a payload, or raise ValueError."""
     head, _, rest = payload.partition(b',"places":[')
     _, _, rows = rest.rpartition(b'],"rows":[')
     try:

@@ -124,26 +124,19 @@ class _Repairs:
         self.left = MAX_REPAIRS
 
     def repair(self, data: bytes) -> Frame | None:
-        """Return the repaired frame, None if it is not repairable."""
+        """Find the one bit of a small damaged frame whose flip makes it sound, and return the frame.
+
+        With a digest of 64 bits, one in 2^49 repairs of this size is wrong.
+        """
         if not self.left or not HEADER_BYTES < len(data) <= REPAIR_BYTES:
             return None
         self.left -= 1
-        return repair(data)
-
-
-def repair(data: bytes) -> Frame | None:
-    """Find the one bit of a small damaged frame whose flip makes it sound, and return the frame.
-
-    With a digest of 64 bits, one in 2^49 repairs of this size is wrong.
-    """
-    if not HEADER_BYTES < len(data) <= REPAIR_BYTES:
+        trial = bytearray(data)
+        is_length_sound = data[3:11] in {b"%08x" % (len(data) - HEADER_BYTES - end) for end in (0, 1)}
+        for number in range((len(trial) if is_length_sound else HEADER_BYTES) * 8):
+            trial[number >> 3] ^= 1 << (number & 7)
+            payload = payload_at(bytes(trial), 0)
+            if payload is not None and HEADER_BYTES + len(payload) >= len(trial) - 1:
+                return unpack_or_none(payload)
+            trial[number >> 3] ^= 1 << (number & 7)
         return None
-    trial = bytearray(data)
-    is_length_sound = data[3:11] in {b"%08x" % (len(data) - HEADER_BYTES - end) for end in (0, 1)}
-    for number in range((len(trial) if is_length_sound else HEADER_BYTES) * 8):
-        trial[number >> 3] ^= 1 << (number & 7)
-        payload = payload_at(bytes(trial), 0)
-        if payload is not None and HEADER_BYTES + len(payload) >= len(trial) - 1:
-            return unpack_or_none(payload)
-        trial[number >> 3] ^= 1 << (number & 7)
-    return None

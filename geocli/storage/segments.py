@@ -53,12 +53,7 @@ def segments_among(names: Iterable[str]) -> list[Segment]:
 
 
 def opened(path: str) -> BinaryIO:
-    """Open a journal or a segment for reading.
-
-    Raises:
-        StorageError: its directory is refused.
-
-    """
+    """Open a journal or a segment for reading; raise StorageError if its directory is refused."""
     check_owner(os.path.dirname(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode

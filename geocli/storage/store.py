@@ -11,7 +11,7 @@ import sqlite3
 from functools import partial
 from time import monotonic
 
-from geocli.errors import BusyError, StoreError
+from geocli.errors import BusyError, StoreError, fail
 from geocli.files.file_checks import check_store, examine
 from geocli.files.ownership import check_owner
 from geocli.fork_safety import STORE_RANK, ForkAware
@@ -53,10 +53,6 @@ _LATER_TABLES: tuple[tuple[int, str], ...] = (
 """First schema version with a table, and the definition of the table."""
 _LATER_COLUMNS = {"generation": 2, "traits": 2, "answered_by": 5}
 """First schema version with each column of the table `geo_cache`."""
-
-
-def _raise(error: StoreError) -> None:
-    raise error
 
 
 class Store(ForkAware):
@@ -155,7 +151,7 @@ class Store(ForkAware):
                     self._locked_until = monotonic() + LOCKED_SECONDS
                 raise
 
-    def get(self, addresses: Sequence[str], report: Report = _raise) -> dict[str, Entry]:
+    def get(self, addresses: Sequence[str], report: Report = fail) -> dict[str, Entry]:
         """Return the entries of those addresses that have one.
 
         Unreadable rows are left out, and reported; by default, their errors are raised.
@@ -172,7 +168,7 @@ class Store(ForkAware):
             ips.update(str(ip) for (ip,) in self.query(f"SELECT ip FROM geo_cache WHERE {condition}", block))
         return ips
 
-    def entries(self, where: str, values: Sequence[Any] = (), report: Report = _raise) -> Iterator[Entry]:
+    def entries(self, where: str, values: Sequence[Any] = (), report: Report = fail) -> Iterator[Entry]:
         """Yield the entries that a clause after FROM selects; reports and raises like `get`."""
         for _, entry in self._rows(where, values):
             if isinstance(entry, StoreError):
@@ -193,7 +189,7 @@ class Store(ForkAware):
             return problem
 
     def due(
-        self, condition: str, values: Sequence[Any], after: int, count: int, report: Report = _raise
+        self, condition: str, values: Sequence[Any], after: int, count: int, report: Report = fail
     ) -> list[tuple[int, Entry]]:
         """Return the next entries that a condition selects, with their row IDs, in their order.
 

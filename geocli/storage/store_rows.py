@@ -108,12 +108,7 @@ def _traits(text: str | None) -> dict[str, Any] | None:
 
 
 def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
-    """Check that traits can be written as JSON, and are not nested too deeply.
-
-    Raises:
-        ValueError: they cannot, or are.
-
-    """
+    """Raise ValueError if traits cannot be written as JSON, or are nested too deeply."""
     if isinstance(value, dict | list):
         if not depth:
             raise ValueError(f"traits are nested more than {MAX_DEPTH} deep")
