@@ -243,7 +243,7 @@ def ranges(version: int) -> list[tuple[int, int, str]]:
 def _ranges_of_octet(version: int, octet: int) -> list[tuple[int, int, str]]:
     """Return the ranges that have addresses with a first octet: of most octets none, or one."""
     width = 24 if version == 4 else 120
-    return [each for each in ranges(version) if each[0] >> width <= octet <= each[1] >> width]
+    return [span for span in ranges(version) if span[0] >> width <= octet <= span[1] >> width]
 
 
 def _unquoted(text: str) -> str:

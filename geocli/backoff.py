@@ -72,13 +72,13 @@ class BackOff:
         left_seconds = (pause.until - now).total_seconds() if pause else 0.0
         return (pause, left_seconds) if pause and 0 < left_seconds <= MAX_PAUSE_SECONDS + 1 else None
 
-    def failed(self, now: datetime, reason: str, status: int | None, asked_seconds: float | None) -> datetime:
+    def failed(self, now: datetime, reason: str, status: int | None, pause_seconds: float | None) -> datetime:
         """Begin a pause, and return its end: as the server asks, else longer after each failure in a row."""
         with self._locked():
             earlier = self._read()
             failures = (earlier.failures if earlier else 0) + 1
             grown_seconds = min(self._first_pause_seconds * 2 ** min(failures - 1, 10), MAX_GROWN_PAUSE_SECONDS)
-            return self._write(now, asked_seconds or grown_seconds, failures, reason, status)
+            return self._write(now, pause_seconds or grown_seconds, failures, reason, status)
 
     def answered(self, now: datetime, pause_seconds: float, reason: str, status: int) -> None:
         """End the row of failures, and begin a pause if the server asks for one."""

@@ -71,14 +71,14 @@ def _of_directory(directory: DataDirectory, entries: int) -> Iterator[str]:
     journal = directory.file(JOURNAL)
     if os.path.isfile(journal) and os.lstat(journal).st_nlink != 1:
         yield f"{journal}: has a hard link, so appends are refused; run geocli flush"
-    free, needed = free_bytes(directory.path), MIN_FREE_BYTES + entries * ENTRY_BYTES
+    bytes_free, needed_bytes = free_bytes(directory.path), MIN_FREE_BYTES + entries * ENTRY_BYTES
     if space.f_flag & os.ST_RDONLY:
         yield f"{directory.path}: the file system is read-only; remount it writable"
-    elif free < MIN_FREE_BYTES:
-        yield f"{directory.path}: the disk is full, {free >> 10} KiB are free; free some space"
-    elif free < needed:
-        taken = f"{entries} entries of the journal may take {needed >> 10} KiB in the store"
-        yield f"{directory.path}: {free >> 10} KiB are free, and {taken}; free some space"
+    elif bytes_free < MIN_FREE_BYTES:
+        yield f"{directory.path}: the disk is full, {bytes_free >> 10} KiB are free; free some space"
+    elif bytes_free < needed_bytes:
+        growth = f"{entries} entries of the journal may take {needed_bytes >> 10} KiB in the store"
+        yield f"{directory.path}: {bytes_free >> 10} KiB are free, and {growth}; free some space"
 
 
 def _of_log(directory: DataDirectory) -> Iterator[str]:

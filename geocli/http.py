@@ -154,8 +154,8 @@ class BoundedSession(requests.Session):
         """Return the target of a redirect, None if there is none; raise HttpError if it is not https."""
         target = super().get_redirect_target(resp)
         if target is not None and self._follows and not urljoin(resp.url, target).startswith("https://"):
-            shown = shorten(public_url(urljoin(resp.url, target)))
-            raise HttpError(f"redirected to {shown}, which is not https", is_final=True)
+            url = shorten(public_url(urljoin(resp.url, target)))
+            raise HttpError(f"redirected to {url}, which is not https", is_final=True)
         return target
 
 
@@ -199,9 +199,9 @@ class _Adapter(HTTPAdapter):
 
     def _shut_down(self) -> None:
         self._ends = min(self._ends, monotonic())
-        for each in tuple(self._sockets.values()):
+        for duplicate in tuple(self._sockets.values()):
             with suppress(OSError):  # already disconnected
-                each.shutdown(SHUT_RDWR)
+                duplicate.shutdown(SHUT_RDWR)
 
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*arguments, **options)
@@ -210,7 +210,7 @@ class _Adapter(HTTPAdapter):
         return pool
 
     def _watch(self, connection: HTTPConnection, opened: socket) -> None:
-        for closed in [each for each in self._sockets if each is connection or each.sock is None]:
+        for closed in [watched for watched in self._sockets if watched is connection or watched.sock is None]:
             self._sockets.pop(closed).close()
         self._sockets[connection] = opened.dup()
         if monotonic() >= self._ends:  # resolving the name or connecting took too long
@@ -258,7 +258,9 @@ class _Adapter(HTTPAdapter):
         if isinstance(error, _NOT_URLS):
             return HttpError(f"not a URL of http or https ({type(error).__name__})", is_final=True)
         # The deepest cause has the reason; the texts of the others contain the URL.
-        reason = next((each.strerror for each in reversed(chain) if isinstance(each, OSError) and each.strerror), None)
+        reason = next(
+            (cause.strerror for cause in reversed(chain) if isinstance(cause, OSError) and cause.strerror), None
+        )
         return HttpError(f"request failed: {reason or type(chain[-1]).__name__}", is_final=_has(chain, gaierror))
 
     def _timeout(self, chain: Sequence[BaseException]) -> HttpError:

@@ -66,8 +66,8 @@ class Value:
         """Show the fields that differ from their defaults."""
         default = type(self).__dict__
         values = self._values().items()
-        shown = [f"{name}={value!r}" for name, value in values if name not in default or value != default[name]]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        fields = [f"{name}={value!r}" for name, value in values if name not in default or value != default[name]]
+        return f"{type(self).__name__}({', '.join(fields)})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field with its value, in a fixed order."""

@@ -39,7 +39,7 @@ def _cased(subtag: str) -> str:
 
 
 @lru_cache(1024)
-def by_preference(languages: tuple[str, ...], wanted: str) -> list[str]:
+def by_preference(languages: tuple[str, ...], preferred: str) -> list[str]:
     """Sort languages: the wanted one and its variants, English, then the others in their order.
 
     Variants with more leading subtags in common come first, as in RFC 4647, 3.4, which also finds `de` for `de-AT`;
@@ -48,7 +48,7 @@ def by_preference(languages: tuple[str, ...], wanted: str) -> list[str]:
     >>> by_preference(("en", "ru", "pt-PT", "pt-BR"), "pt-BR")
     ['pt-BR', 'pt-PT', 'en', 'ru']
     """
-    ranges = [_subtags(wanted), _subtags(ENGLISH)]
+    ranges = [_subtags(preferred), _subtags(ENGLISH)]
 
     def rank(language: str) -> tuple[int, int]:
         subtags = _subtags(language)

@@ -54,7 +54,7 @@ class Condition(Value):
     def met(self, value: Any) -> tuple[str, ...]:
         """Return the alternatives that a value equals: by its own type, and text in either case."""
         if isinstance(value, list):
-            return tuple(text for each in value for text in self.met(each))
+            return tuple(text for element in value for text in self.met(element))
         if isinstance(value, bool):
             text = self._by_text.get(str(value).lower())
         elif isinstance(value, int | float):
@@ -134,10 +134,10 @@ def selection_of(
     """
     conditions = [_parsed("--only", text) for text in only]
     for name, field, texts in (("--country", "country_code", countries), ("--asn", "asn", asns)):
-        if given := [value for text in texts for value in _split(name, text)]:
-            if "" in given:
+        if values := [value for text in texts for value in _split(name, text)]:
+            if "" in values:
                 raise SettingsError(name, "empty", origin=COMMAND_LINE)
-            conditions.append(_condition(name, field, given))
+            conditions.append(_condition(name, field, values))
     conditions += [_parsed("--except", text).replace(is_negated=True) for text in excluded]
     return Selection(conditions=tuple(conditions)) if conditions else None
 
@@ -162,8 +162,8 @@ def known_field(option: str, name: str) -> str:
     trait = name.removeprefix("traits.")
     if name in TRAITS or (trait and trait != name):
         return f"traits.{trait}"
-    known = [field for field in KNOWN_FIELDS if field != "traits"]
-    reason = f"{unknown('field', name, [*known, *TRAITS])}" if name else "no field before the equals sign"
+    fields = [field for field in KNOWN_FIELDS if field != "traits"]
+    reason = f"{unknown('field', name, [*fields, *TRAITS])}" if name else "no field before the equals sign"
     raise SettingsError(f"{option} {name}", f"{reason}; other values of databases are traits.NAME", origin=COMMAND_LINE)
 
 

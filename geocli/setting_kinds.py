@@ -27,8 +27,8 @@ class Kind:
 
     def refusal(self, value: object) -> str:
         """Return why a value is refused; what may be a licence key is not shown."""
-        shown = "'…'" if isinstance(value, str) and may_be_key(value) else repr(value)
-        return f"{shown} is not {self.name}"
+        quoted = "'…'" if isinstance(value, str) and may_be_key(value) else repr(value)
+        return f"{quoted} is not {self.name}"
 
 
 def _is_string(value: object) -> bool:

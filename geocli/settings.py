@@ -195,7 +195,7 @@ def _layers(environ: Mapping[str, str], config: str | None) -> Iterator[tuple[st
             kinds = {name: setting.kind for name, setting in SETTINGS.items()}
             yield path, _expanded(parse_config(data, path, kinds), environ)
     variables = {name: setting for name, setting in SETTINGS.items() if environ.get(setting.variable)}
-    yield ENVIRONMENT, _expanded({name: _parsed(each, environ) for name, each in variables.items()}, environ)
+    yield ENVIRONMENT, _expanded({name: _parsed(setting, environ) for name, setting in variables.items()}, environ)
 
 
 def _read(path: str, *, is_required: bool) -> bytes | None:

@@ -52,8 +52,8 @@ def test_lookup_of_an_invalid_address_is_an_error(cache: GeoCache, text: str) ->
 
 def test_a_batch_has_an_entry_for_all_that_is_in_it(cache: GeoCache) -> None:
     """What is not an address is invalid, with the reason, and does not end the batch; addresses may be objects."""
-    given: list[Any] = [GB, None, nan, 7, b"x", ip_address(GB), ip_address(f"::ffff:{GB}"), "nonsense"]
-    actual = list(cache.lookup_batch(given))
+    values: list[Any] = [GB, None, nan, 7, b"x", ip_address(GB), ip_address(f"::ffff:{GB}"), "nonsense"]
+    actual = list(cache.lookup_batch(values))
     statuses = ["resolved", *["invalid"] * 4, *["resolved"] * 2, "invalid"]
     assert statuses == [entry.status for entry in actual]
     assert [GB, "None", "nan", "7", "b'x'", GB, GB, "nonsense"] == [entry.ip for entry in actual]

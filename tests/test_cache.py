@@ -63,8 +63,8 @@ class Bench:
 
     def __call__(self, **options: Any) -> GeoCache:
         """Return a new cache that asks the one source; with `resolvers=None`, the installed databases."""
-        given = {"resolvers": [self.source], "on_problem": self.problems.append, **options}
-        return GeoCache(settings=self.chosen, clock=self.clock, **given)
+        parts = {"resolvers": [self.source], "on_problem": self.problems.append, **options}
+        return GeoCache(settings=self.chosen, clock=self.clock, **parts)
 
     @property
     def data_dir(self) -> str:
@@ -275,16 +275,16 @@ class TestGenerations:
     """Real databases: installing, updating, removing one makes the right rows misses."""
 
     @pytest.fixture
-    def asked(self, bench: Bench) -> Callable[[], tuple[str | None, str | None, bool]]:
+    def look(self, bench: Bench) -> Callable[[], tuple[str | None, str | None, bool]]:
         """Return a function that looks up GB in a new process, flushes, and returns city, source, and cached."""
 
-        def look() -> tuple[str | None, str | None, bool]:
+        def look_up() -> tuple[str | None, str | None, bool]:
             with bench(resolvers=None) as cache:
                 entry = cache.lookup(GB)
                 cache.flush_dirty()
             return entry.place.city, entry.source, entry.cached
 
-        return look
+        return look_up
 
     @pytest.fixture
     def city(self, geocli: Geocli) -> Callable[..., Path]:
@@ -296,36 +296,36 @@ class TestGenerations:
 
         return install
 
-    def test_install(self, asked: Any, city: Any) -> None:
+    def test_install(self, look: Any, city: Any) -> None:
         """A cached answer of the built-in data is resolved again when a database is installed."""
-        assert (None, "rir", False) == asked()
-        assert (None, "rir", True) == asked()
+        assert (None, "rir", False) == look()
+        assert (None, "rir", True) == look()
         city(1_780_000_000, "London")
-        assert ("London", "GeoLite2-City", False) == asked()
-        assert ("London", "GeoLite2-City", True) == asked()
+        assert ("London", "GeoLite2-City", False) == look()
+        assert ("London", "GeoLite2-City", True) == look()
 
-    def test_update(self, asked: Any, city: Any) -> None:
+    def test_update(self, look: Any, city: Any) -> None:
         """A cached answer of an older build is resolved again when the database is replaced."""
         city(1_780_000_000, "London")
-        assert ("London", "GeoLite2-City", False) == asked()
+        assert ("London", "GeoLite2-City", False) == look()
         city(1_780_000_001, "Greater London")
-        assert ("Greater London", "GeoLite2-City", False) == asked()
-        assert ("Greater London", "GeoLite2-City", True) == asked()
+        assert ("Greater London", "GeoLite2-City", False) == look()
+        assert ("Greater London", "GeoLite2-City", True) == look()
 
-    def test_remove(self, asked: Any, city: Any) -> None:
+    def test_remove(self, look: Any, city: Any) -> None:
         """A cached answer of a database that was removed is resolved again from the remaining ones."""
         path = city(1_780_000_000, "London")
-        assert ("London", "GeoLite2-City", False) == asked()
+        assert ("London", "GeoLite2-City", False) == look()
         path.unlink()
-        assert (None, "rir", False) == asked()
-        assert (None, "rir", True) == asked()
+        assert (None, "rir", False) == look()
+        assert (None, "rir", True) == look()
 
-    def test_touched(self, asked: Any, city: Any) -> None:
+    def test_touched(self, look: Any, city: Any) -> None:
         """A database that was only touched, or copied back, leaves its answers hits."""
         path = city(1_780_000_000, "London")
-        asked()
+        look()
         os.utime(path, (1, 1))
-        assert ("London", "GeoLite2-City", True) == asked()
+        assert ("London", "GeoLite2-City", True) == look()
 
     def test_open_cache_notices(self, bench: Bench, city: Any) -> None:
         """An open instance notices each change, in memory and in the store."""
@@ -354,14 +354,14 @@ class TestGenerations:
         assert ("London", True) == (entry.place.city, entry.cached)
         assert [] == bench.reported
 
-    def test_going_back_is_not_a_hit(self, asked: Any, city: Any) -> None:
+    def test_going_back_is_not_a_hit(self, look: Any, city: Any) -> None:
         """A row belongs to one generation: when the first database is back, it is resolved again."""
         city(1_780_000_000, "London")
-        asked()
+        look()
         city(1_780_000_001, "Greater London")
-        asked()
+        look()
         city(1_780_000_000, "London")
-        assert ("London", "GeoLite2-City", False) == asked()
+        assert ("London", "GeoLite2-City", False) == look()
 
 
 class TestUnknown:
@@ -372,7 +372,7 @@ class TestUnknown:
         """An unresolved address is not asked for for an hour, then a day, then a week, and a week each later time."""
         cache = bench()
         for pause in (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1), timedelta(weeks=1)):
-            began, asked = bench.clock(), len(bench.source.lookups)
+            began, lookups = bench.clock(), len(bench.source.lookups)
             entry = cache.lookup(NOWHERE)
             assert ("unresolved", began + pause, None) == (entry.status, entry.retry_at, entry.error)
             if is_restarted:
@@ -381,7 +381,7 @@ class TestUnknown:
                 cache = bench()
             bench.clock.now = began + pause - timedelta(seconds=1)
             assert cache.lookup(NOWHERE).cached
-            assert asked + 1 == len(bench.source.lookups)
+            assert lookups + 1 == len(bench.source.lookups)
             bench.clock.forward(seconds=1)
         cache.close()
 
@@ -414,13 +414,13 @@ class TestUnknown:
         if is_restarted:
             cache.close()
             cache = bench()
-        kept = cache.lookup(GB)
-        assert (good.place, "resolved", good.resolved_at) == (kept.place, kept.status, kept.resolved_at)
-        assert bench.clock() + timedelta(hours=1) == kept.retry_at
+        cached = cache.lookup(GB)
+        assert (good.place, "resolved", good.resolved_at) == (cached.place, cached.status, cached.resolved_at)
+        assert bench.clock() + timedelta(hours=1) == cached.retry_at
         cache.flush_dirty()
         cache.close()
         with bench() as later:
-            assert kept.replace(cached=True) == later.lookup(GB)
+            assert cached.replace(cached=True) == later.lookup(GB)
             bench.clock.forward(hours=1)
             bench.source.places[GB] = JAPAN
             assert later.lookup(GB).place == JAPAN
@@ -590,11 +590,11 @@ class TestThreads:
             with ThreadPoolExecutor(8) as pool:
                 result = [entry for entries in pool.map(look, range(8)) for entry in entries]
             cache.flush_dirty(wait_seconds=10)
-            kept = cache.lookup_cached_only(texts)
+            cached = cache.lookup_cached_only(texts)
         cities = {entry.ip: entry.place.city for entry in result}
         assert {ip: "Tokyo" if ":" in ip else "London" for ip in texts} == cities
         assert 8 * len(texts) == len(result)
-        assert set(texts) == kept.keys()
+        assert set(texts) == cached.keys()
 
 
 @contextmanager
@@ -645,19 +645,19 @@ class TestJournalFails:
     def test_command_exits_with_4(self, located: Geocli) -> None:
         """The command prints the answer, one line about the journal, and exits with 4."""
         (located.data_dir / "journal").mkdir(parents=True)
-        done = located("lookup", GB, JP)
-        assert [GB, JP] == [json.loads(line)["ip"] for line in done.stdout.splitlines()]
+        process = located("lookup", GB, JP)
+        assert [GB, JP] == [json.loads(line)["ip"] for line in process.stdout.splitlines()]
         expected = f"geocli: {located.data_dir}/journal: cannot be appended to: Is a directory\n"
-        assert (4, expected) == (done.returncode, done.stderr.decode())
+        assert (4, expected) == (process.returncode, process.stderr.decode())
 
     def test_command_exits_with_75(self, located: Geocli) -> None:
         """With the journal locked, the command prints the answer, one line, and exits with 75."""
         located.data_dir.mkdir()
         with held(f"{located.data_dir}/journal.lock"):
-            done = located("lookup", GB, environ={"GEOCLI_LOCK_TIMEOUT": "0"})
-        assert "London" == json.loads(done.stdout)["city"]
+            process = located("lookup", GB, environ={"GEOCLI_LOCK_TIMEOUT": "0"})
+        assert "London" == json.loads(process.stdout)["city"]
         expected = f"geocli: {located.data_dir}/journal.lock: busy: another process held it for 0 s; try again later\n"
-        assert (75, expected) == (done.returncode, done.stderr.decode())
+        assert (75, expected) == (process.returncode, process.stderr.decode())
 
 
 def write_store(bench: Bench, data: bytes) -> None:
@@ -733,12 +733,12 @@ class TestStoreFails:
         assert located("lookup", GB).returncode == 0
         assert located("flush").returncode == 0
         self.damage(f"{located.data_dir}/geocli.db", how)
-        done = located("lookup", GB, JP)
-        assert ["London", "Tokyo"] == [json.loads(line)["city"] for line in done.stdout.splitlines()]
-        (line,) = done.stderr.decode().splitlines()
+        process = located("lookup", GB, JP)
+        assert ["London", "Tokyo"] == [json.loads(line)["city"] for line in process.stdout.splitlines()]
+        (line,) = process.stderr.decode().splitlines()
         with pytest.raises(AssertionError, match=rf"^geocli: {located.data_dir}/geocli\.db: {reason}"):
             raise AssertionError(line)
-        assert done.returncode == 0
+        assert process.returncode == 0
 
     def test_locked(self, bench: Bench) -> None:
         """With a store that another program locks, sources are asked, and this is reported."""
@@ -756,10 +756,10 @@ class TestStoreFails:
         located("flush")
         path = f"{located.data_dir}/geocli.db"
         with locked_store(path):
-            done = located("lookup", GB, JP, environ={"GEOCLI_BUSY_TIMEOUT": "0"})
-        assert ["London", "Tokyo"] == [json.loads(line)["city"] for line in done.stdout.splitlines()]
-        assert f"geocli: {path}: locked by another program; asking the sources instead\n" == done.stderr.decode()
-        assert done.returncode == 0
+            process = located("lookup", GB, JP, environ={"GEOCLI_BUSY_TIMEOUT": "0"})
+        assert ["London", "Tokyo"] == [json.loads(line)["city"] for line in process.stdout.splitlines()]
+        assert f"geocli: {path}: locked by another program; asking the sources instead\n" == process.stderr.decode()
+        assert process.returncode == 0
 
     def test_is_logged_by_default(self, bench: Bench) -> None:
         """By default there are answers, and no exception: nothing is lost."""
@@ -857,12 +857,12 @@ class TestSourceFails:
         damage_unnoticed(path)
         with bench(resolvers=[MmdbResolver([str(geocli.db_dir)]), *later]) as cache:
             actual = list(cache.lookup_batch([GB, JP, "81.2.69.7"]))
-            kept = {entry.status for entry in cache.journal.dirty()}
+            statuses = {entry.status for entry in cache.journal.dirty()}
         assert (expected, [True] * 3) == (
             [entry.status for entry in actual],
             [bool(entry.retry_at) for entry in actual],
         )
-        assert {status for status in expected if later} == kept
+        assert {status for status in expected if later} == statuses
         assert {f"{path}: not a readable MaxMind DB"} == {
             ": ".join(answers.split(": ")[:2]) for answers in bench.reported
         }
@@ -925,21 +925,21 @@ class TestClear:
 class Half(Source):
     """A source that answers, in a cache with another one that fails."""
 
-    def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+    def sources(self, labels: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
         report(DatabaseError("/broken.mmdb", "empty"))
-        return super().sources(known, report)
+        return super().sources(labels, report)
 
 
 def test_a_batch_with_a_failing_source_finds_dirty_entries(tmp_path: Path, clock: Clock) -> None:
     """Each block of a batch is answered from entries that another process appends; no source is asked again."""
     texts = [f"8.8.{n // 250}.{n % 250}" for n in range(3 * BLOCK)]
-    asked = []
+    lookups = []
     for _ in range(2):
         source = Half(everywhere=JAPAN)
         with GeoCache(str(tmp_path / "data"), resolvers=[source], clock=clock, on_problem=lambda _: None) as cache:
             assert {"JP"} == {entry.place.country_code for entry in cache.lookup_batch(texts)}
-        asked.append(len(source.lookups))
-    assert [len(texts), 0] == asked
+        lookups.append(len(source.lookups))
+    assert [len(texts), 0] == lookups
 
 
 def test_a_failing_source_and_an_unreadable_journal(tmp_path: Path, clock: Clock) -> None:

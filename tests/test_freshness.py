@@ -54,8 +54,8 @@ class TestIsOf:
     ) -> None:
         """An answer is of a generation if each of its sources is in it, by label; which of two answered is unknown."""
         assert expected is is_of(RESOLVED.replace(source=source, generation=answered_by), generation)
-        kept = RESOLVED.replace(source=source, answered_by=answered_by, generation="custom@z")
-        assert expected is is_of(kept, generation)
+        entry = RESOLVED.replace(source=source, answered_by=answered_by, generation="custom@z")
+        assert expected is is_of(entry, generation)
 
 
 class TestHoldsUntil:

@@ -199,7 +199,7 @@ def moved_away(data_dir: Path) -> None:
 
 
 @contextmanager
-def done(data_dir: Path, act: Callable[[Path], object]) -> Iterator[None]:
+def changed(data_dir: Path, act: Callable[[Path], object]) -> Iterator[None]:
     """Leave the data directory as something made it."""
     act(data_dir)
     yield
@@ -240,11 +240,11 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
         "{data}/journal: cannot be read: a directory; move it away",
     ),
     "journal has two names": (
-        lambda data: done(data, lambda data: os.link(data / "journal", data.parent / "other")),
+        lambda data: changed(data, lambda data: os.link(data / "journal", data.parent / "other")),
         "{data}/journal: has a hard link, so appends are refused; run geocli flush",
     ),
     "writable by all": (
-        lambda data: done(data, lambda data: data.chmod(0o777)),
+        lambda data: changed(data, lambda data: data.chmod(0o777)),
         "{data}: cannot be used as data directory: writable",
     ),
     "store is read-only": (
@@ -254,15 +254,15 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
     "disk is read-only": (read_only, "{data}: the file system is read-only; remount it writable"),
     "full": (full, "{data}: the disk is full, 64 KiB are free; free some space"),
     "no directory": (
-        lambda data: done(data, moved_away),
+        lambda data: changed(data, moved_away),
         "{data}: cannot be used as data directory: not a directory",
     ),
     "damage": (
-        lambda data: done(data, lambda data: (data / "journal.bad").write_bytes(b"12345678")),
+        lambda data: changed(data, lambda data: (data / "journal.bad").write_bytes(b"12345678")),
         "8 damaged bytes are in journal.bad; check the disk, then delete the file",
     ),
     "a segment that cannot be read": (
-        lambda data: done(data, lambda data: os.mkdir(data / "journal.1-a.draining")),
+        lambda data: changed(data, lambda data: os.mkdir(data / "journal.1-a.draining")),
         "{data}/journal.1-a.draining: cannot be read: a directory; move it away",
     ),
 }
@@ -322,11 +322,11 @@ def test_a_wal_kept_by_a_reader_is_reported(located: Geocli) -> None:
         assert rows.fetchone()
         assert 0 == located("flush").returncode
         size = f"{log.stat().st_size / (1 << 20):.1f}"
-        told = f"{log}: {size} MiB, kept large by a program that reads the store; fuser -v {log} names it"
-        assert told in complaints(located("stats", "--check"))
+        warning = f"{log}: {size} MiB, kept large by a program that reads the store; fuser -v {log} names it"
+        assert warning in complaints(located("stats", "--check"))
         with locked_file(located.data_dir / "flush.lock"):
-            assert told not in complaints(located("stats", "--check"))
+            assert warning not in complaints(located("stats", "--check"))
         rows.close()  # or the connection would stay
     journal.append([resolved("1.1.1.2")])
     assert 0 == located("flush").returncode
-    assert told not in complaints(located("stats", "--check"))
+    assert warning not in complaints(located("stats", "--check"))

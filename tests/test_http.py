@@ -46,9 +46,9 @@ def context(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Return the TLS context of a server, with a trusted certificate."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(made)
-    return made
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
 
 
 @pytest.mark.parametrize("is_secure", [False, True], ids=["http", "https"])
@@ -69,8 +69,8 @@ def test_every_request_ends(context: ssl.SSLContext, name: str, is_secure: bool)
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (lambda connection, done: dribble(connection, done, b"\x16\x03\x03\x00\x50\x02", b"\0"), LATE),
-        (lambda _, done: done.wait(60), LATE),
+        (lambda connection, stop: dribble(connection, stop, b"\x16\x03\x03\x00\x50\x02", b"\0"), LATE),
+        (lambda _, stop: stop.wait(60), LATE),
         (send(b"HTTP/1.1 200 OK\r\n\r\n"), "request failed: [SSL"),
     ],
     ids=["slow", "silent", "plain"],
@@ -120,8 +120,8 @@ def test_interrupted_stream() -> None:
 def test_time_of_all_redirects(context: ssl.SSLContext) -> None:
     """Redirects share the time of the request."""
 
-    def later(connection: socket.socket, done: Event) -> None:
-        done.wait(0.1)
+    def later(connection: socket.socket, stop: Event) -> None:
+        stop.wait(0.1)
         connection.sendall(b"HTTP/1.1 302 x\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")
 
     limits = LIMITS.replace(whole_seconds=0.25)

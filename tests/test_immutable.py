@@ -43,13 +43,13 @@ def test_fields_are_given_by_name_or_take_their_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "given"),
+    ("named", "values"),
     [("x", {}), ("x", {"y": 1}), ("z", {"x": 1, "z": 2}), ("x, z", {"z": 2}), ("sheet", {"x": 1, "sheet": "A"})],
 )
-def test_missing_and_unknown_fields_are_errors(named: str, given: dict[str, Any]) -> None:
+def test_missing_and_unknown_fields_are_errors(named: str, values: dict[str, Any]) -> None:
     """The error names missing or unknown fields; only annotated names are fields."""
     with pytest.raises(TypeError) as caught:
-        Point(**given)
+        Point(**values)
     assert f"Point: missing or unknown fields: {named}" == str(caught.value)
 
 

@@ -36,7 +36,7 @@ def test_not_a_language(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "first"),
+    ("language", "first"),
     [
         ("de", ["de", "en"]),
         ("de-AT", ["de", "en"]),
@@ -47,9 +47,9 @@ def test_not_a_language(text: str) -> None:
         ("en-GB", ["en", "de"]),
     ],
 )
-def test_nearest_language_then_english(wanted: str, first: list[str]) -> None:
+def test_nearest_language_then_english(language: str, first: list[str]) -> None:
     """A variety of the language comes before English, and English before all others."""
-    assert first == by_preference(MAXMIND, wanted)[:2]
+    assert first == by_preference(MAXMIND, language)[:2]
 
 
 def test_nearest_variety() -> None:

@@ -47,13 +47,13 @@ class TestCommandLine:
     def test_events_are_json_lines_on_standard_error(self, located: Geocli) -> None:
         """With -v, standard error has an event with a time on each line; standard output has only data."""
         actual = _moved(located)("-v", "re-resolve")
-        asked, event = _events(actual.stderr)
-        assert {"event": "asked", "ip": "81.2.69.160", "problems": 0}.items() <= asked.items()
-        assert 0 <= asked["seconds"] < 60
-        assert asked["source"].startswith("GeoLite2-City")
-        at = datetime.fromisoformat(event.pop("timestamp"))
+        resolution, change = _events(actual.stderr)
+        assert {"event": "asked", "ip": "81.2.69.160", "problems": 0}.items() <= resolution.items()
+        assert 0 <= resolution["seconds"] < 60
+        assert resolution["source"].startswith("GeoLite2-City")
+        at = datetime.fromisoformat(change.pop("timestamp"))
         expected = {"event": "country changed", "ip": "81.2.69.160", "before": "GB", "after": "JP", "level": "info"}
-        assert expected == event
+        assert expected == change
         assert UTC.utcoffset(None) == at.utcoffset()
         assert (0, b"") == (actual.returncode, actual.stdout)
 

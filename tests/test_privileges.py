@@ -158,10 +158,10 @@ def test_link_of_roots_leads_to_the_users_directory(users: Geocli, shared: Path)
 def _positions() -> Iterator[object]:
     """Return the first call of each kind on each file that root's commands make in a user's directory."""
     for name in ("lookup", "flush", "batch"):
-        seen = set()
+        names = set()
         for call in _calls(name):
-            if (kind := (call.name, call.file)) not in seen:
-                seen.add(kind)
+            if (kind := (call.name, call.file)) not in names:
+                names.add(kind)
                 yield pytest.param(name, call, id=f"{name}-{call}")
 
 
@@ -188,10 +188,10 @@ def test_directory_replaced_by_a_link_to_one_of_root(shared: Path, name: str, ca
     (roots / "journal").write_bytes(b"root's\n")
     (roots / "journal").chmod(0o600)
     before = {path.name: path.stat() for path in roots.iterdir()}
-    with faults.held(shared, SCENARIOS[name], call, _prepared) as (geocli, held):
+    with faults.held(shared, SCENARIOS[name], call, _prepared) as (geocli, process):
         geocli.data_dir.rename(away)
         geocli.data_dir.symlink_to(roots)
-        held.go_on()
+        process.go_on()
 
     assert before == {path.name: path.stat() for path in roots.iterdir()}
     assert {(MEMBER, MEMBER)} == owners(away)

@@ -159,8 +159,8 @@ class CacheMachine(RuleBasedStateMachine):
     def on_disk(self, ip: str) -> Row | None:
         """Return the entries of the journal and the store, merged."""
         result = self.stored.get(ip)
-        for kept, row in self.journal:
-            if kept == ip:
+        for address, row in self.journal:
+            if address == ip:
                 result = settled(result, row)
         return result
 
@@ -213,12 +213,12 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(ips=some_addresses)
     def lookup_cached_only(self, ips: list[str]) -> None:
         """Ask no source: answers come from the journal and the store."""
-        kept = dict(self.stored)
+        rows = dict(self.stored)
         for ip, row in self.journal:
-            kept[ip] = settled(kept.get(ip), row)
+            rows[ip] = settled(rows.get(ip), row)
         for ip, entry in zip(ips, self.cache.lookup_batch(ips, mode="cached-only"), strict=True):
-            if ip in kept:
-                self.compare(kept[ip], entry, is_cached=True)
+            if ip in rows:
+                self.compare(rows[ip], entry, is_cached=True)
             else:
                 assert ("special" if ip == SPECIAL else "unresolved", False) == (entry.status, entry.cached)
 
@@ -270,9 +270,9 @@ class CacheMachine(RuleBasedStateMachine):
     def clear(self, is_all: bool) -> None:  # noqa: FBT001 (drawn)
         """Delete all rows, or the unresolved ones."""
         self.flush()
-        gone = [ip for ip, row in self.stored.items() if is_all or row.status == "unresolved"]
-        assert len(gone) == (self.cache.clear() if is_all else self.cache.clear_negative())
-        for ip in gone:
+        deleted = [ip for ip, row in self.stored.items() if is_all or row.status == "unresolved"]
+        assert len(deleted) == (self.cache.clear() if is_all else self.cache.clear_negative())
+        for ip in deleted:
             del self.stored[ip]
         self.memory.clear()
 
@@ -313,12 +313,12 @@ def test_one_is_like_many(texts: list[str], versions: tuple[int, int]) -> None:
     with tempfile.TemporaryDirectory() as home:
         for edition, version in zip(EDITIONS, versions, strict=True):
             Path(home, f"{edition}.mmdb").write_bytes(database(edition, version))
-        clock, kept, actual = Clock(), [], []
+        clock, journals, actual = Clock(), [], []
         for name in ("one", "many"):
             chosen = Settings(data_dir=os.path.join(home, name), database_dirs=(home,))
             with GeoCache(settings=chosen, clock=clock) as cache:
                 answers = cache.lookup_batch(texts) if name == "many" else [one_by_one(cache, text) for text in texts]
                 actual.append([entry.replace(cached=False) for entry in answers])
-                kept.append(list(cache.journal.dirty()))
+                journals.append(list(cache.journal.dirty()))
         assert actual[0] == actual[1]
-        assert kept[0] == kept[1]
+        assert journals[0] == journals[1]

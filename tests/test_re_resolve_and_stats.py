@@ -72,7 +72,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestReResolve:
     @pytest.mark.parametrize(
-        ("which", "asked"),
+        ("which", "ips"),
         [
             ("due", []),
             ("unresolved", [NOWHERE]),
@@ -82,11 +82,11 @@ class TestReResolve:
             (timedelta(hours=1), []),
         ],
     )
-    def test_selection(self, filled: GeoCache, source: Source, which: Any, asked: list[str]) -> None:
+    def test_selection(self, filled: GeoCache, source: Source, which: Any, ips: list[str]) -> None:
         """Each selection resolves its rows again, in the order of their addresses; special ones only by databases."""
         actual = filled.re_resolve(which).retried
-        assert len(asked) + (GB in asked) == actual  # 10.0.0.1 is as old as GB
-        assert asked == source.lookups
+        assert len(ips) + (GB in ips) == actual  # 10.0.0.1 is as old as GB
+        assert ips == source.lookups
 
     def test_due_after_retry_time(self, filled: GeoCache, clock: Clock, source: Source) -> None:
         """An unresolved address is due from its retry time on, to the second."""
@@ -370,8 +370,8 @@ class TestClear:
         assert 4 - len(left) == filled.clear(unresolved=unresolved, older_than=older_than)
         with GeoCache(settings=geocli.settings(), resolvers=[]) as other:
             other.load_from_db()
-            kept = other.lookup_batch(["10.0.0.1", JP, GB, NOWHERE], mode="cached-only")
-            assert left == [entry.ip for entry in kept if entry.cached]
+            entries = other.lookup_batch(["10.0.0.1", JP, GB, NOWHERE], mode="cached-only")
+            assert left == [entry.ip for entry in entries if entry.cached]
 
     def test_no_store(self, cache: GeoCache, geocli: Geocli) -> None:
         """Without a store no row is deleted, and none is created."""
@@ -391,9 +391,9 @@ def test_command_prints_the_problems(located: Geocli) -> None:
     """`stats --check` is silent and exits with 0 when all is well; else it prints each problem, and exits with 1."""
     for name in ("City", "ASN"):
         build(located.db_dir / f"GeoLite2-{name}.mmdb", CITIES, edition=f"GeoLite2-{name}")
-    done = located("stats", "--check")
-    assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    process = located("stats", "--check")
+    assert (0, b"", b"") == (process.returncode, process.stdout, process.stderr)
     (located.db_dir / "GeoLite2-City.mmdb").write_bytes(b"")
-    done = located("stats", "--check")
-    assert (1, b"") == (done.returncode, done.stdout)
-    assert f"geocli: {located.db_dir}/GeoLite2-City.mmdb: empty" == done.stderr.decode().splitlines()[0]
+    process = located("stats", "--check")
+    assert (1, b"") == (process.returncode, process.stdout)
+    assert f"geocli: {located.db_dir}/GeoLite2-City.mmdb: empty" == process.stderr.decode().splitlines()[0]

@@ -57,10 +57,10 @@ def _user_config(environ: dict[str, str], text: str) -> str:
 
 def _run(program: str, environ: dict[str, str]) -> str:
     """Run a Python program with an environment, and return its output."""
-    kept = {name: text for name, text in os.environ.items() if name != "HOME"}
+    inherited = {name: text for name, text in os.environ.items() if name != "HOME"}
     command = [sys.executable, "-c", program]
     return subprocess.run(
-        command, env={**kept, **environ}, check=True, capture_output=True, text=True, timeout=60
+        command, env={**inherited, **environ}, check=True, capture_output=True, text=True, timeout=60
     ).stdout
 
 

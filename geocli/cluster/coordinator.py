@@ -114,9 +114,9 @@ class ClusterBatch:
         with self.directory.opened(keys, is_resumed=self.cluster.is_resumed) as completed:
             for number in completed:
                 on_read(self.parts[number].share_bytes)
-            if left := [part for part in self.parts if part.number not in completed]:
+            if parts := [part for part in self.parts if part.number not in completed]:
                 with termination_raises(), _connected(self.cluster) as client:
-                    for part, result in _Run(client, self, completed).results(left):
+                    for part, result in _Run(client, self, completed).results(parts):
                         self._append(part, result)
                         completed[part.number] = self.directory.commit(part.number, keys[part.number], result)
                         on_read(part.share_bytes)
@@ -162,12 +162,12 @@ class _Run:
 
     def results(self, parts: Sequence[Part]) -> Iterator[tuple[Part, PartResult]]:
         """Return parts with their results; the caller must complete each before it asks for the next."""
-        left = deque(parts)
+        waiting = deque(parts)
         try:
-            while left or self._submitted or self._unverified:
-                max_ahead = PARTS_AHEAD * max(self._threads(), 1) if left else 0
-                while left and len(self._submitted) + len(self._unverified) < max_ahead:
-                    self._submit(left.popleft())
+            while waiting or self._submitted or self._unverified:
+                max_ahead = PARTS_AHEAD * max(self._threads(), 1) if waiting else 0
+                while waiting and len(self._submitted) + len(self._unverified) < max_ahead:
+                    self._submit(waiting.popleft())
                 part, future = self._next_finished()
                 del self._submitted[part.number]
                 self._accept(part, future)

@@ -123,10 +123,10 @@ class OutputDirectory:
         return {number: record for number, record in records.items() if record and record.key == keys[number]}
 
     def _remove_all_but(self, completed: dict[int, CompletedPart]) -> None:
-        kept = {path for number in completed for path in (self._rows(number), self._record(number))}
+        paths = {path for number in completed for path in (self._rows(number), self._record(number))}
         # Records are removed before their rows.
         for directory in (self._work, self._path):
-            for path in {f"{directory}/{name}" for name in self._names(directory) if PART_NAME.match(name)} - kept:
+            for path in {f"{directory}/{name}" for name in self._names(directory) if PART_NAME.match(name)} - paths:
                 self._system.rm_file(path)
 
     def _refusal(self, reason: str) -> SettingsError:

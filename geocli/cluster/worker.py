@@ -166,8 +166,8 @@ class _VerifiedDatabases(MmdbResolver):
         super().__init__(files=[file.path for file in files], language=language)
         self._identities, self._sources = [file.identity for file in files], list(sources)
 
-    def sources(self, known: Labels | None, report: Report) -> list[Any]:
-        del known, report
+    def sources(self, labels: Labels | None, report: Report) -> list[Any]:
+        del labels, report
         if replaced := [
             file.path
             for (_, file), identity in zip(super().sources(None, fail), self._identities, strict=True)
@@ -212,11 +212,11 @@ def payloads_of(frames: bytes) -> Iterator[list[bytes]]:
     decompressor = decompressobj()
     rest = b""
     while not decompressor.eof:
-        more = decompressor.decompress(frames, APPEND_BYTES)
+        data = decompressor.decompress(frames, APPEND_BYTES)
         frames = decompressor.unconsumed_tail
-        whole, end, rest = (rest + more).rpartition(b"\n")
+        whole, end, rest = (rest + data).rpartition(b"\n")
         payloads = [payload_at(frame + end) for frame in whole.split(b"\n")] if end else []
-        if None in payloads or not (more or decompressor.eof):
+        if None in payloads or not (data or decompressor.eof):
             raise ValueError("damaged in transit")
         yield [payload for payload in payloads if payload is not None]
     if rest:

@@ -143,8 +143,8 @@ _KINDS: dict[type, str] = {
 
 
 def _name(text: str) -> str:
-    kept = (char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in text)
-    return "".join(kept).strip("-")
+    chars = (char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in text)
+    return "".join(chars).strip("-")
 
 
 def _built_at(build_epoch: int) -> datetime | None:

@@ -74,9 +74,9 @@ class Client:
             raise self._failure(url, error, back_off) from None
 
     def _failure(self, url: str, error: HttpError, back_off: BackOff) -> UpdateError:
-        asked_seconds = error.pause_seconds(self._now)
-        if error.status == TOO_MANY_REQUESTS or (error.status and asked_seconds):
-            until = back_off.failed(self._now, error.reason, error.status, asked_seconds)
+        pause_seconds = error.pause_seconds(self._now)
+        if error.status == TOO_MANY_REQUESTS or (error.status and pause_seconds):
+            until = back_off.failed(self._now, error.reason, error.status, pause_seconds)
             return RateLimitError(url, error.reason, retry_at=until, status=error.status)
         if error.is_final and error.status is None:
             return UpdateError(url, error.reason)

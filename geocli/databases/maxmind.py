@@ -129,7 +129,7 @@ def _newest(client: Client, url: str, edition: str) -> tuple[str, str]:
         text = response.raw.read(MAX_METADATA_BYTES + 1)
     try:
         metadata: Any = json.loads(text[:MAX_METADATA_BYTES])
-        (build,) = (each for each in metadata["databases"] if each["edition_id"] == edition)
+        (build,) = (entry for entry in metadata["databases"] if entry["edition_id"] == edition)
         date, digest = build["date"].replace("-", ""), build["md5"].lower()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UpdateError(url, f"does not name the newest build of {edition}") from error

@@ -24,12 +24,12 @@ def title_of(edition: str) -> str:
     >>> title_of("GeoLite2-City")
     'GeoLite2-City'
     """
-    if found := _FAMILY.fullmatch(edition):
-        family = "" if found[2].lower() == "all" else f" (IPv{found[2]})"
-        return f"{_LOCATION_DB}{_words(found[1])}{family}"
+    if match := _FAMILY.fullmatch(edition):
+        family = "" if match[2].lower() == "all" else f" (IPv{match[2]})"
+        return f"{_LOCATION_DB}{_words(match[1])}{family}"
     for pattern, maker in _MAKERS:
-        if found := pattern.fullmatch(edition):
-            return f"{maker} {_SMALL_WORDS.sub('', _words(found[1])).strip()}".strip()
+        if match := pattern.fullmatch(edition):
+            return f"{maker} {_SMALL_WORDS.sub('', _words(match[1])).strip()}".strip()
     return edition
 
 

@@ -64,8 +64,8 @@ def update(  # noqa: PLR0913 (each is an option of the command)
     """
     sources = _Sources(settings, limits or Limits(), now, on_read, warn)
     replaced = []
-    wanted = names or installed(settings) or sources.configured() or DEFAULT_NAMES
-    by_directory = [(sources.directory_of(name), name) for name in wanted]
+    names = names or installed(settings) or sources.configured() or DEFAULT_NAMES
+    by_directory = [(sources.directory_of(name), name) for name in names]
     for directory, group in groupby(by_directory, itemgetter(0)):
         with _reporting(on_problem, directory), acting(directory):
             make_directory(directory, 0o755)

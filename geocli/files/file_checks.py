@@ -63,11 +63,11 @@ def check_store(path: str) -> bool:
 
 def network_file_system(device: int, mountinfo: str) -> str | None:
     """Return the type of a network file system (proc(5), /proc/pid/mountinfo), None for local ones."""
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    device_id = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open(mountinfo, encoding="utf-8", errors="replace") as lines:
             rows = (line.partition(" - ") for line in lines)
-            kinds = {after.split(" ")[0] for before, _, after in rows if before.split()[2:3] == [wanted]}
+            kinds = {after.split(" ")[0] for before, _, after in rows if before.split()[2:3] == [device_id]}
     except OSError:
         return None
     return next((kind for kind in sorted(kinds) if kind in NETWORK_FILE_SYSTEMS), None)

@@ -74,10 +74,10 @@ def sweep(directory: str, target: str | None = None) -> None:
 def wait_until_made(descriptor: int, directory: str, name: str) -> None:
     """Wait until an open file has lost its temporary name, also if the process that created it was killed."""
     sweep(directory, name)
-    left = MAKING_POLLS if any(target_of(part) == name for part in os.listdir(directory)) else 0
-    while left and os.fstat(descriptor).st_nlink > 1:
+    polls = MAKING_POLLS if any(target_of(part) == name for part in os.listdir(directory)) else 0
+    while polls and os.fstat(descriptor).st_nlink > 1:
         sleep(MAKING_SECONDS / MAKING_POLLS)
-        left -= 1
+        polls -= 1
 
 
 def _remove_unlocked(path: str) -> None:

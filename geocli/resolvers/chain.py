@@ -72,9 +72,9 @@ class Chain:
         """The label of each service, its name and a digest of its settings."""
         return [getattr(service, "label", service.name) for service in self.services]
 
-    def sources(self, known: Labels | None, report: Report) -> list[Source]:
+    def sources(self, labels: Labels | None, report: Report) -> list[Source]:
         """Return the label, and the file if there is one, of each current source."""
-        local = [source for resolver in self.resolvers for source in resolver.sources(known, report)]
+        local = [source for resolver in self.resolvers for source in resolver.sources(labels, report)]
         return [*local, *((label, None) for label in self.service_labels)]
 
     def generation(self, sources: Sequence[Source]) -> str:

@@ -82,8 +82,8 @@ def _key(service: str, path: str, warn: Callable[[GeocliError], None]) -> str:
             mode = os.fstat(file.fileno()).st_mode
             text = (file.read(MAX_KEY_BYTES) if stat.S_ISREG(mode) else b"").strip()
     except OSError as error:
-        shown = "…" if may_be_key(path) else path  # the key instead of its path
-        raise ServiceError(service, f"unreadable key file: {shown}: {error.strerror}") from None
+        name = "…" if may_be_key(path) else path  # the key instead of its path
+        raise ServiceError(service, f"unreadable key file: {name}: {error.strerror}") from None
     if not (text.isascii() and text.decode("latin-1").isprintable() and text and b" " not in text):
         raise ServiceError(service, f"no key in {path}")
     if mode & stat.S_IROTH:

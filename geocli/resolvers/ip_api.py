@@ -72,8 +72,8 @@ class IpApi:
         records = self._records(response.content, addresses)
         pairs = zip(addresses, records, strict=True)
         answers = {address: self._answer(record) for address, record in pairs if _is_answer(record)}
-        left, pause_seconds = (seconds_of(response.headers.get(name, "")) for name in ("X-Rl", "X-Ttl"))
-        return Reply(answers=answers, pause_seconds=pause_seconds or 0 if left == 0 else 0)
+        requests_left, pause_seconds = (seconds_of(response.headers.get(name, "")) for name in ("X-Rl", "X-Ttl"))
+        return Reply(answers=answers, pause_seconds=pause_seconds or 0 if requests_left == 0 else 0)
 
     def _records(self, content: bytes, addresses: Sequence[Address]) -> list[dict[str, Any]]:
         """Return the records of an answer, in the order of the addresses."""
@@ -86,7 +86,7 @@ class IpApi:
 
     def _answer(self, record: dict[str, Any]) -> Answer | None:
         number, _, org = record["as"].partition(" ") if isinstance(record.get("as"), str) else ("", "", "")
-        named = {ours: record.get(its) for its, ours in _NAMES.items()}
+        named = {name: record.get(field) for field, name in _NAMES.items()}
         place = place_from({**named, "asn": number, "org": org})
         return Answer(place=place, source=self._name) if vars(place) else None
 

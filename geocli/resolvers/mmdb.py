@@ -59,22 +59,24 @@ class MmdbResolver:
         self._open: dict[str, Database] = {}
         self._ordered: tuple[list[Database], list[DatabaseError]] | None = None
 
-    def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile]]:
+    def sources(self, labels: Labels | None, report: Report) -> list[tuple[str, DatabaseFile]]:
         """Return the current databases in their order, those of equal content once.
 
         The label is the edition and the SHA-256 of the content. A file is opened and hashed if its label is not known.
-        Without `known`, no file is opened, and the label is the path.
+        Without `labels`, no file is opened, and the label is the path.
         """
         files = self._find(report)
-        if known is None:
+        if labels is None:
             sources = [(file.path, file) for file in files]
         else:
-            sources = self._distinct(self._labeled(files, known, report))
+            sources = self._distinct(self._labeled(files, labels, report))
         if [file.identity for _, file in sources] != [file.identity for file in self._found]:
             self._found, self._ordered = [file for _, file in sources], None
             # Databases that were removed or replaced need not stay open.
             current = {file.identity for file in self._found}
-            self._open = {path: each for path, each in tuple(self._open.items()) if each.file.identity in current}
+            self._open = {
+                path: database for path, database in tuple(self._open.items()) if database.file.identity in current
+            }
         return sources
 
     @staticmethod
@@ -98,18 +100,18 @@ class MmdbResolver:
         return files
 
     def _labeled(
-        self, files: Iterable[DatabaseFile], known: Labels, report: Report
+        self, files: Iterable[DatabaseFile], labels: Labels, report: Report
     ) -> Iterator[tuple[str, DatabaseFile]]:
         for file in files:
             try:
-                yield self._read(file, known)
+                yield self._read(file, labels)
             except DatabaseError as error:
                 report(error)
 
-    def _read(self, file: DatabaseFile, known: Labels) -> tuple[str, DatabaseFile]:
+    def _read(self, file: DatabaseFile, labels: Labels) -> tuple[str, DatabaseFile]:
         """Return the label of a file, and its status, which changes if it is replaced while it is read."""
         for _ in range(MAX_READS):
-            if label := known.get(file):
+            if label := labels.get(file):
                 return label, file
             result: str | DatabaseError
             try:
@@ -121,7 +123,7 @@ class MmdbResolver:
                 continue
             if isinstance(result, DatabaseError):
                 raise result
-            known.remember(file, result)
+            labels.remember(file, result)
             return result, file
         raise DatabaseError(file.path, "changes while it is read; try again")
 

@@ -32,11 +32,11 @@ class Labels(Protocol):
 class Resolver(Protocol):
     """A kind of local source."""
 
-    def sources(self, known: Labels | None, report: Report) -> Sequence[Source]:
+    def sources(self, labels: Labels | None, report: Report) -> Sequence[Source]:
         """Return the label, and the file if there is one, of each current source.
 
         Args:
-            known: labels of files that need not be read; None if labels are not needed, since nothing is cached.
+            labels: labels of files that need not be read; None if labels are not needed, since nothing is cached.
             report: called with an error for each source that cannot be used.
 
         """

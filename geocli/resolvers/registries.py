@@ -24,9 +24,9 @@ _PACKAGE = "iptocc"
 class RirResolver:
     """Returns the country of registration; needs no file and no network."""
 
-    def sources(self, known: Labels | None, report: Report) -> list[tuple[str, None]]:
+    def sources(self, labels: Labels | None, report: Report) -> list[tuple[str, None]]:
         """Return one label, with the release of iptocc, which is published every night."""
-        del known, report
+        del labels, report
         return [(f"{NAME}@{release()}", None)]
 
     def resolve(self, address: Address, report: Report) -> Answer | None:

@@ -48,12 +48,12 @@ class DiskSpace:
 
     def is_enough(self, growth_bytes: int) -> bool:
         """Return whether the transaction may store another block, by the growth of the file at the next checkpoint."""
-        free = free_bytes(self._directory)
-        used = self._free_at_begin - free + growth_bytes
-        self._largest_step_bytes = max(self._largest_step_bytes, used - self._used_bytes)
-        self._used_bytes = used
-        needed = growth_bytes + self.cache_bytes + 2 * self._largest_step_bytes
-        return self._block_limit == BLOCK_ROWS and free - RESERVE_BYTES >= needed
+        bytes_free = free_bytes(self._directory)
+        used_bytes = self._free_at_begin - bytes_free + growth_bytes
+        self._largest_step_bytes = max(self._largest_step_bytes, used_bytes - self._used_bytes)
+        self._used_bytes = used_bytes
+        needed_bytes = growth_bytes + self.cache_bytes + 2 * self._largest_step_bytes
+        return self._block_limit == BLOCK_ROWS and bytes_free - RESERVE_BYTES >= needed_bytes
 
     def shrink(self) -> bool:
         """Plan smaller blocks after the disk was full; return False if they are the smallest."""

@@ -151,9 +151,9 @@ class Flush:
             oldest = min((present.number for present in self._journal.segments()), default=segment.number)
             self._is_damaged = False
             try:
-                stored = self._store(writer, segment, oldest)
-                self._flushed += stored
-                if self._is_damaged or not stored:  # an earlier flush may have stored it, and been killed
+                count = self._store(writer, segment, oldest)
+                self._flushed += count
+                if self._is_damaged or not count:  # an earlier flush may have stored it, and been killed
                     damage = (item.data for _, item in self._journal.replay(segment) if isinstance(item, Damage))
                     self._dropped_bytes += self._journal.quarantine(damage)
                 self._journal.discard(segment)
@@ -166,17 +166,17 @@ class Flush:
         """Store a segment in one transaction, or in several if there is little disk space."""
         from geocli.storage.disk_space import DiskSpace
 
-        stored, space = 0, DiskSpace(writer.path)
+        count, space = 0, DiskSpace(writer.path)
         while not writer.is_applied(segment):
             frames = self._frames(segment, writer.stored_bytes(segment))
             try:
-                stored += writer.apply(
+                count += writer.apply(
                     segment, frames, self._now, oldest=oldest, offset=lambda: self._offset_bytes, space=space
                 )
             except StoreError as error:
                 if not (error.is_full and space.shrink()):
                     raise
-        return stored
+        return count
 
     def _frames(self, segment: Segment, start: int) -> Iterator[Frame]:
         self._offset_bytes = start

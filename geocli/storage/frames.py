@@ -224,8 +224,8 @@ def rows_of(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int 
     _check_types(counts, int, within=range(1, len(rest) + 1))
     if sum(counts) != len(rest) or "" in rest:
         raise ValueError(f"{len(rest)} addresses, {sum(counts)} in rows")
-    each = iter(rest)
-    return [(ip, number, prefix_len) for count, number, prefix_len in rows for ip in islice(each, count)]
+    addresses = iter(rest)
+    return [(ip, number, prefix_len) for count, number, prefix_len in rows for ip in islice(addresses, count)]
 
 
 def _loaded(payload: bytes, checked: set[bytes]) -> dict[str, Any]:
@@ -244,9 +244,9 @@ def _loaded(payload: bytes, checked: set[bytes]) -> dict[str, Any]:
         members = json.loads(b'%b,"rows":[%b' % (head, rows))
     except (ValueError, TypeError, AttributeError, LookupError):  # JSON, perhaps, that geocli did not write
         members = json.loads(payload)
-        each = [*_each(members["places"])]
-        _check_places(each)
-        places = [compact_json(place).encode() for place in each]
+        elements = [*_each(members["places"])]
+        _check_places(elements)
+        places = [compact_json(place).encode() for place in elements]
     return {**members, "places": places}
 
 

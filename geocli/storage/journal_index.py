@@ -64,7 +64,7 @@ class Index:
         if len(self._marks) > len(files):
             return False
         pairs = zip(self._marks, files, strict=False)
-        return all(known == mark(file, known[1]) for known, file in pairs)
+        return all(before == mark(file, before[1]) for before, file in pairs)
 
     def read(self, files: Sequence[BinaryIO]) -> None:
         """Index new files, and bytes appended since the last call."""

@@ -80,8 +80,11 @@ class DirtyEntries:
         marks = [mark(file, max(_size_of(file) - MAX_BYTES - HEADER_BYTES - OVERLAP_BYTES, 0)) for _, file in files]
         newest = {}
         for ip in addresses:
-            known = self._absent.get(ip, [])
-            begins = [next((one[1] for one in known if one == mark(file, one[1])), 0) for _, file in files]
+            searched_before = self._absent.get(ip, [])
+            begins = [
+                next((searched[1] for searched in searched_before if searched == mark(file, searched[1])), 0)
+                for _, file in files
+            ]
             if entry := newest_of(_entries_backwards(ip, files, begins, frame_at), clears):
                 newest[ip] = entry
             else:
@@ -138,14 +141,14 @@ def read_through(
     addresses: Collection[str], files: Sequence[NumberedFile], clears: Sequence[Clear] = ()
 ) -> dict[str, Entry]:
     """Return the newest entry of each address by reading files to their ends, in bounded memory."""
-    wanted, checked = set(addresses), set[bytes]()
+    ips, checked = set(addresses), set[bytes]()
     newest: dict[str, Entry] = {}
     for number, file in files:
         for payload, _, rows in outlines([file]):
-            if wanted.isdisjoint(ip for ip, _, _ in rows) or not (frame := unpack_or_none(payload, checked)):
+            if ips.isdisjoint(ip for ip, _, _ in rows) or not (frame := unpack_or_none(payload, checked)):
                 continue
             for ip, place, prefix_len in frame.rows:
-                if ip in wanted:
+                if ip in ips:
                     entry = frame.shape(place).replace(ip=ip, prefix_len=prefix_len)
                     if not any(clear.covers(number, entry) for clear in clears):
                         newest[ip] = settle(newest.get(ip), entry)

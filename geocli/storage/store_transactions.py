@@ -169,22 +169,22 @@ class StoreWriter:
                 return 0
             self._began = self._began or now()
             self._upserts.forget_places()
-            stored, pages, is_part = 0, self._pages(), False
+            count, pages, is_part = 0, self._pages(), False
             blocks = self._blocks(segment, frames, space.block_rows if space else BLOCK_ROWS)
             for block, next_row in blocks:
                 self._upserts.write(block, segment.number)
-                stored += len(block)
+                count += len(block)
                 if space and not space.is_enough((self._pages() - pages) * self._page_bytes):
                     mark = segment.uuid, offset(), next_row
                     if is_part := next(blocks, None) is not None:
                         self._db.execute("INSERT OR REPLACE INTO segment_offsets VALUES (?, ?, ?)", mark)
                         break
             if not is_part:
-                self._finish(segment, stored, now(), oldest)
-        self._stored += stored
+                self._finish(segment, count, now(), oldest)
+        self._stored += count
         if is_part:
             self.checkpoint()
-        return stored
+        return count
 
     def clear(self, journal: Journal, conditions: Clear) -> int:
         """Delete rows, and return their number; with a whole clear, also that of dirty addresses without a row.
@@ -221,11 +221,11 @@ class StoreWriter:
         with suppress(JournalError):  # reported when the segments are discarded
             for addresses in journal.distinct():
                 for condition, block in among(list(addresses)):
-                    (stored,) = self._values(f"SELECT COUNT(*) FROM geo_cache WHERE {condition}", *block)
-                    count += len(block) - stored
+                    (rows,) = self._values(f"SELECT COUNT(*) FROM geo_cache WHERE {condition}", *block)
+                    count += len(block) - rows
         return count
 
-    def _finish(self, segment: Segment, stored: int, ended: datetime, oldest: int) -> None:
+    def _finish(self, segment: Segment, count: int, ended: datetime, oldest: int) -> None:
         """Record that a segment is stored, and drop the records of older ones."""
         applied = (segment.uuid, segment.number, instant_text(ended))
         self._db.execute("INSERT INTO applied_segments VALUES (?, ?, ?)", applied)
@@ -233,7 +233,7 @@ class StoreWriter:
         self._db.execute("DELETE FROM segment_offsets WHERE uuid = ?", (segment.uuid,))
         self._db.execute(_UNNEEDED_CLEARS, (oldest,))
         seconds = max((ended - self._began).total_seconds(), 0) if self._began else 0
-        flushed = (instant_text(ended), self._stored + stored, seconds)
+        flushed = (instant_text(ended), self._stored + count, seconds)
         self._db.execute("INSERT OR REPLACE INTO last_flush VALUES (1, ?, ?, ?)", flushed)
 
     def is_applied(self, segment: Segment) -> bool:

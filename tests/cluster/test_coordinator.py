@@ -126,7 +126,7 @@ def test_workers_here_get_parts_of_the_same_size(
 
 
 @pytest.mark.parametrize(
-    ("data", "asked"),
+    ("data", "options"),
     [
         (LIST, {}),
         (LIST.removesuffix(b"\n"), {"format": "tsv", "fields": ("ip", "network", "traits.accuracy_radius")}),
@@ -140,13 +140,13 @@ def test_workers_here_get_parts_of_the_same_size(
     ],
 )
 def test_the_parts_are_the_output_of_one_machine(
-    located: Geocli, address: str, tmp_path: Path, data: bytes, asked: dict[str, Any]
+    located: Geocli, address: str, tmp_path: Path, data: bytes, options: dict[str, Any]
 ) -> None:
     """The parts in order are, byte for byte, the output of one machine for the same files, also for gzip files."""
     plain, packed, out = tmp_path / "plain", tmp_path / "packed.gz", tmp_path / "out"
     plain.write_bytes(data)
     packed.write_bytes(gzip.compress(data))
-    request = BatchRequest(files=(str(plain), str(packed), str(plain)), output=str(out), **asked)
+    request = BatchRequest(files=(str(plain), str(packed), str(plain)), output=str(out), **options)
 
     batch = _spread(located, request, address)
 
@@ -199,14 +199,14 @@ def test_answers_damaged_in_transit_are_not_appended(located: Geocli, tmp_path: 
     """A part whose frames are damaged is not complete."""
     (tmp_path / "list").write_bytes(LIST)
     request = BatchRequest(files=(f"{tmp_path}/list",), output=f"{tmp_path}/out")
-    done = PartResult(
+    result = PartResult(
         begin=0, stop=0, rows="", frames=b"no frames", counts={}, lines=LineCounts(), exit_status=0, problems=()
     )
     with GeoCache(settings=located.settings()) as cache:
         batch = ClusterBatch(cache, request, ClusterRequest(address="local:1"))
 
         with pytest.raises(ClusterError, match=r"part 0 \(.*\): its answers: Error -3 while decompressing"):
-            batch._append(batch.parts[0], done)  # noqa: SLF001 (no worker sends such)
+            batch._append(batch.parts[0], result)  # noqa: SLF001 (no worker sends such)
 
     assert not located.data_dir.exists()
 
@@ -218,12 +218,12 @@ def test_the_answers_are_those_of_one_machine(located: Geocli, address: str, tmp
 
     _spread(located, request, address, 10_000)
 
-    kept = {entry.ip: entry.replace(resolved_at=None, retry_at=None) for entry in dirty(located)}
+    entries = {entry.ip: entry.replace(resolved_at=None, retry_at=None) for entry in dirty(located)}
     (located.data_dir / "journal").unlink()
     with GeoCache(settings=located.settings()) as cache:
         run(cache, request.replace(output=str(tmp_path / "alone")))
-    assert {entry.ip: entry.replace(resolved_at=None, retry_at=None) for entry in dirty(located)} == kept
-    assert len(kept) > 2000
+    assert {entry.ip: entry.replace(resolved_at=None, retry_at=None) for entry in dirty(located)} == entries
+    assert len(entries) > 2000
 
 
 def test_no_cache_writes_no_journal(located: Geocli, address: str, tmp_path: Path) -> None:
@@ -329,10 +329,10 @@ def test_changed_input_or_settings_are_run_again(located: Geocli, address: str, 
     request = BatchRequest(files=(str(path),), output=str(out))
     _spread(located, request, address, 1000)
 
-    def redone(**asked: Any) -> int:
+    def redone(**options: Any) -> int:
         before = {part: part.stat().st_mtime_ns for part in out.glob("part-*")}
-        _spread(located, request.replace(**asked), address, 1000, is_resumed=True)
-        assert _locally(located, request.replace(**asked), tmp_path / "alone") == _joined(out)
+        _spread(located, request.replace(**options), address, 1000, is_resumed=True)
+        assert _locally(located, request.replace(**options), tmp_path / "alone") == _joined(out)
         return sum(part.stat().st_mtime_ns != before.get(part) for part in out.glob("part-*"))
 
     count = len(list(out.glob("part-*")))
@@ -492,9 +492,11 @@ def _session(leader: int) -> list[int]:
 
 def _workers(pid: int) -> list[int]:
     """Return the workers among the processes of a run."""
-    forked = {one: int(Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[1]) for one in _session(pid)}
-    spawned = {one for one in forked if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()}
-    return sorted(spawned | {one for one, parent in forked.items() if parent in forked and parent != pid})
+    forked = {
+        child: int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1]) for child in _session(pid)
+    }
+    spawned = {child for child in forked if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+    return sorted(spawned | {child for child, parent in forked.items() if parent in forked and parent != pid})
 
 
 @contextmanager

@@ -26,15 +26,15 @@ pytestmark = pytest.mark.slow
 KEYS = ("a", "b", "c")
 
 
-def _directory(output: Path | str, *, is_merged: bool = False, **asked: Any) -> OutputDirectory:
-    return OutputDirectory(BatchRequest(**asked), str(output), is_merged=is_merged)
+def _directory(output: Path | str, *, is_merged: bool = False, **options: Any) -> OutputDirectory:
+    return OutputDirectory(BatchRequest(**options), str(output), is_merged=is_merged)
 
 
 def _opened(
     directory: OutputDirectory, keys: Sequence[str] = KEYS, *, is_resumed: bool = False
 ) -> dict[int, CompletedPart]:
-    with directory.opened(keys, is_resumed=is_resumed) as done:
-        return done
+    with directory.opened(keys, is_resumed=is_resumed) as completed:
+        return completed
 
 
 def _result(home: Path, number: int, rows: bytes) -> PartResult:
@@ -87,9 +87,9 @@ def test_parts_are_committed_and_recorded(interrupted: Path) -> None:
 
 def test_a_later_run_finds_complete_parts(interrupted: Path) -> None:
     """Recorded parts are kept; files that were written but not committed are removed."""
-    done = _opened(_directory(interrupted), is_resumed=True)
+    completed = _opened(_directory(interrupted), is_resumed=True)
 
-    assert {0: "a", 2: "c"} == {number: note.key for number, note in done.items()}
+    assert {0: "a", 2: "c"} == {number: note.key for number, note in completed.items()}
     assert ["part-000000.json", "part-000002.json"] == _names(interrupted / "_geocli")
 
 
@@ -165,8 +165,8 @@ def test_parts_are_merged_in_order(tmp_path: Path, scheme: str) -> None:
         rows = f"{directory.work}/part-x{number}".removeprefix("file://")
         with directory._system.open(rows, "wb") as stream:  # noqa: SLF001 (as a worker does)
             stream.write(b"rows %d\n" % number)
-        done = _result_at(number)
-        directory.commit(number, KEYS[number], done)
+        result = _result_at(number)
+        directory.commit(number, KEYS[number], result)
 
     directory.finish(3)
 
@@ -280,7 +280,7 @@ def test_names_of_parts_are_synced(tmp_path: Path) -> None:
 
     calls = log.read_text().splitlines()
 
-    made = min(at for at, call in enumerate(calls) if f'mkdir("{home}"' in call)  # fsspec tries again
+    position = min(at for at, call in enumerate(calls) if f'mkdir("{home}"' in call)  # fsspec tries again
     placed = max(at for at, call in enumerate(calls) if "rename" in call and f'"{home}/part-' in call)
-    assert [] != [call for call in calls[made:placed] if f"<{home.parent}>) = 0" in call]
+    assert [] != [call for call in calls[position:placed] if f"<{home.parent}>) = 0" in call]
     assert [] != [call for call in calls[placed:] if f"<{home}>) = 0" in call]

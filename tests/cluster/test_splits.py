@@ -26,8 +26,8 @@ pytestmark = pytest.mark.slow
 URL = "memory://parts/input"
 
 
-def _request(**asked: Any) -> BatchRequest:
-    return BatchRequest(**{"files": (URL,), **asked})
+def _request(**options: Any) -> BatchRequest:
+    return BatchRequest(**{"files": (URL,), **options})
 
 
 def _put(data: bytes, url: str = URL) -> None:

@@ -47,8 +47,8 @@ class Bench:
             path.mkdir()
         self.source.write_bytes(LINES)
 
-    def job(self, **asked: Any) -> Job:
-        request = BatchRequest(**{"files": (str(self.source),), "fields": ("ip", "country_code", "source"), **asked})
+    def job(self, **options: Any) -> Job:
+        request = BatchRequest(**{"files": (str(self.source),), "fields": ("ip", "country_code", "source"), **options})
         with GeoCache(settings=self.geocli.settings()) as cache:
             return job_of(cache, request, f"file://{self.work}")
 
@@ -56,8 +56,8 @@ class Bench:
         return split(BatchRequest(files=(str(self.source),)), block_bytes)[0]
 
     def run_part(self, job: Job) -> bytes:
-        done = run_part(job, self.part(), str(self.scratch))
-        return (self.work / done.rows).read_bytes()
+        result = run_part(job, self.part(), str(self.scratch))
+        return (self.work / result.rows).read_bytes()
 
 
 @pytest.fixture
@@ -85,28 +85,28 @@ def test_the_next_part_does_not_wait_for_the_disk(bench: Bench, monkeypatch: pyt
     happened: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda _: happened.append("synced"))
 
-    done = run_part(bench.job(), bench.part(), str(bench.scratch), lambda: happened.append("written"))
+    result = run_part(bench.job(), bench.part(), str(bench.scratch), lambda: happened.append("written"))
 
     assert ["written", "synced"] == happened
-    assert ANSWERED == (bench.work / done.rows).read_bytes()
+    assert ANSWERED == (bench.work / result.rows).read_bytes()
 
 
 def test_answers_are_returned_as_frames(bench: Bench) -> None:
     """New answers are returned as the journal stores them, with the sources of the coordinator."""
     job = bench.job()
 
-    done = run_part(job, bench.part(), str(bench.scratch))
+    result = run_part(job, bench.part(), str(bench.scratch))
 
-    (frame,) = [unpack(payload) for payloads in payloads_of(done.frames) for payload in payloads]
+    (frame,) = [unpack(payload) for payloads in payloads_of(result.frames) for payload in payloads]
     assert {"81.2.69.160", "10.0.0.1"} == {row[0] for row in frame.rows}
     assert ", ".join(label for label, _ in job.sources) == frame.generation
 
 
 def test_without_a_cache_no_answers_are_returned(bench: Bench) -> None:
     """With `--no-cache` no answers are returned."""
-    done = run_part(bench.job(mode="no-cache"), bench.part(), str(bench.scratch))
+    result = run_part(bench.job(mode="no-cache"), bench.part(), str(bench.scratch))
 
-    assert [] == [payload for payloads in payloads_of(done.frames) for payload in payloads]
+    assert [] == [payload for payloads in payloads_of(result.frames) for payload in payloads]
 
 
 def test_frames_of_many_answers_have_the_usual_size(bench: Bench) -> None:
@@ -114,9 +114,9 @@ def test_frames_of_many_answers_have_the_usual_size(bench: Bench) -> None:
     addresses = [f"{n >> 8 & 255 | 1}.{n & 255}.7.{n >> 16}" for n in range(40_000)]
     bench.source.write_text("\n".join(addresses))
 
-    done = run_part(bench.job(), bench.part(10**7), str(bench.scratch))
+    result = run_part(bench.job(), bench.part(10**7), str(bench.scratch))
 
-    payloads = [payload for payloads in payloads_of(done.frames) for payload in payloads]
+    payloads = [payload for payloads in payloads_of(result.frames) for payload in payloads]
     assert len(payloads) > 5
     assert max(map(len, payloads)) <= TARGET_BYTES
     assert set(addresses) == {row[0] for payload in payloads for row in unpack(payload).rows}

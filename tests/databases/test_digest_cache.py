@@ -95,9 +95,9 @@ class TestDigests:
     def test_two_processes(self, directory: DataDirectory, file: DatabaseFile) -> None:
         """Labels that another process saved meanwhile are kept."""
         now = file.ctime_ns + 2 * SETTLED_NS
-        one, two = digests(directory, now), digests(directory, now)
-        assert one.get(file) is two.get(file) is None
-        for known, path in ((one, "/1.mmdb"), (two, "/2.mmdb")):
+        first, second = digests(directory, now), digests(directory, now)
+        assert first.get(file) is second.get(file) is None
+        for known, path in ((first, "/1.mmdb"), (second, "/2.mmdb")):
             known.remember(file.replace(path=path), LABEL)
             known.save()
         assert [LABEL] * 2 == [digests(directory, now).get(file.replace(path=path)) for path in ("/1.mmdb", "/2.mmdb")]

@@ -150,14 +150,14 @@ class TestFind:
         """A link is looked at through: when it is turned to another file, the file under its name is another."""
         (tmp_path / "found").mkdir()
         link = tmp_path / "found" / "city.mmdb"
-        seen = []
+        files = []
         for release in ("june", "july"):
             build(tmp_path / f"{release}.mmdb", CITIES)
             (tmp_path / "link").symlink_to(tmp_path / f"{release}.mmdb")
             (tmp_path / "link").rename(link)
-            seen += find([str(tmp_path / "found")], problems.append)
-        assert [str(link)] * 2 == [file.path for file in seen]
-        assert seen[0].identity != seen[1].identity
+            files += find([str(tmp_path / "found")], problems.append)
+        assert [str(link)] * 2 == [file.path for file in files]
+        assert files[0].identity != files[1].identity
 
 
 class TestDatabase:

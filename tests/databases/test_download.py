@@ -49,8 +49,8 @@ class TestAnswers:
     def test_body(self, place: DataDirectory, httpserver: HTTPServer) -> None:
         """A body arrives unchanged, and the callback gets each piece and the total."""
         httpserver.expect_request("/x").respond_with_data(b"a" * 100_000, headers={"Last-Modified": "then"})
-        told: list[tuple[int, int | None]] = []
-        client = Client(place, NOW, Limits(), lambda *counts: told.append(counts))
+        reads: list[tuple[int, int | None]] = []
+        client = Client(place, NOW, Limits(), lambda *counts: reads.append(counts))
         with client.get(httpserver.url_for("/x")) as response:
             assert (b"a" * 100_000, 200, "then") == (
                 response.raw.read(),
@@ -58,7 +58,7 @@ class TestAnswers:
                 response.headers["Last-Modified"],
             )
         assert f"geocli/{__version__}" == httpserver.log[0][0].headers["User-Agent"]
-        assert {100_000} == {sum(count for count, _ in told), *(total for _, total in told)}
+        assert {100_000} == {sum(count for count, _ in reads), *(total for _, total in reads)}
 
     def test_encoded_body_is_not_decoded(self, place: DataDirectory, httpserver: HTTPServer) -> None:
         """Content-Encoding is not decoded: the hash of a database is that of the transferred bytes."""
@@ -79,7 +79,7 @@ class TestAnswers:
             assert 304 == response.status_code
 
     @pytest.mark.parametrize(
-        ("status", "said"),
+        ("status", "message"),
         [
             (401, "HTTP 401; check the account ID and the licence key"),
             (403, "HTTP 403"),
@@ -90,12 +90,12 @@ class TestAnswers:
             (302, "HTTP 302"),
         ],
     )
-    def test_other_statuses(self, place: DataDirectory, httpserver: HTTPServer, status: int, said: str) -> None:
+    def test_other_statuses(self, place: DataDirectory, httpserver: HTTPServer, status: int, message: str) -> None:
         """Any other status, also a redirect to nowhere, is an error with the status."""
         httpserver.expect_request("/x").respond_with_data(status=status)
         with pytest.raises(DownloadError) as caught:
             body(Client(place, NOW, Limits()), url := httpserver.url_for("/x"))
-        assert (f"{url}: {said}", status, 3) == (str(caught.value), caught.value.status, caught.value.exit_status)
+        assert (f"{url}: {message}", status, 3) == (str(caught.value), caught.value.status, caught.value.exit_status)
 
 
 def redirecting(to: str) -> Callable[[Request], Response]:
@@ -110,9 +110,9 @@ class TestRedirects:
         client = Client(place, NOW, Limits())
         client.auth = ("1", "secret")
         assert b"there" == body(client, httpserver.url_for("/x"))
-        asked, followed = httpserver.log[0][0], secure.log[0][0]
-        assert asked.authorization is not None
-        assert ("secret", None) == (asked.authorization.password, followed.authorization)
+        first, followed = httpserver.log[0][0], secure.log[0][0]
+        assert first.authorization is not None
+        assert ("secret", None) == (first.authorization.password, followed.authorization)
 
     def test_on_the_same_server(self, place: DataDirectory, secure: HTTPServer) -> None:
         """A redirect without a host stays on the server, with the password."""
@@ -158,16 +158,16 @@ class TestRedirects:
         assert [] == secure.log
 
 
-def dribbled_head(connection: socket.socket, done: Event) -> None:
-    dribble(connection, done, HEAD + b"X: ")
+def dribbled_head(connection: socket.socket, stop: Event) -> None:
+    dribble(connection, stop, HEAD + b"X: ")
 
 
-def dribbled_body(connection: socket.socket, done: Event) -> None:
-    dribble(connection, done, HEAD + b"Content-Length: 500\r\n\r\n")
+def dribbled_body(connection: socket.socket, stop: Event) -> None:
+    dribble(connection, stop, HEAD + b"Content-Length: 500\r\n\r\n")
 
 
-def silence(_: socket.socket, done: Event) -> None:
-    done.wait(10)
+def silence(_: socket.socket, stop: Event) -> None:
+    stop.wait(10)
 
 
 def endless(connection: socket.socket, _: Event) -> None:
@@ -233,7 +233,7 @@ class TestMisbehaviour:
         assert caught.value.url == url
         assert isinstance(caught.value, DownloadError) == reason.startswith("request failed")
 
-    @pytest.mark.parametrize("answer", [silence, lambda connection, done: (connection.sendall(HEAD), done.wait(10))])
+    @pytest.mark.parametrize("answer", [silence, lambda connection, stop: (connection.sendall(HEAD), stop.wait(10))])
     def test_idle(self, place: DataDirectory, answer: Callable[[Any, Event], None]) -> None:
         """A server that stops sending is not waited for until the end of all patience."""
         limits = Limits(idle_seconds=0.1)
@@ -243,9 +243,9 @@ class TestMisbehaviour:
     def test_idle_body(self, place: DataDirectory) -> None:
         """The same holds within a body."""
 
-        def stall(connection: socket.socket, done: Event) -> None:
+        def stall(connection: socket.socket, stop: Event) -> None:
             connection.sendall(HEAD + b"Content-Length: 500\r\n\r\nxxx")
-            done.wait(10)
+            stop.wait(10)
 
         with serving(stall) as url, pytest.raises(DownloadError, match=r"no complete answer within 0\.1 s$"):
             body(Client(place, NOW, Limits(idle_seconds=0.1)), url)

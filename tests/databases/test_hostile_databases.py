@@ -204,10 +204,10 @@ def test_an_update_ends(geocli: Geocli, limited: Any, httpserver: HTTPServer, na
     httpserver.expect_request(re.compile("/free/.*")).respond_with_data(gzip.compress(data, 1))
     config = geocli.db_dir.parent / "config.toml"
     config.write_text(f'system_databases = false\ndbip_url = "{httpserver.url_for("/free")}"\n')
-    done = limited("db", "update", edition if edition.startswith("dbip") else "dbip-asn-lite")
+    process = limited("db", "update", edition if edition.startswith("dbip") else "dbip-asn-lite")
 
-    assert 3 == done.returncode
-    assert re.search(r"\.mmdb\.gz: not a usable database: ", complaints(done)[0])
+    assert 3 == process.returncode
+    assert re.search(r"\.mmdb\.gz: not a usable database: ", complaints(process)[0])
     assert ["ASN.mmdb"] == [path.name for path in geocli.db_dir.glob("*.mmdb")]
 
 
@@ -215,15 +215,15 @@ def test_many_large_records(geocli: Geocli, limited: Any) -> None:
     """Of records just below the maximum size, only as many are in memory as the limit allows."""
     leaf = string(b"x" * (MAX_RECORD_BYTES - 1000))
     count = 1 << 15
-    one = [record(country_code=string(b"DE"), id=number(6, at + 1), trait=pointer(0)) for at in range(count)]
+    records = [record(country_code=string(b"DE"), id=number(6, at + 1), trait=pointer(0)) for at in range(count)]
     starts = [len(leaf)]
-    for each in one:
+    for each in records:
         starts.append(starts[-1] + len(each))
     nodes = [(2 * at + 1, 2 * at + 2) for at in range(count - 1)]
     leaves = [len(nodes) + 16 + start for start in starts]
     first = count // 2 - 1
     nodes[first:] = [(leaves[2 * at], leaves[2 * at + 1]) for at in range(len(nodes) - first)]
-    (geocli.db_dir / "Hostile.mmdb").write_bytes(database(nodes, leaf + b"".join(one)))
+    (geocli.db_dir / "Hostile.mmdb").write_bytes(database(nodes, leaf + b"".join(records)))
     addresses = "".join(f"{64 + (at >> 7)}.{(at & 127) << 1}.0.1\n" for at in range(4096)).encode() * 3
     batch = limited("batch", "--no-cache", "-F", "country_code,traits.id", "-f", "csv", "--no-header", stdin=addresses)
 

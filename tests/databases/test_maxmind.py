@@ -88,8 +88,8 @@ def old(directory: Path) -> bytes:
 def member(name: str, content: bytes = b"", **header: Any) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.size = len(content)
-    for field, what in header.items():
-        setattr(info, field, what)
+    for field, value in header.items():
+        setattr(info, field, value)
     return info, content
 
 
@@ -110,8 +110,8 @@ def archive_of(data: bytes, name: str = f"{EDITION}_20260327/{EDITION}.mmdb") ->
 
 def announce(server: HTTPServer, md5: str, edition: str = EDITION) -> None:
     """Let a server announce the newest build."""
-    said = {"databases": [{"edition_id": edition, "date": "2026-03-27", "md5": md5}]}
-    server.expect_request(METADATA, query_string=f"edition_id={edition}").respond_with_json(said)
+    metadata = {"databases": [{"edition_id": edition, "date": "2026-03-27", "md5": md5}]}
+    server.expect_request(METADATA, query_string=f"edition_id={edition}").respond_with_json(metadata)
 
 
 def offer(server: HTTPServer, data: bytes, packed: bytes | None = None, edition: str = EDITION) -> None:
@@ -330,9 +330,9 @@ class TestBadAnswers:
     def test_wrong_key(self, chosen: Settings, httpserver: HTTPServer) -> None:
         """A wrong key is an error that does not contain the key."""
         httpserver.expect_request(METADATA).respond_with_data(status=401)
-        with pytest.raises(DownloadError, match=r"HTTP 401; check the account ID and the licence key$") as said:
+        with pytest.raises(DownloadError, match=r"HTTP 401; check the account ID and the licence key$") as caught:
             update([EDITION], chosen, NOW)
-        assert "secret" not in str(said.value)
+        assert "secret" not in str(caught.value)
 
     def test_too_many_requests(self, chosen: Settings, data: bytes, httpserver: HTTPServer) -> None:
         """After 429, as after too many downloads in a day, no request is sent until the time is over."""
@@ -440,8 +440,8 @@ class TestAccount:
         httpserver.expect_request(re.compile("")).respond_with_data(status=404)
         lines = {"AccountID": "42", "LicenseKey": "secret", "EditionIDs": EDITION, "Host": httpserver.url_for("/")}
         name = line.partition(" ")[0]
-        kept = "".join(f"{other} {value}\n" for other, value in lines.items() if other != name)
-        conf.write_text(f"{kept}{line.replace('{key}', key)}\n")
+        other_lines = "".join(f"{other} {value}\n" for other, value in lines.items() if other != name)
+        conf.write_text(f"{other_lines}{line.replace('{key}', key)}\n")
         conf.chmod(0o600)
         environ = {"GEOIPUPDATE_CONF_FILE": str(conf), "NO_PROXY": "", "GEOCLI_LOCK_TIMEOUT": "0"}
         geocli.environ.pop("GEOCLI_DB_DIR")
@@ -451,8 +451,8 @@ class TestAccount:
             ("db", "list"),
             ("lookup", "8.8.8.8"),
         ):
-            done = started(geocli, *arguments, environ=environ)
-            assert key.lower() not in (done.stdout + done.stderr).decode().lower()
+            process = started(geocli, *arguments, environ=environ)
+            assert key.lower() not in (process.stdout + process.stderr).decode().lower()
 
     def test_a_key_in_place_of_the_directory(self, chosen: Settings) -> None:
         """A directory that may be a key is neither created nor shown."""
@@ -469,8 +469,8 @@ class TestAccount:
             {"GEOCLI_ACCOUNT_ID": "1", "GEOCLI_LICENSE_KEY_FILE": key, "GEOCLI_BUILT_IN_DATA": "false"},
         ):
             for arguments in (("-v", "db", "update", EDITION), ("-v", "lookup", "8.8.8.8")):
-                done = geocli(*arguments, environ=environ)
-                assert key not in (done.stdout + done.stderr).decode()
+                process = geocli(*arguments, environ=environ)
+                assert key not in (process.stdout + process.stderr).decode()
 
     @pytest.mark.slow
     @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o604])
@@ -494,9 +494,9 @@ class TestAccount:
             environ["GEOIPUPDATE_LICENSE_KEY_FILE"] = str(path)
             conf.chmod(0o644)
         path.chmod(mode)
-        done = geocli("db", "update", EDITION, environ=environ)
+        process = geocli("db", "update", EDITION, environ=environ)
         warning = f"geocli: {path}: other users can read this key; run: chmod o-r\n" if mode & 0o004 else ""
-        assert (0, warning) == (done.returncode, done.stderr.decode())
+        assert (0, warning) == (process.returncode, process.stderr.decode())
 
     @pytest.mark.parametrize("is_file", [True, False])
     def test_no_account(self, chosen: Settings, conf: Path, is_file: bool) -> None:  # noqa: FBT001 (parametrized)
@@ -535,15 +535,15 @@ class TestCommand:
             "GEOIPUPDATE_EDITION_IDS": EDITION,
             "GEOIPUPDATE_HOST": httpserver.url_for("/"),
         }
-        done = geocli("db", "update", environ=environ)
-        assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+        process = geocli("db", "update", environ=environ)
+        assert (0, b"", b"") == (process.returncode, process.stdout, process.stderr)
         assert b"GB\tGeoLite2-City\n" == geocli("lookup", "-f", "value", "-F", "country_code,source", "8.8.8.8").stdout
-        done = geocli("-v", "db", "update", environ=environ)
-        assert b"nothing replaced" == done.stderr.splitlines()[-1]
+        process = geocli("-v", "db", "update", environ=environ)
+        assert b"nothing replaced" == process.stderr.splitlines()[-1]
 
     def test_attribution(self, geocli: Geocli, conf: Path, data: bytes, httpserver: HTTPServer) -> None:
         """After an update the attribution required by MaxMind's licence is printed."""
         offer(httpserver, data)
-        done = geocli("-v", "db", "update", EDITION, environ={"NO_PROXY": "*", "GEOIPUPDATE_CONF_FILE": str(conf)})
+        process = geocli("-v", "db", "update", EDITION, environ={"NO_PROXY": "*", "GEOIPUPDATE_CONF_FILE": str(conf)})
         attribution = b"This product includes GeoLite data created by MaxMind, available from https://www.maxmind.com"
-        assert [b"GeoLite2-City replaced", attribution] == done.stderr.splitlines()[-2:]
+        assert [b"GeoLite2-City replaced", attribution] == process.stderr.splitlines()[-2:]

@@ -58,19 +58,19 @@ CHANGES: list[tuple[Callable[[Path], Any], str, str]] = [
 
 
 @pytest.mark.parametrize("lines", [1, 2000], ids=["scalar", "kernel"])
-@pytest.mark.parametrize(("change", "said", "complaint"), CHANGES)
+@pytest.mark.parametrize(("change", "answer", "complaint"), CHANGES)
 def test_a_running_batch_notices(  # noqa: PLR0913, PLR0917 (a table)
-    geocli: Geocli, path: Path, lines: int, change: Callable[[Path], Any], said: str, complaint: str
+    geocli: Geocli, path: Path, lines: int, change: Callable[[Path], Any], answer: str, complaint: str
 ) -> None:
     """It answers from the current file when lines arrive; a truncated file has no answers, but ends no process."""
     arguments = ("batch", "--no-cache", "-f", "value", "-F", "city,source")
     with geocli.start(*arguments, bufsize=0) as process:
         assert process.stdin is not None
-        for expected in ("London\tGeoLite2-City", said):
+        for expected in ("London\tGeoLite2-City", answer):
             process.stdin.write(f"{ADDRESS}\n".encode() * lines)
             actual = {read_line(process.stdout) for _ in range(lines)}
             assert {f"{expected}\n".encode()} == actual
-            if expected != said:
+            if expected != answer:
                 change(path)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -80,7 +80,7 @@ def test_a_running_batch_notices(  # noqa: PLR0913, PLR0917 (a table)
 
 @pytest.mark.parametrize("is_flushed", [False, True])
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "answer"),
     [
         (replace, ("Tokyo", "GeoLite2-City", False)),
         (replace_at_the_same_time, ("Tokyo", "GeoLite2-City", False)),
@@ -94,7 +94,7 @@ def test_a_cache_that_stays_open_notices(
     path: Path,
     is_flushed: bool,  # noqa: FBT001 (parametrized)
     change: Callable[[Path], Any],
-    said: tuple[str | None, str, bool],
+    answer: tuple[str | None, str, bool],
 ) -> None:
     """Rows are hits until there is another build; while a file is damaged, its answers are kept."""
     with GeoCache(settings=geocli.settings(), on_problem=lambda _: None) as cache:
@@ -103,7 +103,7 @@ def test_a_cache_that_stays_open_notices(
             cache.flush_dirty()
         change(path)
         actual = cache.lookup(ADDRESS)
-        assert said == (actual.place.city, actual.source, actual.cached)
+        assert answer == (actual.place.city, actual.source, actual.cached)
 
 
 def test_an_open_reader_keeps_the_old_file(geocli: Geocli, path: Path) -> None:

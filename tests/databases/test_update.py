@@ -320,8 +320,8 @@ class TestBadAnswers:
     def test_slow_body(self, chosen: Settings, directory: Path, old: bytes) -> None:
         """A server that sends a byte now and then is not waited for till it is done."""
 
-        def send(connection: socket.socket, done: Event) -> None:
-            dribble(connection, done, GZIP_BEGINS + b"\0\xff\xff\0\0")
+        def send(connection: socket.socket, stop: Event) -> None:
+            dribble(connection, stop, GZIP_BEGINS + b"\0\xff\xff\0\0")
 
         with serving(send) as url, pytest.raises(UpdateError, match=r"no complete answer within 0\.3 s"):
             update([NAME], chosen.replace(dbip_url=url), NOW, limits=Limits(whole_seconds=0.3))
@@ -357,15 +357,15 @@ class TestBadAnswers:
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], old: bytes, failures: int
     ) -> None:
         """Transfers that the network or the server aborts are retried up to a limit, until one is complete."""
-        packed, asked = gzip.compress(data := content()), 0
+        packed, requests = gzip.compress(data := content()), 0
 
         def send(connection: socket.socket, _: Event) -> None:
-            nonlocal asked
-            asked += 1
-            if asked == 1:
+            nonlocal requests
+            requests += 1
+            if requests == 1:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed[:100])
                 reset(connection)
-            elif asked <= failures:
+            elif requests <= failures:
                 connection.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
             else:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed)
@@ -377,7 +377,7 @@ class TestBadAnswers:
             else:
                 with pytest.raises(DownloadError, match=r"HTTP 503$"):
                     update([NAME], chosen.replace(dbip_url=url), NOW, limits=limits)
-        assert min(failures + 1, 3) == asked
+        assert min(failures + 1, 3) == requests
         assert_kept(directory, data if failures <= 2 else old)
 
     def test_neither_month(self, chosen: Settings, directory: Path, httpserver: HTTPServer, old: bytes) -> None:
@@ -482,8 +482,8 @@ class TestOldFile:
         self, chosen: Settings, directory: Path, tmp_path: Path, httpserver: HTTPServer, old: bytes
     ) -> None:
         """A database that was built before the installed one does not replace it."""
-        made = build(tmp_path / "made.mmdb", {"8.8.8.0/24": {"country_code": "US"}}, build_epoch=1_500_000_000)
-        httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(made.read_bytes()))
+        older = build(tmp_path / "made.mmdb", {"8.8.8.0/24": {"country_code": "US"}}, build_epoch=1_500_000_000)
+        httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(older.read_bytes()))
         assert [] == update([NAME], chosen, NOW)
         assert_kept(directory, old)
 
@@ -589,14 +589,14 @@ class TestOldFile:
         self, chosen: Settings, directory: Path, content: Callable[..., bytes], httpserver: HTTPServer, old: bytes
     ) -> None:
         """Downloads of other programs, and databases with other names, are unchanged."""
-        others = [f"{NAME}.mmdb.part", f"{NAME}.mmdb.0123.part", "x.csv.0123456789ab.part", "City.mmdb"]
-        for name in others:
+        names = [f"{NAME}.mmdb.part", f"{NAME}.mmdb.0123.part", "x.csv.0123456789ab.part", "City.mmdb"]
+        for name in names:
             (directory / name).write_bytes(old)
         (directory / f"{NAME}.mmdb.0123456789ab.part").touch()
         (directory / f"{NAME}.mmdb.sha256.0123456789ab.part").touch()
         httpserver.expect_request(THIS_MONTH).respond_with_data(gzip.compress(content()))
         assert [NAME] == update([NAME], chosen, NOW)
-        expected = [".geocli-update.lock", f"{NAME}.mmdb", f"{NAME}.mmdb.sha256", *others]
+        expected = [".geocli-update.lock", f"{NAME}.mmdb", f"{NAME}.mmdb.sha256", *names]
         assert sorted(expected) == sorted(os.listdir(directory))
 
     def test_stopped(self, geocli: Geocli, content: Callable[..., bytes]) -> None:
@@ -615,9 +615,9 @@ def under_way(geocli: Geocli, data: bytes) -> Iterator[subprocess.Popen[bytes]]:
     """Yield an update that has written a part of the response of a stalled server."""
     packed = gzip.compress(pad(data, 1_000_000), 1)
 
-    def send(connection: socket.socket, done: Event) -> None:
+    def send(connection: socket.socket, stop: Event) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + packed[:900_000])
-        done.wait(60)
+        stop.wait(60)
 
     with serving(send) as url, geocli.start(*command(geocli, url)) as process:
         wait_for(lambda: any(part.stat().st_size for part in geocli.db_dir.glob("*.part")))
@@ -646,22 +646,22 @@ class TestCommands:
     def test_update_then_lookup(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
         """`db update` is silent in cron, and the next lookup uses the new database."""
         httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(content({"country_code": "AQ"})))
-        done = geocli(*command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*"})
-        assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+        process = geocli(*command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*"})
+        assert (0, b"", b"") == (process.returncode, process.stdout, process.stderr)
         assert b"AQ\n" == geocli("lookup", "-f", "value", "-F", "country_code", "8.8.8.8").stdout
-        done = geocli("db", "verify")
+        process = geocli("db", "verify")
         assert (0, f"{geocli.db_dir}/{NAME}.mmdb: 1 networks, sound; records: map\n".encode()) == (
-            done.returncode,
-            done.stdout,
+            process.returncode,
+            process.stdout,
         )
 
     def test_failure(self, geocli: Geocli, httpserver: HTTPServer) -> None:
         """A failed `db update` is one line, and exit status 3."""
         httpserver.expect_request(PATTERN).respond_with_data(status=403)
-        done = geocli(*command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*"})
-        (line,) = done.stderr.decode().splitlines()
+        process = geocli(*command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*"})
+        (line,) = process.stderr.decode().splitlines()
         assert line.startswith(f"geocli: {httpserver.url_for('/free')}/{NAME}-")
-        assert (3, b"") == (done.returncode, done.stdout)
+        assert (3, b"") == (process.returncode, process.stdout)
 
     def test_one_fails(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
         """The others are updated; the exit status is the most severe one."""
@@ -670,10 +670,10 @@ class TestCommands:
         httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(content()))
         names = ["dbip-country-lite", NAME, "dbip-asn-lite"]
         command(geocli, httpserver.url_for("/free"))
-        done = geocli("db", "update", *names, environ={"NO_PROXY": "*"})
-        bad, busy = done.stderr.decode().splitlines()
+        process = geocli("db", "update", *names, environ={"NO_PROXY": "*"})
+        bad, busy = process.stderr.decode().splitlines()
         assert ("not gzip" in bad, "too many requests; try again" in busy) == (True, True)
-        assert (75, b"") == (done.returncode, done.stdout)
+        assert (75, b"") == (process.returncode, process.stdout)
         assert [f"{NAME}.mmdb"] == [path.name for path in geocli.db_dir.glob("*.mmdb")]
 
     def test_busy_server_is_reported_once(self, geocli: Geocli, httpserver: HTTPServer) -> None:
@@ -681,15 +681,15 @@ class TestCommands:
         httpserver.expect_request(re.compile("/free/.*")).respond_with_data(status=429)
         command(geocli, httpserver.url_for("/free"))
         for _ in range(2):
-            done = geocli("db", "update", NAME, environ={"NO_PROXY": "*"})
-            assert (75, 1) == (done.returncode, done.stderr.count(b"\n"))
-        done = geocli("db", "update", "dbip-asn-lite", "dbip-country-lite", environ={"NO_PROXY": "*"})
-        assert (75, 1) == (done.returncode, done.stderr.count(b"\n"))
+            process = geocli("db", "update", NAME, environ={"NO_PROXY": "*"})
+            assert (75, 1) == (process.returncode, process.stderr.count(b"\n"))
+        process = geocli("db", "update", "dbip-asn-lite", "dbip-country-lite", environ={"NO_PROXY": "*"})
+        assert (75, 1) == (process.returncode, process.stderr.count(b"\n"))
         assert 1 == len(httpserver.log)
 
     def test_two_at_once(self, geocli: Geocli) -> None:
         """While one update waits for its server, another one ends with 'try again later'."""
-        with serving(lambda _, done: done.wait(60)) as url, geocli.start(*command(geocli, url)) as first:
+        with serving(lambda _, stop: stop.wait(60)) as url, geocli.start(*command(geocli, url)) as first:
             lock = geocli.db_dir / ".geocli-update.lock"
             wait_for(lambda: lock.exists() and not is_free(lock))
             second = geocli("db", "update", "dbip-asn-lite", environ={"GEOCLI_LOCK_TIMEOUT": "0.05"})
@@ -705,9 +705,9 @@ class TestCommands:
         httpserver.expect_request(re.compile("/free/dbip-asn-.*")).respond_with_data(gzip.compress(content()))
         command(geocli, httpserver.url_for("/free"))
         program = ["sh", "-c", 'ulimit -f 64; exec "$@"', "sh", *geocli.command, "db", "update", NAME, "dbip-asn-lite"]
-        done = subprocess.run(program, env={**geocli.environ, "NO_PROXY": "*"}, capture_output=True, check=False)
-        assert f"geocli: {path}: File too large\n".encode() == done.stderr
-        assert (3, old) == (done.returncode, path.read_bytes())
+        process = subprocess.run(program, env={**geocli.environ, "NO_PROXY": "*"}, capture_output=True, check=False)
+        assert f"geocli: {path}: File too large\n".encode() == process.stderr
+        assert (3, old) == (process.returncode, path.read_bytes())
         assert {path.name, "dbip-asn-lite.mmdb"} == {actual.name for actual in geocli.db_dir.glob("*.mmdb")}
         assert [] == list(geocli.db_dir.glob("*.part"))
 

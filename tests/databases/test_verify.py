@@ -169,9 +169,9 @@ def test_progress(tmp_path: Path) -> None:
     """The callback gets the number of networks read, and an estimate of their total."""
     records = {f"{1 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24": {"asn": n} for n in range(REPORT_NETWORKS + 1)}
     path = build(tmp_path / "a.mmdb", records)
-    told: list[tuple[str, int, int | None]] = []
-    assert {"map": REPORT_NETWORKS + 1} == verify(str(path), lambda *words: told.append(words))
-    ((name, count, total),) = told
+    reads: list[tuple[str, int, int | None]] = []
+    assert {"map": REPORT_NETWORKS + 1} == verify(str(path), lambda *words: reads.append(words))
+    ((name, count, total),) = reads
     assert (str(path), REPORT_NETWORKS) == (name, count)
     assert total is not None
     assert count <= total <= 2 * count

@@ -89,8 +89,8 @@ def _wanted() -> list[str]:
 
 def _groups(name: str) -> Iterator[list[Call]]:
     """Return the calls of a command, grouped by their effect and file."""
-    wanted = [call for call in faults.calls_in(COMMANDS[name]) if call.file != PRINTED]
-    for _, group in groupby(sorted(wanted, key=_kind), key=_kind):
+    calls = [call for call in faults.calls_in(COMMANDS[name]) if call.file != PRINTED]
+    for _, group in groupby(sorted(calls, key=_kind), key=_kind):
         yield list(group)
 
 

@@ -26,8 +26,8 @@ def _rows(geocli: Geocli) -> dict[str, str]:
 
 
 def _leftovers(geocli: Geocli) -> list[str]:
-    kept = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock"}
-    return sorted(set(os.listdir(geocli.data_dir)) - kept)
+    permanent = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock"}
+    return sorted(set(os.listdir(geocli.data_dir)) - permanent)
 
 
 def _loop(geocli: Geocli, script: str) -> subprocess.Popen[str]:

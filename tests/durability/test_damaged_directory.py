@@ -138,10 +138,10 @@ def test_journal_that_is_not_a_file(troubled: Geocli, tmp_path: Path, make: Call
     is_all_there(troubled, {STORED, LEFT_OVER, DIRTY})
 
 
-@pytest.mark.parametrize("what", ["journal", "directory"])
-def test_re_resolve_reports_the_problem_once(troubled: Geocli, what: str) -> None:
+@pytest.mark.parametrize("fault", ["journal", "directory"])
+def test_re_resolve_reports_the_problem_once(troubled: Geocli, fault: str) -> None:
     """Neither the answers nor the flush after them can be stored, for one reason, which is one line."""
-    if what == "journal":
+    if fault == "journal":
         (troubled.data_dir / "journal").unlink()
         os.mkfifo(troubled.data_dir / "journal")
     else:
@@ -149,7 +149,7 @@ def test_re_resolve_reports_the_problem_once(troubled: Geocli, what: str) -> Non
     run = troubled("re-resolve", "--all")
 
     assert (4, b"") == (run.returncode, run.stdout)
-    assert complaint(run).startswith(f"{troubled.data_dir}{'/journal' if what == 'journal' else ''}: ")
+    assert complaint(run).startswith(f"{troubled.data_dir}{'/journal' if fault == 'journal' else ''}: ")
 
 
 def test_journal_with_another_name_is_not_written_and_is_flushed(troubled: Geocli, tmp_path: Path) -> None:

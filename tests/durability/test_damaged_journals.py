@@ -97,9 +97,9 @@ class Bench:
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as home:
-        made = Bench(home)
-        with closing(made.db):
-            yield made
+        bench = Bench(home)
+        with closing(bench.db):
+            yield bench
 
 
 def test_the_frames_are_what_these_tests_need() -> None:
@@ -112,10 +112,10 @@ def test_a_journal_truncated_at_any_byte(bench: Bench, later: list[Entry]) -> No
     """Whole frames are stored; the torn one is ignored, or quarantined if something was written after it."""
     for size in [*spots(JOURNAL), len(JOURNAL)]:
         expected, start = rows(*later), 0
-        for data, held in PARTS:
+        for data, entries in PARTS:
             if start + len(data) - 1 > size:  # its newline adds nothing
                 break
-            expected, start = expected | held, start + len(data)
+            expected, start = expected | entries, start + len(data)
         torn = JOURNAL[start:size]
 
         assert (expected, torn + b"\n" if torn and later else b"") == bench(JOURNAL[:size], later=later), size
@@ -192,10 +192,10 @@ HALF = len(BATCH) // 2
 )
 def test_everything_but_frames_is_quarantined(bench: Bench, data: bytes, expected: str, bad: bytes | None) -> None:
     """All whole frames are stored, once; everything else that is not empty is in `journal.bad`, in order."""
-    held = {letter: each for letter, (_, each) in zip("FBL", PARTS, strict=True)}
+    entries = {letter: each for letter, (_, each) in zip("FBL", PARTS, strict=True)}
     actual, damage = bench(data)
 
-    assert set().union(*(held[letter] for letter in expected)) == actual
+    assert set().union(*(entries[letter] for letter in expected)) == actual
     if bad is None:
         for whole, _ in PARTS:
             data = data.replace(whole, b"\n")

@@ -52,8 +52,8 @@ def _killed() -> Iterator[tuple[str, Call]]:
     """Return which call is never made; of the many pages of a new store the first, the second and the last."""
     for name in SCENARIOS:
         for group in _runs(name):
-            wanted = [*group[:2], *group[2:][-1:]] if name == "first flush" else group
-            yield from ((name, call) for call in wanted)
+            calls = [*group[:2], *group[2:][-1:]] if name == "first flush" else group
+            yield from ((name, call) for call in calls)
 
 
 def _runs(name: str) -> Iterator[list[Call]]:
@@ -124,29 +124,29 @@ def _each(cases: Callable[[], Iterator[tuple[object, ...]]], *more: str) -> pyte
 @_each(_killed)
 def test_killed_before_a_call(tmp_path: Path, scenario: str, call: Call) -> None:
     """Nothing that was acknowledged is lost, and no temporary file remains."""
-    wanted = SCENARIOS[scenario]
-    geocli = faults.prepared(tmp_path, wanted)
+    steps = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, steps)
 
-    ran = faults.killed(geocli, wanted, call)
+    ran = faults.killed(geocli, steps, call)
 
-    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
+    faults.check(geocli, steps.promised() | faults.acknowledged(ran))
 
 
 @_each(_flushing)
 def test_recovering_flush_killed_too(tmp_path: Path, scenario: str, call: Call) -> None:
     """A flush that recovers from a killed one may be killed as well."""
-    wanted = SCENARIOS[scenario]
-    geocli = faults.prepared(tmp_path, wanted)
-    faults.killed(geocli, wanted, call)
+    steps = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, steps)
+    faults.killed(geocli, steps, call)
     after_kill = shutil.copytree(geocli.data_dir, tmp_path / "killed")
-    recovering = [later for later in faults.calls_of(geocli, wanted) if later.is_change]
+    recovering = [later for later in faults.calls_of(geocli, steps) if later.is_change]
 
     for later in recovering[_flushed().index(call) % STRIDE :: STRIDE]:
         shutil.rmtree(geocli.data_dir)
         shutil.copytree(after_kill, geocli.data_dir)
-        faults.killed(geocli, wanted, later)
+        faults.killed(geocli, steps, later)
 
-        faults.check(geocli, wanted.promised())
+        faults.check(geocli, steps.promised())
 
 
 def _is_after_output(scenario: str, call: Call) -> bool:
@@ -157,10 +157,10 @@ def _is_after_output(scenario: str, call: Call) -> bool:
 @_each(_failing, "error")
 def test_call_that_fails(tmp_path: Path, scenario: str, call: Call, error: str) -> None:
     """The failure is reported in a message, success is not claimed, and nothing is lost."""
-    wanted = SCENARIOS[scenario]
-    geocli = faults.prepared(tmp_path, wanted)
+    steps = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, steps)
 
-    ran = faults.injected(geocli, wanted, call, f"error={error}")
+    ran = faults.injected(geocli, steps, call, f"error={error}")
 
     assert all(line.startswith(b"geocli: /") for line in ran.stderr.splitlines())
     is_repeated = call.file == NAMELESS or error == "EINTR" or (call.name, error) == ("flock", "EAGAIN")
@@ -169,36 +169,36 @@ def test_call_that_fails(tmp_path: Path, scenario: str, call: Call, error: str) 
         is_searched = not call.is_change and re.search(rb"/data(/journal\S*)?: cannot be (listed|read): ", ran.stderr)
         assert ran.returncode == 4 or (is_searched and ran.returncode == 0)
         assert os.strerror(getattr(errno, error)).encode() in ran.stderr
-    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
+    faults.check(geocli, steps.promised() | faults.acknowledged(ran))
 
 
 @pytest.mark.parametrize("written_bytes", [0, 1, 100])
 @_each(_short)
 def test_partial_write_reported_by_the_system(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
     """A partly written frame is truncated, and not acknowledged."""
-    wanted = SCENARIOS[scenario]
-    geocli = faults.prepared(tmp_path, wanted)
+    steps = SCENARIOS[scenario]
+    geocli = faults.prepared(tmp_path, steps)
 
-    ran = faults.injected(geocli, wanted, call, f"retval={written_bytes}")
+    ran = faults.injected(geocli, steps, call, f"retval={written_bytes}")
 
     assert ran.returncode == 4
     assert re.search(rf"journal: only {written_bytes} of \d+ bytes were written".encode(), ran.stderr)
-    faults.check(geocli, wanted.promised() | faults.acknowledged(ran))
+    faults.check(geocli, steps.promised() | faults.acknowledged(ran))
 
 
 @pytest.mark.parametrize("written_bytes", [1, 17, 100])
 @_each(_short)
 def test_partial_write(tmp_path: Path, scenario: str, call: Call, written_bytes: int) -> None:
     """A frame of which only the beginning fits is truncated."""
-    wanted = SCENARIOS[scenario]
+    steps = SCENARIOS[scenario]
 
-    with faults.held(tmp_path, wanted, call) as (geocli, held):
+    with faults.held(tmp_path, steps, call) as (geocli, process):
         journal = geocli.data_dir / "journal"
         before = journal.read_bytes()
-        resource.prlimit(held.pid, resource.RLIMIT_FSIZE, (len(before) + written_bytes,) * 2)
-        ran = held.go_on()
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (len(before) + written_bytes,) * 2)
+        ran = process.go_on()
 
     assert ran.returncode == 4
     assert f"journal: only {written_bytes} of ".encode() in ran.stderr
     assert before == journal.read_bytes()
-    faults.check(geocli, wanted.promised())
+    faults.check(geocli, steps.promised())

@@ -287,10 +287,10 @@ def test_problem_callbacks_may_wait_for_a_fork(chosen: Settings) -> None:
 
 def test_fork_inside_of_a_cache_does_not_deadlock(chosen: Settings) -> None:
     """A fork in a problem callback, or while a lock is held, continues in both processes."""
-    seen = count()
+    rounds = count()
 
     def fork(_: GeocliError) -> None:
-        assert 0 == in_child(lambda: next(seen))
+        assert 0 == in_child(lambda: next(rounds))
 
     os.makedirs(f"{chosen.data_dir}/geocli.db", mode=0o700)
     with opened(chosen, fork) as cache, cache.fork_lock, postponed():

@@ -288,8 +288,8 @@ def test_a_long_batch_that_fits_in_part(small: Geocli) -> None:
     assert FULL.search(line)
     (small.data_dir / FILLER).unlink()
     assert 0 == small("flush").returncode
-    kept = {ip for (ip,) in stored_rows(small)}
-    assert set() < kept < set(ips)
+    stored = {ip for (ip,) in stored_rows(small)}
+    assert set() < stored < set(ips)
 
 
 @pytest.mark.parametrize("inodes", range(2, 10))
@@ -347,12 +347,12 @@ def _with_files_up_to(
     geocli: Geocli, max_bytes: int, *arguments: str, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a child of this process, where it is loaded already, and can make no longer file."""
-    (taken, given), (heard, said), (read, complained) = (os.pipe() for _ in range(3))
-    os.write(given, stdin)
-    os.close(given)
+    (stdin_read, stdin_write), (stdout_read, stdout_write), (stderr_read, stderr_write) = (os.pipe() for _ in range(3))
+    os.write(stdin_write, stdin)
+    os.close(stdin_write)
 
     def command() -> None:
-        for number, descriptor in enumerate((taken, said, complained)):
+        for number, descriptor in enumerate((stdin_read, stdout_write, stderr_write)):
             os.dup2(descriptor, number)
         sys.stdin, sys.stdout, sys.stderr = (  # for good
             open(number, "rww"[number], closefd=False)  # noqa: SIM115
@@ -368,9 +368,9 @@ def _with_files_up_to(
         sys.exit(status)
 
     status = in_child(command)
-    for descriptor in (taken, said, complained):
+    for descriptor in (stdin_read, stdout_write, stderr_write):
         os.close(descriptor)
-    with open(heard, "rb") as rows, open(read, "rb") as lines:
+    with open(stdout_read, "rb") as rows, open(stderr_read, "rb") as lines:
         return subprocess.CompletedProcess(arguments, status or 0, rows.read(), lines.read())
 
 

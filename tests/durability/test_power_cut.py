@@ -71,8 +71,8 @@ class Step(NamedTuple):
     """A command."""
 
     arguments: tuple[str, ...]
-    asked: tuple[str, ...] = ()
-    """Addresses that it answers on standard output; in the arguments, `{asked}` stands for the file of these."""
+    addresses: tuple[str, ...] = ()
+    """Addresses that it answers on standard output; in the arguments, `{addresses}` stands for the file of these."""
     learns: Mapping[str, tuple[str, str]] = {}
     """The country in the database that is installed before, which the store should have after the command."""
     is_read: bool = False
@@ -86,22 +86,22 @@ class Step(NamedTuple):
 MANY = tuple(f"8.8.{number >> 8}.{number & 255}" for number in range(1100))
 """More than two of the blocks for which a batch syncs once."""
 LOOKUP = ("lookup", "-f", "jsonl")
-WRITE = ("batch", "-f", "jsonl", "-o", "{point}/rows", "{asked}")
+WRITE = ("batch", "-f", "jsonl", "-o", "{point}/rows", "{addresses}")
 UPDATE = ("db", "update", DATABASE)
 INSTALLED = f"share/geocli/{DATABASE}.mmdb"
 STEPS = {
-    "first lookup": Step((*LOOKUP, "8.8.8.8", "81.2.69.160"), asked=("8.8.8.8", "81.2.69.160")),
-    "lookup": Step((*LOOKUP, "1.1.1.1"), asked=("1.1.1.1",)),
+    "first lookup": Step((*LOOKUP, "8.8.8.8", "81.2.69.160"), addresses=("8.8.8.8", "81.2.69.160")),
+    "lookup": Step((*LOOKUP, "1.1.1.1"), addresses=("1.1.1.1",)),
     "first flush": Step(("flush",)),
-    "batch": Step(("batch", "-f", "jsonl", "{asked}"), asked=MANY[:-2]),
+    "batch": Step(("batch", "-f", "jsonl", "{addresses}"), addresses=MANY[:-2]),
     "second flush": Step(("flush",)),
-    "lookup beside a reader": Step((*LOOKUP, "9.9.9.9"), asked=("9.9.9.9",), is_read=True),
+    "lookup beside a reader": Step((*LOOKUP, "9.9.9.9"), addresses=("9.9.9.9",), is_read=True),
     "flush beside a reader": Step(("flush",), is_read=True),
-    "next lookup beside a reader": Step((*LOOKUP, "193.0.6.139"), asked=("193.0.6.139",), is_read=True),
+    "next lookup beside a reader": Step((*LOOKUP, "193.0.6.139"), addresses=("193.0.6.139",), is_read=True),
     "next flush beside a reader": Step(("flush",), is_read=True),
     "re-resolve": Step(("re-resolve", "--all"), learns={"81.2.69.160": ("GB", "London")}),
-    "first batch -o": Step(WRITE, asked=("200.3.14.10",), output="rows"),
-    "batch -o": Step(WRITE, asked=MANY[-2:], output="rows"),
+    "first batch -o": Step(WRITE, addresses=("200.3.14.10",), output="rows"),
+    "batch -o": Step(WRITE, addresses=MANY[-2:], output="rows"),
     "stats -o": Step(("stats", "-o", "{point}/rows"), output="rows"),
     "first db update": Step((*UPDATE,), output=INSTALLED, mirror="CA"),
     "db update": Step((*UPDATE,), output=INSTALLED, mirror="MX"),
@@ -281,9 +281,10 @@ class Story:
         """Run a step, note its calls, and store the content of the disk after each call if it has changed."""
         if step.learns:
             build(self.geocli.db_dir / "GeoLite2-City.mmdb", CITIES, build_epoch=1_780_000_000)
-        asked, printed = self.home / "asked", self.home / "said"
-        asked.write_text("".join(f"{ip:99}\n" for ip in step.asked))  # long enough for two reads and writes of batch
-        places = {"asked": asked, "point": self.point}
+        input_path, printed = self.home / "addresses", self.home / "output"
+        # Long enough for two reads and writes of batch.
+        input_path.write_text("".join(f"{ip:99}\n" for ip in step.addresses))
+        places = {"addresses": input_path, "point": self.point}
         command = [*self.geocli.command, *(argument.format(**places) for argument in step.arguments)]
         before, result, old = self.acknowledged, [], self._content(step)
         with closing(_stops(command, self._environ(step), printed)) as stops:
@@ -292,8 +293,8 @@ class Story:
                 if (str(self.point) in call and is_change) or str(printed) in call:
                     calls.append(call)
                     result += self._copy(call, before | _answers(step, printed))
-        answers = _answers(step, self.point / step.output if step.output and step.asked else printed)
-        assert set(step.asked) == set(answers)
+        answers = _answers(step, self.point / step.output if step.output and step.addresses else printed)
+        assert set(step.addresses) == set(answers)
         self.acknowledged = before | answers | dict(step.learns)
         result += self._copy("exit", self.acknowledged, is_output=step.output is not None)
         new, name = self._content(step), step.output or ""
@@ -341,7 +342,7 @@ class Story:
 
 def _answers(step: Step, printed: Path) -> Answers:
     """Return the answers that a command has printed so far, or has written to its file."""
-    if not step.asked:
+    if not step.addresses:
         return {}
     return {entry["ip"]: (entry["country_code"], entry["city"]) for entry in objects(printed.read_bytes())}
 
@@ -360,9 +361,9 @@ def story(request: pytest.FixtureRequest) -> Iterator[Story]:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="geocli-power-") as home:
         options, is_committed = CIRCUMSTANCES[request.param]
-        told = Story(Path(home), options, is_committed=is_committed)
-        told.run()
-        yield told
+        story = Story(Path(home), options, is_committed=is_committed)
+        story.run()
+        yield story
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -405,6 +406,6 @@ def test_names_are_synced(story: Story, step: str) -> None:
 
 def test_answers_are_right(story: Story) -> None:
     """Acknowledged answers are those expected of these addresses, so that rows are compared with the truth."""
-    known = {ip: story.acknowledged[ip] for step in STEPS.values() for ip in step.asked if ip in COUNTRIES}
+    known = {ip: story.acknowledged[ip] for step in STEPS.values() for ip in step.addresses if ip in COUNTRIES}
     assert {ip: (COUNTRIES[ip], None) for ip in known} | dict(STEPS["re-resolve"].learns) == known
     assert set(known) | set(MANY) == set(story.acknowledged)

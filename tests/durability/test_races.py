@@ -65,13 +65,13 @@ def test_held_while_another_runs(tmp_path: Path, first: str, call: Call, second:
     """Both keep what they acknowledge, and report in time if they cannot get a lock."""
     scenario = SCENARIOS[first]
 
-    with faults.held(tmp_path, scenario, call) as (geocli, held):
+    with faults.held(tmp_path, scenario, call) as (geocli, process):
         is_index = call.file == "geocli.db-shm" and call.name == "ftruncate"
         geocli.command = (*HASTY, *Geocli.command) if is_index else Geocli.command  # type: ignore[assignment]
         meanwhile = geocli(*OTHERS[second], environ=IMPATIENT)
         geocli.command = Geocli.command
-        assert held.is_before_call()
-        ran = held.go_on()
+        assert process.is_before_call()
+        ran = process.go_on()
 
     assert (0, b"") == (ran.returncode, ran.stderr)
     assert (meanwhile.returncode, meanwhile.stderr.decode()) in _ends(geocli.data_dir, first, second, is_locked)

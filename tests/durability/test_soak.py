@@ -58,11 +58,11 @@ Rows = dict[str, tuple[str, str | None]]
 """Status and country by address."""
 
 
-class Ended(NamedTuple):
+class Outcome(NamedTuple):
     """What became of a process."""
 
     command: str
-    asked: frozenset[str]
+    ips: frozenset[str]
     status: int
     stdout: bytes
     stderr: bytes
@@ -93,7 +93,7 @@ class Crowd:
         self._running: dict[subprocess.Popen[bytes], str] = {}
         self._lock = Lock()
 
-    def run(self, command: str, *arguments: str, asked: Iterable[str] = ()) -> Ended:
+    def run(self, command: str, *arguments: str, ips: Iterable[str] = ()) -> Outcome:
         """Run a command until it ends or is killed."""
         process = self.geocli.start(command, *arguments, stdin=subprocess.DEVNULL)
         with self._lock:
@@ -105,7 +105,7 @@ class Crowd:
             process.wait()
             with self._lock:
                 del self._running[process]
-        return Ended(command, frozenset(asked), process.returncode, stdout, stderr)
+        return Outcome(command, frozenset(ips), process.returncode, stdout, stderr)
 
     def strike(self, chance: random.Random) -> Counter[str]:
         """Kill processes, or stop them for a while, until all is over."""
@@ -126,34 +126,34 @@ class Crowd:
         return struck
 
 
-def _lookups(crowd: Crowd, writer: int) -> list[Ended]:
+def _lookups(crowd: Crowd, writer: int) -> list[Outcome]:
     """Look up two addresses in each turn: one of this process alone, and one of all."""
     chance = random.Random(writer)  # noqa: S311 (chance, not secrets)
-    ended: list[Ended] = []
+    outcomes: list[Outcome] = []
     while not crowd.is_over.is_set():
-        own = f"8.{writer}.{len(ended) // 250}.{len(ended) % 250}"
-        asked = own, f"9.9.9.{chance.randrange(200)}"
-        ended.append(crowd.run("lookup", *asked, asked=asked))
-    return ended
+        own = f"8.{writer}.{len(outcomes) // 250}.{len(outcomes) % 250}"
+        ips = own, f"9.9.9.{chance.randrange(200)}"
+        outcomes.append(crowd.run("lookup", *ips, ips=ips))
+    return outcomes
 
 
-def _batches(crowd: Crowd, writer: int) -> list[Ended]:
+def _batches(crowd: Crowd, writer: int) -> list[Outcome]:
     """Look up the lines of some files a turn."""
-    ended: list[Ended] = []
+    outcomes: list[Outcome] = []
     paths = [crowd.geocli.data_dir.parent / f"{writer}.{number}" for number in range(BATCH_FILES)]
     while not crowd.is_over.is_set():
-        asked = [f"9.{100 + writer}.{len(ended)}.{line}" for line in range(BATCH_FILES * BATCH_LINES)]
+        ips = [f"9.{100 + writer}.{len(outcomes)}.{line}" for line in range(BATCH_FILES * BATCH_LINES)]
         for number, path in enumerate(paths):
-            path.write_text("\n".join(asked[number::BATCH_FILES]))
-        ended.append(crowd.run("batch", "-f", "jsonl", *map(str, paths), asked=asked))
-    return ended
+            path.write_text("\n".join(ips[number::BATCH_FILES]))
+        outcomes.append(crowd.run("batch", "-f", "jsonl", *map(str, paths), ips=ips))
+    return outcomes
 
 
-def _flushes(crowd: Crowd) -> list[Ended]:
-    ended = []
+def _flushes(crowd: Crowd) -> list[Outcome]:
+    outcomes = []
     while not crowd.is_over.is_set():
-        ended.append(crowd.run("flush"))
-    return ended
+        outcomes.append(crowd.run("flush"))
+    return outcomes
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _locking(store: Path) -> Iterator[subprocess.Popen[bytes]]:
         locker.wait()
 
 
-def _soak(geocli: Geocli) -> tuple[list[Ended], Counter[str], Counter[str]]:
+def _soak(geocli: Geocli) -> tuple[list[Outcome], Counter[str], Counter[str]]:
     """Return how all processes ended, which were killed or stopped, and what the locking program did."""
     crowd = Crowd(geocli)
     with _locking(geocli.data_dir / "geocli.db") as locker, ThreadPoolExecutor(WRITERS + FLUSHERS + 1) as pool:
@@ -179,10 +179,10 @@ def _soak(geocli: Geocli) -> tuple[list[Ended], Counter[str], Counter[str]]:
             crowd.is_over.wait(SECONDS)
         finally:
             crowd.is_over.set()
-        ended = [one for worker in workers for one in worker.result()]
+        outcomes = [outcome for worker in workers for outcome in worker.result()]
         locker.kill()
         locked = Counter(locker.communicate()[0].decode().splitlines())
-        return ended, striker.result(), locked
+        return outcomes, striker.result(), locked
 
 
 def _stored(geocli: Geocli) -> Rows:
@@ -199,23 +199,23 @@ def test_a_minute_of_everything_loses_nothing(tmp_path: Path) -> None:
     quiet = dict(geocli.environ)
     geocli.environ |= IMPATIENT
 
-    ended, struck, locked = _soak(geocli)
-    acknowledged = {ip: row for one in ended for ip, row in one.acknowledged().items()}
-    asked = {ip for one in ended for ip in one.asked}
+    outcomes, struck, locked = _soak(geocli)
+    acknowledged = {ip: row for outcome in outcomes for ip, row in outcome.acknowledged().items()}
+    ips = {ip for outcome in outcomes for ip in outcome.ips}
 
     geocli.environ = quiet
     recovered = geocli("flush")
     stored = _stored(geocli)
     truth = geocli("batch", "--no-cache", "-f", "jsonl", stdin="\n".join(stored).encode())
 
-    assert [] == [one for one in ended if one.is_odd()]
+    assert [] == [outcome for outcome in outcomes if outcome.is_odd()]
     assert (0, b"", b"") == (recovered.returncode, recovered.stdout, recovered.stderr)
     assert {} == {ip: row for ip, row in acknowledged.items() if stored.get(ip) != row}
     assert _rows(truth.stdout) == stored
-    assert set(stored) <= asked | {"8.8.8.8"}
+    assert set(stored) <= ips | {"8.8.8.8"}
     assert [] == leftovers(geocli)
     assert len(acknowledged) > 1000
-    assert any(one.status < 0 and one.acknowledged() for one in ended)
-    assert ("flush", 75) in {(one.command, one.status) for one in ended}
-    assert {"lookup", "batch", "flush", "stopped"} == {what for what, times in struck.items() if times}
+    assert any(outcome.status < 0 and outcome.acknowledged() for outcome in outcomes)
+    assert ("flush", 75) in {(outcome.command, outcome.status) for outcome in outcomes}
+    assert {"lookup", "batch", "flush", "stopped"} == {event for event, times in struck.items() if times}
     assert {"BEGIN IMMEDIATE", "BEGIN EXCLUSIVE", "reader"} <= set(locked)

@@ -39,9 +39,9 @@ class Source:
         self.failure: ResolveError | None = None
         self.lookups: list[str] = []
 
-    def sources(self, known: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
+    def sources(self, labels: Labels | None, report: Report) -> list[tuple[str, DatabaseFile | None]]:
         """Return the label, of a source without a file."""
-        del known, report
+        del labels, report
         return [(self.label, None)]
 
     def resolve(self, address: Address, report: Report) -> Answer | None:

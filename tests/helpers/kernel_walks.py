@@ -57,26 +57,26 @@ class Walker:
     def walk(self, texts: Iterable[str]) -> list[Walk | str]:
         """Return the walks; "unread" for addresses the kernel cannot parse, "single" for those of the scalar path."""
         addresses = [text.encode() for text in texts]
-        found = BlockAnswers(self.table, Block.joined(addresses, [b""] * len(addresses)))
-        if self._find(found):
-            self._add(found)
-        assert not self._find(found)
-        return [self._walk(number, prefix) for number, prefix in zip(found.numbers, found.prefixes, strict=True)]
+        answers = BlockAnswers(self.table, Block.joined(addresses, [b""] * len(addresses)))
+        if self._find(answers):
+            self._add(answers)
+        assert not self._find(answers)
+        return [self._walk(number, prefix) for number, prefix in zip(answers.numbers, answers.prefixes, strict=True)]
 
     def _walk(self, number: int, prefix: int) -> Walk | str:
         assert number != MISSING
         return {UNREAD: "unread", SINGLE: "single"}.get(number) or Walk(*self._known[number], prefix)
 
-    def _find(self, found: BlockAnswers) -> int:
-        missing: int = kernel().find(byref(self.table.engine), byref(found.native))
+    def _find(self, answers: BlockAnswers) -> int:
+        missing: int = kernel().find(byref(self.table.engine), byref(answers.native))
         return missing
 
-    def _add(self, found: BlockAnswers) -> None:
-        size, engine, width = len(found.block), self.table.engine, self._width
+    def _add(self, answers: BlockAnswers) -> None:
+        size, engine, width = len(answers.block), self.table.engine, self._width
         scopes, records, examples = zeros(size), zeros(size * max(width, 1)), zeros(size)
         first = engine.next_number
         pointers = address_of(scopes), address_of(records)
-        count = kernel().add(byref(engine), byref(found.native), *pointers)
+        count = kernel().add(byref(engine), byref(answers.native), *pointers)
         assert first + count == engine.next_number
         for database, table in enumerate(self.table.records):
             for number in self.table.unread(database):

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @contextmanager
 def serving(answer: Callable[[socket.socket, Event], object], context: ssl.SSLContext | None = None) -> Iterator[str]:
     """Run a server that answers each request by a function, with an event for the end of the test; yield its URL."""
-    done = Event()
+    stop = Event()
 
     def serve(listening: socket.socket) -> None:
-        while not done.is_set():
+        while not stop.is_set():
             try:
                 connection, _ = listening.accept()
             except OSError:
@@ -38,7 +38,7 @@ def serving(answer: Callable[[socket.socket, Event], object], context: ssl.SSLCo
                 stream = context.wrap_socket(connection, server_side=True) if context else connection
                 with stream:
                     _read_request(stream)
-                    answer(stream, done)
+                    answer(stream, stop)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = Thread(target=serve, args=(listening,), daemon=True)
@@ -46,7 +46,7 @@ def serving(answer: Callable[[socket.socket, Event], object], context: ssl.SSLCo
         try:
             yield f"{'https' if context else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            done.set()
+            stop.set()
             with suppress(OSError):
                 listening.shutdown(socket.SHUT_RDWR)
     thread.join(10)
@@ -63,18 +63,18 @@ def _read_request(stream: socket.socket) -> None:
         body += piece
 
 
-def dribble(connection: socket.socket, done: Event, data: bytes, drop: bytes = b"x") -> None:
+def dribble(connection: socket.socket, stop: Event, data: bytes, drop: bytes = b"x") -> None:
     """Send data, then a drop every hundredth of a second, until the test ends."""
     connection.sendall(data)
-    while not done.is_set():
+    while not stop.is_set():
         connection.sendall(drop)
         time.sleep(0.01)
 
 
-def pour(connection: socket.socket, done: Event, data: bytes, more: bytes) -> None:
+def pour(connection: socket.socket, stop: Event, data: bytes, more: bytes) -> None:
     """Send data, then more as fast as it is read, until the test ends."""
     connection.sendall(data)
-    while not done.is_set():
+    while not stop.is_set():
         connection.sendall(more)
 
 
@@ -91,11 +91,11 @@ LARGE = "answer of more than "
 
 
 def drip(data: bytes, drop: bytes = b"x") -> Callable[[Any, Event], object]:
-    return lambda connection, done: dribble(connection, done, data, drop)
+    return lambda connection, stop: dribble(connection, stop, data, drop)
 
 
 def flood(data: bytes, more: bytes) -> Callable[[Any, Event], object]:
-    return lambda connection, done: pour(connection, done, data, more)
+    return lambda connection, stop: pour(connection, stop, data, more)
 
 
 def send(*pieces: bytes) -> Callable[[Any, Event], object]:
@@ -103,7 +103,7 @@ def send(*pieces: bytes) -> Callable[[Any, Event], object]:
 
 
 MISBEHAVIOUR: dict[str, tuple[Callable[[Any, Event], object], str]] = {
-    "silence": (lambda _, done: done.wait(60), LATE),
+    "silence": (lambda _, stop: stop.wait(60), LATE),
     "slow status": (drip(b"HTTP/1.1 2"), LATE),
     "slow header": (drip(HEAD + b"X: "), LATE),
     "slow headers": (drip(HEAD, b"X: y\r\n" * 2), "request failed: HTTPException|" + LATE),
@@ -114,7 +114,7 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[Any, Event], object], str]] = {
     "10,000 headers": (send(HEAD, b"X: y\r\n" * 10_000, b"\r\n"), "request failed: HTTPException"),
     "slow body": (drip(HEAD + b"\r\n"), LATE),
     "slow body with a length": (drip(HEAD + b"Content-Length: 900\r\n\r\n"), LATE),
-    "stalled body": (lambda connection, done: (send(HEAD, b"\r\nx")(connection, done), done.wait(60)), LATE),
+    "stalled body": (lambda connection, stop: (send(HEAD, b"\r\nx")(connection, stop), stop.wait(60)), LATE),
     "slow size of a chunk": (drip(CHUNKED, b"0"), LATE),
     "slow extension of a chunk": (drip(CHUNKED + b"1;x="), LATE),
     "endless extension of a chunk": (flood(CHUNKED + b"1;x=", b"x" * 4096), "request failed: "),

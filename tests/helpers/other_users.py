@@ -39,8 +39,8 @@ def as_user(geocli: Geocli, *, prefix: tuple[str, ...] = ()) -> Geocli:
     """Return geocli with the same data directory, run by an ordinary user who is a member of the group."""
     other = Geocli.__new__(Geocli)
     other.__dict__ |= geocli.__dict__
-    who = ("setpriv", f"--reuid={MEMBER}", f"--regid={MEMBER}", f"--groups={GROUP}", "--inh-caps=-all")
-    other.command = (*_where_all_may_read(), *who, *prefix, *Geocli.command)  # type: ignore[assignment]
+    identity = ("setpriv", f"--reuid={MEMBER}", f"--regid={MEMBER}", f"--groups={GROUP}", "--inh-caps=-all")
+    other.command = (*_where_all_may_read(), *identity, *prefix, *Geocli.command)  # type: ignore[assignment]
     other.environ = {name: text for name, text in geocli.environ.items() if not name.startswith("COV")}
     if reason := _missing(other):
         pytest.skip(reason)

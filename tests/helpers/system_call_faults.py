@@ -163,7 +163,7 @@ def read_calls(log: str, home: Path, places: tuple[str, ...]) -> list[Call]:
     """Parse the calls on files of these directories from the output of strace."""
     directories = "|".join(re.escape(str(home / place)) for place in places)
     path = re.compile(rf'["<](?:{directories})(?:/([^">]*))?[">]')
-    found, numbers = [], dict.fromkeys(TRACED, 0)
+    calls, numbers = [], dict.fromkeys(TRACED, 0)
     for line in LINE.finditer(log):
         name, rest = line["name"], line["rest"]
         numbers[name] += 1
@@ -178,8 +178,8 @@ def read_calls(log: str, home: Path, places: tuple[str, ...]) -> list[Call]:
         is_lock = "F_SETLK" in rest and ("F_RDLCK" in rest or "F_WRLCK" in rest)
         is_change = name != "fcntl" and (name != "openat" or "O_CREAT" in rest or "O_TMPFILE" in rest)
         if file and "LOCK_UN" not in rest and (name != "fcntl" or is_lock):
-            found.append(Call(name, numbers[name], file, is_change and file != PRINTED))
-    return found
+            calls.append(Call(name, numbers[name], file, is_change and file != PRINTED))
+    return calls
 
 
 def run(geocli: Geocli, scenario: Scenario) -> subprocess.CompletedProcess[bytes]:
@@ -211,8 +211,8 @@ def calls_in(scenario: Scenario) -> list[Call]:
 
 def injected(geocli: Geocli, scenario: Scenario, call: Call, fault: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command with one of its calls replaced by a fault of strace."""
-    ran, made = traced(geocli, scenario, "-e", f"inject={call.name}:{fault}:when={call.number}")
-    assert call in made
+    ran, calls = traced(geocli, scenario, "-e", f"inject={call.name}:{fault}:when={call.number}")
+    assert call in calls
     return ran
 
 
@@ -258,15 +258,15 @@ class Held:
             self._read += data
             if self._read.count(f" {self._call.name}(") < self._call.number:
                 continue
-            made = [line["pid"] for line in LINE.finditer(self._read) if line["name"] == self._call.name]
-            if len(made) >= self._call.number:
-                return int(made[self._call.number - 1])
+            pids = [line["pid"] for line in LINE.finditer(self._read) if line["name"] == self._call.name]
+            if len(pids) >= self._call.number:
+                return int(pids[self._call.number - 1])
 
     def is_before_call(self) -> bool:
         """Return whether the call has not been made yet."""
         ready, _, _ = select.select([self._log], [], [], 0)
-        made = read_calls(self._read, self._geocli.data_dir.parent, self._scenario.places)
-        return not ready and self._call == made[-1]
+        calls = read_calls(self._read, self._geocli.data_dir.parent, self._scenario.places)
+        return not ready and self._call == calls[-1]
 
     def go_on(self) -> subprocess.CompletedProcess[bytes]:
         """Let the command make the call, and continue."""

@@ -27,23 +27,23 @@ def on_terminal(geocli: Geocli, *arguments: str, environ: Mapping[str, str] | No
     The data directory exists, since on a terminal root is informed when it is created.
     """
     geocli.data_dir.mkdir(mode=0o700, exist_ok=True)
-    ours, its = pty.openpty()
+    controller, terminal = pty.openpty()
     process = subprocess.Popen(
         [*geocli.command, *arguments],
-        stdin=its,
-        stdout=its,
-        stderr=its,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
         env={name: text for name, text in {**geocli.environ, **TERMINAL, **(environ or {})}.items() if text},
     )
-    os.close(its)
+    os.close(terminal)
     shown = b""
     try:
-        while data := os.read(ours, 1 << 16):
+        while data := os.read(controller, 1 << 16):
             shown += data
     except OSError:  # on Linux: no process has the terminal open any more
         pass
     finally:
-        os.close(ours)
+        os.close(controller)
     return process.wait(PATIENCE_SECONDS), shown.decode().replace("\r\n", "\n")
 
 

@@ -235,9 +235,9 @@ CLEARS = [
 ]
 
 
-@pytest.mark.parametrize(("wanted", "left"), CLEARS)
+@pytest.mark.parametrize(("conditions", "left"), CLEARS)
 def test_a_segment_that_reappears_after_a_clear_is_cleared(
-    directory: DataDirectory, wanted: Clear, left: list[str]
+    directory: DataDirectory, conditions: Clear, left: list[str]
 ) -> None:
     """A segment from before the clear that reappears later restores nothing, also for lookups."""
     journal = Journal(directory)
@@ -246,26 +246,26 @@ def test_a_segment_that_reappears_after_a_clear_is_cleared(
     assert sealed is not None
     shutil.move(directory.file(sealed.name), directory.file("elsewhere"))
     journal.append([resolved("1.1.1.9")])
-    flush(directory).clear(wanted)
+    flush(directory).clear(conditions)
     journal.append([unresolved("1.1.1.8")])
     flush(directory).run()
     shutil.move(directory.file("elsewhere"), directory.file(sealed.name))
     with closing(Store(directory.file("geocli.db"))) as store:
-        asked = [entry.ip for entry in ENTRIES]
+        ips = [entry.ip for entry in ENTRIES]
         for more in ([], [f"9.9.9.{number}" for number in range(20)]):  # searched for, and by an index
-            assert left == sorted(Journal(directory).newest([*asked, *more], store.clears()))
+            assert left == sorted(Journal(directory).newest([*ips, *more], store.clears()))
     flush(directory).run()
     assert sorted([*left, *(["1.1.1.9"] if left else []), "1.1.1.8"]) == sorted(stored_entries(directory))
 
 
-@pytest.mark.parametrize(("wanted", "left"), CLEARS)
+@pytest.mark.parametrize(("conditions", "left"), CLEARS)
 def test_a_clear_that_is_killed_at_its_end_has_happened(
-    directory: DataDirectory, wanted: Clear, left: list[str]
+    directory: DataDirectory, conditions: Clear, left: list[str]
 ) -> None:
     """If segments cannot be removed after the rows were deleted, the next flush removes them, and stores none."""
     journal = Stuck(directory)
     journal.append(ENTRIES)
-    assert len(ENTRIES) - len(left) == flush(directory, journal).clear(wanted)
+    assert len(ENTRIES) - len(left) == flush(directory, journal).clear(conditions)
     assert left == sorted(stored_entries(directory))
     assert [] != journal.segments()
     with closing(Store(directory.file("geocli.db"))) as store:
@@ -321,9 +321,9 @@ def test_a_clear_that_fails_changes_nothing(directory: DataDirectory) -> None:
         directory.file("geocli.db"),
         "CREATE TRIGGER refuse BEFORE DELETE ON geo_cache BEGIN SELECT RAISE(ABORT, 'not this one'); END",
     )
-    for wanted in (Clear(), Clear(only_unresolved=True)):
+    for conditions in (Clear(), Clear(only_unresolved=True)):
         with pytest.raises(Exception, match="not this one; nothing was changed"):
-            flush(directory).clear(wanted)
+            flush(directory).clear(conditions)
     flush(directory).run()
     assert [f"1.1.1.{number}" for number in range(1, 6)] == sorted(stored_entries(directory))
 

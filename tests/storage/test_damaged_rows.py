@@ -65,7 +65,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def kept(geocli: Geocli, template: Path) -> Geocli:
+def filled(geocli: Geocli, template: Path) -> Geocli:
     """Return geocli with two answers in the store."""
     shutil.copytree(template, geocli.data_dir)
     (geocli.data_dir.parent / "list").write_text(f"{BAD}\n{GOOD}\n")
@@ -85,34 +85,34 @@ def change(path: Path, sql: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_bad_row_is_reported_and_the_rest_is_read(kept: Geocli, wrong: str) -> None:
+def test_bad_row_is_reported_and_the_rest_is_read(filled: Geocli, wrong: str) -> None:
     """A row that cannot be read is reported with the reason, and treated as missing.
 
     `re-resolve` replaces it with a new answer.
     """
     columns = ", ".join({*COLUMNS} - {"resolved_at"})
-    before, expected = stored_rows(kept, columns), damage(kept, wrong)
-    told: list[str] = []
-    with GeoCache(settings=kept.settings(), on_problem=lambda problem: told.append(str(problem))) as cache:
+    before, expected = stored_rows(filled, columns), damage(filled, wrong)
+    problems: list[str] = []
+    with GeoCache(settings=filled.settings(), on_problem=lambda problem: problems.append(str(problem))) as cache:
         only = {entry.ip: entry.place.country_code for entry in cache.lookup_batch([BAD, GOOD], mode="cached-only")}
         assert {BAD: None, GOOD: "AU"} == only
         assert 1 == cache.load_from_db()
         assert 2 == cache.re_resolve("all").retried
-        assert {True} == {text.startswith(expected) for text in told}
-        told.clear()
-        assert before == stored_rows(kept, columns)
+        assert {True} == {text.startswith(expected) for text in problems}
+        problems.clear()
+        assert before == stored_rows(filled, columns)
         assert {BAD, GOOD} == set(cache.lookup_cached_only([BAD, GOOD]))
-    assert [] == told
+    assert [] == problems
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("wrong", ["prefix of the other family", "deep traits", "text that is not UTF-8"])
-def test_command_continues(kept: Geocli, wrong: str, command: str) -> None:
+def test_command_continues(filled: Geocli, wrong: str, command: str) -> None:
     """It prints one message, and does its work."""
-    expected = damage(kept, wrong)
+    expected = damage(filled, wrong)
     arguments, status = COMMANDS[command]
 
-    ran = kept(*(argument.format(list=kept.data_dir.parent / "list") for argument in arguments))
+    ran = filled(*(argument.format(list=filled.data_dir.parent / "list") for argument in arguments))
 
     assert [expected] == complaints(ran)
     assert status == ran.returncode
@@ -123,11 +123,11 @@ def test_command_continues(kept: Geocli, wrong: str, command: str) -> None:
 
 
 @pytest.mark.parametrize("column", ["status", "country_code", "asn", "city", "source"])
-def test_text_that_is_not_utf8_is_counted(kept: Geocli, column: str) -> None:
+def test_text_that_is_not_utf8_is_counted(filled: Geocli, column: str) -> None:
     """Statistics include rows with invalid text, which SQLite reports as an error of the whole statement."""
-    change(kept.data_dir / "geocli.db", f"UPDATE geo_cache SET {column} = CAST(x'ff41' AS TEXT) WHERE ip = '{BAD}'")
+    change(filled.data_dir / "geocli.db", f"UPDATE geo_cache SET {column} = CAST(x'ff41' AS TEXT) WHERE ip = '{BAD}'")
 
-    with GeoCache(settings=kept.settings()) as cache:
+    with GeoCache(settings=filled.settings()) as cache:
         for by in ("country", "asn", "city", "source"):
             counted = cache.stats(by=by)
 
@@ -136,26 +136,26 @@ def test_text_that_is_not_utf8_is_counted(kept: Geocli, column: str) -> None:
             assert "?A" in {*counted.statuses, *(value for value, _ in counted.top)} or not column.startswith(by)
 
 
-def test_every_bad_row_is_reported(kept: Geocli) -> None:
+def test_every_bad_row_is_reported(filled: Geocli) -> None:
     """Of several bad rows each is reported, once per command."""
-    change(kept.data_dir / "geocli.db", "UPDATE geo_cache SET traits = '['")
+    change(filled.data_dir / "geocli.db", "UPDATE geo_cache SET traits = '['")
 
-    messages = complaints(kept("lookup", BAD, GOOD, BAD))
+    messages = complaints(filled("lookup", BAD, GOOD, BAD))
 
     assert [f"unreadable row: {ip}: traits are not JSON: '['" for ip in (GOOD, BAD)] == sorted(
         line.partition(": ")[2] for line in messages
     )
 
 
-def test_bad_row_is_an_error_without_a_callback(kept: Geocli) -> None:
+def test_bad_row_is_an_error_without_a_callback(filled: Geocli) -> None:
     """Without a callback for problems, a bad row raises an error, instead of a silently missing answer."""
-    damage(kept, "traits cut short")
-    told: list[StoreError] = []
-    with closing(Store(str(kept.data_dir / "geocli.db"))) as store:
+    damage(filled, "traits cut short")
+    problems: list[StoreError] = []
+    with closing(Store(str(filled.data_dir / "geocli.db"))) as store:
         with pytest.raises(StoreError, match=rf"unreadable row: {BAD}: "):
             store.get([BAD, GOOD])
-        assert {GOOD} == set(store.get([BAD, GOOD], told.append))
-    assert [BAD] == [error.row for error in told]
+        assert {GOOD} == set(store.get([BAD, GOOD], problems.append))
+    assert [BAD] == [error.row for error in problems]
 
 
 @pytest.mark.parametrize(
@@ -167,46 +167,48 @@ def test_bad_row_is_an_error_without_a_callback(kept: Geocli) -> None:
         (f'["{BAD}",0,24]', "[1]"),
     ],
 )
-def test_bad_record_of_the_journal_is_quarantined(kept: Geocli, rows: str, traits: str) -> None:
+def test_bad_record_of_the_journal_is_quarantined(filled: Geocli, rows: str, traits: str) -> None:
     """A record that geocli never writes stops no command; it is quarantined, and all others are stored."""
     place = f'{{"status":"resolved","country_code":"FR","traits":{traits}}}'
     payload = f'{{"at":"2026-06-01T12:00:00Z","generation":"x","places":[{place}],"rows":[{rows}]}}'
-    assert 0 == kept("lookup", "9.9.9.9").returncode
-    with (kept.data_dir / "journal").open("ab") as journal:
+    assert 0 == filled("lookup", "9.9.9.9").returncode
+    with (filled.data_dir / "journal").open("ab") as journal:
         journal.write(encode(payload.encode()))
-    assert 0 == kept("lookup", "81.2.69.160").returncode
+    assert 0 == filled("lookup", "81.2.69.160").returncode
 
-    assert {BAD, GOOD} == {entry["ip"] for entry in objects(kept("lookup", BAD, GOOD).stdout)}
-    flushed = kept("flush")
+    assert {BAD, GOOD} == {entry["ip"] for entry in objects(filled("lookup", BAD, GOOD).stdout)}
+    flushed = filled("flush")
 
     bytes_ = len(encode(payload.encode()))
-    assert [f"{kept.data_dir}/journal.bad: {bytes_} damaged bytes were quarantined"] == complaints(flushed)
-    assert {BAD: "US", GOOD: "AU", "9.9.9.9": "US", "81.2.69.160": "GB"} == dict(stored_rows(kept, "ip, country_code"))
+    assert [f"{filled.data_dir}/journal.bad: {bytes_} damaged bytes were quarantined"] == complaints(flushed)
+    assert {BAD: "US", GOOD: "AU", "9.9.9.9": "US", "81.2.69.160": "GB"} == dict(
+        stored_rows(filled, "ip, country_code")
+    )
 
 
-def test_wrong_prefix_in_the_journal_is_not_a_network(kept: Geocli) -> None:
+def test_wrong_prefix_in_the_journal_is_not_a_network(filled: Geocli) -> None:
     """A prefix length of the other address family stops no command: there is no network, and the row is reported."""
     payload = next(pack([resolved("9.9.9.9", prefix_len=64)]))
-    (kept.data_dir / "journal").write_bytes(encode(payload))
+    (filled.data_dir / "journal").write_bytes(encode(payload))
 
     only, flushed, after = (
-        kept(*arguments)
+        filled(*arguments)
         for arguments in (("lookup", "--cached-only", "9.9.9.9", GOOD), ("flush",), ("lookup", "9.9.9.9", GOOD))
     )
 
     assert [("9.9.9.9", None), (GOOD, None)] == [(entry["ip"], entry["network"]) for entry in objects(only.stdout)]
     assert (0, b"") == (flushed.returncode, flushed.stderr)
-    assert [f"{kept.data_dir}/geocli.db: unreadable row: 9.9.9.9: prefix_len is 64"] == complaints(after)
+    assert [f"{filled.data_dir}/geocli.db: unreadable row: 9.9.9.9: prefix_len is 64"] == complaints(after)
     assert ["US", "AU"] == [entry["country_code"] for entry in objects(after.stdout)]
 
 
-def test_unreadable_segment_does_not_stop_re_resolve(kept: Geocli) -> None:
+def test_unreadable_segment_does_not_stop_re_resolve(filled: Geocli) -> None:
     """`re-resolve` reports a file that it cannot read, asks again for all rows, and stores what it can."""
-    damage(kept, "prefix of the other family")
-    (kept.data_dir / "journal.7-x.draining").mkdir()
+    damage(filled, "prefix of the other family")
+    (filled.data_dir / "journal.7-x.draining").mkdir()
 
-    ran = kept("re-resolve", "--all")
+    ran = filled("re-resolve", "--all")
 
     assert 4 == ran.returncode
-    assert f"{kept.data_dir}/journal.7-x.draining: cannot be read: a directory; move it away" in complaints(ran)
-    assert [(GOOD, None), (BAD, None)] == stored_rows(kept, "ip, prefix_len")
+    assert f"{filled.data_dir}/journal.7-x.draining: cannot be read: a directory; move it away" in complaints(ran)
+    assert [(GOOD, None), (BAD, None)] == stored_rows(filled, "ip, prefix_len")

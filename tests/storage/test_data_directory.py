@@ -353,19 +353,19 @@ def test_killed_holder_frees_the_lock(directory: DataDirectory) -> None:
 
 def test_waiting_ends_when_the_holder_does(directory: DataDirectory) -> None:
     """Whoever waits gets the lock once it is free."""
-    got: list[bool] = []
+    locked: list[bool] = []
 
     def wait() -> None:
         with directory.locked("journal.lock", 60):
-            got.append(True)
+            locked.append(True)
 
     with locked_by_process(directory, "journal.lock") as holder:
         waiter = Thread(target=wait)
         waiter.start()
-        assert [] == got
+        assert [] == locked
         holder.kill()
         waiter.join(60)
-    assert [True] == got
+    assert [True] == locked
 
 
 def test_lock_is_freed_after_an_error(directory: DataDirectory) -> None:
@@ -557,14 +557,14 @@ def test_files_of_other_threads_respect_the_umask(tmp_path: Path) -> None:
             os.unlink(tmp_path / "theirs" / "file")
 
     before = os.umask(0o027)
-    theirs = Thread(target=make_theirs)
-    theirs.start()
+    other_thread = Thread(target=make_theirs)
+    other_thread.start()
     try:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda n: os.close(directory.open(str(n), CREATE)), range(4000)))
     finally:
         is_done.set()
-        theirs.join()
+        other_thread.join()
         after = os.umask(before)
 
     assert 0o027 == after
@@ -605,19 +605,19 @@ def grouped(tmp_path: Path) -> Path:
 def test_file_has_its_mode_before_it_has_its_name(grouped: Path, kind: type[DataDirectory], umask: int) -> None:
     """Nobody ever sees a file of a group's directory that the group may not use."""
     del umask
-    seen = set()
+    modes = set()
 
     def look(number: int) -> None:
         os.close(kind(str(grouped), allow_network_fs=True).open(str(number), CREATE))
 
     with ThreadPoolExecutor(4) as pool:
-        made = pool.map(look, [number // 4 for number in range(400)])
+        opened = pool.map(look, [number // 4 for number in range(400)])
         for number in range(100):
             with suppress(FileNotFoundError):
-                seen.add(mode_of(grouped / str(number)))
-        list(made)
+                modes.add(mode_of(grouped / str(number)))
+        list(opened)
 
-    assert {0o660} == seen | {mode_of(path) for path in grouped.iterdir()}
+    assert {0o660} == modes | {mode_of(path) for path in grouped.iterdir()}
     assert {str(number) for number in range(100)} == set(os.listdir(grouped))
 
 

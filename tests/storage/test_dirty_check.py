@@ -51,7 +51,11 @@ def finding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_method_finds_the_newest_entries(directory: DataDirectory, journal: Journal, finding: list[str]) -> None:
     """Each address has its newest entry, of segments and journal, in both frame formats."""
     put(directory, compact_frame("1.1.1.1", "1.1.1.2", "2001:db8::1"), segment_name(3))
-    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3"), resolved("1.1.1.4")])), segment_name(10))
+    put(
+        directory,
+        b"".join(map(encode, pack([resolved("1.1.1.3"), resolved("1.1.1.4")]))),
+        segment_name(10),
+    )
     retry_at = AT + timedelta(hours=1)
     journal.append([unresolved("1.1.1.1", retry_at=retry_at), resolved("1.1.1.2", place=Place(city="Paris"))])
     journal.append([unresolved("1.1.1.5"), unresolved("1.1.1.3", retry_at=retry_at), unresolved("1.1.1.3")])
@@ -251,6 +255,6 @@ def test_answers_with_a_retry_time(directory: DataDirectory, journal: Journal) -
     """In all segments and the journal, resolved entries with a retry time are found."""
     assert set() == journal.with_retry_times()
     later = AT + timedelta(days=30)
-    put(directory, b"".join(encode(one) for one in pack([resolved("1.1.1.3", retry_at=later)])), segment_name(3))
+    put(directory, b"".join(map(encode, pack([resolved("1.1.1.3", retry_at=later)]))), segment_name(3))
     journal.append([resolved("1.1.1.1"), resolved("1.1.1.2", retry_at=later), unresolved("1.1.1.4", retry_at=later)])
     assert {"1.1.1.2", "1.1.1.3"} == journal.with_retry_times()

@@ -114,14 +114,14 @@ def test_idle_flush_loads_nothing_heavy(tmp_path: Path) -> None:
         "Flush(directory, Journal(directory), print, 0).run()\n"
         "print(*{'sqlite3', 'sqlite_utils', 'uuid'} & (set(sys.modules) - before))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "data")], capture_output=True, check=True)
-    assert b"\n" == done.stdout
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "data")], capture_output=True, check=True)
+    assert b"\n" == process.stdout
 
 
 def test_idle_flush_is_silent(geocli: Geocli) -> None:
     """With nothing dirty `flush` prints nothing, exits with 0, and makes nothing."""
-    done = geocli("flush")
-    assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    process = geocli("flush")
+    assert (0, b"", b"") == (process.returncode, process.stdout, process.stderr)
     assert not geocli.data_dir.exists()
 
 
@@ -186,12 +186,12 @@ def test_damage_that_cannot_be_quarantined_keeps_its_segment(directory: DataDire
 def test_flush_command_warns_of_damage(geocli: Geocli) -> None:
     """`flush` reports on standard error how much was quarantined and where, and exits with 0."""
     put(local(geocli.data_dir), frames(resolved()) + b"garbage\n")
-    done = geocli("flush", "--json")
-    assert 0 == done.returncode
-    report = json.loads(done.stdout)
+    process = geocli("flush", "--json")
+    assert 0 == process.returncode
+    report = json.loads(process.stdout)
     assert ["flushed", "segments", "dropped_bytes", "duration_seconds"] == list(report)
     assert (1, 1, 8) == (report["flushed"], report["segments"], report["dropped_bytes"])
-    assert f"geocli: {geocli.data_dir}/journal.bad: 8 damaged bytes were quarantined\n" == done.stderr.decode()
+    assert f"geocli: {geocli.data_dir}/journal.bad: 8 damaged bytes were quarantined\n" == process.stderr.decode()
 
 
 def test_segment_that_cannot_be_read_does_not_block_the_next(directory: DataDirectory, journal: Journal) -> None:
@@ -287,8 +287,8 @@ def test_database_in_a_directory_that_is_not_utf_8(geocli: Geocli) -> None:
     environ = {"GEOCLI_DB_DIR": odd}
     answer = geocli("lookup", "-f", "value", "-F", "country_code", "81.2.69.160", environ=environ)
     assert (0, b"GB\n") == (answer.returncode, answer.stdout)
-    done = geocli("flush", environ=environ)
-    assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    process = geocli("flush", environ=environ)
+    assert (0, b"", b"") == (process.returncode, process.stdout, process.stderr)
     assert "GB" == stored_entries(local(geocli.data_dir))["81.2.69.160"].place.country_code
 
 
@@ -309,10 +309,10 @@ def test_second_flush_command_is_silent_unless_it_waits(
     directory = local(geocli.data_dir)
     Journal(directory).append([resolved()])
     with locked_by_process(directory, "flush.lock"):
-        done = geocli("flush", *arguments)
+        process = geocli("flush", *arguments)
     lock = geocli.data_dir / "flush.lock"
     complaint = f"geocli: {lock}: busy: another process held it for 0.02 s; try again later\n"
-    assert (status, b"", complaint if status else "") == (done.returncode, done.stdout, done.stderr.decode())
+    assert (status, b"", complaint if status else "") == (process.returncode, process.stdout, process.stderr.decode())
 
 
 def test_flush_waits_for_another(directory: DataDirectory, journal: Journal) -> None:
@@ -381,9 +381,9 @@ def test_flush_command_on_a_locked_store_exits_with_75(geocli: Geocli) -> None:
     Journal(directory).append([resolved()])
     with closing(sqlite3.connect(directory.file("geocli.db"), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        done = geocli("flush", environ={"GEOCLI_BUSY_TIMEOUT": "0"})
+        process = geocli("flush", environ={"GEOCLI_BUSY_TIMEOUT": "0"})
     expected = f"geocli: {geocli.data_dir}/geocli.db: busy: another process held it for 0 s; try again later\n"
-    assert (75, b"", expected) == (done.returncode, done.stdout, done.stderr.decode())
+    assert (75, b"", expected) == (process.returncode, process.stdout, process.stderr.decode())
     assert 1 == Journal(directory).status().entries
 
 

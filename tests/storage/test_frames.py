@@ -387,27 +387,27 @@ def test_unknown_keys_are_ignored() -> None:
 @pytest.mark.parametrize("text", [b"", b"\n", b"\n\n\n", b"\0" * 4096, b"\0" * (3 * MAX_BYTES), b"\0\n\0\n"])
 def test_emptiness_is_not_damage(text: bytes) -> None:
     """Empty lines and blocks of zeros are skipped, before, between and after frames."""
-    one, other = journal(LOOPBACK), journal(ANYTHING)
-    data = text + one + text + other + text
+    first, second = journal(LOOPBACK), journal(ANYTHING)
+    data = text + first + text + second + text
     assert [LOOPBACK, ANYTHING] == entries_in(data)
     assert [] == damage_in(data)
 
 
 def test_every_truncation_leaves_the_whole_frames_and_no_damage() -> None:
     """Wherever a journal is truncated, whole frames are read, and the torn frame is ignored."""
-    one, two = journal(LOOPBACK), journal(ANYTHING)
-    for size in range(len(one + two) + 1):
-        whole = [LOOPBACK] * (size >= len(one) - 1) + [ANYTHING] * (size >= len(one + two) - 1)
-        assert whole == entries_in((one + two)[:size]), size
-        assert [] == damage_in((one + two)[:size]), size
+    first, second = journal(LOOPBACK), journal(ANYTHING)
+    for size in range(len(first + second) + 1):
+        whole = [LOOPBACK] * (size >= len(first) - 1) + [ANYTHING] * (size >= len(first + second) - 1)
+        assert whole == entries_in((first + second)[:size]), size
+        assert [] == damage_in((first + second)[:size]), size
 
 
 def test_every_torn_frame_is_survived_by_the_next_append() -> None:
     """After a torn frame, the newline and the frame that the next writer appends are read."""
-    one, two = journal(LOOPBACK), journal(ANYTHING)
-    for size in range(1, len(one) - 1):
-        assert [ANYTHING] == entries_in(one[:size] + b"\n" + two), size
-        assert [one[:size]] == damage_in(one[:size] + b"\n" + two), size
+    first, second = journal(LOOPBACK), journal(ANYTHING)
+    for size in range(1, len(first) - 1):
+        assert [ANYTHING] == entries_in(first[:size] + b"\n" + second), size
+        assert [first[:size]] == damage_in(first[:size] + b"\n" + second), size
 
 
 def test_torn_frame_that_ends_in_zeros_is_silent() -> None:

@@ -641,10 +641,10 @@ def test_lookup_reports_an_unusable_journal(located: Geocli) -> None:
     """With a directory instead of a journal, the answer is printed, and the exit status is 4."""
     (located.data_dir / "journal").mkdir(parents=True)
     located.data_dir.chmod(0o700)
-    done = located("lookup", "81.2.69.160")
-    assert "GB" == json.loads(done.stdout)["country_code"]
+    process = located("lookup", "81.2.69.160")
+    assert "GB" == json.loads(process.stdout)["country_code"]
     expected = f"geocli: {located.data_dir}/journal: cannot be appended to: Is a directory\n"
-    assert (4, expected) == (done.returncode, done.stderr.decode())
+    assert (4, expected) == (process.returncode, process.stderr.decode())
 
 
 def test_files_that_a_frame_names_are_kept(directory: DataDirectory, journal: Journal) -> None:

@@ -214,7 +214,7 @@ def test_leftover_segment_does_not_change_later_answers(located: Geocli, first: 
     segment = Journal(directory).seal()
     assert segment is not None
     path = Path(directory.file(segment.name))
-    kept = path.read_bytes()
+    content = path.read_bytes()
     if first == "unreadable":
         path.unlink()
         path.mkdir()
@@ -229,7 +229,7 @@ def test_leftover_segment_does_not_change_later_answers(located: Geocli, first: 
 
     if first == "unreadable":
         path.rmdir()
-        path.write_bytes(kept)
+        path.write_bytes(content)
     else:
         change(directory.file("geocli.db"), "DROP TRIGGER refuse")
     healed = located("flush")

@@ -119,9 +119,9 @@ class Killed(Journal):
 
     def quarantine(self, pieces: Iterable[bytes]) -> int:
         self._die_at("before it is kept")
-        kept = super().quarantine(pieces)
+        count = super().quarantine(pieces)
         self._die_at("when it is kept")
-        return kept
+        return count
 
     def discard(self, segment: Segment) -> None:
         self._die_at("before the segment goes")
@@ -140,14 +140,14 @@ def test_killed_flush_loses_no_damage(geocli: Geocli, step: str) -> None:
     recovered = geocli("flush")
 
     assert (0, b"") == (recovered.returncode, recovered.stdout)
-    kept = (geocli.data_dir / "journal.bad").read_bytes()
-    assert kept in {GARBAGE, GARBAGE * 2}
+    damage = (geocli.data_dir / "journal.bad").read_bytes()
+    assert damage in {GARBAGE, GARBAGE * 2}
     assert {f"{geocli.data_dir}/journal.bad: {len(GARBAGE)} damaged bytes were quarantined"} >= set(
         complaints(recovered)
     )
     assert [("1.1.1.1",), ("8.8.8.8",)] == stored_rows(geocli)
     assert SILENT == _outcome(geocli, "flush")
-    assert [len(kept)] * 2 == _quarantined(geocli)
+    assert [len(damage)] * 2 == _quarantined(geocli)
 
 
 @pytest.mark.parametrize(

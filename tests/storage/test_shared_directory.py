@@ -86,31 +86,31 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
     """Whoever creates which file first, both look up, batch and flush, and read the entries of the other."""
     root = _shared(shared, owner)
     user = as_user(root)
-    one, other = (root, user) if first == "root" else (user, root)
+    one_user, other_user = (root, user) if first == "root" else (user, root)
 
-    _does(one, "lookup", "8.8.8.8")
-    _does(other, "lookup", "1.1.1.1")
-    assert ["AU", "US"] == [_does(one, "lookup", "--cached-only", "-f", "value", ip).stdout.decode().strip()
+    _does(one_user, "lookup", "8.8.8.8")
+    _does(other_user, "lookup", "1.1.1.1")
+    assert ["AU", "US"] == [_does(one_user, "lookup", "--cached-only", "-f", "value", ip).stdout.decode().strip()
                             for ip in ("1.1.1.1", "8.8.8.8")]  # fmt: skip
-    _does(one, "flush")
-    with _reading(one):
-        _does(other, "batch", stdin=b"9.9.9.9\n193.0.6.139\n")
-        _damaged(other)
-        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(other("flush"))
+    _does(one_user, "flush")
+    with _reading(one_user):
+        _does(other_user, "batch", stdin=b"9.9.9.9\n193.0.6.139\n")
+        _damaged(other_user)
+        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(other_user("flush"))
         assert {} == _rights(root)
-    with _reading(other):
-        _does(one, "batch", stdin=b"200.3.14.10\n")
-        _damaged(one)
-        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(one("flush"))
+    with _reading(other_user):
+        _does(one_user, "batch", stdin=b"200.3.14.10\n")
+        _damaged(one_user)
+        assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(one_user("flush"))
         assert {} == _rights(root)
-    kept = ["1.1.1.1", "193.0.6.139", "200.3.14.10", "8.8.8.8", "9.9.9.9"]
-    for each in (one, other):
-        actual = objects(_does(each, "lookup", "--cached-only", *kept).stdout)
+    ips = ["1.1.1.1", "193.0.6.139", "200.3.14.10", "8.8.8.8", "9.9.9.9"]
+    for each in (one_user, other_user):
+        actual = objects(_does(each, "lookup", "--cached-only", *ips).stdout)
         assert [("AU", True), ("NL", True), ("UY", True), ("US", True), ("US", True)] == [
             (entry["country_code"], entry["cached"]) for entry in actual
         ]
         _does(each, "re-resolve", "--all")
-    assert kept == [ip for (ip,) in stored_rows(root)]
+    assert ips == [ip for (ip,) in stored_rows(root)]
     assert b"garbage\n" * 2 == (root.data_dir / "journal.bad").read_bytes()
     assert set() == set(os.listdir(root.data_dir)) - KEPT - {"re-resolve.lock"}
 
@@ -157,7 +157,7 @@ def test_directory_of_another_user(shared: Path, mode: int) -> None:
     user = as_user(root)
     lookup = user("lookup", "-f", "value", "8.8.8.8", "9.9.9.9")
     batch = user("batch", "-f", "value", stdin=b"8.8.8.8\n" * 600 + b"9.9.9.9\n" * 600)
-    others = [user("flush"), user("stats"), user("re-resolve", "--all")]
+    processes = [user("flush"), user("stats"), user("re-resolve", "--all")]
 
     assert (4, b"US\nUS\n") == (lookup.returncode, lookup.stdout)
     assert (4, b"US\n" * 1200) == (batch.returncode, batch.stdout)
@@ -165,7 +165,7 @@ def test_directory_of_another_user(shared: Path, mode: int) -> None:
         lines = complaints(run)
         assert f"{root.data_dir}/journal.lock: cannot be locked: Permission denied" == lines[-1]
         assert 2 >= len(lines) == len({line.split(": ")[0] for line in lines})
-    assert [] == [run for run in others if b"internal error" in run.stderr or run.returncode not in {0, 4}]
+    assert [] == [run for run in processes if b"internal error" in run.stderr or run.returncode not in {0, 4}]
     assert before == {path.name: (path.stat().st_mtime_ns, path.stat().st_mode) for path in root.data_dir.iterdir()}
     assert 0 == root("flush").returncode
     assert ["1.1.1.1", "8.8.8.8"] == [ip for (ip,) in stored_rows(root)]

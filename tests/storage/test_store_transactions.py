@@ -307,16 +307,16 @@ def test_locked_store_is_not_migrated(directory: DataDirectory) -> None:
 
 def test_concurrent_readers(writer: StoreWriter) -> None:
     """Concurrent readers see all of a segment or nothing."""
-    seen: list[Any] = []
+    counts: list[Any] = []
 
     def frames() -> Iterator[Frame]:
         yield from framed([resolved(f"10.0.{n >> 8}.{n & 255}") for n in range(BLOCK)])
-        seen.append(select(writer.path, "SELECT COUNT(*) FROM geo_cache"))
+        counts.append(select(writer.path, "SELECT COUNT(*) FROM geo_cache"))
         yield from framed([resolved("1.1.1.1")])
-        seen.append(select(writer.path, "SELECT COUNT(*) FROM geo_cache"))
+        counts.append(select(writer.path, "SELECT COUNT(*) FROM geo_cache"))
 
     assert BLOCK + 1 == writer.apply(segment(), frames(), lambda: AT, oldest=1)
-    assert [[(0,)], [(0,)], [(BLOCK + 1,)]] == [*seen, select(writer.path, "SELECT COUNT(*) FROM geo_cache")]
+    assert [[(0,)], [(0,)], [(BLOCK + 1,)]] == [*counts, select(writer.path, "SELECT COUNT(*) FROM geo_cache")]
 
 
 def test_concurrent_writers(directory: DataDirectory, writer: StoreWriter) -> None:
@@ -513,8 +513,8 @@ def test_kept_answer_keeps_its_source(directory: DataDirectory, writer: StoreWri
     """A failed attempt is recorded with its sources; the source of the answer stays."""
     apply(writer, resolved())
     apply(writer, unresolved(generation="rir@4"), number=2)
-    kept = stored_entries(directory)["81.2.69.160"]
-    assert ("resolved", "rir@4", SOURCES) == (kept.status, kept.generation, kept.answered_by)
+    entry = stored_entries(directory)["81.2.69.160"]
+    assert ("resolved", "rir@4", SOURCES) == (entry.status, entry.generation, entry.answered_by)
     apply(writer, unresolved(generation=SOURCES), number=3)
     assert (SOURCES, "") == (
         stored_entries(directory)["81.2.69.160"].generation,
@@ -532,8 +532,8 @@ def test_late_answer_keeps_its_source(directory: DataDirectory, writer: StoreWri
     """An answer of a leftover segment keeps its sources if a later failure was stored before it."""
     apply(writer, unresolved(generation="rir@4"), number=2)
     apply(writer, resolved(), number=1)
-    kept = stored_entries(directory)["81.2.69.160"]
-    assert ("resolved", "rir@4", SOURCES) == (kept.status, kept.generation, kept.answered_by)
+    entry = stored_entries(directory)["81.2.69.160"]
+    assert ("resolved", "rir@4", SOURCES) == (entry.status, entry.generation, entry.answered_by)
 
 
 def test_clear_returns_how_many(directory: DataDirectory, writer: StoreWriter) -> None:
