@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from geocli.databases.database import Database
     from geocli.databases.discovery import DatabaseFile
 
-MAX_RECORDS, MAX_RECORD_BYTES = 512, 8192
+MAX_RECORDS, MAX_RECORD_BYTES = 2048, 8192
 """Maximum number of records in one call, and the size above which the kernel does not decode one."""
 METADATA_MARKER = b"\xab\xcd\xefMaxMind.com"
 """Start of the metadata, where the data section ends."""
-REFERENCE_SLOTS = 8192
+REFERENCE_SLOTS = 32_768
 """Size of the hash table for values that records share."""
 
 
