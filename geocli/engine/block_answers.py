@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from geocli.engine.blocks import Block
+    from geocli.engine.kernel import Addresses
     from geocli.engine.numbered_answers import NumberedAnswers
     from geocli.engine.verdicts import Verdicts
     from geocli.formats.rows import Output
@@ -34,7 +35,12 @@ class BlockAnswers:
     def __init__(self, answers: NumberedAnswers, block: Block) -> None:
         self.answers, self.block = answers, block
         self.numbers, self.prefixes = zeros(len(block)), bytearray(b"\xff") * len(block)
-        self.native = block.for_kernel(self.numbers, self.prefixes)
+        self._leaves = zeros(2 * max(len(answers.records), 1) * len(block))
+        """The records of addresses, and their prefix lengths, until there are answers for them."""
+        self.native = self._for_kernel()
+
+    def _for_kernel(self) -> Addresses:
+        return self.block.for_kernel(numbers=self.numbers, prefixes=self.prefixes, leaves=self._leaves)
 
     def positions(self, state: int) -> list[int]:
         """Return the positions of addresses whose answers have a state; with `NEW`, those not yet parsed."""
@@ -87,7 +93,7 @@ class BlockAnswers:
             kept.block.tail = before.tail[: before.tail.find(b"\n") + 1] if choice.is_kept else b""
         kept.block.shorten(size)
         del kept.numbers[size:], kept.prefixes[size:]
-        kept.native = kept.block.for_kernel(kept.numbers, kept.prefixes)
+        kept.native = kept._for_kernel()
         singles = [origins[place] for place in range(size) if kept.numbers[place] == SINGLE] if flags else []
         return kept, singles
 
@@ -104,7 +110,7 @@ class BlockAnswers:
             block.starts[position], block.stops[position] = ends[number], ends[number + 1]
             block.ends[position] = ends[number] + len(address.partition(b"/")[0])
         block.text = b"".join([block.text, *addresses.values()])
-        self.native = block.for_kernel(self.numbers, self.prefixes)
+        self.native = self._for_kernel()
 
 
 class Assembly:

@@ -163,8 +163,8 @@ class Block:
         copied = self.text[self.copy_starts[position] : self.copy_ends[position]]
         return copied if self.padding is None else copied + self.delimiter * self.padding[position]
 
-    def for_kernel(self, numbers: array[int] | None = None, prefixes: bytearray | None = None) -> Addresses:
-        """Return the block as a structure of pointers; the block must outlive it, unchanged."""
+    def for_kernel(self, **results: array[int] | bytearray) -> Addresses:
+        """Return the block as a structure of pointers, which it must outlive, unchanged; `results` are members, too."""
         from geocli.engine.kernel import Addresses, address_of, address_of_bytes
 
         pointers = {
@@ -172,8 +172,6 @@ class Block:
             for name in ("starts", "ends", "stops", "copy_starts", "copy_ends", "padding")
             if (memory := getattr(self, name)) is not None
         }
-        if numbers is not None and prefixes is not None:
-            pointers |= {"numbers": address_of(numbers), "prefixes": address_of(prefixes)}
         return Addresses(
             text=address_of_bytes(self.text),
             text_bytes=len(self.text),
@@ -181,6 +179,7 @@ class Block:
             room=len(self),
             delimiter=self.delimiter[0],
             **pointers,
+            **{name: address_of(memory) for name, memory in results.items()},
         )
 
     def pointer(self) -> Any:

@@ -51,7 +51,7 @@ class DistinctAddresses:
         """Return the positions of addresses, in canonical form, that did not occur before."""
         block = Block.joined(addresses, [b""] * len(addresses))
         numbers = offsets(range(FIRST_NUMBER, FIRST_NUMBER + len(addresses)))
-        new = self._collect(block.for_kernel(numbers, bytearray(len(addresses))), len(addresses))
+        new = self._collect(block.for_kernel(numbers=numbers, prefixes=bytearray(len(addresses))), len(addresses))
         words = memoryview(self._rows).cast("I")[: new * sizeof(Row) // 4]
         return [number - FIRST_NUMBER for number in words[Row.number.offset // 4 :: sizeof(Row) // 4]]
 

@@ -27,8 +27,8 @@ enum {
 };
 
 /* Numbers of answers: of UNREAD addresses, which are not yet parsed; SINGLE ones, which are left to the scalar path; MISSING ones,
- * which must be added. Answers are numbered from FIRST_NUMBER. */
-enum { UNREAD, SINGLE, MISSING, FIRST_NUMBER };
+ * which must be added; ADDED ones, whose answers are complete now. Answers are numbered from FIRST_NUMBER. */
+enum { UNREAD, SINGLE, MISSING, ADDED, FIRST_NUMBER };
 /* States of answers, by number. */
 enum { NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY };
 /* Kinds of pieces: what follows their text. LINKED is a fragment of the text that a record refers to. */
@@ -120,6 +120,11 @@ static const struct recipe *recipe_of(const struct engine *engine, uint64_t numb
     return engine->recipes + *answer_of(engine, number);
 }
 
+/* The record of an address in a database, 0 if there is none, and its prefix length. */
+struct leaf {
+    uint32_t offset, prefix;
+};
+
 /* The addresses of a block, and the number of each answer. */
 struct block {
     const uint8_t *text;
@@ -129,6 +134,7 @@ struct block {
     uint32_t *padding;                 /* number of delimiters to add to that; may be null */
     uint32_t *numbers;
     uint8_t *prefixes;
+    struct leaf *leaves; /* by position and database, of addresses that are MISSING or ADDED */
     uint64_t unread, singles, unregistered; /* number of addresses in these states */
     uint8_t delimiter;
 };
@@ -378,8 +384,10 @@ struct search {
     uint64_t position;
     uint32_t index;         /* the leading bits of the address */
     uint32_t scope, widest; /* prefix lengths for which the scope, and scope and records, are the same */
-    uint32_t offsets[MAX_DATABASES], prefixes[MAX_DATABASES];
-    int32_t is_sound; /* whether all trees are sound on the path to the address */
+    uint32_t number;        /* of the answer; 0 if there is none yet */
+    int32_t is_known;       /* whether the leaves are known without a walk */
+    int32_t is_sound;       /* whether all trees are sound on the path to the address */
+    struct leaf leaves[MAX_DATABASES];
 };
 
 /* The position of a walk to an address. */
@@ -398,9 +406,7 @@ static void arrive(const struct tree *tree, uint64_t database, const struct walk
     uint64_t behind_tree = tree->size_bytes - (uint64_t)tree->node_count * (tree->record_bits / 4);
     uint32_t offset = walk->node - tree->node_count;
     if (walk->node < tree->node_count || offset >= behind_tree || (offset && offset < SEPARATOR_BYTES)) search->is_sound = 0;
-    search->offsets[database] = offset;
-    search->prefixes[database] = walk->depth;
-    if (walk->depth > search->widest) search->widest = walk->depth;
+    search->leaves[database] = (struct leaf){offset, walk->depth};
 }
 
 /* Walk to several addresses alternately, so that loads of nodes overlap. */
@@ -410,7 +416,8 @@ static void walk_all(const struct tree *tree, uint64_t database, struct search *
     for (uint64_t i = 0; i < count; i++) {
         struct search *search = searches + i;
         int is_ipv6 = search->address.is_ipv6;
-        search->offsets[database] = search->prefixes[database] = 0;
+        if (search->is_known) continue;
+        search->leaves[database] = (struct leaf){0, 0};
         if (is_ipv6 && tree->ip_version == 4) continue;
         uint32_t reached = atomic_load_explicit(&tree->nodes[is_ipv6][search->index], memory_order_relaxed);
         uint32_t node = reached ? reached : is_ipv6 ? 0 : tree->ipv4_root;
@@ -762,13 +769,18 @@ static uint64_t hashed(const uint64_t *secret, uint64_t key) {
     return (key ^ key >> 32) * secret[1] >> 20;
 }
 
+/* Return the slot where the search for a key begins. */
+static struct slot *home_slot(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
+    return numbering->slots + (hashed(engine->secret, key) & numbering->mask);
+}
+
 /* Return the slot of a key, or the free slot for it, which exists since a table is never full. */
 static struct slot *slot_of(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
-    uint64_t at = hashed(engine->secret, key) & numbering->mask;
+    struct slot *slot = home_slot(engine, numbering, key);
     for (;;) {
-        uint64_t there = atomic_load_explicit(&numbering->slots[at].key, memory_order_acquire);
-        if (there == key || !there) return numbering->slots + at;
-        at = (at + 1) & numbering->mask;
+        uint64_t there = atomic_load_explicit(&slot->key, memory_order_acquire);
+        if (there == key || !there) return slot;
+        slot = slot == numbering->slots + numbering->mask ? numbering->slots : slot + 1;
     }
 }
 
@@ -794,13 +806,21 @@ static uint32_t scope_of(const struct ranges *ranges, const struct address *addr
     return 0;
 }
 
-/* Find the records of addresses. */
-static void find_records(const struct engine *engine, struct search *searches, uint64_t count) {
-    for (uint64_t i = 0; i < count; i++) {
-        searches[i].scope = scope_of(&engine->ranges, &searches[i].address, &searches[i].widest);
-        searches[i].is_sound = 1;
+/* Find the records of addresses; those of MISSING and ADDED ones are in the block. */
+static void find_records(const struct engine *engine, struct block *block, struct search *searches, uint64_t count) {
+    uint64_t databases = engine->database_count, size = databases * sizeof(struct leaf);
+    for (struct search *search = searches; search < searches + count; search++) {
+        search->is_sound = 1;
+        search->is_known = block->numbers[search->position] != UNREAD;
+        if (search->is_known) memcpy(search->leaves, block->leaves + search->position * databases, size);
     }
-    for (uint64_t i = 0; i < engine->database_count; i++) walk_all(&engine->trees[i], i, searches, count);
+    for (uint64_t i = 0; i < databases; i++) walk_all(&engine->trees[i], i, searches, count);
+    for (struct search *search = searches; search < searches + count; search++) {
+        if (!search->is_known) memcpy(block->leaves + search->position * databases, search->leaves, size);
+        search->scope = scope_of(&engine->ranges, &search->address, &search->widest);
+        for (uint64_t i = 0; i < databases; i++)
+            if (search->leaves[i].prefix > search->widest) search->widest = search->leaves[i].prefix;
+    }
 }
 
 static int can_be_answered(const struct engine *engine, const struct search *search) {
@@ -808,7 +828,7 @@ static int can_be_answered(const struct engine *engine, const struct search *sea
 }
 
 static uint64_t key_of(const struct engine *engine, const struct search *search, uint64_t database, uint64_t name) {
-    return name << 32 | (engine->database_count ? search->offsets[database] : 0);
+    return name << 32 | (engine->database_count ? search->leaves[database].offset : 0);
 }
 
 static uint64_t numbering_count(const struct engine *engine) { return engine->database_count ? engine->database_count : 1; }
@@ -824,29 +844,39 @@ static uint64_t entered(const struct engine *engine, struct numbering *numbering
     return slot->value;
 }
 
-/* Return the number of the answer for these records, MISSING if there is none yet. */
-static uint32_t number_of(const struct engine *engine, const struct search *search) {
-    uint64_t name = search->scope + 1;
-    for (uint64_t i = 0; i < numbering_count(engine); i++) {
-        uint64_t key = key_of(engine, search, i, name);
-        struct slot *slot = slot_of(engine, &engine->numberings[i], key);
-        if (atomic_load_explicit(&slot->key, memory_order_acquire) != key) return MISSING;
-        name = slot->value;
+/* Find the numbers of the answers for some records, database by database, so that loads of slots overlap. */
+static void find_numbers(const struct engine *engine, struct search *searches, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) searches[i].number = searches[i].scope + 1;
+    for (uint64_t database = 0; database < numbering_count(engine); database++) {
+        const struct numbering *numbering = &engine->numberings[database];
+        uint64_t keys[BATCH];
+        for (uint64_t i = 0; i < count; i++) {
+            keys[i] = key_of(engine, searches + i, database, searches[i].number);
+            __builtin_prefetch(home_slot(engine, numbering, keys[i]));
+        }
+        for (uint64_t i = 0; i < count; i++) {
+            struct slot *slot = slot_of(engine, numbering, keys[i]);
+            int is_found = searches[i].number && atomic_load_explicit(&slot->key, memory_order_acquire) == keys[i];
+            searches[i].number = is_found ? slot->value : 0;
+        }
     }
-    return name;
+    for (uint64_t i = 0; i < count; i++) {
+        __builtin_prefetch((const void *)&engine->states[searches[i].number]);
+        __builtin_prefetch(answer_of(engine, searches[i].number));
+    }
 }
 
-/* Assign numbers to a new combination of records and to new records; return the number of the answer, SINGLE without space. */
-static uint32_t added_number(struct engine *engine, const struct search *search) {
-    uint64_t name = search->scope + 1;
-    if (engine->next_number >= engine->max_numbers) return SINGLE;
+/* Return the number of the answer for these records, SINGLE without space; a new one is the next number. */
+static uint32_t entered_number(struct engine *engine, const struct search *search) {
+    uint64_t name = search->scope + 1, next = engine->next_number;
+    if (next >= engine->max_numbers) return SINGLE;
     for (uint64_t i = 0; i < numbering_count(engine); i++) {
         int is_last = i + 1 == numbering_count(engine);
-        uint64_t key = key_of(engine, search, i, name);
-        name = entered(engine, &engine->numberings[i], key, is_last ? engine->next_number : 0);
+        name = entered(engine, &engine->numberings[i], key_of(engine, search, i, name), is_last ? next : 0);
         if (!name) return SINGLE;
     }
-    return engine->next_number++;
+    if (name == next) engine->next_number++;
+    return name;
 }
 
 /* Return the number of a record; a new one is stored with the position of an address. */
@@ -865,7 +895,7 @@ static uint32_t record_number(struct engine *engine, uint64_t database, uint32_t
 static uint32_t answer_prefix(uint32_t sources, const struct search *search) {
     uint32_t longest = NO_PREFIX;
     for (uint32_t i = 0; sources; i++, sources >>= 1)
-        if (sources & 1 && (longest == NO_PREFIX || search->prefixes[i] > longest)) longest = search->prefixes[i];
+        if (sources & 1 && (longest == NO_PREFIX || search->leaves[i].prefix > longest)) longest = search->leaves[i].prefix;
     return longest;
 }
 
@@ -887,11 +917,11 @@ static uint32_t table_number(const struct engine *engine, struct block *block, c
     return number;
 }
 
-/* Return the number of the answer for the records of an address. */
+/* Return the number of the answer for the records of an address, or its state. */
 static uint32_t found_number(struct engine *engine, struct block *block, const struct search *search) {
+    uint32_t number = search->number;
     if (!can_be_answered(engine, search)) return SINGLE;
-    uint32_t number = number_of(engine, search);
-    if (number == MISSING) return MISSING;
+    if (!number) return MISSING;
     uint32_t state = atomic_load_explicit(&engine->states[number], memory_order_acquire);
     if (state == NEW) return MISSING;
     uint32_t prefix = answer_prefix(recipe_of(engine, number)->sources, search);
@@ -917,11 +947,8 @@ static void find_batch(struct engine *engine, struct block *block, struct search
         if (left != i) searches[left] = *search;
         left++;
     }
-    find_records(engine, searches, left);
-    for (uint64_t i = 0; i < left; i++) {
-        uint64_t key = key_of(engine, searches + i, 0, searches[i].scope + 1);
-        __builtin_prefetch(engine->numberings->slots + (hashed(engine->secret, key) & engine->numberings->mask));
-    }
+    find_records(engine, block, searches, left);
+    find_numbers(engine, searches, left);
     for (uint64_t i = 0; i < left; i++) block->numbers[searches[i].position] = found_number(engine, block, searches + i);
 }
 
@@ -939,7 +966,8 @@ int64_t geocli_find(struct engine *engine, struct block *block) {
         }
         if (i + BATCH < block->count) __builtin_prefetch(block->text + block->starts[i + BATCH]);
         struct search *search = searches + waiting;
-        if (i == block->count || block->numbers[i] != UNREAD || !parse(block, i, &search->address)) continue;
+        if (i == block->count || (block->numbers[i] != UNREAD && block->numbers[i] != ADDED)) continue;
+        if (!parse(block, i, &search->address)) continue;
         search->position = i;
         search->index = leading_bits(&search->address);
         __builtin_prefetch((const void *)&engine->table[search->index]);
@@ -966,30 +994,28 @@ int64_t geocli_pick(const struct engine *engine, const struct block *block, uint
 }
 
 /* Assign numbers to missing answers. Return how many are new, with the scope and the numbers of the records of each. Afterwards the
- * addresses are UNREAD, and `geocli_find` finds them. */
+ * addresses are ADDED, and `geocli_find` finds them. */
 int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *scopes, uint32_t *records) {
     struct search searches[BATCH];
     uint64_t waiting = 0, added = 0;
     for (uint64_t i = 0; i <= block->count; i++) {
         if (waiting == BATCH || i == block->count) {
-            find_records(engine, searches, waiting);
+            find_records(engine, block, searches, waiting);
+            find_numbers(engine, searches, waiting);
             for (struct search *search = searches; search < searches + waiting; search++) {
-                int is_single = !can_be_answered(engine, search);
-                if (!is_single && number_of(engine, search) != MISSING) continue;
-                if (is_single || added_number(engine, search) == SINGLE) {
-                    block->numbers[search->position] = SINGLE;
-                    continue;
-                }
+                block->numbers[search->position] = ADDED;
+                if (search->number) continue; /* added by another thread */
+                uint32_t next = engine->next_number, number = entered_number(engine, search);
+                if (number == SINGLE) block->numbers[search->position] = SINGLE;
+                if (number != next) continue;
                 for (uint64_t j = 0; j < engine->database_count; j++)
-                    *records++ = record_number(engine, j, search->offsets[j], search->position);
+                    *records++ = record_number(engine, j, search->leaves[j].offset, search->position);
                 scopes[added++] = search->scope;
             }
             waiting = 0;
         }
-        if (i == block->count || block->numbers[i] != MISSING) continue;
-        block->numbers[i] = UNREAD;
         struct search *search = searches + waiting;
-        if (!parse(block, i, &search->address)) continue;
+        if (i == block->count || block->numbers[i] != MISSING || !parse(block, i, &search->address)) continue;
         search->position = i;
         search->index = leading_bits(&search->address);
         waiting++;

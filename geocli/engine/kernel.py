@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 LIBRARY = os.path.join(os.path.dirname(__file__), "kernel.shared")
 """Shared library, compiled by build_kernel.py. It is not named `.so`, as it is not a Python extension module."""
 SOURCE = os.path.join(os.path.dirname(__file__), "kernel.c")
-UNREAD, SINGLE, MISSING, FIRST_NUMBER = range(4)
-"""Numbers that are states, as in the kernel: not yet parsed, left to the scalar path, to be added; the first answer."""
+UNREAD, SINGLE, MISSING, ADDED, FIRST_NUMBER = range(5)
+"""Numbers that are states, as in the kernel: not yet parsed, for the scalar path, to be added, added; the first answer."""
 NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
 """States of answers, as in the kernel."""
 TEXT_END, ADDRESS, NETWORK, TIME, FRAGMENT, LINKED = range(6)
@@ -107,7 +107,7 @@ class Addresses(ctypes.Structure):
         ("text", _POINTER),
         *((name, _U64) for name in ("text_bytes", "count", "room")),
         *((name, _POINTER) for name in ("starts", "ends", "stops", "copy_starts", "copy_ends", "padding")),
-        *((name, _POINTER) for name in ("numbers", "prefixes")),
+        *((name, _POINTER) for name in ("numbers", "prefixes", "leaves")),
         *((name, _U64) for name in ("unread", "singles", "unregistered")),
         ("delimiter", _U8),
     )

@@ -29,7 +29,7 @@ def _kept_by_kernel(block: Block, flags: Sequence[bool], singles: Sequence[bool]
     count, room = len(block), 2 * len(block) + 1
     numbers = offsets(SINGLE if single else FIRST_NUMBER + flag for flag, single in zip(flags, singles, strict=True))
     to, kept_numbers, prefixes, origins = block.emptied(room), zeros(room), bytearray(room), zeros(room)
-    native = to.for_kernel(kept_numbers, prefixes)
+    native = to.for_kernel(numbers=kept_numbers, prefixes=prefixes)
     verdicts, positions = bytearray(FIRST_NUMBER) + b"\0\1", bytearray(flags)
     choice = Choice(
         numbers=address_of(verdicts),
@@ -37,7 +37,7 @@ def _kept_by_kernel(block: Block, flags: Sequence[bool], singles: Sequence[bool]
         row_starts=None if block.row_starts is None else address_of(block.row_starts),
         origins=address_of(origins),
     )
-    source = block.for_kernel(numbers, bytearray(count))
+    source = block.for_kernel(numbers=numbers, prefixes=bytearray(count))
     size = kernel().select(byref(source), byref(native), byref(choice))
     pieces = [(to.copied(place), None if origins[place] == NO_ROW else origins[place]) for place in range(size)]
     assert [origin is None for _, origin in pieces] == [number == UNREAD for number in kept_numbers[:size]]

@@ -205,11 +205,12 @@ static void make_block(struct block *block, uint64_t *random, uint64_t room, int
                            &block->padding, &block->numbers};
     for (uint64_t i = 0; i < sizeof arrays / sizeof *arrays; i++) *arrays[i] = zeros(room, sizeof(uint32_t));
     block->prefixes = zeros(room, 1);
+    block->leaves = zeros(room * MAX_DATABASES, sizeof(struct leaf));
 }
 
 static void free_block(struct block *block) {
     void *memory[] = {(void *)block->text, block->starts, block->ends, block->stops, block->copy_starts, block->copy_ends,
-                      block->padding, block->numbers, block->prefixes};
+                      block->padding, block->numbers, block->prefixes, block->leaves};
     for (uint64_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);
 }
 
