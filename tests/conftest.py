@@ -7,6 +7,7 @@ import shutil
 import signal
 import ssl
 import tempfile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from tests.helpers.databases import CITIES, NETWORKS, build
 from tests.helpers.geocli_process import Geocli
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 # A shell ignores the signal in its background jobs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -30,15 +31,39 @@ for name in [name for name in os.environ if name.startswith(USER_VARIABLES)]:
     del os.environ[name]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Start the processes that tests are generated from without coverage, which makes system calls of its own."""
+    with _unmeasured():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure coverage of the processes of quick tests alone, since it triples the time that a process takes."""
+    is_measured = not any(item.get_closest_marker(name) for name in ("slow", "unmeasured"))
+    with nullcontext() if is_measured else _unmeasured():
+        return (yield)
+
+
+@contextmanager
+def _unmeasured() -> Iterator[None]:
+    """Let coverage ignore the processes that are started in this context."""
+    config = os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    yield
+    if config is not None:
+        os.environ["COVERAGE_PROCESS_CONFIG"] = config
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def geocli(request: pytest.FixtureRequest, tmp_path: Path) -> Geocli:
+def geocli(tmp_path: Path) -> Geocli:
     """Return geocli without databases."""
-    return Geocli(tmp_path, is_measured=request.node.get_closest_marker("unmeasured") is None)
+    return Geocli(tmp_path)
 
 
 @pytest.fixture

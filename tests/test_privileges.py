@@ -55,7 +55,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 def owned(home: Path, user: int = MEMBER, group: int = MEMBER, mode: int = 0o700) -> Geocli:
     """Return geocli of root, with a data directory of a user's; without coverage, which writes as root."""
-    geocli = Geocli(home, is_measured=False)
+    geocli = Geocli(home)
     geocli.data_dir.mkdir(mode=0o700)
     os.chown(geocli.data_dir, user, group)
     geocli.data_dir.chmod(mode)
@@ -123,7 +123,7 @@ def test_directory_of_a_group_that_root_owns_stays_roots(shared: Path) -> None:
 @pytest.mark.parametrize("name", ["data", "state/geocli", "a/b/c"])
 def test_directory_that_is_made_is_that_of_the_owner_above(shared: Path, name: str) -> None:
     """Below a user's directory root makes directories as that user."""
-    users = Geocli(shared, is_measured=False)
+    users = Geocli(shared)
     home = shared / "home"
     home.mkdir(mode=0o700)
     os.chown(home, MEMBER, MEMBER)
@@ -217,7 +217,7 @@ def _others_link(home: Path) -> Path:
 def test_directory_that_a_third_user_could_replace(shared: Path, place: Callable[[Path], Path], owner: int) -> None:
     """Neither root nor the owner controls the directory: nothing is opened, and answers have exit status 4."""
     path = place(shared)
-    geocli = Geocli(shared, is_measured=False)
+    geocli = Geocli(shared)
     geocli.data_dir = shared / "data" if place is _others_link else path
     geocli.data_dir.mkdir(mode=0o700)
     os.chown(geocli.data_dir, owner, owner)
@@ -317,7 +317,7 @@ def test_db_update_in_a_users_directory(shared: Path, httpserver: HTTPServer, *,
     data = build(shared / "made.mmdb", {"8.8.8.0/24": {"country": {"iso_code": "US"}}}).read_bytes()
     month = datetime.now(UTC).strftime("%Y-%m")
     httpserver.expect_request(f"/dbip-city-lite-{month}.mmdb.gz").respond_with_data(gzip.compress(data))
-    users = Geocli(shared, is_measured=False)
+    users = Geocli(shared)
     (shared / "home").mkdir(mode=0o700)
     os.chown(shared / "home", MEMBER, MEMBER)
     directory = shared / "home" / ("." if existing else "databases")
@@ -392,7 +392,7 @@ def test_library_of_the_user_works(users: Geocli) -> None:
 @pytest.mark.parametrize("below", ["data", "between/data"])
 def test_directory_below_a_world_writable_one(shared: Path, mode: int, owner: int, below: str) -> None:
     """Without the sticky bit any user could replace it: answers have exit status 4, and nothing is opened."""
-    geocli = Geocli(shared, is_measured=False)
+    geocli = Geocli(shared)
     (shared / "open" / below).mkdir(parents=True)
     for path in (shared / "open").rglob("*"):
         os.chown(path, owner, owner)
@@ -412,7 +412,7 @@ def test_directory_below_a_world_writable_one(shared: Path, mode: int, owner: in
 
 def test_directory_is_not_created_below_a_world_writable_one(shared: Path) -> None:
     """Nor is it created there; with the sticky bit it is."""
-    geocli = Geocli(shared, is_measured=False)
+    geocli = Geocli(shared)
     (shared / "open").mkdir()
     (shared / "open").chmod(0o777)
     geocli.environ["GEOCLI_DATA_DIR"] = str(shared / "open" / "data")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 PARSED = "import sys; from geocli.cli.app import run; sys.exit(run(sys.argv[1:]))"
 INSTANT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|in [0-9.]+ s")

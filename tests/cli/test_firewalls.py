@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 
 def in_namespace(script: str, *, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Sh = Callable[[str], subprocess.CompletedProcess[str]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 MANY = [f"81.2.69.{number}" for number in range(16)]
 

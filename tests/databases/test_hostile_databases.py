@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 MEMORY_KB = 1_500_000
 """Address space of a command; a tenth of it is used where nothing is hostile."""
 ADDRESS = "81.2.69.160"

@@ -35,7 +35,6 @@ OLD_ROWS = b"as it was\n"
 ASKED = (b"9.9.9.9\n81.2.69.160\n", {"9.9.9.9", "81.2.69.160"})
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.unmeasured,
     pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing())),
 ]
 

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 FLUSHERS, WRITERS, LOOKUPS = 3, 20, 6
 

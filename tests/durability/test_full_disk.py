@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 PAGE_BYTES = resource.getpagesize()
 """The unit in which a tmpfs allocates space."""

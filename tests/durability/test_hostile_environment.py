@@ -22,7 +22,7 @@ from tests.helpers.geocli_process import Geocli
 from tests.helpers.stores import select
 from tests.helpers.system_call_faults import check
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 KNOWN, OTHER, NEXT = "81.2.69.160", "98.0.0.1", "2001:218::1"
 COUNTRIES = {KNOWN: "GB", OTHER: "US", NEXT: "JP"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 ENTRIES = 5_000_000
 MAX_BYTES = 300 << 20

@@ -257,7 +257,7 @@ class Story:
     def __init__(self, home: Path, options: str, *, is_committed: bool) -> None:
         """Create the file system."""
         self.home, self.options, self.is_committed = home, options, is_committed
-        self.geocli = Geocli(home, is_measured=False)
+        self.geocli = Geocli(home)
         self.image = _made(home / "image")
         self.point = home / "mounted"
         self.point.mkdir()

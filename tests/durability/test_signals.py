@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 HANGUP = pytest.param(

@@ -194,7 +194,7 @@ def _stored(geocli: Geocli) -> Rows:
 
 def test_a_minute_of_everything_loses_nothing(tmp_path: Path) -> None:
     """The answers that thirty writers printed are in the table, as the sources have them, and nothing else."""
-    geocli = Geocli(tmp_path, is_measured=False)
+    geocli = Geocli(tmp_path)
     assert [0, 0] == [geocli(*arguments).returncode for arguments in (("lookup", "8.8.8.8"), ("flush",))]
     quiet = dict(geocli.environ)
     geocli.environ |= IMPATIENT

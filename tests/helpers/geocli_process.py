@@ -19,21 +19,14 @@ class Geocli:
 
     command = (sys.executable, "-m", "geocli")
 
-    def __init__(self, home: Path, *, is_measured: bool = True) -> None:
-        """Create the database directory and the configuration.
-
-        Args:
-            home: existing directory.
-            is_measured: whether to measure coverage, which triples the time that a process takes.
-
-        """
+    def __init__(self, home: Path) -> None:
+        """Create the database directory and the configuration in an existing directory."""
         self.data_dir = home / "data"
         self.db_dir = home / "databases"
         self.db_dir.mkdir()
         config = home / "config.toml"
         config.write_text("system_databases = false\n")
-        dropped = ("PYTHON",) if is_measured else ("PYTHON", "COV")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self.environ = {
             **inherited,
             "HOME": str(home),

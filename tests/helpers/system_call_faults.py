@@ -117,7 +117,7 @@ def missing() -> str | None:
 def _template(before: tuple[tuple[str, ...], ...]) -> tempfile.TemporaryDirectory[str]:
     """Create a data directory by these commands, once."""
     home = tempfile.TemporaryDirectory()
-    geocli = Geocli(Path(home.name), is_measured=False)
+    geocli = Geocli(Path(home.name))
     for arguments in before:
         assert geocli(*arguments).returncode == 0
     return home
@@ -125,7 +125,7 @@ def _template(before: tuple[tuple[str, ...], ...]) -> tempfile.TemporaryDirector
 
 def prepared(home: Path, scenario: Scenario) -> Geocli:
     """Return geocli with the data directory of a scenario."""
-    geocli = Geocli(home, is_measured=False)
+    geocli = Geocli(home)
     (home / "more").write_text("193.0.6.139\n")
     if scenario.before:
         copied(scenario, geocli)

@@ -22,7 +22,7 @@ from tests.helpers.geocli_process import Geocli
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 BAD, GOOD = "8.8.8.8", "1.1.1.1"
 WRONG = {
@@ -58,7 +58,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a store with two answers, once."""
-    geocli = Geocli(tmp_path_factory.mktemp("template"), is_measured=False)
+    geocli = Geocli(tmp_path_factory.mktemp("template"))
     assert 0 == geocli("lookup", BAD, GOOD).returncode
     assert 0 == geocli("flush").returncode
     return geocli.data_dir

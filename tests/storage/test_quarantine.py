@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from geocli.storage.segments import Segment
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 GARBAGE = b"garbage\n"
 SILENT = (0, b"", b"")

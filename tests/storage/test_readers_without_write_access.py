@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 SELECT = "SELECT ip, country_code FROM geo_cache"
 
-pytestmark = pytest.mark.skipif(
-    not (IS_ROOT and shutil.which("setpriv") and shutil.which("sqlite3")),
-    reason="needs root, setpriv (util-linux) and sqlite3, to read as another user",
-)
+pytestmark = [
+    pytest.mark.unmeasured,
+    pytest.mark.skipif(
+        not (IS_ROOT and shutil.which("setpriv") and shutil.which("sqlite3")),
+        reason="needs root, setpriv (util-linux) and sqlite3, to read as another user",
+    ),
+]
 
 
 def read(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +39,7 @@ def read(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def readable(shared: Path) -> Iterator[Geocli]:
     """Run geocli with a store that other users may read, in a directory that they may enter and list."""
-    geocli = Geocli(shared, is_measured=False)
+    geocli = Geocli(shared)
     assert [0, 0] == [geocli(*arguments).returncode for arguments in (("lookup", "8.8.8.8"), ("flush",))]
     geocli.data_dir.chmod(0o755)
     (geocli.data_dir / "geocli.db").chmod(0o644)

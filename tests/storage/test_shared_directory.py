@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
+pytestmark = pytest.mark.slow
 
 KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "journal.bad"}
 READER = (
@@ -118,7 +118,7 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
 @needs_root
 def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
     """In the private directory of a user, files that root creates belong to the user, who can use them."""
-    root = Geocli(shared, is_measured=False)
+    root = Geocli(shared)
     root.data_dir.mkdir(mode=0o700)
     os.chown(root.data_dir, MEMBER, MEMBER)
     user = as_user(root)
