@@ -139,12 +139,8 @@ def is_address(text: str) -> bool:
 def network_length(text: bytes, length: int) -> int | None:
     """Return the prefix length of a network by its canonical first address; None if they are not a network.
 
-    They are not if a host bit is set: firewalls write a port after a slash, `198.51.100.7/25`.
-
-    Args:
-        text: an address; one that is IPv4-mapped has a prefix of 96 bits before the IPv4 address.
-        length: the length of a prefix of it, in bits.
-
+    They are not if a host bit is set: firewalls write a port after a slash, `198.51.100.7/25`. The length of an
+    IPv4-mapped address counts the 96 bits before the IPv4 address.
     """
     try:
         address = parse(text.decode("latin-1"))

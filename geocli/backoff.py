@@ -55,12 +55,8 @@ class BackOff:
     ) -> None:
         """No file is opened before the first call of a method.
 
-        Args:
-            directory: directory of the file.
-            name: name of the file, without `.json`.
-            lock: name of the lock for writing; None if the caller holds one.
-            first_pause_seconds: pause after the first failure, unless the server names one.
-
+        `lock` is the name of the lock for writing, None if the caller holds one. The first pause after a failure is
+        `first_pause_seconds`, unless the server names another.
         """
         self._directory, self._name, self._lock = directory, f"{name}.json", lock
         self._first_pause_seconds = first_pause_seconds
@@ -122,10 +118,7 @@ class BackOff:
 def requested_seconds(values: Iterable[str], now: datetime) -> float | None:
     """Return the pause that a server requests; None if it requests none, or if that is over.
 
-    Args:
-        values: headers such as Retry-After, in order of precedence: seconds or a date (RFC 9110, 10.2.3).
-        now: the time.
-
+    `values` are headers such as Retry-After, in order of precedence: seconds or a date (RFC 9110, 10.2.3).
     """
     pauses = (seconds_of(value) or _seconds_until(value, now) for value in values)
     return next((seconds for seconds in pauses if seconds > 0), None)

@@ -59,13 +59,7 @@ def close_output() -> None:
 
 
 def guard(call: Callable[[], int | None], *, is_verbose: Callable[[], bool] = lambda: False) -> int:
-    """Call a function, print any error as one line, and return the exit status.
-
-    Args:
-        call: the function, which returns an exit status.
-        is_verbose: returns whether to print a traceback, too.
-
-    """
+    """Call a function, print any error as one line, with a traceback if `is_verbose`, and return the exit status."""
     try:
         status = call() or 0
         # After a signal another thread may still hold the lock of the stream.

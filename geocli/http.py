@@ -105,13 +105,9 @@ class BoundedSession(requests.Session):
     """A session of `requests` with limits, for one thread. It reuses connections, but stores no cookies."""
 
     def __init__(self, limits: Limits, *, follows: bool = False, on_read: OnRead = lambda _count, _total: None) -> None:
-        """Create a session.
+        """Create a session; if it follows redirects to https, the password is only sent to the first server.
 
-        Args:
-            limits: limits of each request.
-            follows: whether to follow redirects to https. The password is only sent to the first server.
-            on_read: called with the size of each read of a body, and the size of the body, None if unknown.
-
+        `on_read` is called with the size of each read of a body, and the size of the body, None if unknown.
         """
         super().__init__()
         self._limits, self._follows = limits, follows

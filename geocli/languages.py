@@ -9,10 +9,7 @@ from geocli.models import ENGLISH
 
 
 def canonical(text: str) -> str:
-    """Return a language tag in its canonical case, so that equal languages are equal strings (RFC 5646, 2.1.1).
-
-    Returns:
-        An empty string if this is not a language tag.
+    """Return a language tag in its canonical case (RFC 5646, 2.1.1), an empty string for anything else.
 
     >>> canonical("PT_br"), canonical("zh-hans"), canonical("German")
     ('pt-BR', 'zh-Hans', '')

@@ -82,17 +82,10 @@ def collect(  # noqa: PLR0913 (each is an option, or a part of the cache)
     top: int,
     with_countries: bool = False,
 ) -> Stats:
-    """Count the rows of a cache; errors of reading are among the problems.
+    """Count the rows of a cache by `country`, `asn`, `city` or `source`; errors of reading are among the problems.
 
-    Args:
-        journal: the journal.
-        store: the store, which is read once; twice to count countries and another column.
-        settings: name the databases.
-        now: the time, in UTC.
-        by: field to count by: `country`, `asn`, `city` or `source`.
-        top: number of most frequent values; with 0 only statuses are counted, which is faster.
-        with_countries: whether to count all countries, too.
-
+    The store is read once; twice to count countries and another column. With a `top` of 0 only statuses are counted,
+    which is faster.
     """
     problems: list[str] = []
 

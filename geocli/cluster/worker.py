@@ -76,13 +76,7 @@ class _JobState:
         self._answers: dict[tuple[str, str, str], Any] = {}
 
     def resolvers(self) -> list[Resolver]:
-        """Return the resolvers, after checking that they are those of the coordinator.
-
-        Raises:
-            DatabaseError: a database cannot be copied.
-            ClusterError: this worker has other built-in data.
-
-        """
+        """Return the resolvers, or raise an error if they are not those of the coordinator."""
         files = [self._file(database) for database in self._job.databases]
         databases = [source for source in self._job.sources if source[1] is not None]
         built_in = [source for source in self._job.sources if source[1] is None]

@@ -34,12 +34,7 @@ class Database:
     """An open database."""
 
     def __init__(self, file: DatabaseFile) -> None:
-        """Open a file.
-
-        Raises:
-            DatabaseError: it is not a database, cannot be read, or is not the file that was examined.
-
-        """
+        """Open a file; raise DatabaseError if it is not a database, or not the file that was examined."""
         from maxminddb_rust import InvalidDatabaseError, open_database
 
         try:

@@ -65,16 +65,11 @@ def install(  # noqa: PLR0913 (the metadata of a download)
 ) -> bool:
     """Install a database and its hash, unless the installed one is newer; return whether it was installed.
 
-    Args:
-        data: the database.
-        path: path of the installed file.
-        url: the source, for errors.
-        max_bytes: maximum size.
-        expected_md5: its MD5 digest in hex, if known.
-        last_modified: the value of the header Last-Modified, which becomes the time of the file.
+    `expected_md5` is its digest in hex, if known; `last_modified`, the header of the server, becomes the time of the
+    file.
 
     Raises:
-        UpdateError: it is not usable; the old file is unchanged.
+        UpdateError: it is not usable, or larger than `max_bytes`; the old file is unchanged, and `url` is named.
 
     """
     try:

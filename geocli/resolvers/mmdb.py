@@ -44,13 +44,8 @@ class MmdbResolver:
     ) -> None:
         """No file is opened before the first resolution.
 
-        Args:
-            directories: directories with databases, in their order.
-            files: files that are used instead.
-            language: language of names.
-            named: the directories that must exist.
-            warn: called with an error for each of them that does not, at the first resolution.
-
+        `files` are used instead of the databases of directories. At the first resolution, `warn` is called with an
+        error for each of the directories `named` that does not exist.
         """
         self._directories, self._files = directories, files
         self._named, self._warn = named, warn
@@ -180,13 +175,9 @@ class MmdbResolver:
 
 
 def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer | None:
-    """Return the answer of one database for an address, None if it has no record.
+    """Return the answer of one database for an address, None if it has no record, or raise DatabaseError.
 
     A record without known values is an answer with an empty place, since its prefix length is known.
-
-    Raises:
-        DatabaseError: the record is damaged.
-
     """
     record, prefix_len, packed = database.read(address)
     if record is None:

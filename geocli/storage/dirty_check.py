@@ -47,13 +47,9 @@ def dirty_bytes(directory: str) -> int:
 
 
 def has_answers(directory: str) -> bool:
-    """Return whether there may be dirty entries to read.
+    """Return whether there may be dirty entries to read; raise StorageError if the directory cannot be read.
 
     As `is_dirty`, but False if the directory is not one, or the journal not a file: an append reports these.
-
-    Raises:
-        StorageError: the directory cannot be read.
-
     """
     journal = f"{directory}/{JOURNAL}"
     try:

@@ -92,11 +92,8 @@ def encode(payload: bytes) -> bytes:
 def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
     """Return payloads of entries in their order, with each distinct place once a payload.
 
-    All entries of a payload have the same time of resolution and the same generation.
-
-    Raises:
-        ValueError: an entry is larger than `MAX_BYTES`.
-
+    All entries of a payload have the same time of resolution and the same generation. Raises ValueError if an entry is
+    larger than `MAX_BYTES`.
     """
     draft = _Draft("")
     for entry in entries:
@@ -142,17 +139,10 @@ def head(at: datetime | None, generation: str) -> str:
 
 
 def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes], ips: bytes = b"") -> bytes:
-    """Join a payload.
+    """Join a payload, or raise ValueError if it is larger than `MAX_BYTES`.
 
-    Args:
-        head: the result of `head`.
-        places: pieces of the JSON of places, including commas.
-        rows: pieces of the JSON of rows, including commas.
-        ips: the addresses of rows that only count them.
-
-    Raises:
-        ValueError: the payload is larger than `MAX_BYTES`.
-
+    `head` is the result of `head`; `places` and `rows` are pieces of their JSON, including commas; `ips` are the
+    addresses of rows that only count them.
     """
     begin = b'%b,"ips":"%b"' % (head.encode("ascii"), ips) if ips else head.encode("ascii")
     whole = b"".join((begin, b',"places":[', *places, b'],"rows":[', *rows, b"]}"))

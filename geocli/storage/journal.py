@@ -38,11 +38,10 @@ class Journal(JournalReader):
         self._failed: str | None = None
 
     def append(self, entries: Iterable[Entry], is_current: Callable[[], bool] = lambda: True) -> bool:
-        """Append entries. They are on disk when this returns.
+        """Append entries with `resolved_at` and `generation`, which are on disk when this returns.
 
-        Args:
-            entries: entries with `resolved_at` and `generation`.
-            is_current: called under the lock, when no process can append or clear; if False, nothing is appended.
+        `is_current` is called under the lock, when no process can append or clear; if it returns False, nothing is
+        appended.
 
         Returns:
             Whether they were appended.
@@ -119,15 +118,10 @@ class Journal(JournalReader):
             raise
 
     def seal(self, at_least: int = 1) -> Segment | None:
-        """Rename the journal to a segment, which can be stored.
+        """Rename the journal to a segment, which can be stored; None if the journal is empty.
 
-        Later appends go to a new journal. The rename is on disk when this returns.
-
-        Args:
-            at_least: minimum of the segment's number, which is larger than those of other segments.
-
-        Returns:
-            The sealed segment, or None if the journal is empty.
+        Later appends go to a new journal. The rename is on disk when this returns. The number of the segment is
+        `at_least`, or larger, and larger than those of other segments.
 
         Raises:
             JournalError: the journal is not a regular file, or the directory is not writable.
@@ -165,10 +159,7 @@ class Journal(JournalReader):
         return segment
 
     def quarantine(self, pieces: Iterable[bytes]) -> int:
-        """Append damaged bytes to `journal.bad`; they are on disk when this returns.
-
-        Returns:
-            The number of bytes.
+        """Append damaged bytes to `journal.bad`, and return their number; they are on disk when this returns.
 
         Raises:
             JournalError: nothing was appended.

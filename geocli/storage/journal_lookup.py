@@ -52,14 +52,7 @@ class DirtyEntries:
     def newest(
         self, addresses: Collection[str], files: Sequence[NumberedFile], clears: Sequence[Clear] = ()
     ) -> dict[str, Entry]:
-        """Return the newest entry of each address that has one.
-
-        Args:
-            addresses: canonical texts.
-            files: segments, oldest first, and the journal.
-            clears: their entries are left out.
-
-        """
+        """Return the newest entry of each address that has one, except cleared ones; the last file is the newest."""
         self._lookups += sum(ip not in self._absent for ip in addresses)
         if self._lookups <= SEARCHED_ADDRESSES:
             return self._search(addresses, files, clears)

@@ -102,10 +102,7 @@ class JournalReader:
     def newest(self, addresses: Collection[str], clears: Sequence[Clear] = ()) -> dict[str, Entry]:
         """Return the newest dirty entry of each address that has one; no file is read if none is dirty.
 
-        Args:
-            addresses: canonical texts.
-            clears: the clears of the store, which was read before; their entries are left out.
-
+        `clears` are those of the store, which was read before; their entries are left out.
         """
         frozen = self._frozen
         if not addresses or frozen == {} or not self.is_dirty():

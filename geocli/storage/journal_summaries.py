@@ -28,13 +28,7 @@ def summary(descriptor: int, size_bytes: int, data: bytes) -> bytes:
     """Return the summary of the stretch that frames fill, to be appended to a journal after them.
 
     It is empty if they fill none, or if `is_absent` would not find it: that looks after the frame in which the stretch
-    ends.
-
-    Args:
-        descriptor: the journal.
-        size_bytes: its size without the frames.
-        data: the frames.
-
+    ends. `size_bytes` is the size of the journal without the frames, `data`.
     """
     end = (size_bytes + len(data)) // STRETCH_BYTES * STRETCH_BYTES
     is_in_last_frame = end > size_bytes + data.rfind(b"\n", 0, -1) + 1

@@ -193,15 +193,8 @@ class Store(ForkAware):
     ) -> list[tuple[int, Entry]]:
         """Return the next entries that a condition selects, with their row IDs, in their order.
 
-        An unreadable row is an unresolved entry.
-
-        Args:
-            condition: condition on `geo_cache`; without an index for it, all rows are read.
-            values: parameters of the condition.
-            after: last row ID of the previous call, initially 0.
-            count: maximum number of entries.
-            report: called with an error for each unreadable row; default: raise it.
-
+        `after` is the last row ID of the previous call, initially 0. Without an index for the condition, all rows are
+        read. An unreadable row is an unresolved entry; it is reported, or by default its error is raised.
         """
         clause = f"({condition}) AND geo_cache.rowid > ? ORDER BY geo_cache.rowid LIMIT ?"
         rows = self._rows(f"WHERE {clause}", (*values, after, count))

@@ -286,13 +286,7 @@ class StoreWriter:
 
 
 def check_writable(path: str) -> None:
-    """Check that a flush could write a store, if it exists.
-
-    Raises:
-        StoreError: it could not.
-        BusyError: the store is locked by another program.
-
-    """
+    """Raise StoreError unless a flush could write a store, or there is none; BusyError if another program locked it."""
     if check_store(path):
         with postponed(), sqlite_errors(path, 0), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
