@@ -13,7 +13,7 @@ import zlib
 from contextlib import contextmanager
 from itertools import pairwise
 from lzma import LZMAError
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from geocli.batch.input_detection import completed
 from geocli.batch.lists_and_logs import named_errors
@@ -81,15 +81,6 @@ class Part(Value):
         return self.size_bytes if self.stop is None else self.stop - self.start
 
 
-class _File(NamedTuple):
-    """A file to split; see `Part`."""
-
-    name: str
-    url: str
-    size_bytes: int
-    modified: str
-
-
 def split(request: BatchRequest, block_bytes: int) -> list[Part]:
     """Return the parts of all files, of `block_bytes` each; a compressed file is one part.
 
@@ -110,7 +101,7 @@ def split(request: BatchRequest, block_bytes: int) -> list[Part]:
         if len(ranges) == 1:
             begin, head = 0, b""
         for start, stop in ranges:
-            part = Part(**file._asdict(), number=len(parts), start=start, stop=stop, head=head)
+            part = file.replace(number=len(parts), start=start, stop=stop, head=head)
             if start == begin:
                 part = part.replace(begin=begin, has_header=has_header and columns is None)
             parts.append(part)
@@ -133,7 +124,7 @@ def recognised(request: BatchRequest) -> BatchRequest:
         return completed(request, stream.read)[0]
 
 
-def _ranges(file: _File, begin: int, block_bytes: int) -> list[tuple[int, int | None]]:
+def _ranges(file: Part, begin: int, block_bytes: int) -> list[tuple[int, int | None]]:
     """Return the first and the last offset of each part."""
     if compression_of(file.name):
         return [(0, None)]
@@ -141,14 +132,16 @@ def _ranges(file: _File, begin: int, block_bytes: int) -> list[tuple[int, int | 
     return list(pairwise([*starts, file.size_bytes])) if len(starts) > 1 else [(0, file.size_bytes)]
 
 
-def _examine(name: str, form: Form) -> tuple[_File, int, bytes]:
-    """Let the form read the head of a file; return the file, the offset of its first row, and the head of a table."""
+def _examine(name: str, form: Form) -> tuple[Part, int, bytes]:
+    """Let the form read the head of a file; return it as one part, the offset of its first row, the head of a table."""
     with input_errors(name), named_errors(name):
         system, path = resolve_url(name)
         size_bytes, modified = _stamp(system, path)
         with open_decompressed(system, path) as stream:
             begin, head = _head(name, stream, form)
-    return _File(name, system.unstrip_protocol(path), size_bytes, modified), begin, head
+    url = system.unstrip_protocol(path)
+    file = Part(number=0, name=name, url=url, size_bytes=size_bytes, modified=modified, start=0, stop=None)
+    return file, begin, head
 
 
 def _stamp(system: AbstractFileSystem, path: str) -> tuple[int, str]:

@@ -10,9 +10,10 @@ from geocli.immutable import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, TypeAlias, TypeVar
 
+    Read = TypeVar("Read")
     Identity: TypeAlias = tuple[str, int, int, int, int, int]
 
 SUFFIX = ".mmdb"
@@ -92,16 +93,24 @@ def find(directories: Iterable[str], report: Callable[[DatabaseError], None]) ->
 
     Missing directories are skipped; files that cannot be databases are reported.
     """
+    paths = ((path, at) for at, directory in enumerate(directories) for path in _listed(directory, report))
     files: dict[tuple[int, int], DatabaseFile] = {}
-    for number, directory in enumerate(directories):
-        for path in _listed(directory, report):
-            try:
-                file = examine(path, number)
-            except DatabaseError as error:
-                report(error)
-            else:
-                files.setdefault((file.device, file.inode), file)
+    for file in usable(examine, paths, report):
+        files.setdefault((file.device, file.inode), file)
     return list(files.values())
+
+
+def usable(
+    read: Callable[..., Read], arguments: Iterable[tuple[Any, ...]], report: Callable[[DatabaseError], None]
+) -> Iterator[Read]:
+    """Yield the results of a function that reads databases, called with each of the arguments; errors are reported."""
+    for values in arguments:
+        try:
+            result = read(*values)
+        except DatabaseError as error:
+            report(error)
+        else:
+            yield result
 
 
 def missing(directories: Iterable[str]) -> list[DatabaseError]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from marshal import loads
 
-from geocli.databases.discovery import digest_of, examine, find, missing, order_of
+from geocli.databases.discovery import digest_of, examine, find, missing, order_of, usable
 from geocli.errors import DatabaseError
 from geocli.models import ENGLISH, Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from geocli.addresses import Address
@@ -64,7 +64,7 @@ class MmdbResolver:
         if labels is None:
             sources = [(file.path, file) for file in files]
         else:
-            sources = self._distinct(self._labeled(files, labels, report))
+            sources = self._distinct(usable(self._read, ((file, labels) for file in files), report))
         if [file.identity for _, file in sources] != [file.identity for file in self._found]:
             self._found, self._ordered = [file for _, file in sources], None
             # Databases that were removed or replaced need not stay open.
@@ -86,22 +86,7 @@ class MmdbResolver:
     def _find(self, report: Report) -> list[DatabaseFile]:
         if not self._files:
             return find(self._directories, report)
-        files = []
-        for number, path in enumerate(self._files):
-            try:
-                files.append(examine(path, number))
-            except DatabaseError as error:
-                report(error)
-        return files
-
-    def _labeled(
-        self, files: Iterable[DatabaseFile], labels: Labels, report: Report
-    ) -> Iterator[tuple[str, DatabaseFile]]:
-        for file in files:
-            try:
-                yield self._read(file, labels)
-            except DatabaseError as error:
-                report(error)
+        return list(usable(examine, ((path, at) for at, path in enumerate(self._files)), report))
 
     def _read(self, file: DatabaseFile, labels: Labels) -> tuple[str, DatabaseFile]:
         """Return the label of a file, and its status, which changes if it is replaced while it is read."""
@@ -145,12 +130,8 @@ class MmdbResolver:
         return opened[0]
 
     def _opened(self) -> tuple[list[Database], list[DatabaseError]]:
-        databases, problems = [], []
-        for file in self._found:
-            try:
-                databases.append(self._database(file))
-            except DatabaseError as error:
-                problems.append(error)
+        problems: list[DatabaseError] = []
+        databases = usable(self._database, zip(self._found, strict=True), problems.append)
         self._ordered = sorted(databases, key=lambda database: database.order), problems
         return self._ordered
 

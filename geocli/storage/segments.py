@@ -84,25 +84,9 @@ class SegmentFile:
             self._file = self._reading.enter_context(file)
         return self._file
 
-    def fileno(self) -> int:
-        """Return the descriptor, valid until another segment is read."""
-        return self._opened().fileno()
-
-    def seek(self, offset_bytes: int) -> int:
-        """Go to an offset from the beginning; required before the first read."""
-        return self._opened().seek(offset_bytes)
-
-    def tell(self) -> int:
-        """Return the offset."""
-        return self._opened().tell()
-
-    def read(self, count: int) -> bytes:
-        """Return the next bytes."""
-        return self._opened().read(count)
-
-    def readline(self, count: int) -> bytes:
-        """Return the next line with its newline, or the first `count` bytes of it."""
-        return self._opened().readline(count)
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of the open file, valid until another segment is read; `seek` before the first read."""
+        return getattr(self._opened(), name)
 
 
 class FilePrefix:
@@ -110,7 +94,10 @@ class FilePrefix:
 
     def __init__(self, file: BinaryIO, size_bytes: int) -> None:
         self._file, self.size_bytes = file, size_bytes
-        self.fileno, self.seek = file.fileno, file.seek
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the file."""
+        return getattr(self._file, name)
 
     def read(self, count: int) -> bytes:
         """Return the next bytes, up to the end of the prefix."""
