@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 def parse_config(data: bytes, path: str, kinds: Mapping[str, Kind]) -> dict[str, Any]:
-    """Return the settings of a file, which must be of their kinds.
-
-    Raises:
-        SettingsError: the file is not TOML, or has an unknown key or a value of the wrong kind.
-
-    """
+    """Return the settings of a file; raise SettingsError if it is not TOML, or a key or a value cannot be used."""
     try:
         text = data.decode("utf-8-sig")
         values = tomllib.loads(text)

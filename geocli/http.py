@@ -63,12 +63,7 @@ def error_of(response: requests.Response) -> HttpError:
 
 
 def json_of(body: bytes | str) -> Any:
-    """Parse unambiguous JSON.
-
-    Raises:
-        ValueError: not JSON, not UTF-8, a duplicate key, or an unpaired surrogate.
-
-    """
+    """Parse JSON; raise ValueError if it is not UTF-8, or has a duplicate key or an unpaired surrogate."""
     parsed = json.loads(body if isinstance(body, str) else body.decode(), object_pairs_hook=_object)
     json.dumps(parsed, ensure_ascii=False).encode()  # fails on unpaired surrogates
     return parsed

@@ -186,9 +186,7 @@ _PATHS = {name: f"place.{name}" for name in Place.field_names}
 def check_fields(names: Sequence[str]) -> tuple[str, ...]:
     """Return names of fields, which may be `traits` or `traits.NAME`.
 
-    Raises:
-        SettingsError: a name is unknown; the message suggests the nearest field.
-
+    Raises SettingsError for an unknown name; the message suggests the nearest field.
     """
     for name in names:
         if name not in KNOWN_FIELDS and not (name.startswith("traits.") and name != "traits."):

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 def become(owner: os.stat_result, path: str) -> None:
     """Take the user and the groups of the owner of a directory.
 
-    Raises:
-        StorageError: this is not permitted, as in a container without that capability.
-
+    Raises StorageError if this is not permitted, as in a container without that capability.
     """
     group, groups = _groups(owner)
     try:

@@ -126,11 +126,8 @@ def selection_of(
 ) -> Selection | None:
     """Return the selection of the options `--only`, `--except`, `--country` and `--asn`; None without any.
 
-    Each option of the first two is a condition. Those of the last two are alternatives.
-
-    Raises:
-        SettingsError: a field or a value is unknown; the message suggests the nearest.
-
+    Each option of the first two is a condition. Those of the last two are alternatives. Raises SettingsError for an
+    unknown field or value; the message suggests the nearest.
     """
     conditions = [_parsed("--only", text) for text in only]
     for name, field, texts in (("--country", "country_code", countries), ("--asn", "asn", asns)):
@@ -151,12 +148,7 @@ def _parsed(option: str, text: str) -> Condition:
 
 
 def known_field(option: str, name: str) -> str:
-    """Return the field of a name; common traits need no prefix.
-
-    Raises:
-        SettingsError: there is none; the message suggests the nearest.
-
-    """
+    """Return the field of a name; common traits need no prefix. Raises SettingsError if there is none."""
     if name in KNOWN_FIELDS and name != "traits":
         return name
     trait = name.removeprefix("traits.")

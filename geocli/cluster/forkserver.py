@@ -36,12 +36,7 @@ gc.set_threshold(200_000)
 
 @contextmanager
 def loaded_workers() -> Iterator[None]:
-    """Start the process; it ends with this one.
-
-    Raises:
-        ClusterError: root has become a user who cannot execute Python.
-
-    """
+    """Start the process, which ends with this one; raise ClusterError if this user cannot execute Python."""
     if not os.access(sys.executable, os.X_OK, effective_ids=True):
         reason = f"user {os.geteuid()}, the owner of the data directory, cannot execute it to start workers"
         raise ClusterError(sys.executable, reason, exit_status=1)

@@ -37,11 +37,9 @@ class LocalCluster(SpecCluster):
     """A scheduler in this process, and workers of one thread each, which end with it."""
 
     def __init__(self, n_workers: int) -> None:
-        """Start the cluster; Dask's `temporary-directory`, where workers write files, should be private.
+        """Start the cluster; raise OSError or RuntimeError if a worker cannot be started.
 
-        Raises:
-            OSError: a worker cannot be started; or RuntimeError.
-
+        Dask's `temporary-directory`, where workers write files, should be private.
         """
         security = Security.temporary()
         shared = {"host": HOST, "protocol": PROTOCOL, "security": security, "dashboard": False}

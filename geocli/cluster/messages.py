@@ -57,10 +57,7 @@ class Job(Value):
 def job_of(cache: GeoCache, request: BatchRequest, work: str) -> Job:
     """Return the job of a batch with the sources of a cache; for `work` see `Job`.
 
-    Raises:
-        DatabaseError: a database cannot be read.
-        SettingsError: sources other than databases are configured.
-
+    Raises DatabaseError if a database cannot be read; SettingsError if other sources than databases are configured.
     """
     sources, problems = cache.sources()
     mmdb, *built_in = cache.chain.resolvers

@@ -58,9 +58,7 @@ class OutputDirectory:
     def __init__(self, request: BatchRequest, output: str, *, is_merged: bool) -> None:
         """Choose the directory: `output`, or `output.parts` if the parts are to be merged into the file `output`.
 
-        Raises:
-            SettingsError: the file system of the URL is unknown.
-
+        Raises SettingsError if the file system of the URL is unknown.
         """
         self._output, self._is_merged = output, is_merged
         self._name = f"{output}.parts" if is_merged else output
@@ -145,12 +143,7 @@ class OutputDirectory:
         return None
 
     def commit(self, number: int, key: str, result: PartResult) -> CompletedPart:
-        """Move the rows of a part out of the work directory, and record that it is complete.
-
-        Raises:
-            ClusterError: a file cannot be written or renamed.
-
-        """
+        """Move the rows of a part out of the work directory, and record that it is complete, or raise ClusterError."""
         rows = f"{self._work}/{result.rows}"
         with self._errors():
             completed = CompletedPart(
@@ -192,12 +185,7 @@ class OutputDirectory:
                 self._system.mv(temporary, path)
 
     def finish(self, count: int) -> None:
-        """Merge the parts, if that is wanted, and remove temporary files and copies.
-
-        Raises:
-            ClusterError: a file cannot be written or removed.
-
-        """
+        """Merge the parts, if that is wanted, and remove temporary files and copies, or raise ClusterError."""
         with self._errors():
             if self._is_merged:
                 self._merge(count)

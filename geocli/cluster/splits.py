@@ -84,10 +84,8 @@ class Part(Value):
 def split(request: BatchRequest, block_bytes: int) -> list[Part]:
     """Return the parts of all files, of `block_bytes` each; a compressed file is one part.
 
-    Raises:
-        InputError: a file cannot be read, or has other columns than the file before.
-        SettingsError: CSV has no such column.
-
+    Raises InputError if a file cannot be read, or has other columns than the one before; SettingsError if a column is
+    unknown.
     """
     parts: list[Part] = []
     columns: tuple[str, ...] | None = None
@@ -112,10 +110,7 @@ def split(request: BatchRequest, block_bytes: int) -> list[Part]:
 def recognised(request: BatchRequest) -> BatchRequest:
     """Return a request with the form of the input, by the first line of the first file if need be.
 
-    Raises:
-        InputError: the file cannot be read.
-        SettingsError: a file is standard input, or an option is for other forms.
-
+    Raises InputError if the file cannot be read; SettingsError for standard input, or an option for other forms.
     """
     if "-" in request.files:
         raise SettingsError("--cluster", "workers cannot read standard input; name files", origin=COMMAND_LINE)
@@ -295,12 +290,7 @@ def open_decompressed(system: AbstractFileSystem, path: str) -> BinaryIO:
 
 @contextmanager
 def open_part(part: Part, form: Form, end: bytes) -> Iterator[PartReader]:
-    """Open a part for reading.
-
-    Raises:
-        InputError: the file cannot be read, or was changed.
-
-    """
+    """Open a part for reading; raise InputError if the file cannot be read, or was changed."""
     with input_errors(part.name):
         system, path = resolve_url(part.url)
         _check_unchanged(system, path, part)

@@ -23,9 +23,7 @@ def update(  # noqa: PLR0913, PLR0917 (one download)
 ) -> bool:
     """Update a database to this month's file, else to last month's, and return whether it was replaced.
 
-    Raises:
-        UpdateError: the update failed; the old file is unchanged.
-
+    After an UpdateError the old file is unchanged.
     """
     months = (now, now.replace(day=1) - timedelta(days=1))
     this_month, last_month = (f"{base_url}/{name}-{month:%Y-%m}{SUFFIX}.gz" for month in months)

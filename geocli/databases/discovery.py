@@ -65,9 +65,7 @@ def digest_of(path: str) -> str:
 def examine(path: str, directory: int = 0) -> DatabaseFile:
     """Return the status of a file without opening it, since opening a FIFO would block.
 
-    Raises:
-        DatabaseError: it is missing, empty, or not a regular file.
-
+    Raises DatabaseError if it is missing, empty, or not a regular file.
     """
     try:
         status = os.stat(path)

@@ -39,12 +39,7 @@ class _OlderError(Exception):
 
 @contextmanager
 def unpacked(url: str, body: Any) -> Iterator[IO[bytes]]:
-    """Decompress gzip as it is read.
-
-    Raises:
-        UpdateError: it is not gzip, damaged, or truncated.
-
-    """
+    """Decompress gzip as it is read; raise UpdateError if it is not gzip, damaged, or truncated."""
     try:
         with GzipFile(fileobj=body) as data:
             yield cast("IO[bytes]", data)
@@ -158,13 +153,9 @@ def _digests_before(path: str) -> list[str]:
 
 
 def check_sidecar(path: str) -> bool:
-    """Compare a database with its recorded hash, and return whether there is one.
+    """Return whether there is a recorded hash of a database; raise HashMismatchError if it differs from the actual one.
 
     During a replacement there are two, of the old file and of the new one.
-
-    Raises:
-        HashMismatchError: the content is not the installed one.
-
     """
     while True:
         try:

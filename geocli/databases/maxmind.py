@@ -52,12 +52,7 @@ class Account(Value):
 
 
 def account(settings: Settings) -> Account:
-    """Return the account of GeoIP.conf and `GEOIPUPDATE_*`.
-
-    Raises:
-        SettingsError: there is no account, or a value is invalid.
-
-    """
+    """Return the account of GeoIP.conf and `GEOIPUPDATE_*`; raise SettingsError without one, or if a value is invalid."""
     from pathlib import Path
 
     from pygeoipupdate import Config, ConfigError
@@ -98,12 +93,7 @@ def _check_secrecy(config: Config, directory: str) -> None:
 
 
 def update_edition(client: Client, host: str, edition: str, path: str, max_bytes: int) -> bool:
-    """Update an edition, and return whether it was replaced.
-
-    Raises:
-        UpdateError: the update failed; the old file is unchanged.
-
-    """
+    """Update an edition, and return whether it was replaced; after an UpdateError the old file is unchanged."""
     date, expected_md5 = _newest(client, f"{host}/geoip/updates/metadata?edition_id={edition}", edition)
     try:
         if digest_of(path, "md5") == expected_md5:

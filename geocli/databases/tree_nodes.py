@@ -20,12 +20,7 @@ def nodes(database: Database) -> array[int]:
     """Return the left and the right record of each node, one after the other.
 
     A record below the number of nodes is a node. From there on it is the offset of data, which begin with 16 zeros, and
-    offset 0 stands for none.
-
-    Raises:
-        ValueError: the tree does not fit into its file.
-        OSError: the file cannot be read.
-
+    offset 0 stands for none. Raises ValueError if the tree does not fit into its file, or OSError.
     """
     metadata = database.reader.metadata()
     count, width = metadata.node_count, metadata.record_size // 4
@@ -55,13 +50,9 @@ def _words(packed: bytes, count: int, width: int) -> bytes | bytearray:
 
 
 def check_tree(database: Database) -> None:
-    """Check that the search tree of a database is a tree, in time and memory limited by its size.
+    """Raise ValueError unless the search tree of a database is a tree; time and memory are limited by its size.
 
     With cycles, or two paths to each node, a file of a few bytes has 2^128 networks, and a walk through it never ends.
-
-    Raises:
-        ValueError: the tree does not fit into its file, is deeper than addresses, or not a tree.
-
     """
     records = nodes(database)
     node_count, level, visited = len(records) // 2, array("I", [0]), 1

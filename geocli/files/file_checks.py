@@ -35,9 +35,7 @@ def check_opened(descriptor: int, path: str) -> None:
 def examine(path: str) -> os.stat_result | None:
     """Return the status of the file of a database, None if it does not exist.
 
-    Raises:
-        StoreError: it is not a regular file, has hard links, or cannot be examined.
-
+    Raises StoreError if it is not a regular file, has hard links, or cannot be examined.
     """
     try:
         status = os.lstat(path)
@@ -53,9 +51,7 @@ def examine(path: str) -> os.stat_result | None:
 def check_store(path: str) -> bool:
     """Check the files that SQLite opens for a database, and return whether it exists.
 
-    Raises:
-        StoreError: one of them is not a regular file, or has hard links; the error names it.
-
+    Raises StoreError if one of them is not a regular file, or has hard links.
     """
     statuses = [examine(path + suffix) for suffix in ("", *COMPANIONS)]
     return statuses[0] is not None

@@ -78,11 +78,9 @@ class FileLock:
 
 @contextmanager
 def locked_directory(path: str) -> Iterator[None]:
-    """Hold a lock of a directory that may be removed, without a lock file; if the file system has none, without it.
+    """Hold a lock of a directory that may be removed, without a lock file; raise BusyError if another process has it.
 
-    Raises:
-        BusyError: another process holds it.
-
+    If the file system has no locks, the block runs without one.
     """
     lock = FileLock(lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     try:

@@ -21,9 +21,7 @@ MAX_LINKS = 40
 def owner_of(path: str) -> os.stat_result:
     """Return the status of a directory, or of its nearest parent that exists.
 
-    Raises:
-        StorageError: any user could replace it; or, if this is root, a user who does not own it.
-
+    Raises StorageError if any user could replace it; or, if this is root, a user who does not own it.
     """
     status, replacers = os.lstat("/"), list[tuple[int, str]]()
     for parent, directory, entry in _steps(os.path.abspath(path)):

@@ -62,9 +62,7 @@ class IpApi:
     def __call__(self, addresses: Sequence[Address]) -> Reply:
         """Return the answers for addresses; those that failed are missing.
 
-        Raises:
-            ServiceError, HttpError: there is no answer, or it is unusable; or errors of parsing.
-
+        Raises ServiceError, HttpError or errors of parsing if there is no answer, or it is unusable.
         """
         response = self._session.post(self._url, params=self._parameters, json=list(map(str, addresses)))
         if response.status_code != requests.codes.ok:

@@ -50,9 +50,7 @@ class MaxMind:
     def __call__(self, addresses: Sequence[Address]) -> Reply:
         """Return the answer for the one address.
 
-        Raises:
-            ServiceError: there is no answer, or it is for another address; or errors of libraries.
-
+        Raises ServiceError or errors of libraries if there is no answer, or it is for another address.
         """
         (address,) = addresses
         try:

@@ -82,11 +82,8 @@ class DataDirectory:
     def open(self, name: str, flags: int) -> int:
         """Open a file of the directory; a new one gets the group and the permissions of the directory.
 
-        `flags` are those of `os.open`, but not O_TRUNC, which would empty a file before it is checked.
-
-        Raises:
-            StorageError: not a regular file, or one with hard links.
-
+        `flags` are those of `os.open`, but not O_TRUNC, which would empty a file before it is checked. Raises
+        StorageError if it is not a regular file, or has hard links.
         """
         self.prepare()
         while True:

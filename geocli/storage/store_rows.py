@@ -44,9 +44,7 @@ def among(addresses: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
 def entry_of(row: Sequence[Any]) -> Entry:
     """Return the entry of a row with the columns `SELECTED`.
 
-    Raises:
-        ValueError: geocli never writes such a row; the message names the column.
-
+    Raises ValueError for a row that geocli never writes; the message names the column.
     """
     values = dict(zip(SELECTED, row, strict=True))
     for (name, value), types in zip(values.items(), _TYPES, strict=True):
