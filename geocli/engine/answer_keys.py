@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from geocli.formats.rows import json_text
+from geocli.json_coding import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +92,7 @@ class AnswerKeys:
         """Return a key with the traits of all records."""
         recipe, _ = self._recipes[recipe_number]
         column = self._fields.index("traits")
-        traits = {source: json.loads(self._values[labels[source]][column]) for source in set(recipe.traits.values())}
+        traits = {source: parse_json(self._values[labels[source]][column]) for source in set(recipe.traits.values())}
         merged = json_text({trait: traits[source][trait] for trait, source in recipe.traits.items()})
         return tuple(merged if value is _ALL_TRAITS else value for value in key)
 

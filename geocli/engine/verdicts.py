@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from geocli.engine.kernel import FIRST_NUMBER, NEW, RENDERED, allocated
+from geocli.json_coding import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,4 +51,4 @@ class Verdicts:
 
 def _value(value: Any) -> Any:
     """Return a value of a key, in which lists are JSON."""
-    return json.loads(value) if isinstance(value, str) and value.startswith("[") and value.endswith("]") else value
+    return parse_json(value) if isinstance(value, str) and value.startswith("[") and value.endswith("]") else value

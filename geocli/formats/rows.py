@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 from itertools import chain
-from json.encoder import encode_basestring
 
+from geocli.json_coding import encode_basestring_ascii, readable_json
 from geocli.models import CSV_FIELDS, JSON_FIELDS, reader
 from geocli.sanitize import safe
 
@@ -20,8 +18,8 @@ if TYPE_CHECKING:
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """Prefixes of cells that spreadsheets evaluate as formulas (CWE-1236)."""
-SIMPLE = re.compile(r"\w[\w ./-]*")
-"""Strings that no format escapes or quotes, unless one of these characters is the separator."""
+SIMPLE = r"\w[\w ./-]*"
+"""Pattern of strings that no format escapes or quotes, unless one of these characters is the separator."""
 MAX_CELLS = 10_000
 """Cells of a field that are remembered, since most names of places recur."""
 
@@ -59,7 +57,7 @@ class Output:
         self._before = before
         self.separator = {"csv": separator, "words": separator, "label": ", "}.get(format_, "\t")
         """Separator of cells."""
-        self._has_plain_simple_cells = not self._alters_simple_cells()
+        self._is_simple = self._match_of_simple_cells()
         self._marks = ('"', self.separator, *(f"\n{start}" for start in FORMULA_STARTS))
         """What makes cells other texts than their values."""
         self._keys = _json_keys(self.names)
@@ -80,9 +78,14 @@ class Output:
         self.has_answers = True
         """Whether answers are written, rather than selected input alone."""
 
-    def _alters_simple_cells(self) -> bool:
-        """Return whether cells that match `SIMPLE` may be other texts than their values."""
-        return self.is_json or self.format == "words" or SIMPLE.fullmatch(f"_{self.separator}") is not None
+    def _match_of_simple_cells(self) -> Callable[[str], object] | None:
+        """Return the function that matches simple strings, None if their cells may be other texts."""
+        if self.is_json or self.format == "words":
+            return None
+        import re
+
+        match = re.compile(SIMPLE).fullmatch
+        return None if match(f"_{self.separator}") else match
 
     def _header(self) -> bytes:
         if self.format not in {"csv", "tsv"}:
@@ -154,7 +157,7 @@ class Output:
 
     def _are_plain(self, texts: Sequence[Any]) -> bool:
         """Return whether values are strings that are cells as they are."""
-        if not self._has_plain_simple_cells or {*map(type, texts)} != {str}:
+        if not self._is_simple or {*map(type, texts)} != {str}:
             return False
         lines = "\n".join(("", *texts))
         return (
@@ -169,7 +172,7 @@ class Output:
             return self.unknown
         if not isinstance(value, str):
             return repr(value) if type(value) in {float, int} else self.quoted(json_text(value))
-        if self._has_plain_simple_cells and SIMPLE.fullmatch(value):
+        if self._is_simple and self._is_simple(value):
             return value
         if self.is_json:
             return json_text(value)
@@ -218,13 +221,10 @@ def _json_keys(names: Sequence[str]) -> list[str]:
 
 def json_text(value: object) -> str:
     """Return JSON on one line, in which every character that could control a terminal is escaped."""
-    text = encode_basestring(value) if isinstance(value, str) else _ENCODER.encode(value)
+    text = readable_json(value)
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
+    return "".join(char if char.isprintable() else encode_basestring_ascii(char)[1:-1] for char in text)
 
 
 def _is_number(text: str) -> bool:

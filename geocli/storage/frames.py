@@ -22,13 +22,12 @@ these have in common, also of their `traits`; they are numbered in their order.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from itertools import islice
-from json.encoder import encode_basestring_ascii
 
 from geocli.hashing import blake2b
 from geocli.immutable import Value
+from geocli.json_coding import compact_json, encode_basestring_ascii, parse_json, readable_json
 from geocli.models import Entry, Place
 from geocli.storage.store_rows import check_json
 from geocli.timestamps import instant, instant_text
@@ -52,7 +51,6 @@ _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
 _TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
 _FLAT = {str, int, bool, type(None)}
-compact_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _KEYS = {name: f'"{name}":' for name in (*_ENTRY_KEYS, *Place.field_names)}
 
 
@@ -170,11 +168,11 @@ def place_text(members: Mapping[str, Any]) -> str:
 def loaded(place: bytes) -> dict[str, Any]:
     """Return the members of a place of a frame."""
     shared, _, own = place.decode().partition("\n")
-    members: dict[str, Any] = _joined(_shared(shared), json.loads(own)) if own else json.loads(shared)
+    members: dict[str, Any] = _joined(_shared(shared), parse_json(own)) if own else parse_json(shared)
     return members
 
 
-_shared = lru_cache(16)(json.loads)  # each may be as large as a frame
+_shared = lru_cache(16)(parse_json)  # each may be as large as a frame
 
 
 def _joined(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -226,14 +224,14 @@ def _loaded(payload: bytes, checked: set[bytes]) -> dict[str, Any]:
     if not payload.isascii():
         raise ValueError("not ASCII")
     if b"\\ud" in payload.lower():  # fails on unpaired surrogates
-        json.dumps(json.loads(payload), ensure_ascii=False).encode()
+        readable_json(parse_json(payload.decode())).encode()
     head, _, rest = payload.partition(b',"places":[')
     texts, _, rows = rest.rpartition(b'],"rows":[')
     try:
         places = _places(texts, checked)
-        members = json.loads(b'%b,"rows":[%b' % (head, rows))
+        members = parse_json((b'%b,"rows":[%b' % (head, rows)).decode())
     except (ValueError, TypeError, AttributeError, LookupError):  # JSON, perhaps, that geocli did not write
-        members = json.loads(payload)
+        members = parse_json(payload.decode())
         elements = [*_each(members["places"])]
         _check_places(elements)
         places = [compact_json(place).encode() for place in elements]

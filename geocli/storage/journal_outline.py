@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import lru_cache, partial
 
+from geocli.json_coding import parse_json
 from geocli.storage.frames import HEADER_BYTES, MAGIC, MAX_BYTES, loaded, rows_of, unpack_or_none
 from geocli.storage.recovery import regions
 from geocli.timestamps import instant, instant_text
@@ -31,9 +31,9 @@ def outline(payload: bytes) -> tuple[str, list[Row]]:
     _, _, rows = rest.rpartition(b'],"rows":[')
     try:
         try:
-            members = json.loads(b'%b,"rows":[%b' % (head, rows))
+            members = parse_json((b'%b,"rows":[%b' % (head, rows)).decode())
         except ValueError:  # JSON, perhaps, that geocli did not write
-            members = json.loads(payload)
+            members = parse_json(payload.decode())
         _instant(members["at"])
         return members["at"], rows_of(members["rows"], members.get("ips"))
     except (LookupError, TypeError, AttributeError, RecursionError) as error:

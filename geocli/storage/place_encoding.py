@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from json.encoder import encode_basestring_ascii
 from types import NoneType
 from typing import TYPE_CHECKING
 
-from geocli.storage.frames import compact_json
+from geocli.json_coding import compact_json, encode_basestring_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
+from geocli.json_coding import parse_json
 from geocli.models import Entry, Place
 from geocli.timestamps import instant
 
@@ -93,10 +94,8 @@ def _instant(name: str, text: str | None) -> Any:
 def _traits(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    import json
-
     try:
-        traits = json.loads(text)
+        traits = parse_json(text)
     except (ValueError, RecursionError):
         raise ValueError(f"traits are not JSON: {text!r:.40}") from None
     if not isinstance(traits, dict):

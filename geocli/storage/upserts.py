@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from geocli.json_coding import readable_json
 from geocli.storage.frames import loaded
 from geocli.storage.store_rows import COLUMNS
 
@@ -46,7 +46,6 @@ _UPDATE_TRIED = (
     "answered_by = NULLIF(IFNULL(answered_by, generation), ?2) "
     "WHERE ip = ?3 AND status = 'resolved' AND IFNULL(tried_segment, 0) <= ?4"
 )
-_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @cache
@@ -123,7 +122,7 @@ class Upserts:
             self._places_bytes += len(text)
             self._places[text] = number, members["status"] != "unresolved", members.get("retry_at")
             traits = members.get("traits")
-            columns = {**members, "traits": _json(traits) if traits else None}
+            columns = {**members, "traits": readable_json(traits) if traits else None}
             values.append((number, *map(columns.get, _PLACE)))
         self._db.executemany(f"INSERT INTO temp.places VALUES (?{', ?' * len(_PLACE)})", values)
         return [self._places[text] for text in texts]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 HEAVY = {
     *("ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "iptocc", "pydantic", "asyncio"),
     *("typer", "platformdirs", "requests", "dataclasses", "typing", "pathlib", "hashlib", "importlib.metadata"),
+    *("enum", "json", "re"),
 }
 """Modules that take long to import."""
 
