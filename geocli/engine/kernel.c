@@ -462,16 +462,24 @@ static void put_number(struct writer *writer, uint64_t value) {
     put(writer, digits + at, 20 - at);
 }
 
+/* Return a hash of 44 bits. */
+static uint64_t hashed(const uint64_t *secret, uint64_t key) {
+    key = (key ^ secret[0]) * secret[1];
+    key = (key ^ key >> 32) * secret[2];
+    return (key ^ key >> 32) * secret[1] >> 20;
+}
+
 /* Records (MaxMind DB file format, data section), rewritten in the format of Python's marshal, version 3. */
 
 enum { POINTER = 1, STRING, DOUBLE, BYTES, UINT16, UINT32, MAP, INT32, UINT64, UINT128, ARRAY, BOOLEAN = 14, FLOAT };
 enum { MAX_DEPTH = 16, MAX_NAMES = 32, MAX_RECORD_BYTES = 8192, FLAG_REF = 0x80 };
-/* The role of a value: a record, a map with names in one, a list of such maps, the names, or anything else. */
-enum { IN_RECORD, NAMED, LISTED, NAMES, ELSEWHERE };
+/* The role of a value: a record, a map with names in one, a list of such maps, the names, another map of fields, or anything else. */
+enum { IN_RECORD, NAMED, LISTED, NAMES, FIELDS, ELSEWHERE };
 
 /* The object that a value was written as, for references, with its size. */
 struct reference {
     uint64_t key; /* offset and role of the value; 0: free */
+    uint64_t shape;
     uint32_t number, size_bytes;
 };
 
@@ -482,6 +490,8 @@ struct decoder {
     uint64_t reference_mask, reference_count;
     uint32_t next_number;
     uint64_t expanded; /* size of the record without references */
+    const uint64_t *secret;
+    uint64_t shape; /* of the last value: for a map with fields, and a list of such maps, a hash of their keys; 0 for a scalar */
     struct writer out;
 };
 
@@ -615,6 +625,17 @@ static int is_text(const struct decoder *decoder, const struct value *value, con
     return value->type == STRING && value->size == size && !memcmp(decoder->data + value->begin, text, size);
 }
 
+/* Return a hash of a text and of another hash. */
+static uint64_t hashed_text(const struct decoder *decoder, const struct value *text, uint64_t hash) {
+    hash = hashed(decoder->secret, hash ^ (uint64_t)text->size << 44);
+    for (uint64_t at = text->begin; at < text->end; at += sizeof hash) {
+        uint64_t word = 0, size = text->end - at;
+        memcpy(&word, decoder->data + at, size < sizeof word ? size : sizeof word);
+        hash = hashed(decoder->secret, hash ^ word);
+    }
+    return hash;
+}
+
 /* Return the role of the value of a key. */
 static int inner(const struct decoder *decoder, const struct value *key, int place) {
     static const char *const named[] = {"continent", "country", "city", "postal", "registered_country", "represented_country"};
@@ -622,6 +643,7 @@ static int inner(const struct decoder *decoder, const struct value *key, int pla
     if (place != IN_RECORD) return ELSEWHERE;
     for (uint32_t i = 0; i < sizeof named / sizeof *named; i++)
         if (is_text(decoder, key, named[i], strlen(named[i]))) return NAMED;
+    if (is_text(decoder, key, "location", 8) || is_text(decoder, key, "traits", 6)) return FIELDS;
     return is_text(decoder, key, "subdivisions", 12) ? LISTED : ELSEWHERE;
 }
 
@@ -659,7 +681,7 @@ static int find_name(const struct decoder *decoder, const struct value *names, u
 }
 
 static int put_map(struct decoder *decoder, const struct value *map, int place, int depth, uint8_t flag, uint64_t *next) {
-    uint64_t at = map->begin, key_at, name, ignored;
+    uint64_t at = map->begin, key_at, name, ignored, shape = MAP;
     put_code(decoder, '{' | flag);
     if (place == NAMES && map->is_shared && find_name(decoder, map, &key_at, &name)) {
         if (!put_value(decoder, key_at, ELSEWHERE, depth, &ignored)) return 0;
@@ -670,19 +692,26 @@ static int put_map(struct decoder *decoder, const struct value *map, int place, 
             if (!read_value(decoder, at, &key, &ignored) || key.type != STRING) return 0;
             if (!put_value(decoder, at, ELSEWHERE, depth, &at)) return 0;
             if (!put_value(decoder, at, inner(decoder, &key, place), depth, &at)) return 0;
+            if (place == IN_RECORD || place == NAMED || place == FIELDS)
+                shape = hashed(decoder->secret, hashed_text(decoder, &key, shape) ^ decoder->shape << 1);
         }
         *next = at;
     }
     put_code(decoder, '0');
+    decoder->shape = shape;
     return 1;
 }
 
 static int put_array(struct decoder *decoder, const struct value *array, int place, int depth, uint8_t flag, uint64_t *next) {
+    uint64_t shape = ARRAY;
     *next = array->begin;
     put_code(decoder, '[' | flag);
     put_u32(decoder, array->size);
-    for (uint32_t i = 0; i < array->size; i++)
+    for (uint32_t i = 0; i < array->size; i++) {
         if (!put_value(decoder, *next, place == LISTED ? NAMED : ELSEWHERE, depth, next)) return 0;
+        if (place == LISTED) shape = hashed(decoder->secret, shape ^ decoder->shape << 1);
+    }
+    decoder->shape = shape;
     return 1;
 }
 
@@ -709,6 +738,7 @@ static int put_value(struct decoder *decoder, uint64_t at, int place, int depth,
             put_code(decoder, 'r');
             put_u32(decoder, reference->number);
             decoder->expanded += reference->size_bytes;
+            decoder->shape = reference->shape;
             return decoder->expanded <= MAX_RECORD_BYTES;
         }
         if (decoder->reference_count * 2 > decoder->reference_mask) reference = NULL;
@@ -722,26 +752,27 @@ static int put_value(struct decoder *decoder, uint64_t at, int place, int depth,
         decoder->expanded += value.type == MAP ? 2 : 5;
     } else {
         if (!put_scalar(decoder, &value, flag)) return 0;
+        decoder->shape = 0;
         decoder->expanded += decoder->out.used - begin;
     }
     if (reference) {
         reference = reference_of(decoder, key); /* its members may have taken the slot */
-        *reference = (struct reference){key, number, decoder->expanded - expanded};
+        *reference = (struct reference){key, decoder->shape, number, decoder->expanded - expanded};
         decoder->reference_count++;
     }
     return decoder->expanded <= MAX_RECORD_BYTES;
 }
 
-/* Write the records at some offsets as a marshalled list; None for records that are left to the reader: damaged, large, or of a
- * rare type. Of names in several languages only the wanted one is written where the others do not matter. Return the number of
+/* Write the records at some offsets as a marshalled list, and their shapes; None for records that are left to the reader: damaged,
+ * large, or of a rare type. Of names in several languages only the wanted one is written where the others do not matter. Return the number of
  * bytes. There must be space for five bytes plus one for each record. */
 int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *language,
-                      uint64_t language_bytes, struct reference *references, uint64_t reference_mask, uint8_t *out,
-                      uint64_t room) {
+                      uint64_t language_bytes, const uint64_t *secret, struct reference *references, uint64_t reference_mask,
+                      uint64_t *shapes, uint8_t *out, uint64_t room) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, ignored;
     uint64_t references_bytes = (reference_mask + 1) * sizeof *references;
     struct decoder decoder = {tree->map + tree_bytes, language, tree->size_bytes - tree_bytes, language_bytes, references,
-                              reference_mask, 0, 0, 0, {out, 0, room}};
+                              reference_mask, 0, 0, 0, secret, 0, {out, 0, room}};
     memset(references, 0, references_bytes);
     put_code(&decoder, '[');
     put_u32(&decoder, count);
@@ -750,8 +781,11 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
         uint32_t next_number = decoder.next_number;
         decoder.expanded = 0;
         if (offsets[i] >= SEPARATOR_BYTES && put_value(&decoder, offsets[i] - SEPARATOR_BYTES, IN_RECORD, 0, &ignored) &&
-            decoder.out.used + (count - i) <= room) /* there is space for None for all remaining records */
+            decoder.out.used + (count - i) <= room) { /* there is space for None for all remaining records */
+            shapes[i] = decoder.shape;
             continue;
+        }
+        shapes[i] = 0;
         decoder.out.used = used;
         decoder.next_number = next_number; /* objects written since then are gone, and references to them */
         decoder.reference_count = 0;
@@ -762,12 +796,6 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
 }
 
 /* Answers. */
-
-static uint64_t hashed(const uint64_t *secret, uint64_t key) {
-    key = (key ^ secret[0]) * secret[1];
-    key = (key ^ key >> 32) * secret[2];
-    return (key ^ key >> 32) * secret[1] >> 20;
-}
 
 /* Return the slot where the search for a key begins. */
 static struct slot *home_slot(const struct engine *engine, const struct numbering *numbering, uint64_t key) {

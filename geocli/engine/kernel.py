@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import struct
 from array import array
 from contextlib import suppress
 from functools import cache
@@ -22,7 +23,7 @@ LIBRARY = os.path.join(os.path.dirname(__file__), "kernel.shared")
 """Shared library, compiled by build_kernel.py. It is not named `.so`, as it is not a Python extension module."""
 SOURCE = os.path.join(os.path.dirname(__file__), "kernel.c")
 UNREAD, SINGLE, MISSING, ADDED, FIRST_NUMBER = range(5)
-"""Numbers that are states, as in the kernel: not yet parsed, for the scalar path, to be added, added; the first answer."""
+"""Numbers that are states, as in the kernel: not yet parsed, left to Python, to be added, added; the first answer."""
 NEW, RENDERED, IS_SINGLE, NEEDS_REGISTRY = range(4)
 """States of answers, as in the kernel."""
 TEXT_END, ADDRESS, NETWORK, TIME, FRAGMENT, LINKED = range(6)
@@ -197,7 +198,10 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "split": (ctypes.c_int64, (_POINTER, _U8)),
     "cells": (ctypes.c_int64, (_POINTER, _POINTER, _U64, _U64, _U8)),
     "open": (ctypes.c_int32, (_POINTER,)),
-    "decode": (ctypes.c_int64, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _U64, _POINTER, _U64)),
+    "decode": (
+        ctypes.c_int64,
+        (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _POINTER, _U64, _POINTER, _POINTER, _U64),
+    ),
     "mark": (ctypes.c_int64, (_POINTER, _POINTER, _U64)),
     "offsets": (None, (_POINTER, _U64, _POINTER)),
     "outline": (None, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _U64, _POINTER)),
@@ -289,6 +293,12 @@ def allocated(size_bytes: int) -> mmap.mmap:
         with suppress(OSError):  # a Linux kernel without huge pages
             memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
+
+
+def secret() -> tuple[int, int, int]:
+    """Return random numbers for hashes of the kernel, which a database cannot predict."""
+    first, *others = struct.unpack("3Q", os.urandom(24))
+    return first, others[0] | 1, others[1] | 1
 
 
 def address_of(memory: mmap.mmap | array[int] | bytearray | memoryview | ctypes.Structure | ctypes.Array[Any]) -> int:

@@ -101,7 +101,8 @@ class KernelClasses(RecordClasses):
         unusual = []
         for start in range(0, len(new), MAX_RECORDS):
             block = new[start : start + MAX_RECORDS]
-            for offset, record in zip(block, self._tree.records(block, self.language), strict=True):
+            records, _ = self._tree.records(block, self.language)
+            for offset, record in zip(block, records, strict=True):
                 if record is None:
                     unusual.append(offset)
                 else:

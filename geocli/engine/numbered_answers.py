@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from ctypes import byref
 from itertools import accumulate
@@ -27,6 +26,7 @@ from geocli.engine.kernel import (
     address_of,
     allocated,
     kernel,
+    secret,
 )
 from geocli.engine.rendering import Renderer
 from geocli.engine.special_ranges import special_ranges
@@ -84,10 +84,6 @@ def _numbering(capacity: int) -> tuple[Numbering, Any]:
     return Numbering(slots=address_of(memory), mask=slots - 1, capacity=capacity), memory
 
 
-def _random() -> int:
-    return int.from_bytes(os.urandom(8))
-
-
 class NumberedAnswers:
     """Rendered answers of one list of databases.
 
@@ -125,7 +121,7 @@ class NumberedAnswers:
         # The kernel has only the addresses of these: they must live as long as the engine.
         self._referenced = trees, native_trees, numbered, key_tables, range_memory
         self.engine = Engine(
-            secret=(_random(), _random() | 1, _random() | 1),
+            secret=secret(),
             database_count=len(trees),
             trees=address_of(native_trees),
             numberings=address_of(self._numberings),

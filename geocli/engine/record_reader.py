@@ -55,7 +55,6 @@ NO_KIND = Kind(has_place=False, has_asn=False, has_org=False, traits=(), is_ther
 _FIELDS = Place.field_names - {"traits"}
 _WHERE_FIELDS = ("country_code", *WHERE_FIELDS)
 """The field that nearly all records have comes first, so that the others need not be examined."""
-_DAMAGED = object()
 _UNNAMED = ("",)
 """Replaces the names of traits, if only their existence matters."""
 
@@ -101,30 +100,32 @@ class RecordReader:
         """
         for start in range(0, len(keys), MAX_RECORDS):
             block = slice(start, start + MAX_RECORDS)
-            yield from self._grouped(keys[block], self._records(keys[block], offsets[block], address))
+            yield from self._grouped(keys[block], *self._records(keys[block], offsets[block], address))
 
-    def _records(self, keys: Sequence[int], offsets: Sequence[int], address: Callable[[int], str]) -> list[Any]:
-        records = self._tree.records(offsets, self._language)
+    def _records(
+        self, keys: Sequence[int], offsets: Sequence[int], address: Callable[[int], str]
+    ) -> tuple[list[Any], Sequence[int]]:
+        """Return records, None for damaged ones, and their shapes."""
+        records, numbers = self._tree.records(offsets, self._language)
         for position, decoded in enumerate(records):
             if decoded is not None:
                 continue
             try:
                 record, _, packed = self._tree.database.read(address(keys[position]))
             except DatabaseError:
-                record = _DAMAGED  # the scalar path reports it
-            else:
-                if len(packed) > LARGE_RECORD_BYTES and self._is_full(len(packed)):
-                    record = _DAMAGED  # the scalar path answers
-            records[position] = record
-        return records
+                continue  # the scalar path reports it
+            if len(packed) <= LARGE_RECORD_BYTES or not self._is_full(len(packed)):  # else the scalar path answers
+                records[position] = record
+        return records, numbers
 
     def _is_full(self, size_bytes: int) -> bool:
         self._large_bytes += size_bytes
         return self._large_bytes > MAX_LARGE_BYTES
 
-    def _grouped(self, keys: Sequence[int], records: Sequence[Any]) -> Iterator[tuple[Kind, Group]]:
-        sound = [None if record is _DAMAGED else record for record in records]
-        for shape in shapes(sound, self._language, with_traits=self._with_names):
+    def _grouped(
+        self, keys: Sequence[int], records: Sequence[Any], numbers: Sequence[int]
+    ) -> Iterator[tuple[Kind, Group]]:
+        for shape in shapes(records, numbers, self._language):
             names = shape.trait_names() if self._with_names else _has_traits(shape, records)
             own = list(map(keys.__getitem__, shape.positions))
             for kind, rows in self._kinds(shape, names):

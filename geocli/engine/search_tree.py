@@ -9,7 +9,7 @@ from array import array
 from ctypes import byref
 from typing import TYPE_CHECKING
 
-from geocli.engine.kernel import TABLE_BITS, Tree, address_of, allocated, kernel
+from geocli.engine.kernel import TABLE_BITS, Tree, address_of, allocated, kernel, secret
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class SearchTree:
 
         """
         self.database, metadata = database, database.reader.metadata()
-        self._map = _mapped(database.file)
+        self._map, self._secret = _mapped(database.file), array("Q", secret())
         self._nodes = [allocated(4 << TABLE_BITS) for _ in (4, 6)]
-        self._references, self._out = allocated(16 * REFERENCE_SLOTS), allocated(MAX_RECORDS * (MAX_RECORD_BYTES << 1))
+        self._references, self._out = allocated(24 * REFERENCE_SLOTS), allocated(MAX_RECORDS * (MAX_RECORD_BYTES << 1))
         self.tree = Tree(
             map=address_of(self._map),
             size_bytes=max(self._map.rfind(METADATA_MARKER), 0),
@@ -59,8 +59,10 @@ class SearchTree:
             reason = "damaged: its search tree does not fit into the file; reinstall it with: geocli db update"
             raise DatabaseError(database.file.path, reason)
 
-    def records(self, offsets: Sequence[int], language: str) -> list[Any]:
-        """Return the records at these offsets; None for those that the kernel does not decode.
+    def records(self, offsets: Sequence[int], language: str) -> tuple[list[Any], Sequence[int]]:
+        """Return the records at these offsets, and their shapes; None for those that the kernel does not decode.
+
+        Maps with the same shape have the same keys, as `mmdb_schemas.shapes` requires it.
 
         Of names in several languages, only the name in this language may be included. Records share values, so callers
         must not modify them. Not thread-safe.
@@ -70,12 +72,13 @@ class SearchTree:
             language: language of names.
 
         """
-        wanted, code = array("I", offsets), language.encode()
-        arguments = byref(self.tree), address_of(wanted), len(wanted), code, len(code), address_of(self._references)
-        out = address_of(self._out), len(self._out)
-        size_bytes = kernel().decode(*arguments, REFERENCE_SLOTS - 1, *out)
+        wanted, shapes, code = array("I", offsets), array("Q", bytes(8 * len(offsets))), language.encode()
+        names = code, len(code), address_of(self._secret)
+        references = address_of(self._references), REFERENCE_SLOTS - 1
+        out = address_of(shapes), address_of(self._out), len(self._out)
+        size_bytes = kernel().decode(byref(self.tree), address_of(wanted), len(wanted), *names, *references, *out)
         records: list[Any] = marshal.loads(memoryview(self._out)[:size_bytes])  # noqa: S302 (written by the kernel)
-        return records
+        return records, shapes
 
 
 def _mapped(file: DatabaseFile) -> mmap.mmap:

@@ -19,8 +19,8 @@ from geocli.resolvers import conversions, place_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, TypeAlias, TypeVar
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, TypeAlias
 
     from geocli.resolvers.conversions import Conversion
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     """Keys that lead to a value."""
     Part: TypeAlias = tuple[Any, ...] | bool
     """Keys of a map; positions and keys of the first and last map in a list; True: a whole trait; False: a scalar."""
+    Keys: TypeAlias = tuple[tuple[str, ...], tuple[Part, ...]]
     Columns: TypeAlias = dict[str, Sequence[Any]]
-    _T = TypeVar("_T")
 
 NAMES = {
     "country_code": ("country_code", "country"),
@@ -53,15 +53,13 @@ _CONVERSIONS: dict[str, Conversion] = {
     "longitude": partial(conversions.degrees, limit=180),
     "asn": conversions.asns,
 }
-_ONLY_TRAITS = {"continent", "registered_country", "represented_country"}
-"""Keys of maps without fields of a place."""
 _NOT_TRAITS = {name for names in NAMES.values() for name in names} - {"isp"}
 
 
 def place_from(record: object, language: str = ENGLISH) -> Place:
     """Map one record, which is not changed, to a place; names are English where the language has none."""
     record = _as_map(record)
-    plan = _plan(tuple(record), tuple(map(_part, record, record.values())))
+    plan = _plan(*_keys(record))
     flat = {name: _at(record, path, language) for name, path in plan.flat.items()}
     fields = {field: value for field in plan.fields if (value := _value(flat, field)) is not None}
     values = conversions.trait_values([flat[name] for name in plan.traits])
@@ -97,37 +95,28 @@ def _at(record: Any, path: Path, language: str) -> Any:
     return record
 
 
-def shapes(records: Sequence[object], language: str = ENGLISH, *, with_traits: bool = True) -> Iterator[Shape]:
-    """Group records by their shapes; None is left out, and so are traits unless they are needed."""
-    present = [position for position, record in enumerate(records) if record is not None]
-    maps = [record if isinstance(record, dict) else _as_map(record) for record in records if record is not None]
-    for keys, rows in _grouped(list(map(tuple, maps))).items():
-        selected = _take(maps, rows)
-        positions = _take(present, rows)
-        columns = dict(zip(keys, zip(*map(dict.values, selected), strict=True), strict=True))
-        parts = [_parts(name, column, with_traits=with_traits) for name, column in columns.items()]
-        shaped = list(zip(*parts, strict=True)) if parts else [()] * len(positions)
-        for shape, members in _grouped(shaped).items():
-            plan = _plan(keys, shape)
-            if len(members) == len(positions):
-                yield Shape(positions, selected, columns, plan, language)
-            else:
-                divided = {name: _take(column, members) for name, column in columns.items()}
-                yield Shape(_take(positions, members), _take(selected, members), divided, plan, language)
+def shapes(records: Sequence[object], numbers: Sequence[int], language: str = ENGLISH) -> Iterator[Shape]:
+    """Group records by their shapes; None is left out.
+
+    Args:
+        records: decoded records.
+        numbers: for each record a number that only records of its shape have, 0 if it is unknown.
+        language: language of names.
+
+    """
+    positions: dict[int | Keys, list[int]] = {}
+    for position, (record, number) in enumerate(zip(records, numbers, strict=True)):
+        if record is not None:
+            positions.setdefault(number or _keys(_as_map(record)), []).append(position)
+    for own in positions.values():
+        maps = [_as_map(records[position]) for position in own]
+        columns = dict(zip(maps[0], zip(*map(dict.values, maps), strict=True), strict=True))
+        yield Shape(own, maps, columns, _plan(*_keys(maps[0])), language)
 
 
-def _take(values: Sequence[_T], rows: Iterable[int]) -> list[_T]:
-    return [values[row] for row in rows]
-
-
-def _grouped(values: Sequence[_T]) -> dict[_T, Sequence[int]]:
-    """Return the rows of each value, in the order of their first rows."""
-    if values and values.count(values[0]) == len(values):
-        return {values[0]: range(len(values))}
-    rows: dict[_T, list[int]] = {}
-    for row, value in enumerate(values):
-        rows.setdefault(value, []).append(row)
-    return {**rows}
+def _keys(record: Mapping[str, Any]) -> Keys:
+    """Return the keys of a map, and the parts of its shape."""
+    return tuple(record), tuple(map(_part, record, record.values()))
 
 
 class Shape:
@@ -240,24 +229,8 @@ def _part(name: str, value: object) -> Part:
     return False
 
 
-def _parts(name: str, column: Sequence[Any], *, with_traits: bool) -> Sequence[Part]:
-    """Return the parts of shapes for a column of values."""
-    types = set(map(type, column))
-    if types.isdisjoint((dict, list)):
-        return [False] * len(column)
-    if name in _ONLY_TRAITS and not with_traits:
-        return [True] * len(column)
-    if types == {dict} and name in _NESTED:
-        return list(map(tuple, column))
-    if types == {list} and name == _SUBDIVISIONS:
-        return list(map(_ends, column))
-    return [_part(name, value) for value in column]
-
-
 def _ends(values: list[Any]) -> Part:
     """Return the positions and keys of the first and the last map in a list."""
-    if len(values) == 1 and type(values[0]) is dict:
-        return ((0, tuple(values[0])),)
     maps = [(position, tuple(value)) for position, value in enumerate(values) if isinstance(value, dict)]
     return (*maps[:1], *maps[1:][-1:])
 

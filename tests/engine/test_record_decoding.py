@@ -27,6 +27,7 @@ _paths = count()
 NAMES = {"de": "München", "en": "Munich", "es": "Múnich", "fr": "Munich", "zh-CN": "慕尼黑"}
 CITY = {"city": {"names": NAMES, "geoname_id": 1}, "country": {"iso_code": "DE", "names": {"en": "Germany", "de": "D"}}}
 KNOWN = [record for networks in (MORE_CITIES, NUMBERS, TRAITS, FLAT, UNKNOWN, ANY_KIND) for record in networks.values()]
+NAMED = ("continent", "country", "city", "postal", "registered_country", "represented_country")
 LANGUAGES = st.sampled_from(["en", "de", "zh-TW", "pt-BR"])
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -43,16 +44,29 @@ def written(home: Path, records: Sequence[Any], damage: Sequence[tuple[int, int]
     return Database(examine(str(path)))
 
 
+def shape_of(record: Any) -> object:
+    """Return the keys of a record, and those of its maps that have fields."""
+    if not isinstance(record, dict):
+        return None
+    maps = [record.get(name) for name in (*NAMED, "location", "traits")]
+    parts = record.get("subdivisions")
+    maps += parts if isinstance(parts, list) else [parts]
+    return tuple(record), [tuple(part) if isinstance(part, dict) else type(part) is list for part in maps]
+
+
 def compare(database: Database, count_: int, language: str) -> int:
     """Compare the records that the kernel decodes with those of the reader, and return how many it decodes."""
     texts = [f"{number}.0.0.0" for number in range(1, count_ + 1)]
     walks = Walker([database]).walk(texts)
     offsets = [(text, walk.offsets[0]) for text, walk in zip(texts, walks, strict=True) if isinstance(walk, Walk)]
-    records = SearchTree(database).records([offset for _, offset in offsets], language)
+    records, numbers = SearchTree(database).records([offset for _, offset in offsets], language)
     assert len(offsets) == len(records)
-    for (text, _), record in zip(offsets, records, strict=True):
+    shapes: dict[int, Any] = {}
+    for (text, _), record, number in zip(offsets, records, numbers, strict=True):
         if record is None:
             continue
+        if number:
+            assert shape_of(record) == shapes.setdefault(number, shape_of(record))
         try:
             expected, *_ = database.read(text)
         except DatabaseError as error:
