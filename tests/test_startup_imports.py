@@ -61,7 +61,9 @@ def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
     imported = imported_by(stored, "flush")
 
     assert "geocli.storage.flush" in imported
-    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.store_transactions"})
+    assert set() == imported & (
+        HEAVY | {"maxminddb_rust", "geocli.storage.store_transactions", "geocli.storage.frames"}
+    )
 
 
 def test_a_miss_answered_by_a_database_imports_only_its_reader(stored: Geocli) -> None:
@@ -98,7 +100,17 @@ def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
     imported = imported_by(stored, *arguments)
 
     assert "typer" in imported
-    assert set() == imported & {"ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "requests", "pydantic"}
+    assert set() == imported & {
+        "ctypes",
+        "rich",
+        "structlog",
+        "sqlite_utils",
+        "geoip2",
+        "requests",
+        "pydantic",
+        "html",
+        "json",
+    }
 
 
 @pytest.mark.parametrize("command", ["stats", "batch"])

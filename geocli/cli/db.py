@@ -35,6 +35,7 @@ def list_(
     from geocli.cache import utc_now
     from geocli.formats import database_list
     from geocli.formats.rows import json_text
+    from geocli.formats.statistics import databases_json
     from geocli.stats import databases, missing_directories
 
     settings = options.settings_of(ctx)
@@ -42,7 +43,7 @@ def list_(
     if (format_ or ("table" if sys.stdout.isatty() else "json")) == "table":
         database_list.print_databases(rows, utc_now())
     else:
-        write(json_text(database_list.databases_json(rows)).encode() + b"\n")
+        write(json_text(databases_json(rows)).encode() + b"\n")
     return 0
 
 

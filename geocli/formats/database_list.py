@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geocli.databases.licences import ATTRIBUTIONS, attribution_of
 from geocli.databases.titles import title_of
 from geocli.formats.tables import AMBER, GREEN, RED, Column, Listing, ago, harmless, open_console, show, size_text
-from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,11 +55,6 @@ def print_replaced(names: Sequence[str]) -> None:
     """Print which databases were replaced, and the attributions that licences require, to standard error."""
     lines = [f"{', '.join(names) or 'nothing'} replaced", *filter(None, map(attribution_of, names))]
     print(*dict.fromkeys(lines), sep="\n", file=sys.stderr)
-
-
-def databases_json(databases: Sequence[DatabaseStats]) -> list[dict[str, Any]]:
-    """Return databases as values of JSON."""
-    return [{**row.as_dict(), "built_at": row.built_at and instant_text(row.built_at)} for row in databases]
 
 
 def freshness(built_at: datetime | None, now: datetime) -> str:

@@ -9,9 +9,7 @@ from geocli.errors import BusyError, JournalError, StoreError
 from geocli.fork_safety import postponed
 from geocli.immutable import Value
 from geocli.storage.dirty_check import STORE
-from geocli.storage.frames import Frame
 from geocli.storage.journal_reader import QUARANTINE
-from geocli.storage.recovery import Damage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from geocli.errors import StorageError
     from geocli.storage.clears import Clear
     from geocli.storage.directory import DataDirectory
+    from geocli.storage.frames import Frame
     from geocli.storage.journal import Journal
     from geocli.storage.segments import Segment
     from geocli.storage.store_transactions import StoreWriter
@@ -146,6 +145,8 @@ class Flush:
 
     def _drain(self, writer: StoreWriter, segments: Iterable[Segment]) -> list[StorageError]:
         """Store and discard each segment; one that fails does not block the next."""
+        from geocli.storage.recovery import Damage
+
         problems: list[StorageError] = []
         for segment in segments:
             oldest = min((present.number for present in self._journal.segments()), default=segment.number)
@@ -179,6 +180,8 @@ class Flush:
         return count
 
     def _frames(self, segment: Segment, start: int) -> Iterator[Frame]:
+        from geocli.storage.frames import Frame
+
         self._offset_bytes = start
         self._is_damaged = self._is_damaged or start > 0  # there may be damage before the stored part
         for end, item in self._journal.replay(segment, start):

@@ -14,7 +14,6 @@ from itertools import chain
 from geocli.errors import BusyError, JournalError, StorageError
 from geocli.files.atomic import write_all
 from geocli.storage.dirty_check import JOURNAL, STRETCH_BYTES
-from geocli.storage.frames import encode, pack
 from geocli.storage.journal_reader import QUARANTINE, JournalReader
 from geocli.storage.segments import next_segment
 
@@ -51,10 +50,14 @@ class Journal(JournalReader):
             BusyError: another process held the lock for too long.
 
         """
+        from geocli.storage.frames import pack
+
         return self.append_packed(pack(entries), is_current)
 
     def append_packed(self, payloads: Iterable[bytes], is_current: Callable[[], bool] = lambda: True) -> bool:
         """Append payloads; returns and raises like `append`."""
+        from geocli.storage.frames import encode
+
         try:
             data = b"".join(map(encode, payloads))
         except ValueError as error:

@@ -9,8 +9,6 @@ from errno import ELOOP
 from geocli.errors import JournalError, StorageError
 from geocli.immutable import Value
 from geocli.storage.dirty_check import JOURNAL, is_dirty
-from geocli.storage.frames import Frame
-from geocli.storage.recovery import Damage, scan
 from geocli.storage.segments import SegmentFile, opened, prefixes, segments_among, sizes_of
 
 TYPE_CHECKING = False
@@ -22,7 +20,9 @@ if TYPE_CHECKING:
     from geocli.models import Entry
     from geocli.storage.clears import Clear
     from geocli.storage.directory import DataDirectory
+    from geocli.storage.frames import Frame
     from geocli.storage.journal_lookup import DirtyEntries
+    from geocli.storage.recovery import Damage
     from geocli.storage.segments import NumberedFile, Segment
 
 QUARANTINE = "journal.bad"
@@ -69,12 +69,17 @@ class JournalReader:
 
     def replay(self, segment: Segment, start: int = 0) -> Iterator[tuple[int, Frame | Damage]]:
         """Read a segment from an offset; each item comes with the offset from which to continue."""
+        from geocli.storage.recovery import scan
+
         path = self._directory.file(segment.name)
         with self._errors("read", path), opened(path) as file:
             yield from scan(file, start)
 
     def dirty(self) -> Iterator[Entry]:
         """Read all dirty entries, oldest first, without a lock."""
+        from geocli.storage.frames import Frame
+        from geocli.storage.recovery import scan
+
         with self._files() as files:
             for _, file in files:
                 for _, frame in scan(file):
