@@ -29,7 +29,7 @@ class AddressRange(Value):
     last: int
     text: str
     """Canonical: a network, or the first and the last address, joined by a hyphen."""
-    given: str = ""
+    as_written: str = ""
     """The network as it is written, if the address before its prefix length is not the first one."""
 
 
@@ -99,13 +99,13 @@ def _network(text: str, address: Address, length: str) -> Address | AddressRange
     except ValueError:
         reason = f"not a network: the prefix length is not a number from 0 to {address.max_prefixlen}"
         raise AddressError(text, reason) from None
-    given = "" if network.network_address == address else f"{address}/{length.strip()}"
+    as_written = "" if network.network_address == address else f"{address}/{length.strip()}"
     if isinstance(network, IPv6Network) and network.subnet_of(MAPPED):
         network = ip_network((int(network.network_address) & LOW_BITS, network.prefixlen - MAPPED.prefixlen))
     if network.prefixlen == network.max_prefixlen:
         return network.network_address
     first, last = int(network[0]), int(network[-1])
-    return AddressRange(version=network.version, first=first, last=last, text=str(network), given=given)
+    return AddressRange(version=network.version, first=first, last=last, text=str(network), as_written=as_written)
 
 
 def _range(text: str, begin: Address, end: Address) -> Address | AddressRange:

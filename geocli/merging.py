@@ -20,7 +20,7 @@ PLACE_TRAITS = frozenset(
 """Traits about the place, not the network."""
 
 
-def taken(first: Known, second: Known) -> frozenset[str]:
+def added_fields(first: Known, second: Known) -> frozenset[str]:
     """Return the fields that a second source adds to those of a first one.
 
     All fields of the place come from one source, the first that has any: Paris from one and the latitude of another
@@ -66,7 +66,7 @@ def merge(first: Answer, second: Answer) -> Answer:
         first = _without_place(first)
     if first.is_empty or second.is_empty:
         return _not_empty(first, second)
-    added = {name: getattr(second.place, name) for name in taken(first.place.known, second.place.known)}
+    added = {name: getattr(second.place, name) for name in added_fields(first.place.known, second.place.known)}
     first_traits, second_traits = _where_and_traits(first), _where_and_traits(second)
     traits = all_traits(first_traits, second_traits)
     if not added and traits == first_traits[1]:

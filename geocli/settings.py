@@ -241,9 +241,9 @@ def _check(chosen: Mapping[str, Any], named_dirs: Sequence[str], origins: Mappin
     if not chosen["data_dir"]:
         raise SettingsError("--data-dir", "empty", origin=COMMAND_LINE)
     account = ("account_id", "license_key_file")
-    for name, needed in (account, account[::-1]):
-        if chosen.get(name) and not chosen.get(needed):
-            raise SettingsError(name, f"needs {needed}, too", origin=origins[name])
+    for name, partner in (account, account[::-1]):
+        if chosen.get(name) and not chosen.get(partner):
+            raise SettingsError(name, f"needs {partner}, too", origin=origins[name])
 
 
 def _xdg(environ: Mapping[str, str], kind: str, default: str) -> str:

@@ -51,8 +51,8 @@ def test_host_bits() -> None:
     parsed = parse("192.0.2.7/24")
 
     assert isinstance(parsed, AddressRange)
-    assert "192.0.2.7/24" == parsed.given
-    assert not getattr(parse("192.0.2.0/24"), "given", None)
+    assert "192.0.2.7/24" == parsed.as_written
+    assert not getattr(parse("192.0.2.0/24"), "as_written", None)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_any_network(address: object, data: st.DataObject) -> None:
     assert isinstance(parsed, AddressRange)
     assert (int(network[0]), int(network[-1]), network.version) == (parsed.first, parsed.last, parsed.version)
     assert str(network) == parsed.text
-    assert bool(parsed.given) is (network[0] != address)
+    assert bool(parsed.as_written) is (network[0] != address)

@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "backoff-web.json"
 
 
-def left(directory: DataDirectory, clock: Clock) -> float:
+def seconds_left(directory: DataDirectory, clock: Clock) -> float:
     """Return the seconds for which another process does not ask the service."""
     result = BackOff(directory, "backoff-web").pause(clock())
     return result[1] if result else 0
@@ -59,13 +59,13 @@ def test_pauses_grow_up_to_an_hour(directory: DataDirectory, clock: Clock) -> No
     pauses = []
     for _ in range(9):
         BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
-        pauses.append(left(directory, clock))
+        pauses.append(seconds_left(directory, clock))
         clock.forward(seconds=pauses[-1] + 1)
     assert [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] == pauses
     BackOff(directory, "backoff-web").answered(clock(), 0, "", 429)
-    assert 0 == left(directory, clock)
+    assert 0 == seconds_left(directory, clock)
     BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
-    assert 30 == left(directory, clock)
+    assert 30 == seconds_left(directory, clock)
     assert None is BackOff(directory, "backoff-other").pause(clock())
 
 
@@ -73,18 +73,18 @@ def test_a_pause_ends_and_is_never_cut_short_by_rounding(directory: DataDirector
     """A part of a second counts as a whole one."""
     clock.forward(seconds=0.5)
     BackOff(directory, "backoff-web").answered(clock(), 7, "its rate limit was reached", 429)
-    assert 7.5 == left(directory, clock)
+    assert 7.5 == seconds_left(directory, clock)
     clock.forward(seconds=7.5)
-    assert 0 == left(directory, clock)
+    assert 0 == seconds_left(directory, clock)
 
 
 @pytest.mark.parametrize("by", [{"days": -400}, {"days": 400}])
 def test_a_pause_of_a_wrong_clock_is_ignored(directory: DataDirectory, clock: Clock, by: dict[str, int]) -> None:
     """A pause that would last more than a day is ignored, as is one that is over."""
     BackOff(directory, "backoff-web").failed(clock(), "busy", None, 1e9)
-    assert 86_400 == left(directory, clock)
+    assert 86_400 == seconds_left(directory, clock)
     clock.forward(**by)
-    assert 0 == left(directory, clock)
+    assert 0 == seconds_left(directory, clock)
 
 
 SOUND: dict[str, Any] = {"until": "2026-06-01T12:00:30Z", "failures": 1, "reason": "HTTP 500", "status": 500}
@@ -105,20 +105,20 @@ def test_an_invalid_file_is_no_pause(directory: DataDirectory, clock: Clock, pat
     path.parent.mkdir(mode=0o700)
     path.write_bytes(text.encode("latin-1"))
     expected = 30 if text.endswith("x") else 0  # a long file is read in part
-    assert expected == left(directory, clock)
+    assert expected == seconds_left(directory, clock)
     BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
-    assert left(directory, clock) >= 30
+    assert seconds_left(directory, clock) >= 30
 
 
 def test_a_pipe_and_a_link_are_not_read(directory: DataDirectory, clock: Clock, path: Path) -> None:
     """A file that may be endless, or elsewhere, is no pause."""
     path.parent.mkdir(mode=0o700)
     os.mkfifo(path)
-    assert 0 == left(directory, clock)
+    assert 0 == seconds_left(directory, clock)
     path.unlink()
     (path.parent / "elsewhere").write_text(json.dumps(SOUND))
     path.symlink_to("elsewhere")
-    assert 0 == left(directory, clock)
+    assert 0 == seconds_left(directory, clock)
 
 
 def test_an_unwritable_directory(clock: Clock, tmp_path: Path) -> None:
@@ -135,4 +135,4 @@ def test_the_lock_is_not_waited_for_long(directory: DataDirectory, clock: Clock,
     """Without the lock the pause is still written: asking a service too often would be worse."""
     with locked_file(path.parent / LOCK):
         BackOff(directory, "backoff-web").failed(clock(), *FAILURE)
-    assert 30 == left(directory, clock)
+    assert 30 == seconds_left(directory, clock)

@@ -243,16 +243,16 @@ class TestTexts:
 
     def test_endless_input_is_answered_as_it_comes(self, bench: Bench) -> None:
         """A batch reads at most one block ahead of the entries it returns."""
-        read = 0
+        count = 0
 
         def endless() -> Iterator[str]:
-            nonlocal read
-            for read in itertools.count(1):  # noqa: B007 (the test looks at it)
+            nonlocal count
+            for count in itertools.count(1):  # noqa: B007 (the test looks at it)
                 yield GB
 
         with bench() as cache:
             assert next(cache.lookup_batch(endless())).ip == GB
-        assert read == BLOCK
+        assert count == BLOCK
 
     def test_several_blocks(self, bench: Bench) -> None:
         """Input of more than two blocks loses and repeats nothing, and each distinct address is resolved once."""
@@ -669,16 +669,16 @@ def write_store(bench: Bench, data: bytes) -> None:
 @contextmanager
 def locked_store(path: str) -> Iterator[None]:
     """Lock out readers as another program can: WAL mode with an exclusive lock (sqlite.org/pragma.html)."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("PRAGMA locking_mode = EXCLUSIVE")
-        other.execute("BEGIN EXCLUSIVE")
-        other.execute("COMMIT")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("COMMIT")
         yield
 
 
 def newer_store(path: str) -> None:
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 999")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 999")
 
 
 class TestStoreFails:
@@ -696,11 +696,11 @@ class TestStoreFails:
             os.unlink(path)
             os.symlink(path, path)
         elif how == "row":
-            with closing(sqlite3.connect(path)) as other, other:
-                other.execute("UPDATE geo_cache SET traits = '{'")
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute("UPDATE geo_cache SET traits = '{'")
         else:
-            with closing(sqlite3.connect(path)) as other, other:
-                other.execute("DROP TABLE geo_cache")
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute("DROP TABLE geo_cache")
 
     DAMAGES = (
         ("garbage", "file is not a database"),
@@ -907,8 +907,8 @@ class TestClear:
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
-            with closing(sqlite3.connect(f"{bench.data_dir}/geocli.db", isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
+            with closing(sqlite3.connect(f"{bench.data_dir}/geocli.db", isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
                 with pytest.raises(BusyError, match=r"geocli\.db: busy"):
                     cache.clear()
             assert cache.lookup(GB).cached

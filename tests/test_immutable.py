@@ -102,7 +102,7 @@ def test_a_value_is_as_hashable_as_its_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "point"),
+    ("representation", "point"),
     [
         ("Point(x=3)", Point(x=3)),
         ("Point(x=3, y=4)", Point(x=3, y=4)),
@@ -111,9 +111,9 @@ def test_a_value_is_as_hashable_as_its_fields() -> None:
         ("Point(x=0)", Point(x=0)),
     ],
 )
-def test_repr_omits_defaults(shown: str, point: Point) -> None:
+def test_repr_omits_defaults(representation: str, point: Point) -> None:
     """The representation omits each field that has its default, given or not."""
-    assert shown == repr(point)
+    assert representation == repr(point)
 
 
 def test_as_dict_has_every_field_in_the_order_of_the_class() -> None:

@@ -116,13 +116,13 @@ print("structlog" in sys.modules)
         terminal, side = pty.openpty()
         with subprocess.Popen([sys.executable, "-c", EVENT], stdout=subprocess.PIPE, stderr=side) as process:
             os.close(side)
-            shown = _read(terminal).decode()
+            output = _read(terminal).decode()
             assert process.stdout is not None
             assert b"" == process.stdout.read()
         assert 0 == process.returncode
         escaped = re.escape(r"\x1b[31m\x9b2J\u202eevil\r\n\x07\ud800")
-        assert re.fullmatch(rf"\d\d:\d\d:\d\d {escaped} +number=3 text={escaped}\r\n", shown)
-        assert shown[:-2].isprintable()
+        assert re.fullmatch(rf"\d\d:\d\d:\d\d {escaped} +number=3 text={escaped}\r\n", output)
+        assert output[:-2].isprintable()
 
     @pytest.mark.parametrize("is_verbose", [False, True])
     def test_problems_of_a_cache_are_events(self, is_verbose: bool, geocli: Geocli) -> None:  # noqa: FBT001

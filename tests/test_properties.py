@@ -168,24 +168,24 @@ class CacheMachine(RuleBasedStateMachine):
         """Look up in the model, and compare."""
         assert list(ips) == [entry.ip for entry in entries]
         fresh: dict[str, Row] = {}
-        known: dict[str, Row] = {}
+        rows: dict[str, Row] = {}
         at_hand: set[str] = set()
         for ip, entry in zip(ips, entries, strict=True):
-            if ip in known:
-                self.compare(known[ip], entry, is_cached=ip in at_hand)
+            if ip in rows:
+                self.compare(rows[ip], entry, is_cached=ip in at_hand)
                 continue
             earlier = self.memory.get(ip) or self.on_disk(ip)
             if earlier is not None:
                 self.memory[ip] = earlier
             if earlier is not None and not is_refresh and self.is_hit(earlier):
                 at_hand.add(ip)
-                known[ip] = self.compare(earlier, entry, is_cached=True)
+                rows[ip] = self.compare(earlier, entry, is_cached=True)
                 continue
             row = self.expected(ip, earlier)
-            shown = settled(earlier, row)
-            at_hand |= {ip} if shown is not row else set()
-            known[ip] = self.compare(shown, entry, is_cached=ip in at_hand)
-            fresh[ip] = row.replace(retry_at=known[ip].retry_at)
+            expected = settled(earlier, row)
+            at_hand |= {ip} if expected is not row else set()
+            rows[ip] = self.compare(expected, entry, is_cached=ip in at_hand)
+            fresh[ip] = row.replace(retry_at=rows[ip].retry_at)
         self.journal += fresh.items()
         self.memory |= {ip: settled(self.memory.get(ip), row) for ip, row in fresh.items()}
 

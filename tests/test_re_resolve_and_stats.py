@@ -163,8 +163,8 @@ class TestReResolve:
         clock.forward(days=1)
         assert len(texts[:limit]) == cache.re_resolve(limit=limit, dry_run=dry_run).retried
         assert ([] if dry_run else sorted(texts)[:limit]) == source.lookups
-        left = 0 if not dry_run and limit is None else len(texts) - (0 if dry_run else len(texts[:limit]))
-        assert left == cache.re_resolve(dry_run=True).retried
+        remaining = 0 if not dry_run and limit is None else len(texts) - (0 if dry_run else len(texts[:limit]))
+        assert remaining == cache.re_resolve(dry_run=True).retried
 
     def test_without_flush(self, filled: GeoCache, source: Source) -> None:
         """With `flush=False` the answers stay in the journal."""
@@ -347,7 +347,7 @@ class TestDatabases:
 
 class TestClear:
     @pytest.mark.parametrize(
-        ("unresolved", "before", "left"),
+        ("unresolved", "before", "remaining"),
         [
             (False, None, []),
             (True, None, ["10.0.0.1", JP, GB]),
@@ -363,15 +363,15 @@ class TestClear:
         geocli: Geocli,
         unresolved: bool,  # noqa: FBT001 (parametrized)
         before: timedelta | None,
-        left: list[str],
+        remaining: list[str],
     ) -> None:
         """Rows go if they meet each of the conditions; the rest stays."""
         older_than = None if before is None else -before
-        assert 4 - len(left) == filled.clear(unresolved=unresolved, older_than=older_than)
-        with GeoCache(settings=geocli.settings(), resolvers=[]) as other:
-            other.load_from_db()
-            entries = other.lookup_batch(["10.0.0.1", JP, GB, NOWHERE], mode="cached-only")
-            assert left == [entry.ip for entry in entries if entry.cached]
+        assert 4 - len(remaining) == filled.clear(unresolved=unresolved, older_than=older_than)
+        with GeoCache(settings=geocli.settings(), resolvers=[]) as cache:
+            cache.load_from_db()
+            entries = cache.lookup_batch(["10.0.0.1", JP, GB, NOWHERE], mode="cached-only")
+            assert remaining == [entry.ip for entry in entries if entry.cached]
 
     def test_no_store(self, cache: GeoCache, geocli: Geocli) -> None:
         """Without a store no row is deleted, and none is created."""

@@ -24,7 +24,7 @@ class TestSafe:
         assert text == safe(text)
 
     @pytest.mark.parametrize(
-        ("shown", "text"),
+        ("escaped", "text"),
         [
             (r"\x1b[31mred", "\x1b[31mred"),
             (r"a\nb\r\tc", "a\nb\r\tc"),
@@ -38,9 +38,9 @@ class TestSafe:
             (r"Zürich\x1b", "Zürich\x1b"),
         ],
     )
-    def test_special_characters_are_escaped(self, shown: str, text: str) -> None:
+    def test_special_characters_are_escaped(self, escaped: str, text: str) -> None:
         """Only special characters are escaped, as in Python literals."""
-        assert shown == safe(text)
+        assert escaped == safe(text)
 
     @pytest.mark.parametrize("char", [*C0, *DEL_AND_C1, *BIDI, *SEPARATORS, *OTHERS], ids=ascii)
     def test_escapes_are_python_literals(self, char: str) -> None:

@@ -69,9 +69,9 @@ def _documented(name: str) -> str:
     setting = SETTINGS[name]
     kind = setting.kind.name.removeprefix("a ").removeprefix("an ")
     default = getattr(Settings, name, "")
-    shown = f"{default:g}" if isinstance(default, float) else str(default or "")
-    shown = str(default).lower() if isinstance(default, bool) else shown
-    return f"| `{name}` | `{setting.variable}` | {kind} | {shown and f'`{shown}`'} | {setting.help} |"
+    value = f"{default:g}" if isinstance(default, float) else str(default or "")
+    value = str(default).lower() if isinstance(default, bool) else value
+    return f"| `{name}` | `{setting.variable}` | {kind} | {value and f'`{value}`'} | {setting.help} |"
 
 
 def _refusal(path: str, environ: dict[str, str]) -> str:
@@ -271,7 +271,7 @@ class TestPrecedence:
         environ = {**home, "GEOCLI_CONFIG": by_variable}
         actual = [load(home), load({**home, "GEOCLI_CONFIG": ""}), load(environ), load(environ, config=by_flag)]
         assert [(1, 1), (1, 1), (2, 30), (3, 30)] == [
-            (each.lock_timeout_seconds, each.busy_timeout_seconds) for each in actual
+            (settings.lock_timeout_seconds, settings.busy_timeout_seconds) for settings in actual
         ]
 
     def test_flags_of_the_command_line(self, geocli: Geocli, tmp_path: Path) -> None:

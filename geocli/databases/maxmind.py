@@ -52,7 +52,7 @@ class Account(Value):
 
 
 def account(settings: Settings) -> Account:
-    """Return the account of GeoIP.conf and `GEOIPUPDATE_*`; raise SettingsError without one, or if a value is invalid."""
+    """Return the account of GeoIP.conf and `GEOIPUPDATE_*`; raise SettingsError without one, or for a bad value."""
     from pathlib import Path
 
     from pygeoipupdate import Config, ConfigError

@@ -147,8 +147,8 @@ class NetworkLookup:
 
     def report_host_bits(self, network: AddressRange) -> None:
         """Report a network that is not written with its first address."""
-        if network.given:
-            self._cache.on_problem(HostBitsError(network.given, network.text))
+        if network.as_written:
+            self._cache.on_problem(HostBitsError(network.as_written, network.text))
 
     def entry(self, network: AddressRange, mode: Mode) -> Entry:
         """Return the fields that hold for all addresses of a network or range; the walk ends when there are none."""

@@ -68,7 +68,7 @@ class RowBlock:
     def __init__(self) -> None:
         self.resolved: dict[str, Row] = {}
         self.unresolved: dict[str, Row] = {}
-        self.tried: dict[str, tuple[str | None, int]] = {}
+        self.retries: dict[str, tuple[str | None, int]] = {}
         """Retry time and generation of the unresolved entries."""
 
     def __len__(self) -> int:
@@ -83,11 +83,11 @@ class RowBlock:
             row = ip, place, prefix_len, at, generation
             if is_resolved:
                 self.resolved[ip] = row
-                if self.tried:
+                if self.retries:
                     self.unresolved.pop(ip, None)
-                    self.tried.pop(ip, None)
+                    self.retries.pop(ip, None)
             elif with_unresolved:
-                self.tried[ip] = retry_at, generation
+                self.retries[ip] = retry_at, generation
                 if ip not in self.resolved:
                     self.unresolved[ip] = row
 
@@ -141,5 +141,5 @@ class Upserts:
             while ips := list(islice(ordered, STATEMENT_ROWS)):
                 values = chain.from_iterable(map(rows.__getitem__, ips))
                 self._db.execute(_upsert(len(ips), condition), (segment, segment, *values))
-        tried = ((*retry, ip, segment) for ip, retry in block.tried.items())
-        self._db.executemany(_UPDATE_TRIED, tried)
+        retries = ((*retry, ip, segment) for ip, retry in block.retries.items())
+        self._db.executemany(_UPDATE_TRIED, retries)

@@ -66,10 +66,12 @@ def address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def _spread(geocli: Geocli, request: BatchRequest, address: str, block_bytes: int = SMALL, **more: Any) -> ClusterBatch:
+def _spread(
+    geocli: Geocli, request: BatchRequest, address: str, block_bytes: int = SMALL, **changes: Any
+) -> ClusterBatch:
     """Run a batch from this process."""
     with GeoCache(settings=geocli.settings()) as cache:
-        batch = ClusterBatch(cache, request, ClusterRequest(address=address, block_bytes=block_bytes, **more))
+        batch = ClusterBatch(cache, request, ClusterRequest(address=address, block_bytes=block_bytes, **changes))
         batch.run()
     return batch
 
@@ -256,12 +258,17 @@ def test_missing_databases_are_copied_to_workers(located: Geocli, address: str, 
 
     spread, alone = (
         subprocess.run(
-            [*located.command, "batch", *(path.replace("list", str(tmp_path / "list")) for path in arguments), *more],
+            [
+                *located.command,
+                "batch",
+                *(path.replace("list", str(tmp_path / "list")) for path in arguments),
+                *options,
+            ],
             cwd=located.db_dir,
             env=located.environ,
             check=True,
         )
-        for more in (
+        for options in (
             ("--cluster", address, "--block-size", "700", "--merge", "-o", str(tmp_path / "spread")),
             ("-o", str(tmp_path / "alone")),
         )
@@ -289,13 +296,13 @@ def test_progress_is_shown_on_a_terminal(located: Geocli, address: str, tmp_path
     """One bar shows the whole run."""
     (tmp_path / "list").write_bytes(LIST)
 
-    status, shown = on_terminal(
+    status, output = on_terminal(
         located, "batch", f"{tmp_path}/list", "--cluster", address, "--block-size", "700", "-o", f"{tmp_path}/out"
     )
 
     assert 0 == status
     size = f"{len(LIST) / 1000:.1f}"
-    assert f"{size} kB of {size} kB" in shown
+    assert f"{size} kB of {size} kB" in output
 
 
 def test_a_run_continues_where_another_one_failed(located: Geocli, address: str, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_an_unknown_protocol_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "ending"),
+    ("options", "ending"),
     [
         ({}, "csv"),
         ({"format": "value"}, "txt"),
@@ -247,9 +247,9 @@ def test_an_unknown_protocol_is_an_error() -> None:
         ({"input": "log", "is_extract": True, "format": "tsv"}, "tsv"),
     ],
 )
-def test_parts_have_the_extension_of_their_format(tmp_path: Path, asked: dict[str, Any], ending: str) -> None:
+def test_parts_have_the_extension_of_their_format(tmp_path: Path, options: dict[str, Any], ending: str) -> None:
     """The extension of a part is that of its format, so that other programs can read it."""
-    directory = _directory(tmp_path / "out", **asked)
+    directory = _directory(tmp_path / "out", **options)
     _opened(directory)
 
     directory.commit(0, "a", _result(tmp_path / "out", 0, b""))

@@ -101,8 +101,8 @@ def test_the_cells_of_parts_are_those_of_the_whole(body: str, block_bytes: int) 
 
     actual, before = list[bytes](), None
     for part in split(request, block_bytes):
-        known = part if before is None else part.replace(begin=before)
-        inside, _, before = _read(known, request)
+        known_part = part if before is None else part.replace(begin=before)
+        inside, _, before = _read(known_part, request)
         actual += form.cut(inside).addresses() if inside else []
 
     assert (form.cut(rows).addresses() if rows else []) == actual
@@ -294,9 +294,9 @@ def test_parts_of_tables_have_the_rows_of_the_whole(
         whole += _written(form.cut(chunk))
     before: int | None = None
     for part in split(request, block_bytes):
-        known = part if before is None else part.replace(begin=before)
+        known_part = part if before is None else part.replace(begin=before)
         form = request.form()
-        with open_part(known, form, b"\n") as reader:
+        with open_part(known_part, form, b"\n") as reader:
             parts += b"".join(_written(form.cut(block)) for block in reader.blocks())
             before = reader.stop
 

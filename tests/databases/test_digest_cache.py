@@ -63,31 +63,31 @@ class TestDigests:
     @pytest.mark.parametrize("age_ns", [SETTLED_NS, 0, -SETTLED_NS])
     def test_just_changed_file_is_not_cached(self, directory: DataDirectory, file: DatabaseFile, age_ns: int) -> None:
         """A file that changed within the last two seconds may change again with the same times in `stat`."""
-        known = digests(directory, file.ctime_ns + age_ns)
-        known.remember(file, LABEL)
-        known.save()
-        assert LABEL == known.get(file)
+        labels = digests(directory, file.ctime_ns + age_ns)
+        labels.remember(file, LABEL)
+        labels.save()
+        assert LABEL == labels.get(file)
         assert [] == directory.names()
 
     @pytest.mark.parametrize("name", ["path", "device", "inode", "size_bytes", "mtime_ns", "ctime_ns"])
     def test_other_file_is_another(self, directory: DataDirectory, file: DatabaseFile, name: str) -> None:
         """A file that differs in any property of `stat` has no cached label."""
-        known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
-        known.remember(file, LABEL)
-        known.save()
+        labels = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
+        labels.remember(file, LABEL)
+        labels.save()
         changed = file.replace(**{name: "/b.mmdb" if name == "path" else getattr(file, name) + 1})
         assert digests(directory, 0).get(changed) is None
 
     def test_only_the_last_file_of_a_path_is_cached(self, directory: DataDirectory, file: DatabaseFile) -> None:
         """A replaced file takes the line of the old one; the number of lines is bounded."""
-        known = digests(directory, 1 << 62)
+        labels = digests(directory, 1 << 62)
         for number in range(3):
-            known.remember(file.replace(inode=number), LABEL)
-            known.save()
+            labels.remember(file.replace(inode=number), LABEL)
+            labels.save()
         assert 1 == len(lines(directory))
         for number in range(MAX_LINES + 1):
-            known.remember(file.replace(path=f"/{number}.mmdb", ctime_ns=1), LABEL)
-        known.save()
+            labels.remember(file.replace(path=f"/{number}.mmdb", ctime_ns=1), LABEL)
+        labels.save()
         assert MAX_LINES == len(lines(directory))
         assert digests(directory, 0).get(file) is None
         assert LABEL == digests(directory, 0).get(file.replace(path=f"/{MAX_LINES}.mmdb", ctime_ns=1))
@@ -97,9 +97,9 @@ class TestDigests:
         now = file.ctime_ns + 2 * SETTLED_NS
         first, second = digests(directory, now), digests(directory, now)
         assert first.get(file) is second.get(file) is None
-        for known, path in ((first, "/1.mmdb"), (second, "/2.mmdb")):
-            known.remember(file.replace(path=path), LABEL)
-            known.save()
+        for labels, path in ((first, "/1.mmdb"), (second, "/2.mmdb")):
+            labels.remember(file.replace(path=path), LABEL)
+            labels.save()
         assert [LABEL] * 2 == [digests(directory, now).get(file.replace(path=path)) for path in ("/1.mmdb", "/2.mmdb")]
 
     @pytest.mark.parametrize(
@@ -119,10 +119,10 @@ class TestDigests:
         directory.prepare()
         with open(directory.file(FILE_NAME), "wb") as out:
             out.write(content)
-        known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
-        assert known.get(file) is None
-        known.remember(file, LABEL)
-        known.save()
+        labels = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
+        assert labels.get(file) is None
+        labels.remember(file, LABEL)
+        labels.save()
         assert LABEL == digests(directory, 0).get(file)
         assert 1 == len(lines(directory))
 
@@ -131,20 +131,20 @@ class TestDigests:
         """Anything but a regular file is neither waited for nor followed; this process still has its labels."""
         directory.prepare()
         make(directory.file(FILE_NAME))
-        known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
-        assert known.get(file) is None
-        known.remember(file, LABEL)
-        known.save()
-        assert LABEL == known.get(file)
+        labels = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
+        assert labels.get(file) is None
+        labels.remember(file, LABEL)
+        labels.save()
+        assert LABEL == labels.get(file)
 
     def test_directory_that_cannot_be_written(self, tmp_path: Path, file: DatabaseFile) -> None:
         """Without a data directory only this process has the labels."""
         (tmp_path / "data").write_bytes(b"")
         directory = local(tmp_path / "data")
-        known = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
-        known.remember(file, LABEL)
-        known.save()
-        assert LABEL == known.get(file)
+        labels = digests(directory, file.ctime_ns + 2 * SETTLED_NS)
+        labels.remember(file, LABEL)
+        labels.save()
+        assert LABEL == labels.get(file)
         assert digests(directory, 0).get(file) is None
 
 
@@ -199,9 +199,9 @@ class TestAnswers:
         path = install(alone, "own.mmdb", "London", epoch=epoch)
         status = path.stat()
         assert "London" == looked_up(alone, is_flushed=is_flushed)[0]
-        other = build(path.parent / "other", {NETWORK: place("Madrid")}, edition="custom", build_epoch=epoch)
-        path.write_bytes(other.read_bytes())
-        other.unlink()
+        replacement = build(path.parent / "other", {NETWORK: place("Madrid")}, edition="custom", build_epoch=epoch)
+        path.write_bytes(replacement.read_bytes())
+        replacement.unlink()
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert ("Madrid", "resolved", False) == looked_up(alone, is_flushed=is_flushed)
 

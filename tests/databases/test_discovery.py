@@ -210,7 +210,9 @@ class TestDatabase:
         files = find([str(tmp_path / "first"), str(tmp_path)], problems.append)
         databases = sorted((Database(file) for file in files), key=lambda database: database.order)
         expected = ["custom", "GeoIP2-Enterprise", "GeoLite2-City", "standard_location", "GeoLite2-Country"]
-        assert [*expected, "GeoLite2-ASN", "ipinfo-lite", "GeoIP2-ISP", "Tor"] == [each.name for each in databases]
+        assert [*expected, "GeoLite2-ASN", "ipinfo-lite", "GeoIP2-ISP", "Tor"] == [
+            database.name for database in databases
+        ]
 
     def test_same_edition_by_path(self, tmp_path: Path, problems: list[DatabaseError]) -> None:
         """Two databases of one edition in one directory come in the order of their paths."""

@@ -364,8 +364,8 @@ class TestWaits:
     def test_other_servers_are_asked(self, place: DataDirectory, busy: Callable[..., str]) -> None:
         """Only that server is not asked, and there may be several."""
         busy_url = busy()
-        with serving(lambda connection, _: connection.sendall(b"HTTP/1.1 429 x\r\n\r\n")) as other:
-            for url in (busy_url, other, busy_url, other):
+        with serving(lambda connection, _: connection.sendall(b"HTTP/1.1 429 x\r\n\r\n")) as other_url:
+            for url in (busy_url, other_url, busy_url, other_url):
                 with pytest.raises(RateLimitError):
                     body(Client(place, NOW, Limits()), url)
         assert b"there" == body(Client(place, NOW, Limits()), busy_url.replace("localhost", "127.0.0.1"))

@@ -217,8 +217,8 @@ def test_many_large_records(geocli: Geocli, limited: Any) -> None:
     count = 1 << 15
     records = [record(country_code=string(b"DE"), id=number(6, at + 1), trait=pointer(0)) for at in range(count)]
     starts = [len(leaf)]
-    for each in records:
-        starts.append(starts[-1] + len(each))
+    for data in records:
+        starts.append(starts[-1] + len(data))
     nodes = [(2 * at + 1, 2 * at + 2) for at in range(count - 1)]
     leaves = [len(nodes) + 16 + start for start in starts]
     first = count // 2 - 1

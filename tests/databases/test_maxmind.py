@@ -126,7 +126,7 @@ def offer(server: HTTPServer, data: bytes, packed: bytes | None = None, edition:
 def passwords(server: HTTPServer) -> set[str | None]:
     """Return the credentials that a server received, as user:password."""
     result = [request.authorization for request, _ in server.log]
-    return {f"{each.username}:{each.password}" if each else None for each in result}
+    return {f"{authorization.username}:{authorization.password}" if authorization else None for authorization in result}
 
 
 class TestUpdate:
@@ -285,7 +285,7 @@ class TestBadAnswers:
     ) -> None:
         """A database with another MD5 than announced is an error with both."""
         offer(httpserver, data, archive_of(data + b"x"))
-        expected, actual = (hashlib.md5(each, usedforsecurity=False).hexdigest() for each in (data, data + b"x"))
+        expected, actual = (hashlib.md5(content, usedforsecurity=False).hexdigest() for content in (data, data + b"x"))
         with pytest.raises(HashMismatchError, match=rf": MD5 is {actual}, expected {expected}$"):
             update([EDITION], chosen, NOW)
         assert old == (directory / f"{EDITION}.mmdb").read_bytes()
@@ -440,7 +440,7 @@ class TestAccount:
         httpserver.expect_request(re.compile("")).respond_with_data(status=404)
         lines = {"AccountID": "42", "LicenseKey": "secret", "EditionIDs": EDITION, "Host": httpserver.url_for("/")}
         name = line.partition(" ")[0]
-        other_lines = "".join(f"{other} {value}\n" for other, value in lines.items() if other != name)
+        other_lines = "".join(f"{setting} {value}\n" for setting, value in lines.items() if setting != name)
         conf.write_text(f"{other_lines}{line.replace('{key}', key)}\n")
         conf.chmod(0o600)
         environ = {"GEOIPUPDATE_CONF_FILE": str(conf), "NO_PROXY": "", "GEOCLI_LOCK_TIMEOUT": "0"}

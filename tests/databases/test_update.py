@@ -714,9 +714,9 @@ class TestCommands:
     def test_progress(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
         """On a terminal there is a bar with name, size and rate, then a list of the replaced files."""
         httpserver.expect_request(PATTERN).respond_with_data(gzip.compress(pad(content(), 1_000_000)))
-        status, shown = on_terminal(
+        status, output = on_terminal(
             geocli, *command(geocli, httpserver.url_for("/free")), environ={"NO_PROXY": "*", "COLUMNS": "120"}
         )
-        assert re.search(rf"{NAME} .*1\.0 MB of 1\.0 MB", shown)
-        assert shown.endswith(f"{NAME} replaced\nIP geolocation by DB-IP (https://db-ip.com), CC BY 4.0\n")
+        assert re.search(rf"{NAME} .*1\.0 MB of 1\.0 MB", output)
+        assert output.endswith(f"{NAME} replaced\nIP geolocation by DB-IP (https://db-ip.com), CC BY 4.0\n")
         assert 0 == status

@@ -55,7 +55,7 @@ def test_other_bytes(path: Path) -> None:
     path.write_bytes(changed)
     with pytest.raises(HashMismatchError) as caught:
         verify(str(path))
-    expected, actual = (hashlib.sha256(each).hexdigest() for each in (data, changed))
+    expected, actual = (hashlib.sha256(content).hexdigest() for content in (data, changed))
     assert f"{path}: SHA-256 is {actual}, expected {expected}" == str(caught.value)
     assert (expected, actual) == (caught.value.expected, caught.value.actual)
 
@@ -181,9 +181,9 @@ def test_bar_on_a_terminal(geocli: Geocli) -> None:
     """`db verify` shows how far it is on a terminal, and leaves the line of each file."""
     records = {f"{1 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24": {"asn": n} for n in range(REPORT_NETWORKS + 1)}
     path = build(geocli.db_dir / "a.mmdb", records)
-    status, shown = on_terminal(geocli, "db", "verify", environ={"COLUMNS": "200"})
-    assert re.search(rf"a\.mmdb .*{REPORT_NETWORKS}/\d+", shown)
-    assert shown.endswith(f"{path}: {REPORT_NETWORKS + 1} networks, sound; records: map\n")
+    status, output = on_terminal(geocli, "db", "verify", environ={"COLUMNS": "200"})
+    assert re.search(rf"a\.mmdb .*{REPORT_NETWORKS}/\d+", output)
+    assert output.endswith(f"{path}: {REPORT_NETWORKS + 1} networks, sound; records: map\n")
     assert 0 == status
 
 

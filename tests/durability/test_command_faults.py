@@ -157,7 +157,7 @@ def _check(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -
 def _check_output(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
     """The file is the old one or the complete new one, and no temporary file remains after the next run."""
     out = geocli.data_dir.parent / "out"
-    left = (out / "rows").read_bytes()
+    rows = (out / "rows").read_bytes()
 
     again = faults.run(geocli, COMMANDS[name])
 
@@ -167,10 +167,10 @@ def _check_output(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[by
     assert OLD_ROWS not in new
     if "batch" in name:
         assert ASKED[0] in new
-        assert left == new or (ran.returncode != 0 and left == OLD_ROWS)
+        assert rows == new or (ran.returncode != 0 and rows == OLD_ROWS)
     else:
-        assert left.startswith(b"# HELP geocli_cache_entries ") or (ran.returncode != 0 and left == OLD_ROWS)
-        assert left.count(b"\n") in {1, new.count(b"\n")} or ran.stderr  # unreadable rows are left out
+        assert rows.startswith(b"# HELP geocli_cache_entries ") or (ran.returncode != 0 and rows == OLD_ROWS)
+        assert rows.count(b"\n") in {1, new.count(b"\n")} or ran.stderr  # unreadable rows are left out
 
 
 def _check_cleared(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -> None:
@@ -189,8 +189,8 @@ def _check_cleared(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[b
 
 def _check_migrated(geocli: Geocli) -> None:
     """The store has all its rows, and after the next flush the current schema."""
-    with tempfile.TemporaryDirectory() as other:
-        template = faults.prepared(Path(other), Scenario((), before=(), prepare=_with_old_store))
+    with tempfile.TemporaryDirectory() as home:
+        template = faults.prepared(Path(home), Scenario((), before=(), prepare=_with_old_store))
         countries = dict(select(str(template.data_dir / "geocli.db"), "SELECT ip, country_code FROM geo_cache"))
     faults.check(geocli, set(countries), countries)
     (version,) = select(str(geocli.data_dir / "geocli.db"), "PRAGMA user_version")

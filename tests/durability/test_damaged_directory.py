@@ -87,8 +87,8 @@ def test_directory_that_was_removed(troubled: Geocli) -> None:
     is_all_there(troubled, promised)
 
 
-def _symbolic_link(path: Path, other: Path) -> None:
-    path.symlink_to(other)
+def _symbolic_link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
 
 
 def _link_to_a_device(path: Path, _: Path) -> None:
@@ -117,15 +117,15 @@ def _device(path: Path, _: Path) -> None:
 )
 def test_journal_that_is_not_a_file(troubled: Geocli, tmp_path: Path, make: Callable[[Path, Path], None]) -> None:
     """Answers come with exit status 4, segments are stored, and the journal is not touched."""
-    journal, other = troubled.data_dir / "journal", tmp_path / "other"
-    other.write_bytes(b"precious")
+    journal, target = troubled.data_dir / "journal", tmp_path / "other"
+    target.write_bytes(b"precious")
     journal.rename(tmp_path / "away")
-    make(journal, other)
+    make(journal, target)
     before = _identity(journal)
     runs = {name: troubled(*arguments, stdin=stdin) for name, (arguments, stdin) in COMMANDS.items()}
 
     assert before == _identity(journal)
-    assert b"precious" == other.read_bytes()
+    assert b"precious" == target.read_bytes()
     for command, count in ANSWERS.items():
         assert (4, count) == (runs[command].returncode, len(objects(runs[command].stdout)))
     assert 4 == runs["flush"].returncode == runs["re-resolve"].returncode
@@ -154,9 +154,9 @@ def test_re_resolve_reports_the_problem_once(troubled: Geocli, fault: str) -> No
 
 def test_journal_with_another_name_is_not_written_and_is_flushed(troubled: Geocli, tmp_path: Path) -> None:
     """As in a backup made of hard links: no answer is appended to it, a flush stores it, and then all is well."""
-    other = tmp_path / "backup"
-    other.hardlink_to(troubled.data_dir / "journal")
-    before = other.read_bytes(), stat.filemode(other.stat().st_mode)
+    backup = tmp_path / "backup"
+    backup.hardlink_to(troubled.data_dir / "journal")
+    before = backup.read_bytes(), stat.filemode(backup.stat().st_mode)
     lookup = troubled("lookup", "-F", "city", STORED, OTHER)
     batch = troubled("batch", "-f", "jsonl", "-F", "city", stdin=BATCH)
 
@@ -166,7 +166,7 @@ def test_journal_with_another_name_is_not_written_and_is_flushed(troubled: Geocl
     is_all_there(troubled, {STORED, LEFT_OVER, DIRTY})
     again = troubled("lookup", OTHER)
     assert (0, b"") == (again.returncode, again.stderr)
-    assert before == (other.read_bytes(), stat.filemode(other.stat().st_mode))
+    assert before == (backup.read_bytes(), stat.filemode(backup.stat().st_mode))
     is_all_there(troubled, {STORED, LEFT_OVER, DIRTY, OTHER})
 
 

@@ -51,8 +51,8 @@ def flipped(data: bytes, bit: int) -> bytes:
 def rows(*entries: Entry) -> set[tuple[str | None, ...]]:
     """Return the rows that the table should have."""
     return {
-        (each.ip, "resolved", each.place.country_code, each.place.org, "rir", "2026-06-01T12:00:00Z")
-        for each in entries
+        (entry.ip, "resolved", entry.place.country_code, entry.place.org, "rir", "2026-06-01T12:00:00Z")
+        for entry in entries
     }
 
 
@@ -146,7 +146,7 @@ def test_any_flipped_bit_of_a_small_frame_at_the_end_is_repaired(bench: Bench) -
 
 def test_any_flipped_bit_of_a_batch_costs_its_frame_alone(bench: Bench) -> None:
     """It is quarantined byte for byte, and no other frame is lost."""
-    between = [frame(each) for each in BETWEEN]
+    between = [frame(entry) for entry in BETWEEN]
     bits = [at * 8 + bit for at in spots(BATCH[:-1]) for bit in range(8)]
     for first in range(0, len(bits), COPIES):
         damage = [flipped(BATCH, bit) for bit in bits[first : first + COPIES]]

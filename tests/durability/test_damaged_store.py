@@ -36,17 +36,17 @@ def troubled(tmp_path: Path) -> Geocli:
 
 @contextmanager
 def _written_by_another(geocli: Geocli) -> Iterator[None]:
-    with closing(sqlite3.connect(geocli.data_dir / "geocli.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(geocli.data_dir / "geocli.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
         yield
 
 
 @contextmanager
 def _held_by_another(geocli: Geocli) -> Iterator[None]:
     """Lock out readers, too, by the exclusive locking mode of WAL (sqlite.org/pragma.html)."""
-    with closing(sqlite3.connect(geocli.data_dir / "geocli.db", isolation_level=None)) as other:
-        other.execute("PRAGMA locking_mode = EXCLUSIVE")
-        other.execute("BEGIN EXCLUSIVE")
+    with closing(sqlite3.connect(geocli.data_dir / "geocli.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
         yield
 
 

@@ -151,7 +151,8 @@ def test_recovering_flush_killed_too(tmp_path: Path, scenario: str, call: Call) 
 
 def _is_after_output(scenario: str, call: Call) -> bool:
     """Return whether a batch makes this call to measure the journal once its output is complete."""
-    return scenario == "batch" and call == [read for read in faults.calls(scenario) if read.name == "openat"][-1]
+    openings = [opening for opening in faults.calls(scenario) if opening.name == "openat"]
+    return scenario == "batch" and call == openings[-1]
 
 
 @_each(_failing, "error")

@@ -280,10 +280,10 @@ def test_root_needs_no_environment_at_all() -> None:
     assert (0, b"US\nUS\n/var/lib/geocli/geocli.db\n", b"") == (ran.returncode, ran.stdout, ran.stderr)
 
 
-@pytest.mark.parametrize("more", [{}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["C", "ASCII"])
-def test_other_letters_in_the_plainest_locale(located: Geocli, tmp_path: Path, more: dict[str, str]) -> None:
+@pytest.mark.parametrize("variables", [{}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["C", "ASCII"])
+def test_other_letters_in_the_plainest_locale(located: Geocli, tmp_path: Path, variables: dict[str, str]) -> None:
     """With LC_ALL=C, addresses, files and the data directory may have names in any script."""
-    located.environ |= {"LC_ALL": "C", **more}
+    located.environ |= {"LC_ALL": "C", **variables}
     located.data_dir = tmp_path / "données-東京"
     located.environ["GEOCLI_DATA_DIR"] = str(located.data_dir)
     source, rows = tmp_path / "адреса.txt", tmp_path / "réponses.csv"

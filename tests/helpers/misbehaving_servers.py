@@ -71,11 +71,11 @@ def dribble(connection: socket.socket, stop: Event, data: bytes, drop: bytes = b
         time.sleep(0.01)
 
 
-def pour(connection: socket.socket, stop: Event, data: bytes, more: bytes) -> None:
+def pour(connection: socket.socket, stop: Event, data: bytes, repeated: bytes) -> None:
     """Send data, then more as fast as it is read, until the test ends."""
     connection.sendall(data)
     while not stop.is_set():
-        connection.sendall(more)
+        connection.sendall(repeated)
 
 
 def reset(connection: socket.socket) -> None:
@@ -94,8 +94,8 @@ def drip(data: bytes, drop: bytes = b"x") -> Callable[[Any, Event], object]:
     return lambda connection, stop: dribble(connection, stop, data, drop)
 
 
-def flood(data: bytes, more: bytes) -> Callable[[Any, Event], object]:
-    return lambda connection, stop: pour(connection, stop, data, more)
+def flood(data: bytes, repeated: bytes) -> Callable[[Any, Event], object]:
+    return lambda connection, stop: pour(connection, stop, data, repeated)
 
 
 def send(*pieces: bytes) -> Callable[[Any, Event], object]:

@@ -37,14 +37,14 @@ def unprivileged(geocli: Geocli) -> Geocli:
 
 def as_user(geocli: Geocli, *, prefix: tuple[str, ...] = ()) -> Geocli:
     """Return geocli with the same data directory, run by an ordinary user who is a member of the group."""
-    other = Geocli.__new__(Geocli)
-    other.__dict__ |= geocli.__dict__
+    member = Geocli.__new__(Geocli)
+    member.__dict__ |= geocli.__dict__
     identity = ("setpriv", f"--reuid={MEMBER}", f"--regid={MEMBER}", f"--groups={GROUP}", "--inh-caps=-all")
-    other.command = (*_where_all_may_read(), *identity, *prefix, *Geocli.command)  # type: ignore[assignment]
-    other.environ = {name: text for name, text in geocli.environ.items() if not name.startswith("COV")}
-    if reason := _missing(other):
+    member.command = (*_where_all_may_read(), *identity, *prefix, *Geocli.command)  # type: ignore[assignment]
+    member.environ = {name: text for name, text in geocli.environ.items() if not name.startswith("COV")}
+    if reason := _missing(member):
         pytest.skip(reason)
-    return other
+    return member
 
 
 def _missing(geocli: Geocli) -> str | None:
@@ -64,8 +64,8 @@ def _where_all_may_read() -> tuple[str, ...]:
     In a mount namespace of the program, directories that other users may not enter are covered by empty ones, in
     which the needed directories are mounted again (mount_namespaces(7)).
     """
-    needed = [Path(path).resolve() for path in {sys.base_prefix, sys.prefix, str(PROJECT)}]
-    closed = {path: parent for path in needed if (parent := next(_closed(path), None)) is not None}
+    paths = [Path(path).resolve() for path in {sys.base_prefix, sys.prefix, str(PROJECT)}]
+    closed = {path: parent for path in paths if (parent := next(_closed(path), None)) is not None}
     lines = ["set -e", "mount -t tmpfs none /mnt"]
     for number, path in enumerate(closed):
         lines += [f"mkdir /mnt/{number}", f"mount --bind {quote(str(path))} /mnt/{number}"]

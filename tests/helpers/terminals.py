@@ -36,15 +36,15 @@ def on_terminal(geocli: Geocli, *arguments: str, environ: Mapping[str, str] | No
         env={name: text for name, text in {**geocli.environ, **TERMINAL, **(environ or {})}.items() if text},
     )
     os.close(terminal)
-    shown = b""
+    output = b""
     try:
         while data := os.read(controller, 1 << 16):
-            shown += data
+            output += data
     except OSError:  # on Linux: no process has the terminal open any more
         pass
     finally:
         os.close(controller)
-    return process.wait(PATIENCE_SECONDS), shown.decode().replace("\r\n", "\n")
+    return process.wait(PATIENCE_SECONDS), output.decode().replace("\r\n", "\n")
 
 
 def words(text: str) -> list[list[str]]:

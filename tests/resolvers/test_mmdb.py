@@ -745,9 +745,9 @@ class TestMmdbResolver:
         """Each database is a source with its edition and the SHA-256 of its content, and the file that it is."""
         path = build(tmp_path / "GeoLite2-City.mmdb", CITIES)
         label = f"GeoLite2-City@{sha256(path.read_bytes()).hexdigest()}"
-        known = Known()
-        assert [(label, examine(str(path)))] == MmdbResolver([str(tmp_path)]).sources(known, problems.append)
-        assert {examine(str(path)): label} == known
+        labels = Known()
+        assert [(label, examine(str(path)))] == MmdbResolver([str(tmp_path)]).sources(labels, problems.append)
+        assert {examine(str(path)): label} == labels
 
     def test_known_label_reads_nothing(self, tmp_path: Path, problems: list[ResolveError]) -> None:
         """A file whose label is known is not opened to find the sources."""

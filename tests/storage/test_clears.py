@@ -76,15 +76,15 @@ def test_re_resolve_does_not_restore_cleared_rows(
     opened: Callable[..., GeoCache], geocli: Geocli, source: Interrupted, which: Any
 ) -> None:
     """Rows that are cleared while they are re-resolved stay deleted; a row that is looked up afterwards stays."""
-    cache, other = opened(), opened()
+    cache, other_cache = opened(), opened()
     list(cache.lookup_batch([GB, JP, NOWHERE]))
     cache.flush_dirty()
     source.label, source.at = "atlas@2", GB
 
     def event() -> None:
-        assert 3 == other.clear()
+        assert 3 == other_cache.clear()
         source.places[NOWHERE] = GREAT_BRITAIN
-        other.lookup(NOWHERE)
+        other_cache.lookup(NOWHERE)
 
     source.event = event
     cache.re_resolve(which)
@@ -95,10 +95,10 @@ def test_re_resolve_updates_the_rows_that_a_partial_clear_left(
     opened: Callable[..., GeoCache], geocli: Geocli, source: Interrupted
 ) -> None:
     """Rows that a partial clear left get their new answers, and no source is asked twice."""
-    cache, other = opened(), opened()
+    cache, other_cache = opened(), opened()
     list(cache.lookup_batch([GB, JP, NOWHERE]))
     cache.flush_dirty()
-    source.label, source.at, source.event = "atlas@2", GB, lambda: other.clear(unresolved=True)
+    source.label, source.at, source.event = "atlas@2", GB, lambda: other_cache.clear(unresolved=True)
     source.lookups.clear()
     source.places = {GB: JAPAN, JP: JAPAN, NOWHERE: JAPAN}
     cache.re_resolve("all")
@@ -132,9 +132,9 @@ def _outcome(geocli: Geocli, *arguments: str) -> tuple[int, bytes]:
 
 def test_a_long_lived_cache_notices_a_partial_clear(opened: Callable[..., GeoCache], source: Interrupted) -> None:
     """Unresolved rows that another process cleared are resolved again immediately."""
-    cache, other = opened(), opened()
+    cache, other_cache = opened(), opened()
     list(cache.lookup_batch([GB, NOWHERE]))
-    assert 1 == other.clear_negative()
+    assert 1 == other_cache.clear_negative()
     source.places[NOWHERE] = JAPAN
     assert (True, False) == (cache.lookup(GB).cached, cache.lookup(NOWHERE).cached)
     assert JAPAN == cache.lookup(NOWHERE).place
@@ -142,12 +142,12 @@ def test_a_long_lived_cache_notices_a_partial_clear(opened: Callable[..., GeoCac
 
 def test_preloaded_entries_are_cleared(opened: Callable[..., GeoCache]) -> None:
     """Entries preloaded from the store have the revision of the store at that time."""
-    cache, other = opened(), opened()
+    cache, other_cache = opened(), opened()
     cache.lookup(GB)
     cache.flush_dirty()
-    assert 1 == other.load_from_db()
+    assert 1 == other_cache.load_from_db()
     assert 1 == cache.clear()
-    assert not other.lookup(GB).cached
+    assert not other_cache.lookup(GB).cached
 
 
 def test_an_answer_during_a_clear_is_appended_and_requested_once(
@@ -155,11 +155,11 @@ def test_an_answer_during_a_clear_is_appended_and_requested_once(
 ) -> None:
     """An answer during a clear by another process counts as later, and is not merged with earlier entries."""
     web = WebSource({NOWHERE: JAPAN})
-    cache, other = opened(services=[web]), opened(services=[web])
+    cache, other_cache = opened(services=[web]), opened(services=[web])
     assert JAPAN == cache.lookup(NOWHERE).place  # which is fresh for its lifetime
     cache.flush_dirty()
     clock.forward(days=1)
-    source.label, source.at, source.event = "atlas@2", NOWHERE, other.clear
+    source.label, source.at, source.event = "atlas@2", NOWHERE, other_cache.clear
     source.lookups.clear()
     (entry,) = cache.lookup_batch([NOWHERE])
     assert (JAPAN, False) == (entry.place, entry.cached)
@@ -235,9 +235,9 @@ CLEARS = [
 ]
 
 
-@pytest.mark.parametrize(("conditions", "left"), CLEARS)
+@pytest.mark.parametrize(("conditions", "remaining"), CLEARS)
 def test_a_segment_that_reappears_after_a_clear_is_cleared(
-    directory: DataDirectory, conditions: Clear, left: list[str]
+    directory: DataDirectory, conditions: Clear, remaining: list[str]
 ) -> None:
     """A segment from before the clear that reappears later restores nothing, also for lookups."""
     journal = Journal(directory)
@@ -252,26 +252,26 @@ def test_a_segment_that_reappears_after_a_clear_is_cleared(
     shutil.move(directory.file("elsewhere"), directory.file(sealed.name))
     with closing(Store(directory.file("geocli.db"))) as store:
         ips = [entry.ip for entry in ENTRIES]
-        for more in ([], [f"9.9.9.{number}" for number in range(20)]):  # searched for, and by an index
-            assert left == sorted(Journal(directory).newest([*ips, *more], store.clears()))
+        for other_ips in ([], [f"9.9.9.{number}" for number in range(20)]):  # searched for, and by an index
+            assert remaining == sorted(Journal(directory).newest([*ips, *other_ips], store.clears()))
     flush(directory).run()
-    assert sorted([*left, *(["1.1.1.9"] if left else []), "1.1.1.8"]) == sorted(stored_entries(directory))
+    assert sorted([*remaining, *(["1.1.1.9"] if remaining else []), "1.1.1.8"]) == sorted(stored_entries(directory))
 
 
-@pytest.mark.parametrize(("conditions", "left"), CLEARS)
+@pytest.mark.parametrize(("conditions", "remaining"), CLEARS)
 def test_a_clear_that_is_killed_at_its_end_has_happened(
-    directory: DataDirectory, conditions: Clear, left: list[str]
+    directory: DataDirectory, conditions: Clear, remaining: list[str]
 ) -> None:
     """If segments cannot be removed after the rows were deleted, the next flush removes them, and stores none."""
     journal = Stuck(directory)
     journal.append(ENTRIES)
-    assert len(ENTRIES) - len(left) == flush(directory, journal).clear(conditions)
-    assert left == sorted(stored_entries(directory))
+    assert len(ENTRIES) - len(remaining) == flush(directory, journal).clear(conditions)
+    assert remaining == sorted(stored_entries(directory))
     assert [] != journal.segments()
     with closing(Store(directory.file("geocli.db"))) as store:
-        assert left == sorted(Journal(directory).newest([entry.ip for entry in ENTRIES], store.clears()))
+        assert remaining == sorted(Journal(directory).newest([entry.ip for entry in ENTRIES], store.clears()))
     flush(directory).run()
-    assert left == sorted(stored_entries(directory))
+    assert remaining == sorted(stored_entries(directory))
     assert [] == journal.segments()
 
 

@@ -621,14 +621,14 @@ def test_file_has_its_mode_before_it_has_its_name(grouped: Path, kind: type[Data
     assert {str(number) for number in range(100)} == set(os.listdir(grouped))
 
 
-@pytest.mark.parametrize(("kind", "left"), [(Killed, 0), (KilledNamed, 1)])
-def test_file_whose_maker_is_killed_has_no_name(grouped: Path, kind: type[DataDirectory], left: int) -> None:
+@pytest.mark.parametrize(("kind", "remaining"), [(Killed, 0), (KilledNamed, 1)])
+def test_file_whose_maker_is_killed_has_no_name(grouped: Path, kind: type[DataDirectory], remaining: int) -> None:
     """Who is killed while making a file leaves nothing under its name, and nothing that a flush does not remove."""
     killed = kind(str(grouped), allow_network_fs=True)
 
     assert -signal.SIGKILL == in_child(lambda: killed.open("journal", CREATE))
 
-    assert left == len(os.listdir(grouped))
+    assert remaining == len(os.listdir(grouped))
     os.close(local(grouped).open("journal", CREATE))
     local(grouped).sweep()
     assert ["journal"] == os.listdir(grouped)

@@ -319,10 +319,10 @@ def test_flush_waits_for_another(directory: DataDirectory, journal: Journal) -> 
     """With `wait_seconds`, a flush starts as soon as the other ends."""
     journal.append([resolved()])
     reports: list[FlushReport] = []
-    with locked_by_process(directory, "flush.lock") as other:
+    with locked_by_process(directory, "flush.lock") as lock:
         waiting = Thread(target=lambda: reports.append(flush(directory, wait_seconds=60)))
         waiting.start()
-        other.kill()
+        lock.kill()
         waiting.join(60)
     assert [FlushReport(flushed=1, segments=1)] == reports
 
@@ -365,8 +365,8 @@ def test_locked_store_leaves_the_journal(directory: DataDirectory, journal: Jour
     """While another program locks the store, flush is busy, and dirty entries stay."""
     StoreWriter(directory).close()
     journal.append([resolved("1.1.1.1")])
-    with closing(sqlite3.connect(directory.file("geocli.db"), isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(directory.file("geocli.db"), isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
         for _ in range(2):
             with pytest.raises(BusyError, match=r"/geocli\.db: busy: another process held it for 0 s"):
                 flush(directory)
@@ -379,8 +379,8 @@ def test_flush_command_on_a_locked_store_exits_with_75(geocli: Geocli) -> None:
     directory = local(geocli.data_dir)
     StoreWriter(directory).close()
     Journal(directory).append([resolved()])
-    with closing(sqlite3.connect(directory.file("geocli.db"), isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with closing(sqlite3.connect(directory.file("geocli.db"), isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
         process = geocli("flush", environ={"GEOCLI_BUSY_TIMEOUT": "0"})
     expected = f"geocli: {geocli.data_dir}/geocli.db: busy: another process held it for 0 s; try again later\n"
     assert (75, b"", expected) == (process.returncode, process.stdout, process.stderr.decode())
@@ -503,8 +503,8 @@ class Visited:
 
     def __call__(self) -> datetime:
         if self.is_visited:
-            read = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM geo_cache').fetchall()"
-            subprocess.run([sys.executable, "-c", read, str(self.path)], check=True)
+            program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM geo_cache').fetchall()"
+            subprocess.run([sys.executable, "-c", program, str(self.path)], check=True)
         return AT
 
 

@@ -327,13 +327,13 @@ def sharing(columns: dict[str, list[Any]]) -> list[bytes]:
             if name != "traits" and (name in SHARED_MEMBERS) == is_shared
         ]
         own = [
-            {name: value for name, value in (each or {}).items() if (name in SHARED_TRAITS) == is_shared}
-            for each in traits
+            {name: value for name, value in (members or {}).items() if (name in SHARED_TRAITS) == is_shared}
+            for members in traits
         ]
-        names = dict.fromkeys(name for each in own for name in each)
-        inner = zip(*(member_texts(name, [each.get(name) for each in own], ",") for name in names), strict=True)
-        ends = [f'"traits":{{{"".join(each)[:-1]}}},' if any(each) else "" for each in inner] or [""] * len(traits)
-        halves.append(["".join(each) for each in zip(*texts, ends, strict=True)])
+        names = dict.fromkeys(name for members in own for name in members)
+        inner = zip(*(member_texts(name, [members.get(name) for members in own], ",") for name in names), strict=True)
+        ends = [f'"traits":{{{"".join(row)[:-1]}}},' if any(row) else "" for row in inner] or [""] * len(traits)
+        halves.append(["".join(row) for row in zip(*texts, ends, strict=True)])
     return [f'{{{shared}"places":[{{{own[:-1]}}}]}}'.encode() for shared, own in zip(*halves, strict=True)]
 
 
@@ -346,8 +346,8 @@ def test_places_from_columns_are_read_as_they_were(entries: list[Entry]) -> None
     }
     frame = unpack(payload(head(AT, ""), [b",".join(sharing(columns))], []))
     for members in fields:
-        if known := {name: value for name, value in members.pop("traits", {}).items() if value is not None}:
-            members["traits"] = known
+        if traits := {name: value for name, value in members.pop("traits", {}).items() if value is not None}:
+            members["traits"] = traits
     assert fields == [loaded(place) for place in frame.places]
 
 

@@ -599,9 +599,9 @@ def test_newest_is_the_last_that_was_appended(journal: Journal) -> None:
     """Of the entries of an address the last counts, and other addresses are ignored."""
     journal.append([resolved("1.1.1.1"), resolved("1.1.1.2")])
     journal.seal()
-    other = resolved("1.1.1.1", place=Place(city="Paris"))
-    journal.append([other])
-    assert {"1.1.1.1": other} == journal.newest({"1.1.1.1", "1.1.1.3"})
+    paris = resolved("1.1.1.1", place=Place(city="Paris"))
+    journal.append([paris])
+    assert {"1.1.1.1": paris} == journal.newest({"1.1.1.1", "1.1.1.3"})
 
 
 def test_newest_never_hides_a_good_answer(journal: Journal) -> None:

@@ -95,8 +95,8 @@ def _last(answers: list[Entry]) -> Entry:
     good = [number for number, entry in enumerate(answers) if entry.status == "resolved"]
     if not good or good[-1] == len(answers) - 1:
         return answers[-1]
-    known, tried = answers[good[-1]], answers[-1]
-    return known.replace(retry_at=tried.retry_at, generation=tried.generation, answered_by=known.generation)
+    answer, last_try = answers[good[-1]], answers[-1]
+    return answer.replace(retry_at=last_try.retry_at, generation=last_try.generation, answered_by=answer.generation)
 
 
 class OrderMachine(RuleBasedStateMachine):
@@ -153,9 +153,9 @@ class OrderMachine(RuleBasedStateMachine):
     @rule()
     def flush_of_a_locked_store(self) -> None:
         """Flush while another program writes to the store."""
-        other = sqlite3.connect(self.directory.file("geocli.db"), isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        self._flush(closing(other))
+        connection = sqlite3.connect(self.directory.file("geocli.db"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        self._flush(closing(connection))
 
     @precondition(lambda self: self.answers)
     @rule(ip=st.sampled_from(ADDRESSES))
@@ -188,15 +188,15 @@ def test_failed_re_resolve_keeps_the_answer_and_sets_the_retry_time(geocli: Geoc
     build(path, {"2e00::/32": TOKYO, "81.2.69.0/24": LONDON}, build_epoch=1_780_000_000)
     geocli("lookup", IN_NO_REGISTRY)
     geocli("flush")
-    known = "country_code, city, source, resolved_at"
-    before = stored_rows(geocli, known)
+    columns = "country_code, city, source, resolved_at"
+    before = stored_rows(geocli, columns)
     build(path, {"81.2.69.0/24": LONDON}, build_epoch=1_780_000_001)
 
     again = geocli("re-resolve")
 
     assert (0, b"", b"") == (again.returncode, again.stdout, again.stderr)
     assert [("JP", "Tokyo")] == [row[:2] for row in before]
-    assert before == stored_rows(geocli, known)
+    assert before == stored_rows(geocli, columns)
     ((is_to_come, sources),) = select(
         f"{geocli.data_dir}/geocli.db",
         "SELECT retry_at > resolved_at, sources FROM geo_cache JOIN generations ON generations.id = generation",

@@ -42,12 +42,12 @@ def _fifo(path: Path, _: Path) -> None:
     os.mkfifo(path)
 
 
-def _link(path: Path, other: Path) -> None:
-    path.symlink_to(other)
+def _link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
 
 
-def _dangling_link(path: Path, other: Path) -> None:
-    path.symlink_to(other.with_name("made"))
+def _dangling_link(path: Path, target: Path) -> None:
+    path.symlink_to(target.with_name("made"))
 
 
 def _link_to_a_device(path: Path, _: Path) -> None:
@@ -58,8 +58,8 @@ def _directory(path: Path, _: Path) -> None:
     path.mkdir()
 
 
-def _hard_link(path: Path, other: Path) -> None:
-    path.hardlink_to(other)
+def _hard_link(path: Path, target: Path) -> None:
+    path.hardlink_to(target)
 
 
 def _socket(path: Path, _: Path) -> None:
@@ -134,9 +134,9 @@ def test_nothing_planted_is_opened_by_sqlite(tmp_path: Path, name: str, plant: C
     assert any(line.startswith(f"{planted.path}: ") for line in json.loads(runs["stats"].stdout)["problems"])
     assert 1 == runs["check"].returncode
     assert str(planted.path) in runs["check"].stdout.decode() + runs["check"].stderr.decode()
-    answered = {entry["ip"] for command in ANSWERS for entry in objects(runs[command].stdout)}
+    ips = {entry["ip"] for command in ANSWERS for entry in objects(runs[command].stdout)}
     planted.put_back()
-    is_all_there(planted.geocli, {STORED, LEFT_OVER, DIRTY} | answered)
+    is_all_there(planted.geocli, {STORED, LEFT_OVER, DIRTY} | ips)
 
 
 @pytest.mark.parametrize("plant", KINDS, ids=lambda plant: plant.__name__.strip("_"))
@@ -187,33 +187,33 @@ def test_nothing_planted_is_a_journal(tmp_path: Path, name: str, plant: Callable
 def test_nothing_planted_is_a_pause_file(tmp_path: Path, name: str, plant: Callable[[Path, Path], None]) -> None:
     """A pause is neither read from the planted file nor written through it; the process still observes it."""
     (tmp_path / "data").mkdir(mode=0o700)
-    other = tmp_path / "other"
-    other.write_bytes(PRECIOUS)
-    plant(tmp_path / "data" / name, other)
+    target = tmp_path / "other"
+    target.write_bytes(PRECIOUS)
+    plant(tmp_path / "data" / name, target)
     back_off = BackOff(local(tmp_path / "data"), "backoff-web")
 
     assert back_off.pause(Clock()()) is None
     back_off.failed(Clock()(), "HTTP 500", 500, None)
     assert back_off.pause(Clock()()) is not None
-    assert PRECIOUS == other.read_bytes()
-    assert not other.with_name("made").exists()
+    assert PRECIOUS == target.read_bytes()
+    assert not target.with_name("made").exists()
 
 
 @pytest.mark.parametrize("plant", KINDS, ids=lambda plant: plant.__name__.strip("_"))
 def test_a_file_that_is_opened_is_examined_first(tmp_path: Path, plant: Callable[[Path, Path], None]) -> None:
     """Whatever name a file of the directory has, it is opened only as a regular file with one name."""
     (tmp_path / "data").mkdir(mode=0o700)
-    other = tmp_path / "other"
-    other.write_bytes(PRECIOUS)
-    plant(tmp_path / "data" / "any", other)
+    target = tmp_path / "other"
+    target.write_bytes(PRECIOUS)
+    plant(tmp_path / "data" / "any", target)
     before = len(os.listdir("/proc/self/fd"))
 
     for flags in (os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_CREAT | os.O_APPEND):
         with pytest.raises((OSError, StorageError)) as caught:
             local(tmp_path / "data").open("any", flags)
         assert f"{tmp_path}/data/any" in str(caught.value)
-    assert PRECIOUS == other.read_bytes()
-    assert not other.with_name("made").exists()
+    assert PRECIOUS == target.read_bytes()
+    assert not target.with_name("made").exists()
     assert before == len(os.listdir("/proc/self/fd"))
 
 
@@ -230,14 +230,14 @@ def test_nothing_planted_is_updated(
     path = f"/dbip-city-lite-{datetime.now(UTC):%Y-%m}.mmdb.gz"
     httpserver.expect_request(path).respond_with_data(gzip.compress(data))
     environ = {"GEOCLI_DBIP_URL": httpserver.url_for("/"), "NO_PROXY": "*"}
-    other = tmp_path / "other"
-    other.write_bytes(PRECIOUS)
-    plant(geocli.db_dir / name, other)
+    target = tmp_path / "other"
+    target.write_bytes(PRECIOUS)
+    plant(geocli.db_dir / name, target)
     update = geocli("db", "update", "dbip-city-lite", environ=environ)
     verify = geocli("db", "verify", str(geocli.db_dir / DATABASE))
 
-    assert PRECIOUS == other.read_bytes()
-    assert not other.with_name("made").exists()
+    assert PRECIOUS == target.read_bytes()
+    assert not target.with_name("made").exists()
     if update.returncode:
         assert complaints(update)[0].startswith(f"{geocli.db_dir}/{name}: ")
         assert verify.returncode or name == ".geocli-update.lock"

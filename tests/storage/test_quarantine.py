@@ -51,10 +51,10 @@ def _append(geocli: Geocli, data: bytes) -> None:
 
 def _quarantined(geocli: Geocli) -> list[int]:
     """Return the number of quarantined bytes in each machine-readable form of `stats`, and check that for people."""
-    shown = {form: geocli("stats", "-f", form).stdout.decode() for form in ("json", "prometheus", "table")}
-    (sample,) = [line for line in shown["prometheus"].splitlines() if line.startswith("geocli_journal_quarantined_")]
-    size_bytes = json.loads(shown["json"])["journal"]["quarantined_bytes"]
-    lines = [line.split(maxsplit=1) for line in shown["table"].splitlines() if line.strip().startswith("quarantined")]
+    outputs = {form: geocli("stats", "-f", form).stdout.decode() for form in ("json", "prometheus", "table")}
+    (sample,) = [line for line in outputs["prometheus"].splitlines() if line.startswith("geocli_journal_quarantined_")]
+    size_bytes = json.loads(outputs["json"])["journal"]["quarantined_bytes"]
+    lines = [line.split(maxsplit=1) for line in outputs["table"].splitlines() if line.strip().startswith("quarantined")]
     assert ([["quarantined", size_text(size_bytes)]] if size_bytes else []) == [
         [*map(str.strip, line)] for line in lines
     ]
@@ -180,12 +180,12 @@ def test_damage_is_not_multiplied_by_flushes_that_fail(tmp_path: Path, rows: int
     assert set(addresses) == set(stored_entries(directory))
 
 
-def _link(path: Path, other: Path) -> None:
-    path.hardlink_to(other)
+def _link(path: Path, target: Path) -> None:
+    path.hardlink_to(target)
 
 
-def _symbolic_link(path: Path, other: Path) -> None:
-    path.symlink_to(other)
+def _symbolic_link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
 
 
 def _directory(path: Path, _: Path) -> None:
@@ -216,18 +216,18 @@ def _device(minor: int) -> Callable[[Path, Path], None]:
 )
 def test_quarantine_that_is_a_foreign_file(geocli: Geocli, make: Callable[[Path, Path], None]) -> None:
     """It is an error that names it; the file is not written, the segment stays, and later all is quarantined."""
-    bad, other = geocli.data_dir / "journal.bad", geocli.data_dir.with_name("other")
-    other.write_bytes(b"precious\n")
+    bad, target = geocli.data_dir / "journal.bad", geocli.data_dir.with_name("other")
+    target.write_bytes(b"precious\n")
     geocli("lookup", "8.8.8.8")
     _append(geocli, GARBAGE)
-    make(bad, other)
+    make(bad, target)
     runs = [geocli("flush"), geocli("lookup", "-f", "value", "1.1.1.1"), geocli("flush")]
 
     assert [4, 0, 4] == [run.returncode for run in runs]
     assert [True, True] == [complaint(run).startswith(f"{bad}: ") for run in runs[::2]]
     assert (b"AU\n", b"") == (runs[1].stdout, runs[1].stderr)
-    assert b"precious\n" == other.read_bytes()
-    assert other.stat().st_mode & 0o777 == 0o644 & ~_umask()
+    assert b"precious\n" == target.read_bytes()
+    assert target.stat().st_mode & 0o777 == 0o644 & ~_umask()
 
     bad.rmdir() if bad.is_dir() else bad.unlink()
     _check_stored_later(geocli, ["1.1.1.1", "8.8.8.8"])

@@ -104,12 +104,12 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
         assert f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined" == complaint(one_user("flush"))
         assert {} == _rights(root)
     ips = ["1.1.1.1", "193.0.6.139", "200.3.14.10", "8.8.8.8", "9.9.9.9"]
-    for each in (one_user, other_user):
-        actual = objects(_does(each, "lookup", "--cached-only", *ips).stdout)
+    for run in (one_user, other_user):
+        actual = objects(_does(run, "lookup", "--cached-only", *ips).stdout)
         assert [("AU", True), ("NL", True), ("UY", True), ("US", True), ("US", True)] == [
             (entry["country_code"], entry["cached"]) for entry in actual
         ]
-        _does(each, "re-resolve", "--all")
+        _does(run, "re-resolve", "--all")
     assert ips == [ip for (ip,) in stored_rows(root)]
     assert b"garbage\n" * 2 == (root.data_dir / "journal.bad").read_bytes()
     assert set() == set(os.listdir(root.data_dir)) - KEPT - {"re-resolve.lock"}

@@ -149,9 +149,9 @@ def test_damaged_pages_are_an_error(store: Store) -> None:
 def test_store_locked_by_another_program_is_busy(store: Store, ask: Callable[[Store], Any], nothing: Any) -> None:
     """A store that another program locks for reading is busy."""
     fill(store.path, resolved("1.1.1.1"))
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
-        other.execute("PRAGMA locking_mode = EXCLUSIVE")
-        other.execute("BEGIN EXCLUSIVE")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(BusyError, match=r"/geocli\.db: busy: another process held it for") as caught:
             ask(store)
         assert 75 == caught.value.exit_status
@@ -163,9 +163,9 @@ def test_locked_store_is_waited_for_once(path: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("geocli.storage.store.LOCKED_SECONDS", LOCKED_SECONDS / 5)
     fill(path, resolved("1.1.1.1"))
     with closing(Store(path, busy_timeout_seconds=0.2)) as store:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("PRAGMA locking_mode = EXCLUSIVE")
-            other.execute("BEGIN EXCLUSIVE")
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("BEGIN EXCLUSIVE")
             with pytest.raises(BusyError):
                 store.get(["1.1.1.1"])
         with pytest.raises(BusyError):
@@ -182,11 +182,11 @@ def test_locked_store_is_waited_for_once(path: str, monkeypatch: pytest.MonkeyPa
 def test_writers_do_not_disturb_readers(store: Store) -> None:
     """While another program writes, the earlier rows are read."""
     fill(store.path, resolved("1.1.1.1"))
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        other.execute("DELETE FROM geo_cache")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("DELETE FROM geo_cache")
         assert ["1.1.1.1"] == list(store.get(["1.1.1.1"]))
-        other.execute("COMMIT")
+        connection.execute("COMMIT")
     assert {} == store.get(["1.1.1.1"])
 
 
@@ -213,12 +213,12 @@ def test_store_that_is_replaced_is_opened_again(store: Store) -> None:
     """After another file took its place the new one is read, and none once it is removed."""
     fill(store.path, resolved("1.1.1.1"))
     assert ["1.1.1.1"] == list(store.get(["1.1.1.1", "1.1.1.2"]))
-    other = Path(store.path).with_name("other")
-    other.mkdir()
-    fill(str(other / "geocli.db"), resolved("1.1.1.2"))
+    replacement = Path(store.path).with_name("other")
+    replacement.mkdir()
+    fill(str(replacement / "geocli.db"), resolved("1.1.1.2"))
     for leftover in Path(store.path).parent.glob("geocli.db-*"):
         leftover.unlink()
-    os.replace(other / "geocli.db", store.path)
+    os.replace(replacement / "geocli.db", store.path)
     assert ["1.1.1.2"] == list(store.get(["1.1.1.1", "1.1.1.2"]))
     os.unlink(store.path)
     assert {} == store.get(["1.1.1.1", "1.1.1.2"])

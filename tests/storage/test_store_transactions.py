@@ -174,8 +174,8 @@ def test_every_version_is_migrated_to_the_same_schema(directory: DataDirectory, 
     schema = "SELECT type, name, tbl_name FROM sqlite_master ORDER BY 1, 2"
     path = older_store(directory, version)
     new = local(tmp_path / "new")
-    for each in (directory, new):
-        StoreWriter(each).close()
+    for location in (directory, new):
+        StoreWriter(location).close()
     assert select(new.file("geocli.db"), schema) == select(path, schema)
     assert 5 < len(select(path, schema))
 
@@ -278,8 +278,8 @@ def test_store_in_a_refused_directory_is_an_error_of_the_directory(tmp_path: Pat
 def test_locked_store_is_busy(directory: DataDirectory, writer: StoreWriter, how: str) -> None:
     """While another program writes, storing and deleting are refused, and nothing has changed."""
     apply(writer, resolved("1.1.1.1"))
-    with closing(sqlite3.connect(writer.path, isolation_level=None)) as other:
-        other.execute(f"BEGIN {how}")
+    with closing(sqlite3.connect(writer.path, isolation_level=None)) as connection:
+        connection.execute(f"BEGIN {how}")
         attempts: list[Callable[[], object]] = [
             lambda: apply(writer, resolved("1.1.1.2"), number=2),
             lambda: writer.clear(Journal(directory), Clear()),
@@ -296,8 +296,8 @@ def test_locked_store_is_busy(directory: DataDirectory, writer: StoreWriter, how
 def test_locked_store_is_not_migrated(directory: DataDirectory) -> None:
     """A store that another program locks is not migrated, and not damaged."""
     path = older_store(directory, 1)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(BusyError, match=r"geocli\.db: busy: another process held it for 0\.01 s"):
             StoreWriter(directory, busy_timeout_seconds=0.01)
     assert [(1,)] == select(path, "PRAGMA user_version")
@@ -323,9 +323,9 @@ def test_concurrent_writers(directory: DataDirectory, writer: StoreWriter) -> No
     """Concurrent writers wait, so that rows read in the transaction are still valid."""
 
     def frames() -> Iterator[Frame]:
-        with closing(sqlite3.connect(writer.path, timeout=0)) as other:
+        with closing(sqlite3.connect(writer.path, timeout=0)) as connection:
             with pytest.raises(sqlite3.OperationalError, match="locked"):
-                other.execute("DELETE FROM applied_segments")
+                connection.execute("DELETE FROM applied_segments")
             yield from framed([resolved()])
 
     assert 1 == writer.apply(segment(), frames(), lambda: AT, oldest=1)
