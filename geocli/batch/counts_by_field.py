@@ -159,7 +159,7 @@ class Tally:
             if number < FIRST_NUMBER:
                 continue
             entry = Entry(ip=canonical(address), status="", prefix_len=None if prefix == NO_PREFIX else prefix)
-            pairs = zip(self.fields, self._read(entry), self._own(found.answers.keys.key(number)), strict=True)
+            pairs = zip(self.fields, self._read(entry), self._own(found.answers.key(number)), strict=True)
             key = tuple(own if name in PER_ADDRESS else value for name, own, value in pairs)
             self._lines[key] += count
             keys.append(key)

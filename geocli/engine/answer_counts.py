@@ -34,5 +34,5 @@ class AnswerCounts:
         lines, addresses = (memoryview(memory).cast("Q") for memory in (self._lines, self._addresses))
         for number, count in enumerate(lines[FIRST_NUMBER:end].tolist(), FIRST_NUMBER):
             if count:
-                yield self.answers.keys.key(number), count, addresses[number]
+                yield self.answers.key(number), count, addresses[number]
                 lines[number] = addresses[number] = 0

@@ -22,18 +22,15 @@ _ALL_TRAITS = object()
 class AnswerKeys:
     """The key of each answer, by number. Each record has a label, which stands for the values of its fields."""
 
-    def __init__(
-        self, fields: Sequence[str], numbers: Sequence[int], labels_of: Callable[[int], tuple[int, Sequence[int]]]
-    ) -> None:
+    def __init__(self, fields: Sequence[str], numbers: Sequence[int]) -> None:
         """Use the memory of the kernel.
 
         Args:
             fields: fields of keys.
             numbers: for each answer a number that stands for its key.
-            labels_of: returns the recipe of an answer, and the labels of its records.
 
         """
-        self._fields, self._numbers, self._labels_of = fields, numbers, labels_of
+        self._fields, self._numbers = fields, numbers
         self._labels: dict[Key, int] = {}
         self._values: list[Key] = [(None,) * len(fields)]
         """The values of records by their labels."""
@@ -62,11 +59,11 @@ class AnswerKeys:
         sources = {source for name in self._fields for source in _sources(recipe, name)}
         return sum(1 << source for source in sources)
 
-    def key(self, number: int) -> Key:
-        """Return the key of an answer."""
+    def key(self, number: int, labels_of: Callable[[int], tuple[int, Sequence[int]]]) -> Key:
+        """Return the key of an answer; `labels_of` returns its recipe, and the labels of its records."""
         key = self._keys.get(self._numbers[number])
         if key is None:
-            recipe_number, labels = self._labels_of(number)
+            recipe_number, labels = labels_of(number)
             plan = self._plans.get(recipe_number)
             if plan is None:
                 plan = self._plans[recipe_number] = self._plan(*self._recipes[recipe_number])

@@ -34,6 +34,7 @@ from geocli.engine.special_ranges import special_ranges
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from geocli.engine.answer_keys import Key
     from geocli.engine.recipes import Recipe as Merged
     from geocli.engine.rendering import Texts
     from geocli.engine.search_tree import SearchTree
@@ -108,7 +109,7 @@ class NumberedAnswers:
         self._answers = memoryview(self._memory["answers"]).cast("I")
         self._recipes = (Recipe * MAX_RECIPES)()
         keys = self._memory.get("keys") or b""
-        self.keys = AnswerKeys(output.key_fields, memoryview(keys).cast("I"), self._labels)
+        self.keys = AnswerKeys(output.key_fields, memoryview(keys).cast("I"))
         numbered = [_numbering(self._numbers if level else NUMBERS) for level in range(max(len(trees), 1))]
         self._numberings = (Numbering * len(numbered))(*(numbering for numbering, _ in numbered))
         native_trees = (Tree * len(trees))(*(tree.tree for tree in trees))
@@ -182,6 +183,10 @@ class NumberedAnswers:
         """Return the recipe of an answer."""
         recipe: int = self._answers[number * self._width]
         return recipe
+
+    def key(self, number: int) -> Key:
+        """Return the values of the key fields of an answer."""
+        return self.keys.key(number, self._labels)
 
     def _labels(self, number: int) -> tuple[int, list[int]]:
         """Return the recipe of an answer, and the labels of its records."""

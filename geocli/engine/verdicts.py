@@ -40,7 +40,7 @@ class Verdicts:
             if state == NEW:
                 self._open.append(number)
             elif state == RENDERED:
-                self.selected[number] = self._is_selected(self.answers.keys.key(number))
+                self.selected[number] = self._is_selected(self.answers.key(number))
 
     def _is_selected(self, key: Key) -> bool:
         own = tuple(key[column] for column in self._columns)

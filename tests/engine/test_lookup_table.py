@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +42,19 @@ def row(text: bytes, single: bytes) -> bytes:
     if text in {b"x", b""}:
         return single
     return f"{text.decode()},{STATUSES.get(text, 'unresolved')},,{AT}\n".encode()
+
+
+def test_memory_is_freed_without_the_garbage_collector() -> None:
+    """A full table is replaced by a new one; the collector would run much later."""
+    own = LookupTable([], None, OUTPUT, is_kept=False)
+    own.find(Block.joined([b"1.2.3.4"], [b""]))
+    answers = ref(own.answers)
+    gc.disable()
+    try:
+        del own
+        assert answers() is None
+    finally:
+        gc.enable()
 
 
 def written(answers: BlockAnswers, singles: list[bytes], room: int) -> list[bytes]:
