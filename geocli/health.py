@@ -13,7 +13,7 @@ from geocli.storage.dirty_check import JOURNAL
 from geocli.storage.disk_space import ENTRY_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES, free_bytes
 from geocli.storage.flush import LOCK
 from geocli.storage.store import FILE_NAME
-from geocli.storage.store_transactions import check_writable
+from geocli.storage.store_writer import check_writable
 from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:

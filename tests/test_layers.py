@@ -19,7 +19,7 @@ OWNERS = {
     },
     "sqlite_utils": {"geocli.storage.migrations"},
     "sqlite3": {
-        *(f"geocli.storage.{name}" for name in ("migrations", "sqlite_errors", "store", "store_transactions")),
+        *(f"geocli.storage.{name}" for name in ("migrations", "sqlite_errors", "store", "store_writer")),
         "geocli.health",
     },
     "structlog": {"geocli.logs"},

@@ -451,7 +451,7 @@ def test_an_idle_flush_of_a_user_imports_nothing_heavy(users: Geocli) -> None:
     assert [0, 0] == [users(*arguments).returncode for arguments in (("lookup", "8.8.8.8"), ("flush",))]
 
     # It takes ctypes to read modules as root.
-    heavy = HEAVY - {"ctypes"} | {"maxminddb_rust", "geocli.storage.store_transactions"}
+    heavy = HEAVY - {"ctypes"} | {"maxminddb_rust", "geocli.storage.store_writer"}
     assert set() == imported_by(users, "flush") & heavy
 
 

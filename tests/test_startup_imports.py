@@ -61,9 +61,7 @@ def test_an_idle_flush_imports_nothing_heavy(stored: Geocli) -> None:
     imported = imported_by(stored, "flush")
 
     assert "geocli.storage.flush" in imported
-    assert set() == imported & (
-        HEAVY | {"maxminddb_rust", "geocli.storage.store_transactions", "geocli.storage.frames"}
-    )
+    assert set() == imported & (HEAVY | {"maxminddb_rust", "geocli.storage.store_writer", "geocli.storage.frames"})
 
 
 def test_a_miss_answered_by_a_database_imports_only_its_reader(stored: Geocli) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from geocli.storage.frames import Frame
     from geocli.storage.journal import Journal
     from geocli.storage.segments import Segment
-    from geocli.storage.store_transactions import StoreWriter
+    from geocli.storage.store_writer import StoreWriter
 
 LOCK = "flush.lock"
 
@@ -116,7 +116,7 @@ class Flush:
     def _writing(self, wait_seconds: float) -> Iterator[StoreWriter]:
         """Open the store for writing, under the lock of flushes."""
         with self._directory.locked(LOCK, wait_seconds), postponed():
-            from geocli.storage.store_transactions import StoreWriter
+            from geocli.storage.store_writer import StoreWriter
 
             self._directory.sweep()
             with closing(StoreWriter(self._directory, busy_timeout_seconds=self._busy_timeout_seconds)) as writer:

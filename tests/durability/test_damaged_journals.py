@@ -16,7 +16,7 @@ from geocli.storage.flush import Flush
 from geocli.storage.frames import HEADER_BYTES, MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.recovery import MAX_REPAIRS, REPAIR_BYTES
-from geocli.storage.store_transactions import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.helpers.clock import Clock
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT

@@ -23,7 +23,7 @@ from geocli.storage.disk_space import DiskSpace
 from geocli.storage.frames import Frame
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
-from geocli.storage.store_transactions import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.helpers.command_output import complaint, complaints, objects
 from tests.helpers.data_directories import dirty, local, stored_rows
 from tests.helpers.entries import AT, resolved

@@ -24,7 +24,7 @@ from geocli.storage.flush import Flush, FlushReport
 from geocli.storage.frames import encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.store import Store
-from geocli.storage.store_transactions import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.helpers.clock import Clock
 from tests.helpers.data_directories import local
 from tests.helpers.databases import CITIES, build

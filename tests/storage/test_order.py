@@ -20,7 +20,7 @@ from geocli.errors import GeocliError, JournalError
 from geocli.models import Place
 from geocli.storage.flush import Flush
 from geocli.storage.journal import Journal
-from geocli.storage.store_transactions import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.helpers.clock import Clock
 from tests.helpers.command_output import objects
 from tests.helpers.data_directories import local, stored_rows

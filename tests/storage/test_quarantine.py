@@ -18,7 +18,7 @@ from geocli.formats.tables import size_text
 from geocli.storage.flush import Flush
 from geocli.storage.frames import encode, pack
 from geocli.storage.journal import Journal
-from geocli.storage.store_transactions import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.helpers.clock import Clock
 from tests.helpers.command_output import complaint, complaints
 from tests.helpers.data_directories import dirty, local, stored_rows

@@ -20,7 +20,7 @@ from geocli.storage import aggregates
 from geocli.storage.segments import Segment
 from geocli.storage.store import LOCKED_SECONDS, SCHEMA_VERSION, SELECT, Store
 from geocli.storage.store_rows import STATEMENT_ADDRESSES as BLOCK
-from geocli.storage.store_transactions import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, resolved, unresolved
 from tests.helpers.journals import framed

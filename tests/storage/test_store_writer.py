@@ -22,7 +22,7 @@ from geocli.storage.journal import Journal
 from geocli.storage.migrations import MIGRATIONS
 from geocli.storage.segments import Segment
 from geocli.storage.store import SCHEMA_VERSION, Store
-from geocli.storage.store_transactions import StoreWriter
+from geocli.storage.store_writer import StoreWriter
 from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, SOURCES, resolved, unresolved
 from tests.helpers.journals import framed
