@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from geocli.engine.search_tree import SearchTree
     from geocli.formats.rows import Output
 
-NUMBERS, NUMBERS_OF_SEVERAL = 1 << 18, 1 << 20
+NUMBERS, NUMBERS_OF_SEVERAL = 1 << 18, 3 << 18
 """Maximum number of records of a database, and of answers from one; of combinations of records of several."""
 SPARE_NUMBERS = 100_000
 """Number of answers for which there must be space: a block may need one for each of its addresses."""
@@ -80,7 +80,7 @@ class RecordTable:
 
 def _numbering(capacity: int) -> tuple[Numbering, Any]:
     """Return an empty hash table, and its memory."""
-    slots = 1 << (2 * capacity - 1).bit_length()
+    slots = 1 << (4 * capacity // 3 - 1).bit_length()  # at most three quarters are used
     memory = allocated(16 * slots)
     return Numbering(slots=address_of(memory), mask=slots - 1, capacity=capacity), memory
 
