@@ -23,7 +23,7 @@ def _parser(scan: Callable[[str, int], tuple[Any, int]]) -> Callable[[str], Any]
     def parse(text: str) -> Any:
         try:
             value, end = scan(text, 0)
-        except StopIteration:
+        except (StopIteration, SystemError):  # the latter where `json.decoder`, which has the error, is not imported
             end = -1
         if end == len(text):
             return value

@@ -46,6 +46,16 @@ def _outcome(parse: Any, text: str) -> tuple[type, str]:
     return type(value), repr(value)
 
 
+@pytest.mark.parametrize("text", ["{", '{"a"', '"a', "[1,", "nul", '"\\u12"', '{"a" 1}'])
+def test_malformed_text_is_refused_before_json_is_imported(text: str) -> None:
+    """The first malformed text of a process raises the error of `json`, too."""
+    program = "import sys; from geocli.json_coding import parse_json; assert 'json' not in sys.modules; "
+    program += "\ntry: parse_json(sys.argv[1])\nexcept ValueError as error: print(type(error).__name__, end='')"
+
+    output = subprocess.run([sys.executable, "-S", "-c", program, text], capture_output=True, check=True).stdout
+    assert output == b"JSONDecodeError"
+
+
 @pytest.mark.parametrize("value", [{"a": {1, 2}}, {(1, 2): 3}])
 def test_values_without_json_are_refused(value: Any) -> None:
     """The error is that of `json`."""
