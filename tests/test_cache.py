@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
@@ -38,7 +37,7 @@ from geocli.storage.store import Store
 from tests.helpers.data_directories import local
 from tests.helpers.databases import LONDON, TOKYO, build
 from tests.helpers.fake_sources import GREAT_BRITAIN, JAPAN, Source
-from tests.helpers.locks import locked_by_process
+from tests.helpers.locks import locked_by_process, locked_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -597,17 +596,6 @@ class TestThreads:
         assert set(texts) == cached.keys()
 
 
-@contextmanager
-def held(path: str) -> Iterator[None]:
-    """Hold a lock as another process would: `flock` is per open file."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 class TestJournalFails:
     def test_is_reported_and_the_answer_is_returned(self, bench: Bench) -> None:
         """If the journal cannot be written, the problem is reported, and the answer is returned."""
@@ -637,7 +625,7 @@ class TestJournalFails:
     def test_busy_journal(self, bench: Bench) -> None:
         """If another process locks the journal too long, this is reported, and the answer is returned."""
         os.makedirs(bench.data_dir)
-        with held(f"{bench.data_dir}/journal.lock"), bench() as cache:
+        with locked_file(Path(bench.data_dir, "journal.lock")), bench() as cache:
             assert GREAT_BRITAIN == cache.lookup(GB).place
         expected = f"{bench.data_dir}/journal.lock: busy: another process held it for 0 s; try again later"
         assert [expected] == bench.reported
@@ -653,7 +641,7 @@ class TestJournalFails:
     def test_command_exits_with_75(self, located: Geocli) -> None:
         """With the journal locked, the command prints the answer, one line, and exits with 75."""
         located.data_dir.mkdir()
-        with held(f"{located.data_dir}/journal.lock"):
+        with locked_file(located.data_dir / "journal.lock"):
             process = located("lookup", GB, environ={"GEOCLI_LOCK_TIMEOUT": "0"})
         assert "London" == json.loads(process.stdout)["city"]
         expected = f"geocli: {located.data_dir}/journal.lock: busy: another process held it for 0 s; try again later\n"
@@ -918,7 +906,7 @@ class TestClear:
         with bench() as cache:
             cache.lookup(GB)
             cache.flush_dirty()
-            with held(f"{bench.data_dir}/flush.lock"), pytest.raises(BusyError, match=r"flush\.lock: busy"):
+            with locked_file(Path(bench.data_dir, "flush.lock")), pytest.raises(BusyError, match=r"flush\.lock: busy"):
                 cache.clear()
 
 

@@ -215,11 +215,6 @@ class Stuck(Journal):
         raise JournalError(segment.name, "cannot be discarded: Read-only file system")
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    return local(tmp_path / "data")
-
-
 def flush(directory: DataDirectory, journal: Journal | None = None) -> Flush:
     return Flush(directory, journal or Journal(directory), lambda: AT, 0, lambda _: None)
 

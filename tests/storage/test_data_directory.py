@@ -40,11 +40,6 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    return local(tmp_path / "data")
-
-
 def mode_of(path: str | Path) -> int:
     return stat.S_IMODE(os.stat(path).st_mode)
 

@@ -18,7 +18,6 @@ from geocli.storage.dirty_check import is_dirty
 from geocli.storage.frames import MAX_BYTES, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.journal_lookup import SEARCHED_ADDRESSES
-from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, resolved, unresolved
 from tests.helpers.function_calls import count_calls
 from tests.helpers.journals import HEAD, compact_frame, newest_entries, put, segment_name
@@ -28,16 +27,6 @@ if TYPE_CHECKING:
 
 MANY = [f"9.9.9.{number}" for number in range(SEARCHED_ADDRESSES + 1)]
 """Addresses that are nowhere, and more than are searched for."""
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    return local(tmp_path / "data")
-
-
-@pytest.fixture
-def journal(directory: DataDirectory) -> Journal:
-    return Journal(directory)
 
 
 @pytest.fixture(params=["search", "index", "reading"])

@@ -42,16 +42,6 @@ if TYPE_CHECKING:
     from tests.helpers.geocli_process import Geocli
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    return local(tmp_path / "data")
-
-
-@pytest.fixture
-def journal(directory: DataDirectory) -> Journal:
-    return Journal(directory, lock_timeout_seconds=5)
-
-
 def city(ip: str, name: str, **changes: Any) -> Entry:
     return resolved(ip, place=Place(city=name), **changes)
 

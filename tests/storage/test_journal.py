@@ -43,16 +43,6 @@ LEFT_OVER = Segment(
 )
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    return local(tmp_path / "data")
-
-
-@pytest.fixture
-def journal(directory: DataDirectory) -> Journal:
-    return Journal(directory, lock_timeout_seconds=5)
-
-
 def frame(*addresses: str) -> bytes:
     return b"".join(encode(payload) for payload in pack(map(resolved, addresses)))
 

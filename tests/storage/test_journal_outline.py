@@ -8,29 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.storage.frames import MAX_BYTES, encode, pack
-from geocli.storage.journal import Journal
-from tests.helpers.data_directories import local
 from tests.helpers.entries import AT, resolved
 from tests.helpers.function_calls import count_calls
 from tests.helpers.journals import compact_frame, put, segment_name
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
     from geocli.storage.directory import DataDirectory
+    from geocli.storage.journal import Journal
 
 EARLIER = AT - timedelta(minutes=90)
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    return local(tmp_path / "data")
-
-
-@pytest.fixture
-def journal(directory: DataDirectory) -> Journal:
-    return Journal(directory)
 
 
 def _frame(at: bytes = b"2026-06-01T12:00:00Z", rows: bytes = b'[["1.1.1.1",0,24]]') -> bytes:

@@ -16,7 +16,6 @@ from geocli.storage.dirty_check import STRETCH_BYTES
 from geocli.storage.frames import Frame, encode, pack
 from geocli.storage.journal import Journal
 from geocli.storage.journal_summaries import READ_BYTES, is_absent
-from tests.helpers.data_directories import local
 from tests.helpers.entries import resolved, unresolved
 from tests.helpers.journals import newest_entries, put
 
@@ -24,16 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geocli.storage.directory import DataDirectory
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    return local(tmp_path / "data")
-
-
-@pytest.fixture
-def journal(directory: DataDirectory) -> Journal:
-    return Journal(directory)
 
 
 def fill(directory: DataDirectory, size_bytes: int) -> None:

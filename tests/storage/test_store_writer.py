@@ -49,11 +49,6 @@ PARIS = Place(country_code="FR", city="Paris")
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> DataDirectory:
-    return local(tmp_path / "data")
-
-
-@pytest.fixture
 def writer(directory: DataDirectory) -> Iterator[StoreWriter]:
     with closing(StoreWriter(directory, busy_timeout_seconds=0)) as opened:
         yield opened
