@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from geocli.formats.rows import json_text
+from geocli.formats.rows import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +76,7 @@ def _text(value: Any) -> str:
     """Return a value as a string with an address; those of an array are separated."""
     if isinstance(value, list):
         return ", ".join(map(_text, value))
-    return value if isinstance(value, str) else "" if value is None else json_text(value)
+    return value_text(value)
 
 
 def targets(text: str, content: dict[str, Any], arrays: Sequence[str]) -> list[Target] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,13 @@ from geocli.batch.missing_addresses import LineCounts, has_no_address
 from geocli.batch.reader import opened, whole_lines
 from geocli.batch.request import COUNTRY_FIELDS, BatchRequest
 from geocli.batch.scheduler import Scheduler
-from geocli.console import complain, write
+from geocli.console import complain, output_to
 from geocli.empty_fields import EmptyFields
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
 from geocli.sanitize import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from geocli.batch.lists_and_logs import Form
     from geocli.batch.reader import Read
@@ -113,7 +113,7 @@ def run(
     if request.mode == "cached-only":
         with suppress(BusyError, StorageError):
             cache.flush_dirty()
-    with _sink(None if request.count_by else request.output) as put:
+    with output_to(None if request.count_by else request.output) as put:
         batch = _Batch(cache, request, on_read, on_lines, put)
         for path in request.files:
             try:
@@ -201,15 +201,3 @@ class _Batch:
                 if self.report.timeline is not None and self._request.selection is not None:
                     self.report.timeline.add(bytes(part))
             self.report.count(self._path, rows, self._request)
-
-
-@contextmanager
-def _sink(path: str | None) -> Iterator[Callable[[bytes | memoryview], None]]:
-    """Return a function that writes rows: to standard output, or to a file that is replaced when complete."""
-    if path is None:
-        yield write
-        return
-    from geocli.files.atomic import replacing, write_all
-
-    with replacing(path) as (descriptor, _):
-        yield lambda data: write_all(descriptor, data)

@@ -40,11 +40,11 @@ def lookup(
         entries = list(cache.lookup_batch(texts, mode=mode))
         facts |= {"addresses": len(entries), "cached": sum(entry.cached for entry in entries)}
         networks_status = None
-        if _has_invalid(entries):
+        if any(entry.status == "invalid" for entry in entries):
             from geocli.cli.run_network_lookup import NetworksOutput, with_networks
 
             items = with_networks(cache, entries, mode)
-            entries = _entries(items)
+            entries = [item for item in items if isinstance(item, Entry)]
             if len(entries) < len(items):
                 output = NetworksOutput(cache, mode, format_, fields, top)
                 networks_status = output.check(items) if is_quiet else output.write(items)
@@ -54,15 +54,7 @@ def lookup(
     _complain_of_invalid(entries)
     if prints_entries:
         _complain_of_empty(entries, fields, settings, mode)
-    return problems.exit_status(max([networks_status or 0, *_statuses(entries, mode)]))
-
-
-def _entries(items: Iterable[object]) -> list[Entry]:
-    return [item for item in items if isinstance(item, Entry)]
-
-
-def _has_invalid(entries: Iterable[Entry]) -> bool:
-    return any(entry.status == "invalid" for entry in entries)
+    return problems.exit_status(max([networks_status or 0, *(_status(entry, mode) for entry in entries)]))
 
 
 def _complain_of_empty(entries: Sequence[Entry], fields: Sequence[str] | None, settings: Settings, mode: Mode) -> None:
@@ -91,10 +83,6 @@ def _reason(entry: Entry) -> str:
     return entry.error or ""
 
 
-def _statuses(entries: Iterable[Entry], mode: Mode) -> list[int]:
-    return [_status(entry, mode) for entry in entries]
-
-
 def _status(entry: Entry, mode: Mode) -> int:
     if entry.status == "invalid":
         return AddressError.exit_status
@@ -106,9 +94,8 @@ def _status(entry: Entry, mode: Mode) -> int:
 def _print(entries: Sequence[Entry], format_: str, fields: tuple[str, ...] | None, now: Callable[[], datetime]) -> None:
     if format_ == "table":
         from geocli.formats.cards import print_entries
-        from geocli.settings import shows_flags
 
-        print_entries(entries, fields, now(), with_flags=sys.stdout.isatty() and shows_flags())
+        print_entries(entries, fields, now())
         return
     from geocli.formats.rows import Output
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -58,8 +57,10 @@ class NetworksOutput:
     def write(self, items: Sequence[Entry | AddressRange]) -> int:
         """Print all items, and return the exit status for the networks."""
         if self._format == "table":
+            from geocli.formats.cards import print_entries
+
             if entries := [item for item in items if not isinstance(item, AddressRange)]:
-                self._show_entries(entries)
+                print_entries(entries, self._fields, self._cache.now())
             for item in items:
                 if isinstance(item, AddressRange):
                     self._show_network(item)
@@ -126,12 +127,6 @@ class NetworksOutput:
 
     def _is_known(self, part: Part) -> bool:
         return any(value is not None for value in self._networks.found(part))
-
-    def _show_entries(self, entries: Sequence[Entry]) -> None:
-        from geocli.formats.cards import print_entries
-        from geocli.settings import shows_flags
-
-        print_entries(entries, self._fields, self._cache.now(), with_flags=sys.stdout.isatty() and shows_flags())
 
     def _show_network(self, network: AddressRange) -> None:
         from geocli.formats.network_tables import NetworkAnswers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geocli.console import complain, write
+from geocli.console import complain, output_to
 from geocli.engine.selected_networks import FIELDS_OF_ADDRESSES, SelectedNetworks
 from geocli.errors import GeocliError, SettingsError
 from geocli.formats.network_lists import MAX_NAME_CHARS, WITH_FIELDS, WITH_NAME, is_name, name_of, network_list
@@ -64,7 +64,9 @@ def run(settings: Settings, request: NetworksRequest) -> int:
         versions=request.versions,
         comments=[str(selection), *_origins(databases)],
     )
-    _write(_blocks(_text(networks, form, request), selection), request.output)
+    with output_to(request.output) as put:
+        for block in _blocks(_text(networks, form, request, selection)):
+            put(block)
     # With one family alone, the other may have networks.
     for field, text in sorted(networks.unmet) if len(request.versions) == 2 else ():
         complain(f"{field.removeprefix('traits.')}={text}: no selected network has it")
@@ -117,53 +119,43 @@ def _origins(databases: list[Database]) -> Iterator[str]:
     yield from dict.fromkeys(filter(None, (database.attribution for database in databases)))
 
 
-def _text(networks: SelectedNetworks, form: NetworkList, request: NetworksRequest) -> Iterator[bytes]:
-    """Return the parts of the list, nothing if no network is selected."""
+def _text(
+    networks: SelectedNetworks, form: NetworkList, request: NetworksRequest, selection: Selection
+) -> Iterator[bytes]:
+    """Return the parts of the list; raise GeocliError if no network is selected."""
     from geocli.engine.network_lines import Lines
 
     is_empty = True
     for version in request.versions:
-        lines = Lines(form.line_start(version), is_range=form.is_range, shortest=form.shortest)
+        family = form.families[version]
+        lines = Lines(family.line_start, is_range=form.is_range, shortest=form.shortest)
         is_first = True
-        for text in networks.lines(version, lines, form.tail, is_apart=request.is_apart):
+        for text in networks.lines(version, lines, form.line_end, is_apart=request.is_apart):
             if is_empty:
-                yield form.header().encode()
+                yield form.header.encode()
             if is_first:
-                yield form.family(version).encode()
+                yield family.start.encode()
             is_empty = is_first = False
             yield text
         if not is_first:
-            yield form.family_end(version).encode()
-    if not is_empty:
-        yield form.footer().encode()
+            yield family.end.encode()
+    if is_empty:
+        raise _nothing_selected(selection)
+    yield form.footer.encode()
 
 
-def _blocks(parts: Iterator[bytes], selection: Selection) -> Iterator[bytes]:
-    """Join parts to blocks for writing; raise GeocliError if there are none."""
+def _nothing_selected(selection: Selection) -> GeocliError:
+    is_union = any(condition.field == "country_code" and "EU" in condition.texts for condition in selection.conditions)
+    hint = "; for the countries of the European Union: --only is_in_european_union=true" if is_union else ""
+    return GeocliError(f"networks: no network of the databases has {selection}; nothing was written{hint}")
+
+
+def _blocks(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Join parts to blocks for writing."""
     block = bytearray()
-    is_empty = True
     for part in parts:
         block += part
-        is_empty = False
         if len(block) >= WRITE_BYTES:
             yield bytes(block)
             block.clear()
-    if is_empty:
-        is_union = any(
-            condition.field == "country_code" and "EU" in condition.texts for condition in selection.conditions
-        )
-        hint = "; for the countries of the European Union: --only is_in_european_union=true" if is_union else ""
-        raise GeocliError(f"networks: no network of the databases has {selection}; nothing was written{hint}")
     yield bytes(block)
-
-
-def _write(blocks: Iterator[bytes], output: str | None) -> None:
-    if output is None:
-        for block in blocks:
-            write(block)
-        return
-    from geocli.files.atomic import replacing, write_all
-
-    with replacing(output) as (descriptor, _):
-        for block in blocks:
-            write_all(descriptor, block)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING
 
 from geocli.countries import country_name
 from geocli.databases.titles import titles_of
 from geocli.formats.network_kinds import kinds_of
-from geocli.formats.rows import json_text
+from geocli.formats.rows import value_text
 from geocli.formats.tables import AMBER, BLUE, GREEN, RED, ago, harmless, listing, open_console, show
 from geocli.models import value
+from geocli.settings import shows_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,10 +32,15 @@ STATUS_STYLES = {"resolved": GREEN, "special": BLUE, "unresolved": AMBER, "inval
 
 
 def print_entries(
-    entries: Sequence[Entry], fields: Sequence[str] | None, now: datetime, *, with_flags: bool = False
+    entries: Sequence[Entry], fields: Sequence[str] | None, now: datetime, *, with_flags: bool | None = None
 ) -> None:
-    """Print a table of fields; without fields, cards or a table of the default fields that are not empty."""
+    """Print a table of fields; without fields, cards or a table of the default fields that are not empty.
+
+    By default, flags are printed on a terminal that is known to show them.
+    """
     console = open_console()
+    if with_flags is None:
+        with_flags = sys.stdout.isatty() and shows_flags()
     names = fields or [name for name in TABLE_FIELDS if any(value(entry, name) is not None for entry in entries)]
     if fields or (len(entries) > 1 and console.width >= MIN_COLUMN_CELLS * len(names)):
         rows = ([_cell(entry, name, with_flags=with_flags) for name in names] for entry in entries)
@@ -51,13 +58,7 @@ def _cell(entry: Entry, name: str, *, with_flags: bool) -> Cell:
         return titles_of(content), ""
     if name == "country_name" and content is not None and with_flags:
         return f"{_flag(entry)}{content}", ""
-    return _text(content), STATUS_STYLES.get(entry.status, "") if name == "status" else ""
-
-
-def _text(content: Any) -> str:
-    if content is None:
-        return ""
-    return json_text(content) if isinstance(content, dict | bool) else str(content)
+    return value_text(content), STATUS_STYLES.get(entry.status, "") if name == "status" else ""
 
 
 def _card(entry: Entry, now: datetime, *, with_flags: bool) -> RenderableType:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geocli.console import write
+from geocli.console import output_to
 from geocli.countries import country_name
-from geocli.files.atomic import replacing, write_all
 from geocli.formats.rows import Output, json_text
-from geocli.formats.tables import BLUE, Column, Listing, bars_of, open_console, share_text, show
+from geocli.formats.tables import BLUE, Column, Listing, bars_of, open_console, share_text, show, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,8 +51,8 @@ def groups_of(
     lines: Mapping[tuple[Any, ...], int],
     addresses: Mapping[tuple[Any, ...], int],
     *,
-    top: int | None = None,
-    is_exact: bool = True,
+    top: int | None,
+    is_exact: bool,
 ) -> Groups:
     """Return groups, of equal size in the order of their values.
 
@@ -67,30 +65,23 @@ def groups_of(
 
     """
     ordered = sorted(lines, key=lambda values: (-lines[values], [(value is None, str(value)) for value in values]))
-    kept = ordered[:top]
-    rows = [(values, lines[values], addresses.get(values, 0)) for values in kept]
-    return Groups(tuple(fields), rows, sum(lines.values()), len(ordered) - len(kept), is_exact)
+    rows = [(values, lines[values], addresses.get(values, 0)) for values in ordered[:top]]
+    return Groups(tuple(fields), rows, sum(lines.values()), len(ordered) - len(rows), is_exact)
 
 
-def print_groups(groups: Groups, format_: str | None, output: str | None, *, with_header: bool = True) -> None:
+def print_groups(groups: Groups, format_: str | None, output: str | None, *, with_header: bool) -> None:
     """Print groups in a format, by default a table on a terminal, else CSV; or replace a file with them."""
     format_ = format_ or ("table" if output is None and sys.stdout.isatty() else "csv")
-    if format_ == "table":
-        if output is None:
-            console = open_console()
-            show(console, _table(groups, console), complete="-f jsonl")
-            return
-        text = StringIO()
-        console = open_console(text)
-        show(console, _table(groups, console))
-        data = text.getvalue().encode()
-    else:
-        data = _text(groups, format_, with_header=with_header).encode()
-    if output is None:
-        write(data)
+    if format_ == "table" and output is None:
+        console = open_console()
+        show(console, _table(groups, console), complete="-f jsonl")
         return
-    with replacing(output) as (descriptor, _):
-        write_all(descriptor, data)
+    if format_ == "table":
+        text = text_of(lambda console: [_table(groups, console)])
+    else:
+        text = _text(groups, format_, with_header=with_header)
+    with output_to(output) as put:
+        put(text.encode())
 
 
 def _text(groups: Groups, format_: str, *, with_header: bool) -> str:
@@ -98,11 +89,7 @@ def _text(groups: Groups, format_: str, *, with_header: bool) -> str:
     rows = [(*values, lines, count, share) for (values, lines, count), share in zip(groups.rows, shares, strict=True)]
     if format_ in {"json", "jsonl"}:
         objects = [json_text(dict(zip(groups.columns, row, strict=True))) for row in rows]
-        return (
-            "".join(f"{line}\n" for line in objects)
-            if format_ == "jsonl"
-            else "[\n  " + ",\n  ".join(objects) + "\n]\n"
-        )
+        return "\n".join([*objects, ""]) if format_ == "jsonl" else "[\n  " + ",\n  ".join(objects) + "\n]\n"
     output = Output(format_, groups.columns)
     header = output.header.decode() if with_header else ""
     return header + "".join(f"{output.line([*map(output.cell, row)])}\n" for row in rows)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from geocli.formats.rows import Output, json_text
 from geocli.sanitize import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from geocli.selection import Selection
 
-FORMATS = ("cidr", "range", "csv", "jsonl", "nft", "ipset", "nginx")
 WITH_FIELDS = frozenset({"csv", "jsonl"})
 """Formats with fields of the networks."""
 WITH_NAME = frozenset({"nft", "ipset", "nginx"})
@@ -24,168 +23,29 @@ MAX_NAME_CHARS = 26
 MAX_DERIVED_CHARS = 17
 
 
-class NetworkList:
-    """A plain list: a line for each network.
+class Family(NamedTuple):
+    """The text around the networks of one version of IP."""
 
-    Attributes:
-        before: what each line begins with.
-        shortest: the shortest prefix length.
-        is_range: whether lines have the first and the last address.
-
-    """
-
-    before = ""
-    shortest = 0
-    is_range = False
-
-    def header(self) -> str:
-        """Return what the list begins with."""
-        return ""
-
-    def family(self, version: int) -> str:
-        """Return what comes before the first network of a family, if there is one."""
-        del version
-        return ""
-
-    def line_start(self, version: int) -> str:
-        """Return what each line of a family begins with."""
-        del version
-        return self.before
-
-    def tail(self, values: Sequence[Any]) -> str:
-        """Return the end of a line of a network whose fields have these values."""
-        del values
-        return "\n"
-
-    def family_end(self, version: int) -> str:
-        """Return what comes after the last network of a family."""
-        del version
-        return ""
-
-    def footer(self) -> str:
-        """Return what the list ends with."""
-        return ""
+    start: str = ""
+    """Text before the first network, if there is one."""
+    line_start: str = ""
+    end: str = ""
+    """Text after the last network."""
 
 
-class RangeList(NetworkList):
-    """The first and the last address of each range."""
+class NetworkList(NamedTuple):
+    """The text around the networks of a list, one on each line."""
 
-    is_range = True
-
-
-class CsvList(NetworkList):
-    """CSV with the network and fields of it."""
-
-    def __init__(self, fields: Sequence[str]) -> None:
-        self._output = Output("csv", ("network", *fields))
-
-    def header(self) -> str:
-        """Return the names of the columns."""
-        return self._output.header.decode()
-
-    def tail(self, values: Sequence[Any]) -> str:
-        """Return the other cells."""
-        return "".join(f",{self._output.cell(value)}" for value in values) + "\n"
-
-
-class JsonList(NetworkList):
-    """An object for each network."""
-
-    before = '{"network": "'
-
-    def __init__(self, fields: Sequence[str]) -> None:
-        self._fields = fields
-
-    def tail(self, values: Sequence[Any]) -> str:
-        """Return the other members."""
-        members = zip(self._fields, values, strict=True)
-        return '"' + "".join(f", {json_text(name)}: {json_text(value)}" for name, value in members) + "}\n"
-
-
-class NftList(NetworkList):
-    """A file for `nft -f`, which replaces the elements of a set for each family in one transaction."""
-
-    before = "\t"
-
-    def __init__(self, name: str, versions: Sequence[int], comments: Sequence[str]) -> None:
-        self._name, self._versions, self._comments = name, versions, comments
-
-    def header(self) -> str:
-        """Return the sets, which rules may refer to before they have elements."""
-        sets = [
-            f"\tset {self._name}_ipv{version} {{\n\t\ttype ipv{version}_addr\n\t\tflags interval\n\t}}\n"
-            for version in self._versions
-        ]
-        flushed = [f"flush set inet geocli {self._name}_ipv{version}\n" for version in self._versions]
-        return f"{_comment(self._comments)}table inet geocli {{\n{''.join(sets)}}}\n{''.join(flushed)}"
-
-    def family(self, version: int) -> str:
-        """Return the beginning of a list of elements."""
-        return f"add element inet geocli {self._name}_ipv{version} {{\n"
-
-    def tail(self, values: Sequence[Any]) -> str:
-        """Return what separates elements."""
-        del values
-        return ",\n"
-
-    def family_end(self, version: int) -> str:
-        """Return the end of a list of elements."""
-        del version
-        return "}\n"
-
-
-class IpsetList(NetworkList):
-    """A file for `ipset restore`, which fills a new set for each family, and swaps it for the one in use."""
-
-    shortest = 1  # hash:net has no prefix of 0 bits
-
-    def __init__(self, name: str, versions: Sequence[int], comments: Sequence[str]) -> None:
-        self._name, self._versions, self._comments = name, versions, comments
-
-    def header(self) -> str:
-        """Return the commands that create the sets; the options are always the same, as -exist requires."""
-        created = [
-            f"create {name} hash:net family {'inet' if version == 4 else 'inet6'} maxelem 16777216 -exist\n"
-            for version in self._versions
-            for name in self._names(version)
-        ]
-        flushed = [f"flush {self._names(version)[1]}\n" for version in self._versions]
-        return _comment(self._comments) + "".join(created + flushed)
-
-    def line_start(self, version: int) -> str:
-        """Return the command that adds a network."""
-        return f"add {self._names(version)[1]} "
-
-    def footer(self) -> str:
-        """Return the commands that put the new sets in the place of the old ones."""
-        names = map(self._names, self._versions)
-        return "".join(f"swap {new} {name}\ndestroy {new}\n" for name, new in names)
-
-    def _names(self, version: int) -> tuple[str, str]:
-        return f"{self._name}_ipv{version}", f"{self._name}_new{version}"
-
-
-class NginxList(NetworkList):
-    """A geo block for nginx: a variable that is 1 for these networks, else 0."""
-
-    before = "    "
-    shortest = 1  # a network of all addresses would be the default
-
-    def __init__(self, name: str, comments: Sequence[str]) -> None:
-        self._name, self._comments = name, comments
-
-    def header(self) -> str:
-        """Return the beginning of the block."""
-        return f"{_comment(self._comments)}geo ${self._name} {{\n    default 0;\n"
-
-    def tail(self, values: Sequence[Any]) -> str:
-        """Return the value of the variable."""
-        del values
-        return " 1;\n"
-
-    def footer(self) -> str:
-        """Return the end of the block."""
-        return "}\n"
+    families: Mapping[int, Family]
+    """By version of IP."""
+    header: str = ""
+    footer: str = ""
+    line_end: Callable[[Sequence[Any]], str] = lambda _: "\n"
+    """Returns the end of the line of a network whose fields have these values."""
+    shortest: int = 0
+    """The shortest prefix length."""
+    is_range: bool = False
+    """Whether lines have the first and the last address."""
 
 
 def network_list(
@@ -194,22 +54,71 @@ def network_list(
     """Return a list in a format.
 
     Args:
-        format_: one of `FORMATS`.
+        format_: `cidr`, `range`, `csv`, `jsonl`, `nft`, `ipset` or `nginx`.
         name: of the set or the variable.
         fields: of the networks.
         versions: of IP.
         comments: lines about the contents.
 
     """
+    comment = "".join(f"# {safe(line)}\n" for line in comments)
     if format_ == "nft":
-        return NftList(name, versions, comments)
+        return _nft(name, versions, comment)
     if format_ == "ipset":
-        return IpsetList(name, versions, comments)
+        return _ipset(name, versions, comment)
     if format_ == "nginx":
-        return NginxList(name, comments)
-    if format_ in WITH_FIELDS:
-        return CsvList(fields) if format_ == "csv" else JsonList(fields)
-    return RangeList() if format_ == "range" else NetworkList()
+        families = dict.fromkeys(versions, Family(line_start="    "))
+        header = f"{comment}geo ${name} {{\n    default 0;\n"
+        # A network of all addresses would be the default.
+        return NetworkList(families, header, "}\n", lambda _: " 1;\n", shortest=1)
+    if format_ == "csv":
+        output = Output("csv", ("network", *fields))
+        families = dict.fromkeys(versions, Family())
+        return NetworkList(families, output.header.decode(), line_end=lambda values: _cells(output, values))
+    if format_ == "jsonl":
+        families = dict.fromkeys(versions, Family(line_start='{"network": "'))
+        return NetworkList(families, line_end=lambda values: _members(fields, values))
+    return NetworkList(dict.fromkeys(versions, Family()), is_range=format_ == "range")
+
+
+def _cells(output: Output, values: Sequence[Any]) -> str:
+    return "".join(f",{output.cell(value)}" for value in values) + "\n"
+
+
+def _members(fields: Sequence[str], values: Sequence[Any]) -> str:
+    members = zip(fields, values, strict=True)
+    return '"' + "".join(f", {json_text(name)}: {json_text(value)}" for name, value in members) + "}\n"
+
+
+def _nft(name: str, versions: Sequence[int], comment: str) -> NetworkList:
+    """Return a file for `nft -f`, which replaces the elements of a set for each family in one transaction.
+
+    The sets precede their elements, since rules may refer to a set that has none.
+    """
+    sets = [
+        f"\tset {name}_ipv{version} {{\n\t\ttype ipv{version}_addr\n\t\tflags interval\n\t}}\n" for version in versions
+    ]
+    flushes = [f"flush set inet geocli {name}_ipv{version}\n" for version in versions]
+    header = f"{comment}table inet geocli {{\n{''.join(sets)}}}\n{''.join(flushes)}"
+    starts = {version: f"add element inet geocli {name}_ipv{version} {{\n" for version in versions}
+    families = {version: Family(start, "\t", "}\n") for version, start in starts.items()}
+    return NetworkList(families, header, line_end=lambda _: ",\n")
+
+
+def _ipset(name: str, versions: Sequence[int], comment: str) -> NetworkList:
+    """Return a file for `ipset restore`, which fills a new set for each family, and swaps it for the one in use."""
+    sets = [(version, f"{name}_ipv{version}", f"{name}_new{version}") for version in versions]
+    # The options are always the same, as -exist requires.
+    creates = [
+        f"create {set_name} hash:net family {'inet' if version == 4 else 'inet6'} maxelem 16777216 -exist\n"
+        for version, *names in sets
+        for set_name in names
+    ]
+    flushes = [f"flush {new}\n" for _, _, new in sets]
+    families = {version: Family(line_start=f"add {new} ") for version, _, new in sets}
+    footer = "".join(f"swap {new} {in_use}\ndestroy {new}\n" for _, in_use, new in sets)
+    # hash:net has no prefix of 0 bits.
+    return NetworkList(families, comment + "".join(creates + flushes), footer, shortest=1)
 
 
 def name_of(selection: Selection) -> str:
@@ -233,7 +142,3 @@ def name_of(selection: Selection) -> str:
 def is_name(text: str) -> bool:
     """Return whether a string can be the name of a set of nftables, a set of ipset and a variable of nginx."""
     return len(text) <= MAX_NAME_CHARS and text.isascii() and text.isidentifier() and text[0] != "_"
-
-
-def _comment(lines: Sequence[str]) -> str:
-    return "".join(f"# {safe(line)}\n" for line in lines)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from geocli.address_ranges import address
-from geocli.formats.rows import json_text
+from geocli.formats.rows import value_text
 from geocli.formats.tables import Column, Listing, harmless, open_console, share_text, show
 from geocli.models import reader
 
@@ -75,7 +75,12 @@ class NetworkAnswers:
             Column("share", is_number=True),
         ]
         rows = tuple(
-            (self._ranges(answer), _count(answer.addresses), share_text(answer.addresses, total), *map(_text, values))
+            (
+                self._ranges(answer),
+                _count(answer.addresses),
+                share_text(answer.addresses, total),
+                *map(value_text, values),
+            )
             for answer, *values in zip(chosen, *(values for _, values in columns), strict=True)
         )
         console.print(harmless(f"{self._network.text}: {len(ranked)} {'answer' if len(ranked) == 1 else 'answers'}"))
@@ -103,7 +108,3 @@ class NetworkAnswers:
 
 def _count(addresses: int) -> str:
     return f"{addresses:,}" if addresses < 10**MAX_DIGITS else f"{addresses:.1e}"
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json_text(value)

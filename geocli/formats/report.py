@@ -9,11 +9,11 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geocli.console import output_to
 from geocli.countries import country_name
 from geocli.databases.licences import ATTRIBUTIONS
 from geocli.databases.titles import title_of
 from geocli.errors import SettingsError
-from geocli.files.atomic import replacing, write_all
 from geocli.formats.svg_map import STYLE, classes, country_map
 from geocli.formats.tables import ago, share_text
 from geocli.immutable import Value
@@ -107,8 +107,8 @@ def write_report(report: Report, path: str) -> None:
         attributions=dict.fromkeys(filter(None, (database.attribution for database in report.databases))),
         style=Markup(STYLE),  # noqa: S704 (a constant)
     )
-    with replacing(path) as (descriptor, _):
-        write_all(descriptor, text.encode())
+    with output_to(path) as put:
+        put(text.encode())
 
 
 def _sections(report: Report) -> Iterator[Section]:

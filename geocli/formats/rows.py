@@ -227,6 +227,11 @@ def json_text(value: object) -> str:
     return "".join(char if char.isprintable() else encode_basestring_ascii(char)[1:-1] for char in text)
 
 
+def value_text(value: object) -> str:
+    """Return a value as people read it: a string as it is, nothing for None, JSON for anything else."""
+    return "" if value is None else value if isinstance(value, str) else json_text(value)
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from geocli.console import complain, write
+from geocli.console import complain, output_to
 from geocli.formats.rows import json_text
 from geocli.timestamps import instant_text
 
@@ -22,17 +22,17 @@ def print_stats(stats: Stats, format_: str | None, output: str | None) -> None:
     # JSON contains the problems.
     if format_ != "json":
         print_reasons(stats.problems)
-    if output is not None:
-        _write(output, _text(stats, format_, is_svg=output.lower().endswith(".svg")))
-    elif format_ == "table":
+    if format_ == "table" and output is None:
         from geocli.formats.statistics_table import print_table
 
         print_table(stats)
-    else:
-        write(_text(stats, format_).encode())
+        return
+    text = _text(stats, format_, is_svg=output is not None and output.lower().endswith(".svg"))
+    with output_to(output) as put:
+        put(text.encode())
 
 
-def _text(stats: Stats, format_: str, *, is_svg: bool = False) -> str:
+def _text(stats: Stats, format_: str, *, is_svg: bool) -> str:
     if is_svg and stats.countries is not None:
         from geocli.formats.svg_map import standalone_map
 
@@ -42,17 +42,11 @@ def _text(stats: Stats, format_: str, *, is_svg: bool = False) -> str:
 
         return prometheus(stats)
     if format_ == "table":
-        from geocli.formats.statistics_table import table_text
+        from geocli.formats.statistics_table import parts
+        from geocli.formats.tables import text_of
 
-        return table_text(stats)
+        return text_of(lambda console: parts(stats, console))
     return _json(stats)
-
-
-def _write(path: str, text: str) -> None:
-    from geocli.files.atomic import replacing, write_all
-
-    with replacing(path) as (descriptor, _):
-        write_all(descriptor, text.encode())
 
 
 def print_reasons(reasons: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from geocli.countries import country_name
@@ -50,18 +49,11 @@ MAP_STYLES = ("dim", f"bold {RED}")
 def print_table(stats: Stats) -> None:
     """Print the table to standard output."""
     console = open_console()
-    show(console, *_parts(stats, console), complete="-f json")
+    show(console, *parts(stats, console), complete="-f json")
 
 
-def table_text(stats: Stats) -> str:
-    """Return the table without styles."""
-    text = StringIO()
-    console = open_console(text)
-    show(console, *_parts(stats, console))
-    return text.getvalue()
-
-
-def _parts(stats: Stats, console: Console) -> Iterator[RenderableType | Listing]:
+def parts(stats: Stats, console: Console) -> Iterator[RenderableType | Listing]:
+    """Return the tables, and the map if countries were counted."""
     columns = (Column("cache", is_fixed=True), Column("", is_number=True, is_fixed=True), Column(""))
     yield Listing(columns=columns, rows=tuple(_rows(stats)))
     yield databases_table(stats.databases, stats.at)

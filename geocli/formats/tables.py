@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from geocli.immutable import Value
 from geocli.sanitize import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import Console, RenderableType
@@ -67,8 +67,8 @@ class Listing(Value):
         from rich.table import Column as RichColumn
         from rich.table import Table
 
-        cells = [[_cell_text(cell) for cell in row] for row in self.rows]
-        natural = [max(map(_cells, (column.name, *texts))) for column, *texts in zip(self.columns, *cells, strict=True)]
+        columns = zip(self.columns, *self.rows, strict=True)
+        natural = [max(harmless(cell).cell_len for cell in (column.name, *cells)) for column, *cells in columns]
         widths = _fit(self.columns, natural, width)
         headers = [
             RichColumn(
@@ -120,16 +120,6 @@ def _shortened(cell: Cell, column: Column, cells: int) -> Text:
     return text
 
 
-def _cell_text(cell: Cell) -> str:
-    return safe(cell if isinstance(cell, str) else cell[0])
-
-
-def _cells(text: str) -> int:
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
 def show(console: Console, *parts: RenderableType | Listing, complete: str = "") -> None:
     """Print tables and other parts.
 
@@ -145,6 +135,14 @@ def show(console: Console, *parts: RenderableType | Listing, complete: str = "")
     console.print(Group(*(part for part, _ in fitted)))
     if complete and any(is_cut for _, is_cut in fitted):
         console.print(harmless((f"{complete} shows everything", "dim")))
+
+
+def text_of(parts_of: Callable[[Console], Iterable[RenderableType | Listing]]) -> str:
+    """Return what a function draws for a console, with nothing cut off."""
+    text = StringIO()
+    console = open_console(text)
+    show(console, *parts_of(console))
+    return text.getvalue()
 
 
 def open_console(stream: TextIO | None = None) -> Console:
