@@ -8,14 +8,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from geocli.cli import options
+from geocli.cli.options import OUTPUT, SELECTION, option
 
-INPUT, OUTPUT, SELECTION, CLUSTER = "Input", options.OUTPUT, "Selection", "Cluster"
+INPUT, CLUSTER = "Input", "Cluster"
 VALUES = "FIELD=VALUE,..."
-
-
-def _option(panel: str, *names: str, text: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
-
 
 Files = Annotated[
     list[str] | None,
@@ -23,7 +19,7 @@ Files = Annotated[
 ]
 Input = Annotated[
     Literal["list", "csv", "tsv", "jsonl", "log"] | None,
-    _option(
+    option(
         INPUT,
         "-i",
         "--input",
@@ -33,24 +29,24 @@ Input = Annotated[
 ]
 Column = Annotated[
     list[str] | None,
-    _option(
+    option(
         INPUT, "-c", "--column", text="Column, its number, or path in JSON, of addresses; repeatable.", metavar="NAME"
     ),
 ]
 Pick = Annotated[
     Literal["public", "first", "last"] | None,
-    _option(INPUT, "--pick", text="Which of several addresses in a cell or value; default: public.", metavar="WHICH"),
+    option(INPUT, "--pick", text="Which of several addresses in a cell or value; default: public.", metavar="WHICH"),
 ]
 Delimiter = Annotated[
-    str | None, _option(INPUT, "--delimiter", text="Delimiter of CSV; default: a comma.", metavar="CHAR")
+    str | None, option(INPUT, "--delimiter", text="Delimiter of CSV; default: a comma.", metavar="CHAR")
 ]
 Extract = Annotated[
-    bool, _option(INPUT, "--extract", text="Print a row for each address in a log, not the log; -f implies it.")
+    bool, option(INPUT, "--extract", text="Print a row for each address in a log, not the log; -f implies it.")
 ]
-Null = Annotated[bool, _option(INPUT, "-0", "--null", text="End lines of a list in NUL, in input and output.")]
+Null = Annotated[bool, option(INPUT, "-0", "--null", text="End lines of a list in NUL, in input and output.")]
 Format = Annotated[
     Literal["csv", "tsv", "jsonl", "value", "json", "table"] | None,
-    _option(
+    option(
         OUTPUT,
         "-f",
         "--format",
@@ -59,67 +55,56 @@ Format = Annotated[
     ),
 ]
 Prefix = Annotated[
-    str, _option(OUTPUT, "--prefix", text="Prefix of the names of added columns, or of the key geo.", metavar="TEXT")
+    str, option(OUTPUT, "--prefix", text="Prefix of the names of added columns, or of the key geo.", metavar="TEXT")
 ]
-NoHeader = Annotated[bool, _option(OUTPUT, "--no-header", text="Omit the header (csv, tsv).")]
-OutputFile = Annotated[
-    str | None, _option(OUTPUT, "-o", "--output", text="Write to a file, replaced when complete.", metavar="FILE")
-]
-Summary = Annotated[bool, _option(OUTPUT, "--summary", text="Count the rows by country on stderr.")]
+NoHeader = Annotated[bool, option(OUTPUT, "--no-header", text="Omit the header (csv, tsv).")]
+Summary = Annotated[bool, option(OUTPUT, "--summary", text="Count the rows by country on stderr.")]
 Only = Annotated[
     list[str] | None,
-    _option(SELECTION, "--only", text="Keep rows in which a field is one of these; repeatable.", metavar=VALUES),
+    option(SELECTION, "--only", text="Keep rows in which a field is one of these; repeatable.", metavar=VALUES),
 ]
 Except = Annotated[
     list[str] | None,
-    _option(SELECTION, "--except", text="Keep rows in which it is none of these; repeatable.", metavar=VALUES),
+    option(SELECTION, "--except", text="Keep rows in which it is none of these; repeatable.", metavar=VALUES),
 ]
 Country = Annotated[
-    list[str] | None,
-    _option(SELECTION, "--country", text="Keep rows with these countries.", metavar="CODE,..."),
+    list[str] | None, option(SELECTION, "--country", text="Keep rows with these countries.", metavar="CODE,...")
 ]
 Asn = Annotated[
-    list[str] | None,
-    _option(SELECTION, "--asn", text="Keep rows with these autonomous systems.", metavar="NUMBER,..."),
+    list[str] | None, option(SELECTION, "--asn", text="Keep rows with these autonomous systems.", metavar="NUMBER,...")
 ]
-NoLabel = Annotated[bool, _option(SELECTION, "--no-label", text="Leave the selected lines of a log as they are.")]
+NoLabel = Annotated[bool, option(SELECTION, "--no-label", text="Leave the selected lines of a log as they are.")]
 CountBy = Annotated[
     str | None,
-    _option(OUTPUT, "--count-by", text="Instead of rows, count lines and addresses by fields.", metavar="A,B,..."),
+    option(OUTPUT, "--count-by", text="Instead of rows, count lines and addresses by fields.", metavar="A,B,..."),
 ]
 Top = Annotated[
-    int | None, _option(OUTPUT, "--top", text="Print the N largest counts; default: all.", min=1, metavar="N")
+    int | None, option(OUTPUT, "--top", text="Print the N largest counts; default: all.", min=1, metavar="N")
 ]
 ReportFile = Annotated[
-    str | None, _option(OUTPUT, "--report", text="Also write a page with a map and charts (HTML).", metavar="FILE")
+    str | None, option(OUTPUT, "--report", text="Also write a page with a map and charts (HTML).", metavar="FILE")
 ]
 Progress = Annotated[
     bool | None,
-    _option(
+    option(
         OUTPUT, "--progress/--no-progress", text="Show a progress bar on stderr (default: when stderr is a terminal)."
     ),
 ]
 Jobs = Annotated[
-    int | None, _option(INPUT, "-j", "--jobs", text="Threads for large input; default: all cores.", min=1, metavar="N")
+    int | None, option(INPUT, "-j", "--jobs", text="Threads for large input; default: all cores.", min=1, metavar="N")
 ]
 Cluster = Annotated[
     str | None,
-    _option(
-        CLUSTER, "--cluster", text="Scheduler of a Dask cluster, or local:N for N workers here.", metavar="ADDRESS"
-    ),
+    option(CLUSTER, "--cluster", text="Scheduler of a Dask cluster, or local:N for N workers here.", metavar="ADDRESS"),
 ]
 BlockSize = Annotated[
-    str | None,
-    _option(CLUSTER, "--block-size", text="Size of a part of the input; default: 64MB.", metavar="BYTES"),
+    str | None, option(CLUSTER, "--block-size", text="Size of a part of the input; default: 64MB.", metavar="BYTES")
 ]
-Merge = Annotated[bool, _option(CLUSTER, "--merge", text="Write one output file instead of a directory of parts.")]
-Resume = Annotated[bool, _option(CLUSTER, "--resume", text="Keep the parts that an earlier run completed.")]
-Strict = Annotated[bool, _option(OUTPUT, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
-
-
+Merge = Annotated[bool, option(CLUSTER, "--merge", text="Write one output file instead of a directory of parts.")]
+Resume = Annotated[bool, option(CLUSTER, "--resume", text="Keep the parts that an earlier run completed.")]
+Strict = Annotated[bool, option(OUTPUT, "--strict", text="Exit with 1 if a line was unresolved or invalid.")]
 Quiet = Annotated[
-    bool,
-    _option(OUTPUT, "-q", "--quiet", text="Do not report lines without an address, or empty fields."),
+    bool, option(OUTPUT, "-q", "--quiet", text="Do not report lines without an address, or empty fields.")
 ]
 
 
@@ -136,7 +121,7 @@ def batch(
     fields: options.Fields = None,
     prefix: Prefix = "",
     no_header: NoHeader = False,
-    output: OutputFile = None,
+    output: options.OutputFile = None,
     only: Only = None,
     except_: Except = None,
     country: Country = None,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from geocli.cli import options
+from geocli.cli.options import OUTPUT, option
 
 
 def lookup(
@@ -16,12 +17,12 @@ def lookup(
     ],
     format_: Annotated[
         Literal["table", "json", "jsonl", "csv", "tsv", "value"] | None,
-        typer.Option(
+        option(
+            OUTPUT,
             "-f",
             "--format",
+            text="table, json, jsonl, csv, tsv or value; default: table on a terminal, else jsonl.",
             metavar="FORMAT",
-            help="table, json, jsonl, csv, tsv or value; default: table on a terminal, else jsonl.",
-            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     fields: options.Fields = None,
@@ -31,19 +32,9 @@ def lookup(
     refresh: options.Refresh = False,
     lang: options.Lang = None,
     top: Annotated[
-        int | None,
-        typer.Option(
-            "--top",
-            metavar="N",
-            min=1,
-            help="Answers in the table of a network; default: 10.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        int | None, option(OUTPUT, "--top", text="Answers in the table of a network; default: 10.", metavar="N", min=1)
     ] = None,
-    quiet: Annotated[
-        bool,
-        typer.Option("-q", "--quiet", help="Print nothing, only set the exit status.", rich_help_panel=options.OUTPUT),
-    ] = False,
+    quiet: Annotated[bool, option(OUTPUT, "-q", "--quiet", text="Print nothing, only set the exit status.")] = False,
 ) -> int:
     """Look up IP addresses.
 

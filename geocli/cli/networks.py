@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import typer
+import typer  # noqa: TC002 (Typer evaluates annotations)
 
 from geocli.cli import options
-
-SELECTION, OUTPUT = "Selection", options.OUTPUT
-
-
-def _option(panel: str, *names: str, text: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
-
+from geocli.cli.options import OUTPUT, SELECTION, option
 
 Country = Annotated[
-    list[str] | None, _option(SELECTION, "--country", text="Networks of these countries.", metavar="NL,BE")
+    list[str] | None, option(SELECTION, "--country", text="Networks of these countries.", metavar="NL,BE")
 ]
-Asn = Annotated[list[str] | None, _option(SELECTION, "--asn", text="Networks of these AS numbers.", metavar="N,...")]
+Asn = Annotated[list[str] | None, option(SELECTION, "--asn", text="Networks of these AS numbers.", metavar="N,...")]
 Only = Annotated[
     list[str] | None,
-    _option(SELECTION, "--only", text="Networks whose field is A or B; repeatable.", metavar="FIELD=A,B"),
+    option(SELECTION, "--only", text="Networks whose field is A or B; repeatable.", metavar="FIELD=A,B"),
 ]
 Except = Annotated[
     list[str] | None,
-    _option(SELECTION, "--except", text="No networks whose field is A or B; repeatable.", metavar="FIELD=A,B"),
+    option(SELECTION, "--except", text="No networks whose field is A or B; repeatable.", metavar="FIELD=A,B"),
 ]
-Ipv4 = Annotated[bool, _option(SELECTION, "-4", "--ipv4", text="Only IPv4.")]
-Ipv6 = Annotated[bool, _option(SELECTION, "-6", "--ipv6", text="Only IPv6.")]
+Ipv4 = Annotated[bool, option(SELECTION, "-4", "--ipv4", text="Only IPv4.")]
+Ipv6 = Annotated[bool, option(SELECTION, "-6", "--ipv6", text="Only IPv6.")]
 Format = Annotated[
     Literal["cidr", "range", "csv", "jsonl", "nft", "ipset", "nginx"] | None,
-    _option(
-        OUTPUT,
-        "-f",
-        "--format",
-        text="cidr, range, csv, jsonl, nft, ipset or nginx; default: cidr.",
-        metavar="FORMAT",
+    option(
+        OUTPUT, "-f", "--format", text="cidr, range, csv, jsonl, nft, ipset or nginx; default: cidr.", metavar="FORMAT"
     ),
 ]
-NoAggregate = Annotated[bool, _option(OUTPUT, "--no-aggregate", text="Keep the networks of the databases as they are.")]
-Name = Annotated[str | None, _option(OUTPUT, "--name", text="Name of the set or the variable.", metavar="NAME")]
-OutputFile = Annotated[
-    str | None, _option(OUTPUT, "-o", "--output", text="Write to a file, replaced when complete.", metavar="FILE")
-]
+NoAggregate = Annotated[bool, option(OUTPUT, "--no-aggregate", text="Keep the networks of the databases as they are.")]
+Name = Annotated[str | None, option(OUTPUT, "--name", text="Name of the set or the variable.", metavar="NAME")]
 
 
 def networks(
@@ -58,7 +45,7 @@ def networks(
     fields: options.Fields = None,
     no_aggregate: NoAggregate = False,
     name: Name = None,
-    output: OutputFile = None,
+    output: options.OutputFile = None,
     db: options.Databases = None,
 ) -> int:
     """List the networks of countries, AS numbers or other values.

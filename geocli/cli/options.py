@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,38 +19,33 @@ if TYPE_CHECKING:
     from geocli.api_arguments import Mode
     from geocli.settings import Settings
 
-SOURCES = "Sources"
-OUTPUT = "Output"
+SOURCES, OUTPUT, SELECTION = "Sources", "Output", "Selection"
+"""Panels of the help."""
+
+
+def option(panel: str, *names: str, text: str, **more: Any) -> Any:
+    """Return an option with a help text in a panel."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
+
 
 Fields = Annotated[
     list[str] | None,
-    typer.Option(
-        "-F",
-        "--fields",
-        metavar="A,B,...",
-        help="Fields to print, also traits.NAME; repeatable.",
-        rich_help_panel=OUTPUT,
-    ),
+    option(OUTPUT, "-F", "--fields", text="Fields to print, also traits.NAME; repeatable.", metavar="A,B,..."),
+]
+OutputFile = Annotated[
+    str | None, option(OUTPUT, "-o", "--output", text="Write to a file, replaced when complete.", metavar="FILE")
 ]
 Databases = Annotated[
-    list[str] | None,
-    typer.Option("--db", metavar="FILE", help="Use only this .mmdb file; repeatable.", rich_help_panel=SOURCES),
+    list[str] | None, option(SOURCES, "--db", text="Use only this .mmdb file; repeatable.", metavar="FILE")
 ]
-CachedOnly = Annotated[bool, typer.Option("--cached-only", help="Read only the cache.", rich_help_panel=SOURCES)]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.", rich_help_panel=SOURCES)]
-Refresh = Annotated[
-    bool, typer.Option("--refresh", help="Ask the sources even if the answer is cached.", rich_help_panel=SOURCES)
-]
+CachedOnly = Annotated[bool, option(SOURCES, "--cached-only", text="Read only the cache.")]
+NoCache = Annotated[bool, option(SOURCES, "--no-cache", text="Neither read nor write the cache.")]
+Refresh = Annotated[bool, option(SOURCES, "--refresh", text="Ask the sources even if the answer is cached.")]
 Lang = Annotated[
     str | None,
-    typer.Option(
-        "--lang",
-        metavar="LANG",
-        help="Language of names, such as de; English where a name is missing.",
-        rich_help_panel=SOURCES,
-    ),
+    option(SOURCES, "--lang", text="Language of names, such as de; English where a name is missing.", metavar="LANG"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.", rich_help_panel=OUTPUT)]
+AsJson = Annotated[bool, option(OUTPUT, "--json", text="Print a JSON object.")]
 
 
 class Globals(Value):

@@ -8,6 +8,7 @@ import typer
 
 from geocli import logs
 from geocli.cli import options
+from geocli.cli.options import option
 from geocli.cli.session import Problems, open_cache, print_report
 from geocli.errors import BusyError, SettingsError, StorageError
 from geocli.settings import COMMAND_LINE
@@ -21,14 +22,13 @@ ROWS = "Rows"
 def re_resolve(
     ctx: typer.Context,
     unresolved: Annotated[
-        bool,
-        typer.Option("--unresolved", help="All unresolved rows, even before their retry time.", rich_help_panel=ROWS),
+        bool, option(ROWS, "--unresolved", text="All unresolved rows, even before their retry time.")
     ] = False,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Rows resolved longer ago, like 30d or 12h.", rich_help_panel=ROWS)
+        str | None, option(ROWS, text="Rows resolved longer ago, like 30d or 12h.", metavar="AGE")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All rows.", rich_help_panel=ROWS)] = False,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most N rows.", rich_help_panel=ROWS)] = None,
+    everything: Annotated[bool, option(ROWS, "--all", text="All rows.")] = False,
+    limit: Annotated[int | None, option(ROWS, text="At most N rows.", metavar="N", min=0)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the rows.")] = False,
     no_flush: Annotated[bool, typer.Option("--no-flush", help="Leave the answers in the journal.")] = False,
     as_json: options.AsJson = False,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+import typer  # noqa: TC002 (Typer evaluates annotations)
 
 from geocli.cli import options
+from geocli.cli.options import OUTPUT, option
 from geocli.cli.session import Problems, open_cache
 from geocli.errors import SettingsError
 from geocli.settings import COMMAND_LINE
@@ -24,45 +25,27 @@ def stats(
     ctx: typer.Context,
     format_: Annotated[
         Literal["table", "json", "prometheus"] | None,
-        typer.Option(
+        option(
+            OUTPUT,
             "-f",
             "--format",
+            text="table, json or prometheus; default: table on a terminal, else json.",
             metavar="FORMAT",
-            help="table, json or prometheus; default: table on a terminal, else json.",
-            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     by: Annotated[
-        Literal["country", "asn", "city", "source"],
-        typer.Option(help="What to count rows by.", rich_help_panel=options.OUTPUT),
+        Literal["country", "asn", "city", "source"], option(OUTPUT, text="What to count rows by.")
     ] = "country",
-    top: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Show the N most frequent ones.", rich_help_panel=options.OUTPUT)
-    ] = 10,
-    map_: Annotated[
-        bool, typer.Option("--map", help="Draw the countries on a map of the world.", rich_help_panel=options.OUTPUT)
-    ] = False,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="Write to a file, replaced when complete.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
+    top: Annotated[int, option(OUTPUT, text="Show the N most frequent ones.", metavar="N", min=0)] = 10,
+    map_: Annotated[bool, option(OUTPUT, "--map", text="Draw the countries on a map of the world.")] = False,
+    output: options.OutputFile = None,
     report: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write a page with a map and charts (HTML).", rich_help_panel=options.OUTPUT),
+        str | None, option(OUTPUT, text="Write a page with a map and charts (HTML).", metavar="FILE")
     ] = None,
     check: Annotated[
-        bool,
-        typer.Option("--check", help="Print what is unhealthy; exit with 1 if anything is.", rich_help_panel=HEALTH),
+        bool, option(HEALTH, "--check", text="Print what is unhealthy; exit with 1 if anything is.")
     ] = False,
-    max_lag: Annotated[
-        str, typer.Option(metavar="AGE", help="Maximum age of a dirty entry for --check.", rich_help_panel=HEALTH)
-    ] = "5m",
+    max_lag: Annotated[str, option(HEALTH, text="Maximum age of a dirty entry for --check.", metavar="AGE")] = "5m",
 ) -> int:
     """Count cached rows, and check the health of the cache."""
     from geocli.formats.statistics import print_stats
