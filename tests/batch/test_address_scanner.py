@@ -18,7 +18,7 @@ ATOMS = [
 TEXTS = st.lists(st.sampled_from(ATOMS), max_size=14).map(b"".join)
 
 
-def _found(text: bytes) -> list[bytes]:
+def _addresses(text: bytes) -> list[bytes]:
     starts, ends, _ = spans(text)
     return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
@@ -60,7 +60,7 @@ def test_the_kernel_finds_what_the_definition_finds(text: bytes) -> None:
 )
 def test_boundaries(text: bytes, expected: list[bytes]) -> None:
     """An address is not part of a longer word or number, nor the version of a product."""
-    assert expected == _found(text)
+    assert expected == _addresses(text)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_boundaries(text: bytes, expected: list[bytes]) -> None:
 )
 def test_versions_are_not_addresses(text: bytes) -> None:
     """In user agents, in any encoding of these."""
-    assert _found(text) == _found(PADDING + text) == []
+    assert _addresses(text) == _addresses(PADDING + text) == []
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_versions_are_not_addresses(text: bytes) -> None:
 )
 def test_addresses_after_names_are_not_versions(text: bytes) -> None:
     """Java, Cisco and others write a name or a protocol, a slash, and an address."""
-    assert _found(text) == _found(PADDING + text) == [b"8.8.8.8"]
+    assert _addresses(text) == _addresses(PADDING + text) == [b"8.8.8.8"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_addresses_after_names_are_not_versions(text: bytes) -> None:
 )
 def test_ipv6_addresses_and_networks_are_not_versions(text: bytes, expected: bytes) -> None:
     """After any name."""
-    assert _found(text) == _found(PADDING + text) == [expected]
+    assert _addresses(text) == _addresses(PADDING + text) == [expected]
 
 
 @pytest.mark.parametrize("text", [b"1.2.3.4 ", b"2001:db8::1 x ", b"no address at all, "])
@@ -119,7 +119,7 @@ def test_long_text_is_searched_like_short_text(text: bytes) -> None:
     """The kernel is used above some length, with the same result."""
     times = 2 * len(PADDING) // len(text)
 
-    assert times * _found(text) == _found(times * text)
+    assert times * _addresses(text) == _addresses(times * text)
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_long_text_is_searched_like_short_text(text: bytes) -> None:
 )
 def test_lines_of_real_programs(line: bytes, expected: list[bytes]) -> None:
     """Times, versions, ports and process numbers are not addresses."""
-    assert expected == _found(line)
+    assert expected == _addresses(line)

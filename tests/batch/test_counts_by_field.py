@@ -152,37 +152,37 @@ def test_wrong_options(located: Geocli, options: tuple[str, ...], reason: str) -
 class TestDistinct:
     def test_addresses_are_counted_once(self) -> None:
         """The same address in several spellings and blocks is counted at its first place."""
-        seen = DistinctAddresses()
+        addresses = DistinctAddresses()
 
-        assert [0, 2] == seen.add_texts([b"8.8.8.8", b"8.8.8.8", b"2001:db8::1", b""])
-        assert [1] == seen.add_texts([b"8.8.8.8", b"::1", b"2001:db8:0::1"])
+        assert [0, 2] == addresses.add_texts([b"8.8.8.8", b"8.8.8.8", b"2001:db8::1", b""])
+        assert [1] == addresses.add_texts([b"8.8.8.8", b"::1", b"2001:db8:0::1"])
 
     def test_random_addresses_are_counted_exactly(self) -> None:
         """Up to the bound, no address is taken for another."""
         numbers = [number * 2_654_435_761 % 2**32 % 15_000 * 131_071 for number in range(20_000)]
         texts = [b"%d.%d.%d.%d" % tuple(number.to_bytes(4, "big")) for number in numbers]
-        seen = DistinctAddresses()
-        counted = sum(len(seen.add_texts(texts[start : start + 777])) for start in range(0, len(texts), 777))
+        addresses = DistinctAddresses()
+        count = sum(len(addresses.add_texts(texts[start : start + 777])) for start in range(0, len(texts), 777))
 
-        assert len(set(texts)) == counted
-        assert not seen.is_full
+        assert len(set(texts)) == count
+        assert not addresses.is_full
 
     def test_counts_above_the_bound_are_minimums(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Above the bound, further addresses are not counted, and the count is reported as a minimum."""
         monkeypatch.setattr(distinct, "MAX_ADDRESSES", 3)
-        seen = DistinctAddresses()
+        addresses = DistinctAddresses()
 
-        assert [0, 1] == seen.add_texts([b"8.8.8.8", b"9.9.9.9"])
-        assert [] == seen.add_texts([b"1.1.1.1", b"2.2.2.2"])
-        assert seen.is_full
+        assert [0, 1] == addresses.add_texts([b"8.8.8.8", b"9.9.9.9"])
+        assert [] == addresses.add_texts([b"1.1.1.1", b"2.2.2.2"])
+        assert addresses.is_full
 
     def test_without_the_kernel_a_set_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Addresses are counted exactly up to a smaller bound."""
         monkeypatch.setattr(counts_by_field, "MAX_ADDRESSES", 2)
-        counted = Tally(("ip",), ("ip",), with_addresses=True)
-        assert counted._distinct is not None  # noqa: SLF001 (its only way in)
-        new = counted._distinct.add_texts([b"8.8.8.8", b"", b"8.8.8.8", b"9.9.9.9", b"1.1.1.1"])  # noqa: SLF001
+        tally = Tally(("ip",), ("ip",), with_addresses=True)
+        assert tally._distinct is not None  # noqa: SLF001 (its only way in)
+        new = tally._distinct.add_texts([b"8.8.8.8", b"", b"8.8.8.8", b"9.9.9.9", b"1.1.1.1"])  # noqa: SLF001
 
         assert [0, 3] == new[:2]
-        assert not counted.is_exact
-        assert Counter() == counted.lines
+        assert not tally.is_exact
+        assert Counter() == tally.lines

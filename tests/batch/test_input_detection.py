@@ -140,9 +140,9 @@ TABLES = {
 }
 
 
-def _completed(text: str | bytes, **asked: Any) -> BatchRequest:
+def _completed(text: str | bytes, **options: Any) -> BatchRequest:
     data = text.encode() if isinstance(text, str) else text
-    request, read = completed(BatchRequest(**asked), BytesIO(data).read)
+    request, read = completed(BatchRequest(**options), BytesIO(data).read)
     assert data == b"".join(iter(lambda: read(7), b""))
     return request
 
@@ -170,11 +170,11 @@ def test_the_delimiter_of_a_header_is_recognised(text: str, delimiter: str) -> N
     assert delimiter == _completed(text).delimiter
 
 
-@pytest.mark.parametrize("asked", [{"format": "csv"}, {"format": "jsonl"}, {"with_header": False}, {"end": "\0"}])
+@pytest.mark.parametrize("options", [{"format": "csv"}, {"format": "jsonl"}, {"with_header": False}, {"end": "\0"}])
 @pytest.mark.parametrize("text", LOGS.values(), ids=LOGS)
-def test_with_options_for_rows_a_log_is_a_list(text: str, asked: dict[str, Any]) -> None:
+def test_with_options_for_rows_a_log_is_a_list(text: str, options: dict[str, Any]) -> None:
     """Undecided input is a list, as it always was."""
-    assert "list" == _completed(text, **asked).input
+    assert "list" == _completed(text, **options).input
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_with_options_for_rows_a_log_is_a_list(text: str, asked: dict[str, Any])
 )
 def test_a_column_means_a_table(text: str, column: str, form: str, delimiter: str | None) -> None:
     """Of JSON lines or CSV with that column in its header."""
-    found = _completed(text, columns=(column,))
+    request = _completed(text, columns=(column,))
 
-    assert (form, delimiter) == (found.input, found.delimiter)
+    assert (form, delimiter) == (request.input, request.delimiter)
 
 
 @pytest.mark.parametrize(
@@ -208,12 +208,12 @@ def test_a_column_means_a_table(text: str, column: str, form: str, delimiter: st
 )
 def test_a_log_may_be_a_table_with_a_column(text: str, form: str | None) -> None:
     """By its first line; without -c, its name decides."""
-    asked: dict[str, Any] = {"files": ("conn.log",), "columns": ("a",)}
+    options: dict[str, Any] = {"files": ("conn.log",), "columns": ("a",)}
     if form is None:
         with pytest.raises(SettingsError, match="-c: cannot be used with log input"):
-            _completed(text, **asked)
+            _completed(text, **options)
     else:
-        assert form == _completed(text, **asked).input
+        assert form == _completed(text, **options).input
     assert "log" == _completed(text, files=("conn.log",)).input
 
 
@@ -271,18 +271,18 @@ def test_names_decide_for_all_files(files: tuple[str, ...], form: str) -> None:
 )
 def test_the_pieces_in_which_input_arrives_do_not_matter(text: bytes, sizes: list[int]) -> None:
     """The form is the same, and after the first line nothing more is read."""
-    stream, asked = BytesIO(text), [0]
+    stream, reads = BytesIO(text), [0]
 
     def read(_: int) -> bytes:
-        asked[0] += 1
+        reads[0] += 1
         before = text[: stream.tell()]
         decided = [line for line in before.split(b"\n")[:-1] if not is_comment(line)]
         assert not decided, "read on after the line that decides"
-        return stream.read(sizes[asked[0] % len(sizes)])
+        return stream.read(sizes[reads[0] % len(sizes)])
 
-    found, _ = completed(BatchRequest(), read)
+    request, _ = completed(BatchRequest(), read)
 
-    assert _completed(text) == found
+    assert _completed(text) == request
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_the_recognised_form_is_logged(located: Geocli, tmp_path: Path) -> None:
         located("-v", "batch", str(path)),
         located("-v", "batch", "--extract", stdin=b"x\n"),
     ]
-    found = [
+    events = [
         event for run in runs for event in map(json.loads, run.stderr.splitlines()) if event["event"] == "recognised"
     ]
 
@@ -339,7 +339,7 @@ def test_the_recognised_form_is_logged(located: Geocli, tmp_path: Path) -> None:
         {"input": "csv", "delimiter": ";", "because": "the first line is a header"},
         {"input": "csv", "because": f"the name of {path}"},
         {"input": "log", "because": "--extract"},
-    ] == [{name: event[name] for name in ("input", "delimiter", "because") if name in event} for event in found]
+    ] == [{name: event[name] for name in ("input", "delimiter", "because") if name in event} for event in events]
 
 
 @pytest.mark.parametrize("text", [LISTS["ipsum"], LOGS["nginx"], TABLES["ip"][0], OBJECTS["Suricata"]])
@@ -376,8 +376,8 @@ def test_a_cluster_recognises_the_same(located: Geocli, tmp_path: Path, text: st
     path.write_text((f"{head}\n" if head else "") + f"{line}\n" * 20_000)
     options = ("batch", "-F", "city", "--no-cache", str(path), "-o")
     alone = located(*options, str(tmp_path / "alone"))
-    divided = located(*options, str(tmp_path / "out"), "--cluster", "local:1", "--block-size", "300kB", "--merge")
+    clustered = located(*options, str(tmp_path / "out"), "--cluster", "local:1", "--block-size", "300kB", "--merge")
 
-    assert [0, 0] == [alone.returncode, divided.returncode]
+    assert [0, 0] == [alone.returncode, clustered.returncode]
     assert (tmp_path / "alone").read_bytes() == (tmp_path / "out").read_bytes()
     assert b"London" in (tmp_path / "alone").read_bytes()

@@ -97,9 +97,9 @@ def test_each_address_has_its_answer(batch: Batch, line: bytes, columns: tuple[s
 def test_other_values_of_the_key_in_elements_are_not_lost(batch: Batch) -> None:
     """The whole line is written unchanged, as one that cannot be answered."""
     line = '{"Records":[{"ip":"98.0.0.1"},{"ip":"98.0.0.1","geo":"mine"}]}'
-    found = json.loads(batch.once(f"{line}\n".encode(), input="jsonl", columns=("Records[].ip",)))
+    actual = json.loads(batch.once(f"{line}\n".encode(), input="jsonl", columns=("Records[].ip",)))
 
-    assert {"line": line, "geo": {"country_code": None}} == found
+    assert {"line": line, "geo": {"country_code": None}} == actual
 
 
 @pytest.mark.parametrize("columns", [("a[].b", "c"), ("a[].b", "c[].b"), ("a[]", "b"), ("a[]", "b[]")])
@@ -174,10 +174,10 @@ def test_a_document_in_a_file_is_named(located: Geocli, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [b'{"ip": "98.0.0.1"\n', b'{"ip": "98.0.0.1"\n{"ip": "98.0.0.1"}\n', b"[1\n2]\n"])
 def test_a_broken_first_line_is_not_a_document(batch: Batch, text: bytes) -> None:
     """It is a bad line, and those after it are read."""
-    found = batch.once(text, input="jsonl")
+    actual = batch.once(text, input="jsonl")
 
-    assert found.startswith(b'{"line": ')
-    assert text.count(b"\n") == found.count(b"\n")
+    assert actual.startswith(b'{"line": ')
+    assert text.count(b"\n") == actual.count(b"\n")
 
 
 values = st.recursive(
@@ -207,11 +207,11 @@ def test_without_the_answers_objects_are_as_they_were(
         dumped = json.dumps({**content, "R": elements}, ensure_ascii=style is None, separators=separators)
         text += f"{blank}{dumped}{blank}{end}"
     form = JsonLinesForm(columns, ("city",))
-    written = b""
+    actual = b""
     for chunk in form.begin(iter([text.encode()] if text else [])):
         block = form.cut(chunk)
-        written += b"".join(block.copied(at) + b"<answer>" for at in range(len(block))) + block.tail
+        actual += b"".join(block.copied(at) + b"<answer>" for at in range(len(block))) + block.tail
     for key in {"geo", *(f"{column.rpartition('.')[2]}_geo" for column in columns)}:
-        written = written.replace(f', "{key}": <answer>'.encode(), b"").replace(f'"{key}": <answer>'.encode(), b"")
+        actual = actual.replace(f', "{key}": <answer>'.encode(), b"").replace(f'"{key}": <answer>'.encode(), b"")
 
-    assert text.encode() == written
+    assert text.encode() == actual

@@ -87,11 +87,11 @@ class Statuses:
 
     def __call__(self, lines: list[bytes]) -> list[bytes]:
         """Return the row of each line: its address, status and country."""
-        given, out = self._home / "given", self._home / "out"
-        given.write_bytes(b"".join(line + b"\n" for line in lines))
+        source, out = self._home / "given", self._home / "out"
+        source.write_bytes(b"".join(line + b"\n" for line in lines))
         fields = ("status", "country_code", "ip")
         request = BatchRequest(
-            files=(str(given),), input="list", output=str(out), format="tsv", fields=fields, mode="no-cache"
+            files=(str(source),), input="list", output=str(out), format="tsv", fields=fields, mode="no-cache"
         )
         with GeoCache(settings=self._geocli.settings()) as cache:
             run(cache, request)

@@ -33,7 +33,7 @@ COUNTRY = ("country_code",)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("text", "expected"),
     [
         (b"ip,name\n81.2.69.160,x\n", b"ip,name,country_code\n81.2.69.160,x,GB\n"),
         (b'ip,name\n81.2.69.160,"Smith, J"\n', b'ip,name,country_code\n81.2.69.160,"Smith, J",GB\n'),
@@ -67,9 +67,9 @@ COUNTRY = ("country_code",)
         (b"", b""),
     ],
 )
-def test_csv_rows_get_cells(batch: Batch, given: bytes, expected: bytes) -> None:
+def test_csv_rows_get_cells(batch: Batch, text: bytes, expected: bytes) -> None:
     """Few rows and many: quotes, newlines and delimiters in cells, short, long and blank rows, invalid UTF-8."""
-    first, newline, body = given.partition(b"ip\n" if b'"a\nb",ip\n' in given else b"\n")
+    first, newline, body = text.partition(b"ip\n" if b'"a\nb",ip\n' in text else b"\n")
 
     assert expected == batch(first + newline, body, input="csv")
 
@@ -85,11 +85,11 @@ def test_csv_without_a_final_newline(batch: Batch, last: bytes) -> None:
 def test_csv_with_another_delimiter(batch: Batch, delimiter: str, city: bytes) -> None:
     """What is appended is divided, and quoted, in the same way."""
     row = city.join([b"81.2.69.160", b'"a%bb"' % city, b"c"])
-    found = batch(
+    actual = batch(
         city.join([b"ip", b"x", b"y\n"]), row + b"\n", input="csv", delimiter=delimiter, fields=("city", "asn")
     )
 
-    assert city.join([b"ip", b"x", b"y", b"city", b"asn\n"]) + row + city.join([b"", b"London", b"20712\n"]) == found
+    assert city.join([b"ip", b"x", b"y", b"city", b"asn\n"]) + row + city.join([b"", b"London", b"20712\n"]) == actual
 
 
 def test_appended_cells_are_quoted(batch: Batch) -> None:
@@ -112,14 +112,14 @@ def test_appended_cells_are_quoted(batch: Batch) -> None:
 def test_an_appended_name_is_one_cell(batch: Batch, delimiter: str, prefix: str, fields: tuple[str, ...]) -> None:
     """The header has as many cells as the rows, with any prefix and any name of a trait."""
     header = f"ip{delimiter}a\n".encode()
-    found = batch.once(
+    actual = batch.once(
         header + b"81.2.69.160%bx\n" % delimiter.encode(),
         input="csv",
         delimiter=delimiter,
         prefix=prefix,
         fields=fields,
     )
-    names, cells = csv.reader(io.StringIO(found.decode()), delimiter=delimiter)
+    names, cells = csv.reader(io.StringIO(actual.decode()), delimiter=delimiter)
 
     assert ["ip", "a", *(prefix + name for name in fields)] == names
     assert len(names) == len(cells)
@@ -145,10 +145,10 @@ def test_a_row_with_a_lone_carriage_return_does_not_affect_others(batch: Batch) 
 def test_an_unclosed_quote_loses_no_byte(batch: Batch) -> None:
     """The rows before it are answered, and the rest is written unchanged."""
     body = b'81.2.69.160,x\n98.0.0.1,"y\n81.2.69.160,z\n'
-    found = batch.once(b"ip,a\n" + body, input="csv")
+    actual = batch.once(b"ip,a\n" + body, input="csv")
 
-    assert found.startswith(b'ip,a,country_code\n81.2.69.160,x,GB\n98.0.0.1,"y')
-    assert body.replace(b"\n", b"") == found.partition(b"\n")[2].replace(b",GB", b"").replace(b",US", b"").replace(
+    assert actual.startswith(b'ip,a,country_code\n81.2.69.160,x,GB\n98.0.0.1,"y')
+    assert body.replace(b"\n", b"") == actual.partition(b"\n")[2].replace(b",GB", b"").replace(b",US", b"").replace(
         b"\n", b""
     )
 
@@ -169,22 +169,22 @@ def test_many_cells_with_newlines(batch: Batch) -> None:
     """Many blocks in a row that end in cells with newlines are divided between rows."""
     row = b'81.2.69.160,"' + b'a ""trace""\n' * 60 + b'"\n'
 
-    answered = batch.once(b"ip,text\n" + row * 6000, input="csv")
+    output_line = batch.once(b"ip,text\n" + row * 6000, input="csv")
 
-    assert (row[:-1] + b",GB\n") * 6000 == answered.removeprefix(b"ip,text,country_code\n")
+    assert (row[:-1] + b",GB\n") * 6000 == output_line.removeprefix(b"ip,text,country_code\n")
 
 
 def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
     """The table is read all the same, or it is an error; but not nothing at all."""
     try:
-        found = batch.once(b"\nip,a\n81.2.69.160,x\n", input="csv")
+        actual = batch.once(b"\nip,a\n81.2.69.160,x\n", input="csv")
     except SettingsError:
         return
-    assert b"81.2.69.160,x,GB\n" in found
+    assert b"81.2.69.160,x,GB\n" in actual
 
 
 @pytest.mark.parametrize(
-    ("header", "asked", "reason"),
+    ("header", "options", "reason"),
     [
         (b"a,b", {}, "-c ip: there is no such column; the columns are: a, b; choose one with -c"),
         (b"a,b", {"columns": ("c",)}, "-c c: there is no such column; the columns are: a, b"),
@@ -221,18 +221,18 @@ def test_blank_lines_before_the_header_swallow_no_rows(batch: Batch) -> None:
     ],
 )
 def test_missing_ambiguous_and_conflicting_columns(
-    batch: Batch, tmp_path: Path, header: bytes, asked: dict[str, Any], reason: str
+    batch: Batch, tmp_path: Path, header: bytes, options: dict[str, Any], reason: str
 ) -> None:
     """The message has the existing columns, or the conflicting names; nothing is written."""
     with pytest.raises(SettingsError) as caught:
-        batch.once(header + b"\n81.2.69.160,x,y\n", input="csv", **asked)
+        batch.once(header + b"\n81.2.69.160,x,y\n", input="csv", **options)
 
     assert (f"{tmp_path / 'given'}: {reason}", 2) == (str(caught.value), caught.value.exit_status)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("options", "expected"),
     [
         ({"prefix": "geo_"}, b"ip,country_code,geo_country_code\n81.2.69.160,x,GB\n"),
         ({"prefix": "geo_", "with_header": False}, b"81.2.69.160,x,GB\n"),
@@ -244,9 +244,9 @@ def test_missing_ambiguous_and_conflicting_columns(
         ({"fields": ("ip", "ip"), "prefix": "_"}, b"ip,country_code,_ip,_ip\n81.2.69.160,x,81.2.69.160,81.2.69.160\n"),
     ],
 )
-def test_prefix_fields_and_no_header(batch: Batch, asked: dict[str, Any], expected: bytes) -> None:
+def test_prefix_fields_and_no_header(batch: Batch, options: dict[str, Any], expected: bytes) -> None:
     """What is appended can be chosen and named; without a header the rows are the same."""
-    assert expected == batch(b"ip,country_code\n", b"81.2.69.160,x\n", input="csv", **asked)
+    assert expected == batch(b"ip,country_code\n", b"81.2.69.160,x\n", input="csv", **options)
 
 
 def test_all_fields_of_a_table_are_appended_by_default(batch: Batch) -> None:
@@ -288,15 +288,15 @@ def test_csv_of_the_csv_module_is_read_back(
     form = CsvForm((), COUNTRY, delimiter=delimiter)
     lines = text.getvalue().encode().splitlines(keepends=True)
     blocks = [form.cut(chunk) for chunk in form.begin(iter(whole_lines(lines)))]
-    found = (form.output.header + b"".join(written(block, f"{delimiter}X") for block in blocks)).decode()
+    actual = (form.output.header + b"".join(text_of(block, f"{delimiter}X") for block in blocks)).decode()
 
     assert [ip.encode() for _, ip, _ in rows] == [text for block in blocks for text in block.addresses()]
     assert [["a", "ip", "b", "country_code"], *([*row, "X"] for row in rows)] == list(
-        csv.reader(io.StringIO(found, newline=""), delimiter=delimiter)
+        csv.reader(io.StringIO(actual, newline=""), delimiter=delimiter)
     )
 
 
-def written(block: Block, answer: str) -> bytes:
+def text_of(block: Block, answer: str) -> bytes:
     """Return the output of a block with the same answer everywhere."""
     copied = (block.copied(position) for position in range(len(block)))
     return b"".join(before + answer.encode() for before in copied) + block.tail
@@ -331,13 +331,13 @@ def test_any_division_of_a_file_gives_the_same(make: Callable[[], Form], data: b
     """As a whole, line by line, or divided after any line: the same addresses, the same bytes."""
     lines = data.splitlines(keepends=True)
     ways = [[data], lines, *([b"".join(lines[:at]), b"".join(lines[at:])] for at in range(1, len(lines)))]
-    found = []
+    actual = []
     for chunks in ways:
         form = make()
         blocks = [form.cut(chunk) for chunk in form.begin(iter(chunks))]
         texts = [text for block in blocks for text in block.addresses()]
-        found.append((texts, b"".join(written(block, "<answer>") for block in blocks)))
-    assert [found[0]] * len(found) == found
+        actual.append((texts, b"".join(text_of(block, "<answer>") for block in blocks)))
+    assert [actual[0]] * len(actual) == actual
 
 
 def test_files_with_the_same_header_make_one_table(located: Geocli, tmp_path: Path) -> None:
@@ -449,9 +449,9 @@ def test_extensions(path: str, form: str) -> None:
 )
 def test_json_lines_get_a_key(batch: Batch, line: bytes, expected: bytes) -> None:
     """The rest of a line is unchanged; a line that is not an object becomes a row with an error."""
-    good, answered = b'{"ip": "98.0.0.1"}\n', b'{"ip": "98.0.0.1", "geo": {"country_code": "US"}}\n'
+    good, output_line = b'{"ip": "98.0.0.1"}\n', b'{"ip": "98.0.0.1", "geo": {"country_code": "US"}}\n'
 
-    assert answered + expected + b"\n" + answered == batch(b"", good + line + b"\n" + good, input="jsonl")
+    assert output_line + expected + b"\n" + output_line == batch(b"", good + line + b"\n" + good, input="jsonl")
 
 
 @pytest.mark.parametrize(
@@ -472,9 +472,9 @@ def test_json_lines_get_a_key(batch: Batch, line: bytes, expected: bytes) -> Non
 )
 def test_the_key_of_an_address_may_be_nested(batch: Batch, line: bytes, column: str, code: str | None) -> None:
     """A dotted path descends; a key with the whole name takes precedence."""
-    (found,) = objects(batch.once(line + b"\n", input="jsonl", columns=(column,)))
+    (actual,) = objects(batch.once(line + b"\n", input="jsonl", columns=(column,)))
 
-    assert {**json.loads(line), "geo": {"country_code": code}} == found
+    assert {**json.loads(line), "geo": {"country_code": code}} == actual
 
 
 ANSWER = b'"geo":{"country_code":"XX"}'
@@ -499,10 +499,10 @@ ANSWER = b'"geo":{"country_code":"XX"}'
 )
 def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes, expected: bytes | None) -> None:
     """There is one answer after any number of runs, and the rest of the line is unchanged."""
-    answered = expected or line.replace(ANSWER + b",", b"", 1)[:-1] + b", %b}"
-    found = batch.once(line + b"\n", input="jsonl")
+    output_line = expected or line.replace(ANSWER + b",", b"", 1)[:-1] + b", %b}"
+    actual = batch.once(line + b"\n", input="jsonl")
 
-    assert answered.replace(b"%b", b'"geo": {"country_code": "GB"}') + b"\n" == found
+    assert output_line.replace(b"%b", b'"geo": {"country_code": "GB"}') + b"\n" == actual
 
 
 @pytest.mark.parametrize("prefix", ["server_", '\\é"'])
@@ -510,8 +510,8 @@ def test_two_addresses_of_a_line_have_two_keys(batch: Batch, prefix: str) -> Non
     """A second run with a prefix keeps the answer of the first, and other keys; a third replaces it."""
     line = {"client": "81.2.69.160", "server": "98.0.0.1", "geo": {"mine": 1}}
     for _ in range(2):
-        found = batch.once(f"{json.dumps(line)}\n".encode(), input="jsonl", columns=("server",), prefix=prefix)
-        (line,) = objects(found)
+        actual = batch.once(f"{json.dumps(line)}\n".encode(), input="jsonl", columns=("server",), prefix=prefix)
+        (line,) = objects(actual)
 
     assert {"geo": {"mine": 1}, f"{prefix}geo": {"country_code": "US"}}.items() <= line.items()
     assert 4 == len(line)
@@ -537,7 +537,7 @@ def test_an_answer_with_other_fields_is_an_error(batch: Batch, geo: str) -> None
 
     assert b'"new_geo": {' in batch.once(line, input="jsonl", prefix="new_")
     assert ["US", None] == [
-        said["geo"]["country_code"] for said in objects(batch.once(b'{"ip":"98.0.0.1"}\n' + line, input="jsonl"))
+        row["geo"]["country_code"] for row in objects(batch.once(b'{"ip":"98.0.0.1"}\n' + line, input="jsonl"))
     ]
 
 
@@ -548,9 +548,9 @@ def test_an_answer_with_other_fields_is_an_error(batch: Batch, geo: str) -> None
 def test_other_values_of_the_key_are_not_lost(batch: Batch, geo: str, more: str) -> None:
     """Such a line is written unchanged, as one that cannot be answered."""
     line = f'{{"ip":"81.2.69.160","x":"{"x" * 5000}","geo":{geo}{more}}}'
-    _, said = objects(batch.once(f'{{"ip":"98.0.0.1"}}\n{line}\n'.encode(), input="jsonl"))
+    _, row = objects(batch.once(f'{{"ip":"98.0.0.1"}}\n{line}\n'.encode(), input="jsonl"))
 
-    assert {"line": line, "geo": {"country_code": None}} == said
+    assert {"line": line, "geo": {"country_code": None}} == row
 
 
 @pytest.mark.parametrize(
@@ -629,10 +629,10 @@ def test_a_second_run_changes_nothing(batch: Batch, line: bytes) -> None:
 
 def test_line_ends_are_kept(batch: Batch) -> None:
     """Lines of a file from another system keep their carriage returns."""
-    found = batch.once(b'{"ip":"98.0.0.1"}\r\nx\r\n', input="jsonl", fields=("country_code",))
+    actual = batch.once(b'{"ip":"98.0.0.1"}\r\nx\r\n', input="jsonl", fields=("country_code",))
 
-    assert b'{"ip":"98.0.0.1", "geo": {"country_code": "US"}}\r\n' in found
-    assert found.count(b"\n") == found.count(b"\r\n") == 2
+    assert b'{"ip":"98.0.0.1", "geo": {"country_code": "US"}}\r\n' in actual
+    assert actual.count(b"\n") == actual.count(b"\r\n") == 2
 
 
 def test_an_object_that_is_nested_without_end_is_a_bad_line(batch: Batch) -> None:
@@ -647,9 +647,9 @@ def test_an_object_that_is_nested_without_end_is_a_bad_line(batch: Batch) -> Non
 def test_lines_that_are_an_array_together_are_bad_lines(batch: Batch) -> None:
     """Each is parsed separately, also if there are as many values as lines."""
     lines = ["[1", "2]", "{},{},{}", '{"ip":"98.0.0.1"}', "{},{}", "[1", "2]"]
-    found = objects(batch(b"", "".join(f"{line}\n" for line in lines).encode(), input="jsonl"))
+    actual = objects(batch(b"", "".join(f"{line}\n" for line in lines).encode(), input="jsonl"))
 
-    assert lines == [said.get("line", '{"ip":"98.0.0.1"}') for said in found]
+    assert lines == [row.get("line", '{"ip":"98.0.0.1"}') for row in actual]
 
 
 keys = st.text(max_size=4).filter(lambda key: key != "geo")
@@ -666,13 +666,13 @@ def test_any_objects_are_unchanged(lines: list[tuple[dict[str, Any], bool]]) -> 
     """Each line is its own object, with `geo` as the last key, in any notation."""
     form = JsonLinesForm((), COUNTRY)
     text = "".join(f"{json.dumps(content, ensure_ascii=plain)}\n" for content, plain in lines)
-    found = written(form.cut(text.encode("utf-8", "surrogatepass")), "1").split(b"\n")[:-1]
+    actual = text_of(form.cut(text.encode("utf-8", "surrogatepass")), "1").split(b"\n")[:-1]
 
-    assert [repr({**content, "geo": 1}) for content, _ in lines] == [repr(json.loads(line)) for line in found]
+    assert [repr({**content, "geo": 1}) for content, _ in lines] == [repr(json.loads(line)) for line in actual]
 
 
 @pytest.mark.parametrize(
-    ("text", "asked", "expected"),
+    ("text", "options", "expected"),
     [
         (b"a 81.2.69.160 b\n", {}, b"a 81.2.69.160 [London, GB] b\n"),
         (b"10.0.0.1 and ::1\n", {}, b"10.0.0.1 [private] and ::1 [loopback]\n"),
@@ -689,9 +689,9 @@ def test_any_objects_are_unchanged(lines: list[tuple[dict[str, Any], bool]]) -> 
         (b"", {}, b""),
     ],
 )
-def test_logs_are_written_with_labels(batch: Batch, text: bytes, asked: dict[str, Any], expected: bytes) -> None:
+def test_logs_are_written_with_labels(batch: Batch, text: bytes, options: dict[str, Any], expected: bytes) -> None:
     """Few lines and many; the other text is unchanged."""
-    assert expected == batch(b"", text, input="log", **{"fields": None, **asked})
+    assert expected == batch(b"", text, input="log", **{"fields": None, **options})
 
 
 def test_a_log_without_a_final_newline_loses_nothing(batch: Batch) -> None:
@@ -708,7 +708,7 @@ def test_unresolved_addresses_are_labelled(located: Geocli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("options", "expected"),
     [
         ({"fields": None, "format": "value"}, b"GB\nUS\n\n"),
         ({"fields": ("ip", "city")}, b'ip,city\n81.2.69.160,London\n98.0.0.1,"Winston, ""Salem"""\n10.0.0.1,\n'),
@@ -719,12 +719,12 @@ def test_unresolved_addresses_are_labelled(located: Geocli) -> None:
         ({"fields": ("scope",), "format": "jsonl"}, b'{"scope": null}\n{"scope": null}\n{"scope": "private"}\n'),
     ],
 )
-def test_extract_makes_a_row_for_each_address(batch: Batch, asked: dict[str, Any], expected: bytes) -> None:
+def test_extract_makes_a_row_for_each_address(batch: Batch, options: dict[str, Any], expected: bytes) -> None:
     """In the formats of a list; lines without one have none."""
     text = b"a 81.2.69.160, b 98.0.0.1\n\nno 256.1.1.1\n\xff10.0.0.1."
 
-    assert expected == batch.once(text, input="log", is_extract=True, **asked)
-    assert expected == batch(b"", text + b"\n", input="log", is_extract=True, **asked)
+    assert expected == batch.once(text, input="log", is_extract=True, **options)
+    assert expected == batch(b"", text + b"\n", input="log", is_extract=True, **options)
 
 
 def test_extract_of_a_log_without_addresses(batch: Batch) -> None:

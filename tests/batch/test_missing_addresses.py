@@ -98,12 +98,14 @@ def test_the_exit_status_is_1_if_no_line_has_an_address(located: Geocli, form: s
         form, (b"x\n", b"81.2.69.160\n")
     )
     body = without * (2 * SMALL_BYTES // len(without) if is_large else 3)
-    none, one = (located("batch", "-i", form, stdin=header + text) for text in (body, body + with_address))
+    without_address, with_one_address = (
+        located("batch", "-i", form, stdin=header + text) for text in (body, body + with_address)
+    )
 
-    assert (1, 0) == (none.returncode, one.returncode)
-    assert body.count(b"\n") + 1 == one.stdout.count(b"\n") - (form != "jsonl")
+    assert (1, 0) == (without_address.returncode, with_one_address.returncode)
+    assert body.count(b"\n") + 1 == with_one_address.stdout.count(b"\n") - (form != "jsonl")
     noun = "rows" if form == "csv" else "lines"
-    assert f"{body.count(without)} of {body.count(without)} {noun} had no address" in complaint_of(none)
+    assert f"{body.count(without)} of {body.count(without)} {noun} had no address" in complaint_of(without_address)
 
 
 @pytest.mark.parametrize(

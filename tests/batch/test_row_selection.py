@@ -61,7 +61,7 @@ def _large(text: bytes) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "kept"),
+    ("options", "selected"),
     [
         (("--country", "GB"), (1, 2, 8, 9)),
         (("--only", "country_code=GB,JP"), (1, 2, 6, 8, 9)),
@@ -74,14 +74,14 @@ def _large(text: bytes) -> bytes:
         (("--only", "network=98.0.0.0/24"), (2, 3)),
     ],
 )
-def test_lines_of_a_log_stay_whole(located: Geocli, options: tuple[str, ...], kept: tuple[int, ...]) -> None:
+def test_lines_of_a_log_stay_whole(located: Geocli, options: tuple[str, ...], selected: tuple[int, ...]) -> None:
     """A line is kept if one of its addresses is selected: as it was, or with labels as without a filter."""
     plain = _batch(located, LOG, "-i", "log", *options, "--no-label")
     labelled = _batch(located, LOG, "-i", "log", *options)
     large = _batch(located, _large(LOG), "-i", "log", *options, "--no-label")
 
-    assert b"".join(BY_LINE[line] for line in kept) == plain
-    assert b"".join(LABELLED[line] for line in kept) == labelled
+    assert b"".join(BY_LINE[line] for line in selected) == plain
+    assert b"".join(LABELLED[line] for line in selected) == labelled
     assert large
     assert _large(plain)[: len(large)] == large
 
@@ -119,13 +119,13 @@ def test_csv_keeps_its_header_and_whole_records(located: Geocli, factor: int, *,
     rows = f"1,81.2.69.160,98.0.0.1,{note}\r\n2,98.0.0.1,98.0.0.2,{note}\r\n3,98.0.0.1,2001:218::1,x\r\n" * factor
     text = f"n,src,dst,note\r\n{rows}".encode()
     options = ("-i", "csv", "-c", "src", "-c", "dst", "-F", "country_code")
-    found = list(
+    actual = list(
         csv.DictReader(io.StringIO(_batch(located, text, *options, "--country", "GB,JP").decode(), newline=""))
     )
 
-    assert ["1", "3"] * factor == [row["n"] for row in found]
-    assert {"GB", "US"} == {row["src_country_code"] for row in found}
-    assert {'two\nlines, "quoted"' if quoted else "plain", "x"} == {row["note"] for row in found}
+    assert ["1", "3"] * factor == [row["n"] for row in actual]
+    assert {"GB", "US"} == {row["src_country_code"] for row in actual}
+    assert {'two\nlines, "quoted"' if quoted else "plain", "x"} == {row["note"] for row in actual}
     none = _batch(located, text, *options, "--country", "FR")
     assert [b"n,src,dst,note,src_country_code,dst_country_code"] == none.splitlines()
 
@@ -134,10 +134,10 @@ def test_csv_keeps_its_header_and_whole_records(located: Geocli, factor: int, *,
 def test_json_lines_stay_valid(located: Geocli, factor: int) -> None:
     """Objects are kept whole, with their answer."""
     text = b'{"ip": "81.2.69.160", "n": 1}\n\n{"ip": "98.0.0.1"}\nnot json\n{"n": 3, "ip": "81.2.69.7"}' + b"\n"
-    found = objects(_batch(located, text * factor, "-i", "jsonl", "-F", "country_code", "--country", "GB"))
+    actual = objects(_batch(located, text * factor, "-i", "jsonl", "-F", "country_code", "--country", "GB"))
 
     assert [{"ip": "81.2.69.160", "n": 1, "geo": {"country_code": "GB"}},
-            {"n": 3, "ip": "81.2.69.7", "geo": {"country_code": "GB"}}] * factor == found  # fmt: skip
+            {"n": 3, "ip": "81.2.69.7", "geo": {"country_code": "GB"}}] * factor == actual  # fmt: skip
 
 
 def test_nothing_selected_exits_with_1(located: Geocli, tmp_path: Path) -> None:
@@ -156,9 +156,9 @@ def test_counts_summaries_and_reports_are_of_selected_rows(located: Geocli, tmp_
     """What is not selected is not counted; its answers are cached all the same."""
     text = b"81.2.69.160\n98.0.0.1\n81.2.69.161\n"
     for factor in (1, 2000):
-        counted = _batch(located, text * factor, "--country", "GB", "--count-by", "country_code")
-        assert f"GB,{2 * factor},2,1.0" == counted.decode().splitlines()[1]
-        assert 2 == len(counted.splitlines())
+        counts = _batch(located, text * factor, "--country", "GB", "--count-by", "country_code")
+        assert f"GB,{2 * factor},2,1.0" == counts.decode().splitlines()[1]
+        assert 2 == len(counts.splitlines())
     run = located("batch", "--country", "GB", "--summary", "--report", f"{tmp_path}/r.html", stdin=text)
 
     assert b"US" not in run.stderr
@@ -180,10 +180,10 @@ def test_several_databases_and_traits(geocli: Geocli) -> None:
         (("--only", "city="), {"98.0.0.1"}),
         (("--except", "org=NTT", "--only", "city=london,tokyo"), {"81.2.69.160", "81.2.69.1"}),
     ):
-        found = _batch(geocli, text, "-f", "value", "-F", "ip", *options).decode().split()
+        actual = _batch(geocli, text, "-f", "value", "-F", "ip", *options).decode().split()
 
-        assert expected == set(found), options
-        assert 2000 * len(expected) == len(found)
+        assert expected == set(actual), options
+        assert 2000 * len(expected) == len(actual)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ CASES = [*product(WORLDS, REQUESTS), *product(("none", "three", "flat and nested
 """Single fields may have another form than several; with databases in which they exist or not."""
 
 
-class World:
+class BatchRunner:
     """Databases, and caches that use them."""
 
     def __init__(self, home: Path, clock: Clock, databases: Databases, *, named: bool = False) -> None:
@@ -85,7 +85,7 @@ class World:
         *,
         name: str = "data",
         on_read: Callable[[int], None] = lambda _: None,
-        **asked: Any,
+        **options: Any,
     ) -> tuple[bytes, BatchReport]:
         """Answer pieces of input, each as a file, and return the output and the report."""
         self._runs += 1
@@ -94,7 +94,7 @@ class World:
             file.write_bytes(piece)
         out = self.home / f"out-{self._runs}"
         with self.cache(name) as cache:
-            report = run(cache, BatchRequest(files=tuple(map(str, files)), output=str(out), **asked), on_read)
+            report = run(cache, BatchRequest(files=tuple(map(str, files)), output=str(out), **options), on_read)
         return out.read_bytes(), report
 
     def dirty(self, name: str) -> list[Entry]:
@@ -103,19 +103,19 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, clock: Clock) -> Callable[..., World]:
-    def made(databases: Databases, **options: Any) -> World:
-        return World(tmp_path, clock, databases, **options)
+def runner_of(tmp_path: Path, clock: Clock) -> Callable[..., BatchRunner]:
+    def build_runner(databases: Databases, **options: Any) -> BatchRunner:
+        return BatchRunner(tmp_path, clock, databases, **options)
 
-    return made
+    return build_runner
 
 
 def near(prefix: str) -> list[str]:
     """Return the first and last address of a network, and their neighbours."""
     network = ip_network(prefix)
     kind = IPv4Address if network.version == 4 else IPv6Address
-    found = {int(network[0]) - 1, int(network[0]), int(network[0]) + 1, int(network[-1]), int(network[-1]) + 1}
-    return [str(kind(number)) for number in sorted(found) if 0 <= number < 1 << network.max_prefixlen]
+    numbers = {int(network[0]) - 1, int(network[0]), int(network[0]) + 1, int(network[-1]), int(network[-1]) + 1}
+    return [str(kind(number)) for number in sorted(numbers) if 0 <= number < 1 << network.max_prefixlen]
 
 
 def some(count: int, first: int = 1) -> list[Address]:
@@ -130,9 +130,9 @@ def lines() -> list[str]:
     """Return lines of every kind, some of them twice, enough for the kernel."""
     every = {name for databases in WORLDS.values() for networks, _ in databases.values() for name in networks}
     edges = [address for prefix in sorted(every) for address in near(prefix)]
-    found = [*edges, *ODD, *map(str, some(900)), *edges[:50], *ODD]
-    assert len("\n".join(found)) > SMALL_BYTES
-    return found
+    texts = [*edges, *ODD, *map(str, some(900)), *edges[:50], *ODD]
+    assert len("\n".join(texts)) > SMALL_BYTES
+    return texts
 
 
 LINES = lines()
@@ -151,14 +151,14 @@ def one_by_one(texts: Sequence[str], end: str = "\n") -> list[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("databases", "request_"), CASES, ids=repr)
-def test_the_rows_are_the_same(world: Callable[..., World], databases: str, request_: dict[str, Any]) -> None:
+def test_the_rows_are_the_same(runner_of: Callable[..., BatchRunner], databases: str, request_: dict[str, Any]) -> None:
     """Byte for byte, in every format, for every choice of fields and databases."""
-    asked, end = world(WORLDS[databases]), request_.get("end", "\n")
-    expected, _ = asked.answer(one_by_one(LINES, end), mode="no-cache", **request_)
-    found, _ = asked.answer(together(LINES, end), mode="no-cache", **request_)
+    runner, end = runner_of(WORLDS[databases]), request_.get("end", "\n")
+    expected, _ = runner.answer(one_by_one(LINES, end), mode="no-cache", **request_)
+    actual, _ = runner.answer(together(LINES, end), mode="no-cache", **request_)
 
-    assert expected.split(end.encode()) == found.split(end.encode())
-    problems = {*map(str, asked.problems)}
+    assert expected.split(end.encode()) == actual.split(end.encode())
+    problems = {*map(str, runner.problems)}
     unanswered = {problem for problem in problems if "networks are answered from databases" in problem}
     assert (databases == "none") == bool(unanswered)
     assert {"10.0.0.1/8: has host bits; looked up as 10.0.0.0/8"} == problems - unanswered
@@ -169,96 +169,98 @@ def test_the_rows_are_the_same(world: Callable[..., World], databases: str, requ
     "fields",
     [None, ("network",), ("network", "country_code"), ("asn", "network", "ip", "network", "city"), ("traits",)],
 )
-def test_the_labels_are_the_same(world: Callable[..., World], databases: str, fields: tuple[str, ...] | None) -> None:
+def test_the_labels_are_the_same(
+    runner_of: Callable[..., BatchRunner], databases: str, fields: tuple[str, ...] | None
+) -> None:
     """Each label omits unknown fields, and is `unknown` without any."""
-    asked = world(WORLDS[databases])
-    expected, _ = asked.answer(one_by_one(LINES), mode="no-cache", input="log", fields=fields)
-    found, _ = asked.answer(together(LINES), mode="no-cache", input="log", fields=fields)
+    runner = runner_of(WORLDS[databases])
+    expected, _ = runner.answer(one_by_one(LINES), mode="no-cache", input="log", fields=fields)
+    actual, _ = runner.answer(together(LINES), mode="no-cache", input="log", fields=fields)
 
-    assert expected.splitlines() == found.splitlines()
-    assert not any(word in found for word in (b"[, ", b", ]", b"[]"))
+    assert expected.splitlines() == actual.splitlines()
+    assert not any(word in actual for word in (b"[, ", b", ]", b"[]"))
 
 
 @pytest.mark.parametrize("databases", ["City and ASN", "ASN", "flat", "unknown", "any kind and known"])
-def test_the_rows_are_the_same_where_databases_are_named(world: Callable[..., World], databases: str) -> None:
+def test_the_rows_are_the_same_where_databases_are_named(runner_of: Callable[..., BatchRunner], databases: str) -> None:
     """With --db no other source is asked, and other addresses are unresolved."""
-    asked = world(WORLDS[databases], named=True)
-    expected, _ = asked.answer(one_by_one(LINES), mode="no-cache", format="jsonl")
-    found, _ = asked.answer(together(LINES), mode="no-cache", format="jsonl")
+    runner = runner_of(WORLDS[databases], named=True)
+    expected, _ = runner.answer(one_by_one(LINES), mode="no-cache", format="jsonl")
+    actual, _ = runner.answer(together(LINES), mode="no-cache", format="jsonl")
 
-    assert expected.splitlines() == found.splitlines()
-    assert b'"unresolved"' in found
+    assert expected.splitlines() == actual.splitlines()
+    assert b'"unresolved"' in actual
 
 
 @pytest.mark.parametrize("fields", [("city",), ("traits.x",), ("status", "error"), ("ip",), ("network",)])
 @pytest.mark.parametrize("text", ["x", "10.0.0.1", "1.2.3.4", "2a00::1", "255.255.255.255", "::", ""])
 def test_the_rows_are_the_same_where_all_lines_are(
-    world: Callable[..., World], text: str, fields: tuple[str, ...]
+    runner_of: Callable[..., BatchRunner], text: str, fields: tuple[str, ...]
 ) -> None:
     """Also where not one of many lines is an address, or all of them are of one kind."""
-    asked = world(WORLDS["City and ASN"])
-    once, _ = asked.answer(together([text]), mode="no-cache", fields=fields, with_header=False)
+    runner = runner_of(WORLDS["City and ASN"])
+    once, _ = runner.answer(together([text]), mode="no-cache", fields=fields, with_header=False)
     count = SMALL_BYTES // (len(text) + 1) + 1
-    found, _ = asked.answer(together([text] * count), mode="no-cache", fields=fields, with_header=False)
+    actual, _ = runner.answer(together([text] * count), mode="no-cache", fields=fields, with_header=False)
 
-    assert once * count == found
+    assert once * count == actual
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("databases", WORLDS)
-def test_the_same_entries_are_appended(world: Callable[..., World], databases: str, named: bool) -> None:  # noqa: FBT001 (a parameter)
+def test_the_same_entries_are_appended(runner_of: Callable[..., BatchRunner], databases: str, named: bool) -> None:  # noqa: FBT001 (a parameter)
     """The same entry for each address, once; and the same rows."""
     if named and not WORLDS[databases]:
         pytest.skip("there is nothing to name")
-    asked = world(WORLDS[databases], named=named)
-    expected, _ = asked.answer(one_by_one(LINES), name="one", format="jsonl", fields=("ip", "status", "source"))
-    found, _ = asked.answer(together(LINES), name="many", format="jsonl", fields=("ip", "status", "source"))
-    one, many = ({entry.ip: entry for entry in asked.dirty(name)} for name in ("one", "many"))
+    runner = runner_of(WORLDS[databases], named=named)
+    expected, _ = runner.answer(one_by_one(LINES), name="one", format="jsonl", fields=("ip", "status", "source"))
+    actual, _ = runner.answer(together(LINES), name="many", format="jsonl", fields=("ip", "status", "source"))
+    one, many = ({entry.ip: entry for entry in runner.dirty(name)} for name in ("one", "many"))
 
-    assert expected.splitlines() == found.splitlines()
+    assert expected.splitlines() == actual.splitlines()
     assert [] == [(one.get(ip), many.get(ip)) for ip in one.keys() | many.keys() if one.get(ip) != many.get(ip)]
-    assert {1} == set(Counter(entry.ip for entry in asked.dirty("many")).values())
+    assert {1} == set(Counter(entry.ip for entry in runner.dirty("many")).values())
 
 
-def test_an_address_is_appended_once_in_a_run(world: Callable[..., World]) -> None:
+def test_an_address_is_appended_once_in_a_run(runner_of: Callable[..., BatchRunner]) -> None:
     """Although it occurs in many blocks; and frames have the usual size."""
-    asked = world(WORLDS["three"])
+    runner = runner_of(WORLDS["three"])
     texts = [str(address) for address in some(20_000)]
-    asked.answer(together([*texts, *texts, *reversed(texts)]), jobs=2)
-    kept = [entry.ip for entry in asked.dirty("data")]
-    frames = (asked.home / "data" / "journal").read_bytes().splitlines(keepends=True)
+    runner.answer(together([*texts, *texts, *reversed(texts)]), jobs=2)
+    kept = [entry.ip for entry in runner.dirty("data")]
+    frames = (runner.home / "data" / "journal").read_bytes().splitlines(keepends=True)
 
     assert sorted({str(addresses.parse(text)) for text in texts}) == sorted(kept)
     assert len(frames) > 3
     assert max(map(len, frames)) <= TARGET_BYTES
 
 
-def test_appended_entries_are_found(world: Callable[..., World]) -> None:
+def test_appended_entries_are_found(runner_of: Callable[..., BatchRunner]) -> None:
     """After a flush each address is in the store, and no source is asked."""
-    asked = world(WORLDS["City and ASN"])
+    runner = runner_of(WORLDS["City and ASN"])
     texts = [str(address) for address in some(2_000)]
     fields = ("ip", "status", "country_code", "city", "asn", "org", "network", "source", "built_at", "traits")
-    expected, _ = asked.answer(together(texts), format="jsonl", fields=fields)
-    with asked.cache() as cache:
+    expected, _ = runner.answer(together(texts), format="jsonl", fields=fields)
+    with runner.cache() as cache:
         assert len({str(addresses.parse(text)) for text in texts}) == cache.flush_dirty().flushed
-    found, _ = asked.answer(together(texts), format="jsonl", fields=fields, mode="cached-only")
+    actual, _ = runner.answer(together(texts), format="jsonl", fields=fields, mode="cached-only")
 
-    assert expected.splitlines() == found.splitlines()
+    assert expected.splitlines() == actual.splitlines()
 
 
 @pytest.mark.slow
-def test_the_order_does_not_depend_on_the_threads(world: Callable[..., World]) -> None:
+def test_the_order_does_not_depend_on_the_threads(runner_of: Callable[..., BatchRunner]) -> None:
     """A row for each line, in order, with any number of threads; and the same entries."""
-    asked = world(WORLDS["City and ASN"])
+    runner = runner_of(WORLDS["City and ASN"])
     texts = [str(address) for address in some(45_000)] * 3
     assert len("\n".join(texts)) > 3 * READ_BYTES
-    expected, _ = asked.answer(together(texts), name="data-1", jobs=1)
-    kept = {entry.ip: entry for entry in asked.dirty("data-1")}
+    expected, _ = runner.answer(together(texts), name="data-1", jobs=1)
+    kept = {entry.ip: entry for entry in runner.dirty("data-1")}
     for jobs in (2, 4):
-        found, _ = asked.answer(together(texts), name=f"data-{jobs}", jobs=jobs)
-        assert expected == found
-        assert kept == {entry.ip: entry for entry in asked.dirty(f"data-{jobs}")}
+        actual, _ = runner.answer(together(texts), name=f"data-{jobs}", jobs=jobs)
+        assert expected == actual
+        assert kept == {entry.ip: entry for entry in runner.dirty(f"data-{jobs}")}
     assert texts == [row.split(",")[0] for row in expected.decode().splitlines()[1:]]
 
 
@@ -266,12 +268,12 @@ def test_the_order_does_not_depend_on_the_threads(world: Callable[..., World]) -
 @pytest.mark.parametrize(
     ("last", "status"), [("1.2.3.4", 0), ("10.0.0.1", 0), ("x", 1), ("9.9.9.9", 1), ("2a00:0:0:1::", 0), ("3001::", 1)]
 )
-def test_strict_and_the_counts(world: Callable[..., World], last: str, status: int, mode: str) -> None:
+def test_strict_and_the_counts(runner_of: Callable[..., BatchRunner], last: str, status: int, mode: str) -> None:
     """One line without an answer among thousands is enough; each row is counted."""
-    asked = world(WORLDS["City and ASN"], named=True)
+    runner = runner_of(WORLDS["City and ASN"], named=True)
     texts = ["1.2.3.4"] * 2000 + ["10.0.0.1"] * 5 + [last]
     ways = [
-        asked.answer(pieces, mode=mode, name=f"{n}", is_strict=True, is_counted=True)
+        runner.answer(pieces, mode=mode, name=f"{n}", is_strict=True, is_counted=True)
         for n, pieces in enumerate([one_by_one(texts), together(texts)])
     ]
 
@@ -281,26 +283,26 @@ def test_strict_and_the_counts(world: Callable[..., World], last: str, status: i
 
 
 @pytest.mark.slow
-def test_a_replaced_database_is_noticed(world: Callable[..., World]) -> None:
+def test_a_replaced_database_is_noticed(runner_of: Callable[..., BatchRunner]) -> None:
     """From the next block on the answers are those of the new one, with its generation."""
-    asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
+    runner = runner_of({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
     texts = [str(IPv4Address(0x01000000 + number)) for number in range(3 * READ_BYTES // 10)]
-    reads, digests = 0, [digest_of(str(asked.paths[0]))]
+    reads, digests = 0, [digest_of(str(runner.paths[0]))]
 
     def replace(_: int) -> None:
         nonlocal reads
         reads += 1
         if reads == 2:
-            build(asked.paths[0], {"1.0.0.0/8": TOKYO}, build_epoch=1_790_000_000)
-            digests.append(digest_of(str(asked.paths[0])))
+            build(runner.paths[0], {"1.0.0.0/8": TOKYO}, build_epoch=1_790_000_000)
+            digests.append(digest_of(str(runner.paths[0])))
 
-    found, _ = asked.answer(together(texts), on_read=replace, fields=("city",), format="value")
-    cities = found.decode().split()
+    actual, _ = runner.answer(together(texts), on_read=replace, fields=("city",), format="value")
+    cities = actual.decode().split()
     before = cities.index("Tokyo")
 
     assert ["London"] * before + ["Tokyo"] * (len(texts) - before) == cities
     assert 0 < before < len(texts)
-    kept = [(entry.place.city, entry.generation.partition(",")[0]) for entry in asked.dirty("data")]
+    kept = [(entry.place.city, entry.generation.partition(",")[0]) for entry in runner.dirty("data")]
     assert {
         ("London", f"GeoLite2-City@{digests[0]}"): before,
         ("Tokyo", f"GeoLite2-City@{digests[1]}"): len(texts) - before,
@@ -309,20 +311,20 @@ def test_a_replaced_database_is_noticed(world: Callable[..., World]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_answers_of_a_replacing_database_are_appended(world: Callable[..., World], jobs: int) -> None:
+def test_answers_of_a_replacing_database_are_appended(runner_of: Callable[..., BatchRunner], jobs: int) -> None:
     """If an address occurs again, the last printed answer is the last appended one."""
-    asked = world({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
+    runner = runner_of({"GeoLite2-City": ({"1.0.0.0/8": LONDON}, 6)})
     texts = [str(IPv4Address(0x01000000 + number)) for number in range(READ_BYTES // 11)]
 
     reads = count()
 
     def replace(_: int) -> None:
         if next(reads) == 4:  # while the second of three times the same is read
-            build(asked.paths[0], {"1.0.0.0/8": TOKYO}, build_epoch=1_790_000_000)
+            build(runner.paths[0], {"1.0.0.0/8": TOKYO}, build_epoch=1_790_000_000)
 
-    found, _ = asked.answer(together(texts * 3), on_read=replace, fields=("city",), format="value", jobs=jobs)
-    cities = found.decode().split()
-    kept = {entry.ip: entry.place.city for entry in asked.dirty("data")}
+    actual, _ = runner.answer(together(texts * 3), on_read=replace, fields=("city",), format="value", jobs=jobs)
+    cities = actual.decode().split()
+    kept = {entry.ip: entry.place.city for entry in runner.dirty("data")}
 
     assert ["London"] * len(texts) == cities[: len(texts)]
     assert ["Tokyo"] * len(texts) == cities[-len(texts) :] == [kept[text] for text in texts]
@@ -330,10 +332,10 @@ def test_answers_of_a_replacing_database_are_appended(world: Callable[..., World
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_answers_that_were_not_appended_are_appended_later(
-    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, jobs: int
+    runner_of: Callable[..., BatchRunner], monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     """The lock of the journal may be free for a later block."""
-    asked = world(WORLDS["City and ASN"])
+    runner = runner_of(WORLDS["City and ASN"])
     texts = [str(address) for address in some(20_000)]
     append, tries = Journal.append_packed, count()
 
@@ -344,9 +346,9 @@ def test_answers_that_were_not_appended_are_appended_later(
         return append(journal, packed, is_current)
 
     monkeypatch.setattr(Journal, "append_packed", fails_once)
-    asked.answer(together(texts * 5), jobs=jobs)
+    runner.answer(together(texts * 5), jobs=jobs)
 
-    assert {str(addresses.parse(text)) for text in texts} == {entry.ip for entry in asked.dirty("data")}
+    assert {str(addresses.parse(text)) for text in texts} == {entry.ip for entry in runner.dirty("data")}
 
 
 def damage_record(path: Path) -> None:
@@ -364,39 +366,39 @@ def damage_tree(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_very_many_databases(world: Callable[..., World]) -> None:
+def test_very_many_databases(runner_of: Callable[..., BatchRunner]) -> None:
     """More than the kernel can distinguish are left to the scalar path."""
     several = {f"City{number:02}": ({f"{number + 11}.0.0.0/8": {"city": str(number)}}, 4) for number in range(33)}
-    asked = world(several)
+    runner = runner_of(several)
     texts = [f"{number}.1.2.3" for number in range(5, 50)]
-    expected, _ = asked.answer(one_by_one(texts), mode="no-cache")
-    found, _ = asked.answer(together(texts), mode="no-cache")
+    expected, _ = runner.answer(one_by_one(texts), mode="no-cache")
+    actual, _ = runner.answer(together(texts), mode="no-cache")
 
-    assert expected.splitlines() == found.splitlines()
-    assert b"43.1.2.3,resolved,,,,32," in found
+    assert expected.splitlines() == actual.splitlines()
+    assert b"43.1.2.3,resolved,,,,32," in actual
 
 
 @pytest.mark.parametrize("mode", ["no-cache", "cache"])
 @pytest.mark.parametrize("damage", [damage_record, damage_tree])
 def test_a_damaged_database_has_the_same_results(
-    world: Callable[..., World], damage: Callable[[Path], None], mode: str
+    runner_of: Callable[..., BatchRunner], damage: Callable[[Path], None], mode: str
 ) -> None:
     """The rows, the exit status, the entries and the messages are those of a lookup."""
     networks = {"1.0.0.0/8": TOKYO, "81.2.69.0/24": LONDON, "98.0.0.0/24": LONDON, "150.1.0.0/16": LONDON}
-    asked = world({"GeoLite2-City": (networks, 4), "GeoLite2-ASN": (NUMBERS, 6)})
-    damage(asked.paths[0])
+    runner = runner_of({"GeoLite2-City": (networks, 4), "GeoLite2-ASN": (NUMBERS, 6)})
+    damage(runner.paths[0])
     texts = [*(str(IPv4Address(number << 22)) for number in range(1 << 10)), "81.2.69.160", "150.1.2.3", "1.2.3.4"] * 2
     fields = ("ip", "status", "city", "asn", "source", "error", "network")
-    found = []
+    actual = []
     for name, pieces in (("one", one_by_one(texts)), ("many", together(texts))):
-        asked.problems.clear()
-        rows, report = asked.answer(pieces, name=name, mode=mode, fields=fields)
-        kept = {entry.ip: entry for entry in asked.dirty(name)} if mode == "cache" else {}
-        found.append((rows.splitlines(), report.exit_status, kept, {str(problem) for problem in asked.problems}))
+        runner.problems.clear()
+        rows, report = runner.answer(pieces, name=name, mode=mode, fields=fields)
+        kept = {entry.ip: entry for entry in runner.dirty(name)} if mode == "cache" else {}
+        actual.append((rows.splitlines(), report.exit_status, kept, {str(problem) for problem in runner.problems}))
 
-    assert found[0][0] == found[1][0]
-    assert found[0] == found[1]
-    assert 1 == len(found[0][3])
+    assert actual[0][0] == actual[1][0]
+    assert actual[0] == actual[1]
+    assert 1 == len(actual[0][3])
 
 
 def edges(version: int) -> list[Address]:
@@ -408,15 +410,15 @@ def edges(version: int) -> list[Address]:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_special_addresses_at_every_edge(world: Callable[..., World], version: int) -> None:
+def test_special_addresses_at_every_edge(runner_of: Callable[..., BatchRunner], version: int) -> None:
     """The scope is that of a lookup, which also decides on addresses that embed one, and so is the row."""
-    found = edges(version)
-    asked = world(WORLDS["City and ASN"])
-    texts = list(map(str, found)) * (SMALL_BYTES // len(found) + 1)
-    rows, _ = asked.answer(
+    actual = edges(version)
+    runner = runner_of(WORLDS["City and ASN"])
+    texts = list(map(str, actual)) * (SMALL_BYTES // len(actual) + 1)
+    rows, _ = runner.answer(
         together(texts), mode="no-cache", format="jsonl", fields=("ip", "status", "scope", "network")
     )
-    once, _ = asked.answer(
-        together(texts[: len(found)]), mode="no-cache", format="jsonl", fields=("ip", "status", "scope", "network")
+    once, _ = runner.answer(
+        together(texts[: len(actual)]), mode="no-cache", format="jsonl", fields=("ip", "status", "scope", "network")
     )
-    assert once * (len(texts) // len(found)) == rows
+    assert once * (len(texts) // len(actual)) == rows

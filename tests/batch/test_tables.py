@@ -41,7 +41,7 @@ NAMES = ("country_name", "city")
 
 def test_zeek_logs_get_fields_and_types(batch: Batch) -> None:
     """The names are in `#fields` and `#types`; quotes are ordinary characters; unknown values are unset."""
-    found = batch(ZEEK, ZEEK_ROWS, input="csv", columns=("id.resp_h",), fields=NAMES)
+    actual = batch(ZEEK, ZEEK_ROWS, input="csv", columns=("id.resp_h",), fields=NAMES)
     head = ZEEK.replace(b"id.resp_h\n", b"id.resp_h\tcountry_name\tcity\n").replace(
         b"addr\n", b"addr\tstring\tstring\n"
     )
@@ -52,7 +52,7 @@ def test_zeek_logs_get_fields_and_types(batch: Batch) -> None:
             b"1764147600.1\tC1\t10.0.0.1\t81.2.69.160\tUnited Kingdom\tLondon\n"
             b'1764147601.2\t"C2\t98.0.0.1\t2001:218::1\tJapan\tTokyo\n'
         )
-        == found
+        == actual
     )
     assert b"\t-\t-\n" in batch.once(ZEEK + ZEEK_ROWS, input="csv", columns=("id.orig_h",), fields=NAMES)
 
@@ -65,26 +65,26 @@ def test_the_usual_columns_of_logs_are_found(batch: Batch) -> None:
 
 def test_w3c_logs_get_fields(batch: Batch) -> None:
     """Blanks in a value become plus signs, as IIS writes them, and unknown values are `-`."""
-    found = batch(IIS, IIS_ROWS, input="csv", columns=("c-ip",), fields=(*NAMES, "postal_code"))
+    actual = batch(IIS, IIS_ROWS, input="csv", columns=("c-ip",), fields=(*NAMES, "postal_code"))
 
-    assert found.startswith(IIS[:-2] + b" country_name city postal_code\r\n")
-    assert b"Mozilla/5.0+(X11) 200 United+Kingdom London EC1A\r\n" in found
-    assert b'98.0.0.1 - 404 United+States Winston,+"Salem" -\r\n' in found
+    assert actual.startswith(IIS[:-2] + b" country_name city postal_code\r\n")
+    assert b"Mozilla/5.0+(X11) 200 United+Kingdom London EC1A\r\n" in actual
+    assert b'98.0.0.1 - 404 United+States Winston,+"Salem" -\r\n' in actual
 
 
 def test_w3c_logs_may_have_tabs_between_values(batch: Batch) -> None:
     """As CloudFront writes them; the names are separated by blanks all the same."""
-    found = batch(CLOUDFRONT, CLOUDFRONT_ROWS, input="csv", columns=("c-ip",), fields=NAMES)
+    actual = batch(CLOUDFRONT, CLOUDFRONT_ROWS, input="csv", columns=("c-ip",), fields=NAMES)
 
-    assert CLOUDFRONT[:-1] + b" country_name city\n" + CLOUDFRONT_ROWS[:-1] + b"\tUnited Kingdom\tLondon\n" == found
+    assert CLOUDFRONT[:-1] + b" country_name city\n" + CLOUDFRONT_ROWS[:-1] + b"\tUnited Kingdom\tLondon\n" == actual
 
 
 def test_quoted_values_of_w3c_may_have_blanks(batch: Batch) -> None:
     """As those of proxies; an open quote ends with its line."""
     rows = b'"a b" 81.2.69.160\n"open 98.0.0.1\n"x" 98.0.0.1\n'
-    found = batch(b"#Fields: agent c-ip\n", rows, input="csv", columns=("c-ip",))
+    actual = batch(b"#Fields: agent c-ip\n", rows, input="csv", columns=("c-ip",))
 
-    assert [b'"a b" 81.2.69.160 GB', b'"x" 98.0.0.1 US'] == found.splitlines()[1::2]
+    assert [b'"a b" 81.2.69.160 GB', b'"x" 98.0.0.1 US'] == actual.splitlines()[1::2]
 
 
 @pytest.mark.parametrize(("head", "rows", "column"), [(ZEEK, ZEEK_ROWS, "id.resp_h"), (IIS, IIS_ROWS, "c-ip")])
@@ -150,10 +150,10 @@ def test_a_column_may_be_chosen_by_its_number(
     batch: Batch, head: bytes, body: bytes, column: str, expected: bytes
 ) -> None:
     """A first row with an address, or an empty cell, is not a header; a name takes precedence over a number."""
-    answered = expected[expected.index(body[: len(body) - 1]) :]
+    answered_rows = expected[expected.index(body[: len(body) - 1]) :]
     for count in (1, 5000):
-        begin = expected[: len(expected) - len(answered)]
-        assert begin + answered * count == batch.once(head + body * count, input="csv", columns=(column,))
+        begin = expected[: len(expected) - len(answered_rows)]
+        assert begin + answered_rows * count == batch.once(head + body * count, input="csv", columns=(column,))
 
 
 @pytest.mark.parametrize(
@@ -169,25 +169,25 @@ def test_a_first_row_without_an_address_is_no_header(
     batch: Batch, comment: bytes, row: bytes, columns: tuple[str, ...]
 ) -> None:
     """A comment with as many names is."""
-    found = batch.once(comment + row + b"2,81.2.69.160\n", input="csv", columns=columns)
+    actual = batch.once(comment + row + b"2,81.2.69.160\n", input="csv", columns=columns)
 
     head, row = comment.replace(b"\n", b",country_code\n"), row.replace(b"\n", b",\n")
-    assert head + row + b"2,81.2.69.160,GB\n" == found
+    assert head + row + b"2,81.2.69.160,GB\n" == actual
 
 
 def test_a_comment_is_no_header_if_a_row_is(batch: Batch) -> None:
     """Both have usual names."""
-    found = batch.once(b"# ip,n\nip,n\n81.2.69.160,1\n", input="csv")
+    actual = batch.once(b"# ip,n\nip,n\n81.2.69.160,1\n", input="csv")
 
-    assert b"# ip,n\nip,n,country_code\n81.2.69.160,1,GB\n" == found
+    assert b"# ip,n\nip,n,country_code\n81.2.69.160,1,GB\n" == actual
 
 
 @pytest.mark.parametrize("unknown", [b"", b" ", b"-", b"Unknown"])
 def test_a_first_row_with_an_unknown_address(batch: Batch, unknown: bytes) -> None:
     """In a table without a header."""
-    found = batch.once(b"1,%b\n2,81.2.69.160\n" % unknown, input="csv", columns=("2",))
+    actual = batch.once(b"1,%b\n2,81.2.69.160\n" % unknown, input="csv", columns=("2",))
 
-    assert b"1,%b,\n2,81.2.69.160,GB\n" % unknown == found
+    assert b"1,%b,\n2,81.2.69.160,GB\n" % unknown == actual
 
 
 def test_comments_of_several_tables_without_headers_are_kept(located: Geocli, tmp_path: Path) -> None:
@@ -243,8 +243,8 @@ def test_one_address_of_a_cell_counts(batch: Batch, pick: str, code: bytes) -> N
     for delimiter, cell in ((",", b'"10.0.0.1, 81.2.69.160, 98.0.0.1"'), (";", b"10.0.0.1, 81.2.69.160, 98.0.0.1")):
         cut = delimiter.encode()
         body = b"1" + cut + cell + b"\n"
-        found = batch(b"n" + cut + b"ip\n", body, input="csv", delimiter=delimiter, pick=pick)
-        assert body[:-1] + cut + code + b"\n" == found.partition(b"\n")[2]
+        actual = batch(b"n" + cut + b"ip\n", body, input="csv", delimiter=delimiter, pick=pick)
+        assert body[:-1] + cut + code + b"\n" == actual.partition(b"\n")[2]
 
 
 TABLE, TABLE_ROWS = b"ip,n,o\n", b'81.2.69.160,"a, ""b""",1\n\n98.0.0.1\n'
@@ -303,9 +303,9 @@ def test_a_log_becomes_csv_and_json(batch: Batch) -> None:
 @pytest.mark.parametrize("format_", ["csv", "tsv"])
 def test_no_header_in_any_format(batch: Batch, format_: str) -> None:
     """Comments go with it."""
-    found = batch.once(b"# a\nip;n\n81.2.69.160;1\n", input="csv", delimiter=";", format=format_, with_header=False)
+    actual = batch.once(b"# a\nip;n\n81.2.69.160;1\n", input="csv", delimiter=";", format=format_, with_header=False)
 
-    assert found in {b"81.2.69.160;1;GB\n", b"81.2.69.160\t1\tGB\n"}
+    assert actual in {b"81.2.69.160;1;GB\n", b"81.2.69.160\t1\tGB\n"}
 
 
 @pytest.mark.parametrize("format_", [None, "tsv"])
@@ -354,14 +354,14 @@ def test_a_table_is_unchanged_without_the_answers(  # noqa: PLR0913, PLR0917 (dr
     text = (mark + comments + body + blanks[-1]).encode()
     form = CsvForm(columns, ("city",), delimiter=delimiter)
     chunks = list(form.begin(iter([text])))
-    written = form.output.header
+    actual = form.output.header
     for chunk in chunks:
         block = form.cut(chunk)
-        written += b"".join(block.copied(at) + b"<answer>" for at in range(len(block))) + block.tail
+        actual += b"".join(block.copied(at) + b"<answer>" for at in range(len(block))) + block.tail
     names = [f"{column}_city" if len(columns) > 1 else "city" for column in columns]
 
-    assert text == written.replace(b"<answer>", b"").replace(f"{delimiter}{delimiter.join(names)}".encode(), b"", 1)
-    assert len(rows) * len(columns) == written.count(b"<answer>")
+    assert text == actual.replace(b"<answer>", b"").replace(f"{delimiter}{delimiter.join(names)}".encode(), b"", 1)
+    assert len(rows) * len(columns) == actual.count(b"<answer>")
 
 
 def test_a_number_does_not_make_a_header_of_a_row(batch: Batch) -> None:

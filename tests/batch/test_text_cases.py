@@ -69,7 +69,7 @@ def _is_like_mask(number: int) -> bool:
     return number >> 24 in {0, 0xFF}
 
 
-def found(text: bytes) -> list[list[str]]:
+def addresses_in(text: bytes) -> list[list[str]]:
     """Return the addresses in a text, as written and in canonical form."""
     starts, ends, _ = spans(text)
     texts = [text[start:end].decode() for start, end in zip(starts, ends, strict=True)]
@@ -81,8 +81,8 @@ def test_the_addresses_of_a_line(case: dict[str, Any]) -> None:
     """All of them and nothing else, in a short text and in a long one."""
     line = case["line"].encode()
 
-    assert case["found"] == found(line)
-    assert case["found"] == found(PADDING + line) == found(line + b"\n" + PADDING)
+    assert case["found"] == addresses_in(line)
+    assert case["found"] == addresses_in(PADDING + line) == addresses_in(line + b"\n" + PADDING)
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_a_label_follows_each_address(located: Geocli) -> None:
             labelled = labelled.replace(f" [{row}]", "", 1)
 
         assert lines == labelled
-        assert [address for _, address in found(lines.encode())] == [row.partition("/")[0] for row in rows]
+        assert [address for _, address in addresses_in(lines.encode())] == [row.partition("/")[0] for row in rows]
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_an_address_between_any_two_delimiters_is_found(text: str, before: bytes
     if text != "::":
         line = b"%bx%b%b%by%b" % (before, before, text.encode(), after, after)
 
-        assert [[text, str(parse(text))]] == found(line) == found(PADDING + line)
+        assert [[text, str(parse(text))]] == addresses_in(line) == addresses_in(PADDING + line)
 
 
 @settings(max_examples=500, deadline=None)
@@ -118,7 +118,7 @@ def test_an_address_between_any_two_delimiters_is_found(text: str, before: bytes
 def test_nothing_inside_a_word_is_an_address(text: str, before: bytes, after: bytes) -> None:
     """An address that runs into letters, digits or underscores is part of something else."""
     for line in (b" %b%b " % (before, text.encode()), b" %b%b " % (text.encode(), after)):
-        assert text not in [stands for stands, _ in found(line)]
+        assert text not in [stands for stands, _ in addresses_in(line)]
 
 
 @settings(max_examples=1000, deadline=None)

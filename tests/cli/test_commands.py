@@ -261,12 +261,12 @@ def test_choices_that_contradict_each_other(located: Geocli) -> None:
     assert "command line: --unresolved, --older-than, --all: choose one of them" == complaint(run)
 
 
-@pytest.mark.parametrize("what", ["damaged", "empty"])
-def test_a_failing_database_never_erases_a_good_answer(located: Geocli, what: str) -> None:
+@pytest.mark.parametrize("damage", ["damaged", "empty"])
+def test_a_failing_database_never_erases_a_good_answer(located: Geocli, damage: str) -> None:
     """A row that City answered keeps its city while the file is broken, and the problem is reported."""
     located("lookup", "81.2.69.160")
     located("flush")
-    (located.db_dir / "GeoLite2-City.mmdb").write_bytes(b"" if what == "empty" else b"<html>")
+    (located.db_dir / "GeoLite2-City.mmdb").write_bytes(b"" if damage == "empty" else b"<html>")
     run = located("re-resolve", "--all")
 
     assert complaint(run).startswith(f"{located.db_dir}/GeoLite2-City.mmdb: ")
@@ -558,11 +558,11 @@ def mirror(geocli: Geocli, httpserver: HTTPServer, tmp_path: Path) -> Geocli:
     """Run geocli with a mirror of DB-IP on loopback, which serves a City database, once."""
     source = build(tmp_path / "source.mmdb", {"8.8.8.0/24": LONDON}, edition="DBIP-City-Lite")
     path = re.compile(r"/free/dbip-city-lite-\d{4}-\d{2}\.mmdb\.gz")
-    seen = {"Last-Modified": "Mon, 01 Jun 2026 00:00:00 GMT"}
-    httpserver.expect_request(path, headers={"If-Modified-Since": seen["Last-Modified"]}).respond_with_response(
+    validators = {"Last-Modified": "Mon, 01 Jun 2026 00:00:00 GMT"}
+    httpserver.expect_request(path, headers={"If-Modified-Since": validators["Last-Modified"]}).respond_with_response(
         Response(status=304)
     )
-    httpserver.expect_request(path).respond_with_data(gzip.compress(source.read_bytes()), headers=seen)
+    httpserver.expect_request(path).respond_with_data(gzip.compress(source.read_bytes()), headers=validators)
     config = tmp_path / "config.toml"
     config.write_text(f'system_databases = false\ndbip_url = "{httpserver.url_for("/free")}"\n')
     return geocli

@@ -79,8 +79,8 @@ class Shell:
 
 def _script(name: str, environ: dict[str, str]) -> str:
     """Return what geocli prints for a shell that requests its completion."""
-    asked = {**environ, "_GEOCLI_COMPLETE": f"source_{name}"}
-    return subprocess.run(["geocli"], env=asked, capture_output=True, text=True, check=True).stdout
+    completion_environ = {**environ, "_GEOCLI_COMPLETE": f"source_{name}"}
+    return subprocess.run(["geocli"], env=completion_environ, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(

@@ -199,7 +199,7 @@ def test_the_csv_header_is_fixed(geocli: Geocli, command: tuple[str, ...]) -> No
         (4, ("--data-dir", "/dev/null", "batch"), b"81.2.69.160\n"),
         (4, ("--data-dir", "/dev/null", "flush"), b""),
     ],
-    ids=lambda what: " ".join(what) if isinstance(what, tuple) else None,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_exit_statuses(located: Geocli, status: int, arguments: tuple[str, ...], stdin: bytes) -> None:
     """Each kind of outcome has its own exit status."""
@@ -382,7 +382,7 @@ def test_version(geocli: Geocli) -> None:
         (("batch", "8.8.8.8"), "8.8.8.8: No such file or directory; to look up an address: geocli lookup 8.8.8.8"),
         (("clear", "--older-than", "3x"), "command line: 3x: not a duration like 30d, 12h, 90m or 45s"),
     ],
-    ids=lambda what: " ".join(what) if isinstance(what, tuple) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_wrong_usage_is_one_line_and_exits_2(geocli: Geocli, arguments: tuple[str, ...], expected: str) -> None:
     """The message has the reason; nothing is printed, and no file is touched."""
@@ -747,10 +747,10 @@ def test_an_ascii_terminal_gets_ascii(orleans: Geocli, arguments: tuple[str, ...
 
 def test_printed_answers_are_in_the_store_after_a_flush(located: Geocli) -> None:
     """An answer that was printed with exit status 0 is stored."""
-    printed = objects(located("lookup", "81.2.69.160", "2001:218::1", "10.0.0.1").stdout)
+    entries = objects(located("lookup", "81.2.69.160", "2001:218::1", "10.0.0.1").stdout)
     assert 0 == located("flush").returncode
 
-    assert sorted((entry["ip"], entry["status"]) for entry in printed) == stored_rows(located, "ip, status")
+    assert sorted((entry["ip"], entry["status"]) for entry in entries) == stored_rows(located, "ip, status")
 
 
 def test_the_journal_is_empty_after_a_flush(located: Geocli) -> None:

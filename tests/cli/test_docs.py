@@ -60,9 +60,9 @@ def test_unknown_topic_is_a_usage_error(geocli: Geocli) -> None:
 
 def test_topics_are_completed(geocli: Geocli) -> None:
     """The shell completes the topics that begin with the typed letters."""
-    asked = {"_GEOCLI_COMPLETE": "complete_bash", "COMP_WORDS": "geocli docs con", "COMP_CWORD": "2"}
+    environ = {"_GEOCLI_COMPLETE": "complete_bash", "COMP_WORDS": "geocli docs con", "COMP_CWORD": "2"}
 
-    assert ["configuration", "contributing"] == geocli(environ=asked).stdout.decode().split()
+    assert ["configuration", "contributing"] == geocli(environ=environ).stdout.decode().split()
 
 
 def test_documentation_needs_no_data_directory(geocli: Geocli) -> None:

@@ -28,13 +28,13 @@ INSTANT = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|in [0-9.]+ s")
 
 
 @pytest.fixture
-def parsed(located: Geocli) -> Geocli:
+def with_parser(located: Geocli) -> Geocli:
     """Run the same commands through the option parser, in another data directory."""
-    other = copy.copy(located)
-    other.command = (sys.executable, "-c", PARSED)
-    other.data_dir = located.data_dir.with_name("atad")
-    other.environ = {**located.environ, "GEOCLI_DATA_DIR": str(other.data_dir)}
-    return other
+    geocli = copy.copy(located)
+    geocli.command = (sys.executable, "-c", PARSED)
+    geocli.data_dir = located.data_dir.with_name("atad")
+    geocli.environ = {**located.environ, "GEOCLI_DATA_DIR": str(geocli.data_dir)}
+    return geocli
 
 
 def _outcome(geocli: Geocli, *arguments: str) -> tuple[int, bytes, bytes]:
@@ -144,11 +144,11 @@ def prepare(request: pytest.FixtureRequest) -> Callable[[Geocli], AbstractContex
 
 def _both(
     plain: Geocli,
-    parsed: Geocli,
+    with_parser: Geocli,
     prepare: Callable[[Geocli], AbstractContextManager[object]],
     arguments: tuple[str, ...],
 ) -> Iterator[tuple[int, bytes, bytes]]:
-    for geocli in (plain, parsed):
+    for geocli in (plain, with_parser):
         with prepare(geocli):
             yield _outcome(geocli, *arguments)
 
@@ -156,20 +156,22 @@ def _both(
 @pytest.mark.parametrize("texts", [LOOKUPS[1], LOOKUPS[5]], ids=["addresses", "mixed"])
 def test_lookup_is_the_same_in_every_state(
     located: Geocli,
-    parsed: Geocli,
+    with_parser: Geocli,
     prepare: Callable[[Geocli], AbstractContextManager[object]],
     texts: tuple[str, ...],
 ) -> None:
     """Hits, misses, and broken directories, stores and databases: same bytes, same exit status."""
-    plain, through_parser = _both(located, parsed, prepare, ("lookup", *texts))
+    plain, through_parser = _both(located, with_parser, prepare, ("lookup", *texts))
 
     assert through_parser == plain
 
 
 @pytest.mark.parametrize("texts", LOOKUPS, ids=ascii)
-def test_lookup_is_the_same_for_every_kind_of_text(located: Geocli, parsed: Geocli, texts: tuple[str, ...]) -> None:
+def test_lookup_is_the_same_for_every_kind_of_text(
+    located: Geocli, with_parser: Geocli, texts: tuple[str, ...]
+) -> None:
     """The output is also the same with the default format named."""
-    plain, through_parser = _both(located, parsed, _nothing, ("lookup", *texts))
+    plain, through_parser = _both(located, with_parser, _nothing, ("lookup", *texts))
     shutil.rmtree(located.data_dir, ignore_errors=True)
     named = _outcome(located, "lookup", "--format", "jsonl", *texts)
 
@@ -177,21 +179,21 @@ def test_lookup_is_the_same_for_every_kind_of_text(located: Geocli, parsed: Geoc
 
 
 def test_flush_is_the_same_in_every_state(
-    located: Geocli, parsed: Geocli, prepare: Callable[[Geocli], AbstractContextManager[object]]
+    located: Geocli, with_parser: Geocli, prepare: Callable[[Geocli], AbstractContextManager[object]]
 ) -> None:
     """Idle, dirty, busy and broken caches: same bytes, same exit status."""
-    plain, through_parser = _both(located, parsed, prepare, ("flush",))
+    plain, through_parser = _both(located, with_parser, prepare, ("flush",))
 
     assert through_parser == plain
 
 
 @pytest.mark.parametrize("arguments", [("lookup", *LOOKUPS[5]), ("flush",)], ids=["lookup", "flush"])
 def test_lookup_and_flush_are_the_same_on_a_terminal(
-    located: Geocli, parsed: Geocli, arguments: tuple[str, ...]
+    located: Geocli, with_parser: Geocli, arguments: tuple[str, ...]
 ) -> None:
     """Tables and sentences are the same."""
     outcomes = []
-    for geocli in (located, parsed):
+    for geocli in (located, with_parser):
         geocli("lookup", "81.2.69.160")
         status, shown = on_terminal(geocli, *arguments)
         outcomes.append((status, INSTANT.sub(b"INSTANT", shown.encode())))
@@ -202,12 +204,12 @@ def test_lookup_and_flush_are_the_same_on_a_terminal(
 
 def test_the_states_differ(located: Geocli, tmp_path: Path) -> None:
     """The states have several exit statuses, so the comparisons above compare something."""
-    seen = set()
+    outcomes = set()
     for number, state in enumerate(STATES[:-2]):
         geocli = copy.copy(located)
         geocli.data_dir = tmp_path / str(number)
         geocli.environ = {**located.environ, "GEOCLI_DATA_DIR": str(geocli.data_dir)}
         with state(geocli):
-            seen |= {("lookup", _outcome(geocli, "lookup", "98.0.0.1")[0]), ("flush", _outcome(geocli, "flush")[0])}
+            outcomes |= {("lookup", _outcome(geocli, "lookup", "98.0.0.1")[0]), ("flush", _outcome(geocli, "flush")[0])}
 
-    assert {("lookup", 0), ("lookup", 4), ("lookup", 75), ("flush", 0), ("flush", 4), ("flush", 75)} == seen
+    assert {("lookup", 0), ("lookup", 4), ("lookup", 75), ("flush", 0), ("flush", 4), ("flush", 75)} == outcomes

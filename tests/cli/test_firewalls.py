@@ -53,7 +53,7 @@ HALVES = {"0.0.0.0/0": ("0.0.0.0/1", "128.0.0.0/1")}
 each_selection = pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
 
 
-def written(geocli: Geocli, path: Path, format_: str, *selection: str) -> set[str]:
+def write_list(geocli: Geocli, path: Path, format_: str, *selection: str) -> set[str]:
     """Write a file, and return the networks that it should have."""
     assert 0 == geocli("networks", *selection, "-f", format_, "-o", str(path)).returncode
     return set(geocli("networks", *selection).stdout.decode().split())
@@ -74,7 +74,7 @@ def name_in(path: Path, pattern: str) -> str:
 def test_nft_loads_a_file_again_and_again(located: Geocli, tmp_path: Path, selection: tuple[str, ...]) -> None:
     """It checks the file, and the sets have the networks, however often it is loaded, and whatever they had."""
     path = tmp_path / "networks.nft"
-    networks = written(located, path, "nft", *selection)
+    networks = write_list(located, path, "nft", *selection)
     sets = re.findall(r"^\tset (\S+)", path.read_text(), re.MULTILINE)
     old = (
         f"nft add element inet geocli {sets[-1]} {{ 2001:db8:ffff::/48 }}" if "--no-aggregate" in selection else "true"
@@ -92,7 +92,7 @@ def test_nft_loads_a_file_again_and_again(located: Geocli, tmp_path: Path, selec
 def test_ipset_restores_a_file_again_and_again(located: Geocli, tmp_path: Path, selection: tuple[str, ...]) -> None:
     """The sets have the networks, however often it is restored, and whatever they had; no other set is left."""
     path = tmp_path / "networks.ipset"
-    networks = written(located, path, "ipset", *selection)
+    networks = write_list(located, path, "ipset", *selection)
     restore = f"ipset restore <{path}"
     run = in_namespace(f"{restore}; {restore}; ipset save")
     added = re.findall(r"^add (\S+) (\S+)$", run.stdout.decode(), re.MULTILINE)
@@ -110,7 +110,7 @@ def test_ipset_restores_a_file_again_and_again(located: Geocli, tmp_path: Path, 
 def test_nginx_accepts_a_file(located: Geocli, tmp_path: Path, selection: tuple[str, ...]) -> None:
     """The variable can be used in a configuration."""
     path = tmp_path / "networks.conf"
-    networks = written(located, path, "nginx", *selection)
+    networks = write_list(located, path, "nginx", *selection)
     name = name_in(path, r"^geo \$(\S+) \{$")
     config = tmp_path / "nginx.conf"
     config.write_text(
@@ -131,7 +131,7 @@ def test_all_addresses(geocli: Geocli, tmp_path: Path) -> None:
     Trie(records).write(geocli.db_dir / "GeoLite2-City.mmdb", 24, records=records)
     for format_, load in (("nft", "nft -f"), ("ipset", "ipset restore -file")):
         path = tmp_path / format_
-        written(geocli, path, format_, "--country", "GB")
+        write_list(geocli, path, format_, "--country", "GB")
         run = in_namespace(f"{load} {path}; {load} {path}")
 
         assert (0, b"") == (run.returncode, run.stderr)

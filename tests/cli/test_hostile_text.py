@@ -137,22 +137,22 @@ BATCHES: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "given"), BATCHES, ids=[" ".join(options)[:20] for options, _ in BATCHES])
-def test_input_and_a_database_in_batch(hostile: Geocli, tmp_path: Path, options: tuple[str, ...], given: str) -> None:
+@pytest.mark.parametrize(("options", "text"), BATCHES, ids=[" ".join(options)[:20] for options, _ in BATCHES])
+def test_input_and_a_database_in_batch(hostile: Geocli, tmp_path: Path, options: tuple[str, ...], text: str) -> None:
     """Every form of input, with hostile text around the address and in the answer, on a terminal; and the summary."""
     path = tmp_path / "input"
-    path.write_text(given, newline="")
+    path.write_text(text, newline="")
     fields = () if "-i" in options and "log" in options and "--extract" not in options else ("-F", ALL_FIELDS)
     _, shown = on_terminal(hostile, "batch", *options, *fields, "--summary", str(path))
 
-    assert "81.2.69.160" in shown or LOG in given
+    assert "81.2.69.160" in shown or LOG in text
     assert _is_harmless(shown, allowed="\t\n")
 
 
 def test_a_log_in_a_pipe_is_unchanged(hostile: Geocli) -> None:
     """In a pipe, only the inserted label is escaped."""
-    given = f"{LOG} 81.2.69.160 {LOG}\n".encode()
-    run = hostile("batch", "-i", "log", stdin=given)
+    text = f"{LOG} 81.2.69.160 {LOG}\n".encode()
+    run = hostile("batch", "-i", "log", stdin=text)
     before, _, after = run.stdout.partition(b"81.2.69.160 [")
     label, _, rest = after.partition(f"] {LOG}".encode())
 

@@ -34,7 +34,7 @@ FIELDS = ("country_name", "city", "region")
 
 
 @pytest.fixture
-def named(geocli: Geocli) -> Geocli:
+def multilingual(geocli: Geocli) -> Geocli:
     """Run geocli with a database that has names in several languages."""
     build(geocli.db_dir / "GeoLite2-City.mmdb", {"81.2.69.0/24": RECORD})
     return geocli
@@ -52,93 +52,95 @@ def names(geocli: Geocli, *options: str, language: str = "") -> tuple[Any, ...]:
     ("language", "expected"),
     [("", ENGLISH), ("en", ENGLISH), ("de", GERMAN), ("DE_at", GERMAN), ("fr", FRENCH), ("it", ENGLISH)],
 )
-def test_option_and_variable(named: Geocli, language: str, expected: tuple[str, ...]) -> None:
+def test_option_and_variable(multilingual: Geocli, language: str, expected: tuple[str, ...]) -> None:
     """Both choose the language; a name in any language is better than none."""
-    assert (expected, False) == names(named, "--no-cache", language=language)
+    assert (expected, False) == names(multilingual, "--no-cache", language=language)
     if language:
-        assert (expected, False) == names(named, "--lang", language)
+        assert (expected, False) == names(multilingual, "--lang", language)
 
 
-def test_configuration(named: Geocli, tmp_path: Path) -> None:
+def test_configuration(multilingual: Geocli, tmp_path: Path) -> None:
     """So does the configuration, whose language an option overrides."""
     (tmp_path / "config.toml").write_text('system_databases = false\nlanguage = "de"\n')
-    assert (GERMAN, False) == names(named)
-    assert (FRENCH, False) == names(named, "--lang", "fr")
-    assert (ENGLISH, False) == names(named, "--lang", "en")
+    assert (GERMAN, False) == names(multilingual)
+    assert (FRENCH, False) == names(multilingual, "--lang", "fr")
+    assert (ENGLISH, False) == names(multilingual, "--lang", "en")
 
 
 @pytest.mark.parametrize("flushed", [True, False])
-def test_cache_is_for_one_language(named: Geocli, flushed: bool) -> None:  # noqa: FBT001 (parametrized)
+def test_cache_is_for_one_language(multilingual: Geocli, flushed: bool) -> None:  # noqa: FBT001 (parametrized)
     """A change of the setting makes cached answers stale, whether they are in the journal or in the store."""
     for language, expected in (("", ENGLISH), ("de", GERMAN), ("", ENGLISH)):
-        assert (expected, False) == names(named, language=language)
+        assert (expected, False) == names(multilingual, language=language)
         if flushed:
-            named("flush")
-            assert (expected, True) == names(named, language=language)
-            assert (expected, True) == names(named, language=f"{language or 'en'}-AT".removesuffix("-AT").upper())
+            multilingual("flush")
+            assert (expected, True) == names(multilingual, language=language)
+            assert (expected, True) == names(
+                multilingual, language=f"{language or 'en'}-AT".removesuffix("-AT").upper()
+            )
 
 
-def kept(geocli: Geocli) -> dict[str, bytes]:
+def files_of(geocli: Geocli) -> dict[str, bytes]:
     """Return the files of the data directory, except those that SQLite creates for reading."""
     return {path.name: path.read_bytes() for path in geocli.data_dir.iterdir() if "db-" not in path.name}
 
 
-def test_option_neither_reads_nor_writes_the_cache(named: Geocli) -> None:
+def test_option_neither_reads_nor_writes_the_cache(multilingual: Geocli) -> None:
     """With the configured language `--lang` has no effect; with another one the cache is not used."""
-    names(named, language="de")
-    named("flush")
-    before = kept(named)
-    assert (FRENCH, False) == names(named, "--lang", "fr", language="de")
-    assert (FRENCH, False) == names(named, "--refresh", "--lang", "fr", language="de")
-    assert b"fr" not in named("batch", "--lang", "fr", stdin=f"{GB}\n".encode()).stderr
-    assert before == kept(named)
-    assert (GERMAN, True) == names(named, "--lang", "de", language="de")
-    assert [] == dirty(named)
+    names(multilingual, language="de")
+    multilingual("flush")
+    before = files_of(multilingual)
+    assert (FRENCH, False) == names(multilingual, "--lang", "fr", language="de")
+    assert (FRENCH, False) == names(multilingual, "--refresh", "--lang", "fr", language="de")
+    assert b"fr" not in multilingual("batch", "--lang", "fr", stdin=f"{GB}\n".encode()).stderr
+    assert before == files_of(multilingual)
+    assert (GERMAN, True) == names(multilingual, "--lang", "de", language="de")
+    assert [] == dirty(multilingual)
 
 
-def test_no_file_is_made(named: Geocli) -> None:
+def test_no_file_is_made(multilingual: Geocli) -> None:
     """Where nothing is cached yet, an answer in another language leaves no trace."""
-    assert (GERMAN, False) == names(named, "--lang", "de")
-    assert not named.data_dir.exists()
+    assert (GERMAN, False) == names(multilingual, "--lang", "de")
+    assert not multilingual.data_dir.exists()
 
 
 @pytest.mark.parametrize("command", ["lookup", "batch"])
-def test_cached_only_contradicts_another_language(named: Geocli, command: str) -> None:
+def test_cached_only_contradicts_another_language(multilingual: Geocli, command: str) -> None:
     """The cache has names in one language, so others cannot be answered from it."""
     arguments = (GB,) if command == "lookup" else ()
-    run = named(command, "--cached-only", "--lang", "de", *arguments, stdin=b"")
+    run = multilingual(command, "--cached-only", "--lang", "de", *arguments, stdin=b"")
     expected = "--lang and --cached-only: contradict each other: the names in the cache are for the language en"
     assert (2, f"command line: {expected}") == (run.returncode, complaint(run))
-    assert 0 == named(command, "--cached-only", "--lang", "en", *(("10.0.0.1",) if arguments else ())).returncode
+    assert 0 == multilingual(command, "--cached-only", "--lang", "en", *(("10.0.0.1",) if arguments else ())).returncode
 
 
 @pytest.mark.parametrize("text", ["german", "", "d", "de DE", "\x1b[2J"])
-def test_not_a_language(named: Geocli, text: str) -> None:
+def test_not_a_language(multilingual: Geocli, text: str) -> None:
     """A text that is not a language is refused, and shown harmlessly."""
-    run = named("lookup", "--lang", text, GB)
+    run = multilingual("lookup", "--lang", text, GB)
     assert (2, b"") == (run.returncode, run.stdout)
     assert complaint(run) == f"command line: --lang: {text!r} is not a language like de or pt-BR"
 
 
 @pytest.mark.parametrize("count", [1, 2 * SMALL_BYTES // len(GB)])
 @pytest.mark.parametrize("options", [("--lang", "de"), ("--no-cache", "--lang", "de"), ()])
-def test_batch(named: Geocli, count: int, options: tuple[str, ...]) -> None:
+def test_batch(multilingual: Geocli, count: int, options: tuple[str, ...]) -> None:
     """A batch, be it short or long, gives the names that a lookup gives."""
     texts = "".join(f"81.2.69.{number % 256}\n" for number in range(count))
     environ = {} if options else {"GEOCLI_LANGUAGE": "de"}
-    run = named("batch", "-f", "jsonl", "-F", ",".join(FIELDS), *options, stdin=texts.encode(), environ=environ)
+    run = multilingual("batch", "-f", "jsonl", "-F", ",".join(FIELDS), *options, stdin=texts.encode(), environ=environ)
     assert (0, b"") == (run.returncode, run.stderr)
     assert {GERMAN} == {tuple(json.loads(line).values()) for line in run.stdout.splitlines()}
 
 
 @pytest.mark.slow
-def test_cluster(named: Geocli, tmp_path: Path) -> None:
+def test_cluster(multilingual: Geocli, tmp_path: Path) -> None:
     """Workers of a cluster use the language, too."""
     source, out = tmp_path / "list", tmp_path / "out"
     source.write_text(f"{GB}\n")
     where = ("--cluster", "local:1", "--merge", "-o", str(out))
     for options, environ in (((), {"GEOCLI_LANGUAGE": "de"}), (("--lang", "de"), {})):
-        run = named("batch", "-F", "country_name", *options, *where, str(source), environ=environ)
+        run = multilingual("batch", "-F", "country_name", *options, *where, str(source), environ=environ)
         assert (0, b"") == (run.returncode, run.stderr)
         assert "country_name\nVereinigtes Königreich\n" == out.read_text()
 

@@ -46,7 +46,7 @@ def test_addresses_as_people_and_logs_write_them(geocli: Geocli, text: str, ip: 
     assert (0, b"") == (run.returncode, run.stderr)
     assert (ip, "resolved", "rir") == (entry["ip"], entry["status"], entry["source"])
     assert country in {None, entry["country_code"]}
-    assert [ip] == [kept.ip for kept in dirty(geocli)]
+    assert [ip] == [entry.ip for entry in dirty(geocli)]
 
 
 @pytest.mark.parametrize(
@@ -190,11 +190,11 @@ def test_format_table_in_a_pipe_cuts_nothing_off(located: Geocli) -> None:
 def test_format_table_of_one_address_is_a_card(located: Geocli) -> None:
     """Each known field has a line with its label."""
     lines = located("lookup", "-f", "table", "98.0.0.1").stdout.decode().splitlines()
-    first, *others = [line.split() for line in lines]
+    first, *rest = [line.split() for line in lines]
 
     assert ["98.0.0.1", "resolved"] == first
-    assert ["place", "network", "source", "cached"] == [line[0] for line in others]
-    assert ["Winston,", '"Salem",', "United", "States", "(US)"] == others[0][1:]
+    assert ["place", "network", "source", "cached"] == [line[0] for line in rest]
+    assert ["Winston,", '"Salem",', "United", "States", "(US)"] == rest[0][1:]
 
 
 def test_fields_are_shown_in_the_chosen_order(located: Geocli) -> None:
@@ -226,10 +226,10 @@ def test_db_selects_the_databases(located: Geocli, tmp_path: Path) -> None:
     """One file, then two; the databases that would be found, and the built-in data, are not used."""
     tokyo = str(build(tmp_path / "mine.mmdb", {"81.2.69.0/24": TOKYO}))
     asn = str(located.db_dir / "GeoLite2-ASN.mmdb")
-    one = located("lookup", "--db", tokyo, "-f", "value", "-F", "city,asn,source", "81.2.69.160", "8.8.8.8")
+    single = located("lookup", "--db", tokyo, "-f", "value", "-F", "city,asn,source", "81.2.69.160", "8.8.8.8")
     two = located("lookup", "--db", tokyo, "--db", asn, "-f", "value", "-F", "city,asn,source", "81.2.69.160")
 
-    assert (1, b"Tokyo\t\tGeoLite2-City\n\t\t\n") == (one.returncode, one.stdout)
+    assert (1, b"Tokyo\t\tGeoLite2-City\n\t\t\n") == (single.returncode, single.stdout)
     assert (0, b"Tokyo\t20712\tGeoLite2-City+GeoLite2-ASN\n") == (two.returncode, two.stdout)
 
 
@@ -251,7 +251,7 @@ def test_an_unknown_address(located: Geocli) -> None:
 
     assert (1, b"") == (run.returncode, run.stderr)
     assert ("unresolved", None, None) == (entry["status"], entry["country_code"], entry["source"])
-    assert ["unresolved"] == [kept.status for kept in dirty(located)]
+    assert ["unresolved"] == [entry.status for entry in dirty(located)]
 
 
 def test_the_built_in_data_answer_where_databases_do_not(located: Geocli) -> None:
@@ -314,15 +314,15 @@ def test_no_cache_leaves_no_trace(located: Geocli) -> None:
     assert not located.data_dir.exists()
 
 
-@pytest.mark.parametrize(("option", "kept"), [("--no-cache", 0), ("--refresh", 1)])
-def test_both_ask_the_source_even_if_the_answer_is_stored(located: Geocli, option: str, kept: int) -> None:
+@pytest.mark.parametrize(("option", "entry"), [("--no-cache", 0), ("--refresh", 1)])
+def test_both_ask_the_source_even_if_the_answer_is_stored(located: Geocli, option: str, entry: int) -> None:
     """`--no-cache` stores nothing, `--refresh` does."""
     located("lookup", "81.2.69.160")
     located("flush")
     run = located("lookup", option, "-F", "cached", "81.2.69.160")
 
     assert [{"cached": False}] == objects(run.stdout)
-    assert kept == len(dirty(located))
+    assert entry == len(dirty(located))
 
 
 @pytest.mark.parametrize(

@@ -28,17 +28,17 @@ KNOWN, UNKNOWN, SPECIAL = "81.2.69.160", "45.45.45.45", "10.0.0.1"
 
 
 @pytest.fixture(scope="module", params=["ip-api"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     with Web(request.param, tmp_path_factory.mktemp("web")) as server:
         yield server
 
 
 @pytest.fixture
-def web(served: Web, geocli: Geocli) -> Web:
+def web(server: Web, geocli: Geocli) -> Web:
     """Return a web service that geocli asks for addresses without a place in the databases; no built-in data."""
-    served.begin()
-    geocli.environ |= {**served.environ, "GEOCLI_BUILT_IN_DATA": "false", "GEOCLI_SERVICE_TIMEOUT_SECONDS": "5"}
-    return served
+    server.begin()
+    geocli.environ |= {**server.environ, "GEOCLI_BUILT_IN_DATA": "false", "GEOCLI_SERVICE_TIMEOUT_SECONDS": "5"}
+    return server
 
 
 def addresses(count: int, first: str = "45") -> list[str]:
@@ -51,14 +51,14 @@ def list_of(path: Path, texts: list[str]) -> str:
 
 
 class TestLookup:
-    @pytest.mark.parametrize("served", ["ip-api", "maxmind"], indirect=True)
+    @pytest.mark.parametrize("server", ["ip-api", "maxmind"], indirect=True)
     def test_an_answer(self, located: Geocli, web: Web) -> None:
         """The service is asked for addresses without an answer, and the answer is appended before it is printed."""
         run = located("lookup", KNOWN, UNKNOWN, SPECIAL)
         assert (0, b"") == (run.returncode, run.stderr)
         assert [[UNKNOWN]] == web.requests
-        known, request, special = objects(run.stdout)
-        assert ("London", "GeoLite2-City+GeoLite2-ASN") == (known["city"], known["source"])
+        first, request, special = objects(run.stdout)
+        assert ("London", "GeoLite2-City+GeoLite2-ASN") == (first["city"], first["source"])
         assert ("Osaka", "JP", web.name, False) == tuple(
             request[name] for name in ("city", "country_code", "source", "cached")
         )
@@ -128,9 +128,9 @@ class TestSettings:
         """An answer is fresh only for the same settings of the service; after a change, the service is asked."""
         assert "Osaka" == objects(geocli("lookup", UNKNOWN).stdout)[0]["city"]
         assert objects(geocli("lookup", UNKNOWN).stdout)[0]["cached"]
-        other = geocli.environ["GEOCLI_IP_API_URL"].replace("127.0.0.1", "localhost")
+        other_url = geocli.environ["GEOCLI_IP_API_URL"].replace("127.0.0.1", "localhost")
         for cached in (False, True):
-            run = geocli("lookup", UNKNOWN, environ={"GEOCLI_IP_API_URL": other})
+            run = geocli("lookup", UNKNOWN, environ={"GEOCLI_IP_API_URL": other_url})
             assert cached is objects(run.stdout)[0]["cached"]
         assert [[UNKNOWN]] * 2 == web.requests
 

@@ -20,60 +20,60 @@ REASON = "does not exist, but GEOCLI_DB_DIR or database_dirs names it"
 
 
 @pytest.fixture
-def gone(located: Geocli) -> Path:
+def missing_directory(located: Geocli) -> Path:
     """Configure a missing directory after an existing one."""
     path = located.db_dir.parent / "gone"
     located.environ["GEOCLI_DB_DIR"] = f"{located.db_dir}:{path}"
     return path
 
 
-def test_the_list_shows_a_missing_directory(located: Geocli, gone: Path) -> None:
+def test_the_list_shows_a_missing_directory(located: Geocli, missing_directory: Path) -> None:
     """As an unusable database, after the usable ones."""
     ran = located("db", "list", "-f", "json")
     assert (0, b"") == (ran.returncode, ran.stderr)
     *_, last = json.loads(ran.stdout)
-    assert (str(gone), f"{gone}: {REASON}") == (last["path"], last["error"])
+    assert (str(missing_directory), f"{missing_directory}: {REASON}") == (last["path"], last["error"])
     assert REASON.encode() in located("db", "list", "-f", "table").stdout
 
 
-def test_it_is_unhealthy(located: Geocli, gone: Path) -> None:
+def test_it_is_unhealthy(located: Geocli, missing_directory: Path) -> None:
     """A monitor sees it until the directory exists."""
     for name in ("City", "ASN"):
         records: dict[str, Any] = CITIES if name == "City" else NETWORKS
         build(located.db_dir / f"GeoLite2-{name}.mmdb", records, edition=f"GeoLite2-{name}")
     ran = located("stats", "--check")
-    assert (1, f"{gone}: {REASON}") == (ran.returncode, complaints(ran)[0])
-    gone.mkdir()
+    assert (1, f"{missing_directory}: {REASON}") == (ran.returncode, complaints(ran)[0])
+    missing_directory.mkdir()
     assert 0 == located("stats", "--check").returncode
 
 
 @pytest.mark.parametrize("origin", ["environment", "configuration"])
 @pytest.mark.parametrize("count", [1, 3000])
-def test_a_batch_reports_it_once(located: Geocli, gone: Path, count: int, origin: str) -> None:
+def test_a_batch_reports_it_once(located: Geocli, missing_directory: Path, count: int, origin: str) -> None:
     """When sources are asked, for input of any size; the answers are those of the existing databases."""
     if origin == "configuration":
         config = located.db_dir.parent / "config.toml"
-        config.write_text(f'system_databases = false\ndatabase_dirs = ["{located.db_dir}", "{gone}"]\n')
+        config.write_text(f'system_databases = false\ndatabase_dirs = ["{located.db_dir}", "{missing_directory}"]\n')
         del located.environ["GEOCLI_DB_DIR"]
     texts = [f"81.2.69.{number % 256}\n" for number in range(count)]
     ran = located("batch", "-f", "value", "-F", "city", stdin="".join(texts).encode())
     assert b"London\n" * count == ran.stdout
-    assert (0, f"{gone}: {REASON}") == (ran.returncode, complaint(ran))
+    assert (0, f"{missing_directory}: {REASON}") == (ran.returncode, complaint(ran))
 
 
-def test_a_lookup_reports_it_once_and_a_hit_never(located: Geocli, gone: Path) -> None:
+def test_a_lookup_reports_it_once_and_a_hit_never(located: Geocli, missing_directory: Path) -> None:
     """An answer from the cache needs no directory; flush and --cached-only print nothing, either."""
     ran = located("lookup", GB, "81.2.69.161")
-    assert (0, f"{gone}: {REASON}") == (ran.returncode, complaint(ran))
+    assert (0, f"{missing_directory}: {REASON}") == (ran.returncode, complaint(ran))
     for arguments in (("lookup", GB), ("flush",), ("lookup", GB), ("lookup", "--cached-only", GB), ("db", "verify")):
         ran = located(*arguments)
         assert (0, b"") == (ran.returncode, ran.stderr), arguments
 
 
-def test_named_files_need_no_directory(located: Geocli, gone: Path) -> None:
+def test_named_files_need_no_directory(located: Geocli, missing_directory: Path) -> None:
     """With `--db` no directory is searched."""
     ran = located("lookup", "--db", str(located.db_dir / "GeoLite2-City.mmdb"), GB)
-    assert (0, b"", False) == (ran.returncode, ran.stderr, gone.exists())
+    assert (0, b"", False) == (ran.returncode, ran.stderr, missing_directory.exists())
 
 
 @pytest.mark.parametrize("command", ["lookup", "small batch", "large batch"])
@@ -109,8 +109,8 @@ class TestEmptyFields:
 
     def test_no_message_if_a_row_has_the_field(self, located: Geocli, command: str) -> None:
         """Nor for special rows alone, nor without a choice of fields."""
-        known = "city,asn,network,built_at,traits.accuracy_radius,cached,resolved_at"
-        assert [] == self.complaints(located, command, known)
+        fields = "city,asn,network,built_at,traits.accuracy_radius,cached,resolved_at"
+        assert [] == self.complaints(located, command, fields)
         assert [] == self.complaints(located, command, "city,scope", ip="10.0.0.1")
         assert b"" == located("batch", stdin=b"2001:218::1\n").stderr
 

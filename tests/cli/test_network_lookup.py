@@ -85,12 +85,12 @@ def test_networks_in_tables(located: Geocli) -> None:
     """A range is not taken for several addresses."""
     table = b'ip,n\n81.2.69.0/24,1\n"81.2.69.120 - 81.2.69.140",2\n81.2.69.1/32,3\n'
     lines = [{"ip": "81.2.69.0/24"}, {"ip": "81.2.69.120 - 81.2.69.140"}, "81.2.69.0/24"]
-    rows = located("batch", "-F", "country_code", stdin=table).stdout
-    found = objects(located("batch", *FIELDS, stdin="".join(f"{json.dumps(line)}\n" for line in lines).encode()).stdout)
+    csv_rows = located("batch", "-F", "country_code", stdin=table).stdout
+    rows = objects(located("batch", *FIELDS, stdin="".join(f"{json.dumps(line)}\n" for line in lines).encode()).stdout)
 
-    assert b'ip,n,country_code\n81.2.69.0/24,1,GB\n"81.2.69.120 - 81.2.69.140",2,GB\n81.2.69.1/32,3,GB\n' == rows
-    assert ["81.2.69.0/24", "81.2.69.120-81.2.69.140"] == [line["geo"]["ip"] for line in found[:2]]
-    assert ["resolved", "resolved", "invalid"] == [line["geo"]["status"] for line in found]
+    assert b'ip,n,country_code\n81.2.69.0/24,1,GB\n"81.2.69.120 - 81.2.69.140",2,GB\n81.2.69.1/32,3,GB\n' == csv_rows
+    assert ["81.2.69.0/24", "81.2.69.120-81.2.69.140"] == [line["geo"]["ip"] for line in rows[:2]]
+    assert ["resolved", "resolved", "invalid"] == [line["geo"]["status"] for line in rows]
 
 
 def test_networks_in_logs_are_those_of_their_addresses(located: Geocli) -> None:
@@ -128,7 +128,7 @@ def test_lookup_prints_each_network(located: Geocli) -> None:
 @pytest.mark.parametrize("format_", ["json", "jsonl", "csv", "tsv", "value"])
 def test_lookup_in_each_format(located: Geocli, format_: str) -> None:
     """As addresses are printed."""
-    printed = located("lookup", "-f", format_, "-F", "ip,asn", "81.2.69.0/24").stdout.decode()
+    output = located("lookup", "-f", format_, "-F", "ip,asn", "81.2.69.0/24").stdout.decode()
     expected = {
         "json": '[\n  {"ip": "81.2.69.0/25", "asn": null},\n  {"ip": "81.2.69.128/25", "asn": 20712}\n]\n',
         "jsonl": '{"ip": "81.2.69.0/25", "asn": null}\n{"ip": "81.2.69.128/25", "asn": 20712}\n',
@@ -137,7 +137,7 @@ def test_lookup_in_each_format(located: Geocli, format_: str) -> None:
         "value": "81.2.69.0/25\t\n81.2.69.128/25\t20712\n",
     }
 
-    assert expected[format_] == printed
+    assert expected[format_] == output
 
 
 def test_lookup_shows_the_distinct_answers(geocli: Geocli) -> None:
@@ -197,7 +197,7 @@ def test_a_feed_without_a_database(geocli: Geocli, repeats: int) -> None:
 
 _paths = count()
 PREFIXES = st.tuples(st.ip_addresses(v=4), st.integers(20, 32)).map(
-    lambda drawn: f"11.0.{int(drawn[0]) >> 8 & 255}.{int(drawn[0]) & 255}/{drawn[1]}"
+    lambda pair: f"11.0.{int(pair[0]) >> 8 & 255}.{int(pair[0]) & 255}/{pair[1]}"
 )
 
 
@@ -218,21 +218,21 @@ def test_what_holds_for_a_range_holds_for_all_its_addresses(
         path = tmp_path / f"{next(_paths)}.mmdb"
         paths.append(Trie(records, ip_version=4).write(path, 24, records=records, edition=edition))
     first = (11 << 24) + bounds[0]
-    parsed = address_ranges.parse(
+    network = address_ranges.parse(
         f"{address_ranges.address(4, first)}-{address_ranges.address(4, first + 1 + bounds[1])}"
     )
-    assert isinstance(parsed, AddressRange)
+    assert isinstance(network, AddressRange)
     with GeoCache(tmp_path / "data", databases=paths) as cache:
-        entry = NetworkLookup(cache).entry(parsed, "no-cache")
-        addresses = [address_ranges.address(4, number) for number in range(parsed.first, parsed.last + 1)]
-        places = [known(each.place.as_dict()) for each in cache.lookup_batch(addresses, mode="no-cache")]
+        entry = NetworkLookup(cache).entry(network, "no-cache")
+        addresses = [address_ranges.address(4, number) for number in range(network.first, network.last + 1)]
+        places = [without_traits(each.place.as_dict()) for each in cache.lookup_batch(addresses, mode="no-cache")]
     common = {name: value for name, value in places[0].items() if all(place.get(name) == value for place in places)}
 
-    assert common == known(entry.place.as_dict())
+    assert common == without_traits(entry.place.as_dict())
     assert ("resolved" if common else "unresolved") == entry.status
 
 
-def known(place: dict[str, Any]) -> dict[str, Any]:
+def without_traits(place: dict[str, Any]) -> dict[str, Any]:
     """Return the known fields and traits of a place."""
     traits = {f"traits.{name}": value for name, value in (place["traits"] or {}).items()}
     return {name: value for name, value in place.items() if value is not None and name != "traits"} | traits

@@ -49,7 +49,7 @@ def rows(ips: list[tuple[str, str, str | None, str, str | None]]) -> list[list[s
     return [[ip, "special", scope, city, source, network] for ip, scope, city, source, network in ips]
 
 
-def found(output: bytes) -> list[list[str | None]]:
+def cells_of(output: bytes) -> list[list[str | None]]:
     return [[entry[name] for name in FIELDS.split(",")] for entry in objects(output)]
 
 
@@ -57,7 +57,7 @@ def test_a_lookup(own: Geocli) -> None:
     """A record is used, with its prefix, and the database is named; without one all is as the registries have it."""
     ran = own("lookup", "-F", FIELDS, *(ip for ip, *_ in EXPECTED))
     assert (0, b"") == (ran.returncode, ran.stderr)
-    assert rows(EXPECTED) == found(ran.stdout)
+    assert rows(EXPECTED) == cells_of(ran.stdout)
     entry = json.loads(own("lookup", "10.1.2.3").stdout)
     assert ("DE", "Germany", {"rack": 7}, True) == (
         entry["country_code"],
@@ -74,7 +74,7 @@ def test_a_batch(own: Geocli, count: int, options: tuple[str, ...]) -> None:
     texts = "".join(f"{ip}\n" for ip, *_ in EXPECTED) * count
     ran = own("batch", *options, "-f", "jsonl", "-F", FIELDS, stdin=texts.encode())
     assert (0, b"") == (ran.returncode, ran.stderr)
-    assert rows(EXPECTED) * count == found(ran.stdout)
+    assert rows(EXPECTED) * count == cells_of(ran.stdout)
     assert own("flush").returncode == 0
     if not options:
         expected = sorted((ip, "special", scope, city, source) for ip, scope, city, source, _ in EXPECTED)
@@ -111,8 +111,8 @@ def test_records_of_a_damaged_database_stay(own: Geocli) -> None:
 
 def test_named_databases_alone(own: Geocli, tmp_path: Path) -> None:
     """With `--db` only the given file is used."""
-    other = build(tmp_path / "other.mmdb", {"10.1.0.0/16": OFFICE}, edition="own")
-    for path, city in ((other, "Office"), (own.db_dir / "own.mmdb", "Hall 3"), (other, "Office")):
+    other_path = build(tmp_path / "other.mmdb", {"10.1.0.0/16": OFFICE}, edition="own")
+    for path, city in ((other_path, "Office"), (own.db_dir / "own.mmdb", "Hall 3"), (other_path, "Office")):
         (entry,) = objects(own("lookup", "--db", str(path), "10.1.2.3").stdout)
         assert city == entry["city"]
 

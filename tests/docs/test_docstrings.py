@@ -11,7 +11,7 @@ import pytest
 
 import geocli
 
-MODULES = ["geocli", *(found.name for found in pkgutil.walk_packages(geocli.__path__, "geocli."))]
+MODULES = ["geocli", *(module.name for module in pkgutil.walk_packages(geocli.__path__, "geocli."))]
 WITH_EXAMPLES = {
     *("geocli", "geocli.addresses", "geocli.models", "geocli.errors", "geocli.sanitize"),
     *("geocli.cli.options", "geocli.formats.text_map", "geocli.countries"),
@@ -30,10 +30,10 @@ def _no_databases(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "geocli.__main__"])
 def test_the_examples_of_a_module(name: str) -> None:
     """Each example is run; modules that newcomers read first have some."""
-    failed, tried = doctest.testmod(importlib.import_module(name))
+    failures, examples = doctest.testmod(importlib.import_module(name))
 
-    assert 0 == failed
-    assert name not in WITH_EXAMPLES or tried
+    assert 0 == failures
+    assert name not in WITH_EXAMPLES or examples
 
 
 @pytest.mark.parametrize("name", sorted(set(geocli.__all__) - {"__version__"}))

@@ -34,14 +34,14 @@ NEEDS_MORE = {
 
 def _inline() -> set[str]:
     """Return the commands between backquotes, without what is piped into them."""
-    found = set()
+    commands = set()
     for text in PAGES.values():
         prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
         for command in re.findall(r"`([^`\n]*\bgeocli [^`\n]*)`", prose):
             for part in re.split(r" \\?\| ", command):
                 if part.startswith("geocli "):
-                    found.add(part.removeprefix("geocli "))
-    return found
+                    commands.add(part.removeprefix("geocli "))
+    return commands
 
 
 COMMANDS = sorted(_inline())
@@ -68,7 +68,9 @@ def test_every_option_in_the_text_exists(command: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [one for one in COMMANDS if not PLACEHOLDER.search(one) and one not in NEEDS_MORE])
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if not PLACEHOLDER.search(command) and command not in NEEDS_MORE]
+)
 def test_complete_commands_run(located: Geocli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """A command without a placeholder runs in a directory with a log; its exit status is 0, or 1 for nothing found."""
     monkeypatch.chdir(tmp_path)

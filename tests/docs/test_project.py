@@ -66,10 +66,10 @@ def test_licence_text_is_part_of_the_package() -> None:
 
 def test_tests_that_the_documentation_names_exist() -> None:
     """The table of promises names existing tests."""
-    named = set(re.findall(r"`tests/([\w/]+\.py)`", PAGES["durability"]))
+    paths = set(re.findall(r"`tests/([\w/]+\.py)`", PAGES["durability"]))
 
-    assert len(named) > 20
-    assert set() == {name for name in named if not (ROOT / "tests" / name).exists()}
+    assert len(paths) > 20
+    assert set() == {name for name in paths if not (ROOT / "tests" / name).exists()}
 
 
 def test_continuous_integration_runs_all_and_audits() -> None:

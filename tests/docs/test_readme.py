@@ -120,11 +120,11 @@ def test_the_units_of_systemd_do_what_cron_does() -> None:
 def test_the_readme_makes_a_file_for_cron_of_the_example() -> None:
     """In /etc/cron.d each job has a user before its command, and nothing else of the example changes."""
     (command,) = re.findall(r"^(sed .*) >/etc/cron.d/geocli", PAGES["README"], re.MULTILINE)
-    made = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    generated = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     example = (ROOT / "crontab.example").read_text()
 
-    assert 4 == len(re.findall(r"^(?:[-0-9*/,]+ ){5}root \$GEOCLI ", made, re.MULTILINE))
-    assert example == made.replace(" root $GEOCLI", " $GEOCLI")
+    assert 4 == len(re.findall(r"^(?:[-0-9*/,]+ ){5}root \$GEOCLI ", generated, re.MULTILINE))
+    assert example == generated.replace(" root $GEOCLI", " $GEOCLI")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -209,8 +209,8 @@ def test_the_web_service_answers_and_flushes(geocli: Geocli, service: tuple[str,
     assert (400, "nonsense: a host name") == (refused.status_code, refused.json()["detail"][:21])
 
     with ThreadPoolExecutor(8) as pool:  # one cache, many threads
-        asked = [f"{url}/9.9.9.{number}" for number in range(40)]
-        answers = list(pool.map(lambda one: requests.get(one, timeout=30).json()["country"], asked))
+        urls = [f"{url}/9.9.9.{number}" for number in range(40)]
+        answers = list(pool.map(lambda address_url: requests.get(address_url, timeout=30).json()["country"], urls))
     assert ["US"] * 40 == answers
     process.terminate()
     process.wait(60)

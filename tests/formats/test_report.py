@@ -177,14 +177,14 @@ def test_a_map_as_a_picture(hostile: Geocli, tmp_path: Path) -> None:
 def test_classes_of_countries() -> None:
     """The colour grows with the logarithm of the number; small countries are dots, unknown codes are not drawn."""
     counts = {"US": 10_000, "DE": 1_000, "FR": 100, "SG": 10, "MT": 1, "?<": 1}
-    drawn = country_map(counts, 11_112)
+    svg = country_map(counts, 11_112)
 
     assert [1, 2, 3, 4, CLASSES] == [number for number, *_ in classes(counts)]
     assert [(10_000, 10_000)] == [(least, most) for number, least, most in classes(counts) if number == CLASSES]
-    assert 'class="class-5"><title>United States: 10,000 (90.0%)' in drawn
-    assert 2 == drawn.count("<circle")
-    assert "Malta: 1 (&lt;0.1%)" in drawn
-    assert "?<" not in drawn
+    assert 'class="class-5"><title>United States: 10,000 (90.0%)' in svg
+    assert 2 == svg.count("<circle")
+    assert "Malta: 1 (&lt;0.1%)" in svg
+    assert "?<" not in svg
     assert [] == classes({})
 
 

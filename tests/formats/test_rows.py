@@ -199,9 +199,9 @@ def test_control_characters_are_escaped(format_: str, text: str) -> None:
 @pytest.mark.parametrize("text", [*HOSTILE, "Orléans", "東京", "\\", '"', "\U000e0001", "😀"], ids=ascii)
 def test_json_reads_back(format_: str, text: str) -> None:
     """Escaped or not, JSON reads back as the same string."""
-    parsed = json.loads(_cell(format_, text))
+    document = json.loads(_cell(format_, text))
 
-    assert {"city": text} == (parsed[0] if format_ == "json" else parsed)
+    assert {"city": text} == (document[0] if format_ == "json" else document)
 
 
 def test_printable_text_is_unchanged() -> None:

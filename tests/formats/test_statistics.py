@@ -228,9 +228,9 @@ def test_statistics_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
 def test_statistics_as_json_with_unreadable_figures(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """Keys of unreadable figures have null."""
     print_stats(_stats(journal=None, last_flush=None, problems=["/x: gone"]), "json", None)
-    parsed = json.loads(capfdbinary.readouterr().out)
+    document = json.loads(capfdbinary.readouterr().out)
 
-    assert (None, None, ["/x: gone"]) == (parsed["journal"], parsed["last_flush"], parsed["problems"])
+    assert (None, None, ["/x: gone"]) == (document["journal"], document["last_flush"], document["problems"])
 
 
 @pytest.mark.parametrize("format_", ["json", "prometheus"])
@@ -297,17 +297,17 @@ def _samples(text: str) -> dict[tuple[str, str | None], float]:
     """Parse the text exposition format strictly: every sample belongs to the last metric that was declared."""
     assert text.endswith("\n")
     samples: dict[tuple[str, str | None], float] = {}
-    helped = typed = ""
+    help_name = type_name = ""
     for line in text.splitlines():
         if line.startswith("# HELP "):
-            helped = line.split(" ", 3)[2]
+            help_name = line.split(" ", 3)[2]
         elif line.startswith("# TYPE "):
-            typed, kind = line.split(" ")[2:]
-            assert (helped, "gauge") == (typed, kind)
+            type_name, kind = line.split(" ")[2:]
+            assert (help_name, "gauge") == (type_name, kind)
         else:
             actual = SAMPLE.fullmatch(line)
             assert actual, line
-            assert typed == actual["name"]
+            assert type_name == actual["name"]
             key = actual["name"].removeprefix("geocli_"), actual["label"]
             assert key not in samples
             samples[key] = float(actual["number"])

@@ -108,9 +108,9 @@ def test_shares_are_next_to_the_marks() -> None:
 
 def test_the_larger_share_is_shown() -> None:
     """When two countries share a cell, only the larger one's number is shown."""
-    marked = [piece for line in world({"LI": 0.1, "CH": 0.6}, 40) for piece, is_mark in line if is_mark]
+    marks = [piece for line in world({"LI": 0.1, "CH": 0.6}, 40) for piece, is_mark in line if is_mark]
 
-    assert ["●60%"] == [piece.removeprefix("10%●") for piece in marked]
+    assert ["●60%"] == [piece.removeprefix("10%●") for piece in marks]
 
 
 def test_unknown_codes_are_ignored() -> None:
@@ -130,15 +130,15 @@ def test_labels_are_apart() -> None:
     """Between the labels of two countries of a line is a character that belongs to neither."""
     shares = {"ES": 0.2, "IT": 0.2, "GR": 0.2, "TR": 0.2, "FR": 0.1, "US": 0.1}
     for columns in (40, 80, 120):
-        marked = [piece for line in world(shares, columns) for piece, is_mark in line if is_mark]
+        marks = [piece for line in world(shares, columns) for piece, is_mark in line if is_mark]
 
-        assert [] == [piece for piece in marked if piece.count("%") > 1]
-        assert 2 <= sum("%" in piece for piece in marked)
+        assert [] == [piece for piece in marks if piece.count("%") > 1]
+        assert 2 <= sum("%" in piece for piece in marks)
 
 
 def test_marks_grow_with_the_share() -> None:
     """A country with a larger share has a larger mark."""
     shares = {"BR": 0.004, "AU": 0.05, "US": 0.5}
-    marked = {piece[0] for line in world(shares, 80) for piece, is_mark in line if is_mark}
+    marks = {piece[0] for line in world(shares, 80) for piece, is_mark in line if is_mark}
 
-    assert {"·", "•", "●"} == marked
+    assert {"·", "•", "●"} == marks

@@ -52,7 +52,7 @@ class Walker:
         if not has_scopes:
             self.table.engine.ranges = Ranges(*map(address_of, EVERYTHING), embedding=1)
         self._width = len(databases)
-        self._known: dict[int, tuple[int, tuple[int, ...]]] = {}
+        self._walks: dict[int, tuple[int, tuple[int, ...]]] = {}
 
     def walk(self, texts: Iterable[str]) -> list[Walk | str]:
         """Return the walks; "unread" for addresses the kernel cannot parse, "single" for those of the scalar path."""
@@ -65,7 +65,7 @@ class Walker:
 
     def _walk(self, number: int, prefix: int) -> Walk | str:
         assert number != MISSING
-        return {UNREAD: "unread", SINGLE: "single"}.get(number) or Walk(*self._known[number], prefix)
+        return {UNREAD: "unread", SINGLE: "single"}.get(number) or Walk(*self._walks[number], prefix)
 
     def _find(self, answers: BlockAnswers) -> int:
         missing: int = kernel().find(byref(self.table.engine), byref(answers.native))
@@ -89,4 +89,4 @@ class Walker:
         kernel().settle(byref(engine), first, count)
         for at in range(count):
             own = zip(self.table.records, records[at * width : (at + 1) * width], strict=True)
-            self._known[first + at] = scopes[at], tuple(table.offsets[number] if number else 0 for table, number in own)
+            self._walks[first + at] = scopes[at], tuple(table.offsets[number] if number else 0 for table, number in own)

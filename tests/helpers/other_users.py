@@ -65,17 +65,17 @@ def _where_all_may_read() -> tuple[str, ...]:
     which the needed directories are mounted again (mount_namespaces(7)).
     """
     paths = [Path(path).resolve() for path in {sys.base_prefix, sys.prefix, str(PROJECT)}]
-    closed = {path: parent for path in paths if (parent := next(_closed(path), None)) is not None}
+    covered = {path: parent for path in paths if (parent := next(_closed_parents(path), None)) is not None}
     lines = ["set -e", "mount -t tmpfs none /mnt"]
-    for number, path in enumerate(closed):
+    for number, path in enumerate(covered):
         lines += [f"mkdir /mnt/{number}", f"mount --bind {quote(str(path))} /mnt/{number}"]
-    lines += [f"mount -t tmpfs -o mode=755 none {quote(str(parent))}" for parent in sorted(set(closed.values()))]
-    for number, path in enumerate(closed):
+    lines += [f"mount -t tmpfs -o mode=755 none {quote(str(parent))}" for parent in sorted(set(covered.values()))]
+    for number, path in enumerate(covered):
         lines += [f"mkdir -p {quote(str(path))}", f"mount --bind /mnt/{number} {quote(str(path))}"]
-    script = "\n".join([*(lines if closed else []), f"cd {quote(str(PROJECT))}", 'exec "$@"'])
+    script = "\n".join([*(lines if covered else []), f"cd {quote(str(PROJECT))}", 'exec "$@"'])
     return ("unshare", "--mount", "sh", "-c", script, "sh")
 
 
-def _closed(path: Path) -> Iterator[Path]:
+def _closed_parents(path: Path) -> Iterator[Path]:
     """Return the parent directories that other users may not enter, the highest first."""
     return (parent for parent in reversed(path.parents) if not parent.stat().st_mode & stat.S_IXOTH)

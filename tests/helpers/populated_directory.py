@@ -61,8 +61,8 @@ def prepared(home: Path) -> Geocli:
 
 def is_all_there(geocli: Geocli, promised: set[str]) -> None:
     """Flush, and check that all acknowledged addresses are stored, and nothing else remains."""
-    flushed = geocli("flush")
-    assert (0, b"", b"") == (flushed.returncode, flushed.stdout, flushed.stderr)
+    run = geocli("flush")
+    assert (0, b"", b"") == (run.returncode, run.stdout, run.stderr)
     assert {ip: COUNTRIES[ip[0]] for ip in promised} == dict(stored_rows(geocli, "ip, country_code"))
     with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
         assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()

@@ -168,8 +168,8 @@ def read_calls(log: str, home: Path, places: tuple[str, ...]) -> list[Call]:
         name, rest = line["name"], line["rest"]
         numbers[name] += 1
         file = PRINTED if name == "write" and rest.startswith("1<") else ""
-        if named := path.search(rest):
-            file = re.sub(r"^journal\..*\.draining$", "segment", named[1] or ".")
+        if file_match := path.search(rest):
+            file = re.sub(r"^journal\..*\.draining$", "segment", file_match[1] or ".")
             file = re.sub(r"\.[0-9a-f]{12}\.part$", ".part", file)
         if "O_TMPFILE" in rest or re.match(r"#\d+", file):
             file = NAMELESS

@@ -95,8 +95,8 @@ def main(source: str, target: str) -> None:
     height = round((TOP - BOTTOM) * SCALE)
     size = {"origin": ORIGIN, "width": WIDTH, "height": height}
     lines = [f'"{name}": {json.dumps(value, sort_keys=True)}' for name, value in {**size, "points": points}.items()]
-    drawn = ",\n".join(f'"{code}": "{shape}"' for code, shape in sorted(shapes.items()) if shape)
-    Path(target).write_text("{" + ",\n".join([*lines, '"shapes": {\n' + drawn + "}"]) + "}\n", encoding="utf-8")
+    members = ",\n".join(f'"{code}": "{shape}"' for code, shape in sorted(shapes.items()) if shape)
+    Path(target).write_text("{" + ",\n".join([*lines, '"shapes": {\n' + members + "}"]) + "}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
