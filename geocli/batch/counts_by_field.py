@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from geocli.engine.answer_keys import comparable
 from geocli.models import Entry, reader
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from geocli.engine.answer_counts import AnswerCounts
     from geocli.engine.answer_keys import Key
     from geocli.engine.block_answers import BlockAnswers
+    from geocli.engine.distinct import DistinctAddresses
 
 MAX_ADDRESSES = 1_000_000
 """Maximum number of distinct addresses to count exactly."""
@@ -22,26 +23,20 @@ PER_ADDRESS = frozenset({"ip", "network"})
 """Fields that differ between addresses with the same answer."""
 
 
-class _Distinct(Protocol):
-    is_full: bool
-
-    def add_texts(self, addresses: Sequence[bytes]) -> list[int]: ...
-
-
 class _AddressSet:
     """Distinct addresses, without the kernel."""
 
     def __init__(self) -> None:
-        self._seen = set[bytes]()
+        self._addresses = set[bytes]()
         self.is_full = False
 
     def add_texts(self, addresses: Sequence[bytes]) -> list[int]:
         """Return the positions of addresses that did not occur before; empty ones do not count."""
         new = []
         for position, address in enumerate(addresses):
-            if address and address not in self._seen and not self.is_full:
-                self.is_full = len(self._seen) >= MAX_ADDRESSES
-                self._seen.add(address)
+            if address and address not in self._addresses and not self.is_full:
+                self.is_full = len(self._addresses) >= MAX_ADDRESSES
+                self._addresses.add(address)
                 new.append(position)
         return new
 
@@ -96,14 +91,12 @@ class Tally:
         """Count rows."""
         if not self.fields:
             return
-        self._add(rows.shown or rows)
-
-    def _add(self, rows: Rows | Shown) -> None:
-        self._add_entries(rows.entries)
-        if rows.found is not None and self._is_per_address:
-            self._add_addresses(rows.found)
-        elif rows.found is not None:
-            self._add_found(rows.found)
+        selected: Rows | Shown = rows.shown or rows
+        self._add_entries(selected.entries)
+        if selected.found is not None and self._is_per_address:
+            self._add_addresses(selected.found)
+        elif selected.found is not None:
+            self._add_answers(selected.found)
 
     def by(self, key_of: Callable[[Key], Any]) -> Counter[Any]:
         """Return the number of rows by a function of their keys."""
@@ -130,13 +123,13 @@ class Tally:
             addresses = [b"" if entry.status == "invalid" else entry.ip.encode() for entry in entries]
             self._addresses.update(keys[position] for position in self._distinct.add_texts(addresses))
 
-    def _add_found(self, found: BlockAnswers) -> None:
+    def _add_answers(self, block: BlockAnswers) -> None:
         from geocli.engine.answer_counts import AnswerCounts
 
-        if self._counts is None or self._counts.answers is not found.answers:
+        if self._counts is None or self._counts.answers is not block.answers:
             self._settle()
-            self._counts = AnswerCounts(found.answers)
-        self._counts.add(found, self._distinct)
+            self._counts = AnswerCounts(block.answers)
+        self._counts.add(block, self._distinct)
 
     def _settle(self) -> None:
         """Add what was counted by the numbers of answers."""
@@ -149,17 +142,17 @@ class Tally:
     def _own(self, key: Key) -> Key:
         return key if self._has_whole_keys else tuple([key[column] for column in self._columns])
 
-    def _add_addresses(self, found: BlockAnswers) -> None:
+    def _add_addresses(self, answers: BlockAnswers) -> None:
         """Count answers by keys with fields of each address, which takes longer."""
         from geocli.engine.kernel import FIRST_NUMBER, NO_PREFIX
 
-        rows = Counter(zip(found.block.addresses(), found.numbers, found.prefixes, strict=True))
+        rows = Counter(zip(answers.block.addresses(), answers.numbers, answers.prefixes, strict=True))
         keys, texts = [], []
         for (address, number, prefix), count in rows.items():
             if number < FIRST_NUMBER:
                 continue
             entry = Entry(ip=canonical(address), status="", prefix_len=None if prefix == NO_PREFIX else prefix)
-            pairs = zip(self.fields, self._read(entry), self._own(found.answers.key(number)), strict=True)
+            pairs = zip(self.fields, self._read(entry), self._own(answers.answers.key(number)), strict=True)
             key = tuple(own if name in PER_ADDRESS else value for name, own, value in pairs)
             self._lines[key] += count
             keys.append(key)
@@ -178,7 +171,7 @@ def canonical(address: bytes) -> str:
     return str(ip_address(text))
 
 
-def _distinct(*, needs_set: bool) -> _Distinct:
+def _distinct(*, needs_set: bool) -> _AddressSet | DistinctAddresses:
     from geocli.engine.kernel import load
 
     if needs_set or load() is None:

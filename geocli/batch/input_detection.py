@@ -178,7 +178,7 @@ def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
     if request.input == "jsonl" and not request.columns:
         key = _usual_key(line)
         request = request.replace(columns=(key,) if key else ())
-    return request, _Again(data, read)
+    return request, _again(data, read)
 
 
 def _with(request: BatchRequest, recognised: Recognised) -> BatchRequest:
@@ -187,15 +187,10 @@ def _with(request: BatchRequest, recognised: Recognised) -> BatchRequest:
     return request.replace(input=input_, delimiter=request.delimiter or delimiter)
 
 
-class _Again:
-    """Returns the data that were read to recognise the input, and then the rest."""
-
-    def __init__(self, data: bytes, read: Read) -> None:
-        self._data, self._read = data, read
-
-    def __call__(self, count: int) -> bytes:
-        data, self._data = self._data, b""
-        return data or self._read(count)
+def _again(data: bytes, read: Read) -> Read:
+    """Return a function that returns the data that were read to recognise the input, and then reads the rest."""
+    pending = [data] if data else []
+    return lambda count: pending.pop() if pending else read(count)
 
 
 def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes, bytes]:

@@ -127,14 +127,10 @@ def _escaped_digits(before: bytes, run: bytes) -> int | None:
 
 
 def _after_tag(run: bytes) -> int | None:
-    """Return the length of a tag with its colon; None if no address can follow."""
-    start = run.find(b":") + 1
-    return start if _may_follow_tag(run[start:]) else None
-
-
-def _may_follow_tag(rest: bytes) -> bool:
-    """Return whether an address can begin after a tag and its colon; two adjacent colons are a C++ or Rust path."""
-    return bool(rest) and (rest[:1] != b":" or rest[:3] == b"::1" or b":" in rest[2:])
+    """Return the length of a tag with its colon; None if no address can follow, as in a path of C++ or Rust."""
+    tag, colon, rest = run.partition(b":")
+    may_follow = rest[:1] != b":" or rest[:3] == b"::1" or b":" in rest[2:]
+    return len(tag + colon) if rest and may_follow else None
 
 
 def _is_rejected(before: bytes, address: bytes, after: bytes) -> bool:

@@ -124,7 +124,7 @@ class JsonLinesForm:
                 addresses.append(self._paths[0].address(content))
                 between = line[len(start) :] + b"\n"
                 continue
-            pieces, rest = self._divided(line, content) if line.strip() else ([], line)
+            pieces, rest = self._divide(line, content) if line.strip() else ([], line)
             addresses += [address for _, address in pieces]
             texts, between = self._copied(pieces, rest, between)
             copied += texts
@@ -147,13 +147,13 @@ class JsonLinesForm:
             between = b"\n"
         return texts, between
 
-    def _divided(self, line: bytes, content: Any) -> tuple[Pieces, bytes]:
+    def _divide(self, line: bytes, content: Any) -> tuple[Pieces, bytes]:
         """Return the pieces of a line, and the text after the last answer."""
         if isinstance(content, dict):
             arrays = self._paths[0].arrays
-            divided = self._in_arrays(line, content, arrays) if arrays else self._in_object(line, content)
-            if divided is not None:
-                return divided
+            division = self._in_arrays(line, content, arrays) if arrays else self._in_object(line, content)
+            if division is not None:
+                return division
         # A line that is not an object must not be answered like an address.
         address = "" if is_readable(decoded(line)) else decoded(line[:MAX_LINE_BYTES])
         start = f'{{"line": {json_text(line.removesuffix(CR).decode("utf-8", "backslashreplace"))}'.encode()
@@ -192,11 +192,11 @@ class JsonLinesForm:
         bom = line[: len(line) - len(text.encode("utf-8", "surrogatepass"))]
         pieces, at, between = list[tuple[bytes, str]](), 0, bom
         for target in objects:
-            divided = self._in_object(text[target.start : target.end].encode("utf-8", "surrogatepass"), target.content)
-            if divided is None:
+            division = self._in_object(text[target.start : target.end].encode("utf-8", "surrogatepass"), target.content)
+            if division is None:
                 return None
             between += text[at : target.start].encode("utf-8", "surrogatepass")
-            inner, rest = divided
+            inner, rest = division
             if inner:
                 inner[0] = between + inner[0][0], inner[0][1]
             pieces += inner

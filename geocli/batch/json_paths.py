@@ -82,13 +82,13 @@ def _text(value: Any) -> str:
 def targets(text: str, content: dict[str, Any], arrays: Sequence[str]) -> list[Target] | None:
     """Return the objects of arrays in an object; None if it has no such array."""
     start = _after_blanks(text, 0)
-    found: list[Target] | None = [Target(content, start, len(text.rstrip()))]
+    objects: list[Target] | None = [Target(content, start, len(text.rstrip()))]
     for array in arrays:
-        inner = [_elements(text, target.start, array.split(".")) for target in found or ()]
-        found = [target for each in inner if each is not None for target in each]
-        if not found and None in inner:
+        inner = [_elements(text, target.start, array.split(".")) for target in objects or ()]
+        objects = [target for each in inner if each is not None for target in each]
+        if not objects and None in inner:
             return None
-    return found
+    return objects
 
 
 def _elements(text: str, start: int, steps: Sequence[str]) -> list[Target] | None:
@@ -102,16 +102,16 @@ def _elements(text: str, start: int, steps: Sequence[str]) -> list[Target] | Non
         start = places[step]
     if text[start] != "[":
         return None
-    found, at = [], start + 1
+    objects, at = [], start + 1
     while text[_after_blanks(text, at)] != "]":
         begin = _after_blanks(text, at)
         content, end = _DECODER.raw_decode(text, begin)
         if isinstance(content, dict):
-            found.append(Target(content, begin, end))
+            objects.append(Target(content, begin, end))
         at = _after_blanks(text, end)
         if text[at] == ",":
             at += 1
-    return found
+    return objects
 
 
 def members(text: str, start: int) -> Iterator[tuple[str, Any, int, int]]:

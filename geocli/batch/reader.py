@@ -310,5 +310,5 @@ def size_bytes(path: str) -> int | None:
 def total_bytes(paths: Sequence[str]) -> int | None:
     """Return how many bytes will be read of these files together; None if one of them is compressed or not a file."""
     sizes = [None if compression_of(path) else size_bytes(path) for path in paths]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    known_sizes = [size for size in sizes if size is not None]
+    return sum(known_sizes) if len(known_sizes) == len(sizes) else None

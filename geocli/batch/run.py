@@ -35,9 +35,7 @@ OTHER_COLUMNS = "its columns are not those of the files before it"
 class BatchReport:
     """The result of a batch."""
 
-    def __init__(self, request: BatchRequest | None = None) -> None:
-        """Begin without rows."""
-        request = request or BatchRequest()
+    def __init__(self, request: BatchRequest) -> None:
         self.empty = EmptyFields(request.fields)
         self.tally = request.tally()
         """Rows by the fields that the request counts."""
@@ -169,7 +167,7 @@ class _Batch:
     def _answer(self, path: str, read: Read) -> None:
         request, form = self._request, self._request.form()
         self._is_shown = request.output is None and request.is_raw and sys.stdout.isatty()
-        with Scheduler(self._cache, form, request.mode, request.jobs, self._written) as scheduler:
+        with Scheduler(self._cache, form, request.mode, request.jobs, self._write_rows) as scheduler:
             self._scheduler = scheduler
             end = request.end.encode()
             cut = partial(whole_lines, read, end, form.max_bytes, adds_end=form.adds_end, bom=form.bom)
@@ -192,7 +190,7 @@ class _Batch:
             self._put(visible(header) if self._is_shown else header)
             self._columns = form.columns
 
-    def _written(self, group: Sequence[Rows]) -> None:
+    def _write_rows(self, group: Sequence[Rows]) -> None:
         for rows in group:
             is_counted = bool(self._request.count_by)
             for part in () if is_counted and rows.shown is None else rows.data:

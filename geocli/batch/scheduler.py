@@ -120,13 +120,11 @@ class Scheduler:
         if table is None:
             if is_vectorised:
                 self._report_missing_kernel(chunk)
-            self._pending.append(self._done(self._maker.one_by_one(chunk)))
+            self._pending.append(self._ready(self._maker.one_by_one(chunk)))
             self.drain()
-        elif self._workers is None:
-            self._pending.append(self._done(self._maker.find(chunk, table, self._cached or ())))
         else:
-            cached = self._cached or ()
-            self._pending.append(self._workers.submit(self._maker.find, chunk, table, cached).result)
+            find = partial(self._maker.find, chunk, table, self._cached or ())
+            self._pending.append(self._workers.submit(find).result if self._workers else self._ready(find()))
         blocks_ahead = 0 if self._workers is None else self._jobs - 1
         if len(self._pending) >= self._group + blocks_ahead:
             self._write(self._group)
@@ -154,7 +152,7 @@ class Scheduler:
                 self._cache.on_problem(KernelError(LIBRARY, problem()))
 
     @staticmethod
-    def _done(rows: Rows | BlockAnswers) -> Pending:
+    def _ready(rows: Rows | BlockAnswers) -> Pending:
         return lambda: rows
 
     def _start_threads(self) -> None:

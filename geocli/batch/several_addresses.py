@@ -63,12 +63,12 @@ def _read(pick: str, text: str) -> Address:
     try:
         return parse(text)
     except AddressError:
-        found = _several(text)
-        if not found:
+        addresses = _several(text)
+        if not addresses:
             raise
     if pick == "public":
-        return next((address for address in found if scope(address) is None), found[0])
-    return found[-1 if pick == "last" else 0]
+        return next((address for address in addresses if scope(address) is None), addresses[0])
+    return addresses[-1 if pick == "last" else 0]
 
 
 def _several(text: str) -> list[Address]:

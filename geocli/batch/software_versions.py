@@ -179,12 +179,12 @@ def _is_of_product(product: re.Match[bytes], quad: bytes, after: bytes) -> bool:
 
 def _is_of_package(before: bytes, quad: bytes, after: bytes) -> bool:
     """Return whether numbers are the version of a package: `git-1.8.3.1`, `foo==1.2.3.4`, `1.2.3.4-1.el9`."""
-    named = _NAMED.search(before) if before.endswith(b"-") else None
-    required = _REQUIRED.search(before) if _SIGN.search(before[-4:]) else None
-    name = (named and named[1]) or (required and required[1]) or b""
+    name_match = _NAMED.search(before) if before.endswith(b"-") else None
+    requirement = _REQUIRED.search(before) if _SIGN.search(before[-4:]) else None
+    name = (name_match and name_match[1]) or (requirement and requirement[1]) or b""
     if name.lower() in _ADDRESS_WORDS:
         return False
-    if named or (required and _is_compared(before[-1:], quad)):
+    if name_match or (requirement and _is_compared(before[-1:], quad)):
         return True
     return after[:1] in (b"-", b"+", b"~") and _REVISION.match(after) is not None
 

@@ -59,19 +59,14 @@ def _hint(column: str, head: Head) -> str:
     if column in head.names:
         return f"; name one by its number, as in -c {head.names.index(column) + 1}"
     from difflib import get_close_matches
+    from shlex import quote
 
     lowered = {name.lower(): name for name in head.names}
     nearest = get_close_matches(column.lower(), lowered, n=1)
     likely = lowered[nearest[0]] if nearest else usual_name(head.names)
     if likely is None:
         return "; choose one with -c" if column == DEFAULT_COLUMN else ""
-    return f"; try -c {_shell_quoted(safe(likely))}"
-
-
-def _shell_quoted(text: str) -> str:
-    from shlex import quote
-
-    return quote(text)
+    return f"; try -c {quote(safe(likely))}"
 
 
 def _is_row(head: Head) -> bool:

@@ -11,7 +11,7 @@ from codecs import BOM_UTF8
 from itertools import pairwise
 from typing import NamedTuple
 
-from geocli.batch import several_addresses
+from geocli.batch.several_addresses import has_address
 from geocli.batch.table_dialect import CR, NO_CR, Dialect
 from geocli.batch.usual_names import number_of, usual_name
 from geocli.errors import SettingsError
@@ -67,7 +67,7 @@ class Head(NamedTuple):
         if not any(mark in text for mark in marks):
             return text
         names = [safe(name).replace(" ", "_") for name in added]
-        return COMMENTS.sub(lambda found: (found[1] or b"") + self._extended(found[2], names), text)
+        return COMMENTS.sub(lambda match: (match[1] or b"") + self._extended(match[2], names), text)
 
     def _extended(self, comment: bytes, added: Sequence[str]) -> bytes:
         marker = (W3C if self.kind == "w3c" else ZEEK).match(comment)
@@ -108,8 +108,8 @@ def read_head(text: bytes, dialect: Dialect, columns: Sequence[str], *, is_all: 
     lines = [text[start:stop] for start, stop in pairwise(bounds)]
     start, at = bounds[-1], bounds[-1] or mark  # a byte order mark belongs to the first line
     comments = _contents(lines)
-    if named := _of_log(lines, comments, text[at:]):
-        return named
+    if log_head := _of_log(lines, comments, text[at:]):
+        return log_head
     dialect = dialect._replace(has_comments=bool(comments))
     rest = text[at:]
     size = dialect.first_bytes(rest) if rest else 0
@@ -142,7 +142,7 @@ def _of_log(lines: Sequence[bytes], comments: Sequence[bytes], rest: bytes) -> H
         dialect = Dialect(delimiter, quotes="lines" if delimiter == " " else "none", has_comments=True)
         kind, end = "w3c", marker.end()
     else:
-        separator = next((found for each in comments if (found := SEPARATOR.match(each))), None)
+        separator = next((match for each in comments if (match := SEPARATOR.match(each))), None)
         delimiter = chr(int(separator[1], 16)) if separator else "\t"
         dialect = Dialect(delimiter, quotes="none", has_comments=True)
         kind, end = "zeek", len("#fields")
@@ -183,7 +183,7 @@ def _has_addresses(names: Sequence[str], columns: Sequence[str]) -> bool:
 
 def _address_index(cells: Sequence[str]) -> int | None:
     """Return the index of the first cell with an address."""
-    return next((index for index, cell in enumerate(cells) if several_addresses.has_address(cell)), None)
+    return next((index for index, cell in enumerate(cells) if has_address(cell)), None)
 
 
 def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, columns: Sequence[str], mark: int) -> Head:

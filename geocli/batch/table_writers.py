@@ -12,23 +12,11 @@ from geocli.sanitize import safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Protocol
+    from typing import TypeAlias
 
     from geocli.batch.table_head import Head
 
-    class Writer(Protocol):
-        """Writes the rows of a table."""
-
-        output: Output
-        """Output format."""
-        end: bytes | None
-        """Text after the last answer of a row; None to write all ends of lines, blank lines and comments unchanged."""
-
-        def head(self) -> bytes:
-            """Return the text before the rows."""
-
-        def row(self, cells: list[str], raw: bytes) -> list[bytes]:
-            """Return the text to write before each answer of a row."""
+    Writer: TypeAlias = "RawWriter | AnswerWriter | TableWriter | ObjectWriter"
 
 
 APPENDED_FIELDS = tuple(name for name in CSV_FIELDS if name != "ip")
@@ -64,7 +52,15 @@ def _check_new(names: Sequence[str], head: Head, count: int) -> None:
 
 
 class RawWriter:
-    """Unchanged rows with appended cells."""
+    """Unchanged rows with appended cells.
+
+    This writer and the others have these attributes and methods:
+
+    Attributes:
+        output: output format of answers.
+        end: text after the last answer of a row; None to write all ends of lines, blank lines and comments unchanged.
+
+    """
 
     end: bytes | None = None
 
@@ -73,7 +69,7 @@ class RawWriter:
         cut = head.dialect.delimiter
         format_ = "csv" if head.kind == "csv" else "words"
         self.output = Output(format_, fields, with_header=False, before=cut, end="", separator=cut)
-        self._head, self._added, self._others = head, added, [b""] * (count - 1)
+        self._head, self._added, self._separators = head, added, [b""] * (count - 1)
         self._delimiter, self._width = cut.encode(), head.width
 
     def head(self) -> bytes:
@@ -87,7 +83,7 @@ class RawWriter:
     def row(self, cells: list[str], raw: bytes) -> list[bytes]:
         """Return the row, filled up where it is too short."""
         missing = self._width - len(cells)
-        return [raw + self._delimiter * missing if missing > 0 else raw, *self._others]
+        return [raw + self._delimiter * missing if missing > 0 else raw, *self._separators]
 
 
 class AnswerWriter:
@@ -120,7 +116,7 @@ class TableWriter:
     def __init__(self, head: Head, count: int, added: Sequence[str], output: Output) -> None:
         _check_new(added, head, count)
         self._names = [*head.names, *added] if head.names else []
-        self._others, self._width = [b""] * (count - 1), head.width
+        self._separators, self._width = [b""] * (count - 1), head.width
         self._cut, self._format = output.separator, output.format
         self.output = Output(output.format, output.names, with_header=False, before=self._cut, end="")
 
@@ -131,7 +127,7 @@ class TableWriter:
     def row(self, cells: list[str], _: bytes) -> list[bytes]:
         """Return the cells of a row."""
         missing = [""] * (self._width - len(cells))
-        return [self._joined([*cells, *missing]), *self._others]
+        return [self._joined([*cells, *missing]), *self._separators]
 
     def _joined(self, cells: Sequence[str]) -> bytes:
         return self._cut.join(map(self._cell, cells)).encode("utf-8", "surrogateescape")
@@ -153,8 +149,8 @@ class ObjectWriter:
         _check_new(answers, head, len(prefixes))
         self.output = Output("jsonl", fields, end="")
         self._keys = [f"{json_text(name)}: " for name in head.names]
-        self._first, *self._others = [f"{json_text(name)}: ".encode() for name in answers]
-        self._others = [b", " + key for key in self._others]
+        self._first, *self._separators = [f"{json_text(name)}: ".encode() for name in answers]
+        self._separators = [b", " + key for key in self._separators]
 
     def head(self) -> bytes:
         """Return nothing, since each line has keys."""
@@ -167,4 +163,4 @@ class ObjectWriter:
             cell.replace(NO_CR, CR).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for cell in cells
         ]
         members = [f"{key}{json_text(text)}, " for key, text in zip(keys, texts, strict=False)]
-        return [f"{{{''.join(members)}".encode() + self._first, *self._others]
+        return [f"{{{''.join(members)}".encode() + self._first, *self._separators]

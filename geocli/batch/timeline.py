@@ -46,7 +46,7 @@ class Timeline:
 
     def add(self, text: bytes) -> None:
         """Count lines."""
-        self._texts.update((found.lastgroup or "", found[found.lastgroup or 0]) for found in _TIME.finditer(text))
+        self._texts.update((match.lastgroup or "", match[match.lastgroup or 0]) for match in _TIME.finditer(text))
 
     def steps(self) -> tuple[timedelta, list[tuple[datetime, int]]]:
         """Return the length of a step, and the beginning of each with its lines, without gaps; empty without times."""

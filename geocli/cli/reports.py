@@ -25,7 +25,7 @@ def write_batch_report(
     rows = [dict(zip(tally.fields, key, strict=True)) | {"lines": count} for key, count in tally.lines.items()]
     step, times = batch.timeline.steps() if batch.timeline else (None, [])
     addresses = f"{'' if tally.is_exact else 'at least '}{tally.addresses.total():,}"
-    countries = _counted(rows, lambda row: row["country_code"])
+    countries = _counts_of(rows, lambda row: row["country_code"])
     report = Report(
         title=", ".join("standard input" if name == "-" else os.path.basename(name) for name in request.files),
         at=now,
@@ -33,9 +33,9 @@ def write_batch_report(
         total=tally.lines.total(),
         facts=[("distinct addresses", addresses), ("countries", f"{len(countries):,}")],
         countries=countries,
-        networks=_counted(rows, lambda row: _network(row["asn"], row["org"])),
-        cities=_counted(rows, _city),
-        others=_counted(rows, lambda row: None if row["country_code"] else _other(row)),
+        networks=_counts_of(rows, lambda row: _network(row["asn"], row["org"])),
+        cities=_counts_of(rows, _city),
+        others=_counts_of(rows, lambda row: None if row["country_code"] else _other(row)),
         times=times,
         databases=databases,
         **({} if step is None else {"step": step}),
@@ -43,9 +43,9 @@ def write_batch_report(
     write_report(report, path)
 
 
-def write_cache_report(counted: dict[str, Stats], path: str) -> None:
+def write_cache_report(stats_by: dict[str, Stats], path: str) -> None:
     """Replace a file with a page about the cache, which was counted by country, by network and by city."""
-    stats, networks, cities = counted["country"], counted["asn"], counted["city"]
+    stats, networks, cities = stats_by["country"], stats_by["asn"], stats_by["city"]
     names = networks.organisations or {}
     unresolved = stats.statuses.get("unresolved", 0)
     report = Report(
@@ -65,7 +65,7 @@ def write_cache_report(counted: dict[str, Stats], path: str) -> None:
     write_report(report, path)
 
 
-def _counted(rows: Sequence[dict[str, Any]], name_of: Any) -> Counter[str]:
+def _counts_of(rows: Sequence[dict[str, Any]], name_of: Any) -> Counter[str]:
     counts = Counter[str]()
     for row in rows:
         if name := name_of(row):

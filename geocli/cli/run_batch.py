@@ -6,9 +6,11 @@ import sys
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from geocli.batch.missing_addresses import complaint
 from geocli.cli.session import Problems, complain_of_empty_fields, open_cache
 from geocli.console import close_output, complain
 from geocli.errors import GeocliError, SettingsError
+from geocli.formats.progress import progress
 from geocli.logs import Timed, is_verbose
 from geocli.settings import COMMAND_LINE
 
@@ -50,56 +52,35 @@ def batch(
             facts["sources"] = ", ".join(label for label, _ in cache.sources(is_labeled=False)[0])
             facts["kernel"] = "missing" if load() is None else "loaded"
         run, total_bytes = _prepared(cache, request, cluster)
-        with _progress(total_bytes, is_shown=shows_progress) as watcher:
+        with progress(total_bytes, is_shown=shows_progress) as watcher:
             report = run(watcher)
     _print_counts(report, request, settings, cache)
     if not is_quiet:
-        _complain_of_lines(report)
+        if sentence := complaint(report.lines, report.request):
+            complain(sentence)
         complain_of_empty_fields(report.empty, settings, request.mode)
     if request.mode != "no-cache":
         _flush_long_journal(settings)
     return problems.exit_status(report.exit_status)
 
 
-def _write_report(report: BatchReport, request: BatchRequest, settings: Settings, cache: GeoCache) -> None:
-    from geocli.cli.reports import write_batch_report
-    from geocli.stats import databases
-
-    write_batch_report(report, request, str(request.report), databases(settings), cache.now())
-
-
-def _print_groups(report: BatchReport, request: BatchRequest) -> None:
-    from geocli.formats.counts import groups_of, print_groups
-
-    tally = report.tally.reduced(request.count_by)
-    groups = groups_of(request.count_by, tally.lines, tally.addresses, top=request.top, is_exact=tally.is_exact)
-    print_groups(groups, request.count_format, request.output, with_header=request.with_header)
-
-
-def _complain_of_lines(report: BatchReport) -> None:
-    from geocli.batch.missing_addresses import complaint
-
-    if text := complaint(report.lines, report.request):
-        complain(text)
-
-
 def _print_counts(report: BatchReport, request: BatchRequest, settings: Settings, cache: GeoCache) -> None:
     """Write the report, the counts and the summary that were requested."""
     if request.report:
-        _write_report(report, request, settings, cache)
+        from geocli.cli.reports import write_batch_report
+        from geocli.stats import databases
+
+        write_batch_report(report, request, request.report, databases(settings), cache.now())
     if request.count_by:
-        _print_groups(report, request)
+        from geocli.formats.counts import groups_of, print_groups
+
+        tally = report.tally.reduced(request.count_by)
+        groups = groups_of(request.count_by, tally.lines, tally.addresses, top=request.top, is_exact=tally.is_exact)
+        print_groups(groups, request.count_format, request.output, with_header=request.with_header)
     if request.is_counted:
         from geocli.formats.counts import print_summary
 
         print_summary(report.counts)
-
-
-def _progress(total_bytes: int | None, *, is_shown: bool) -> AbstractContextManager[Watcher]:
-    """Return a context with the callbacks for progress."""
-    from geocli.formats.progress import Watcher, progress
-
-    return progress(total_bytes) if is_shown else nullcontext(Watcher())
 
 
 def _workers(cluster: ClusterRequest | None) -> AbstractContextManager[None]:
@@ -125,8 +106,8 @@ def _prepared(
     except ImportError as error:
         reason = f"needs Dask ({error}); get it with: pip install '.[cluster]' in a clone of geocli"
         raise SettingsError("--cluster", reason, origin=COMMAND_LINE) from error
-    divided = ClusterBatch(cache, request, cluster)
-    return (lambda watcher: divided.run(watcher.read)), divided.size_bytes
+    cluster_batch = ClusterBatch(cache, request, cluster)
+    return (lambda watcher: cluster_batch.run(watcher.read)), cluster_batch.size_bytes
 
 
 def _flush_long_journal(settings: Settings) -> None:

@@ -40,11 +40,11 @@ def lookup(
         entries = list(cache.lookup_batch(texts, mode=mode))
         facts |= {"addresses": len(entries), "cached": sum(entry.cached for entry in entries)}
         networks_status = None
-        if any(entry.status == "invalid" for entry in entries):
+        if _has_invalid(entries):
             from geocli.cli.run_network_lookup import NetworksOutput, with_networks
 
             items = with_networks(cache, entries, mode)
-            entries = [item for item in items if isinstance(item, Entry)]
+            entries = _entries(items)
             if len(entries) < len(items):
                 output = NetworksOutput(cache, mode, format_, fields, top)
                 networks_status = output.check(items) if is_quiet else output.write(items)
@@ -55,6 +55,14 @@ def lookup(
     if prints_entries:
         _complain_of_empty(entries, fields, settings, mode)
     return problems.exit_status(max([networks_status or 0, *(_status(entry, mode) for entry in entries)]))
+
+
+def _entries(items: Iterable[object]) -> list[Entry]:
+    return [item for item in items if isinstance(item, Entry)]
+
+
+def _has_invalid(entries: Iterable[Entry]) -> bool:
+    return any(entry.status == "invalid" for entry in entries)
 
 
 def _complain_of_empty(entries: Sequence[Entry], fields: Sequence[str] | None, settings: Settings, mode: Mode) -> None:

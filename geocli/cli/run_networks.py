@@ -78,8 +78,8 @@ def _checked(request: NetworksRequest) -> Selection:
     selection = request.selection
     if selection is None:
         raise SettingsError("networks", "choose some with --country, --asn, --only or --except", origin=COMMAND_LINE)
-    for option, given, formats in (("-F", request.fields, WITH_FIELDS), ("--name", request.name, WITH_NAME)):
-        if given and request.format not in formats:
+    for option, value, formats in (("-F", request.fields, WITH_FIELDS), ("--name", request.name, WITH_NAME)):
+        if value and request.format not in formats:
             raise SettingsError(option, f"cannot be used with -f {request.format}", origin=COMMAND_LINE)
     for field in (*selection.fields, *(request.fields or ())):
         if field in FIELDS_OF_ADDRESSES:

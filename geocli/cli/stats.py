@@ -58,10 +58,10 @@ def stats(
     top = 0 if check or format_ == "prometheus" else top
     settings = options.settings_of(ctx)
     with open_cache(settings, Problems()) as cache:
-        counted = cache.stats(by=by, top=top, with_countries=map_)
+        statistics = cache.stats(by=by, top=top, with_countries=map_)
     if check:
-        return _check(counted, cache.directory, max_lag, settings.journal_limit_mb)
-    print_stats(counted, format_, output)
+        return _check(statistics, cache.directory, max_lag, settings.journal_limit_mb)
+    print_stats(statistics, format_, output)
     return 0
 
 
@@ -72,19 +72,21 @@ def _report(settings: Settings, path: str) -> int:
 
     check_requirements()
     with open_cache(settings, Problems()) as cache:
-        counted = {by: cache.stats(by=by, top=TOP, with_countries=by == "country") for by in ("country", "asn", "city")}
-    print_reasons(counted["country"].problems)
-    write_cache_report(counted, path)
+        statistics = {
+            by: cache.stats(by=by, top=TOP, with_countries=by == "country") for by in ("country", "asn", "city")
+        }
+    print_reasons(statistics["country"].problems)
+    write_cache_report(statistics, path)
     return 0
 
 
-def _check(counted: Stats, directory: DataDirectory, max_lag: str, journal_limit_mb: int) -> int:
+def _check(statistics: Stats, directory: DataDirectory, max_lag: str, journal_limit_mb: int) -> int:
     """Print what is unhealthy, and return the exit status."""
     from geocli import health
     from geocli.formats.statistics import print_reasons
 
     max_age = options.duration_of(max_lag)
-    reasons = health.unhealthy(counted, directory, max_age, journal_limit_mb=journal_limit_mb)
+    reasons = health.unhealthy(statistics, directory, max_age, journal_limit_mb=journal_limit_mb)
     status = print_reasons(reasons)
     # A monitor gets no output when all is well.
     if reasons or sys.stderr.isatty():

@@ -9,7 +9,7 @@ from geocli.countries import country_name
 from geocli.databases.titles import titles_of
 from geocli.formats.network_kinds import kinds_of
 from geocli.formats.rows import value_text
-from geocli.formats.tables import AMBER, BLUE, GREEN, RED, ago, harmless, listing, open_console, show
+from geocli.formats.tables import AMBER, BLUE, GREEN, RED, Column, Listing, ago, harmless, open_console, show
 from geocli.models import value
 from geocli.settings import shows_flags
 
@@ -43,13 +43,18 @@ def print_entries(
         with_flags = sys.stdout.isatty() and shows_flags()
     names = fields or [name for name in TABLE_FIELDS if any(value(entry, name) is not None for entry in entries)]
     if fields or (len(entries) > 1 and console.width >= MIN_COLUMN_CELLS * len(names)):
-        rows = ([_cell(entry, name, with_flags=with_flags) for name in names] for entry in entries)
-        show(console, listing(names, rows), complete="-f jsonl")
+        show(console, _table(entries, names, with_flags=with_flags), complete="-f jsonl")
         return
     for number, entry in enumerate(entries):
         if number:
             console.print()
         console.print(_card(entry, now, with_flags=with_flags))
+
+
+def _table(entries: Sequence[Entry], names: Sequence[str], *, with_flags: bool) -> Listing:
+    columns = [Column(name, is_fixed=not number) for number, name in enumerate(names)]
+    rows = [tuple(_cell(entry, name, with_flags=with_flags) for name in names) for entry in entries]
+    return Listing(columns=tuple(columns), rows=tuple(rows))
 
 
 def _cell(entry: Entry, name: str, *, with_flags: bool) -> Cell:

@@ -41,8 +41,11 @@ class _Bar(Watcher):
 
 
 @contextmanager
-def progress(total_bytes: int | None) -> Iterator[Watcher]:
+def progress(total_bytes: int | None, *, is_shown: bool = True) -> Iterator[Watcher]:
     """Show the name of the file, lines, bytes and their rate; also a bar and the time left if the total is known."""
+    if not is_shown:
+        yield Watcher()
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     name, lines = (TextColumn(f"{{task.{text}}}", markup=False) for text in ("description", "fields[lines]"))

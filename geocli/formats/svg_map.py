@@ -62,7 +62,8 @@ def country_map(counts: Mapping[str, int], total: int) -> str:
         total: the whole, of which these are shares.
 
     """
-    world = _world()
+    with open(SHAPES, encoding="utf-8") as file:
+        world = json.load(file)
     return (
         f'<svg class="map" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {world["width"]} {world["height"]}"'
         f' role="img" aria-label="Map of the world"><!-- {world["origin"]} -->'
@@ -102,8 +103,3 @@ def _class_of(count: int, counts: Mapping[str, int]) -> int:
     if count == most:
         return CLASSES
     return 1 + int(log(count / least) / log(most / least) * (CLASSES - 1) + ROUNDING)
-
-
-def _world() -> Any:
-    with open(SHAPES, encoding="utf-8") as file:
-        return json.load(file)

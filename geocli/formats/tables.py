@@ -173,12 +173,6 @@ def harmless(cell: Cell) -> Text:
     return Text(safe(text), style)
 
 
-def listing(names: Iterable[str], rows: Iterable[Sequence[Cell]]) -> Listing:
-    """Return a table whose first column keeps its width."""
-    columns = (Column(name, is_fixed=not number) for number, name in enumerate(names))
-    return Listing(columns=tuple(columns), rows=tuple(map(tuple, rows)))
-
-
 def bars_of(counts: Sequence[int], console: Console) -> list[str]:
     """Return a bar for each number, the largest of which has the longest."""
     full = "█" if has_blocks(console) else "#"

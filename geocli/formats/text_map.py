@@ -127,17 +127,17 @@ def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterato
     """
     columns = min(width, COLUMNS)
     lines = [list(line) for line in _coasts(columns, pen.halves)]
-    marked: set[tuple[int, int]] = set()
-    known = {code: share for code, share in shares.items() if code in centres()}
-    for code, share in sorted(known.items(), key=lambda item: (-item[1], item[0])):
+    mark_cells: set[tuple[int, int]] = set()
+    shares_on_map = {code: share for code, share in shares.items() if code in centres()}
+    for code, share in sorted(shares_on_map.items(), key=lambda item: (-item[1], item[0])):
         row, column = cell(code, columns)
         for first, text in _labels(column, share, pen.marks):
-            if 0 <= first <= columns - len(text) and _around(row, first, text).isdisjoint(marked):
+            if 0 <= first <= columns - len(text) and _around(row, first, text).isdisjoint(mark_cells):
                 lines[row][first : first + len(text)] = text
-                marked |= {(row, first + number) for number in range(len(text))}
+                mark_cells |= {(row, first + number) for number in range(len(text))}
                 break
     for row, line in enumerate(lines):
-        yield list(_pieces(line, [(row, column) in marked for column in range(columns)]))
+        yield list(_pieces(line, [(row, column) in mark_cells for column in range(columns)]))
 
 
 def cell(code: str, columns: int) -> tuple[int, int]:
@@ -165,23 +165,23 @@ def _labels(column: int, share: float, marks: Sequence[str]) -> Iterator[tuple[i
     yield column, mark
 
 
-def _pieces(line: Iterable[str], marked: Iterable[bool]) -> Iterator[tuple[str, bool]]:
-    for is_mark, chars in groupby(zip(line, marked, strict=True), itemgetter(1)):
+def _pieces(line: Iterable[str], are_marks: Iterable[bool]) -> Iterator[tuple[str, bool]]:
+    for is_mark, chars in groupby(zip(line, are_marks, strict=True), itemgetter(1)):
         yield "".join(char for char, _ in chars), is_mark
 
 
 def _coasts(columns: int, halves: Sequence[str]) -> Iterator[str]:
-    drawn = [line.ljust(COLUMNS) for line in _LAND.split("\n")[1:-1]]
+    land = [line.ljust(COLUMNS) for line in _LAND.split("\n")[1:-1]]
     lines = _rows(columns) * 2
-    scaled = [[_is_land(drawn, (line, lines), (column, columns)) for column in range(columns)] for line in range(lines)]
+    scaled = [[_is_land(land, (line, lines), (column, columns)) for column in range(columns)] for line in range(lines)]
     for upper, lower in zip(scaled[::2], scaled[1::2], strict=True):
         yield "".join(halves[above + 2 * below] for above, below in zip(upper, lower, strict=True))
 
 
-def _is_land(drawn: Sequence[str], line: tuple[int, int], column: tuple[int, int]) -> bool:
+def _is_land(land: Sequence[str], line: tuple[int, int], column: tuple[int, int]) -> bool:
     """Return whether at least half of a cell is land; `line` and `column` are pairs of index and count."""
     across = slice(*_span(*column, COLUMNS))
-    part = "".join(row[across] for row in drawn[slice(*_span(*line, len(drawn)))])
+    part = "".join(row[across] for row in land[slice(*_span(*line, len(land)))])
     return part.count("#") * 2 >= len(part)
 
 
