@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geocli.engine.answer_keys import comparable
 from geocli.models import Entry, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from geocli.batch.row_maker import Rows, Shown
     from geocli.engine.answer_counts import AnswerCounts
@@ -97,13 +97,6 @@ class Tally:
             self._add_addresses(selected.found)
         elif selected.found is not None:
             self._add_answers(selected.found)
-
-    def by(self, key_of: Callable[[Key], Any]) -> Counter[Any]:
-        """Return the number of rows by a function of their keys."""
-        counts = Counter[Any]()
-        for key, count in self.lines.items():
-            counts[key_of(key)] += count
-        return counts
 
     def reduced(self, fields: Sequence[str]) -> Tally:
         """Return the same rows, counted by some of the fields."""

@@ -24,7 +24,7 @@ from geocli.settings import COMMAND_LINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from geocli.batch.reader import Read
@@ -43,17 +43,16 @@ LOG_NAME = re.compile(
 """Other names of logs: of syslog, httpd, FTP servers and Exim, and Tomcat's with a date."""
 ROTATION = re.compile(r"(?:[.-](?:[0-9]+|old))+\Z")
 """Suffixes that logrotate and similar tools append."""
-NEEDED = {
-    "-c": ("csv", "jsonl"),
-    "--pick": ("csv", "jsonl"),
-    "--prefix": ("csv", "jsonl"),
-    "--delimiter": ("csv",),
-    "-0": ("list",),
-    "-f": ("list", "csv", "jsonl", "log"),
-    "--extract": ("log",),
-    "--no-label": ("log",),
+OPTIONS: dict[str, tuple[Callable[[BatchRequest], object], tuple[str, ...]]] = {
+    "-c": (lambda request: request.columns, ("csv", "jsonl")),
+    "--pick": (lambda request: request.pick, ("csv", "jsonl")),
+    "--prefix": (lambda request: request.prefix, ("csv", "jsonl")),
+    "--delimiter": (lambda request: request.delimiter, ("csv",)),
+    "-0": (lambda request: request.end == "\0", ("list",)),
+    "--extract": (lambda request: request.is_extract, ("log",)),
+    "--no-label": (lambda request: not request.has_answers, ("log",)),
 }
-"""Forms of input that an option is for."""
+"""Options, whether a request has them, and the forms of input that they are for."""
 TABLE_HEADER = re.compile(r"#(?:separator|fields)\b|#(?:Software|Version|Date|Fields): ")
 """Header lines of Zeek's logs, and of W3C's extended log format."""
 LOG_MARKS = re.compile(rb"[\"\[]|[0-9]:[0-9]{2}")
@@ -140,19 +139,9 @@ def _by_options_or_names(request: BatchRequest) -> tuple[str | None, str]:
 
 def _check_applicable(request: BatchRequest) -> None:
     """Reject options for other forms of input."""
-    options: dict[str, Any] = {
-        "-c": request.columns,
-        "--pick": request.pick,
-        "--prefix": request.prefix,
-        "--delimiter": request.delimiter,
-        "-0": request.end == "\0",
-        "-f": request.format,
-        "--extract": request.is_extract,
-        "--no-label": not request.has_answers,
-    }
-    for name, value in options.items():
-        if value and request.input not in NEEDED[name]:
-            needed = " or ".join(f"-i {form}" for form in NEEDED[name])
+    for name, (is_given, forms) in OPTIONS.items():
+        if is_given(request) and request.input not in forms:
+            needed = " or ".join(f"-i {form}" for form in forms)
             reason = f"cannot be used with {request.input} input; it needs {needed}"
             raise SettingsError(name, reason, origin=COMMAND_LINE)
 

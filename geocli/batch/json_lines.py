@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from geocli.address_ranges import is_readable
 from geocli.batch import several_addresses
 from geocli.batch.json_paths import Path, members, targets
-from geocli.batch.lists_and_logs import DEFAULT_COLUMN, MAX_RECORD_BYTES, lines_of
+from geocli.batch.lists_and_logs import DEFAULT_COLUMN, Form, lines_of
 from geocli.batch.reader import ELLIPSIS, MAX_LINE_BYTES
 from geocli.batch.table_columns import prefixes_of
 from geocli.batch.table_writers import GEO, AnswerWriter
@@ -32,20 +32,8 @@ if TYPE_CHECKING:
 _DECODER, CR = json.JSONDecoder(), b"\r"
 
 
-class JsonLinesForm:
-    """Objects, one per line, which get a key with the answer to each of their addresses.
-
-    Attributes:
-        output: output format.
-
-    """
-
-    max_bytes = MAX_RECORD_BYTES
-    adds_end = has_networks = True
-    has_notes = False
-    columns: tuple[str, ...] = ()
-    bom = b""
-    """A byte order mark is part of the first line."""
+class JsonLinesForm(Form):
+    """Objects, one per line, which get a key with the answer to each of their addresses."""
 
     def __init__(  # noqa: PLR0913 (options of the command)
         self,

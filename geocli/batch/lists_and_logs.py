@@ -24,7 +24,6 @@ MAX_RECORD_BYTES = 4 << 20
 DEFAULT_COLUMN = "ip"
 """The column or key of addresses, unless another one is chosen."""
 
-
 KINDS = ("csv", "zeek", "w3c", "jsonl")
 """Origins of errors about what a form reads."""
 
@@ -45,46 +44,42 @@ def named_errors(path: str) -> Iterator[None]:
 
 
 class Form(Protocol):
-    """Divides chunks of input into blocks, and renders answers as lines."""
+    """Divides chunks of input into blocks, and renders answers as lines. The defaults are for tables and JSON lines."""
 
-    max_bytes: int
-    """Maximum length of a line; longer ones are cut."""
     output: Output
     """Output format."""
-    columns: tuple[str, ...]
+    max_bytes: int = MAX_RECORD_BYTES
+    """Maximum length of a line; longer ones are cut."""
+    columns: tuple[str, ...] = ()
     """Names of the columns of a table, which are the same in all files."""
-    adds_end: bool
+    adds_end: bool = True
     """Whether to terminate a last line that is not terminated."""
-    has_notes: bool
+    has_notes: bool = False
     """Whether addresses may have notes, or be comments."""
-    has_networks: bool
+    has_networks: bool = True
     """Whether networks and ranges are looked up, not their first addresses."""
-    bom: bytes
-    """The byte order mark to remove from the beginning."""
+    bom: bytes = b""
+    """The byte order mark to remove from the beginning; that of a table or of JSON lines is part of the first line."""
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Read the head of a file, and return the rest in chunks that can be divided separately."""
+        """Read the head of a file, if any, and return the rest in chunks that can be divided separately."""
+        return chunks
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
         """Return a chunk as a block; with the kernel if it is large. Thread-safe."""
 
 
-class ListForm:
+class ListForm(Form):
     """Lines with an address, which may be followed by a note, or with a comment."""
 
     max_bytes = MAX_LINE_BYTES
-    adds_end = has_notes = has_networks = True
-    columns: tuple[str, ...] = ()
+    has_notes = True
     bom = BOM_UTF8
 
     def __init__(self, output: Output) -> None:
         r"""Use an output format, whose line terminator, `\n` or `\0`, is also that of the input."""
         self.output = output
         self._end = output.end.encode()
-
-    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Return the chunks as they are."""
-        return chunks
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
         """Return an address for each line, without a carriage return at its end."""
@@ -103,22 +98,16 @@ class ListForm:
         return Block(chunk, starts, ends, before_note=before_note)
 
 
-class LogForm:
+class LogForm(Form):
     """Any text; answers are inserted after addresses, or written alone as rows."""
 
-    max_bytes = MAX_RECORD_BYTES
-    has_notes = has_networks = False
-    columns: tuple[str, ...] = ()
+    has_networks = False
     bom = BOM_UTF8
 
     def __init__(self, output: Output, *, is_extract: bool) -> None:
         """Use an output format, and choose whether to write only answers."""
         self.output, self._is_extract = output, is_extract
         self.adds_end = is_extract
-
-    def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Return the chunks as they are."""
-        return chunks
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
         """Return the addresses in a text and all text around them.

@@ -110,30 +110,30 @@ class BatchRequest(Value):
 
     def form(self) -> Form:
         """Return the form of input, with the output format."""
-        form = self._form()
+        form = self._table_form() if self.input in {"csv", "jsonl"} else self._text_form()
         output = form.output
         output.key_fields, output.selection, output.has_answers = self.key_fields, self.selection, self.has_answers
         return form
 
     def _table_form(self) -> Form:
-        chosen: dict[str, Any] = {"prefix": self.prefix, "with_header": self.with_header, "pick": self.pick or "public"}
-        chosen["format_"] = "value" if self.count_by else self.format
+        options: dict[str, Any] = {
+            "prefix": self.prefix,
+            "with_header": self.with_header,
+            "pick": self.pick or "public",
+        }
+        options["format_"] = "value" if self.count_by else self.format
         if self.input == "jsonl":
             from geocli.batch.json_lines import JsonLinesForm
 
-            return JsonLinesForm(self.columns, self.fields, **chosen)
+            return JsonLinesForm(self.columns, self.fields, **options)
         from geocli.batch.tables import CsvForm
 
-        return CsvForm(self.columns, self.fields, delimiter=self.delimiter or ",", **chosen)
+        return CsvForm(self.columns, self.fields, delimiter=self.delimiter or ",", **options)
 
-    def _form(self) -> Form:
-        if self.input in {"csv", "jsonl"}:
-            return self._table_form()
+    def _text_form(self) -> Form:
         if self.input == "log" and not (self.is_extract or self.count_by):
             return LogForm(Output("label", self.fields, end=""), is_extract=False)
+        output = Output(self.format or "csv", self.fields, with_header=self.with_header, end=self.end)
         if self.count_by:
             output = Output("value", ("status",), end=self.end)
-        else:
-            output = Output(self.format or "csv", self.fields, with_header=self.with_header, end=self.end)
-        is_log = self.is_extract or self.input == "log"
-        return LogForm(output, is_extract=True) if is_log else ListForm(output)
+        return LogForm(output, is_extract=True) if self.input == "log" or self.is_extract else ListForm(output)

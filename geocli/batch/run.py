@@ -87,7 +87,8 @@ class BatchReport:
             self.raise_to(1)
         if request.is_strict or request.is_counted:
             code, status = map(self.tally.fields.index, COUNTRY_FIELDS)
-            self.counts.update(self.tally.by(lambda key: key[code] or key[status]))
+            for key, count in self.tally.lines.items():
+                self.counts[key[code] or key[status]] += count
         if request.is_strict and self.counts["unresolved"] + self.counts["invalid"]:
             self.raise_to(1)
 

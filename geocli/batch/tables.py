@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from geocli.batch import several_addresses
-from geocli.batch.lists_and_logs import MAX_RECORD_BYTES
+from geocli.batch.lists_and_logs import Form
 from geocli.batch.table_columns import places_of, prefixes_of
 from geocli.batch.table_dialect import MAX_CELL_BYTES, Dialect
 from geocli.batch.table_head import read_head
@@ -22,20 +22,11 @@ if TYPE_CHECKING:
     from geocli.batch.table_writers import Writer
 
 
-class CsvForm:
+class CsvForm(Form):
     """Rows of a table; by default answers are appended as cells, and the rows are otherwise unchanged.
 
-    Attributes:
-        output: output format and header; final when the head has been read.
-        columns: names of the columns; none without a header.
-
+    Output format, header and columns are final when the head has been read.
     """
-
-    max_bytes = MAX_RECORD_BYTES
-    adds_end = has_networks = True
-    has_notes = False
-    bom = b""
-    """A byte order mark is part of the head."""
 
     def __init__(  # noqa: PLR0913 (options of the command)
         self,
@@ -60,7 +51,6 @@ class CsvForm:
         self._places, self._width = [0], 0
         self._read = several_addresses.reader(pick)
         self._writer: Writer | None = None
-        self.columns: tuple[str, ...] = ()
         self.output = Output("csv", fields, with_header=False)
 
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:

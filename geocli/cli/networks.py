@@ -57,12 +57,11 @@ def networks(
     from geocli.selection import selection_of
 
     request = NetworksRequest(
-        selection=selection_of(only or (), except_ or (), country or (), asn or ()),
-        versions=tuple(version for version, chosen in ((4, ipv4), (6, ipv6)) if chosen or ipv4 is ipv6),
+        versions=tuple(version for version, is_chosen in ((4, ipv4), (6, ipv6)) if is_chosen or ipv4 is ipv6),
         format=format_ or "cidr",
         fields=options.fields_of(fields),
         is_apart=no_aggregate,
         name=name,
         output=output,
     )
-    return run(options.settings_of(ctx, db), request)
+    return run(options.settings_of(ctx, db), selection_of(only or (), except_ or (), country or (), asn or ()), request)

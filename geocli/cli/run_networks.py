@@ -35,7 +35,6 @@ EDITIONS = {
 class NetworksRequest(Value):
     """What `networks` was asked for."""
 
-    selection: Selection | None
     versions: tuple[int, ...]
     """Of IP, in their order."""
     format: str
@@ -49,9 +48,11 @@ class NetworksRequest(Value):
     """File; default: standard output."""
 
 
-def run(settings: Settings, request: NetworksRequest) -> int:
+def run(settings: Settings, selection: Selection | None, request: NetworksRequest) -> int:
     """Write the selected networks, and return the exit status."""
-    selection = _checked(request)
+    if selection is None:
+        raise SettingsError("networks", "choose some with --country, --asn, --only or --except", origin=COMMAND_LINE)
+    _check(request, selection)
     databases = _databases(settings)
     fields = (request.fields or selection.fields) if request.format in WITH_FIELDS else ()
     networks = SelectedNetworks(databases, selection, fields, settings.language)
@@ -73,11 +74,8 @@ def run(settings: Settings, request: NetworksRequest) -> int:
     return 0
 
 
-def _checked(request: NetworksRequest) -> Selection:
-    """Return the selection of a request, or raise SettingsError."""
-    selection = request.selection
-    if selection is None:
-        raise SettingsError("networks", "choose some with --country, --asn, --only or --except", origin=COMMAND_LINE)
+def _check(request: NetworksRequest, selection: Selection) -> None:
+    """Raise SettingsError if options contradict each other."""
     for option, value, formats in (("-F", request.fields, WITH_FIELDS), ("--name", request.name, WITH_NAME)):
         if value and request.format not in formats:
             raise SettingsError(option, f"cannot be used with -f {request.format}", origin=COMMAND_LINE)
@@ -87,7 +85,6 @@ def _checked(request: NetworksRequest) -> Selection:
     if request.name is not None and not is_name(request.name):
         reason = f"not a name of at most {MAX_NAME_CHARS} letters, digits and underscores"
         raise SettingsError(f"--name {request.name}", reason, origin=COMMAND_LINE)
-    return selection
 
 
 def _databases(settings: Settings) -> list[Database]:

@@ -51,12 +51,9 @@ def _options(height: int) -> dict[str, Any]:
         opacity_hover=".8",
         transition="0s",
         font_family="inherit",
-        label_font_size=12,
-        major_label_font_size=12,
-        guide_stroke_color=line,
-        major_guide_stroke_color=line,
-        guide_stroke_dasharray="none",
-        major_guide_stroke_dasharray="none",
+        **dict.fromkeys(("label_font_size", "major_label_font_size"), 12),
+        **dict.fromkeys(("guide_stroke_color", "major_guide_stroke_color"), line),
+        **dict.fromkeys(("guide_stroke_dasharray", "major_guide_stroke_dasharray"), "none"),
     )
     return {
         "style": style,
