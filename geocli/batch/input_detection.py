@@ -56,18 +56,18 @@ OPTIONS: dict[str, tuple[Callable[[BatchRequest], object], tuple[str, ...]]] = {
 TABLE_HEADER = re.compile(r"#(?:separator|fields)\b|#(?:Software|Version|Date|Fields): ")
 """Header lines of Zeek's logs, and of W3C's extended log format."""
 LOG_MARKS = re.compile(rb"[\"\[]|[0-9]:[0-9]{2}")
-"""What is in a line of a log after a leading address, but not in the note of a feed: quotes, brackets, a time."""
+"""Quotes, brackets and times: they follow an address at the start of a log line, but do not occur in notes of feeds."""
 OPENING = b"\"'`[(<{"
-"""What may precede an address that begins a line."""
+"""Bytes that may precede an address at the start of a line."""
 _OBJECT = r"\{\s*(?:[\"}]|\Z)"
 JSON_START = re.compile(rf"{_OBJECT}|\[\s*(?:{_OBJECT}|[\[\"\]]|\Z)")
 """Start of a JSON object, or of a JSON array of objects, arrays or strings."""
 MAX_DEPTH = 4
 """Depth to which keys of objects are examined."""
 NOTE_DELIMITERS = (b"\t", b",", b";", b"#", b"|")
-"""What separates a note from an address in a feed, but not the words of a log."""
+"""Delimiters between an address and its note in a feed, which do not separate the words of a log."""
 DELIMITERS = ",\t;|"
-"""What may separate the names of a header."""
+"""Delimiters between the names of a header."""
 MAX_HEADER_CHARS = 64 * 1024
 """Length of the longest line that may be a header."""
 MAX_PEEK_BYTES = 4 << 20

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COMMENTS = (b"#", b";", b"//")
 """Prefixes of comments."""
 _RANGE = re.compile(rb"[ \t]*([0-9A-Fa-f:.]+[ \t]*-[ \t]*[0-9A-Fa-f:.]+)(?:[ \t,;#|]|\Z)")
-"""What may be a range, and what may separate it from a note."""
+"""A possible range, and a separator before a note."""
 _WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[ \t,;#|]")
 """A candidate for an address, and separators before a note."""
 
@@ -27,7 +27,7 @@ def is_comment(line: bytes) -> bool:
 
 
 def before_note(text: bytes, start: int, end: int) -> tuple[int, int] | None:
-    """Return the span of what may be an address in a line with a note; None if there is no note.
+    """Return the span of a possible address in a line with a note; None if there is no note.
 
     A line that was cut has none, since the rest of it may be anything.
 

@@ -25,12 +25,12 @@ DEFAULT_COLUMN = "ip"
 """The column or key of addresses, unless another one is chosen."""
 
 KINDS = ("csv", "zeek", "w3c", "jsonl")
-"""Origins of errors about what a form reads."""
+"""Origins of errors about the contents of a file."""
 
 
 @contextmanager
 def named_errors(path: str) -> Iterator[None]:
-    """Name the file in errors about what a form reads, and in the commands that they suggest."""
+    """Name the file in errors about its contents, and in the commands that they suggest."""
     try:
         yield
     except SettingsError as error:

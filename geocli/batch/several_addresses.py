@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from geocli.addresses import Address
 
-PICKS = ("public", "first", "last")
-"""Choices of one of several addresses: the first public one, or else the first; the first; the last."""
 _BETWEEN = re.compile(r"[\s,;]+")
 _SEVERAL = re.compile(r"[,;=]|\S\s+\S")
 """Occurs in every string with several addresses."""
@@ -27,7 +25,12 @@ _UNKNOWN = re.compile(r"unknown|-|_[\w.-]+", re.IGNORECASE)
 
 
 def reader(pick: str) -> Callable[[str], Address]:
-    """Return a function that reads a string with one address or several, as `addresses.parse` reads one."""
+    """Return a function that reads a string with one address or several, as `addresses.parse` reads one.
+
+    Args:
+        pick: `public`, which is the first public address or else the first one, `first`, or `last`.
+
+    """
     return partial(_read, pick)
 
 

@@ -50,7 +50,7 @@ def _place_of(column: str, head: Head) -> int:
 
 
 def _hint(column: str, head: Head) -> str:
-    """Return what probably works instead of a column."""
+    """Return a hint for a column that is missing or ambiguous."""
     delimiter = _other_delimiter(head)
     if delimiter is None and head.width == 1 and column in head.names[0].split(" "):
         delimiter = " "

@@ -26,7 +26,7 @@ ZEEK, W3C = re.compile(rb"#fields(?!\w)"), re.compile(rb"#Fields:")
 COMMENTS = re.compile(rb"(?m)^(\xef\xbb\xbf)?(#[^\r\n]*)")
 """Comments, the first one possibly after a byte order mark."""
 UNKNOWN = ("", "-", "unknown")
-"""What stands in a row instead of an address, and not in a header."""
+"""Placeholders for an address in a row, which headers do not contain."""
 SEPARATOR = re.compile(rb"#separator \\x([0-9a-fA-F]{2})\s*\Z")
 
 

@@ -60,13 +60,12 @@ class CsvForm(Form):
             SettingsError: a column is missing or ambiguous, or a name to append exists already.
 
         """
-        text, size = b"", None
+        text = b""
         for chunk in chunks:
             text += chunk
-            size = self.read_head(text)
-            if size is not None:
+            if (size := self.read_head(text)) is not None:
                 break
-        if size is None:
+        else:
             size = self.read_head(text, is_all=True) or 0
         rest = text[size:]
         return self._records(chain([rest] if rest else [], chunks))

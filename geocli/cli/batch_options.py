@@ -56,12 +56,12 @@ def selection(
     no_label: bool,
 ) -> dict[str, Any]:
     """Return the parts of a request that select rows."""
-    if not (only or excluded or countries or asns):
-        return {"has_answers": not no_label}
-    from geocli.selection import selection_of
+    parts: dict[str, Any] = {"has_answers": not no_label}
+    if only or excluded or countries or asns:
+        from geocli.selection import selection_of
 
-    selected = selection_of(only or (), excluded or (), countries or (), asns or ())
-    return {"selection": selected, "has_answers": not no_label}
+        parts["selection"] = selection_of(only or (), excluded or (), countries or (), asns or ())
+    return parts
 
 
 def insight(

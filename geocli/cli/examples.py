@@ -1,4 +1,4 @@
-"""What the help of each command ends with: examples, and the names of fields."""
+"""The end of each command's help: examples, and the names of fields."""
 
 from __future__ import annotations
 

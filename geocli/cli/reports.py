@@ -1,4 +1,4 @@
-"""What `--report` shows of a batch, and of the cache."""
+"""The pages of `--report`: about a batch, and about the cache."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_batch_report(
         countries=countries,
         networks=_counts_of(rows, lambda row: _network(row["asn"], row["org"])),
         cities=_counts_of(rows, _city),
-        others=_counts_of(rows, lambda row: None if row["country_code"] else _other(row)),
+        others=_counts_of(rows, lambda row: None if row["country_code"] else str(row["scope"] or row["status"])),
         times=times,
         databases=databases,
         **({} if step is None else {"step": step}),
@@ -47,7 +47,6 @@ def write_cache_report(stats_by: dict[str, Stats], path: str) -> None:
     """Replace a file with a page about the cache, which was counted by country, by network and by city."""
     stats, networks, cities = stats_by["country"], stats_by["asn"], stats_by["city"]
     names = networks.organisations or {}
-    unresolved = stats.statuses.get("unresolved", 0)
     report = Report(
         title="Cache of geocli",
         at=stats.at,
@@ -57,9 +56,7 @@ def write_cache_report(stats_by: dict[str, Stats], path: str) -> None:
         countries=stats.countries or {},
         networks={_network(asn, names.get(asn)) or "": n for asn, n in networks.top if isinstance(asn, int)},
         cities={str(city): count for city, count in cities.top if city},
-        others={
-            name: n for name, n in (("special", stats.statuses.get("special", 0)), ("unresolved", unresolved)) if n
-        },
+        others={kind: count for kind in ("special", "unresolved") if (count := stats.statuses.get(kind))},
         databases=stats.databases,
     )
     write_report(report, path)
@@ -80,7 +77,3 @@ def _network(asn: int | None, org: str | None) -> str | None:
 
 def _city(row: dict[str, Any]) -> str | None:
     return f"{row['city']}, {row['country_name'] or row['country_code'] or ''}".rstrip(", ") if row["city"] else None
-
-
-def _other(row: dict[str, Any]) -> str:
-    return str(row["scope"] or row["status"])

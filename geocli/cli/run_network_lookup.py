@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from geocli import address_ranges
@@ -112,17 +112,12 @@ class NetworksOutput:
         """Return the parts of a network, neighbours with the same answer as one."""
         if not self._is_prepared(network):
             return
-        last, status = None, 1
-        for part in self._networks.parts(network):
-            if last is not None and last.key == part.key:
-                last = last._replace(last=part.last)
-                continue
-            if last is not None:
-                yield last
-            last = part
-            status = 0 if not status or self._is_known(part) else 1
-        if last is not None:
-            yield last
+        status = 1
+        for _, neighbours in groupby(self._networks.parts(network), key=lambda part: part.key):
+            parts = list(neighbours)
+            if status and self._is_known(parts[0]):
+                status = 0
+            yield parts[0]._replace(last=parts[-1].last)
         self._status = max(self._status, status)
 
     def _is_known(self, part: Part) -> bool:

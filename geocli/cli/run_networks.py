@@ -33,7 +33,7 @@ EDITIONS = {
 
 
 class NetworksRequest(Value):
-    """What `networks` was asked for."""
+    """The options of `networks`, except those of its selection."""
 
     versions: tuple[int, ...]
     """Of IP, in their order."""

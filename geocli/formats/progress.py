@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Is told how far a batch is; does nothing."""
+    """Receives the progress of a batch, and ignores it."""
 
     def read(self, size_bytes: int) -> None:
         """Note that bytes of input were read."""

@@ -33,14 +33,14 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 class Report(Value):
-    """What a page shows."""
+    """The contents of a page."""
 
     title: str
     """The names of the files, or of the cache."""
     at: datetime
     """Time of the report; UTC."""
     rows: str
-    """What is counted: `lines` or `addresses`."""
+    """Unit of the counts: `lines` or `addresses`."""
     total: int
     """Number of all rows."""
     facts: Sequence[tuple[str, str]]
@@ -72,7 +72,7 @@ class Section(NamedTuple):
     rows: Sequence[Sequence[str]]
     note: str = ""
     legend: Sequence[tuple[str, str]] = ()
-    """Classes of colours, and what they stand for."""
+    """Classes of colours, and their meanings."""
 
 
 def check_requirements() -> None:

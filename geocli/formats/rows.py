@@ -59,7 +59,7 @@ class Output:
         """Separator of cells."""
         self._is_simple = self._match_of_simple_cells()
         self._marks = ('"', self.separator, *(f"\n{start}" for start in FORMULA_STARTS))
-        """What makes cells other texts than their values."""
+        """Strings in a cell that make it differ from its value."""
         self._keys = _json_keys(self.names)
         self._read = reader(self.cell_names)
         self._cells = {name: _Cells(self.cell) for name in self.cell_names}
@@ -79,7 +79,7 @@ class Output:
         """Whether answers are written, rather than selected input alone."""
 
     def _match_of_simple_cells(self) -> Callable[[str], object] | None:
-        """Return the function that matches simple strings, None if their cells may be other texts."""
+        """Return the function that matches simple strings, None if their cells may differ from them."""
         if self.is_json or self.format == "words":
             return None
         import re
@@ -129,7 +129,7 @@ class Output:
         return self.format != "label" and not self.blank
 
     def glue(self, position: int) -> str:
-        """Return what stands between a cell and the one before it in a uniform line."""
+        """Return the text between a cell and the preceding one in a uniform line."""
         if self.is_json:
             return self._keys[position]
         return self.separator if position and self.is_uniform else ""

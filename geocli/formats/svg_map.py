@@ -31,7 +31,7 @@ STYLE = """
 """Colours on a light and on a dark background."""
 STYLE += "".join(f".map .class-{number} {{ fill: var(--class-{number}) }}\n" for number in range(1, CLASSES + 1))
 ROUNDING = 1e-9
-"""So that powers of one number are in different classes."""
+"""Tolerance that keeps powers of one number in different classes."""
 SMALLEST_RADIUS, LARGEST_RADIUS = 3, 6
 """Radius of the dots of countries that are too small for a shape."""
 
@@ -89,7 +89,7 @@ def _parts(world: Any, counts: Mapping[str, int], total: int) -> Iterator[str]:
 
 
 def _described(code: str, counts: Mapping[str, int], total: int) -> str:
-    """Return the class of a country and what is shown where the pointer is on it."""
+    """Return the class and the tooltip of a country."""
     name, count = escape(country_name(code) or code), counts.get(code)
     if count is None:
         return f"><title>{name}</title>"
