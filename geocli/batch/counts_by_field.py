@@ -9,7 +9,7 @@ from geocli.engine.answer_keys import comparable
 from geocli.models import Entry, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from geocli.batch.row_maker import Rows, Shown
     from geocli.engine.answer_counts import AnswerCounts
@@ -49,17 +49,8 @@ class Tally:
 
     """
 
-    def __init__(
-        self, fields: Iterable[str] = (), key_fields: Sequence[str] = (), *, with_addresses: bool = False
-    ) -> None:
-        """Begin without rows.
-
-        Args:
-            fields: what to count by; nothing is counted by no field.
-            key_fields: fields of the keys of answers, which include those.
-            with_addresses: whether to count distinct addresses.
-
-        """
+    def __init__(self, fields: Sequence[str], key_fields: Sequence[str], *, with_addresses: bool = False) -> None:
+        """Count by fields, which the keys of answers include, perhaps also distinct addresses; by no field, nothing."""
         self.fields = tuple(fields)
         self._columns = [key_fields.index(name) for name in self.fields]
         self._has_whole_keys = self.fields == tuple(key_fields)

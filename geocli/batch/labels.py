@@ -15,13 +15,7 @@ _COMMA_BEFORE = re.compile(rb"""(?:(,)|\A|\n)[ \t"']{0,%d}\Z""" % MAX_BLANKS)
 
 
 def adjust(block: Block, labels: list[bytes]) -> None:
-    """Remove the commas from labels within comma-separated values, and empty labels that the text has already.
-
-    Args:
-        block: addresses in their text.
-        labels: the label of each address; changed.
-
-    """
+    """Remove the commas from labels within comma-separated values, and empty labels that the text has already."""
     label_end = 0
     for position, (start, stop) in enumerate(zip(block.starts, block.stops, strict=True)):
         # An address within a label of an earlier run (-F ip) gets none of its own.

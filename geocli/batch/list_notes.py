@@ -29,13 +29,7 @@ def is_comment(line: bytes) -> bool:
 def before_note(text: bytes, start: int, end: int) -> tuple[int, int] | None:
     """Return the span of a possible address in a line with a note; None if there is no note.
 
-    A line that was cut has none, since the rest of it may be anything.
-
-    Args:
-        text: contains the line.
-        start: offset of the line.
-        end: offset of its end.
-
+    The line is given by its offsets. One that was cut has no note, since the rest of it may be anything.
     """
     if end - start > MAX_LINE_BYTES:
         return None

@@ -98,13 +98,7 @@ def has_no_address(counts: Mapping[str, LineCounts]) -> bool:
 
 
 def complaint(counts: Mapping[str, LineCounts], request: BatchRequest) -> str | None:
-    """Return a line about the lines without an address, None if all have one.
-
-    Args:
-        counts: the counts of each file.
-        request: the request, with the form of the input.
-
-    """
+    """Return a sentence about the lines without an address, by the counts of each file; None if all have one."""
     name, first = next(((name, each) for name, each in counts.items() if each.invalid), ("", LineCounts()))
     if first.first is None:
         return None

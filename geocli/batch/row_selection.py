@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 def kept_pieces(block: Block, flags: Sequence[object]) -> tuple[list[tuple[bytes, int | None]], bytes]:
     """Return the rest of a block: text, and the position of the address whose answer follows; and the tail.
 
-    Args:
-        block: addresses in their rows.
-        flags: for each address, whether it is selected.
-
+    `flags` has for each address whether it is selected.
     """
     pieces: list[tuple[bytes, int | None]] = []
     if block.copy_starts is None:

@@ -102,8 +102,8 @@ def run(
     """Answer lines as they arrive; the rows of a block are written when its answers are on disk.
 
     Args:
-        cache: answers addresses.
-        request: the input, the answers and the output.
+        cache: the cache and the sources.
+        request: the options.
         on_read: called with the number of bytes of each read.
         on_lines: called with the path of a file and the lines that are answered next.
 

@@ -60,23 +60,9 @@ class Scheduler:
     """
 
     def __init__(
-        self,
-        cache: GeoCache,
-        form: Form,
-        mode: Mode,
-        jobs: int,
-        put: Callable[[Sequence[Rows]], None],
+        self, cache: GeoCache, form: Form, mode: Mode, jobs: int, put: Callable[[Sequence[Rows]], None]
     ) -> None:
-        """Prepare to answer chunks.
-
-        Args:
-            cache: answers addresses.
-            form: divides chunks into addresses, and renders rows.
-            mode: whether to use the cache and the sources.
-            jobs: number of threads.
-            put: called with the rows of blocks, in order.
-
-        """
+        """Prepare to answer chunks on a number of threads; `put` is called with the rows of blocks, in order."""
         self._cache, self._form, self._mode, self._jobs, self._put = cache, form, mode, jobs, put
         self._maker = RowMaker(cache, mode, form)
         self._uses_journal = mode != "no-cache"

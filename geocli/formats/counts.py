@@ -54,15 +54,9 @@ def groups_of(
     top: int | None,
     is_exact: bool,
 ) -> Groups:
-    """Return groups, of equal size in the order of their values.
+    """Return the largest groups, by default all, from the lines and distinct addresses by values of the fields.
 
-    Args:
-        fields: fields that rows were counted by.
-        lines: number of rows by values of the fields.
-        addresses: number of distinct addresses by the same.
-        top: number of groups to keep; None for all.
-        is_exact: whether all distinct addresses were counted.
-
+    Groups of equal size are in the order of their values.
     """
     ordered = sorted(lines, key=lambda values: (-lines[values], [(value is None, str(value)) for value in values]))
     rows = [(values, lines[values], addresses.get(values, 0)) for values in ordered[:top]]

@@ -51,15 +51,10 @@ class NetworkList(NamedTuple):
 def network_list(
     format_: str, *, name: str, fields: Sequence[str], versions: Sequence[int], comments: Sequence[str]
 ) -> NetworkList:
-    """Return a list in a format.
+    """Return a list in the format `cidr`, `range`, `csv`, `jsonl`, `nft`, `ipset` or `nginx`.
 
-    Args:
-        format_: `cidr`, `range`, `csv`, `jsonl`, `nft`, `ipset` or `nginx`.
-        name: of the set or the variable.
-        fields: of the networks.
-        versions: of IP.
-        comments: lines about the contents.
-
+    The name is that of the set or the variable, the fields are those of the networks, the versions those of IP, and the
+    comments are lines about the contents.
     """
     comment = "".join(f"# {safe(line)}\n" for line in comments)
     if format_ == "nft":

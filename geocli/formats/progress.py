@@ -73,14 +73,9 @@ def _size_column() -> ProgressColumn:
 
 @contextmanager
 def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show a bar for each of several tasks, if standard error is a terminal.
+    """Show a bar for each of several tasks, perhaps with bytes and their rate, if standard error is a terminal.
 
-    Args:
-        of_bytes: whether bytes are counted, and their rate is shown.
-
-    Yields:
-        A function to call with the name of a task, the progress since the last call, and the total, if known.
-
+    Yields a function to call with the name of a task, the progress since the last call, and the total, if known.
     """
     if not sys.stderr.isatty():
         yield lambda _name, _count, _total: None

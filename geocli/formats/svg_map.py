@@ -57,10 +57,7 @@ def classes(counts: Mapping[str, int]) -> list[Class]:
 def country_map(counts: Mapping[str, int], total: int) -> str:
     """Return a map without colours of its own, for a page with `STYLE`.
 
-    Args:
-        counts: positive numbers by ISO 3166-1 alpha-2 code; unknown codes are not drawn.
-        total: the whole, of which these are shares.
-
+    Counts are positive numbers by ISO 3166-1 alpha-2 code, and shares of a total; unknown codes are not drawn.
     """
     with open(SHAPES, encoding="utf-8") as file:
         world = json.load(file)

@@ -121,14 +121,7 @@ def _shortened(cell: Cell, column: Column, cells: int) -> Text:
 
 
 def show(console: Console, *parts: RenderableType | Listing, complete: str = "") -> None:
-    """Print tables and other parts.
-
-    Args:
-        console: where to.
-        parts: in their order.
-        complete: the option that shows everything, which the last line names if a table was cut.
-
-    """
+    """Print tables and other parts; if one was cut, the last line names `complete`, the option to show everything."""
     from rich.console import Group
 
     fitted = [part.fitted(console.width) if isinstance(part, Listing) else (part, False) for part in parts]
