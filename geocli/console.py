@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from geocli.errors import GeocliError, TerminatedError
 from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 SIGNAL_BASE = 128
 """Exit status of a process that a signal stopped, less the number of the signal."""
@@ -50,18 +50,6 @@ def write(data: bytes | memoryview) -> None:
     while view:
         view = view[stream.write(view) :]
     stream.flush()
-
-
-@contextmanager
-def output_to(path: str | None) -> Iterator[Callable[[bytes | memoryview], None]]:
-    """Return a function that writes to a file, which is replaced when complete; by default to standard output."""
-    if path is None:
-        yield write
-        return
-    from geocli.files.atomic import replacing, write_all
-
-    with replacing(path) as (descriptor, _):
-        yield lambda data: write_all(descriptor, data)
 
 
 def close_output() -> None:

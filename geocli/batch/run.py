@@ -14,9 +14,10 @@ from geocli.batch.missing_addresses import LineCounts, has_no_address
 from geocli.batch.reader import opened, whole_lines
 from geocli.batch.request import COUNTRY_FIELDS, BatchRequest
 from geocli.batch.scheduler import Scheduler
-from geocli.console import complain, output_to
+from geocli.console import complain
 from geocli.empty_fields import EmptyFields
 from geocli.errors import BusyError, InputError, ResolveError, SettingsError, StorageError
+from geocli.files.atomic import output_to
 from geocli.sanitize import visible
 
 if TYPE_CHECKING:

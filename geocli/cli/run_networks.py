@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geocli.console import complain, output_to
+from geocli.console import complain
 from geocli.engine.selected_networks import FIELDS_OF_ADDRESSES, SelectedNetworks
 from geocli.errors import GeocliError, SettingsError
+from geocli.files.atomic import output_to
 from geocli.formats.network_lists import MAX_NAME_CHARS, WITH_FIELDS, WITH_NAME, is_name, name_of, network_list
 from geocli.immutable import Value
 from geocli.resolvers.chain import default_resolvers

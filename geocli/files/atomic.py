@@ -7,11 +7,12 @@ import stat
 from contextlib import contextmanager, suppress
 from errno import EINVAL
 
+from geocli.console import write
 from geocli.files.temporary import sweep, temporary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def sync_directory(path: str) -> None:
@@ -91,3 +92,13 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+@contextmanager
+def output_to(path: str | None) -> Iterator[Callable[[bytes | memoryview], None]]:
+    """Return a function that writes to a file, which is replaced when complete; by default to standard output."""
+    if path is None:
+        yield write
+        return
+    with replacing(path) as (descriptor, _):
+        yield lambda data: write_all(descriptor, data)

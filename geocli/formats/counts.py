@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geocli.console import output_to
 from geocli.countries import country_name
+from geocli.files.atomic import output_to
 from geocli.formats.rows import Output, json_text
 from geocli.formats.tables import BLUE, Column, Listing, bars_of, open_console, share_text, show, text_of
 

@@ -9,11 +9,11 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geocli.console import output_to
 from geocli.countries import country_name
 from geocli.databases.licences import ATTRIBUTIONS
 from geocli.databases.titles import title_of
 from geocli.errors import SettingsError
+from geocli.files.atomic import output_to
 from geocli.formats.svg_map import STYLE, classes, country_map
 from geocli.formats.tables import ago, share_text
 from geocli.immutable import Value

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from geocli.console import complain, output_to
+from geocli.console import complain
+from geocli.files.atomic import output_to
 from geocli.formats.rows import json_text
 from geocli.timestamps import instant_text
 
