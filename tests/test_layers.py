@@ -15,7 +15,8 @@ OWNERS = {
     "packaging": {"geocli.engine.build_kernel"},
     "typer": {"geocli.cli"},
     "rich": {
-        f"geocli.formats.{name}" for name in ("cards", "counts", "docs_pages", "progress", "statistics_table", "tables")
+        f"geocli.formats.{name}"
+        for name in ("cards", "counts", "docs_pages", "progress", "statistics_table", "terminal")
     },
     "sqlite_utils": {"geocli.storage.migrations"},
     "sqlite3": {

@@ -16,7 +16,7 @@ from geocli.addresses import is_address
 from geocli.batch.list_notes import before_note, is_comment
 from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES, MAX_LINE_BYTES
 from geocli.batch.several_addresses import has_address
-from geocli.batch.usual_names import number_of, usual_name
+from geocli.batch.usual_column_names import number_of, usual_name
 from geocli.errors import SettingsError
 from geocli.logs import log
 from geocli.sanitize import decoded

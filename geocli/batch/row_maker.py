@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geocli import address_ranges
 from geocli.addresses import network_length
-from geocli.batch.labels import adjust
 from geocli.batch.list_notes import is_comment, with_notes
+from geocli.batch.log_labels import adjust
 from geocli.batch.row_selection import kept_pieces
 from geocli.models import Entry
 from geocli.sanitize import decoded

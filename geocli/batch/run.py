@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geocli.batch.lists_and_logs import Form
+    from geocli.batch.log_timeline import Timeline
     from geocli.batch.reader import Read
     from geocli.batch.row_maker import Rows
-    from geocli.batch.timeline import Timeline
     from geocli.cache import GeoCache
 
 
@@ -149,7 +149,7 @@ class _Batch:
         self._path = ""
         self.report = BatchReport(request)
         if request.report:
-            from geocli.batch.timeline import Timeline
+            from geocli.batch.log_timeline import Timeline
 
             self.report.timeline = Timeline(cache.now())
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from geocli.addresses import is_address
 from geocli.batch.lists_and_logs import DEFAULT_COLUMN
-from geocli.batch.usual_names import number_of, usual_name
+from geocli.batch.usual_column_names import number_of, usual_name
 from geocli.errors import SettingsError
 from geocli.sanitize import safe
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from geocli.batch.several_addresses import has_address
 from geocli.batch.table_dialect import CR, NO_CR, Dialect
-from geocli.batch.usual_names import number_of, usual_name
+from geocli.batch.usual_column_names import number_of, usual_name
 from geocli.errors import SettingsError
 from geocli.sanitize import safe
 

@@ -9,7 +9,7 @@ from geocli.countries import country_name
 from geocli.databases.titles import titles_of
 from geocli.formats.network_kinds import kinds_of
 from geocli.formats.rows import value_text
-from geocli.formats.tables import AMBER, BLUE, GREEN, RED, Column, Listing, ago, harmless, open_console, show
+from geocli.formats.terminal import AMBER, BLUE, GREEN, RED, Column, Listing, ago, harmless, open_console, show
 from geocli.models import value
 from geocli.settings import shows_flags
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from geocli.formats.tables import Cell
+    from geocli.formats.terminal import Cell
     from geocli.models import Entry, Place
 
 TABLE_FIELDS = ("ip", "status", "country_name", "city", "org", "source")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from geocli.countries import country_name
 from geocli.files.atomic import output_to
 from geocli.formats.rows import Output, json_text
-from geocli.formats.tables import BLUE, Column, Listing, bars_of, open_console, share_text, show, text_of
+from geocli.formats.terminal import BLUE, Column, Listing, bars_of, open_console, share_text, show, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
-    from geocli.formats.tables import Cell
+    from geocli.formats.terminal import Cell
 
 SHARE_DIGITS = 6
 """Decimal places of a share, of which 1 is the whole."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from geocli.databases.licences import ATTRIBUTIONS, attribution_of
 from geocli.databases.titles import title_of
-from geocli.formats.tables import AMBER, GREEN, RED, Column, Listing, ago, harmless, open_console, show, size_text
+from geocli.formats.terminal import AMBER, GREEN, RED, Column, Listing, ago, harmless, open_console, show, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from geocli.formats.tables import Cell
+    from geocli.formats.terminal import Cell
     from geocli.stats import DatabaseStats
 
 FRESH_DAYS, OLD_DAYS = 31, 35

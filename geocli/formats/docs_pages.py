@@ -8,7 +8,7 @@ import sys
 
 from geocli.console import write
 from geocli.errors import SettingsError
-from geocli.formats.tables import BLUE, harmless, open_console
+from geocli.formats.terminal import BLUE, harmless, open_console
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "docs")
 _RELATIVE_LINK = re.compile(r"\[([^]]+)\]\((?!https?:)[^)]+\)")

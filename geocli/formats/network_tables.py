@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geocli.address_ranges import address
 from geocli.formats.rows import value_text
-from geocli.formats.tables import Column, Listing, harmless, open_console, share_text, show
+from geocli.formats.terminal import Column, Listing, harmless, open_console, share_text, show
 from geocli.models import reader
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from geocli.formats.tables import BLUE, open_console
+from geocli.formats.terminal import BLUE, open_console
 from geocli.sanitize import safe
 
 if TYPE_CHECKING:

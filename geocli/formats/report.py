@@ -15,7 +15,7 @@ from geocli.databases.titles import title_of
 from geocli.errors import SettingsError
 from geocli.files.atomic import output_to
 from geocli.formats.svg_map import STYLE, classes, country_map
-from geocli.formats.tables import ago, share_text
+from geocli.formats.terminal import ago, share_text
 from geocli.immutable import Value
 from geocli.sanitize import safe
 from geocli.settings import COMMAND_LINE

@@ -44,7 +44,7 @@ def _text(stats: Stats, format_: str, *, is_svg: bool) -> str:
         return prometheus(stats)
     if format_ == "table":
         from geocli.formats.statistics_table import parts
-        from geocli.formats.tables import text_of
+        from geocli.formats.terminal import text_of
 
         return text_of(lambda console: parts(stats, console))
     return _json(stats)

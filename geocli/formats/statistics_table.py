@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from geocli.countries import country_name
 from geocli.formats.database_list import databases_table
-from geocli.formats.tables import (
+from geocli.formats.terminal import (
     AMBER,
     BLUE,
     PIPE_CELLS,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from geocli.formats.tables import Cell
+    from geocli.formats.terminal import Cell
     from geocli.stats import Stats
     from geocli.storage.journal_reader import JournalStatus
 

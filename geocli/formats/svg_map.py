@@ -12,7 +12,7 @@ from math import log
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geocli.countries import country_name
-from geocli.formats.tables import share_text
+from geocli.formats.terminal import share_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

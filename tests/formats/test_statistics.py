@@ -15,7 +15,7 @@ import pytest
 from geocli.databases.licences import ATTRIBUTIONS
 from geocli.formats.database_list import print_databases
 from geocli.formats.statistics import print_stats
-from geocli.formats.tables import AMBER, GREEN, RED
+from geocli.formats.terminal import AMBER, GREEN, RED
 from geocli.stats import DatabaseStats, Stats
 from geocli.storage.journal_reader import JournalStatus
 from tests.helpers.command_output import complaint

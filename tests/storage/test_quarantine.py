@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.errors import StorageError
-from geocli.formats.tables import size_text
+from geocli.formats.terminal import size_text
 from geocli.storage.flush import Flush
 from geocli.storage.frames import encode, pack
 from geocli.storage.journal import Journal

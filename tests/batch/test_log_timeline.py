@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from geocli.batch.timeline import Timeline
+from geocli.batch.log_timeline import Timeline
 
 NOW = datetime(2026, 11, 30, 8, tzinfo=UTC)
 

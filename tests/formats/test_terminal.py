@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.color import Color
 
-from geocli.formats.tables import AMBER, BLUE, GREEN, RED, Column, Listing, open_console, show
+from geocli.formats.terminal import AMBER, BLUE, GREEN, RED, Column, Listing, open_console, show
 from tests.helpers.screens import screen
 
 if TYPE_CHECKING:
-    from geocli.formats.tables import Cell
+    from geocli.formats.terminal import Cell
 
 
 def _shown(monkeypatch: pytest.MonkeyPatch, width: int, columns: tuple[Column, ...], *rows: tuple[Cell, ...]) -> str:
