@@ -35,7 +35,7 @@ def write_batch_report(
         countries=countries,
         networks=_counts_of(rows, lambda row: _network(row["asn"], row["org"])),
         cities=_counts_of(rows, _city),
-        others=_counts_of(rows, lambda row: None if row["country_code"] else str(row["scope"] or row["status"])),
+        without_place=_counts_of(rows, lambda row: None if row["country_code"] else str(row["scope"] or row["status"])),
         times=times,
         databases=databases,
         **({} if step is None else {"step": step}),
@@ -56,7 +56,7 @@ def write_cache_report(stats_by: dict[str, Stats], path: str) -> None:
         countries=stats.countries or {},
         networks={_network(asn, names.get(asn)) or "": n for asn, n in networks.top if isinstance(asn, int)},
         cities={str(city): count for city, count in cities.top if city},
-        others={kind: count for kind in ("special", "unresolved") if (count := stats.statuses.get(kind))},
+        without_place={kind: count for kind in ("special", "unresolved") if (count := stats.statuses.get(kind))},
         databases=stats.databases,
     )
     write_report(report, path)

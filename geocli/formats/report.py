@@ -51,7 +51,7 @@ class Report(Value):
     """Rows by the name of the network."""
     cities: Mapping[str, int]
     """Rows by the name of the city."""
-    others: Mapping[str, int]
+    without_place: Mapping[str, int]
     """Rows without a place, by their kind."""
     step: timedelta = MINUTE
     """Length of a step of the time line."""
@@ -119,8 +119,8 @@ def _sections(report: Report) -> Iterator[Section]:
         yield _bars(report, "Networks", "network", report.networks)
     if report.cities:
         yield _bars(report, "Cities", "city", report.cities)
-    if report.others:
-        yield _bars(report, "Special and unresolved", "kind", report.others)
+    if report.without_place:
+        yield _bars(report, "Special and unresolved", "kind", report.without_place)
 
 
 def _countries(report: Report) -> Section:

@@ -216,10 +216,14 @@ def test_the_same_entries_are_appended(runner_of: Callable[..., BatchRunner], da
     runner = runner_of(WORLDS[databases], named=named)
     expected, _ = runner.answer(one_by_one(LINES), name="one", format="jsonl", fields=("ip", "status", "source"))
     actual, _ = runner.answer(together(LINES), name="many", format="jsonl", fields=("ip", "status", "source"))
-    one, many = ({entry.ip: entry for entry in runner.dirty(name)} for name in ("one", "many"))
+    scalar, vectorised = ({entry.ip: entry for entry in runner.dirty(name)} for name in ("one", "many"))
 
     assert expected.splitlines() == actual.splitlines()
-    assert [] == [(one.get(ip), many.get(ip)) for ip in one.keys() | many.keys() if one.get(ip) != many.get(ip)]
+    assert [] == [
+        (scalar.get(ip), vectorised.get(ip))
+        for ip in scalar.keys() | vectorised.keys()
+        if scalar.get(ip) != vectorised.get(ip)
+    ]
     assert {1} == set(Counter(entry.ip for entry in runner.dirty("many")).values())
 
 
@@ -228,10 +232,10 @@ def test_an_address_is_appended_once_in_a_run(runner_of: Callable[..., BatchRunn
     runner = runner_of(WORLDS["three"])
     texts = [str(address) for address in some(20_000)]
     runner.answer(together([*texts, *texts, *reversed(texts)]), jobs=2)
-    kept = [entry.ip for entry in runner.dirty("data")]
+    entries = [entry.ip for entry in runner.dirty("data")]
     frames = (runner.home / "data" / "journal").read_bytes().splitlines(keepends=True)
 
-    assert sorted({str(addresses.parse(text)) for text in texts}) == sorted(kept)
+    assert sorted({str(addresses.parse(text)) for text in texts}) == sorted(entries)
     assert len(frames) > 3
     assert max(map(len, frames)) <= TARGET_BYTES
 
@@ -256,11 +260,11 @@ def test_the_order_does_not_depend_on_the_threads(runner_of: Callable[..., Batch
     texts = [str(address) for address in some(45_000)] * 3
     assert len("\n".join(texts)) > 3 * READ_BYTES
     expected, _ = runner.answer(together(texts), name="data-1", jobs=1)
-    kept = {entry.ip: entry for entry in runner.dirty("data-1")}
+    entries = {entry.ip: entry for entry in runner.dirty("data-1")}
     for jobs in (2, 4):
         actual, _ = runner.answer(together(texts), name=f"data-{jobs}", jobs=jobs)
         assert expected == actual
-        assert kept == {entry.ip: entry for entry in runner.dirty(f"data-{jobs}")}
+        assert entries == {entry.ip: entry for entry in runner.dirty(f"data-{jobs}")}
     assert texts == [row.split(",")[0] for row in expected.decode().splitlines()[1:]]
 
 
@@ -302,11 +306,11 @@ def test_a_replaced_database_is_noticed(runner_of: Callable[..., BatchRunner]) -
 
     assert ["London"] * before + ["Tokyo"] * (len(texts) - before) == cities
     assert 0 < before < len(texts)
-    kept = [(entry.place.city, entry.generation.partition(",")[0]) for entry in runner.dirty("data")]
+    entries = [(entry.place.city, entry.generation.partition(",")[0]) for entry in runner.dirty("data")]
     assert {
         ("London", f"GeoLite2-City@{digests[0]}"): before,
         ("Tokyo", f"GeoLite2-City@{digests[1]}"): len(texts) - before,
-    } == Counter(kept)
+    } == Counter(entries)
 
 
 @pytest.mark.slow
@@ -324,10 +328,10 @@ def test_answers_of_a_replacing_database_are_appended(runner_of: Callable[..., B
 
     actual, _ = runner.answer(together(texts * 3), on_read=replace, fields=("city",), format="value", jobs=jobs)
     cities = actual.decode().split()
-    kept = {entry.ip: entry.place.city for entry in runner.dirty("data")}
+    entries = {entry.ip: entry.place.city for entry in runner.dirty("data")}
 
     assert ["London"] * len(texts) == cities[: len(texts)]
-    assert ["Tokyo"] * len(texts) == cities[-len(texts) :] == [kept[text] for text in texts]
+    assert ["Tokyo"] * len(texts) == cities[-len(texts) :] == [entries[text] for text in texts]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -393,8 +397,8 @@ def test_a_damaged_database_has_the_same_results(
     for name, pieces in (("one", one_by_one(texts)), ("many", together(texts))):
         runner.problems.clear()
         rows, report = runner.answer(pieces, name=name, mode=mode, fields=fields)
-        kept = {entry.ip: entry for entry in runner.dirty(name)} if mode == "cache" else {}
-        actual.append((rows.splitlines(), report.exit_status, kept, {str(problem) for problem in runner.problems}))
+        entries = {entry.ip: entry for entry in runner.dirty(name)} if mode == "cache" else {}
+        actual.append((rows.splitlines(), report.exit_status, entries, {str(problem) for problem in runner.problems}))
 
     assert actual[0][0] == actual[1][0]
     assert actual[0] == actual[1]

@@ -97,9 +97,9 @@ def test_repeated_heads_are_extended(batch: Batch, head: bytes, rows: bytes, col
 
 def test_a_head_with_other_columns_is_an_error(batch: Batch) -> None:
     """The addresses would be looked for in the wrong place."""
-    other = IIS.replace(b" cs-method", b"")
+    other_head = IIS.replace(b" cs-method", b"")
     with pytest.raises(SettingsError, match=r"/given: other columns follow in the same file: date time s-ip"):
-        batch.once(IIS + IIS_ROWS + other + IIS_ROWS, input="csv")
+        batch.once(IIS + IIS_ROWS + other_head + IIS_ROWS, input="csv")
 
 
 @pytest.mark.parametrize(

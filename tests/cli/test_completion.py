@@ -49,7 +49,7 @@ class Shell:
         self._terminal, its = pty.openpty()
         os.set_blocking(self._terminal, False)
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
-        self._seen = ""
+        self._output = ""
         command = ["setsid", "--ctty", *(word.format(rc=rc) for word in START[name])]
         self._process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environ, cwd=home)
         os.close(its)
@@ -59,14 +59,14 @@ class Shell:
 
         def is_there() -> bool:
             with suppress(OSError):  # nothing yet
-                self._seen += os.read(self._terminal, 1 << 16).decode(errors="replace")
-            return text in self._seen
+                self._output += os.read(self._terminal, 1 << 16).decode(errors="replace")
+            return text in self._output
 
         try:
             wait_for(is_there)
         except AssertionError:
-            raise AssertionError(self._seen) from None
-        self._seen = self._seen.partition(text)[2]
+            raise AssertionError(self._output) from None
+        self._output = self._output.partition(text)[2]
 
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
