@@ -114,22 +114,20 @@ class LogForm(Form):
 
         The answer to a network is that to its first address.
         """
+        # The patterns of the scanners are compiled for logs alone.
         if is_large:
-            from geocli.batch import kernel_scanner
-
-            spans = kernel_scanner.spans(chunk)
+            from geocli.batch.kernel_scanner import spans
         else:
-            from geocli.batch import address_scanner  # its patterns are compiled for logs alone
-
-            spans = address_scanner.spans(chunk)
+            from geocli.batch.address_scanner import spans
+        addresses = spans(chunk)
         if self._is_extract:
-            return Block(chunk, *spans, only_addresses=True)
-        bounds = offsets((0,)) + spans.stops
+            return Block(chunk, *addresses, only_addresses=True)
+        bounds = offsets((0,)) + addresses.stops
         return Block(
             chunk,
-            *spans,
+            *addresses,
             copy_starts=bounds[:-1],
-            copy_ends=spans.stops,
+            copy_ends=addresses.stops,
             tail=chunk[bounds[-1] :],
             only_addresses=True,
             is_labelled=True,

@@ -141,26 +141,24 @@ def test_there_are_examples_of_every_kind() -> None:
     assert len(UNITS) == 8
 
 
+def _output_of(example: str, geocli: Geocli, tmp_path: Path) -> str:
+    code = example.replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=geocli.environ, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+
 def test_the_python_example_runs(geocli: Geocli, tmp_path: Path) -> None:
     """The tutorial's code prints the country, the rows and the number of flushed entries."""
-    code = PYTHON[0].replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
+    expected = "US rir\n193.0.6.139 resolved\nnonsense invalid\n2\n"
 
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=geocli.environ, cwd=ROOT, capture_output=True, text=True, check=True
-    )
-
-    assert "US rir\n193.0.6.139 resolved\nnonsense invalid\n2\n" == ran.stdout
+    assert expected == _output_of(PYTHON[0], geocli, tmp_path)
 
 
 def test_the_example_for_iterables_and_asyncio_runs(geocli: Geocli, tmp_path: Path) -> None:
     """Invalid addresses in a column have a row, and lookups run in threads; the output is as shown."""
-    code = PYTHON[2].replace("/tmp/geocli-example", str(tmp_path / "example"))  # noqa: S108 (replaced)
+    first, second = _output_of(PYTHON[2], geocli, tmp_path).splitlines()
 
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=geocli.environ, cwd=ROOT, capture_output=True, text=True, check=True
-    )
-
-    first, second = ran.stdout.splitlines()
     assert f"This prints `{first}`\nand `{second}`." in ALL
 
 
