@@ -181,8 +181,8 @@ class GeoCache(ForkAware):
         while block := list(islice(rest, BLOCK)):
             parsed = [api_arguments.address_or_entry(text) for text in block]
             keys = [item if isinstance(item, Entry) else str(item) for item in parsed]
-            wanted = {str(ip): item for ip, item in zip(keys, parsed, strict=True) if not isinstance(item, Entry)}
-            entries = self._cached_only(wanted) if mode == "cached-only" else self._resolve(wanted, mode)
+            by_ip = {str(ip): item for ip, item in zip(keys, parsed, strict=True) if not isinstance(item, Entry)}
+            entries = self._cached_only(by_ip) if mode == "cached-only" else self._resolve(by_ip, mode)
             yield from (key if isinstance(key, Entry) else entries[key] for key in keys)
 
     def lookup_cached_only(self, texts: Iterable[Text]) -> dict[str, Entry]:
@@ -190,26 +190,26 @@ class GeoCache(ForkAware):
         entries = self.lookup_batch(texts, mode="cached-only")
         return {entry.ip: entry for entry in entries if entry.status in {"resolved", "special"}}
 
-    def _cached_only(self, wanted: dict[str, Address]) -> dict[str, Entry]:
-        cached = self._tiers.on_disk(wanted, self.on_problem)
+    def _cached_only(self, by_ip: dict[str, Address]) -> dict[str, Entry]:
+        cached = self._tiers.on_disk(by_ip, self.on_problem)
         missing = Entry(ip="", status="unresolved", error="not in the cache")
         return {
             ip: cached.get(ip) or special(ip, addresses.scope(address)) or missing.replace(ip=ip)
-            for ip, address in wanted.items()
+            for ip, address in by_ip.items()
         }
 
-    def _resolve(self, wanted: dict[str, Address], mode: Mode) -> dict[str, Entry]:
+    def _resolve(self, by_ip: dict[str, Address], mode: Mode) -> dict[str, Entry]:
         """Return an entry for each address: fresh ones of the cache, else new ones of the sources."""
-        if not wanted:
+        if not by_ip:
             return {}
         now, is_cached = self.now(), mode != "no-cache"
         with self.locked(self.on_problem) as report:
             sources, problems = self._sources(report, is_labeled=is_cached)
             generation = self.chain.generation(sources)
-            cached, revision = self._tiers.read(wanted, report) if is_cached else ({}, 0)
+            cached, revision = self._tiers.read(by_ip, report) if is_cached else ({}, 0)
         cached = self._trusted(cached, generation)
-        entries = hits(cached, wanted, generation, now) if mode == "cache" else {}
-        if rest := {ip: address for ip, address in wanted.items() if ip not in entries}:
+        entries = hits(cached, by_ip, generation, now) if mode == "cache" else {}
+        if rest := {ip: address for ip, address in by_ip.items() if ip not in entries}:
             from geocli.resolution import Resolution
 
             resolution = Resolution(
@@ -330,8 +330,8 @@ class GeoCache(ForkAware):
         from geocli.storage.clears import Clear
 
         before = None if older_than is None else instant_text(earlier(self.now(), older_than))
-        wanted = Clear(only_unresolved=unresolved, resolved_before=before)
-        return self._flush().clear(wanted, self._settings.lock_timeout_seconds)
+        conditions = Clear(only_unresolved=unresolved, resolved_before=before)
+        return self._flush().clear(conditions, self._settings.lock_timeout_seconds)
 
     def clear_negative(self) -> int:
         """Delete the unresolved rows, so that the next lookup asks for them, and return their number."""

@@ -39,12 +39,10 @@ def is_of(entry: Entry, generation: str) -> bool:
     return labels <= set(generation.split(", ")) and names <= {label.partition("@")[0] for label in labels}
 
 
-def hits(
-    cached: Mapping[str, Entry], wanted: Mapping[str, Address], generation: str, now: datetime
-) -> dict[str, Entry]:
+def hits(cached: Mapping[str, Entry], by_ip: Mapping[str, Address], generation: str, now: datetime) -> dict[str, Entry]:
     """Return the fresh ones of cached entries, by canonical address."""
     return {
-        ip: entry for ip, entry in cached.items() if ip in wanted and is_hit(entry, scope(wanted[ip]), generation, now)
+        ip: entry for ip, entry in cached.items() if ip in by_ip and is_hit(entry, scope(by_ip[ip]), generation, now)
     }
 
 

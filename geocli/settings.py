@@ -260,13 +260,12 @@ def _home(environ: Mapping[str, str]) -> str:
         return "/"
 
 
-def shows_flags(environ: Mapping[str, str] | None = None) -> bool:
+def shows_flags() -> bool:
     """Return whether the terminal is known to show flags; most show two letters, or nothing.
 
     Within tmux or screen the terminal is unknown, since they set the variables to their own names.
     """
-    environ = os.environ if environ is None else environ
-    return environ.get("TERM_PROGRAM") in _FLAG_PROGRAMS or environ.get("TERM") in _FLAG_TERMS
+    return os.environ.get("TERM_PROGRAM") in _FLAG_PROGRAMS or os.environ.get("TERM") in _FLAG_TERMS
 
 
 _FLAG_PROGRAMS = {"Apple_Terminal", "iTerm.app", "WezTerm", "ghostty"}

@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import re
 from contextlib import ExitStack, contextmanager, suppress
+from shutil import copyfileobj
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from geocli.batch.missing_addresses import LineCounts
 from geocli.cluster.splits import is_local, resolve_url
 from geocli.errors import ClusterError, SettingsError
-from geocli.files.atomic import make_directory, replacing, sync_directory, write_all
+from geocli.files.atomic import make_directory, replacing, sync_directory
 from geocli.files.locks import locked_directory
 from geocli.immutable import Value
 from geocli.settings import COMMAND_LINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from geocli.batch.request import BatchRequest
     from geocli.cluster.messages import PartResult, SharedDatabase
@@ -198,23 +199,18 @@ class OutputDirectory:
                 sync_directory(self._path)
 
     def _merge(self, count: int) -> None:
-        with self._merged() as write:
+        """Write the merged file, which is replaced when it is complete."""
+        _, path = resolve_url(self._output)
+        with ExitStack() as stack:
+            if is_local(self._system):
+                descriptor, _ = stack.enter_context(replacing(path))
+                out = stack.enter_context(open(descriptor, "wb", closefd=False))
+            else:
+                # Other file systems complete a file when it is closed.
+                out = stack.enter_context(self._system.open(path, "wb"))
             for number in range(count):
                 with self._system.open(self._rows(number), "rb") as rows:
-                    while data := rows.read(COPY_BYTES):
-                        write(data)
-
-    @contextmanager
-    def _merged(self) -> Iterator[Callable[[bytes], object]]:
-        """Yield a function that writes to the merged file, which is replaced when it is complete."""
-        _, path = resolve_url(self._output)
-        if is_local(self._system):
-            with replacing(path) as (descriptor, _):
-                yield lambda data: write_all(descriptor, data)
-        else:
-            # Other file systems complete a file when it is closed.
-            with self._system.open(path, "wb") as stream:
-                yield stream.write
+                    copyfileobj(rows, out, COPY_BYTES)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

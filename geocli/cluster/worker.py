@@ -225,9 +225,9 @@ def _examine(path: str) -> DatabaseFile | None:
 
 def _verify(path: str, digest: str) -> DatabaseFile | None:
     """Return a file if it has this digest."""
-    file = _examine(path)
     with suppress(DatabaseError):
-        if file is not None and digest_of(path) == digest and _examine(path) == file:
+        file = examine(path)
+        if digest_of(path) == digest and examine(path) == file:
             return file
     return None
 

@@ -99,9 +99,9 @@ def _at_and_count(payload: bytes) -> tuple[str, int]:
     return instant_text(when) if when else "", len(entries)
 
 
-def distinct(files: Sequence[BinaryIO], part_bytes: int = PART_BYTES) -> Iterator[set[str]]:
+def distinct(files: Sequence[BinaryIO]) -> Iterator[set[str]]:
     """Yield the addresses, each once, in sets of bounded size; the files are read once for each set."""
-    parts = 1 + sum(os.fstat(file.fileno()).st_size for file in files) // part_bytes
+    parts = 1 + sum(os.fstat(file.fileno()).st_size for file in files) // PART_BYTES
     for part in range(parts):
         yield {ip for _, _, rows in outlines(files) for ip, _, _ in rows if hash(ip) % parts == part}
 
