@@ -129,7 +129,7 @@ MEASURES: dict[str, Callable[[Run], float]] = {
     "peak": lambda run: run.peak,
     "MB beyond the database": lambda run: run.beyond,
 }
-Found = dict[str, list[Run]]
+Measurements = dict[str, list[Run]]
 Source = tuple[Path, int]
 """A file, and how many lines it has."""
 
@@ -146,12 +146,12 @@ class Bench:
 
     @property
     def city(self) -> Path:
-        return self._database or self.made("GeoLite2-City.mmdb", cities.build_city)
+        return self._database or self.prepared("GeoLite2-City.mmdb", cities.build_city)
 
     def lines(self, count: int) -> int:
         return max(int(count * self.scale), 1000)
 
-    def made(self, name: str, make: Callable[..., None], *arguments: object) -> Path:
+    def prepared(self, name: str, make: Callable[..., None], *arguments: object) -> Path:
         """Return a file, made before or now."""
         path = self.home / name
         if not path.exists():
@@ -163,7 +163,7 @@ class Bench:
 
     def random(self, count: int) -> Source:
         lines = self.lines(count)
-        return self.made(f"random-{lines}", cities.write_random, lines), lines
+        return self.prepared(f"random-{lines}", cities.write_random, lines), lines
 
     def mixed(self, count: int) -> Source | None:
         """Return lines of both address families, or None if the database has only one."""
@@ -171,17 +171,17 @@ class Bench:
             if reader.metadata().ip_version == 4:
                 return None
         lines = self.lines(count)
-        return self.made(f"mixed-{lines}", cities.write_mixed, lines, self.city), lines
+        return self.prepared(f"mixed-{lines}", cities.write_mixed, lines, self.city), lines
 
     def unknown(self, count: int) -> Source:
         """Return IPv6 addresses of which the database has no record."""
         lines = self.lines(count)
-        return self.made(f"unknown-{lines}", cities.write_unknown, lines, self.city), lines
+        return self.prepared(f"unknown-{lines}", cities.write_unknown, lines, self.city), lines
 
     def known(self, count: int) -> Source:
         """Return IPv6 addresses of which it has one."""
         lines = self.lines(count)
-        return self.made(f"known-{lines}", cities.write_known, lines, self.city), lines
+        return self.prepared(f"known-{lines}", cities.write_known, lines, self.city), lines
 
     def c(self, source: Source, database: Path) -> list[Program]:
         """Return the C program; None without a compiler."""
@@ -219,7 +219,7 @@ def say(text: str) -> None:
 
 def measured(bench: Bench, program: Program) -> Run | str:
     """Run a program between two pipes, and return its measurements, or its error."""
-    with bench.geocli() as geocli, tempfile.TemporaryFile() as said:
+    with bench.geocli() as geocli, tempfile.TemporaryFile() as errors:
         feeder = subprocess.Popen(["cat", str(program.source)], stdout=subprocess.PIPE)
         sink = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         assert feeder.stdout is not None
@@ -227,7 +227,12 @@ def measured(bench: Bench, program: Program) -> Run | str:
         with feeder.stdout as stdin, sink.stdin as stdout:
             began = time.perf_counter()
             process = subprocess.Popen(
-                program.command, stdin=stdin, stdout=stdout, stderr=said, env=geocli.environ, cwd=geocli.data_dir.parent
+                program.command,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=errors,
+                env=geocli.environ,
+                cwd=geocli.data_dir.parent,
             )
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
@@ -235,8 +240,8 @@ def measured(bench: Bench, program: Program) -> Run | str:
         feeder.wait()
         sink.wait()
         if process.returncode:
-            said.seek(0)
-            return f"exit status {process.returncode}: {said.read().decode(errors='replace').strip()[-80:]!r}"
+            errors.seek(0)
+            return f"exit status {process.returncode}: {errors.read().decode(errors='replace').strip()[-80:]!r}"
     peak = used.ru_maxrss / 1024
     size = program.database.stat().st_size / 2**20 if program.database else 0
     return Run(wall, used.ru_utime + used.ru_stime, peak, peak - size)
@@ -246,7 +251,7 @@ def compare(
     bench: Bench, title: str, programs: Sequence[Program], claims: Sequence[Claim], rounds: int = ROUNDS
 ) -> None:
     """Run programs alternately, and print a row for each."""
-    found: Found = {program.name: [] for program in programs}
+    measurements: Measurements = {program.name: [] for program in programs}
     failed: dict[str, str] = {}
     for _ in range(rounds):
         for program in programs:
@@ -255,33 +260,35 @@ def compare(
                 if isinstance(run, str):
                     failed[program.name] = run
                 else:
-                    found[program.name].append(run)
+                    measurements[program.name].append(run)
     for program in programs:
         if program.name in failed:
             say(f"| {title} | {program.name} | {program.lines:,} | {failed[program.name]} | | | | |")
         else:
-            say(row(title, program, found, [claim for claim in claims if claim.program == program.name]))
+            say(row(title, program, measurements, [claim for claim in claims if claim.program == program.name]))
 
 
-def row(title: str, program: Program, found: Found, claims: Sequence[Claim]) -> str:
+def row(title: str, program: Program, measurements: Measurements, claims: Sequence[Claim]) -> str:
     """Return a row of the table: medians, and whether the program is within its bound."""
-    runs = found[program.name]
+    runs = measurements[program.name]
     cpu, wall = (statistics.median(values) for values in zip(*((run.cpu, run.wall) for run in runs), strict=True))
-    shown = "; ".join(judged(claim, found) for claim in claims if claim.base is None or found.get(claim.base))
+    judgements = "; ".join(
+        judged(claim, measurements) for claim in claims if claim.base is None or measurements.get(claim.base)
+    )
     peak = max(run.peak for run in runs)
     return (
         f"| {title} | {program.name} | {program.lines:,} | {cpu:.2f} | {wall:.2f} | {program.lines / wall:,.0f} "
-        f"| {peak:.0f} | {shown} |"
+        f"| {peak:.0f} | {judgements} |"
     )
 
 
-def judged(claim: Claim, found: Found) -> str:
+def judged(claim: Claim, measurements: Measurements) -> str:
     """Return the measurements relative to those of the other program in the same round, and the bound."""
     of = MEASURES[claim.measure]
     if claim.base is None:
-        value, unit = max(map(of, found[claim.program])), ""
+        value, unit = max(map(of, measurements[claim.program])), ""
     else:
-        pairs = zip(found[claim.program], found[claim.base], strict=False)
+        pairs = zip(measurements[claim.program], measurements[claim.base], strict=False)
         ratios = [of(run) / of(base) for run, base in pairs]
         value, unit = statistics.median(ratios), f" x {claim.base}{spread(ratios)}"
     text = f"{claim.measure} {value:.2f}{unit}"
@@ -335,7 +342,7 @@ def five_millions(bench: Bench) -> None:
     source = bench.random(5 * MILLION)
     databases = {"random IPv4": bench.city}
     if not bench.is_users:
-        databases["random IPv4, flat records"] = bench.made("city-flat.mmdb", cities.build_flat_city)
+        databases["random IPv4, flat records"] = bench.prepared("city-flat.mmdb", cities.build_flat_city)
     for title, database in databases.items():
         programs = [*bench.c(source, database), batch("geocli", source, database)]
         programs.append(batch("geocli -j 1", source, database, options=("--no-cache", "-j", "1")))
@@ -349,7 +356,7 @@ def twenty_millions(bench: Bench) -> None:
 
 def popular(bench: Bench) -> None:
     lines = bench.lines(5 * MILLION)
-    source = bench.made(f"popular-{lines}", cities.write_popular, lines, 50_000)
+    source = bench.prepared(f"popular-{lines}", cities.write_popular, lines, 50_000)
     against_c(bench, "50,000 IPv4, Zipf", (source, lines), bench.city, ("CPU", 1))
 
 
@@ -367,7 +374,7 @@ def journal(bench: Bench) -> None:
 
 def two_databases(bench: Bench) -> None:
     source = bench.random(MILLION)
-    asn = bench.made("GeoLite2-ASN.mmdb", cities.build_asn)
+    asn = bench.prepared("GeoLite2-ASN.mmdb", cities.build_asn)
     programs = [batch("City", source, bench.city), *with_base(bench, "City and ASN", source, bench.city, asn)]
     claims = [Claim("CPU", "City and ASN", "City and ASN, base", 0.7), Claim("CPU", "City and ASN", "City")]
     compare(bench, "two databases", programs, claims)
@@ -408,7 +415,7 @@ def inputs(bench: Bench) -> None:
         ("JSON log", cities.write_json_log, ("log",), 1),
         ("mail log", cities.write_mail_log, ("log",), 1),
     ):
-        path = bench.made(f"{source.name}.{name}", write, source)
+        path = bench.prepared(f"{source.name}.{name}", write, source)
         programs += with_base(bench, name, (path, lines), bench.city, options=("--no-cache", "-i", *options))
         claims += [Claim("CPU", name, f"{name}, base", limit), Claim("CPU", name, "list")]
     compare(bench, "input", programs, claims, FEW_ROUNDS)
@@ -417,19 +424,19 @@ def inputs(bench: Bench) -> None:
 def ripgrep(bench: Bench) -> None:
     """Label an access log, compared with a program that finds its addresses and writes only these."""
     lines = bench.lines(MILLION)
-    addresses = bench.made(f"popular-{lines}", cities.write_popular, lines, 50_000)
-    log = bench.made(f"{addresses.name}.log", cities.write_log, addresses), lines
+    addresses = bench.prepared(f"popular-{lines}", cities.write_popular, lines, 50_000)
+    log = bench.prepared(f"{addresses.name}.log", cities.write_log, addresses), lines
     programs = [batch("geocli -j 1", log, bench.city, options=("--no-cache", "-i", "log", "-j", "1"))]
-    if found := shutil.which("rg"):
-        programs.append(Program("rg -o", [found, "-o", ADDRESS], *log))
+    if path := shutil.which("rg"):
+        programs.append(Program("rg -o", [path, "-o", ADDRESS], *log))
     compare(bench, "access log", programs, [Claim("CPU", "geocli -j 1", "rg -o", 1.2)])
 
 
 def insight(bench: Bench) -> None:
     """Filter and count a list of random addresses and an access log, compared with a plain batch."""
     source, lines = bench.random(MILLION)
-    popular = bench.made(f"popular-{lines}", cities.write_popular, lines, 50_000)
-    log = bench.made(f"{popular.name}.log", cities.write_log, popular)
+    popular = bench.prepared(f"popular-{lines}", cities.write_popular, lines, 50_000)
+    log = bench.prepared(f"{popular.name}.log", cities.write_log, popular)
     for title, path, form in (("insight, list", source, "list"), ("insight, log", log, "log")):
         programs = []
         for name, options in (
@@ -468,18 +475,18 @@ def agreement(bench: Bench) -> None:
     written = []
     for program in (*bench.c(source, bench.city), batch("geocli", source, bench.city)):
         with bench.geocli() as geocli, program.source.open() as stdin:
-            done = subprocess.run(program.command, stdin=stdin, capture_output=True, env=geocli.environ, check=True)
-        written.append(csv.reader(done.stdout.decode().splitlines()))
+            process = subprocess.run(program.command, stdin=stdin, capture_output=True, env=geocli.environ, check=True)
+        written.append(csv.reader(process.stdout.decode().splitlines()))
     if len(written) == 2:
         wrong = [pair for pair in zip(*written, strict=True) if not is_same(*pair)]
         say(f"| agreement | rows that differ: {len(wrong):,} {wrong[:1] or ''} | {source[1]:,} | | | | | |")
 
 
-def is_same(limit: list[str], ours: list[str]) -> bool:
+def is_same(limit: list[str], rows: list[str]) -> bool:
     """Compare rows, except for fields that the C program has no tables for."""
-    if ours[1] == "special":
+    if rows[1] == "special":
         return True
-    return limit == ours or (not limit[3] and limit == [*ours[:3], "", *ours[4:]])
+    return limit == rows or (not limit[3] and limit == [*rows[:3], "", *rows[4:]])
 
 
 def latency(bench: Bench) -> None:
@@ -491,10 +498,10 @@ def latency(bench: Bench) -> None:
             seconds = list(conversation([*BATCH, "--db", str(bench.city)], geocli, addresses[: ANSWERS + 1]))
         first.append(seconds[0])
         later += seconds[1:]
-    for name, limit, found in (("first row", 500, first), ("later rows", 50, later)):
-        median, most = (f"{seconds * 1000:.1f} ms" for seconds in (statistics.median(found), max(found)))
-        missed = ", **missed**" if max(found) * 1000 > limit else ""
-        say(f"| latency | {name} | {len(found)} | | {median}, at most {most} | | | (<= {limit} ms{missed}) |")
+    for name, limit, durations in (("first row", 500, first), ("later rows", 50, later)):
+        median, most = (f"{seconds * 1000:.1f} ms" for seconds in (statistics.median(durations), max(durations)))
+        missed = ", **missed**" if max(durations) * 1000 > limit else ""
+        say(f"| latency | {name} | {len(durations)} | | {median}, at most {most} | | | (<= {limit} ms{missed}) |")
 
 
 def conversation(command: Sequence[str], geocli: Geocli, lines: Sequence[bytes]) -> Iterator[float]:

@@ -189,8 +189,8 @@ def _country(code: str) -> dict[str, Any]:
 
 def _names(name: str, *, all_of_them: bool = True) -> dict[str, str]:
     """Return a name in the languages of a City database, or in those that small towns have names in."""
-    known = ALPHABETS if all_of_them else ("en", "ru") if len(name) > 6 else ("en",)
-    return {one: name.lower().translate(ALPHABETS[one]) if ALPHABETS[one] else name for one in known}
+    languages = ALPHABETS if all_of_them else ("en", "ru") if len(name) > 6 else ("en",)
+    return {tag: name.lower().translate(ALPHABETS[tag]) if ALPHABETS[tag] else name for tag in languages}
 
 
 @cache

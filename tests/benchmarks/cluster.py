@@ -60,12 +60,12 @@ def measured(bench: Bench, source: Path, options: Sequence[str]) -> Run:
             while True:
                 os.wait()  # for the process from which workers are forked, which exits when its connection is closed
         rows = [path for path in (Path(home) / "out", *Path(home).glob("out/part-*")) if path.is_file()]
-        kept = geocli.data_dir / "journal"
+        journal = geocli.data_dir / "journal"
         return Run(
             wall=wall,
             cpu=_used_seconds() - before,
             rows_bytes=sum(path.stat().st_size for path in rows),
-            journal=kept.read_bytes() if kept.exists() else b"",
+            journal=journal.read_bytes() if journal.exists() else b"",
         )
 
 
@@ -89,7 +89,7 @@ def main(db: Path | None = None, scale: float = 1, rounds: int = ROUNDS) -> None
 def growth(bench: Bench, rounds: int) -> None:
     """Compare one worker with two, alternately: on an access log, and on a list, with batches without a cluster."""
     addresses, lines = bench.random(LINES)
-    log = bench.made(f"{addresses.name}.log", cities.write_log, addresses)
+    log = bench.prepared(f"{addresses.name}.log", cities.write_log, addresses)
     programs = {
         ("list", "batch -j 1"): ("-j", "1"),
         ("list", "local:1"): ("--cluster", "local:1"),
@@ -98,26 +98,26 @@ def growth(bench: Bench, rounds: int) -> None:
         ("log", "local:1"): ("--cluster", "local:1"),
         ("log", "local:2"): ("--cluster", "local:2"),
     }
-    found: dict[tuple[str, str], list[Run]] = {program: [] for program in programs}
+    measurements: dict[tuple[str, str], list[Run]] = {program: [] for program in programs}
     halves = []
     for _ in range(rounds):
         for (form, name), options in programs.items():
             source = log if form == "log" else addresses
-            found[form, name].append(measured(bench, source, ["--no-cache", "-i", form, *options]))
-        halves.append(found["list", "batch -j 1"][-1].wall / side_by_side(bench, addresses))
+            measurements[form, name].append(measured(bench, source, ["--no-cache", "-i", form, *options]))
+        halves.append(measurements["list", "batch -j 1"][-1].wall / side_by_side(bench, addresses))
     for form, source in (("list", addresses), ("log", log)):
-        rows_bytes = found[form, "local:1"][0].rows_bytes
+        rows_bytes = measurements[form, "local:1"][0].rows_bytes
         say(f"{lines:,} lines of a {form}: {source.stat().st_size:,} bytes of input, {rows_bytes:,} bytes of rows.")
     say("\n| input | program | wall s | lines/s | CPU s | cores | times the rate of local:1 |")
     say("|---|---|---|---|---|---|---|")
-    for (form, name), runs in found.items():
-        ratios = [one.wall / run.wall for one, run in zip(found[form, "local:1"], runs, strict=True)]
+    for (form, name), runs in measurements.items():
+        ratios = [alone.wall / run.wall for alone, run in zip(measurements[form, "local:1"], runs, strict=True)]
         wall, cpu, cores = (
             statistics.median(values) for values in zip(*((r.wall, r.cpu, r.cores) for r in runs), strict=True)
         )
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        wanted = f", wanted {WANTED}" if name == "local:2" else ""
-        say(f"| {form} | {name} | {wall:.1f} | {lines / wall:,.0f} | {cpu:.1f} | {cores:.2f} | {ratio}{wanted} |")
+        goal = f", wanted {WANTED}" if name == "local:2" else ""
+        say(f"| {form} | {name} | {wall:.1f} | {lines / wall:,.0f} | {cpu:.1f} | {cores:.2f} | {ratio}{goal} |")
 
     say(
         f"\nTwo batches that know nothing of each other, `-j 1`, each with half of the list, had "
@@ -156,8 +156,8 @@ def blocks(bench: Bench, rounds: int) -> None:
             for block in (few, many)
         ]
         costs.append((walls[1] - walls[0]) / (size_bytes // many - size_bytes // few))
-    shown = f"{statistics.median(costs) * 1000:.0f} ms ({min(costs) * 1000:.0f} to {max(costs) * 1000:.0f})"
-    say(f"\nA part costs {shown} beyond its lines: {lines:,} lines in 4 parts, and in 104, on one worker.")
+    cost = f"{statistics.median(costs) * 1000:.0f} ms ({min(costs) * 1000:.0f} to {max(costs) * 1000:.0f})"
+    say(f"\nA part costs {cost} beyond its lines: {lines:,} lines in 4 parts, and in 104, on one worker.")
     empty = bench.home / "empty"
     empty.touch()
     start = statistics.median(

@@ -60,7 +60,7 @@ def compare_with_shell(home: Path) -> None:
     geocli.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     journal = home / "rows"
     write_journal(journal, ENTRIES, [city(number) for number in range(100_000)])
-    found: list[tuple[float, float, float, int]] = []
+    measurements: list[tuple[float, float, float, int]] = []
     for number in range(ROUNDS):
         shutil.rmtree(geocli.data_dir, ignore_errors=True)
         geocli.data_dir.mkdir(mode=0o700)
@@ -69,13 +69,13 @@ def compare_with_shell(home: Path) -> None:
         script = shell_script(geocli.data_dir / "geocli.db", home / "rows.csv", is_first=not number)
         (home / "shell.db").unlink(missing_ok=True)
         shell_wall, shell_cpu, _ = run(["sqlite3", str(home / "shell.db")], geocli.environ, script)
-        found.append((wall, shell_wall / wall, shell_cpu / cpu, peak_bytes))
-    wall, ratio, cpu_ratio, _ = map(statistics.median, zip(*found, strict=True))
+        measurements.append((wall, shell_wall / wall, shell_cpu / cpu, peak_bytes))
+    wall, ratio, cpu_ratio, _ = map(statistics.median, zip(*measurements, strict=True))
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, medians of {ROUNDS} paired runs\n")
     print(f"flush of {ENTRIES:,} entries: {ENTRIES / wall:,.0f} rows/s")
     print(f"its rate is {ratio:.2f} times that of the sqlite3 shell ({cpu_ratio:.2f} times by CPU)")
-    print(f"peak memory: {max(peak for *_, peak in found) >> 20} MB")
-    ratios = sorted(one for _, one, _, _ in found)
+    print(f"peak memory: {max(peak for *_, peak in measurements) >> 20} MB")
+    ratios = sorted(rate for _, rate, _, _ in measurements)
     print(f"noise: the ratios were between {ratios[0]:.2f} and {ratios[-1]:.2f}\n")
 
 
@@ -133,7 +133,7 @@ def compare_hits(home: Path) -> None:
         [run([sys.executable, "-m", "geocli", "lookup", HIT], geocli.environ)[0] for geocli in stores]
         for _ in range(HITS)
     ]
-    small, large = (statistics.median(found) * 1000 for found in zip(*seconds, strict=True))
+    small, large = (statistics.median(durations) * 1000 for durations in zip(*seconds, strict=True))
     print(f"a hit in a fresh process: {small:.1f} ms in a store of 1 row, {large:.1f} ms in one of {STORED:,} rows")
     quarters = statistics.quantiles([(after - before) * 1000 for before, after in seconds])
     low, median, high = quarters

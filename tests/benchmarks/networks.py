@@ -53,7 +53,7 @@ def main(db: Path | None = None, asn: Path | None = None) -> None:
             .stdout.decode()
             .strip()
         )
-        found: dict[str, list[tuple[Cost, Cost]]] = {}
+        measurements: dict[str, list[tuple[Cost, Cost]]] = {}
         for _ in range(ROUNDS):
             for name, options in CASES.items():
                 databases = [str(city), *([str(operators)] if name in WITH_ASN else [])]
@@ -65,17 +65,17 @@ def main(db: Path | None = None, asn: Path | None = None) -> None:
                     *(part for each in databases for part in ("--db", each)),
                 ]
                 walk = cost([str(program), str(city)], geocli.environ)
-                found.setdefault(name, []).append((cost(command, geocli.environ), walk))
+                measurements.setdefault(name, []).append((cost(command, geocli.environ), walk))
     print(f"Python {platform.python_version()}, {ROUNDS} paired runs, medians\n")
     print("| networks of | lines | CPU seconds | times the walk in C | MB |\n|---|---|---|---|---|")
-    for name, pairs in found.items():
-        ratios = sorted(ours.cpu_seconds / walk.cpu_seconds for ours, walk in pairs)
+    for name, pairs in measurements.items():
+        ratios = sorted(own.cpu_seconds / walk.cpu_seconds for own, walk in pairs)
         print(
-            f"| {name} | {pairs[0][0].lines:,} | {statistics.median(ours.cpu_seconds for ours, _ in pairs):.2f} ",
+            f"| {name} | {pairs[0][0].lines:,} | {statistics.median(own.cpu_seconds for own, _ in pairs):.2f} ",
             end="",
         )
         print(f"| {statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f}) ", end="")
-        print(f"| {max(ours.peak_mb for ours, _ in pairs):.0f} |")
+        print(f"| {max(own.peak_mb for own, _ in pairs):.0f} |")
 
 
 def cost(command: list[str], environ: dict[str, str]) -> Cost:

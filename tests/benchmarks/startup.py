@@ -68,7 +68,7 @@ def run(geocli: Geocli, command: Sequence[str]) -> float:
 
 def show(seconds: dict[str, list[float]]) -> None:
     """Print a table in Markdown."""
-    medians = {name: statistics.median(found) for name, found in seconds.items()}
+    medians = {name: statistics.median(durations) for name, durations in seconds.items()}
     bare, typer = medians["python -c pass"], medians["import typer, sqlite3"]
     print(f"Python {platform.python_version()}, {platform.machine()}, medians of {RUNS} paired runs\n")
     print("| command | ms | x python | x typer |\n|---|---|---|---|")

@@ -42,20 +42,18 @@ def main() -> None:
         geocli = Geocli(Path(home))
         geocli.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
         store = fill(geocli)
-        found: dict[str, list[tuple[float, float]]] = {}
+        measurements: dict[str, list[tuple[float, float]]] = {}
         for _ in range(ROUNDS):
             for name, options in CASES.items():
                 sql = f"SELECT {COLUMNS.get(name, 'country_code')}, COUNT(*) FROM geo_cache GROUP BY 1 ORDER BY 2 DESC"
                 shell, _, _ = run(["sqlite3", "-readonly", str(store), f"{sql} LIMIT 10"], geocli.environ)
-                ours, _, _ = run([*geocli.command, "stats", *options], geocli.environ)
-                found.setdefault(name, []).append((ours, shell))
+                own, _, _ = run([*geocli.command, "stats", *options], geocli.environ)
+                measurements.setdefault(name, []).append((own, shell))
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {STORED:,} rows, ", end="")
     print(f"medians of {ROUNDS} paired runs\n\n| stats | seconds | times the shell's GROUP BY |\n|---|---|---|")
-    for name, pairs in found.items():
-        ratios = sorted(ours / shell for ours, shell in pairs)
-        print(
-            f"| {name} | {statistics.median(ours for ours, _ in pairs):.2f} | {statistics.median(ratios):.2f} ", end=""
-        )
+    for name, pairs in measurements.items():
+        ratios = sorted(own / shell for own, shell in pairs)
+        print(f"| {name} | {statistics.median(own for own, _ in pairs):.2f} | {statistics.median(ratios):.2f} ", end="")
         print(f"({ratios[0]:.2f} to {ratios[-1]:.2f}) |")
 
 
