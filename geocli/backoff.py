@@ -37,7 +37,6 @@ class Pause(Value):
     failures: int
     """Number of failures in a row."""
     reason: str
-    """Reason of the pause."""
     status: int | None
     """HTTP status of the response, if there was one."""
 

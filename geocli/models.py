@@ -63,7 +63,6 @@ class Answer(Value):
     """The answer of one or several sources for an address."""
 
     place: Place
-    """Place of the address."""
     source: str
     """Names of the sources, joined by `+`."""
     prefix_len: int | None = None
@@ -97,7 +96,6 @@ class Entry(Value):
     scope: str | None = None
     """Purpose of a special address: `private`, `loopback`, ..."""
     place: Place = Place()
-    """Place of the address."""
     source: str | None = None
     """Names of the sources: `GeoLite2-City+GeoLite2-ASN`, `rir`, `iana`."""
     prefix_len: int | None = None

@@ -36,7 +36,6 @@ class DatabaseStats(Value):
     """Edition."""
     path: str
     size_bytes: int
-    """File size in bytes."""
     built_at: datetime | None
     """Build time; UTC."""
     error: str | None = None

@@ -43,9 +43,7 @@ class Job(Value):
     work: str
     """URL of the directory for the rows of parts that are not complete."""
     language: str = ENGLISH
-    """Language of names."""
     version: str = __version__
-    """Version of geocli."""
 
     def key(self, part: Part) -> str:
         """Return a digest of a part, its input, and everything else that its rows depend on."""
@@ -93,7 +91,6 @@ class PartResult(Value):
     counts: dict[str, int]
     """Rows by country, if they are counted."""
     lines: LineCounts
-    """Counts of the lines."""
     exit_status: int
     """Exit status of a batch of this part alone."""
     problems: tuple[GeocliError, ...]

@@ -48,7 +48,6 @@ class CompletedPart(Value):
     counts: dict[str, int]
     """Rows by country, if they are counted."""
     lines: LineCounts
-    """Counts of the lines."""
     exit_status: int
     """Exit status of a batch of this part alone."""
 

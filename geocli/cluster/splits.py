@@ -51,7 +51,6 @@ class Part(Value):
     url: str
     """URL of the file for all machines."""
     size_bytes: int
-    """Size of the file."""
     modified: str
     """Modification time of the file, in the format of its file system."""
     start: int

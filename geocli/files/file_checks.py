@@ -26,6 +26,14 @@ def refusal(status: os.stat_result) -> str | None:
     return _LINKED if status.st_nlink > 1 else None
 
 
+def is_at(path: str, descriptor: int) -> bool:
+    """Return whether a path leads to an open file."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def check_opened(descriptor: int, path: str) -> None:
     """Raise StorageError unless an open file is regular and has no hard links."""
     if refusal(os.fstat(descriptor)):

@@ -11,6 +11,7 @@ import os
 from contextlib import contextmanager, suppress
 
 from geocli.errors import BusyError
+from geocli.files.file_checks import is_at
 from geocli.fork_safety import FILE_RANK, ForkAware
 
 TYPE_CHECKING = False
@@ -60,10 +61,7 @@ class FileLock:
 
     def is_at(self, path: str) -> bool:
         """Return whether a path leads to this file."""
-        try:
-            return os.path.samestat(os.fstat(self.descriptor), os.stat(path))
-        except FileNotFoundError:
-            return False
+        return is_at(path, self.descriptor)
 
     def close(self) -> None:
         """Unlock and close the file."""

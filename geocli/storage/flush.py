@@ -37,7 +37,6 @@ class FlushReport(Value):
     dropped_bytes: int = 0
     """Damaged bytes, which are now in `journal.bad`."""
     duration_seconds: float = 0.0
-    """Duration in seconds."""
 
 
 class Flush:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from errno import ELOOP
 
 from geocli.errors import JournalError, StorageError
+from geocli.files.file_checks import is_at
 from geocli.immutable import Value
 from geocli.storage.dirty_check import JOURNAL, is_dirty
 from geocli.storage.segments import SegmentFile, opened, prefixes, segments_among, sizes_of
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
-    from typing import Any, BinaryIO
+    from typing import Any
 
     from geocli.models import Entry
     from geocli.storage.clears import Clear
@@ -38,7 +39,6 @@ class JournalStatus(Value):
     oldest_at: datetime | None
     """Time of resolution of the oldest entry; UTC."""
     segments: int
-    """Number of segments."""
     quarantined_bytes: int
     """Size of `journal.bad`, the damaged bytes."""
 
@@ -100,7 +100,7 @@ class JournalReader:
             reading = stack.enter_context(ExitStack())
             for segment in self.segments():
                 path = self._directory.file(segment.name)
-                if journal is None or not _is_same(path, journal):
+                if journal is None or not is_at(path, journal.fileno()):
                     files.append((segment.number, SegmentFile(path, reading)))
             yield files if journal is None else [*files, (None, journal)]
 
@@ -178,11 +178,3 @@ class JournalReader:
             if isinstance(error, JournalError):
                 raise
             raise JournalError(error.path, str(error).removeprefix(f"{error.path}: ")) from error
-
-
-def _is_same(path: str, file: BinaryIO) -> bool:
-    """Return whether a path is that of an open file."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False

@@ -20,9 +20,7 @@ class Damage(Value):
     """Bytes of a journal that are not a frame."""
 
     offset_bytes: int
-    """Offset in the journal."""
     data: bytes
-    """The bytes."""
     is_last: bool = False
     """Whether they are at the end of the journal."""
 

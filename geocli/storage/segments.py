@@ -27,7 +27,6 @@ class Segment(Value):
     """A sealed journal, `journal.N-UUID.draining`."""
 
     name: str
-    """File name."""
     number: int
     """N; segments are stored in the order of their numbers."""
     uuid: str
