@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.main import get_command
 
-from geocli.cli.app import COMMANDS
+from geocli.cli.app import COMMANDS, app
 from geocli.databases.digest_cache import SETTLED_NS
 from tests.helpers.databases import CITIES, build
 from tests.helpers.imported_modules import HEAVY, imported_by
@@ -118,3 +119,18 @@ def test_a_command_imports_no_other_command(stored: Geocli, command: str) -> Non
     modules = {f"geocli.cli.{name.replace('-', '_')}" for name in COMMANDS}
 
     assert {f"geocli.cli.{command}"} == imported & modules
+
+
+def test_no_annotation_of_a_command_is_a_string() -> None:
+    """Typer would compile and evaluate each of them twice."""
+    root: Any = get_command(app)
+    commands = [root, *root.commands.values(), *root.commands["db"].commands.values()]
+    callbacks = [command.callback for command in commands if command.callback]
+
+    assert len(callbacks) > len(COMMANDS)
+    assert [] == [
+        (callback.__name__, name)
+        for callback in callbacks
+        for name, annotation in callback.__annotations__.items()
+        if isinstance(annotation, str)
+    ]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from geocli import address_ranges
 from geocli.addresses import network_length
 from geocli.batch.list_notes import is_comment, with_notes
-from geocli.batch.log_labels import adjust
 from geocli.batch.row_selection import kept_pieces
 from geocli.models import Entry
 from geocli.sanitize import decoded
@@ -92,6 +91,8 @@ class RowMaker:
         entries = [by_address[address] for address in addresses]
         lines = [self._line(entry, block, position) for position, entry in enumerate(entries)]
         if block.is_labelled:
+            from geocli.batch.log_labels import adjust
+
             adjust(block, lines)
         if (selection := self._form.output.selection) is None:
             return Rows(_parts(block, lines), _with_rows(entries, block))

@@ -179,11 +179,10 @@ class Scheduler:
 
     def _append(self, group: Sequence[Rows]) -> None:
         """Append new answers to the journal, those of each table together."""
-        from geocli.storage.frames import head
-
         blocks = [rows.found for rows in group if rows.found is not None]
         for _, table_blocks in groupby(blocks, key=lambda block: id(block.answers)):
             from geocli.engine.journal_packing import JournalPacker
+            from geocli.storage.frames import head
 
             own = list(table_blocks)
             answers = own[0].answers

@@ -1,4 +1,8 @@
-"""The command line: one module a command, which parses its options, makes one call, and renders the result."""
+"""The command line: one module a command, which parses its options, makes one call, and renders the result.
+
+Modules with commands do not import `annotations` from `__future__`: Typer would compile and evaluate each annotation
+twice, which takes 5 ms of a start.
+"""
 
 
 def is_looked_up(word: str) -> bool:

@@ -1,13 +1,11 @@
 """The Typer app: the commands, the options before them, and what usage errors print."""
 
-from __future__ import annotations
-
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -18,9 +16,6 @@ from geocli.cli import is_looked_up, options
 from geocli.cli.examples import epilog
 from geocli.console import complain, guard, write
 from geocli.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 COMMANDS = ("lookup", "batch", "networks", "flush", "re-resolve", "stats", "db", "clear", "docs")
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

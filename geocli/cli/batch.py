@@ -1,7 +1,5 @@
 """`geocli batch`."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """`geocli db`: list, update and verify .mmdb databases."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """`geocli docs`: read the documentation."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

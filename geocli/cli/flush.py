@@ -1,7 +1,5 @@
 """`geocli flush`."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,6 @@
 """`geocli lookup`."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import typer
@@ -41,11 +40,16 @@ def lookup(
     Exits with 1 if an address is unknown to all sources, 2 if one is invalid,
     3 if a database failed and no other source could answer.
     """
-    from geocli.batch.reader import lines
     from geocli.cli.run_lookup import lookup as run
 
     mode = options.mode_of(cached_only=cached_only, no_cache=no_cache, refresh=refresh)
     settings, mode = options.in_language(options.settings_of(ctx, db), lang, mode)
     names = options.fields_of(fields)
-    texts = lines("-") if addresses == ["-"] else addresses
+    texts = _lines_of_standard_input() if addresses == ["-"] else addresses
     return run(texts, settings, format_=format_, fields=names, mode=mode, is_quiet=quiet, top=top)
+
+
+def _lines_of_standard_input() -> Iterator[str]:
+    from geocli.batch.reader import lines
+
+    return lines("-")

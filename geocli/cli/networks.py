@@ -1,10 +1,8 @@
 """`geocli networks`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
-import typer  # noqa: TC002 (Typer evaluates annotations)
+import typer
 
 from geocli.cli import options
 from geocli.cli.options import OUTPUT, SELECTION, option

@@ -1,7 +1,5 @@
 """`geocli re-resolve`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,7 +49,7 @@ def re_resolve(
     return problems.status
 
 
-def _selection(*, unresolved: bool, older_than: str | None, everything: bool) -> Which:
+def _selection(*, unresolved: bool, older_than: str | None, everything: bool) -> "Which":
     """Return which rows to resolve again: `due`, `unresolved`, `all`, or those of at least an age."""
     if unresolved + everything + bool(older_than) > 1:
         raise SettingsError("--unresolved, --older-than, --all", "choose one of them", origin=COMMAND_LINE)

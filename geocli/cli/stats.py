@@ -1,20 +1,17 @@
 """`geocli stats`."""
 
-from __future__ import annotations
-
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer  # noqa: TC002 (Typer evaluates annotations)
+import typer
 
 from geocli.cli import options
 from geocli.cli.options import OUTPUT, option
 from geocli.cli.session import Problems, open_cache
 from geocli.errors import SettingsError
-from geocli.settings import COMMAND_LINE
+from geocli.settings import COMMAND_LINE, Settings
 
 if TYPE_CHECKING:
-    from geocli.settings import Settings
     from geocli.stats import Stats
     from geocli.storage.directory import DataDirectory
 
@@ -80,7 +77,7 @@ def _report(settings: Settings, path: str) -> int:
     return 0
 
 
-def _check(statistics: Stats, directory: DataDirectory, max_lag: str, journal_limit_mb: int) -> int:
+def _check(statistics: "Stats", directory: "DataDirectory", max_lag: str, journal_limit_mb: int) -> int:
     """Print what is unhealthy, and return the exit status."""
     from geocli import health
     from geocli.formats.statistics import print_reasons
