@@ -109,7 +109,7 @@ class CacheMachine(RuleBasedStateMachine):
     def generation(self) -> tuple[tuple[str, int], ...]:
         return tuple(sorted(self.installed.items()))
 
-    def asked(self, ip: str) -> Row | None:
+    def installed_answer(self, ip: str) -> Row | None:
         """Return the answer of the installed databases for an address, by their networks."""
         fields: dict[str, Any] = {}
         for edition in ("GeoLite2-City", "GeoLite2-ASN"):
@@ -132,7 +132,7 @@ class CacheMachine(RuleBasedStateMachine):
         now = self.clock()
         if ip == SPECIAL:
             return Row(status="special", source="iana", resolved_at=now, generation=self.generation)
-        result = self.asked(ip)
+        result = self.installed_answer(ip)
         if result is not None:
             return result.replace(generation=self.generation)
         tries = earlier.tries if earlier is not None else 0

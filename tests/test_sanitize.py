@@ -14,7 +14,7 @@ C0 = [chr(number) for number in range(0x20)]
 DEL_AND_C1 = [chr(number) for number in range(0x7F, 0xA0)]
 BIDI = ["\u061c", "\u200e", "\u200f", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))]
 SEPARATORS = ["\u2028", "\u2029"]
-OTHERS = ["\ufeff", "\u00ad", "\u200b", "\U000e0001", "\ud800", "\udfff"]
+UNPRINTABLE = ["\ufeff", "\u00ad", "\u200b", "\U000e0001", "\ud800", "\udfff"]
 
 
 class TestSafe:
@@ -42,7 +42,7 @@ class TestSafe:
         """Only special characters are escaped, as in Python literals."""
         assert escaped == safe(text)
 
-    @pytest.mark.parametrize("char", [*C0, *DEL_AND_C1, *BIDI, *SEPARATORS, *OTHERS], ids=ascii)
+    @pytest.mark.parametrize("char", [*C0, *DEL_AND_C1, *BIDI, *SEPARATORS, *UNPRINTABLE], ids=ascii)
     def test_escapes_are_python_literals(self, char: str) -> None:
         """The escape of every special character evaluates to that character, and is itself printable."""
         assert safe(char).isprintable()

@@ -28,7 +28,7 @@ PR_SET_CHILD_SUBREAPER = 36
 """Processes whose parent has ended become ours (prctl(2)), so that their CPU seconds are counted."""
 LINES = 20 * MILLION
 ROUNDS = 3
-WANTED = 1.6
+GOAL = 1.6
 """How many times the rate of one worker two are to reach, on two free cores."""
 
 
@@ -116,7 +116,7 @@ def growth(bench: Bench, rounds: int) -> None:
             statistics.median(values) for values in zip(*((r.wall, r.cpu, r.cores) for r in runs), strict=True)
         )
         ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        goal = f", wanted {WANTED}" if name == "local:2" else ""
+        goal = f", goal {GOAL}" if name == "local:2" else ""
         say(f"| {form} | {name} | {wall:.1f} | {lines / wall:,.0f} | {cpu:.1f} | {cores:.2f} | {ratio}{goal} |")
 
     say(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 IS_COMPLETE = bool(os.environ.get("ALL_FAULTS"))
 OLD_ROWS = b"as it was\n"
-ASKED = (b"9.9.9.9\n81.2.69.160\n", {"9.9.9.9", "81.2.69.160"})
+BATCH = (b"9.9.9.9\n81.2.69.160\n", {"9.9.9.9", "81.2.69.160"})
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(faults.missing() is not None, reason=str(faults.missing())),
@@ -63,14 +63,17 @@ COMMANDS = {
     "clear": Scenario(("clear", "--yes")),
     "clear some": Scenario(("clear", "--older-than", "0s")),
     "batch -o": Scenario(
-        ("batch", "-f", "value", "-F", "ip", *OUTPUT), ASKED[0], prepare=_with_old_output, places=("data", "out")
+        ("batch", "-f", "value", "-F", "ip", *OUTPUT),
+        BATCH[0],
+        prepare=_with_old_output,
+        places=("data", "out"),
     ),
     "stats -o": Scenario(("stats", "-f", "prometheus", *OUTPUT), prepare=_with_old_output, places=("data", "out")),
     "db update": Scenario(("db", "update", DATABASE), before=(), prepare=_with_old_database, places=("databases",)),
     "migration": Scenario(("flush",), before=(), prepare=_with_old_store),
     "first batch -o": Scenario(
         ("batch", "-f", "value", "-F", "ip", "--no-header", *OUTPUT),
-        ASKED[0],
+        BATCH[0],
         before=(),
         prepare=_with_old_output,
         places=("data", "out"),
@@ -82,7 +85,7 @@ ALIKE = {"clear some", "first batch -o"}
 """Commands that make the same calls as others in a different order."""
 
 
-def _wanted() -> list[str]:
+def _commands() -> list[str]:
     return [name for name in COMMANDS if IS_COMPLETE or name not in ALIKE]
 
 
@@ -94,14 +97,14 @@ def _groups(name: str) -> Iterator[list[Call]]:
 
 
 def _killed() -> Iterator[tuple[str, Call]]:
-    for name in _wanted():
+    for name in _commands():
         for group in _groups(name):
             changing = [call for call in group if call.is_change]
             yield from ((name, call) for call in (changing if IS_COMPLETE else changing[-1:]))
 
 
 def _failing() -> Iterator[tuple[str, Call, str]]:
-    for name in _wanted():
+    for name in _commands():
         for number, group in enumerate(_groups(name)):
             errors = _errors(group[0])
             if IS_COMPLETE:
@@ -147,10 +150,10 @@ def _check(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[bytes]) -
     elif name.startswith("clear"):
         _check_cleared(geocli, name, ran)
     else:
-        promised = COMMANDS[name].promised() | (ASKED[1] if "batch" in name and ran.returncode == 0 else set())
+        promised = COMMANDS[name].promised() | (BATCH[1] if "batch" in name and ran.returncode == 0 else set())
         if "-o" in COMMANDS[name].arguments:
             _check_output(geocli, name, ran)
-            promised |= ASKED[1] if "batch" in name else set()
+            promised |= BATCH[1] if "batch" in name else set()
         faults.check(geocli, promised)
 
 
@@ -166,7 +169,7 @@ def _check_output(geocli: Geocli, name: str, ran: subprocess.CompletedProcess[by
     new = (out / "rows").read_bytes()
     assert OLD_ROWS not in new
     if "batch" in name:
-        assert ASKED[0] in new
+        assert BATCH[0] in new
         assert rows == new or (ran.returncode != 0 and rows == OLD_ROWS)
     else:
         assert rows.startswith(b"# HELP geocli_cache_entries ") or (ran.returncode != 0 and rows == OLD_ROWS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.system_call_faults import Call
 
-OTHERS = {"lookup": ("lookup", "9.9.9.9", "200.3.14.10"), "flush": ("flush",)}
+SECOND_COMMANDS = {"lookup": ("lookup", "9.9.9.9", "200.3.14.10"), "flush": ("flush",)}
 """Second processes: a lookup of an address that the first looks up, too, and of another one."""
 PAIRS = (("lookup", "flush"), ("flush", "lookup"), ("flush", "flush"), ("lookup", "lookup"), ("batch", "flush"))
 IMPATIENT = {"GEOCLI_LOCK_TIMEOUT": "0.05", "GEOCLI_BUSY_TIMEOUT": "0.05"}
@@ -68,7 +68,7 @@ def test_held_while_another_runs(tmp_path: Path, first: str, call: Call, second:
     with faults.held(tmp_path, scenario, call) as (geocli, process):
         is_index = call.file == "geocli.db-shm" and call.name == "ftruncate"
         geocli.command = (*HASTY, *Geocli.command) if is_index else Geocli.command  # type: ignore[assignment]
-        meanwhile = geocli(*OTHERS[second], environ=IMPATIENT)
+        meanwhile = geocli(*SECOND_COMMANDS[second], environ=IMPATIENT)
         geocli.command = Geocli.command
         assert process.is_before_call()
         ran = process.go_on()

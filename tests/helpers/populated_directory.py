@@ -14,7 +14,7 @@ from geocli.storage.journal import Journal
 from tests.helpers.data_directories import local, stored_rows
 from tests.helpers.databases import CITIES, build
 from tests.helpers.geocli_process import Geocli
-from tests.helpers.system_call_faults import KEPT
+from tests.helpers.system_call_faults import PERMANENT_FILES
 
 STORED, LEFT_OVER, DIRTY = "81.2.69.160", "98.0.0.1", "2001:218::1"
 """Addresses in the store, in a segment, and in the journal."""
@@ -66,4 +66,4 @@ def is_all_there(geocli: Geocli, promised: set[str]) -> None:
     assert {ip: COUNTRIES[ip[0]] for ip in promised} == dict(stored_rows(geocli, "ip, country_code"))
     with closing(sqlite3.connect(geocli.data_dir / "geocli.db")) as db:
         assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()
-    assert set() == set(os.listdir(geocli.data_dir)) - KEPT
+    assert set() == set(os.listdir(geocli.data_dir)) - PERMANENT_FILES

@@ -32,7 +32,7 @@ STORED, DIRTY = "8.8.8.8", "1.1.1.1"
 """Addresses in the store, and in the journal, before each fault."""
 COUNTRIES = {STORED: "US", DIRTY: "AU", "9.9.9.9": "US", "81.2.69.160": "GB", "193.0.6.139": "NL", "200.3.14.10": "UY"}
 """Countries of all addresses that are looked up."""
-KEPT = {
+PERMANENT_FILES = {
     *("digests", "digests.part", "geocli.db", "geocli.db-shm", "geocli.db-wal"),
     *("flush.lock", "journal.lock", "re-resolve.lock"),
 }
@@ -342,7 +342,7 @@ def rows(geocli: Geocli) -> dict[str, str]:
 def leftovers(geocli: Geocli) -> list[str]:
     """Return the files in the data directory that are no longer needed; an empty journal may remain."""
     empty = {path.name for path in geocli.data_dir.glob("journal") if not path.stat().st_size}
-    return sorted(set(os.listdir(geocli.data_dir)) - KEPT - empty)
+    return sorted(set(os.listdir(geocli.data_dir)) - PERMANENT_FILES - empty)
 
 
 def check(geocli: Geocli, promised: set[str], countries: Mapping[str, str | None] = COUNTRIES) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-KEPT = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "journal.bad"}
+PERMANENT_FILES = {"geocli.db", "geocli.db-shm", "geocli.db-wal", "flush.lock", "journal.lock", "journal.bad"}
 READER = (
     "import sqlite3, sys\n"
     "rows = sqlite3.connect(sys.argv[1]).execute('SELECT ip FROM geo_cache')\n"
@@ -112,7 +112,7 @@ def test_root_and_a_user_share_a_directory(shared: Path, first: str, owner: int)
         _does(run, "re-resolve", "--all")
     assert ips == [ip for (ip,) in stored_rows(root)]
     assert b"garbage\n" * 2 == (root.data_dir / "journal.bad").read_bytes()
-    assert set() == set(os.listdir(root.data_dir)) - KEPT - {"re-resolve.lock"}
+    assert set() == set(os.listdir(root.data_dir)) - PERMANENT_FILES - {"re-resolve.lock"}
 
 
 @needs_root
@@ -137,7 +137,7 @@ def test_roots_cron_leaves_a_users_directory_to_the_user(shared: Path) -> None:
     assert [f"{root.data_dir}/journal.bad: 8 damaged bytes were quarantined"] == [
         line for run in runs for line in complaints(run)
     ]
-    assert dict.fromkeys(KEPT, (MEMBER, MEMBER, 0o600)) == {
+    assert dict.fromkeys(PERMANENT_FILES, (MEMBER, MEMBER, 0o600)) == {
         name: (actual.st_uid, actual.st_gid, stat.S_IMODE(actual.st_mode)) for name, actual in files.items()
     }
     assert ["1.1.1.1", "8.8.8.8", "9.9.9.9"] == [ip for (ip,) in stored_rows(root)]
@@ -191,6 +191,6 @@ def test_umask_has_no_effect(shared: Path, umask: str, *, is_shared: bool) -> No
 
     mode = 0o660 if is_shared else 0o600
     assert (0, 0, b"") == (flush.returncode, again.returncode, again.stderr)
-    assert dict.fromkeys(KEPT, mode) == modes
+    assert dict.fromkeys(PERMANENT_FILES, mode) == modes
     assert mode == journal
     assert (0o2770 if is_shared else 0o700) == stat.S_IMODE(geocli.data_dir.stat().st_mode)
