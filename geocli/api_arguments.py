@@ -62,10 +62,7 @@ def _not_negative(name: str, value: int | None) -> None:
 def address_of(value: object) -> Address:
     """Return an address from a string or an object of `ipaddress`.
 
-    Raises:
-        AddressError: the string is not an address.
-        TypeError: the value is neither.
-
+    Raises AddressError if the string is not an address; TypeError if the value is neither.
     """
     if isinstance(value, IPv4Address | IPv6Address):
         return addresses.parse(str(value))
@@ -101,11 +98,8 @@ def with_overrides(
 ) -> Settings:
     """Return settings in which the arguments that are not None replace settings.
 
-    Raises:
-        TypeError: `databases` is one path rather than a sequence of paths.
-        ValueError: `databases` is empty.
-        SettingsError: `language` is not a language tag.
-
+    Raises TypeError if `databases` is one path; ValueError if it is empty; SettingsError if `language` is not a
+    language tag.
     """
     changes: dict[str, Any] = {}
     if data_dir is not None:

@@ -66,14 +66,10 @@ def country_name(code: str | None) -> str | None:
 
 
 def check_country_code(text: str) -> str:
-    """Return a country code in upper case.
+    """Return a country code in upper case, or raise ValueError; the message suggests the nearest one.
 
     >>> check_country_code("nl")
     'NL'
-
-    Raises:
-        ValueError: no country has this code; the message suggests the nearest one.
-
     """
     code = text.upper()
     if code in _names() or code in _FORMER_CODES:

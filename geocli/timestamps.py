@@ -25,12 +25,7 @@ def earlier(now: datetime, age: timedelta) -> datetime:
 
 
 def instant(text: str | None) -> datetime | None:
-    """Parse an instant as `instant_text` formats it; None stays None.
-
-    Raises:
-        ValueError: the string is not an instant, or has no time zone.
-
-    """
+    """Parse an instant as `instant_text` formats it, or raise ValueError, as without a time zone; None stays None."""
     if text is None:
         return None
     parsed = datetime.fromisoformat(text)

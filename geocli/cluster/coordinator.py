@@ -76,11 +76,8 @@ class ClusterBatch:
     def __init__(self, cache: GeoCache, request: BatchRequest, cluster: ClusterRequest) -> None:
         """Split the input, and check the sources.
 
-        Raises:
-            InputError: a file cannot be read.
-            DatabaseError: a database cannot be read.
-            SettingsError: an option or a source cannot be used on a cluster.
-
+        Raises InputError or DatabaseError if a file cannot be read; SettingsError if an option or a source cannot be
+        used.
         """
         insight = {"--count-by": request.count_by, "--report": request.report, "--only": request.selection}
         if refused := next((name for name, value in insight.items() if value), None):
@@ -101,8 +98,7 @@ class ClusterBatch:
     def run(self, on_read: Callable[[int], None] = lambda _: None) -> BatchReport:
         """Answer all parts; when this returns, the rows are complete and the answers on disk.
 
-        Args:
-            on_read: called with the size of each part that is complete.
+        `on_read` is called with the size of each part that is complete.
 
         Raises:
             ClusterError: a part failed, or the cluster did.

@@ -70,11 +70,8 @@ def _start() -> None:
 def signals_delayed(timeout_seconds: float) -> Iterator[None]:
     """Deliver signals that end a run after the block; processes that it starts never get SIGINT.
 
-    Does nothing outside the main thread, which alone gets signals.
-
-    Raises:
-        TimeoutError: in the block, if it takes too long, in total or after a signal.
-
+    Does nothing outside the main thread, which alone gets signals. The block may raise TimeoutError, if it takes too
+    long in total or after a signal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -81,11 +81,8 @@ class OutputDirectory:
     def opened(self, keys: Sequence[str], *, is_resumed: bool) -> Iterator[dict[int, CompletedPart]]:
         """Create the directory, or resume an earlier run in it; yields the parts that are complete.
 
-        On a local file system the directory is locked, so that no other batch uses it.
-
-        Args:
-            keys: keys of all parts.
-            is_resumed: whether the directory may contain parts.
+        On a local file system the directory is locked, so that no other batch uses it. `keys` are those of all parts;
+        if `is_resumed`, the directory may contain parts.
 
         Raises:
             BusyError: another batch is running in this directory.

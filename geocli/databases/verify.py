@@ -27,10 +27,8 @@ def verify(
 ) -> Counter[str]:
     """Compare a database with the hash that was written when it was installed, then read all of it.
 
-    `on_read` is called with the path, a number of read networks, and their approximate total.
-
-    Returns:
-        The number of its networks by the type of their records: `map`, `string`, ...
+    Returns the number of its networks by the type of their records: `map`, `string`, ... `on_read` is called with the
+    path, a number of read networks, and their approximate total.
 
     Raises:
         HashMismatchError: the content is not the installed one.

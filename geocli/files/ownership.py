@@ -54,13 +54,10 @@ def other_owner(path: str) -> os.stat_result | None:
 
 
 def check_owner(path: str) -> None:
-    """Check that this user may use a directory.
+    """Check that this user may use a directory; raises like `owner_of`, and for root if another user owns it.
 
-    Raises:
-        StorageError: as `owner_of`; or this is root, and the directory belongs to another user, who could make root
-            write elsewhere by links. The command line becomes that user; a library must not, since all threads of a
-            process share its user.
-
+    That user could make root write elsewhere by links. The command line becomes that user; a library must not, since
+    all threads of a process share its user.
     """
     owner = owner_of(path).st_uid
     if os.geteuid() == 0 != owner:

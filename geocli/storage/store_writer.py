@@ -43,11 +43,8 @@ class StoreWriter:
     def __init__(self, directory: DataDirectory, *, busy_timeout_seconds: float = 30) -> None:
         """Open the store; it is created if it does not exist, and migrated if it is older.
 
-        Raises:
-            StoreError: it cannot be opened, is not a store, or was written by a newer geocli; or a file that SQLite
-                would open is not a regular file, or has hard links.
-            BusyError: it is locked by another program.
-
+        Raises StoreError if it cannot be opened, is not a store, or was written by a newer geocli, or if a file that
+        SQLite would open is not regular, or has hard links; BusyError if another program locked it.
         """
         self.path = directory.file(FILE_NAME)
         self._busy_timeout_seconds = busy_timeout_seconds
