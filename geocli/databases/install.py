@@ -74,7 +74,7 @@ def install(  # noqa: PLR0913 (the metadata of a download)
                 raise HashMismatchError(url, expected=expected_md5, actual=actual_md5, algorithm="MD5")
             _check(url, part, path)
             _set_time(part, last_modified)
-            digest = digest_of(part)
+            digest = hash_of(part)
             # If this process is killed now, the sidecar has the hash of either file.
             _write_sidecar(path, [digest, *_digests_before(path)])
     except _OlderError:
@@ -114,8 +114,8 @@ def _check(url: str, part: str, path: str) -> None:
             raise _OlderError
 
 
-def digest_of(path: str, algorithm: str = "sha256") -> str:
-    """Return the digest of a file, in hex."""
+def hash_of(path: str, algorithm: str = "sha256") -> str:
+    """Return the hash of a regular file, in hex."""
     with open(path, "rb", opener=_open_regular) as file:
         return file_digest(file, algorithm).hexdigest()
 
@@ -148,7 +148,7 @@ def _digests_before(path: str) -> list[str]:
         return _DIGEST.findall(_recorded(path))
     except FileNotFoundError:
         with suppress(FileNotFoundError):
-            return [digest_of(path)]
+            return [hash_of(path)]
     return []
 
 
@@ -162,7 +162,7 @@ def check_sidecar(path: str) -> bool:
             recorded = _recorded(path)
         except FileNotFoundError:
             return False
-        if (actual := digest_of(path)) in _DIGEST.findall(recorded):
+        if (actual := hash_of(path)) in _DIGEST.findall(recorded):
             return True
         if recorded == _recorded(path):  # else an update replaced both files meanwhile
             raise HashMismatchError(path, expected=recorded[:DIGEST_CHARS], actual=actual)
@@ -173,7 +173,7 @@ def renew_sidecar(path: str) -> None:
     try:
         check_sidecar(path)
     except HashMismatchError:
-        _write_sidecar(path, [digest_of(path)])
+        _write_sidecar(path, [hash_of(path)])
 
 
 def _set_time(path: str, last_modified: str | None) -> None:
@@ -198,7 +198,7 @@ def sweep(directory: str) -> None:
 def _fix_sidecar(path: str) -> None:
     """Drop the hash of the other file, if an update was killed while it replaced the database."""
     digests = _DIGEST.findall(_recorded(path))
-    if len(digests) > 1 and (actual := digest_of(path)) in digests:
+    if len(digests) > 1 and (actual := hash_of(path)) in digests:
         _write_sidecar(path, [actual])
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from geocli.databases.install import digest_of, install, renew_sidecar, unpacked
+from geocli.databases.install import hash_of, install, renew_sidecar, unpacked
 from geocli.errors import SettingsError, UpdateError
 from geocli.immutable import Value
 from geocli.sanitize import may_be_key
@@ -96,7 +96,7 @@ def update_edition(client: Client, host: str, edition: str, path: str, max_bytes
     """Update an edition, and return whether it was replaced; after an UpdateError the old file is unchanged."""
     date, expected_md5 = _newest(client, f"{host}/geoip/updates/metadata?edition_id={edition}", edition)
     try:
-        if digest_of(path, "md5") == expected_md5:
+        if hash_of(path, "md5") == expected_md5:
             renew_sidecar(path)
             return False
     except FileNotFoundError:
