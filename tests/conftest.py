@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import shutil
 import signal
 import ssl
@@ -48,9 +49,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @contextmanager
 def _unmeasured() -> Iterator[None]:
-    """Let coverage ignore the processes that are started in this context."""
+    """Let coverage ignore the processes that are started or forked in this context."""
     config = os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    exit_measured, os._exit = os._exit, posix._exit  # coverage has replaced it, to save what it has measured
     yield
+    os._exit = exit_measured
     if config is not None:
         os.environ["COVERAGE_PROCESS_CONFIG"] = config
 
