@@ -51,7 +51,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def _unmeasured() -> Iterator[None]:
     """Let coverage ignore the processes that are started or forked in this context."""
     config = os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
-    exit_measured, os._exit = os._exit, posix._exit  # coverage has replaced it, to save what it has measured
+    # Coverage has replaced it, to save what it has measured.
+    exit_measured, os._exit = os._exit, posix._exit  # noqa: SLF001
     yield
     os._exit = exit_measured
     if config is not None:
