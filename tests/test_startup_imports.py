@@ -91,7 +91,9 @@ def test_a_service_is_imported_when_it_is_asked(installed: Geocli) -> None:
     assert set() == miss & (HEAVY | {"geocli.http", "geocli.backoff"})
 
 
-@pytest.mark.parametrize("arguments", [("stats",), ("lookup", "-f", "csv", "81.2.69.160"), ("flush", "--json")])
+@pytest.mark.parametrize(
+    "arguments", [("stats",), ("lookup", "-f", "csv", "81.2.69.160"), ("flush", "--json"), ("batch", "/dev/null")]
+)
 def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
     stored: Geocli, arguments: tuple[str, ...]
 ) -> None:
@@ -100,15 +102,8 @@ def test_a_form_with_options_imports_typer_and_no_other_heavy_package(
 
     assert "typer" in imported
     assert set() == imported & {
-        "ctypes",
-        "rich",
-        "structlog",
-        "sqlite_utils",
-        "geoip2",
-        "requests",
-        "pydantic",
-        "html",
-        "json",
+        *("ctypes", "rich", "structlog", "sqlite_utils", "geoip2", "requests", "pydantic"),
+        *("html", "json", "geocli.formats.terminal"),
     }
 
 

@@ -7,7 +7,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from geocli.formats.terminal import BLUE, open_console
 from geocli.sanitize import safe
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ def progress(total_bytes: int | None, *, is_shown: bool = True) -> Iterator[Watc
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from geocli.formats.terminal import open_console
+
     name, lines = (TextColumn(f"{{task.{text}}}", markup=False) for text in ("description", "fields[lines]"))
     bar = [] if total_bytes is None else [BarColumn(None), TimeRemainingColumn(compact=True)]
     columns = (name, *bar, lines, _size_column())
@@ -60,6 +61,8 @@ def _size_column() -> ProgressColumn:
     from rich.filesize import decimal
     from rich.progress import ProgressColumn, Task
     from rich.text import Text
+
+    from geocli.formats.terminal import BLUE
 
     class Size(ProgressColumn):
         def render(self, task: Task) -> Text:
@@ -81,6 +84,8 @@ def bars(*, of_bytes: bool) -> Iterator[Callable[[str, int, int | None], None]]:
         yield lambda _name, _count, _total: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from geocli.formats.terminal import open_console
 
     counters = [_size_column()] if of_bytes else [MofNCompleteColumn()]
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counters]
