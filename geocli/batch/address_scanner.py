@@ -39,7 +39,7 @@ _PREFIX = re.compile(rb"/(0|[1-9][0-9]{0,2})(?!\w|\.\w)")
 
 
 class Spans(NamedTuple):
-    """Positions of addresses in a text, in order."""
+    """Positions of addresses in text, in order."""
 
     starts: array[int]
     """Offset of the first byte of each address."""
@@ -50,7 +50,7 @@ class Spans(NamedTuple):
 
 
 def spans(text: bytes) -> Spans:
-    """Return the positions of the addresses in a text, in order.
+    """Return the positions of the addresses in text, in order.
 
     An address with a prefix length (`192.0.2.0/24`) is a network if its host bits are zero; then its stop is after the
     prefix length. Spans of runs may still turn out not to be addresses when they are parsed.

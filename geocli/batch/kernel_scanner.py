@@ -120,7 +120,7 @@ class Scanner:
         )
 
     def scan(self, text: bytes, block: Addresses, doubts: memoryview) -> bool:
-        """Write the spans of the addresses and networks in a text; return False if the buffers are too small.
+        """Write the spans of the addresses and networks in text; return False if the buffers are too small.
 
         Args:
             text: the text of the block.

@@ -110,7 +110,7 @@ class LogForm(Form):
         self.adds_end = is_extract
 
     def cut(self, chunk: bytes, *, is_large: bool = False) -> Block:
-        """Return the addresses in a text and all text around them.
+        """Return the addresses in text, and all text around them.
 
         The answer to a network is that to its first address.
         """

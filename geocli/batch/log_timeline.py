@@ -40,7 +40,7 @@ class Timeline:
     """Lines by the minute of their first time; lines without a time are not counted."""
 
     def __init__(self, now: datetime) -> None:
-        """Take the time, since the dates of syslog have no year."""
+        # The dates of syslog have no year.
         self._now = now
         self._texts: Counter[tuple[str, bytes]] = Counter()
 

@@ -30,15 +30,15 @@ class LineCounts(Value):
     """Counts of the lines of a list, the rows of CSV, or the objects of JSON lines."""
 
     lines: int = 0
-    """All lines."""
+    """Number of lines."""
     comments: int = 0
     """Comments and blank lines of a list."""
     invalid: int = 0
     """Lines without an address."""
     first: int | None = None
-    """Index of the first of these."""
+    """Index of the first line without an address."""
     text: str = ""
-    """Its text."""
+    """Text of this line."""
     reason: str = ""
     """Why this is not an address."""
     like: str = ""

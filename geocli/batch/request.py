@@ -33,7 +33,7 @@ class BatchRequest(Value):
     columns: tuple[str, ...] = ()
     """Columns of tables, or paths in JSON lines, that hold addresses; default: one with a usual name."""
     pick: str | None = None
-    """Which of several addresses in a cell or value counts: `public`, `first` or `last`; default: `public`."""
+    """The address to choose of several in a cell or value: `public`, `first` or `last`; default: `public`."""
     delimiter: str | None = None
     """Delimiter of CSV input; default: a comma."""
     prefix: str = ""
@@ -61,13 +61,13 @@ class BatchRequest(Value):
     count_by: tuple[str, ...] = ()
     """Fields by whose values rows are counted, instead of being written."""
     count_format: str | None = None
-    """The same formats, `json` or `table`; default: a table on a terminal, else `csv`."""
+    """Format of counts: as of rows, or `json` or `table`; default: a table on a terminal, else `csv`."""
     top: int | None = None
     """Number of counts to print; default: all."""
     report: str | None = None
     """File to write a report to."""
     selection: Selection | None = None
-    """Which entries are written and counted; default: all. Rows stay whole if one of their addresses is selected."""
+    """Selects the entries to write and count; default: all. Rows stay whole if one of their addresses is selected."""
     has_answers: bool = True
     """Whether answers are written, rather than selected rows alone."""
 

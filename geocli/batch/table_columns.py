@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from geocli.batch.table_head import Head
 
 OTHER_DELIMITERS = ";\t|,"
-"""If the only column has one of these in its name, it is probably several."""
+"""Delimiters; an only column with one of these in its name is probably several columns."""
 
 
 def places_of(columns: Sequence[str], head: Head) -> list[int]:

@@ -57,7 +57,7 @@ class Head(NamedTuple):
         return self.extended(b"".join(self.lines), added)
 
     def extended(self, text: bytes, added: Sequence[str]) -> bytes:
-        """Add names of columns to the comments that name the others, as they stand in logs that were joined.
+        """Add names of columns to the comments that name the others, as they occur in logs that were joined.
 
         Raises:
             SettingsError: other columns are named.
@@ -156,7 +156,7 @@ def _names(comment: bytes, start: int, kind: str, dialect: Dialect) -> tuple[str
 
 
 def _commented_names(lines: Sequence[bytes], count: int, dialect: Dialect) -> Sequence[str]:
-    """Return the names of so many columns in the last comment before the first row; empty if it has none."""
+    """Return the names in the last comment before the first row, if their number is this; else an empty list."""
     comment = lines[-1].lstrip(b"# ").rstrip(b"\r\n") if lines and lines[-1].startswith(b"#") else b""
     names = next(dialect.records(comment))[0] if comment else []
     return names if len(names) == count else []

@@ -14,13 +14,13 @@ _SOURCES = ("src", "source", "client", "remote", "peer", "caller", "user", "visi
 _DESTINATIONS = ("dst", "dest", "destination", "server", "target")
 USUAL_NAMES = (
     *_ADDRESSES,
-    *(f"{who}{ending}" for who in _SOURCES for ending in _ENDINGS),
+    *(f"{role}{ending}" for role in _SOURCES for ending in _ENDINGS),
     *("cip", "ipsrc", "src", "saddr", "idorigh", "remotehost", "rhost", "xforwardedfor", "forwardedfor"),
     "*ip",
-    *(f"{who}{ending}" for who in _DESTINATIONS for ending in _ENDINGS),
+    *(f"{role}{ending}" for role in _DESTINATIONS for ending in _ENDINGS),
     *("sip", "ipdst", "dst", "daddr", "idresph"),
 )
-"""Names in lower case without punctuation, the most telling first; `*ip` stands for names that end in a word `ip`."""
+"""Names in lower case without punctuation, the most specific first; `*ip` represents names that end in a word `ip`."""
 _RANKS = {name: rank for rank, name in enumerate(USUAL_NAMES)}
 _ENDS_IN_IP = re.compile(r"(?:[ _.:/-](?i:ip)|[a-z0-9]I[Pp])(?:[ _.-]?(?i:v[46]|addr(?:ess)?))?\Z")
 

@@ -70,7 +70,7 @@ def _add(command: Any, params: Sequence[Any]) -> None:
 
 
 class Group(TyperGroup):
-    """Maps errors of all commands to a line on stderr and an exit status; an address stands for its lookup."""
+    """Maps errors of all commands to a line on stderr and an exit status; an address as a command is looked up."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**{**attributes, "commands": Commands()})

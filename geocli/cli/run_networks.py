@@ -37,14 +37,14 @@ class NetworksRequest(Value):
     """The options of `networks`, except those of its selection."""
 
     versions: tuple[int, ...]
-    """Of IP, in their order."""
+    """Versions of IP, in their order."""
     format: str
     fields: tuple[str, ...] | None
     """Fields of CSV and JSON; default: those of the selection."""
     is_apart: bool
     """Whether the networks of the databases are not merged."""
     name: str | None
-    """Of the set or the variable."""
+    """Name of the set or the variable; default: derived from the selection."""
     output: str | None
     """File; default: standard output."""
 

@@ -34,7 +34,7 @@ class Groups(NamedTuple):
     rows: Sequence[tuple[tuple[Any, ...], int, int]]
     """Values, lines and distinct addresses."""
     total_lines: int
-    """All lines, including those of groups that are left out."""
+    """Number of lines, including those of groups that are left out."""
     hidden: int
     """Number of groups that are left out."""
     is_exact: bool

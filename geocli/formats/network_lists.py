@@ -37,7 +37,7 @@ class NetworkList(NamedTuple):
     """The text around the networks of a list, one on each line."""
 
     families: Mapping[int, Family]
-    """By version of IP."""
+    """The families by version of IP."""
     header: str = ""
     footer: str = ""
     line_end: Callable[[Sequence[Any]], str] = lambda _: "\n"

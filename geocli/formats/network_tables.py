@@ -31,9 +31,9 @@ class _Answer:
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = values
         self.addresses = self.count = 0
-        """Of addresses, and of ranges."""
+        """Numbers of addresses and of ranges."""
         self.ranges: list[list[int]] = []
-        """The first ones."""
+        """The first and last address of the first ranges, up to `SHOWN`."""
         self.last = -1
         """The last address so far."""
 

@@ -74,7 +74,7 @@ class Output:
         self.key_fields: tuple[str, ...] = ()
         """Fields by which entries are counted and selected; they are read even if lines do not contain them."""
         self.selection: Selection | None = None
-        """Which entries are written; default: all."""
+        """Selects the entries to write; default: all."""
         self.has_answers = True
         """Whether answers are written, rather than selected input alone."""
 

@@ -69,7 +69,7 @@ def country_map(counts: Mapping[str, int], total: int) -> str:
 
 
 def standalone_map(counts: Mapping[str, int], total: int) -> str:
-    """Return a map as a file of its own."""
+    """Return a map as a complete SVG file."""
     background = '<rect width="100%" height="100%" fill="var(--sea)"/>'
     text = country_map(counts, total)
     head = text.index("><!--") + 1

@@ -87,7 +87,7 @@ def test_nothing_is_written_past_the_end_of_the_buffers(text: bytes, capacity: i
 
 
 def test_buffers_grow_with_the_number_of_addresses() -> None:
-    """Until the addresses of a text fit."""
+    """Buffers grow until the addresses of the text fit."""
     text = b"1.2.3.4 " * 2 * kernel_scanner.FIRST_CAPACITY
 
     assert 2 * kernel_scanner.FIRST_CAPACITY == len(kernel_scanner.spans(text).starts)

@@ -143,11 +143,11 @@ def test_any_note_may_follow_any_spelling_of_an_address(address: str, separator:
     assert {line: address.encode()} == with_notes([line])
 
 
-@given(text=st.binary(max_size=30), before=st.binary(max_size=5), behind=st.binary(max_size=5))
-def test_lines_are_independent(text: bytes, before: bytes, behind: bytes) -> None:
+@given(text=st.binary(max_size=30), before=st.binary(max_size=5), after=st.binary(max_size=5))
+def test_lines_are_independent(text: bytes, before: bytes, after: bytes) -> None:
     """The text around it in a block does not matter; the text before a note is within the line."""
     alone = before_note(text, 0, len(text))
-    in_block = before_note(before + text + behind, len(before), len(before) + len(text))
+    in_block = before_note(before + text + after, len(before), len(before) + len(text))
 
     assert (alone is None) == (in_block is None)
     if alone and in_block:

@@ -234,7 +234,7 @@ def test_a_value_that_no_network_has(located: Geocli) -> None:
 
 
 def test_the_code_eu_is_not_a_country(located: Geocli) -> None:
-    """Some registrations have it; who wants the members of the union is told how."""
+    """Some registrations have it; the error names the option for the members of the union."""
     run = located("networks", "--country", "EU")
 
     assert 1 == run.returncode
@@ -242,7 +242,7 @@ def test_the_code_eu_is_not_a_country(located: Geocli) -> None:
 
 
 def test_a_damaged_database(located: Geocli, tmp_path: Path) -> None:
-    """A list that would lack networks is not written."""
+    """An incomplete list is not written."""
     damage_record(located.db_dir / "GeoLite2-City.mmdb")
     path = tmp_path / "networks"
     run = located("networks", "--only", "city=London", "-o", str(path))
