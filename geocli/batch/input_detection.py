@@ -103,9 +103,7 @@ def _bare_name(path: str) -> str:
 def decided(request: BatchRequest) -> BatchRequest:
     """Return a request with the form that options or names of files decide; it is None if they do not.
 
-    Raises:
-        SettingsError: the names contradict each other, or an option is for other forms.
-
+    Raises SettingsError if the names contradict each other, or an option is for other forms.
     """
     if request.input == "tsv":
         request = request.replace(input="csv", delimiter=request.delimiter or "\t")
@@ -149,11 +147,8 @@ def _check_applicable(request: BatchRequest) -> None:
 def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
     """Return a request with its form, decided by the first line if need be, and a function that reads all input.
 
-    Nothing is read if the form is decided. Else no more is waited for than the first line with content.
-
-    Raises:
-        SettingsError: an option is for other forms.
-
+    Nothing is read if the form is decided. Else no more is waited for than the first line with content. Raises
+    SettingsError if an option is for other forms.
     """
     request = decided(request)
     needs_key = request.input == "jsonl" and not request.columns

@@ -91,11 +91,7 @@ def window(text: bytes, start: int, end: int) -> tuple[bytes, bytes, bytes]:
 def address_offset(before: bytes, candidate: bytes, after: bytes) -> int | None:
     """Return the offset of the address in a candidate, after the digits of an escape; None if it is not an address.
 
-    Args:
-        before: the context before it, as `window` returns it.
-        candidate: four numbers of up to three digits, joined by dots.
-        after: the context after it, as `window` returns it.
-
+    The candidate is four numbers of up to three digits, joined by dots; the context is as `window` returns it.
     """
     offset = _escape_digits(before, candidate)
     if offset is None:

@@ -73,11 +73,7 @@ def is_run(candidate: bytes) -> bool:
 def span_of(before: bytes, run: bytes, after: bytes) -> tuple[int, int] | None:
     """Return the start and end of the address in a run, as offsets in the run; None without an address.
 
-    Args:
-        before: up to `BEFORE_BYTES` of the line before the run.
-        run: the run.
-        after: up to `AFTER_BYTES` of the line after the run.
-
+    The context is up to `BEFORE_BYTES` of the line before the run, and up to `AFTER_BYTES` after it.
     """
     start = _start(before, run)
     if start is None:

@@ -45,13 +45,9 @@ class JsonLinesForm(Form):
         with_header: bool = True,
         pick: str = "public",
     ) -> None:
-        """Choose the paths of addresses, the fields of answers, a prefix of their keys, and the format.
+        """Write objects as `jsonl`, only their answers in other formats.
 
-        In a format other than `jsonl`, only answers are written.
-
-        Raises:
-            SettingsError: addresses are in the keys of answers, or in different arrays.
-
+        Raises SettingsError if addresses are in the keys of answers, or in different arrays.
         """
         self._paths = [Path(column) for column in columns or (DEFAULT_COLUMN,)]
         prefixes = prefixes_of([path.key for path in self._paths], prefix)
@@ -85,10 +81,8 @@ class JsonLinesForm(Form):
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Return the chunks as they are.
 
-        Raises:
-            SettingsError: the input is one document, or the first line has answers with other fields, so that all
-                lines would be invalid.
-
+        Raises SettingsError if the input is one document, or if the first line has answers with other fields, so that
+        all lines would be invalid.
         """
         first = next(chunks, b"")
         reject_document(first)
@@ -222,14 +216,9 @@ class JsonLinesForm(Form):
 
 
 def reject_document(first: bytes) -> None:
-    """Reject a JSON document that is an array, or an object over several lines.
+    """Raise SettingsError if input begins with one JSON document: an array, or an object over several lines.
 
-    Args:
-        first: beginning of the input.
-
-    Raises:
-        SettingsError: it is one; the message has a command that makes lines of it.
-
+    The message has a command that makes lines of it.
     """
     text = decoded(first.removeprefix(BOM_UTF8)).strip()
     if not text.startswith(("{", "[")):

@@ -48,11 +48,8 @@ class LineCounts(Value):
     def of(cls, rows: Rows, *, per_line: int = 1, is_list: bool = False) -> LineCounts:
         """Count lines by the entries of their answers.
 
-        Args:
-            rows: the answers.
-            per_line: the number of answers of each line, which has no address if none of them has one.
-            is_list: whether lines are of a list, and may look like another form.
-
+        A line has no address if none of its answers, whose number is `per_line`, has one. The lines of a list may look
+        like another form.
         """
         invalid = _invalid_lines(rows, per_line)
         first, entry = invalid[0] if invalid else (None, None)

@@ -131,12 +131,7 @@ def _estimated_count(chunk: bytes, *separators: bytes) -> int:
 
 
 def lines(path: str) -> Iterator[str]:
-    """Yield the lines of a list of addresses as they arrive.
-
-    Raises:
-        InputError: the file cannot be read.
-
-    """
+    """Yield the lines of a list of addresses as they arrive; raise InputError if the file cannot be read."""
     with opened(path) as read:
         for chunk in whole_lines(read, b"\n", MAX_LINE_BYTES):
             yield from (decoded(line.removesuffix(b"\r")) for line in chunk.split(b"\n")[:-1])
@@ -154,17 +149,9 @@ def _shortened(chunk: bytes, end: bytes, max_bytes: int) -> bytes:
 
 @contextmanager
 def opened(path: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Read]:
-    """Open a file, and return a function that reads it.
+    """Open a file, `-` for standard input, and return a function that reads it; raise InputError if that fails.
 
-    A file with a suffix of `COMPRESSIONS` is decompressed.
-
-    Args:
-        path: the file; `-` is standard input.
-        on_wait: called before a read that may block.
-
-    Raises:
-        InputError: the file cannot be read.
-
+    A file with a suffix of `COMPRESSIONS` is decompressed. `on_wait` is called before a read that may block.
     """
     name = "standard input" if path == "-" else path
     try:
@@ -229,12 +216,7 @@ class _Reader:
 
 
 def check_encoding(name: str, head: bytes) -> None:
-    """Check the first bytes of a file.
-
-    Raises:
-        InputError: it is compressed, or in UTF-16 or UTF-32.
-
-    """
+    """Raise InputError if a file is compressed, or in UTF-16 or UTF-32, by its first bytes."""
     match = UNSUPPORTED.match(head)
     if match and match["iconv"]:
         encoding = "UTF-32" if b"\0\0" in {head[:2], head[2:4]} else "UTF-16"

@@ -102,12 +102,8 @@ def run(
 ) -> BatchReport:
     """Answer lines as they arrive; the rows of a block are written when its answers are on disk.
 
-    Args:
-        cache: the cache and the sources.
-        request: the options.
-        on_read: called with the number of bytes of each read.
-        on_lines: called with the path of a file and the lines that are answered next.
-
+    `on_read` is called with the number of bytes of each read, `on_lines` with the path of a file and the lines that are
+    answered next.
     """
     # A short journal is searched faster.
     if request.mode == "cached-only":

@@ -27,9 +27,7 @@ _UNKNOWN = re.compile(r"unknown|-|_[\w.-]+", re.IGNORECASE)
 def reader(pick: str) -> Callable[[str], Address]:
     """Return a function that reads a string with one address or several, as `addresses.parse` reads one.
 
-    Args:
-        pick: `public`, which is the first public address or else the first one, `first`, or `last`.
-
+    It picks the address that is `first` or `last`, or for `public` the first public one, or else the first.
     """
     return partial(_read, pick)
 
@@ -54,14 +52,10 @@ def chosen(text: str, read: Callable[[str], Address]) -> str:
 
 
 def _read(pick: str, text: str) -> Address:
-    """Read a string with one address or several.
+    """Read a string with one address or several; raise AddressError if there is none, or something else.
 
     >>> str(_read("public", "10.0.0.1, 8.8.8.8")), str(_read("public", 'for="[2001:218::1]:4711";proto=https'))
     ('8.8.8.8', '2001:218::1')
-
-    Raises:
-        AddressError: there is none, or something else.
-
     """
     try:
         return parse(text)

@@ -92,12 +92,8 @@ _ADDRESS_SUFFIX = re.compile(rb":[0-9]|\(|/[0-9]{1,5}(?!\w|\.\w)")
 def is_product(near: bytes, size: int) -> bool:
     """Return whether four numbers are a product version that ends in `.0.0`, as in most user agents.
 
-    `is_version` gives the same answer for these, but needs more of the line.
-
-    Args:
-        near: `NEAR_BYTES` before the numbers, the numbers, and the byte after them.
-        size: length of the numbers in bytes.
-
+    `is_version` gives the same answer for these, but needs more of the line. `near` is `NEAR_BYTES` before the numbers,
+    the numbers, whose length in bytes is `size`, and the byte after them.
     """
     product = _PRODUCT_NEAR.search(near[: -size - 1])
     return product is not None and not product[1].islower() and _ZEROS.search(near) is not None

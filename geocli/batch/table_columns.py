@@ -22,9 +22,7 @@ OTHER_DELIMITERS = ";\t|,"
 def places_of(columns: Sequence[str], head: Head) -> list[int]:
     """Return the indices of the chosen columns; by default, of that with the most usual name.
 
-    Raises:
-        SettingsError: a column is missing or ambiguous.
-
+    Raises SettingsError if a column is missing or ambiguous.
     """
     if not columns:
         only = head.names[0] if head.width == 1 and head.names and not _other_delimiter(head) else None
@@ -83,12 +81,7 @@ def _other_delimiter(head: Head) -> str | None:
 
 
 def prefixes_of(columns: Sequence[str], prefix: str) -> list[str]:
-    """Return the prefixes of the names that are added for each column.
-
-    Raises:
-        SettingsError: a prefix is chosen for several columns.
-
-    """
+    """Return the prefix of added names for each column; raise SettingsError if one is chosen for several columns."""
     if len(columns) < 2:
         return [prefix]
     if prefix:

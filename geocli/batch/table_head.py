@@ -59,9 +59,7 @@ class Head(NamedTuple):
     def extended(self, text: bytes, added: Sequence[str]) -> bytes:
         """Add names of columns to the comments that name the others, as they occur in logs that were joined.
 
-        Raises:
-            SettingsError: other columns are named.
-
+        Raises SettingsError if other columns are named.
         """
         marks = {"csv": (), "zeek": (b"#fields", b"#types"), "w3c": (b"#Fields:",)}[self.kind]
         if not any(mark in text for mark in marks):

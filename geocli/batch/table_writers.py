@@ -26,12 +26,7 @@ GEO = "geo"
 
 
 def writer_of(head: Head, format_: str | None, prefixes: Sequence[str], fields: Sequence[str] | None) -> Writer:
-    """Return a writer of a table in a format; by default, in its own.
-
-    Raises:
-        SettingsError: a name to append exists already.
-
-    """
+    """Return a writer, by default in the table's own format; raise SettingsError if an appended name exists already."""
     if format_ == "value":
         return AnswerWriter(Output("value", fields, end=""), prefixes)
     if format_ == "jsonl":

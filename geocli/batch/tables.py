@@ -39,12 +39,6 @@ class CsvForm(Form):
         with_header: bool = True,
         pick: str = "public",
     ) -> None:
-        """Choose the columns of addresses, the fields to append with a prefix, and the format.
-
-        Raises:
-            SettingsError: a prefix is chosen for several columns.
-
-        """
         self._columns, self._fields, self._format, self._with_header = columns, fields, format_, with_header
         self._prefixes = prefixes_of(columns, prefix)
         self.dialect = Dialect(delimiter)
@@ -56,9 +50,7 @@ class CsvForm(Form):
     def begin(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Read the head, choose the columns, and return the rest in whole records.
 
-        Raises:
-            SettingsError: a column is missing or ambiguous, or a name to append exists already.
-
+        Raises SettingsError if a column is missing or ambiguous, or a name to append exists already.
         """
         text = b""
         for chunk in chunks:
@@ -71,12 +63,7 @@ class CsvForm(Form):
         return self._records(chain([rest] if rest else [], chunks))
 
     def read_head(self, text: bytes, *, is_all: bool = False) -> int | None:
-        """Read the head of a table, and return its size; None if more must be read.
-
-        Raises:
-            SettingsError: as of `begin`.
-
-        """
+        """Read the head of a table, and return its size; None if more must be read. Errors are those of `begin`."""
         head = read_head(text, self.dialect, self._columns, is_all=is_all)
         if head is None:
             return None

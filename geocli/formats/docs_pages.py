@@ -35,12 +35,7 @@ def print_topics() -> None:
 
 
 def print_page(topic: str) -> None:
-    """Print a page, formatted on a terminal, else as Markdown.
-
-    Raises:
-        SettingsError: there is no such page.
-
-    """
+    """Print a page, formatted on a terminal, else as Markdown; raise SettingsError if it does not exist."""
     if topic not in topics():
         raise SettingsError("docs", f"no page {topic}; pages: {', '.join(topics())}", origin="command line")
     text = _read(topic)

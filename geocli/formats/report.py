@@ -76,12 +76,7 @@ class Section(NamedTuple):
 
 
 def check_requirements() -> None:
-    """Check that the libraries of a report are installed.
-
-    Raises:
-        SettingsError: they are not.
-
-    """
+    """Raise SettingsError if the libraries of a report are not installed."""
     try:
         import jinja2  # noqa: F401
         import pygal  # noqa: F401
