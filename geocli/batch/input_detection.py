@@ -53,9 +53,9 @@ OPTIONS: dict[str, tuple[Callable[[BatchRequest], object], tuple[str, ...]]] = {
     "--no-label": (lambda request: not request.has_answers, ("log",)),
 }
 """Options, whether a request has them, and the forms of input that they are for."""
-TABLE_HEADER = re.compile(r"#(?:separator|fields)\b|#(?:Software|Version|Date|Fields): ")
+TABLE_HEADER = r"#(?:separator|fields)\b|#(?:Software|Version|Date|Fields): "
 """Header lines of Zeek's logs, and of W3C's extended log format."""
-LOG_MARKS = re.compile(rb"[\"\[]|[0-9]:[0-9]{2}")
+LOG_MARKS = rb"[\"\[]|[0-9]:[0-9]{2}"
 """Quotes, brackets and times: they follow an address at the start of a log line, but do not occur in notes of feeds."""
 OPENING = b"\"'`[(<{"
 """Bytes that may precede an address at the start of a line."""
@@ -184,7 +184,7 @@ def _peeked(read: Read, request: BatchRequest) -> tuple[bytes, bytes, bytes]:
         data += more
         while (end := data.find(b"\n", at)) >= 0:
             line = _content(data, at, end)
-            if not is_comment(line) or (request.columns and TABLE_HEADER.match(decoded(line))):
+            if not is_comment(line) or (request.columns and re.match(TABLE_HEADER, decoded(line))):
                 return comment, line, data
             comment, at = line or comment, end + 1
         if len(data) > MAX_PEEK_BYTES:
@@ -204,7 +204,7 @@ def _by_line(comment: str, line: str, request: BatchRequest) -> Recognised:
     if request.columns and not JSON_START.match(line):
         return _table(line, request)
     header = comment.lstrip("# ")
-    delimiter = _header_delimiter(header)
+    delimiter = _header_delimiter(header) if header else None
     if delimiter and 1 < len(_cells(header, delimiter)) == len(_cells(line, delimiter)):
         return Recognised("csv", "the comment before the first row is a header", delimiter)
     return by_line(line, may_be_log=request.format is None and request.with_header)
@@ -225,7 +225,7 @@ def by_line(line: str, *, may_be_log: bool = True) -> Recognised:
 
 def _table(line: str, request: BatchRequest) -> Recognised:
     """Return the form of a table: CSV, if it has such a column, or headers of Zeek or W3C."""
-    if TABLE_HEADER.match(line):
+    if re.match(TABLE_HEADER, line):
         return Recognised("csv", "-c, and a header of Zeek or W3C")
     # Words of a log are not cells; with a column that is named, they are.
     delimiter = next((char for char in f"{DELIMITERS} " if _has_columns(_cells(line, char), request.columns)), None)
@@ -297,4 +297,4 @@ def _is_of_log(line: str) -> bool:
     if not starts or starts[0] >= end or text[begin : starts[0]].strip(OPENING):
         return bool(starts)
     note = text[end:].lstrip(b" ")
-    return not (note.startswith(NOTE_DELIMITERS) or is_comment(note)) and bool(LOG_MARKS.search(note))
+    return not (note.startswith(NOTE_DELIMITERS) or is_comment(note)) and bool(re.search(LOG_MARKS, note))

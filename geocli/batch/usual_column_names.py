@@ -22,7 +22,7 @@ USUAL_NAMES = (
 )
 """Names in lower case without punctuation, the most specific first; `*ip` represents names that end in a word `ip`."""
 _RANKS = {name: rank for rank, name in enumerate(USUAL_NAMES)}
-_ENDS_IN_IP = re.compile(r"(?:[ _.:/-](?i:ip)|[a-z0-9]I[Pp])(?:[ _.-]?(?i:v[46]|addr(?:ess)?))?\Z")
+_ENDS_IN_IP = r"(?:[ _.:/-](?i:ip)|[a-z0-9]I[Pp])(?:[ _.-]?(?i:v[46]|addr(?:ess)?))?\Z"
 
 
 def number_of(columns: Sequence[str]) -> int | None:
@@ -43,4 +43,4 @@ def usual_name(names: Sequence[str]) -> str | None:
 
 def _rank(name: str) -> int | None:
     rank = _RANKS.get(re.sub(r"[^a-z0-9]", "", name.lower()))
-    return _RANKS["*ip"] if rank is None and _ENDS_IN_IP.search(name.strip()) else rank
+    return _RANKS["*ip"] if rank is None and re.search(_ENDS_IN_IP, name.strip()) else rank
