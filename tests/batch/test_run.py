@@ -150,6 +150,7 @@ def one_by_one(texts: Sequence[str], end: str = "\n") -> list[bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("databases", "request_"), CASES, ids=repr)
 def test_the_rows_are_the_same(runner_of: Callable[..., BatchRunner], databases: str, request_: dict[str, Any]) -> None:
     """Byte for byte, in every format, for every choice of fields and databases."""
@@ -207,6 +208,7 @@ def test_the_rows_are_the_same_where_all_lines_are(
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("databases", WORLDS)
 def test_the_same_entries_are_appended(runner_of: Callable[..., BatchRunner], databases: str, named: bool) -> None:  # noqa: FBT001 (a parameter)
@@ -254,6 +256,7 @@ def test_appended_entries_are_found(runner_of: Callable[..., BatchRunner]) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_the_order_does_not_depend_on_the_threads(runner_of: Callable[..., BatchRunner]) -> None:
     """A row for each line, in order, with any number of threads; and the same entries."""
     runner = runner_of(WORLDS["City and ASN"])

@@ -86,6 +86,7 @@ def test_the_addresses_of_a_line(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_a_label_follows_each_address(located: Geocli) -> None:
     """Or its prefix length; the rest of each line is unchanged."""
     text = "".join(f"{case['line']}\n" for case in CASES if " [" not in case["line"])
@@ -103,6 +104,7 @@ def test_a_label_follows_each_address(located: Geocli) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @settings(max_examples=500, deadline=None)
 @given(TEXTS, DELIMITERS, DELIMITERS)
 def test_an_address_between_any_two_delimiters_is_found(text: str, before: bytes, after: bytes) -> None:

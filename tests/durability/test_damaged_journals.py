@@ -107,6 +107,7 @@ def test_the_frames_are_what_these_tests_need() -> None:
     assert max(len(FIRST), len(LAST)) < REPAIR_BYTES < len(BATCH) - 1
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("later", [[], [LATER]], ids=["and left", "and appended to"])
 def test_a_journal_truncated_at_any_byte(bench: Bench, later: list[Entry]) -> None:
     """Whole frames are stored; the torn one is ignored, or quarantined if something was written after it."""
@@ -121,6 +122,7 @@ def test_a_journal_truncated_at_any_byte(bench: Bench, later: list[Entry]) -> No
         assert (expected, torn + b"\n" if torn and later else b"") == bench(JOURNAL[:size], later=later), size
 
 
+@pytest.mark.no_cover
 def test_any_flipped_bit_of_a_small_frame_is_repaired(bench: Bench) -> None:
     """All rows are stored; only a newline that is damaged is quarantined."""
     between = [frame(each) for each in BETWEEN]
@@ -134,6 +136,7 @@ def test_any_flipped_bit_of_a_small_frame_is_repaired(bench: Bench) -> None:
         assert (rows(*small[: len(bits)], *BETWEEN[: len(bits)]), bad) == bench(data), first
 
 
+@pytest.mark.no_cover
 def test_any_flipped_bit_of_a_small_frame_at_the_end_is_repaired(bench: Bench) -> None:
     """A small frame that is the last is not taken for a torn one."""
     end = len(JOURNAL) - 1
@@ -144,6 +147,7 @@ def test_any_flipped_bit_of_a_small_frame_at_the_end_is_repaired(bench: Bench) -
         assert (rows(GB, *MANY, JP), bad) == bench(data), bit
 
 
+@pytest.mark.no_cover
 def test_any_flipped_bit_of_a_batch_costs_its_frame_alone(bench: Bench) -> None:
     """It is quarantined byte for byte, and no other frame is lost."""
     between = [frame(entry) for entry in BETWEEN]
@@ -156,6 +160,7 @@ def test_any_flipped_bit_of_a_batch_costs_its_frame_alone(bench: Bench) -> None:
         assert (expected, b"".join(damage)) == bench(data), first
 
 
+@pytest.mark.no_cover
 def test_a_flipped_bit_of_a_batch_at_the_end_costs_no_other_frame(bench: Bench) -> None:
     """A large frame that is the last is not taken for a torn one; a flipped bit in its newline costs nothing."""
     for number in {*range(HEADER_BYTES), *range(0, len(BATCH), 5), len(BATCH) - 1}:
