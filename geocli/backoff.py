@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, timedelta
@@ -10,6 +9,7 @@ from datetime import UTC, timedelta
 from geocli.errors import BusyError, StorageError
 from geocli.files.atomic import write_all
 from geocli.immutable import Value
+from geocli.json_coding import compact_json, parse_json
 from geocli.timestamps import instant, instant_text
 
 TYPE_CHECKING = False
@@ -86,7 +86,7 @@ class BackOff:
         try:
             path, flags = self._directory.file(self._name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             with open(os.open(path, flags), "rb") as file:
-                return _checked(json.loads(file.read(MAX_BYTES)))
+                return _checked(parse_json(file.read(MAX_BYTES).decode()))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return self._state
 
@@ -107,7 +107,7 @@ class BackOff:
         with suppress(OSError, StorageError):  # this process has the pause in memory
             descriptor = self._directory.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
-                write_all(descriptor, json.dumps(fields).encode())
+                write_all(descriptor, compact_json(fields).encode())
             finally:
                 os.close(descriptor)
             os.replace(self._directory.file(temporary), self._directory.file(self._name))
