@@ -42,16 +42,12 @@ class _AddressSet:
 
 
 class Tally:
-    """Rows by key: the values of some fields of their entries.
-
-    Attributes:
-        fields: the fields, in the order of keys.
-
-    """
+    """Rows by key: the values of some fields of their entries."""
 
     def __init__(self, fields: Sequence[str], key_fields: Sequence[str], *, with_addresses: bool = False) -> None:
         """Count by fields, which the keys of answers include, perhaps also distinct addresses; by no field, nothing."""
         self.fields = tuple(fields)
+        """The fields, in the order of keys."""
         self._columns = [key_fields.index(name) for name in self.fields]
         self._has_whole_keys = self.fields == tuple(key_fields)
         self._lines: Counter[Key] = Counter()

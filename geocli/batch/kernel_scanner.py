@@ -63,16 +63,12 @@ def spans(text: bytes) -> Spans:
 
 
 class SpanBuffers:
-    """Memory to which the kernel writes spans.
-
-    Attributes:
-        doubts: pairs of the position and the kind of doubtful spans.
-
-    """
+    """Memory to which the kernel writes spans."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity, self._columns = capacity, [allocated(4 * capacity) for _ in range(3)]
         self.doubts = memoryview(allocated(8 * capacity)).cast("I")
+        """Pairs of the position and the kind of doubtful spans."""
 
     def block(self, text: bytes) -> Addresses:
         """Return a block of this text without addresses."""
@@ -122,11 +118,7 @@ class Scanner:
     def scan(self, text: bytes, block: Addresses, doubts: memoryview) -> bool:
         """Write the spans of the addresses and networks in text; return False if the buffers are too small.
 
-        Args:
-            text: the text of the block.
-            block: as `SpanBuffers.block` returns it.
-            doubts: memory for as many pairs of numbers (format `I`).
-
+        The text, its block and the memory for doubtful spans are those of `SpanBuffers`.
         """
         rules, native, pairs = ctypes.byref(self.rules), ctypes.byref(block), address_of(doubts)
         count = kernel().scan(rules, native, pairs)

@@ -116,14 +116,8 @@ def _around(row: int, first: int, text: str) -> set[tuple[int, int]]:
 def world(shares: Mapping[str, float], width: int, pen: Pen = BLOCKS) -> Iterator[list[tuple[str, bool]]]:
     """Draw the world, with a mark in the centre of each country, and its share next to it where there is room.
 
-    Args:
-        shares: between 0 and 1, by ISO 3166-1 alpha-2 code; the largest are placed first.
-        width: width of the terminal, in cells.
-        pen: the characters.
-
-    Yields:
-        Lines in pieces; each piece with whether it is a mark rather than land or sea.
-
+    Shares are between 0 and 1, by ISO 3166-1 alpha-2 code; the largest are placed first. The width is that of the
+    terminal, in cells. Yields lines in pieces, each with whether it is a mark rather than land or sea.
     """
     columns = min(width, COLUMNS)
     lines = [list(line) for line in _coasts(columns, pen.halves)]
