@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocli.batch.input_detection import completed
+from geocli.batch.input_detection import by_name, completed
 from geocli.batch.list_notes import is_comment
 from geocli.batch.request import BatchRequest
 from geocli.errors import SettingsError
@@ -381,3 +381,41 @@ def test_a_cluster_recognises_the_same(located: Geocli, tmp_path: Path, text: st
     assert [0, 0] == [alone.returncode, clustered.returncode]
     assert (tmp_path / "alone").read_bytes() == (tmp_path / "out").read_bytes()
     assert b"London" in (tmp_path / "alone").read_bytes()
+
+
+def test_the_form_is_that_of_the_name(located: Geocli, tmp_path: Path) -> None:
+    """A file that ends in .tsv is read, and written, with tabs; also one in capitals."""
+    path = tmp_path / "A.TSV"
+    path.write_bytes(b"a\tip\nx,y\t81.2.69.160\n")
+    run = located("batch", "-F", "country_code,city", str(path))
+
+    assert (0, b"", b"a\tip\tcountry_code\tcity\nx,y\t81.2.69.160\tGB\tLondon\n") == (
+        run.returncode,
+        run.stderr,
+        run.stdout,
+    )
+
+
+FILE_NAMES = {
+    "csv": ("a.csv", "a.tsv", "a.CSV", "a.csv.gz", "a.csv.xz", "a.tsv.gz"),
+    "jsonl": ("eve.json", "a.jsonl", "a.ndjson", "eve.json-20261126.gz"),
+    "log": (
+        *("/var/log/nginx/access.log", "a.log.gz", "a.log.1.bz2", "access.log.1", "access.log.12.gz"),
+        *("access.log-20261126.gz", "error.log.old", "httpd/access_log", "ssl_access_log-20261126"),
+        *("/var/log/syslog", "messages-20261126", "secure.1", "x.log.2026-11-26.gz"),
+        *("exim_mainlog", "mainlog-20261126", "rejectlog.01", "authlog.0.gz", "xferlog"),
+        *("catalina.out", "nohup.out", "auth.log.2.xz", "db1.err", "daemon.log.1"),
+        *("localhost_access_log.2026-11-30.txt", "u_ex261130.log", "maillog", "daemon"),
+        *("localhost_access_log..2026-11-30.07.txt", "a.log.txt", "mail.warn", "security.0"),
+    ),
+    "list": (
+        *("a.txt", "csv", "a.d/b", "a.csv/b", "-", "a.", "x", "1.2.3.4", "log.1", "a.1"),
+        *("syslog/list", "messages.txt", "log", "mylog", "10.0.0.1-10.0.0.9", "access_log.txt"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "form"), [(name, form) for form, names in FILE_NAMES.items() for name in names])
+def test_the_form_follows_from_the_name(name: str, form: str) -> None:
+    """The last extension counts, except those of compressed and rotated files."""
+    assert form == (by_name(name) or "list")

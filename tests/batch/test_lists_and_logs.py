@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,20 +11,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.batch.input_detection import by_name
 from geocli.batch.json_lines import JsonLinesForm
 from geocli.batch.lists_and_logs import LogForm
 from geocli.batch.tables import CsvForm
 from geocli.errors import SettingsError
 from geocli.formats.rows import Output
-from tests.helpers.command_output import complaint, complaints, objects
+from tests.helpers.batches import text_of
+from tests.helpers.command_output import complaint, complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from geocli.batch.lists_and_logs import Form
-    from geocli.engine.blocks import Block
     from tests.helpers.batches import Batch
     from tests.helpers.geocli_process import Geocli
 
@@ -296,12 +294,6 @@ def test_csv_of_the_csv_module_is_read_back(
     )
 
 
-def text_of(block: Block, answer: str) -> bytes:
-    """Return the output of a block with the same answer everywhere."""
-    copied = (block.copied(position) for position in range(len(block)))
-    return b"".join(before + answer.encode() for before in copied) + block.tail
-
-
 def whole_lines(pieces: Iterable[bytes]) -> Iterable[bytes]:
     """Join pieces until they end in a newline, like the reader."""
     rest = b""
@@ -361,198 +353,6 @@ def test_files_with_other_headers_are_an_error(located: Geocli, tmp_path: Path) 
     assert f"{files[1]}: its columns are not those of the files before it" == complaint(run)
 
 
-def test_the_form_is_that_of_the_name(located: Geocli, tmp_path: Path) -> None:
-    """A file that ends in .tsv is read, and written, with tabs; also one in capitals."""
-    path = tmp_path / "A.TSV"
-    path.write_bytes(b"a\tip\nx,y\t81.2.69.160\n")
-    run = located("batch", "-F", "country_code,city", str(path))
-
-    assert (0, b"", b"a\tip\tcountry_code\tcity\nx,y\t81.2.69.160\tGB\tLondon\n") == (
-        run.returncode,
-        run.stderr,
-        run.stdout,
-    )
-
-
-@pytest.mark.parametrize(
-    ("path", "form"),
-    [
-        ("a.csv", "csv"),
-        ("a.tsv", "csv"),
-        ("a.CSV", "csv"),
-        ("a.csv.gz", "csv"),
-        ("a.csv.xz", "csv"),
-        ("a.log.1.bz2", "log"),
-        ("eve.json", "jsonl"),
-        ("a.jsonl", "jsonl"),
-        ("a.ndjson", "jsonl"),
-        ("/var/log/nginx/access.log", "log"),
-        ("a.log.gz", "log"),
-        ("a.txt", "list"),
-        ("csv", "list"),
-        ("a.d/b", "list"),
-        ("a.csv/b", "list"),
-        ("-", "list"),
-        ("a.", "list"),
-    ],
-)
-def test_extensions(path: str, form: str) -> None:
-    """The last extension counts, except that of a compressed file."""
-    assert form == (by_name(path) or "list")
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (b'{"ip":"81.2.69.160"}', b'{"ip":"81.2.69.160", "geo": {"country_code": "GB"}}'),
-        (b' { "ip" : "81.2.69.160" } ', b' { "ip" : "81.2.69.160", "geo": {"country_code": "GB"} } '),
-        (
-            b'{"n":1.10,"m":1234567890123456789.5,"e":1E5 ,\t"ip":"81.2.69.160"}',
-            b'{"n":1.10,"m":1234567890123456789.5,"e":1E5 ,\t"ip":"81.2.69.160", "geo": {"country_code": "GB"}}',
-        ),
-        (
-            '{"ip":"98.0.0.1","é":"日本"}'.encode(),
-            '{"ip":"98.0.0.1","é":"日本", "geo": {"country_code": "US"}}'.encode(),
-        ),
-        (b'{"ip":"81.2.69.160","x":NaN}', b'{"ip":"81.2.69.160","x":NaN, "geo": {"country_code": "GB"}}'),
-        (
-            b'{"ip":"81.2.69.160","a":[[1,[2]],{}]}',
-            b'{"ip":"81.2.69.160","a":[[1,[2]],{}], "geo": {"country_code": "GB"}}',
-        ),
-        (b'{"ip":"[2001:218::1]:443"}', b'{"ip":"[2001:218::1]:443", "geo": {"country_code": "JP"}}'),
-        (
-            b'{"ip":"81.2.69.160","ip":"98.0.0.1"}',
-            b'{"ip":"81.2.69.160","ip":"98.0.0.1", "geo": {"country_code": "US"}}',
-        ),
-        (b'{"ip":"81.2.69.160","s":"}"}', b'{"ip":"81.2.69.160","s":"}", "geo": {"country_code": "GB"}}'),
-        (b"{}", b'{"geo": {"country_code": null}}'),
-        (b"{ }", b'{"geo": {"country_code": null} }'),
-        (b'{"ip":null}', b'{"ip":null, "geo": {"country_code": null}}'),
-        (b'{"ip":5}', b'{"ip":5, "geo": {"country_code": null}}'),
-        (b'{"ip":["81.2.69.160"]}', b'{"ip":["81.2.69.160"], "geo": {"country_code": "GB"}}'),
-        (b'{"ip":"\\ud800"}', b'{"ip":"\\ud800", "geo": {"country_code": null}}'),
-        (b"", b""),
-        (b" \t", b" \t"),
-        (b"x", b'{"line": "x", "geo": {"country_code": null}}'),
-        (b"null", b'{"line": "null", "geo": {"country_code": null}}'),
-        (b'["81.2.69.160"]', b'{"line": "[\\"81.2.69.160\\"]", "geo": {"country_code": null}}'),
-        (b'"81.2.69.160"', b'{"line": "\\"81.2.69.160\\"", "geo": {"country_code": null}}'),
-        (b"81.2.69.160", b'{"line": "81.2.69.160", "geo": {"country_code": null}}'),
-        (b'{"ip":"1"} {"ip":"2"}', b'{"line": "{\\"ip\\":\\"1\\"} {\\"ip\\":\\"2\\"}", "geo": {"country_code": null}}'),
-        (b'{"ip":"1"},{"ip":"2"}', b'{"line": "{\\"ip\\":\\"1\\"},{\\"ip\\":\\"2\\"}", "geo": {"country_code": null}}'),
-        (b'{"ip":"81.2.69.160"', b'{"line": "{\\"ip\\":\\"81.2.69.160\\"", "geo": {"country_code": null}}'),
-        (b'{"ip":"\xff"}', b'{"line": "{\\"ip\\":\\"\\\\xff\\"}", "geo": {"country_code": null}}'),
-        (b"\xef\xbb\xbf{}", b'\xef\xbb\xbf{"geo": {"country_code": null}}'),
-        (b"x" * 5000, b'{"line": "%b", "geo": {"country_code": null}}' % (b"x" * 5000)),
-        (b"a\x1b[2J", b'{"line": "a\\u001b[2J", "geo": {"country_code": null}}'),
-    ],
-)
-def test_json_lines_get_a_key(batch: Batch, line: bytes, expected: bytes) -> None:
-    """The rest of a line is unchanged; a line that is not an object becomes a row with an error."""
-    good, output_line = b'{"ip": "98.0.0.1"}\n', b'{"ip": "98.0.0.1", "geo": {"country_code": "US"}}\n'
-
-    assert output_line + expected + b"\n" + output_line == batch(b"", good + line + b"\n" + good, input="jsonl")
-
-
-@pytest.mark.parametrize(
-    ("line", "column", "code"),
-    [
-        (b'{"client":{"ip":"81.2.69.160"}}', "client.ip", "GB"),
-        (b'{"client.ip":"81.2.69.160"}', "client.ip", "GB"),
-        (b'{"client.ip":"81.2.69.160","client":{"ip":"98.0.0.1"}}', "client.ip", "GB"),
-        (b'{"a":{"b":{"c":"81.2.69.160"}}}', "a.b.c", "GB"),
-        (b'{"a":{"b":"81.2.69.160"}}', "a.b.c", None),
-        (b'{"a":["81.2.69.160"]}', "a.0", "GB"),
-        (b'{"a":["81.2.69.160"]}', "a[0]", "GB"),
-        (b'{"a":["81.2.69.160"]}', "a.1", None),
-        (b'{"a":[{"b":"81.2.69.160"},{"b":"98.0.0.1"}]}', "a.1.b", "US"),
-        (b'{"":"81.2.69.160"}', ".", None),
-        (b'{"ip":"81.2.69.160","x":"98.0.0.1"}', "x", "US"),
-    ],
-)
-def test_the_key_of_an_address_may_be_nested(batch: Batch, line: bytes, column: str, code: str | None) -> None:
-    """A dotted path descends; a key with the whole name takes precedence."""
-    (actual,) = objects(batch.once(line + b"\n", input="jsonl", columns=(column,)))
-
-    assert {**json.loads(line), "geo": {"country_code": code}} == actual
-
-
-ANSWER = b'"geo":{"country_code":"XX"}'
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (b'{"ip":"81.2.69.160",%b}' % ANSWER, b'{"ip":"81.2.69.160", %b}'),
-        (b'{%b,"ip":"81.2.69.160"}' % ANSWER, b'{"ip":"81.2.69.160", %b}'),
-        (b'{"ip":"81.2.69.160","geo" :\tnull , "a":[1, 2]}', b'{"ip":"81.2.69.160", "a":[1, 2], %b}'),
-        (b' { "ip" : "81.2.69.160" , %b }' % ANSWER, b' { "ip" : "81.2.69.160", %b }'),
-        (b'{"ip":"81.2.69.160",%b,"n":1.10,"x":1e999,"d":1,"d":2}' % ANSWER, None),
-        (b'{"ip":"81.2.69.160",%b,"id":123456789.123456789123,"\xc3\xa9":"\xed\xa0\x80 }{"}' % ANSWER, None),
-        (b'{"ip":"81.2.69.160",%b,"o":{%b},"s":"\\"geo\\":1"}' % (ANSWER, ANSWER), None),
-        (b"{%b}" % ANSWER, b'{"geo": {"country_code": null}}'),
-        (b'{"x":"\\"geo\\": {","ip":"81.2.69.160",%b}' % ANSWER, b'{"x":"\\"geo\\": {","ip":"81.2.69.160", %b}'),
-        (b'{"ip":"81.2.69.160","x":NaN,%b}' % ANSWER, b'{"ip":"81.2.69.160","x":NaN, %b}'),
-        (b'{"ip":"81.2.69.160",%b,%b}' % (ANSWER, ANSWER), b'{"ip":"81.2.69.160", %b}'),
-        (b'{"ip":"81.2.69.160","g\\u0065o":null}', b'{"ip":"81.2.69.160", %b}'),
-    ],
-)
-def test_the_answer_of_an_earlier_run_is_replaced(batch: Batch, line: bytes, expected: bytes | None) -> None:
-    """There is one answer after any number of runs, and the rest of the line is unchanged."""
-    output_line = expected or line.replace(ANSWER + b",", b"", 1)[:-1] + b", %b}"
-    actual = batch.once(line + b"\n", input="jsonl")
-
-    assert output_line.replace(b"%b", b'"geo": {"country_code": "GB"}') + b"\n" == actual
-
-
-@pytest.mark.parametrize("prefix", ["server_", '\\é"'])
-def test_two_addresses_of_a_line_have_two_keys(batch: Batch, prefix: str) -> None:
-    """A second run with a prefix keeps the answer of the first, and other keys; a third replaces it."""
-    line = {"client": "81.2.69.160", "server": "98.0.0.1", "geo": {"mine": 1}}
-    for _ in range(2):
-        actual = batch.once(f"{json.dumps(line)}\n".encode(), input="jsonl", columns=("server",), prefix=prefix)
-        (line,) = objects(actual)
-
-    assert {"geo": {"mine": 1}, f"{prefix}geo": {"country_code": "US"}}.items() <= line.items()
-    assert 4 == len(line)
-
-
-@pytest.mark.parametrize(("column", "prefix"), [("geo", ""), ("geo.ip", ""), (".geo.ip", ""), ("a.geo.x", "a.")])
-def test_answers_do_not_replace_their_addresses(batch: Batch, column: str, prefix: str) -> None:
-    """A key where the answers go cannot be the one of the addresses."""
-    with pytest.raises(SettingsError, match=rf"command line: -c .*: answers go to {prefix}geo; choose another key"):
-        batch.once(b'{"geo":{"ip":"81.2.69.160"}}\n', input="jsonl", columns=(column,), prefix=prefix)
-
-    assert b'"x_geo": {"country_code": "GB"}' in batch.once(
-        b'{"geo":{"ip":"81.2.69.160"}}\n', input="jsonl", columns=("geo.ip",), prefix="x_"
-    )
-
-
-@pytest.mark.parametrize("geo", ['{"city":null}', '{"country_code":"XX","traits.isp":1}', '{"status":"x"}'])
-def test_an_answer_with_other_fields_is_an_error(batch: Batch, geo: str) -> None:
-    """In the first line: or every line would be one that cannot be answered; but not one later."""
-    line = f'{{"ip":"81.2.69.160","geo":{geo}}}\n'.encode()
-    with pytest.raises(SettingsError, match=r"/given: geo: in the input already, with other fields; name the same"):
-        batch.once(line, input="jsonl")
-
-    assert b'"new_geo": {' in batch.once(line, input="jsonl", prefix="new_")
-    assert ["US", None] == [
-        row["geo"]["country_code"] for row in objects(batch.once(b'{"ip":"98.0.0.1"}\n' + line, input="jsonl"))
-    ]
-
-
-@pytest.mark.parametrize(
-    "geo", ["1", '{"lat":1}', "[]", '"x"', "{}", '{"city":"mine"}', '{"country_code":"XX","city":"mine"}']
-)
-@pytest.mark.parametrize("more", ["", ',"geo":{"country_code":"XX"}'])
-def test_other_values_of_the_key_are_not_lost(batch: Batch, geo: str, more: str) -> None:
-    """Such a line is written unchanged, as one that cannot be answered."""
-    line = f'{{"ip":"81.2.69.160","x":"{"x" * 5000}","geo":{geo}{more}}}'
-    _, row = objects(batch.once(f'{{"ip":"98.0.0.1"}}\n{line}\n'.encode(), input="jsonl"))
-
-    assert {"line": line, "geo": {"country_code": None}} == row
-
-
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
@@ -572,103 +372,6 @@ def test_rows_without_a_header(located: Geocli, header: bytes, reason: str) -> N
 
     assert (2, b"") == (run.returncode, run.stdout)
     assert reason in run.stderr.decode()
-
-
-@pytest.mark.parametrize(
-    ("name", "form"),
-    [
-        ("access.log.1", "log"),
-        ("access.log.12.gz", "log"),
-        *(
-            (name, "log")
-            for name in ("access.log-20261126.gz", "error.log.old", "httpd/access_log", "ssl_access_log-20261126")
-        ),
-        *((name, "log") for name in ("/var/log/syslog", "messages-20261126", "secure.1", "x.log.2026-11-26.gz")),
-        *(
-            (name, "list")
-            for name in ("syslog/list", "messages.txt", "log", "mylog", "10.0.0.1-10.0.0.9", "access_log.txt")
-        ),
-        *((name, "log") for name in ("exim_mainlog", "mainlog-20261126", "rejectlog.01", "authlog.0.gz", "xferlog")),
-        *((name, "log") for name in ("catalina.out", "nohup.out", "auth.log.2.xz", "db1.err", "daemon.log.1")),
-        *((name, "log") for name in ("localhost_access_log.2026-11-30.txt", "u_ex261130.log", "maillog", "daemon")),
-        *(
-            (name, "log")
-            for name in ("localhost_access_log..2026-11-30.07.txt", "a.log.txt", "mail.warn", "security.0")
-        ),
-        ("eve.json-20261126.gz", "jsonl"),
-        ("a.CSV", "csv"),
-        ("a.tsv.gz", "csv"),
-        ("log.1", "list"),
-        ("a.1", "list"),
-        ("x", "list"),
-        ("1.2.3.4", "list"),
-    ],
-)
-def test_the_form_follows_from_the_name(name: str, form: str) -> None:
-    """Also if the file was rotated."""
-    assert form == (by_name(name) or "list")
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"ip": "81.2.69.160"}',
-        b'{"ip":"81.2.69.160","n":1.10}',
-        b'{"ip":"81.2.69.160","n":1e400}',
-        b'{"ip":"81.2.69.160","n":12345678901234567890.123}',
-        '{"ip":"81.2.69.160","s":"é"}'.encode(),
-        b"{}",
-    ],
-)
-def test_a_second_run_changes_nothing(batch: Batch, line: bytes) -> None:
-    """Numbers and strings stay the same through any number of runs."""
-    once = batch.once(line + b"\n", input="jsonl")
-
-    assert once == batch.once(once, input="jsonl")
-
-
-def test_line_ends_are_kept(batch: Batch) -> None:
-    """Lines of a file from another system keep their carriage returns."""
-    actual = batch.once(b'{"ip":"98.0.0.1"}\r\nx\r\n', input="jsonl", fields=("country_code",))
-
-    assert b'{"ip":"98.0.0.1", "geo": {"country_code": "US"}}\r\n' in actual
-    assert actual.count(b"\n") == actual.count(b"\r\n") == 2
-
-
-def test_an_object_that_is_nested_without_end_is_a_bad_line(batch: Batch) -> None:
-    """It is shown, and its neighbours have their answers."""
-    deep = b'{"ip":"81.2.69.160","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    first, bad, last = objects(batch.once(b'{"ip":"98.0.0.1"}\n' + deep + b'\n{"ip":"98.0.0.1"}\n', input="jsonl"))
-
-    assert {"ip": "98.0.0.1", "geo": {"country_code": "US"}} == first == last
-    assert (["line", "geo"], deep.decode()) == ([*bad], bad["line"])
-
-
-def test_lines_that_are_an_array_together_are_bad_lines(batch: Batch) -> None:
-    """Each is parsed separately, also if there are as many values as lines."""
-    lines = ["[1", "2]", "{},{},{}", '{"ip":"98.0.0.1"}', "{},{}", "[1", "2]"]
-    actual = objects(batch(b"", "".join(f"{line}\n" for line in lines).encode(), input="jsonl"))
-
-    assert lines == [row.get("line", '{"ip":"98.0.0.1"}') for row in actual]
-
-
-keys = st.text(max_size=4).filter(lambda key: key != "geo")
-documents = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(lines=st.lists(st.tuples(st.dictionaries(keys, documents, max_size=4), st.booleans()), max_size=6))
-def test_any_objects_are_unchanged(lines: list[tuple[dict[str, Any], bool]]) -> None:
-    """Each line is its own object, with `geo` as the last key, in any notation."""
-    form = JsonLinesForm((), COUNTRY)
-    text = "".join(f"{json.dumps(content, ensure_ascii=plain)}\n" for content, plain in lines)
-    actual = text_of(form.cut(text.encode("utf-8", "surrogatepass")), "1").split(b"\n")[:-1]
-
-    assert [repr({**content, "geo": 1}) for content, _ in lines] == [repr(json.loads(line)) for line in actual]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from geocli.cache import GeoCache
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from geocli.engine.blocks import Block
     from tests.helpers.geocli_process import Geocli
 
 MANY_BYTES = 3 * SMALL_BYTES
@@ -43,3 +44,9 @@ class Batch:
             count = MANY_BYTES // len(body) + 1
             assert begin + output[len(begin) :] * count == self.once(header + body * count, **request)
         return output
+
+
+def text_of(block: Block, answer: str) -> bytes:
+    """Return the output of a block with the same answer everywhere."""
+    copied = (block.copied(position) for position in range(len(block)))
+    return b"".join(before + answer.encode() for before in copied) + block.tail
