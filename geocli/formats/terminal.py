@@ -1,4 +1,4 @@
-"""Tables for people; rich is imported when one is drawn."""
+"""The console, its colours, and tables that fit its width; rich is imported when one is drawn."""
 
 from __future__ import annotations
 
