@@ -8,7 +8,7 @@ import shutil
 import signal
 import ssl
 import tempfile
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,28 +35,36 @@ for name in [name for name in os.environ if name.startswith(USER_VARIABLES)]:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Start the processes that tests are generated from without coverage, which makes system calls of its own."""
-    with _unmeasured():
+    with _unmeasured_processes():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure coverage of the processes of quick tests alone, since it triples the time that a process takes."""
-    is_measured = not any(item.get_closest_marker(name) for name in ("slow", "unmeasured"))
-    with nullcontext() if is_measured else _unmeasured():
+    """Measure coverage of the processes of marked tests alone, since it triples the time that a process takes."""
+    with ExitStack() as unmeasured:
+        if item.get_closest_marker("measured") is None:
+            unmeasured.enter_context(_unmeasured_processes())
+            if item.get_closest_marker("slow"):
+                unmeasured.enter_context(_unmeasured_forks())
         return (yield)
 
 
 @contextmanager
-def _unmeasured() -> Iterator[None]:
-    """Let coverage ignore the processes that are started or forked in this context."""
+def _unmeasured_processes() -> Iterator[None]:
+    """Let coverage ignore the processes that are started in this context."""
     config = os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
-    # Coverage has replaced it, to save what it has measured.
+    yield
+    if config is not None:
+        os.environ["COVERAGE_PROCESS_CONFIG"] = config
+
+
+@contextmanager
+def _unmeasured_forks() -> Iterator[None]:
+    """Let forked processes end without saving what coverage has measured in them and in their parent."""
     exit_measured, os._exit = os._exit, posix._exit  # noqa: SLF001
     yield
     os._exit = exit_measured
-    if config is not None:
-        os.environ["COVERAGE_PROCESS_CONFIG"] = config
 
 
 @pytest.fixture

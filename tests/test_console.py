@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
+pytestmark = pytest.mark.measured
+
 BUFFERING = pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 FULL = "/dev/full"
 needs_full = pytest.mark.skipif(not os.path.exists(FULL), reason="this system has no /dev/full")

@@ -20,6 +20,8 @@ from tests.helpers.terminals import on_terminal
 if TYPE_CHECKING:
     from tests.helpers.geocli_process import Geocli
 
+pytestmark = pytest.mark.measured
+
 ADDRESSES = ["81.2.69.160", "81.2.69.5", "2001:218::1", "2001:0218:0::1", "98.0.0.1", "10.0.0.1", "nowhere", "9.9.9.9"]
 
 

@@ -152,6 +152,7 @@ def test_nothing_selected_exits_with_1(located: Geocli, tmp_path: Path) -> None:
     assert 1 == located("batch", "--country", "FR", "--count-by", "city", stdin=_large(LOG)).returncode
 
 
+@pytest.mark.measured
 def test_counts_summaries_and_reports_are_of_selected_rows(located: Geocli, tmp_path: Path) -> None:
     """What is not selected is not counted; its answers are cached all the same."""
     text = b"81.2.69.160\n98.0.0.1\n81.2.69.161\n"

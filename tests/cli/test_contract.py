@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = pytest.mark.unmeasured
 
 JSON_KEYS = [
     *("ip", "status", "country_code", "country_name", "region", "city", "postal_code", "latitude", "longitude"),

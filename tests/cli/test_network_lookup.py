@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = pytest.mark.unmeasured
 
 FIELDS = ("-F", "ip,status,country_code,city,asn")
 ANSWERS = {

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = pytest.mark.unmeasured
 
 BUILT = "# GeoLite2-City, built 2026-05-28\n# GeoLite2-ASN, built 2026-05-28\n"
 ATTRIBUTION = "# This product includes GeoLite data created by MaxMind, available from https://www.maxmind.com\n"

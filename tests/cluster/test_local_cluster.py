@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from distributed import SpecCluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measured]
 
 LISTENING = "0A"
 """State of a listening socket in /proc/net/tcp (proc(5))."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measured]
 
 LINES = b"81.2.69.160\nnonsense\n10.0.0.1\n"
 

@@ -642,6 +642,7 @@ def command(geocli: Geocli, url: str) -> list[str]:
     return ["db", "update", NAME]
 
 
+@pytest.mark.measured
 class TestCommands:
     def test_update_then_lookup(self, geocli: Geocli, content: Callable[..., bytes], httpserver: HTTPServer) -> None:
         """`db update` is silent in cron, and the next lookup uses the new database."""

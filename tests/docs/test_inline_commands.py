@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
+pytestmark = pytest.mark.measured
+
 PLACEHOLDER = re.compile(r"[A-Z]{3,}|\.\.\.|\[|scheduler")
 LOG = '193.0.6.139 - - [26/Nov/2026:09:12:31 +0000] "GET /login HTTP/1.1" 401 153\n'
 NEEDS_MORE = {

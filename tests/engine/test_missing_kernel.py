@@ -39,7 +39,6 @@ def message(geocli: Geocli) -> str:
     return f"{path}: missing, so large batches are slow; install a C compiler and reinstall geocli"
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("options", [("--no-cache",), ("-j", "2")])
 def test_many_lines_are_answered_alike(located: Geocli, without_kernel: Geocli, options: tuple[str, ...]) -> None:
     """The rows are the same, and one line on standard error names the missing file and the remedy."""
@@ -56,7 +55,6 @@ def test_many_lines_are_answered_alike(located: Geocli, without_kernel: Geocli, 
     assert [message(without_kernel), invalid] == complaints(actual)
 
 
-@pytest.mark.unmeasured
 def test_the_message_comes_once_for_several_files(without_kernel: Geocli, tmp_path: Path) -> None:
     """Also if each of them is short."""
     file = tmp_path / "some.txt"

@@ -21,13 +21,10 @@ if TYPE_CHECKING:
 
 SELECT = "SELECT ip, country_code FROM geo_cache"
 
-pytestmark = [
-    pytest.mark.unmeasured,
-    pytest.mark.skipif(
-        not (IS_ROOT and shutil.which("setpriv") and shutil.which("sqlite3")),
-        reason="needs root, setpriv (util-linux) and sqlite3, to read as another user",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (IS_ROOT and shutil.which("setpriv") and shutil.which("sqlite3")),
+    reason="needs root, setpriv (util-linux) and sqlite3, to read as another user",
+)
 
 
 def read(*arguments: str) -> subprocess.CompletedProcess[str]:
