@@ -90,6 +90,8 @@ OTHER_KINDS = {
 """Patterns of strings that are often mistaken for IP addresses."""
 TAG = "ipv6:"
 """Tag of IPv6 addresses in mail, case-insensitive (RFC 5321, 4.1.3)."""
+_OCTETS = {str(number): number for number in range(256)}
+"""Octets of an IPv4 address by their text, which has no leading zeros."""
 
 
 def parse(text: str) -> Address:
@@ -108,11 +110,11 @@ def parse(text: str) -> Address:
     bare = text.strip()
     try:
         address = _strict(bare)
-    except ValueError:
+    except (ValueError, KeyError):
         bare = refanged(_unquoted(bare))
         try:
             address = _strict(_without_decoration(bare))
-        except ValueError:
+        except (ValueError, KeyError):
             raise AddressError(text, _reason(bare)) from None
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
@@ -123,8 +125,8 @@ def parse(text: str) -> Address:
 
 
 def _strict(text: str) -> Address:
-    """Read an address, as `ipaddress.ip_address` does, which tries both families."""
-    return IPv6Address(text) if ":" in text else IPv4Address(text)
+    """Read an address, as `ipaddress.ip_address` does, which takes longer; raise ValueError or KeyError."""
+    return IPv6Address(text) if ":" in text else IPv4Address(bytes(map(_OCTETS.__getitem__, text.split("."))))
 
 
 def is_address(text: str) -> bool:
@@ -183,8 +185,10 @@ def scope(address: Address) -> str | None:
 
 def _range_name(address: Address) -> str:
     number = int(address)
-    near = _ranges_of_octet(address.version, number >> (address.max_prefixlen - 8))
-    return next((name for first, last, name in near if first <= number <= last), "global")
+    for first, last, name in _ranges_of_octet(address.version, number >> (address.max_prefixlen - 8)):
+        if first <= number <= last:
+            return name
+    return "global"
 
 
 def embedded(address: Address) -> Embedded | None:

@@ -64,10 +64,10 @@ def address_of(value: object) -> Address:
 
     Raises AddressError if the string is not an address; TypeError if the value is neither.
     """
-    if isinstance(value, IPv4Address | IPv6Address):
-        return addresses.parse(str(value))
     if isinstance(value, str):
         return addresses.parse(value)
+    if isinstance(value, IPv4Address | IPv6Address):
+        return addresses.parse(str(value))
     msg = f"an address is a str or an address of ipaddress, not {type(value).__name__}"
     raise TypeError(msg)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.addresses import REGISTRIES_AT, embedded, for_services, parse, scope
+from geocli.addresses import REGISTRIES_AT, embedded, for_services, is_address, parse, scope
 from geocli.errors import AddressError
 
 if TYPE_CHECKING:
@@ -146,6 +146,22 @@ class TestParse:
         else:
             text = f"[{address}{zone}]" if port is None else f"[{address}{zone}]:{port}"
         assert (getattr(address, "ipv4_mapped", None) or address) == parse(space + text + space)
+
+    @settings(max_examples=500)
+    @given(
+        st.lists(
+            st.sampled_from(["0", "1", "99", "255", "256", "00", "01", "+1", "1_0", "", "²", "\u0661"]), max_size=5
+        )
+    )
+    def test_octets_are_those_of_ipaddress(self, octets: list[str]) -> None:
+        """Which refuses leading zeros, signs, underscores and digits of other scripts."""
+        text = ".".join(octets)
+        try:
+            expected = IPv4Address(text)
+        except ValueError:
+            assert not is_address(text)
+        else:
+            assert expected == parse(text)
 
     @given(st.ip_addresses(v=4))
     def test_a_mapped_address_is_the_one_inside(self, address: IPv4Address) -> None:
