@@ -52,7 +52,9 @@ class Place(Value):
     def known(self) -> Known:
         """Whether the place is known; the number and the organisation of the network."""
         values = self.__dict__
-        return any(values.get(name) is not None for name in WHERE_FIELDS), self.asn, self.org
+        # Nearly all places have a country.
+        has_place = values.get("country_code") is not None or any(values.get(name) is not None for name in WHERE_FIELDS)
+        return has_place, self.asn, self.org
 
 
 WHERE_FIELDS = Place.field_names - {"asn", "org", "traits"}
@@ -83,7 +85,7 @@ class Answer(Value):
     @property
     def is_empty(self) -> bool:
         """Whether all values are unknown, though the source has a record of the address."""
-        return all(value is None for value in vars(self.place).values())
+        return not self.has_place and all(value is None for value in vars(self.place).values())
 
 
 class Entry(Value):
@@ -219,14 +221,14 @@ def as_json(entry: Entry, names: Sequence[str] = JSON_FIELDS) -> dict[str, Any]:
 def reader(names: tuple[str, ...]) -> Callable[[Entry], list[Any]]:
     """Return a function that extracts fields from an entry, in their JSON form; faster than `value` for many."""
     paths = ["place.traits" if name.startswith("traits.") else _PATHS.get(name, name) for name in names]
-    read = attrgetter(*paths, "ip")  # with one name it would not return a tuple
+    read = attrgetter(*paths, "ip", "ip")  # with fewer than two names it would not return a tuple
     conversions: list[tuple[int, Callable[[Any], Any]]] = [
         *((number, _trait(name)) for number, name in enumerate(names) if name.startswith("traits.")),
         *((number, _instant_or_none) for number, name in enumerate(names) if name.endswith("_at")),
     ]
 
     def values(entry: Entry) -> list[Any]:
-        *fields, _ = read(entry)
+        *fields, _, _ = read(entry)
         for number, convert in conversions:
             fields[number] = convert(fields[number])
         return fields

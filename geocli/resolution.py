@@ -5,7 +5,7 @@ from __future__ import annotations
 from geocli import addresses
 from geocli.cache_tiers import read_or_default
 from geocli.freshness import hits, kept_until, next_retry_at
-from geocli.logs import Timed
+from geocli.logs import Timed, is_verbose
 from geocli.models import IANA, Answer, Entry, Place, settle
 from geocli.resolvers.chain import of_embedded
 
@@ -25,6 +25,8 @@ KEEPING_MODES = {"cache", "due"}
 """Modes in which the answer of a service is used for its lifetime."""
 RE_RESOLVE_MODES = {"due", "again"}
 """Modes that resolve stored rows again: answers are appended only for rows that are still there."""
+_NOWHERE = Answer(place=Place(), source=IANA)
+"""The answer for special addresses without a record."""
 
 
 class Resolution:
@@ -116,20 +118,25 @@ class SourceAnswers:
         self._kept_until: dict[str, datetime] = {}
         """Of cached answers of services that are still fresh."""
         self._scopes = {ip: addresses.scope(address) for ip, address in wanted.items()}
+        ask = self._ask_local_and_log if is_verbose() else self._ask_local
         for ip, address in wanted.items():
-            failures = self._ask_local(ip, address)
-            self._failures[ip] = [*failures, *problems]
+            failures: list[ResolveError] = []
+            if answer := ask(ip, address, failures):
+                self._answers[ip] = answer
+            if failures or problems:
+                self._failures[ip] = [*failures, *problems]
+                self._report_all(failures)
 
-    def _ask_local(self, ip: str, address: Address) -> list[ResolveError]:
-        failures: list[ResolveError] = []
+    def _ask_local(self, ip: str, address: Address, failures: list[ResolveError]) -> Answer | None:
+        """Return the answer of the local sources, and add the errors of those that fail."""
         resolve = self._chain.resolve if self._scopes[ip] is None else self._chain.resolve_special
+        return resolve(address, failures.append)
+
+    def _ask_local_and_log(self, ip: str, address: Address, failures: list[ResolveError]) -> Answer | None:
         with Timed("asked", ip=ip) as facts:
-            answer = resolve(address, failures.append)
+            answer = self._ask_local(ip, address, failures)
             facts |= {"source": answer and answer.source, "problems": len(failures)}
-        if answer:
-            self._answers[ip] = answer
-        self._report_all(failures)
-        return failures
+        return answer
 
     def _report_all(self, failures: Sequence[ResolveError]) -> None:
         for failure in failures:
@@ -179,7 +186,7 @@ class SourceAnswers:
         for ip, address in sent.items():
             answer = replies.get(address)
             if address not in replies:
-                self._failures[ip] = [*failures, *self._failures[ip]]
+                self._failures[ip] = [*failures, *self._failures.get(ip, ())]
             elif answer:
                 self._add(ip, answer)
                 self._expires_at[ip] = self._now + service.lifetime
@@ -200,14 +207,14 @@ class SourceAnswers:
     def entry(self, ip: str, cached: Entry | None, generation: str = "") -> Entry:
         """Return the entry of an address; it has an error if a source that failed might know more."""
         answer, scope = self._usable(ip), self._scopes[ip]
-        error = next(map(str, self._failures[ip]), None)
+        error = str(self._failures[ip][0]) if ip in self._failures else None
         if cached is not None and error is not None and _is_poorer(answer, cached, scope):
             if scope is not None:
                 return cached.replace(generation=generation, error=error)
             return self._unresolved(ip, cached, generation, error)
         if answer is None and scope is None:
             return self._unresolved(ip, cached, generation, error)
-        answer = answer or Answer(place=Place(), source=IANA)
+        answer = answer or _NOWHERE
         retry_at = next_retry_at(cached, self._now) if error else None
         return Entry(
             ip=ip,
