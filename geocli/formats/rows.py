@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from operator import attrgetter
 
 from geocli.json_coding import encode_basestring_ascii, readable_json
 from geocli.models import CSV_FIELDS, JSON_FIELDS, reader
@@ -13,15 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from geocli.models import Entry
+    from geocli.models import Entry, Place
     from geocli.selection import Selection
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """Prefixes of cells that spreadsheets evaluate as formulas (CWE-1236)."""
 SIMPLE = r"\w[\w ./-]*"
 """Pattern of strings that no format escapes or quotes, unless one of these characters is the separator."""
-MAX_CELLS = 10_000
-"""Cells of a field that are remembered, since most names of places recur."""
+MAX_CELLS, MAX_PATTERNS = 10_000, 50_000
+"""Cells of a field that are remembered, since most names of places recur; rows that are, since most places do."""
+PER_ADDRESS = frozenset({"ip", "network", "resolved_at"})
+"""Fields that differ between entries with the same answer."""
+_IN_COMMON = frozenset({"scope", "source", "built_at", "cached", "error"})
+"""Other fields that are not of the place."""
+_MARK = "\ud800"
+"""Stands for a cell that differs; a surrogate, which no rendered text contains."""
 
 
 class Output:
@@ -63,7 +70,11 @@ class Output:
         self._keys = _json_keys(self.names)
         self._read = reader(self.cell_names)
         self._cells = {name: _Cells(self.cell) for name in self.cell_names}
-        self._known = [self._cells[name] for name in self.cell_names]
+        self._own_names = tuple(filter(PER_ADDRESS.__contains__, self.cell_names))
+        self._read_own = reader(self._own_names)
+        self._read_common = attrgetter("status", *filter(_IN_COMMON.__contains__, self.cell_names))
+        self._patterns: dict[tuple[object, ...], tuple[str, Place]] = {}
+        """Rows of entries with the same answer, with placeholders for the cells that differ."""
         self.unknown = {"json": "null", "jsonl": "null", "words": "-"}.get(format_, "")
         """Cell of an unknown value."""
         self.blank = '""' if (format_, len(self.names), before) == ("csv", 1, "") else ""
@@ -111,17 +122,30 @@ class Output:
 
     def row(self, entry: Entry, prefix: str) -> bytes:
         """Return the line of an entry; a prefix length, if any, follows its address."""
-        values = self._read(entry)
+        own = tuple(map(self.cell, self._read_own(entry)))
         if prefix:
-            values = [
-                f"{value}{prefix}" if name == "ip" else value
-                for name, value in zip(self.cell_names, values, strict=True)
-            ]
+            pairs = zip(self._own_names, own, strict=True)
+            own = tuple(self.cell(f"{entry.ip}{prefix}") if name == "ip" else cell for name, cell in pairs)
+        if own and not self.is_uniform:
+            return self._row(entry, own).encode()
+        # Most places recur: what is the same in all their rows is rendered once.
+        key = id(entry.place), self._read_common(entry)
+        known = self._patterns.get(key)
+        if known is None:
+            if len(self._patterns) >= MAX_PATTERNS:
+                self._patterns.clear()
+            pattern = self._row(entry, (_MARK,) * len(own)).replace("%", "%%").replace(_MARK, "%s")
+            known = self._patterns[key] = pattern, entry.place  # which keeps its id
+        return (known[0] % own).encode()
+
+    def _row(self, entry: Entry, own: Iterable[str]) -> str:
+        """Return the line of an entry; the cells of fields in `PER_ADDRESS` are given."""
+        rest = iter(own)
         cells = [
-            self.unknown if value is None else known[value] if type(value) is str else self.cell(value)
-            for known, value in zip(self._known, values, strict=True)
+            next(rest) if name in PER_ADDRESS else self._cells[name][value] if type(value) is str else self.cell(value)
+            for name, value in zip(self.cell_names, self._read(entry), strict=True)
         ]
-        return f"{self.line(cells)}{self.end}".encode()
+        return f"{self.line(cells)}{self.end}"
 
     @property
     def is_uniform(self) -> bool:
