@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 
 COMMENTS = (b"#", b";", b"//")
 """Prefixes of comments."""
+ADDRESS_CHARS = b"0123456789ABCDEFabcdef.:"
+"""Characters of lines with an address alone, as nearly all are."""
 _RANGE = re.compile(rb"[ \t]*([0-9A-Fa-f:.]+[ \t]*-[ \t]*[0-9A-Fa-f:.]+)(?:[ \t,;#|]|\Z)")
 """A possible range, and a separator before a note."""
 _WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[ \t,;#|]")
 """A candidate for an address, and separators before a note."""
+
+
+def is_unusual(line: bytes) -> bool:
+    """Return whether a line may be a comment, or have a note."""
+    return not line or bool(line.translate(None, ADDRESS_CHARS))
 
 
 def is_comment(line: bytes) -> bool:

@@ -6,9 +6,9 @@ from _thread import allocate_lock  # as in the cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from geocli import address_ranges
+from geocli.address_ranges import single_address
 from geocli.addresses import network_length
-from geocli.batch.list_notes import is_comment, with_notes
+from geocli.batch.list_notes import is_comment, is_unusual, with_notes
 from geocli.batch.row_selection import kept_pieces
 from geocli.models import Entry
 from geocli.sanitize import decoded
@@ -108,8 +108,9 @@ class RowMaker:
         """Look up addresses, which in a list may have notes or be comments."""
         comments, noted = dict[bytes, Entry](), dict[bytes, bytes]()
         if self._form.has_notes:
-            comments = {line: Entry(ip=decoded(line), status="comment") for line in filter(is_comment, addresses)}
-            noted = with_notes(line for line in addresses if line not in comments)
+            unusual = list(filter(is_unusual, addresses))
+            comments = {line: Entry(ip=decoded(line), status="comment") for line in filter(is_comment, unusual)}
+            noted = with_notes(line for line in unusual if line not in comments)
         plain = list(dict.fromkeys(noted.get(line, line) for line in addresses if line not in comments))
         entries = dict(zip(plain, self._entries(plain), strict=True)) if plain else {}
         return comments | {line: entries[noted.get(line, line)] for line in addresses if line not in comments}
@@ -120,21 +121,21 @@ class RowMaker:
         In modes that do not read the cache, entries are remembered here, since web services would be asked again.
         """
         with self._lock:
-            is_remembering = self._cache.chain.services and self._mode in {"refresh", "no-cache"}
+            if not self._cache.chain.services or self._mode not in {"refresh", "no-cache"}:
+                return self._looked_up([*map(decoded, addresses)])
             # With `no-cache` a clear does not matter, as nothing is written.
-            if is_remembering and self._mode == "refresh":
+            if self._mode == "refresh":
                 self._drop_cleared()
             new = [address for address in addresses if address not in self._remembered]
             looked_up = dict(zip(new, self._looked_up([*map(decoded, new)]), strict=True))
             entries = [looked_up.get(address) or self._remembered[address] for address in addresses]
-            if is_remembering:
-                self._remember(looked_up)
+            self._remember(looked_up)
             return entries
 
     def _looked_up(self, texts: Sequence[str]) -> list[Entry]:
         """Look up addresses, and except in logs, networks."""
         if self._form.has_networks:
-            texts = [str(address_ranges.single_address(text) or text) for text in texts]
+            texts = [str(single_address(text) or text) if "/" in text or "-" in text else text for text in texts]
         entries = list(self._cache.lookup_batch(texts, mode=self._mode))
         if not self._form.has_networks or all(entry.status != "invalid" for entry in entries):
             return entries
