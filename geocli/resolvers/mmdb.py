@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from marshal import loads
 
@@ -12,15 +13,18 @@ from geocli.models import ENGLISH, Answer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from geocli.addresses import Address
     from geocli.databases.database import Database
     from geocli.databases.discovery import DatabaseFile
+    from geocli.databases.leaves import Leaf, Leaves
+    from geocli.models import Place
     from geocli.resolvers.protocols import Labels, Report
 
-MAX_ANSWERS = 4096
-"""Maximum number of answers that are remembered, in about 10 MB."""
+MANY_ADDRESSES = 20_000
+"""Number of addresses after which reading the whole search tree saves time."""
+MAX_PLACES, MAX_ANSWERS = 20_000, 50_000
+"""Maximum number of places that are remembered, in about 50 MB; of their answers, in about 30 MB."""
 MAX_READS = 5
 """Maximum number of reads of a database that is replaced while it is read."""
 
@@ -52,7 +56,7 @@ class MmdbResolver:
         self.language = language
         self._found: list[DatabaseFile] = []
         self._open: dict[str, Database] = {}
-        self._ordered: tuple[list[Database], list[DatabaseError]] | None = None
+        self._ordered: tuple[list[Answers], list[DatabaseError]] | None = None
 
     def sources(self, labels: Labels | None, report: Report) -> list[tuple[str, DatabaseFile]]:
         """Return the current databases in their order, those of equal content once.
@@ -121,28 +125,33 @@ class MmdbResolver:
 
         Each call reports those that cannot be opened, since answers are incomplete without them.
         """
-        named, self._named = self._named, ()
-        for problem in missing(named):
-            self._warn(problem)
-        opened = self._ordered or self._opened()
-        for problem in opened[1]:
-            report(problem)
-        return opened[0]
+        return [answers.database for answers in self._answers(report)]
 
-    def _opened(self) -> tuple[list[Database], list[DatabaseError]]:
+    def _answers(self, report: Report) -> list[Answers]:
+        if self._named:
+            named, self._named = self._named, ()
+            for problem in missing(named):
+                self._warn(problem)
+        answers, problems = self._ordered or self._opened()
+        for problem in problems:
+            report(problem)
+        return answers
+
+    def _opened(self) -> tuple[list[Answers], list[DatabaseError]]:
         problems: list[DatabaseError] = []
         databases = usable(self._database, zip(self._found, strict=True), problems.append)
-        self._ordered = sorted(databases, key=lambda database: database.order), problems
+        ordered = sorted(databases, key=lambda database: database.order)
+        self._ordered = [Answers(database, self.language) for database in ordered], problems
         return self._ordered
 
     def resolve(self, address: Address, report: Report) -> Answer | None:
         """Ask each database, and merge the answers."""
         answer: Answer | None = None
-        for database in self.databases(report):
-            if database.skips(address):
+        for answers in self._answers(report):
+            if answers.database.skips(address):
                 continue
             try:
-                its_answer = ask(database, address, self.language)
+                its_answer = answers.get(address)
             except DatabaseError as error:
                 report(error)
             else:
@@ -155,6 +164,35 @@ class MmdbResolver:
         return answer
 
 
+class Answers:
+    """The answers of one database."""
+
+    def __init__(self, database: Database, language: str) -> None:
+        self.database, self._language = database, language
+        self._asked = 0
+        self._leaves: Leaves | None = None
+        self._answers: dict[Leaf, Answer | None] = {}
+
+    def get(self, address: Address) -> Answer | None:
+        """Return the answer for an address, as `ask` does; after many addresses, once for each leaf."""
+        self._asked += 1
+        if self._asked == MANY_ADDRESSES:
+            from geocli.databases.leaves import Leaves
+
+            with suppress(ValueError, OSError, DatabaseError):
+                self._leaves = Leaves(self.database)
+        if self._leaves is None:
+            return ask(self.database, address, self._language)
+        leaf = self._leaves.leaf(address)
+        try:
+            return self._answers[leaf]
+        except KeyError:
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.clear()
+            answer = self._answers[leaf] = ask(self.database, address, self._language)
+            return answer
+
+
 def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer | None:
     """Return the answer of one database for an address, None if it has no record, or raise DatabaseError.
 
@@ -163,13 +201,13 @@ def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer
     record, prefix_len, packed = database.read(address)
     if record is None:
         return None
-    return _answer(packed, language, prefix_len, database.name, database.built_at)
+    place = _place(packed, language)
+    return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
 
 
-@lru_cache(MAX_ANSWERS)
-def _answer(packed: bytes, language: str, prefix_len: int, name: str, built_at: datetime | None) -> Answer:
-    """Return the answer of a record, which many addresses may have."""
+@lru_cache(MAX_PLACES)
+def _place(packed: bytes, language: str) -> Place:
+    """Return the place of a record, which many addresses may have."""
     from geocli.resolvers.mmdb_schemas import place_from
 
-    place = place_from(loads(packed), language)  # noqa: S302 (packed by `Database.read`)
-    return Answer(place=place, source=name, prefix_len=prefix_len, built_at=built_at)
+    return place_from(loads(packed), language)  # noqa: S302 (packed by `Database.read`)

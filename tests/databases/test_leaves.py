@@ -1,0 +1,144 @@
+"""The leaves of search trees: addresses with the same one have the same record and prefix length."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geocli.databases.database import Database
+from geocli.databases.discovery import examine
+from geocli.databases.leaves import Leaves
+from geocli.errors import DatabaseError, ResolveError
+from geocli.resolvers.mmdb import MANY_ADDRESSES, MmdbResolver, ask
+from tests.helpers.databases import CITIES, build
+from tests.helpers.search_trees import SIZES, Trie
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from geocli.addresses import Address
+
+LONDON, FIRST = IPv4Address("81.2.69.160"), IPv4Address("81.2.0.0")
+FRENCH = {"81.2.69.0/24": {"country_code": "FR"}}
+ALIASES = ("::ffff:0:0/96", "2002::/16", "2001::/32")
+_paths = count()
+IPV4 = st.builds(
+    lambda number, length: f"{IPv4Address(number >> 32 - length << 32 - length)}/{length}",
+    st.integers(0, (1 << 32) - 1),
+    st.integers(1, 32),
+)
+IPV6 = st.builds(
+    lambda number, length: f"{IPv6Address(number >> 128 - length << 128 - length)}/{length}",
+    st.integers(0, (1 << 128) - 1),
+    st.integers(1, 128),
+)
+
+
+def opened(path: Path) -> Database:
+    return Database(examine(str(path)))
+
+
+def probes(prefixes: Iterable[str]) -> Iterator[Address]:
+    """Return the first and last address of each network, and their neighbours."""
+    for network in map(ip_network, prefixes):
+        make = IPv4Address if network.version == 4 else IPv6Address
+        first, last = int(network[0]), int(network[-1])
+        numbers = {0, first - 1, first, first + 1, last - 1, last, last + 1}
+        yield from (make(number) for number in sorted(numbers) if 0 <= number < 1 << network.max_prefixlen)
+
+
+def read(database: Database, address: Address) -> Any:
+    """Return what the reader does for an address."""
+    try:
+        return database.read(address)
+    except DatabaseError as error:
+        return str(error)
+
+
+def compare(database: Database, addresses: Iterable[Address]) -> None:
+    """Check that addresses with the same leaf have the same record, and those of the same network the same leaf."""
+    leaves = Leaves(database)
+    first_of: dict[Any, Address] = {}
+    leaf_of: dict[Any, Any] = {}
+    for address in addresses:
+        if database.skips(address):
+            continue
+        leaf, record = leaves.leaf(address), read(database, address)
+        assert read(database, first_of.setdefault(leaf, address)) == record
+        if not isinstance(record, str):
+            network = ip_network(f"{address}/{record[1]}", strict=False)
+            assert leaf_of.setdefault(network, leaf) == leaf
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    prefixes=st.lists(IPV4 | IPV6, min_size=1, max_size=8, unique=True),
+    aliases=st.sets(st.sampled_from(ALIASES)),
+    size=st.sampled_from(SIZES),
+    damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=3),
+)
+def test_any_tree(
+    tmp_path: Path, prefixes: list[str], aliases: set[str], size: int, damage: list[tuple[float, int]]
+) -> None:
+    """Of IPv6, with aliases of the IPv4 addresses, also with damaged nodes."""
+    tree = Trie(prefixes).alias(*aliases)
+    path = tree.write(tmp_path / f"{next(_paths)}.mmdb", size)
+    data = bytearray(path.read_bytes())
+    for place, mask in damage:
+        data[int(place * len(tree.nodes) * size // 4)] ^= mask
+    path.write_bytes(data)
+
+    compare(opened(path), probes([*prefixes, *ALIASES]))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prefixes=st.lists(IPV4, min_size=1, max_size=8, unique=True), size=st.sampled_from(SIZES))
+def test_any_tree_of_ipv4(tmp_path: Path, prefixes: list[str], size: int) -> None:
+    """With 32 levels."""
+    compare(opened(Trie(prefixes, 4).write(tmp_path / f"{next(_paths)}.mmdb", size)), probes(prefixes))
+
+
+def test_a_replaced_file_is_refused(tmp_path: Path) -> None:
+    """Its tree is not that of the records that are read."""
+    path = build(tmp_path / "a.mmdb", FRENCH)
+    database = opened(path)
+    build(tmp_path / "b.mmdb", CITIES).rename(path)
+
+    with pytest.raises(DatabaseError, match="was replaced meanwhile"):
+        Leaves(database)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_many_addresses(tmp_path: Path, *, is_replaced: bool) -> None:
+    """The answers are those of the records, also if the file is replaced before its tree would be read."""
+    path = build(tmp_path / "a.mmdb", CITIES)
+    resolver, database, problems = MmdbResolver(files=[str(path)]), opened(path), list[ResolveError]()
+    resolver.sources(None, problems.append)
+    first, *rest = (FIRST + number for number in range(MANY_ADDRESSES + 1000))
+    actual = [resolver.resolve(first, problems.append)]
+    if is_replaced:
+        build(tmp_path / "b.mmdb", FRENCH).rename(path)
+    actual += [resolver.resolve(address, problems.append) for address in rest]
+
+    assert [ask(database, address) for address in (first, *rest)] == actual
+    assert [] == problems
+
+
+def test_answers_of_a_replaced_file_are_dropped(tmp_path: Path) -> None:
+    """Also if many addresses were looked up in both."""
+    path = build(tmp_path / "a.mmdb", CITIES)
+    resolver, problems, codes = MmdbResolver(files=[str(path)]), list[ResolveError](), []
+    for _ in range(2):
+        resolver.sources(None, problems.append)
+        answers = [resolver.resolve(LONDON, problems.append) for _ in range(MANY_ADDRESSES + 1)]
+        codes += [{answer and answer.place.country_code for answer in answers}]
+        build(tmp_path / "b.mmdb", FRENCH).rename(path)
+
+    assert [{"GB"}, {"FR"}] == codes
+    assert [] == problems
