@@ -51,7 +51,7 @@ class Resolution:
 
     def run(
         self,
-        wanted: Mapping[str, Address],
+        by_ip: Mapping[str, Address],
         mode: Mode,
         cached: dict[str, Entry],
         revision: int,
@@ -60,29 +60,29 @@ class Resolution:
         """Resolve addresses, append the answers, and return an entry for each address.
 
         Args:
-            wanted: the addresses by their canonical text.
+            by_ip: the addresses by their canonical text.
             mode: as of `GeoCache.lookup_batch`.
             cached: cached entries of these addresses.
             revision: the revision of the cache at which they were read.
             problems: errors of sources that cannot be asked.
 
         """
-        sources = SourceAnswers(self.chain, wanted, problems, self.now, self.report)
+        sources = SourceAnswers(self.chain, by_ip, problems, self.now, self.report)
         remote = sources.for_services() if mode == "refresh" else sources.unknown()
-        answered: dict[str, Entry] = {}
+        fresh: dict[str, Entry] = {}
         if remote and mode in KEEPING_MODES:
             # Another process may have asked a service since memory was filled.
             on_disk = read_or_default(lambda: self.tiers.on_disk(remote, self.report), {}, self.report)
             cached = {**cached, **on_disk}
-            answered = hits(on_disk, wanted, self.generation, self.now)
+            fresh = hits(on_disk, by_ip, self.generation, self.now)
             sources.keep(cached)
-        sources.ask_services([ip for ip in remote if ip not in answered])
+        sources.ask_services([ip for ip in remote if ip not in fresh])
         while True:
-            entries = self._entries(sources, [ip for ip in wanted if ip not in answered], cached)
+            entries = self._entries(sources, [ip for ip in by_ip if ip not in fresh], cached)
             if mode == "no-cache" or self._append(entries.values(), mode, revision):
-                return answered | {ip: settle(cached.get(ip), entry) for ip, entry in entries.items()}
+                return fresh | {ip: settle(cached.get(ip), entry) for ip, entry in entries.items()}
             # Rows were cleared since they were read: only answers of this pass count, and no source is asked twice.
-            cached, revision = self.tiers.read(wanted, self.report)
+            cached, revision = self.tiers.read(by_ip, self.report)
             cached = self.trusted(cached)
             sources.ask_services(sources.drop_kept())
 
@@ -104,22 +104,22 @@ class SourceAnswers:
     def __init__(
         self,
         chain: Chain,
-        wanted: Mapping[str, Address],
+        by_ip: Mapping[str, Address],
         problems: Sequence[ResolveError],
         now: datetime,
         report: Callable[[ResolveError], None],
     ) -> None:
         """Ask the local sources; `problems` are the errors of sources that cannot be asked."""
-        self._chain, self._wanted, self._now, self._report = chain, wanted, now, report
+        self._chain, self._by_ip, self._now, self._report = chain, by_ip, now, report
         self._answers: dict[str, Answer] = {}
         self._failures: dict[str, Sequence[ResolveError]] = {}
         self._expires_at: dict[str, datetime] = {}
         """Of new answers of services."""
         self._kept_until: dict[str, datetime] = {}
         """Of cached answers of services that are still fresh."""
-        self._scopes = {ip: addresses.scope(address) for ip, address in wanted.items()}
+        self._scopes = {ip: addresses.scope(address) for ip, address in by_ip.items()}
         ask = self._ask_local_and_log if is_verbose() else self._ask_local
-        for ip, address in wanted.items():
+        for ip, address in by_ip.items():
             failures: list[ResolveError] = []
             if answer := ask(ip, address, failures):
                 self._answers[ip] = answer
@@ -146,7 +146,7 @@ class SourceAnswers:
         """Return the addresses that services may be asked for, none without services."""
         if not self._chain.services:
             return []
-        return [ip for ip, scope in self._scopes.items() if scope is None and addresses.for_services(self._wanted[ip])]
+        return [ip for ip, scope in self._scopes.items() if scope is None and addresses.for_services(self._by_ip[ip])]
 
     def unknown(self) -> list[str]:
         """Return those of them without a local place."""
@@ -176,7 +176,7 @@ class SourceAnswers:
 
     def _ask_service(self, service: Service, ips: Sequence[str]) -> list[str]:
         """Ask a service, and return the addresses whose places it does not know."""
-        sent = {ip: address for ip in ips if (address := addresses.for_services(self._wanted[ip]))}
+        sent = {ip: address for ip in ips if (address := addresses.for_services(self._by_ip[ip]))}
         failures: list[ResolveError] = []
         with Timed("asked", source=service.name, addresses=len(sent)) as facts:
             replies = service.resolve_many(list(dict.fromkeys(sent.values())), failures.append)
@@ -196,7 +196,7 @@ class SourceAnswers:
 
     def _add(self, ip: str, answer: Answer) -> None:
         """Add the answer of a service to earlier ones."""
-        if embedded := addresses.embedded(self._wanted[ip]):
+        if embedded := addresses.embedded(self._by_ip[ip]):
             answer = of_embedded(answer, embedded)
         if earlier := self._answers.get(ip):
             from geocli.merging import merge
