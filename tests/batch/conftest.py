@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.helpers.batches import Batch
+from tests.helpers.small_pages import small_pages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.helpers.geocli_process import Geocli
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_pages() -> Iterator[None]:
+    with small_pages():
+        yield
 
 
 @pytest.fixture
