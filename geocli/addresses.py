@@ -92,6 +92,7 @@ TAG = "ipv6:"
 """Tag of IPv6 addresses in mail, case-insensitive (RFC 5321, 4.1.3)."""
 _OCTETS = {str(number): number for number in range(256)}
 """Octets of an IPv4 address by their text, which has no leading zeros."""
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
 def parse(text: str) -> Address:
@@ -126,7 +127,22 @@ def parse(text: str) -> Address:
 
 def _strict(text: str) -> Address:
     """Read an address, as `ipaddress.ip_address` does, which takes longer; raise ValueError or KeyError."""
-    return IPv6Address(text) if ":" in text else IPv4Address(bytes(map(_OCTETS.__getitem__, text.split("."))))
+    if ":" not in text:
+        return IPv4Address(bytes(map(_OCTETS.__getitem__, text.split("."))))
+    groups = text.split(":")
+    digits = "".join([group.zfill(4) for group in groups])
+    is_plain = len(groups) == 8 and len(digits) == 32 and all(groups) and _HEX_DIGITS.issuperset(digits)
+    return IPv6Address(int(digits, 16) if is_plain else text)
+
+
+def canonical_text(address: Address) -> str:
+    """Return an address as `str` does (RFC 5952 for IPv6), which takes longer."""
+    if address.version == 6:
+        digits = f"{int(address):032x}"
+        groups = [digits[at : at + 4] for at in range(0, 32, 4)]
+        if "0000" not in groups:
+            return ":".join([group.lstrip("0") for group in groups])
+    return str(address)
 
 
 def is_address(text: str) -> bool:

@@ -180,7 +180,7 @@ class GeoCache(ForkAware):
     def _in_blocks(self, rest: Iterator[object], mode: Mode) -> Iterator[Entry]:
         while block := list(islice(rest, BLOCK)):
             parsed = [api_arguments.address_or_entry(text) for text in block]
-            keys = [item if isinstance(item, Entry) else str(item) for item in parsed]
+            keys = [item if isinstance(item, Entry) else addresses.canonical_text(item) for item in parsed]
             by_ip = {str(ip): item for ip, item in zip(keys, parsed, strict=True) if not isinstance(item, Entry)}
             entries = self._cached_only(by_ip) if mode == "cached-only" else self._resolve(by_ip, mode)
             yield from (key if isinstance(key, Entry) else entries[key] for key in keys)

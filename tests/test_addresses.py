@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.addresses import REGISTRIES_AT, embedded, for_services, is_address, parse, scope
+from geocli.addresses import REGISTRIES_AT, canonical_text, embedded, for_services, is_address, parse, scope
 from geocli.errors import AddressError
 
 if TYPE_CHECKING:
@@ -162,6 +162,26 @@ class TestParse:
             assert not is_address(text)
         else:
             assert expected == parse(text)
+
+    @settings(max_examples=500)
+    @given(
+        st.lists(st.sampled_from(["0", "00A1", "ffff", "12345", "+1", "1_0", "0x1", "", "g", "\u0661"]), max_size=9)
+        | st.lists(st.sampled_from(["0", "a", "0db8", "FFFF"]), min_size=8, max_size=8)
+    )
+    def test_groups_are_those_of_ipaddress(self, groups: list[str]) -> None:
+        """Which refuses signs, underscores and digits of other scripts."""
+        text = ":".join(["", *groups] if len(groups) < 2 else groups)
+        try:
+            expected = IPv6Address(text)
+        except ValueError:
+            assert not is_address(text)
+        else:
+            assert (expected.ipv4_mapped or expected) == parse(text)
+
+    @given(st.ip_addresses() | st.integers(0, 0xFFFF).map(lambda number: IPv6Address(number << 64 | number)))
+    def test_the_canonical_text_is_that_of_ipaddress(self, address: IPv4Address | IPv6Address) -> None:
+        """It is the key of the cache."""
+        assert str(address) == canonical_text(address)
 
     @given(st.ip_addresses(v=4))
     def test_a_mapped_address_is_the_one_inside(self, address: IPv4Address) -> None:

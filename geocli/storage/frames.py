@@ -93,10 +93,15 @@ def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
     All entries of a payload have the same time of resolution and the same generation. Raises ValueError if an entry is
     larger than `MAX_BYTES`.
     """
-    draft = _Draft("")
+    draft, place = _Draft(""), ""
+    last: tuple[Place, list[object]] | None = None
     for entry in entries:
         start = head(entry.resolved_at, entry.generation)
-        place = place_text(members_of(entry))
+        # Many entries in a row differ in the address alone, such as unresolved ones. Equal places may have other text,
+        # since True == 1.
+        members = [getattr(entry, name) for name in _ENTRY_KEYS]
+        if last is None or entry.place is not last[0] or members != last[1]:
+            last, place = (entry.place, members), place_text(members_of(entry))
         if draft.rows and (start != draft.head or not draft.has_room(entry, place)):
             yield draft.payload()
             draft = _Draft(start)
