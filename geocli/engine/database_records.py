@@ -75,8 +75,10 @@ class Records:
         table, number = self._answers.records[source], self._kinds.setdefault(kind, len(self._kinds) + FIRST_KIND - 1)
         for group in groups:
             stored = self._store(source, kind, group)
-            for key, text, asn in zip(group.keys, stored or (), group.field("asn"), strict=False):
-                table.kinds[key], table.texts[key], table.asns[key] = number, text, asn or 0
+            for key, text in zip(group.keys, stored or (), strict=False):
+                table.kinds[key], table.texts[key] = number, text
+            for key, asn in zip(group.keys, group.columns("asn") or (), strict=False):
+                table.asns[key] = asn or 0
 
     def _store(self, source: int, kind: Kind, group: Group) -> Sequence[int] | None:
         """Store the texts of records, and return their offsets; None if there is no space."""

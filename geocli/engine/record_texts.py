@@ -114,9 +114,9 @@ class Layout:
         return list(map(self._pattern.__mod__, zip(*columns, strict=True)))
 
     def shared(self, group: Group) -> Sequence[str]:
-        """Return the parts of places that many records share in the journal."""
+        """Return the parts of places that many records share in the journal; none if they share nothing."""
         if not (self._is_kept and self.kind.has_place):
-            return [""] * len(group.keys)
+            return ()
         columns = [_member_texts(name, ",")(group) for name in sorted(WHERE_FIELDS & SHARED_MEMBERS)]
         traits = [_member_texts(f"traits.{name}")(group) for name in self.kind.traits if name in SHARED_TRAITS]
         inner: Iterator[str] = map(",".join, zip(*traits, strict=True)) if traits else repeat("")

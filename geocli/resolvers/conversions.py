@@ -122,7 +122,7 @@ def country_codes(values: Sequence[Any]) -> list[str | None]:
 
 def country_names(values: Sequence[Any]) -> list[str | None]:
     """Return known strings that are not country codes."""
-    return [None if value is None or is_alpha_2(value) else value for value in texts(values)]
+    return [None if value and len(value) == 2 and is_alpha_2(value) else value for value in texts(values)]
 
 
 @lru_cache(1024)
