@@ -6,7 +6,6 @@ the interpreter's lock while they work, and rows are not copied.
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from functools import partial
 from itertools import groupby
@@ -44,8 +43,6 @@ GROUP_BLOCKS = 2
 are full."""
 MANY_LINES = 100_000
 """Lines without the kernel after which it is reported missing."""
-GC_THRESHOLD = 200_000
-"""Allocations between garbage collections; a batch makes many objects and hardly any cycles."""
 
 
 class Scheduler:
@@ -143,7 +140,6 @@ class Scheduler:
 
     def _start_threads(self) -> None:
         """Start the threads, once there is more than one large chunk."""
-        gc.set_threshold(GC_THRESHOLD)
         if self._jobs > 1 and self._workers is None:
             from concurrent.futures import ThreadPoolExecutor
 
