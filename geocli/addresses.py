@@ -82,12 +82,6 @@ ENCODED_COLON = "%3a"
 """A colon in a URL's query (RFC 3986, 2.1)."""
 QUOTES = "\"'`"
 BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}"}
-AS_NUMBER = r"(?i:ASN? ?)([0-9]{1,10})"
-OTHER_KINDS = {
-    "a hardware address": r"(?:[0-9A-Fa-f]{1,2}[:-]){5}[0-9A-Fa-f]{1,2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}",
-    "an e-mail address": r"[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+",
-}
-"""Patterns of strings that are often mistaken for IP addresses."""
 TAG = "ipv6:"
 """Tag of IPv6 addresses in mail, case-insensitive (RFC 5321, 4.1.3)."""
 _OCTETS = {str(number): number for number in range(256)}
@@ -116,7 +110,9 @@ def parse(text: str) -> Address:
         try:
             address = _strict(_without_decoration(bare))
         except (ValueError, KeyError):
-            raise AddressError(text, _reason(bare)) from None
+            from geocli.mistaken_addresses import reason
+
+            raise AddressError(text, reason(bare, parse)) from None
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
@@ -303,58 +299,3 @@ def _host_and_port(text: str) -> tuple[str, str | None]:
     if (colons == 1 and not start) or (colons == 8 and "::" not in text) or "." in host.rpartition(":")[2]:
         return (host, port) if colon else (text, None)
     return text, None
-
-
-def _reason(text: str) -> str:
-    """Return why a string is not an address."""
-    if not text:
-        return "no address in it"
-    octets = text.partition(":")[0].split(".")
-    if len(octets) == 4 and all(octet.isascii() and octet.isdigit() for octet in octets):
-        return _reason_of_octets(octets)
-    if text.partition("/")[2].isdecimal():
-        return "a network, not an address; give one address of it"
-    return _kind(text) or "not an IP address"
-
-
-def _kind(text: str) -> str | None:
-    """Return the kind of a string that is often mistaken for an address."""
-    import re
-
-    if number := re.fullmatch(AS_NUMBER, text, re.ASCII):
-        return f"an autonomous system number; its networks: geocli networks --asn {number[1]}"
-    if kind := next((kind for kind, pattern in OTHER_KINDS.items() if re.fullmatch(pattern, text, re.ASCII)), None):
-        return f"{kind}, not an IP address"
-    if "://" in text:
-        return f"a URL, not an address; {_hint_at_host(text)}"
-    return f"a host name, not an address; try: dig +short {text} | geocli batch" if _is_host_name(text) else None
-
-
-def _hint_at_host(url: str) -> str:
-    """Return how to look up the host of a URL (RFC 3986, 3.2)."""
-    import re
-
-    host = re.split(r"[/?#\\]", url.partition("://")[2])[0].rpartition("@")[2]
-    if is_address(host):
-        return f"look up its host: {parse(host)}"
-    name = host.partition(":")[0]
-    return f"try: dig +short {name} | geocli batch" if _is_host_name(name) else "look up its host"
-
-
-def _reason_of_octets(octets: list[str]) -> str:
-    if any(octet != "0" and octet.startswith("0") for octet in octets):
-        return "leading zeros are refused, because some programs read such numbers as octal"
-    if any(int(octet[:4]) > 0xFF for octet in octets):
-        return "not an IP address: a part is larger than 255"
-    return "not an IP address: the port is not a number from 0 to 65535"
-
-
-def _is_host_name(text: str) -> bool:
-    """Return whether a string could be a host name (RFC 1123, 2.1)."""
-    labels = text.rstrip(".").split(".")
-    return (
-        len(text) <= 253
-        and text.isascii()
-        and not labels[-1].isdigit()
-        and all(label.strip("-") == label and label.replace("-", "").replace("_", "").isalnum() for label in labels)
-    )
