@@ -75,7 +75,7 @@ class Answer(Value):
     @property
     def has_place(self) -> bool:
         """Whether any of `WHERE_FIELDS` is known."""
-        return self.place.known[0]
+        return self.place.country_code is not None or self.place.known[0]
 
     @property
     def has_stand_in(self) -> bool:
