@@ -763,9 +763,9 @@ static int put_value(struct decoder *decoder, uint64_t at, int place, int depth,
     return decoder->expanded <= MAX_RECORD_BYTES;
 }
 
-/* Write the records at some offsets as a marshalled list, and their shapes; None for records that are left to the reader: damaged,
- * large, or of a rare type. Of names in several languages only the wanted one is written where the others do not matter. Return the number of
- * bytes. There must be space for five bytes plus one for each record. */
+/* Write the records at some offsets as a marshalled list, and their shapes; None for records that are left to the reader:
+ * damaged, large, or of a rare type. Of names in several languages only the wanted one is written where the others do not matter.
+ * Return the number of bytes. There must be space for five bytes plus one for each record. */
 int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *language,
                       uint64_t language_bytes, const uint64_t *secret, struct reference *references, uint64_t reference_mask,
                       uint64_t *shapes, uint8_t *out, uint64_t room) {
