@@ -164,23 +164,21 @@ class Block:
         return copied if self.padding is None else copied + self.delimiter * self.padding[position]
 
     def for_kernel(self, **results: array[int] | bytearray) -> Addresses:
-        """Return the block as a structure of pointers, which it must outlive, unchanged; `results` are members, too."""
+        """Return the block, which must not change, as a structure of pointers; `results` are members, too."""
         from geocli.engine.kernel import Addresses, address_of, address_of_bytes
 
-        pointers = {
-            name: address_of(memory)
-            for name in ("starts", "ends", "stops", "copy_starts", "copy_ends", "padding")
-            if (memory := getattr(self, name)) is not None
-        }
-        return Addresses(
+        names = ("starts", "ends", "stops", "copy_starts", "copy_ends", "padding")
+        arrays = {name: memory for name in names if (memory := getattr(self, name)) is not None} | results
+        native = Addresses(
             text=address_of_bytes(self.text),
             text_bytes=len(self.text),
             count=len(self),
             room=len(self),
             delimiter=self.delimiter[0],
-            **pointers,
-            **{name: address_of(memory) for name, memory in results.items()},
+            **{name: address_of(memory) for name, memory in arrays.items()},
         )
+        native.memory = self.text, *arrays.values()
+        return native
 
     def pointer(self) -> Any:
         """Return a pointer to that structure, through which the kernel fills the arrays of the block."""

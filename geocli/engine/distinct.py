@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from ctypes import byref, sizeof
 from typing import TYPE_CHECKING
 
 from geocli.engine.blocks import Block, offsets
-from geocli.engine.kernel import FIRST_NUMBER, Engine, Packer, Row, address_of, allocated, kernel
+from geocli.engine.kernel import FIRST_NUMBER, Engine, Packer, Row, address_of, allocated, kernel, secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +28,7 @@ class DistinctAddresses:
     def __init__(self) -> None:
         self.is_full = False
         self._seen = allocated(16 * SLOTS)
-        secret = (int.from_bytes(os.urandom(8)), *(int.from_bytes(os.urandom(8)) | 1 for _ in range(2)))
-        self._engine = Engine(secret=secret)
+        self._engine = Engine(secret=secret())
         self._rows = bytearray()
         self._packer = Packer(seen=address_of(self._seen), mask=SLOTS - 1, capacity=MAX_ADDRESSES)
 

@@ -102,8 +102,14 @@ class Engine(ctypes.Structure):
 
 
 class Addresses(ctypes.Structure):
-    """The addresses of a block, and the number of each answer."""
+    """The addresses of a block, and the number of each answer.
 
+    Attributes:
+        memory: the objects that its pointers lead to, which live as long as it does.
+
+    """
+
+    memory: Sequence[object]
     _fields_ = (
         ("text", _POINTER),
         *((name, _U64) for name in ("text_bytes", "count", "room")),
