@@ -53,7 +53,7 @@ class Leaves:
         return bits, *self._walk(number, *start)
 
     def _walk(self, number: int, node: int, below: int, end: int = 0) -> tuple[int, int]:
-        """Follow the bits of a number from a node with so many bits below it; return the last node and those below."""
+        """Follow a number from a node with some bits below it; return the last node and the bits below it."""
         nodes, count = self._nodes, self._count
         while below > end and node < count:
             below -= 1

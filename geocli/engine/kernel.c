@@ -473,7 +473,8 @@ static uint64_t hashed(const uint64_t *secret, uint64_t key) {
 
 enum { POINTER = 1, STRING, DOUBLE, BYTES, UINT16, UINT32, MAP, INT32, UINT64, UINT128, ARRAY, BOOLEAN = 14, FLOAT };
 enum { MAX_DEPTH = 16, MAX_NAMES = 32, MAX_RECORD_BYTES = 8192, FLAG_REF = 0x80 };
-/* The role of a value: a record, a map with names in one, a list of such maps, the names, another map of fields, or anything else. */
+/* The role of a value: a record, a map with names in a record, a list of such maps, the names, a map of fields without names, or
+ * none of these. */
 enum { IN_RECORD, NAMED, LISTED, NAMES, FIELDS, ELSEWHERE };
 
 /* The object that a value was written as, for references, with its size. */
@@ -764,7 +765,7 @@ static int put_value(struct decoder *decoder, uint64_t at, int place, int depth,
 }
 
 /* Write the records at some offsets as a marshalled list, and their shapes; None for records that are left to the reader:
- * damaged, large, or of a rare type. Of names in several languages only the wanted one is written where the others do not matter.
+ * damaged, large, or of a rare type. Of names in several languages only that in `language` is written where no other name matters.
  * Return the number of bytes. There must be space for five bytes plus one for each record. */
 int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *language,
                       uint64_t language_bytes, const uint64_t *secret, struct reference *references, uint64_t reference_mask,

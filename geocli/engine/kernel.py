@@ -303,8 +303,8 @@ def allocated(size_bytes: int) -> mmap.mmap:
 
 def secret() -> tuple[int, int, int]:
     """Return random numbers for hashes of the kernel, which a database cannot predict."""
-    first, *others = struct.unpack("3Q", os.urandom(24))
-    return first, others[0] | 1, others[1] | 1
+    mask, *factors = struct.unpack("3Q", os.urandom(24))
+    return mask, factors[0] | 1, factors[1] | 1
 
 
 def address_of(memory: mmap.mmap | array[int] | bytearray | memoryview | ctypes.Structure | ctypes.Array[Any]) -> int:
