@@ -60,6 +60,7 @@ def _size_column() -> ProgressColumn:
     """Return a column with the bytes so far, their total if it is known, and their rate once it is."""
     from rich.filesize import decimal
     from rich.progress import ProgressColumn, Task
+    from rich.table import Column
     from rich.text import Text
 
     from geocli.formats.terminal import BLUE
@@ -71,7 +72,7 @@ def _size_column() -> ProgressColumn:
             rate = "" if speed is None else f" {decimal(int(speed))}/s"
             return Text(f"{decimal(int(task.completed))}{total}{rate}", BLUE)
 
-    return Size()
+    return Size(Column(no_wrap=True))  # else the bar would take its room
 
 
 @contextmanager
