@@ -5,6 +5,8 @@ Importing `json` compiles regular expressions, which takes 5 ms, a sixth of a ca
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +58,9 @@ def _refuse(value: object) -> object:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
+if hasattr(sys, "gettotalrefcount"):
+    # A debug build of Python, which would abort where others raise the SystemError above.
+    import json.decoder  # noqa: F401 (its error is what the scanner raises)
 try:
     from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
 

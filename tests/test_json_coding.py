@@ -75,9 +75,13 @@ def test_only_the_readable_form_has_numbers_that_json_lacks(number: str) -> None
         compact_json([float(number)])
 
 
-@pytest.mark.parametrize("missing", ["", "sys.modules['_json'] = None", "import _json; del _json.make_scanner"])
+@pytest.mark.parametrize(
+    "missing",
+    ["", "sys.modules['_json'] = None", "import _json; del _json.make_scanner", "sys.gettotalrefcount = int"],
+    ids=["none", "module", "function", "debug"],
+)
 def test_a_python_without_the_functions_in_c_gives_the_same(missing: str) -> None:
-    """Where CPython's private functions are missing, `json` itself is used."""
+    """Where CPython's private functions are missing, or would abort in a debug build, `json` is imported."""
     check = "print(compact_json(['é', 1]), ascii(readable_json({'é': 1})), parse_json('[1]'), 'json' in sys.modules)"
     program = f"import sys\n{missing}\nfrom geocli.json_coding import compact_json, parse_json, readable_json\n{check}"
     run = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
