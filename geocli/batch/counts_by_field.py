@@ -21,10 +21,12 @@ MAX_ADDRESSES = 1_000_000
 """Maximum number of distinct addresses to count exactly."""
 PER_ADDRESS = frozenset({"ip", "network"})
 """Fields that differ between addresses with the same answer."""
+WITHOUT_ADDRESS = frozenset({"invalid", "comment"})
+"""Statuses of lines that have no address."""
 
 
 class _AddressSet:
-    """Distinct addresses, without the kernel."""
+    """Distinct addresses, without the kernel, and distinct networks."""
 
     def __init__(self) -> None:
         self._addresses = set[bytes]()
@@ -56,6 +58,7 @@ class Tally:
         self._read = reader(self.fields)
         self._is_per_address = not PER_ADDRESS.isdisjoint(self.fields)
         self._distinct = _distinct(needs_set=self._is_per_address) if with_addresses else None
+        self._networks = _AddressSet()
 
     @property
     def lines(self) -> Counter[Key]:
@@ -72,7 +75,7 @@ class Tally:
     @property
     def is_exact(self) -> bool:
         """Whether all distinct addresses were counted, rather than a first part of them."""
-        return self._distinct is None or not self._distinct.is_full
+        return self._distinct is None or not (self._distinct.is_full or self._networks.is_full)
 
     def add(self, rows: Rows) -> None:
         """Count rows."""
@@ -90,7 +93,7 @@ class Tally:
         if tuple(fields) == self.fields:
             return self
         reduced = Tally(fields, self.fields)
-        reduced._distinct = self._distinct
+        reduced._distinct, reduced._networks = self._distinct, self._networks
         for counts, own in ((self.lines, reduced._lines), (self.addresses, reduced._addresses)):
             for key, count in counts.items():
                 own[reduced._own(key)] += count
@@ -100,8 +103,12 @@ class Tally:
         keys = [tuple(map(comparable, self._read(entry))) for entry in entries]
         self._lines.update(keys)
         if self._distinct is not None and keys:
-            addresses = [b"" if entry.status == "invalid" else entry.ip.encode() for entry in entries]
-            self._addresses.update(keys[position] for position in self._distinct.add_texts(addresses))
+            # A network counts as one address.
+            texts = [b"" if entry.status in WITHOUT_ADDRESS else entry.ip.encode() for entry in entries]
+            addresses = [b"" if _is_network(text) else text for text in texts]
+            networks = [text if _is_network(text) else b"" for text in texts]
+            new = [*self._distinct.add_texts(addresses), *self._networks.add_texts(networks)]
+            self._addresses.update(keys[position] for position in new)
 
     def _add_answers(self, block: BlockAnswers) -> None:
         from geocli.engine.answer_counts import AnswerCounts
@@ -139,6 +146,11 @@ class Tally:
             texts.append(entry.ip.encode())
         if self._distinct is not None:
             self._addresses.update(keys[position] for position in self._distinct.add_texts(texts))
+
+
+def _is_network(text: bytes) -> bool:
+    """Return whether the canonical text of an address is that of a network or a range."""
+    return b"/" in text or b"-" in text
 
 
 def canonical(address: bytes) -> str:

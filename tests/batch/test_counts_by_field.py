@@ -31,6 +31,18 @@ def _counts(geocli: Geocli, text: str, *options: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(run.stdout.decode())))
 
 
+def test_networks_are_counted_and_comments_are_not(located: Geocli) -> None:
+    """A network is one distinct address, and a comment none, in small and in large input, also of selected rows."""
+    text = "# feed\n81.2.69.0/24\n81.2.69.0/24\n81.2.69.1-81.2.69.9\n81.2.69.1\n\n"
+    expected = {"resolved": "3", "comment": "0"}
+
+    for repeat in (1, 1000):
+        rows = _counts(located, text * repeat, "--count-by", "status")
+        assert expected == {row["status"]: row["addresses"] for row in rows}
+        (row,) = _counts(located, text * repeat, "--count-by", "status", "--country", "GB")
+        assert ("resolved", str(4 * repeat), "3") == (row["status"], row["lines"], row["addresses"])
+
+
 @pytest.mark.parametrize("fields", ["country_code", "country_code,city,asn,org", "status,scope", "network", "ip"])
 def test_large_input_is_counted_like_small_input(located: Geocli, fields: str) -> None:
     """The kernel counts the same lines and addresses as the scalar path, for any fields."""
