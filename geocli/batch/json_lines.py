@@ -212,7 +212,7 @@ class JsonLinesForm(Form):
         """Return whether a value is an answer with these fields, or a list of such answers."""
         if isinstance(geo, list):
             return self._paths[0].is_list and all(map(self._is_ours, geo))
-        return geo is None or (isinstance(geo, dict) and [*geo] == [*dict.fromkeys(self.output.names)])
+        return geo is None or (isinstance(geo, dict) and [*geo] == [*self.output.names])
 
 
 def reject_document(first: bytes) -> None:

@@ -9,7 +9,7 @@ import typer
 from geocli.errors import SettingsError
 from geocli.immutable import Value
 from geocli.languages import language_of
-from geocli.models import check_fields
+from geocli.models import KNOWN_FIELDS, check_fields
 from geocli.settings import COMMAND_LINE, load
 
 if TYPE_CHECKING:
@@ -86,8 +86,15 @@ def in_language(settings: Settings, lang: str | None, mode: Mode) -> tuple[Setti
 
 
 def fields_of(lists: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return the fields in comma-separated lists, one after the other."""
-    return check_fields([name.strip() for name in ",".join(lists).split(",")]) if lists else None
+    """Return the fields in comma-separated lists, each once; traits of common databases need no prefix."""
+    if not lists:
+        return None
+    names = [name.strip() for name in ",".join(lists).split(",")]
+    if not set(KNOWN_FIELDS).issuperset(names):
+        from geocli.selection import TRAITS
+
+        names = [f"traits.{name}" if name in TRAITS else name for name in names]
+    return tuple(dict.fromkeys(check_fields(names)))
 
 
 def duration_of(text: str) -> timedelta:

@@ -217,6 +217,15 @@ def test_fields_add_up(located: Geocli, command: tuple[str, ...]) -> None:
     assert b"ip\tcity\tasn\torg\n81.2.69.160\tLondon\t20712\tAndrews & Arnold Ltd\n" == run.stdout
 
 
+@pytest.mark.parametrize("command", [("lookup", "-f", "jsonl", "81.2.69.160"), ("batch", "-f", "jsonl")])
+def test_a_field_is_written_once(located: Geocli, command: tuple[str, ...]) -> None:
+    """A repeated field keeps its first place, so that no object has a key twice; common traits need no prefix."""
+    fields = ("-F", "city,accuracy_radius", "-F", "ip,city", "-F", "traits.accuracy_radius")
+    run = located(*command, *fields, stdin=b"81.2.69.160\n")
+
+    assert b'{"city": "London", "traits.accuracy_radius": 100, "ip": "81.2.69.160"}\n' == run.stdout
+
+
 def test_white_space_around_fields_is_dropped(located: Geocli) -> None:
     """Spaces after commas are accepted."""
     assert b"GB\tLondon\n" == located("lookup", "-f", "value", "-F", "country_code, city", "81.2.69.160").stdout
