@@ -144,6 +144,8 @@ def _parsed(option: str, text: str) -> Condition:
     if not equals:
         reason = f"{text!r} is not FIELD=VALUE, as in country_code=NL,BE"
         raise SettingsError(option, reason, origin=COMMAND_LINE)
+    if not field.strip():
+        raise SettingsError(f"{option} {text}", "no field before the equals sign", origin=COMMAND_LINE)
     return _condition(option, known_field(option, field.strip()), _split(option, values))
 
 
@@ -154,8 +156,10 @@ def known_field(option: str, name: str) -> str:
     trait = name.removeprefix("traits.")
     if name in TRAITS or (trait and trait != name):
         return f"traits.{trait}"
+    if not name:
+        raise SettingsError(option, "a field has no name; give names like country_code,asn", origin=COMMAND_LINE)
     fields = [field for field in KNOWN_FIELDS if field != "traits"]
-    reason = f"{unknown('field', name, [*fields, *TRAITS])}" if name else "no field before the equals sign"
+    reason = unknown("field", name, [*fields, *TRAITS])
     raise SettingsError(f"{option} {name}", f"{reason}; other values of databases are traits.NAME", origin=COMMAND_LINE)
 
 

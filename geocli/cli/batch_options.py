@@ -33,6 +33,8 @@ def request_of(
     from geocli.batch.input_detection import decided
     from geocli.batch.request import BatchRequest
 
+    if "" in (columns or ()):
+        raise SettingsError("-c", "empty; name a column, its number, or a path in JSON", origin=COMMAND_LINE)
     request = BatchRequest(
         files=tuple(files or ["-"]),
         columns=tuple(dict.fromkeys(columns or ())),

@@ -79,7 +79,8 @@ class ClusterBatch:
         Raises InputError or DatabaseError if a file cannot be read; SettingsError if an option or a source cannot be
         used.
         """
-        insight = {"--count-by": request.count_by, "--report": request.report, "--only": request.selection}
+        filters = "--only, --except, --country and --asn"
+        insight = {"--count-by": request.count_by, "--report": request.report, filters: request.selection}
         if refused := next((name for name, value in insight.items() if value), None):
             raise SettingsError(refused, "cannot be used with --cluster", origin=COMMAND_LINE)
         output = request.output

@@ -150,6 +150,8 @@ def test_a_terminal_shows_bars(located: Geocli, tmp_path: object) -> None:
         (("--count-by", "contry_code"), "--count-by contry_code: unknown field; did you mean country_code?"),
         (("--count-by", "cached"), "--count-by cached: depends on the run, not on the address"),
         (("--count-by", "city", "-F", "ip"), "-F: cannot be used with --count-by, which names the columns"),
+        (("--count-by", ""), "--count-by: a field has no name; give names like country_code,asn"),
+        (("--count-by", "city,,asn"), "--count-by: a field has no name"),
         (("--top", "3"), "--top: needs --count-by"),
         (("-f", "json"), "-f json: needs --count-by"),
         (("--count-by", "city", "--cluster", "local:1", "-o", "x"), "--count-by: cannot be used with --cluster"),
