@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.geocli_process import Geocli
 
+FILTERS = "--only, --except, --country and --asn"
 LOG = (
     b"no address at all\r\n"
     b'a 81.2.69.160 - "x"\n'
@@ -194,7 +195,10 @@ def test_several_databases_and_traits(geocli: Geocli) -> None:
         (("--country", "XX"), "command line: --country: "),
         (("--no-label",), "command line: --no-label: needs --only, --except, --country or --asn, and rows"),
         (("--no-label", "--country", "NL", "-i", "csv"), "command line: --no-label: cannot be used with csv input"),
-        (("--country", "NL", "--cluster", "local:1", "-o", "x"), "command line: --only, --except, --country and --asn: cannot be used with --cluster"),
+        (
+            ("--country", "NL", "--cluster", "local:1", "-o", "x"),
+            f"command line: {FILTERS}: cannot be used with --cluster",
+        ),
     ],
 )
 def test_wrong_use_is_refused(located: Geocli, options: tuple[str, ...], reason: str) -> None:
