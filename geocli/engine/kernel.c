@@ -41,16 +41,6 @@ struct tree {
     _Atomic uint32_t *nodes[2]; /* by the leading bits of an address (IPv4, IPv6): the node below them; 0: not yet walked */
 };
 
-/* The ranges of special addresses. */
-struct ranges {
-    const uint32_t *ipv4_starts; /* ascending; each range ends where the next begins */
-    const uint8_t *ipv4_scopes, *ipv4_prefixes;
-    const uint32_t *ipv4_first; /* by the first octet, plus one more: the range of its first address */
-    const uint64_t *ipv6_bounds; /* four words per range: first and last address, high half first; the first match applies */
-    const uint8_t *ipv6_scopes;
-    uint64_t ipv6_count;
-    uint32_t embedding; /* the scope of addresses that embed an IPv4 address */
-};
 
 /* A hash table with linear probing; values are never 0. */
 struct slot {
@@ -98,10 +88,10 @@ struct engine {
     struct tree *trees;
     struct numbering *numberings; /* one for each database, at least one: names of combinations, the last one numbers of answers */
     struct records *records;      /* one for each database */
-    struct ranges ranges;
-    _Atomic uint32_t *table;         /* by leading bits: the number of the answer for all addresses with these */
-    _Atomic uint8_t *table_prefixes; /* by leading bits: the prefix length of that answer */
-    _Atomic uint8_t *states;         /* by number */
+    const struct tree *scopes;  /* of IPv4 and IPv6: offsets are the scopes of special addresses and of others, from 1 */
+    uint64_t embedded;          /* the scope of addresses that contain an IPv4 address */
+    _Atomic uint32_t *table;    /* by leading bits: the answer for all addresses with these, as `fill` stores it */
+    _Atomic uint8_t *states;    /* by number */
     uint32_t *answers; /* by number: recipe, and texts of the records, of each database and of a registry */
     uint32_t *groups;  /* by number: group of answers that share members in the journal; null without a journal */
     uint32_t *keys;    /* by number: equal for answers with the same recipe and labels; null without labels */
@@ -139,9 +129,8 @@ struct block {
     uint8_t delimiter;
 };
 
+/* 128 bits: those of an IPv6 address; or of an IPv4 address, followed by zeros. */
 struct address {
-    uint32_t is_ipv6;
-    uint32_t ipv4;
     uint64_t high, low;
 };
 
@@ -272,9 +261,11 @@ static int parse_ipv4(const uint8_t *at, const uint8_t *end, const uint8_t *limi
 }
 
 /* Write an address in the form of RFC 5952 to 40 bytes, and return its length. */
-static uint64_t format_ipv6(const uint16_t *groups, uint8_t *to) {
+static uint64_t format_ipv6(struct address address, uint8_t *to) {
+    uint16_t groups[8];
     int longest = 1, first = -1; /* the longest run of at least two zeros */
     for (int i = 0, run = 0; i < 8; i++) {
+        groups[i] = (i < 4 ? address.high : address.low) >> (48 - 16 * (i & 3));
         run = groups[i] ? 0 : run + 1;
         if (run > longest) longest = run, first = i - run + 1;
     }
@@ -293,62 +284,65 @@ static uint64_t format_ipv6(const uint16_t *groups, uint8_t *to) {
     return to - begin;
 }
 
-/* Parse an IPv6 address in canonical form, unless it begins with 64 zeros and may embed an IPv4 address. */
+/* Parse an IPv6 address in canonical form, unless it begins with 64 zeros and may embed an IPv4 address. Of a text in any other
+ * form something is read, whose canonical form is another text. */
 static int parse_ipv6(const uint8_t *text, const uint8_t *end, struct address *address) {
     uint16_t groups[8] = {0};
     uint8_t canonical[40];
-    int count = 0, gap = -1;
-    const uint8_t *at = text;
-    if (end - at < 2 || end - at > 39) return 0;
-    while (at < end) {
-        if (*at == ':') {
-            int is_gap = at + 1 < end && at[1] == ':';
-            if (is_gap && gap >= 0) return 0;
-            if (!is_gap && (!count || at + 1 == end)) return 0;
-            if (is_gap) gap = count;
-            at += 1 + is_gap;
-            if (at == end) break;
-        } else if (count) {
-            return 0;
+    int count = 0, gap = -1; /* groups, and how many precede the gap */
+    if (end - text < 2 || end - text > 39) return 0;
+    for (const uint8_t *at = text; at < end; at++) {
+        int is_last = at + 1 == end || at[1] == ':';
+        if (*at != ':') {
+            if (count == 8) return 0;
+            groups[count] = groups[count] << 4 | (is_digit(*at) ? *at - '0' : (*at - 'a' + 10) & 15);
+            count += is_last;
+        } else if (is_last) {
+            gap = count;
         }
-        uint32_t value = 0;
-        int digits = 0;
-        for (; at < end && *at != ':'; at++, digits++) {
-            uint8_t byte = *at;
-            if (digits == 4) return 0;
-            if (is_digit(byte)) value = value << 4 | (byte - '0');
-            else if (byte >= 'a' && byte <= 'f') value = value << 4 | (byte - 'a' + 10);
-            else return 0;
-        }
-        if (!digits || count == 8) return 0;
-        groups[count++] = value;
     }
-    if (gap < 0 ? count != 8 : count > 6) return 0; /* a gap stands for at least two groups */
     if (gap >= 0) {
-        int moved = count - gap;
-        memmove(groups + 8 - moved, groups + gap, moved * sizeof *groups);
+        memmove(groups + gap + 8 - count, groups + gap, (count - gap) * sizeof *groups);
         memset(groups + gap, 0, (8 - count) * sizeof *groups);
     }
-    if (format_ipv6(groups, canonical) != (uint64_t)(end - text) || memcmp(canonical, text, end - text)) return 0;
-    address->is_ipv6 = 1;
-    address->high = (uint64_t)groups[0] << 48 | (uint64_t)groups[1] << 32 | (uint64_t)groups[2] << 16 | groups[3];
-    address->low = (uint64_t)groups[4] << 48 | (uint64_t)groups[5] << 32 | (uint64_t)groups[6] << 16 | groups[7];
+    *address = (struct address){0, 0};
+    for (int i = 0; i < 4; i++) {
+        address->high = address->high << 16 | groups[i];
+        address->low = address->low << 16 | groups[4 + i];
+    }
+    if (format_ipv6(*address, canonical) != (uint64_t)(end - text) || memcmp(canonical, text, end - text)) return 0;
     return address->high || address->low <= 0xffff;
 }
 
-static int parse(const struct block *block, uint64_t i, struct address *address) {
+/* Parse an address of a block, and return its number of bits: 32, 128, or 0 if it cannot be parsed here. */
+static uint32_t parse(const struct block *block, uint64_t i, struct address *address) {
     const uint8_t *start = block->text + block->starts[i], *end = block->text + block->ends[i];
-    memset(address, 0, sizeof *address);
-    return parse_ipv4(start, end, block->text + block->text_bytes, &address->ipv4) || parse_ipv6(start, end, address);
+    uint32_t ipv4;
+    if (!parse_ipv4(start, end, block->text + block->text_bytes, &ipv4)) return parse_ipv6(start, end, address) ? 128 : 0;
+    *address = (struct address){(uint64_t)ipv4 << 32, 0};
+    return 32;
 }
 
 static uint32_t bit_of(const struct address *address, uint32_t depth) {
-    if (!address->is_ipv6) return address->ipv4 >> (31 - depth) & 1;
-    return (depth < 64 ? address->high >> (63 - depth) : address->low >> (127 - depth)) & 1;
+    return (depth < 64 ? address->high : address->low) >> (63 - (depth & 63)) & 1;
 }
 
-static uint32_t leading_bits(const struct address *address) {
-    return address->is_ipv6 ? (uint32_t)(address->high >> (64 - TABLE_BITS)) : address->ipv4 >> (32 - TABLE_BITS);
+/* Return the last address of the network of a prefix length that begins with this one. */
+static struct address last_of(struct address first, uint32_t prefix) {
+    first.high |= prefix < 64 ? UINT64_MAX >> prefix : 0;
+    first.low |= prefix <= 64 ? UINT64_MAX : prefix < 128 ? UINT64_MAX >> (prefix - 64) : 0;
+    return first;
+}
+
+/* Return the next address, 0 after the last one. */
+static struct address following(struct address address) {
+    address.low++;
+    address.high += !address.low;
+    return address;
+}
+
+static int is_after(struct address one, struct address other) {
+    return one.high != other.high ? one.high > other.high : one.low > other.low;
 }
 
 /* The search tree (MaxMind DB file format, version 2.0). */
@@ -382,6 +376,7 @@ int32_t geocli_open(struct tree *tree) {
 struct search {
     struct address address;
     uint64_t position;
+    uint32_t bits;          /* 32 or 128 */
     uint32_t index;         /* the leading bits of the address */
     uint32_t scope, widest; /* prefix lengths for which the scope, and scope and records, are the same */
     uint32_t number;        /* of the answer; 0 if there is none yet */
@@ -393,7 +388,7 @@ struct search {
 /* The position of a walk to an address. */
 struct walk {
     struct search *search;
-    uint32_t node, depth, bits;
+    uint32_t node, depth;
 };
 
 static void prefetch_node(const struct tree *tree, uint32_t node) {
@@ -415,28 +410,28 @@ static void walk_all(const struct tree *tree, uint64_t database, struct search *
     uint64_t active = 0;
     for (uint64_t i = 0; i < count; i++) {
         struct search *search = searches + i;
-        int is_ipv6 = search->address.is_ipv6;
+        int is_ipv6 = search->bits == 128;
         if (search->is_known) continue;
         search->leaves[database] = (struct leaf){0, 0};
         if (is_ipv6 && tree->ip_version == 4) continue;
         uint32_t reached = atomic_load_explicit(&tree->nodes[is_ipv6][search->index], memory_order_relaxed);
         uint32_t node = reached ? reached : is_ipv6 ? 0 : tree->ipv4_root;
-        walks[active++] = (struct walk){search, node, reached ? TABLE_BITS : 0, is_ipv6 ? 128 : 32};
+        walks[active++] = (struct walk){search, node, reached ? TABLE_BITS : 0};
         prefetch_node(tree, node);
     }
     while (active) {
         for (uint64_t i = 0; i < active;) {
             struct walk *walk = walks + i;
-            const struct address *address = &walk->search->address;
-            if (walk->node >= tree->node_count || walk->depth == walk->bits) {
+            const struct search *search = walk->search;
+            if (walk->node >= tree->node_count || walk->depth == search->bits) {
                 arrive(tree, database, walk);
                 *walk = walks[--active];
                 continue;
             }
-            walk->node = child(tree, walk->node, bit_of(address, walk->depth++));
+            walk->node = child(tree, walk->node, bit_of(&search->address, walk->depth++));
             prefetch_node(tree, walk->node);
             if (walk->depth == TABLE_BITS && walk->node < tree->node_count)
-                atomic_store_explicit(&tree->nodes[address->is_ipv6][walk->search->index], walk->node, memory_order_relaxed);
+                atomic_store_explicit(&tree->nodes[search->bits == 128][search->index], walk->node, memory_order_relaxed);
             i++;
         }
     }
@@ -814,25 +809,10 @@ static struct slot *slot_of(const struct engine *engine, const struct numbering 
 }
 
 /* Return the scope of an address, and a prefix length for which it is the same. */
-static uint32_t scope_of(const struct ranges *ranges, const struct address *address, uint32_t *prefix) {
-    if (!address->is_ipv6) {
-        uint64_t low = ranges->ipv4_first[address->ipv4 >> 24], high = ranges->ipv4_first[(address->ipv4 >> 24) + 1] + 1;
-        while (high - low > 1) {
-            uint64_t middle = (low + high) / 2;
-            if (ranges->ipv4_starts[middle] <= address->ipv4) low = middle;
-            else high = middle;
-        }
-        *prefix = ranges->ipv4_prefixes[low];
-        return ranges->ipv4_scopes[low];
-    }
-    *prefix = 128;
-    for (uint64_t i = 0; i < ranges->ipv6_count; i++) {
-        const uint64_t *bounds = ranges->ipv6_bounds + 4 * i;
-        int is_before = address->high < bounds[0] || (address->high == bounds[0] && address->low < bounds[1]);
-        int is_behind = address->high > bounds[2] || (address->high == bounds[2] && address->low > bounds[3]);
-        if (!is_before && !is_behind) return ranges->ipv6_scopes[i];
-    }
-    return 0;
+static uint32_t scope_of(const struct tree *tree, const struct address *address, uint32_t *prefix) {
+    uint32_t node = 0;
+    for (*prefix = 0; node < tree->node_count; ++*prefix) node = child(tree, node, bit_of(address, *prefix));
+    return node - tree->node_count;
 }
 
 /* Find the records of addresses; those of MISSING and ADDED ones are in the block. */
@@ -846,14 +826,14 @@ static void find_records(const struct engine *engine, struct block *block, struc
     for (uint64_t i = 0; i < databases; i++) walk_all(&engine->trees[i], i, searches, count);
     for (struct search *search = searches; search < searches + count; search++) {
         if (!search->is_known) memcpy(block->leaves + search->position * databases, search->leaves, size);
-        search->scope = scope_of(&engine->ranges, &search->address, &search->widest);
+        search->scope = scope_of(engine->scopes + (search->bits == 128), &search->address, &search->widest);
         for (uint64_t i = 0; i < databases; i++)
             if (search->leaves[i].prefix > search->widest) search->widest = search->leaves[i].prefix;
     }
 }
 
 static int can_be_answered(const struct engine *engine, const struct search *search) {
-    return search->is_sound && search->scope != engine->ranges.embedding;
+    return search->is_sound && search->scope != engine->embedded;
 }
 
 static uint64_t key_of(const struct engine *engine, const struct search *search, uint64_t database, uint64_t name) {
@@ -875,7 +855,7 @@ static uint64_t entered(const struct engine *engine, struct numbering *numbering
 
 /* Find the numbers of the answers for some records, database by database, so that loads of slots overlap. */
 static void find_numbers(const struct engine *engine, struct search *searches, uint64_t count) {
-    for (uint64_t i = 0; i < count; i++) searches[i].number = searches[i].scope + 1;
+    for (uint64_t i = 0; i < count; i++) searches[i].number = searches[i].scope;
     for (uint64_t database = 0; database < numbering_count(engine); database++) {
         const struct numbering *numbering = &engine->numberings[database];
         uint64_t keys[BATCH];
@@ -897,7 +877,7 @@ static void find_numbers(const struct engine *engine, struct search *searches, u
 
 /* Return the number of the answer for these records, SINGLE without space; a new one is the next number. */
 static uint32_t entered_number(struct engine *engine, const struct search *search) {
-    uint64_t name = search->scope + 1, next = engine->next_number;
+    uint64_t name = search->scope, next = engine->next_number;
     if (next >= engine->max_numbers) return SINGLE;
     for (uint64_t i = 0; i < numbering_count(engine); i++) {
         int is_last = i + 1 == numbering_count(engine);
@@ -928,22 +908,11 @@ static uint32_t answer_prefix(uint32_t sources, const struct search *search) {
     return longest;
 }
 
-/* Store an answer in the table for all addresses of a prefix. */
+/* Store the number of an answer, of at most 24 bits, and its prefix length, of 8 bits, for all addresses of a prefix. */
 static void fill(struct engine *engine, uint32_t index, uint32_t widest, uint32_t number, uint32_t prefix) {
     uint32_t count = 1u << (TABLE_BITS - widest), start = index & ~(count - 1);
-    for (uint32_t i = start; i < start + count; i++) {
-        atomic_store_explicit(&engine->table_prefixes[i], prefix, memory_order_relaxed);
-        atomic_store_explicit(&engine->table[i], number, memory_order_release);
-    }
-}
-
-/* Look up an IPv4 address in the table. */
-static uint32_t table_number(const struct engine *engine, struct block *block, const struct search *search) {
-    uint32_t number = atomic_load_explicit(&engine->table[search->index], memory_order_acquire);
-    if (number)
-        block->prefixes[search->position] =
-            atomic_load_explicit(&engine->table_prefixes[search->index], memory_order_relaxed);
-    return number;
+    for (uint32_t i = start; i < start + count; i++)
+        atomic_store_explicit(&engine->table[i], number << 8 | prefix, memory_order_release);
 }
 
 /* Return the number of the answer for the records of an address, or its state. */
@@ -956,8 +925,7 @@ static uint32_t found_number(struct engine *engine, struct block *block, const s
     uint32_t prefix = answer_prefix(recipe_of(engine, number)->sources, search);
     if (state == IS_SINGLE) number = SINGLE;
     block->prefixes[search->position] = prefix;
-    if (!search->address.is_ipv6 && search->widest <= TABLE_BITS)
-        fill(engine, search->index, search->widest, number, prefix);
+    if (search->bits == 32 && search->widest <= TABLE_BITS) fill(engine, search->index, search->widest, number, prefix);
     return number;
 }
 
@@ -966,13 +934,14 @@ static void find_batch(struct engine *engine, struct block *block, struct search
     uint64_t left = 0;
     for (uint64_t i = 0; i < count; i++) {
         struct search *search = searches + i;
-        uint32_t number = search->address.is_ipv6 ? 0 : table_number(engine, block, search);
-        if (number) {
-            block->numbers[search->position] = number;
+        uint32_t entry = search->bits == 32 ? atomic_load_explicit(&engine->table[search->index], memory_order_acquire) : 0;
+        if (entry) {
+            block->numbers[search->position] = entry >> 8;
+            block->prefixes[search->position] = entry;
             continue;
         }
         for (uint64_t j = 0; j < engine->database_count; j++)
-            __builtin_prefetch((const void *)&engine->trees[j].nodes[search->address.is_ipv6][search->index]);
+            __builtin_prefetch((const void *)&engine->trees[j].nodes[search->bits == 128][search->index]);
         if (left != i) searches[left] = *search;
         left++;
     }
@@ -981,28 +950,32 @@ static void find_batch(struct engine *engine, struct block *block, struct search
     for (uint64_t i = 0; i < left; i++) block->numbers[searches[i].position] = found_number(engine, block, searches + i);
 }
 
+/* Parse the next addresses with one of two numbers, from `position` on. Return how many there are, 0 at the end. */
+static uint64_t next_searches(const struct engine *engine, const struct block *block, uint64_t *position, uint32_t number,
+                              uint32_t other, struct search *searches) {
+    uint64_t count = 0, i;
+    while (count < BATCH && (i = *position) < block->count) {
+        struct search *search = searches + count;
+        ++*position;
+        if (i + BATCH < block->count) __builtin_prefetch(block->text + block->starts[i + BATCH]);
+        if (block->numbers[i] != number && block->numbers[i] != other) continue;
+        if (!(search->bits = parse(block, i, &search->address))) continue;
+        search->position = i;
+        search->index = search->address.high >> (64 - TABLE_BITS);
+        __builtin_prefetch((const void *)&engine->table[search->index]);
+        count++;
+    }
+    return count;
+}
+
 /* Find the answers to UNREAD addresses, and count the states of all. Addresses that cannot be parsed here stay UNREAD. Return how
  * many are MISSING, for which `geocli_add` must be called. */
 int64_t geocli_find(struct engine *engine, struct block *block) {
     struct search searches[BATCH];
-    uint64_t waiting = 0;
     int64_t missing = 0;
+    for (uint64_t position = 0, count; (count = next_searches(engine, block, &position, UNREAD, ADDED, searches));)
+        find_batch(engine, block, searches, count);
     block->unread = block->singles = block->unregistered = 0;
-    for (uint64_t i = 0; i <= block->count; i++) {
-        if (waiting == BATCH || i == block->count) {
-            find_batch(engine, block, searches, waiting);
-            waiting = 0;
-        }
-        if (i + BATCH < block->count) __builtin_prefetch(block->text + block->starts[i + BATCH]);
-        struct search *search = searches + waiting;
-        if (i == block->count || (block->numbers[i] != UNREAD && block->numbers[i] != ADDED)) continue;
-        if (!parse(block, i, &search->address)) continue;
-        search->position = i;
-        search->index = leading_bits(&search->address);
-        __builtin_prefetch((const void *)&engine->table[search->index]);
-        __builtin_prefetch((const void *)&engine->table_prefixes[search->index]);
-        waiting++;
-    }
     for (uint64_t i = 0; i < block->count; i++) {
         uint32_t number = block->numbers[i];
         if (number == UNREAD) block->unread++;
@@ -1026,28 +999,20 @@ int64_t geocli_pick(const struct engine *engine, const struct block *block, uint
  * addresses are ADDED, and `geocli_find` finds them. */
 int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *scopes, uint32_t *records) {
     struct search searches[BATCH];
-    uint64_t waiting = 0, added = 0;
-    for (uint64_t i = 0; i <= block->count; i++) {
-        if (waiting == BATCH || i == block->count) {
-            find_records(engine, block, searches, waiting);
-            find_numbers(engine, searches, waiting);
-            for (struct search *search = searches; search < searches + waiting; search++) {
-                block->numbers[search->position] = ADDED;
-                if (search->number) continue; /* added by another thread */
-                uint32_t next = engine->next_number, number = entered_number(engine, search);
-                if (number == SINGLE) block->numbers[search->position] = SINGLE;
-                if (number != next) continue;
-                for (uint64_t j = 0; j < engine->database_count; j++)
-                    *records++ = record_number(engine, j, search->leaves[j].offset, search->position);
-                scopes[added++] = search->scope;
-            }
-            waiting = 0;
+    uint64_t added = 0;
+    for (uint64_t position = 0, count; (count = next_searches(engine, block, &position, MISSING, MISSING, searches));) {
+        find_records(engine, block, searches, count);
+        find_numbers(engine, searches, count);
+        for (struct search *search = searches; search < searches + count; search++) {
+            block->numbers[search->position] = ADDED;
+            if (search->number) continue; /* added by another thread */
+            uint32_t next = engine->next_number, number = entered_number(engine, search);
+            if (number == SINGLE) block->numbers[search->position] = SINGLE;
+            if (number != next) continue;
+            for (uint64_t j = 0; j < engine->database_count; j++)
+                *records++ = record_number(engine, j, search->leaves[j].offset, search->position);
+            scopes[added++] = search->scope;
         }
-        struct search *search = searches + waiting;
-        if (i == block->count || block->numbers[i] != MISSING || !parse(block, i, &search->address)) continue;
-        search->position = i;
-        search->index = leading_bits(&search->address);
-        waiting++;
     }
     return added;
 }
@@ -1151,44 +1116,41 @@ static uint64_t put_decimal(uint8_t *to, uint32_t value) {
     return digits;
 }
 
-/* Write the network of an address to 48 bytes, and return its length. */
-static uint64_t put_network(const struct address *address, uint32_t prefix, uint8_t *to) {
+/* Write an address of 32 or 128 bits to 40 bytes, and return its length. */
+static uint64_t put_address(struct address address, uint32_t bits, uint8_t *to) {
     uint8_t *begin = to;
-    uint32_t width = address->is_ipv6 ? 128 : 32;
-    prefix = prefix > width ? width : prefix;
-    if (!address->is_ipv6) {
-        uint32_t masked = prefix ? address->ipv4 & ~0u << (32 - prefix) : 0;
-        for (int shift = 24; shift >= 0; shift -= 8) {
-            to += put_decimal(to, masked >> shift & 255);
-            *to++ = shift ? '.' : '/';
-        }
-    } else {
-        uint16_t groups[8];
-        for (uint32_t i = 0; i < 8; i++) {
-            uint32_t group = (i < 4 ? address->high >> (48 - 16 * i) : address->low >> (112 - 16 * i)) & 0xffff;
-            uint32_t kept = prefix > 16 * i ? prefix - 16 * i : 0;
-            groups[i] = kept >= 16 ? group : group & (0xffffu << (16 - kept));
-        }
-        to += format_ipv6(groups, to);
-        *to++ = '/';
+    if (bits == 128) return format_ipv6(address, to);
+    for (int shift = 56; shift >= 32; shift -= 8) {
+        to += put_decimal(to, address.high >> shift & 255);
+        *to++ = '.';
     }
-    to += put_decimal(to, prefix);
-    return to - begin;
+    return to - begin - 1;
+}
+
+/* Write the network of an address to 48 bytes, and return its length. */
+static uint64_t put_network(struct address address, uint32_t bits, uint32_t prefix, uint8_t *to) {
+    const struct address host_bits = last_of((struct address){0, 0}, prefix);
+    address.high &= ~host_bits.high;
+    address.low &= ~host_bits.low;
+    uint64_t size = put_address(address, bits, to);
+    to[size++] = '/';
+    return size + put_decimal(to + size, prefix < bits ? prefix : bits);
 }
 
 static void put_field(struct writer *writer, const struct block *block, uint64_t i, uint32_t kind, const struct style *style) {
     uint8_t network[56];
     uint64_t size = 0;
     struct address address;
+    uint32_t bits;
     if (kind == ADDRESS) {
         put(writer, block->text + block->starts[i], block->stops[i] - block->starts[i]);
     } else if (kind == TIME) {
         put(writer, style->time, style->time_bytes);
-    } else if (block->prefixes[i] == NO_PREFIX || !parse(block, i, &address)) {
+    } else if (block->prefixes[i] == NO_PREFIX || !(bits = parse(block, i, &address))) {
         put(writer, style->no_network, style->no_network_bytes);
     } else {
         if (style->is_network_quoted) network[size++] = '"';
-        size += put_network(&address, block->prefixes[i], network + size);
+        size += put_network(address, bits, block->prefixes[i], network + size);
         if (style->is_network_quoted) network[size++] = '"';
         put(writer, network, size);
     }
@@ -1827,10 +1789,11 @@ int64_t geocli_collect(struct packer *packer, const struct engine *engine, const
                        uint64_t count) {
     for (uint64_t i = 0; i < block->count; i++) {
         struct address address;
-        if (block->numbers[i] < FIRST_NUMBER || !parse(block, i, &address)) continue;
+        uint32_t bits = block->numbers[i] < FIRST_NUMBER ? 0 : parse(block, i, &address);
+        if (!bits) continue;
         /* Addresses that begin with 64 zeros have few other bits, which leaves values for IPv4; `::` is not both 0. */
-        uint64_t high = address.high, low = address.is_ipv6 ? address.low : 1ull << 32 | address.ipv4;
-        if (address.is_ipv6 && !high) low |= 2ull << 32;
+        uint64_t high = bits == 128 ? address.high : 0, low = bits == 128 ? address.low : 1ull << 32 | address.high >> 32;
+        if (bits == 128 && !high) low |= 2ull << 32;
         uint64_t slot = hashed(engine->secret, high ^ hashed(engine->secret, low)) & packer->mask;
         if (packer->count >= packer->capacity) {
             memset(packer->seen, 0, (packer->mask + 1) * 2 * sizeof *packer->seen);
@@ -1967,7 +1930,8 @@ struct source {
 
 /* A range of addresses with one class in each tree; with values, neighbouring ranges of one value. */
 struct span {
-    uint64_t first_high, first_low, last_high, last_low, value;
+    struct address first, last;
+    uint64_t value;
 };
 
 struct joint {
@@ -1975,8 +1939,7 @@ struct joint {
     uint64_t source_count;
     uint32_t *nodes;          /* of each source, for each depth */
     const uint32_t *values;   /* by combination; null without combinations */
-    uint64_t high, low;       /* the next address; one of 32 bits is in the low half */
-    uint64_t last_high, last_low;
+    struct address next, last;
     uint64_t combination;     /* the UNJUDGED combination at which the walk stopped */
     uint64_t leaves;          /* number of leaves that may still follow; exceeded only in a malformed tree */
     struct span run;          /* the selected addresses before the next one */
@@ -2113,10 +2076,6 @@ static uint32_t class_of(const struct source *source, uint32_t node) {
     return source->classes[1 + (word >> 32) + bits_set(word & ((1u << offset % MARKED_BYTES) - 1))];
 }
 
-static uint32_t bit_at(const struct joint *joint, uint32_t depth) {
-    uint32_t from_end = joint->bits - 1 - depth;
-    return (from_end >= 64 ? joint->high >> (from_end - 64) : joint->low >> from_end) & 1;
-}
 
 /* Descend to a leaf in one tree, from a node that is a leaf of all others; return whether that is no deeper than addresses. */
 static int descend_alone(struct joint *joint, uint64_t number) {
@@ -2124,7 +2083,7 @@ static int descend_alone(struct joint *joint, uint64_t number) {
     uint64_t count = joint->source_count;
     uint32_t *nodes = joint->nodes + joint->depth * count, node = nodes[number], depth = joint->depth, bits = joint->bits;
     while (node < tree.node_count && depth < bits) {
-        node = child(&tree, node, bit_at(joint, depth++));
+        node = child(&tree, node, bit_of(&joint->next, depth++));
         for (uint64_t i = 0; i < count; i++) nodes[count + i] = nodes[i];
         nodes += count;
         nodes[number] = node;
@@ -2145,7 +2104,7 @@ static int descend(struct joint *joint, int *is_skipped) {
         if (*is_skipped || !inner_count) return 1;
         if (inner && inner_count == 1) return descend_alone(joint, inner);
         if (joint->depth == joint->bits) return 0;
-        bit = bit_at(joint, joint->depth);
+        bit = bit_of(&joint->next, joint->depth);
         for (uint64_t i = 0; i < joint->source_count; i++) {
             const struct tree *tree = joint->sources[i].tree;
             nodes[joint->source_count + i] = nodes[i] < tree->node_count ? child(tree, nodes[i], bit) : nodes[i];
@@ -2155,27 +2114,9 @@ static int descend(struct joint *joint, int *is_skipped) {
 
 /* Continue after the last address of a network. */
 static void advance(struct joint *joint, const struct span *span) {
-    if (span->last_high == joint->last_high && span->last_low == joint->last_low) {
-        joint->is_done = 1;
-        return;
-    }
-    while (joint->depth && bit_at(joint, joint->depth - 1)) joint->depth--; /* up to the last step to the left */
-    if (!joint->depth--) {
-        joint->is_done = 1;
-        return;
-    }
-    joint->low = span->last_low + 1;
-    joint->high = span->last_high + !joint->low;
-}
-
-static struct span network_span(const struct joint *joint) {
-    uint32_t rest = joint->bits - joint->depth;
-    uint64_t low = rest >= 64 ? UINT64_MAX : ((uint64_t)1 << rest) - 1;
-    uint64_t high = rest == 128 ? UINT64_MAX : rest > 64 ? ((uint64_t)1 << (rest - 64)) - 1 : 0;
-    struct span span = {joint->high, joint->low, joint->high | high, joint->low | low, 0};
-    if (span.last_high > joint->last_high || (span.last_high == joint->last_high && span.last_low > joint->last_low))
-        span.last_high = joint->last_high, span.last_low = joint->last_low;
-    return span;
+    while (joint->depth && bit_of(&joint->next, joint->depth - 1)) joint->depth--; /* up to the last step to the left */
+    joint->is_done = !joint->depth-- || !is_after(joint->last, span->last);
+    joint->next = following(span->last);
 }
 
 /* Write the next selected spans, at most `room`, and with `classes`, which requires separate spans, the class of each in each tree.
@@ -2187,7 +2128,8 @@ int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, 
         int is_skipped;
         if (!joint->leaves-- || !descend(joint, &is_skipped)) return -1;
         const uint32_t *nodes = joint->nodes + joint->depth * joint->source_count;
-        struct span span = network_span(joint);
+        struct span span = {joint->next, last_of(joint->next, joint->depth), 0};
+        if (is_after(span.last, joint->last)) span.last = joint->last;
         uint64_t combination = 0;
         for (uint64_t i = 0; i < joint->source_count && !is_skipped; i++) {
             uint32_t class = class_of(joint->sources + i, nodes[i]);
@@ -2206,7 +2148,7 @@ int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, 
             continue;
         }
         if (joint->has_run && joint->run.value == span.value) {
-            joint->run.last_high = span.last_high, joint->run.last_low = span.last_low;
+            joint->run.last = span.last;
             continue;
         }
         if (joint->has_run) spans[count++] = joint->run;
@@ -2230,27 +2172,13 @@ struct list_form {
 
 enum { MAX_NETWORK_BYTES = 96 }; /* two IPv6 addresses and separators */
 
-static uint64_t put_address(uint64_t high, uint64_t low, uint32_t bits, int32_t prefix, uint8_t *to) {
-    struct address address = {bits == 128, low, high, low};
-    uint64_t size = put_network(&address, bits, to);
-    if (prefix == (int32_t)bits) return size;
-    while (to[size - 1] != '/') size--;
-    return prefix < 0 ? size - 1 : size + put_decimal(to + size, prefix);
-}
-
-static uint32_t zeros_behind(uint64_t high, uint64_t low, uint32_t bits) {
-    if (low) return __builtin_ctzll(low);
-    return bits == 32 ? 32 : high ? 64 + __builtin_ctzll(high) : 128;
-}
-
-/* Return the number of host bits of the largest network at the start of a span. */
-static uint32_t largest_part(const struct span *span, const struct list_form *form) {
-    uint64_t low = span->last_low - span->first_low, high = span->last_high - span->first_high - (span->last_low < span->first_low);
-    uint32_t zeros = zeros_behind(span->first_high, span->first_low, form->bits), whole;
-    high += !++low; /* the number of addresses, 0 if it is 2^128 */
-    whole = high ? 127 - __builtin_clzll(high) : low ? 63 - __builtin_clzll(low) : 128;
-    uint32_t most = form->bits - form->shortest, free = zeros < whole ? zeros : whole;
-    return free < most ? free : most;
+/* Return the prefix length of the largest network at the start of a span. */
+static uint32_t first_prefix(const struct span *span, uint32_t shortest) {
+    uint64_t high = span->first.high, low = span->first.low;
+    uint32_t prefix = low ? 128 - __builtin_ctzll(low) : high ? 64 - __builtin_ctzll(high) : 0;
+    if (prefix < shortest) prefix = shortest;
+    while (is_after(last_of(span->first, prefix), span->last)) prefix++;
+    return prefix;
 }
 
 /* Write spans as lines of a list, and remove what is written from them. Return the number of bytes; `done` becomes the index of the
@@ -2263,21 +2191,17 @@ int64_t geocli_list(struct span *spans, uint64_t count, uint64_t *done, const st
         uint64_t begin = span->value == UNSELECTED + 1 ? 0 : end[-1];
         for (int is_last = 0; !is_last;) {
             if (room - used < form->before_bytes + MAX_NETWORK_BYTES + (*end - begin)) return used;
-            uint32_t free = form->is_range ? 0 : largest_part(span, form);
-            uint64_t low = span->first_low | (free >= 64 ? UINT64_MAX : ((uint64_t)1 << free) - 1);
-            uint64_t high = span->first_high | (free == 128 ? UINT64_MAX : free > 64 ? ((uint64_t)1 << (free - 64)) - 1 : 0);
+            uint32_t prefix = form->is_range ? 0 : first_prefix(span, form->shortest);
+            struct address last = form->is_range ? span->last : last_of(span->first, prefix);
             memcpy(out + used, form->before, form->before_bytes);
             used += form->before_bytes;
-            used += put_address(span->first_high, span->first_low, form->bits, form->is_range ? -1 : (int32_t)(form->bits - free), out + used);
-            if (form->is_range) {
-                out[used++] = '-';
-                used += put_address(span->last_high, span->last_low, form->bits, -1, out + used);
-            }
+            used += put_address(span->first, form->bits, out + used);
+            out[used++] = form->is_range ? '-' : '/';
+            used += form->is_range ? put_address(last, form->bits, out + used) : put_decimal(out + used, prefix);
             memcpy(out + used, form->after + begin, *end - begin);
             used += *end - begin;
-            is_last = form->is_range || (high == span->last_high && low == span->last_low);
-            span->first_low = low + 1;
-            span->first_high = high + !span->first_low;
+            is_last = !is_after(span->last, last);
+            span->first = following(last);
         }
     }
     return used;

@@ -53,17 +53,6 @@ class Tree(ctypes.Structure):
     )
 
 
-class Ranges(ctypes.Structure):
-    """The ranges of special addresses, by scope."""
-
-    _fields_ = (
-        *((name, _POINTER) for name in ("ipv4_starts", "ipv4_scopes", "ipv4_prefixes", "ipv4_first")),
-        *((name, _POINTER) for name in ("ipv6_bounds", "ipv6_scopes")),
-        ("ipv6_count", _U64),
-        ("embedding", _U32),
-    )
-
-
 class Numbering(ctypes.Structure):
     """A hash table from records to the numbers of answers."""
 
@@ -92,8 +81,9 @@ class Engine(ctypes.Structure):
         ("secret", _U64 * 3),
         ("database_count", _U64),
         *((name, _POINTER) for name in ("trees", "numberings", "records")),
-        ("ranges", Ranges),
-        *((name, _POINTER) for name in ("table", "table_prefixes", "states", "answers", "groups", "keys")),
+        ("scopes", _POINTER),
+        ("embedded", _U64),
+        *((name, _POINTER) for name in ("table", "states", "answers", "groups", "keys")),
         *((name, _POINTER) for name in ("recipes", "arena")),
         *((name, Numbering) for name in ("recipe_keys", "group_keys", "label_keys")),
         *((name, _U64) for name in ("recipe_count", "max_recipes")),
@@ -194,7 +184,7 @@ class Joint(ctypes.Structure):
         ("source_count", _U64),
         ("nodes", _POINTER),
         ("values", _POINTER),
-        *((name, _U64) for name in ("high", "low", "last_high", "last_low", "combination", "leaves")),
+        *((name, _U64) for name in ("next_high", "next_low", "last_high", "last_low", "combination", "leaves")),
         ("run", Span),
         *((name, _U32) for name in ("skipped", "bits", "depth", "is_apart", "has_run", "is_done")),
     )

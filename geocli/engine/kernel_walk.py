@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from geocli.databases.tree_nodes import MAX_PATHS
 from geocli.engine.kernel import Joint, ListForm, Source, Tree, address_of, kernel, load
-from geocli.engine.network_lines import BITS, Run, Span
+from geocli.engine.network_lines import BITS, Span
 from geocli.engine.networks import DAMAGED, Walker
-from geocli.engine.scope_tree import EMBEDDED, scope_tree
-from geocli.engine.search_tree import SearchTree
+from geocli.engine.scope_tree import EMBEDDED
+from geocli.engine.search_tree import SearchTree, scope_trees
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -51,22 +51,11 @@ class KernelWalker(Walker):
             for at, span in enumerate(spans):
                 yield Span(*span[:2], tuple(offsets[at * width : (at + 1) * width]))
 
-    def runs(
-        self, version: int, classes: Sequence[RecordClasses], judge: Judge, *, is_apart: bool = False
-    ) -> Iterator[Run]:
-        """Return the selected addresses of a family; see `Walker.runs`."""
-        if not _fits(classes):
-            yield from super().runs(version, classes, judge, is_apart=is_apart)
-            return
-        walk = _Walk(self, version, (0, (1 << BITS[version]) - 1), is_apart=is_apart, skips_embedded=True)
-        for _ in walk.judged(classes, judge):
-            yield from map(Run._make, walk.read())
-
     def lines(
         self, version: int, classes: Sequence[RecordClasses], judge: Judge, form: Lines, *, is_apart: bool = False
     ) -> Iterator[bytes]:
         """Return the lines of the selected addresses of a family; see `Walker.lines`."""
-        if not _fits(classes):
+        if (EMBEDDED + 1) * prod(own.count for own in classes) > MAX_COMBINATIONS:
             yield from super().lines(version, classes, judge, form, is_apart=is_apart)
             return
         walk = _Walk(self, version, (0, (1 << BITS[version]) - 1), is_apart=is_apart, skips_embedded=True)
@@ -87,43 +76,35 @@ class KernelWalker(Walker):
             yield from walk.listed(listed, out)
 
 
-def _fits(classes: Sequence[RecordClasses]) -> bool:
-    return (EMBEDDED + 1) * prod(own.count for own in classes) <= MAX_COMBINATIONS
-
-
 class _Walk:
     """One walk, and the memory that the kernel reads."""
 
     def __init__(
         self, walker: KernelWalker, version: int, bounds: tuple[int, int], *, is_apart: bool, skips_embedded: bool
     ) -> None:
-        scopes = array("I", scope_tree(version).records)
-        count = len(scopes) // 2
-        scopes.byteswap()
-        packed = bytearray(scopes.tobytes() + bytes(16))
-        tree = Tree(map=address_of(packed), size_bytes=len(packed), node_count=count, record_bits=32)
-        trees = [tree, *(each.tree for each in walker.trees)]
+        trees = [scope_trees()[0][version == 6], *(each.tree for each in walker.trees)]
         roots = [0, *(_root(each.tree, version) for each in walker.trees)]
         self._sources = (Source * len(trees))(
             *(Source(tree=address_of(each), root=root) for each, root in zip(trees, roots, strict=True))
         )
         self._nodes = array("I", roots) + array("I", bytes(4 * len(roots) * BITS[version]))
         self._spans = bytearray(SPAN_BYTES * SPANS_TOGETHER)
-        self._memory: list[object] = [packed, trees, walker]
+        self._memory: list[object] = [trees, walker]
         self._path = walker.databases[0].file.path
-        (first, last), bits = bounds, BITS[version]
+        self._shift = 128 - BITS[version]
+        first, last = bounds[0] << self._shift, (bounds[1] + 1 << self._shift) - 1
         self._count = 0
         self._joint = Joint(
             sources=address_of(self._sources),
             source_count=len(trees),
             nodes=address_of(self._nodes),
-            high=first >> 64,
-            low=first & HALF,
+            next_high=first >> 64,
+            next_low=first & HALF,
             last_high=last >> 64,
             last_low=last & HALF,
             leaves=MAX_PATHS * sum(each.node_count + 1 for each in trees),
             skipped=EMBEDDED if skips_embedded else 0,
-            bits=bits,
+            bits=BITS[version],
             is_apart=is_apart,
         )
 
@@ -183,7 +164,7 @@ class _Walk:
         """Return the spans that were found: the first and the last address, and the value."""
         spans = iter_unpack("=5Q", memoryview(self._spans)[: SPAN_BYTES * self._count])
         return [
-            (first_high << 64 | first_low, last_high << 64 | last_low, value)
+            ((first_high << 64 | first_low) >> self._shift, (last_high << 64 | last_low) >> self._shift, value)
             for first_high, first_low, last_high, last_low, value in spans
         ]
 

@@ -28,8 +28,8 @@ from geocli.engine.kernel import (
 )
 from geocli.engine.numbered_answers import NumberedAnswers
 from geocli.engine.recipes import merged
+from geocli.engine.scope_tree import GLOBAL
 from geocli.engine.search_tree import SearchTree
-from geocli.engine.special_ranges import GLOBAL
 from geocli.errors import AddressError
 from geocli.models import ENGLISH
 from geocli.sanitize import decoded

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from geocli.databases.tree_nodes import MAX_PATHS, nodes
 from geocli.engine.network_lines import BITS, UNSELECTED, Run, Span
-from geocli.engine.scope_tree import EMBEDDED, scope_tree
+from geocli.engine.scope_tree import EMBEDDED, scope_records
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Walker:
         """
         bits = BITS[version]
         last = (1 << bits) - 1 if last is None else last
-        trees = [scope_tree(version).records, *map(_nodes, self.databases)]
+        trees = [scope_records(version), *map(_nodes, self.databases)]
         counts = [len(tree) // 2 for tree in trees]
         leaves, skipped = MAX_PATHS * sum(counts), counts[0] + EMBEDDED if skips_embedded else -1
         waiting = [(0, 0, self._roots(trees, version))]

@@ -29,7 +29,8 @@ from geocli.engine.kernel import (
     secret,
 )
 from geocli.engine.rendering import Renderer
-from geocli.engine.special_ranges import special_ranges
+from geocli.engine.scope_tree import EMBEDDED
+from geocli.engine.search_tree import scope_trees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,9 +119,8 @@ class NumberedAnswers:
         self.records: Sequence[RecordTable] = tables
         sizes = {"recipe_keys": 4 * MAX_RECIPES, "group_keys": self._numbers, "label_keys": 4 * self._numbers}
         key_tables = {name: _numbering(size) for name, size in sizes.items()}
-        ranges, *range_memory = special_ranges()
         # The kernel has only the addresses of these: they must live as long as the engine.
-        self._referenced = trees, native_trees, numbered, key_tables, range_memory
+        self._referenced = trees, native_trees, numbered, key_tables
         self.engine = Engine(
             secret=secret(),
             database_count=len(trees),
@@ -131,7 +131,8 @@ class NumberedAnswers:
             **{name: numbering for name, (numbering, _) in key_tables.items()},
             recipe_count=FIRST_RECIPE,
             max_recipes=MAX_RECIPES,
-            ranges=ranges,
+            scopes=address_of(scope_trees()[0]),
+            embedded=EMBEDDED,
             arena_used=_TEXT.size,
             arena_bytes=ARENA_BYTES,
             next_number=FIRST_NUMBER,
@@ -143,7 +144,6 @@ class NumberedAnswers:
         """Return the memory of the kernel by its name in `Engine`."""
         memory: dict[str, Any] = {
             "table": allocated(4 << TABLE_BITS),
-            "table_prefixes": allocated(1 << TABLE_BITS),
             "states": allocated(self._numbers),
             "answers": allocated(4 * self._width * self._numbers),
             "arena": allocated(ARENA_BYTES),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.engine.kernel import ADDRESS, FRAGMENT, LINKED, NETWORK, TEXT_END, TIME
 from geocli.engine.record_texts import Span
-from geocli.engine.special_ranges import GLOBAL, SCOPES
+from geocli.engine.scope_tree import GLOBAL, SCOPES
 from geocli.models import IANA
 from geocli.storage.place_encoding import SHARED_TRAITS, member_texts
 from geocli.timestamps import instant_text

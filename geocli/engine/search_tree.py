@@ -7,13 +7,18 @@ import mmap
 import os
 from array import array
 from ctypes import byref
+from functools import cache
+from struct import pack
 from typing import TYPE_CHECKING
 
+from geocli.databases.tree_nodes import SEPARATOR_BYTES
 from geocli.engine.kernel import TABLE_BITS, Tree, address_of, allocated, kernel, secret
+from geocli.engine.scope_tree import scope_records
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from ctypes import Array
     from typing import Any
 
     from geocli.databases.database import Database
@@ -79,6 +84,15 @@ class SearchTree:
         size_bytes = kernel().decode(byref(self.tree), address_of(wanted), len(wanted), *names, *references, *out)
         records: list[Any] = marshal.loads(memoryview(self._out)[:size_bytes])  # noqa: S302 (written by the kernel)
         return records, shapes
+
+
+@cache
+def scope_trees() -> tuple[Array[Tree], Sequence[bytearray]]:
+    """Return the trees of the scopes of IPv4 and IPv6, and the memory that they point to."""
+    records = [scope_records(version) for version in (4, 6)]
+    memory = [bytearray(pack(f">{len(each)}I", *each) + bytes(SEPARATOR_BYTES)) for each in records]
+    trees = [Tree(address_of(map_), len(map_), len(map_) // 8 - 2, record_bits=32) for map_ in memory]
+    return (Tree * 2)(*trees), memory
 
 
 def _mapped(file: DatabaseFile) -> mmap.mmap:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from geocli.engine.kernel_classes import read_classes
 from geocli.engine.kernel_walk import walker
 from geocli.engine.network_lines import SELECTED, UNSELECTED
-from geocli.engine.scope_tree import EMBEDDED
-from geocli.engine.special_ranges import SCOPES
+from geocli.engine.scope_tree import EMBEDDED, SCOPES
 from geocli.merging import merge
 from geocli.models import IANA, Answer, Entry, Place, reader
 
@@ -122,7 +121,7 @@ class SelectedNetworks:
         if scope == EMBEDDED:
             return UNSELECTED
         answers = [own.answers[number] for own, number in zip(self._classes, classes, strict=True)]
-        entry = _entry(reduce(merge, filter(None, answers)) if any(answers) else None, SCOPES[scope - 1])
+        entry = _entry(reduce(merge, filter(None, answers)) if any(answers) else None, SCOPES[scope])
         if not self._selection.matches(entry):
             return UNSELECTED
         self.unmet -= self._selection.met(entry)

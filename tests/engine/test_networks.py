@@ -17,8 +17,7 @@ from geocli.databases.tree_nodes import check_tree
 from geocli.engine.kernel_walk import SPANS_TOGETHER, KernelWalker, walker
 from geocli.engine.network_lines import Span
 from geocli.engine.networks import Walker
-from geocli.engine.scope_tree import EMBEDDED
-from geocli.engine.special_ranges import SCOPES
+from geocli.engine.scope_tree import EMBEDDED, GLOBAL, SCOPES
 from geocli.errors import DatabaseError
 from tests.helpers.databases import CITIES, NETWORKS, build
 from tests.helpers.search_trees import SEPARATOR_BYTES, SIZES, Trie, metadata, node_bytes
@@ -62,7 +61,7 @@ def compare(database: Database) -> None:
     assert [span.last + 1 for span in walked] == [*(span.first for _, span in pairwise(walked)), 1 << bits]
     for first, last, (number, offset) in walked:
         address = IPv4Address(first) if bits == 32 else IPv6Address(first)
-        assert number in {EMBEDDED, 1 + SCOPES.index(scope(address))}
+        assert number in {EMBEDDED, SCOPES.index(scope(address), GLOBAL)}
         # Here the reader returns prefix lengths of IPv4.
         if bits == 128 and first >> 32 == 0:
             continue

@@ -70,7 +70,7 @@ def network_of(address: IPv4Address | IPv6Address, length: int) -> str:
 
 def may_embed(address: IPv4Address | IPv6Address) -> bool:
     """Return whether an address is left to the scalar path, since it may embed an IPv4 address."""
-    is_short = address.version == 6 and 0xFFFF < int(address) < 1 << 64
+    is_short = address.version == 6 and 1 < int(address) < 1 << 64
     return is_short or addresses.embedded(address) is not None
 
 

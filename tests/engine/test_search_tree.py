@@ -17,6 +17,7 @@ from geocli.databases.discovery import examine
 from geocli.engine.kernel import Tree as NativeTree
 from geocli.engine.kernel import address_of, kernel
 from geocli.engine.record_reader import NOTHING
+from geocli.engine.scope_tree import GLOBAL
 from geocli.engine.search_tree import SearchTree
 from geocli.errors import DatabaseError
 from tests.helpers.databases import CITIES, NETWORKS, build
@@ -72,7 +73,7 @@ def compare(database: Database, addresses: Iterable[Address]) -> None:
     assert ["unread"] * (len(walked) - len(walks)) == [walk for walk in walked.values() if isinstance(walk, str)]
     assert [] == [text for text in walked.keys() - walks.keys() if not may_embed(text)]
     if database.only_ipv4:
-        assert {Walk(0, (0,), 0)} >= {walk for text, walk in walks.items() if ":" in text}
+        assert {Walk(GLOBAL, (0,), 0)} >= {walk for text, walk in walks.items() if ":" in text}
         walks = {text: walk for text, walk in walks.items() if ":" not in text}
     records = {text: database.reader.get_with_prefix_len(text) for text in walks}
     assert {text: records[text][1] for text in walks} == {text: walk.prefix for text, walk in walks.items()}
@@ -207,7 +208,7 @@ def test_a_tree_record_that_points_outside_the_data_is_damage(tmp_path: Path, re
     """Before the data section, or after the end of the file; addresses of other records are unaffected."""
     walker = Walker([written(tmp_path / "a.mmdb", 1 + 16, 1 + offset, record_size=record_size)])
 
-    assert [Walk(0, (16,), 1), "single"] == walker.walk(["1.2.3.4", "200.2.3.4"])
+    assert [Walk(GLOBAL, (16,), 1), "single"] == walker.walk(["1.2.3.4", "200.2.3.4"])
 
 
 @pytest.mark.parametrize(("left", "right"), [(0, 0), (0, 1), (1, 0), (1, 1)])

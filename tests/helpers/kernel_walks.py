@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
+import struct
 from ctypes import byref
 from typing import TYPE_CHECKING, NamedTuple
 
+from geocli.databases.tree_nodes import SEPARATOR_BYTES
 from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import Block, zeros
 from geocli.engine.kernel import (
@@ -15,12 +16,13 @@ from geocli.engine.kernel import (
     RENDERED,
     SINGLE,
     UNREAD,
-    Ranges,
     Recipe,
+    Tree,
     address_of,
     kernel,
 )
 from geocli.engine.lookup_table import LookupTable
+from geocli.engine.scope_tree import GLOBAL
 from geocli.formats.rows import Output
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 
     from geocli.databases.database import Database
 
-EVERYTHING = array("I", [0]), array("B", [0]), array("B", [0]), array("I", [0] * 257)
-"""One range of IPv4 addresses, none of which is special."""
+EVERYTHING = bytearray(struct.pack(">II", 1 + GLOBAL, 1 + GLOBAL) + bytes(SEPARATOR_BYTES))
+"""A search tree with one node, in which no address is special."""
 
 
 class Walk(NamedTuple):
@@ -50,7 +52,8 @@ class Walker:
         """Map the databases; without scopes no address is special."""
         self.table = LookupTable(databases, None, Output("csv", ("ip",)), is_kept=False).answers
         if not has_scopes:
-            self.table.engine.ranges = Ranges(*map(address_of, EVERYTHING), embedding=1)
+            self._scopes = (Tree * 2)(*[Tree(address_of(EVERYTHING), len(EVERYTHING), 1, record_bits=32)] * 2)
+            self.table.engine.scopes = address_of(self._scopes)
         self._width = len(databases)
         self._walks: dict[int, tuple[int, tuple[int, ...]]] = {}
 

@@ -20,23 +20,22 @@ struct expected {
 };
 
 /* Parse with the C library, and accept only canonical addresses. */
-static int reference_parse(const struct block *block, uint64_t i, struct address *address) {
+static uint32_t reference_parse(const struct block *block, uint64_t i, struct address *address) {
     char text[INET6_ADDRSTRLEN], canonical[INET6_ADDRSTRLEN];
     uint8_t bytes[16];
     uint64_t size = block->ends[i] - block->starts[i];
-    memset(address, 0, sizeof *address);
     if (size >= sizeof text || memchr(block->text + block->starts[i], 0, size)) return 0;
     memcpy(text, block->text + block->starts[i], size);
     text[size] = 0;
-    address->is_ipv6 = memchr(text, ':', size) != NULL;
-    int family = address->is_ipv6 ? AF_INET6 : AF_INET;
+    int family = memchr(text, ':', size) ? AF_INET6 : AF_INET;
+    memset(bytes, 0, sizeof bytes);
     if (inet_pton(family, text, bytes) != 1 || strcmp(text, inet_ntop(family, bytes, canonical, sizeof canonical))) return 0;
-    address->ipv4 = address->is_ipv6 ? 0 : big_endian(bytes);
-    for (int i = 0; i < 8 && address->is_ipv6; i++) {
+    *address = (struct address){0, 0};
+    for (int i = 0; i < 8; i++) {
         address->high = address->high << 8 | bytes[i];
         address->low = address->low << 8 | bytes[i + 8];
     }
-    return !address->is_ipv6 || address->high || address->low <= 0xffff;
+    return family == AF_INET ? 32 : address->high || address->low <= 0xffff ? 128 : 0;
 }
 
 static uint32_t reference_record(const struct tree *tree, uint32_t node, uint32_t side) {
@@ -48,11 +47,11 @@ static uint32_t reference_record(const struct tree *tree, uint32_t node, uint32_
 }
 
 /* Walk from the first bit, without cached nodes. */
-static int reference_walk(const struct tree *tree, const struct address *address, uint32_t *offset, uint32_t *prefix) {
-    uint32_t node = 0, depth = 0, bits = address->is_ipv6 ? 128 : 32;
+static int reference_walk(const struct tree *tree, const struct address *address, uint32_t bits, uint32_t *offset, uint32_t *prefix) {
+    uint32_t node = 0, depth = 0;
     *offset = *prefix = 0;
-    if (address->is_ipv6 && tree->ip_version == 4) return 1;
-    for (int i = 0; !address->is_ipv6 && tree->ip_version == 6 && i < 96 && node < tree->node_count; i++)
+    if (bits == 128 && tree->ip_version == 4) return 1;
+    for (int i = 0; bits == 32 && tree->ip_version == 6 && i < 96 && node < tree->node_count; i++)
         node = reference_record(tree, node, 0);
     for (; node < tree->node_count && depth < bits; depth++) node = reference_record(tree, node, bit_of(address, depth));
     *offset = node - tree->node_count;
@@ -62,16 +61,16 @@ static int reference_walk(const struct tree *tree, const struct address *address
     return !*offset || *offset >= SEPARATOR_BYTES;
 }
 
-static uint32_t reference_scope(const struct address *address) {
-    if (!address->is_ipv6) return address->ipv4 >> 24 == 10;
-    return address->high >> 57 == 0xfc >> 1 ? 2 : address->high >> 48 == 0x2002 ? 3 : 0;
+static uint32_t reference_scope(const struct address *address, uint32_t bits) {
+    if (bits == 32) return address->high >> 56 == 10 ? PRIVATE : GLOBAL;
+    return address->high >> 57 == 0xfc >> 1 ? LOCAL : address->high >> 48 == 0x2002 ? EMBEDDED : GLOBAL;
 }
 
 /* Find the records of an address; return whether it has an answer of its own. */
-static int reference_records(const struct engine *engine, const struct address *address, struct search *records) {
-    int is_sound = (records->scope = reference_scope(address)) != engine->ranges.embedding;
+static int reference_records(const struct engine *engine, const struct address *address, uint32_t bits, struct search *records) {
+    int is_sound = (records->scope = reference_scope(address, bits)) != EMBEDDED;
     for (uint64_t i = 0; i < engine->database_count; i++)
-        is_sound &= reference_walk(engine->trees + i, address, &records->leaves[i].offset, &records->leaves[i].prefix);
+        is_sound &= reference_walk(engine->trees + i, address, bits, &records->leaves[i].offset, &records->leaves[i].prefix);
     return is_sound;
 }
 
@@ -221,12 +220,12 @@ static void check_numbers(const struct engine *engine, const struct block *block
         struct address address, parsed;
         struct search records = {0};
         uint32_t number = block->numbers[i];
-        int is_address = reference_parse(block, i, &address);
-        CHECK(parse(block, i, &parsed) == is_address);
-        CHECK(is_address ? !memcmp(&address, &parsed, sizeof address) && number != UNREAD : number == UNREAD);
+        uint32_t bits = reference_parse(block, i, &address);
+        CHECK(parse(block, i, &parsed) == bits);
+        CHECK(bits ? !memcmp(&address, &parsed, sizeof address) && number != UNREAD : number == UNREAD);
         counts[number < FIRST_NUMBER ? number : FIRST_NUMBER]++;
-        if (!is_address) continue;
-        int has_answer = reference_records(engine, &address, &records);
+        if (!bits) continue;
+        int has_answer = reference_records(engine, &address, bits, &records);
         if (number == SINGLE) {
             int is_single = is_full || !has_answer;
             for (uint64_t other = FIRST_NUMBER; !is_single && other < engine->next_number; other++)
@@ -246,29 +245,23 @@ static void check_numbers(const struct engine *engine, const struct block *block
     free(positions);
 }
 
-static uint64_t reference_network(struct address address, uint32_t prefix, char *to) {
+static uint64_t reference_network(struct address address, uint32_t width, uint32_t prefix, char *to) {
     char text[INET6_ADDRSTRLEN];
     uint8_t bytes[16];
-    uint32_t width = address.is_ipv6 ? 128 : 32;
-    for (uint32_t bit = prefix; bit < width; bit++) {
-        if (!address.is_ipv6) address.ipv4 &= ~(1u << (31 - bit));
-        else if (bit < 64) address.high &= ~(1ull << (63 - bit));
-        else address.low &= ~(1ull << (127 - bit));
-    }
-    for (int i = 0; i < 16 && address.is_ipv6; i++) bytes[i] = (i < 8 ? address.high : address.low) >> (56 - 8 * (i & 7));
-    for (int i = 0; i < 4 && !address.is_ipv6; i++) bytes[i] = address.ipv4 >> (24 - 8 * i);
-    inet_ntop(address.is_ipv6 ? AF_INET6 : AF_INET, bytes, text, sizeof text);
+    for (uint32_t bit = prefix; bit < width; bit++) *(bit < 64 ? &address.high : &address.low) &= ~(1ull << (63 - bit % 64));
+    for (int i = 0; i < 16; i++) bytes[i] = (i < 8 ? address.high : address.low) >> (56 - 8 * (i & 7));
+    inet_ntop(width == 128 ? AF_INET6 : AF_INET, bytes, text, sizeof text);
     return sprintf(to, "%s/%u", text, prefix < width ? prefix : width);
 }
 
 static uint64_t reference_field(const struct block *block, uint64_t i, char kind, char *to) {
     struct address address;
-    uint64_t size = block->stops[i] - block->starts[i];
+    uint64_t size = block->stops[i] - block->starts[i], bits = 0;
     if (kind == ADDRESS) return memcpy(to, block->text + block->starts[i], size), size;
     if (kind == TIME) return sprintf(to, "time");
     if (kind != NETWORK) return sprintf(to, "%c", kind);
-    if (block->prefixes[i] == NO_PREFIX || !reference_parse(block, i, &address)) return sprintf(to, "-");
-    return reference_network(address, block->prefixes[i], to);
+    if (block->prefixes[i] != NO_PREFIX) bits = reference_parse(block, i, &address);
+    return bits ? reference_network(address, bits, block->prefixes[i], to) : (uint64_t)sprintf(to, "-");
 }
 
 /* Write the output a line at a time, where there is room for all; return its length. Singles are numbered letters. */
@@ -369,9 +362,8 @@ static void check_networks(const struct tree *tree, uint64_t *random) {
     struct source source = {.tree = tree};
     struct joint joint = {.sources = &source, .source_count = 1, .nodes = nodes, .leaves = UINT64_MAX, .is_apart = 1};
     joint.bits = is_ipv6 ? 128 : 32;
-    joint.last_high = is_ipv6 ? UINT64_MAX : 0;
-    joint.last_low = is_ipv6 ? UINT64_MAX : UINT32_MAX;
-    uint64_t low = 0, high = 0;
+    joint.last = (struct address){UINT64_MAX, UINT64_MAX};
+    struct address next = {0, 0};
     for (int turn = 0; turn < 40 && !joint.is_done; turn++) {
         uint64_t room = 1 + below(random, 10);
         struct span *spans = zeros(room, sizeof *spans);
@@ -380,24 +372,20 @@ static void check_networks(const struct tree *tree, uint64_t *random) {
         CHECK(count <= (int64_t)room);
         for (int64_t i = 0; i < count; i++) {
             const struct span *span = spans + i;
-            struct address address = {is_ipv6, span->first_low, span->first_high, span->first_low};
             struct tree from_top = *tree;
             uint32_t offset, prefix;
             from_top.ip_version = is_ipv6 ? 6 : 4;
-            reference_walk(&from_top, &address, &offset, &prefix);
-            uint32_t host_bits = joint.bits - prefix;
-            uint64_t low_mask = host_bits >= 64 ? UINT64_MAX : (1ull << host_bits) - 1;
-            uint64_t high_mask = host_bits <= 64 ? 0 : host_bits == 128 ? UINT64_MAX : (1ull << (host_bits - 64)) - 1;
-            CHECK(span->first_high == high && span->first_low == low && classes[i] == offset);
-            CHECK(span->last_high == (high | high_mask) && span->last_low == (low | low_mask));
-            low = span->last_low + 1;
-            high = span->last_high + !low;
+            reference_walk(&from_top, &span->first, joint.bits, &offset, &prefix);
+            CHECK(span->first.high == next.high && span->first.low == next.low && classes[i] == offset);
+            for (uint32_t bit = prefix; bit < 128; bit++) *(bit < 64 ? &next.high : &next.low) |= 1ull << (63 - bit % 64);
+            CHECK(span->last.high == next.high && span->last.low == next.low);
+            next.high += !++next.low;
         }
         free(spans);
         free(classes);
         if (count < 0) break;
     }
-    CHECK(!joint.is_done || (!high && low == (is_ipv6 ? 0 : 1ull << 32)));
+    CHECK(!joint.is_done || (!next.high && !next.low));
 }
 
 /* Count the lines of a block that are neither blank nor comments. */

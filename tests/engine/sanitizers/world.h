@@ -48,14 +48,6 @@ static void *zeros(uint64_t count, uint64_t size) {
     return memory;
 }
 
-/* Ranges as in geocli/addresses.py, but fewer: 10.0.0.0/8, fc00::/7, and one that embeds IPv4. */
-static const uint32_t ipv4_starts[] = {0, 10u << 24, 11u << 24};
-static uint32_t ipv4_first[257];
-static const uint8_t ipv4_scopes[] = {0, 1, 0}, ipv4_prefixes[] = {8, 8, 8}, ipv6_scopes[] = {2, 3};
-static const uint64_t ipv6_bounds[] = {
-    0xfc00ull << 48, 0, 0xfdffffffffffffff, ~0ull, 0x2002ull << 48, 0, 0x2002ffffffffffff, ~0ull,
-};
-
 static void put_record(struct tree *tree, uint8_t *map, uint32_t node, int side, uint32_t value) {
     uint8_t *at = map + (uint64_t)node * (tree->record_bits / 4) + side * (tree->record_bits == 32 ? 4 : 3);
     if (tree->record_bits == 28) {
@@ -65,6 +57,37 @@ static void put_record(struct tree *tree, uint8_t *map, uint32_t node, int side,
         return;
     }
     for (uint32_t bytes = tree->record_bits / 8, i = 0; i < bytes; i++) at[i] = value >> 8 * (bytes - 1 - i);
+}
+
+enum { GLOBAL = 1, PRIVATE, LOCAL, EMBEDDED, SCOPE_NODES = 32 };
+
+/* Give the addresses of a network a scope, in a tree in which all others are global. */
+static void add_scope(struct tree *tree, uint8_t *map, uint32_t *used, uint64_t network, uint32_t length, uint32_t scope) {
+    for (uint32_t node = 0, depth = 0; depth < length; depth++) {
+        uint32_t side = network >> (63 - depth) & 1, next = child(tree, node, side);
+        if (depth + 1 == length) next = SCOPE_NODES + scope;
+        else if (next >= SCOPE_NODES) {
+            next = (*used)++;
+            for (int i = 0; i < 2; i++) put_record(tree, map, next, i, SCOPE_NODES + GLOBAL);
+        }
+        put_record(tree, map, node, side, next);
+        node = next;
+    }
+}
+
+/* Return trees of scopes as in geocli/addresses.py, but fewer: 10.0.0.0/8, fc00::/7, and one that embeds IPv4. */
+static const struct tree *scope_trees(void) {
+    static uint8_t maps[2][SCOPE_NODES * 8 + SEPARATOR_BYTES];
+    static struct tree trees[2];
+    uint32_t used[] = {1, 1};
+    for (int i = 0; i < 2; i++) {
+        trees[i] = (struct tree){.map = maps[i], .size_bytes = sizeof maps[i], .node_count = SCOPE_NODES, .record_bits = 32};
+        for (int side = 0; side < 2; side++) put_record(trees + i, maps[i], 0, side, SCOPE_NODES + GLOBAL);
+    }
+    add_scope(trees, maps[0], used, 10ull << 56, 8, PRIVATE);
+    add_scope(trees + 1, maps[1], used + 1, 0xfcull << 56, 7, LOCAL);
+    add_scope(trees + 1, maps[1], used + 1, 0x2002ull << 48, 16, EMBEDDED);
+    return trees;
 }
 
 /* Make a tree of random shape, some with long prefixes; in hostile ones, records point anywhere. */
@@ -129,10 +152,9 @@ static struct engine *make_engine(uint64_t *random, int is_hostile) {
     engine->max_recipes = 1 + below(random, MAX_RECIPES);
     engine->recipe_count = 1;
     engine->recipes = zeros(engine->max_recipes, sizeof *engine->recipes);
-    for (int first = 0; first < 257; first++) ipv4_first[first] = first < 10 ? 0 : first == 10 ? 1 : 2;
-    engine->ranges = (struct ranges){ipv4_starts, ipv4_scopes, ipv4_prefixes, ipv4_first, ipv6_bounds, ipv6_scopes, 2, 3};
+    engine->scopes = scope_trees();
+    engine->embedded = EMBEDDED;
     engine->table = zeros(TABLE_SLOTS, sizeof *engine->table);
-    engine->table_prefixes = zeros(TABLE_SLOTS, 1);
     engine->max_numbers = FIRST_NUMBER + below(random, MAX_NUMBERS);
     engine->states = zeros(engine->max_numbers, 1);
     engine->states[SINGLE] = IS_SINGLE;
@@ -155,8 +177,8 @@ static void free_engine(struct engine *engine) {
         free(records->numbering.slots);
         free(engine->numberings[i].slots);
     }
-    void *others[] = {engine->trees, engine->numberings, engine->records, engine->table, engine->table_prefixes, engine->states,
-                      engine->answers, engine->groups, engine->keys, engine->recipes, engine->recipe_keys.slots, engine->group_keys.slots,
+    void *others[] = {engine->trees, engine->numberings, engine->records, engine->table, engine->states, engine->answers,
+                      engine->groups, engine->keys, engine->recipes, engine->recipe_keys.slots, engine->group_keys.slots,
                       engine->label_keys.slots, engine->arena};
     for (uint64_t i = 0; i < sizeof others / sizeof *others; i++) free(others[i]);
     free(engine);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from geocli import addresses
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
-from geocli.engine.special_ranges import SCOPES, special_ranges
+from geocli.engine import networks as networks_of
+from geocli.engine.scope_tree import SCOPES
 from tests.helpers.kernel_walks import Walk, Walker
 from tests.helpers.search_trees import Trie
 
@@ -40,7 +41,7 @@ def scopes(walker: Walker, checked: Iterable[Address]) -> list[str | None]:
 def expected(checked: Sequence[Address]) -> list[str | None]:
     return [
         "embedded"
-        if addresses.embedded(address) is not None or (address.version == 6 and 0xFFFF < int(address) < 1 << 64)
+        if addresses.embedded(address) is not None or (address.version == 6 and 1 < int(address) < 1 << 64)
         else addresses.scope(address)
         for address in checked
     ]
@@ -78,13 +79,13 @@ def test_any_addresses(checked: list[Address]) -> None:
 
 def test_each_ipv4_network_has_one_scope() -> None:
     """They cover all addresses without gaps, and no special range begins or ends within one."""
-    _, (starts, kinds, lengths, *_) = special_ranges()
-    networks = [ip_network(pair) for pair in zip(map(IPv4Address, starts), lengths, strict=True)]
+    networks = list(networks_of.Walker(()).spans(4))
     borders = {int(address) for address in edges(4)}
 
-    assert all(int(before[-1]) + 1 == int(after[0]) for before, after in pairwise(networks))
-    assert (0, (1 << 32) - 1) == (int(networks[0][0]), int(networks[-1][-1]))
-    for network, kind in zip(networks, kinds, strict=True):
-        inside = [at for at in borders if int(network[0]) <= at <= int(network[-1])]
-        for number in (int(network[0]), int(network[-1]), *inside):
-            assert SCOPES[kind] == addresses.scope(ip_address(number))
+    assert all(before.last + 1 == after.first for before, after in pairwise(networks))
+    assert (0, (1 << 32) - 1) == (networks[0].first, networks[-1].last)
+    for first, last, (kind,) in networks:
+        assert first == first & ~(last - first)
+        inside = [at for at in borders if first <= at <= last]
+        for number in (first, last, *inside):
+            assert SCOPES[kind] == addresses.scope(IPv4Address(number))
