@@ -46,10 +46,13 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 ELLIPSIS = "…".encode()
 UNSUPPORTED = re.compile(
     rb"(?P<zcat>\x1f\x8b\x08)|(?P<bzcat>BZh[1-9](?:1AY&SY|\x17rE8P\x90))|(?P<xzcat>\xfd7zXZ\0)"
-    rb"|(?P<zstdcat>\x28\xb5\x2f\xfd)|(?P<iconv>\xff\xfe.\0|\xfe\xff\0|\0\0\xfe\xff)",
+    rb"|(?P<zstdcat>\x28\xb5\x2f\xfd)|(?P<iconv>\xff\xfe.\0|\xfe\xff\0|\0\0\xfe\xff|(?:[ -~]\0){4}|(?:\0[ -~]){4})",
     re.DOTALL,
 )
-"""First bytes of compressed files (RFC 1952, RFC 8878) and of UTF-16 and UTF-32, by the program that converts them."""
+"""First bytes of compressed files (RFC 1952, RFC 8878) and of UTF-16 and UTF-32, by the program that converts them.
+
+UTF-16 without a byte order mark is recognised by four ASCII characters.
+"""
 SUFFIXES = {"zcat": ".gz", "bzcat": ".bz2", "xzcat": ".xz"}
 """Suffixes of compressed files that are decompressed, by these programs."""
 MAX_MAGIC_BYTES = 10
@@ -220,6 +223,8 @@ def check_encoding(name: str, head: bytes) -> None:
     match = UNSUPPORTED.match(head)
     if match and match["iconv"]:
         encoding = "UTF-32" if b"\0\0" in {head[:2], head[2:4]} else "UTF-16"
+        if head[:1] < b"\xfe" and encoding == "UTF-16":
+            encoding += "BE" if head.startswith(b"\0") else "LE"
         raise InputError(name, f"in {encoding}; convert it with iconv -f {encoding} -t UTF-8")
     if match:
         suffix = SUFFIXES.get(match.lastgroup or "")

@@ -262,6 +262,8 @@ def test_one_ctrl_d_ends_the_input_from_a_terminal() -> None:
                 ("utf-32-be", "UTF-32"),
             )
         ),
+        ("8.8.8.8\n".encode("utf-16-le"), "in UTF-16LE; convert it with iconv -f UTF-16LE -t UTF-8$"),
+        ("8.8.8.8\n".encode("utf-16-be"), "in UTF-16BE; convert it with iconv -f UTF-16BE -t UTF-8$"),
     ],
 )
 def test_compressed_input_and_utf_16_are_errors(tmp_path: Path, data: bytes, reason: str) -> None:
