@@ -15,12 +15,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from geocli.addresses import network_length
+from geocli.addresses import is_address, network_length
 from geocli.batch import defanged
 from geocli.batch.ipv4_boundaries import HEX
 from geocli.batch.ipv4_context import address_offset, window
 from geocli.batch.ipv6_context import AFTER_BYTES, BEFORE_BYTES, is_run, span_of
 from geocli.engine.blocks import offsets
+from geocli.sanitize import decoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ def spans(text: bytes) -> Spans:
     starts = ((candidate_start(text, start, end), end) for start, end in _candidates(text))
     quads = [(start, end) for start, end in starts if start is not None and not is_in_run[start]]
     return _without_overlaps(text, sorted([*quads, *groups, *encoded], key=lambda span: (span[0], -span[1])))
+
+
+def starts_of_addresses(text: bytes) -> list[int]:
+    """Return the offset of each address in text."""
+    return [start for start, end, _ in zip(*spans(text), strict=True) if is_address(decoded(text[start:end]))]
 
 
 def _candidates(text: bytes) -> Iterable[Span]:

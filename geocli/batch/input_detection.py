@@ -12,10 +12,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from geocli.address_ranges import is_readable
-from geocli.addresses import is_address
 from geocli.batch.list_notes import before_note, is_comment
 from geocli.batch.reader import COMPRESSIONS, FIRST_BYTES, MAX_LINE_BYTES
-from geocli.batch.several_addresses import has_address
 from geocli.batch.usual_column_names import number_of, usual_name
 from geocli.errors import SettingsError
 from geocli.logs import log
@@ -24,8 +22,7 @@ from geocli.settings import COMMAND_LINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from geocli.batch.reader import Read
     from geocli.batch.request import BatchRequest
@@ -62,8 +59,6 @@ OPENING = b"\"'`[(<{"
 _OBJECT = r"\{\s*(?:[\"}]|\Z)"
 JSON_START = re.compile(rf"{_OBJECT}|\[\s*(?:{_OBJECT}|[\[\"\]]|\Z)")
 """Start of a JSON object, or of a JSON array of objects, arrays or strings."""
-MAX_DEPTH = 4
-"""Depth to which keys of objects are examined."""
 NOTE_DELIMITERS = (b"\t", b",", b";", b"#", b"|")
 """Delimiters between an address and its note in a feed, which do not separate the words of a log."""
 DELIMITERS = ",\t;|"
@@ -160,8 +155,10 @@ def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
         _check_applicable(request.replace(input=recognised.input))
         request = _with(request, recognised)
     if request.input == "jsonl" and not request.columns:
-        key = _usual_key(line)
-        request = request.replace(columns=(key,) if key else ())
+        from geocli.batch.json_keys import advice, usual_key
+
+        key = usual_key(line)
+        request = request.replace(columns=(key,) if key else (), advice=advice(line, key))
     return request, _again(data, read)
 
 
@@ -259,40 +256,12 @@ def _cells(line: str, delimiter: str) -> list[str]:
     return []
 
 
-def _usual_key(line: bytes) -> str | None:
-    """Return the path of the usual key of addresses in an object, preferably of one that has some; None without one."""
-    import json
-
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(content, dict):
-        return None
-    strings = dict(_strings(content))
-    paths = sorted((path for path, text in strings.items() if has_address(text)), key=lambda path: "[]" in path)
-    last_keys = {path.rpartition(".")[2]: path for path in reversed(paths)}
-    return usual_name(paths) or last_keys.get(usual_name(list(last_keys)) or "") or usual_name(list(strings))
-
-
-def _strings(content: dict[str, Any], path: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
-    """Yield the strings of an object and of the first objects of arrays in it, by their paths."""
-    for key, value in content.items():
-        if isinstance(value, str):
-            yield f"{path}{key}", value
-        elif depth < MAX_DEPTH and "." not in key:
-            is_array = isinstance(value, list) and bool(value)
-            inner = value[0] if is_array else value
-            if isinstance(inner, dict):
-                yield from _strings(inner, f"{path}{key}{'[]' if is_array else ''}.", depth + 1)
-
-
 def _is_of_log(line: str) -> bool:
     """Return whether a line has an address among other words, but is not an address with a note, as in feeds."""
-    from geocli.batch.address_scanner import spans
+    from geocli.batch.address_scanner import starts_of_addresses
 
     text = line.encode("utf-8", "replace")
-    starts = [start for start, end, _ in zip(*spans(text), strict=True) if is_address(decoded(text[start:end]))]
+    starts = starts_of_addresses(text)
     begin, end = before_note(text, 0, min(len(text), MAX_LINE_BYTES)) or (0, len(text))
     if not starts or starts[0] >= end or text[begin : starts[0]].strip(OPENING):
         return bool(starts)

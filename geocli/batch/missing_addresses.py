@@ -9,7 +9,7 @@ from geocli.batch.input_detection import by_line
 from geocli.batch.list_notes import before_note
 from geocli.errors import AddressError
 from geocli.immutable import Value
-from geocli.sanitize import decoded, shorten
+from geocli.sanitize import decoded, safe, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,19 +103,42 @@ def complaint(counts: Mapping[str, LineCounts], request: BatchRequest) -> str | 
     lines = sum(each.lines - each.comments for each in counts.values())
     noun = "value" if request.has_arrays else "row" if request.input == "csv" else "line"
     file = "" if name == "-" else f"{name}, "
-    shown, advice = shorten(first.text) or "empty", _advice(first, is_list=request.input == "list")
+    shown, advice = shorten(first.text) or "empty", _advice(first, request)
     return f"{invalid} of {lines} {noun}s had no address; first: {file}{noun} {first.first + 1}: {shown}: {advice}"
 
 
-def _advice(counts: LineCounts, *, is_list: bool) -> str:
+def _advice(counts: LineCounts, request: BatchRequest) -> str:
     """Return why the first line has no address, and a remedy."""
-    if is_list and "\r" in counts.text.strip():
+    if request.input == "list":
+        return _advice_for_list(counts)
+    if not counts.text:
+        return f"no address there; {request.advice or 'choose another column or key: -c NAME'}"
+    is_object = request.input == "jsonl" and counts.text.startswith("{")
+    return _reason_of_object(counts.text, request) if is_object else counts.reason
+
+
+def _advice_for_list(counts: LineCounts) -> str:
+    if "\r" in counts.text.strip():
         return "lines end in carriage returns alone; replace them with: tr '\\r' '\\n'"
+    if "\0" in counts.text:
+        return "lines end in NUL; try: -0"
     if counts.like and (counts.reason == NOT_AN_ADDRESS or by_line(counts.text).input == counts.like):
         return f"it looks like {counts.like} input; try: -i {counts.like}"
-    if not (is_list or counts.text):
-        return "no address there; choose another column or key: -c NAME"
-    return _reason_before_note(counts.text) or counts.reason if is_list else counts.reason
+    return _reason_before_note(counts.text) or counts.reason
+
+
+def _reason_of_object(text: str, request: BatchRequest) -> str:
+    """Return why a line of JSON, or a value that is an object, has no address."""
+    from geocli.batch.json_keys import parsed_object
+    from geocli.batch.table_writers import GEO
+
+    content = parsed_object(text)
+    if not content:
+        return "not a JSON object on one line"
+    key = next((key for key in content if key == f"{request.prefix}{GEO}" or key.endswith(f"_{GEO}")), None)
+    if key is None:
+        return "an object; choose a key in it: -c NAME"
+    return f"its key {safe(key)} is not an answer of geocli; choose another one: --prefix NAME_"
 
 
 def _reason_before_note(text: str) -> str:

@@ -32,6 +32,8 @@ class BatchRequest(Value):
     """`list`, `csv`, `jsonl` or `log`; None to recognise the form."""
     columns: tuple[str, ...] = ()
     """Columns of tables, or paths in JSON lines, that hold addresses; default: one with a usual name."""
+    advice: str = ""
+    """What to try for JSON lines without an address, by the first line."""
     pick: str | None = None
     """The address to choose of several in a cell or value: `public`, `first` or `last`; default: `public`."""
     delimiter: str | None = None
