@@ -113,8 +113,9 @@ def _advice(counts: LineCounts, request: BatchRequest) -> str:
         return _advice_for_list(counts)
     if not counts.text:
         return f"no address there; {request.advice or 'choose another column or key: -c NAME'}"
-    is_object = request.input == "jsonl" and counts.text.startswith("{")
-    return _reason_of_object(counts.text, request) if is_object else counts.reason
+    if request.input == "jsonl" and counts.text.startswith("{"):
+        return _reason_of_object(counts.text, request)
+    return f"{NOT_AN_ADDRESS}; {request.advice}" if request.advice else counts.reason
 
 
 def _advice_for_list(counts: LineCounts) -> str:

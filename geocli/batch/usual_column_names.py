@@ -19,8 +19,12 @@ USUAL_NAMES = (
     "*ip",
     *(f"{role}{ending}" for role in _DESTINATIONS for ending in _ENDINGS),
     *("sip", "ipdst", "dst", "daddr", "idresph"),
+    *("network", "cidr", "ipnetwork", "ipcidr", "iprange", "ipprefix", "ipv4prefix", "ipv6prefix"),
 )
-"""Names in lower case without punctuation, the most specific first; `*ip` represents names that end in a word `ip`."""
+"""Names in lower case without punctuation, the most specific first; `*ip` represents names that end in a word `ip`.
+
+Those of networks come last; `prefix` and `netblock` may be lengths.
+"""
 _RANKS = {name: rank for rank, name in enumerate(USUAL_NAMES)}
 _ENDS_IN_IP = r"(?:[ _.:/-](?i:ip)|[a-z0-9]I[Pp])(?:[ _.-]?(?i:v[46]|addr(?:ess)?))?\Z"
 

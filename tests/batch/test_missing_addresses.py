@@ -63,6 +63,8 @@ LOGIN = "Nov 30 07:57:14 host sshd[1]: Failed password for root from 81.2.69.160
         ((), '{"a": {"of it": ["81.2.69.160"]}}\n', "line 1: empty: no address there; try: -c 'a.of it'"),
         ((), '{"Event": {"Attribute": [{"value": "81.2.69.160"}]}}\n', "try: -c 'Event.Attribute[].value'"),
         ((), '{"ip": "", "MESSAGE": "from 81.2.69.160"}\n', "its text has addresses; try: -i log"),
+        ((), '{"network": "tcp", "peer": "81.2.69.160"}\n', ": tcp: not an IP address; try: -c peer"),
+        ((), '{"ip": "x.example", "peer": "81.2.69.160"}\n', "not an IP address; try: -c peer"),
         ((), '{"version": "1.2.3"}\n', "no address there; choose another column or key: -c NAME"),
         ((), '{"ip": "81.2.69.160", "geo": {"lat": 1}}', ": its key geo is not an answer of geocli; choose another"),
         (("--prefix", "x_"), '{"ip": "81.2.69.160", "x_geo": 1}', ": its key x_geo is not an answer of geocli; choose"),
