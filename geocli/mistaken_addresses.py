@@ -17,6 +17,11 @@ OTHER_KINDS = {
     "an e-mail address": r"[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+",
 }
 """Patterns of strings that are often mistaken for IP addresses."""
+INTEGER = r"0[Xx]([0-9A-Fa-f]{8})"
+"""Integers that some programs write instead of IPv4 addresses."""
+WILDCARD = r"((?:[0-9]{1,3}\.){1,3})(?:\*\.){0,2}\*"
+SEVERAL = re.compile(r"[\s,;]+")
+"""Between several addresses."""
 
 
 def reason(text: str, parse: Callable[[str], object]) -> str:
@@ -28,7 +33,24 @@ def reason(text: str, parse: Callable[[str], object]) -> str:
         return _reason_of_octets(octets)
     if text.partition("/")[2].isdecimal():
         return "a network, not an address; give one address of it"
-    return _kind(text, parse) or "not an IP address"
+    return _other_spelling(text, parse) or _kind(text, parse) or "not an IP address"
+
+
+def _other_spelling(text: str, parse: Callable[[str], object]) -> str | None:
+    """Return how to write what a string means: an integer, a wildcard or several addresses."""
+    if integer := re.fullmatch(INTEGER, text, re.ASCII):
+        return f"an integer; if it is an IPv4 address, write {'.'.join(map(str, bytes.fromhex(integer[1])))}"
+    if (wildcard := re.fullmatch(WILDCARD, text, re.ASCII)) and text.count(".") == 3:
+        octets = wildcard[1].rstrip(".").split(".")
+        network = ".".join([*octets, *["0"] * (4 - len(octets))])
+        return f"a wildcard; write the network: {network}/{8 * len(octets)}"
+    pieces = SEVERAL.split(text)
+    if len(pieces) > 1:
+        with suppress(AddressError):
+            for piece in pieces:
+                parse(piece)
+            return "several addresses; give each one by itself"
+    return None
 
 
 def _kind(text: str, parse: Callable[[str], object]) -> str | None:
