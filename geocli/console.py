@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from errno import ENOMEM
 
 from geocli.errors import GeocliError, TerminatedError
 from geocli.sanitize import safe
@@ -102,10 +103,10 @@ def _redirect_to_null(descriptor: int) -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, GeocliError):
         return str(error)
+    if isinstance(error, MemoryError) or str(error) == NO_THREAD or getattr(error, "errno", None) == ENOMEM:
+        return "out of memory or threads; try a smaller -j"
     if isinstance(error, OSError):
         return _os_error_message(error)
-    if isinstance(error, MemoryError) or str(error) == NO_THREAD:
-        return "out of memory or threads; try a smaller -j"
     return f"internal error: {type(error).__name__}: {error}; for a traceback: geocli -v"
 
 

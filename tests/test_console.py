@@ -84,6 +84,7 @@ class TestGuard:
             (1, "current directory: No such file or directory", OSError(2, "No such file or directory")),
             (1, "out of memory or threads; try a smaller -j", MemoryError("Unable to allocate 64.0 MiB")),
             (1, "out of memory or threads; try a smaller -j", RuntimeError("can't start new thread")),
+            (1, "out of memory or threads; try a smaller -j", OSError(12, "Cannot allocate memory", "/out.csv")),
             (1, "internal error: ValueError: odd; for a traceback: geocli -v", ValueError("odd")),
             (4, r"/d\nevil\x1b[2J: empty", StorageError("/d\nevil\x1b[2J", "empty")),
         ],
