@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geocli.immutable import Value
+from geocli.setting_files import content_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def read_geoip_conf(environ: Mapping[str, str]) -> GeoIPConf:
 def _first_readable(paths: Iterable[str]) -> tuple[str, dict[str, str]]:
     for path in paths:
         try:
-            with open(path, encoding="utf-8", errors="replace") as lines:
-                words = [line.split(None, 1) for line in lines]
+            lines = content_of(path).splitlines()
         except OSError:
             continue
+        words = [line.decode(errors="replace").split(None, 1) for line in lines]
         return path, {word[0]: word[1].strip() for word in words if len(word) > 1}
     return "", {}

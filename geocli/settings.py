@@ -12,6 +12,7 @@ import pwd
 from geocli.errors import SettingsError
 from geocli.geoip_conf import read_geoip_conf
 from geocli.immutable import Value
+from geocli.setting_files import content_of
 from geocli.setting_kinds import (
     DAYS,
     FLAG,
@@ -200,8 +201,7 @@ def _layers(environ: Mapping[str, str], config: str | None) -> Iterator[tuple[st
 
 def _read(path: str, *, is_required: bool) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return content_of(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and not is_required:
             return None
