@@ -9,10 +9,8 @@ from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any, TypeAlias
-
-    Conversion: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+    from collections.abc import Sequence
+    from typing import Any
 
 _UNKNOWN_WORDS = ("", "-", "--", "?", "??", "n/a", "zz", "unknown", "null", "not routed")
 UNKNOWN = frozenset(form for word in _UNKNOWN_WORDS for form in (word, word.upper(), word.capitalize(), word.title()))
@@ -27,13 +25,8 @@ _ZONE_NAMES = frozenset({"GMT0", "GMT+0", "GMT-0"})
 DECIMALS = 10_000
 """Multiples of 1/10,000 degree need no rounding."""
 MAX_ASN = (1 << 32) - 1
-_STRINGS, _INTEGERS, _JSON_SCALARS = {str}, {int, bool}, {str, int, bool}
+_STRINGS, _INTEGERS = {str}, {int, bool}
 _pack, _unpack = Struct("f").pack, Struct("f").unpack
-
-
-def json_values(values: Sequence[Any]) -> Sequence[Any]:
-    """Return values that JSON can represent."""
-    return values if _JSON_SCALARS.issuperset(map(type, values)) else [json_value(value) for value in values]
 
 
 def json_value(value: Any, depth: int = 4) -> Any:
@@ -54,19 +47,27 @@ def trait_values(values: Sequence[Any]) -> list[Any]:
     types = set(map(type, values))
     if types <= _INTEGERS or (types == _STRINGS and UNKNOWN.isdisjoint(map(str.strip, values))):
         return list(values)
-    return [None if is_unknown(value) else value for value in json_values(values)]
+    return list(map(trait_value, values))
 
 
-def is_unknown(value: Any) -> bool:
-    """Return whether a value is an empty map or list, or a string for an unknown value."""
-    return value.strip() in UNKNOWN if isinstance(value, str) else isinstance(value, dict | list) and not value
+def trait_value(value: Any) -> Any:
+    """Return a value that JSON can represent, None for an empty or unknown one."""
+    if isinstance(value, str):
+        return text(value)
+    value = value if isinstance(value, int) else json_value(value)
+    return None if value in ("", [], {}) else value
 
 
 def texts(values: Sequence[Any]) -> list[str | None]:
     """Return strings, None for unknown values."""
     if _STRINGS.issuperset(map(type, values)) and UNKNOWN.isdisjoint(map(str.strip, values)):
         return list(values)
-    return [value if isinstance(value, str) and value.strip() not in UNKNOWN else None for value in values]
+    return list(map(text, values))
+
+
+def text(value: Any) -> str | None:
+    """Return a string, None for an unknown value."""
+    return value if isinstance(value, str) and value.strip() not in UNKNOWN else None
 
 
 def names(values: Sequence[Any], language: str) -> list[str | None]:
@@ -74,13 +75,17 @@ def names(values: Sequence[Any], language: str) -> list[str | None]:
     try:
         in_language = texts(list(map(itemgetter(language), values)))
     except (KeyError, TypeError, IndexError):
-        in_language = texts([value.get(language) if isinstance(value, dict) else None for value in values])
+        in_language = [None] * len(values)
     if None not in in_language:
         return in_language
-    return [
-        _other_name(value, language) if name is None and isinstance(value, dict) else name
-        for name, value in zip(in_language, values, strict=True)
-    ]
+    return [name(value, language) for value in values]
+
+
+def name(value: Any, language: str) -> str | None:
+    """Return a name of one map."""
+    if not isinstance(value, dict):
+        return None
+    return text(value.get(language)) or _other_name(value, language)
 
 
 def _other_name(names: dict[str, Any], language: str) -> str | None:
@@ -93,6 +98,11 @@ def _other_name(names: dict[str, Any], language: str) -> str | None:
 def time_zones(values: Sequence[Any]) -> list[str | None]:
     """Return names of time zones, None for offsets from UTC."""
     return list(map(_time_zone, texts(values)))
+
+
+def time_zone(value: Any) -> str | None:
+    """Return the name of a time zone, None for an offset from UTC."""
+    return _time_zone(text(value))
 
 
 @lru_cache(1024)
@@ -117,17 +127,27 @@ def is_offset(value: Any) -> bool:
 
 def country_codes(values: Sequence[Any]) -> list[str | None]:
     """Return ISO 3166-1 alpha-2 codes in upper case."""
-    return [_country_code(value) if isinstance(value, str) else None for value in values]
+    return list(map(country_code, values))
+
+
+def country_code(value: Any) -> str | None:
+    """Return an ISO 3166-1 alpha-2 code in upper case."""
+    return _country_code(value) if isinstance(value, str) else None
+
+
+@lru_cache(1024)
+def _country_code(value: str) -> str | None:
+    return value.upper() if is_alpha_2(value) and value not in UNKNOWN_COUNTRIES else None
 
 
 def country_names(values: Sequence[Any]) -> list[str | None]:
     """Return known strings that are not country codes."""
-    return [None if value and len(value) == 2 and is_alpha_2(value) else value for value in texts(values)]
+    return [None if is_alpha_2(value) else value for value in texts(values)]
 
 
-@lru_cache(1024)
-def _country_code(text: str) -> str | None:
-    return text.upper() if is_alpha_2(text) and text not in UNKNOWN_COUNTRIES else None
+def country_name(value: Any) -> str | None:
+    """Return a known string that is not a country code."""
+    return None if is_alpha_2(value) else text(value)
 
 
 def is_alpha_2(value: Any) -> bool:
@@ -137,25 +157,26 @@ def is_alpha_2(value: Any) -> bool:
 
 def asns(values: Sequence[Any]) -> list[int | None]:
     """Return autonomous system numbers, which some databases write as `AS64496`."""
-    return [value if type(value) is int and 0 < value <= MAX_ASN else _asn(value) for value in values]
+    return list(map(asn, values))
 
 
-def _asn(value: Any) -> int | None:
+def asn(value: Any) -> int | None:
+    """Return an autonomous system number."""
+    if type(value) is int and 0 < value <= MAX_ASN:
+        return value
     number = _number(value.upper().removeprefix("AS") if isinstance(value, str) else value)
     return int(number) if number is not None and 0 < number <= MAX_ASN else None
 
 
 def degrees(values: Sequence[Any], limit: int) -> list[float | None]:
     """Return degrees from -limit to limit."""
-    return [
-        value
-        if type(value) is float and -limit <= value <= limit and round(value * DECIMALS) / DECIMALS == value
-        else _degree(value, limit)
-        for value in values
-    ]
+    return [degree(value, limit) for value in values]
 
 
-def _degree(value: Any, limit: int) -> float | None:
+def degree(value: Any, limit: int) -> float | None:
+    """Return degrees from -limit to limit."""
+    if type(value) is float and -limit <= value <= limit and round(value * DECIMALS) / DECIMALS == value:
+        return value
     number = _number(value)
     return None if number is None or not -limit <= number <= limit else _shortest(number)
 

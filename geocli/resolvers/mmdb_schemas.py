@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, TypeAlias
 
-    from geocli.resolvers.conversions import Conversion
-
     Path: TypeAlias = tuple[str | int, ...]
     """Keys that lead to a value."""
     Part: TypeAlias = tuple[Any, ...] | bool
@@ -44,7 +42,7 @@ NAMES = {
     "org": ("autonomous_system_organization", "as_name", "org", "isp"),
 }
 """Names of each field in databases, the best first; `country` is a code in IPinfo's older files, else a name."""
-_CONVERSIONS: dict[str, Conversion] = {
+_COLUMNS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
     **dict.fromkeys(NAMES, conversions.texts),
     "country_code": conversions.country_codes,
     "country_name": conversions.country_names,
@@ -53,6 +51,17 @@ _CONVERSIONS: dict[str, Conversion] = {
     "longitude": partial(conversions.degrees, limit=180),
     "asn": conversions.asns,
 }
+"""Conversions of columns of values."""
+_VALUES: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(NAMES, conversions.text),
+    "country_code": conversions.country_code,
+    "country_name": conversions.country_name,
+    "time_zone": conversions.time_zone,
+    "latitude": partial(conversions.degree, limit=90),
+    "longitude": partial(conversions.degree, limit=180),
+    "asn": conversions.asn,
+}
+"""The same conversions of single values."""
 _NOT_TRAITS = {name for names in NAMES.values() for name in names} - {"isp"}
 
 
@@ -60,13 +69,15 @@ def place_from(record: object, language: str = ENGLISH) -> Place:
     """Map one record, which is not changed, to a place; names are English where the language has none."""
     record = _as_map(record)
     plan = _plan(*_keys(record))
-    flat = {name: _at(record, path, language) for name, path in plan.flat.items()}
-    fields = {field: value for field in plan.fields if (value := _value(flat, field)) is not None}
-    values = conversions.trait_values([flat[name] for name in plan.traits])
-    traits = {name: value for name, value in zip(plan.traits, values, strict=True) if value is not None}
+    flat = _flat(record, plan, language)
+    fields: dict[str, Any] = {}
+    for field, name in plan.names:
+        if field not in fields and (value := _VALUES[field](flat[name])) is not None:
+            fields[field] = value
+    traits = {name: value for name in plan.traits if (value := conversions.trait_value(flat[name])) is not None}
     place_rules.apply(fields, traits, flat)
-    if "country_name" not in fields and (name := country_name(fields.get("country_code"))):
-        fields["country_name"] = name
+    if "country_name" not in fields and (named := country_name(fields.get("country_code"))):
+        fields["country_name"] = named
     return Place(**fields, traits=traits) if traits else Place(**fields)
 
 
@@ -76,23 +87,16 @@ def _as_map(record: Any) -> dict[str, Any]:
     return {"country_code" if conversions.is_alpha_2(record) and record.isupper() else "value": record}
 
 
-def _value(flat: Mapping[str, Any], field: str) -> Any:
-    """Return the value of a field of one record, None if it is unknown."""
-    for name in NAMES[field]:
-        (value,) = _CONVERSIONS[field]((flat.get(name),))
-        if value is not None:
-            return value
-    return None
-
-
-def _at(record: Any, path: Path, language: str) -> Any:
-    """Return the unconverted value at a path."""
-    if path[-1] is _NAME:
-        (name,) = conversions.names((_at(record, path[:-1], language),), language)
-        return name
-    for key in path:
-        record = record[key]
-    return record
+def _flat(record: Any, plan: Plan, language: str) -> dict[str, Any]:
+    """Return the unconverted values of a record by their names."""
+    flat = {}
+    for parents, children in plan.children.items():
+        values = record
+        for key in parents:
+            values = values[key]
+        for name, key in children:
+            flat[name] = conversions.name(values, language) if key is _NAME else values[key]
+    return flat
 
 
 def shapes(records: Sequence[object], numbers: Sequence[int], language: str = ENGLISH) -> Iterator[Shape]:
@@ -161,7 +165,7 @@ class Shape:
     def _convert(self, field: str) -> Sequence[Any] | None:
         """Convert single values of a field."""
         if field not in self._converted:
-            convert, values = _CONVERSIONS[field], None
+            convert, values = _COLUMNS[field], None
             for path in self._plan.fields.get(field, ()):
                 if values is None:
                     values = convert(self._column(path))
@@ -236,7 +240,13 @@ def _ends(values: list[Any]) -> Part:
 
 
 class Plan:
-    """The paths of all values by their names in a flat record, of the values of each field, and of traits."""
+    """The paths of all values by their names in a flat record, of the values of each field, and of traits.
+
+    Attributes:
+        names: fields with the names of their values, the best first.
+        children: names and last keys of values by the other keys of their paths.
+
+    """
 
     def __init__(self, flat: dict[str, Path]) -> None:
         self.flat = flat
@@ -245,6 +255,10 @@ class Plan:
             paths = [flat[name] for name in names if name in flat]
             if paths:
                 self.fields[field] = paths
+        self.names = [(field, name) for field, names in NAMES.items() for name in names if name in flat]
+        self.children: dict[Path, list[tuple[str, str | int]]] = {}
+        for name, path in flat.items():
+            self.children.setdefault(path[:-1], []).append((name, path[-1]))
         self.traits = {name: path for name, path in flat.items() if name not in _NOT_TRAITS}
 
 
