@@ -40,19 +40,23 @@ class Leaves:
         if examine(database.file.path, database.file.directory) != database.file:
             raise DatabaseError(database.file.path, "was replaced meanwhile")
         self._count = len(self._nodes) // 2
-        self._roots = {32: 0 if database.only_ipv4 else self._walk(0, 0, IPV4_DEPTH)[0], 128: 0}
-        self._first: dict[tuple[int, int], tuple[int, int]] = {}
+        root = 0 if database.only_ipv4 else self._walk(0, 0, IPV4_DEPTH, 0)[0]
+        self._starts: dict[int, tuple[int, dict[int, tuple[int, int]]]] = {32: (root, {}), 128: (0, {})}
+        """By the bits of addresses: where walks begin, and the walks of their first bits."""
 
     def leaf(self, address: Address) -> Leaf:
         """Return the leaf of an address; all addresses with the same one have the same record and prefix length."""
         number, bits = int(address), address.max_prefixlen
-        first = bits, number >> (bits - FIRST_BITS)
-        start = self._first.get(first)
-        if start is None:
-            start = self._first[first] = self._walk(number, self._roots[bits], bits, bits - FIRST_BITS)
-        return bits, *self._walk(number, *start)
+        root, walks = self._starts[bits]
+        first = number >> (bits - FIRST_BITS)
+        if first not in walks:
+            walks[first] = self._walk(number, root, bits, bits - FIRST_BITS)
+        node, below = walks[first]
+        if node >= self._count:
+            return bits, node, below
+        return bits, *self._walk(number, node, below, 0)
 
-    def _walk(self, number: int, node: int, below: int, end: int = 0) -> tuple[int, int]:
+    def _walk(self, number: int, node: int, below: int, end: int) -> tuple[int, int]:
         """Follow a number from a node with some bits below it; return the last node and the bits below it."""
         nodes, count = self._nodes, self._count
         while below > end and node < count:

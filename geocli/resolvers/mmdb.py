@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import lru_cache
-from marshal import loads
 
 from geocli.databases.discovery import digest_of, examine, find, missing, order_of, usable
 from geocli.errors import DatabaseError
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from geocli.models import Place
     from geocli.resolvers.protocols import Labels, Report
 
-MANY_ADDRESSES = 50_000
+MANY_ADDRESSES = 10_000
 """Number of addresses after which reading the whole search tree saves time."""
 MAX_PLACES, MAX_ANSWERS = 20_000, 50_000
 """Maximum number of places that are remembered, in about 50 MB; of their answers, in about 30 MB."""
@@ -128,16 +126,15 @@ class MmdbResolver:
         return [answers.database for answers in self._answers(report)]
 
     def _answers(self, report: Report) -> list[Answers]:
-        if self._named:
-            named, self._named = self._named, ()
-            for problem in missing(named):
-                self._warn(problem)
         answers, problems = self._ordered or self._opened()
         for problem in problems:
             report(problem)
         return answers
 
     def _opened(self) -> tuple[list[Answers], list[DatabaseError]]:
+        named, self._named = self._named, ()
+        for problem in missing(named):
+            self._warn(problem)
         problems: list[DatabaseError] = []
         databases = usable(self._database, zip(self._found, strict=True), problems.append)
         ordered = sorted(databases, key=lambda database: database.order)
@@ -171,26 +168,41 @@ class Answers:
         self.database, self._language = database, language
         self._asked = 0
         self._leaves: Leaves | None = None
-        self._answers: dict[Leaf, Answer | None] = {}
+        self._by_leaf: dict[Leaf, Answer | None] = {}
+        self._by_record: dict[int, Answer] = {}
+        """Answers from records by their offsets; of different leaves, they differ by their prefix lengths."""
 
     def get(self, address: Address) -> Answer | None:
-        """Return the answer for an address, as `ask` does; after many addresses, once for each leaf."""
+        """Return the answer for an address, as `ask` does; after many addresses, once for each record."""
+        if self._leaves is not None:
+            leaf = self._leaves.leaf(address)
+            try:
+                return self._by_leaf[leaf]
+            except KeyError:
+                return self._of_leaf(leaf, address)
         self._asked += 1
         if self._asked == MANY_ADDRESSES:
             from geocli.databases.leaves import Leaves
 
             with suppress(ValueError, OSError, DatabaseError):
                 self._leaves = Leaves(self.database)
-        if self._leaves is None:
-            return ask(self.database, address, self._language)
-        leaf = self._leaves.leaf(address)
-        try:
-            return self._answers[leaf]
-        except KeyError:
-            if len(self._answers) >= MAX_ANSWERS:
-                self._answers.clear()
-            answer = self._answers[leaf] = ask(self.database, address, self._language)
-            return answer
+        return ask(self.database, address, self._language)
+
+    def _of_leaf(self, leaf: Leaf, address: Address) -> Answer | None:
+        """Return the answer of a leaf, by an address that it is for, and remember it."""
+        bits, record, below = leaf
+        if len(self._by_leaf) >= MAX_ANSWERS:
+            self._by_leaf.clear()
+            self._by_record.clear()
+        answer = self._by_record.get(record)
+        if answer is not None:
+            answer = answer.replace(prefix_len=bits - below)
+        else:
+            answer = ask(self.database, address, self._language)
+            if answer is not None and answer.prefix_len == bits - below:
+                self._by_record[record] = answer
+        self._by_leaf[leaf] = answer
+        return answer
 
 
 def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer | None:
@@ -201,13 +213,20 @@ def ask(database: Database, address: Address, language: str = ENGLISH) -> Answer
     record, prefix_len, packed = database.read(address)
     if record is None:
         return None
-    place = _place(packed, language)
+    place = _place(record, packed, language)
     return Answer(place=place, source=database.name, prefix_len=prefix_len, built_at=database.built_at)
 
 
-@lru_cache(MAX_PLACES)
-def _place(packed: bytes, language: str) -> Place:
+_places: dict[tuple[bytes, str], Place] = {}
+
+
+def _place(record: object, packed: bytes, language: str) -> Place:
     """Return the place of a record, which many addresses may have."""
     from geocli.resolvers.mmdb_schemas import place_from
 
-    return place_from(loads(packed), language)  # noqa: S302 (packed by `Database.read`)
+    place = _places.get((packed, language))
+    if place is None:
+        if len(_places) >= MAX_PLACES:
+            _places.clear()
+        place = _places[packed, language] = place_from(record, language)
+    return place
