@@ -102,14 +102,29 @@ def parse(text: str) -> Address:
         AddressError: this is not an address; the reason names what it may be instead.
 
     """
+    return parse_with_text(text)[1]
+
+
+def parse_with_text(text: str) -> tuple[str, Address]:
+    """Return the canonical text of an address, which is that of `str`, and the address, as `parse` does."""
     bare = text.strip()
     try:
-        address = _strict(bare)
+        # This and `canonical_text` do what `ipaddress` does, in less time.
+        return bare, IPv4Address(bytes(map(_OCTETS.__getitem__, bare.split("."))))
     except (ValueError, KeyError):
+        address = _parse_others(text, bare)
+    return canonical_text(address), address
+
+
+def _parse_others(text: str, bare: str) -> Address:
+    """Parse what is not a bare IPv4 address."""
+    try:
+        address = _strict(bare)
+    except ValueError:
         bare = refanged(_unquoted(bare))
         try:
             address = _strict(_without_decoration(bare))
-        except (ValueError, KeyError):
+        except ValueError:
             from geocli.mistaken_addresses import reason
 
             raise AddressError(text, reason(bare, parse)) from None
@@ -122,9 +137,9 @@ def parse(text: str) -> Address:
 
 
 def _strict(text: str) -> Address:
-    """Read an address, as `ipaddress.ip_address` does, which takes longer; raise ValueError or KeyError."""
+    """Read an address, as `ipaddress.ip_address` does, or raise ValueError."""
     if ":" not in text:
-        return IPv4Address(bytes(map(_OCTETS.__getitem__, text.split("."))))
+        return IPv4Address(text)
     groups = text.split(":")
     digits = "".join([group.zfill(4) for group in groups])
     is_plain = len(groups) == 8 and len(digits) == 32 and all(groups) and _HEX_DIGITS.issuperset(digits)
@@ -132,7 +147,7 @@ def _strict(text: str) -> Address:
 
 
 def canonical_text(address: Address) -> str:
-    """Return an address as `str` does (RFC 5952 for IPv6), which takes longer."""
+    """Return an address as `str` does (RFC 5952 for IPv6)."""
     if address.version == 6:
         digits = f"{int(address):032x}"
         groups = [digits[at : at + 4] for at in range(0, 32, 4)]

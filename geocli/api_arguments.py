@@ -59,15 +59,12 @@ def _not_negative(name: str, value: int | None) -> None:
         raise ValueError(msg)
 
 
-def address_of(value: object) -> Address:
-    """Return an address from a string or an object of `ipaddress`.
-
-    Raises AddressError if the string is not an address; TypeError if the value is neither.
-    """
+def text_of(value: object) -> str:
+    """Return the text of an address, which may be an object of `ipaddress`; raise TypeError if it is neither."""
     if isinstance(value, str):
-        return addresses.parse(value)
+        return value
     if isinstance(value, IPv4Address | IPv6Address):
-        return addresses.parse(str(value))
+        return str(value)
     msg = f"an address is a str or an address of ipaddress, not {type(value).__name__}"
     raise TypeError(msg)
 
@@ -80,10 +77,10 @@ def each_address(values: Iterable[object]) -> Iterator[object]:
     return iter(values)
 
 
-def address_or_entry(value: object) -> Address | Entry:
-    """Return an address, or the entry of an invalid one, such as None and NaN in a column."""
+def parsed(value: object) -> tuple[str, Address] | Entry:
+    """Return an address with its canonical text, or the entry of an invalid one, such as None and NaN in a column."""
     try:
-        return address_of(value)
+        return addresses.parse_with_text(text_of(value))
     except AddressError as error:
         return Entry(ip=str(value), status="invalid", error=error.reason)
     except TypeError as error:

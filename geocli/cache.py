@@ -154,7 +154,7 @@ class GeoCache(ForkAware):
             JournalError: the answer could not be appended (unless `on_problem` does not raise).
 
         """
-        return next(self.lookup_batch([api_arguments.address_of(address)]))
+        return next(self.lookup_batch([addresses.parse(api_arguments.text_of(address))]))
 
     def lookup_batch(self, texts: Iterable[Text], *, mode: Mode = "cache") -> Iterator[Entry]:
         """Return an entry for each text, in their order; one that is not an address gets `status="invalid"`.
@@ -179,11 +179,10 @@ class GeoCache(ForkAware):
 
     def _in_blocks(self, rest: Iterator[object], mode: Mode) -> Iterator[Entry]:
         while block := list(islice(rest, BLOCK)):
-            parsed = [api_arguments.address_or_entry(text) for text in block]
-            keys = [item if isinstance(item, Entry) else addresses.canonical_text(item) for item in parsed]
-            by_ip = {str(ip): item for ip, item in zip(keys, parsed, strict=True) if not isinstance(item, Entry)}
+            parsed = list(map(api_arguments.parsed, block))
+            by_ip = dict([item for item in parsed if isinstance(item, tuple)])
             entries = self._cached_only(by_ip) if mode == "cached-only" else self._resolve(by_ip, mode)
-            yield from (key if isinstance(key, Entry) else entries[key] for key in keys)
+            yield from [entries[item[0]] if isinstance(item, tuple) else item for item in parsed]
 
     def lookup_cached_only(self, texts: Iterable[Text]) -> dict[str, Entry]:
         """Return the cached entries by canonical address; asks no source, raises StorageError or BusyError."""

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geocli.addresses import REGISTRIES_AT, canonical_text, embedded, for_services, is_address, parse, scope
+from geocli.addresses import (
+    REGISTRIES_AT,
+    canonical_text,
+    embedded,
+    for_services,
+    is_address,
+    parse,
+    parse_with_text,
+    scope,
+)
 from geocli.errors import AddressError
 
 if TYPE_CHECKING:
@@ -153,7 +162,9 @@ class TestParse:
             text = f"{address}" if port is None else f"{address}:{port}"
         else:
             text = f"[{address}{zone}]" if port is None else f"[{address}{zone}]:{port}"
-        assert (getattr(address, "ipv4_mapped", None) or address) == parse(space + text + space)
+        expected = getattr(address, "ipv4_mapped", None) or address
+        assert expected == parse(space + text + space)
+        assert (str(expected), expected) == parse_with_text(space + text + space)
 
     @settings(max_examples=500)
     @given(
