@@ -119,13 +119,15 @@ class SourceAnswers:
         """Of cached answers of services that are still fresh."""
         self._scopes = {ip: addresses.scope(address) for ip, address in by_ip.items()}
         ask = self._ask_local_and_log if is_verbose() else self._ask_local
+        failures: list[ResolveError] = []
         for ip, address in by_ip.items():
-            failures: list[ResolveError] = []
-            if answer := ask(ip, address, failures):
+            answer = ask(ip, address, failures)
+            if answer is not None:
                 self._answers[ip] = answer
             if failures or problems:
                 self._failures[ip] = [*failures, *problems]
                 self._report_all(failures)
+                failures.clear()
 
     def _ask_local(self, ip: str, address: Address, failures: list[ResolveError]) -> Answer | None:
         """Return the answer of the local sources, and add the errors of those that fail."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from _thread import allocate_lock  # as in the cache
-from itertools import chain, islice
+from bisect import bisect_left
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.address_ranges import single_address
@@ -89,7 +90,7 @@ class RowMaker:
         distinct = list(dict.fromkeys(addresses))
         by_address = self._by_address(distinct)
         entries = [by_address[address] for address in addresses]
-        lines = [self._line(entry, block, position) for position, entry in enumerate(entries)]
+        lines = self._lines(entries, block, range(len(block)))
         if block.is_labelled:
             from geocli.batch.log_labels import adjust
 
@@ -157,12 +158,15 @@ class RowMaker:
         for address in list(islice(self._remembered, max(len(self._remembered) - MAX_REMEMBERED, 0))):
             del self._remembered[address]
 
-    def _line(self, entry: Entry, block: Block, position: int) -> bytes:
-        if block.only_addresses and entry.status == "invalid":
-            return b""
-        suffix = block.suffix(position)
-        length = network_length(block.address(position), int(suffix[1:])) if suffix else None
-        return self._form.output.row(entry, "" if length is None else f"/{length}")
+    def _lines(self, entries: Sequence[Entry], block: Block, positions: Sequence[int]) -> list[bytes]:
+        """Return the lines of entries for the addresses at these positions."""
+        ips = None
+        if block.stops != block.ends:
+            ips = [_with_length(entry.ip, block, position) for entry, position in zip(entries, positions, strict=True)]
+        lines = self._form.output.rows(entries, ips)
+        if not block.only_addresses:
+            return lines
+        return [b"" if entry.status == "invalid" else line for entry, line in zip(entries, lines, strict=True)]
 
     def find(self, chunk: bytes, table: LookupTable, scalar: Collection[bytes] = ()) -> BlockAnswers:
         """Find the answers to all addresses of a chunk with the kernel.
@@ -197,7 +201,7 @@ class RowMaker:
 
     def _completed(self, answers: BlockAnswers, positions: Sequence[int], entries: Sequence[Entry]) -> Rows:
         block = answers.block
-        lines = [self._line(entry, block, position) for entry, position in zip(entries, positions, strict=True)]
+        lines = self._lines(entries, block, positions)
         if (selection := self._form.output.selection) is None:
             return Rows(self._assembled(answers, lines), _with_rows(entries, block), positions, answers)
         shown = Shown()
@@ -238,18 +242,23 @@ class RowMaker:
             yield answers.block.tail
 
 
+def _with_length(ip: str, block: Block, position: int) -> str:
+    """Return an address with the prefix length that follows it in a block, if they are a network."""
+    suffix = block.suffix(position)
+    length = network_length(block.address(position), int(suffix[1:])) if suffix else None
+    return ip if length is None else f"{ip}/{length}"
+
+
 def _parts(block: Block, lines: Sequence[bytes]) -> Iterator[bytes]:
     """Yield the output of a block in parts of about `OUT_BYTES`."""
-    pieces: list[bytes] = []
-    size = 0
-    for position, line in enumerate(lines):
-        copied = block.copied(position)
-        pieces += copied, line
-        size += len(copied) + len(line)
-        if size >= OUT_BYTES:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    yield b"".join([*pieces, block.tail])
+    if block.copy_starts is not None:
+        lines = [block.copied(position) + line for position, line in enumerate(lines)]
+    ends, start = list(accumulate(map(len, lines), initial=0)), 0
+    while start < len(lines):
+        stop = bisect_left(ends, ends[start] + OUT_BYTES, start)
+        yield b"".join(lines[start:stop])
+        start = stop
+    yield block.tail
 
 
 def _is_selected(selection: Selection, entry: Entry, block: Block) -> bool:

@@ -76,7 +76,7 @@ class NetworksOutput:
             if self._format != "json":
                 write(output.block(block))
                 continue
-            lines = [output.row(entry, "").removesuffix(b"\n") for entry in block]
+            lines = [line.removesuffix(b"\n") for line in output.rows(block)]
             write(separator + b",\n  ".join(lines))
             separator = b",\n  "
         if self._format == "json":

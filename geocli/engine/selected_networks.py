@@ -55,7 +55,7 @@ class SelectedNetworks:
         self._read, self._read_printed = reader(self._fields), reader(self._printed)
         self._has_all = not FIELDS_OF_SOURCES.isdisjoint(self._fields)
         self._groups: dict[str, int] = {}
-        self._values: list[list[Any]] = []
+        self._values: list[Sequence[Any]] = []
         self._walker = walker(databases)
         self._classes = read_classes(self._walker, self._key, language, self._fields)
         self.unknown_fields = self._unknown_fields()
@@ -125,7 +125,7 @@ class SelectedNetworks:
         if not self._selection.matches(entry):
             return UNSELECTED
         self.unmet -= self._selection.met(entry)
-        values = self._read_printed(entry) if self._printed else []
+        values = self._read_printed(entry)
         group = self._groups.setdefault(repr(values), len(self._values))
         if group == len(self._values):
             self._values.append(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, repeat
 from operator import attrgetter
 
 from geocli.json_coding import encode_basestring_ascii, readable_json
@@ -11,7 +11,7 @@ from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
     from typing import Any
 
     from geocli.models import Entry, Place
@@ -71,9 +71,8 @@ class Output:
         self._read = reader(self.cell_names)
         self._cells = {name: _Cells(self.cell) for name in self.cell_names}
         self._own_names = tuple(filter(PER_ADDRESS.__contains__, self.cell_names))
-        self._read_own = reader(self._own_names)
         self._read_common = attrgetter("status", *filter(_IN_COMMON.__contains__, self.cell_names))
-        self._patterns: dict[tuple[object, ...], tuple[str, Place]] = {}
+        self._patterns: dict[Hashable, tuple[str, Place]] = {}
         """Rows of entries with the same answer, with placeholders for the cells that differ."""
         self.unknown = {"json": "null", "jsonl": "null", "words": "-"}.get(format_, "")
         """Cell of an unknown value."""
@@ -120,23 +119,34 @@ class Output:
             return f"[\n  {inner}\n]{self.end}".encode()
         return "".join(f"{self.line([*map(self.cell, self._read(entry))])}{self.end}" for entry in entries).encode()
 
-    def row(self, entry: Entry, prefix: str) -> bytes:
-        """Return the line of an entry; a prefix length, if any, follows its address."""
-        own = tuple(map(self.cell, self._read_own(entry)))
-        if prefix:
-            pairs = zip(self._own_names, own, strict=True)
-            own = tuple(self.cell(f"{entry.ip}{prefix}") if name == "ip" else cell for name, cell in pairs)
-        if own and not self.is_uniform:
-            return self._row(entry, own).encode()
+    def rows(self, entries: Sequence[Entry], ips: Sequence[str] | None = None) -> list[bytes]:
+        """Return the line of each entry; `ips` are written instead of their addresses."""
+        columns = [self._own_cells(name, entries, ips) for name in self._own_names]
+        cells = list(zip(*columns, strict=True)) if columns else [()] * len(entries)
+        if columns and not self.is_uniform:
+            return [self._row(entry, own).encode() for entry, own in zip(entries, cells, strict=True)]
         # Most places recur: what is the same in all their rows is rendered once.
-        key = id(entry.place), self._read_common(entry)
-        known = self._patterns.get(key)
-        if known is None:
-            if len(self._patterns) >= MAX_PATTERNS:
-                self._patterns.clear()
-            pattern = self._row(entry, (_MARK,) * len(own)).replace("%", "%%").replace(_MARK, "%s")
-            known = self._patterns[key] = pattern, entry.place  # which keeps its id
-        return (known[0] % own).encode()
+        lines, patterns, read_common = [], self._patterns, self._read_common
+        for entry, own in zip(entries, cells, strict=True):
+            key = id(entry.place), read_common(entry)
+            pattern, _ = patterns.get(key) or self._pattern(key, entry)
+            lines.append((pattern % own).encode())
+        return lines
+
+    def _own_cells(self, name: str, entries: Sequence[Entry], ips: Sequence[str] | None) -> Sequence[str]:
+        """Return the cells of a field in `PER_ADDRESS`."""
+        read = reader((name,))
+        values = ips if ips and name == "ip" else [read(entry)[0] for entry in entries]
+        return values if self._are_plain(values) else list(map(self.cell, values))
+
+    def _pattern(self, key: Hashable, entry: Entry) -> tuple[str, Place]:
+        """Return a row with placeholders for the cells that differ; it is remembered with the place, to keep its id."""
+        if len(self._patterns) >= MAX_PATTERNS:
+            self._patterns.clear()
+        marks = repeat(_MARK, len(self._own_names))
+        pattern = self._row(entry, marks).replace("%", "%%").replace(_MARK, "%s"), entry.place
+        self._patterns[key] = pattern
+        return pattern
 
     def _row(self, entry: Entry, own: Iterable[str]) -> str:
         """Return the line of an entry; the cells of fields in `PER_ADDRESS` are given."""

@@ -150,7 +150,7 @@ def test_lines_are_those_of_the_scalar_path(
     texts = [f"{number}.0.0.0" for number in range(1, COUNT + 1)]
     paths = tuple(database.file.path for database in databases)
     with GeoCache(settings=Settings(data_dir=str(home), databases=paths), clock=lambda: AT) as cache:
-        expected = [output.row(entry, "") for entry in cache.lookup_batch(texts, mode="no-cache")]
+        expected = output.rows(list(cache.lookup_batch(texts, mode="no-cache")))
     actual = LookupTable(databases, None, output, is_kept=False).find(
         Block.joined([text.encode() for text in texts], [b""] * COUNT)
     )
