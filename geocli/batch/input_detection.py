@@ -63,6 +63,10 @@ NOTE_DELIMITERS = (b"\t", b",", b";", b"#", b"|")
 """Delimiters between an address and its note in a feed, which do not separate the words of a log."""
 DELIMITERS = ",\t;|"
 """Delimiters between the names of a header."""
+SEVERAL_ADDRESSES = (
+    "the first line has several addresses; the first one of each line is looked up; for all: -i log --extract"
+)
+"""Warning about a list."""
 MAX_HEADER_CHARS = 64 * 1024
 """Length of the longest line that may be a header."""
 MAX_PEEK_BYTES = 4 << 20
@@ -154,6 +158,8 @@ def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
         recognised = _by_line(decoded(comment), decoded(line), request)
         _check_applicable(request.replace(input=recognised.input))
         request = _with(request, recognised)
+        if request.input == "list" and _has_several_addresses(line):
+            request = request.replace(advice=SEVERAL_ADDRESSES)
     if request.input == "jsonl" and not request.columns:
         from geocli.batch.json_keys import advice, usual_key
 
@@ -254,6 +260,15 @@ def _cells(line: str, delimiter: str) -> list[str]:
         with suppress(csv.Error):
             return next(csv.reader([line], delimiter=delimiter), [])
     return []
+
+
+def _has_several_addresses(line: bytes) -> bool:
+    """Return whether there is another address in the note after an address, unless the note is a comment."""
+    from geocli.batch.address_scanner import starts_of_addresses
+
+    _, end = before_note(line, 0, len(line)) or (0, len(line))
+    note = line[end:].lstrip(b" \t,|")
+    return bool(note) and not is_comment(note) and bool(starts_of_addresses(note))
 
 
 def _is_of_log(line: str) -> bool:

@@ -95,10 +95,10 @@ def has_no_address(counts: Mapping[str, LineCounts]) -> bool:
 
 
 def complaint(counts: Mapping[str, LineCounts], request: BatchRequest) -> str | None:
-    """Return a sentence about the lines without an address, by the counts of each file; None if all have one."""
+    """Return a sentence about the lines without an address, by the counts of each file, or with several; else None."""
     name, first = next(((name, each) for name, each in counts.items() if each.invalid), ("", LineCounts()))
     if first.first is None:
-        return None
+        return request.advice or None if request.input == "list" else None
     invalid = sum(each.invalid for each in counts.values())
     lines = sum(each.lines - each.comments for each in counts.values())
     noun = "value" if request.has_arrays else "row" if request.input == "csv" else "line"

@@ -33,7 +33,7 @@ class BatchRequest(Value):
     columns: tuple[str, ...] = ()
     """Columns of tables, or paths in JSON lines, that hold addresses; default: one with a usual name."""
     advice: str = ""
-    """What to try for JSON lines without an address, by the first line."""
+    """By the first line: what to try for JSON lines without an address, or a warning about a list."""
     pick: str | None = None
     """The address to choose of several in a cell or value: `public`, `first` or `last`; default: `public`."""
     delimiter: str | None = None

@@ -144,6 +144,29 @@ def test_logs_comments_and_empty_input_are_not_reported(
     assert (0, b"") == (run.returncode, run.stderr)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_warned"),
+    [
+        ("81.2.69.160 98.0.0.1\n", True),
+        ("# start, end\n81.2.69.160,98.0.0.1,x\n", True),
+        ("81.2.69.160\t2001:218::1\n", True),
+        ("81.2.69.0 - 81.2.69.9\n", False),
+        ("81.2.69.0 255.255.255.0\n", False),
+        ("81.2.69.160 # as 98.0.0.1\n", False),
+        ("81.2.69.160 ; 98.0.0.1\n", False),
+        ("81.2.69.160,version 1.2.3.4.5\n", False),
+        ("81.2.69.160\n98.0.0.1\n", False),
+    ],
+)
+def test_several_addresses_in_the_first_line_of_a_list(located: Geocli, text: str, *, is_warned: bool) -> None:
+    """One of each line is looked up; unless it is a comment, the rest is not dropped without a word."""
+    run = located("batch", "-f", "value", "-F", "ip", stdin=text.encode())
+
+    assert 0 == run.returncode
+    assert is_warned == (b"the first line has several addresses" in run.stderr)
+    assert b"" == located("batch", "-q", stdin=text.encode()).stderr
+
+
 def test_the_file_of_the_first_line_is_named(located: Geocli, tmp_path: Path) -> None:
     """Lines are counted in each file."""
     first, second = tmp_path / "a.txt", tmp_path / "b.txt"
