@@ -165,7 +165,7 @@ def asn(value: Any) -> int | None:
     if type(value) is int and 0 < value <= MAX_ASN:
         return value
     number = _number(value.upper().removeprefix("AS") if isinstance(value, str) else value)
-    return int(number) if number is not None and 0 < number <= MAX_ASN else None
+    return int(number) if number is not None and 0 < number <= MAX_ASN and number == int(number) else None
 
 
 def degrees(values: Sequence[Any], limit: int) -> list[float | None]:
