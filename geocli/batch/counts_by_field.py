@@ -58,7 +58,7 @@ class Tally:
         self._read = reader(self.fields)
         self._is_per_address = not PER_ADDRESS.isdisjoint(self.fields)
         self._distinct = _distinct(needs_set=self._is_per_address) if with_addresses else None
-        self._networks = _AddressSet()
+        self._unusual = _AddressSet()
 
     @property
     def lines(self) -> Counter[Key]:
@@ -75,7 +75,7 @@ class Tally:
     @property
     def is_exact(self) -> bool:
         """Whether all distinct addresses were counted, rather than a first part of them."""
-        return self._distinct is None or not (self._distinct.is_full or self._networks.is_full)
+        return self._distinct is None or not (self._distinct.is_full or self._unusual.is_full)
 
     def add(self, rows: Rows) -> None:
         """Count rows."""
@@ -93,7 +93,7 @@ class Tally:
         if tuple(fields) == self.fields:
             return self
         reduced = Tally(fields, self.fields)
-        reduced._distinct, reduced._networks = self._distinct, self._networks
+        reduced._distinct, reduced._unusual = self._distinct, self._unusual
         for counts, own in ((self.lines, reduced._lines), (self.addresses, reduced._addresses)):
             for key, count in counts.items():
                 own[reduced._own(key)] += count
@@ -103,11 +103,11 @@ class Tally:
         keys = [tuple(map(comparable, self._read(entry))) for entry in entries]
         self._lines.update(keys)
         if self._distinct is not None and keys:
-            # A network counts as one address.
+            # A network counts as one address. The kernel's table takes neither networks nor all addresses.
             texts = [b"" if entry.status in WITHOUT_ADDRESS else entry.ip.encode() for entry in entries]
-            addresses = [b"" if _is_network(text) else text for text in texts]
-            networks = [text if _is_network(text) else b"" for text in texts]
-            new = [*self._distinct.add_texts(addresses), *self._networks.add_texts(networks)]
+            addresses = [b"" if _is_unusual(text) else text for text in texts]
+            others = [text if _is_unusual(text) else b"" for text in texts]
+            new = [*self._distinct.add_texts(addresses), *self._unusual.add_texts(others)]
             self._addresses.update(keys[position] for position in new)
 
     def _add_answers(self, block: BlockAnswers) -> None:
@@ -148,9 +148,9 @@ class Tally:
             self._addresses.update(keys[position] for position in self._distinct.add_texts(texts))
 
 
-def _is_network(text: bytes) -> bool:
-    """Return whether the canonical text of an address is that of a network or a range."""
-    return b"/" in text or b"-" in text
+def _is_unusual(text: bytes) -> bool:
+    """Return whether a canonical text is a network, a range or an IPv6 address that may be IPv4-compatible."""
+    return b"/" in text or b"-" in text or (text.startswith(b"::") and b":" in text[2:])
 
 
 def canonical(address: bytes) -> str:

@@ -33,13 +33,13 @@ def _counts(geocli: Geocli, text: str, *options: str) -> list[dict[str, str]]:
 
 def test_networks_are_counted_and_comments_are_not(located: Geocli) -> None:
     """A network is one distinct address, and a comment none, in small and in large input, also of selected rows."""
-    text = "# feed\n81.2.69.0/24\n81.2.69.0/24\n81.2.69.1-81.2.69.9\n81.2.69.1\n\n"
-    expected = {"resolved": "3", "comment": "0"}
+    text = "# feed\n81.2.69.0/24\n81.2.69.0/24\n81.2.69.1-81.2.69.9\n81.2.69.1\n\n::81.2.69.1\n::1\n::1:0\n::1:0\n"
+    expected = {"resolved": "3", "comment": "0", "special": "3"}
 
     for repeat in (1, 1000):
         rows = _counts(located, text * repeat, "--count-by", "status")
         assert expected == {row["status"]: row["addresses"] for row in rows}
-        (row,) = _counts(located, text * repeat, "--count-by", "status", "--country", "GB")
+        (row,) = _counts(located, text * repeat, "--count-by", "status", "--country", "GB", "--only", "scope=")
         assert ("resolved", str(4 * repeat), "3") == (row["status"], row["lines"], row["addresses"])
 
 
