@@ -12,7 +12,7 @@
           MissingDatabaseError
         ServiceError                service, status, retry_after_seconds
       StorageError              4   path
-        JournalError                offset_bytes
+        JournalError
         StoreError                  row
       BusyError                 75  path, waited_seconds
       UpdateError               3   url
@@ -165,11 +165,7 @@ class StorageError(GeocliError):
 
 
 class JournalError(StorageError):
-    """The journal cannot be appended to, sealed or read; the offset is known for some errors."""
-
-    def __init__(self, path: str, reason: str, *, offset_bytes: int | None = None) -> None:
-        super().__init__(path, reason)
-        self.offset_bytes = offset_bytes
+    """The journal cannot be appended to, sealed or read."""
 
 
 class StoreError(StorageError):

@@ -74,8 +74,7 @@ CASES: list[tuple[GeocliError, int, str, dict[str, Any]]] = [
     (ResolveError("ip-api: no answer"), 3, "ip-api: no answer", {}),
     (DatabaseError("/a.mmdb", "empty"), 3, "/a.mmdb: empty", {"path": "/a.mmdb"}),
     (StorageError("/d", "world-writable"), 4, "/d: world-writable", {"path": "/d"}),
-    (JournalError("/d/journal", "torn"), 4, "/d/journal: torn", {"path": "/d/journal", "offset_bytes": None}),
-    (JournalError("/d/journal", "torn", offset_bytes=7), 4, "/d/journal: torn", {"offset_bytes": 7}),
+    (JournalError("/d/journal", "torn"), 4, "/d/journal: torn", {"path": "/d/journal"}),
     (StoreError("/d/geocli.db", "full"), 4, "/d/geocli.db: full", {"path": "/d/geocli.db"}),
     (
         BusyError("/d/flush.lock", 10.0),
