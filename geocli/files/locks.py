@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+from _weakref import ref  # importing `weakref` takes 1 ms more
 from contextlib import contextmanager, suppress
+from io import FileIO
 
 from geocli.errors import BusyError
 from geocli.files.file_checks import is_at
@@ -26,12 +28,13 @@ class _OpenFiles(ForkAware):
 
     def __init__(self) -> None:
         super().__init__()
-        self.locks: set[FileLock] = set()
+        self.locks: set[ref[FileLock]] = set()
 
     def after_fork_in_child(self) -> None:
         """Close the copies of the descriptors; the parent keeps its locks."""
-        for lock in self.locks:
-            os.close(lock.descriptor)
+        for reference in self.locks:
+            if lock := reference():
+                lock.close_descriptor()
         self.locks.clear()
 
 
@@ -43,13 +46,19 @@ class FileLock:
 
     The lock belongs to the open file, which children share. So it is unlocked before it is closed, and a child closes
     its descriptors at once; else the lock would last as long as the child.
+
+    A signal handler that raises, such as that of Ctrl-C, may prevent the call of `close`. Then a file, but not a
+    directory, is closed when nothing refers to this object; else the lock would last as long as the process.
     """
 
     def __init__(self, open_file: Callable[[], int]) -> None:
-        """Open a file."""
+        """Open a file or a directory."""
         with _open.fork_lock:
             self.descriptor = open_file()
-            _open.locks.add(self)
+            self._owner: FileIO | None = None
+            with suppress(IsADirectoryError):
+                self._owner = FileIO(self.descriptor)
+            _open.locks.add(ref(self, _open.locks.discard))
 
     def acquire(self) -> bool:
         """Lock the file without waiting, and return whether it was free."""
@@ -66,12 +75,19 @@ class FileLock:
     def close(self) -> None:
         """Unlock and close the file."""
         with _open.fork_lock:
-            if self not in _open.locks:  # this is a child
+            if ref(self) not in _open.locks:  # closed, or this is a child
                 return
-            _open.locks.remove(self)
             with suppress(OSError):  # the file system has no locks
                 fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            _open.locks.discard(ref(self))
+            self.close_descriptor()
+
+    def close_descriptor(self) -> None:
+        """Close the file, which does not unlock it if another process has the descriptor, too."""
+        if self._owner is None:
             os.close(self.descriptor)
+        else:
+            self._owner.close()
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class DataDirectory:
             # A file of this user gets the mode, one of root also the group.
             if os.geteuid() in (0, os.fstat(descriptor).st_uid):
                 self._give(descriptor)
-        except (OSError, StorageError):
+        except BaseException:
             os.close(descriptor)
             raise
         return descriptor
