@@ -113,6 +113,8 @@ class SourceAnswers:
         self._chain, self._by_ip, self._now, self._report = chain, by_ip, now, report
         self._answers: dict[str, Answer] = {}
         self._failures: dict[str, Sequence[ResolveError]] = {}
+        self._failed = set[str]()
+        """Addresses for which a source failed that could be asked."""
         self._expires_at: dict[str, datetime] = {}
         """Of new answers of services."""
         self._kept_until: dict[str, datetime] = {}
@@ -126,6 +128,7 @@ class SourceAnswers:
                 self._answers[ip] = answer
             if failures or problems:
                 self._failures[ip] = [*failures, *problems]
+                self._failed.update([ip] if failures else ())
                 self._report_all(failures)
                 failures.clear()
 
@@ -189,6 +192,7 @@ class SourceAnswers:
             answer = replies.get(address)
             if address not in replies:
                 self._failures[ip] = [*failures, *self._failures.get(ip, ())]
+                self._failed.add(ip)
             elif answer:
                 self._add(ip, answer)
                 self._expires_at[ip] = self._now + service.lifetime
@@ -210,7 +214,8 @@ class SourceAnswers:
         """Return the entry of an address; it has an error if a source that failed might know more."""
         answer, scope = self._usable(ip), self._scopes[ip]
         error = str(self._failures[ip][0]) if ip in self._failures else None
-        if cached is not None and error is not None and _is_poorer(answer, cached, scope):
+        labels = "" if ip in self._failed else generation
+        if cached is not None and error is not None and _is_poorer(answer, cached, scope, labels):
             if scope is not None:
                 return cached.replace(generation=generation, error=error)
             return self._unresolved(ip, cached, generation, error)
@@ -249,8 +254,9 @@ class SourceAnswers:
         )
 
 
-def _is_poorer(answer: Answer | None, cached: Entry, scope: str | None) -> bool:
-    """Return whether a source of a cached answer is not among those of a new one."""
+def _is_poorer(answer: Answer | None, cached: Entry, scope: str | None, working: str) -> bool:
+    """Return whether a source of a cached answer is neither among those of a new one nor among working ones."""
     if cached.scope != scope or cached.status == "unresolved" or cached.source in {None, IANA}:
         return False
-    return not set((cached.source or "").split("+")) <= set(answer.source.split("+") if answer else ())
+    names = {label.partition("@")[0] for label in working.split(", ")}
+    return not set((cached.source or "").split("+")) <= names.union(answer.source.split("+") if answer else ())

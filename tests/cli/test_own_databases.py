@@ -121,3 +121,17 @@ def test_record_of_any_kind(alone: Geocli, record: Any, place: Place) -> None:
             entry[name] for name in ("country_code", "country_name", "traits")
         )
         alone("flush")
+
+
+@pytest.mark.parametrize("count", [1, 2 * SMALL_BYTES // len(IP)], ids=["scalar", "kernel"])
+def test_a_damaged_file_does_not_keep_a_new_database_from_answering(geocli: Geocli, count: int) -> None:
+    """A cached answer is kept only if a source of it fails: not the built-in data, nor a database that works."""
+    assert b"rir\n" == geocli("lookup", "-f", "value", "-F", "source", IP).stdout
+    for edition, city in (("Second", "Tokyo"), ("First", "London")):
+        build(geocli.db_dir / f"{edition}.mmdb", {IP: {"country_code": "GB", "city": city}}, edition=edition)
+        (geocli.db_dir / f"damaged-{edition}.mmdb").write_bytes(b"not a database")
+        run = geocli("batch", "-f", "value", "-F", "city,source", stdin=f"{IP}\n".encode() * count)
+        assert f"{city}\t{edition}\n".encode() * count == run.stdout
+    damaged = geocli.db_dir / "First.mmdb"
+    damaged.write_bytes(b"not a database")
+    assert b"London\tFirst\n" == geocli("lookup", "-f", "value", "-F", "city,source", IP).stdout
