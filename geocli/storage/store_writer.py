@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from geocli.storage.segments import Segment
 
 
+MAX_BUSY_SECONDS = 2_000_000
+"""SQLite counts milliseconds in 32 bits, and does not wait at all for more."""
 _NEXT_NUMBER = (
     "SELECT IFNULL(MAX(number), 0) + 1 FROM (SELECT number FROM applied_segments UNION ALL SELECT number FROM clears)"
 )
@@ -47,7 +49,7 @@ class StoreWriter:
         SQLite would open is not regular, or has hard links; BusyError if another program locked it.
         """
         self.path = directory.file(FILE_NAME)
-        self._busy_timeout_seconds = busy_timeout_seconds
+        self._busy_timeout_seconds = min(busy_timeout_seconds, MAX_BUSY_SECONDS)
         self._began: datetime | None = None
         self._stored = 0
         try:
@@ -56,7 +58,7 @@ class StoreWriter:
             raise StoreError(self.path, f"cannot be opened: {error.strerror}") from error
         check_store(self.path)
         with self._errors():
-            self._db = sqlite3.connect(self.path, timeout=busy_timeout_seconds, isolation_level=None)
+            self._db = sqlite3.connect(self.path, timeout=self._busy_timeout_seconds, isolation_level=None)
             try:
                 self._prepare()
             except BaseException:

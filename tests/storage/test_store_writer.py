@@ -300,6 +300,16 @@ def test_locked_store_is_not_migrated(directory: DataDirectory) -> None:
     assert [(SCHEMA_VERSION,)] == select(path, "PRAGMA user_version")
 
 
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(0.25, 250), (999_999_999, 2_000_000_000)])
+def test_sqlite_waits_for_locks(directory: DataDirectory, seconds: float, milliseconds: int) -> None:
+    """Also if it is to wait longer than SQLite can count, and after a checkpoint, which does not wait."""
+    with closing(StoreWriter(directory, busy_timeout_seconds=seconds)) as writer:
+        for _ in range(2):
+            with writer.transaction() as db:
+                assert [(milliseconds,)] == db.execute("PRAGMA busy_timeout").fetchall()
+            writer.checkpoint()
+
+
 def test_concurrent_readers(writer: StoreWriter) -> None:
     """Concurrent readers see all of a segment or nothing."""
     counts: list[Any] = []
