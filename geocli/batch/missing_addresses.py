@@ -13,7 +13,7 @@ from geocli.sanitize import decoded, safe, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from geocli.batch.request import BatchRequest
     from geocli.batch.row_maker import Rows
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_EXAMINED = 8
 """Lines of a block that are examined for the form that they look like."""
+MAX_SCANNED = 1000
+"""Lines of a block that are scanned for addresses, which lines of a log have here and there."""
 NOT_AN_ADDRESS = "not an IP address"
 """The reason for lines without a specific one."""
 
@@ -60,7 +62,7 @@ class LineCounts(Value):
             first=first,
             text=entry.ip if entry else "",
             reason=(entry.error or "") if entry else "",
-            like=_form_like([entry.ip for _, entry in invalid[:MAX_EXAMINED]]) if is_list else "",
+            like=_form_like([entry.ip for _, entry in invalid[:MAX_SCANNED]]) if is_list else "",
         )
 
     def __add__(self, later: LineCounts) -> LineCounts:
@@ -154,6 +156,11 @@ def _reason_before_note(text: str) -> str:
     return ""
 
 
-def _form_like(lines: Iterable[str]) -> str:
+def _form_like(lines: Sequence[str]) -> str:
     """Return the form that lines look like, the first that is not a list; else nothing."""
-    return next((form for line in lines if (form := by_line(line).input) != "list"), "")
+    forms = (by_line(line).input for line in lines[:MAX_EXAMINED])
+    if (form := next((form for form in forms if form != "list"), "")) or len(lines) <= MAX_EXAMINED:
+        return form
+    from geocli.batch.address_scanner import starts_of_addresses
+
+    return "log" if starts_of_addresses("\n".join(lines).encode("utf-8", "replace")) else ""

@@ -38,6 +38,7 @@ LOGIN = "Nov 30 07:57:14 host sshd[1]: Failed password for root from 81.2.69.160
         ),
         ((), "8.8.8.256,x\n", "line 1: 8.8.8.256,x: not an IP address: a part is larger than 255"),
         (("-i", "list"), LOGIN, ": it looks like log input; try: -i log"),
+        ((), f"{'host systemd[1]: Started x.' + chr(10)}" * 20 + LOGIN, "x.: it looks like log input; try: -i log"),
         (("-i", "list"), '{"ip": "81.2.69.160"}', ': {"ip": "81.2.69.160"}: it looks like jsonl input; try: -i jsonl'),
         (("-i", "list"), "date,src_ip", ": it looks like csv input; try: -i csv"),
         (("-0",), "81.2.69.160\0x y\0", "1 of 2 lines had no address; first: line 2: x y: not an IP address"),
