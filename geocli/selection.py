@@ -210,7 +210,7 @@ def _choices() -> dict[str, Sequence[str]]:
     """Return the values of the fields that have few."""
     scopes = {name for version in (4, 6) for *_, name in ranges(version)} - {"global", "nat64", "teredo", "6to4"}
     return {
-        "status": ("resolved", "special", "unresolved", "invalid"),
+        "status": ("resolved", "special", "unresolved", "invalid", "comment"),
         "scope": sorted(scopes),
         "traits.continent_code": ("AF", "AN", "AS", "EU", "NA", "OC", "SA"),
     }

@@ -40,6 +40,10 @@ def test_networks_are_counted_and_comments_are_not(located: Geocli) -> None:
         rows = _counts(located, text * repeat, "--count-by", "status")
         assert expected == {row["status"]: row["addresses"] for row in rows}
         (row,) = _counts(located, text * repeat, "--count-by", "status", "--country", "GB", "--only", "scope=")
+        statuses = {
+            row["status"] for row in _counts(located, text, "--count-by", "status", "--except", "status=comment")
+        }
+        assert {"resolved", "special"} == statuses
         assert ("resolved", str(4 * repeat), "3") == (row["status"], row["lines"], row["addresses"])
 
 
