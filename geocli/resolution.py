@@ -111,6 +111,7 @@ class SourceAnswers:
     ) -> None:
         """Ask the local sources; `problems` are the errors of sources that cannot be asked."""
         self._chain, self._by_ip, self._now, self._report = chain, by_ip, now, report
+        self._resolved = Entry(ip="", status="resolved", resolved_at=now)
         self._answers: dict[str, Answer] = {}
         self._failures: dict[str, Sequence[ResolveError]] = {}
         self._failed = set[str]()
@@ -214,27 +215,36 @@ class SourceAnswers:
         """Return the entry of an address; it has an error if a source that failed might know more."""
         answer, scope = self._usable(ip), self._scopes[ip]
         error = str(self._failures[ip][0]) if ip in self._failures else None
-        labels = "" if ip in self._failed else generation
-        if cached is not None and error is not None and _is_poorer(answer, cached, scope, labels):
-            if scope is not None:
-                return cached.replace(generation=generation, error=error)
-            return self._unresolved(ip, cached, generation, error)
+        if error is not None and (kept := self._richer(ip, answer, cached, generation, error)):
+            return kept
         if answer is None and scope is None:
             return self._unresolved(ip, cached, generation, error)
         answer = answer or _NOWHERE
-        retry_at = next_retry_at(cached, self._now) if error else None
-        return Entry(
+        entry = self._resolved.replace(
             ip=ip,
-            status="resolved" if scope is None else "special",
-            scope=scope,
             place=answer.place,
             source=answer.source,
             prefix_len=answer.prefix_len,
             built_at=answer.built_at,
-            resolved_at=self._now,
-            retry_at=self._expires_at.get(ip, retry_at),
             generation=generation,
         )
+        if scope is not None:
+            entry = entry.replace(status="special", scope=scope)
+        if ip in self._expires_at or error is not None:
+            entry = entry.replace(retry_at=self._expires_at.get(ip) or next_retry_at(cached, self._now))
+        return entry
+
+    def _richer(
+        self, ip: str, answer: Answer | None, cached: Entry | None, generation: str, error: str
+    ) -> Entry | None:
+        """Return an entry that keeps the cached answer, if a source that failed may have given it."""
+        scope = self._scopes[ip]
+        working = "" if ip in self._failed else generation
+        if cached is None or not _is_poorer(answer, cached, scope, working):
+            return None
+        if scope is not None:
+            return cached.replace(generation=generation, error=error)
+        return self._unresolved(ip, cached, generation, error)
 
     def _usable(self, ip: str) -> Answer | None:
         """Return the answer, None if it is empty, or a cached one is kept instead."""

@@ -106,12 +106,14 @@ class RowMaker:
         return Rows(iter([b"".join([*kept, tail])]), _with_rows(entries, block), shown=shown)
 
     def _by_address(self, addresses: Sequence[bytes]) -> dict[bytes, Entry]:
-        """Look up addresses, which in a list may have notes or be comments."""
+        """Look up distinct addresses, which in a list may have notes or be comments."""
         comments, noted = dict[bytes, Entry](), dict[bytes, bytes]()
         if self._form.has_notes:
             unusual = list(filter(is_unusual, addresses))
             comments = {line: Entry(ip=decoded(line), status="comment") for line in filter(is_comment, unusual)}
             noted = with_notes(line for line in unusual if line not in comments)
+        if not (comments or noted):
+            return dict(zip(addresses, self._entries(addresses), strict=True))
         plain = list(dict.fromkeys(noted.get(line, line) for line in addresses if line not in comments))
         entries = dict(zip(plain, self._entries(plain), strict=True)) if plain else {}
         return comments | {line: entries[noted.get(line, line)] for line in addresses if line not in comments}

@@ -95,11 +95,12 @@ class Chain:
     @staticmethod
     def _resolve(resolvers: Sequence[Resolver], address: Address, report: Report) -> Answer | None:
         """Ask each resolver also for an embedded IPv4 address, unless it has a place for the IPv6 address."""
-        inner = embedded(address)
+        inner = embedded(address) if address.version == 6 else None
         answer: Answer | None = None
         for resolver in resolvers:
             if inner is None or not inner.is_obscured:
-                answer = _joined(answer, resolver.resolve(address, report))
+                its_answer = resolver.resolve(address, report)
+                answer = its_answer if answer is None else _joined(answer, its_answer)
             if inner is not None and not (answer and answer.has_place):
                 ipv4_answer = resolver.resolve(inner.ipv4, report)
                 answer = _joined(answer, ipv4_answer and of_embedded(ipv4_answer, inner))

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from geocli.models import Place
     from geocli.resolvers.protocols import Labels, Report
 
-MANY_ADDRESSES = 10_000
+MANY_ADDRESSES = 5_000
 """Number of addresses after which reading the whole search tree saves time."""
-MAX_PLACES, MAX_ANSWERS = 20_000, 50_000
-"""Maximum number of places that are remembered, in about 50 MB; of their answers, in about 30 MB."""
+MAX_PLACES, MAX_ANSWERS = 20_000, 100_000
+"""Maximum number of places that are remembered, in about 50 MB; of their answers, in about 50 MB."""
 MAX_READS = 5
 """Maximum number of reads of a database that is replaced while it is read."""
 
