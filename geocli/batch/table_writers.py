@@ -143,7 +143,7 @@ class ObjectWriter:
         answers = [prefix + GEO for prefix in prefixes]
         _check_new(answers, head, len(prefixes))
         self.output = Output("jsonl", fields, end="")
-        self._keys = [f"{json_text(name)}: " for name in head.names]
+        self._keys = [f"{json_text(_as_unicode(name))}: " for name in head.names]
         self._first, *self._separators = [f"{json_text(name)}: ".encode() for name in answers]
         self._separators = [b", " + key for key in self._separators]
 
@@ -154,8 +154,11 @@ class ObjectWriter:
     def row(self, cells: list[str], _: bytes) -> list[bytes]:
         """Return an object that is still open; cells without a name have their number as a key."""
         keys = [*self._keys, *(f'"{number}": ' for number in range(len(self._keys) + 1, len(cells) + 1))]
-        texts = [
-            cell.replace(NO_CR, CR).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for cell in cells
-        ]
+        texts = map(_as_unicode, cells)
         members = [f"{key}{json_text(text)}, " for key, text in zip(keys, texts, strict=False)]
         return [f"{{{''.join(members)}".encode() + self._first, *self._separators]
+
+
+def _as_unicode(cell: str) -> str:
+    """Return a cell as a string of JSON, in which bytes that are not UTF-8 are U+FFFD."""
+    return cell.replace(NO_CR, CR).encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -279,6 +279,16 @@ def test_a_table_becomes_another_format(batch: Batch, format_: str, delimiter: s
     assert expected == batch(header, rows, input="csv", delimiter=delimiter, format=format_)
 
 
+def test_other_encodings_stay_in_csv_and_are_replaced_in_json(batch: Batch) -> None:
+    """Bytes that are not UTF-8 are U+FFFD in the keys and values of JSON."""
+    head, body = b"ip,n\xe4me\n", b"81.2.69.160,Z\xfcrich\n"
+
+    assert head[:-1] + b",country_code\n" + body[:-1] + b",GB\n" == batch(head, body, input="csv")
+    assert {"ip": "81.2.69.160", "n\ufffdme": "Z\ufffdrich", "geo": {"country_code": "GB"}} == json.loads(
+        batch(head, body, input="csv", format="jsonl")
+    )
+
+
 def test_a_log_becomes_csv_and_json(batch: Batch) -> None:
     """Without its comments."""
     request: dict[str, Any] = {"input": "csv", "columns": ("id.orig_h", "id.resp_h")}
