@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,7 @@ def re_resolve(  # noqa: PLR0913 (each is an option of the command)
         BusyError: another process resolves rows again, or another program keeps the store locked.
 
     """
+    limit = sys.maxsize if limit is None else min(limit, sys.maxsize)  # `islice` takes no larger one
     if dry_run:
         rows = islice(_selected(store, which, now, cache), limit)
         return ReResolveReport(retried=sum(1 for _ in rows))

@@ -136,7 +136,7 @@ class TestReResolve:
         assert [] == source.lookups
         assert [] == list(filled.journal.dirty())
 
-    @pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5])
+    @pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5, 10**30])
     def test_limit(self, filled: GeoCache, source: Source, limit: int) -> None:
         """At most as many rows as the limit are resolved."""
         assert min(limit, 4) == filled.re_resolve("all", limit=limit).retried

@@ -67,7 +67,7 @@ class NetworkAnswers:
         console = open_console()
         ranked = sorted(self._answers.values(), key=lambda answer: -answer.addresses)
         total = sum(answer.addresses for answer in ranked)
-        chosen = [*islice(ranked, top)]
+        chosen = ranked[:top]
         columns = self._columns(chosen)
         names = [
             Column("networks", is_fixed=True),

@@ -155,6 +155,8 @@ def test_lookup_shows_the_distinct_answers(geocli: Geocli) -> None:
     ] == lines
     top = geocli("lookup", "-f", "table", "--top", "1", "11.0.0.0/21").stdout.decode().splitlines()
     assert "2 more; --top 3 shows all" == top[-1].strip()
+    everything = geocli("lookup", "-f", "table", "-F", "city", "--top", f"{10**30}", "11.0.0.0/21")
+    assert shown == everything.stdout.decode()
 
 
 @pytest.mark.parametrize(
