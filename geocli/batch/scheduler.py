@@ -41,6 +41,8 @@ MAX_DATABASES = 30
 GROUP_BLOCKS = 2
 """Blocks that are appended and written together, so that shared places are written once and requests to web services
 are full."""
+MAX_JOBS = 128
+"""Threads beyond which more take only memory, about 2 MB each for a block that waits."""
 MANY_LINES = 100_000
 """Lines without the kernel after which it is reported missing."""
 
@@ -60,7 +62,8 @@ class Scheduler:
         self, cache: GeoCache, form: Form, mode: Mode, jobs: int, put: Callable[[Sequence[Rows]], None]
     ) -> None:
         """Prepare to answer chunks on a number of threads; `put` is called with the rows of blocks, in order."""
-        self._cache, self._form, self._mode, self._jobs, self._put = cache, form, mode, jobs, put
+        self._cache, self._form, self._mode, self._put = cache, form, mode, put
+        self._jobs = min(jobs, MAX_JOBS)
         self._maker = RowMaker(cache, mode, form)
         self._uses_journal = mode != "no-cache"
         self._has_services = bool(cache.chain.services)

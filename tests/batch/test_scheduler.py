@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geocli.batch.request import BatchRequest
+from geocli.batch.scheduler import GROUP_BLOCKS, MAX_JOBS, SMALL_BYTES, Scheduler
+from geocli.cache import GeoCache
 from tests.helpers.command_output import complaint
 from tests.helpers.terminals import STYLE, on_terminal
 from tests.helpers.waiting import read_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from geocli.batch.row_maker import Rows
     from tests.helpers.geocli_process import Geocli
 
 
@@ -34,6 +39,25 @@ def test_rows_keep_their_order(located: Geocli, long_list: Path, jobs: str) -> N
 
     assert (0, b"") == (run.returncode, run.stderr)
     assert long_list.read_bytes() == run.stdout
+
+
+def test_few_blocks_wait_for_many_threads(located: Geocli) -> None:
+    """However many threads are requested, memory is bounded."""
+    form = BatchRequest(files=(), input="list", fields=("city",)).form()
+    written = 0
+
+    def put(group: Sequence[Rows]) -> None:
+        nonlocal written
+        written += len(group)
+
+    with (
+        GeoCache(settings=located.settings()) as cache,
+        Scheduler(cache, form, "no-cache", 1_000_000, put) as scheduler,
+    ):
+        for pushed in range(1, 2 * MAX_JOBS):
+            scheduler.push(b"81.2.69.160\n" * (SMALL_BYTES // 12 + 1))
+            # The rows of one group are being written.
+            assert pushed - written <= MAX_JOBS + 2 * GROUP_BLOCKS
 
 
 def test_summary_counts_rows(located: Geocli, long_list: Path) -> None:
