@@ -6,7 +6,7 @@ from functools import cached_property
 
 from geocli.addresses import ranges
 from geocli.countries import check_country_code
-from geocli.errors import SettingsError
+from geocli.errors import AddressError, SettingsError
 from geocli.immutable import Value
 from geocli.models import KNOWN_FIELDS, reader, unknown
 from geocli.settings import COMMAND_LINE
@@ -189,6 +189,8 @@ def _canonical(field: str, text: str) -> str:
         return check_country_code(text)
     if field == "asn":
         return _asn(text)
+    if field == "ip":
+        return _address(text)
     if field in NUMBERS and _number(text) is None:
         raise ValueError(f"{text!r} is not a number")
     if (field == "cached" or field.startswith("traits.is_")) and text.lower() not in _TRUTH:
@@ -204,6 +206,17 @@ def _asn(text: str) -> str:
     if not (number.isascii() and number.isdecimal() and 0 < int(number[:11]) < 1 << 32):
         raise ValueError(f"{text!r} is not the number of an autonomous system, as in AS15169")
     return str(int(number))
+
+
+def _address(text: str) -> str:
+    """Return an address, a network or a range in canonical form; anything else, such as a host name, as it is."""
+    from geocli.address_ranges import AddressRange, parse
+
+    try:
+        address = parse(text)
+    except AddressError:
+        return text
+    return address.text if isinstance(address, AddressRange) else str(address)
 
 
 def _choices() -> dict[str, Sequence[str]]:

@@ -156,7 +156,7 @@ def opened(path: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Re
 
     A file with a suffix of `COMPRESSIONS` is decompressed. `on_wait` is called before a read that may block.
     """
-    name = "standard input" if path == "-" else path
+    name = "standard input" if path == "-" else path or "empty path"
     try:
         descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

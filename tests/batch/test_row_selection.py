@@ -68,6 +68,7 @@ def _large(text: bytes) -> bytes:
         (("--only", "country_code=GB,JP"), (1, 2, 6, 8, 9)),
         (("--except", "country_code=US"), (1, 2, 5, 6, 8, 9)),
         (("--only", "status=special"), (5,)),
+        (("--only", "ip=2001:0218:0::1,::ffff:10.0.0.1"), (5, 6)),
         (("--only", "status=resolved", "--except", "country_code=GB"), (2, 3, 6)),
         (("--asn", "AS20712"), (1, 8, 9)),
         (("--only", "accuracy_radius=100"), (1, 2, 8, 9)),

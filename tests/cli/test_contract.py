@@ -379,6 +379,7 @@ def test_version(geocli: Geocli) -> None:
             "command line: --pick: cannot be used with list input; it needs -i csv or -i jsonl",
         ),
         (("batch", "-c", ""), "command line: -c: empty; name a column, its number, or a path in JSON"),
+        (("batch", ""), "empty path: No such file or directory"),
         (("batch", "8.8.8.8"), "8.8.8.8: No such file or directory; to look up an address: geocli lookup 8.8.8.8"),
         (("clear", "--older-than", "3x"), "command line: 3x: not a duration like 30d, 12h, 90m or 45s"),
     ],
