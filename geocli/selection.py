@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 
 from geocli.addresses import ranges
@@ -212,11 +213,10 @@ def _address(text: str) -> str:
     """Return an address, a network or a range in canonical form; anything else, such as a host name, as it is."""
     from geocli.address_ranges import AddressRange, parse
 
-    try:
+    with suppress(AddressError):
         address = parse(text)
-    except AddressError:
-        return text
-    return address.text if isinstance(address, AddressRange) else str(address)
+        return address.text if isinstance(address, AddressRange) else str(address)
+    return text
 
 
 def _choices() -> dict[str, Sequence[str]]:
@@ -230,7 +230,8 @@ def _choices() -> dict[str, Sequence[str]]:
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    """Return the number that a string is; an integer exactly, since a float has only 53 bits of it."""
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return None

@@ -20,7 +20,13 @@ LONDON = Entry(
         latitude=51.5142,
         asn=20712,
         org="Andrews, Arnold Ltd",
-        traits={"is_anycast": False, "user_count": 3, "domain": "aa.net.uk", "tags": ["vpn", "tor"]},
+        traits={
+            "is_anycast": False,
+            "user_count": 3,
+            "domain": "aa.net.uk",
+            "tags": ["vpn", "tor"],
+            "large": (1 << 64) - 1,
+        },
     ),
 )
 
@@ -45,6 +51,7 @@ def selected(**options: Any) -> Selection:
         "traits.is_anycast=false",
         "is_anycast=False",
         "user_count=3.0",
+        "traits.large=18446744073709551615",
         "domain=aa.net.uk",
         "traits.tags=tor",
         "region=",
@@ -61,7 +68,11 @@ def test_values_are_compared_by_their_types(condition: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", ["country_code=NL", "asn=207", "city=", "is_anycast=true", "user_count=30", "domain=aa", "region=x"]
+    "condition",
+    [
+        *("country_code=NL", "asn=207", "city=", "is_anycast=true", "user_count=30", "domain=aa", "region=x"),
+        "traits.large=18446744073709551614",
+    ],
 )
 def test_other_values(condition: str) -> None:
     """No other values match."""
