@@ -6,7 +6,6 @@ The kernel uses the tables of `geocli.batch.ipv4_boundaries`, and caches the dec
 from __future__ import annotations
 
 import ctypes
-import secrets
 from array import array
 from functools import cache
 from threading import local
@@ -16,7 +15,7 @@ from geocli.batch import defanged, ipv4_boundaries, ipv4_context, ipv6_context
 from geocli.batch.address_scanner import IN_RUN, Spans, candidate_start, prefix_end, span_in_run
 from geocli.batch.ipv4_boundaries import AFTER, BEFORE, BEFORE_SMALL, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, WORD
 from geocli.batch.software_versions import NEAR_BYTES, is_product
-from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel
+from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel, secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +46,8 @@ class _Rules(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_char_p) for name in ("before", "after", "endings", "firsts", "properties")),
         ("memory", _POINTER),
-        *((name, _U64) for name in ("secret", "set_mask")),
+        ("secret", _U64 * 3),
+        ("set_mask", _U64),
         *((name, _U32) for name in ("max_between", "near_bytes", "quote_bytes", "before_bytes", "after_bytes")),
         ("max_run_bytes", _U32),
     )
@@ -105,7 +105,7 @@ class Scanner:
         self.rules = _Rules(
             *_tables(),
             memory=address_of(self._memory),
-            secret=secrets.randbits(64),
+            secret=secret(),
             set_mask=SETS - 1,
             max_between=ipv4_boundaries.MAX_BETWEEN,
             near_bytes=NEAR_BYTES,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from ctypes import byref, sizeof
 from typing import TYPE_CHECKING
 
 from geocli.engine.blocks import Block, offsets
-from geocli.engine.kernel import FIRST_NUMBER, Engine, Packer, Row, address_of, allocated, kernel, secret
+from geocli.engine.kernel import FIRST_NUMBER, Row, address_of, kernel, numbering, secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-SLOTS = 1 << 22
-"""Slots of the hash table of addresses, of 16 bytes each."""
-MAX_ADDRESSES = SLOTS // 8 * 5
+MAX_ADDRESSES = 5 << 19
+"""Addresses take 64 MB, a hash table of which five eighths are used."""
 
 
 class DistinctAddresses:
@@ -27,10 +27,8 @@ class DistinctAddresses:
 
     def __init__(self) -> None:
         self.is_full = False
-        self._seen = allocated(16 * SLOTS)
-        self._engine = Engine(secret=secret())
-        self._rows = bytearray()
-        self._packer = Packer(seen=address_of(self._seen), mask=SLOTS - 1, capacity=MAX_ADDRESSES)
+        self._seen, self._memory = numbering(MAX_ADDRESSES)
+        self._secret, self._rows = array("Q", secret()), bytearray()
 
     def add(self, native: Any, size: int, counts: Any) -> None:
         """Count the addresses of a block that did not occur before, by the numbers of their answers.
@@ -55,11 +53,11 @@ class DistinctAddresses:
 
     def _collect(self, native: Any, size: int) -> int:
         """Write rows for the addresses of a block that did not occur before; return how many there are."""
-        self.is_full = self.is_full or self._packer.count + size > MAX_ADDRESSES
+        self.is_full = self.is_full or self._seen.count + size > MAX_ADDRESSES
         if self.is_full or not size:
             return 0
         if len(self._rows) < size * sizeof(Row):
             self._rows = bytearray(size * sizeof(Row))
-        pointers = byref(self._packer), byref(self._engine), byref(native), address_of(self._rows)
+        pointers = byref(self._seen), address_of(self._secret), byref(native), address_of(self._rows)
         new: int = kernel().collect(*pointers, 0)
         return new

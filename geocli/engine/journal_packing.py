@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_uint64, sizeof
+from array import array
+from ctypes import byref, sizeof
 from typing import TYPE_CHECKING
 
 from geocli.engine.blocks import zeros
-from geocli.engine.kernel import Packer, Row, address_of, allocated, kernel
+from geocli.engine.kernel import Row, Writer, address_of, kernel, numbering, secret
 from geocli.storage.frames import HEADER_BYTES, MAX_BYTES, TARGET_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from geocli.engine.block_answers import BlockAnswers
-    from geocli.engine.kernel import Engine
 
-SEEN_SLOTS = 1 << 20
-"""Slots of the hash table of packed addresses, which is emptied when five eighths are used."""
-ENVELOPE_BYTES = len(',"ips":"","places":[]}],"rows":[[]}\n')
+MAX_SEEN = 5 << 17
+"""Number of addresses that are remembered, in 16 MB."""
+BEFORE_ADDRESSES, BEFORE_PLACES, AFTER_PLACES = b',"ips":"', b'","places":[', b']}],"rows":[[]}\n'
+ENVELOPE_BYTES = len(BEFORE_ADDRESSES + BEFORE_PLACES + AFTER_PLACES)
 
 
 class JournalPacker:
     """Encodes answers to addresses that are new in this run. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._seen = allocated(16 * SEEN_SLOTS)
-        self._count = 0
-        self._out = bytearray(2 * TARGET_BYTES)
+        self._seen, self._memory = numbering(MAX_SEEN)
+        self._secret = array("Q", secret())
+        self._texts = [bytearray(TARGET_BYTES), bytearray(TARGET_BYTES)]
 
     def payloads(self, head: str, blocks: Sequence[BlockAnswers]) -> Iterator[bytes]:
         """Yield payloads with the new answers of blocks, which must be of one table.
@@ -45,32 +46,26 @@ class JournalPacker:
         answers = blocks[0].answers
         if not answers.is_kept:
             return
-        engine, calls = answers.engine, kernel()
-        packer = Packer(address_of(self._seen), SEEN_SLOTS - 1, self._count, SEEN_SLOTS // 8 * 5)
+        engine, calls = byref(answers.engine), kernel()
         total = sum(len(block.block) for block in blocks)
         rows, ordered = bytearray(total * sizeof(Row)), bytearray(total * sizeof(Row))
         count = 0
         for block in blocks:
-            count = calls.collect(byref(packer), byref(engine), byref(block.native), address_of(rows), count)
-        self._count = packer.count
-        numbers, groups = engine.next_number, engine.group_keys.count
+            pointers = byref(self._seen), address_of(self._secret), byref(block.native), address_of(rows)
+            count = calls.collect(*pointers, count)
+        numbers, groups = answers.engine.next_number, answers.engine.group_keys.count
         starts = zeros(max(256, numbers, groups))
-        calls.sort(byref(engine), address_of(rows), address_of(ordered), count, address_of(starts), numbers, groups)
-        start, head_bytes = address_of(ordered), head.encode("ascii")
-        max_bytes = TARGET_BYTES - HEADER_BYTES - len(head_bytes) - ENVELOPE_BYTES
+        calls.sort(engine, address_of(rows), address_of(ordered), count, address_of(starts), numbers, groups)
+        start, max_bytes = address_of(ordered), TARGET_BYTES - HEADER_BYTES - len(head) - ENVELOPE_BYTES
         while count:
-            packed, payload = self._payload(engine, start, count, head_bytes, max_bytes)
+            writers = [Writer(to=address_of(text), room=len(text)) for text in self._texts]
+            packed = calls.payload(engine, start, count, max_bytes, *map(byref, writers))
+            sizes = [writer.used for writer in writers]
+            if len(head) + ENVELOPE_BYTES + sum(sizes) > MAX_BYTES:
+                raise ValueError(f"an entry of {sum(sizes)} bytes does not fit into a frame")
+            if any(size > len(text) for size, text in zip(sizes, self._texts, strict=True)):
+                self._texts = [bytearray(max(size, TARGET_BYTES)) for size in sizes]
+                continue
             start, count = start + packed * sizeof(Row), count - packed
-            yield payload
-
-    def _payload(self, engine: Engine, start: int, count: int, head: bytes, max_bytes: int) -> tuple[int, bytes]:
-        """Return how many of the sorted rows fit into the next payload, and the payload."""
-        size_bytes = c_uint64()
-        arguments = byref(engine), start, count, head, len(head), max_bytes
-        packed = kernel().payload(*arguments, address_of(self._out), len(self._out), byref(size_bytes))
-        if size_bytes.value > MAX_BYTES:
-            raise ValueError(f"an entry of {size_bytes.value} bytes does not fit into a frame")
-        if size_bytes.value > len(self._out):
-            self._out = bytearray(size_bytes.value)
-            return self._payload(engine, start, count, head, max_bytes)
-        return packed, bytes(memoryview(self._out)[: size_bytes.value])
+            addresses, places = (memoryview(text)[:size] for text, size in zip(self._texts, sizes, strict=True))
+            yield b"".join((head.encode("ascii"), BEFORE_ADDRESSES, addresses, BEFORE_PLACES, places))

@@ -53,12 +53,16 @@ struct numbering {
     uint64_t mask, count, capacity;
 };
 
+/* A record: its offset, the position of an address that has it, its kind, 0 if it was not read, its AS number, or 0, and the
+ * offset of its text in `arena`. */
+struct record {
+    uint32_t offset, position, kind, asn, text;
+};
+
 /* The records of a database by number; 0 stands for no record, 1 for records without space. */
 struct records {
-    struct numbering numbering;    /* numbers by the offsets of records */
-    uint32_t *offsets, *positions; /* by number: offset of the record, and position of an address that has it */
-    uint32_t *kinds, *asns;        /* by number: kind of the record, 0 if it was not read; its AS number, or 0 */
-    uint32_t *texts;               /* by number: offset of its text in `arena` */
+    struct numbering numbering; /* numbers by the offsets of records */
+    struct record *by_number;
 };
 
 /* The texts of answers from records of some kinds: offsets of pieces in `arena`. */
@@ -92,7 +96,8 @@ struct engine {
     uint64_t embedded;          /* the scope of addresses that contain an IPv4 address */
     _Atomic uint32_t *table;    /* by leading bits: the answer for all addresses with these, as `fill` stores it */
     _Atomic uint8_t *states;    /* by number */
-    uint32_t *answers; /* by number: recipe, and texts of the records, of each database and of a registry */
+    uint32_t *answers; /* by number: recipe, and texts of the records, of each database and of a registry; after `geocli_add`,
+                        * 0, numbers of the records, and the scope */
     uint32_t *groups;  /* by number: group of answers that share members in the journal; null without a journal */
     uint32_t *keys;    /* by number: equal for answers with the same recipe and labels; null without labels */
     struct recipe *recipes;
@@ -457,11 +462,29 @@ static void put_number(struct writer *writer, uint64_t value) {
     put(writer, digits + at, 20 - at);
 }
 
+/* Hashes with a secret, without which nobody can find values that have the same one. */
+
+static inline uint64_t mixed(const uint64_t *secret, uint64_t value) {
+    value = (value ^ secret[0]) * secret[1];
+    return (value ^ value >> 32) * secret[2];
+}
+
 /* Return a hash of 44 bits. */
-static uint64_t hashed(const uint64_t *secret, uint64_t key) {
-    key = (key ^ secret[0]) * secret[1];
-    key = (key ^ key >> 32) * secret[2];
+static inline uint64_t hashed(const uint64_t *secret, uint64_t key) {
+    key = mixed(secret, key);
     return (key ^ key >> 32) * secret[1] >> 20;
+}
+
+/* Return a hash of bytes and of another hash. */
+static uint64_t hashed_bytes(const uint64_t *secret, const uint8_t *at, uint64_t size, uint64_t hash) {
+    uint64_t word;
+    for (hash = mixed(secret, hash ^ size); size >= sizeof word; at += sizeof word, size -= sizeof word) {
+        memcpy(&word, at, sizeof word);
+        hash = mixed(secret, hash ^ word);
+    }
+    word = 0;
+    memcpy(&word, at, size);
+    return mixed(secret, hash ^ word);
 }
 
 /* Records (MaxMind DB file format, data section), rewritten in the format of Python's marshal, version 3. */
@@ -621,16 +644,6 @@ static int is_text(const struct decoder *decoder, const struct value *value, con
     return value->type == STRING && value->size == size && !memcmp(decoder->data + value->begin, text, size);
 }
 
-/* Return a hash of a text and of another hash. */
-static uint64_t hashed_text(const struct decoder *decoder, const struct value *text, uint64_t hash) {
-    hash = hashed(decoder->secret, hash ^ (uint64_t)text->size << 44);
-    for (uint64_t at = text->begin; at < text->end; at += sizeof hash) {
-        uint64_t word = 0, size = text->end - at;
-        memcpy(&word, decoder->data + at, size < sizeof word ? size : sizeof word);
-        hash = hashed(decoder->secret, hash ^ word);
-    }
-    return hash;
-}
 
 /* Return the role of the value of a key. */
 static int inner(const struct decoder *decoder, const struct value *key, int place) {
@@ -689,7 +702,7 @@ static int put_map(struct decoder *decoder, const struct value *map, int place, 
             if (!put_value(decoder, at, ELSEWHERE, depth, &at)) return 0;
             if (!put_value(decoder, at, inner(decoder, &key, place), depth, &at)) return 0;
             if (place == IN_RECORD || place == NAMED || place == FIELDS)
-                shape = hashed(decoder->secret, hashed_text(decoder, &key, shape) ^ decoder->shape << 1);
+                shape = hashed_bytes(decoder->secret, decoder->data + key.begin, key.size, mixed(decoder->secret, shape) ^ decoder->shape);
         }
         *next = at;
     }
@@ -705,7 +718,7 @@ static int put_array(struct decoder *decoder, const struct value *array, int pla
     put_u32(decoder, array->size);
     for (uint32_t i = 0; i < array->size; i++) {
         if (!put_value(decoder, *next, place == LISTED ? NAMED : ELSEWHERE, depth, next)) return 0;
-        if (place == LISTED) shape = hashed(decoder->secret, shape ^ decoder->shape << 1);
+        if (place == LISTED) shape = mixed(decoder->secret, shape) ^ decoder->shape;
     }
     decoder->shape = shape;
     return 1;
@@ -713,8 +726,7 @@ static int put_array(struct decoder *decoder, const struct value *array, int pla
 
 /* Return the slot of a value, or the free slot for it. */
 static struct reference *reference_of(struct decoder *decoder, uint64_t key) {
-    uint64_t at = key * 0x9e3779b97f4a7c15u >> 32;
-    for (;; at++) {
+    for (uint64_t at = hashed(decoder->secret, key);; at++) {
         struct reference *reference = decoder->references + (at & decoder->reference_mask);
         if (reference->key == key || !reference->key) return reference;
     }
@@ -794,17 +806,19 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
 /* Answers. */
 
 /* Return the slot where the search for a key begins. */
-static struct slot *home_slot(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
-    return numbering->slots + (hashed(engine->secret, key) & numbering->mask);
+static struct slot *home_slot(const uint64_t *secret, const struct numbering *numbering, uint64_t key) {
+    return numbering->slots + (hashed(secret, key) & numbering->mask);
+}
+
+static struct slot *next_slot(const struct numbering *numbering, struct slot *slot) {
+    return slot == numbering->slots + numbering->mask ? numbering->slots : slot + 1;
 }
 
 /* Return the slot of a key, or the free slot for it, which exists since a table is never full. */
 static struct slot *slot_of(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
-    struct slot *slot = home_slot(engine, numbering, key);
-    for (;;) {
+    for (struct slot *slot = home_slot(engine->secret, numbering, key);; slot = next_slot(numbering, slot)) {
         uint64_t there = atomic_load_explicit(&slot->key, memory_order_acquire);
         if (there == key || !there) return slot;
-        slot = slot == numbering->slots + numbering->mask ? numbering->slots : slot + 1;
     }
 }
 
@@ -861,7 +875,7 @@ static void find_numbers(const struct engine *engine, struct search *searches, u
         uint64_t keys[BATCH];
         for (uint64_t i = 0; i < count; i++) {
             keys[i] = key_of(engine, searches + i, database, searches[i].number);
-            __builtin_prefetch(home_slot(engine, numbering, keys[i]));
+            __builtin_prefetch(home_slot(engine->secret, numbering, keys[i]));
         }
         for (uint64_t i = 0; i < count; i++) {
             struct slot *slot = slot_of(engine, numbering, keys[i]);
@@ -893,10 +907,7 @@ static uint32_t record_number(struct engine *engine, uint64_t database, uint32_t
     struct records *records = engine->records + database;
     uint64_t next = records->numbering.count + 2, number = offset ? entered(engine, &records->numbering, offset, next) : 0;
     if (offset && !number) return 1;
-    if (number == next) {
-        records->offsets[number] = offset;
-        records->positions[number] = position;
-    }
+    if (number == next) records->by_number[number] = (struct record){.offset = offset, .position = position};
     return number;
 }
 
@@ -995,11 +1006,10 @@ int64_t geocli_pick(const struct engine *engine, const struct block *block, uint
     return count;
 }
 
-/* Assign numbers to missing answers. Return how many are new, with the scope and the numbers of the records of each. Afterwards the
- * addresses are ADDED, and `geocli_find` finds them. */
-int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *scopes, uint32_t *records) {
+/* Assign numbers to missing answers, and to their records. Afterwards the addresses are ADDED, and once the new answers were
+ * combined and settled, `geocli_find` finds them. */
+void geocli_add(struct engine *engine, struct block *block) {
     struct search searches[BATCH];
-    uint64_t added = 0;
     for (uint64_t position = 0, count; (count = next_searches(engine, block, &position, MISSING, MISSING, searches));) {
         find_records(engine, block, searches, count);
         find_numbers(engine, searches, count);
@@ -1009,12 +1019,12 @@ int64_t geocli_add(struct engine *engine, struct block *block, uint32_t *scopes,
             uint32_t next = engine->next_number, number = entered_number(engine, search);
             if (number == SINGLE) block->numbers[search->position] = SINGLE;
             if (number != next) continue;
+            uint32_t *records = answer_of(engine, number) + 1;
             for (uint64_t j = 0; j < engine->database_count; j++)
                 *records++ = record_number(engine, j, search->leaves[j].offset, search->position);
-            scopes[added++] = search->scope;
+            *records = search->scope;
         }
     }
-    return added;
 }
 
 /* Store the texts of records, with COLUMN_END after each column, and return their offsets; return whether there was space for
@@ -1047,26 +1057,26 @@ int32_t geocli_store(struct engine *engine, const uint8_t *texts, uint64_t size,
 }
 
 /* Find the recipes of new answers, by their scopes and the kinds of their records, which were read. Return how many recipes are
- * new, with the index of an answer for each: they must be added before the answers are settled. */
-int64_t geocli_combine(struct engine *engine, uint64_t first, uint64_t count, const uint32_t *scopes, const uint32_t *records,
-                       uint32_t *examples) {
+ * new, with the numbers of records and the scope of an answer for each: they must be added before the answers are settled. */
+int64_t geocli_combine(struct engine *engine, uint64_t first, uint32_t *examples) {
     uint64_t databases = engine->database_count, added = 0;
-    for (uint64_t i = 0; i < count; i++, records += databases) {
-        uint32_t *answer = answer_of(engine, first + i);
-        uint64_t name = 1u << 31 | scopes[i]; /* other keys have smaller names */
+    for (uint64_t number = first; number < engine->next_number; number++) {
+        const struct record *records[MAX_DATABASES];
+        uint32_t *answer = answer_of(engine, number), *example = examples + added * (databases + 1);
+        memcpy(example, answer + 1, (databases + 1) * sizeof *answer);
+        uint64_t name = 1u << 31 | example[databases]; /* other keys have smaller names */
         for (uint64_t j = 0; j < databases; j++) {
-            const struct records *own = engine->records + j;
-            uint32_t kind = own->kinds[records[j]], asn = own->asns[records[j]];
-            answer[1 + j] = own->texts[records[j]];
+            const struct record *record = records[j] = engine->records[j].by_number + example[j];
+            answer[1 + j] = record->text;
             uint64_t same = 0; /* the first database with the same AS number */
-            while (same < j && (!asn || engine->records[same].asns[records[same]] != asn)) same++;
-            name = name && kind ? entered(engine, &engine->recipe_keys, name << 32 | kind << 8 | same, 0) : 0;
+            while (same < j && (!record->asn || records[same]->asn != record->asn)) same++;
+            name = name && record->kind ? entered(engine, &engine->recipe_keys, name << 32 | record->kind << 8 | same, 0) : 0;
         }
+        answer[1 + databases] = 0;
         uint64_t next = engine->recipe_count, is_room = next < engine->max_recipes;
-        uint64_t recipe = name && is_room ? entered(engine, &engine->recipe_keys, name << 32 | UINT32_MAX, next) : 0;
-        answer[0] = recipe;
-        if (!recipe || recipe != next) continue;
-        examples[added++] = i;
+        answer[0] = name && is_room ? entered(engine, &engine->recipe_keys, name << 32 | UINT32_MAX, next) : 0;
+        if (!answer[0] || answer[0] != next) continue;
+        added++;
         engine->recipe_count++;
     }
     return added;
@@ -1088,17 +1098,18 @@ static uint64_t key_number(struct engine *engine, const uint32_t *answer) {
 }
 
 /* Publish new answers, whose recipes are complete; those without a recipe are left to the scalar path. */
-void geocli_settle(struct engine *engine, uint64_t first, uint64_t count) {
-    for (uint64_t number = first; number < first + count; number++) {
+void geocli_settle(struct engine *engine, uint64_t first) {
+    for (uint64_t number = first; number < engine->next_number; number++) {
         const uint32_t *answer = answer_of(engine, number);
         const struct recipe *recipe = engine->recipes + answer[0];
-        uint64_t link = text_at(engine, answer[1 + recipe->sharing]).link, group_key = (uint64_t)answer[0] << 32 | link;
-        int is_single = recipe->state == NEW || recipe->state == IS_SINGLE;
-        uint64_t group = engine->groups && !is_single ? entered(engine, &engine->group_keys, group_key, 0) : 1;
-        uint64_t key = engine->keys && !is_single ? key_number(engine, answer) : 1;
-        if (engine->groups) engine->groups[number] = group - 1;
-        if (engine->keys) engine->keys[number] = key;
-        uint8_t state = is_single || !group || !key ? IS_SINGLE : recipe->state;
+        uint8_t state = recipe->state == NEW ? IS_SINGLE : recipe->state;
+        if (engine->groups && state != IS_SINGLE) {
+            uint64_t link = text_at(engine, answer[1 + recipe->sharing]).link;
+            uint64_t group = entered(engine, &engine->group_keys, (uint64_t)answer[0] << 32 | link, 0);
+            engine->groups[number] = group - 1;
+            if (!group) state = IS_SINGLE;
+        }
+        if (engine->keys && state != IS_SINGLE && !(engine->keys[number] = key_number(engine, answer))) state = IS_SINGLE;
         atomic_store_explicit(&engine->states[number], state, memory_order_release);
     }
 }
@@ -1370,7 +1381,7 @@ struct scanner {
     const uint8_t *firsts;         /* 256 flags, by the first number */
     const uint8_t *properties;     /* 256 sets of properties of bytes */
     struct remembered *memory;     /* a hash table with sets of WAYS slots */
-    uint64_t secret, set_mask;
+    uint64_t secret[3], set_mask;
     uint32_t max_between, near_bytes, quote_bytes, before_bytes, after_bytes, max_run_bytes;
 };
 
@@ -1420,12 +1431,19 @@ static void drop_from(struct scan *scan, int64_t start) {
 
 /* The bytes that determine what a candidate is. */
 struct question {
-    int64_t first, start, end, last;
-    uint32_t kind;
+    int64_t first, last;
+    uint64_t hash;
+    uint32_t sizes; /* as in `remembered` */
 };
 
+static struct question question_of(const struct scan *scan, int64_t first, int64_t start, int64_t end, int64_t last, uint32_t kind) {
+    uint64_t hash = hashed_bytes(scan->scanner->secret, scan->text + first, last - first, kind);
+    return (struct question){first, last, hash, (start - first) | (end - start) << 8 | (last - end) << 16 | kind << 24};
+}
+
+/* Return the question by some bytes before a candidate, which must exist. */
 static struct question near_question(const struct scan *scan, int64_t start, int64_t end) {
-    return (struct question){start - scan->scanner->near_bytes, start, end, end + (end < scan->size), NEAR};
+    return question_of(scan, start - scan->scanner->near_bytes, start, end, end + (end < scan->size), NEAR);
 }
 
 /* Return what `window` of geocli/batch/ipv4_context.py returns. */
@@ -1436,34 +1454,18 @@ static struct question window_question(const struct scan *scan, int64_t start, i
     for (; first > least && scan->text[first - 1] != '\n'; first--)
         if (scan->text[first] == '"' && start - first > scanner->quote_bytes) break;
     while (last < most && scan->text[last] != '\n' && scan->text[last] != '"') last++;
-    return (struct question){first, start, end, last, WINDOW};
+    return question_of(scan, first, start, end, last, WINDOW);
 }
 
-static uint32_t sizes_of(const struct question *question) {
-    return (question->start - question->first) | (question->end - question->start) << 8 |
-           (question->last - question->end) << 16 | question->kind << 24;
-}
-
-static uint64_t key_hash(const struct scanner *scanner, const uint8_t *key, uint64_t size) {
-    uint64_t hash = scanner->secret ^ size, word = 0;
-    for (; size >= sizeof word; key += sizeof word, size -= sizeof word) {
-        memcpy(&word, key, sizeof word);
-        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
-        hash ^= hash >> 29;
-    }
-    word = 0;
-    memcpy(&word, key, size);
-    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
-    return hash ^ hash >> 32;
+static struct remembered *set_of(const struct scanner *scanner, const struct question *question) {
+    return scanner->memory + (question->hash >> 32 & scanner->set_mask) * WAYS;
 }
 
 static int recall(const struct scan *scan, struct question question) {
-    const struct scanner *scanner = scan->scanner;
-    const uint8_t *key = scan->text + question.first;
-    uint64_t size = question.last - question.first, hash = key_hash(scanner, key, size);
-    const struct remembered *slot = scanner->memory + (hash & scanner->set_mask) * WAYS;
-    for (int way = 0; way < WAYS; way++, slot++)
-        if (slot->hash == hash && slot->sizes == sizes_of(&question) && size <= KEY_BYTES && !memcmp(slot->key, key, size))
+    const struct remembered *slot = set_of(scan->scanner, &question);
+    uint64_t size = question.last - question.first;
+    for (int way = 0; way < WAYS && size <= KEY_BYTES; way++, slot++)
+        if (slot->hash == question.hash && slot->sizes == question.sizes && !memcmp(slot->key, scan->text + question.first, size))
             return slot->answer;
     return UNKNOWN;
 }
@@ -1472,17 +1474,13 @@ static int recall(const struct scan *scan, struct question question) {
 void geocli_remember(const struct scanner *scanner, const struct block *block, uint32_t start, uint32_t end, uint32_t kind,
                      uint8_t answer) {
     struct scan scan = {.scanner = scanner, .text = block->text, .size = block->text_bytes};
+    if (kind == NEAR && start < scanner->near_bytes) return;
     struct question question = kind == NEAR ? near_question(&scan, start, end) : window_question(&scan, start, end);
-    const uint8_t *key = scan.text + question.first;
-    uint64_t size = question.last - question.first;
-    if (question.first < 0 || size > KEY_BYTES) return;
-    uint64_t hash = key_hash(scanner, key, size);
-    struct remembered *set = scanner->memory + (hash & scanner->set_mask) * WAYS;
+    struct remembered *set = set_of(scanner, &question);
+    if (question.last - question.first > KEY_BYTES) return;
     memmove(set + 1, set, (WAYS - 1) * sizeof *set); /* replaces the oldest one */
-    set->hash = hash;
-    set->sizes = sizes_of(&question);
-    memcpy(set->key, key, size);
-    set->answer = answer;
+    *set = (struct remembered){.hash = question.hash, .sizes = question.sizes, .answer = answer};
+    memcpy(set->key, scan.text + question.first, question.last - question.first);
 }
 
 static int remembered_answer(const struct scan *scan, int64_t start, int64_t end) {
@@ -1772,10 +1770,6 @@ int64_t geocli_trim(const struct scanner *scanner, struct block *block, struct d
 
 /* Answers for the journal. */
 
-struct packer {
-    uint64_t *seen; /* two words per address, both 0 in a free slot */
-    uint64_t mask, count, capacity;
-};
 
 struct row {
     const uint8_t *address;
@@ -1783,10 +1777,9 @@ struct row {
     uint8_t address_bytes, prefix;
 };
 
-/* Append rows for the addresses of a block that were not packed before; return the number of rows. When the table of packed
- * addresses is full it is emptied, so that some may be packed twice. */
-int64_t geocli_collect(struct packer *packer, const struct engine *engine, const struct block *block, struct row *rows,
-                       uint64_t count) {
+/* Append rows for the addresses of a block that were not seen before; return the number of rows. When the table of these, whose
+ * slots have two words of an address, is full, it is emptied, so that some may be appended twice. */
+int64_t geocli_collect(struct numbering *seen, const uint64_t *secret, const struct block *block, struct row *rows, uint64_t count) {
     for (uint64_t i = 0; i < block->count; i++) {
         struct address address;
         uint32_t bits = block->numbers[i] < FIRST_NUMBER ? 0 : parse(block, i, &address);
@@ -1794,18 +1787,16 @@ int64_t geocli_collect(struct packer *packer, const struct engine *engine, const
         /* Addresses that begin with 64 zeros have few other bits, which leaves values for IPv4; `::` is not both 0. */
         uint64_t high = bits == 128 ? address.high : 0, low = bits == 128 ? address.low : 1ull << 32 | address.high >> 32;
         if (bits == 128 && !high) low |= 2ull << 32;
-        uint64_t slot = hashed(engine->secret, high ^ hashed(engine->secret, low)) & packer->mask;
-        if (packer->count >= packer->capacity) {
-            memset(packer->seen, 0, (packer->mask + 1) * 2 * sizeof *packer->seen);
-            packer->count = 0;
+        if (seen->count >= seen->capacity) {
+            memset(seen->slots, 0, (seen->mask + 1) * sizeof *seen->slots);
+            seen->count = 0;
         }
-        uint64_t *there = packer->seen + 2 * slot;
-        for (; (there[0] || there[1]) && (there[0] != high || there[1] != low); there = packer->seen + 2 * slot)
-            slot = (slot + 1) & packer->mask;
-        if (there[0] || there[1]) continue;
-        there[0] = high;
-        there[1] = low;
-        packer->count++;
+        struct slot *slot = home_slot(secret, seen, high ^ hashed(secret, low));
+        while ((slot->key || slot->value) && (slot->key != high || slot->value != low)) slot = next_slot(seen, slot);
+        if (slot->key || slot->value) continue;
+        atomic_store_explicit(&slot->key, high, memory_order_relaxed);
+        slot->value = low;
+        seen->count++;
         rows[count++] = (struct row){block->text + block->starts[i], block->numbers[i],
                                      block->ends[i] - block->starts[i], block->prefixes[i]};
     }
@@ -1840,77 +1831,53 @@ void geocli_sort(const struct engine *engine, struct row *rows, struct row *othe
     sort_by(engine, 2, rows, other, count, starts, groups);
 }
 
-static void put_own_members(struct writer *writer, const struct engine *engine, uint32_t number) {
-    put_pieces(writer, engine, number, recipe_of(engine, number)->place, NULL, 0, NULL);
+/* Write the place of an answer after that of another one, which it shares members with if they are of one group. */
+static void put_members(struct writer *places, const struct engine *engine, uint32_t number, const struct row *last) {
+    const struct recipe *recipe = recipe_of(engine, number);
+    if (last && engine->groups[last->number] == engine->groups[number]) {
+        put(places, ",", 1);
+    } else {
+        if (last) put(places, "]},", 3);
+        put_pieces(places, engine, number, recipe->group, NULL, 0, NULL);
+        put(places, "\"places\":[", 10);
+    }
+    put_pieces(places, engine, number, recipe->place, NULL, 0, NULL);
 }
 
-static void put_shared_members(struct writer *writer, const struct engine *engine, uint32_t number) {
-    put_pieces(writer, engine, number, recipe_of(engine, number)->group, NULL, 0, NULL);
-    put(writer, "\"places\":[", 10);
-}
-
-/* Return how many of the sorted rows fit into the next payload of at most `max_bytes`, at least one. */
-static uint64_t payload_rows(const struct engine *engine, const struct row *rows, uint64_t count, uint64_t max_bytes) {
-    struct writer counted = {NULL, 0, 0};
-    for (uint64_t i = 0; i < count; i++) {
-        const struct row *row = rows + i, *last = i ? row - 1 : NULL;
+/* Write the addresses, and the places and rows, of the next frame of sorted rows (geocli/storage/frames.py), of at most `max_bytes`
+ * but for the first row. Return the number of rows. The texts are complete only if they fit into their room. */
+int64_t geocli_payload(const struct engine *engine, const struct row *rows, uint64_t count, uint64_t max_bytes,
+                       struct writer *addresses, struct writer *places) {
+    uint64_t packed = 0, place = 0, row_bytes = 0;
+    for (; packed < count; packed++) {
+        const struct row *row = rows + packed, *last = packed ? row - 1 : NULL;
+        uint64_t address_bytes = addresses->used, place_bytes = places->used;
         int is_place = !last || row->number != last->number;
-        counted.used += row->address_bytes + 1;
-        if (is_place || row->prefix != last->prefix) counted.used += sizeof "[123456,123456,null]," - 1;
-        if (is_place) {
-            put_own_members(&counted, engine, row->number);
-            counted.used++;
-            if (!last || engine->groups[row->number] != engine->groups[last->number]) {
-                put_shared_members(&counted, engine, row->number);
-                counted.used += sizeof "]}," - 1;
-            }
+        if (last) put(addresses, " ", 1);
+        put(addresses, row->address, row->address_bytes);
+        if (is_place) put_members(places, engine, row->number, last);
+        if (is_place || row->prefix != last->prefix) row_bytes += sizeof "[123456,123456,null]," - 1;
+        if (last && addresses->used + places->used + row_bytes > max_bytes) {
+            addresses->used = address_bytes;
+            places->used = place_bytes;
+            break;
         }
-        if (i && counted.used > max_bytes) return i;
     }
-    return count;
-}
-
-/* Write the payload of the next frame of sorted rows (geocli/storage/frames.py), which begins with `head`. Return the number of its
- * rows; `written` is its length, and it is complete only if this is at most `room`. */
-int64_t geocli_payload(const struct engine *engine, const struct row *rows, uint64_t count, const uint8_t *head,
-                       uint64_t head_bytes, uint64_t max_bytes, uint8_t *out, uint64_t room, uint64_t *written) {
-    struct writer writer = {out, 0, room};
-    uint64_t packed = payload_rows(engine, rows, count, max_bytes), place = 0;
-    put(&writer, head, head_bytes);
-    put(&writer, ",\"ips\":\"", 8);
-    for (uint64_t i = 0; i < packed; i++) {
-        if (i) put(&writer, " ", 1);
-        put(&writer, rows[i].address, rows[i].address_bytes);
-    }
-    put(&writer, "\",\"places\":[", 12);
-    for (uint64_t i = 0; i < packed; i++) {
-        uint32_t number = rows[i].number;
-        if (i && rows[i - 1].number == number) continue;
-        if (i && engine->groups[rows[i - 1].number] == engine->groups[number]) {
-            put(&writer, ",", 1);
-        } else {
-            if (i) put(&writer, "]},", 3);
-            put_shared_members(&writer, engine, number);
-        }
-        put_own_members(&writer, engine, number);
-    }
-    put(&writer, "]}],\"rows\":[", 12);
+    put(places, "]}],\"rows\":[", 12);
     for (uint64_t i = 0, begin = 0; i < packed; i++) {
         int is_last = i + 1 == packed, is_same = !is_last && rows[i + 1].number == rows[i].number;
         if (is_same && rows[i + 1].prefix == rows[i].prefix) continue;
-        put(&writer, "[", 1);
-        put_number(&writer, i + 1 - begin);
-        put(&writer, ",", 1);
-        put_number(&writer, place);
-        put(&writer, ",", 1);
-        if (rows[i].prefix == NO_PREFIX) put(&writer, "null", 4);
-        else put_number(&writer, rows[i].prefix);
-        put(&writer, is_last ? "]" : "],", is_last ? 1 : 2);
+        put(places, "[", 1);
+        put_number(places, i + 1 - begin);
+        put(places, ",", 1);
+        put_number(places, place);
+        put(places, ",", 1);
+        if (rows[i].prefix == NO_PREFIX) put(places, "null", 4);
+        else put_number(places, rows[i].prefix);
+        put(places, is_last ? "]]}" : "],", is_last ? 3 : 2);
         begin = i + 1;
         place += !is_same;
     }
-    put(&writer, "]}", 2);
-    *written = writer.used;
     return packed;
 }
 
@@ -1982,20 +1949,6 @@ void geocli_offsets(const uint64_t *marks, uint64_t words, uint32_t *offsets) {
         for (uint32_t rest = marks[i]; rest; rest &= rest - 1) *offsets++ = i * MARKED_BYTES + __builtin_ctz(rest);
 }
 
-static uint64_t mixed(uint64_t hash, uint64_t value) {
-    hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
-    return hash ^ hash >> 29;
-}
-
-static uint64_t mixed_bytes(uint64_t hash, const uint8_t *at, uint64_t size) {
-    for (hash = mixed(hash, size); size >= 8; size -= 8, at += 8) {
-        uint64_t word;
-        memcpy(&word, at, 8);
-        hash = mixed(hash, word);
-    }
-    for (; size; size--) hash = mixed(hash, *at++);
-    return hash;
-}
 
 /* Find the end of a value that begins before `limit`; return whether it is sound. */
 static int skip_value(const struct decoder *decoder, uint64_t at, int depth, uint64_t limit, uint64_t *next) {
@@ -2027,14 +1980,14 @@ static int is_among(const struct decoder *decoder, const struct keys *keys, cons
 static int outline_map(const struct decoder *decoder, const struct keys *keys, const struct value *map, int depth,
                        uint64_t limit, uint64_t *hash, uint64_t *next) {
     *next = map->begin;
-    *hash = mixed(*hash, map->size);
+    *hash = mixed(decoder->secret, *hash ^ map->size);
     for (uint32_t i = 0; i < map->size; i++) {
         struct value key, value;
         int is_entered = 0;
         if (*next >= limit || !read_value(decoder, *next, &key, next) || key.type != STRING) return 0;
         uint64_t begin = *next, behind, ignored;
         if (!read_value(decoder, begin, &value, &behind)) return 0;
-        *hash = mixed_bytes(*hash, decoder->data + key.begin, key.size);
+        *hash = hashed_bytes(decoder->secret, decoder->data + key.begin, key.size, *hash);
         int is_ignored = is_among(decoder, keys, &key, &is_entered);
         if (is_entered && !depth && value.type == MAP) {
             uint64_t *after = value.is_shared ? &ignored : next;
@@ -2045,16 +1998,17 @@ static int outline_map(const struct decoder *decoder, const struct keys *keys, c
         }
         if (!skip_value(decoder, begin, 0, limit, next)) return 0;
         if (is_ignored && !is_entered) continue;
-        *hash = value.is_shared ? mixed(*hash, value.at) : mixed_bytes(*hash, decoder->data + begin, *next - begin);
+        if (value.is_shared) *hash = mixed(decoder->secret, *hash ^ value.at);
+        else *hash = hashed_bytes(decoder->secret, decoder->data + begin, *next - begin, *hash);
     }
     return 1;
 }
 
 /* Write a hash of each record without the values of some keys; 0 for records that `geocli_decode` leaves to the reader. */
 void geocli_outline(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *ignored,
-                    uint64_t ignored_bytes, uint64_t entered, uint64_t *hashes) {
+                    uint64_t ignored_bytes, uint64_t entered, const uint64_t *secret, uint64_t *hashes) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, next;
-    struct decoder decoder = {.data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes};
+    struct decoder decoder = {.data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes, .secret = secret};
     struct keys keys = {.end = ignored + ignored_bytes, .entered = ignored + entered};
     const uint8_t *key = ignored;
     for (uint32_t size = 0; size <= UINT8_MAX; keys.by_size[size++] = key)

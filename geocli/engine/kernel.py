@@ -54,7 +54,7 @@ class Tree(ctypes.Structure):
 
 
 class Numbering(ctypes.Structure):
-    """A hash table from records to the numbers of answers."""
+    """A hash table."""
 
     _fields_ = (("slots", _POINTER), ("mask", _U64), ("count", _U64), ("capacity", _U64))
 
@@ -62,10 +62,7 @@ class Numbering(ctypes.Structure):
 class RecordNumbers(ctypes.Structure):
     """The records of a database, by number."""
 
-    _fields_ = (
-        ("numbering", Numbering),
-        *((name, _POINTER) for name in ("offsets", "positions", "kinds", "asns", "texts")),
-    )
+    _fields_ = (("numbering", Numbering), ("by_number", _POINTER))
 
 
 class Recipe(ctypes.Structure):
@@ -135,10 +132,10 @@ class Progress(ctypes.Structure):
     _fields_ = (("position", _U64), ("single", _U64), ("labelled", _U64))
 
 
-class Packer(ctypes.Structure):
-    """The addresses that were appended to the journal."""
+class Writer(ctypes.Structure):
+    """Memory for a text; more than its room is only counted."""
 
-    _fields_ = (("seen", _POINTER), *((name, _U64) for name in ("mask", "count", "capacity")))
+    _fields_ = (("to", _POINTER), ("used", _U64), ("room", _U64))
 
 
 class Row(ctypes.Structure):
@@ -200,15 +197,15 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     ),
     "mark": (ctypes.c_int64, (_POINTER, _POINTER, _U64)),
     "offsets": (None, (_POINTER, _U64, _POINTER)),
-    "outline": (None, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _U64, _POINTER)),
+    "outline": (None, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _U64, _POINTER, _POINTER)),
     "list": (ctypes.c_int64, (_POINTER, _U64, _POINTER, _POINTER, _POINTER, _U64)),
     "walk": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),
     "find": (ctypes.c_int64, (_POINTER, _POINTER)),
     "pick": (ctypes.c_int64, (_POINTER, _POINTER, _U8, _POINTER)),
-    "add": (ctypes.c_int64, (_POINTER,) * 4),
+    "add": (None, (_POINTER, _POINTER)),
     "store": (ctypes.c_int32, (_POINTER, ctypes.c_char_p, _U64, _U64, _U32, *(_POINTER,) * 3)),
-    "combine": (ctypes.c_int64, (_POINTER, _U64, _U64, *(_POINTER,) * 3)),
-    "settle": (None, (_POINTER, _U64, _U64)),
+    "combine": (ctypes.c_int64, (_POINTER, _U64, _POINTER)),
+    "settle": (None, (_POINTER, _U64)),
     "assemble": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _POINTER, _U64)),
     "count": (None, (_POINTER, _U64, _U64, _POINTER)),
     "select": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
@@ -217,7 +214,7 @@ _FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "remember": (None, (_POINTER, _POINTER, _U32, _U32, _U32, _U8)),
     "collect": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _POINTER, _U64)),
     "sort": (None, (_POINTER, _POINTER, _POINTER, _U64, _POINTER, _U64, _U64)),
-    "payload": (ctypes.c_int64, (*(_POINTER,) * 2, _U64, ctypes.c_char_p, _U64, _U64, _POINTER, _U64, _POINTER)),
+    "payload": (ctypes.c_int64, (_POINTER, _POINTER, _U64, _U64, _POINTER, _POINTER)),
 }
 
 
@@ -289,6 +286,13 @@ def allocated(size_bytes: int) -> mmap.mmap:
         with suppress(OSError):  # a Linux kernel without huge pages
             memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
+
+
+def numbering(capacity: int) -> tuple[Numbering, mmap.mmap]:
+    """Return an empty hash table, and its memory, which the caller keeps alive."""
+    slots = 1 << (4 * capacity // 3 - 1).bit_length()  # at most three quarters are used
+    memory = allocated(16 * slots)
+    return Numbering(slots=address_of(memory), mask=slots - 1, capacity=capacity), memory
 
 
 def secret() -> tuple[int, int, int]:

@@ -91,8 +91,8 @@ class KernelClasses(RecordClasses):
         texts = sorted({*self._unread, ENTERED}, key=len) if self._unread else []
         keys = b"".join(bytes([len(text)]) + text.encode() for text in texts)
         entered = keys.find(bytes([len(ENTERED)]) + ENTERED.encode()) if texts else 0
-        arguments = address_of(self._offsets), len(self._offsets), keys, len(keys), entered, address_of(outlines)
-        kernel().outline(byref(self._tree.tree), *arguments)
+        arguments = address_of(self._offsets), len(self._offsets), keys, len(keys), entered
+        kernel().outline(byref(self._tree.tree), *arguments, address_of(self._tree.secret), address_of(outlines))
         return outlines
 
     def _read(self, offsets: Iterable[int]) -> None:

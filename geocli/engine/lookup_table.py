@@ -98,7 +98,7 @@ class LookupTable:
         with_traits = is_kept or has_trait_keys or "traits" in output.fields
         self.answers = NumberedAnswers(trees, output, generation, is_kept=is_kept)
         self._records = Records(trees, output, self.answers, language, with_traits=with_traits)
-        self._width, self._kernel, self._lock = len(trees), native.kernel(), Lock()
+        self._kernel, self._lock = native.kernel(), Lock()
         self._combined: dict[int, Combination] = {}
         """Recipes of answers for which the registries are asked."""
         self._with_country: dict[tuple[int, Kind | None], int] = {}
@@ -121,9 +121,9 @@ class LookupTable:
         return found
 
     def _find(self, found: BlockAnswers) -> None:
-        while missing := self._kernel.find(byref(self.answers.engine), byref(found.native)):
+        while self._kernel.find(byref(self.answers.engine), byref(found.native)):
             with self._lock:
-                self._add(found, missing)
+                self._add(found)
 
     def _parse(self, found: BlockAnswers) -> None:
         """Parse the addresses that the kernel could not; leave those that are invalid to the scalar path."""
@@ -147,23 +147,20 @@ class LookupTable:
                     found.block.set_span(position, with_notes[position])
             self._find(found)
 
-    def _add(self, found: BlockAnswers, missing: int) -> None:
+    def _add(self, found: BlockAnswers) -> None:
         """Read the records of missing answers, and make their recipes; the caller holds the lock."""
-        engine, width = self.answers.engine, self._width
-        first = engine.next_number
-        scopes, records, examples = zeros(missing), zeros(missing * width), zeros(missing)
-        pointers = (*map(address_of, (scopes, records)),)
-        count = self._kernel.add(byref(engine), byref(found.native), *pointers)
+        engine, width = self.answers.engine, len(self.answers.records) + 1
+        first, recipe = engine.next_number, engine.recipe_count
+        self._kernel.add(byref(engine), byref(found.native))
         try:
             self._records.read(found.block)
-            recipe = engine.recipe_count
-            added = self._kernel.combine(byref(engine), first, count, *pointers, address_of(examples))
-            for at in examples[:added]:
-                kinds, networks = self._records.kinds_of(records[at * width : (at + 1) * width])
-                self._combine(recipe, Combination(scopes[at], kinds, networks))
-                recipe += 1
+            examples = zeros((engine.next_number - first) * width)
+            added = self._kernel.combine(byref(engine), first, address_of(examples))
+            for number in range(added):
+                *records, scope = examples[number * width : (number + 1) * width]
+                self._combine(recipe + number, Combination(scope, *self._records.kinds_of(records)))
         finally:
-            self.answers.settle(first, count)  # those without a recipe are left to the scalar path
+            self.answers.settle(first)  # those without a recipe are left to the scalar path
 
     def _combine(self, number: int, combination: Combination, *, is_registered: bool = False) -> None:
         """Make the recipe of records of these kinds."""

@@ -26,6 +26,7 @@ from geocli.engine.kernel import (
     address_of,
     allocated,
     kernel,
+    numbering,
     secret,
 )
 from geocli.engine.rendering import Renderer
@@ -63,27 +64,19 @@ class RecordTable:
     """
 
     def __init__(self) -> None:
-        names = ("offsets", "positions", "kinds", "asns", "texts")
-        memory = {name: allocated(4 * (NUMBERS + 2)) for name in names}
-        views = [memoryview(each).cast("I") for each in memory.values()]
-        self.offsets, self.positions, self.kinds, self.asns, self.texts = views
+        memory = allocated(20 * (NUMBERS + 2))
+        columns = [memoryview(memory).cast("I")[column::5] for column in range(5)]
+        self.offsets, self.positions, self.kinds, self.asns, self.texts = columns
         self.kinds[0] = NO_RECORD_KIND
         self._read = 2
-        numbering, self._slots = _numbering(NUMBERS)
-        self.native = RecordNumbers(numbering, *map(address_of, memory.values()))
+        native, self._slots = numbering(NUMBERS)
+        self.native = RecordNumbers(native, address_of(memory))
 
     def unread(self, count: int) -> range:
         """Return the numbers of records that were added since the last call; `count` is the number of records."""
         numbers = range(self._read, count + 2)
         self._read = numbers.stop
         return numbers
-
-
-def _numbering(capacity: int) -> tuple[Numbering, Any]:
-    """Return an empty hash table, and its memory."""
-    slots = 1 << (4 * capacity // 3 - 1).bit_length()  # at most three quarters are used
-    memory = allocated(16 * slots)
-    return Numbering(slots=address_of(memory), mask=slots - 1, capacity=capacity), memory
 
 
 class NumberedAnswers:
@@ -111,14 +104,14 @@ class NumberedAnswers:
         self._recipes = (Recipe * MAX_RECIPES)()
         keys = self._memory.get("keys") or b""
         self.keys = AnswerKeys(output.key_fields, memoryview(keys).cast("I"))
-        numbered = [_numbering(self._numbers if level else NUMBERS) for level in range(max(len(trees), 1))]
-        self._numberings = (Numbering * len(numbered))(*(numbering for numbering, _ in numbered))
+        numbered = [numbering(self._numbers if level else NUMBERS) for level in range(max(len(trees), 1))]
+        self._numberings = (Numbering * len(numbered))(*(table for table, _ in numbered))
         native_trees = (Tree * len(trees))(*(tree.tree for tree in trees))
         tables = [RecordTable() for _ in trees]
         self._native_records = (RecordNumbers * len(trees))(*(table.native for table in tables))
         self.records: Sequence[RecordTable] = tables
         sizes = {"recipe_keys": 4 * MAX_RECIPES, "group_keys": self._numbers, "label_keys": 4 * self._numbers}
-        key_tables = {name: _numbering(size) for name, size in sizes.items()}
+        key_tables = {name: numbering(size) for name, size in sizes.items()}
         # The kernel has only the addresses of these: they must live as long as the engine.
         self._referenced = trees, native_trees, numbered, key_tables
         self.engine = Engine(
@@ -128,7 +121,7 @@ class NumberedAnswers:
             numberings=address_of(self._numberings),
             records=address_of(self._native_records),
             recipes=address_of(self._recipes),
-            **{name: numbering for name, (numbering, _) in key_tables.items()},
+            **{name: table for name, (table, _) in key_tables.items()},
             recipe_count=FIRST_RECIPE,
             max_recipes=MAX_RECIPES,
             scopes=address_of(scope_trees()[0]),
@@ -193,9 +186,9 @@ class NumberedAnswers:
         row = self._answers[number * self._width : (number + 1) * self._width].tolist()
         return row[0], [_TEXT.unpack_from(self._memory["arena"], offset)[1] for offset in row[1:]]
 
-    def settle(self, first: int, count: int) -> None:
-        """Publish complete answers to other threads."""
-        self._kernel.settle(byref(self.engine), first, count)
+    def settle(self, first: int) -> None:
+        """Publish answers from a number on to other threads."""
+        self._kernel.settle(byref(self.engine), first)
 
     def store(
         self, texts: Sequence[str], width: int, links: Sequence[int] = (), labels: Sequence[int] = ()
@@ -254,7 +247,7 @@ class NumberedAnswers:
         self.engine.next_number += 1
         start = number * self._width
         self._answers[start : start + 1 + len(texts)] = memoryview(array("I", [recipe, *texts]))
-        self.settle(number, 1)
+        self.settle(number)
         return number if self._memory["states"][number] == RENDERED else SINGLE
 
     def texts(self, number: int) -> list[int]:

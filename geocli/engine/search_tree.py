@@ -38,6 +38,7 @@ class SearchTree:
     Attributes:
         database: the database.
         tree: the structure for the kernel.
+        secret: random numbers for hashes.
 
     """
 
@@ -49,7 +50,7 @@ class SearchTree:
 
         """
         self.database, metadata = database, database.reader.metadata()
-        self._map, self._secret = _mapped(database.file), array("Q", secret())
+        self._map, self.secret = _mapped(database.file), array("Q", secret())
         self._nodes = [allocated(4 << TABLE_BITS) for _ in (4, 6)]
         self._references, self._out = allocated(24 * REFERENCE_SLOTS), allocated(MAX_RECORDS * (MAX_RECORD_BYTES << 1))
         self.tree = Tree(
@@ -78,7 +79,7 @@ class SearchTree:
 
         """
         wanted, shapes, code = array("I", offsets), array("Q", bytes(8 * len(offsets))), language.encode()
-        names = code, len(code), address_of(self._secret)
+        names = code, len(code), address_of(self.secret)
         references = address_of(self._references), REFERENCE_SLOTS - 1
         out = address_of(shapes), address_of(self._out), len(self._out)
         size_bytes = kernel().decode(byref(self.tree), address_of(wanted), len(wanted), *names, *references, *out)

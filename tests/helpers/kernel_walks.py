@@ -75,21 +75,21 @@ class Walker:
         return missing
 
     def _add(self, answers: BlockAnswers) -> None:
-        size, engine, width = len(answers.block), self.table.engine, self._width
-        scopes, records, examples = zeros(size), zeros(size * max(width, 1)), zeros(size)
+        engine, width = self.table.engine, self._width
         first = engine.next_number
-        pointers = address_of(scopes), address_of(records)
-        count = kernel().add(byref(engine), byref(answers.native), *pointers)
-        assert first + count == engine.next_number
+        kernel().add(byref(engine), byref(answers.native))
+        numbers = range(first, engine.next_number)
+        rows = [self.table._answers[number * (width + 2) : (number + 1) * (width + 2)].tolist() for number in numbers]  # noqa: SLF001 (as `add` leaves them)
+        examples = zeros(len(rows) * (width + 1))
         for database, table in enumerate(self.table.records):
             for number in self.table.unread(database):
                 table.kinds[number] = FIRST_KIND
-        added = kernel().combine(byref(engine), first, count, *pointers, address_of(examples))
-        assert added <= count
+        added = kernel().combine(byref(engine), first, address_of(examples))
+        assert added <= len(rows)
         recipes = (Recipe * engine.recipe_count).from_address(engine.recipes)
         for recipe in recipes[FIRST_RECIPE:]:
             recipe.state, recipe.sources = RENDERED, (1 << width) - 1
-        kernel().settle(byref(engine), first, count)
-        for at in range(count):
-            own = zip(self.table.records, records[at * width : (at + 1) * width], strict=True)
-            self._walks[first + at] = scopes[at], tuple(table.offsets[number] if number else 0 for table, number in own)
+        kernel().settle(byref(engine), first)
+        for answer, (_, *records, scope) in zip(numbers, rows, strict=True):
+            own = zip(self.table.records, records, strict=True)
+            self._walks[answer] = scope, tuple(table.offsets[number] if number else 0 for table, number in own)

@@ -97,9 +97,10 @@ static void store_records(struct engine *engine, struct expected *expected, uint
                             geocli_store(engine, (uint8_t *)stored, size, 1, 2, &link, &label, &offset);
             CHECK(!geocli_store(engine, (uint8_t *)stored, size, 1, 3, NULL, NULL, &link));
             if (!is_stored) continue;
-            records->kinds[*number] = below(random, 4);
-            records->asns[*number] = below(random, 3);
-            records->texts[*number] = offset;
+            struct record *record = records->by_number + *number;
+            record->kind = below(random, 4);
+            record->asn = below(random, 3);
+            record->text = offset;
         }
     }
 }
@@ -133,7 +134,7 @@ static void expect_line(const struct engine *engine, struct expected *expected, 
         const struct piece *piece = way->pieces + i;
         char text[80] = "", field[] = {piece->kind < FRAGMENT ? piece->kind : 0, 0};
         uint32_t record = piece->record < engine->database_count ? expected->records[number][piece->record] : 0;
-        if (record > 1 && piece->kind >= FRAGMENT && engine->records[piece->record].texts[record])
+        if (record > 1 && piece->kind >= FRAGMENT && engine->records[piece->record].by_number[record].text)
             for (int column = piece->first; column <= piece->last; column++)
                 strcat(text, expected->texts[piece->record][record][piece->kind == LINKED ? 2 : column]);
         int is_there = piece->last < (piece->kind == LINKED ? 1 : 2) && piece->skipped < strlen(text);
@@ -147,11 +148,12 @@ static int is_alike(const struct engine *engine, const struct expected *expected
     int is_same = expected->scopes[number] == expected->scopes[other];
     for (uint64_t i = 0; i < engine->database_count; i++) {
         const struct records *records = engine->records;
-        is_same &= records[i].kinds[one[i]] == records[i].kinds[two[i]];
+        const struct record *mine = records[i].by_number + one[i], *others = records[i].by_number + two[i];
+        is_same &= mine->kind == others->kind;
         uint64_t first = i, second = i;
         for (uint64_t j = i; j-- > 0;) {
-            if (records[i].asns[one[i]] && records[i].asns[one[i]] == records[j].asns[one[j]]) first = j;
-            if (records[i].asns[two[i]] && records[i].asns[two[i]] == records[j].asns[two[j]]) second = j;
+            if (mine->asn && mine->asn == records[j].by_number[one[j]].asn) first = j;
+            if (others->asn && others->asn == records[j].by_number[two[j]].asn) second = j;
         }
         is_same &= first == second;
     }
@@ -159,21 +161,25 @@ static int is_alike(const struct engine *engine, const struct expected *expected
 }
 
 /* Combine new answers as Python would. */
-static void settle(struct engine *engine, struct expected *expected, uint64_t *random, const uint32_t *scopes,
-                   const uint32_t *records, uint64_t count) {
-    uint32_t first = engine->next_number - count, *examples = zeros(count, sizeof *examples);
-    uint64_t before = engine->recipe_count, added = geocli_combine(engine, first, count, scopes, records, examples);
+static void settle(struct engine *engine, struct expected *expected, uint64_t *random, uint64_t first) {
+    uint64_t databases = engine->database_count, count = engine->next_number - first;
+    for (uint32_t number = first; number < engine->next_number; number++) {
+        memcpy(expected->records[number], answer_of(engine, number) + 1, databases * sizeof(uint32_t));
+        expected->scopes[number] = answer_of(engine, number)[1 + databases];
+    }
+    uint32_t *examples = zeros(count * (databases + 1), sizeof *examples);
+    uint64_t before = engine->recipe_count, added = geocli_combine(engine, first, examples);
     CHECK(added <= count && engine->recipe_count == before + added && engine->recipe_count <= engine->max_recipes);
     for (uint64_t i = 0; i < added; i++) {
-        CHECK(examples[i] < count && *answer_of(engine, first + examples[i]) == before + i);
+        uint32_t number = first, *example = examples + i * (databases + 1);
+        while (number < engine->next_number && *answer_of(engine, number) != before + i) number++;
+        CHECK(number < engine->next_number && expected->scopes[number] == example[databases]);
+        CHECK(!memcmp(expected->records[number], example, databases * sizeof *example));
         add_recipe(engine, expected, random, before + i);
     }
-    geocli_settle(engine, first, count);
-    for (uint64_t i = 0; i < count; i++) {
-        uint32_t number = first + i, recipe = *answer_of(engine, number);
-        expected->scopes[number] = scopes[i];
-        if (engine->database_count)
-            memcpy(expected->records[number], records + i * engine->database_count, engine->database_count * sizeof *records);
+    geocli_settle(engine, first);
+    for (uint32_t number = first; number < engine->next_number; number++) {
+        uint32_t recipe = *answer_of(engine, number);
         expected->states[number] = engine->states[number];
         CHECK(engine->states[number] != NEW && (recipe || engine->states[number] == IS_SINGLE));
         expect_line(engine, expected, number);
@@ -186,20 +192,17 @@ static void settle(struct engine *engine, struct expected *expected, uint64_t *r
 /* Find and add until nothing is missing. */
 static void find(struct engine *engine, struct block *block, struct expected *expected, uint64_t *random) {
     while (geocli_find(engine, block)) {
-        uint64_t room = engine->max_numbers - engine->next_number;
-        uint32_t *scopes = zeros(room, 4), *records = zeros(room * engine->database_count, 4);
-        uint64_t before = engine->next_number, count = geocli_add(engine, block, scopes, records);
-        CHECK(count == engine->next_number - before && count <= room);
+        uint64_t first = engine->next_number;
+        geocli_add(engine, block);
+        CHECK(engine->next_number >= first && engine->next_number <= engine->max_numbers);
         store_records(engine, expected, random);
-        settle(engine, expected, random, scopes, records, count);
-        free(scopes);
-        free(records);
+        settle(engine, expected, random, first);
     }
 }
 
 static uint32_t offset_of(const struct engine *engine, const struct expected *expected, uint32_t number, uint64_t database) {
     uint32_t record = expected->records[number][database];
-    return record > 1 ? engine->records[database].offsets[record] : 0;
+    return record > 1 ? engine->records[database].by_number[record].offset : 0;
 }
 
 /* Return whether an answer is of some records; of which there was no room for is not known. */
@@ -328,12 +331,13 @@ static void check_output(const struct engine *engine, const struct block *block,
 
 /* Pack the answers as for the journal, with a table that overflows at times, and check that all rows are there, in order. */
 static void check_packed(const struct engine *engine, const struct block *block, uint64_t *random) {
-    uint64_t numbers = engine->next_number, seen[2 * SEEN_SLOTS] = {0};
-    struct packer packer = {seen, SEEN_SLOTS - 1, 0, 1 + below(random, SEEN_SLOTS - 1)};
+    uint64_t numbers = engine->next_number;
+    struct slot slots[SEEN_SLOTS] = {0};
+    struct numbering seen = {slots, SEEN_SLOTS - 1, 0, 1 + below(random, SEEN_SLOTS - 1)};
     struct row *rows = zeros(block->count, sizeof *rows), *sorted = zeros(block->count, sizeof *rows);
     uint64_t values = numbers + engine->group_keys.count;
     uint32_t *starts = zeros(values < 256 ? 256 : values, sizeof *starts);
-    uint64_t count = geocli_collect(&packer, engine, block, rows, 0), packed = 0, written;
+    uint64_t count = geocli_collect(&seen, engine->secret, block, rows, 0), packed = 0;
     CHECK(count <= block->count - block->singles - block->unread);
     geocli_sort(engine, rows, sorted, count, starts, numbers, engine->group_keys.count);
     for (uint64_t i = 1; i < count; i++) {
@@ -343,12 +347,13 @@ static void check_packed(const struct engine *engine, const struct block *block,
     }
     while (packed < count) {
         uint64_t limit = below(random, 400), room = below(random, 2000);
-        uint8_t *out = zeros(room, 1);
-        uint64_t taken = geocli_payload(engine, sorted + packed, count - packed, (const uint8_t *)"{", 1, limit, out,
-                                        room, &written);
-        CHECK(taken && taken <= count - packed && (written > room || out[written - 1] == '}'));
+        struct writer addresses = {zeros(room, 1), 0, room}, places = {zeros(room, 1), 0, room};
+        uint64_t taken = geocli_payload(engine, sorted + packed, count - packed, limit, &addresses, &places);
+        CHECK(taken && taken <= count - packed && (places.used > room || places.to[places.used - 1] == '}'));
+        CHECK(taken == 1 || addresses.used + places.used <= limit + sizeof "]}],\"rows\":[]}");
         packed += taken;
-        free(out);
+        free(addresses.to);
+        free(places.to);
     }
     free(rows);
     free(sorted);

@@ -37,7 +37,7 @@ static void make_scanner(struct scanner *scanner, uint64_t *random) {
                         (i == '\n' || i == '"') * NEXT_TO_RUN | (i == '_') * WORD;
     }
     *scanner = (struct scanner){before, after, endings, firsts, properties, zeros(SETS * WAYS, sizeof(struct remembered)),
-                                next_random(random), SETS - 1, 6, NEAR_BYTES, 100, 128, 1 + below(random, 100), 1 + below(random, 256)};
+                                {next_random(random), next_random(random) | 1, next_random(random) | 1}, SETS - 1, 6, NEAR_BYTES, 100, 128, 1 + below(random, 100), 1 + below(random, 256)};
 }
 
 /* Decide a doubt at random, as Python does by its rules: accept a part of the span, or nothing. */

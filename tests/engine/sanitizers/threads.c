@@ -13,20 +13,21 @@ struct worker {
 
 /* Add what is missing: the line of each answer is the address and a newline, so that output is what the input was. */
 static void add(struct engine *engine, struct block *block) {
-    uint32_t scopes[MAX_NUMBERS], records[MAX_NUMBERS * DATABASES], examples[MAX_NUMBERS];
-    uint64_t count = geocli_add(engine, block, scopes, records), first = engine->next_number - count;
+    uint32_t examples[MAX_NUMBERS * (DATABASES + 1)];
+    uint64_t first = engine->next_number;
+    geocli_add(engine, block);
     struct piece pieces[] = {{0, ADDRESS, 0, 0, 0, 0}, {0, TEXT_END, 0, 0, 0, 0}};
     char literals[][24] = {"", "\n"};
     for (uint64_t i = 0; i < engine->database_count; i++)
-        for (uint64_t number = 2; number < engine->records[i].numbering.count + 2; number++) engine->records[i].kinds[number] = 1;
-    for (uint64_t added = geocli_combine(engine, first, count, scopes, records, examples); added; added--) {
+        for (uint64_t number = 2; number < engine->records[i].numbering.count + 2; number++) engine->records[i].by_number[number].kind = 1;
+    for (uint64_t added = geocli_combine(engine, first, examples); added; added--) {
         struct recipe *recipe = engine->recipes + engine->recipe_count - added;
         recipe->line = recipe->place = recipe->group = put_pieces_at(engine, pieces, literals, 2);
         recipe->place = recipe->group = put_pieces_at(engine, pieces + 1, literals + 1, 1);
         recipe->sources = (1u << engine->database_count) - 1;
         if (recipe->line && recipe->place) recipe->state = RENDERED;
     }
-    geocli_settle(engine, first, count);
+    geocli_settle(engine, first);
 }
 
 static void check_output(const struct engine *engine, const struct block *block) {
@@ -50,14 +51,15 @@ static void check_output(const struct engine *engine, const struct block *block)
 }
 
 static void pack(const struct engine *engine, const struct block *block) {
-    uint64_t seen[4 * MAX_LINES] = {0}, written, groups = MAX_NUMBERS;
-    struct packer packer = {seen, 2 * MAX_LINES - 1, 0, MAX_LINES};
+    struct slot slots[2 * MAX_LINES] = {0};
+    struct numbering seen = {slots, 2 * MAX_LINES - 1, 0, MAX_LINES};
     struct row rows[MAX_LINES], sorted[MAX_LINES];
     uint32_t starts[256];
-    uint8_t out[4 * MAX_TEXT];
-    uint64_t count = geocli_collect(&packer, engine, block, rows, 0);
-    geocli_sort(engine, rows, sorted, count, starts, FIRST_NUMBER + MAX_NUMBERS, groups);
-    CHECK(count == (uint64_t)geocli_payload(engine, sorted, count, NULL, 0, sizeof out, out, sizeof out, &written));
+    uint8_t out[2][2 * MAX_TEXT];
+    struct writer addresses = {out[0], 0, sizeof out[0]}, places = {out[1], 0, sizeof out[1]};
+    uint64_t count = geocli_collect(&seen, engine->secret, block, rows, 0);
+    geocli_sort(engine, rows, sorted, count, starts, FIRST_NUMBER + MAX_NUMBERS, MAX_NUMBERS);
+    CHECK(count == (uint64_t)geocli_payload(engine, sorted, count, sizeof out, &addresses, &places));
 }
 
 static void *work(void *argument) {

@@ -142,9 +142,8 @@ static struct engine *make_engine(uint64_t *random, int is_hostile) {
         engine->numberings[i] = make_numbering(random, MAX_NUMBERS);
         struct records *records = engine->records + i;
         records->numbering = make_numbering(random, MAX_NUMBERS);
-        uint32_t **arrays[] = {&records->offsets, &records->positions, &records->kinds, &records->asns, &records->texts};
-        for (int n = 0; n < 5; n++) *arrays[n] = zeros(MAX_NUMBERS + 2, sizeof(uint32_t));
-        records->kinds[0] = 1;
+        records->by_number = zeros(MAX_NUMBERS + 2, sizeof *records->by_number);
+        records->by_number[0].kind = 1;
     }
     engine->recipe_keys = make_numbering(random, KEYS);
     engine->group_keys = make_numbering(random, KEYS);
@@ -171,10 +170,8 @@ static struct engine *make_engine(uint64_t *random, int is_hostile) {
 static void free_engine(struct engine *engine) {
     for (uint64_t i = 0; i < engine->database_count; i++) free_tree(engine->trees + i);
     for (int i = 0; i < DATABASES; i++) {
-        struct records *records = engine->records + i;
-        void *arrays[] = {records->offsets, records->positions, records->kinds, records->asns, records->texts};
-        for (int n = 0; n < 5; n++) free(arrays[n]);
-        free(records->numbering.slots);
+        free(engine->records[i].by_number);
+        free(engine->records[i].numbering.slots);
         free(engine->numberings[i].slots);
     }
     void *others[] = {engine->trees, engine->numberings, engine->records, engine->table, engine->states, engine->answers,
