@@ -15,7 +15,7 @@ from geocli.batch import defanged, ipv4_boundaries, ipv4_context, ipv6_context
 from geocli.batch.address_scanner import IN_RUN, Spans, candidate_start, prefix_end, span_in_run
 from geocli.batch.ipv4_boundaries import AFTER, BEFORE, BEFORE_SMALL, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, WORD
 from geocli.batch.software_versions import NEAR_BYTES, is_product
-from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel, secret
+from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, declared, kernel, secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,20 +36,18 @@ _PROPERTIES = (
     IN_RUN,
 )
 """The bytes with each property, in the order of the bits in the kernel."""
-_U8, _U32, _U64, _POINTER = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
-_COLUMN = ctypes.POINTER(_U32)
+_COLUMN = ctypes.POINTER(ctypes.c_uint32)
 
 
 class _Rules(ctypes.Structure):
     """`struct scanner` of kernel.c."""
 
-    _fields_ = (
-        *((name, ctypes.c_char_p) for name in ("before", "after", "endings", "firsts", "properties")),
-        ("memory", _POINTER),
-        ("secret", _U64 * 3),
-        ("set_mask", _U64),
-        *((name, _U32) for name in ("max_between", "near_bytes", "quote_bytes", "before_bytes", "after_bytes")),
-        ("max_run_bytes", _U32),
+    _fields_ = declared(
+        "char* before after endings firsts properties",
+        "void* memory",
+        "u64[3] secret",
+        "u64 set_mask",
+        "u32 max_between near_bytes quote_bytes before_bytes after_bytes max_run_bytes",
     )
 
 

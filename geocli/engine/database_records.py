@@ -58,7 +58,7 @@ class Records:
     def read(self, block: Block) -> None:
         """Read the records that were added for addresses of a block; damaged ones keep their kind."""
         for source, (reader, table) in enumerate(zip(self._readers, self._answers.records, strict=True)):
-            new = self._answers.unread(source)
+            new = table.unread()
             if not new:
                 continue
             offsets = table.offsets[new.start : new.stop].tolist()

@@ -37,7 +37,7 @@ enum { TEXT_END, ADDRESS, NETWORK, TIME, FRAGMENT, LINKED };
 struct tree {
     const uint8_t *map;
     uint64_t size_bytes; /* size of the file without the metadata */
-    uint32_t node_count, record_bits, ip_version, ipv4_root, ipv4_depth;
+    uint32_t node_count, record_bits, ip_version, ipv4_root;
     _Atomic uint32_t *nodes[2]; /* by the leading bits of an address (IPv4, IPv6): the node below them; 0: not yet walked */
 };
 

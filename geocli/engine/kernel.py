@@ -13,6 +13,7 @@ import struct
 from array import array
 from contextlib import suppress
 from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -39,52 +40,60 @@ MAX_FREED_BYTES = 32 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 TABLE_BITS, NO_PREFIX = 20, 255
 """Address bits that index the lookup table; the prefix length that stands for none."""
-_U8, _U32, _U64, _POINTER = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
+_TYPES: dict[str, Any] = {
+    "void": None,
+    "u8": ctypes.c_uint8,
+    "u32": ctypes.c_uint32,
+    "u64": ctypes.c_uint64,
+    "i32": ctypes.c_int32,
+    "i64": ctypes.c_int64,
+    "void*": ctypes.c_void_p,
+    "char*": ctypes.c_char_p,
+    "u64[3]": ctypes.c_uint64 * 3,
+    "void*[2]": ctypes.c_void_p * 2,
+}
+
+
+def declared(*declarations: str) -> list[tuple[str, Any]]:
+    """Return the fields of a structure by declarations: the name of a type, and those of fields of this type."""
+    rows = (declaration.split() for declaration in declarations)
+    return [(name, _TYPES[kind]) for kind, *names in rows for name in names]
 
 
 class Tree(ctypes.Structure):
     """The search tree of a mapped database."""
 
-    _fields_ = (
-        ("map", _POINTER),
-        ("size_bytes", _U64),
-        *((name, _U32) for name in ("node_count", "record_bits", "ip_version", "ipv4_root", "ipv4_depth")),
-        ("nodes", _POINTER * 2),
+    _fields_ = declared(
+        "void* map", "u64 size_bytes", "u32 node_count record_bits ip_version ipv4_root", "void*[2] nodes"
     )
 
 
 class Numbering(ctypes.Structure):
     """A hash table."""
 
-    _fields_ = (("slots", _POINTER), ("mask", _U64), ("count", _U64), ("capacity", _U64))
+    _fields_ = declared("void* slots", "u64 mask count capacity")
 
 
 class RecordNumbers(ctypes.Structure):
     """The records of a database, by number."""
 
-    _fields_ = (("numbering", Numbering), ("by_number", _POINTER))
+    _fields_ = (("numbering", Numbering), *declared("void* by_number"))
 
 
 class Recipe(ctypes.Structure):
     """The texts of answers with one recipe."""
 
-    _fields_ = (*((name, _U32) for name in ("line", "place", "group", "sources", "labelled", "state", "sharing")),)
+    _fields_ = declared("u32 line place group sources labelled state sharing")
 
 
 class Engine(ctypes.Structure):
     """The databases and their answers, by number."""
 
     _fields_ = (
-        ("secret", _U64 * 3),
-        ("database_count", _U64),
-        *((name, _POINTER) for name in ("trees", "numberings", "records")),
-        ("scopes", _POINTER),
-        ("embedded", _U64),
-        *((name, _POINTER) for name in ("table", "states", "answers", "groups", "keys")),
-        *((name, _POINTER) for name in ("recipes", "arena")),
+        *declared("u64[3] secret", "u64 database_count", "void* trees numberings records scopes", "u64 embedded"),
+        *declared("void* table states answers groups keys recipes arena"),
         *((name, Numbering) for name in ("recipe_keys", "group_keys", "label_keys")),
-        *((name, _U64) for name in ("recipe_count", "max_recipes")),
-        *((name, _U64) for name in ("arena_used", "arena_bytes", "next_number", "max_numbers")),
+        *declared("u64 recipe_count max_recipes arena_used arena_bytes next_number max_numbers"),
     )
 
 
@@ -97,153 +106,117 @@ class Addresses(ctypes.Structure):
     """
 
     memory: Sequence[object]
-    _fields_ = (
-        ("text", _POINTER),
-        *((name, _U64) for name in ("text_bytes", "count", "room")),
-        *((name, _POINTER) for name in ("starts", "ends", "stops", "copy_starts", "copy_ends", "padding")),
-        *((name, _POINTER) for name in ("numbers", "prefixes", "leaves")),
-        *((name, _U64) for name in ("unread", "singles", "unregistered")),
-        ("delimiter", _U8),
+    _fields_ = declared(
+        "void* text",
+        "u64 text_bytes count room",
+        "void* starts ends stops copy_starts copy_ends padding numbers prefixes leaves",
+        "u64 unread singles unregistered",
+        "u8 delimiter",
     )
 
 
 class Style(ctypes.Structure):
     """Values of the fields that the kernel fills in."""
 
-    _fields_ = (
-        *((name, ctypes.c_char_p) for name in ("time", "no_network")),
-        *((name, _U64) for name in ("time_bytes", "no_network_bytes")),
-        *((name, _U32) for name in ("is_network_quoted", "is_label")),
-    )
+    _fields_ = declared("char* time no_network", "u64 time_bytes no_network_bytes", "u32 is_network_quoted is_label")
 
 
 class Choice(ctypes.Structure):
     """Which answers are selected, and which rows were kept."""
 
-    _fields_ = (
-        *((name, _POINTER) for name in ("numbers", "positions", "row_starts", "origins")),
-        ("is_kept", _U64),
-    )
+    _fields_ = declared("void* numbers positions row_starts origins", "u64 is_kept")
 
 
 class Progress(ctypes.Structure):
     """Position in the output of a block."""
 
-    _fields_ = (("position", _U64), ("single", _U64), ("labelled", _U64))
+    _fields_ = declared("u64 position single labelled")
 
 
 class Writer(ctypes.Structure):
     """Memory for a text; more than its room is only counted."""
 
-    _fields_ = (("to", _POINTER), ("used", _U64), ("room", _U64))
+    _fields_ = declared("void* to", "u64 used room")
 
 
 class Row(ctypes.Structure):
     """An address and the number of its answer."""
 
-    _fields_ = (("address", _POINTER), ("number", _U32), ("address_bytes", _U8), ("prefix", _U8))
+    _fields_ = declared("void* address", "u32 number", "u8 address_bytes prefix")
 
 
 class Source(ctypes.Structure):
     """A tree of a walk through several trees, and the classes of its records."""
 
-    _fields_ = (
-        *((name, _POINTER) for name in ("tree", "marks")),
-        ("words", _U64),
-        ("classes", _POINTER),
-        ("stride", _U64),
-        ("root", _U32),
-    )
+    _fields_ = declared("void* tree marks", "u64 words", "void* classes", "u64 stride", "u32 root")
 
 
 class Span(ctypes.Structure):
     """The first and the last address of a span, and the value of its combination of classes."""
 
-    _fields_ = tuple((name, _U64) for name in ("first_high", "first_low", "last_high", "last_low", "value"))
+    _fields_ = declared("u64 first_high first_low last_high last_low value")
 
 
 class ListForm(ctypes.Structure):
     """The form of a list of networks."""
 
-    _fields_ = (
-        ("before", ctypes.c_char_p),
-        *((name, _POINTER) for name in ("after", "ends")),
-        ("before_bytes", _U64),
-        *((name, _U32) for name in ("bits", "shortest", "is_range")),
-    )
+    _fields_ = declared("char* before", "void* after ends", "u64 before_bytes", "u32 bits shortest is_range")
 
 
 class Joint(ctypes.Structure):
     """Position of a walk through several trees."""
 
     _fields_ = (
-        ("sources", _POINTER),
-        ("source_count", _U64),
-        ("nodes", _POINTER),
-        ("values", _POINTER),
-        *((name, _U64) for name in ("next_high", "next_low", "last_high", "last_low", "combination", "leaves")),
+        *declared("void* sources", "u64 source_count", "void* nodes values"),
+        *declared("u64 next_high next_low last_high last_low combination leaves"),
         ("run", Span),
-        *((name, _U32) for name in ("skipped", "bits", "depth", "is_apart", "has_run", "is_done")),
+        *declared("u32 skipped bits depth is_apart has_run is_done"),
     )
 
 
-_FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
-    "split": (ctypes.c_int64, (_POINTER, _U8)),
-    "cells": (ctypes.c_int64, (_POINTER, _POINTER, _U64, _U64, _U8)),
-    "open": (ctypes.c_int32, (_POINTER,)),
-    "decode": (
-        ctypes.c_int64,
-        (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _POINTER, _POINTER, _U64, _POINTER, _POINTER, _U64),
-    ),
-    "mark": (ctypes.c_int64, (_POINTER, _POINTER, _U64)),
-    "offsets": (None, (_POINTER, _U64, _POINTER)),
-    "outline": (None, (_POINTER, _POINTER, _U64, ctypes.c_char_p, _U64, _U64, _POINTER, _POINTER)),
-    "list": (ctypes.c_int64, (_POINTER, _U64, _POINTER, _POINTER, _POINTER, _U64)),
-    "walk": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _U64)),
-    "find": (ctypes.c_int64, (_POINTER, _POINTER)),
-    "pick": (ctypes.c_int64, (_POINTER, _POINTER, _U8, _POINTER)),
-    "add": (None, (_POINTER, _POINTER)),
-    "store": (ctypes.c_int32, (_POINTER, ctypes.c_char_p, _U64, _U64, _U32, *(_POINTER,) * 3)),
-    "combine": (ctypes.c_int64, (_POINTER, _U64, _POINTER)),
-    "settle": (None, (_POINTER, _U64)),
-    "assemble": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _POINTER, _U64)),
-    "count": (None, (_POINTER, _U64, _U64, _POINTER)),
-    "select": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
-    "scan": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
-    "trim": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER)),
-    "remember": (None, (_POINTER, _POINTER, _U32, _U32, _U32, _U8)),
-    "collect": (ctypes.c_int64, (_POINTER, _POINTER, _POINTER, _POINTER, _U64)),
-    "sort": (None, (_POINTER, _POINTER, _POINTER, _U64, _POINTER, _U64, _U64)),
-    "payload": (ctypes.c_int64, (_POINTER, _POINTER, _U64, _U64, _POINTER, _POINTER)),
+_FUNCTIONS = {
+    "split": "i64 void* u8",
+    "cells": "i64 void* void* u64 u64 u8",
+    "open": "i32 void*",
+    "decode": "i64 void* void* u64 char* u64 void* void* u64 void* void* u64",
+    "mark": "i64 void* void* u64",
+    "offsets": "void void* u64 void*",
+    "outline": "void void* void* u64 char* u64 u64 void* void*",
+    "list": "i64 void* u64 void* void* void* u64",
+    "walk": "i64 void* void* void* u64",
+    "find": "i64 void* void*",
+    "pick": "i64 void* void* u8 void*",
+    "add": "void void* void*",
+    "store": "i32 void* char* u64 u64 u32 void* void* void*",
+    "combine": "i64 void* u64 void*",
+    "settle": "void void* u64",
+    "assemble": "i64 void* void* void* char* void* void* void* u64",
+    "count": "void void* u64 u64 void*",
+    "select": "i64 void* void* void*",
+    "scan": "i64 void* void* void*",
+    "trim": "i64 void* void* void*",
+    "remember": "void void* void* u32 u32 u32 u8",
+    "collect": "i64 void* void* void* void* u64",
+    "sort": "void void* void* void* u64 void* u64 u64",
+    "payload": "i64 void* void* u64 u64 void* void*",
 }
-
-
-class Kernel:
-    """The functions of the library."""
-
-    def __init__(self, library: ctypes.CDLL) -> None:
-        for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(library, f"geocli_{name}")
-            function.restype, function.argtypes = result, arguments
-            setattr(self, name, function)
-
-    def __getattr__(self, name: str) -> Any:
-        """Declare the functions for type checkers; those that exist are attributes."""
-        raise AttributeError(name)
+"""The types of the result and of the arguments of each function."""
 
 
 @cache
-def load() -> Kernel | None:
-    """Return the kernel; None if it was not built, or from another source."""
+def load() -> SimpleNamespace | None:
+    """Return the functions of the kernel; None if it was not built, or from another source."""
     try:
         library = ctypes.CDLL(LIBRARY)
         if not _is_current(library):
             return None
-        loaded = Kernel(library)
+        functions = {name: getattr(library, f"geocli_{name}") for name in _FUNCTIONS}
     except (OSError, AttributeError):
         return None
+    for name, function in functions.items():
+        function.restype, *function.argtypes = (_TYPES[kind] for kind in _FUNCTIONS[name].split())
     _reuse_freed_memory()
-    return loaded
+    return SimpleNamespace(**functions)
 
 
 def problem() -> str:
@@ -253,7 +226,7 @@ def problem() -> str:
 
 def _is_current(library: ctypes.CDLL) -> bool:
     """Return whether the version of a library is the checksum of the source; True if there is no source."""
-    library.geocli_version.restype = _U32
+    library.geocli_version.restype = ctypes.c_uint32
     try:
         with open(SOURCE, "rb") as file:
             return bool(library.geocli_version() == crc32(file.read()))
@@ -269,7 +242,7 @@ def _reuse_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, MAX_FREED_BYTES)
 
 
-def kernel() -> Kernel:
+def kernel() -> SimpleNamespace:
     """Return the kernel; only where `load` has returned it."""
     loaded = load()
     assert loaded is not None  # noqa: S101 (for type checkers)
@@ -312,4 +285,4 @@ def address_of(memory: mmap.mmap | array[int] | bytearray | memoryview | ctypes.
 
 def address_of_bytes(text: bytes) -> int:
     """Return the address of bytes. The caller must keep them alive; the kernel must not change them."""
-    return ctypes.cast(ctypes.c_char_p(text), _POINTER).value or 0
+    return ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value or 0

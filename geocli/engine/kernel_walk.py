@@ -46,38 +46,58 @@ class KernelWalker(Walker):
         walk = _Walk(self, version, (first, last), is_apart=True, skips_embedded=skips_embedded)
         width = len(self.trees) + 1
         classes = (c_uint32 * (SPANS_TOGETHER * width))()
-        for spans in walk.apart(address_of(classes)):
-            offsets = classes[: len(spans) * width]
-            for at, span in enumerate(spans):
-                yield Span(*span[:2], tuple(offsets[at * width : (at + 1) * width]))
+        while not walk.is_done:
+            walk.find(address_of(classes))
+            offsets = classes[: walk.count * width]
+            for at, (start, end) in enumerate(walk.bounds()):
+                yield Span(start, end, tuple(offsets[at * width : (at + 1) * width]))
+            walk.count = 0
 
     def lines(
         self, version: int, classes: Sequence[RecordClasses], judge: Judge, form: Lines, *, is_apart: bool = False
     ) -> Iterator[bytes]:
         """Return the lines of the selected addresses of a family; see `Walker.lines`."""
-        if (EMBEDDED + 1) * prod(own.count for own in classes) > MAX_COMBINATIONS:
+        sizes = [EMBEDDED + 1, *(own.count for own in classes)]
+        if prod(sizes) > MAX_COMBINATIONS:
             yield from super().lines(version, classes, judge, form, is_apart=is_apart)
             return
         walk = _Walk(self, version, (0, (1 << BITS[version]) - 1), is_apart=is_apart, skips_embedded=True)
+        values = walk.values(classes, sizes)
         out, tails, ends = bytearray(OUT_BYTES), bytearray(), array("Q")
-        for _ in walk.judged(classes, judge):
+        while not walk.is_done:
+            combination = walk.find()
+            if combination != NO_COMBINATION:
+                numbers, rest = [], combination
+                for size in sizes:
+                    rest, number = divmod(rest, size)
+                    numbers.append(number)
+                values[combination] = judge(tuple(numbers))
+            if walk.count <= SPANS_TOGETHER // 2 and not walk.is_done:
+                continue
             for tail in form.tails[len(ends) :]:
                 tails += tail
                 ends.append(len(tails))
-            listed = ListForm(
-                before=form.before,
-                before_bytes=len(form.before),
-                after=address_of(tails),
-                ends=address_of(ends),
-                bits=BITS[version],
-                shortest=form.shortest,
-                is_range=form.is_range,
+            yield from walk.listed(
+                ListForm(
+                    before=form.before,
+                    before_bytes=len(form.before),
+                    after=address_of(tails),
+                    ends=address_of(ends),
+                    bits=BITS[version],
+                    shortest=form.shortest,
+                    is_range=form.is_range,
+                ),
+                out,
             )
-            yield from walk.listed(listed, out)
 
 
 class _Walk:
-    """One walk, and the memory that the kernel reads."""
+    """One walk, and the memory that the kernel reads.
+
+    Attributes:
+        count: number of spans that were found.
+
+    """
 
     def __init__(
         self, walker: KernelWalker, version: int, bounds: tuple[int, int], *, is_apart: bool, skips_embedded: bool
@@ -93,7 +113,7 @@ class _Walk:
         self._path = walker.databases[0].file.path
         self._shift = 128 - BITS[version]
         first, last = bounds[0] << self._shift, (bounds[1] + 1 << self._shift) - 1
-        self._count = 0
+        self.count = 0
         self._joint = Joint(
             sources=address_of(self._sources),
             source_count=len(trees),
@@ -108,30 +128,7 @@ class _Walk:
             is_apart=is_apart,
         )
 
-    def judged(self, classes: Sequence[RecordClasses], judge: Judge) -> Iterator[None]:
-        """Find spans, and call `judge` for each combination of classes that comes for the first time.
-
-        At each stop, the spans found since the last one can be read.
-        """
-        sizes = [EMBEDDED + 1, *(own.count for own in classes)]
-        values = self._table(classes, sizes)
-        while not self._is_done:
-            self._find(0)
-            if self._joint.combination != NO_COMBINATION:
-                numbers, rest = [], self._joint.combination
-                for size in sizes:
-                    rest, number = divmod(rest, size)
-                    numbers.append(number)
-                values[self._joint.combination] = judge(tuple(numbers))
-            if self._count > SPANS_TOGETHER // 2 or (self._count and self._is_done):
-                yield
-                self._count = 0
-
-    @property
-    def _is_done(self) -> bool:
-        return bool(self._joint.is_done and not self._joint.has_run)
-
-    def _table(self, classes: Sequence[RecordClasses], sizes: Sequence[int]) -> array[int]:
+    def values(self, classes: Sequence[RecordClasses], sizes: Sequence[int]) -> array[int]:
         """Number records by their classes, and return the table of the values of combinations."""
         stride = 1
         for source, size, own in zip(self._sources, sizes, (None, *classes), strict=True):
@@ -145,36 +142,38 @@ class _Walk:
         self._joint.values = address_of(values)
         return values
 
-    def apart(self, classes: int) -> Iterator[list[tuple[int, int, int]]]:
-        """Find spans, and write the offset of each record to the memory at an address."""
-        while not self._is_done:
-            self._find(classes)
-            yield self.read()
-            self._count = 0
+    @property
+    def is_done(self) -> bool:
+        """Whether all spans were found."""
+        return bool(self._joint.is_done and not self._joint.has_run)
 
-    def _find(self, classes: int) -> None:
-        """Add spans to those that were found."""
-        spans = address_of(self._spans) + SPAN_BYTES * self._count
-        count = kernel().walk(byref(self._joint), spans, classes, SPANS_TOGETHER - self._count)
+    def find(self, classes: int = 0) -> int:
+        """Add spans to those that were found, and write their classes to the memory at an address.
+
+        Returns:
+            The combination of classes that must have a value before the next call, or `NO_COMBINATION`.
+
+        """
+        spans = address_of(self._spans) + SPAN_BYTES * self.count
+        count = kernel().walk(byref(self._joint), spans, classes, SPANS_TOGETHER - self.count)
         if count < 0:
             raise DatabaseError(self._path, DAMAGED)
-        self._count += count
+        self.count += count
+        return int(self._joint.combination)
 
-    def read(self) -> list[tuple[int, int, int]]:
-        """Return the spans that were found: the first and the last address, and the value."""
-        spans = iter_unpack("=5Q", memoryview(self._spans)[: SPAN_BYTES * self._count])
-        return [
-            ((first_high << 64 | first_low) >> self._shift, (last_high << 64 | last_low) >> self._shift, value)
-            for first_high, first_low, last_high, last_low, value in spans
-        ]
+    def bounds(self) -> Iterator[tuple[int, int]]:
+        """Return the first and the last address of the spans that were found."""
+        for *halves, _ in iter_unpack("=5Q", memoryview(self._spans)[: SPAN_BYTES * self.count]):
+            yield (halves[0] << 64 | halves[1]) >> self._shift, (halves[2] << 64 | halves[3]) >> self._shift
 
     def listed(self, form: ListForm, out: bytearray) -> Iterator[bytes]:
         """Return the lines of the spans that were found, written to a buffer."""
-        done = c_uint64(0)
-        while done.value < self._count:
-            arguments = byref(done), byref(form), address_of(out), len(out)
-            size = kernel().list(address_of(self._spans), self._count, *arguments)
+        written = c_uint64(0)
+        while written.value < self.count:
+            arguments = byref(written), byref(form), address_of(out), len(out)
+            size = kernel().list(address_of(self._spans), self.count, *arguments)
             yield bytes(memoryview(out)[:size])
+        self.count = 0
 
 
 def _root(tree: Tree, version: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ctypes import byref
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from geocli import address_ranges
 from geocli.addresses import network_length
@@ -36,6 +36,7 @@ from geocli.sanitize import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from geocli.addresses import Address
     from geocli.databases.database import Database
@@ -45,16 +46,9 @@ if TYPE_CHECKING:
     from geocli.models import Answer
     from geocli.resolvers.registries import RirResolver
 
-
-class Combination(NamedTuple):
-    """The properties that determine the recipe of an answer."""
-
-    scope: int
-    """Index in `SCOPES`."""
-    kinds: tuple[Kind, ...]
-    """The kinds of the records."""
-    networks: tuple[int, ...]
-    """Equal numbers for records with the same AS number."""
+    Combination: TypeAlias = tuple[int, tuple[Kind, ...], tuple[int, ...]]
+    """What determines the recipe of an answer: a scope, the kinds of the records, and equal numbers for those with the
+    same AS number."""
 
 
 class LookupTable:
@@ -158,7 +152,7 @@ class LookupTable:
             added = self._kernel.combine(byref(engine), first, address_of(examples))
             for number in range(added):
                 *records, scope = examples[number * width : (number + 1) * width]
-                self._combine(recipe + number, Combination(scope, *self._records.kinds_of(records)))
+                self._combine(recipe + number, (scope, *self._records.kinds_of(records)))
         finally:
             self.answers.settle(first)  # those without a recipe are left to the scalar path
 
@@ -203,10 +197,11 @@ class LookupTable:
     def _registered(self, waiting: int, code: str | None) -> int:
         """Return the number of an answer with a country of registration added; the caller holds the lock."""
         country = None if code is None else self._records.country(code)
-        recipe = self._registered_recipe(self.answers.recipe(waiting), country[0] if country else None)
-        if recipe is None or (code and not country):
+        recipe, *texts, _ = self.answers.row(waiting)
+        registered = self._registered_recipe(recipe, country[0] if country else None)
+        if registered is None or (code and not country):
             return SINGLE
-        return self.answers.add_answer(recipe, [*self.answers.texts(waiting), *(country or ())[1:]])
+        return self.answers.add_answer(registered, [*texts, *(country or ())[1:]])
 
     def _registered_recipe(self, waiting: int, country: Kind | None) -> int | None:
         """Return the recipe of answers for which the registries were asked; None if there is no space."""
@@ -217,7 +212,7 @@ class LookupTable:
             scope, kinds, networks = self._combined[waiting]
             if country:
                 kinds, networks = (*kinds, country), (*networks, len(networks))
-            self._combine(number, Combination(scope, kinds, networks), is_registered=True)
+            self._combine(number, (scope, kinds, networks), is_registered=True)
             self._with_country[waiting, country] = number
         return self._with_country[waiting, country]
 

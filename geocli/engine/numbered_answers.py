@@ -58,23 +58,23 @@ class RecordTable:
     """The records of one database by number, which the kernel assigns.
 
     Attributes:
-        native: the structure for the kernel.
-        offsets, positions, kinds, asns, texts: its columns.
+        offsets, positions, kinds, asns, texts: columns of the records.
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, native: RecordNumbers) -> None:
+        """Allocate the memory of a structure of the kernel."""
         memory = allocated(20 * (NUMBERS + 2))
         columns = [memoryview(memory).cast("I")[column::5] for column in range(5)]
         self.offsets, self.positions, self.kinds, self.asns, self.texts = columns
         self.kinds[0] = NO_RECORD_KIND
-        self._read = 2
-        native, self._slots = numbering(NUMBERS)
-        self.native = RecordNumbers(native, address_of(memory))
+        native.numbering, self._slots = numbering(NUMBERS)
+        native.by_number = address_of(memory)
+        self._native, self._read = native, 2
 
-    def unread(self, count: int) -> range:
-        """Return the numbers of records that were added since the last call; `count` is the number of records."""
-        numbers = range(self._read, count + 2)
+    def unread(self) -> range:
+        """Return the numbers of records that were added since the last call."""
+        numbers = range(self._read, self._native.numbering.count + 2)
         self._read = numbers.stop
         return numbers
 
@@ -107,9 +107,8 @@ class NumberedAnswers:
         numbered = [numbering(self._numbers if level else NUMBERS) for level in range(max(len(trees), 1))]
         self._numberings = (Numbering * len(numbered))(*(table for table, _ in numbered))
         native_trees = (Tree * len(trees))(*(tree.tree for tree in trees))
-        tables = [RecordTable() for _ in trees]
-        self._native_records = (RecordNumbers * len(trees))(*(table.native for table in tables))
-        self.records: Sequence[RecordTable] = tables
+        self._native_records = (RecordNumbers * len(trees))()
+        self.records = [RecordTable(native) for native in self._native_records]
         sizes = {"recipe_keys": 4 * MAX_RECIPES, "group_keys": self._numbers, "label_keys": 4 * self._numbers}
         key_tables = {name: numbering(size) for name, size in sizes.items()}
         # The kernel has only the addresses of these: they must live as long as the engine.
@@ -158,24 +157,17 @@ class NumberedAnswers:
             or any(table.count > table.capacity - SPARE_NUMBERS for table in tables)
         )
 
-    def unread(self, database: int) -> range:
-        """Return the numbers of records of a database that were added since the last call."""
-        return self.records[database].unread(self._native_records[database].numbering.count)
-
     def sources(self, number: int) -> int:
         """Return the bits of the databases that an answer is from."""
-        sources: int = self._recipes[self.recipe(number)].sources
-        return sources
+        return int(self._recipes[self.row(number)[0]].sources)
 
     def state(self, number: int) -> int:
         """Return the state of an answer."""
-        state: int = self._memory["states"][number]
-        return state
+        return int(self._memory["states"][number])
 
-    def recipe(self, number: int) -> int:
-        """Return the recipe of an answer."""
-        recipe: int = self._answers[number * self._width]
-        return recipe
+    def row(self, number: int) -> list[int]:
+        """Return the recipe of an answer, and the texts of its records, in databases and a registry."""
+        return self._answers[number * self._width : (number + 1) * self._width].tolist()
 
     def key(self, number: int) -> Key:
         """Return the values of the key fields of an answer."""
@@ -183,8 +175,8 @@ class NumberedAnswers:
 
     def _labels(self, number: int) -> tuple[int, list[int]]:
         """Return the recipe of an answer, and the labels of its records."""
-        row = self._answers[number * self._width : (number + 1) * self._width].tolist()
-        return row[0], [_TEXT.unpack_from(self._memory["arena"], offset)[1] for offset in row[1:]]
+        recipe, *texts = self.row(number)
+        return recipe, [_TEXT.unpack_from(self._memory["arena"], offset)[1] for offset in texts]
 
     def settle(self, first: int) -> None:
         """Publish answers from a number on to other threads."""
@@ -248,8 +240,4 @@ class NumberedAnswers:
         start = number * self._width
         self._answers[start : start + 1 + len(texts)] = memoryview(array("I", [recipe, *texts]))
         self.settle(number)
-        return number if self._memory["states"][number] == RENDERED else SINGLE
-
-    def texts(self, number: int) -> list[int]:
-        """Return the offsets of the texts of an answer's records in databases."""
-        return self._answers[number * self._width + 1 : (number + 1) * self._width - 1].tolist()
+        return number if self.state(number) == RENDERED else SINGLE

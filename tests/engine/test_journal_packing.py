@@ -161,7 +161,7 @@ def note(answers: BlockAnswers, size_bytes: int) -> None:
     place = {"status": "special", "traits": {"note": "x" * size_bytes}}
     line, own, shared = (encoded(text, []) for text in ("", json.dumps(place), '{"status":"special",'))
     texts = Texts({"status": "special"}, (line, own, shared))
-    answers.answers.add_recipe(answers.answers.recipe(answers.numbers[0]), Recipe(None, 0, {}, {}), RENDERED, texts)
+    answers.answers.add_recipe(answers.answers.row(answers.numbers[0])[0], Recipe(None, 0, {}, {}), RENDERED, texts)
 
 
 @pytest.mark.parametrize("size_bytes", [TARGET_BYTES, 3 * TARGET_BYTES, MAX_BYTES - 1000])

@@ -79,10 +79,10 @@ class Walker:
         first = engine.next_number
         kernel().add(byref(engine), byref(answers.native))
         numbers = range(first, engine.next_number)
-        rows = [self.table._answers[number * (width + 2) : (number + 1) * (width + 2)].tolist() for number in numbers]  # noqa: SLF001 (as `add` leaves them)
+        rows = [self.table.row(number) for number in numbers]
         examples = zeros(len(rows) * (width + 1))
-        for database, table in enumerate(self.table.records):
-            for number in self.table.unread(database):
+        for table in self.table.records:
+            for number in table.unread():
                 table.kinds[number] = FIRST_KIND
         added = kernel().combine(byref(engine), first, address_of(examples))
         assert added <= len(rows)
