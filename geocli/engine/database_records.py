@@ -77,8 +77,8 @@ class Records:
             stored = self._store(source, kind, group)
             for key, text in zip(group.keys, stored or (), strict=False):
                 table.kinds[key], table.texts[key] = number, text
-            for key, asn in zip(group.keys, group.columns("asn") or (), strict=False):
-                table.asns[key] = asn or 0
+            for key, asn in zip(group.keys, group.field("asn") if kind.has_asn else (), strict=False):
+                table.asns[key] = asn
 
     def _store(self, source: int, kind: Kind, group: Group) -> Sequence[int] | None:
         """Store the texts of records, and return their offsets; None if there is no space."""

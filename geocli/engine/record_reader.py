@@ -69,13 +69,8 @@ class Group(NamedTuple):
 
     keys: Sequence[int]
     """Keys of the records, chosen by the caller."""
-    columns: Callable[[str], Sequence[Any] | None]
-    """Returns a field of each record, or a trait by its name in the output; None if no record has it."""
-
-    def field(self, name: str) -> Sequence[Any]:
-        """Return a field of each record, or a trait by its name in the output."""
-        values = self.columns(name)
-        return [None] * len(self.keys) if values is None else values
+    field: Callable[[str], Sequence[Any]]
+    """Returns a field of each record, or a trait by its name in the output."""
 
 
 class RecordReader:
@@ -155,13 +150,13 @@ class RecordReader:
         return [tuple(name for name, value in zip(columns, row, strict=True) if value is None) for row in rows]
 
 
-def _column(shape: Shape, name: str) -> Sequence[Any] | None:
-    return shape.trait(name.removeprefix("traits.")) if name.startswith("traits.") else shape.field(name)
+def _column(shape: Shape, name: str) -> Sequence[Any]:
+    values = shape.trait(name.removeprefix("traits.")) if name.startswith("traits.") else shape.field(name)
+    return [None] * len(shape.positions) if values is None else values
 
 
-def _chosen(shape: Shape, rows: Sequence[int], name: str) -> Sequence[Any] | None:
-    column = _column(shape, name)
-    return column and [column[row] for row in rows]
+def _chosen(shape: Shape, rows: Sequence[int], name: str) -> Sequence[Any]:
+    return list(map(_column(shape, name).__getitem__, rows))
 
 
 def _is_known(shape: Shape, names: Iterable[str]) -> Sequence[bool]:

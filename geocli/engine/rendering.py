@@ -14,7 +14,7 @@ from geocli.storage.place_encoding import SHARED_TRAITS, member_texts
 from geocli.timestamps import instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from geocli.engine.recipes import Recipe
     from geocli.engine.record_texts import Layout
@@ -120,27 +120,18 @@ def _members(scope: int, recipe: Recipe) -> dict[str, str]:
     return {"status": "special", "scope": str(SCOPES[scope]), "source": source, **built_at}
 
 
-def _own_traits(recipe: Recipe) -> Iterator[tuple[str, int]]:
-    """Return the traits that are not shared in the journal, with their sources."""
-    sharing = recipe.fields.get("country_code")
-    return ((name, source) for name, source in recipe.traits.items() if source != sharing or name not in SHARED_TRAITS)
-
-
 def _place(status: str, recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
     """Return the part of a place in the journal that belongs to one answer, at least the status."""
-    spans = [layouts[source].span("member", name) for name, source in _own_members(recipe)]
-    traits = [layouts[source].span("member", f"traits.{name}") for name, source in _own_traits(recipe)]
-    mark = _MARKS[FRAGMENT]
-    members = [mark for name in ("asn", "org") if name in recipe.fields]
+    sharing, mark = recipe.fields.get("country_code"), _MARKS[FRAGMENT]
+    place = {} if sharing is None else {"place": sharing}
+    networks = {name: recipe.fields[name] for name in ("asn", "org") if name in recipe.fields}
+    own = {name: source for name, source in recipe.traits.items() if source != sharing or name not in SHARED_TRAITS}
+    traits = {f"traits.{name}": source for name, source in own.items()}
+    members = [mark for _ in networks]
     members += [f'"traits":{{{",".join(mark for _ in traits)}}}'] if traits else []
-    place = mark if "country_code" in recipe.fields else ""
     text = ",".join(members) or member_texts("status", [status])[0]
-    return encoded(f"{{{place}{text}}}", [span for span in (*spans, *traits) if span])
-
-
-def _own_members(recipe: Recipe) -> list[tuple[str, int]]:
-    fields = {"place": recipe.fields["country_code"]} if "country_code" in recipe.fields else {}
-    return [*fields.items(), *((name, recipe.fields[name]) for name in ("asn", "org") if name in recipe.fields)]
+    spans = [layouts[source].span("member", name) for name, source in (place | networks | traits).items()]
+    return encoded(f"{{{mark if place else ''}{text}}}", [span for span in spans if span])
 
 
 def _group(members: dict[str, str], recipe: Recipe) -> bytes:
