@@ -28,6 +28,8 @@ def zeros(count: int) -> array[int]:
 
 NO_ROW = 0xFFFFFFFF
 """Stands for the offset of a row where none begins."""
+OPTIONAL_COLUMNS = ("copy_starts", "copy_ends", "padding", "written_starts", "written_stops")
+"""Arrays that a block may not have."""
 
 
 class Block:
@@ -43,6 +45,8 @@ class Block:
         tail: text to write after the last answer.
         only_addresses: whether to write nothing for candidates that turn out not to be addresses.
         is_labelled: whether answers are labels, which depend on the text around them.
+        written_starts, written_stops: for labels, where the addresses are in the input; `starts` and `stops` may lead
+            to their canonical forms.
         before_note: returns the span of an address in a line (of a text, from an offset to an offset) that has a note;
             None for lines without one. None if addresses have no notes.
         row_starts: for each address, the offset of the row that begins in the text to write before its answer; `NO_ROW`
@@ -71,6 +75,8 @@ class Block:
         self.copy_starts, self.copy_ends = copy_starts, copy_ends
         self.padding, self.delimiter, self.tail = padding, delimiter, tail
         self.only_addresses, self.is_labelled, self.before_note = only_addresses, is_labelled, before_note
+        self.written_starts: array[int] | None = starts if is_labelled else None
+        self.written_stops: array[int] | None = self.stops if is_labelled else None
         self.row_starts: array[int] | None = None
         self.read: Callable[[str], Address] = parse
 
@@ -113,16 +119,16 @@ class Block:
         """Return a block of the same kind and text, with room for addresses."""
         block = Block(self.text, zeros(room), zeros(room), zeros(room), delimiter=self.delimiter, tail=self.tail)
         block.is_labelled, block.only_addresses = self.is_labelled, self.only_addresses
-        for name in ("copy_starts", "copy_ends", "padding"):
+        for name in OPTIONAL_COLUMNS:
             if getattr(self, name) is not None:
                 setattr(block, name, zeros(room))
         return block
 
     def shorten(self, count: int) -> None:
         """Drop the addresses after the first ones."""
-        for column in (self.starts, self.ends, self.stops, self.copy_starts, self.copy_ends, self.padding):
-            if column is not None:
-                del column[count:]
+        for name in ("starts", "ends", "stops", *OPTIONAL_COLUMNS):
+            if getattr(self, name) is not None:
+                del getattr(self, name)[count:]
 
     def __len__(self) -> int:
         """Return the number of addresses."""
@@ -167,7 +173,7 @@ class Block:
         """Return the block, which must not change, as a structure of pointers; `results` are members, too."""
         from geocli.engine.kernel import Addresses, address_of, address_of_bytes
 
-        names = ("starts", "ends", "stops", "copy_starts", "copy_ends", "padding")
+        names = ("starts", "ends", "stops", *OPTIONAL_COLUMNS)
         arrays = {name: memory for name in names if (memory := getattr(self, name)) is not None} | results
         native = Addresses(
             text=address_of_bytes(self.text),

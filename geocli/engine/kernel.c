@@ -127,6 +127,7 @@ struct block {
     uint32_t *starts, *ends, *stops;   /* offsets of addresses, and of the ends of their prefix lengths */
     uint32_t *copy_starts, *copy_ends; /* offsets of the text to copy before each answer; may be null */
     uint32_t *padding;                 /* number of delimiters to add to that; may be null */
+    uint32_t *written_starts, *written_stops; /* of labelled addresses: where they are in the input, before some are rewritten */
     uint32_t *numbers;
     uint8_t *prefixes;
     struct leaf *leaves; /* by position and database, of addresses that are MISSING or ADDED */
@@ -1208,7 +1209,7 @@ static int is_blank(uint8_t byte) { return byte == ' ' || byte == '\t' || byte =
 /* Return whether an address is between commas, or a comma and the end of its line, ignoring blanks and quotes. */
 static int is_between_commas(const struct block *block, uint64_t i) {
     const uint8_t *text = block->text, *end = text + block->text_bytes;
-    const uint8_t *before = text + block->starts[i], *after = text + block->stops[i];
+    const uint8_t *before = text + block->written_starts[i], *after = text + block->written_stops[i];
     for (int n = 0; n < MAX_BLANKS && before > text && is_blank(before[-1]); n++) before--;
     for (int n = 0; n < MAX_BLANKS && after < end && is_blank(*after); n++) after++;
     int is_comma_before = before > text && before[-1] == ',', is_comma_after = after < end && *after == ',';
@@ -1234,8 +1235,8 @@ static int stands_there(const struct block *block, uint64_t at, const uint8_t *l
 
 /* Adapt a label to its place: without commas between commas, and empty if the text has it already. Return its length. */
 static uint64_t fitted(const struct block *block, uint64_t i, struct progress *progress, uint8_t *label, uint64_t size) {
-    uint64_t stop = block->stops[i];
-    if (block->starts[i] < progress->labelled) return 0;
+    uint64_t stop = block->written_stops[i];
+    if (block->written_starts[i] < progress->labelled) return 0;
     if (is_between_commas(block, i)) size = without_commas(label, size);
     if (!size || !stands_there(block, stop, (const uint8_t *)" [", 2)) return size;
     if (!stands_there(block, stop, label, size)) {
@@ -1303,6 +1304,10 @@ static void add_piece(struct block *block, const struct choice *choice, const st
     uint64_t k = block->count++;
     if (block->copy_starts) block->copy_starts[k] = start, block->copy_ends[k] = stop;
     if (block->padding) block->padding[k] = has_address ? from->padding[i] : 0;
+    if (block->written_starts) {
+        block->written_starts[k] = has_address ? from->written_starts[i] : stop;
+        block->written_stops[k] = has_address ? from->written_stops[i] : stop;
+    }
     block->starts[k] = has_address ? from->starts[i] : stop;
     block->ends[k] = has_address ? from->ends[i] : stop;
     block->stops[k] = has_address ? from->stops[i] : stop;

@@ -109,7 +109,7 @@ class Addresses(ctypes.Structure):
     _fields_ = declared(
         "void* text",
         "u64 text_bytes count room",
-        "void* starts ends stops copy_starts copy_ends padding numbers prefixes leaves",
+        "void* starts ends stops copy_starts copy_ends padding written_starts written_stops numbers prefixes leaves",
         "u64 unread singles unregistered",
         "u8 delimiter",
     )

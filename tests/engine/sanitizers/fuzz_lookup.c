@@ -426,6 +426,8 @@ static void one_round(uint64_t *random) {
         CHECK(is_whole && lines <= block.room ? count == (int64_t)lines : count == -1);
         int is_label = !is_csv && below(random, 2);
         if (is_label) end_at_blanks(&block);
+        block.written_starts = block.starts;
+        block.written_stops = block.stops;
         if (count >= 0) {
             find(engine, &block, &expected, random);
             check_numbers(engine, &block, &expected);
