@@ -8,11 +8,12 @@ from geocli.batch.lists_and_logs import MAX_RECORD_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
     Record: TypeAlias = tuple[list[str], bytes, bytes]
     """The cells of a row, or nothing for a blank line or a comment; the line without its end; its end."""
+    Cells: TypeAlias = Iterator[tuple[list[str], int]]
 
 MAX_CELL_BYTES = 2 << 20
 """A quote that is not closed within this size opens no cell."""
@@ -39,14 +40,17 @@ class Dialect(NamedTuple):
         return b'"' not in chunk and b"\r" not in chunk.replace(b"\r\n", b"")
 
     def records(self, chunk: bytes) -> Iterator[Record]:
-        """Return the records of whole lines."""
+        """Return the records of whole lines; a quote that is not closed opens no cell."""
+        return self._records(chunk, self._closed_cells)
+
+    def _records(self, chunk: bytes, cells_of: Callable[[list[str]], Cells]) -> Iterator[Record]:
         raws, lines = chunk.split(b"\n"), chunk.decode("utf-8", "surrogateescape").split("\n")
         is_ended = not raws[-1]
         if is_ended:
             raws.pop()
             lines.pop()
         last, count = 0, len(raws)
-        for cells, stop in self._cells(lines):
+        for cells, stop in cells_of(lines):
             raw = raws[last] if stop == last + 1 else b"\n".join(raws[last:stop])
             end = b"\n" if is_ended or stop < count else b""
             if raw.endswith(b"\r"):
@@ -54,7 +58,21 @@ class Dialect(NamedTuple):
             yield cells, raw, end
             last = stop
 
-    def _cells(self, lines: list[str]) -> Iterator[tuple[list[str], int]]:
+    def _closed_cells(self, lines: list[str]) -> Cells:
+        """Return the cells of each record, and the number of lines up to its end; an open quote ends with its line."""
+        start = 0
+        while start < len(lines):
+            last = start
+            for cells, stop in self._cells([*lines[start:], END.decode()]):
+                if start + stop > len(lines):  # the row that was appended, or an open cell with it
+                    break
+                last = start + stop
+                yield cells, last
+            if last < len(lines):
+                yield self._cells_of_line(lines[last].removesuffix(CR)), last + 1
+            start = last + 1
+
+    def _cells(self, lines: list[str]) -> Cells:
         """Return the cells of each record, and the number of lines up to its end."""
         if self.quotes != "cells":
             for number, line in enumerate(lines, 1):
@@ -72,7 +90,7 @@ class Dialect(NamedTuple):
     def _cells_of_line(self, line: str) -> list[str]:
         if not line or (self.has_comments and line.startswith(COMMENT)):
             return []
-        if self.quotes == "lines" and '"' in line:
+        if self.quotes != "none" and '"' in line:
             import csv
 
             return next(csv.reader([line.replace(CR, NO_CR)], delimiter=self.delimiter))
@@ -83,12 +101,12 @@ class Dialect(NamedTuple):
         if self.quotes != "cells" or b'"' not in chunk:
             return len(chunk)
         # An open cell would contain the row that is appended.
-        *_, (cells, raw, _) = self.records(chunk + END)
+        *_, (cells, raw, _) = self._records(chunk + END, self._cells)
         return len(chunk) if cells == [END.decode()] else len(chunk) + len(END) - len(raw)
 
     def first_bytes(self, chunk: bytes) -> int:
         """Return the size of the first record of whole lines, with its end; 0 if it is incomplete."""
-        records = self.records(chunk + END)
+        records = self._records(chunk + END, self._cells)
         _, raw, end = next(records)
         return len(raw) + len(end) if next(records, None) else 0
 

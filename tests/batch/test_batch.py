@@ -40,7 +40,6 @@ HEADER = b"ip,status,country_code\n"
         (b"98.0.0.1\n10.0.0.1\n98.0.0.1\n", ["98.0.0.1,resolved,US", "10.0.0.1,special,", "98.0.0.1,resolved,US"]),
         (b" [2001:218::1]:443 \n", ["2001:218::1,resolved,JP"]),
         (b"010.8.8.8\nexample.com\n# 1.1.1.1\n", ["010.8.8.8,invalid,", "example.com,invalid,", "# 1.1.1.1,comment,"]),
-        (b"81.2.69.160 81.2.69.161\n", ["81.2.69.160,resolved,GB"]),
         (b"\xff\xfe\n98.0.0.1\n", ["\\xff\\xfe,invalid,", "98.0.0.1,resolved,US"]),
         (b"\xc3\xa9\n", ["é,invalid,"]),
         (b"8.8.8.8\0\n", ["8.8.8.8\\x00,invalid,"]),

@@ -151,6 +151,19 @@ def test_an_unclosed_quote_loses_no_byte(batch: Batch) -> None:
     )
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("count", [1, 300_000])
+def test_an_unclosed_quote_opens_no_cell(batch: Batch, count: int, end: bytes) -> None:
+    """The rows after it are answered, few or more than fit into a cell; quotes that are closed still have newlines."""
+    open_row, row, quoted = b'98.0.0.1,"y', b"81.2.69.160,z", b'98.0.0.1,"a\nb"'
+    body = end.join([quoted, open_row, *[row] * count, b""])
+    expected = end.join([quoted + b",US", open_row + b",US", *[row + b",GB"] * count, b""])
+    actual = batch.once(b"ip,a\n" + body, input="csv").partition(b"\n")[2]
+
+    assert len(expected) == len(actual)
+    assert expected == actual
+
+
 def test_a_quoted_cell_of_any_length_is_one_cell(located: Geocli, tmp_path: Path) -> None:
     """Also one larger than a read, and in the first row."""
     cell = b'"' + b"x\n" * 250_000 + b'"'

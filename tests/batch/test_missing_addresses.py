@@ -149,6 +149,7 @@ def test_logs_comments_and_empty_input_are_not_reported(
     ("text", "is_warned"),
     [
         ("81.2.69.160 98.0.0.1\n", True),
+        ("81.2.69.160 81.2.69.161\n", True),
         ("# start, end\n81.2.69.160,98.0.0.1,x\n", True),
         ("81.2.69.160\t2001:218::1\n", True),
         ("81.2.69.0 - 81.2.69.9\n", False),
@@ -161,9 +162,11 @@ def test_logs_comments_and_empty_input_are_not_reported(
 )
 def test_several_addresses_in_the_first_line_of_a_list(located: Geocli, text: str, *, is_warned: bool) -> None:
     """One of each line is looked up; unless it is a comment, the rest is not dropped without a word."""
-    run = located("batch", "-f", "value", "-F", "ip", stdin=text.encode())
+    run = located("batch", "-f", "value", "-F", "status,country_code", stdin=text.encode())
 
     assert 0 == run.returncode
+    assert b"resolved\tGB" in run.stdout.splitlines()
+    assert text.count("\n") == run.stdout.count(b"\n")
     assert is_warned == (b"the first line has several addresses" in run.stderr)
     assert b"" == located("batch", "-q", stdin=text.encode()).stderr
 
