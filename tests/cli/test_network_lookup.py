@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.helpers.geocli_process import Geocli
 
 
+pytestmark = pytest.mark.measured
 FIELDS = ("-F", "ip,status,country_code,city,asn")
 ANSWERS = {
     "81.2.69.0/24": "81.2.69.0/24,resolved,GB,London,",

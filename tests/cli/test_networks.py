@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.helpers.geocli_process import Geocli
 
 
+pytestmark = pytest.mark.measured
 BUILT = "# GeoLite2-City, built 2026-05-28\n# GeoLite2-ASN, built 2026-05-28\n"
 ATTRIBUTION = "# This product includes GeoLite data created by MaxMind, available from https://www.maxmind.com\n"
 
