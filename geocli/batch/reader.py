@@ -46,10 +46,11 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 ELLIPSIS = "…".encode()
 UNSUPPORTED = re.compile(
     rb"(?P<zcat>\x1f\x8b\x08)|(?P<bzcat>BZh[1-9](?:1AY&SY|\x17rE8P\x90))|(?P<xzcat>\xfd7zXZ\0)"
-    rb"|(?P<zstdcat>\x28\xb5\x2f\xfd)|(?P<iconv>\xff\xfe.\0|\xfe\xff\0|\0\0\xfe\xff|(?:[ -~]\0){4}|(?:\0[ -~]){4})",
+    rb"|(?P<zstdcat>\x28\xb5\x2f\xfd)|(?P<lz4cat>\x04\x22\x4d\x18)|(?P<funzip>PK\x03\x04)"
+    rb"|(?P<iconv>\xff\xfe.\0|\xfe\xff\0|\0\0\xfe\xff|(?:[ -~]\0){4}|(?:\0[ -~]){4})",
     re.DOTALL,
 )
-"""First bytes of compressed files (RFC 1952, RFC 8878) and of UTF-16 and UTF-32, by the program that converts them.
+"""First bytes of compressed files (such as RFC 1952 and 8878), UTF-16 and UTF-32, by the program that converts them.
 
 UTF-16 without a byte order mark is recognised by four ASCII characters.
 """

@@ -251,6 +251,8 @@ def test_one_ctrl_d_ends_the_input_from_a_terminal() -> None:
                 (bz2.compress, "bzcat, or name a file ending in .bz2"),
                 (lzma.compress, "xzcat, or name a file ending in .xz"),
                 (lambda text: b"\x28\xb5\x2f\xfd" + text, "zstdcat"),
+                (lambda text: b"\x04\x22\x4d\x18" + text, "lz4cat"),
+                (lambda text: b"PK\x03\x04" + text, "funzip"),
             )
         ),
         *(
