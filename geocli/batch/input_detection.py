@@ -164,7 +164,7 @@ def completed(request: BatchRequest, read: Read) -> tuple[BatchRequest, Read]:
         from geocli.batch.json_keys import advice, usual_key
 
         key = usual_key(line)
-        request = request.replace(columns=(key,) if key else (), advice=advice(line, key))
+        request = request.replace(columns=(key,) if key else (), advice=advice(line, data, key))
     return request, _again(data, read)
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 4
 """Depth to which keys of objects are examined."""
+MAX_LINES = 100
+"""Lines that are examined for advice."""
 
 
 def usual_key(line: bytes) -> str | None:
@@ -23,19 +25,32 @@ def usual_key(line: bytes) -> str | None:
     return usual_name(paths) or last_keys.get(usual_name(list(last_keys)) or "") or usual_name(list(strings))
 
 
-def advice(line: bytes, key: str | None) -> str:
-    """Return what to try if the values of the usual key have no address, by the first line; empty if nothing else."""
+def advice(first: bytes, data: bytes, key: str | None) -> str:
+    """Return what to try if the values of the usual key have no address; empty if nothing else.
+
+    The first line decides, or else the first of some more of the data that has addresses.
+    """
+    if key is not None and key in _address_paths(first):
+        return ""
+    lines = [first, *data.split(b"\n", MAX_LINES)[:MAX_LINES]]
+    return next(filter(None, map(_advice, lines)), "")
+
+
+def _advice(line: bytes) -> str:
     from shlex import quote
 
     from geocli.batch.address_scanner import starts_of_addresses
 
-    content = parsed_object(line)
-    paths = [path for path, text in _strings(content, with_arrays=True) if has_address(text)]
-    if key not in paths and paths:
-        return f"try: -c {quote(paths[0])}"
-    if not paths and content and starts_of_addresses(line):
-        return "its text has addresses; try: -i log"
-    return ""
+    if paths := _address_paths(line):
+        usual = usual_key(line)
+        return f"try: -c {quote(usual if usual in paths else paths[0])}"
+    return "its text has addresses; try: -i log" if parsed_object(line) and starts_of_addresses(line) else ""
+
+
+def _address_paths(line: bytes) -> list[str]:
+    """Return the paths of an object that have an address."""
+    strings = _strings(parsed_object(line), with_arrays=True)
+    return [path for path, text in strings if has_address(text)]
 
 
 def parsed_object(line: bytes | str) -> dict[str, Any]:
