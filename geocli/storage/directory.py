@@ -122,6 +122,8 @@ class DataDirectory:
 
     def _make_file(self, name: str) -> None:
         """Create an empty file, which gets its mode and its owner before its name."""
+        if not os.path.isdir(self.path):  # removed since it was prepared
+            self._prepared = None
         self.prepare()
         try:
             self._make_nameless(name)

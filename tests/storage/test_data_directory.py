@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import stat
 from collections import Counter
@@ -179,6 +180,15 @@ def test_unreadable_mountinfo_is_not_an_error(tmp_path: Path, text: bytes | None
 def test_directory_is_examined_once(directory: DataDirectory) -> None:
     """The same answer is given again, at no cost."""
     assert directory.prepare() is directory.prepare()
+
+
+def test_directory_that_was_removed_is_created_again(tmp_path: Path) -> None:
+    """A long-lived process goes on, with a directory as private as the first one."""
+    directory = local(tmp_path / "data")
+    for _ in range(2):
+        with directory.locked("lock", 0):
+            assert 0o700 == mode_of(directory.path)
+        shutil.rmtree(directory.path)
 
 
 def test_path_is_absolute() -> None:
