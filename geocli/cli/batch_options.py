@@ -33,8 +33,6 @@ def request_of(
     from geocli.batch.input_detection import decided
     from geocli.batch.request import BatchRequest
 
-    if "" in (columns or ()):
-        raise SettingsError("-c", "empty; name a column, its number, or a path in JSON", origin=COMMAND_LINE)
     request = BatchRequest(
         files=tuple(files or ["-"]),
         columns=tuple(dict.fromkeys(columns or ())),
@@ -43,10 +41,19 @@ def request_of(
         jobs=jobs or (1 if is_cluster else len(os.sched_getaffinity(0))),
         **parts,
     )
+    _check(request)
+    return decided(request)
+
+
+def _check(request: BatchRequest) -> None:
+    """Raise SettingsError if a value is empty, or options contradict each other."""
+    if "" in request.columns:
+        raise SettingsError("-c", "empty; name a column, its number, or a path in JSON", origin=COMMAND_LINE)
+    if request.report and request.output and os.path.realpath(request.report) == os.path.realpath(request.output):
+        raise SettingsError("--report", "names the file of -o; choose another one", origin=COMMAND_LINE)
     if not request.has_answers and (request.selection is None or request.count_by):
         reason = "needs --only, --except, --country or --asn, and rows"
         raise SettingsError("--no-label", reason, origin=COMMAND_LINE)
-    return decided(request)
 
 
 def selection(
@@ -71,6 +78,8 @@ def insight(
 ) -> dict[str, Any]:
     """Return the parts of a request that decide between rows and counts of them, and about a report."""
     if report is not None:
+        if not report:
+            raise SettingsError("--report", "empty path", origin=COMMAND_LINE)
         from geocli.formats.report import check_requirements
 
         check_requirements()

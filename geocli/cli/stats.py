@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from geocli.storage.directory import DataDirectory
 
 HEALTH = "Health"
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
+"""Suffixes of pictures that are not written."""
 
 
 def stats(
@@ -47,9 +49,12 @@ def stats(
     """Count cached rows, and check the health of the cache."""
     from geocli.formats.statistics import print_stats
 
-    if map_ and format_ not in {None, "table"}:
-        raise SettingsError("--map", f"cannot be used with -f {format_}; it needs -f table", origin=COMMAND_LINE)
+    if map_:
+        _check_map(format_, output or "")
     if report is not None:
+        others = {"--check": check, "--map": map_, "-f": format_, "-o": output}
+        if name := next(filter(others.get, others), None):
+            raise SettingsError("--report", f"cannot be used with {name}", origin=COMMAND_LINE)
         return _report(options.settings_of(ctx), report)
     # Neither output shows the most frequent values.
     top = 0 if check or format_ == "prometheus" else top
@@ -60,6 +65,14 @@ def stats(
         return _check(statistics, cache.directory, max_lag, settings.journal_limit_mb)
     print_stats(statistics, format_, output)
     return 0
+
+
+def _check_map(format_: str | None, output: str) -> None:
+    """Raise SettingsError if a map cannot be written in this format or to this file."""
+    if format_ not in {None, "table"}:
+        raise SettingsError("--map", f"cannot be used with -f {format_}; it needs -f table", origin=COMMAND_LINE)
+    if output.lower().endswith(PICTURES):
+        raise SettingsError("--map", "as a picture is an SVG file; name one that ends in .svg", origin=COMMAND_LINE)
 
 
 def _report(settings: Settings, path: str) -> int:
