@@ -209,7 +209,7 @@ class Scheduler:
         key = [(label, file and file.identity) for label, file in sources]
         if self._cached is None:
             self._cached = self._cached_addresses() if self._uses_journal else frozenset()
-        if self.answers is None or self.answers[0] != key or (self.answers[1] and self.answers[1].is_full):
+        if self.answers is None or self.answers[0] != key or (self.answers[1] and self.answers[1].answers.is_full):
             self.answers = key, self._new_table(sources)
         return self.answers[1]
 

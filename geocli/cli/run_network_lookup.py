@@ -121,7 +121,7 @@ class NetworksOutput:
         self._status = max(self._status, status)
 
     def _is_known(self, part: Part) -> bool:
-        return any(value is not None for value in self._networks.found(part))
+        return any(value is not None for value in self._networks.answer(part))
 
     def _show_network(self, network: AddressRange) -> None:
         from geocli.formats.network_tables import NetworkAnswers

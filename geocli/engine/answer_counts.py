@@ -22,11 +22,11 @@ class AnswerCounts:
         self.answers = answers
         self._lines, self._addresses = (allocated(8 * answers.engine.max_numbers) for _ in range(2))
 
-    def add(self, found: BlockAnswers, distinct: object) -> None:
+    def add(self, block_answers: BlockAnswers, distinct: object) -> None:
         """Count the answers of a block; and its distinct addresses, if `distinct` is a table of them."""
-        kernel().count(address_of(found.numbers), len(found.numbers), 1, address_of(self._lines))
+        kernel().count(address_of(block_answers.numbers), len(block_answers.numbers), 1, address_of(self._lines))
         if isinstance(distinct, DistinctAddresses):
-            distinct.add(found.native, len(found.block), self._addresses)
+            distinct.add(block_answers.native, len(block_answers.block), self._addresses)
 
     def take(self) -> Iterator[tuple[Key, int, int]]:
         """Return the keys of answers that were counted, with lines and distinct addresses, and begin again."""

@@ -45,13 +45,12 @@ class AnswerKeys:
         if not self._fields:
             return []
         columns = [map(comparable, _column(kind, group, name)) for name in self._fields]
-        return [self._label(values) for values in zip(*columns, strict=True)]
-
-    def _label(self, values: Key) -> int:
-        if values not in self._labels:
-            self._labels[values] = len(self._values)
-            self._values.append(values)
-        return self._labels[values]
+        keys = list(zip(*columns, strict=True))
+        for key in dict.fromkeys(keys):
+            if key not in self._labels:
+                self._labels[key] = len(self._values)
+                self._values.append(key)
+        return [self._labels[key] for key in keys]
 
     def add(self, number: int, recipe: Recipe, members: Mapping[str, str]) -> int:
         """Add the recipe of answers, and their common members; return the bits of the records with fields of keys."""

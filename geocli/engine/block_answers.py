@@ -80,7 +80,7 @@ class BlockAnswers:
         room, positions = 2 * count + 1, bytearray(count)
         for position, is_selected in flags.items():
             positions[position] = is_selected
-        kept, origins = BlockAnswers(self.answers, before.emptied(room)), zeros(room)
+        selected, origins = BlockAnswers(self.answers, before.emptied(room)), zeros(room)
         choice = Choice(
             numbers=address_of(verdicts.selected),
             positions=address_of(positions),
@@ -88,14 +88,14 @@ class BlockAnswers:
             origins=address_of(origins),
         )
         verdicts.update()
-        size = kernel().select(byref(self.native), byref(kept.native), byref(choice))
+        size = kernel().select(byref(self.native), byref(selected.native), byref(choice))
         if before.copy_starts is not None:
-            kept.block.tail = before.tail[: before.tail.find(b"\n") + 1] if choice.is_kept else b""
-        kept.block.shorten(size)
-        del kept.numbers[size:], kept.prefixes[size:]
-        kept.native = kept._for_kernel()
-        singles = [origins[place] for place in range(size) if kept.numbers[place] == SINGLE] if flags else []
-        return kept, singles
+            selected.block.tail = before.tail[: before.tail.find(b"\n") + 1] if choice.is_kept else b""
+        selected.block.shorten(size)
+        del selected.numbers[size:], selected.prefixes[size:]
+        selected.native = selected._for_kernel()
+        singles = [origins[place] for place in range(size) if selected.numbers[place] == SINGLE] if flags else []
+        return selected, singles
 
     def without_answers(self) -> BlockAnswers:
         """Return the same text, to which nothing is added."""

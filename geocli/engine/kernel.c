@@ -149,9 +149,9 @@ int64_t geocli_split(struct block *block, uint8_t end) {
     const uint8_t *text = block->text;
     uint64_t at = 0, count = 0;
     while (at < block->text_bytes && count < block->room) {
-        const uint8_t *found = memchr(text + at, end, block->text_bytes - at);
-        if (!found) return -1;
-        uint64_t stop = found - text;
+        const uint8_t *line_end = memchr(text + at, end, block->text_bytes - at);
+        if (!line_end) return -1;
+        uint64_t stop = line_end - text;
         block->starts[count] = at;
         at = stop + 1;
         if (end == '\n' && stop > block->starts[count] && text[stop - 1] == '\r') stop--;
@@ -167,9 +167,9 @@ static inline int64_t find_cells(struct block *block, const uint32_t *columns, u
     const uint8_t *text = block->text;
     uint64_t at = 0, count = 0, copied = 0;
     while (at < block->text_bytes) {
-        const uint8_t *found = memchr(text + at, '\n', block->text_bytes - at);
-        if (!found) return -1;
-        uint64_t row = at, stop = found - text, cells = 1;
+        const uint8_t *newline = memchr(text + at, '\n', block->text_bytes - at);
+        if (!newline) return -1;
+        uint64_t row = at, stop = newline - text, cells = 1;
         at = stop + 1;
         if (stop > row && text[stop - 1] == '\r') stop--;
         if (stop == row || (comment && text[row] == comment)) continue;
@@ -703,7 +703,8 @@ static int put_map(struct decoder *decoder, const struct value *map, int place, 
             if (!put_value(decoder, at, ELSEWHERE, depth, &at)) return 0;
             if (!put_value(decoder, at, inner(decoder, &key, place), depth, &at)) return 0;
             if (place == IN_RECORD || place == NAMED || place == FIELDS)
-                shape = hashed_bytes(decoder->secret, decoder->data + key.begin, key.size, mixed(decoder->secret, shape) ^ decoder->shape);
+                shape = hashed_bytes(decoder->secret, decoder->data + key.begin, key.size,
+                                     mixed(decoder->secret, shape) ^ decoder->shape);
         }
         *next = at;
     }
@@ -928,7 +929,7 @@ static void fill(struct engine *engine, uint32_t index, uint32_t widest, uint32_
 }
 
 /* Return the number of the answer for the records of an address, or its state. */
-static uint32_t found_number(struct engine *engine, struct block *block, const struct search *search) {
+static uint32_t number_of(struct engine *engine, struct block *block, const struct search *search) {
     uint32_t number = search->number;
     if (!can_be_answered(engine, search)) return SINGLE;
     if (!number) return MISSING;
@@ -959,7 +960,7 @@ static void find_batch(struct engine *engine, struct block *block, struct search
     }
     find_records(engine, block, searches, left);
     find_numbers(engine, searches, left);
-    for (uint64_t i = 0; i < left; i++) block->numbers[searches[i].position] = found_number(engine, block, searches + i);
+    for (uint64_t i = 0; i < left; i++) block->numbers[searches[i].position] = number_of(engine, block, searches + i);
 }
 
 /* Parse the next addresses with one of two numbers, from `position` on. Return how many there are, 0 at the end. */
@@ -1221,12 +1222,12 @@ static int is_between_commas(const struct block *block, uint64_t i) {
 
 /* Replace commas in a label by blanks, without two blanks in a row; return its length. */
 static uint64_t without_commas(uint8_t *label, uint64_t size) {
-    uint64_t kept = 0;
+    uint64_t length = 0;
     for (uint64_t i = 0; i < size; i++) {
-        if (label[i] != ',') label[kept++] = label[i];
-        else if (i + 1 == size || label[i + 1] != ' ') label[kept++] = ' ';
+        if (label[i] != ',') label[length++] = label[i];
+        else if (i + 1 == size || label[i + 1] != ' ') label[length++] = ' ';
     }
-    return kept;
+    return length;
 }
 
 static int stands_there(const struct block *block, uint64_t at, const uint8_t *label, uint64_t size) {
@@ -1317,8 +1318,8 @@ static void add_piece(struct block *block, const struct choice *choice, const st
 }
 
 static uint32_t line_end(const struct block *block, uint32_t start, uint32_t stop) {
-    const uint8_t *found = memchr(block->text + start, '\n', stop - start);
-    return found ? (uint32_t)(found - block->text) + 1 : start;
+    const uint8_t *newline = memchr(block->text + start, '\n', stop - start);
+    return newline ? (uint32_t)(newline - block->text) + 1 : start;
 }
 
 static uint32_t last_line(const struct block *block, uint32_t start, uint32_t stop) {
@@ -1441,7 +1442,8 @@ struct question {
     uint32_t sizes; /* as in `remembered` */
 };
 
-static struct question question_of(const struct scan *scan, int64_t first, int64_t start, int64_t end, int64_t last, uint32_t kind) {
+static struct question question_of(const struct scan *scan, int64_t first, int64_t start, int64_t end, int64_t last,
+                                   uint32_t kind) {
     uint64_t hash = hashed_bytes(scan->scanner->secret, scan->text + first, last - first, kind);
     return (struct question){first, last, hash, (start - first) | (end - start) << 8 | (last - end) << 16 | kind << 24};
 }
@@ -1749,27 +1751,27 @@ int64_t geocli_scan(const struct scanner *scanner, struct block *block, struct d
  * address begins within them. Return how many prefix lengths are left to Python. */
 int64_t geocli_trim(const struct scanner *scanner, struct block *block, struct doubt *doubts) {
     struct scan scan = {.scanner = scanner, .text = block->text, .size = block->text_bytes};
-    uint64_t kept = 0, count = 0;
+    uint64_t spans = 0, count = 0;
     for (uint64_t i = 0; i < block->count; i++) {
         uint64_t end = block->ends[i];
-        if (end == block->starts[i] || (kept && block->starts[i] < block->ends[kept - 1])) continue;
-        if (kept && block->starts[i] < block->stops[kept - 1]) block->stops[kept - 1] = block->ends[kept - 1];
-        block->starts[kept] = block->starts[i];
-        block->ends[kept] = block->stops[kept] = end;
+        if (end == block->starts[i] || (spans && block->starts[i] < block->ends[spans - 1])) continue;
+        if (spans && block->starts[i] < block->stops[spans - 1]) block->stops[spans - 1] = block->ends[spans - 1];
+        block->starts[spans] = block->starts[i];
+        block->ends[spans] = block->stops[spans] = end;
         if (byte_at(&scan, end) == '/' && is_in(&scan, end + 1, DIGIT)) {
             uint64_t stop = end + 1;
             uint32_t length = 0, ipv4;
             while (stop < end + 4 && is_in(&scan, stop, DIGIT)) length = length * 10 + scan.text[stop++] - '0';
             int is_number = stop == end + 2 || scan.text[end + 1] != '0';
             int runs_on = is_in(&scan, stop, WORD) || (byte_at(&scan, stop) == '.' && is_in(&scan, stop + 1, WORD));
-            int is_ipv4 = parse_ipv4(scan.text + block->starts[kept], scan.text + end, scan.text + scan.size, &ipv4);
-            if (!is_ipv4 && is_number && !runs_on) doubts[count++] = (struct doubt){kept, PREFIX};
+            int is_ipv4 = parse_ipv4(scan.text + block->starts[spans], scan.text + end, scan.text + scan.size, &ipv4);
+            if (!is_ipv4 && is_number && !runs_on) doubts[count++] = (struct doubt){spans, PREFIX};
             if (is_ipv4 && is_number && !runs_on && length <= 32 && !((uint64_t)ipv4 << length & 0xffffffff))
-                block->stops[kept] = stop;
+                block->stops[spans] = stop;
         }
-        kept++;
+        spans++;
     }
-    block->count = kept;
+    block->count = spans;
     return count;
 }
 
@@ -2140,12 +2142,12 @@ static uint32_t first_prefix(const struct span *span, uint32_t shortest) {
     return prefix;
 }
 
-/* Write spans as lines of a list, and remove what is written from them. Return the number of bytes; `done` becomes the index of the
- * first span that is not completely written. */
-int64_t geocli_list(struct span *spans, uint64_t count, uint64_t *done, const struct list_form *form, uint8_t *out, uint64_t room) {
+/* Write spans as lines of a list, and remove what is written from them. Return the number of bytes; `written` becomes the index of
+ * the first span that is not completely written. */
+int64_t geocli_list(struct span *spans, uint64_t count, uint64_t *written, const struct list_form *form, uint8_t *out, uint64_t room) {
     uint64_t used = 0;
-    for (; *done < count; ++*done) {
-        struct span *span = spans + *done;
+    for (; *written < count; ++*written) {
+        struct span *span = spans + *written;
         const uint64_t *end = form->ends + (span->value - UNSELECTED - 1);
         uint64_t begin = span->value == UNSELECTED + 1 ? 0 : end[-1];
         for (int is_last = 0; !is_last;) {

@@ -99,55 +99,44 @@ class LookupTable:
         """Recipes of the completed answers, by the earlier recipe and the kind of the country of registration."""
         self._by_country: dict[tuple[int, str | None], int] = {}
 
-    @property
-    def is_full(self) -> bool:
-        """Whether a new table should replace this one."""
-        return self.answers.is_full
-
     def find(self, block: Block) -> BlockAnswers:
         """Find the answers to the addresses of a block, which are rewritten in canonical form."""
-        found = BlockAnswers(self.answers, block)
-        self._find(found)
-        if found.native.unread:
-            self._parse(found)
-        if self._rir and found.native.unregistered:
-            self._ask_registries(self._rir, found)
-        return found
+        block_answers = BlockAnswers(self.answers, block)
+        self._find(block_answers)
+        if block_answers.native.unread:
+            self._parse(block_answers)
+        if self._rir and block_answers.native.unregistered:
+            self._ask_registries(self._rir, block_answers)
+        return block_answers
 
-    def _find(self, found: BlockAnswers) -> None:
-        while self._kernel.find(byref(self.answers.engine), byref(found.native)):
+    def _find(self, block_answers: BlockAnswers) -> None:
+        while self._kernel.find(byref(self.answers.engine), byref(block_answers.native)):
             with self._lock:
-                self._add(found)
+                self._add(block_answers)
 
-    def _parse(self, found: BlockAnswers) -> None:
+    def _parse(self, block_answers: BlockAnswers) -> None:
         """Parse the addresses that the kernel could not; leave those that are invalid to the scalar path."""
-        unread = found.positions(NEW)
-        if with_notes := found.block.drop_notes(unread):
-            self._find(found)
-            unread = found.positions(NEW)
-        texts = {text: _canonical(text, found.block.read) for text in set(map(found.block.address, unread))}
-        found.rewrite(
-            {
-                position: canonical + _suffix(found.block, position)
-                for position in unread
-                if (canonical := texts[found.block.address(position)]) is not None
-            }
-        )
-        self._find(found)
-        if found.native.unread:
-            for position in found.positions(NEW):
-                found.numbers[position] = SINGLE
-                if position in with_notes:
-                    found.block.set_span(position, with_notes[position])
-            self._find(found)
+        block, unread = block_answers.block, block_answers.positions(NEW)
+        if with_notes := block.drop_notes(unread):
+            self._find(block_answers)
+            unread = block_answers.positions(NEW)
+        canonical = {text: _canonical(text, block.read) for text in set(map(block.address, unread))}
+        addresses = ((position, canonical[block.address(position)]) for position in unread)
+        block_answers.rewrite({at: text + _suffix(block, at) for at, text in addresses if text is not None})
+        self._find(block_answers)
+        for position in block_answers.positions(NEW) if block_answers.native.unread else ():
+            block_answers.numbers[position] = SINGLE
+            if position in with_notes:
+                block.set_span(position, with_notes[position])
+        self._find(block_answers)
 
-    def _add(self, found: BlockAnswers) -> None:
+    def _add(self, block_answers: BlockAnswers) -> None:
         """Read the records of missing answers, and make their recipes; the caller holds the lock."""
         engine, width = self.answers.engine, len(self.answers.records) + 1
         first, recipe = engine.next_number, engine.recipe_count
-        self._kernel.add(byref(engine), byref(found.native))
+        self._kernel.add(byref(engine), byref(block_answers.native))
         try:
-            self._records.read(found.block)
+            self._records.read(block_answers.block)
             examples = zeros((engine.next_number - first) * width)
             added = self._kernel.combine(byref(engine), first, address_of(examples))
             for number in range(added):
@@ -173,26 +162,21 @@ class LookupTable:
             return RENDERED
         if self._rir and not is_registered:
             return NEEDS_REGISTRY
-        return RENDERED if self._is_final(answer) else IS_SINGLE
+        # A web service may have a place, and the cache an answer.
+        return IS_SINGLE if self._has_services or (self._is_kept and answer is None) else RENDERED
 
-    def _is_final(self, answer: Answer | None) -> bool:
-        """Return whether neither the cache nor a web service can have a better answer."""
-        if self._has_services:
-            return answer is not None and answer.has_place
-        return answer is not None or not self._is_kept
-
-    def _ask_registries(self, rir: RirResolver, found: BlockAnswers) -> None:
+    def _ask_registries(self, rir: RirResolver, block_answers: BlockAnswers) -> None:
         """Complete the answers without a place by the countries of registration."""
-        positions = found.positions(NEEDS_REGISTRY)
-        codes = rir.codes([found.block.address(position).decode() for position in positions])
-        pairs = [(found.numbers[position], code) for position, code in zip(positions, codes, strict=True)]
+        positions = block_answers.positions(NEEDS_REGISTRY)
+        codes = rir.codes([block_answers.block.address(position).decode() for position in positions])
+        pairs = [(block_answers.numbers[position], code) for position, code in zip(positions, codes, strict=True)]
         with self._lock:
             for number, code in set(pairs) - self._by_country.keys():
                 self._by_country[number, code] = self._registered(number, code)
         for position, pair in zip(positions, pairs, strict=True):
-            number = found.numbers[position] = self._by_country[pair]
+            number = block_answers.numbers[position] = self._by_country[pair]
             if not self.answers.sources(number):
-                found.prefixes[position] = NO_PREFIX
+                block_answers.prefixes[position] = NO_PREFIX
 
     def _registered(self, waiting: int, code: str | None) -> int:
         """Return the number of an answer with a country of registration added; the caller holds the lock."""
@@ -206,9 +190,10 @@ class LookupTable:
     def _registered_recipe(self, waiting: int, country: Kind | None) -> int | None:
         """Return the recipe of answers for which the registries were asked; None if there is no space."""
         if (waiting, country) not in self._with_country:
-            number = self.answers.next_recipe()
-            if number is None:
+            engine, number = self.answers.engine, int(self.answers.engine.recipe_count)
+            if number >= engine.max_recipes:
                 return None
+            engine.recipe_count += 1
             scope, kinds, networks = self._combined[waiting]
             if country:
                 kinds, networks = (*kinds, country), (*networks, len(networks))

@@ -9,9 +9,10 @@ from geocli import address_ranges
 from geocli.address_ranges import AddressRange, Part
 from geocli.addresses import embedded, scope
 from geocli.engine.kernel_walk import walker
+from geocli.engine.networks import entry_of
 from geocli.engine.scope_tree import EMBEDDED
 from geocli.errors import AddressError, GeocliError, ResolveError
-from geocli.models import IANA, Answer, Entry, Place
+from geocli.models import IANA, Entry, Place
 from geocli.resolvers.mmdb import MmdbResolver
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from geocli.cache import GeoCache
     from geocli.engine.network_lines import Numbers
     from geocli.engine.networks import Walker
+    from geocli.models import Answer
 
 MAX_REMEMBERED = 50_000
 """Maximum number of answers that are remembered, which take about 50 MB."""
@@ -53,7 +55,7 @@ class NoDatabaseError(ResolveError):
         """Only the first network is reported."""
 
 
-class Found(NamedTuple):
+class PartAnswer(NamedTuple):
     """The answer for a part."""
 
     answer: Answer | None
@@ -118,7 +120,7 @@ class NetworkLookup:
         """
         self._cache = cache
         self._walker: Walker | None = None
-        self._remembered: dict[Numbers, Found] = {}
+        self._remembered: dict[Numbers, PartAnswer] = {}
 
     def with_networks(self, entries: Sequence[Entry], texts: Sequence[str], mode: Mode) -> list[Entry]:
         """Return entries in which the invalid ones of networks and ranges are replaced.
@@ -158,7 +160,7 @@ class NetworkLookup:
             self._cache.on_problem(NoDatabaseError(network.text))
         for part in () if unavailable else self.parts(network):
             if part.key != last:
-                common.add(*self.found(part))
+                common.add(*self.answer(part))
                 if common.is_empty:
                     break
             last = part.key
@@ -212,38 +214,27 @@ class NetworkLookup:
             end = min(last, base | span.last << low_bits | (1 << low_bits) - 1)
             yield Part(6, begin, end, (EMBEDDED, low_bits, *span.numbers))
 
-    def found(self, part: Part) -> Found:
+    def answer(self, part: Part) -> PartAnswer:
         """Return the answer of the databases for a part, and its scope."""
-        if (found := self._remembered.get(part.key)) is None:
+        if (answer := self._remembered.get(part.key)) is None:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
-            found = self._remembered[part.key] = self._find(part)
-        return found
+            answer = self._remembered[part.key] = self._resolve(part)
+        return answer
 
-    def _find(self, part: Part) -> Found:
+    def _resolve(self, part: Part) -> PartAnswer:
         if part.key == TEREDO:
-            return Found(None, None)
+            return PartAnswer(None, None)
         address = address_ranges.address(part.version, part.first)
         answer = self._cache.chain.resolve_special(address, self._cache.on_problem)
         if answer is not None and "embedded_ipv4" in (answer.place.traits or {}):
             traits = {key: value for key, value in (answer.place.traits or {}).items() if key != "embedded_ipv4"}
             answer = answer.replace(place=answer.place.replace(traits=traits or None))
-        return Found(None if answer is None or answer.is_empty else answer, scope(address))
+        return PartAnswer(None if answer is None or answer.is_empty else answer, scope(address))
 
     def part_entry(self, part: Part, text: str) -> Entry:
         """Return the entry of a part, whose network or range is `text`."""
-        found, name = self.found(part)
-        answer = found or Answer(place=Place(), source=IANA)
-        is_known = found is not None or name is not None
-        return Entry(
-            ip=text,
-            status="unresolved" if not is_known else "resolved" if name is None else "special",
-            scope=name,
-            place=answer.place,
-            source=answer.source if is_known else None,
-            built_at=answer.built_at,
-            resolved_at=self._cache.now(),
-        )
+        return entry_of(*self.answer(part), text).replace(resolved_at=self._cache.now())
 
 
 def _values(answer: Answer | None) -> dict[str, Any]:

@@ -6,12 +6,14 @@ tree has one record.
 
 from __future__ import annotations
 
+from operator import sub
 from typing import TYPE_CHECKING
 
 from geocli.databases.tree_nodes import MAX_PATHS, nodes
 from geocli.engine.network_lines import BITS, UNSELECTED, Run, Span
 from geocli.engine.scope_tree import EMBEDDED, scope_records
 from geocli.errors import DatabaseError
+from geocli.models import IANA, Answer, Entry, Place
 
 if TYPE_CHECKING:
     from array import array
@@ -64,7 +66,7 @@ class Walker:
             end = address | (1 << (bits - depth)) - 1
             if end < first or address > last or records[0] == skipped:
                 continue
-            numbers = _data_offsets(records, counts)
+            numbers = tuple(map(sub, records, counts))  # offsets of data; negative ones for nodes
             if min(numbers) >= 0:
                 yield Span(max(address, first), min(end, last), numbers)
                 continue
@@ -127,11 +129,6 @@ class Walker:
             yield form.text(run, version)
 
 
-def _data_offsets(records: Sequence[int], counts: Sequence[int]) -> tuple[int, ...]:
-    """Return the offsets of the data of records; negative ones for nodes."""
-    return tuple(record - count for record, count in zip(records, counts, strict=True))
-
-
 def _below(trees: Sequence[Sequence[int]], records: Sequence[int], side: int) -> list[int]:
     """Return the left or right records of nodes; records that are leaves stay."""
     return [
@@ -145,3 +142,19 @@ def _nodes(database: Database) -> array[int]:
         return nodes(database)
     except (OSError, ValueError) as error:
         raise DatabaseError(database.file.path, str(error)) from error
+
+
+def entry_of(answer: Answer | None, scope: str | None, text: str = "") -> Entry:
+    """Return the entry of addresses with an answer of databases and a scope, as `Resolution` does."""
+    if answer is None or answer.is_empty:
+        if scope is None:
+            return Entry(ip=text, status="unresolved")
+        answer = Answer(place=Place(), source=IANA)
+    return Entry(
+        ip=text,
+        status="resolved" if scope is None else "special",
+        scope=scope,
+        place=answer.place,
+        source=answer.source,
+        built_at=answer.built_at,
+    )

@@ -203,14 +203,6 @@ class NumberedAnswers:
         is_stored = self._kernel.store(byref(self.engine), text, len(text), len(texts), width, *pointers)
         return offsets if is_stored else None
 
-    def next_recipe(self) -> int | None:
-        """Reserve the number of a recipe; None if all are in use."""
-        number: int = self.engine.recipe_count
-        if number >= MAX_RECIPES:
-            return None
-        self.engine.recipe_count += 1
-        return number
-
     def add_recipe(self, number: int, recipe: Merged, state: int, texts: Texts) -> None:
         """Set a recipe; if there is no space for its texts, its answers are left to the scalar path.
 

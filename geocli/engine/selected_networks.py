@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from geocli.engine.kernel_classes import read_classes
 from geocli.engine.kernel_walk import walker
 from geocli.engine.network_lines import SELECTED, UNSELECTED
+from geocli.engine.networks import entry_of
 from geocli.engine.scope_tree import EMBEDDED, SCOPES
 from geocli.merging import merge
-from geocli.models import IANA, Answer, Entry, Place, reader
+from geocli.models import reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from geocli.databases.database import Database
     from geocli.engine.network_lines import Lines, Numbers
+    from geocli.models import Answer
     from geocli.selection import Selection
 
 FIELDS_OF_ADDRESSES = ("ip", "network", "resolved_at", "cached", "error")
@@ -66,7 +68,7 @@ class SelectedNetworks:
         place = answer.place
         if self._has_all:
             return repr(place)
-        values = zip(self._fields, self._read(_entry(answer, None)), strict=True)
+        values = zip(self._fields, self._read(entry_of(answer, None)), strict=True)
         parts = tuple(self._part(field, value) for field, value in values)
         asn = place.asn if "org" in self._fields else None
         return answer.is_empty, answer.has_place, answer.has_stand_in, asn, place.org is None, parts
@@ -84,7 +86,7 @@ class SelectedNetworks:
         return tuple(condition.met(value) for condition in conditions), field in self._printed and repr(value)
 
     def _unknown_fields(self) -> list[str]:
-        entries = [_entry(answer, None) for own in self._classes for answer in own.answers if answer is not None]
+        entries = [entry_of(answer, None) for own in self._classes for answer in own.answers if answer is not None]
         read = reader(self._selection.fields)
         columns = zip(*map(read, entries), strict=True) if entries else [()] * len(self._selection.fields)
         columns = zip(self._selection.fields, columns, strict=True)
@@ -121,7 +123,7 @@ class SelectedNetworks:
         if scope == EMBEDDED:
             return UNSELECTED
         answers = [own.answers[number] for own, number in zip(self._classes, classes, strict=True)]
-        entry = _entry(reduce(merge, filter(None, answers)) if any(answers) else None, SCOPES[scope])
+        entry = entry_of(reduce(merge, filter(None, answers)) if any(answers) else None, SCOPES[scope])
         if not self._selection.matches(entry):
             return UNSELECTED
         self.unmet -= self._selection.met(entry)
@@ -130,19 +132,3 @@ class SelectedNetworks:
         if group == len(self._values):
             self._values.append(values)
         return SELECTED + group
-
-
-def _entry(answer: Answer | None, scope: str | None) -> Entry:
-    """Return the entry of an address with an answer of databases and a scope, as `Resolution` does."""
-    if answer is None or answer.is_empty:
-        if scope is None:
-            return Entry(ip="", status="unresolved")
-        answer = Answer(place=Place(), source=IANA)
-    return Entry(
-        ip="",
-        status="resolved" if scope is None else "special",
-        scope=scope,
-        place=answer.place,
-        source=answer.source,
-        built_at=answer.built_at,
-    )

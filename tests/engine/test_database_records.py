@@ -173,11 +173,11 @@ def test_entries_in_the_journal_are_those_of_the_scalar_path(tmp_path: Path, rec
     with GeoCache(settings=Settings(data_dir=str(home), databases=paths), clock=lambda: AT) as cache:
         expected = {entry.ip: entry for entry in cache.lookup_batch(texts, mode="no-cache")}
     table = LookupTable(databases, None, Output("csv", ("ip",)), is_kept=True)
-    found = table.find(Block.joined([text.encode() for text in texts], [b""] * COUNT))
-    frames = [unpack(payload) for payload in JournalPacker().payloads(head(AT, ""), [found])]
+    block_answers = table.find(Block.joined([text.encode() for text in texts], [b""] * COUNT))
+    frames = [unpack(payload) for payload in JournalPacker().payloads(head(AT, ""), [block_answers])]
 
     packed = {entry.ip: entry for frame in frames for entry in frame.entries()}
-    assert {texts[position] for position in found.singles()} == set(texts) - packed.keys()
+    assert {texts[position] for position in block_answers.singles()} == set(texts) - packed.keys()
     for ip, entry in packed.items():
         assert repr(_sorted(expected[ip].replace(generation=""))) == repr(_sorted(entry))
 

@@ -56,10 +56,10 @@ def test_rows_are_those_of_the_definition(
     rows = [text.rfind(b"\n") + 1 if text.endswith((b"\n", b",")) else None for text in texts] if has_rows else None  # type: ignore[union-attr]
     block = Block.joined(addresses, texts, tail, rows)  # type: ignore[arg-type]
     expected, expected_tail = kept_pieces(block, flags)
-    found, found_tail = _kept_by_kernel(block, flags, singles)  # type: ignore[arg-type]
+    selected, selected_tail = _kept_by_kernel(block, flags, singles)  # type: ignore[arg-type]
 
-    assert [piece for piece in expected if piece != (b"", None)] == found
-    assert expected_tail == found_tail
+    assert [piece for piece in expected if piece != (b"", None)] == selected
+    assert expected_tail == selected_tail
 
 
 @given(flags=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=20))
