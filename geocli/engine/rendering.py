@@ -122,16 +122,21 @@ def _members(scope: int, recipe: Recipe) -> dict[str, str]:
 
 def _place(status: str, recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
     """Return the part of a place in the journal that belongs to one answer, at least the status."""
-    sharing, mark = recipe.fields.get("country_code"), _MARKS[FRAGMENT]
+    own, mark = _own_members(recipe), _MARKS[FRAGMENT]
+    traits = ",".join(mark for name in own if "." in name)
+    members = [mark for name in own if name in {"asn", "org"}] + ([f'"traits":{{{traits}}}'] if traits else [])
+    text = ",".join(members) or member_texts("status", [status])[0]
+    spans = [layouts[source].span("member", name) for name, source in own.items()]
+    return encoded(f"{{{mark if 'place' in own else ''}{text}}}", [span for span in spans if span])
+
+
+def _own_members(recipe: Recipe) -> dict[str, int]:
+    """Return the sources of the members of a place that belong to one answer; traits may be shared with the country."""
+    sharing = recipe.fields.get("country_code")
     place = {} if sharing is None else {"place": sharing}
     networks = {name: recipe.fields[name] for name in ("asn", "org") if name in recipe.fields}
-    own = {name: source for name, source in recipe.traits.items() if source != sharing or name not in SHARED_TRAITS}
-    traits = {f"traits.{name}": source for name, source in own.items()}
-    members = [mark for _ in networks]
-    members += [f'"traits":{{{",".join(mark for _ in traits)}}}'] if traits else []
-    text = ",".join(members) or member_texts("status", [status])[0]
-    spans = [layouts[source].span("member", name) for name, source in (place | networks | traits).items()]
-    return encoded(f"{{{mark if place else ''}{text}}}", [span for span in spans if span])
+    own = ((name, source) for name, source in recipe.traits.items() if source != sharing or name not in SHARED_TRAITS)
+    return place | networks | {f"traits.{name}": source for name, source in own}
 
 
 def _group(members: dict[str, str], recipe: Recipe) -> bytes:
