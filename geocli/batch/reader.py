@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from errno import EIO
 from functools import partial
 
-from geocli.addresses import is_address
 from geocli.errors import InputError
 from geocli.sanitize import decoded
 
@@ -161,7 +160,9 @@ def opened(path: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Re
     try:
         descriptor = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        hint = f"; to look up an address: geocli lookup {path}" if is_address(path) else ""
+        from geocli.address_ranges import is_readable
+
+        hint = f"; to look up an address: geocli lookup {path}" if is_readable(path) else ""
         raise InputError(name, f"{error.strerror or error}{hint}") from error
     try:
         _enlarge_pipe(descriptor)

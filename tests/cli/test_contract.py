@@ -385,6 +385,10 @@ def test_version(geocli: Geocli) -> None:
         (("stats", "--map", "-o", "x.PNG"), "command line: --map: as a picture is an SVG file; name one that ends in"),
         (("batch", ""), "empty path: No such file or directory"),
         (("batch", "8.8.8.8"), "8.8.8.8: No such file or directory; to look up an address: geocli lookup 8.8.8.8"),
+        (
+            ("batch", "8.8.8.0/24"),
+            "8.8.8.0/24: No such file or directory; to look up an address: geocli lookup 8.8.8.0",
+        ),
         (("clear", "--older-than", "3x"), "command line: 3x: not a duration like 30d, 12h, 90m or 45s"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
