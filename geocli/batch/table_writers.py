@@ -143,7 +143,9 @@ class ObjectWriter:
         answers = [prefix + GEO for prefix in prefixes]
         _check_new(answers, head, len(prefixes))
         self.output = Output("jsonl", fields, end="")
-        self._keys = [f"{json_text(_as_unicode(name))}: " for name in head.names]
+        names = [_as_unicode(name) for name in head.names]
+        keys = [name if name and name not in names[:at] else f"{at + 1}" for at, name in enumerate(names)]
+        self._keys = [f"{json_text(key)}: " for key in keys]
         self._first, *self._separators = [f"{json_text(name)}: ".encode() for name in answers]
         self._separators = [b", " + key for key in self._separators]
 
@@ -152,7 +154,7 @@ class ObjectWriter:
         return b""
 
     def row(self, cells: list[str], _: bytes) -> list[bytes]:
-        """Return an object that is still open; cells without a name have their number as a key."""
+        """Return an object that is still open; cells without a name of their own have their number as a key."""
         keys = [*self._keys, *(f'"{number}": ' for number in range(len(self._keys) + 1, len(cells) + 1))]
         texts = map(_as_unicode, cells)
         members = [f"{key}{json_text(text)}, " for key, text in zip(keys, texts, strict=False)]

@@ -289,6 +289,13 @@ def test_other_encodings_stay_in_csv_and_are_replaced_in_json(batch: Batch) -> N
     )
 
 
+def test_cells_without_a_name_of_their_own_have_their_number_as_a_key(batch: Batch) -> None:
+    """An object has no key twice: a repeated or empty name in a header, and a cell that has none."""
+    actual = batch(b"ip,n,,n\n", b"81.2.69.160,a,b,c,d\n", input="csv", format="jsonl")
+
+    assert b'{"ip": "81.2.69.160", "n": "a", "3": "b", "4": "c", "5": "d", "geo": {"country_code": "GB"}}\n' == actual
+
+
 def test_a_log_becomes_csv_and_json(batch: Batch) -> None:
     """Without its comments."""
     request: dict[str, Any] = {"input": "csv", "columns": ("id.orig_h", "id.resp_h")}
