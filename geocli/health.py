@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from geocli.errors import BusyError, StorageError
+from geocli.files.file_checks import refusal
 from geocli.storage.dirty_check import JOURNAL
 from geocli.storage.disk_space import ENTRY_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES, free_bytes
 from geocli.storage.flush import LOCK
+from geocli.storage.journal_reader import QUARANTINE
 from geocli.storage.store import FILE_NAME
 from geocli.storage.store_writer import check_writable
 from geocli.timestamps import instant_text
@@ -96,11 +98,16 @@ def _of_journal(now: datetime, journal: JournalStatus, max_lag: timedelta, direc
     if oldest_at is not None and oldest_at > now + CLOCK_TOLERANCE:
         yield f"the journal has answers of {instant_text(oldest_at)}, which is in the future; is the clock right?"
     if oldest_at is not None and now - oldest_at > max_lag:
-        waiting = f" ({journal.segments} sealed segments are waiting)" if journal.segments else ""
+        segments = "1 sealed segment is" if journal.segments == 1 else f"{journal.segments} sealed segments are"
+        waiting = f" ({segments} waiting)" if journal.segments else ""
         yield f"the journal was last flushed before {instant_text(oldest_at)}{waiting}; does cron run geocli flush?"
         yield from _of_flushing(directory)
     if journal.quarantined_bytes:
         yield f"{journal.quarantined_bytes} damaged bytes are in journal.bad; check the disk, then delete the file"
+    with suppress(OSError):
+        path = directory.file(QUARANTINE)
+        if reason := refusal(os.lstat(path)):
+            yield f"{path}: {reason}; until then damaged segments stay"
 
 
 def _of_flushing(directory: DataDirectory) -> Iterator[str]:

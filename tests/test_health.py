@@ -80,6 +80,13 @@ class TestUnhealthy:
                 ),
             ),
             (
+                WELL.replace(journal=JOURNAL.replace(oldest_at=AT - timedelta(hours=1), segments=1)),
+                (
+                    "the journal was last flushed before 2026-06-01T11:00:00Z (1 sealed segment is waiting); "
+                    "does cron run geocli flush?"
+                ),
+            ),
+            (
                 WELL.replace(journal=JOURNAL.replace(oldest_at=AT + timedelta(days=7305))),
                 "the journal has answers of 2046-06-01T12:00:00Z, which is in the future; is the clock right?",
             ),
@@ -104,7 +111,10 @@ class TestUnhealthy:
                 "the last flush was at 2026-06-01T12:05:01Z, which is in the future; is the clock right?",
             ),
         ],
-        ids=["lag", "segments", "future", "quarantine", "old database", "bad database", "bad store", "future flush"],
+        ids=[
+            *("lag", "segments", "segment", "future", "quarantine"),
+            *("old database", "bad database", "bad store", "future flush"),
+        ],
     )
     def test_problem_and_remedy(self, stats: Stats, reason: str) -> None:
         """Each problem is one line, with a remedy."""
@@ -260,6 +270,10 @@ STATES: dict[str, tuple[Callable[[Path], AbstractContextManager[None]], str]] = 
     "damage": (
         lambda data: changed(data, lambda data: (data / "journal.bad").write_bytes(b"12345678")),
         "8 damaged bytes are in journal.bad; check the disk, then delete the file",
+    ),
+    "damage that cannot be moved": (
+        lambda data: changed(data, lambda data: os.mkfifo(data / "journal.bad")),
+        "{data}/journal.bad: not a regular file; move it away; until then damaged segments stay",
     ),
     "a segment that cannot be read": (
         lambda data: changed(data, lambda data: os.mkdir(data / "journal.1-a.draining")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from errno import ELOOP
+from stat import S_ISREG
 
 from geocli.errors import JournalError, StorageError
 from geocli.files.file_checks import is_at
@@ -158,9 +159,10 @@ class JournalReader:
 
     def _size_bytes(self, name: str) -> int:
         try:
-            return os.lstat(self._directory.file(name)).st_size
+            status = os.lstat(self._directory.file(name))
         except OSError:
             return 0
+        return status.st_size if S_ISREG(status.st_mode) else 0
 
     def _error(self, reason: str) -> JournalError:
         return JournalError(self._directory.file(JOURNAL), reason)
