@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geocli.cache_tiers import CacheTiers
     from geocli.errors import GeocliError, ResolveError
     from geocli.resolvers.chain import Chain
-    from geocli.resolvers.protocols import Service
+    from geocli.resolvers.protocols import Report, Service
 
 KEEPING_MODES = {"cache", "due"}
 """Modes in which the answer of a service is used for its lifetime."""
@@ -121,10 +121,10 @@ class SourceAnswers:
         self._kept_until: dict[str, datetime] = {}
         """Of cached answers of services that are still fresh."""
         self._scopes = {ip: addresses.scope(address) for ip, address in by_ip.items()}
-        ask = self._ask_local_and_log if is_verbose() else self._ask_local
+        resolve = self._resolve_and_log if is_verbose() else chain.resolve
         failures: list[ResolveError] = []
         for ip, address in by_ip.items():
-            answer = ask(ip, address, failures)
+            answer = resolve(address, failures.append, only_databases=self._scopes[ip] is not None)
             if answer is not None:
                 self._answers[ip] = answer
             if failures or problems:
@@ -133,15 +133,13 @@ class SourceAnswers:
                 self._report_all(failures)
                 failures.clear()
 
-    def _ask_local(self, ip: str, address: Address, failures: list[ResolveError]) -> Answer | None:
-        """Return the answer of the local sources, and add the errors of those that fail."""
-        resolve = self._chain.resolve if self._scopes[ip] is None else self._chain.resolve_special
-        return resolve(address, failures.append)
-
-    def _ask_local_and_log(self, ip: str, address: Address, failures: list[ResolveError]) -> Answer | None:
-        with Timed("asked", ip=ip) as facts:
-            answer = self._ask_local(ip, address, failures)
+    def _resolve_and_log(self, address: Address, report: Report, *, only_databases: bool) -> Answer | None:
+        failures: list[ResolveError] = []
+        with Timed("asked", ip=addresses.canonical_text(address)) as facts:
+            answer = self._chain.resolve(address, failures.append, only_databases=only_databases)
             facts |= {"source": answer and answer.source, "problems": len(failures)}
+        for failure in failures:
+            report(failure)
         return answer
 
     def _report_all(self, failures: Sequence[ResolveError]) -> None:

@@ -73,8 +73,8 @@ class _Fixed(Chain):
         super().__init__([])
         self._answer = answer
 
-    def resolve(self, address: Address, report: Report) -> Answer | None:
-        del address, report
+    def resolve(self, address: Address, report: Report, *, only_databases: bool = False) -> Answer | None:
+        del address, report, only_databases
         return self._answer
 
 

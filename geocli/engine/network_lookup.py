@@ -226,7 +226,7 @@ class NetworkLookup:
         if part.key == TEREDO:
             return PartAnswer(None, None)
         address = address_ranges.address(part.version, part.first)
-        answer = self._cache.chain.resolve_special(address, self._cache.on_problem)
+        answer = self._cache.chain.resolve(address, self._cache.on_problem, only_databases=True)
         if answer is not None and "embedded_ipv4" in (answer.place.traits or {}):
             traits = {key: value for key, value in (answer.place.traits or {}).items() if key != "embedded_ipv4"}
             answer = answer.replace(place=answer.place.replace(traits=traits or None))

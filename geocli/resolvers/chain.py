@@ -81,32 +81,27 @@ class Chain:
         """Return the generation of sources: their labels in their order, and the settings."""
         return ", ".join([*(label for label, _ in sources), *self._settings])
 
-    def resolve_special(self, address: Address, report: Report) -> Answer | None:
-        """Ask the databases, and no other source, for a special address."""
-        from geocli.resolvers.mmdb import MmdbResolver
+    def resolve(self, address: Address, report: Report, *, only_databases: bool = False) -> Answer | None:
+        """Ask one resolver after another, or only the databases, until the place is known.
 
-        databases = [resolver for resolver in self.resolvers if isinstance(resolver, MmdbResolver)]
-        return self._resolve(databases, address, report)
-
-    def resolve(self, address: Address, report: Report) -> Answer | None:
-        """Ask one resolver after another, until the place is known."""
-        return self._resolve(self.resolvers, address, report)
-
-    @staticmethod
-    def _resolve(resolvers: Sequence[Resolver], address: Address, report: Report) -> Answer | None:
-        """Ask each resolver also for an embedded IPv4 address, unless it has a place for the IPv6 address."""
+        Each is asked also for an embedded IPv4 address, unless it has a place for the IPv6 address.
+        """
         inner = embedded(address) if address.version == 6 else None
         answer: Answer | None = None
-        for resolver in resolvers:
+        for resolver in self._databases() if only_databases else self.resolvers:
             if inner is None or not inner.is_obscured:
                 its_answer = resolver.resolve(address, report)
                 answer = its_answer if answer is None else _joined(answer, its_answer)
             if inner is not None and not (answer and answer.has_place):
-                ipv4_answer = resolver.resolve(inner.ipv4, report)
-                answer = _joined(answer, ipv4_answer and of_embedded(ipv4_answer, inner))
+                answer = _joined(answer, _of_embedded(resolver.resolve(inner.ipv4, report), inner))
             if answer is not None and answer.has_place:
                 return answer
         return answer
+
+    def _databases(self) -> list[Resolver]:
+        from geocli.resolvers.mmdb import MmdbResolver
+
+        return [resolver for resolver in self.resolvers if isinstance(resolver, MmdbResolver)]
 
 
 def _joined(first: Answer | None, second: Answer | None) -> Answer | None:
@@ -115,6 +110,10 @@ def _joined(first: Answer | None, second: Answer | None) -> Answer | None:
     from geocli.merging import merge
 
     return merge(first, second)
+
+
+def _of_embedded(answer: Answer | None, inner: Embedded) -> Answer | None:
+    return answer and of_embedded(answer, inner)
 
 
 def of_embedded(answer: Answer, inner: Embedded) -> Answer:
