@@ -6,7 +6,7 @@ import json
 import os
 import re
 from codecs import BOM_UTF8
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from geocli.address_ranges import is_readable
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     Pieces: TypeAlias = list[tuple[bytes, str]]
     """Pieces of text, each with the address whose answer follows it."""
 
+MAX_HINT_CHARS = 64 * 1024
+"""Length of the beginning of a document by which a command for it is chosen."""
+MAX_HINT_ARRAYS = 50
+"""Arrays that are examined for it."""
 _DECODER, CR = json.JSONDecoder(), b"\r"
 
 
@@ -233,10 +237,23 @@ def reject_document(first: bytes) -> None:
     except RecursionError:
         return
     if is_document:
-        array = re.match(r'\{\s*"([A-Za-z_]\w*)"\s*:\s*\[', text)
-        lines = ".[]" if text.startswith("[") else f".{array[1]}[]" if array else "."
-        reason = f"one JSON document, not one a line; try: jq -c '{lines}' FILE | geocli batch -i jsonl"
+        reason = f"one JSON document, not one a line; try: {_command_for(text[:MAX_HINT_CHARS])}"
         raise SettingsError("input", reason, origin="jsonl")
+
+
+def _command_for(document: str) -> str:
+    """Return the command that writes a line for each element of a document's first array, or for the document."""
+    starts = re.finditer(r'\A\[\s*(?P<quote>"?)|"(?P<key>[A-Za-z_]\w*)"\s*:\s*\[\s*(?:\{|(?P<string>")|\Z)', document)
+    for array in islice(starts, MAX_HINT_ARRAYS):
+        # Not one in another object or array.
+        before = re.sub(r'"(?:[^"\\]|\\.)*"', "", document[: array.start()])
+        if sum(map(before.count, "{[")) - sum(map(before.count, "}]")) == (array["key"] is not None):
+            path = f".{array['key'] or ''}[]"
+            has_strings = array["quote"] or array["string"]
+            return (
+                f"jq -r '{path}' FILE | geocli batch" if has_strings else f"jq -c '{path}' FILE | geocli batch -i jsonl"
+            )
+    return "jq -c '.' FILE | geocli batch -i jsonl"
 
 
 def _is_answer(geo: object) -> bool:

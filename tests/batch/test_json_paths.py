@@ -148,17 +148,23 @@ def test_answers_alone(batch: Batch, columns: tuple[str, ...], request_: dict[st
         (b'{\n  "Records": [\n    {\n      "sourceIPAddress": "8.8.8.8"\n    }\n  ]\n}\n', "jq -c '.Records[]' FILE"),
         (b'{"Records": [\n{"sourceIPAddress": "8.8.8.8"},\n', "jq -c '.Records[]' FILE"),
         (b'\xef\xbb\xbf{\n"a": 1}\n', "jq -c '.' FILE"),
+        (b'["8.8.8.8", "1.1.1.1"]\n', "jq -r '.[]' FILE | geocli batch"),
+        (b'[\n  "8.8.8.8",\n', "jq -r '.[]' FILE | geocli batch"),
+        (b'{\n  "ips": [\n    "8.8.8.8"\n  ]\n}\n', "jq -r '.ips[]' FILE | geocli batch"),
+        (b'{\n  "token": "{[\\"", "a": {"b": [{}], "c": ["x"]},\n  "prefixes": [\n    {', "jq -c '.prefixes[]' FILE"),
+        (b'{\n  "a": {"b": [{"ip": "8.8.8.8"}]}\n}\n', "jq -c '.' FILE"),
+        (b"[[1]]\n", "jq -c '.[]' FILE"),
         (b'{"Records":[%b]}\n' % (b'{"a":1},' * 600_000), "jq -c '.Records[]' FILE"),
     ],
-    ids=range(8),
+    ids=range(14),
 )
 def test_a_document_is_refused_with_the_command_for_it(located: Geocli, text: bytes, command: str) -> None:
     """Also if it is recognised, or longer than a line may be."""
     for options in (("-i", "jsonl"), ()):
         run = located("batch", *options, stdin=text)
         assert (2, b"") == (run.returncode, run.stdout)
-        expected = f"standard input: one JSON document, not one a line; try: {command} | geocli batch -i jsonl"
-        assert expected == complaint(run)
+        rest = "" if command.startswith("jq -r") else " | geocli batch -i jsonl"
+        assert f"standard input: one JSON document, not one a line; try: {command}{rest}" == complaint(run)
 
 
 def test_a_document_in_a_file_is_named(located: Geocli, tmp_path: Path) -> None:
