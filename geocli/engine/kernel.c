@@ -611,6 +611,7 @@ static int put_text(struct decoder *decoder, const struct value *value, uint8_t 
 }
 
 static int put_scalar(struct decoder *decoder, const struct value *value, uint8_t flag) {
+    static const uint8_t sizes[] = {[DOUBLE] = 8, [UINT16] = 2, [UINT32] = 4, [INT32] = 4, [UINT64] = 8, [FLOAT] = 4};
     const uint8_t *at = decoder->data + value->begin;
     uint64_t number = 0;
     if (value->type == STRING) return put_text(decoder, value, flag);
@@ -618,10 +619,10 @@ static int put_scalar(struct decoder *decoder, const struct value *value, uint8_
         put_code(decoder, value->size ? 'T' : 'F');
         return value->size < 2;
     }
-    if (value->size > 8) return 0;
+    if (value->type >= sizeof sizes || !sizes[value->type] || value->size > sizes[value->type]) return 0;
     for (uint32_t i = 0; i < value->size; i++) number = number << 8 | at[i];
     if (value->type == DOUBLE || value->type == FLOAT) {
-        if (value->size != (value->type == DOUBLE ? 8 : 4)) return 0;
+        if (value->size != sizes[value->type]) return 0;
         uint32_t bits = number;
         float single;
         double real;
@@ -634,9 +635,6 @@ static int put_scalar(struct decoder *decoder, const struct value *value, uint8_
         put_u32(decoder, number >> 32);
         return 1;
     }
-    uint32_t most = value->type == UINT16 ? 2 : value->type == UINT64 ? 8 : 4;
-    if (value->size > most || (value->type != UINT16 && value->type != UINT32 && value->type != UINT64 && value->type != INT32))
-        return 0;
     put_integer(decoder, number, value->type == INT32);
     return 1;
 }
