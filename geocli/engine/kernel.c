@@ -131,7 +131,6 @@ struct block {
     uint32_t *numbers;
     uint8_t *prefixes;
     struct leaf *leaves; /* by position and database, of addresses that are MISSING or ADDED */
-    uint64_t unread, singles, unregistered; /* number of addresses in these states */
     uint8_t delimiter;
 };
 
@@ -940,9 +939,9 @@ static uint32_t number_of(struct engine *engine, struct block *block, const stru
     return number;
 }
 
-/* Find the answers to a batch of addresses. */
-static void find_batch(struct engine *engine, struct block *block, struct search *searches, uint64_t count) {
-    uint64_t left = 0;
+/* Find the answers to a batch of addresses, and return how many are MISSING. */
+static uint64_t find_batch(struct engine *engine, struct block *block, struct search *searches, uint64_t count) {
+    uint64_t left = 0, missing = 0;
     for (uint64_t i = 0; i < count; i++) {
         struct search *search = searches + i;
         uint32_t entry = search->bits == 32 ? atomic_load_explicit(&engine->table[search->index], memory_order_acquire) : 0;
@@ -958,7 +957,11 @@ static void find_batch(struct engine *engine, struct block *block, struct search
     }
     find_records(engine, block, searches, left);
     find_numbers(engine, searches, left);
-    for (uint64_t i = 0; i < left; i++) block->numbers[searches[i].position] = number_of(engine, block, searches + i);
+    for (uint64_t i = 0; i < left; i++) {
+        uint32_t number = block->numbers[searches[i].position] = number_of(engine, block, searches + i);
+        missing += number == MISSING;
+    }
+    return missing;
 }
 
 /* Parse the next addresses with one of two numbers, from `position` on. Return how many there are, 0 at the end. */
@@ -979,22 +982,13 @@ static uint64_t next_searches(const struct engine *engine, const struct block *b
     return count;
 }
 
-/* Find the answers to UNREAD addresses, and count the states of all. Addresses that cannot be parsed here stay UNREAD. Return how
- * many are MISSING, for which `geocli_add` must be called. */
+/* Find the answers to UNREAD and ADDED addresses; those that cannot be parsed here stay UNREAD. Return how many are MISSING, for
+ * which `geocli_add` must be called. */
 int64_t geocli_find(struct engine *engine, struct block *block) {
     struct search searches[BATCH];
     int64_t missing = 0;
     for (uint64_t position = 0, count; (count = next_searches(engine, block, &position, UNREAD, ADDED, searches));)
-        find_batch(engine, block, searches, count);
-    block->unread = block->singles = block->unregistered = 0;
-    for (uint64_t i = 0; i < block->count; i++) {
-        uint32_t number = block->numbers[i];
-        if (number == UNREAD) block->unread++;
-        else if (number == SINGLE) block->singles++;
-        else if (number == MISSING) missing++;
-        else if (atomic_load_explicit(&engine->states[number], memory_order_relaxed) == NEEDS_REGISTRY)
-            block->unregistered++;
-    }
+        missing += find_batch(engine, block, searches, count);
     return missing;
 }
 

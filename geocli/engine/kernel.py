@@ -110,7 +110,6 @@ class Addresses(ctypes.Structure):
         "void* text",
         "u64 text_bytes count room",
         "void* starts ends stops copy_starts copy_ends padding written_starts written_stops numbers prefixes leaves",
-        "u64 unread singles unregistered",
         "u8 delimiter",
     )
 

@@ -103,10 +103,10 @@ class LookupTable:
         """Find the answers to the addresses of a block, which are rewritten in canonical form."""
         block_answers = BlockAnswers(self.answers, block)
         self._find(block_answers)
-        if block_answers.native.unread:
-            self._parse(block_answers)
-        if self._rir and block_answers.native.unregistered:
-            self._ask_registries(self._rir, block_answers)
+        if unread := block_answers.positions(NEW):
+            self._parse(block_answers, unread)
+        if self._rir and (unregistered := block_answers.positions(NEEDS_REGISTRY)):
+            self._ask_registries(self._rir, block_answers, unregistered)
         return block_answers
 
     def _find(self, block_answers: BlockAnswers) -> None:
@@ -114,9 +114,9 @@ class LookupTable:
             with self._lock:
                 self._add(block_answers)
 
-    def _parse(self, block_answers: BlockAnswers) -> None:
+    def _parse(self, block_answers: BlockAnswers, unread: Sequence[int]) -> None:
         """Parse the addresses that the kernel could not; leave those that are invalid to the scalar path."""
-        block, unread = block_answers.block, block_answers.positions(NEW)
+        block = block_answers.block
         if with_notes := block.drop_notes(unread):
             self._find(block_answers)
             unread = block_answers.positions(NEW)
@@ -124,11 +124,10 @@ class LookupTable:
         addresses = ((position, canonical[block.address(position)]) for position in unread)
         block_answers.rewrite({at: text + _suffix(block, at) for at, text in addresses if text is not None})
         self._find(block_answers)
-        for position in block_answers.positions(NEW) if block_answers.native.unread else ():
+        for position in block_answers.positions(NEW):
             block_answers.numbers[position] = SINGLE
             if position in with_notes:
                 block.set_span(position, with_notes[position])
-        self._find(block_answers)
 
     def _add(self, block_answers: BlockAnswers) -> None:
         """Read the records of missing answers, and make their recipes; the caller holds the lock."""
@@ -165,9 +164,8 @@ class LookupTable:
         # A web service may have a place, and the cache an answer.
         return IS_SINGLE if self._has_services or (self._is_kept and answer is None) else RENDERED
 
-    def _ask_registries(self, rir: RirResolver, block_answers: BlockAnswers) -> None:
+    def _ask_registries(self, rir: RirResolver, block_answers: BlockAnswers, positions: Sequence[int]) -> None:
         """Complete the answers without a place by the countries of registration."""
-        positions = block_answers.positions(NEEDS_REGISTRY)
         codes = rir.codes([block_answers.block.address(position).decode() for position in positions])
         pairs = [(block_answers.numbers[position], code) for position, code in zip(positions, codes, strict=True)]
         with self._lock:
