@@ -7,7 +7,7 @@ import os
 import re
 from codecs import BOM_UTF8
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geocli.address_ranges import is_readable
 from geocli.batch import several_addresses
@@ -24,7 +24,7 @@ from geocli.sanitize import decoded, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     Pieces: TypeAlias = list[tuple[bytes, str]]
     """Pieces of text, each with the address whose answer follows it."""
@@ -138,7 +138,7 @@ class JsonLinesForm(Form):
         if isinstance(content, dict):
             arrays = self._paths[0].arrays
             division = self._in_arrays(line, content, arrays) if arrays else self._in_object(line, content)
-            if division is not None:
+            if division is not None and not (isinstance(content, _NotUtf8) and _has_bytes(division[0])):
                 return division
         # A line that is not an object must not be answered like an address.
         address = "" if is_readable(decoded(line)) else decoded(line[:MAX_LINE_BYTES])
@@ -171,24 +171,26 @@ class JsonLinesForm(Form):
 
     def _in_arrays(self, line: bytes, content: dict[str, Any], arrays: Sequence[str]) -> tuple[Pieces, bytes] | None:
         """Divide the text of an object whose arrays have objects with addresses."""
-        text = line.decode("utf-8-sig", "surrogatepass")
+        text = line.decode("utf-8-sig", "surrogateescape")
         objects = targets(text, content, arrays)
         if objects is None:
             return self._in_object(line, content)
-        bom = line[: len(line) - len(text.encode("utf-8", "surrogatepass"))]
+        bom = line[: len(line) - len(text.encode("utf-8", "surrogateescape"))]
         pieces, at, between = list[tuple[bytes, str]](), 0, bom
         for target in objects:
-            division = self._in_object(text[target.start : target.end].encode("utf-8", "surrogatepass"), target.content)
+            division = self._in_object(
+                text[target.start : target.end].encode("utf-8", "surrogateescape"), target.content
+            )
             if division is None:
                 return None
-            between += text[at : target.start].encode("utf-8", "surrogatepass")
+            between += text[at : target.start].encode("utf-8", "surrogateescape")
             inner, rest = division
             if inner:
                 inner[0] = between + inner[0][0], inner[0][1]
             pieces += inner
             between = rest if inner else between + rest
             at = target.end
-        return pieces, between + text[at:].encode("utf-8", "surrogatepass")
+        return pieces, between + text[at:].encode("utf-8", "surrogateescape")
 
     def _without_answers(self, line: bytes, content: dict[str, Any]) -> bytes | None:
         """Remove the answers of an earlier run from an object; None if a key has another value, which must be kept."""
@@ -201,7 +203,7 @@ class JsonLinesForm(Form):
         body = line[: line.rfind(json_text(keys[0]).encode() + b":")].rstrip().removesuffix(b",").rstrip() + end
         if _object(body) == {name: value for name, value in content.items() if name not in keys}:
             return body
-        text = line.decode("utf-8", "surrogatepass")
+        text = line.decode("utf-8", "surrogateescape")
         start = last = text.index("{") + 1
         members_left = []
         for key, value, _, stop in members(text, start - 1):
@@ -210,7 +212,7 @@ class JsonLinesForm(Form):
             elif not self._is_ours(value):
                 return None
             last = stop + 1
-        return f"{text[:start]}{','.join(members_left).rstrip()}".encode("utf-8", "surrogatepass") + end
+        return f"{text[:start]}{','.join(members_left).rstrip()}".encode("utf-8", "surrogateescape") + end
 
     def _is_ours(self, geo: object) -> bool:
         """Return whether a value is an answer with these fields, or a list of such answers."""
@@ -262,6 +264,11 @@ def _is_answer(geo: object) -> bool:
     return bool(names) and all(name in KNOWN_FIELDS or name.startswith("traits.") for name in names)
 
 
+def _has_bytes(pieces: Pieces) -> bool:
+    """Return whether an address has bytes that are not UTF-8."""
+    return any(not address.isprintable() for _, address in pieces)
+
+
 def _objects(lines: Sequence[bytes]) -> list[Any]:
     """Parse each line as JSON, None if it is invalid: all together, separated by an unpredictable string."""
     word = os.urandom(8).hex().encode()
@@ -277,5 +284,13 @@ def _objects(lines: Sequence[bytes]) -> list[Any]:
 def _object(line: bytes) -> Any:
     try:
         return _DECODER.decode(line.decode("utf-8-sig", "surrogatepass"))
+    except UnicodeDecodeError:
+        # Servers log the bytes of a request as they are.
+        content = _object(line.decode("utf-8", "surrogateescape").encode("utf-8", "surrogatepass"))
+        return _NotUtf8(content) if isinstance(content, dict) else None
     except (ValueError, RecursionError):
         return None
+
+
+class _NotUtf8(dict[str, Any]):
+    """An object whose line has bytes that are not UTF-8, which are lone surrogates in its strings (PEP 383)."""

@@ -59,6 +59,18 @@ if TYPE_CHECKING:
         (b'{"ip":"1"},{"ip":"2"}', b'{"line": "{\\"ip\\":\\"1\\"},{\\"ip\\":\\"2\\"}", "geo": {"country_code": null}}'),
         (b'{"ip":"81.2.69.160"', b'{"line": "{\\"ip\\":\\"81.2.69.160\\"", "geo": {"country_code": null}}'),
         (b'{"ip":"\xff"}', b'{"line": "{\\"ip\\":\\"\\\\xff\\"}", "geo": {"country_code": null}}'),
+        (
+            b'{"x":"\xff\xc3\xa9","ip":"98.0.0.1"}',
+            b'{"x":"\xff\xc3\xa9","ip":"98.0.0.1", "geo": {"country_code": "US"}}',
+        ),
+        (
+            b'\xef\xbb\xbf{"\xff":"}","ip":"98.0.0.1"} ',
+            b'\xef\xbb\xbf{"\xff":"}","ip":"98.0.0.1", "geo": {"country_code": "US"}} ',
+        ),
+        (
+            b'{"ip":"98.0.0.1","geo":{"country_code":null},"x":"\xff"}',
+            b'{"ip":"98.0.0.1","x":"\xff", "geo": {"country_code": "US"}}',
+        ),
         (b"\xef\xbb\xbf{}", b'\xef\xbb\xbf{"geo": {"country_code": null}}'),
         (b"x" * 5000, b'{"line": "%b", "geo": {"country_code": null}}' % (b"x" * 5000)),
         (b"a\x1b[2J", b'{"line": "a\\u001b[2J", "geo": {"country_code": null}}'),
