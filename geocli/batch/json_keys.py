@@ -58,7 +58,7 @@ def parsed_object(line: bytes | str) -> dict[str, Any]:
     import json
 
     try:
-        content = json.loads(line)
+        content = json.loads(line if isinstance(line, str) else line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -256,6 +256,11 @@ def test_the_key_of_json_lines_is_that_of_the_first_line(value: object, column: 
     assert ("a",) == _completed(line, columns=("a",)).columns
 
 
+def test_the_key_of_a_line_that_is_not_utf_8() -> None:
+    """Bytes in other values do not matter."""
+    assert ("client_ip",) == _completed(b'{"uri": "\xff", "client_ip": "8.8.8.8"}\n').columns
+
+
 @pytest.mark.parametrize(
     ("files", "form"),
     [
