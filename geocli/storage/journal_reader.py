@@ -11,7 +11,7 @@ from geocli.errors import JournalError, StorageError
 from geocli.files.file_checks import is_at
 from geocli.immutable import Value
 from geocli.storage.dirty_check import JOURNAL, is_dirty
-from geocli.storage.segments import SegmentFile, opened, prefixes, segments_among, sizes_of
+from geocli.storage.segments import MAX_NUMBER, SegmentFile, opened, prefixes, segments_among, sizes_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ class JournalReader:
 
     def next_number(self, at_least: int = 1) -> int:
         """Return the lowest number from `at_least` on that is higher than those of all segments."""
-        return max(at_least, *(segment.number + 1 for segment in self.segments()), 1)
+        segments = self.segments()
+        if segments and segments[-1].number >= MAX_NUMBER:
+            raise JournalError(self._directory.file(segments[-1].name), "has the highest number; move it away")
+        return max(at_least, *(segment.number + 1 for segment in segments), 1)
 
     def replay(self, segment: Segment, start: int = 0) -> Iterator[tuple[int, Frame | Damage]]:
         """Read a segment from an offset; each item comes with the offset from which to continue."""

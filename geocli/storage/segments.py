@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_DIGITS = 18
 """Digits of a segment's number that fit into an integer of SQLite."""
+MAX_NUMBER = 10**MAX_DIGITS - 1
 
 
 class Segment(Value):

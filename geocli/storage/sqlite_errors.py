@@ -12,12 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOVE = "restore a backup, or move it away with its -wal and -shm, and the next flush creates a new one"
+MOVE_STORE = "restore a backup, or move it away with its -wal and -shm, and the next flush creates a new one"
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 """Another program has a lock; SQLITE_PROTOCOL means that of the WAL index, after ten seconds."""
 _ADVICE = {
-    sqlite3.SQLITE_NOTADB: _MOVE,
-    sqlite3.SQLITE_CORRUPT: _MOVE,
+    sqlite3.SQLITE_NOTADB: MOVE_STORE,
+    sqlite3.SQLITE_CORRUPT: MOVE_STORE,
     sqlite3.SQLITE_FULL: "free some space on the disk",
     sqlite3.SQLITE_IOERR: "check the disk",
     sqlite3.SQLITE_READONLY: "make it writable for this user",

@@ -13,7 +13,8 @@ from geocli.files.file_checks import check_store
 from geocli.fork_safety import postponed
 from geocli.storage.clears import Clear
 from geocli.storage.disk_space import BLOCK_ROWS, CACHE_BYTES, LOG_SUFFIX, USUAL_LOG_BYTES
-from geocli.storage.sqlite_errors import is_full, sqlite_errors
+from geocli.storage.segments import MAX_NUMBER
+from geocli.storage.sqlite_errors import MOVE_STORE, is_full, sqlite_errors
 from geocli.storage.store import FILE_NAME, SCHEMA_VERSION, check_version, version_of
 from geocli.storage.store_rows import among
 from geocli.storage.upserts import RowBlock, Upserts
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 MAX_BUSY_SECONDS = 2_000_000
 """SQLite counts milliseconds in 32 bits, and does not wait at all for more."""
 _NEXT_NUMBER = (
-    "SELECT IFNULL(MAX(number), 0) + 1 FROM (SELECT number FROM applied_segments UNION ALL SELECT number FROM clears)"
+    "SELECT IFNULL(MAX(number), 0) + 1 FROM (SELECT number FROM applied_segments UNION ALL SELECT number FROM clears) "
+    "WHERE TYPEOF(number) = 'integer'"
 )
 _UNNEEDED_CLEARS = "DELETE FROM clears WHERE number <= ? AND number < (SELECT MAX(number) FROM clears)"
 """The last one stays: its number is the revision of caches."""
@@ -125,9 +127,15 @@ class StoreWriter:
         return not is_busy
 
     def next_number(self) -> int:
-        """Return a number for a segment that is newer than all stored segments and clears."""
+        """Return a number for a segment that is newer than all stored segments and clears.
+
+        Raises StoreError if one of them has a number that no segment can have, after which none would be found.
+        """
         with self._errors():
-            return int(self._values(_NEXT_NUMBER)[0])
+            number = int(self._values(_NEXT_NUMBER)[0])
+        if number > MAX_NUMBER:
+            raise StoreError(self.path, f"damaged: a segment or a clear has the number {number - 1}; {MOVE_STORE}")
+        return number
 
     def apply(  # noqa: PLR0913 (what a transaction depends on)
         self,

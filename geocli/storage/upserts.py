@@ -130,7 +130,7 @@ class Upserts:
     def number_generation(self, sources: str) -> int:
         """Return the number of a generation; a new one is inserted."""
         self._db.execute("INSERT OR IGNORE INTO generations (sources) VALUES (?)", (sources,))
-        ((number,),) = self._db.execute("SELECT id FROM generations WHERE sources = ?", (sources,)).fetchall()
+        ((number,),) = self._db.execute("SELECT MIN(id) FROM generations WHERE sources = ?", (sources,)).fetchall()
         return int(number)
 
     def write(self, block: RowBlock, segment: int) -> None:

@@ -229,6 +229,62 @@ def test_late_segment_does_not_undo_newer_rows(directory: DataDirectory) -> None
     assert {"1.1.1.1": "new", "1.1.1.2": "old"} == {ip: e.place.city for ip, e in stored_entries(directory).items()}
 
 
+@pytest.mark.parametrize(
+    ("damage", "repair"),
+    [
+        ("UPDATE applied_segments SET number = number | 1 << 61", "UPDATE applied_segments SET number = 1"),
+        ("INSERT INTO clears VALUES (9223372036854775807, 0, NULL)", "DELETE FROM clears"),
+    ],
+    ids=["flipped bit", "highest number"],
+)
+def test_no_segment_gets_a_number_after_which_it_would_not_be_found(
+    directory: DataDirectory, journal: Journal, damage: str, repair: str
+) -> None:
+    """Where the numbers of the store are damaged, the journal stays, and the error has a remedy."""
+    journal.append([resolved("1.1.1.1")])
+    flush(directory)
+    change(directory.file("geocli.db"), damage)
+    journal.append([resolved("1.1.1.2")])
+    with pytest.raises(StoreError, match=r"geocli\.db: damaged: a segment or a clear has the number \d+; restore"):
+        flush(directory)
+    assert ["journal"] == dirty_files(directory)
+    change(directory.file("geocli.db"), repair)
+    assert FlushReport(flushed=1, segments=1) == flush(directory)
+
+
+def test_a_segment_with_the_highest_number_has_no_successor(directory: DataDirectory, journal: Journal) -> None:
+    """The journal is not sealed until it has been moved away."""
+    directory.prepare()
+    last = directory.file("journal.999999999999999999-x.draining")
+    os.mkdir(last)
+    journal.append([resolved("1.1.1.1")])
+    with pytest.raises(JournalError, match="has the highest number; move it away"):
+        flush(directory)
+    os.rmdir(last)
+    assert FlushReport(flushed=1, segments=1) == flush(directory)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "INSERT INTO applied_segments VALUES ('x', 'words', NULL)",
+        "DROP INDEX idx_generations_sources; INSERT INTO generations (sources) SELECT sources FROM generations",
+    ],
+    ids=["number in words", "generation twice"],
+)
+def test_odd_rows_of_other_tables_do_not_prevent_a_flush(
+    directory: DataDirectory, journal: Journal, damage: str
+) -> None:
+    """Newer answers replace older ones."""
+    journal.append([city("1.1.1.1", "old")])
+    flush(directory)
+    for statement in damage.split(";"):
+        change(directory.file("geocli.db"), statement)
+    journal.append([city("1.1.1.1", "new")])
+    assert FlushReport(flushed=1, segments=1) == flush(directory)
+    assert "new" == stored_entries(directory)["1.1.1.1"].place.city
+
+
 PAYLOAD: dict[str, Any] = {
     "at": "2026-06-01T12:00:00Z", "generation": "",
     "places": [{"status": "resolved"}], "rows": [["9.9.9.9", 0, 8]],
