@@ -97,7 +97,7 @@ def test_special_addresses_are_answered_without_a_source(located: Geocli, text: 
         ),
         ("x" * 300, f"{'x' * 79}…: not an IP address"),
         ("8.8.8.8\x1b[31m", "8.8.8.8\\x1b[31m: not an IP address"),
-        ("8.8.8.8\n9.9.9.9", "8.8.8.8\\n9.9.9.9: not an IP address"),
+        ("8.8.8.8\n9.9.9.9", "8.8.8.8\\n9.9.9.9: several addresses; give each one by itself"),
     ],
 )
 def test_an_invalid_address_is_reported_with_its_reason(located: Geocli, text: str, reason: str) -> None:
