@@ -8,14 +8,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ADDRESSES = ("ip", "ipaddress", "ipaddr", "ipv4", "ipv6", "ipv4address", "ipv6address", "ipport", "address", "addr")
+_ADDRESSES = (
+    *("ip", "ipaddress", "ipaddr", "ipv4", "ipv6", "ipv4address", "ipv6address", "ipv4addr", "ipv6addr"),
+    *("ipport", "address", "addr"),
+)
 _ENDINGS = ("ip", "ipaddress", "ipaddr", "addr", "address")
 _SOURCES = ("src", "source", "client", "remote", "peer", "caller", "user", "visitor", "login", "attacker", "host")
 _DESTINATIONS = ("dst", "dest", "destination", "server", "target")
 USUAL_NAMES = (
     *_ADDRESSES,
     *(f"{role}{ending}" for role in _SOURCES for ending in _ENDINGS),
-    *("cip", "ipsrc", "src", "saddr", "idorigh", "remotehost", "rhost", "xforwardedfor", "forwardedfor"),
+    *("cip", "ipsrc", "src", "saddr", "idorigh", "remotehost", "rhost", "xforwardedfor", "forwardedfor", "realip"),
     "*ip",
     *(f"{role}{ending}" for role in _DESTINATIONS for ending in _ENDINGS),
     *("sip", "ipdst", "dst", "daddr", "idresph"),

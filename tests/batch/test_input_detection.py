@@ -130,6 +130,8 @@ TABLES = {
     "BOM": ("\ufeffip,name", ","),
     "BOM and comment": ("\ufeff# feed\nip,name", ","),
     "any ip": ("date,actor_ip,zip", ","),
+    "IPv4": ("name,ipv4_addr", ","),
+    "real IP": ("time;realip", ";"),
     "networks": ("network,geoname_id,is_anycast", ","),
     "CIDR": ("cidr;asn;country", ";"),
     "prefixes": ("ip_prefix\tregion\tservice", "\t"),
