@@ -16,6 +16,7 @@ MOVE_STORE = "restore a backup, or move it away with its -wal and -shm, and the 
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 """Another program has a lock; SQLITE_PROTOCOL means that of the WAL index, after ten seconds."""
 _ADVICE = {
+    sqlite3.SQLITE_ERROR: f"another program has changed its tables; {MOVE_STORE}",
     sqlite3.SQLITE_NOTADB: MOVE_STORE,
     sqlite3.SQLITE_CORRUPT: MOVE_STORE,
     sqlite3.SQLITE_FULL: "free some space on the disk",

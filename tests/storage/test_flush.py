@@ -438,7 +438,11 @@ def test_flush_command_on_a_locked_store_exits_with_75(geocli: Geocli) -> None:
     ("spoil", "reason"),
     [
         pytest.param("PRAGMA user_version = 99", "written by a newer geocli", id="newer"),
-        pytest.param("DROP TABLE generations", "no such table: generations", id="no table"),
+        pytest.param(
+            "DROP TABLE generations",
+            "no such table: generations; nothing was changed; another program has changed its tables; restore a backup",
+            id="no table",
+        ),
     ],
 )
 def test_store_that_cannot_be_written_leaves_the_journal(
