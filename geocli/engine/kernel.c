@@ -778,8 +778,11 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
                       uint64_t *shapes, uint8_t *out, uint64_t room) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, ignored;
     uint64_t references_bytes = (reference_mask + 1) * sizeof *references;
-    struct decoder decoder = {tree->map + tree_bytes, language, tree->size_bytes - tree_bytes, language_bytes, references,
-                              reference_mask, 0, 0, 0, secret, 0, {out, 0, room}};
+    struct decoder decoder = {
+        .data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes, .language = language,
+        .language_bytes = language_bytes, .references = references, .reference_mask = reference_mask, .secret = secret,
+        .out = {out, 0, room},
+    };
     memset(references, 0, references_bytes);
     put_code(&decoder, '[');
     put_u32(&decoder, count);
@@ -843,10 +846,6 @@ static void find_records(const struct engine *engine, struct block *block, struc
         for (uint64_t i = 0; i < databases; i++)
             if (search->leaves[i].prefix > search->widest) search->widest = search->leaves[i].prefix;
     }
-}
-
-static int can_be_answered(const struct engine *engine, const struct search *search) {
-    return search->is_sound && search->scope != engine->embedded;
 }
 
 static uint64_t key_of(const struct engine *engine, const struct search *search, uint64_t database, uint64_t name) {
@@ -928,7 +927,7 @@ static void fill(struct engine *engine, uint32_t index, uint32_t widest, uint32_
 /* Return the number of the answer for the records of an address, or its state. */
 static uint32_t number_of(struct engine *engine, struct block *block, const struct search *search) {
     uint32_t number = search->number;
-    if (!can_be_answered(engine, search)) return SINGLE;
+    if (!search->is_sound || search->scope == engine->embedded) return SINGLE;
     if (!number) return MISSING;
     uint32_t state = atomic_load_explicit(&engine->states[number], memory_order_acquire);
     if (state == NEW) return MISSING;

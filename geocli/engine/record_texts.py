@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from geocli.engine.record_reader import Group, Kind
     from geocli.formats.rows import Output
 
-    Texts: TypeAlias = Callable[[Group], Sequence[str]]
+    ColumnTexts: TypeAlias = Callable[[Group], Sequence[str]]
 
 _OWN_MEMBERS = tuple(sorted(WHERE_FIELDS - SHARED_MEMBERS))
 
 
-class Span(NamedTuple):
+class Column(NamedTuple):
     """A reference to a column in the text of a record."""
 
     record: int
     """Index of the record in an answer."""
-    column: int
+    number: int
     glue: str = ""
     """Separator before the column in the text of the record, which is omitted before the first column."""
     kind: int = FRAGMENT
@@ -54,7 +54,7 @@ class Layout:
         self._output, self._number, self._is_kept = output, number, is_kept
         self._columns: dict[tuple[str, str | int], tuple[int, str]] = {}
         self._pattern = ""
-        self._texts: list[Texts] = []
+        self._texts: list[ColumnTexts] = []
         for position, name in enumerate(output.cell_names):
             if name == "traits" and kind.traits:
                 self.filled.add(position)
@@ -78,12 +78,12 @@ class Layout:
             if not (is_sharing and name in SHARED_TRAITS):
                 self._add("member", f"traits.{name}", ",", _member_texts(f"traits.{name}"))
 
-    def _add(self, use: str, name: str | int, glue: str, *texts: Texts) -> None:
+    def _add(self, use: str, name: str | int, glue: str, *texts: ColumnTexts) -> None:
         self._columns[use, name] = len(self._columns), glue
         self._pattern += f"{glue.replace('%', '%%')}{'%s' * len(texts)}{COLUMN_END}"
         self._texts += texts
 
-    def _cells(self, position: int, name: str) -> Texts:
+    def _cells(self, position: int, name: str) -> ColumnTexts:
         nothing = self._output.cell(None)
 
         def cells(group: Group) -> Sequence[str]:
@@ -96,10 +96,10 @@ class Layout:
 
         return cells
 
-    def span(self, use: str, name: str | int) -> Span | None:
+    def column(self, use: str, name: str | int) -> Column | None:
         """Return a column: `cell` and its position, `trait` and its name, or `member` and its name; None without it."""
         column = self._columns.get((use, name))
-        return Span(self._number, *column) if column else None
+        return Column(self._number, *column) if column else None
 
     @property
     def width(self) -> int:
@@ -124,9 +124,9 @@ class Layout:
         return [f"{code}{name}{end % own}" for code, name, own in zip(*columns, inner, strict=False)]
 
 
-def _member_texts(name: str, end: str = "") -> Texts:
+def _member_texts(name: str, end: str = "") -> ColumnTexts:
     return lambda group: member_texts(name.removeprefix("traits."), group.field(name), end)
 
 
-def _trait_texts(name: str, render: Callable[[str, Any], str]) -> Texts:
+def _trait_texts(name: str, render: Callable[[str, Any], str]) -> ColumnTexts:
     return lambda group: [render(name, value) for value in group.field(f"traits.{name}")]

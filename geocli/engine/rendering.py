@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.engine.kernel import ADDRESS, FRAGMENT, LINKED, NETWORK, TEXT_END, TIME
-from geocli.engine.record_texts import Span
+from geocli.engine.record_texts import Column
 from geocli.engine.scope_tree import GLOBAL, SCOPES
 from geocli.models import IANA
 from geocli.storage.place_encoding import SHARED_TRAITS, member_texts
@@ -77,35 +77,35 @@ class Renderer:
         # A label has no comma for a missing field.
         if self._output.format == "label" and not recipe.sources:
             fields = fields | {"network": ""}
-        cells, spans = list[str](), list[Span]()
+        cells, columns = list[str](), list[Column]()
         for position, name in enumerate(self._output.cell_names):
-            own = self._spans(position, name, recipe, layouts)
-            spans += own
+            own = self._columns(position, name, recipe, layouts)
+            columns += own
             cells.append(fields[name] if name in fields else self._cell(name, own, members))
             if is_resolved and own:
                 self._used.add((layouts[own[0].record], position))
         if is_resolved:
             self.resolved_by.update(members["source"].split("+"))
             self._filled |= {"built_at"} & members.keys() | ({"network"} if recipe.sources else set())
-        return encoded(f"{self._output.line(cells)}{self._output.end}", spans)
+        return encoded(f"{self._output.line(cells)}{self._output.end}", columns)
 
-    def _cell(self, name: str, spans: Sequence[Span], members: Mapping[str, str]) -> str:
+    def _cell(self, name: str, columns: Sequence[Column], members: Mapping[str, str]) -> str:
         """Return a cell that consists of columns of a record, or is the same in all answers."""
-        if name == "traits" and spans:
-            return self._output.traits_cell(", ".join(_MARKS[FRAGMENT] for _ in spans))
-        return _MARKS[FRAGMENT] if spans else self._output.cell(members.get(name))
+        if name == "traits" and columns:
+            return self._output.traits_cell(", ".join(_MARKS[FRAGMENT] for _ in columns))
+        return _MARKS[FRAGMENT] if columns else self._output.cell(members.get(name))
 
     @staticmethod
-    def _spans(position: int, name: str, recipe: Recipe, layouts: Sequence[Layout]) -> list[Span]:
+    def _columns(position: int, name: str, recipe: Recipe, layouts: Sequence[Layout]) -> list[Column]:
         """Return the columns of a cell; none if it is empty, or not from a record."""
         field, _, trait = name.partition(".")
         if name == "traits":
-            return [span for own, source in recipe.traits.items() if (span := layouts[source].span("trait", own))]
+            return [column for own, source in recipe.traits.items() if (column := layouts[source].column("trait", own))]
         source = recipe.traits.get(trait) if field == "traits" else recipe.fields.get(name)
         if source is None or name in layouts[source].kind.empty_cells:
             return []
-        span = layouts[source].span("cell", position)
-        return [span] if span else []
+        column = layouts[source].column("cell", position)
+        return [column] if column else []
 
 
 def _members(scope: int, recipe: Recipe) -> dict[str, str]:
@@ -126,8 +126,8 @@ def _place(status: str, recipe: Recipe, layouts: Sequence[Layout]) -> bytes:
     traits = ",".join(mark for name in own if "." in name)
     members = [mark for name in own if name in {"asn", "org"}] + ([f'"traits":{{{traits}}}'] if traits else [])
     text = ",".join(members) or member_texts("status", [status])[0]
-    spans = [layouts[source].span("member", name) for name, source in own.items()]
-    return encoded(f"{{{mark if 'place' in own else ''}{text}}}", [span for span in spans if span])
+    columns = [layouts[source].column("member", name) for name, source in own.items()]
+    return encoded(f"{{{mark if 'place' in own else ''}{text}}}", [column for column in columns if column])
 
 
 def _own_members(recipe: Recipe) -> dict[str, int]:
@@ -145,26 +145,27 @@ def _group(members: dict[str, str], recipe: Recipe) -> bytes:
     source = recipe.fields.get("country_code")
     if source is None:
         return encoded(f"{{{text}", [])
-    return encoded(f"{{{text}{_MARKS[FRAGMENT]}", [Span(source, 0, kind=LINKED)])
+    return encoded(f"{{{text}{_MARKS[FRAGMENT]}", [Column(source, 0, kind=LINKED)])
 
 
-def encoded(text: str, spans: Sequence[Span]) -> bytes:
+def encoded(text: str, columns: Sequence[Column]) -> bytes:
     """Encode text as pieces for the kernel; neighbouring columns of one record are written together."""
     *parts, end = _MARK.split(text)
-    pieces: list[tuple[bytes, int, Span, int]] = []
-    rest = iter(spans)
-    nothing = Span(0, 0)
+    pieces: list[tuple[bytes, int, Column, int]] = []
+    rest = iter(columns)
+    nothing = Column(0, 0)
     for literal, mark in zip(parts[::2], parts[1::2], strict=True):
         kind = ord(mark) - 0xD800
-        span = next(rest) if kind == FRAGMENT else nothing
+        column = next(rest) if kind == FRAGMENT else nothing
         if pieces and kind == FRAGMENT:
             before, last_kind, first, last = pieces[-1]
-            if last_kind == FRAGMENT and (first.record, last + 1, literal) == (span.record, span.column, span.glue):
-                pieces[-1] = before, kind, first, span.column
+            own = column.record, column.number, column.glue
+            if last_kind == FRAGMENT and (first.record, last + 1, literal) == own:
+                pieces[-1] = before, kind, first, column.number
                 continue
-        pieces.append((literal.encode(), span.kind if kind == FRAGMENT else kind, span, span.column))
+        pieces.append((literal.encode(), column.kind if kind == FRAGMENT else kind, column, column.number))
     packs = [
-        _PIECE.pack(len(literal), kind, span.record, span.column, last, len(span.glue.encode())) + literal
-        for literal, kind, span, last in pieces
+        _PIECE.pack(len(literal), kind, column.record, column.number, last, len(column.glue.encode())) + literal
+        for literal, kind, column, last in pieces
     ]
     return b"".join((*packs, _PIECE.pack(len(end.encode()), TEXT_END, 0, 0, 0, 0), end.encode()))
