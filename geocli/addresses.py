@@ -205,9 +205,9 @@ def scope(address: Address) -> str | None:
     ('shared', None, 'private')
     """
     name = _range_name(address)
-    if name in EMBEDDED_AT:
-        return scope(_embedded(address, name))
-    return None if name == "global" else name
+    if name == "global":
+        return None
+    return scope(_embedded(address, name)) if name in EMBEDDED_AT else name
 
 
 def _range_name(address: Address) -> str:

@@ -208,7 +208,8 @@ class GeoCache(ForkAware):
             cached, revision = self._tiers.read(by_ip, report) if is_cached else ({}, 0)
         cached = self._trusted(cached, generation)
         entries = hits(cached, by_ip, generation, now) if mode == "cache" else {}
-        if rest := {ip: address for ip, address in by_ip.items() if ip not in entries}:
+        rest = {ip: address for ip, address in by_ip.items() if ip not in entries} if entries else by_ip
+        if rest:
             from geocli.resolution import Resolution
 
             resolution = Resolution(

@@ -80,7 +80,7 @@ class Resolution:
         while True:
             entries = self._entries(sources, [ip for ip in by_ip if ip not in fresh], cached)
             if mode == "no-cache" or self._append(entries.values(), mode, revision):
-                return fresh | {ip: settle(cached.get(ip), entry) for ip, entry in entries.items()}
+                return fresh | entries | {ip: settle(cached[ip], entries[ip]) for ip in entries.keys() & cached}
             # Rows were cleared since they were read: only answers of this pass count, and no source is asked twice.
             cached, revision = self.tiers.read(by_ip, self.report)
             cached = self.trusted(cached)

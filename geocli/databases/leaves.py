@@ -49,9 +49,10 @@ class Leaves:
         number, bits = int(address), address.max_prefixlen
         root, walks = self._starts[bits]
         first = number >> (bits - FIRST_BITS)
-        if first not in walks:
-            walks[first] = self._walk(number, root, bits, bits - FIRST_BITS)
-        node, below = walks[first]
+        try:
+            node, below = walks[first]
+        except KeyError:
+            node, below = walks[first] = self._walk(number, root, bits, bits - FIRST_BITS)
         if node >= self._count:
             return bits, node, below
         return bits, *self._walk(number, node, below, 0)

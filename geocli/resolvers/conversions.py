@@ -54,7 +54,9 @@ def trait_value(value: Any) -> Any:
     """Return a value that JSON can represent, None for an empty or unknown one."""
     if isinstance(value, str):
         return text(value)
-    value = value if isinstance(value, int) else json_value(value)
+    if isinstance(value, int):
+        return value
+    value = json_value(value)
     return None if value in ("", [], {}) else value
 
 

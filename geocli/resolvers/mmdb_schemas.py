@@ -71,8 +71,8 @@ def place_from(record: object, language: str = ENGLISH) -> Place:
     plan = _plan(*_keys(record))
     flat = _flat(record, plan, language)
     fields: dict[str, Any] = {}
-    for field, name in plan.names:
-        if field not in fields and (value := _VALUES[field](flat[name])) is not None:
+    for field, name, convert in plan.conversions:
+        if field not in fields and (value := convert(flat[name])) is not None:
             fields[field] = value
     traits = {name: value for name in plan.traits if (value := conversions.trait_value(flat[name])) is not None}
     place_rules.apply(fields, traits, flat)
@@ -120,7 +120,8 @@ def shapes(records: Sequence[object], numbers: Sequence[int], language: str = EN
 
 def _keys(record: Mapping[str, Any]) -> Keys:
     """Return the keys of a map, and the parts of its shape."""
-    return tuple(record), tuple(map(_part, record, record.values()))
+    parts = [isinstance(value, dict | list) and _part(name, value) for name, value in record.items()]
+    return tuple(record), tuple(parts)
 
 
 class Shape:
@@ -224,13 +225,11 @@ _NAME = "name in the language"
 """Last key of the path to one of the names in several languages."""
 
 
-def _part(name: str, value: object) -> Part:
-    """Return the part of a shape for a value with a key."""
+def _part(name: str, value: dict[str, Any] | list[Any]) -> Part:
+    """Return the part of a shape for a map or a list with a key."""
     if isinstance(value, dict):
         return tuple(value) if name in _NESTED else True
-    if isinstance(value, list):
-        return _ends(value) if name == _SUBDIVISIONS else True
-    return False
+    return _ends(value) if name == _SUBDIVISIONS else True
 
 
 def _ends(values: list[Any]) -> Part:
@@ -243,7 +242,7 @@ class Plan:
     """The paths of all values by their names in a flat record, of the values of each field, and of traits.
 
     Attributes:
-        names: fields with the names of their values, the best first.
+        conversions: fields with the names of their values, the best first, and how to convert these.
         children: names and last keys of values by the other keys of their paths.
 
     """
@@ -255,7 +254,9 @@ class Plan:
             paths = [flat[name] for name in names if name in flat]
             if paths:
                 self.fields[field] = paths
-        self.names = [(field, name) for field, names in NAMES.items() for name in names if name in flat]
+        self.conversions = [
+            (field, name, _VALUES[field]) for field, names in NAMES.items() for name in names if name in flat
+        ]
         self.children: dict[Path, list[tuple[str, str | int]]] = {}
         for name, path in flat.items():
             self.children.setdefault(path[:-1], []).append((name, path[-1]))
