@@ -211,6 +211,8 @@ def unpack_or_none(payload: bytes, checked: set[bytes] | None = None) -> Frame |
 def rows_of(rows: list[list[Any]], ips: str | None) -> list[tuple[str, int, int | None]]:
     """Return a row for each address; without `ips`, rows have an address, else a number of them."""
     if ips is None:
+        if not {type(ip) for ip, _, _ in rows} <= {str}:
+            raise ValueError(f"an address in {rows!r:.80} is not a string")
         return [(ip, number, prefix_len) for ip, number, prefix_len in rows]
     rest = ips.split(" ")
     counts = [count for count, _, _ in rows]

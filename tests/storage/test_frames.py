@@ -232,6 +232,8 @@ WRONG = [
     pytest.param(payload_with(rows=[["::1", None, None]]), id="row: place null"),
     pytest.param(payload_with(rows=[["::1", "0", None]]), id="row: place a string"),
     pytest.param(payload_with(rows=[[1, 0, None]]), id="row: ip a number"),
+    pytest.param(payload_with(rows=[[["::1"], 0, None]]), id="row: ip a list"),
+    pytest.param(payload_with(rows=[[{}, 0, None]]), id="row: ip a dict"),
     pytest.param(payload_with(rows=[["\ud800", 0, None]]), id="row: ip a lone surrogate"),
     pytest.param(payload_with(rows=[["::1", 0, "8"]]), id="row: length a string"),
     pytest.param(payload_with(rows=[["::1", 0, 1 << 63]]), id="row: huge length"),

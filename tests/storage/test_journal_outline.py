@@ -1,4 +1,4 @@
-"""Counting dirty entries without decoding them."""
+"""Dirty entries are counted, and their addresses read, without decoding them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geocli.storage.frames import MAX_BYTES, encode, pack
+from geocli.storage.journal_lookup import SEARCHED_ADDRESSES
 from tests.helpers.entries import AT, resolved
 from tests.helpers.function_calls import count_calls
 from tests.helpers.journals import compact_frame, put, segment_name
+from tests.storage.test_frames import WRONG
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -73,3 +75,16 @@ def test_counting(directory: DataDirectory, journal: Journal, data: bytes, count
     put(directory, data, segment_name(1))
     put(directory, data, segment_name(2))
     assert (3 * count, oldest) == (journal.status().entries, journal.status().oldest_at)
+
+
+@pytest.mark.parametrize("payload", WRONG)
+def test_no_frame_stops_a_reader(directory: DataDirectory, journal: Journal, payload: bytes) -> None:
+    """A frame with a correct digest and wrong content hides no other entry, however a journal is read."""
+    ips = [f"1.1.1.{number}" for number in range(2 * SEARCHED_ADDRESSES)]
+    frames = [*pack([resolved(ips[0])]), payload, *pack([resolved(ips[1])])]
+    put(directory, b"".join(map(encode, frames)))
+
+    assert {*ips[:2]} == {*journal.newest(ips)}
+    assert {*ips[:2]} <= set[str]().union(*journal.distinct())
+    assert set() == journal.with_retry_times()
+    assert 2 <= journal.status().entries
