@@ -130,6 +130,32 @@ def test_many_addresses(tmp_path: Path, *, is_replaced: bool) -> None:
     assert [] == problems
 
 
+@pytest.mark.parametrize(
+    ("ip_version", "networks"),
+    [
+        (4, ("81.2.0.0/17", "81.2.128.0/18", "81.2.224.0/19")),
+        (6, ("81.2.0.0/17", "81.2.128.0/18", "81.2.224.0/19", "2001:db8::/33")),
+        (4, ("0.0.0.0/1", "128.0.0.0/2")),
+        (6, ("0.0.0.0/0",)),
+        (6, ("::/1", "8000::/2")),
+    ],
+)
+def test_networks_with_one_record(tmp_path: Path, networks: tuple[str, ...], ip_version: int) -> None:
+    """Each answer has the prefix length of its own network, also where all of IPv4 is one network."""
+    path = build(tmp_path / "a.mmdb", {each: {"country_code": "FR"} for each in networks}, ip_version=ip_version)
+    resolver, database, problems = MmdbResolver(files=[str(path)]), opened(path), list[ResolveError]()
+    resolver.sources(None, problems.append)
+    for _ in range(MANY_ADDRESSES):
+        resolver.resolve(LONDON, problems.append)
+    addresses = [*probes(networks), LONDON, IPv6Address("2001:db8::1")]
+    addresses = [address for address in addresses if not database.skips(address)]
+
+    assert [ask(database, address) for address in addresses] == [
+        resolver.resolve(address, problems.append) for address in addresses
+    ]
+    assert [] == problems
+
+
 def test_answers_of_a_replaced_file_are_dropped(tmp_path: Path) -> None:
     """Also if many addresses were looked up in both."""
     path = build(tmp_path / "a.mmdb", CITIES)

@@ -95,6 +95,24 @@ def test_each_format_to_the_byte(format_: str, expected: str) -> None:
     assert expected == actual
 
 
+@pytest.mark.parametrize("format_", ["csv", "tsv", "value", "jsonl", "words", "label"])
+@pytest.mark.parametrize("names", [("ip", "city", "network", "resolved_at"), ("ip",), ("city", "status"), ("network",)])
+def test_rows_are_the_lines_of_a_block(format_: str, names: tuple[str, ...]) -> None:
+    """Also of texts that are no addresses, and of addresses that are written with a prefix length."""
+    texts = ["81.2.69.161", "=1", '"', "a,b", "", "100%", "%s", "\ud800"]
+    entries = [LONDON, *(INVALID.replace(ip=text) for text in texts), LONDON.replace(ip="2001:db8::1"), LONDON]
+
+    assert Output(format_, names).block(entries) == b"".join(Output(format_, names).rows(entries))
+
+
+@pytest.mark.parametrize("format_", ["csv", "tsv", "value", "jsonl", "words"])
+def test_rows_with_other_addresses(format_: str) -> None:
+    """Such as networks, which are written as their entries' addresses would be."""
+    output, network = Output(format_, ("city", "ip")), "81.2.69.0/24"
+
+    assert [output.block([LONDON.replace(ip=network)])] == output.rows([LONDON], [network])
+
+
 def test_value_is_the_country_unless_fields_are_named() -> None:
     """The format `value` prints country codes by default."""
     assert b"GB\n" == Output("value").block([LONDON])
