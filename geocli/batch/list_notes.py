@@ -22,9 +22,9 @@ _WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[ \t,;#|]")
 """A candidate for an address, and separators before a note."""
 
 
-def is_unusual(line: bytes) -> bool:
-    """Return whether a line may be a comment, or have a note."""
-    return not line or bool(line.translate(None, ADDRESS_CHARS))
+def unusual(lines: Iterable[bytes]) -> list[bytes]:
+    """Return the lines that may be comments, or have notes."""
+    return [line for line in lines if not line or line.translate(None, ADDRESS_CHARS)]
 
 
 def is_comment(line: bytes) -> bool:

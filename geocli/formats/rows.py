@@ -121,6 +121,7 @@ class Output:
 
     def rows(self, entries: Sequence[Entry], ips: Sequence[str] | None = None) -> list[bytes]:
         """Return the line of each entry; `ips` are written instead of their addresses."""
+        ips = [entry.ip for entry in entries] if ips is None else ips
         columns = [self._own_cells(name, entries, ips) for name in self._own_names]
         cells = list(zip(*columns, strict=True)) if columns else [()] * len(entries)
         if columns and not self.is_uniform:
@@ -133,10 +134,10 @@ class Output:
             lines.append((pattern % own).encode())
         return lines
 
-    def _own_cells(self, name: str, entries: Sequence[Entry], ips: Sequence[str] | None) -> Sequence[str]:
+    def _own_cells(self, name: str, entries: Sequence[Entry], ips: Sequence[str]) -> Sequence[str]:
         """Return the cells of a field in `PER_ADDRESS`."""
         read = reader((name,))
-        values = ips if ips and name == "ip" else [read(entry)[0] for entry in entries]
+        values = ips if name == "ip" else [read(entry)[0] for entry in entries]
         return values if self._are_plain(values) else list(map(self.cell, values))
 
     def _pattern(self, key: Hashable, entry: Entry) -> tuple[str, Place]:
