@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOVE_STORE = "restore a backup, or move it away with its -wal and -shm, and the next flush creates a new one"
+MAX_PATH_BYTES = 504
+"""SQLite's MAX_PATHNAME, less the longest suffix of its other files."""
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 """Another program has a lock; SQLITE_PROTOCOL means that of the WAL index, after ten seconds."""
 _ADVICE = {
@@ -36,6 +38,8 @@ def sqlite_errors(path: str, waited_seconds: float) -> Iterator[None]:
         if code in _LOCKED:
             raise BusyError(path, waited_seconds) from error
         advice = _ADVICE.get(code, "see geocli stats --check")
+        if code == sqlite3.SQLITE_CANTOPEN and len(os.fsencode(path)) > MAX_PATH_BYTES:
+            advice = f"SQLite opens no file with a path of more than {MAX_PATH_BYTES} bytes; use another data directory"
         reason = f"{error}; nothing was changed; {advice}"
         if code == sqlite3.SQLITE_IOERR and is_full(error, path):
             reason = f"{error}: the disk is full; nothing was changed; free some space"

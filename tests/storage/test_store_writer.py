@@ -21,6 +21,7 @@ from geocli.storage.disk_space import BLOCK_ROWS as BLOCK
 from geocli.storage.journal import Journal
 from geocli.storage.migrations import MIGRATIONS
 from geocli.storage.segments import Segment
+from geocli.storage.sqlite_errors import MAX_PATH_BYTES
 from geocli.storage.store import SCHEMA_VERSION, Store
 from geocli.storage.store_writer import StoreWriter
 from tests.helpers.data_directories import local
@@ -298,6 +299,14 @@ def test_locked_store_is_not_migrated(directory: DataDirectory) -> None:
     assert [(1,)] == select(path, "PRAGMA user_version")
     StoreWriter(directory).close()
     assert [(SCHEMA_VERSION,)] == select(path, "PRAGMA user_version")
+
+
+def test_path_that_is_too_long_for_sqlite(tmp_path: Path) -> None:
+    """The error says so, and what to do, for the first length that SQLite refuses; one less is a store."""
+    room = MAX_PATH_BYTES - len(f"{tmp_path}/{'d' * 200}//geocli.db")
+    longest, longer = (local(tmp_path / ("d" * 200) / ("d" * size)) for size in (room, room + 1))
+    StoreWriter(longest).close()
+    assert "path of more than 504 bytes; use another data directory" in refusal(longer)
 
 
 @pytest.mark.parametrize(("seconds", "milliseconds"), [(0.25, 250), (999_999_999, 2_000_000_000)])
