@@ -123,8 +123,9 @@ class SourceAnswers:
         self._scopes = {ip: addresses.scope(address) for ip, address in by_ip.items()}
         resolve = self._resolve_and_log if is_verbose() else chain.resolve
         failures: list[ResolveError] = []
-        for ip, address in by_ip.items():
-            answer = resolve(address, failures.append, only_databases=self._scopes[ip] is not None)
+        add_failure = failures.append
+        for (ip, address), scope in zip(by_ip.items(), self._scopes.values(), strict=True):
+            answer = resolve(address, add_failure, only_databases=scope is not None)
             if answer is not None:
                 self._answers[ip] = answer
             if failures or problems:
@@ -247,7 +248,9 @@ class SourceAnswers:
     def _usable(self, ip: str) -> Answer | None:
         """Return the answer, None if it is empty, or a cached one is kept instead."""
         answer = self._answers.get(ip)
-        return None if answer is None or answer.is_empty or ip in self._kept_until else answer
+        if answer is None or ip in self._kept_until:
+            return None
+        return answer if answer.has_place or not answer.is_empty else None
 
     def _unresolved(self, ip: str, cached: Entry | None, generation: str, error: str | None) -> Entry:
         answer = self._answers.get(ip)

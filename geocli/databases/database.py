@@ -112,10 +112,6 @@ class Database:
         described = " ".join(map(str, self.reader.metadata().description.values()))
         return attribution_of(f"{self.name} {os.path.basename(self.file.path)} {described}")
 
-    def skips(self, address: IPv4Address | IPv6Address) -> bool:
-        """Return whether the database has no addresses of the family of an address."""
-        return self.only_ipv4 and address.version == 6
-
     @property
     def order(self) -> tuple[int, int, str]:
         """Sort key of databases."""

@@ -145,7 +145,7 @@ class MmdbResolver:
         """Ask each database, and merge the answers."""
         answer: Answer | None = None
         for answers in self._answers(report):
-            if answers.database.skips(address):
+            if address.version == 6 and answers.database.only_ipv4:
                 continue
             try:
                 its_answer = answers.get(address)
