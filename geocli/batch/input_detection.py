@@ -264,11 +264,13 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 def _has_several_addresses(line: bytes) -> bool:
     """Return whether there is another address in the note after an address, unless the note is a comment."""
-    from geocli.batch.address_scanner import starts_of_addresses
-
     _, end = before_note(line, 0, len(line)) or (0, len(line))
     note = line[end:].lstrip(b" \t,|")
-    return bool(note) and not is_comment(note) and bool(starts_of_addresses(note))
+    if is_comment(note):
+        return False
+    from geocli.batch.address_scanner import starts_of_addresses
+
+    return bool(starts_of_addresses(note))
 
 
 def _is_of_log(line: str) -> bool:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from geocli.models import Place
     from geocli.resolvers.protocols import Labels, Report
 
-MANY_ADDRESSES = 5_000
-"""Number of addresses after which reading the whole search tree saves time."""
+MANY_RECORDS = 5_000
+"""Number of records after which reading the whole search tree saves time; addresses without one take little."""
 MAX_PLACES, MAX_ANSWERS = 20_000, 100_000
 """Maximum number of places that are remembered, in about 50 MB; of their answers, in about 50 MB."""
 MAX_READS = 5
@@ -166,27 +166,32 @@ class Answers:
 
     def __init__(self, database: Database, language: str) -> None:
         self.database, self._language = database, language
-        self._asked = 0
+        self._read = 0
         self._leaves: Leaves | None = None
         self._by_leaf: dict[Leaf, Answer | None] = {}
         self._by_record: dict[int, Answer] = {}
         """Answers from records by their offsets; of different leaves, they differ by their prefix lengths."""
 
     def get(self, address: Address) -> Answer | None:
-        """Return the answer for an address, as `ask` does; after many addresses, once for each record."""
+        """Return the answer for an address, as `ask` does; after many records, once for each."""
         if self._leaves is not None:
             leaf = self._leaves.leaf(address)
             try:
                 return self._by_leaf[leaf]
             except KeyError:
                 return self._of_leaf(leaf, address)
-        self._asked += 1
-        if self._asked == MANY_ADDRESSES:
-            from geocli.databases.leaves import Leaves
+        answer = ask(self.database, address, self._language)
+        if answer is not None:
+            self._read += 1
+            if self._read == MANY_RECORDS:
+                self._read_tree()
+        return answer
 
-            with suppress(ValueError, OSError, DatabaseError):
-                self._leaves = Leaves(self.database)
-        return ask(self.database, address, self._language)
+    def _read_tree(self) -> None:
+        from geocli.databases.leaves import Leaves
+
+        with suppress(ValueError, OSError, DatabaseError):
+            self._leaves = Leaves(self.database)
 
     def _of_leaf(self, leaf: Leaf, address: Address) -> Answer | None:
         """Return the answer of a leaf, by an address that it is for, and remember it."""

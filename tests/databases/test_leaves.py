@@ -10,21 +10,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from geocli.databases import leaves, tree_nodes
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.databases.leaves import Leaves
 from geocli.errors import DatabaseError, ResolveError
-from geocli.resolvers.mmdb import MANY_ADDRESSES, MmdbResolver, ask
+from geocli.resolvers.mmdb import MANY_RECORDS, MmdbResolver, ask
 from tests.helpers.databases import CITIES, build
 from tests.helpers.search_trees import SIZES, Trie
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from geocli.addresses import Address
 
-LONDON, FIRST = IPv4Address("81.2.69.160"), IPv4Address("81.2.0.0")
+LONDON, FIRST = IPv4Address("81.2.69.160"), IPv4Address("81.2.67.0")
 FRENCH = {"81.2.69.0/24": {"country_code": "FR"}}
 ALIASES = ("::ffff:0:0/96", "2002::/16", "2001::/32")
 _paths = count()
@@ -115,12 +117,12 @@ def test_a_replaced_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])
-def test_many_addresses(tmp_path: Path, *, is_replaced: bool) -> None:
+def test_many_records(tmp_path: Path, *, is_replaced: bool) -> None:
     """The answers are those of the records, also if the file is replaced before its tree would be read."""
     path = build(tmp_path / "a.mmdb", CITIES)
     resolver, database, problems = MmdbResolver(files=[str(path)]), opened(path), list[ResolveError]()
     resolver.sources(None, problems.append)
-    first, *rest = (FIRST + number for number in range(MANY_ADDRESSES + 1000))
+    first, *rest = [*[LONDON] * (MANY_RECORDS + 1), *(FIRST + number for number in range(1000))]
     actual = [resolver.resolve(first, problems.append)]
     if is_replaced:
         build(tmp_path / "b.mmdb", FRENCH).rename(path)
@@ -128,6 +130,24 @@ def test_many_addresses(tmp_path: Path, *, is_replaced: bool) -> None:
 
     assert [ask(database, address) for address in (first, *rest)] == actual
     assert [] == problems
+
+
+def test_addresses_without_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree is read only if there are many with one, since finding no record takes less."""
+    trees = []
+
+    def nodes(database: Database) -> array[int]:
+        trees.append(database.name)
+        return tree_nodes.nodes(database)
+
+    monkeypatch.setattr(leaves, "nodes", nodes)
+    path = build(tmp_path / "a.mmdb", CITIES)
+    resolver, problems = MmdbResolver(files=[str(path)]), list[ResolveError]()
+    resolver.sources(None, problems.append)
+    for address, expected in ((IPv4Address("0.0.0.0"), []), (LONDON, ["GeoLite2-City"])):  # noqa: S104 (not bound)
+        for _ in range(MANY_RECORDS + 1):
+            resolver.resolve(address, problems.append)
+        assert expected == trees
 
 
 @pytest.mark.parametrize(
@@ -145,7 +165,7 @@ def test_networks_with_one_record(tmp_path: Path, networks: tuple[str, ...], ip_
     path = build(tmp_path / "a.mmdb", {each: {"country_code": "FR"} for each in networks}, ip_version=ip_version)
     resolver, database, problems = MmdbResolver(files=[str(path)]), opened(path), list[ResolveError]()
     resolver.sources(None, problems.append)
-    for _ in range(MANY_ADDRESSES):
+    for _ in range(MANY_RECORDS):
         resolver.resolve(LONDON, problems.append)
     addresses = [*probes(networks), LONDON, IPv6Address("2001:db8::1")]
     addresses = [address for address in addresses if address.version == 4 or not database.only_ipv4]
@@ -162,7 +182,7 @@ def test_answers_of_a_replaced_file_are_dropped(tmp_path: Path) -> None:
     resolver, problems, codes = MmdbResolver(files=[str(path)]), list[ResolveError](), []
     for _ in range(2):
         resolver.sources(None, problems.append)
-        answers = [resolver.resolve(LONDON, problems.append) for _ in range(MANY_ADDRESSES + 1)]
+        answers = [resolver.resolve(LONDON, problems.append) for _ in range(MANY_RECORDS + 1)]
         codes += [{answer and answer.place.country_code for answer in answers}]
         build(tmp_path / "b.mmdb", FRENCH).rename(path)
 
