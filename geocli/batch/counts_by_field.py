@@ -106,8 +106,8 @@ class Tally:
             # A network counts as one address. The kernel's table takes neither networks nor all addresses.
             texts = [b"" if entry.status in WITHOUT_ADDRESS else entry.ip.encode() for entry in entries]
             addresses = [b"" if _is_unusual(text) else text for text in texts]
-            others = [text if _is_unusual(text) else b"" for text in texts]
-            new = [*self._distinct.add_texts(addresses), *self._unusual.add_texts(others)]
+            unusual = [text if _is_unusual(text) else b"" for text in texts]
+            new = [*self._distinct.add_texts(addresses), *self._unusual.add_texts(unusual)]
             self._addresses.update(keys[position] for position in new)
 
     def _add_answers(self, block: BlockAnswers) -> None:

@@ -22,7 +22,7 @@ _WITH_NOTE = re.compile(rb"[ \t]*([^\s,;#|]+)[ \t,;#|]")
 """A candidate for an address, and separators before a note."""
 
 
-def unusual(lines: Iterable[bytes]) -> list[bytes]:
+def unusual_lines(lines: Iterable[bytes]) -> list[bytes]:
     """Return the lines that may be comments, or have notes."""
     return [line for line in lines if not line or line.translate(None, ADDRESS_CHARS)]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.address_ranges import single_address
 from geocli.addresses import network_length
-from geocli.batch.list_notes import is_comment, unusual, with_notes
+from geocli.batch.list_notes import is_comment, unusual_lines, with_notes
 from geocli.batch.row_selection import kept_pieces
 from geocli.models import Entry
 from geocli.sanitize import decoded
@@ -109,9 +109,9 @@ class RowMaker:
         """Look up distinct addresses, which in a list may have notes or be comments."""
         comments, noted = dict[bytes, Entry](), dict[bytes, bytes]()
         if self._form.has_notes:
-            others = unusual(addresses)
-            comments = {line: Entry(ip=decoded(line), status="comment") for line in filter(is_comment, others)}
-            noted = with_notes(line for line in others if line not in comments)
+            unusual = unusual_lines(addresses)
+            comments = {line: Entry(ip=decoded(line), status="comment") for line in filter(is_comment, unusual)}
+            noted = with_notes(line for line in unusual if line not in comments)
         if not (comments or noted):
             return dict(zip(addresses, self._entries(addresses), strict=True))
         plain = list(dict.fromkeys(noted.get(line, line) for line in addresses if line not in comments))

@@ -52,8 +52,8 @@ def stats(
     if map_:
         _check_map(format_, output or "")
     if report is not None:
-        others = {"--check": check, "--map": map_, "-f": format_, "-o": output}
-        if name := next(filter(others.get, others), None):
+        refused = {"--check": check, "--map": map_, "-f": format_, "-o": output}
+        if name := next(filter(refused.get, refused), None):
             raise SettingsError("--report", f"cannot be used with {name}", origin=COMMAND_LINE)
         return _report(options.settings_of(ctx), report)
     # Neither output shows the most frequent values.
