@@ -42,26 +42,16 @@ NAMES = {
     "org": ("autonomous_system_organization", "as_name", "org", "isp"),
 }
 """Names of each field in databases, the best first; `country` is a code in IPinfo's older files, else a name."""
-_COLUMNS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
-    **dict.fromkeys(NAMES, conversions.texts),
-    "country_code": conversions.country_codes,
-    "country_name": conversions.country_names,
-    "time_zone": conversions.time_zones,
-    "latitude": partial(conversions.degrees, limit=90),
-    "longitude": partial(conversions.degrees, limit=180),
-    "asn": conversions.asns,
+_CONVERSIONS: dict[str, tuple[Callable[[Sequence[Any]], Sequence[Any]], Callable[[Any], Any]]] = {
+    **dict.fromkeys(NAMES, (conversions.texts, conversions.text)),
+    "country_code": (conversions.country_codes, conversions.country_code),
+    "country_name": (conversions.country_names, conversions.country_name),
+    "time_zone": (conversions.time_zones, conversions.time_zone),
+    "latitude": (partial(conversions.degrees, limit=90), partial(conversions.degree, limit=90)),
+    "longitude": (partial(conversions.degrees, limit=180), partial(conversions.degree, limit=180)),
+    "asn": (conversions.asns, conversions.asn),
 }
-"""Conversions of columns of values."""
-_VALUES: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(NAMES, conversions.text),
-    "country_code": conversions.country_code,
-    "country_name": conversions.country_name,
-    "time_zone": conversions.time_zone,
-    "latitude": partial(conversions.degree, limit=90),
-    "longitude": partial(conversions.degree, limit=180),
-    "asn": conversions.asn,
-}
-"""The same conversions of single values."""
+"""Conversions of columns, and of single values."""
 _NOT_TRAITS = {name for names in NAMES.values() for name in names} - {"isp"}
 
 
@@ -166,7 +156,7 @@ class Shape:
     def _convert(self, field: str) -> Sequence[Any] | None:
         """Convert single values of a field."""
         if field not in self._converted:
-            convert, values = _COLUMNS[field], None
+            (convert, _), values = _CONVERSIONS[field], None
             for path in self._plan.fields.get(field, ()):
                 if values is None:
                     values = convert(self._column(path))
@@ -255,7 +245,7 @@ class Plan:
             if paths:
                 self.fields[field] = paths
         self.conversions = [
-            (field, name, _VALUES[field]) for field, names in NAMES.items() for name in names if name in flat
+            (field, name, _CONVERSIONS[field][1]) for field, names in NAMES.items() for name in names if name in flat
         ]
         self.children: dict[Path, list[tuple[str, str | int]]] = {}
         for name, path in flat.items():
