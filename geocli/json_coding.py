@@ -59,7 +59,7 @@ def _refuse(value: object) -> object:
 
 
 if hasattr(sys, "gettotalrefcount"):
-    # A debug build of Python, which would abort where others raise the SystemError above.
+    # A debug build of Python, which would abort where other builds raise the SystemError above.
     import json.decoder  # noqa: F401 (its error is what the scanner raises)
 try:
     from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner

@@ -92,7 +92,7 @@ struct engine {
     struct tree *trees;
     struct numbering *numberings; /* one for each database, at least one: names of combinations, the last one numbers of answers */
     struct records *records;      /* one for each database */
-    const struct tree *scopes;  /* of IPv4 and IPv6: offsets are the scopes of special addresses and of others, from 1 */
+    const struct tree *scopes;  /* of IPv4 and IPv6: offsets are scopes, from 1 */
     uint64_t embedded;          /* the scope of addresses that contain an IPv4 address */
     _Atomic uint32_t *table;    /* by leading bits: the answer for all addresses with these, as `fill` stores it */
     _Atomic uint8_t *states;    /* by number */

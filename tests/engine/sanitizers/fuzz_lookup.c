@@ -148,12 +148,12 @@ static int is_alike(const struct engine *engine, const struct expected *expected
     int is_same = expected->scopes[number] == expected->scopes[other];
     for (uint64_t i = 0; i < engine->database_count; i++) {
         const struct records *records = engine->records;
-        const struct record *mine = records[i].by_number + one[i], *others = records[i].by_number + two[i];
-        is_same &= mine->kind == others->kind;
+        const struct record *left = records[i].by_number + one[i], *right = records[i].by_number + two[i];
+        is_same &= left->kind == right->kind;
         uint64_t first = i, second = i;
         for (uint64_t j = i; j-- > 0;) {
-            if (mine->asn && mine->asn == records[j].by_number[one[j]].asn) first = j;
-            if (others->asn && others->asn == records[j].by_number[two[j]].asn) second = j;
+            if (left->asn && left->asn == records[j].by_number[one[j]].asn) first = j;
+            if (right->asn && right->asn == records[j].by_number[two[j]].asn) second = j;
         }
         is_same &= first == second;
     }

@@ -61,7 +61,7 @@ static void put_record(struct tree *tree, uint8_t *map, uint32_t node, int side,
 
 enum { GLOBAL = 1, PRIVATE, LOCAL, EMBEDDED, SCOPE_NODES = 32 };
 
-/* Give the addresses of a network a scope, in a tree in which all others are global. */
+/* Give the addresses of a network a scope, in a tree in which all other addresses are global. */
 static void add_scope(struct tree *tree, uint8_t *map, uint32_t *used, uint64_t network, uint32_t length, uint32_t scope) {
     for (uint32_t node = 0, depth = 0; depth < length; depth++) {
         uint32_t side = network >> (63 - depth) & 1, next = child(tree, node, side);
@@ -174,10 +174,10 @@ static void free_engine(struct engine *engine) {
         free(engine->records[i].numbering.slots);
         free(engine->numberings[i].slots);
     }
-    void *others[] = {engine->trees, engine->numberings, engine->records, engine->table, engine->states, engine->answers,
+    void *tables[] = {engine->trees, engine->numberings, engine->records, engine->table, engine->states, engine->answers,
                       engine->groups, engine->keys, engine->recipes, engine->recipe_keys.slots, engine->group_keys.slots,
                       engine->label_keys.slots, engine->arena};
-    for (uint64_t i = 0; i < sizeof others / sizeof *others; i++) free(others[i]);
+    for (uint64_t i = 0; i < sizeof tables / sizeof *tables; i++) free(tables[i]);
     free(engine);
 }
 
