@@ -51,8 +51,8 @@ def re_resolve(
 
 def _selection(*, unresolved: bool, older_than: str | None, everything: bool) -> "Which":
     """Return which rows to resolve again: `due`, `unresolved`, `all`, or those of at least an age."""
-    if unresolved + everything + bool(older_than) > 1:
+    if unresolved + everything + (older_than is not None) > 1:
         raise SettingsError("--unresolved, --older-than, --all", "choose one of them", origin=COMMAND_LINE)
-    if older_than:
-        return options.duration_of(older_than)
+    if older_than is not None:
+        return options.duration_of("--older-than", older_than)
     return "unresolved" if unresolved else "all" if everything else "due"

@@ -12,6 +12,8 @@ from geocli.errors import SettingsError
 from geocli.settings import COMMAND_LINE, Settings
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from geocli.stats import Stats
     from geocli.storage.directory import DataDirectory
 
@@ -58,11 +60,11 @@ def stats(
         return _report(options.settings_of(ctx), report)
     # Neither output shows the most frequent values.
     top = 0 if check or format_ == "prometheus" else top
-    settings = options.settings_of(ctx)
+    max_age, settings = options.duration_of("--max-lag", max_lag), options.settings_of(ctx)
     with open_cache(settings, Problems()) as cache:
         statistics = cache.stats(by=by, top=top, with_countries=map_)
     if check:
-        return _check(statistics, cache.directory, max_lag, settings.journal_limit_mb)
+        return _check(statistics, cache.directory, max_age, settings.journal_limit_mb)
     print_stats(statistics, format_, output)
     return 0
 
@@ -90,12 +92,11 @@ def _report(settings: Settings, path: str) -> int:
     return 0
 
 
-def _check(statistics: "Stats", directory: "DataDirectory", max_lag: str, journal_limit_mb: int) -> int:
+def _check(statistics: "Stats", directory: "DataDirectory", max_age: "timedelta", journal_limit_mb: int) -> int:
     """Print what is unhealthy, and return the exit status."""
     from geocli import health
     from geocli.formats.statistics import print_reasons
 
-    max_age = options.duration_of(max_lag)
     reasons = health.unhealthy(statistics, directory, max_age, journal_limit_mb=journal_limit_mb)
     status = print_reasons(reasons)
     # A monitor gets no output when all is well.
