@@ -115,7 +115,8 @@ def _hint(error: Any) -> str:
         return _hint_for_option(error.ctx, error.option_name)
     word = next((word for word in sys.argv[1:] if error.message.startswith(f"No such command '{word}'")), "")
     if not word or error.ctx.parent is not None or "Did you mean" in error.message:
-        return ""
+        is_country = error.ctx.info_name == "networks" and "extra argument" in error.message
+        return "; choose networks with --country NL, --asn 15169 or --only FIELD=VALUE" if is_country else ""
     if os.path.isfile(word):
         from shlex import quote
 

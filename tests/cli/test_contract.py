@@ -358,6 +358,10 @@ def test_version(geocli: Geocli) -> None:
             "batch: No such option: --colunm (Possible options: --column, --count-by, --country",
         ),
         (("flush", "nope"), "flush: Got unexpected extra argument(s) (nope); see geocli flush -h"),
+        (
+            ("networks", "NL"),
+            "networks: Got unexpected extra argument(s) (NL); choose networks with --country NL, --asn 15169 or ",
+        ),
         (("lookup",), "lookup: Missing argument 'ADDRESS...'; see geocli lookup -h"),
         (("db", "list", "--nope"), "db list: No such option: --nope; see geocli db list -h"),
         (("flush", "--wait", "-1"), "flush: Invalid value for '--wait': -1.0 is not in the range x>=0; "),
