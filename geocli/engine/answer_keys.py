@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from geocli.formats.rows import json_text
+from geocli.formats.rows import JsonText, json_text
 from geocli.json_coding import parse_json
 
 if TYPE_CHECKING:
@@ -114,4 +114,4 @@ def _sources(recipe: Recipe, name: str) -> list[int]:
 
 def comparable(value: Any) -> Any:
     """Return the value of a trait; lists and maps as JSON."""
-    return json_text(value) if isinstance(value, list | dict) else value
+    return JsonText(json_text(value)) if isinstance(value, list | dict) else value

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geocli.engine.kernel import FIRST_NUMBER, NEW, RENDERED, allocated
-from geocli.json_coding import parse_json
+from geocli.formats.rows import restored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +45,5 @@ class Verdicts:
     def _is_selected(self, key: Key) -> bool:
         own = tuple(key[column] for column in self._columns)
         if own not in self._by_key:
-            self._by_key[own] = self._selection.admits(list(map(_value, own)))
+            self._by_key[own] = self._selection.admits(list(map(restored, own)))
         return self._by_key[own]
-
-
-def _value(value: Any) -> Any:
-    """Return a value of a key, in which lists are JSON."""
-    return parse_json(value) if isinstance(value, str) and value.startswith("[") and value.endswith("]") else value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geocli.countries import country_name
 from geocli.files.atomic import output_to
-from geocli.formats.rows import Output, json_text
+from geocli.formats.rows import Output, json_text, restored
 from geocli.formats.terminal import BLUE, Column, Listing, bars_of, open_console, share_text, show, text_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ def print_groups(groups: Groups, format_: str | None, output: str | None, *, wit
 
 def _text(groups: Groups, format_: str, *, with_header: bool) -> str:
     shares = (round(lines / groups.total_lines, SHARE_DIGITS) for _, lines, _ in groups.rows)
-    rows = [(*values, lines, count, share) for (values, lines, count), share in zip(groups.rows, shares, strict=True)]
+    rows = [
+        (*map(restored, values), lines, count, share)
+        for (values, lines, count), share in zip(groups.rows, shares, strict=True)
+    ]
     if format_ in {"json", "jsonl"}:
         objects = [json_text(dict(zip(groups.columns, row, strict=True))) for row in rows]
         return "\n".join([*objects, ""]) if format_ == "jsonl" else "[\n  " + ",\n  ".join(objects) + "\n]\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain, repeat
 from operator import attrgetter
 
-from geocli.json_coding import encode_basestring_ascii, readable_json
+from geocli.json_coding import encode_basestring_ascii, parse_json, readable_json
 from geocli.models import CSV_FIELDS, JSON_FIELDS, reader
 from geocli.sanitize import safe
 
@@ -260,6 +260,17 @@ def json_text(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else encode_basestring_ascii(char)[1:-1] for char in text)
+
+
+class JsonText(str):
+    """JSON of a list or a map, which stands for it in a key."""
+
+    __slots__ = ()
+
+
+def restored(value: object) -> object:
+    """Return the list or the map that a JsonText stands for; any other value as it is."""
+    return parse_json(value) if isinstance(value, JsonText) else value
 
 
 def value_text(value: object) -> str:

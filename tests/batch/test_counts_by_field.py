@@ -15,6 +15,7 @@ from geocli.batch.counts_by_field import Tally
 from geocli.engine import distinct
 from geocli.engine.distinct import DistinctAddresses
 from tests.helpers.command_output import complaint, objects
+from tests.helpers.databases import build
 from tests.helpers.terminals import on_terminal
 
 if TYPE_CHECKING:
@@ -113,6 +114,20 @@ def test_a_trait_is_counted_by_its_name(located: Geocli) -> None:
     names = ("traits.accuracy_radius", "traits.continent_code")
     names = ("traits.accuracy_radius", "traits.continent_code")
     assert [("", ""), ("100", "EU")] == sorted(tuple(row[name] for name in names) for row in actual)
+
+
+@pytest.mark.parametrize("repeat", [1, 2000])
+def test_lists_and_maps_are_values_in_json(geocli: Geocli, repeat: int) -> None:
+    """They are not strings, unlike text in brackets; in CSV they are JSON."""
+    records = {"81.2.69.0/24": {"tags": ["a", {"b": 1}]}, "98.0.0.0/24": {"tags": "[a]"}}
+    build(geocli.db_dir / "Own.mmdb", records, edition="Own")
+    text = "81.2.69.1\n81.2.69.2\n98.0.0.1\n" * repeat
+    run = geocli("batch", "--count-by", "traits.tags", "-f", "jsonl", stdin=text.encode())
+
+    assert [["a", {"b": 1}], "[a]"] == [row["traits.tags"] for row in objects(run.stdout)]
+    assert ['["a", {"b": 1}]', "[a]"] == [
+        row["traits.tags"] for row in _counts(geocli, text, "--count-by", "traits.tags")
+    ]
 
 
 def test_no_rows(located: Geocli) -> None:

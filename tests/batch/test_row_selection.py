@@ -172,7 +172,7 @@ def test_counts_summaries_and_reports_are_of_selected_rows(located: Geocli, tmp_
 def test_several_databases_and_traits(geocli: Geocli) -> None:
     """Fields that are not written decide, too, from whichever database they are; lists have several values."""
     build(geocli.db_dir / "City.mmdb", {"81.2.69.0/24": LONDON, "2001:218::/32": TOKYO})
-    networks = {**NETWORKS, "98.0.0.0/24": {"is_anonymous_vpn": True, "tags": ["a", "b"]}}
+    networks = {**NETWORKS, "98.0.0.0/24": {"is_anonymous_vpn": True, "tags": ["a", "b"], "note": "[none]"}}
     build(geocli.db_dir / "ASN.mmdb", networks, edition="ASN")
     text = b"81.2.69.160\n81.2.69.1\n98.0.0.1\n2001:218::1\n" * 2000
 
@@ -180,6 +180,7 @@ def test_several_databases_and_traits(geocli: Geocli) -> None:
         (("--only", "asn=20712"), {"81.2.69.160"}),
         (("--only", "is_anonymous_vpn=true"), {"98.0.0.1"}),
         (("--only", "traits.tags=b"), {"98.0.0.1"}),
+        (("--only", "traits.note=[none]"), {"98.0.0.1"}),
         (("--only", "city="), {"98.0.0.1"}),
         (("--except", "org=NTT", "--only", "city=london,tokyo"), {"81.2.69.160", "81.2.69.1"}),
     ):
