@@ -22,6 +22,9 @@ READER_GONE = 141
 NO_THREAD = "can't start new thread"
 """Message of the RuntimeError that Python raises where the system cannot start another thread."""
 
+NOT_MAPPED = "failed to map segment"
+"""Part of the message of the ImportError for a library that the dynamic linker has no memory or no permission for."""
+
 
 def open_missing_descriptors() -> None:
     """Open /dev/null on each standard descriptor that is closed, so that no other file gets its number."""
@@ -107,6 +110,8 @@ def _message(error: Exception) -> str:
         return "out of memory or threads; try a smaller -j"
     if isinstance(error, OSError):
         return _os_error_message(error)
+    if isinstance(error, ImportError) and NOT_MAPPED in str(error):
+        return f"{error}: out of memory, or on a file system that is mounted noexec"
     return f"internal error: {type(error).__name__}: {error}; for a traceback: geocli -v"
 
 

@@ -85,6 +85,12 @@ class TestGuard:
             (1, "out of memory or threads; try a smaller -j", MemoryError("Unable to allocate 64.0 MiB")),
             (1, "out of memory or threads; try a smaller -j", RuntimeError("can't start new thread")),
             (1, "out of memory or threads; try a smaller -j", OSError(12, "Cannot allocate memory", "/out.csv")),
+            (
+                1,
+                "x: failed to map segment: out of memory, or on a file system that is mounted noexec",
+                ImportError("x: failed to map segment"),
+            ),
+            (1, "internal error: ImportError: no x; for a traceback: geocli -v", ImportError("no x")),
             (1, "internal error: ValueError: odd; for a traceback: geocli -v", ValueError("odd")),
             (4, r"/d\nevil\x1b[2J: empty", StorageError("/d\nevil\x1b[2J", "empty")),
         ],
