@@ -61,6 +61,8 @@ JSON_START = re.compile(rf"{_OBJECT}|\[\s*(?:{_OBJECT}|[\[\"\]]|\Z)")
 """Start of a JSON object, or of a JSON array of objects, arrays or strings."""
 NOTE_DELIMITERS = (b"\t", b",", b";", b"#", b"|")
 """Delimiters between an address and its note in a feed, which do not separate the words of a log."""
+EXCEL_DELIMITER = re.compile(r'(?i)"?sep=(.?)"?\Z')
+"""The line that tells Excel the delimiter, without the white space around it."""
 DELIMITERS = ",\t;|"
 """Delimiters between the names of a header."""
 SEVERAL_ADDRESSES = (
@@ -219,6 +221,8 @@ def by_line(line: str, *, may_be_log: bool = True) -> Recognised:
         return Recognised("jsonl", "the first line begins like JSON")
     if not line or is_readable(line):
         return Recognised("list", "the first line is an address" if line else "there is no line with content")
+    if named := EXCEL_DELIMITER.match(line):
+        return Recognised("csv", "the first line names the delimiter", named[1] or "\t")
     if (delimiter := _header_delimiter(line)) is not None:
         return Recognised("csv", "the first line is a header", delimiter)
     if may_be_log and _is_of_log(line):

@@ -7,7 +7,6 @@ CloudFront), or the last comment before the rows, as in feeds of abuse.ch.
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF8
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,12 +18,14 @@ from geocli.sanitize import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 ZEEK, W3C = re.compile(rb"#fields(?!\w)"), re.compile(rb"#Fields:")
 """Prefixes of the names of columns in logs of Zeek and in W3C extended logs."""
 COMMENTS = re.compile(rb"(?m)^(\xef\xbb\xbf)?(#[^\r\n]*)")
 """Comments, the first one possibly after a byte order mark."""
+PREFIX = re.compile(rb'(?i)(?:\xef\xbb\xbf)?(?:"?sep=([^\r\n"])"?\r?\n)?')
+"""A byte order mark, and the line that tells Excel the delimiter."""
 UNKNOWN = ("", "-", "unknown")
 """Placeholders for an address in a row, which headers do not contain."""
 SEPARATOR = re.compile(rb"#separator \\x([0-9a-fA-F]{2})\s*\Z")
@@ -99,13 +100,16 @@ def read_head(text: bytes, dialect: Dialect, columns: Sequence[str], *, is_all: 
         The head; None if more must be read, up to the first row after it.
 
     """
-    mark = len(BOM_UTF8) if text.startswith(BOM_UTF8) else 0
+    prefix = next(PREFIX.finditer(text))
+    mark = prefix.end()
+    if prefix[1]:
+        dialect = dialect._replace(delimiter=prefix[1].decode("latin-1"))
     bounds, is_complete = _comment_bounds(text, mark, is_all=is_all)
     if not (is_complete or is_all):
         return None
     lines = [text[start:stop] for start, stop in pairwise(bounds)]
-    start, at = bounds[-1], bounds[-1] or mark  # a byte order mark belongs to the first line
-    comments = _contents(lines)
+    start, at = bounds[-1], bounds[-1] or mark  # the prefix belongs to the first line
+    comments = _contents(lines, mark)
     if log_head := _of_log(lines, comments, text[at:]):
         return log_head
     dialect = dialect._replace(has_comments=bool(comments))
@@ -113,7 +117,9 @@ def read_head(text: bytes, dialect: Dialect, columns: Sequence[str], *, is_all: 
     size = dialect.first_bytes(rest) if rest else 0
     if rest and not size and not is_all:
         return None
-    return _of_table(lines, text[start : at + (size or len(rest))], dialect, columns, at - start)
+    head = _of_table(lines, text[start : at + (size or len(rest))], dialect, columns, at - start)
+    # Without names, comments are left to the rows, so that those of several files are written.
+    return head if head.names else head._replace(size=mark, lines=(text[:mark],))
 
 
 def _comment_bounds(text: bytes, at: int, *, is_all: bool) -> tuple[list[int], bool]:
@@ -160,9 +166,9 @@ def _commented_names(lines: Sequence[bytes], count: int, dialect: Dialect) -> Se
     return names if len(names) == count else []
 
 
-def _contents(lines: Iterable[bytes]) -> list[bytes]:
-    """Return lines without a byte order mark and their terminators; blank lines are left out."""
-    return list(filter(None, (line.removeprefix(BOM_UTF8).rstrip(b"\r\n") for line in lines)))
+def _contents(lines: Sequence[bytes], mark: int) -> list[bytes]:
+    """Return lines without a prefix of some bytes and their terminators; blank lines are left out."""
+    return list(filter(None, (line[0 if number else mark :].rstrip(b"\r\n") for number, line in enumerate(lines))))
 
 
 def _is_unknown(cells: Sequence[str], number: int | None) -> bool:
@@ -185,7 +191,7 @@ def _address_index(cells: Sequence[str]) -> int | None:
 
 
 def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, columns: Sequence[str], mark: int) -> Head:
-    """Return the head of a table whose first record is given, with a byte order mark of some bytes before it."""
+    """Return the head of a table whose first record is given, with a prefix of some bytes before it."""
     cells = [cell.replace(NO_CR, CR) for cells, *_ in dialect.records(first[mark:]) for cell in cells]
     before = sum(map(len, lines))
     place, number = _address_index(cells), number_of(columns)
@@ -194,6 +200,4 @@ def _of_table(lines: Sequence[bytes], first: bytes, dialect: Dialect, columns: S
         return Head(before + len(first), (*lines, first), tuple(cells), len(cells), dialect)
     if names and number is None:
         return Head(before, tuple(lines), tuple(names), len(cells), dialect)
-    # Without names, comments are left to the rows, so that those of several files are written.
-    bom = BOM_UTF8 if (lines[0] if lines else first).startswith(BOM_UTF8) else b""
-    return Head(len(bom), (bom,), (), len(cells), dialect, place=place or 0)
+    return Head(0, (), (), len(cells), dialect, place=place or 0)

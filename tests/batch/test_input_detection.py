@@ -142,6 +142,9 @@ TABLES = {
     "comment": ("# abuse.ch\n#\n# Firstseen,DstIP,DstPort\n2026-11-30 07:57:14,81.2.69.160,443", ","),
     "comment with tabs": ("#IP\tlast seen\n81.2.69.160\t2026-11-30", "\t"),
     "carriage return": ("date,c-ip\r\n2026-11-30,81.2.69.160\r", ","),
+    "Excel": ("sep=;\r\nNummer;IP-Adresse\r\n", ";"),
+    "Excel with tabs": ("\ufeffSEP=\t\r\nNummer\tIP-Adresse\r\n", "\t"),
+    "Excel with quotes": ('"sep=,"\nNummer,IP-Adresse\n', ","),
     "comma in a cell": ('"name, first";ip', ";"),
 }
 
@@ -291,7 +294,7 @@ def test_the_pieces_in_which_input_arrives_do_not_matter(text: bytes, sizes: lis
 
     def read(_: int) -> bytes:
         reads[0] += 1
-        before = text[: stream.tell()]
+        before = text[: stream.tell()].removeprefix(b"\xef\xbb\xbf")
         decided = [line for line in before.split(b"\n")[:-1] if not is_comment(line)]
         assert not decided, "read on after the line that decides"
         return stream.read(sizes[reads[0] % len(sizes)])

@@ -125,6 +125,29 @@ def test_comments_and_blank_lines_are_kept(
     assert expected_head + expected * 3000 == batch.once(head + lines * 3000, input="csv", columns=columns)
 
 
+@pytest.mark.parametrize("line", [b"sep=;\r\n", b'"SEP=;"\n', b"\xef\xbb\xbfsep=;\r\n"])
+@pytest.mark.parametrize(
+    ("head", "columns", "names"),
+    [
+        (b"n;ip\n", (), b"n;ip;country_code\n"),
+        (b"# a\n\nn;ip\n", ("ip",), b"# a\n\nn;ip;country_code\n"),
+        (b"", ("2",), b""),
+    ],
+)
+def test_a_line_for_excel_names_the_delimiter(
+    batch: Batch, line: bytes, head: bytes, columns: tuple[str, ...], names: bytes
+) -> None:
+    """It stays the first line, also before comments and without a header, and is not a row of other formats."""
+    body, options = b'"a,b";81.2.69.160\n#;98.0.0.1\n', {"input": "csv", "columns": columns}
+    rows = b'"a,b";81.2.69.160;GB\n#;98.0.0.1;US\n'
+    if b"#" in head:
+        rows = rows.replace(b"98.0.0.1;US", b"98.0.0.1")
+
+    assert line + names + rows == batch(line + head, body, **options)
+    assert b'{"country_code": "GB"}}\n' in batch(line + head, body, format="jsonl", **options)
+    assert b"sep" not in batch(line + head, body, format="jsonl", **options).lower()
+
+
 def test_without_comments_before_the_header_there_are_none(batch: Batch) -> None:
     """A row may begin with a number sign."""
     assert b"n,ip,country_code\n#1,81.2.69.160,GB\n" == batch(b"n,ip\n", b"#1,81.2.69.160\n", input="csv")
