@@ -52,6 +52,8 @@ _CONVERSIONS: dict[str, tuple[Callable[[Sequence[Any]], Sequence[Any]], Callable
     "asn": (conversions.asns, conversions.asn),
 }
 """Conversions of columns, and of single values."""
+EUROPEAN_UNION = "is_in_european_union"
+"""MaxMind's databases leave it out where it is false."""
 _NOT_TRAITS = {name for names in NAMES.values() for name in names} - {"isp"}
 
 
@@ -65,6 +67,7 @@ def place_from(record: object, language: str = ENGLISH) -> Place:
         if field not in fields and (value := convert(flat[name])) is not None:
             fields[field] = value
     traits = {name: value for name in plan.traits if (value := conversions.trait_value(flat[name])) is not None}
+    traits |= plan.absent
     place_rules.apply(fields, traits, flat)
     if "country_name" not in fields and (named := country_name(fields.get("country_code"))):
         fields["country_name"] = named
@@ -187,6 +190,7 @@ class Shape:
             self._traits = {
                 name: conversions.trait_values(self._column(path)) for name, path in self._plan.traits.items()
             }
+            self._traits |= {name: [value] * len(self.positions) for name, value in self._plan.absent.items()}
             for row, place in self._single.items():
                 traits = place.traits or {}
                 for name in [*self._traits, *(traits.keys() - self._traits.keys())]:
@@ -234,6 +238,7 @@ class Plan:
     Attributes:
         conversions: fields with the names of their values, the best first, and how to convert these.
         children: names and last keys of values by the other keys of their paths.
+        absent: traits of records that do not have them.
 
     """
 
@@ -251,6 +256,8 @@ class Plan:
         for name, path in flat.items():
             self.children.setdefault(path[:-1], []).append((name, path[-1]))
         self.traits = {name: path for name, path in flat.items() if name not in _NOT_TRAITS}
+        is_maxmind = {"country_code", "country_geoname_id"} <= flat.keys()
+        self.absent = {EUROPEAN_UNION: False} if is_maxmind and EUROPEAN_UNION not in flat else {}
 
 
 @lru_cache(1024)
@@ -286,9 +293,7 @@ def _renamed(flat: dict[str, Path], old: str, new: str) -> dict[str, Path]:
 _SUBDIVISIONS = "subdivisions"
 _NESTED: dict[str, Callable[[str, dict[str, Path]], dict[str, Path]]] = {
     "continent": _named,
-    "country": lambda name, paths: _renamed(
-        _named(name, paths), "country_is_in_european_union", "is_in_european_union"
-    ),
+    "country": lambda name, paths: _renamed(_named(name, paths), f"country_{EUROPEAN_UNION}", EUROPEAN_UNION),
     "city": lambda name, paths: _renamed(_named(name, paths), "city_name", "city"),
     **dict.fromkeys(("location", "traits"), lambda _, paths: paths),
     "postal": _named,

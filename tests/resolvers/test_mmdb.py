@@ -69,6 +69,7 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
                 "continent_geoname_id": 6255149,
                 "continent_name": "North America",
                 "country_geoname_id": 6252001,
+                "is_in_european_union": False,
                 "accuracy_radius": 20,
                 "metro_code": 527,
                 "registered_country_code": "FR",
