@@ -46,6 +46,7 @@ _CONVERSIONS: dict[str, tuple[Callable[[Sequence[Any]], Sequence[Any]], Callable
     **dict.fromkeys(NAMES, (conversions.texts, conversions.text)),
     "country_code": (conversions.country_codes, conversions.country_code),
     "country_name": (conversions.country_names, conversions.country_name),
+    "postal_code": (conversions.postal_codes, conversions.postal_code),
     "time_zone": (conversions.time_zones, conversions.time_zone),
     "latitude": (partial(conversions.degrees, limit=90), partial(conversions.degree, limit=90)),
     "longitude": (partial(conversions.degrees, limit=180), partial(conversions.degree, limit=180)),
