@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geocli.batch.lists_and_logs import DEFAULT_COLUMN
 from geocli.batch.several_addresses import has_address
 from geocli.batch.usual_column_names import usual_name
 
@@ -33,17 +34,19 @@ def advice(first: bytes, data: bytes, key: str | None) -> str:
     if key is not None and key in _address_paths(first):
         return ""
     lines = [first, *data.split(b"\n", MAX_LINES)[:MAX_LINES]]
-    return next(filter(None, map(_advice, lines)), "")
+    return next(filter(None, (_advice(line, key or DEFAULT_COLUMN) for line in lines)), "")
 
 
-def _advice(line: bytes) -> str:
+def _advice(line: bytes, key: str) -> str:
+    """Return what to try instead of a key, by a line."""
     from shlex import quote
 
     from geocli.batch.address_scanner import starts_of_addresses
 
     if paths := _address_paths(line):
         usual = usual_key(line)
-        return f"try: -c {quote(usual if usual in paths else paths[0])}"
+        chosen = usual if usual in paths else paths[0]
+        return f"try: -c {quote(chosen)}" if chosen != key else ""
     return "its text has addresses; try: -i log" if parsed_object(line) and starts_of_addresses(line) else ""
 
 
