@@ -165,11 +165,12 @@ def load(
     if "language" in chosen:
         chosen["language"] = canonical_language(chosen["language"])
     own_dir = _xdg(environ, "DATA", ".local/share")
-    update_dir = (*named_dirs, SYSTEM_DATABASE_DIRS[1] if is_root else own_dir)[0]
+    has_system_dirs = chosen.get("system_databases", True)
+    update_dir = (*named_dirs, SYSTEM_DATABASE_DIRS[1] if is_root and has_system_dirs else own_dir)[0]
     geoip = read_geoip_conf(environ)
     system_dirs: tuple[str, ...] = ()
     maxmind_dir = update_dir
-    if chosen.get("system_databases", True):
+    if has_system_dirs:
         maxmind_dir = geoip.database_directory or update_dir
         system_dirs = (*filter(None, (geoip.database_directory,)), *SYSTEM_DATABASE_DIRS)
     return Settings(

@@ -101,6 +101,16 @@ class TestDefaults:
         assert "/var/lib/geocli" == SYSTEM_DATA_DIR == actual.data_dir
         assert "/var/lib/GeoIP" == actual.update_dir
 
+    @pytest.mark.parametrize("is_root", [False, True])
+    @pytest.mark.parametrize("system_databases", ["true", "false"])
+    def test_updates_go_to_a_directory_that_is_searched(
+        self, home: dict[str, str], system_databases: str, *, is_root: bool
+    ) -> None:
+        """Also root's, without the directories of the system."""
+        actual = load({**home, "GEOCLI_SYSTEM_DATABASES": system_databases}, is_root=is_root)
+        assert actual.update_dir in actual.database_dirs
+        assert actual.maxmind_dir in actual.database_dirs
+
     def test_defaults_depend_on_the_user(self, home: dict[str, str]) -> None:
         """By default, the directories depend on the user who runs the process."""
         assert load(home, is_root=os.geteuid() == 0) == load(home)
