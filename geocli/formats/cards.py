@@ -10,7 +10,7 @@ from geocli.databases.titles import titles_of
 from geocli.formats.network_kinds import kinds_of
 from geocli.formats.rows import value_text
 from geocli.formats.terminal import AMBER, BLUE, GREEN, RED, Column, Listing, ago, harmless, open_console, show
-from geocli.models import value
+from geocli.models import Place, value
 from geocli.settings import shows_flags
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from geocli.formats.terminal import Cell
-    from geocli.models import Entry, Place
+    from geocli.models import Entry
 
 TABLE_FIELDS = ("ip", "status", "country_name", "city", "org", "source")
 """Default columns of a table."""
@@ -87,7 +87,9 @@ def _lines(entry: Entry, now: datetime, *, with_flags: bool) -> Iterator[tuple[s
     yield "time zone", place.time_zone or ""
     yield "network", entry.network or ""
     yield "organisation", _joined(" ", None if place.asn is None else f"AS{place.asn}", place.org)
-    yield "seen as", kinds_of(place.traits)
+    yield "seen as", (kinds := kinds_of(place.traits))
+    if place.traits and not kinds and place.replace(traits=None) == Place():
+        yield "traits", "; ".join(f"{name}: {value_text(content)}" for name, content in place.traits.items())
     yield "scope", entry.scope or ""
     if entry.source:
         yield "source", _joined(", built ", titles_of(entry.source), ago(entry.built_at, now))

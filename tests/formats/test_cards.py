@@ -101,8 +101,16 @@ def test_one_address_is_a_card(capsys: pytest.CaptureFixture[str]) -> None:
             Entry(ip="1.1.1.1", status="resolved", place=Place(org="Cloudflare"), source="x", cached=True),
             ["1.1.1.1 resolved", "organisation Cloudflare", "source x", "cached yes"],
         ),
+        (
+            Entry(ip="1.1.1.1", status="resolved", place=Place(traits={"domain": "a\x1bb", "tags": ["c"]}), source="x"),
+            ["1.1.1.1 resolved", r'traits domain: a\x1bb; tags: ["c"]', "source x", "cached no"],
+        ),
+        (
+            Entry(ip="1.1.1.1", status="resolved", place=Place(traits={"is_anonymous_vpn": True, "n": 1}), source="x"),
+            ["1.1.1.1 resolved", "seen as VPN", "source x", "cached no"],
+        ),
     ],
-    ids=["special", "unresolved", "invalid", "organisation"],
+    ids=["special", "unresolved", "invalid", "organisation", "traits", "kinds"],
 )
 def test_a_card_shows_known_fields(capsys: pytest.CaptureFixture[str], entry: Entry, expected: list[str]) -> None:
     """Unknown fields have no line."""
