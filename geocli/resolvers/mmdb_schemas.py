@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     Columns: TypeAlias = dict[str, Sequence[Any]]
 
 NAMES = {
-    "country_code": ("country_code", "country"),
+    "country_code": ("country_code", "country_iso_code", "country"),
     "country_name": ("country_name", "country"),
-    "region": ("region", "region_name", "state1", "stateprov"),
+    "region": ("region", "region_name", "state1", "stateprov", "subdivision_1_name"),
     "city": ("city", "city_name"),
     "postal_code": ("postal_code", "postcode", "postal", "zip", "zip_code"),
     "latitude": ("latitude", "lat"),

@@ -298,6 +298,27 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Place]] = {
             traits={"geoname_id": "2643743", "region_code": "ENG"},
         ),
     ),
+    "GeoLite2 CSV": (
+        {
+            "geoname_id": "2643743",
+            "continent_code": "EU",
+            "country_iso_code": "GB",
+            "country_name": "United Kingdom",
+            "subdivision_1_iso_code": "ENG",
+            "subdivision_1_name": "England",
+            "city_name": "London",
+            "time_zone": "Europe/London",
+            "postal_code": "",
+        },
+        Place(
+            country_code="GB",
+            country_name="United Kingdom",
+            region="England",
+            city="London",
+            time_zone="Europe/London",
+            traits={"geoname_id": "2643743", "continent_code": "EU", "subdivision_1_iso_code": "ENG"},
+        ),
+    ),
     "ip-location-db country": ({"country_code": "SE"}, Place(country_code="SE", country_name="Sweden")),
     "ip-location-db city": (
         {
