@@ -10,8 +10,7 @@ from geocli.json_coding import parse_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from geocli.engine.recipes import Recipe
-    from geocli.engine.record_reader import Group, Kind
+    from geocli.engine.recipes import Group, Kind, Recipe
 
 Key: TypeAlias = tuple[Any, ...]
 
@@ -96,7 +95,7 @@ class AnswerKeys:
 def _column(kind: Kind, group: Group, name: str) -> Sequence[Any]:
     """Return a field, a trait, or all traits of records; None for those that do not have it."""
     if not kind.has(name):
-        return [None] * len(group.keys)
+        return [None] * len(group.numbers)
     if name != "traits":
         return group.field(name)
     rows = zip(*(group.field(f"traits.{trait}") for trait in kind.traits), strict=True)

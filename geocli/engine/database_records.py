@@ -1,4 +1,4 @@
-"""Read, map and render each record of several databases once."""
+"""Read, map and render each record of several databases once: in columns, grouped by the fields that records have."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from geocli.engine.kernel import COLUMN_END, FIRST_KIND, NO_RECORD_KIND
-from geocli.engine.record_reader import NO_KIND, Group, Kind, RecordReader, fitted_cells
+from geocli.engine.recipes import Group, Kind
 from geocli.engine.record_texts import Layout
+from geocli.engine.search_tree import MAX_RECORDS
+from geocli.errors import DatabaseError
+from geocli.models import WHERE_FIELDS, Place
+from geocli.resolvers.mmdb_schemas import place_from, shapes
 from geocli.resolvers.registries import registered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
     from geocli.engine.blocks import Block
     from geocli.engine.numbered_answers import NumberedAnswers
     from geocli.engine.search_tree import SearchTree
     from geocli.formats.rows import Output
+    from geocli.resolvers.mmdb_schemas import Shape
+
+LARGE_RECORD_BYTES, MAX_LARGE_BYTES = 8192, 64 << 20
+"""Size above which a record is large, and the maximum total size of large records in memory."""
+NO_KIND = Kind(has_place=False, has_asn=False, has_org=False, traits=(), is_there=False)
+"""The kind of a missing record."""
+_FIELDS = Place.field_names - {"traits"}
+_WHERE_FIELDS = ("country_code", *WHERE_FIELDS)
+"""The field that nearly all records have comes first, so that the others need not be examined."""
+_UNNAMED = ("",)
+"""Replaces the names of traits, if only their existence matters."""
 
 
 class Records:
@@ -37,10 +53,12 @@ class Records:
 
         """
         self.databases = [tree.database for tree in trees]
-        self._output, self._answers = output, answers
+        self._trees, self._output, self._answers, self._language = trees, output, answers, language
         # A database with only traits is also a source.
-        with_names = with_traits or len(trees) > 1
-        self._readers = [RecordReader(tree, output, language, with_names=with_names) for tree in trees]
+        self._with_names = with_traits or len(trees) > 1
+        # Fields whose absence changes the text around their cells.
+        self._fitted_cells = () if output.is_uniform else [name for name in output.cell_names if name in _FIELDS]
+        self._large_bytes = 0
         self._kinds: dict[Kind, int] = {NO_KIND: NO_RECORD_KIND}
         self._layouts: dict[tuple[int, Kind], Layout] = {}
         self._shared: dict[str, int] = {}
@@ -57,28 +75,63 @@ class Records:
 
     def read(self, block: Block) -> None:
         """Read the records that were added for addresses of a block; damaged ones keep their kind."""
-        for source, (reader, table) in enumerate(zip(self._readers, self._answers.records, strict=True)):
-            new = table.unread()
-            if not new:
-                continue
-            offsets = table.offsets[new.start : new.stop].tolist()
+        for source, table in enumerate(self._answers.records):
             # In the order of offsets, so that neighbouring records are read together.
-            order = sorted(range(len(new)), key=offsets.__getitem__)
-            numbers, ordered = [new[at] for at in order], [offsets[at] for at in order]
-            groups: dict[Kind, list[Group]] = {}
-            for kind, group in reader.read(numbers, ordered, partial(_address, block, table.positions)):
-                groups.setdefault(kind, []).append(group)
-            for kind, members in groups.items():
-                self._add(source, kind, members)
+            new = sorted(table.unread(), key=table.offsets.__getitem__)
+            for start in range(0, len(new), MAX_RECORDS):
+                numbers = new[start : start + MAX_RECORDS]
+                records, shape_numbers = self._decoded(source, numbers, block)
+                for shape in shapes(records, shape_numbers, self._language):
+                    for kind, group in self._groups(shape, numbers, records):
+                        self._add(source, kind, group)
 
-    def _add(self, source: int, kind: Kind, groups: Sequence[Group]) -> None:
+    def _decoded(self, source: int, numbers: Sequence[int], block: Block) -> tuple[list[Any], Sequence[int]]:
+        """Return records, None for damaged ones, and the numbers of their shapes."""
+        table, tree = self._answers.records[source], self._trees[source]
+        records, shape_numbers = tree.records([table.offsets[number] for number in numbers], self._language)
+        for row, number in enumerate(numbers):
+            if records[row] is not None:
+                continue
+            try:
+                record, _, packed = tree.database.read(block.address(table.positions[number]).decode())
+            except DatabaseError:
+                continue  # the scalar path reports it
+            is_large = len(packed) > LARGE_RECORD_BYTES
+            self._large_bytes += is_large * len(packed)
+            if not is_large or self._large_bytes <= MAX_LARGE_BYTES:  # else the scalar path answers
+                records[row] = record
+        return records, shape_numbers
+
+    def _groups(self, shape: Shape, numbers: Sequence[int], records: Sequence[Any]) -> Iterator[tuple[Kind, Group]]:
+        """Return the records of a shape by their kinds."""
+        own = list(map(numbers.__getitem__, shape.positions))
+        flags = [_is_known(shape, chosen) for chosen in (_WHERE_FIELDS, ("asn",), ("org",))]
+        names = shape.trait_names() if self._with_names else _has_traits(shape, records)
+        columns: list[Sequence[Any]] = [*flags, names, self._empty_cells(shape)]
+        if all(column.count(column[0]) == len(column) for column in columns):
+            yield Kind(*(column[0] for column in columns)), Group(own, partial(_column, shape))
+            return
+        rows: dict[Kind, list[int]] = {}
+        for row, kind in enumerate(map(Kind, *columns)):
+            rows.setdefault(kind, []).append(row)
+        for kind, chosen in rows.items():
+            yield kind, Group([own[row] for row in chosen], partial(_chosen, shape, chosen))
+
+    def _empty_cells(self, shape: Shape) -> Sequence[tuple[str, ...]]:
+        """Return the fitted cells that are empty, for each record."""
+        nothing = [None] * len(shape.positions)
+        columns = {name: shape.field(name) or nothing for name in self._fitted_cells}
+        if not columns:
+            return [()] * len(shape.positions)
+        rows = zip(*columns.values(), strict=True)
+        return [tuple(name for name, value in zip(columns, row, strict=True) if value is None) for row in rows]
+
+    def _add(self, source: int, kind: Kind, group: Group) -> None:
         table, number = self._answers.records[source], self._kinds.setdefault(kind, len(self._kinds) + FIRST_KIND - 1)
-        for group in groups:
-            stored = self._store(source, kind, group)
-            for key, text in zip(group.keys, stored or (), strict=False):
-                table.kinds[key], table.texts[key] = number, text
-            for key, asn in zip(group.keys, group.field("asn") if kind.has_asn else (), strict=False):
-                table.asns[key] = asn
+        for record, text in zip(group.numbers, self._store(source, kind, group) or (), strict=False):
+            table.kinds[record], table.texts[record] = number, text
+        for record, asn in zip(group.numbers, group.field("asn") if kind.has_asn else (), strict=False):
+            table.asns[record] = asn
 
     def _store(self, source: int, kind: Kind, group: Group) -> Sequence[int] | None:
         """Store the texts of records, and return their offsets; None if there is no space."""
@@ -97,7 +150,7 @@ class Records:
         """Return the kind of a country of registration, and the offset of its text; None if there is no space."""
         if code not in self._countries:
             place = registered(code).place
-            empty_cells = tuple(name for name in fitted_cells(self._output) if getattr(place, name) is None)
+            empty_cells = tuple(name for name in self._fitted_cells if getattr(place, name) is None)
             kind = Kind(has_place=True, has_asn=False, has_org=False, traits=(), empty_cells=empty_cells)
             offsets = self._store(len(self.databases), kind, Group([0], lambda name: [getattr(place, name)]))
             self._countries[code] = (kind, offsets[0]) if offsets else None
@@ -113,5 +166,32 @@ class Records:
         return tuple(kinds[table.kinds[number] - NO_RECORD_KIND] for table, number in own), networks
 
 
-def _address(block: Block, positions: Sequence[int], number: int) -> str:
-    return block.address(positions[number]).decode()
+def _column(shape: Shape, name: str) -> Sequence[Any]:
+    values = shape.trait(name.removeprefix("traits.")) if name.startswith("traits.") else shape.field(name)
+    return [None] * len(shape.positions) if values is None else values
+
+
+def _chosen(shape: Shape, rows: Sequence[int], name: str) -> Sequence[Any]:
+    return list(map(_column(shape, name).__getitem__, rows))
+
+
+def _is_known(shape: Shape, names: Iterable[str]) -> Sequence[bool]:
+    """Return whether each record has one of these fields."""
+    columns = []
+    for column in filter(None, map(shape.field, names)):
+        if None not in column:
+            return [True] * len(column)
+        columns.append(column)
+    rows = zip(*columns, strict=True)
+    return [any(value is not None for value in row) for row in rows] or [False] * len(shape.positions)
+
+
+def _has_traits(shape: Shape, records: Sequence[Any]) -> Sequence[tuple[str, ...]]:
+    """Return `_UNNAMED` for records with only traits; for records with a field it does not matter."""
+    known = _is_known(shape, (*_WHERE_FIELDS, *_FIELDS))
+    if all(known):
+        return [()] * len(known)
+    return [
+        () if is_known or not place_from(records[position]).traits else _UNNAMED
+        for is_known, position in zip(known, shape.positions, strict=True)
+    ]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from geocli.addresses import Address
     from geocli.databases.database import Database
     from geocli.engine.blocks import Block
-    from geocli.engine.record_reader import Kind
+    from geocli.engine.recipes import Kind
     from geocli.formats.rows import Output
     from geocli.models import Answer
     from geocli.resolvers.registries import RirResolver

@@ -1,4 +1,4 @@
-"""Recipes: which source each field of a merged answer is from.
+"""Kinds of records, and recipes: which source each field of a merged answer is from.
 
 This depends only on the kinds of the records: whether they have a place, a network, its organisation, and which traits.
 So a recipe is made once for each combination of kinds, by the merge rule of `lookup`, and used for all such records.
@@ -13,10 +13,45 @@ from geocli.models import WHERE_FIELDS, Answer, Place
 from geocli.resolvers.registries import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from geocli.databases.database import Database
-    from geocli.engine.record_reader import Kind
+
+
+class Kind(NamedTuple):
+    """The fields that a record has, which determine the fields that an answer takes from it."""
+
+    has_place: bool
+    has_asn: bool
+    has_org: bool
+    traits: tuple[str, ...]
+    """Names of its traits; with one database and no traits in the output, only whether there are any."""
+    empty_cells: tuple[str, ...] = ()
+    """Fields without a value, if the output has other text around missing cells."""
+    is_there: bool = True
+    """Whether there is a record, which may be empty."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the record is empty, or there is none."""
+        return not any((self.has_place, self.has_asn, self.has_org, self.traits))
+
+    def has(self, field: str) -> bool:
+        """Return whether records of this kind may have a field, or a trait by its name in the output."""
+        name, _, trait = field.partition(".")
+        if name == "traits":
+            return trait in self.traits if trait else bool(self.traits)
+        return {"asn": self.has_asn, "org": self.has_org}.get(name, name in WHERE_FIELDS and self.has_place)
+
+
+class Group(NamedTuple):
+    """Records of one kind."""
+
+    numbers: Sequence[int]
+    """Their numbers."""
+    field: Callable[[str], Sequence[Any]]
+    """Returns a field of each record, or a trait by its name in the output."""
 
 
 class Recipe(NamedTuple):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, TypeAlias
 
-    from geocli.engine.record_reader import Group, Kind
+    from geocli.engine.recipes import Group, Kind
     from geocli.formats.rows import Output
 
     ColumnTexts: TypeAlias = Callable[[Group], Sequence[str]]
@@ -109,7 +109,7 @@ class Layout:
     def texts(self, group: Group) -> list[str]:
         """Return the texts of records."""
         if not self._texts:
-            return [self._pattern] * len(group.keys)
+            return [self._pattern] * len(group.numbers)
         columns = [texts(group) for texts in self._texts]
         return list(map(self._pattern.__mod__, zip(*columns, strict=True)))
 

@@ -16,7 +16,6 @@ from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine.kernel import Tree as NativeTree
 from geocli.engine.kernel import address_of, kernel
-from geocli.engine.record_reader import NOTHING
 from geocli.engine.scope_tree import GLOBAL
 from geocli.engine.search_tree import SearchTree
 from geocli.errors import DatabaseError
@@ -77,7 +76,7 @@ def compare(database: Database, addresses: Iterable[Address]) -> None:
         walks = {text: walk for text, walk in walks.items() if ":" not in text}
     records = {text: database.reader.get_with_prefix_len(text) for text in walks}
     assert {text: records[text][1] for text in walks} == {text: walk.prefix for text, walk in walks.items()}
-    assert [records[text][0] is None for text in walks] == [walk.offsets == (NOTHING,) for walk in walks.values()]
+    assert [records[text][0] is None for text in walks] == [walk.offsets == (0,) for walk in walks.values()]
     pairs = {(str(records[text][0]), walk.offsets) for text, walk in walks.items()}
     assert len(pairs) == len({record for record, _ in pairs})
     assert len(pairs) == len({offset for _, offset in pairs})
@@ -408,6 +407,6 @@ def test_a_damaged_tree_gives_no_other_records_than_the_reader(
             # In a loop, the reader ends at the last bit without an error.
             assert record is not None or length == ip_address(text).max_prefixlen
         elif isinstance(walk, Walk):
-            assert (length, record is None) == (walk.prefix, walk.offsets == (NOTHING,))
+            assert (length, record is None) == (walk.prefix, walk.offsets == (0,))
         else:
             assert may_embed(text)
