@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geocli.batch.row_maker import Rows, Shown
-    from geocli.engine.answer_counts import AnswerCounts
+    from geocli.engine.answer_counts import AnswerCounts, DistinctAddresses
     from geocli.engine.answer_keys import Key
     from geocli.engine.block_answers import BlockAnswers
-    from geocli.engine.distinct import DistinctAddresses
 
 MAX_ADDRESSES = 1_000_000
 """Maximum number of distinct addresses to count exactly."""
@@ -168,6 +167,6 @@ def _distinct(*, needs_set: bool) -> _AddressSet | DistinctAddresses:
 
     if needs_set or load() is None:
         return _AddressSet()
-    from geocli.engine.distinct import DistinctAddresses
+    from geocli.engine.answer_counts import DistinctAddresses
 
     return DistinctAddresses()

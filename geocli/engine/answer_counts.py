@@ -1,18 +1,70 @@
-"""Count rows and distinct addresses by the numbers of their answers."""
+"""Count rows by the numbers of their answers, and distinct addresses, exactly up to a bound."""
 
 from __future__ import annotations
 
+from array import array
+from ctypes import byref, sizeof
 from typing import TYPE_CHECKING
 
-from geocli.engine.distinct import DistinctAddresses
-from geocli.engine.kernel import FIRST_NUMBER, address_of, allocated, kernel
+from geocli.engine.blocks import Block, offsets
+from geocli.engine.kernel import FIRST_NUMBER, Row, address_of, allocated, kernel, numbering, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from geocli.engine.answer_keys import Key
     from geocli.engine.block_answers import BlockAnswers
     from geocli.engine.numbered_answers import NumberedAnswers
+
+MAX_ADDRESSES = 5 << 19
+"""Addresses take 64 MB, a hash table of which five eighths are used."""
+
+
+class DistinctAddresses:
+    """The addresses that occurred so far.
+
+    Attributes:
+        is_full: whether there were more than `MAX_ADDRESSES`, so that further ones are not counted.
+
+    """
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self._seen, self._memory = numbering(MAX_ADDRESSES)
+        self._secret, self._rows = array("Q", secret()), bytearray()
+
+    def add(self, native: Any, size: int, counts: Any) -> None:
+        """Count the addresses of a block that did not occur before, by the numbers of their answers.
+
+        Args:
+            native: the block for the kernel.
+            size: the number of its addresses.
+            counts: memory of 64-bit counts, by number.
+
+        """
+        new = self._collect(native, size)
+        first = address_of(self._rows) + Row.number.offset if new else 0
+        kernel().count(first, new, sizeof(Row) // 4, address_of(counts))
+
+    def add_texts(self, addresses: Sequence[bytes]) -> list[int]:
+        """Return the positions of addresses, in canonical form, that did not occur before."""
+        block = Block.joined(addresses, [b""] * len(addresses))
+        numbers = offsets(range(FIRST_NUMBER, FIRST_NUMBER + len(addresses)))
+        new = self._collect(block.for_kernel(numbers=numbers, prefixes=bytearray(len(addresses))), len(addresses))
+        words = memoryview(self._rows).cast("I")[: new * sizeof(Row) // 4]
+        return [number - FIRST_NUMBER for number in words[Row.number.offset // 4 :: sizeof(Row) // 4]]
+
+    def _collect(self, native: Any, size: int) -> int:
+        """Write rows for the addresses of a block that did not occur before; return how many there are."""
+        self.is_full = self.is_full or self._seen.count + size > MAX_ADDRESSES
+        if self.is_full or not size:
+            return 0
+        if len(self._rows) < size * sizeof(Row):
+            self._rows = bytearray(size * sizeof(Row))
+        pointers = byref(self._seen), address_of(self._secret), byref(native), address_of(self._rows)
+        new: int = kernel().collect(*pointers, 0)
+        return new
 
 
 class AnswerCounts:

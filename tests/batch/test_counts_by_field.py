@@ -12,8 +12,8 @@ import pytest
 
 from geocli.batch import counts_by_field
 from geocli.batch.counts_by_field import Tally
-from geocli.engine import distinct
-from geocli.engine.distinct import DistinctAddresses
+from geocli.engine import answer_counts
+from geocli.engine.answer_counts import DistinctAddresses
 from tests.helpers.command_output import complaint, objects
 from tests.helpers.databases import build
 from tests.helpers.terminals import on_terminal
@@ -204,7 +204,7 @@ class TestDistinct:
 
     def test_counts_above_the_bound_are_minimums(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Above the bound, further addresses are not counted, and the count is reported as a minimum."""
-        monkeypatch.setattr(distinct, "MAX_ADDRESSES", 3)
+        monkeypatch.setattr(answer_counts, "MAX_ADDRESSES", 3)
         addresses = DistinctAddresses()
 
         assert [0, 1] == addresses.add_texts([b"8.8.8.8", b"9.9.9.9"])
