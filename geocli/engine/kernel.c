@@ -1916,13 +1916,6 @@ struct joint {
  * these bytes, so that a record is found by one access to memory. */
 enum { MARKED_BYTES = 32 };
 
-/* Number of bits set; the builtin is a call on processors without an instruction for it. */
-static uint32_t bits_set(uint32_t bits) {
-    bits -= bits >> 1 & 0x55555555;
-    bits = (bits & 0x33333333) + (bits >> 2 & 0x33333333);
-    return ((bits + (bits >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
-}
-
 /* Mark the offsets of records in the zeroed words, and return their number, -1 if one is outside of the data. */
 int64_t geocli_mark(const struct tree *tree, uint64_t *marks, uint64_t words) {
     for (uint32_t node = 0; node < tree->node_count; node++)
@@ -1936,7 +1929,7 @@ int64_t geocli_mark(const struct tree *tree, uint64_t *marks, uint64_t words) {
     uint64_t count = 0;
     for (uint64_t i = 0; i < words; i++) {
         marks[i] |= count << 32;
-        count += bits_set(marks[i]);
+        count += __builtin_popcount((uint32_t)marks[i]);
     }
     return count;
 }
@@ -2025,7 +2018,7 @@ static uint32_t class_of(const struct source *source, uint32_t node) {
     if (!source->marks) return offset;
     if (!offset || offset / MARKED_BYTES >= source->words) return source->classes[0];
     uint64_t word = source->marks[offset / MARKED_BYTES];
-    return source->classes[1 + (word >> 32) + bits_set(word & ((1u << offset % MARKED_BYTES) - 1))];
+    return source->classes[1 + (word >> 32) + __builtin_popcount(word & ((1u << offset % MARKED_BYTES) - 1))];
 }
 
 
