@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from geocli import address_ranges
 from geocli.address_ranges import AddressRange
 from geocli.console import complain, write
-from geocli.engine.network_lines import BITS, prefixes
 from geocli.engine.network_lookup import NetworkLookup
+from geocli.engine.networks import BITS, prefixes
 from geocli.errors import AddressError, ResolveError
 from geocli.formats.rows import Output
 

@@ -121,7 +121,7 @@ def _text(
     networks: SelectedNetworks, form: NetworkList, request: NetworksRequest, selection: Selection
 ) -> Iterator[bytes]:
     """Return the parts of the list; raise GeocliError if no network is selected."""
-    from geocli.engine.network_lines import Lines
+    from geocli.engine.networks import Lines
 
     is_empty = True
     for version in request.versions:

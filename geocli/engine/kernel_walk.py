@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from array import array
 from ctypes import byref, c_uint32, c_uint64
+from functools import partial
 from math import prod
 from struct import iter_unpack
 from typing import TYPE_CHECKING
 
 from geocli.databases.tree_nodes import MAX_PATHS
 from geocli.engine.kernel import Joint, ListForm, Source, Tree, address_of, kernel, load
-from geocli.engine.network_lines import BITS, Span
-from geocli.engine.networks import DAMAGED, Walker
+from geocli.engine.networks import BITS, DAMAGED, Span, Walker
+from geocli.engine.record_classes import KernelClasses
 from geocli.engine.scope_tree import EMBEDDED
 from geocli.engine.search_tree import SearchTree, scope_trees
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from geocli.databases.database import Database
-    from geocli.engine.network_lines import Judge, Lines
-    from geocli.engine.record_classes import RecordClasses
+    from geocli.engine.networks import Judge, Lines
+    from geocli.engine.record_classes import Found, Key, RecordClasses
 
 SPANS_TOGETHER, SPAN_BYTES = 4096, 40
 """Maximum number of spans of one call, and the size of a span: five numbers."""
@@ -52,6 +53,21 @@ class KernelWalker(Walker):
             for at, (start, end) in enumerate(walk.bounds()):
                 yield Span(start, end, tuple(offsets[at * width : (at + 1) * width]))
             walk.count = 0
+
+    def classes(self, key: Key, language: str, fields: Collection[str]) -> Sequence[RecordClasses]:
+        """Return the classes of the records of each database; see `Walker.classes`."""
+        finds = [partial(self._addresses, at) for at in range(len(self.trees))]
+        return [KernelClasses(tree, key, language, fields, find) for tree, find in zip(self.trees, finds, strict=True)]
+
+    def _addresses(self, at: int, offsets: Collection[int]) -> Found:
+        """Return an address of each record of a database, if one is not skipped."""
+        missing = {*offsets}
+        for numbers, address in self.starts() if missing else ():
+            if (offset := numbers[1 + at]) in missing:
+                missing.remove(offset)
+                yield offset, address
+                if not missing:
+                    return
 
     def lines(
         self, version: int, classes: Sequence[RecordClasses], judge: Judge, form: Lines, *, is_apart: bool = False

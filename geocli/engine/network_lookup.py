@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from geocli.api_arguments import Mode
     from geocli.cache import GeoCache
-    from geocli.engine.network_lines import Numbers
-    from geocli.engine.networks import Walker
+    from geocli.engine.networks import Numbers, Walker
     from geocli.models import Answer
 
 MAX_REMEMBERED = 50_000

@@ -1,31 +1,95 @@
 """The networks of several databases: a walk through all their trees at once, in the order of addresses.
 
 The first tree of each walk is that of the scopes of special addresses. A span is a range of addresses for which each
-tree has one record.
+tree has one record. Lists have each range as the fewest prefixes, or as its first and last address.
 """
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from operator import sub
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.databases.tree_nodes import MAX_PATHS, nodes
-from geocli.engine.network_lines import BITS, UNSELECTED, Run, Span
+from geocli.engine.record_classes import RecordClasses
 from geocli.engine.scope_tree import EMBEDDED, scope_records
 from geocli.errors import DatabaseError
 from geocli.models import IANA, Answer, Entry, Place
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from typing import TypeAlias
 
     from geocli.databases.database import Database
-    from geocli.engine.network_lines import Judge, Lines, Numbers
-    from geocli.engine.record_classes import RecordClasses
+    from geocli.engine.record_classes import Key
+
+    Numbers: TypeAlias = tuple[int, ...]
+    """The number of a scope, then the offset of the record, or its class, in each database; 0 for none."""
+    Judge: TypeAlias = Callable[[Numbers], int]
+    """Returns the value of a combination of classes: `UNSELECTED`, or a larger number."""
 
 IPV4_DEPTH = 96
 """Zeros before an IPv4 address in a tree of IPv6."""
 DAMAGED = "damaged: its search tree is not a tree; reinstall it with: geocli db update"
+BITS = {4: 32, 6: 128}
+"""Bits of an address, by the version of IP."""
+UNJUDGED, UNSELECTED, SELECTED = range(3)
+"""Values of combinations, as in the kernel; those from `SELECTED` on are selected."""
+
+
+class Span(NamedTuple):
+    """A range of addresses, and their records."""
+
+    first: int
+    last: int
+    numbers: Numbers
+
+
+class Run(NamedTuple):
+    """A range of addresses with the same value."""
+
+    first: int
+    last: int
+    value: int
+
+
+class Lines:
+    """The form of lines, and the lines of ranges in Python.
+
+    Attributes:
+        before: what each line begins with.
+        is_range: whether lines have the first and the last address, not a prefix.
+        shortest: the shortest prefix length.
+        tails: what lines end with, by the value of a range less `SELECTED`.
+
+    """
+
+    def __init__(self, before: str = "", *, is_range: bool = False, shortest: int = 0) -> None:
+        self.before, self.is_range, self.shortest = before.encode(), is_range, shortest
+        self.tails: list[bytes] = []
+
+    def text(self, run: Run, version: int) -> bytes:
+        """Return the lines of a range of addresses."""
+        tail = self.tails[run.value - SELECTED]
+        make = IPv4Address if version == 4 else IPv6Address
+        if self.is_range:
+            return b"%b%b%b" % (self.before, f"{make(run.first)}-{make(run.last)}".encode(), tail)
+        parts = prefixes(run.first, run.last, BITS[version], self.shortest)
+        return b"".join(b"%b%b%b" % (self.before, f"{make(first)}/{length}".encode(), tail) for first, length in parts)
+
+
+def prefixes(first: int, last: int, bits: int, shortest: int = 0) -> Iterator[tuple[int, int]]:
+    """Return the fewest networks of a range: the first address and the prefix length of each.
+
+    >>> list(prefixes(1, 8, 32))
+    [(1, 32), (2, 31), (4, 30), (8, 32)]
+    """
+    while first <= last:
+        zeros = (first & -first).bit_length() - 1 if first else bits
+        free = min(zeros, (last - first + 1).bit_length() - 1, bits - shortest)
+        yield first, bits - free
+        first += 1 << free
 
 
 class Walker:
@@ -86,6 +150,31 @@ class Walker:
                     root = tree[2 * root] if root < count else root
             roots.append(count if version == 6 and database.only_ipv4 else root)
         return roots
+
+    def classes(self, key: Key, language: str, fields: Collection[str]) -> Sequence[RecordClasses]:  # noqa: ARG002 (for the kernel)
+        """Return the classes of the records of each database.
+
+        Args:
+            key: two records are of one class if it is the same for both.
+            language: language of names.
+            fields: those that `key` depends on, apart from whether any field is known.
+
+        Raises:
+            DatabaseError: a record is damaged.
+
+        """
+        classes = [RecordClasses(database, key, language) for database in self.databases]
+        for numbers, address in self.starts():
+            for own, offset in zip(classes, numbers[1:], strict=True):
+                own.add_at(offset, address)
+        return classes
+
+    def starts(self) -> Iterator[tuple[Numbers, IPv4Address | IPv6Address]]:
+        """Return the numbers and the first address of each span, less those of IPv6 that contain one of IPv4."""
+        for span in self.spans(4):
+            yield span.numbers, IPv4Address(span.first)
+        for span in self.spans(6, skips_embedded=True):
+            yield span.numbers, IPv6Address(span.first)
 
     def runs(
         self, version: int, classes: Sequence[RecordClasses], judge: Judge, *, is_apart: bool = False

@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from geocli.engine.kernel_classes import read_classes
 from geocli.engine.kernel_walk import walker
-from geocli.engine.network_lines import SELECTED, UNSELECTED
-from geocli.engine.networks import entry_of
+from geocli.engine.networks import SELECTED, UNSELECTED, entry_of
 from geocli.engine.scope_tree import EMBEDDED, SCOPES
 from geocli.merging import merge
 from geocli.models import reader
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geocli.databases.database import Database
-    from geocli.engine.network_lines import Lines, Numbers
+    from geocli.engine.networks import Lines, Numbers
     from geocli.models import Answer
     from geocli.selection import Selection
 
@@ -59,7 +57,7 @@ class SelectedNetworks:
         self._groups: dict[str, int] = {}
         self._values: list[Sequence[Any]] = []
         self._walker = walker(databases)
-        self._classes = read_classes(self._walker, self._key, language, self._fields)
+        self._classes = self._walker.classes(self._key, language, self._fields)
         self.unknown_fields = self._unknown_fields()
         self.unmet = selection.alternatives
 

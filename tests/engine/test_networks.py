@@ -15,8 +15,7 @@ from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.databases.tree_nodes import check_tree
 from geocli.engine.kernel_walk import SPANS_TOGETHER, KernelWalker, walker
-from geocli.engine.network_lines import Span
-from geocli.engine.networks import Walker
+from geocli.engine.networks import Span, Walker
 from geocli.engine.scope_tree import EMBEDDED, GLOBAL, SCOPES
 from geocli.errors import DatabaseError
 from tests.helpers.databases import CITIES, NETWORKS, build

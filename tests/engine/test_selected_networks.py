@@ -15,8 +15,7 @@ from geocli.cache import GeoCache
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine import kernel_walk
-from geocli.engine.network_lines import Lines
-from geocli.engine.networks import Walker
+from geocli.engine.networks import Lines, Walker
 from geocli.engine.selected_networks import SelectedNetworks
 from geocli.resolvers.mmdb_schemas import place_from
 from geocli.selection import selection_of
