@@ -93,26 +93,27 @@ def _text(groups: Groups, format_: str, *, with_header: bool) -> str:
 
 
 def _table(groups: Groups, console: Console) -> Listing:
-    bars = bars_of([lines for _, lines, _ in groups.rows], console)
-    rows: list[tuple[Cell, ...]] = [
+    labels = [
         (
             *(_name(field, value) for field, value in zip(groups.fields, values, strict=True)),
             f"{lines:,}",
             f"{addresses:,}{'' if groups.is_exact else '+'}",
             share_text(lines, groups.total_lines),
-            (bar, BLUE),
         )
-        for (values, lines, addresses), bar in zip(groups.rows, bars, strict=True)
+        for values, lines, addresses in groups.rows
     ]
+    names = (*groups.fields, "lines", "addresses", "share")
+    bars = bars_of([lines for _, lines, _ in groups.rows], console, (names, *labels))
+    rows: list[tuple[Cell, ...]] = [(*label, (bar, BLUE)) for label, bar in zip(labels, bars, strict=True)]
     if groups.hidden:
         lines = groups.total_lines - sum(lines for _, lines, _ in groups.rows)
         rest = f"{groups.hidden:,} more"
         rows.append(
             (rest, *[""] * (len(groups.fields) - 1), f"{lines:,}", "", share_text(lines, groups.total_lines), "")
         )
-    names = [Column(name) for name in groups.fields]
-    numbers = [Column(name, is_number=True, is_fixed=True) for name in ("lines", "addresses", "share")]
-    return Listing(columns=(*names, *numbers, Column("", is_fixed=True)), rows=tuple(rows))
+    count = len(groups.fields)
+    columns = [Column(name, is_number=at >= count, is_fixed=at >= count) for at, name in enumerate(names)]
+    return Listing(columns=(*columns, Column("", is_minor=True)), rows=tuple(rows))
 
 
 def _name(field: str, value: Any) -> str:

@@ -27,7 +27,7 @@ MARGIN_CELLS, GAP_CELLS = 2, 3
 BAR_CELLS = 30
 """Maximum length of a bar."""
 LABEL_CELLS = 45
-"""Cells of a line that are not for the bar."""
+"""Cells of a line that are not for the bar, by default."""
 GREEN, AMBER, RED, BLUE = "color(28)", "color(130)", "color(160)", "color(31)"
 """Colours of medium lightness, which have contrast to a light background as well as to a dark one."""
 
@@ -95,18 +95,22 @@ def _spare(columns: Sequence[Column], widths: Mapping[int, int]) -> dict[int, in
 
 
 def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[int, int]:
-    """Return the widths of the columns that fit, by their numbers."""
+    """Return the widths of the columns that fit, by their numbers; the first column is cut rather than dropped."""
     widths = {number: min(cells, width) for number, cells in enumerate(natural)}
     while True:
         excess = sum(widths.values()) + GAP_CELLS * (len(widths) - 1) + MARGIN_CELLS - width
         if excess <= 0:
             return widths
         spare = _spare(columns, widths)
-        dropped = sorted((columns[number].is_minor, number) for number in widths if not columns[number].is_fixed)
+        dropped = sorted(
+            (columns[number].is_minor, number) for number in widths if number and not columns[number].is_fixed
+        )
         if sum(spare.values()) >= excess and not (dropped and dropped[-1][0]):
             widths[max(spare, key=widths.__getitem__)] -= 1
         elif dropped:
             del widths[dropped[-1][1]]
+        elif widths[0] > 1 and not columns[0].is_fixed:
+            widths[0] -= 1
         else:
             return widths
 
@@ -166,10 +170,11 @@ def harmless(cell: Cell) -> Text:
     return Text(safe(text), style)
 
 
-def bars_of(counts: Sequence[int], console: Console) -> list[str]:
-    """Return a bar for each number, the largest of which has the longest."""
+def bars_of(counts: Sequence[int], console: Console, labels: Sequence[Sequence[str]] = ()) -> list[str]:
+    """Return a bar for each number, the largest of which has the longest; rows of labels take a part of the width."""
     full = "█" if has_blocks(console) else "#"
-    cells = max(min(BAR_CELLS, console.width - LABEL_CELLS), 5)
+    label_cells = MARGIN_CELLS + sum(GAP_CELLS + max(map(len, column)) for column in zip(*labels, strict=True))
+    cells = max(min(BAR_CELLS, console.width - (label_cells if labels else LABEL_CELLS)), 5)
     return [full * -(-count * cells // max(counts)) for count in counts]
 
 

@@ -36,6 +36,14 @@ def test_minor_columns_go_before_others_are_cut(monkeypatch: pytest.MonkeyPatch)
     assert f" {'x' * 20}   {'z' * 20}" == shown.splitlines()[2]
 
 
+def test_the_first_column_is_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the names of the rows, and is cut as far as it must be."""
+    columns = (Column("name", min_cells=20), Column("b"), Column("n", is_number=True, is_fixed=True))
+    shown = _shown(monkeypatch, 20, columns, ("x" * 30, "y" * 9, "1,000,000"))
+
+    assert f" {'x' * 5}…   1,000,000" == shown.splitlines()[2]
+
+
 def test_a_table_that_fits_has_no_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers are right-aligned, and no other format is mentioned."""
     columns = (Column("a"), Column("n", is_number=True))
