@@ -13,7 +13,7 @@ VALUES = "FIELD=VALUE,..."
 
 Files = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[FILE...]", help="Files, also .gz; - for standard input, which is the default."),
+    typer.Argument(metavar="[FILE...]", help="Files, also .gz, .bz2 and .xz; default: standard input, -."),
 ]
 Input = Annotated[
     Literal["list", "csv", "tsv", "jsonl", "log"] | None,
@@ -21,7 +21,7 @@ Input = Annotated[
         INPUT,
         "-i",
         "--input",
-        text="list, csv, tsv, jsonl or log; default: by the name of the file, else list.",
+        text="list, csv, tsv, jsonl or log; default: by the name of the file, else by its first line.",
         metavar="FORMAT",
     ),
 ]
@@ -36,7 +36,8 @@ Pick = Annotated[
     option(INPUT, "--pick", text="Which of several addresses in a cell or value; default: public.", metavar="WHICH"),
 ]
 Delimiter = Annotated[
-    str | None, option(INPUT, "--delimiter", text="Delimiter of CSV; default: a comma.", metavar="CHAR")
+    str | None,
+    option(INPUT, "--delimiter", text="Delimiter of CSV; default: the header's, or a comma.", metavar="CHAR"),
 ]
 Extract = Annotated[
     bool, option(INPUT, "--extract", text="Print a row for each address in a log, not the log; -f implies it.")
