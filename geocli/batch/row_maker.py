@@ -59,7 +59,7 @@ class Shown:
     @property
     def is_empty(self) -> bool:
         """Whether there are none."""
-        return not self.entries and not (self.found and len(self.found.block))
+        return not self.entries and not (self.found and any(self.found.numbers))
 
 
 class RowMaker:

@@ -76,26 +76,21 @@ class BlockAnswers:
             flags: decide on addresses for the scalar path, by position.
 
         """
-        count, before = len(self.block), self.block
-        room, positions = 2 * count + 1, bytearray(count)
+        block, positions = self.block.for_selection(), bytearray(len(self.block))
         for position, is_selected in flags.items():
             positions[position] = is_selected
-        selected, origins = BlockAnswers(self.answers, before.emptied(room)), zeros(room)
+        selected = BlockAnswers(self.answers, block)
+        selected.numbers[:], selected.prefixes[:] = self.numbers, self.prefixes
         choice = Choice(
             numbers=address_of(verdicts.selected),
             positions=address_of(positions),
-            row_starts=None if before.row_starts is None else address_of(before.row_starts),
-            origins=address_of(origins),
+            row_starts=None if block.row_starts is None else address_of(block.row_starts),
         )
         verdicts.update()
-        size = kernel().select(byref(self.native), byref(selected.native), byref(choice))
-        if before.copy_starts is not None:
-            selected.block.tail = before.tail[: before.tail.find(b"\n") + 1] if choice.is_kept else b""
-        selected.block.shorten(size)
-        del selected.numbers[size:], selected.prefixes[size:]
-        selected.native = selected._for_kernel()
-        singles = [origins[place] for place in range(size) if selected.numbers[place] == SINGLE] if flags else []
-        return selected, singles
+        is_kept = kernel().select(byref(selected.native), byref(choice))
+        if block.copy_starts is not None:
+            block.tail = block.tail[: block.tail.find(b"\n") + 1] if is_kept else b""
+        return selected, [position for position in flags if selected.numbers[position] == SINGLE]
 
     def without_answers(self) -> BlockAnswers:
         """Return the same text, to which nothing is added."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from copy import copy
 from itertools import accumulate, chain
 
 from geocli.addresses import parse
@@ -28,7 +29,15 @@ def zeros(count: int) -> array[int]:
 
 NO_ROW = 0xFFFFFFFF
 """Stands for the offset of a row where none begins."""
-OPTIONAL_COLUMNS = ("copy_starts", "copy_ends", "padding", "written_starts", "written_stops")
+OPTIONAL_COLUMNS = (
+    "copy_starts",
+    "copy_ends",
+    "skip_starts",
+    "skip_ends",
+    "padding",
+    "written_starts",
+    "written_stops",
+)
 """Arrays that a block may not have."""
 
 
@@ -40,6 +49,7 @@ class Block:
         starts, ends: offsets of the addresses, some of which may turn out not to be addresses.
         stops: offsets after the prefix lengths that make them networks; otherwise as `ends`.
         copy_starts, copy_ends: offsets of the text to write before each answer; None for no text.
+        skip_starts, skip_ends: offsets of the part of that text to leave out; None before a selection.
         padding: numbers of delimiters to write after that text; None for none.
         delimiter: one byte.
         tail: text to write after the last answer.
@@ -73,6 +83,8 @@ class Block:
     ) -> None:
         self.text, self.starts, self.ends, self.stops = text, starts, ends, ends if stops is None else stops
         self.copy_starts, self.copy_ends = copy_starts, copy_ends
+        self.skip_starts: array[int] | None = None
+        self.skip_ends: array[int] | None = None
         self.padding, self.delimiter, self.tail = padding, delimiter, tail
         self.only_addresses, self.is_labelled, self.before_note = only_addresses, is_labelled, before_note
         self.written_starts: array[int] | None = starts if is_labelled else None
@@ -115,20 +127,13 @@ class Block:
             block.row_starts = offsets(NO_ROW if size is None else start + size for start, size in pairs)
         return block
 
-    def emptied(self, room: int) -> Block:
-        """Return a block of the same kind and text, with room for addresses."""
-        block = Block(self.text, zeros(room), zeros(room), zeros(room), delimiter=self.delimiter, tail=self.tail)
-        block.is_labelled, block.only_addresses = self.is_labelled, self.only_addresses
-        for name in OPTIONAL_COLUMNS:
-            if getattr(self, name) is not None:
-                setattr(block, name, zeros(room))
+    def for_selection(self) -> Block:
+        """Return a copy of which the kernel may drop rows; arrays that do not change then are shared."""
+        block = copy(self)
+        if self.copy_starts is not None:
+            block.skip_starts, block.skip_ends = zeros(len(self)), zeros(len(self))
+        block.padding = self.padding and self.padding[:]
         return block
-
-    def shorten(self, count: int) -> None:
-        """Drop the addresses after the first ones."""
-        for name in ("starts", "ends", "stops", *OPTIONAL_COLUMNS):
-            if getattr(self, name) is not None:
-                del getattr(self, name)[count:]
 
     def __len__(self) -> int:
         """Return the number of addresses."""

@@ -126,6 +126,7 @@ struct block {
     uint64_t text_bytes, count, room;
     uint32_t *starts, *ends, *stops;   /* offsets of addresses, and of the ends of their prefix lengths */
     uint32_t *copy_starts, *copy_ends; /* offsets of the text to copy before each answer; may be null */
+    uint32_t *skip_starts, *skip_ends; /* offsets of the part of that text to leave out; may be null */
     uint32_t *padding;                 /* number of delimiters to add to that; may be null */
     uint32_t *written_starts, *written_stops; /* of labelled addresses: where they are in the input, before some are rewritten */
     uint32_t *numbers;
@@ -1253,7 +1254,12 @@ int64_t geocli_assemble(const struct engine *engine, const struct block *block, 
         uint64_t i = progress->position, used = writer.used, line;
         if (i + AHEAD < block->count) __builtin_prefetch(engine->arena + answer_of(engine, block->numbers[i + AHEAD])[1]);
         if (block->copy_starts) {
-            put(&writer, block->text + block->copy_starts[i], block->copy_ends[i] - block->copy_starts[i]);
+            uint64_t start = block->copy_starts[i], stop = block->copy_ends[i];
+            if (block->skip_starts) {
+                put(&writer, block->text + start, block->skip_starts[i] - start);
+                start = block->skip_ends[i];
+            }
+            put(&writer, block->text + start, stop - start);
             for (uint64_t cells = block->padding ? block->padding[i] : 0; cells; cells--) put(&writer, &block->delimiter, 1);
         }
         line = writer.used;
@@ -1284,29 +1290,9 @@ struct choice {
     const uint8_t *positions;   /* by position: the same for addresses that are looked up by themselves */
     const uint32_t *row_starts; /* by position: offset of the row that begins before the address, NO_ROW if none does; may be
                                  * null: then rows end in newlines */
-    uint32_t *origins;          /* the position of each address that is kept, NO_ROW for text without one */
-    uint64_t is_kept;           /* whether the row before the tail is kept */
 };
 
 enum { NO_ROW = 0xffffffff };
-
-/* Add a piece of text and an address to a block, or a piece alone, as if for an UNREAD address. */
-static void add_piece(struct block *block, const struct choice *choice, const struct block *from, uint64_t i, uint32_t start,
-                      uint32_t stop, int has_address) {
-    uint64_t k = block->count++;
-    if (block->copy_starts) block->copy_starts[k] = start, block->copy_ends[k] = stop;
-    if (block->padding) block->padding[k] = has_address ? from->padding[i] : 0;
-    if (block->written_starts) {
-        block->written_starts[k] = has_address ? from->written_starts[i] : stop;
-        block->written_stops[k] = has_address ? from->written_stops[i] : stop;
-    }
-    block->starts[k] = has_address ? from->starts[i] : stop;
-    block->ends[k] = has_address ? from->ends[i] : stop;
-    block->stops[k] = has_address ? from->stops[i] : stop;
-    block->numbers[k] = has_address ? from->numbers[i] : UNREAD;
-    block->prefixes[k] = has_address ? from->prefixes[i] : NO_PREFIX;
-    choice->origins[k] = has_address ? i : NO_ROW;
-}
 
 static uint32_t line_end(const struct block *block, uint32_t start, uint32_t stop) {
     const uint8_t *newline = memchr(block->text + start, '\n', stop - start);
@@ -1318,35 +1304,40 @@ static uint32_t last_line(const struct block *block, uint32_t start, uint32_t st
     return stop > start ? stop : NO_ROW;
 }
 
-/* Copy the rows of a block in which an address is selected, and what ends each of them, to a block with room for twice as many
- * addresses; return how many addresses and pieces it has. */
-int64_t geocli_select(const struct block *from, struct block *to, struct choice *choice) {
+/* Drop the addresses of a row, with their answers and the text of the row. */
+static void drop_row(struct block *block, uint64_t first, uint64_t end) {
+    for (uint64_t i = first; i < end; i++) {
+        block->numbers[i] = UNREAD;
+        if (block->copy_starts) block->skip_ends[i] = block->copy_ends[i];
+        if (block->padding) block->padding[i] = 0;
+    }
+}
+
+/* Drop the rows of a block in which no address is selected, and text between rows but for what ends each of them. Return whether
+ * the row before the tail is left. */
+int32_t geocli_select(struct block *block, const struct choice *choice) {
     uint64_t row = 0;
     int is_kept = 0;
-    to->count = 0;
-    for (uint64_t i = 0; i < from->count; i++) {
-        uint32_t number = from->numbers[i];
-        int is_selected = number < FIRST_NUMBER ? choice->positions[i] : choice->numbers[number];
-        if (!from->copy_starts) {
-            if (is_selected) add_piece(to, choice, from, i, 0, 0, 1);
-            continue;
+    for (uint64_t i = 0; i < block->count; i++) {
+        uint32_t number = block->numbers[i], start = 0, begin = 0;
+        if (block->copy_starts) {
+            start = block->copy_starts[i];
+            begin = choice->row_starts ? choice->row_starts[i] : last_line(block, start, block->copy_ends[i]);
+            block->skip_starts[i] = block->skip_ends[i] = start;
         }
-        uint32_t start = from->copy_starts[i], stop = from->copy_ends[i];
-        uint32_t begin = choice->row_starts ? choice->row_starts[i] : last_line(from, start, stop);
         if (begin != NO_ROW) {
-            uint32_t end = line_end(from, start, begin);
-            if (!is_kept) to->count = row;
-            else if (end > start) add_piece(to, choice, from, i, start, end, 0);
-            row = to->count;
+            if (!is_kept) drop_row(block, row, i);
+            if (block->copy_starts) {
+                if (is_kept) block->skip_starts[i] = line_end(block, start, begin);
+                block->skip_ends[i] = begin;
+            }
+            row = i;
             is_kept = 0;
-            start = begin;
         }
-        add_piece(to, choice, from, i, start, stop, 1);
-        is_kept |= is_selected;
+        is_kept |= number < FIRST_NUMBER ? choice->positions[i] : choice->numbers[number];
     }
-    if (from->copy_starts && !is_kept) to->count = row;
-    choice->is_kept = is_kept;
-    return to->count;
+    if (!is_kept) drop_row(block, row, block->count);
+    return is_kept;
 }
 
 /* Addresses in text, as defined by geocli/batch/address_scanner.py. */

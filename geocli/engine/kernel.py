@@ -109,7 +109,8 @@ class Addresses(ctypes.Structure):
     _fields_ = declared(
         "void* text",
         "u64 text_bytes count room",
-        "void* starts ends stops copy_starts copy_ends padding written_starts written_stops numbers prefixes leaves",
+        "void* starts ends stops copy_starts copy_ends skip_starts skip_ends padding written_starts written_stops",
+        "void* numbers prefixes leaves",
         "u8 delimiter",
     )
 
@@ -121,9 +122,9 @@ class Style(ctypes.Structure):
 
 
 class Choice(ctypes.Structure):
-    """Which answers are selected, and which rows were kept."""
+    """Which answers are selected."""
 
-    _fields_ = declared("void* numbers positions row_starts origins", "u64 is_kept")
+    _fields_ = declared("void* numbers positions row_starts")
 
 
 class Progress(ctypes.Structure):
@@ -191,7 +192,7 @@ _FUNCTIONS = {
     "settle": "void void* u64",
     "assemble": "i64 void* void* void* char* void* void* void* u64",
     "count": "void void* u64 u64 void*",
-    "select": "i64 void* void* void*",
+    "select": "i32 void* void*",
     "scan": "i64 void* void* void*",
     "trim": "i64 void* void* void*",
     "remember": "void void* void* u32 u32 u32 u8",

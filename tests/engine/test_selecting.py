@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geocli.batch.row_selection import kept_pieces
-from geocli.engine.blocks import NO_ROW, Block, offsets, zeros
+from geocli.engine.blocks import Block, offsets
 from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, Choice, address_of, kernel, load
 
 if TYPE_CHECKING:
@@ -26,24 +26,25 @@ ENTRIES = st.lists(st.tuples(PIECES, st.sampled_from([b"8.8.8.8", b"::1"]), st.b
 
 def _kept_by_kernel(block: Block, flags: Sequence[bool], singles: Sequence[bool]) -> Kept:
     """Return the selection of the kernel, like `kept_pieces`."""
-    count, room = len(block), 2 * len(block) + 1
     numbers = offsets(SINGLE if single else FIRST_NUMBER + flag for flag, single in zip(flags, singles, strict=True))
-    to, kept_numbers, prefixes, origins = block.emptied(room), zeros(room), bytearray(room), zeros(room)
-    native = to.for_kernel(numbers=kept_numbers, prefixes=prefixes)
-    verdicts, positions = bytearray(FIRST_NUMBER) + b"\0\1", bytearray(flags)
+    to, verdicts, positions = block.for_selection(), bytearray(FIRST_NUMBER) + b"\0\1", bytearray(flags)
+    native = to.for_kernel(numbers=numbers, prefixes=bytearray(len(block)))
     choice = Choice(
         numbers=address_of(verdicts),
         positions=address_of(positions),
         row_starts=None if block.row_starts is None else address_of(block.row_starts),
-        origins=address_of(origins),
     )
-    source = block.for_kernel(numbers=numbers, prefixes=bytearray(count))
-    size = kernel().select(byref(source), byref(native), byref(choice))
-    pieces = [(to.copied(place), None if origins[place] == NO_ROW else origins[place]) for place in range(size)]
-    assert [origin is None for _, origin in pieces] == [number == UNREAD for number in kept_numbers[:size]]
-    for place, (_, origin) in enumerate(pieces):
-        assert origin is None or to.address(place) == block.address(origin)
-    tail = block.tail[: block.tail.find(b"\n") + 1] if choice.is_kept else b""
+    is_kept = kernel().select(byref(native), byref(choice))
+    tail = block.tail[: block.tail.find(b"\n") + 1] if is_kept else b""
+    pieces: list[tuple[bytes, int | None]] = []
+    for position, number in enumerate(numbers):
+        before, after = b"", b""
+        if to.copy_starts is not None and to.copy_ends is not None and to.skip_starts and to.skip_ends:
+            before = to.text[to.copy_starts[position] : to.skip_starts[position]]
+            after = to.text[to.skip_ends[position] : to.copy_ends[position]]
+        pieces += [(before, None)] if before else []
+        pieces += [(after, position)] if number != UNREAD else []
+        assert number != UNREAD or not after
     return pieces, block.tail if block.copy_starts is None else tail
 
 
