@@ -231,9 +231,10 @@ class RowMaker:
 
     def _assembled(self, answers: BlockAnswers, singles: Sequence[bytes]) -> Iterator[bytes | memoryview]:
         """Assemble the output of a block; the lines from the scalar path are given."""
-        if not self._out:
-            self._out = bytearray(OUT_BYTES)
-        assembly = answers.assembly(self._form.output, instant_text(self._cache.now()), singles)
+        from geocli.engine.block_answers import Assembly
+
+        self._out = self._out or bytearray(OUT_BYTES)
+        assembly = Assembly(answers, self._form.output, instant_text(self._cache.now()), singles)
         while not assembly.is_complete:
             size = assembly.write(self._out)
             if size or assembly.is_complete:

@@ -57,17 +57,6 @@ class BlockAnswers:
         for position in positions:
             self.numbers[position] = SINGLE
 
-    def assembly(self, output: Output, resolved_at: str, singles: Sequence[bytes]) -> Assembly:
-        """Return the rows of the block.
-
-        Args:
-            output: the output format, which must be that of the table.
-            resolved_at: time of the lookup.
-            singles: lines of the addresses that were left to the scalar path.
-
-        """
-        return Assembly(self, output, resolved_at, singles)
-
     def selected(self, verdicts: Verdicts, flags: Mapping[int, bool]) -> tuple[BlockAnswers, list[int]]:
         """Return the rows in which an answer is selected, and the positions of addresses for the scalar path in them.
 
@@ -112,6 +101,7 @@ class Assembly:
     """The output of a block, written in parts."""
 
     def __init__(self, answers: BlockAnswers, output: Output, resolved_at: str, singles: Sequence[bytes]) -> None:
+        """Prepare to write rows in the output format of the table; `singles` are the lines of the scalar path."""
         self._answers, self._singles = answers, b"".join(singles)
         self._single_ends = array("Q", accumulate(map(len, singles)))
         time, no_network = resolved_at.encode(), (output.unknown or output.blank).encode()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from geocli.cache import GeoCache
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
+from geocli.engine.block_answers import Assembly
 from geocli.engine.blocks import Block
 from geocli.engine.journal_packing import JournalPacker
 from geocli.engine.lookup_table import LookupTable
@@ -67,7 +68,7 @@ def rows(table: LookupTable, texts: Sequence[str], fields: Sequence[str]) -> lis
     """Return the same from a table."""
     actual = table.find(Block.joined([text.encode() for text in texts], [b""] * len(texts)))
     single = b"null\n"
-    assembly, out = actual.assembly(Output("jsonl", fields), instant_text(AT), [single] * len(actual.singles())), b""
+    assembly, out = Assembly(actual, Output("jsonl", fields), instant_text(AT), [single] * len(actual.singles())), b""
     while not assembly.is_complete:
         part = bytearray(1 << 20)
         out += part[: assembly.write(part)]
@@ -154,7 +155,7 @@ def test_lines_are_those_of_the_scalar_path(
     actual = LookupTable(databases, None, output, is_kept=False).find(
         Block.joined([text.encode() for text in texts], [b""] * COUNT)
     )
-    assembly, out = actual.assembly(output, instant_text(AT), []), bytearray(1 << 16)
+    assembly, out = Assembly(actual, output, instant_text(AT), []), bytearray(1 << 16)
 
     assert b"".join(expected) == out[: assembly.write(out)]
     assert assembly.is_complete

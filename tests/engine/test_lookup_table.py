@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from geocli.batch.lists_and_logs import LogForm
 from geocli.batch.row_maker import OUT_BYTES, RowMaker
 from geocli.cache import GeoCache
+from geocli.engine.block_answers import Assembly
 from geocli.engine.blocks import Block, offsets
 from geocli.engine.lookup_table import LookupTable
 from geocli.formats.rows import Output
@@ -59,7 +60,7 @@ def test_memory_is_freed_without_the_garbage_collector() -> None:
 
 def written(answers: BlockAnswers, singles: list[bytes], room: int) -> list[bytes]:
     """Write the rows of a block to a buffer of this size, which grows where a row does not fit."""
-    assembly, parts = answers.assembly(OUTPUT, AT, singles), list[bytes]()
+    assembly, parts = Assembly(answers, OUTPUT, AT, singles), list[bytes]()
     while not assembly.is_complete:
         out = bytearray(room)
         size = assembly.write(out)

@@ -15,7 +15,7 @@ from geocli import addresses
 from geocli.addresses import network_length
 from geocli.batch.lists_and_logs import ListForm
 from geocli.batch.tables import CsvForm
-from geocli.engine.block_answers import BlockAnswers
+from geocli.engine.block_answers import Assembly, BlockAnswers
 from geocli.engine.blocks import Block, offsets
 from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, kernel
 from geocli.engine.lookup_table import LookupTable
@@ -57,7 +57,7 @@ def block(lines: list[bytes]) -> Block:
 
 def rows(answers: BlockAnswers, format_: str = "csv") -> list[bytes]:
     """Return the lines of a block; those of the scalar path are empty."""
-    assembly = answers.assembly(Output(format_, ("network",)), "", [b"\n"] * len(answers.singles()))
+    assembly = Assembly(answers, Output(format_, ("network",)), "", [b"\n"] * len(answers.singles()))
     out = bytearray(64 * len(answers.block) + 64)
     written = assembly.write(out)
     assert assembly.is_complete
