@@ -6,7 +6,6 @@ The kernel uses the tables of `geocli.batch.ipv4_boundaries`, and caches the dec
 from __future__ import annotations
 
 import ctypes
-from array import array
 from functools import cache
 from threading import local
 from typing import TYPE_CHECKING
@@ -15,12 +14,16 @@ from geocli.batch import defanged, ipv4_boundaries, ipv4_context, ipv6_context
 from geocli.batch.address_scanner import IN_RUN, Spans, candidate_start, prefix_end, span_in_run
 from geocli.batch.ipv4_boundaries import AFTER, BEFORE, BEFORE_SMALL, BETWEEN, DIGITS, FIRST_NUMBERS, HEX, LETTERS, WORD
 from geocli.batch.software_versions import NEAR_BYTES, is_product
-from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, declared, kernel, secret
+from geocli.engine.blocks import Block, zeros
+from geocli.engine.kernel import address_of, allocated, declared, kernel, secret
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Sequence
 
-FIRST_CAPACITY = 1 << 16
+    from geocli.engine.kernel import Addresses
+
+FIRST_ROOM = 1 << 16
 """Number of addresses for which a thread first allocates memory."""
 SETS, WAYS, SLOT_BYTES = 1024, 4, 192
 """Dimensions of the set-associative cache of decisions."""
@@ -36,7 +39,6 @@ _PROPERTIES = (
     IN_RUN,
 )
 """The bytes with each property, in the order of the bits in the kernel."""
-_COLUMN = ctypes.POINTER(ctypes.c_uint32)
 
 
 class _Rules(ctypes.Structure):
@@ -53,34 +55,21 @@ class _Rules(ctypes.Structure):
 
 def spans(text: bytes) -> Spans:
     """Return what `address_scanner.spans` returns. The kernel must be available."""
-    if not hasattr(_thread, "buffers"):
-        _thread.scanner, _thread.buffers = Scanner(), SpanBuffers(FIRST_CAPACITY)
-    while not _thread.scanner.scan(text, block := _thread.buffers.block(text), _thread.buffers.doubts):
-        _thread.buffers = SpanBuffers(2 * block.room)
-    return Spans(*_thread.buffers.columns(block.count))
-
-
-class SpanBuffers:
-    """Memory to which the kernel writes spans."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity, self._columns = capacity, [allocated(4 * capacity) for _ in range(3)]
-        self.doubts = memoryview(allocated(8 * capacity)).cast("I")
-        """Pairs of the position and the kind of doubtful spans."""
-
-    def block(self, text: bytes) -> Addresses:
-        """Return a block of this text without addresses."""
-        starts, ends, stops = map(address_of, self._columns)
-        at, size = address_of_bytes(text), len(text)
-        return Addresses(text=at, text_bytes=size, room=self._capacity, starts=starts, ends=ends, stops=stops)
-
-    def columns(self, count: int) -> list[array[int]]:
-        """Return copies of the first starts, ends and stops."""
-        return [array("I", column[: 4 * count]) for column in self._columns]
+    if not hasattr(_thread, "scanner"):
+        _thread.scanner, _thread.room = Scanner(), FIRST_ROOM
+    while True:
+        room: int = _thread.room
+        spans, doubts = Spans(zeros(room), zeros(room), zeros(room)), zeros(2 * room)
+        block = Block(text, *spans).for_kernel()
+        if _thread.scanner.scan(text, block, spans, doubts):
+            for column in spans:
+                del column[block.count :]
+            return spans
+        _thread.room *= 2
 
 
 _thread = local()
-"""The scanner and the buffers of each thread."""
+"""The scanner of each thread, and the number of addresses for which it allocates memory."""
 
 
 @cache
@@ -113,39 +102,46 @@ class Scanner:
             max_run_bytes=ipv6_context.MAX_RUN_BYTES,
         )
 
-    def scan(self, text: bytes, block: Addresses, doubts: memoryview) -> bool:
-        """Write the spans of the addresses and networks in text; return False if the buffers are too small.
+    def scan(self, text: bytes, block: Addresses, spans: Spans, doubts: array[int]) -> bool:
+        """Write the spans of the addresses and networks in text; return False if there is no room for all.
 
-        The text, its block and the memory for doubtful spans are those of `SpanBuffers`.
+        Args:
+            text: the text.
+            block: the text and the spans as a block, whose count is set.
+            spans: their memory.
+            doubts: memory for two numbers for each span.
+
         """
-        rules, native, pairs = ctypes.byref(self.rules), ctypes.byref(block), address_of(doubts)
-        count = kernel().scan(rules, native, pairs)
-        if count < 0:
+        pointers = ctypes.byref(self.rules), ctypes.byref(block), address_of(doubts)
+        if (count := kernel().scan(*pointers)) < 0:
             return False
-        spans = _BlockSpans(block)
         self._decide(text, block, spans, _pairs(doubts, count))
-        prefixes = _pairs(doubts, kernel().trim(rules, native, pairs))
-        spans.count = block.count
-        for position, _ in prefixes:
-            spans.put_prefix(position, prefix_end(text, spans.starts[position], spans.ends[position]))
+        for position, _ in _pairs(doubts, kernel().trim(*pointers)):
+            stop = prefix_end(text, spans.starts[position], spans.ends[position])
+            # An address may begin within what looks like a prefix length.
+            if position + 1 == block.count or stop <= spans.starts[position + 1]:
+                spans.stops[position] = stop
         return True
 
-    def _decide(self, text: bytes, block: Addresses, spans: _BlockSpans, doubts: Sequence[tuple[int, int]]) -> None:
+    def _decide(self, text: bytes, block: Addresses, spans: Spans, doubts: Sequence[tuple[int, int]]) -> None:
         """Decide which doubtful spans are addresses."""
         positions_by_anchor = {}
         for position, kind in doubts:
             start, end = spans.starts[position], spans.ends[position]
             if kind == _CANDIDATE:
                 address_start = self._candidate_start(text, block, start, end)
-                spans.put(position, None if address_start is None else (address_start, end))
+                _put(spans, position, None if address_start is None else (address_start, end))
             elif kind == _RUN:
-                spans.put(position, span_in_run(text, start, end))
+                _put(spans, position, span_in_run(text, start, end))
             else:
                 positions_by_anchor[start] = position
         for start, end in defanged.spans(text, positions_by_anchor):
             position = next(position for anchor, position in positions_by_anchor.items() if start <= anchor < end)
-            spans.put(position, (start, end))
-            spans.drop_before(position)
+            _put(spans, position, (start, end))
+            # Preceding spans may begin within this one.
+            while position and spans.starts[position - 1] >= start:
+                position -= 1
+                _put(spans, position, None)
 
     def _candidate_start(self, text: bytes, block: Addresses, start: int, end: int) -> int | None:
         """Return what `candidate_start` returns, and let the kernel cache the decision."""
@@ -163,33 +159,12 @@ class Scanner:
         return address_start
 
 
-class _BlockSpans:
-    """The spans of a block."""
-
-    def __init__(self, block: Addresses) -> None:
-        self.count: int = block.count
-        self.starts, self.ends, self.stops = (
-            ctypes.cast(at, _COLUMN) for at in (block.starts, block.ends, block.stops)
-        )
-
-    def put(self, position: int, span: tuple[int, int] | None) -> None:
-        """Replace a span; None makes it empty, and the kernel drops empty spans."""
-        start = self.starts[position]
-        self.starts[position], self.ends[position] = span or (start, start)
-
-    def put_prefix(self, position: int, stop: int) -> None:
-        """Extend a span by its prefix length, unless an address begins within that."""
-        if position + 1 == self.count or stop <= self.starts[position + 1]:
-            self.stops[position] = stop
-
-    def drop_before(self, position: int) -> None:
-        """Drop the preceding spans that begin within this one."""
-        for earlier in range(position - 1, -1, -1):
-            if self.starts[earlier] < self.starts[position]:
-                return
-            self.put(earlier, None)
+def _put(spans: Spans, position: int, span: tuple[int, int] | None) -> None:
+    """Replace a span; None makes it empty, and the kernel drops empty spans."""
+    start = spans.starts[position]
+    spans.starts[position], spans.ends[position] = span or (start, start)
 
 
-def _pairs(doubts: memoryview, count: int) -> list[tuple[int, int]]:
-    numbers = doubts[: 2 * count].tolist()
+def _pairs(doubts: array[int], count: int) -> list[tuple[int, int]]:
+    numbers = doubts[: 2 * count]
     return list(zip(numbers[::2], numbers[1::2], strict=True))

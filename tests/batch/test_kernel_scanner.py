@@ -7,14 +7,20 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from mmap import PAGESIZE
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from geocli.batch import address_scanner, kernel_scanner
 from geocli.batch.address_scanner import Spans
-from geocli.batch.kernel_scanner import SETS, WAYS, Scanner, SpanBuffers
-from geocli.engine.blocks import offsets
-from geocli.engine.kernel import Addresses, address_of, address_of_bytes, allocated, kernel
+from geocli.batch.kernel_scanner import SETS, WAYS, Scanner
+from geocli.engine.blocks import NO_ROW, Block, offsets, zeros
+from geocli.engine.kernel import address_of, allocated, kernel
+
+if TYPE_CHECKING:
+    from array import array
+
+    from geocli.engine.kernel import Addresses
 
 LINES = [json.loads(line)["line"].encode() for line in (Path(__file__).parent / "text-cases.jsonl").open()]
 AGENT = (
@@ -33,7 +39,7 @@ def test_nothing_outside_the_text_is_read(is_at_end: bool) -> None:  # noqa: FBT
     """The pages before and after the text are protected."""
     pages = allocated(3 * PAGESIZE)
     begin = address_of(pages)
-    buffers, scanner = SpanBuffers(64), Scanner()
+    scanner = Scanner()
     for line in [
         *LINES,
         b"",
@@ -50,23 +56,27 @@ def test_nothing_outside_the_text_is_read(is_at_end: bool) -> None:  # noqa: FBT
     ]:
         at = 2 * PAGESIZE - len(line) if is_at_end else PAGESIZE
         pages[at : at + len(line)] = line
-        block = buffers.block(line)
+        spans, doubts = memory(64)
+        block = Block(line, *spans).for_kernel()
         block.text = begin + at
         protect(begin, PROT_NONE)
         protect(begin + 2 * PAGESIZE, PROT_NONE)
         try:
-            assert scanner.scan(line, block, buffers.doubts)
+            assert scanner.scan(line, block, spans, doubts)
         finally:
             protect(begin, PROT_READ_WRITE)
             protect(begin + 2 * PAGESIZE, PROT_READ_WRITE)
-        assert address_scanner.spans(line) == spans_of(block)
+        assert address_scanner.spans(line) == found(spans, block)
 
 
-def spans_of(block: Addresses) -> Spans:
+def memory(room: int) -> tuple[Spans, array[int]]:
+    """Return memory for spans, and for doubts about them."""
+    return Spans(zeros(room), zeros(room), zeros(room)), zeros(2 * room)
+
+
+def found(spans: Spans, block: Addresses) -> Spans:
     """Return the spans of a block."""
-    column = ctypes.c_uint32 * block.count
-    starts, ends, stops = (offsets(column.from_address(at)[:]) for at in (block.starts, block.ends, block.stops))
-    return Spans(starts, ends, stops)
+    return Spans(*(column[: block.count] for column in spans))
 
 
 @pytest.mark.parametrize("text", [b"1.2.3.4 ", b"Node/1.2.3.4 ", b"2001:db8::1 ", b"1[.]2[.]3[.]4 ", b":: "])
@@ -74,34 +84,36 @@ def spans_of(block: Addresses) -> Spans:
 def test_nothing_is_written_past_the_end_of_the_buffers(text: bytes, capacity: int) -> None:
     """The scanner returns False, and the caller repeats the call with larger buffers."""
     text *= 100
-    columns = [bytearray(b"\xff" * 4 * (capacity + 1)) for _ in range(3)]
-    doubts = bytearray(b"\xff" * 8 * (capacity + 1))
-    starts, ends, stops = map(address_of, columns)
-    block = Addresses(
-        text=address_of_bytes(text), text_bytes=len(text), room=capacity, starts=starts, ends=ends, stops=stops
+    spans, doubts = (
+        Spans(*(offsets([NO_ROW]) * (capacity + 1) for _ in range(3))),
+        offsets([NO_ROW]) * 2 * (capacity + 1),
     )
+    block = Block(text, *spans).for_kernel()
+    block.room = capacity
 
-    assert not Scanner().scan(text, block, memoryview(doubts).cast("I"))
-    assert [b"\xff" * 4] * 3 == [column[-4:] for column in columns]
-    assert doubts[-8:] == b"\xff" * 8
+    assert not Scanner().scan(text, block, spans, doubts)
+    assert [NO_ROW] * 3 == [column[-1] for column in spans]
+    assert doubts[-2:] == offsets([NO_ROW, NO_ROW])
 
 
 def test_buffers_grow_with_the_number_of_addresses() -> None:
     """Buffers grow until the addresses of the text fit."""
-    text = b"1.2.3.4 " * 2 * kernel_scanner.FIRST_CAPACITY
+    text = b"1.2.3.4 " * 2 * kernel_scanner.FIRST_ROOM
 
-    assert 2 * kernel_scanner.FIRST_CAPACITY == len(kernel_scanner.spans(text).starts)
+    assert 2 * kernel_scanner.FIRST_ROOM == len(kernel_scanner.spans(text).starts)
 
 
 def test_decisions_are_cached() -> None:
     """Python decides about a user agent once, not for each line that has it."""
-    text, buffers, scanner = AGENT % 126 * 3, SpanBuffers(64), Scanner()
-    first, second = buffers.block(text), buffers.block(text)
+    text, scanner = AGENT % 126 * 3, Scanner()
+    (first, doubts), (second, _) = memory(64), memory(64)
+    blocks = [Block(text, *spans).for_kernel() for spans in (first, second)]
 
-    assert kernel().scan(ctypes.byref(scanner.rules), ctypes.byref(first), address_of(buffers.doubts)) == 3
-    assert scanner.scan(text, first, buffers.doubts)
-    assert kernel().scan(ctypes.byref(scanner.rules), ctypes.byref(second), address_of(buffers.doubts)) == 0
-    assert spans_of(first).starts == spans_of(second).starts[:3] == offsets([0, len(text) // 3, 2 * len(text) // 3])
+    assert kernel().scan(ctypes.byref(scanner.rules), ctypes.byref(blocks[0]), address_of(doubts)) == 3
+    assert scanner.scan(text, blocks[0], first, doubts)
+    assert kernel().scan(ctypes.byref(scanner.rules), ctypes.byref(blocks[1]), address_of(doubts)) == 0
+    addresses = offsets([0, len(text) // 3, 2 * len(text) // 3])
+    assert found(first, blocks[0]).starts == found(second, blocks[1]).starts[:3] == addresses
 
 
 def test_the_cache_of_decisions_is_bounded() -> None:
