@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING
 
 from geocli.engine.kernel import COLUMN_END, FIRST_KIND, NO_RECORD_KIND
@@ -156,14 +155,10 @@ class Records:
             self._countries[code] = (kind, offsets[0]) if offsets else None
         return self._countries[code]
 
-    def kinds_of(self, records: Sequence[int]) -> tuple[tuple[Kind, ...], tuple[int, ...]]:
-        """Return the kinds of records, one of each database, and numbers that are equal for the same AS number."""
+    def kinds(self, numbers: Sequence[int]) -> tuple[Kind, ...]:
+        """Return kinds by their numbers."""
         kinds = list(self._kinds)
-        own = list(zip(self._answers.records, records, strict=True))
-        asns = [table.asns[number] for table, number in own]
-        unnamed = count(len(asns))
-        networks = tuple(asns.index(asn) if asn else next(unnamed) for asn in asns)
-        return tuple(kinds[table.kinds[number] - NO_RECORD_KIND] for table, number in own), networks
+        return tuple(kinds[number - NO_RECORD_KIND] for number in numbers)
 
 
 def _column(shape: Shape, name: str) -> Sequence[Any]:

@@ -1051,20 +1051,23 @@ int32_t geocli_store(struct engine *engine, const uint8_t *texts, uint64_t size,
 }
 
 /* Find the recipes of new answers, by their scopes and the kinds of their records, which were read. Return how many recipes are
- * new, with the numbers of records and the scope of an answer for each: they must be added before the answers are settled. */
-int64_t geocli_combine(struct engine *engine, uint64_t first, uint32_t *examples) {
+ * new, for each with the scope, the kind of each record, and the first database with the same AS number as each: they must be
+ * added before the answers are settled. */
+int64_t geocli_combine(struct engine *engine, uint64_t first, uint32_t *combinations) {
     uint64_t databases = engine->database_count, added = 0;
     for (uint64_t number = first; number < engine->next_number; number++) {
         const struct record *records[MAX_DATABASES];
-        uint32_t *answer = answer_of(engine, number), *example = examples + added * (databases + 1);
-        memcpy(example, answer + 1, (databases + 1) * sizeof *answer);
-        uint64_t name = 1u << 31 | example[databases]; /* other keys have smaller names */
+        uint32_t *answer = answer_of(engine, number), *kinds = combinations + added * (1 + 2 * databases) + 1;
+        kinds[-1] = answer[1 + databases];
+        uint64_t name = 1u << 31 | kinds[-1]; /* other keys have smaller names */
         for (uint64_t j = 0; j < databases; j++) {
-            const struct record *record = records[j] = engine->records[j].by_number + example[j];
-            answer[1 + j] = record->text;
-            uint64_t same = 0; /* the first database with the same AS number */
+            const struct record *record = records[j] = engine->records[j].by_number + answer[1 + j];
+            uint32_t same = 0;
             while (same < j && (!record->asn || records[same]->asn != record->asn)) same++;
             name = name && record->kind ? entered(engine, &engine->recipe_keys, name << 32 | record->kind << 8 | same, 0) : 0;
+            kinds[j] = record->kind;
+            kinds[databases + j] = same;
+            answer[1 + j] = record->text;
         }
         answer[1 + databases] = 0;
         uint64_t next = engine->recipe_count, is_room = next < engine->max_recipes;

@@ -131,16 +131,16 @@ class LookupTable:
 
     def _add(self, block_answers: BlockAnswers) -> None:
         """Read the records of missing answers, and make their recipes; the caller holds the lock."""
-        engine, width = self.answers.engine, len(self.answers.records) + 1
-        first, recipe = engine.next_number, engine.recipe_count
+        engine, databases = self.answers.engine, len(self.answers.records)
+        first, recipe, width = engine.next_number, engine.recipe_count, 1 + 2 * databases
         self._kernel.add(byref(engine), byref(block_answers.native))
         try:
             self._records.read(block_answers.block)
-            examples = zeros((engine.next_number - first) * width)
-            added = self._kernel.combine(byref(engine), first, address_of(examples))
-            for number in range(added):
-                *records, scope = examples[number * width : (number + 1) * width]
-                self._combine(recipe + number, (scope, *self._records.kinds_of(records)))
+            combinations = zeros((engine.next_number - first) * width)
+            for number in range(self._kernel.combine(byref(engine), first, address_of(combinations))):
+                scope, *own = combinations[number * width : (number + 1) * width]
+                kinds = self._records.kinds(own[:databases])
+                self._combine(recipe + number, (scope, kinds, tuple(own[databases:])))
         finally:
             self.answers.settle(first)  # those without a recipe are left to the scalar path
 

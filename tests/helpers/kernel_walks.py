@@ -80,11 +80,11 @@ class Walker:
         kernel().add(byref(engine), byref(answers.native))
         numbers = range(first, engine.next_number)
         rows = [self.table.row(number) for number in numbers]
-        examples = zeros(len(rows) * (width + 1))
+        combinations = zeros(len(rows) * (1 + 2 * width))
         for table in self.table.records:
             for number in table.unread():
                 table.kinds[number] = FIRST_KIND
-        added = kernel().combine(byref(engine), first, address_of(examples))
+        added = kernel().combine(byref(engine), first, address_of(combinations))
         assert added <= len(rows)
         recipes = (Recipe * engine.recipe_count).from_address(engine.recipes)
         for recipe in recipes[FIRST_RECIPE:]:

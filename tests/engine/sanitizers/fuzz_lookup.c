@@ -167,14 +167,17 @@ static void settle(struct engine *engine, struct expected *expected, uint64_t *r
         memcpy(expected->records[number], answer_of(engine, number) + 1, databases * sizeof(uint32_t));
         expected->scopes[number] = answer_of(engine, number)[1 + databases];
     }
-    uint32_t *examples = zeros(count * (databases + 1), sizeof *examples);
-    uint64_t before = engine->recipe_count, added = geocli_combine(engine, first, examples);
+    uint32_t *combinations = zeros(count * (1 + 2 * databases), sizeof *combinations);
+    uint64_t before = engine->recipe_count, added = geocli_combine(engine, first, combinations);
     CHECK(added <= count && engine->recipe_count == before + added && engine->recipe_count <= engine->max_recipes);
     for (uint64_t i = 0; i < added; i++) {
-        uint32_t number = first, *example = examples + i * (databases + 1);
+        uint32_t number = first, *combination = combinations + i * (1 + 2 * databases);
         while (number < engine->next_number && *answer_of(engine, number) != before + i) number++;
-        CHECK(number < engine->next_number && expected->scopes[number] == example[databases]);
-        CHECK(!memcmp(expected->records[number], example, databases * sizeof *example));
+        CHECK(number < engine->next_number && expected->scopes[number] == combination[0]);
+        for (uint64_t j = 0; j < databases; j++) {
+            const struct record *record = engine->records[j].by_number + expected->records[number][j];
+            CHECK(combination[1 + j] == record->kind && combination[1 + databases + j] <= j);
+        }
         add_recipe(engine, expected, random, before + i);
     }
     geocli_settle(engine, first);
@@ -186,7 +189,7 @@ static void settle(struct engine *engine, struct expected *expected, uint64_t *r
         for (uint32_t other = FIRST_NUMBER; recipe && other < number; other++)
             CHECK(!*answer_of(engine, other) || is_alike(engine, expected, number, other) == (recipe == *answer_of(engine, other)));
     }
-    free(examples);
+    free(combinations);
 }
 
 /* Find and add until nothing is missing. */

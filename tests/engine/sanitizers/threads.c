@@ -13,14 +13,14 @@ struct worker {
 
 /* Add what is missing: the line of each answer is the address and a newline, so that output is what the input was. */
 static void add(struct engine *engine, struct block *block) {
-    uint32_t examples[MAX_NUMBERS * (DATABASES + 1)];
+    uint32_t combinations[MAX_NUMBERS * (1 + 2 * DATABASES)];
     uint64_t first = engine->next_number;
     geocli_add(engine, block);
     struct piece pieces[] = {{0, ADDRESS, 0, 0, 0, 0}, {0, TEXT_END, 0, 0, 0, 0}};
     char literals[][24] = {"", "\n"};
     for (uint64_t i = 0; i < engine->database_count; i++)
         for (uint64_t number = 2; number < engine->records[i].numbering.count + 2; number++) engine->records[i].by_number[number].kind = 1;
-    for (uint64_t added = geocli_combine(engine, first, examples); added; added--) {
+    for (uint64_t added = geocli_combine(engine, first, combinations); added; added--) {
         struct recipe *recipe = engine->recipes + engine->recipe_count - added;
         recipe->line = recipe->place = recipe->group = put_pieces_at(engine, pieces, literals, 2);
         recipe->place = recipe->group = put_pieces_at(engine, pieces + 1, literals + 1, 1);
