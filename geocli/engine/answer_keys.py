@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = tuple[Any, ...]
 
-_ALL_TRAITS = object()
-"""Stands for the traits of several records."""
-
 
 class AnswerKeys:
     """The key of each answer, by number. Each record has a label, which stands for the values of its fields."""
@@ -33,11 +30,9 @@ class AnswerKeys:
         self._labels: dict[Key, int] = {}
         self._values: list[Key] = [(None,) * len(fields)]
         """The values of records by their labels."""
-        self._recipes: dict[int, tuple[Recipe, Mapping[str, str]]] = {}
-        """The recipes of answers, with their common members."""
         self._keys: dict[int, Key] = {}
         self._plans: dict[int, Sequence[tuple[int | None, Any]]] = {}
-        """For recipes, where their fields are."""
+        """For recipes, the source of each field; or None, and the sources of all traits, or the value of the field."""
 
     def labels(self, kind: Kind, group: Group) -> list[int]:
         """Return the labels of records; none if there are no keys."""
@@ -53,43 +48,34 @@ class AnswerKeys:
 
     def add(self, number: int, recipe: Recipe, members: Mapping[str, str]) -> int:
         """Add the recipe of answers, and their common members; return the bits of the records with fields of keys."""
-        self._recipes[number] = recipe, members
-        sources = {source for name in self._fields for source in _sources(recipe, name)}
-        return sum(1 << source for source in sources)
+        plan, bits = list[tuple[int | None, Any]](), 0
+        for name in self._fields:
+            sources = _sources(recipe, name)
+            bits |= sum(1 << source for source in set(sources))
+            if not sources:
+                plan.append((None, False if name == "cached" else members.get(name)))
+            else:
+                plan.append((None, recipe.traits) if name == "traits" else (sources[0], None))
+        self._plans[number] = plan
+        return bits
 
     def key(self, number: int, labels_of: Callable[[int], tuple[int, Sequence[int]]]) -> Key:
         """Return the key of an answer; `labels_of` returns its recipe, and the labels of its records."""
         key = self._keys.get(self._numbers[number])
         if key is None:
-            recipe_number, labels = labels_of(number)
-            plan = self._plans.get(recipe_number)
-            if plan is None:
-                plan = self._plans[recipe_number] = self._plan(*self._recipes[recipe_number])
+            recipe, labels = labels_of(number)
             key = tuple([value if source is None else self._values[labels[source]][column]
-                         for column, (source, value) in enumerate(plan)])  # fmt: skip
-            if _ALL_TRAITS in key:
-                key = self._with_traits(key, recipe_number, labels)
+                         for column, (source, value) in enumerate(self._plans[recipe])])  # fmt: skip
+            if "traits" in self._fields:
+                key = tuple(self._traits(value, labels) if isinstance(value, dict) else value for value in key)
             self._keys[self._numbers[number]] = key
         return key
 
-    def _plan(self, recipe: Recipe, members: Mapping[str, str]) -> Sequence[tuple[int | None, Any]]:
-        """Return the source of each field; where it is the same for all answers of a recipe, None and the value."""
-        plan: list[tuple[int | None, Any]] = []
-        for name in self._fields:
-            sources = _sources(recipe, name)
-            if not sources:
-                plan.append((None, False if name == "cached" else members.get(name)))
-            else:
-                plan.append((None, _ALL_TRAITS) if name == "traits" else (sources[0], None))
-        return plan
-
-    def _with_traits(self, key: Key, recipe_number: int, labels: Sequence[int]) -> Key:
-        """Return a key with the traits of all records."""
-        recipe, _ = self._recipes[recipe_number]
+    def _traits(self, sources: Mapping[str, int], labels: Sequence[int]) -> str:
+        """Return the traits of several records by the source of each."""
         column = self._fields.index("traits")
-        traits = {source: parse_json(self._values[labels[source]][column]) for source in set(recipe.traits.values())}
-        merged = json_text({trait: traits[source][trait] for trait, source in recipe.traits.items()})
-        return tuple(merged if value is _ALL_TRAITS else value for value in key)
+        traits = {source: parse_json(self._values[labels[source]][column]) for source in set(sources.values())}
+        return json_text({trait: traits[source][trait] for trait, source in sources.items()})
 
 
 def _column(kind: Kind, group: Group, name: str) -> Sequence[Any]:
