@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geocli.engine.kernel import COLUMN_END, FIRST_KIND, NO_RECORD_KIND
 from geocli.engine.recipes import Group, Kind
-from geocli.engine.record_texts import Layout
+from geocli.engine.rendering import Layout
 from geocli.engine.search_tree import MAX_RECORDS
 from geocli.errors import DatabaseError
 from geocli.models import WHERE_FIELDS, Place
