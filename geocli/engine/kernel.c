@@ -1884,7 +1884,6 @@ struct source {
     uint64_t words;          /* of `marks` */
     const uint32_t *classes; /* by number of the record, from 0 for none */
     uint64_t stride;         /* factor of a class in a combination */
-    uint32_t root;           /* first node of the walk; beyond the nodes in a tree without such addresses */
 };
 
 /* A range of addresses with one class in each tree; with values, neighbouring ranges of one value. */
@@ -1927,13 +1926,6 @@ int64_t geocli_mark(const struct tree *tree, uint64_t *marks, uint64_t words) {
     }
     return count;
 }
-
-/* List the marked offsets. */
-void geocli_offsets(const uint64_t *marks, uint64_t words, uint32_t *offsets) {
-    for (uint64_t i = 0; i < words; i++)
-        for (uint32_t rest = marks[i]; rest; rest &= rest - 1) *offsets++ = i * MARKED_BYTES + __builtin_ctz(rest);
-}
-
 
 /* Find the end of a value that begins before `limit`; return whether it is sound. */
 static int skip_value(const struct decoder *decoder, uint64_t at, int depth, uint64_t limit, uint64_t *next) {
@@ -1989,22 +1981,25 @@ static int outline_map(const struct decoder *decoder, const struct keys *keys, c
     return 1;
 }
 
-/* Write a hash of each record without the values of some keys; 0 for records that `geocli_decode` leaves to the reader. */
-void geocli_outline(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *ignored,
-                    uint64_t ignored_bytes, uint64_t entered, const uint64_t *secret, uint64_t *hashes) {
+/* Write the offset of each marked record, and a hash of it without the values of some keys; 0 for records that `geocli_decode`
+ * leaves to the reader. */
+void geocli_outline(const struct tree *tree, const uint64_t *marks, uint64_t words, const uint8_t *ignored, uint64_t ignored_bytes,
+                    uint64_t entered, const uint64_t *secret, uint32_t *offsets, uint64_t *hashes) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, next;
     struct decoder decoder = {.data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes, .secret = secret};
     struct keys keys = {.end = ignored + ignored_bytes, .entered = ignored + entered};
     const uint8_t *key = ignored;
     for (uint32_t size = 0; size <= UINT8_MAX; keys.by_size[size++] = key)
         while (key < keys.end && *key < size) key += 1 + *key;
-    for (uint64_t i = 0; i < count; i++) {
-        struct value record;
-        uint64_t at = offsets[i] - SEPARATOR_BYTES, limit = at + MAX_RECORD_BYTES, hash = 1;
-        int is_plain = read_value(&decoder, at, &record, &next) && record.type == MAP && !record.is_shared;
-        is_plain = is_plain && outline_map(&decoder, &keys, &record, 0, limit, &hash, &next);
-        hashes[i] = is_plain ? hash | 1 : 0;
-    }
+    for (uint64_t word = 0; word < words; word++)
+        for (uint32_t rest = marks[word]; rest; rest &= rest - 1) {
+            struct value record;
+            uint64_t offset = word * MARKED_BYTES + __builtin_ctz(rest), at = offset - SEPARATOR_BYTES, hash = 1;
+            int is_plain = read_value(&decoder, at, &record, &next) && record.type == MAP && !record.is_shared;
+            is_plain = is_plain && outline_map(&decoder, &keys, &record, 0, at + MAX_RECORD_BYTES, &hash, &next);
+            *offsets++ = offset;
+            *hashes++ = is_plain ? hash | 1 : 0;
+        }
 }
 
 static uint32_t class_of(const struct source *source, uint32_t node) {

@@ -148,7 +148,7 @@ class Row(ctypes.Structure):
 class Source(ctypes.Structure):
     """A tree of a walk through several trees, and the classes of its records."""
 
-    _fields_ = declared("void* tree marks", "u64 words", "void* classes", "u64 stride", "u32 root")
+    _fields_ = declared("void* tree marks", "u64 words", "void* classes", "u64 stride")
 
 
 class Span(ctypes.Structure):
@@ -180,8 +180,7 @@ _FUNCTIONS = {
     "open": "i32 void*",
     "decode": "i64 void* void* u64 char* u64 void* void* u64 void* void* u64",
     "mark": "i64 void* void* u64",
-    "offsets": "void void* u64 void*",
-    "outline": "void void* void* u64 char* u64 u64 void* void*",
+    "outline": "void void* void* u64 char* u64 u64 void* void* void*",
     "list": "i64 void* u64 void* void* void* u64",
     "walk": "i64 void* void* void* u64",
     "find": "i64 void* void*",

@@ -120,9 +120,7 @@ class _Walk:
     ) -> None:
         trees = [scope_trees()[0][version == 6], *(each.tree for each in walker.trees)]
         roots = [0, *(_root(each.tree, version) for each in walker.trees)]
-        self._sources = (Source * len(trees))(
-            *(Source(tree=address_of(each), root=root) for each, root in zip(trees, roots, strict=True))
-        )
+        self._sources = (Source * len(trees))(*(Source(tree=address_of(each)) for each in trees))
         self._nodes = array("I", roots) + array("I", bytes(4 * len(roots) * BITS[version]))
         self._spans = bytearray(SPAN_BYTES * SPANS_TOGETHER)
         self._memory: list[object] = [trees, walker]

@@ -127,8 +127,7 @@ class KernelClasses(RecordClasses):
 
         """
         super().__init__(tree.database, key, language)
-        self._tree, self._find = tree, find
-        self.marks, self._offsets = self._marked()
+        self._tree, self._find, self._offsets = tree, find, array("I")
         self._unread = unread_keys(fields)
         self._uncertain: set[int] = set()
         outlines = self._outlines()
@@ -152,19 +151,6 @@ class KernelClasses(RecordClasses):
             self._by_offset |= zip(self._offsets, self.by_number[1:], strict=False)
         return self._by_offset[offset]
 
-    def _marked(self) -> tuple[memoryview, array[int]]:
-        """Return the marks and the offsets of all records."""
-        tree = self._tree.tree
-        words = (tree.size_bytes - tree.node_count * (tree.record_bits // 4)) // MARKED_BYTES + 1
-        marks = memoryview(allocated(8 * words)).cast("Q")
-        count = kernel().mark(byref(tree), address_of(marks), words)
-        if count < 0:
-            reason = "damaged: a record is outside of the file; reinstall it with: geocli db update"
-            raise DatabaseError(self.database.file.path, reason)
-        offsets = array("I", bytes(4 * count))
-        kernel().offsets(address_of(marks), words, address_of(offsets))
-        return marks, offsets
-
     def add(self, offset: int, record: object) -> None:
         """Add a record; others with its outline are of its class, unless their place may differ without a country."""
         super().add(offset, record)
@@ -176,13 +162,20 @@ class KernelClasses(RecordClasses):
                 self._uncertain.add(offset)
 
     def _outlines(self) -> array[int]:
-        """Return a hash of each record without the values of some keys; `UNUSUAL` for records that must be read."""
-        outlines = array("Q", bytes(8 * len(self._offsets)))
+        """Mark all records, and return a hash of each without the values of some keys, or `UNUSUAL`."""
+        tree = self._tree.tree
+        words = (tree.size_bytes - tree.node_count * (tree.record_bits // 4)) // MARKED_BYTES + 1
+        self.marks = memoryview(allocated(8 * words)).cast("Q")
+        marked = byref(tree), address_of(self.marks), words
+        if (count := kernel().mark(*marked)) < 0:
+            reason = "damaged: a record is outside of the file; reinstall it with: geocli db update"
+            raise DatabaseError(self.database.file.path, reason)
+        self._offsets, outlines = array("I", bytes(4 * count)), array("Q", bytes(8 * count))
         texts = sorted({*self._unread, ENTERED}, key=len) if self._unread else []
         keys = b"".join(bytes([len(text)]) + text.encode() for text in texts)
         entered = keys.find(bytes([len(ENTERED)]) + ENTERED.encode()) if texts else 0
-        arguments = address_of(self._offsets), len(self._offsets), keys, len(keys), entered
-        kernel().outline(byref(self._tree.tree), *arguments, address_of(self._tree.secret), address_of(outlines))
+        results = address_of(self._tree.secret), address_of(self._offsets), address_of(outlines)
+        kernel().outline(*marked, keys, len(keys), entered, *results)
         return outlines
 
     def _read(self, offsets: Iterable[int]) -> None:
