@@ -146,7 +146,7 @@ class RowMaker:
             from geocli.engine.network_lookup import NetworkLookup
 
             self._networks = NetworkLookup(self._cache)
-        return self._networks.with_networks(entries, texts, self._mode)
+        return self._networks.with_networks(entries, self._mode)
 
     def _drop_cleared(self) -> None:
         """Drop the remembered entries if the cache was cleared since."""

@@ -41,7 +41,8 @@ def lookup(
         facts |= {"addresses": len(entries), "cached": sum(entry.cached for entry in entries)}
         networks_status = None
         if _has_invalid(entries):
-            from geocli.cli.run_network_lookup import NetworksOutput, with_networks
+            from geocli.cli.run_network_lookup import NetworksOutput
+            from geocli.engine.network_lookup import with_networks
 
             items = with_networks(cache, entries, mode)
             entries = _entries(items)

@@ -10,7 +10,7 @@ from geocli.address_ranges import AddressRange
 from geocli.console import complain, write
 from geocli.engine.network_lookup import NetworkLookup
 from geocli.engine.networks import BITS, prefixes
-from geocli.errors import AddressError, ResolveError
+from geocli.errors import ResolveError
 from geocli.formats.rows import Output
 
 if TYPE_CHECKING:
@@ -25,22 +25,6 @@ ENTRIES_TOGETHER = 500
 """Entries that are written together."""
 DEFAULT_TOP = 10
 """Answers in a table."""
-
-
-def with_networks(cache: GeoCache, entries: Sequence[Entry], mode: Mode) -> list[Entry | AddressRange]:
-    """Return entries, and a network or range instead of each entry that is invalid because it is one."""
-    items: list[Entry | AddressRange] = []
-    for entry in entries:
-        if entry.status != "invalid":
-            items.append(entry)
-            continue
-        try:
-            parsed = address_ranges.parse(entry.ip)
-        except AddressError as error:
-            items.append(entry.replace(error=error.reason))
-        else:
-            items.append(parsed if isinstance(parsed, AddressRange) else next(cache.lookup_batch([parsed], mode=mode)))
-    return items
 
 
 class NetworksOutput:

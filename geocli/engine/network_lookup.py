@@ -34,6 +34,22 @@ TEREDO = (EMBEDDED,)
 """The key of ranges of Teredo addresses."""
 
 
+def with_networks(cache: GeoCache, entries: Sequence[Entry], mode: Mode) -> list[Entry | AddressRange]:
+    """Return entries, and a network or range instead of each entry that is invalid because it is one."""
+    items: list[Entry | AddressRange] = []
+    for entry in entries:
+        if entry.status != "invalid":
+            items.append(entry)
+            continue
+        try:
+            parsed = address_ranges.parse(entry.ip)
+        except AddressError as error:
+            items.append(entry.replace(error=error.reason))
+        else:
+            items.append(parsed if isinstance(parsed, AddressRange) else next(cache.lookup_batch([parsed], mode=mode)))
+    return items
+
+
 class HostBitsError(GeocliError):
     """The address before a prefix length is not the first one of the network, which is looked up nevertheless."""
 
@@ -121,30 +137,10 @@ class NetworkLookup:
         self._walker: Walker | None = None
         self._remembered: dict[Numbers, PartAnswer] = {}
 
-    def with_networks(self, entries: Sequence[Entry], texts: Sequence[str], mode: Mode) -> list[Entry]:
-        """Return entries in which the invalid ones of networks and ranges are replaced.
-
-        Args:
-            entries: of `texts`, in their order.
-            texts: addresses, networks, or anything else.
-            mode: as of `GeoCache.lookup_batch`.
-
-        """
-        return [
-            self._other(text, entry, mode) if entry.status == "invalid" else entry
-            for text, entry in zip(texts, entries, strict=True)
-        ]
-
-    def _other(self, text: str, entry: Entry, mode: Mode) -> Entry:
-        """Return the entry of what is not an address: of a network, or the one with the reason."""
-        try:
-            parsed = address_ranges.parse(text)
-        except AddressError as error:
-            return entry.replace(error=error.reason)
-        if isinstance(parsed, AddressRange):
-            self.report_host_bits(parsed)
-            return self.entry(parsed, mode)
-        return next(self._cache.lookup_batch([parsed], mode=mode))
+    def with_networks(self, entries: Sequence[Entry], mode: Mode) -> list[Entry]:
+        """Return entries in which the invalid ones of networks and ranges are replaced, as `mode` allows."""
+        items = with_networks(self._cache, entries, mode)
+        return [self.entry(item, mode) if isinstance(item, AddressRange) else item for item in items]
 
     def report_host_bits(self, network: AddressRange) -> None:
         """Report a network that is not written with its first address."""
@@ -154,6 +150,7 @@ class NetworkLookup:
     def entry(self, network: AddressRange, mode: Mode) -> Entry:
         """Return the fields that hold for all addresses of a network or range; the walk ends when there are none."""
         common, last = _Common(), None
+        self.report_host_bits(network)
         unavailable = self.prepare(mode)
         if unavailable == NO_DATABASE:
             self._cache.on_problem(NoDatabaseError(network.text))
