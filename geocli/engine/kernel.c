@@ -162,8 +162,10 @@ int64_t geocli_split(struct block *block, uint8_t end) {
     return at == block->text_bytes ? (int64_t)count : -1;
 }
 
-/* Find some cells of each row of whole lines; `asked` is a compile-time constant for one cell. */
-static inline int64_t find_cells(struct block *block, const uint32_t *columns, uint64_t asked, uint64_t width, uint8_t comment) {
+/* Find cells in each row of CSV without quotes, in whole lines. Blank lines, and those that begin with `comment` unless it is 0,
+ * are not rows. The text before the first cell begins at the end of the previous row. A missing cell is an empty address. Return
+ * the number of cells. */
+int64_t geocli_cells(struct block *block, const uint32_t *columns, uint64_t asked, uint64_t width, uint8_t comment) {
     const uint8_t *text = block->text;
     uint64_t at = 0, count = 0, copied = 0;
     while (at < block->text_bytes) {
@@ -197,14 +199,6 @@ static inline int64_t find_cells(struct block *block, const uint32_t *columns, u
     }
     block->count = count;
     return count;
-}
-
-/* Find cells in each row of CSV without quotes, in whole lines. Blank lines, and those that begin with `comment` unless it is 0,
- * are not rows. The text before the first cell begins at the end of the previous row. A missing cell is an empty address. Return
- * the number of cells. */
-int64_t geocli_cells(struct block *block, const uint32_t *columns, uint64_t asked, uint64_t width, uint8_t comment) {
-    if (asked == 1) return find_cells(block, columns, 1, width, comment);
-    return find_cells(block, columns, asked, width, comment);
 }
 
 /* Bytes, sixteen at a time. */
