@@ -176,15 +176,16 @@ class Walker:
         for span in self.spans(6, skips_embedded=True):
             yield span.numbers, IPv6Address(span.first)
 
-    def runs(
-        self, version: int, classes: Sequence[RecordClasses], judge: Judge, *, is_apart: bool = False
-    ) -> Iterator[Run]:
-        """Return the selected addresses of a family, less those of IPv6 that contain one of IPv4.
+    def lines(
+        self, version: int, classes: Sequence[RecordClasses], judge: Judge, form: Lines, *, is_apart: bool = False
+    ) -> Iterator[bytes]:
+        """Return the lines of the selected addresses of a family, less those of IPv6 that contain one of IPv4.
 
         Args:
             version: of IP.
             classes: of the records of each database.
             judge: called once for each combination of classes.
+            form: of the lines.
             is_apart: whether neighbours of the same value remain apart.
 
         Raises:
@@ -198,23 +199,11 @@ class Walker:
             if (value := values.get(combination)) is None:
                 value = values[combination] = judge(combination)
             if run and (is_apart or run.value != value or run.last + 1 != first):
-                yield run
+                yield form.text(run, version)
                 run = None
             if value != UNSELECTED:
                 run = Run(run.first if run else first, last, value)
         if run:
-            yield run
-
-    def lines(
-        self, version: int, classes: Sequence[RecordClasses], judge: Judge, form: Lines, *, is_apart: bool = False
-    ) -> Iterator[bytes]:
-        """Return the lines of the selected addresses of a family, some at a time; see `runs`.
-
-        Raises:
-            DatabaseError: a tree is damaged.
-
-        """
-        for run in self.runs(version, classes, judge, is_apart=is_apart):
             yield form.text(run, version)
 
 
