@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv6Address
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli import address_ranges
@@ -16,7 +17,7 @@ from geocli.models import IANA, Entry, Place
 from geocli.resolvers.mmdb import MmdbResolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from geocli.api_arguments import Mode
@@ -79,50 +80,6 @@ class PartAnswer(NamedTuple):
     """Of special addresses."""
 
 
-class _Common:
-    """What the answers to all parts of a network have in common.
-
-    Attributes:
-        values: fields and traits by name.
-
-    """
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] | None = None
-        self._scopes, self._sources = set[str | None](), dict[str, None]()
-
-    def add(self, answer: Answer | None, scope_: str | None) -> None:
-        """Add the answer to a part, and its scope."""
-        self._scopes.add(scope_)
-        self._sources |= dict.fromkeys(answer.source.split("+") if answer else ())
-        values = _values(answer)
-        common = values if self.values is None else self.values
-        self.values = {name: value for name, value in common.items() if values.get(name) == value}
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no further answer can have anything in common with these."""
-        return not self.values and self.scope is None
-
-    @property
-    def scope(self) -> str | None:
-        """The scope of all parts, if it is the same."""
-        return next(iter(self._scopes)) if len(self._scopes) == 1 else None
-
-    @property
-    def source(self) -> str | None:
-        """The sources, if there is anything in common."""
-        if not self.values and self.scope is None:
-            return None
-        return "+".join(self._sources) or (IANA if self.scope else None)
-
-    def place(self) -> Place:
-        """Return the place with the common fields."""
-        values = self.values or {}
-        traits = {name.removeprefix("traits."): value for name, value in values.items() if "." in name}
-        return Place(**{name: value for name, value in values.items() if "." not in name}, traits=traits or None)
-
-
 class NetworkLookup:
     """Looks up addresses and networks. For one thread at a time."""
 
@@ -148,28 +105,38 @@ class NetworkLookup:
             self._cache.on_problem(HostBitsError(network.as_written, network.text))
 
     def entry(self, network: AddressRange, mode: Mode) -> Entry:
-        """Return the fields that hold for all addresses of a network or range; the walk ends when there are none."""
-        common, last = _Common(), None
+        """Return the fields that hold for all addresses of a network or range."""
         self.report_host_bits(network)
         unavailable = self.prepare(mode)
         if unavailable == NO_DATABASE:
             self._cache.on_problem(NoDatabaseError(network.text))
-        for part in () if unavailable else self.parts(network):
-            if part.key != last:
-                common.add(*self.answer(part))
-                if common.is_empty:
-                    break
-            last = part.key
-        scope_ = common.scope
+        values, scope_, sources = self._common(()) if unavailable else self._common(self.parts(network))
+        traits = {name.removeprefix("traits."): value for name, value in values.items() if "." in name}
+        fields = {name: value for name, value in values.items() if "." not in name}
         return Entry(
             ip=network.text,
-            status="special" if scope_ else "resolved" if common.values else "unresolved",
+            status="special" if scope_ else "resolved" if values else "unresolved",
             scope=scope_,
-            place=common.place(),
-            source=common.source,
+            place=Place(**fields, traits=traits or None),
+            source=(sources or (IANA if scope_ else None)) if values or scope_ else None,
             resolved_at=self._cache.now(),
             error=unavailable,
         )
+
+    def _common(self, parts: Iterable[Part]) -> tuple[dict[str, Any], str | None, str]:
+        """Return what all parts have in common, fields and traits by name, and the scope; and the sources."""
+        values: dict[str, Any] | None = None
+        scopes, sources = set[str | None](), dict[str, None]()
+        for _, neighbours in groupby(parts, key=lambda part: part.key):
+            answer, scope_ = self.answer(next(neighbours))
+            scopes.add(scope_)
+            sources |= dict.fromkeys(answer.source.split("+") if answer else ())
+            own = _values(answer)
+            common = own if values is None else values
+            values = {name: value for name, value in common.items() if own.get(name) == value}
+            if not values and (len(scopes) > 1 or scope_ is None):
+                break
+        return values or {}, scopes.pop() if len(scopes) == 1 else None, "+".join(sources)
 
     def prepare(self, mode: Mode) -> str | None:
         """Open the databases, and return why no network can be looked up, None if one can."""
