@@ -1880,7 +1880,7 @@ struct source {
     uint64_t stride;         /* factor of a class in a combination */
 };
 
-/* A range of addresses with one class in each tree; with values, neighbouring ranges of one value. */
+/* A range of addresses with one class in each tree, or neighbouring ranges of one value. */
 struct span {
     struct address first, last;
     uint64_t value;
@@ -1894,9 +1894,8 @@ struct joint {
     struct address next, last;
     uint64_t combination;     /* the UNJUDGED combination at which the walk stopped */
     uint64_t leaves;          /* number of leaves that may still follow; exceeded only in a malformed tree */
-    struct span run;          /* the selected addresses before the next one */
     uint32_t skipped;         /* a scope that the walk does not enter */
-    uint32_t bits, depth, is_apart, has_run, is_done;
+    uint32_t bits, depth, is_apart, is_done;
 };
 
 /* A word of marks: the low half has a bit for each byte, set where a record begins, and the high half the number of records before
@@ -2047,16 +2046,16 @@ static void advance(struct joint *joint, const struct span *span) {
     joint->next = following(span->last);
 }
 
-/* Write the next selected spans, at most `room`, and with `classes`, which requires separate spans, the class of each in each tree.
- * Return their number, -1 for damaged trees. With values, the walk stops at an UNJUDGED combination. */
-int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, uint64_t room) {
-    uint64_t count = 0;
+/* Add the next selected spans to `count` others, up to `room`, and with `classes`, which requires separate spans, the class of each
+ * in each tree. Return their number, -1 for damaged trees. Neighbours of one value are merged, unless they are to stay apart: the
+ * last span may continue in the next call. With values, the walk stops at an UNJUDGED combination. */
+int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, uint64_t count, uint64_t room) {
     joint->combination = UINT64_MAX;
     while (count < room && !joint->is_done) {
         int is_skipped;
         if (!joint->leaves-- || !descend(joint, &is_skipped)) return -1;
         const uint32_t *nodes = joint->nodes + joint->depth * joint->source_count;
-        struct span span = {joint->next, last_of(joint->next, joint->depth), 0};
+        struct span span = {joint->next, last_of(joint->next, joint->depth), 0}, *before = count ? spans + count - 1 : NULL;
         if (is_after(span.last, joint->last)) span.last = joint->last;
         uint64_t combination = 0;
         for (uint64_t i = 0; i < joint->source_count && !is_skipped; i++) {
@@ -2071,21 +2070,10 @@ int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, 
             return count;
         }
         advance(joint, &span);
-        if (joint->is_apart) {
-            if (span.value != UNSELECTED) spans[count++] = span;
-            continue;
-        }
-        if (joint->has_run && joint->run.value == span.value) {
-            joint->run.last = span.last;
-            continue;
-        }
-        if (joint->has_run) spans[count++] = joint->run;
-        joint->run = span;
-        joint->has_run = span.value != UNSELECTED;
-    }
-    if (joint->is_done && joint->has_run && count < room) {
-        spans[count++] = joint->run;
-        joint->has_run = 0;
+        if (span.value == UNSELECTED) continue;
+        int is_next = before && before->value == span.value && !is_after(span.first, following(before->last));
+        if (is_next && !joint->is_apart) before->last = span.last;
+        else spans[count++] = span;
     }
     return count;
 }

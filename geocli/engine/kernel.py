@@ -151,12 +151,6 @@ class Source(ctypes.Structure):
     _fields_ = declared("void* tree marks", "u64 words", "void* classes", "u64 stride")
 
 
-class Span(ctypes.Structure):
-    """The first and the last address of a span, and the value of its combination of classes."""
-
-    _fields_ = declared("u64 first_high first_low last_high last_low value")
-
-
 class ListForm(ctypes.Structure):
     """The form of a list of networks."""
 
@@ -169,8 +163,7 @@ class Joint(ctypes.Structure):
     _fields_ = (
         *declared("void* sources", "u64 source_count", "void* nodes values"),
         *declared("u64 next_high next_low last_high last_low combination leaves"),
-        ("run", Span),
-        *declared("u32 skipped bits depth is_apart has_run is_done"),
+        *declared("u32 skipped bits depth is_apart is_done"),
     )
 
 
@@ -182,7 +175,7 @@ _FUNCTIONS = {
     "mark": "i64 void* void* u64",
     "outline": "void void* void* u64 char* u64 u64 void* void* void*",
     "list": "i64 void* u64 void* void* void* u64",
-    "walk": "i64 void* void* void* u64",
+    "walk": "i64 void* void* void* u64 u64",
     "find": "i64 void* void*",
     "pick": "i64 void* void* u8 void*",
     "add": "void void* void*",

@@ -159,7 +159,7 @@ class _Walk:
     @property
     def is_done(self) -> bool:
         """Whether all spans were found."""
-        return bool(self._joint.is_done and not self._joint.has_run)
+        return bool(self._joint.is_done)
 
     def find(self, classes: int = 0) -> int:
         """Add spans to those that were found, and write their classes to the memory at an address.
@@ -168,11 +168,10 @@ class _Walk:
             The combination of classes that must have a value before the next call, or `NO_COMBINATION`.
 
         """
-        spans = address_of(self._spans) + SPAN_BYTES * self.count
-        count = kernel().walk(byref(self._joint), spans, classes, SPANS_TOGETHER - self.count)
-        if count < 0:
+        arguments = address_of(self._spans), classes, self.count, SPANS_TOGETHER
+        self.count = kernel().walk(byref(self._joint), *arguments)
+        if self.count < 0:
             raise DatabaseError(self._path, DAMAGED)
-        self.count += count
         return int(self._joint.combination)
 
     def bounds(self) -> Iterator[tuple[int, int]]:
@@ -181,13 +180,15 @@ class _Walk:
             yield (halves[0] << 64 | halves[1]) >> self._shift, (halves[2] << 64 | halves[3]) >> self._shift
 
     def listed(self, form: ListForm, out: bytearray) -> Iterator[bytes]:
-        """Return the lines of the spans that were found, written to a buffer."""
-        written = c_uint64(0)
-        while written.value < self.count:
-            arguments = byref(written), byref(form), address_of(out), len(out)
-            size = kernel().list(address_of(self._spans), self.count, *arguments)
+        """Return the lines of the spans that were found, written to a buffer; the last one waits for its neighbours."""
+        written, complete = c_uint64(0), self.count if self.is_done else self.count - 1
+        while written.value < complete:
+            size = kernel().list(
+                address_of(self._spans), complete, byref(written), byref(form), address_of(out), len(out)
+            )
             yield bytes(memoryview(out)[:size])
-        self.count = 0
+        self._spans[:SPAN_BYTES] = self._spans[SPAN_BYTES * (self.count - 1) : SPAN_BYTES * self.count]
+        self.count -= complete
 
 
 def _root(tree: Tree, version: int) -> int:

@@ -387,7 +387,7 @@ static void check_networks(const struct tree *tree, uint64_t *random) {
         uint64_t room = 1 + below(random, 10);
         struct span *spans = zeros(room, sizeof *spans);
         uint32_t *classes = zeros(room, sizeof *classes);
-        int64_t count = geocli_walk(&joint, spans, classes, room);
+        int64_t count = geocli_walk(&joint, spans, classes, 0, room);
         CHECK(count <= (int64_t)room);
         for (int64_t i = 0; i < count; i++) {
             const struct span *span = spans + i;
