@@ -2004,32 +2004,14 @@ static uint32_t class_of(const struct source *source, uint32_t node) {
 }
 
 
-/* Descend to a leaf in one tree, from a node that is a leaf of all others; return whether that is no deeper than addresses. */
-static int descend_alone(struct joint *joint, uint64_t number) {
-    const struct tree tree = *joint->sources[number].tree;
-    uint64_t count = joint->source_count;
-    uint32_t *nodes = joint->nodes + joint->depth * count, node = nodes[number], depth = joint->depth, bits = joint->bits;
-    while (node < tree.node_count && depth < bits) {
-        node = child(&tree, node, bit_of(&joint->next, depth++));
-        for (uint64_t i = 0; i < count; i++) nodes[count + i] = nodes[i];
-        nodes += count;
-        nodes[number] = node;
-    }
-    joint->depth = depth;
-    return node >= tree.node_count;
-}
-
 /* Descend to a leaf of each tree, or to a skipped scope; return whether that is no deeper than addresses. */
 static int descend(struct joint *joint, int *is_skipped) {
     for (;; joint->depth++) {
         uint32_t *nodes = joint->nodes + joint->depth * joint->source_count, inner_count = 0, bit;
         uint32_t scope_count = joint->sources[0].tree->node_count;
-        uint64_t inner = 0;
         *is_skipped = joint->skipped && nodes[0] >= scope_count && nodes[0] - scope_count == joint->skipped;
-        for (uint64_t i = 0; i < joint->source_count; i++)
-            if (nodes[i] < joint->sources[i].tree->node_count) inner = i, inner_count++;
+        for (uint64_t i = 0; i < joint->source_count; i++) inner_count += nodes[i] < joint->sources[i].tree->node_count;
         if (*is_skipped || !inner_count) return 1;
-        if (inner && inner_count == 1) return descend_alone(joint, inner);
         if (joint->depth == joint->bits) return 0;
         bit = bit_of(&joint->next, joint->depth);
         for (uint64_t i = 0; i < joint->source_count; i++) {
