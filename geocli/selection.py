@@ -70,7 +70,8 @@ class Condition(Value):
 
     @cached_property
     def _by_number(self) -> dict[float, str]:
-        pairs = ((_number(text), text) for text in self.texts)
+        # Some writers of databases store 1 and 0 for true and false.
+        pairs = ((_TRUTH.get(text.casefold(), _number(text)), text) for text in self.texts)
         return {number: text for number, text in pairs if number is not None}
 
     def __str__(self) -> str:

@@ -22,6 +22,8 @@ LONDON = Entry(
         org="Andrews, Arnold Ltd",
         traits={
             "is_anycast": False,
+            "is_hosting_provider": 1,
+            "is_satellite_provider": 0,
             "user_count": 3,
             "domain": "aa.net.uk",
             "tags": ["vpn", "tor"],
@@ -50,6 +52,8 @@ def selected(**options: Any) -> Selection:
         'org=Google,"Andrews, Arnold Ltd"',
         "traits.is_anycast=false",
         "is_anycast=False",
+        "is_hosting_provider=True",
+        "is_satellite_provider=false",
         "user_count=3.0",
         "traits.large=18446744073709551615",
         "domain=aa.net.uk",
@@ -70,7 +74,16 @@ def test_values_are_compared_by_their_types(condition: str) -> None:
 @pytest.mark.parametrize(
     "condition",
     [
-        *("country_code=NL", "asn=207", "city=", "is_anycast=true", "user_count=30", "domain=aa", "region=x"),
+        *(
+            "country_code=NL",
+            "asn=207",
+            "city=",
+            "is_anycast=true",
+            "is_hosting_provider=false",
+            "user_count=30",
+            "domain=aa",
+            "region=x",
+        ),
         "traits.large=18446744073709551614",
     ],
 )
