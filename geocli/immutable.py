@@ -81,5 +81,7 @@ class Value:
         if not self.field_names.issuperset(changes):
             return type(self)(**{**self.__dict__, **changes})  # which raises TypeError
         copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__ | changes)
+        values = copy.__dict__
+        values.update(self.__dict__)
+        values.update(changes)
         return copy

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Leaf: TypeAlias = tuple[int, int, int]
     """Bits of an address, the leaf, and the bits below it."""
+    Walks: TypeAlias = dict[int, tuple[int, int]]
+    """By leading bits: the last node, and the number of bits that follow."""
 
 FIRST_BITS = 16
 """Bits whose walk is remembered."""
@@ -41,18 +43,21 @@ class Leaves:
             raise DatabaseError(database.file.path, "was replaced meanwhile")
         self._count = len(self._nodes) // 2
         root = 0 if database.only_ipv4 else self._walk(0, 0, IPV4_DEPTH, 0)[0]
-        self._starts: dict[int, tuple[int, dict[int, tuple[int, int]]]] = {32: (root, {}), 128: (0, {})}
-        """By the bits of addresses: where walks begin, and the walks of their first bits."""
+        self._starts: dict[int, tuple[int, Walks, Walks]] = {32: (root, {}, {}), 128: (0, {}, {})}
+        """By the bits of addresses: where walks begin, and those of the first octets and of the first bits."""
 
     def leaf(self, address: Address) -> Leaf:
         """Return the leaf of an address; all addresses with the same one have the same record and prefix length."""
         number, bits = int(address), address.max_prefixlen
-        root, walks = self._starts[bits]
+        root, octets, walks = self._starts[bits]
         first = number >> (bits - FIRST_BITS)
-        try:
-            node, below = walks[first]
-        except KeyError:
-            node, below = walks[first] = self._walk(number, root, bits, bits - FIRST_BITS)
+        walk = walks.get(first)
+        if walk is None:
+            octet = first >> (FIRST_BITS - 8)
+            if octet not in octets:
+                octets[octet] = self._walk(number, root, bits, bits - 8)
+            walk = walks[first] = self._walk(number, *octets[octet], bits - FIRST_BITS)
+        node, below = walk
         if node >= self._count:
             return bits, node, below
         return bits, *self._walk(number, node, below, 0)

@@ -13,6 +13,8 @@ SEPARATOR_BYTES = 16
 """Zeros between the search tree and the data."""
 MAX_PATHS = 8
 """Maximum of the average number of paths to a node: 2002::/16 and a few others lead to the tree of IPv4 as well."""
+MAX_NODES = 10_000
+"""Number of nodes that are converted together; of all at once, the copies would take more time and memory."""
 _HIGH, _LOW = bytes(byte >> 4 for byte in range(256)), bytes(byte & 15 for byte in range(256))
 
 
@@ -26,11 +28,13 @@ def nodes(database: Database) -> array[int]:
     count, width = metadata.node_count, metadata.record_size // 4
     if not 0 < count * width <= database.file.size_bytes - SEPARATOR_BYTES:
         raise ValueError("its search tree does not fit into the file")
+    records = array("I")
     with open(database.file.path, "rb") as file:
-        packed = file.read(count * width)
-    if len(packed) < count * width:
+        for start in range(0, count, MAX_NODES):
+            packed = file.read(min(MAX_NODES, count - start) * width)
+            records.frombytes(_words(packed, len(packed) // width, width))
+    if len(records) != 2 * count:
         raise ValueError("its search tree does not fit into the file")
-    records = array("I", _words(packed, count, width))
     if sys.byteorder == "little":
         records.byteswap()
     return records
@@ -39,7 +43,7 @@ def nodes(database: Database) -> array[int]:
 def _words(packed: bytes, count: int, width: int) -> bytes | bytearray:
     """Return nodes with records of 32 bits; by slices, since a loop would take seconds."""
     if width == 8:
-        return packed
+        return packed[: 8 * count]
     words = bytearray(8 * count)
     for at in range(3):
         words[1 + at :: 8] = packed[at::width]

@@ -70,6 +70,7 @@ class Output:
         self._keys = _json_keys(self.names)
         self._read = reader(self.cell_names)
         self._cells = {name: _Cells(self.cell) for name in self.cell_names}
+        self._columns = [None if name in PER_ADDRESS else self._cells[name] for name in self.cell_names]
         self._own_names = tuple(filter(PER_ADDRESS.__contains__, self.cell_names))
         self._read_common = attrgetter("status", *filter(_IN_COMMON.__contains__, self.cell_names))
         self._patterns: dict[Hashable, tuple[str, Place]] = {}
@@ -153,8 +154,8 @@ class Output:
         """Return the line of an entry; the cells of fields in `PER_ADDRESS` are given."""
         rest = iter(own)
         cells = [
-            next(rest) if name in PER_ADDRESS else self._cells[name][value] if type(value) is str else self.cell(value)
-            for name, value in zip(self.cell_names, self._read(entry), strict=True)
+            next(rest) if texts is None else texts[value] if type(value) is str else self.cell(value)
+            for texts, value in zip(self._columns, self._read(entry), strict=True)
         ]
         return f"{self.line(cells)}{self.end}"
 

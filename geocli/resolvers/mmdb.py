@@ -145,7 +145,7 @@ class MmdbResolver:
         """Ask each database, and merge the answers."""
         answer: Answer | None = None
         for answers in self._answers(report):
-            if address.version == 6 and answers.database.only_ipv4:
+            if answers.database.only_ipv4 and address.version == 6:
                 continue
             try:
                 its_answer = answers.get(address)

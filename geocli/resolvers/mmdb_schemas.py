@@ -53,6 +53,7 @@ _CONVERSIONS: dict[str, tuple[Callable[[Sequence[Any]], Sequence[Any]], Callable
     "asn": (conversions.asns, conversions.asn),
 }
 """Conversions of columns, and of single values."""
+_CONTAINERS, _PLAIN = frozenset({dict, list}), frozenset({int, bool})
 EUROPEAN_UNION = "is_in_european_union"
 """MaxMind's databases leave it out where it is false."""
 _NOT_TRAITS = {name for names in NAMES.values() for name in names} - {"isp"}
@@ -67,7 +68,11 @@ def place_from(record: object, language: str = ENGLISH) -> Place:
     for field, name, convert in plan.conversions:
         if field not in fields and (value := convert(flat[name])) is not None:
             fields[field] = value
-    traits = {name: value for name in plan.traits if (value := conversions.trait_value(flat[name])) is not None}
+    traits = {
+        name: value
+        for name in plan.traits
+        if type(value := flat[name]) in _PLAIN or (value := conversions.trait_value(value)) is not None
+    }
     traits |= plan.absent
     place_rules.apply(fields, traits, flat)
     if "country_name" not in fields and (named := country_name(fields.get("country_code"))):
@@ -114,7 +119,7 @@ def shapes(records: Sequence[object], numbers: Sequence[int], language: str = EN
 
 def _keys(record: Mapping[str, Any]) -> Keys:
     """Return the keys of a map, and the parts of its shape."""
-    parts = [isinstance(value, dict | list) and _part(name, value) for name, value in record.items()]
+    parts = [type(value) in _CONTAINERS and _part(name, value) for name, value in record.items()]
     return tuple(record), tuple(parts)
 
 
