@@ -72,16 +72,6 @@ def text(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() not in UNKNOWN else None
 
 
-def postal_codes(values: Sequence[Any]) -> list[str | None]:
-    """Return strings, also of positive integers, as in files that were converted from tables."""
-    return list(map(postal_code, values))
-
-
-def postal_code(value: Any) -> str | None:
-    """Return a string, also of a positive integer."""
-    return str(value) if type(value) is int and value > 0 else text(value)
-
-
 def names(values: Sequence[Any], language: str) -> list[str | None]:
     """Return a name of each map: in the language, else in English, else the first known one."""
     try:

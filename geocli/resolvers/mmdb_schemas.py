@@ -46,7 +46,6 @@ _CONVERSIONS: dict[str, tuple[Callable[[Sequence[Any]], Sequence[Any]], Callable
     **dict.fromkeys(NAMES, (conversions.texts, conversions.text)),
     "country_code": (conversions.country_codes, conversions.country_code),
     "country_name": (conversions.country_names, conversions.country_name),
-    "postal_code": (conversions.postal_codes, conversions.postal_code),
     "time_zone": (conversions.time_zones, conversions.time_zone),
     "latitude": (partial(conversions.degrees, limit=90), partial(conversions.degree, limit=90)),
     "longitude": (partial(conversions.degrees, limit=180), partial(conversions.degree, limit=180)),
@@ -54,8 +53,6 @@ _CONVERSIONS: dict[str, tuple[Callable[[Sequence[Any]], Sequence[Any]], Callable
 }
 """Conversions of columns, and of single values."""
 _CONTAINERS, _PLAIN = frozenset({dict, list}), frozenset({int, bool})
-EUROPEAN_UNION = "is_in_european_union"
-"""MaxMind's databases leave it out where it is false."""
 _NOT_TRAITS = {name for names in NAMES.values() for name in names} - {"isp"}
 
 
@@ -73,7 +70,6 @@ def place_from(record: object, language: str = ENGLISH) -> Place:
         for name in plan.traits
         if type(value := flat[name]) in _PLAIN or (value := conversions.trait_value(value)) is not None
     }
-    traits |= plan.absent
     place_rules.apply(fields, traits, flat)
     if "country_name" not in fields and (named := country_name(fields.get("country_code"))):
         fields["country_name"] = named
@@ -196,7 +192,6 @@ class Shape:
             self._traits = {
                 name: conversions.trait_values(self._column(path)) for name, path in self._plan.traits.items()
             }
-            self._traits |= {name: [value] * len(self.positions) for name, value in self._plan.absent.items()}
             for row, place in self._single.items():
                 traits = place.traits or {}
                 for name in [*self._traits, *(traits.keys() - self._traits.keys())]:
@@ -244,7 +239,6 @@ class Plan:
     Attributes:
         conversions: fields with the names of their values, the best first, and how to convert these.
         children: names and last keys of values by the other keys of their paths.
-        absent: traits of records that do not have them.
 
     """
 
@@ -262,8 +256,6 @@ class Plan:
         for name, path in flat.items():
             self.children.setdefault(path[:-1], []).append((name, path[-1]))
         self.traits = {name: path for name, path in flat.items() if name not in _NOT_TRAITS}
-        is_maxmind = {"country_code", "country_geoname_id"} <= flat.keys()
-        self.absent = {EUROPEAN_UNION: False} if is_maxmind and EUROPEAN_UNION not in flat else {}
 
 
 @lru_cache(1024)
@@ -299,7 +291,9 @@ def _renamed(flat: dict[str, Path], old: str, new: str) -> dict[str, Path]:
 _SUBDIVISIONS = "subdivisions"
 _NESTED: dict[str, Callable[[str, dict[str, Path]], dict[str, Path]]] = {
     "continent": _named,
-    "country": lambda name, paths: _renamed(_named(name, paths), f"country_{EUROPEAN_UNION}", EUROPEAN_UNION),
+    "country": lambda name, paths: _renamed(
+        _named(name, paths), "country_is_in_european_union", "is_in_european_union"
+    ),
     "city": lambda name, paths: _renamed(_named(name, paths), "city_name", "city"),
     **dict.fromkeys(("location", "traits"), lambda _, paths: paths),
     "postal": _named,
