@@ -17,10 +17,8 @@ OTHER_KINDS = {
     "an e-mail address": r"[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+",
 }
 """Patterns of strings that are often mistaken for IP addresses."""
-INTEGER = r"0[Xx][0-9A-Fa-f]{8}|[1-9][0-9]{7,9}"
-"""Integers that some programs write instead of IPv4 addresses, as databases do without a type for these."""
-LEAST_INTEGER, END_OF_INTEGERS = 1 << 24, 1 << 32
-"""Integers of 1.0.0.0, and of the end of IPv4."""
+INTEGER = r"0[Xx]([0-9A-Fa-f]{8})"
+"""Integers that some programs write instead of IPv4 addresses."""
 SHORT_RANGE = r"((?:[0-9]{1,3}\.){3})([0-9]{1,3})-([0-9]{1,3})"
 """A range in the last part, as scanners of networks read it."""
 WILDCARD = r"((?:[0-9]{1,3}\.){1,3})(?:\*\.){0,2}\*"
@@ -42,8 +40,8 @@ def reason(text: str, parse: Callable[[str], object]) -> str:
 
 def _other_spelling(text: str, parse: Callable[[str], object]) -> str | None:
     """Return how to write what a string means: an integer, a range, a wildcard or several addresses."""
-    if re.fullmatch(INTEGER, text, re.ASCII) and LEAST_INTEGER <= int(text, 0) < END_OF_INTEGERS:
-        return f"an integer; if it is an IPv4 address, write {'.'.join(map(str, int(text, 0).to_bytes(4, 'big')))}"
+    if integer := re.fullmatch(INTEGER, text, re.ASCII):
+        return f"an integer; if it is an IPv4 address, write {'.'.join(map(str, bytes.fromhex(integer[1])))}"
     if short := re.fullmatch(SHORT_RANGE, text, re.ASCII):
         return f"a range; write its last address, too: {short[1]}{short[2]}-{short[1]}{short[3]}"
     if (wildcard := re.fullmatch(WILDCARD, text, re.ASCII)) and text.count(".") == 3:

@@ -135,5 +135,5 @@ def bytes_of(text: str) -> int:
     number = text.rstrip("kKMGiB ")
     factor = BYTES.get(text[len(number) :].strip().lower().removesuffix("b"))
     if not (factor and number.isascii() and number.isdecimal() and int(number)):
-        raise SettingsError("--block-size", f"{text!r} is not a size like 64MB, 512kB or 1GiB", origin=COMMAND_LINE)
+        raise SettingsError(text or "empty", "not a size like 64MB, 512kB or 1GiB", origin=COMMAND_LINE)
     return int(number) * factor

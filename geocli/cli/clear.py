@@ -23,7 +23,7 @@ def clear(
     if not (unresolved or yes) and older_than is None:
         reason = "choose rows with --unresolved or --older-than AGE, or delete all with --yes"
         raise SettingsError("clear", reason, origin=COMMAND_LINE)
-    age = options.duration_of("--older-than", older_than) if older_than is not None else None
+    age = options.duration_of(older_than) if older_than is not None else None
     with open_cache(options.settings_of(ctx), Problems()) as cache:
         cleared = cache.clear(unresolved=unresolved, older_than=age)
     write(f"{cleared} rows deleted\n".encode())

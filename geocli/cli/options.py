@@ -97,10 +97,10 @@ def fields_of(lists: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(check_fields(names)))
 
 
-def duration_of(option: str, text: str) -> timedelta:
-    """Parse the value of an option as a duration like `30d`, `12h`, `90m`, `45s` or `2w`.
+def duration_of(text: str) -> timedelta:
+    """Parse a duration like `30d`, `12h`, `90m`, `45s` or `2w`.
 
-    >>> duration_of("--older-than", "2w")
+    >>> duration_of("2w")
     datetime.timedelta(days=14)
     """
     from datetime import timedelta
@@ -112,4 +112,4 @@ def duration_of(option: str, text: str) -> timedelta:
             return timedelta(**{units[unit]: int(number)})
     except (KeyError, OverflowError):
         pass
-    raise SettingsError(option, f"{text!r} is not a duration like 30d, 12h, 90m or 45s", origin=COMMAND_LINE)
+    raise SettingsError(text or "empty", "not a duration like 30d, 12h, 90m or 45s", origin=COMMAND_LINE)

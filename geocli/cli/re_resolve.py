@@ -54,5 +54,5 @@ def _selection(*, unresolved: bool, older_than: str | None, everything: bool) ->
     if unresolved + everything + (older_than is not None) > 1:
         raise SettingsError("--unresolved, --older-than, --all", "choose one of them", origin=COMMAND_LINE)
     if older_than is not None:
-        return options.duration_of("--older-than", older_than)
+        return options.duration_of(older_than)
     return "unresolved" if unresolved else "all" if everything else "due"

@@ -60,7 +60,7 @@ def stats(
         return _report(options.settings_of(ctx), report)
     # Neither output shows the most frequent values.
     top = 0 if check or format_ == "prometheus" else top
-    max_age, settings = options.duration_of("--max-lag", max_lag), options.settings_of(ctx)
+    max_age, settings = options.duration_of(max_lag), options.settings_of(ctx)
     with open_cache(settings, Problems()) as cache:
         statistics = cache.stats(by=by, top=top, with_countries=map_)
     if check:

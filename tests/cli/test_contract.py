@@ -394,7 +394,7 @@ def test_version(geocli: Geocli) -> None:
             "8.8.8.0/24: No such file or directory; to look up an address: geocli lookup 8.8.8.0",
         ),
         *(
-            ((*command, text), f"command line: {command[-1]}: {text!r} is not a duration like 30d, 12h, 90m or 45s")
+            ((*command, text), f"command line: {text or 'empty'}: not a duration like 30d, 12h, 90m or 45s")
             for command in (("clear", "--yes", "--older-than"), ("re-resolve", "--older-than"), ("stats", "--max-lag"))
             for text in ("3x", "")
         ),
