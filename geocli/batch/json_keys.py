@@ -34,7 +34,8 @@ def advice(first: bytes, data: bytes, key: str | None) -> str:
     if key is not None and key in _address_paths(first):
         return ""
     lines = [first, *data.split(b"\n", MAX_LINES)[:MAX_LINES]]
-    return next(filter(None, (_advice(line, key or DEFAULT_COLUMN) for line in lines)), "")
+    default = "" if first.startswith(b"{") else "it is not a JSON object; choose another form: -i FORM"
+    return next(filter(None, (_advice(line, key or DEFAULT_COLUMN) for line in lines)), default)
 
 
 def _advice(line: bytes, key: str) -> str:

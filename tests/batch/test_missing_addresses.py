@@ -70,6 +70,16 @@ LOGIN = "Nov 30 07:57:14 host sshd[1]: Failed password for root from 81.2.69.160
         ((), '{"event": "start"}\n{"a": "81.2.69.160", "src_ip": "98.0.0.1"}\n', "; try: -c src_ip"),
         ((), '{"event": "start"}\n{"event": "from 81.2.69.160"}\n', "its text has addresses; try: -i log"),
         ((), '{"ip": null}\n{"ip": "81.2.69.160"}\n', "line 1: empty: no address there; choose another column or key"),
+        (
+            ("-i", "jsonl"),
+            '"81.2.69.160"\n',
+            "empty: no address there; it is not a JSON object; choose another form: -i FORM",
+        ),
+        (
+            ("-i", "jsonl"),
+            '\x1e{"ip": "81.2.69.160"}\n',
+            ": not an IP address; it is not a JSON object; choose another",
+        ),
         ((), '{"version": "1.2.3"}\n', "no address there; choose another column or key: -c NAME"),
         ((), '{"ip": "81.2.69.160", "geo": {"lat": 1}}', ": its key geo is not an answer of geocli; choose another"),
         (("--prefix", "x_"), '{"ip": "81.2.69.160", "x_geo": 1}', ": its key x_geo is not an answer of geocli; choose"),
