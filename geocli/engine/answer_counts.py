@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
 from ctypes import byref, sizeof
 from typing import TYPE_CHECKING
 
 from geocli.engine.blocks import Block, offsets
-from geocli.engine.kernel import FIRST_NUMBER, Row, address_of, allocated, kernel, numbering, secret
+from geocli.engine.kernel import FIRST_NUMBER, Row, address_of, allocated, kernel, numbering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +30,7 @@ class DistinctAddresses:
 
     def __init__(self) -> None:
         self.is_full = False
-        self._seen, self._memory = numbering(MAX_ADDRESSES)
-        self._secret, self._rows = array("Q", secret()), bytearray()
+        self._seen, self._rows = numbering(MAX_ADDRESSES), bytearray()
 
     def add(self, native: Any, size: int, counts: Any) -> None:
         """Count the addresses of a block that did not occur before, by the numbers of their answers.
@@ -62,8 +60,7 @@ class DistinctAddresses:
             return 0
         if len(self._rows) < size * sizeof(Row):
             self._rows = bytearray(size * sizeof(Row))
-        pointers = byref(self._seen), address_of(self._secret), byref(native), address_of(self._rows)
-        new: int = kernel().collect(*pointers, 0)
+        new: int = kernel().collect(byref(self._seen), byref(native), address_of(self._rows), 0)
         return new
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
 from ctypes import byref, sizeof
 from typing import TYPE_CHECKING
 
 from geocli.engine.blocks import zeros
-from geocli.engine.kernel import Row, Writer, address_of, kernel, numbering, secret
+from geocli.engine.kernel import Row, Writer, address_of, kernel, numbering
 from geocli.storage.frames import HEADER_BYTES, MAX_BYTES, TARGET_BYTES
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ class JournalPacker:
     """Encodes answers to addresses that are new in this run. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._seen, self._memory = numbering(MAX_SEEN)
-        self._secret = array("Q", secret())
+        self._seen = numbering(MAX_SEEN)
         self._texts = [bytearray(TARGET_BYTES), bytearray(TARGET_BYTES)]
 
     def payloads(self, head: str, blocks: Sequence[BlockAnswers]) -> Iterator[bytes]:
@@ -51,8 +49,7 @@ class JournalPacker:
         rows, ordered = bytearray(total * sizeof(Row)), bytearray(total * sizeof(Row))
         count = 0
         for block in blocks:
-            pointers = byref(self._seen), address_of(self._secret), byref(block.native), address_of(rows)
-            count = calls.collect(*pointers, count)
+            count = calls.collect(byref(self._seen), byref(block.native), address_of(rows), count)
         numbers, groups = answers.engine.next_number, answers.engine.group_keys.count
         starts = zeros(max(256, numbers, groups))
         calls.sort(engine, address_of(rows), address_of(ordered), count, address_of(starts), numbers, groups)

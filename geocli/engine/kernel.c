@@ -39,8 +39,8 @@ struct tree {
     uint64_t size_bytes; /* size of the file without the metadata */
     uint32_t node_count, record_bits, ip_version, ipv4_root;
     _Atomic uint32_t *nodes[2]; /* by the leading bits of an address (IPv4, IPv6): the node below them; 0: not yet walked */
+    uint64_t secret[3];         /* for hashes of records */
 };
-
 
 /* A hash table with linear probing; values are never 0. */
 struct slot {
@@ -50,7 +50,7 @@ struct slot {
 
 struct numbering {
     struct slot *slots;
-    uint64_t mask, count, capacity;
+    uint64_t mask, count, capacity, secret[3];
 };
 
 /* A record: its offset, the position of an address that has it, its kind, 0 if it was not read, its AS number, or 0, and the
@@ -87,7 +87,6 @@ struct text {
 };
 
 struct engine {
-    uint64_t secret[3];
     uint64_t database_count;
     struct tree *trees;
     struct numbering *numberings; /* one for each database, at least one: names of combinations, the last one numbers of answers */
@@ -769,13 +768,13 @@ static int put_value(struct decoder *decoder, uint64_t at, int place, int depth,
  * damaged, large, or of a rare type. Of names in several languages only that in `language` is written where no other name matters.
  * Return the number of bytes. There must be space for five bytes plus one for each record. */
 int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t count, const uint8_t *language,
-                      uint64_t language_bytes, const uint64_t *secret, struct reference *references, uint64_t reference_mask,
-                      uint64_t *shapes, uint8_t *out, uint64_t room) {
+                      uint64_t language_bytes, struct reference *references, uint64_t reference_mask, uint64_t *shapes,
+                      uint8_t *out, uint64_t room) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, ignored;
     uint64_t references_bytes = (reference_mask + 1) * sizeof *references;
     struct decoder decoder = {
         .data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes, .language = language,
-        .language_bytes = language_bytes, .references = references, .reference_mask = reference_mask, .secret = secret,
+        .language_bytes = language_bytes, .references = references, .reference_mask = reference_mask, .secret = tree->secret,
         .out = {out, 0, room},
     };
     memset(references, 0, references_bytes);
@@ -803,8 +802,8 @@ int64_t geocli_decode(const struct tree *tree, const uint32_t *offsets, uint64_t
 /* Answers. */
 
 /* Return the slot where the search for a key begins. */
-static struct slot *home_slot(const uint64_t *secret, const struct numbering *numbering, uint64_t key) {
-    return numbering->slots + (hashed(secret, key) & numbering->mask);
+static struct slot *home_slot(const struct numbering *numbering, uint64_t key) {
+    return numbering->slots + (hashed(numbering->secret, key) & numbering->mask);
 }
 
 static struct slot *next_slot(const struct numbering *numbering, struct slot *slot) {
@@ -812,8 +811,8 @@ static struct slot *next_slot(const struct numbering *numbering, struct slot *sl
 }
 
 /* Return the slot of a key, or the free slot for it, which exists since a table is never full. */
-static struct slot *slot_of(const struct engine *engine, const struct numbering *numbering, uint64_t key) {
-    for (struct slot *slot = home_slot(engine->secret, numbering, key);; slot = next_slot(numbering, slot)) {
+static struct slot *slot_of(const struct numbering *numbering, uint64_t key) {
+    for (struct slot *slot = home_slot(numbering, key);; slot = next_slot(numbering, slot)) {
         uint64_t there = atomic_load_explicit(&slot->key, memory_order_acquire);
         if (there == key || !there) return slot;
     }
@@ -850,8 +849,8 @@ static uint64_t key_of(const struct engine *engine, const struct search *search,
 static uint64_t numbering_count(const struct engine *engine) { return engine->database_count ? engine->database_count : 1; }
 
 /* Return the value of a key; a new key gets `value`, or the count of keys if that is 0. Return 0 without space. */
-static uint64_t entered(const struct engine *engine, struct numbering *numbering, uint64_t key, uint64_t value) {
-    struct slot *slot = slot_of(engine, numbering, key);
+static uint64_t entered(struct numbering *numbering, uint64_t key, uint64_t value) {
+    struct slot *slot = slot_of(numbering, key);
     if (atomic_load_explicit(&slot->key, memory_order_relaxed) == key) return slot->value;
     if (numbering->count >= numbering->capacity) return 0;
     numbering->count++;
@@ -868,10 +867,10 @@ static void find_numbers(const struct engine *engine, struct search *searches, u
         uint64_t keys[BATCH];
         for (uint64_t i = 0; i < count; i++) {
             keys[i] = key_of(engine, searches + i, database, searches[i].number);
-            __builtin_prefetch(home_slot(engine->secret, numbering, keys[i]));
+            __builtin_prefetch(home_slot(numbering, keys[i]));
         }
         for (uint64_t i = 0; i < count; i++) {
-            struct slot *slot = slot_of(engine, numbering, keys[i]);
+            struct slot *slot = slot_of(numbering, keys[i]);
             int is_found = searches[i].number && atomic_load_explicit(&slot->key, memory_order_acquire) == keys[i];
             searches[i].number = is_found ? slot->value : 0;
         }
@@ -888,7 +887,7 @@ static uint32_t entered_number(struct engine *engine, const struct search *searc
     if (next >= engine->max_numbers) return SINGLE;
     for (uint64_t i = 0; i < numbering_count(engine); i++) {
         int is_last = i + 1 == numbering_count(engine);
-        name = entered(engine, &engine->numberings[i], key_of(engine, search, i, name), is_last ? next : 0);
+        name = entered(&engine->numberings[i], key_of(engine, search, i, name), is_last ? next : 0);
         if (!name) return SINGLE;
     }
     if (name == next) engine->next_number++;
@@ -898,7 +897,7 @@ static uint32_t entered_number(struct engine *engine, const struct search *searc
 /* Return the number of a record; a new one is stored with the position of an address. */
 static uint32_t record_number(struct engine *engine, uint64_t database, uint32_t offset, uint64_t position) {
     struct records *records = engine->records + database;
-    uint64_t next = records->numbering.count + 2, number = offset ? entered(engine, &records->numbering, offset, next) : 0;
+    uint64_t next = records->numbering.count + 2, number = offset ? entered(&records->numbering, offset, next) : 0;
     if (offset && !number) return 1;
     if (number == next) records->by_number[number] = (struct record){.offset = offset, .position = position};
     return number;
@@ -1058,14 +1057,14 @@ int64_t geocli_combine(struct engine *engine, uint64_t first, uint32_t *combinat
             const struct record *record = records[j] = engine->records[j].by_number + answer[1 + j];
             uint32_t same = 0;
             while (same < j && (!record->asn || records[same]->asn != record->asn)) same++;
-            name = name && record->kind ? entered(engine, &engine->recipe_keys, name << 32 | record->kind << 8 | same, 0) : 0;
+            name = name && record->kind ? entered(&engine->recipe_keys, name << 32 | record->kind << 8 | same, 0) : 0;
             kinds[j] = record->kind;
             kinds[databases + j] = same;
             answer[1 + j] = record->text;
         }
         answer[1 + databases] = 0;
         uint64_t next = engine->recipe_count, is_room = next < engine->max_recipes;
-        answer[0] = name && is_room ? entered(engine, &engine->recipe_keys, name << 32 | UINT32_MAX, next) : 0;
+        answer[0] = name && is_room ? entered(&engine->recipe_keys, name << 32 | UINT32_MAX, next) : 0;
         if (!answer[0] || answer[0] != next) continue;
         added++;
         engine->recipe_count++;
@@ -1082,9 +1081,9 @@ static struct text text_at(const struct engine *engine, uint64_t offset) {
 /* Store the key of an answer: its recipe and the labels of some of its records. */
 static uint64_t key_number(struct engine *engine, const uint32_t *answer) {
     uint32_t labelled = engine->recipes[answer[0]].labelled;
-    uint64_t name = entered(engine, &engine->label_keys, (uint64_t)answer[0] << 32 | UINT32_MAX, 0);
+    uint64_t name = entered(&engine->label_keys, (uint64_t)answer[0] << 32 | UINT32_MAX, 0);
     for (uint32_t i = 0; labelled && name; i++, labelled >>= 1)
-        if (labelled & 1) name = entered(engine, &engine->label_keys, name << 32 | text_at(engine, answer[1 + i]).label, 0);
+        if (labelled & 1) name = entered(&engine->label_keys, name << 32 | text_at(engine, answer[1 + i]).label, 0);
     return name;
 }
 
@@ -1096,7 +1095,7 @@ void geocli_settle(struct engine *engine, uint64_t first) {
         uint8_t state = recipe->state == NEW ? IS_SINGLE : recipe->state;
         if (engine->groups && state != IS_SINGLE) {
             uint64_t link = text_at(engine, answer[1 + recipe->sharing]).link;
-            uint64_t group = entered(engine, &engine->group_keys, (uint64_t)answer[0] << 32 | link, 0);
+            uint64_t group = entered(&engine->group_keys, (uint64_t)answer[0] << 32 | link, 0);
             engine->groups[number] = group - 1;
             if (!group) state = IS_SINGLE;
         }
@@ -1765,7 +1764,7 @@ struct row {
 
 /* Append rows for the addresses of a block that were not seen before; return the number of rows. When the table of these, whose
  * slots have two words of an address, is full, it is emptied, so that some may be appended twice. */
-int64_t geocli_collect(struct numbering *seen, const uint64_t *secret, const struct block *block, struct row *rows, uint64_t count) {
+int64_t geocli_collect(struct numbering *seen, const struct block *block, struct row *rows, uint64_t count) {
     for (uint64_t i = 0; i < block->count; i++) {
         struct address address;
         uint32_t bits = block->numbers[i] < FIRST_NUMBER ? 0 : parse(block, i, &address);
@@ -1777,7 +1776,7 @@ int64_t geocli_collect(struct numbering *seen, const uint64_t *secret, const str
             memset(seen->slots, 0, (seen->mask + 1) * sizeof *seen->slots);
             seen->count = 0;
         }
-        struct slot *slot = home_slot(secret, seen, high ^ hashed(secret, low));
+        struct slot *slot = home_slot(seen, high ^ hashed(seen->secret, low));
         while ((slot->key || slot->value) && (slot->key != high || slot->value != low)) slot = next_slot(seen, slot);
         if (slot->key || slot->value) continue;
         atomic_store_explicit(&slot->key, high, memory_order_relaxed);
@@ -1977,9 +1976,9 @@ static int outline_map(const struct decoder *decoder, const struct keys *keys, c
 /* Write the offset of each marked record, and a hash of it without the values of some keys; 0 for records that `geocli_decode`
  * leaves to the reader. */
 void geocli_outline(const struct tree *tree, const uint64_t *marks, uint64_t words, const uint8_t *ignored, uint64_t ignored_bytes,
-                    uint64_t entered, const uint64_t *secret, uint32_t *offsets, uint64_t *hashes) {
+                    uint64_t entered, uint32_t *offsets, uint64_t *hashes) {
     uint64_t tree_bytes = (uint64_t)tree->node_count * (tree->record_bits / 4) + SEPARATOR_BYTES, next;
-    struct decoder decoder = {.data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes, .secret = secret};
+    struct decoder decoder = {.data = tree->map + tree_bytes, .data_bytes = tree->size_bytes - tree_bytes, .secret = tree->secret};
     struct keys keys = {.end = ignored + ignored_bytes, .entered = ignored + entered};
     const uint8_t *key = ignored;
     for (uint32_t size = 0; size <= UINT8_MAX; keys.by_size[size++] = key)

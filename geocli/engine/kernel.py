@@ -64,14 +64,24 @@ class Tree(ctypes.Structure):
     """The search tree of a mapped database."""
 
     _fields_ = declared(
-        "void* map", "u64 size_bytes", "u32 node_count record_bits ip_version ipv4_root", "void*[2] nodes"
+        "void* map",
+        "u64 size_bytes",
+        "u32 node_count record_bits ip_version ipv4_root",
+        "void*[2] nodes",
+        "u64[3] secret",
     )
 
 
 class Numbering(ctypes.Structure):
-    """A hash table."""
+    """A hash table.
 
-    _fields_ = declared("void* slots", "u64 mask count capacity")
+    Attributes:
+        memory: that of its slots, which the caller keeps alive.
+
+    """
+
+    memory: mmap.mmap
+    _fields_ = declared("void* slots", "u64 mask count capacity", "u64[3] secret")
 
 
 class RecordNumbers(ctypes.Structure):
@@ -90,7 +100,7 @@ class Engine(ctypes.Structure):
     """The databases and their answers, by number."""
 
     _fields_ = (
-        *declared("u64[3] secret", "u64 database_count", "void* trees numberings records scopes", "u64 embedded"),
+        *declared("u64 database_count", "void* trees numberings records scopes", "u64 embedded"),
         *declared("void* table states answers groups keys recipes arena"),
         *((name, Numbering) for name in ("recipe_keys", "group_keys", "label_keys")),
         *declared("u64 recipe_count max_recipes arena_used arena_bytes next_number max_numbers"),
@@ -171,9 +181,9 @@ _FUNCTIONS = {
     "split": "i64 void* u8",
     "cells": "i64 void* void* u64 u64 u8",
     "open": "i32 void*",
-    "decode": "i64 void* void* u64 char* u64 void* void* u64 void* void* u64",
+    "decode": "i64 void* void* u64 char* u64 void* u64 void* void* u64",
     "mark": "i64 void* void* u64",
-    "outline": "void void* void* u64 char* u64 u64 void* void* void*",
+    "outline": "void void* void* u64 char* u64 u64 void* void*",
     "list": "i64 void* u64 void* void* void* u64",
     "walk": "i64 void* void* void* u64 u64",
     "find": "i64 void* void*",
@@ -188,7 +198,7 @@ _FUNCTIONS = {
     "scan": "i64 void* void* void*",
     "trim": "i64 void* void* void*",
     "remember": "void void* void* u32 u32 u32 u8",
-    "collect": "i64 void* void* void* void* u64",
+    "collect": "i64 void* void* void* u64",
     "sort": "void void* void* void* u64 void* u64 u64",
     "payload": "i64 void* void* u64 u64 void* void*",
 }
@@ -253,11 +263,13 @@ def allocated(size_bytes: int) -> mmap.mmap:
     return memory
 
 
-def numbering(capacity: int) -> tuple[Numbering, mmap.mmap]:
-    """Return an empty hash table, and its memory, which the caller keeps alive."""
+def numbering(capacity: int) -> Numbering:
+    """Return an empty hash table."""
     slots = 1 << (4 * capacity // 3 - 1).bit_length()  # at most three quarters are used
     memory = allocated(16 * slots)
-    return Numbering(slots=address_of(memory), mask=slots - 1, capacity=capacity), memory
+    table = Numbering(slots=address_of(memory), mask=slots - 1, capacity=capacity, secret=secret())
+    table.memory = memory
+    return table
 
 
 def secret() -> tuple[int, int, int]:

@@ -27,7 +27,6 @@ from geocli.engine.kernel import (
     allocated,
     kernel,
     numbering,
-    secret,
 )
 from geocli.engine.rendering import Renderer
 from geocli.engine.scope_tree import EMBEDDED
@@ -68,7 +67,7 @@ class RecordTable:
         columns = [memoryview(memory).cast("I")[column::5] for column in range(5)]
         self.offsets, self.positions, self.kinds, self.asns, self.texts = columns
         self.kinds[0] = NO_RECORD_KIND
-        native.numbering, self._slots = numbering(NUMBERS)
+        native.numbering = self._numbering = numbering(NUMBERS)
         native.by_number = address_of(memory)
         self._native, self._read = native, 2
 
@@ -105,7 +104,7 @@ class NumberedAnswers:
         keys = self._memory.get("keys") or b""
         self.keys = AnswerKeys(output.key_fields, memoryview(keys).cast("I"))
         numbered = [numbering(self._numbers if level else NUMBERS) for level in range(max(len(trees), 1))]
-        self._numberings = (Numbering * len(numbered))(*(table for table, _ in numbered))
+        self._numberings = (Numbering * len(numbered))(*numbered)
         native_trees = (Tree * len(trees))(*(tree.tree for tree in trees))
         self._native_records = (RecordNumbers * len(trees))()
         self.records = [RecordTable(native) for native in self._native_records]
@@ -114,13 +113,12 @@ class NumberedAnswers:
         # The kernel has only the addresses of these: they must live as long as the engine.
         self._referenced = trees, native_trees, numbered, key_tables
         self.engine = Engine(
-            secret=secret(),
             database_count=len(trees),
             trees=address_of(native_trees),
             numberings=address_of(self._numberings),
             records=address_of(self._native_records),
             recipes=address_of(self._recipes),
-            **{name: table for name, (table, _) in key_tables.items()},
+            **key_tables,
             recipe_count=FIRST_RECIPE,
             max_recipes=MAX_RECIPES,
             scopes=address_of(scope_trees()[0]),

@@ -174,8 +174,7 @@ class KernelClasses(RecordClasses):
         texts = sorted({*self._unread, ENTERED}, key=len) if self._unread else []
         keys = b"".join(bytes([len(text)]) + text.encode() for text in texts)
         entered = keys.find(bytes([len(ENTERED)]) + ENTERED.encode()) if texts else 0
-        results = address_of(self._tree.secret), address_of(self._offsets), address_of(outlines)
-        kernel().outline(*marked, keys, len(keys), entered, *results)
+        kernel().outline(*marked, keys, len(keys), entered, address_of(self._offsets), address_of(outlines))
         return outlines
 
     def _read(self, offsets: Iterable[int]) -> None:

@@ -38,7 +38,6 @@ class SearchTree:
     Attributes:
         database: the database.
         tree: the structure for the kernel.
-        secret: random numbers for hashes.
 
     """
 
@@ -50,7 +49,7 @@ class SearchTree:
 
         """
         self.database, metadata = database, database.reader.metadata()
-        self._map, self.secret = _mapped(database.file), array("Q", secret())
+        self._map = _mapped(database.file)
         self._nodes = [allocated(4 << TABLE_BITS) for _ in (4, 6)]
         self._references, self._out = allocated(24 * REFERENCE_SLOTS), allocated(MAX_RECORDS * (MAX_RECORD_BYTES << 1))
         self.tree = Tree(
@@ -60,6 +59,7 @@ class SearchTree:
             record_bits=metadata.record_size,
             ip_version=metadata.ip_version,
             nodes=(*map(address_of, self._nodes),),
+            secret=secret(),
         )
         if not kernel().open(byref(self.tree)):
             reason = "damaged: its search tree does not fit into the file; reinstall it with: geocli db update"
@@ -79,10 +79,9 @@ class SearchTree:
 
         """
         wanted, shapes, code = array("I", offsets), array("Q", bytes(8 * len(offsets))), language.encode()
-        names = code, len(code), address_of(self.secret)
-        references = address_of(self._references), REFERENCE_SLOTS - 1
+        references = code, len(code), address_of(self._references), REFERENCE_SLOTS - 1
         out = address_of(shapes), address_of(self._out), len(self._out)
-        size_bytes = kernel().decode(byref(self.tree), address_of(wanted), len(wanted), *names, *references, *out)
+        size_bytes = kernel().decode(byref(self.tree), address_of(wanted), len(wanted), *references, *out)
         records: list[Any] = marshal.loads(memoryview(self._out)[:size_bytes])  # noqa: S302 (written by the kernel)
         return records, shapes
 

@@ -63,9 +63,9 @@ def test_records_placed_by_an_attacker_do_not_collide(tmp_path: Path, step: int,
     """A secret distributes the keys over the slots: for any secret, the longest run of used slots is short."""
     walker = Walker([full_tree(tmp_path / "a.mmdb", [16 + step * at for at in range(1 << LEVELS)])])
     drawn = random.Random(seed)  # noqa: S311 (the same in each run)
-    walker.table.engine.secret[:] = drawn.getrandbits(64), *(drawn.getrandbits(64) | 1 for _ in range(2))
-    walks = walker.walk(EVERY)
     numbering = Numbering.from_address(walker.table.engine.numberings)
+    numbering.secret[:] = drawn.getrandbits(64), *(drawn.getrandbits(64) | 1 for _ in range(2))
+    walks = walker.walk(EVERY)
     slots = used(numbering)
 
     assert [16 + step * at for at in range(1 << LEVELS)] == [

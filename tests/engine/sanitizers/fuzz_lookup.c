@@ -347,11 +347,12 @@ static void check_output(const struct engine *engine, const struct block *block,
 static void check_packed(const struct engine *engine, const struct block *block, uint64_t *random) {
     uint64_t numbers = engine->next_number;
     struct slot slots[SEEN_SLOTS] = {0};
-    struct numbering seen = {slots, SEEN_SLOTS - 1, 0, 1 + below(random, SEEN_SLOTS - 1)};
+    struct numbering seen = {slots, SEEN_SLOTS - 1, 0, 1 + below(random, SEEN_SLOTS - 1),
+                             {next_random(random), next_random(random) | 1, next_random(random) | 1}};
     struct row *rows = zeros(block->count, sizeof *rows), *sorted = zeros(block->count, sizeof *rows);
     uint64_t values = numbers + engine->group_keys.count;
     uint32_t *starts = zeros(values < 256 ? 256 : values, sizeof *starts);
-    uint64_t count = geocli_collect(&seen, engine->secret, block, rows, 0), packed = 0;
+    uint64_t count = geocli_collect(&seen, block, rows, 0), packed = 0;
     CHECK(count <= count_of(engine, block, RENDERED) + count_of(engine, block, NEEDS_REGISTRY));
     geocli_sort(engine, rows, sorted, count, starts, numbers, engine->group_keys.count);
     for (uint64_t i = 1; i < count; i++) {

@@ -52,12 +52,12 @@ static void check_output(const struct engine *engine, const struct block *block)
 
 static void pack(const struct engine *engine, const struct block *block) {
     struct slot slots[2 * MAX_LINES] = {0};
-    struct numbering seen = {slots, 2 * MAX_LINES - 1, 0, MAX_LINES};
+    struct numbering seen = {slots, 2 * MAX_LINES - 1, 0, MAX_LINES, {1, 3, 5}};
     struct row rows[MAX_LINES], sorted[MAX_LINES];
     uint32_t starts[256];
     uint8_t out[2][2 * MAX_TEXT];
     struct writer addresses = {out[0], 0, sizeof out[0]}, places = {out[1], 0, sizeof out[1]};
-    uint64_t count = geocli_collect(&seen, engine->secret, block, rows, 0);
+    uint64_t count = geocli_collect(&seen, block, rows, 0);
     geocli_sort(engine, rows, sorted, count, starts, FIRST_NUMBER + MAX_NUMBERS, MAX_NUMBERS);
     CHECK(count == (uint64_t)geocli_payload(engine, sorted, count, sizeof out, &addresses, &places));
 }

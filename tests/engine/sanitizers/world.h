@@ -123,12 +123,12 @@ static void free_tree(struct tree *tree) {
 }
 
 static struct numbering make_numbering(uint64_t *random, uint64_t slots) {
-    return (struct numbering){zeros(slots, sizeof(struct slot)), slots - 1, 0, slots / 2 + below(random, slots / 2)};
+    return (struct numbering){zeros(slots, sizeof(struct slot)), slots - 1, 0, slots / 2 + below(random, slots / 2),
+                              {next_random(random) | 1, next_random(random) | 1, next_random(random) | 1}};
 }
 
 static struct engine *make_engine(uint64_t *random, int is_hostile) {
     struct engine *engine = zeros(1, sizeof *engine);
-    for (int i = 0; i < 3; i++) engine->secret[i] = next_random(random) | 1;
     engine->trees = zeros(DATABASES, sizeof *engine->trees);
     for (uint64_t wanted = below(random, DATABASES + 1); wanted; wanted--) {
         struct tree *tree = engine->trees + engine->database_count;
