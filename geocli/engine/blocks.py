@@ -176,19 +176,19 @@ class Block:
 
     def for_kernel(self, **results: array[int] | bytearray) -> Addresses:
         """Return the block, which must not change, as a structure of pointers; `results` are members, too."""
-        from geocli.engine.kernel import Addresses, address_of, address_of_bytes
+        from geocli.engine.kernel import Addresses, address_of
 
         names = ("starts", "ends", "stops", *OPTIONAL_COLUMNS)
         arrays = {name: memory for name in names if (memory := getattr(self, name)) is not None} | results
         native = Addresses(
-            text=address_of_bytes(self.text),
+            text=self.text,
             text_bytes=len(self.text),
             count=len(self),
             room=len(self),
             delimiter=self.delimiter[0],
             **{name: address_of(memory) for name, memory in arrays.items()},
         )
-        native.memory = self.text, *arrays.values()
+        native.memory = [*arrays.values()]
         return native
 
     def pointer(self) -> Any:

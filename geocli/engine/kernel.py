@@ -117,7 +117,7 @@ class Addresses(ctypes.Structure):
 
     memory: Sequence[object]
     _fields_ = declared(
-        "void* text",
+        "char* text",
         "u64 text_bytes count room",
         "void* starts ends stops copy_starts copy_ends skip_starts skip_ends padding written_starts written_stops",
         "void* numbers prefixes leaves",
@@ -285,8 +285,3 @@ def address_of(memory: mmap.mmap | array[int] | bytearray | memoryview | ctypes.
     if isinstance(memory, ctypes.Structure | ctypes.Array):
         return ctypes.addressof(memory)
     return ctypes.addressof(ctypes.c_char.from_buffer(memory)) if memory else 0
-
-
-def address_of_bytes(text: bytes) -> int:
-    """Return the address of bytes. The caller must keep them alive; the kernel must not change them."""
-    return ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value or 0
