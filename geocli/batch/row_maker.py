@@ -8,7 +8,6 @@ from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.address_ranges import single_address
-from geocli.addresses import network_length
 from geocli.batch.list_notes import is_comment, unusual_lines, with_notes
 from geocli.batch.row_selection import kept_pieces
 from geocli.models import Entry
@@ -164,7 +163,9 @@ class RowMaker:
         """Return the lines of entries for the addresses at these positions."""
         ips = None
         if block.stops != block.ends:
-            ips = [_with_length(entry.ip, block, position) for entry, position in zip(entries, positions, strict=True)]
+            ips = [
+                entry.ip + block.suffix(position).decode() for entry, position in zip(entries, positions, strict=True)
+            ]
         lines = self._form.output.rows(entries, ips)
         if not block.only_addresses:
             return lines
@@ -243,13 +244,6 @@ class RowMaker:
                 self._out = bytearray(2 * len(self._out))
         if answers.block.tail:
             yield answers.block.tail
-
-
-def _with_length(ip: str, block: Block, position: int) -> str:
-    """Return an address with the prefix length that follows it in a block, if they are a network."""
-    suffix = block.suffix(position)
-    length = network_length(block.address(position), int(suffix[1:])) if suffix else None
-    return ip if length is None else f"{ip}/{length}"
 
 
 def _parts(block: Block, lines: Sequence[bytes]) -> Iterator[bytes]:

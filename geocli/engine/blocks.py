@@ -6,7 +6,7 @@ from array import array
 from copy import copy
 from itertools import accumulate, chain
 
-from geocli.addresses import parse
+from geocli.addresses import network_length, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,8 +164,10 @@ class Block:
         self.stops[position] = span[1]
 
     def suffix(self, position: int) -> bytes:
-        """Return the prefix length after an address, with its slash; empty if there is none."""
-        return self.text[self.ends[position] : self.stops[position]]
+        """Return the prefix length after an address, with its slash, as it applies to the canonical form."""
+        text = self.text[self.ends[position] : self.stops[position]]
+        length = network_length(self.address(position), int(text[1:])) if text else None
+        return b"" if length is None else b"/%d" % length
 
     def copied(self, position: int) -> bytes:
         """Return the text to write before an answer."""

@@ -12,7 +12,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from geocli import address_ranges
-from geocli.addresses import network_length
 from geocli.engine import kernel as native
 from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import zeros
@@ -122,7 +121,7 @@ class LookupTable:
             unread = block_answers.positions(NEW)
         canonical = {text: _canonical(text, block.read) for text in set(map(block.address, unread))}
         addresses = ((position, canonical[block.address(position)]) for position in unread)
-        block_answers.rewrite({at: text + _suffix(block, at) for at, text in addresses if text is not None})
+        block_answers.rewrite({at: text + block.suffix(at) for at, text in addresses if text is not None})
         self._find(block_answers)
         for position in block_answers.positions(NEW):
             block_answers.numbers[position] = SINGLE
@@ -207,10 +206,3 @@ def _canonical(text: bytes, read: Callable[[str], Address]) -> bytes | None:
     except AddressError:
         address = address_ranges.single_address(decoded(text))
         return None if address is None else str(address).encode()
-
-
-def _suffix(block: Block, position: int) -> bytes:
-    """Return the prefix length after an address, with its slash, as it applies to the canonical form."""
-    suffix = block.suffix(position)
-    length = network_length(block.address(position), int(suffix[1:])) if suffix else None
-    return b"" if length is None else b"/%d" % length
