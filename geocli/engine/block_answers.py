@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from geocli.engine.blocks import zeros
-from geocli.engine.kernel import IS_SINGLE, SINGLE, Choice, Progress, Style, address_of, kernel
+from geocli.engine.kernel import IS_SINGLE, SINGLE, Progress, Style, address_of, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -70,13 +70,9 @@ class BlockAnswers:
             positions[position] = is_selected
         selected = BlockAnswers(self.answers, block)
         selected.numbers[:], selected.prefixes[:] = self.numbers, self.prefixes
-        choice = Choice(
-            numbers=address_of(verdicts.selected),
-            positions=address_of(positions),
-            row_starts=None if block.row_starts is None else address_of(block.row_starts),
-        )
         verdicts.update()
-        is_kept = kernel().select(byref(selected.native), byref(choice))
+        flagged = address_of(verdicts.selected), address_of(positions)
+        is_kept = kernel().select(byref(selected.native), *flagged)
         if block.copy_starts is not None:
             block.tail = block.tail[: block.tail.find(b"\n") + 1] if is_kept else b""
         return selected, [position for position in flags if selected.numbers[position] == SINGLE]

@@ -29,16 +29,6 @@ def zeros(count: int) -> array[int]:
 
 NO_ROW = 0xFFFFFFFF
 """Stands for the offset of a row where none begins."""
-OPTIONAL_COLUMNS = (
-    "copy_starts",
-    "copy_ends",
-    "skip_starts",
-    "skip_ends",
-    "padding",
-    "written_starts",
-    "written_stops",
-)
-"""Arrays that a block may not have."""
 
 
 class Block:
@@ -180,8 +170,7 @@ class Block:
         """Return the block, which must not change, as a structure of pointers; `results` are members, too."""
         from geocli.engine.kernel import Addresses, address_of
 
-        names = ("starts", "ends", "stops", *OPTIONAL_COLUMNS)
-        arrays = {name: memory for name in names if (memory := getattr(self, name)) is not None} | results
+        arrays = {name: column for name, column in vars(self).items() if isinstance(column, array)} | results
         native = Addresses(
             text=self.text,
             text_bytes=len(self.text),

@@ -119,6 +119,8 @@ struct leaf {
     uint32_t offset, prefix;
 };
 
+enum { NO_ROW = 0xffffffff };
+
 /* The addresses of a block, and the number of each answer. */
 struct block {
     const uint8_t *text;
@@ -126,6 +128,7 @@ struct block {
     uint32_t *starts, *ends, *stops;   /* offsets of addresses, and of the ends of their prefix lengths */
     uint32_t *copy_starts, *copy_ends; /* offsets of the text to copy before each answer; may be null */
     uint32_t *skip_starts, *skip_ends; /* offsets of the part of that text to leave out; may be null */
+    uint32_t *row_starts;              /* offset of the row that begins before the address, or NO_ROW; null: after a newline */
     uint32_t *padding;                 /* number of delimiters to add to that; may be null */
     uint32_t *written_starts, *written_stops; /* of labelled addresses: where they are in the input, before some are rewritten */
     uint32_t *numbers;
@@ -1281,15 +1284,6 @@ void geocli_count(const uint32_t *numbers, uint64_t count, uint64_t step, uint64
 
 /* Selecting rows: what geocli/batch/row_selection.py defines. */
 
-struct choice {
-    const uint8_t *numbers;     /* by number of an answer: whether it is selected */
-    const uint8_t *positions;   /* by position: the same for addresses that are looked up by themselves */
-    const uint32_t *row_starts; /* by position: offset of the row that begins before the address, NO_ROW if none does; may be
-                                 * null: then rows end in newlines */
-};
-
-enum { NO_ROW = 0xffffffff };
-
 static uint32_t line_end(const struct block *block, uint32_t start, uint32_t stop) {
     const uint8_t *newline = memchr(block->text + start, '\n', stop - start);
     return newline ? (uint32_t)(newline - block->text) + 1 : start;
@@ -1309,16 +1303,16 @@ static void drop_row(struct block *block, uint64_t first, uint64_t end) {
     }
 }
 
-/* Drop the rows of a block in which no address is selected, and text between rows but for what ends each of them. Return whether
- * the row before the tail is left. */
-int32_t geocli_select(struct block *block, const struct choice *choice) {
+/* Drop the rows of a block in which no address is selected, and text between rows but for what ends each of them. Answers are
+ * selected by number, and addresses that are looked up by themselves by position. Return whether the row before the tail is left. */
+int32_t geocli_select(struct block *block, const uint8_t *numbers, const uint8_t *positions) {
     uint64_t row = 0;
     int is_kept = 0;
     for (uint64_t i = 0; i < block->count; i++) {
         uint32_t number = block->numbers[i], start = 0, begin = 0;
         if (block->copy_starts) {
             start = block->copy_starts[i];
-            begin = choice->row_starts ? choice->row_starts[i] : last_line(block, start, block->copy_ends[i]);
+            begin = block->row_starts ? block->row_starts[i] : last_line(block, start, block->copy_ends[i]);
             block->skip_starts[i] = block->skip_ends[i] = start;
         }
         if (begin != NO_ROW) {
@@ -1330,7 +1324,7 @@ int32_t geocli_select(struct block *block, const struct choice *choice) {
             row = i;
             is_kept = 0;
         }
-        is_kept |= number < FIRST_NUMBER ? choice->positions[i] : choice->numbers[number];
+        is_kept |= number < FIRST_NUMBER ? positions[i] : numbers[number];
     }
     if (!is_kept) drop_row(block, row, block->count);
     return is_kept;

@@ -119,8 +119,8 @@ class Addresses(ctypes.Structure):
     _fields_ = declared(
         "char* text",
         "u64 text_bytes count room",
-        "void* starts ends stops copy_starts copy_ends skip_starts skip_ends padding written_starts written_stops",
-        "void* numbers prefixes leaves",
+        "void* starts ends stops copy_starts copy_ends skip_starts skip_ends row_starts padding",
+        "void* written_starts written_stops numbers prefixes leaves",
         "u8 delimiter",
     )
 
@@ -129,12 +129,6 @@ class Style(ctypes.Structure):
     """Values of the fields that the kernel fills in."""
 
     _fields_ = declared("char* time no_network", "u64 time_bytes no_network_bytes", "u32 is_network_quoted is_label")
-
-
-class Choice(ctypes.Structure):
-    """Which answers are selected."""
-
-    _fields_ = declared("void* numbers positions row_starts")
 
 
 class Progress(ctypes.Structure):
@@ -194,7 +188,7 @@ _FUNCTIONS = {
     "settle": "void void* u64",
     "assemble": "i64 void* void* void* char* void* void* void* u64",
     "count": "void void* u64 u64 void*",
-    "select": "i32 void* void*",
+    "select": "i32 void* void* void*",
     "scan": "i64 void* void* void*",
     "trim": "i64 void* void* void*",
     "remember": "void void* void* u32 u32 u32 u8",

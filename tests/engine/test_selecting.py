@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from geocli.batch.row_selection import kept_pieces
 from geocli.engine.blocks import Block, offsets
-from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, Choice, address_of, kernel, load
+from geocli.engine.kernel import FIRST_NUMBER, SINGLE, UNREAD, address_of, kernel, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +29,7 @@ def _kept_by_kernel(block: Block, flags: Sequence[bool], singles: Sequence[bool]
     numbers = offsets(SINGLE if single else FIRST_NUMBER + flag for flag, single in zip(flags, singles, strict=True))
     to, verdicts, positions = block.for_selection(), bytearray(FIRST_NUMBER) + b"\0\1", bytearray(flags)
     native = to.for_kernel(numbers=numbers, prefixes=bytearray(len(block)))
-    choice = Choice(
-        numbers=address_of(verdicts),
-        positions=address_of(positions),
-        row_starts=None if block.row_starts is None else address_of(block.row_starts),
-    )
-    is_kept = kernel().select(byref(native), byref(choice))
+    is_kept = kernel().select(byref(native), address_of(verdicts), address_of(positions))
     tail = block.tail[: block.tail.find(b"\n") + 1] if is_kept else b""
     pieces: list[tuple[bytes, int | None]] = []
     for position, number in enumerate(numbers):
