@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import islice
+from operator import attrgetter
 
 from geocli.hashing import blake2b
 from geocli.immutable import Value
@@ -44,10 +45,13 @@ TARGET_BYTES = 64 * 1024
 """Maximum size of the frames that a writer makes, unless one entry is larger."""
 MAX_BYTES = 1024 * 1024
 """Maximum size of a payload; a reader treats a longer one as damage."""
+MAX_TEXTS = 20_000
+"""Maximum number of places of which a writer remembers the text, in about 15 MB."""
 MAX_CHECKED_BYTES = 32 << 20
 """Size of the places that a reader remembers, so as to check each once."""
 
 _ENTRY_KEYS = ("status", "scope", "source", "built_at", "retry_at")
+_other_members = attrgetter(*_ENTRY_KEYS)
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*Place.field_names, *_ENTRY_KEYS), (str,))
 _TYPES |= {"latitude": (float, int), "longitude": (float, int), "asn": (int,), "traits": (dict,)}
 _FLAT = {str, int, bool, type(None)}
@@ -93,15 +97,9 @@ def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
     All entries of a payload have the same time of resolution and the same generation. Raises ValueError if an entry is
     larger than `MAX_BYTES`.
     """
-    draft, place = _Draft(""), ""
-    last: tuple[Place, list[object]] | None = None
+    draft = _Draft("")
     for entry in entries:
-        start = head(entry.resolved_at, entry.generation)
-        # Many entries in a row differ in the address alone, such as unresolved ones. Equal places may have other text,
-        # since True == 1.
-        members = [getattr(entry, name) for name in _ENTRY_KEYS]
-        if last is None or entry.place is not last[0] or members != last[1]:
-            last, place = (entry.place, members), place_text(members_of(entry))
+        start, place = head(entry.resolved_at, entry.generation), _text_of(entry)
         if draft.rows and (start != draft.head or not draft.has_room(entry, place)):
             yield draft.payload()
             draft = _Draft(start)
@@ -128,7 +126,8 @@ class _Draft:
         if place not in self.places:
             self.places[place] = len(self.places)
             self.size_bytes += len(place) + 1
-        self.rows.append(compact_json([entry.ip, self.places[place], entry.prefix_len]))
+        prefix = "null" if entry.prefix_len is None else entry.prefix_len
+        self.rows.append(f"[{encode_basestring_ascii(entry.ip)},{self.places[place]},{prefix}]")
         self.size_bytes += len(self.rows[-1]) + 1
 
     def payload(self) -> bytes:
@@ -152,6 +151,23 @@ def payload(head: str, places: Iterable[bytes], rows: Iterable[bytes], ips: byte
     if len(whole) > MAX_BYTES:
         raise ValueError(f"an entry of {len(whole)} bytes does not fit into a frame")
     return whole
+
+
+_texts: dict[tuple[object, ...], tuple[str, Place]] = {}
+
+
+def _text_of(entry: Entry) -> str:
+    """Return the JSON of the known members of an entry and its place, without its address; most places recur.
+
+    It is remembered by the identity of the place, since equal places may have other text: True == 1.
+    """
+    key = id(entry.place), *_other_members(entry)
+    remembered = _texts.get(key)
+    if remembered is None:
+        if len(_texts) >= MAX_TEXTS:
+            _texts.clear()
+        remembered = _texts[key] = place_text(members_of(entry)), entry.place  # which keeps its id
+    return remembered[0]
 
 
 def members_of(entry: Entry) -> dict[str, Any]:
