@@ -104,14 +104,8 @@ class Block:
         ends = [*accumulate(map(len, pieces))]
         bounds = offsets(chain((0,), ends))
         starts = bounds[:-1:2]
-        block = cls(
-            b"".join(pieces),
-            bounds[1::2],
-            bounds[2::2],
-            copy_starts=starts,
-            copy_ends=bounds[1::2],
-            tail=tail,
-        )
+        text = b"".join(pieces)
+        block = cls(text, bounds[1::2], bounds[2::2], copy_starts=starts, copy_ends=bounds[1::2], tail=tail)
         if rows is not None:
             pairs = zip(starts, rows, strict=True)
             block.row_starts = offsets(NO_ROW if size is None else start + size for start, size in pairs)

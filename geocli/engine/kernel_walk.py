@@ -13,8 +13,7 @@ from geocli.databases.tree_nodes import MAX_PATHS
 from geocli.engine.kernel import Joint, ListForm, Source, Tree, address_of, kernel, load
 from geocli.engine.networks import BITS, DAMAGED, Span, Walker
 from geocli.engine.record_classes import KernelClasses
-from geocli.engine.scope_tree import EMBEDDED
-from geocli.engine.search_tree import SearchTree, scope_trees
+from geocli.engine.search_tree import EMBEDDED, SearchTree, scope_trees
 from geocli.errors import DatabaseError
 
 if TYPE_CHECKING:

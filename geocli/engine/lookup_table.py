@@ -12,23 +12,13 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from geocli import address_ranges
-from geocli.engine import kernel as native
 from geocli.engine.block_answers import BlockAnswers
 from geocli.engine.blocks import zeros
 from geocli.engine.database_records import Records
-from geocli.engine.kernel import (
-    IS_SINGLE,
-    NEEDS_REGISTRY,
-    NEW,
-    NO_PREFIX,
-    RENDERED,
-    SINGLE,
-    address_of,
-)
+from geocli.engine.kernel import IS_SINGLE, NEEDS_REGISTRY, NEW, NO_PREFIX, RENDERED, SINGLE, address_of, kernel
 from geocli.engine.numbered_answers import NumberedAnswers
 from geocli.engine.recipes import merged
-from geocli.engine.scope_tree import GLOBAL
-from geocli.engine.search_tree import SearchTree
+from geocli.engine.search_tree import GLOBAL, SearchTree
 from geocli.errors import AddressError
 from geocli.models import ENGLISH
 from geocli.sanitize import decoded
@@ -91,7 +81,7 @@ class LookupTable:
         with_traits = is_kept or has_trait_keys or "traits" in output.fields
         self.answers = NumberedAnswers(trees, output, generation, is_kept=is_kept)
         self._records = Records(trees, output, self.answers, language, with_traits=with_traits)
-        self._kernel, self._lock = native.kernel(), Lock()
+        self._kernel, self._lock = kernel(), Lock()
         self._combined: dict[int, Combination] = {}
         """Recipes of answers for which the registries are asked."""
         self._with_country: dict[tuple[int, Kind | None], int] = {}

@@ -11,7 +11,7 @@ from geocli.address_ranges import AddressRange, Part
 from geocli.addresses import embedded, scope
 from geocli.engine.kernel_walk import walker
 from geocli.engine.networks import entry_of
-from geocli.engine.scope_tree import EMBEDDED
+from geocli.engine.search_tree import EMBEDDED
 from geocli.errors import AddressError, GeocliError, ResolveError
 from geocli.models import IANA, Entry, Place
 from geocli.resolvers.mmdb import MmdbResolver

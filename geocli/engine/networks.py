@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.databases.tree_nodes import MAX_PATHS, nodes
 from geocli.engine.record_classes import RecordClasses
-from geocli.engine.scope_tree import EMBEDDED, scope_records
+from geocli.engine.search_tree import EMBEDDED, scope_records
 from geocli.errors import DatabaseError
 from geocli.models import IANA, Answer, Entry, Place
 

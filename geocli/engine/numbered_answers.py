@@ -29,8 +29,7 @@ from geocli.engine.kernel import (
     numbering,
 )
 from geocli.engine.rendering import Renderer
-from geocli.engine.scope_tree import EMBEDDED
-from geocli.engine.search_tree import scope_trees
+from geocli.engine.search_tree import EMBEDDED, scope_trees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from geocli.engine.kernel import ADDRESS, COLUMN_END, FRAGMENT, LINKED, NETWORK, TEXT_END, TIME
-from geocli.engine.scope_tree import GLOBAL, SCOPES
+from geocli.engine.search_tree import GLOBAL, SCOPES
 from geocli.models import IANA, WHERE_FIELDS
 from geocli.storage.place_encoding import SHARED_MEMBERS, SHARED_TRAITS, member_texts
 from geocli.timestamps import instant_text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geocli.engine.kernel_walk import walker
 from geocli.engine.networks import SELECTED, UNSELECTED, entry_of
-from geocli.engine.scope_tree import EMBEDDED, SCOPES
+from geocli.engine.search_tree import EMBEDDED, SCOPES
 from geocli.merging import merge
 from geocli.models import reader
 

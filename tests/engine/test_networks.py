@@ -16,7 +16,7 @@ from geocli.databases.discovery import examine
 from geocli.databases.tree_nodes import check_tree
 from geocli.engine.kernel_walk import SPANS_TOGETHER, KernelWalker, walker
 from geocli.engine.networks import Span, Walker
-from geocli.engine.scope_tree import EMBEDDED, GLOBAL, SCOPES
+from geocli.engine.search_tree import EMBEDDED, GLOBAL, SCOPES
 from geocli.errors import DatabaseError
 from tests.helpers.databases import CITIES, NETWORKS, build
 from tests.helpers.search_trees import SEPARATOR_BYTES, SIZES, Trie, metadata, node_bytes

@@ -14,7 +14,7 @@ from geocli import addresses
 from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine import networks as networks_of
-from geocli.engine.scope_tree import SCOPES
+from geocli.engine.search_tree import SCOPES
 from tests.helpers.kernel_walks import Walk, Walker
 from tests.helpers.search_trees import Trie
 

@@ -16,8 +16,7 @@ from geocli.databases.database import Database
 from geocli.databases.discovery import examine
 from geocli.engine.kernel import Tree as NativeTree
 from geocli.engine.kernel import address_of, kernel
-from geocli.engine.scope_tree import GLOBAL
-from geocli.engine.search_tree import SearchTree
+from geocli.engine.search_tree import GLOBAL, SearchTree
 from geocli.errors import DatabaseError
 from tests.helpers.databases import CITIES, NETWORKS, build
 from tests.helpers.kernel_walks import Walk, Walker

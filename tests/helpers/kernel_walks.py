@@ -22,7 +22,7 @@ from geocli.engine.kernel import (
     kernel,
 )
 from geocli.engine.lookup_table import LookupTable
-from geocli.engine.scope_tree import GLOBAL
+from geocli.engine.search_tree import GLOBAL
 from geocli.formats.rows import Output
 
 if TYPE_CHECKING:
