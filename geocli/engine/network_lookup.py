@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from geocli import address_ranges
 from geocli.address_ranges import AddressRange, Part
@@ -18,12 +18,15 @@ from geocli.resolvers.mmdb import MmdbResolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from geocli.api_arguments import Mode
     from geocli.cache import GeoCache
     from geocli.engine.networks import Numbers, Walker
     from geocli.models import Answer
+
+    PartAnswer: TypeAlias = tuple[Answer | None, str | None]
+    """The answer of the databases for a part, None if they know nothing, and the scope of special addresses."""
 
 MAX_REMEMBERED = 50_000
 """Maximum number of answers that are remembered, which take about 50 MB."""
@@ -69,15 +72,6 @@ class NoDatabaseError(ResolveError):
         super().__init__(f"{text}: {NO_DATABASE}")
         self.path = NO_DATABASE
         """Only the first network is reported."""
-
-
-class PartAnswer(NamedTuple):
-    """The answer for a part."""
-
-    answer: Answer | None
-    """That of the databases; None if they know nothing."""
-    scope: str | None
-    """Of special addresses."""
 
 
 class NetworkLookup:
@@ -178,7 +172,7 @@ class NetworkLookup:
             yield Part(6, begin, end, (EMBEDDED, low_bits, *span.numbers))
 
     def answer(self, part: Part) -> PartAnswer:
-        """Return the answer of the databases for a part, and its scope."""
+        """Return the answer for a part."""
         if (answer := self._remembered.get(part.key)) is None:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
@@ -187,13 +181,13 @@ class NetworkLookup:
 
     def _resolve(self, part: Part) -> PartAnswer:
         if part.key == TEREDO:
-            return PartAnswer(None, None)
+            return None, None
         address = address_ranges.address(part.version, part.first)
         answer = self._cache.chain.resolve(address, self._cache.on_problem, only_databases=True)
         if answer is not None and "embedded_ipv4" in (answer.place.traits or {}):
             traits = {key: value for key, value in (answer.place.traits or {}).items() if key != "embedded_ipv4"}
             answer = answer.replace(place=answer.place.replace(traits=traits or None))
-        return PartAnswer(None if answer is None or answer.is_empty else answer, scope(address))
+        return None if answer is None or answer.is_empty else answer, scope(address)
 
     def part_entry(self, part: Part, text: str) -> Entry:
         """Return the entry of a part, whose network or range is `text`."""
