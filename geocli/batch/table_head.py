@@ -100,10 +100,8 @@ def read_head(text: bytes, dialect: Dialect, columns: Sequence[str], *, is_all: 
         The head; None if more must be read, up to the first row after it.
 
     """
-    prefix = next(PREFIX.finditer(text))
-    mark = prefix.end()
-    if prefix[1]:
-        dialect = dialect._replace(delimiter=prefix[1].decode("latin-1"))
+    mark, delimiter = _prefix(text)
+    dialect = dialect._replace(delimiter=delimiter or dialect.delimiter)
     bounds, is_complete = _comment_bounds(text, mark, is_all=is_all)
     if not (is_complete or is_all):
         return None
@@ -114,12 +112,18 @@ def read_head(text: bytes, dialect: Dialect, columns: Sequence[str], *, is_all: 
         return log_head
     dialect = dialect._replace(has_comments=bool(comments))
     rest = text[at:]
-    size = dialect.first_bytes(rest) if rest else 0
+    size = dialect.first_bytes(rest)
     if rest and not size and not is_all:
         return None
     head = _of_table(lines, text[start : at + (size or len(rest))], dialect, columns, at - start)
     # Without names, comments are left to the rows, so that those of several files are written.
     return head if head.names else head._replace(size=mark, lines=(text[:mark],))
+
+
+def _prefix(text: bytes) -> tuple[int, str]:
+    """Return the size of a byte order mark and of Excel's line, and the delimiter that this names, if any."""
+    prefix = next(PREFIX.finditer(text))
+    return prefix.end(), (prefix[1] or b"").decode("latin-1")
 
 
 def _comment_bounds(text: bytes, at: int, *, is_all: bool) -> tuple[list[int], bool]:

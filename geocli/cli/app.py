@@ -113,15 +113,21 @@ def _hint(error: Any) -> str:
         return ""
     if hasattr(error, "possibilities"):
         return _hint_for_option(error.ctx, error.option_name)
+    if error.ctx.info_name == "networks" and "extra argument" in error.message:
+        return "; choose networks with --country NL, --asn 15169 or --only FIELD=VALUE"
     word = next((word for word in sys.argv[1:] if error.message.startswith(f"No such command '{word}'")), "")
     if not word or error.ctx.parent is not None or "Did you mean" in error.message:
-        is_country = error.ctx.info_name == "networks" and "extra argument" in error.message
-        return "; choose networks with --country NL, --asn 15169 or --only FIELD=VALUE" if is_country else ""
+        return ""
+    return _hint_for_command(error.ctx.command, word)
+
+
+def _hint_for_command(command: Any, word: str) -> str:
+    """Return what to type instead of a word that is not a command."""
     if os.path.isfile(word):
         from shlex import quote
 
         return f"; to look up the addresses in this file: geocli batch {quote(word)}"
-    if word == "help" or _has(error.ctx.command, f"--{word}"):
+    if word == "help" or _has(command, f"--{word}"):
         return f"; try: geocli --{word}"
     return "; to look up an address: geocli lookup ADDRESS"
 

@@ -87,9 +87,7 @@ def _lines(entry: Entry, now: datetime, *, with_flags: bool) -> Iterator[tuple[s
     yield "time zone", place.time_zone or ""
     yield "network", entry.network or ""
     yield "organisation", _joined(" ", None if place.asn is None else f"AS{place.asn}", place.org)
-    yield "seen as", (kinds := kinds_of(place.traits))
-    if place.traits and not kinds and place.replace(traits=None) == Place():
-        yield "traits", "; ".join(f"{name}: {value_text(content)}" for name, content in place.traits.items())
+    yield from _of_traits(place)
     yield "scope", entry.scope or ""
     if entry.source:
         yield "source", _joined(", built ", titles_of(entry.source), ago(entry.built_at, now))
@@ -101,6 +99,14 @@ def _lines(entry: Entry, now: datetime, *, with_flags: bool) -> Iterator[tuple[s
 def _place(place: Place) -> str:
     country = _joined(" ", place.country_name, place.country_code and f"({place.country_code})")
     return _joined(", ", place.city, place.region, country)
+
+
+def _of_traits(place: Place) -> Iterator[tuple[str, str]]:
+    """Return lines of traits: what the network is seen as; of a place that has nothing else, all traits."""
+    if kinds := kinds_of(place.traits):
+        yield "seen as", kinds
+    elif place.replace(traits=None) == Place():
+        yield "traits", "; ".join(f"{name}: {value_text(content)}" for name, content in (place.traits or {}).items())
 
 
 def _joined(separator: str, *texts: str | None) -> str:

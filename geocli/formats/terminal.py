@@ -101,18 +101,21 @@ def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[
         excess = sum(widths.values()) + GAP_CELLS * (len(widths) - 1) + MARGIN_CELLS - width
         if excess <= 0:
             return widths
-        spare = _spare(columns, widths)
-        dropped = sorted(
-            (columns[number].is_minor, number) for number in widths if number and not columns[number].is_fixed
-        )
-        if sum(spare.values()) >= excess and not (dropped and dropped[-1][0]):
+        spare, dropped = _spare(columns, widths), _dropped(columns, widths)
+        if sum(spare.values()) >= excess and not (dropped and columns[dropped].is_minor):
             widths[max(spare, key=widths.__getitem__)] -= 1
         elif dropped:
-            del widths[dropped[-1][1]]
+            del widths[dropped]
         elif widths[0] > 1 and not columns[0].is_fixed:
             widths[0] -= 1
         else:
             return widths
+
+
+def _dropped(columns: Sequence[Column], widths: Mapping[int, int]) -> int:
+    """Return the number of the column to drop next: the last minor one, else the last; 0 if there is none."""
+    numbers = (number for number in widths if not columns[number].is_fixed)
+    return max(numbers, key=lambda number: (number > 0, columns[number].is_minor, number), default=0)
 
 
 def _shortened(cell: Cell, column: Column, cells: int) -> Text:
