@@ -41,20 +41,23 @@ def _refusal(name: str, value: object, choices: Sequence[str]) -> ValueError:
 
 
 def selection(which: object, limit: int | None) -> None:
-    """Raise ValueError unless a selection is known or an age, and the maximum number of rows is not negative."""
-    if not isinstance(which, timedelta) and which not in SELECTIONS:
+    """Raise ValueError unless a selection is known or an age, which is not negative, as the maximum number of rows."""
+    if isinstance(which, timedelta):
+        not_negative("which", which)
+    elif which not in SELECTIONS:
         raise _refusal("which", which, (*SELECTIONS, "or a timedelta"))
-    _not_negative("limit", limit)
+    not_negative("limit", limit)
 
 
 def count(by: object, top: int) -> None:
     """Raise ValueError unless rows can be counted by a field, and the number of values is not negative."""
     one_of("by", by, COUNTED)
-    _not_negative("top", top)
+    not_negative("top", top)
 
 
-def _not_negative(name: str, value: int | None) -> None:
-    if value is not None and value < 0:
+def not_negative(name: str, value: int | timedelta | None) -> None:
+    """Raise ValueError if a number or an age is negative."""
+    if value is not None and value < type(value)():  # type: ignore[operator]  # both are of one type
         msg = f"{name}: {value!r} is negative"
         raise ValueError(msg)
 

@@ -324,11 +324,13 @@ class GeoCache(ForkAware):
             older_than: only rows that were resolved longer ago.
 
         Raises:
+            ValueError: `older_than` is negative.
             StorageError: the store cannot be written; or BusyError.
 
         """
         from geocli.storage.clears import Clear
 
+        api_arguments.not_negative("older_than", older_than)
         before = None if older_than is None else instant_text(earlier(self.now(), older_than))
         conditions = Clear(only_unresolved=unresolved, resolved_before=before)
         return self._flush().clear(conditions, self._settings.lock_timeout_seconds)

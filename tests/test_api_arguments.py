@@ -79,6 +79,8 @@ def test_one_string_is_not_a_batch(cache: GeoCache, method: str, values: Any) ->
         (lambda cache: cache.re_resolve("stale"), "which: 'stale' is not one of due, unresolved, all, or a timedelta"),
         (lambda cache: cache.re_resolve(30), "which: 30 is not one of due, "),
         (lambda cache: cache.re_resolve("all", limit=-1), "limit: -1 is negative"),
+        (lambda cache: cache.re_resolve(timedelta(-1)), "which: .* is negative"),
+        (lambda cache: cache.clear(older_than=timedelta(-1)), "older_than: .* is negative"),
         (lambda cache: cache.stats(by="cities"), "by: 'cities' is not one of country, asn, city, source"),
         (lambda cache: cache.stats(top=-1), "top: -1 is negative"),
     ],
