@@ -343,6 +343,38 @@ static void check_output(const struct engine *engine, const struct block *block,
     free(ends);
 }
 
+/* Select answers and addresses at random. What is left out is within the text of each address, and each selected address is left;
+ * the output is no longer than that of the whole block. */
+static void check_selected(const struct engine *engine, const struct block *block, uint64_t *random) {
+    struct block left = *block;
+    struct style style = {(const uint8_t *)"time", (const uint8_t *)"-", 4, 1, 0, 0};
+    uint64_t sizes[2], size = block->count * sizeof *left.numbers, room = MAX_LINES * 4 * MAX_TEXT;
+    uint8_t *numbers = zeros(engine->next_number, 1), *positions = zeros(block->count, 1), *out = zeros(room, 1);
+    uint64_t *ends = zeros(block->count, sizeof *ends);
+    for (uint64_t i = 0; i < engine->next_number; i++) numbers[i] = !below(random, 3);
+    for (uint64_t i = 0; i < block->count; i++) positions[i] = !below(random, 3);
+    uint32_t **own[] = {&left.numbers, &left.padding}, **skipped[] = {&left.skip_starts, &left.skip_ends};
+    for (int i = 0; i < 2; i++) {
+        *skipped[i] = zeros(block->count, sizeof **skipped[i]);
+        *own[i] = memcpy(zeros(block->count, sizeof **own[i]), *own[i], size);
+    }
+    geocli_select(&left, numbers, positions);
+    for (uint64_t i = 0; i < block->count; i++) {
+        uint32_t number = block->numbers[i], is_selected = number < FIRST_NUMBER ? positions[i] : numbers[number];
+        CHECK(left.numbers[i] == number || (left.numbers[i] == UNREAD && !is_selected));
+        CHECK(left.copy_starts[i] <= left.skip_starts[i] && left.skip_starts[i] <= left.skip_ends[i]);
+        CHECK(left.skip_ends[i] <= left.copy_ends[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        struct progress progress = {0};
+        sizes[i] = geocli_assemble(engine, i ? &left : block, &style, numbers, ends, &progress, out, room);
+        CHECK(progress.position == block->count);
+    }
+    CHECK(sizes[1] <= sizes[0]);
+    void *memory[] = {numbers, positions, out, ends, left.numbers, left.padding, left.skip_starts, left.skip_ends};
+    for (uint64_t i = 0; i < sizeof memory / sizeof *memory; i++) free(memory[i]);
+}
+
 /* Pack the answers as for the journal, with a table that overflows at times, and check that all rows are there, in order. */
 static void check_packed(const struct engine *engine, const struct block *block, uint64_t *random) {
     uint64_t numbers = engine->next_number;
@@ -448,6 +480,7 @@ static void one_round(uint64_t *random) {
             check_numbers(engine, &block, &expected);
             if (engine->keys) check_keys(engine);
             check_output(engine, &block, &expected, random, is_label);
+            check_selected(engine, &block, random);
             if (engine->groups) check_packed(engine, &block, random);
         }
         free_block(&block);
