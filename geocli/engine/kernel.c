@@ -651,15 +651,11 @@ static int inner(const struct decoder *decoder, const struct value *key, int pla
     return is_text(decoder, key, "subdivisions", 12) ? LISTED : ELSEWHERE;
 }
 
-/* Return whether a name is certainly not a placeholder for unknown values, which are short and begin with these letters. */
+/* Return whether a name is certainly not a placeholder for unknown values, which are not letters, or begin with these. */
 static int is_known_name(const struct decoder *decoder, const struct value *name) {
-    const uint8_t *text = decoder->data + name->begin;
-    if (name->type != STRING || !name->size) return 0;
-    uint8_t first = text[0] | 0x20, last = text[name->size - 1] | 0x20;
-    int is_letter = first >= 'a' && first <= 'z' && text[0] < 0x80;
-    if (is_letter && first != 'n' && first != 'u' && first != 'z') return 1;
-    if (is_letter && name->size > 10 && last >= 'a' && last <= 'z') return 1;
-    return text[0] >= 0xc3 && (text[0] < 0xe1 || text[0] > 0xe3); /* no Unicode space begins with these bytes */
+    uint8_t byte = name->size ? decoder->data[name->begin] : 0, letter = byte | 0x20;
+    if (letter >= 'a' && letter <= 'z') return letter != 'n' && letter != 'u' && letter != 'z';
+    return byte >= 0xc3 && (byte < 0xe1 || byte > 0xe3); /* no Unicode space begins with these bytes */
 }
 
 static int put_value(struct decoder *decoder, uint64_t at, int place, int depth, uint64_t *next);
