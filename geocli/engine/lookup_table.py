@@ -131,7 +131,7 @@ class LookupTable:
                 kinds = self._records.kinds(own[:databases])
                 self._combine(recipe + number, (scope, kinds, tuple(own[databases:])))
         finally:
-            self.answers.settle(first)  # those without a recipe are left to the scalar path
+            self._kernel.settle(byref(engine), first)  # those without a recipe are left to the scalar path
 
     def _combine(self, number: int, combination: Combination, *, is_registered: bool = False) -> None:
         """Make the recipe of records of these kinds."""

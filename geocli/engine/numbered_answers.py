@@ -175,10 +175,6 @@ class NumberedAnswers:
         recipe, *texts = self.row(number)
         return recipe, [_TEXT.unpack_from(self._memory["arena"], offset)[1] for offset in texts]
 
-    def settle(self, first: int) -> None:
-        """Publish answers from a number on to other threads."""
-        self._kernel.settle(byref(self.engine), first)
-
     def store(
         self, texts: Sequence[str], width: int, links: Sequence[int] = (), labels: Sequence[int] = ()
     ) -> array[int] | None:
@@ -228,5 +224,5 @@ class NumberedAnswers:
         self.engine.next_number += 1
         start = number * self._width
         self._answers[start : start + 1 + len(texts)] = memoryview(array("I", [recipe, *texts]))
-        self.settle(number)
+        self._kernel.settle(byref(self.engine), number)
         return number if self.state(number) == RENDERED else SINGLE
