@@ -17,7 +17,7 @@ from geocli.models import IANA, Entry, Place
 from geocli.resolvers.mmdb import MmdbResolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypeAlias
 
     from geocli.api_arguments import Mode
@@ -105,13 +105,11 @@ class NetworkLookup:
         if unavailable == NO_DATABASE:
             self._cache.on_problem(NoDatabaseError(network.text))
         values, scope_, sources = self._common(()) if unavailable else self._common(self.parts(network))
-        traits = {name.removeprefix("traits."): value for name, value in values.items() if "." in name}
-        fields = {name: value for name, value in values.items() if "." not in name}
         return Entry(
             ip=network.text,
             status="special" if scope_ else "resolved" if values else "unresolved",
             scope=scope_,
-            place=Place(**fields, traits=traits or None),
+            place=_place(values),
             source=(sources or (IANA if scope_ else None)) if values or scope_ else None,
             resolved_at=self._cache.now(),
             error=unavailable,
@@ -192,6 +190,12 @@ class NetworkLookup:
     def part_entry(self, part: Part, text: str) -> Entry:
         """Return the entry of a part, whose network or range is `text`."""
         return entry_of(*self.answer(part), text).replace(resolved_at=self._cache.now())
+
+
+def _place(values: Mapping[str, Any]) -> Place:
+    """Return the place of fields, and of traits, whose names have a prefix."""
+    traits = {name.removeprefix("traits."): value for name, value in values.items() if "." in name}
+    return Place(**{name: value for name, value in values.items() if "." not in name}, traits=traits or None)
 
 
 def _values(answer: Answer | None) -> dict[str, Any]:
