@@ -30,7 +30,7 @@ NO_KIND = Kind(has_place=False, has_asn=False, has_org=False, traits=(), is_ther
 """The kind of a missing record."""
 _FIELDS = Place.field_names - {"traits"}
 _WHERE_FIELDS = ("country_code", *WHERE_FIELDS)
-"""The field that nearly all records have comes first, so that the others need not be examined."""
+"""The field that nearly all records have comes first, so that few records need the next ones."""
 _UNNAMED = ("",)
 """Replaces the names of traits, if only their existence matters."""
 

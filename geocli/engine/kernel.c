@@ -2017,7 +2017,7 @@ static void advance(struct joint *joint, const struct span *span) {
     joint->next = following(span->last);
 }
 
-/* Add the next selected spans to `count` others, up to `room`, and with `classes`, which requires separate spans, the class of each
+/* Add the next selected spans to the first `count`, up to `room`, and with `classes`, which requires separate spans, the class of each
  * in each tree. Return their number, -1 for damaged trees. Neighbours of one value are merged, unless they are to stay apart: the
  * last span may continue in the next call. With values, the walk stops at an UNJUDGED combination. */
 int64_t geocli_walk(struct joint *joint, struct span *spans, uint32_t *classes, uint64_t count, uint64_t room) {

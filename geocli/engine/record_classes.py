@@ -152,7 +152,7 @@ class KernelClasses(RecordClasses):
         return self._by_offset[offset]
 
     def add(self, offset: int, record: object) -> None:
-        """Add a record; others with its outline are of its class, unless their place may differ without a country."""
+        """Add a record; records with its outline are of its class, unless their place may differ without a country."""
         super().add(offset, record)
         answer = self.answers[self._by_offset[offset]]
         if isinstance(record, dict) and answer is not None and answer.place.country_code is None:
