@@ -14,7 +14,7 @@ from geocli.databases.download import Client
 from geocli.errors import DownloadError, RateLimitError, UpdateError
 from geocli.http import Limits
 from geocli.storage.directory import DataDirectory
-from tests.helpers.misbehaving_servers import dribble, reset, serving
+from tests.helpers.misbehaving_servers import dribble, reset, seconds_for, serving
 
 if TYPE_CHECKING:
     import socket
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from pytest_httpserver import HTTPServer
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
-PATIENT = Limits(connect_seconds=60, idle_seconds=60, whole_seconds=60, max_bytes=1000)
-IMPATIENT = PATIENT.replace(whole_seconds=0.3)
+IMPATIENT = Limits(connect_seconds=5, idle_seconds=5, whole_seconds=0.3, max_bytes=1000)
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -228,8 +227,9 @@ class TestMisbehaviour:
     )
     def test_is_one_error(self, place: DataDirectory, answer: Callable[[Any, Event], None], reason: str) -> None:
         """Whatever a server does, there is an error in time, with the URL and the reason."""
+        limits = IMPATIENT.replace(whole_seconds=seconds_for(reason, IMPATIENT.whole_seconds))
         with serving(answer) as url, pytest.raises(UpdateError) as caught:
-            body(Client(place, NOW, IMPATIENT if "within" in reason else PATIENT), url)
+            body(Client(place, NOW, limits), url)
         assert str(caught.value).startswith(f"{url}: {reason}")
         assert caught.value.url == url
         assert isinstance(caught.value, DownloadError) == reason.startswith("request failed")
