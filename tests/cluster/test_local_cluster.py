@@ -45,19 +45,27 @@ def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listening: set[tupl
 
 
 def _descendants(pid: int) -> set[int]:
-    """Return a process and its descendants."""
+    """Return a process and its descendants; processes and threads may end meanwhile."""
     result = {pid}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            result |= _descendants(int(child))
+    for task in _listed(Path(f"/proc/{pid}/task")):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in (task / "children").read_text().split():
+                result |= _descendants(int(child))
     return result
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _listeners() -> list[tuple[str, int]]:
     """Return the TCP addresses on which this process and its descendants listen."""
     inodes = set()
     for pid in _descendants(os.getpid()):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        for descriptor in _listed(Path(f"/proc/{pid}/fd")):
             with suppress(FileNotFoundError):
                 inodes.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
     result = []
