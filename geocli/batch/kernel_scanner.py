@@ -103,7 +103,7 @@ class Scanner:
         )
 
     def scan(self, text: bytes, block: Addresses, spans: Spans, doubts: array[int]) -> bool:
-        """Write the spans of the addresses and networks in text; return False if there is no room for all.
+        """Write the spans of the addresses and networks in text; return False if there is too little room.
 
         Args:
             text: the text.

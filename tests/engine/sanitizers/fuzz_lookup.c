@@ -344,7 +344,7 @@ static void check_output(const struct engine *engine, const struct block *block,
 }
 
 /* Select answers and addresses at random. What is left out is within the text of each address, and each selected address is left;
- * the output is no longer than that of the whole block. */
+ * the output is at most as long as without a selection. */
 static void check_selected(const struct engine *engine, const struct block *block, uint64_t *random) {
     struct block left = *block;
     struct style style = {(const uint8_t *)"time", (const uint8_t *)"-", 4, 1, 0, 0};
